@@ -1,0 +1,112 @@
+"""A pipeline is a value: a list of stages, checked before anything runs, with a fingerprint."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from posecap.identity import digest
+from posecap.models import CATALOGUE
+from posecap.stage import Resources, Stage, configuration, engines_of
+from posecap.types import Clip, EmbeddedClip, Row
+
+
+class PipelineError(ValueError):
+    """The pipeline cannot run as written; the message names the stage and the remedy."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive stages that run in one worker."""
+
+    stages: tuple[Stage, ...]
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Stages from :class:`~posecap.types.Row` to :class:`~posecap.types.Sample`-to-be, in order.
+
+    Raises:
+        PipelineError: the stages do not fit together.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        if not self.stages:
+            raise PipelineError("a pipeline needs at least one stage")
+        if self.stages[0].takes is not Row:
+            raise PipelineError(f"the first stage must take a Row; {self.stages[0].name!r} takes {_takes(self.stages[0])}")
+        for before, after in pairwise(self.stages):
+            if not issubclass(before.gives, after.takes):
+                raise PipelineError(
+                    f"stage {after.name!r} takes {_takes(after)}, but {before.name!r} before it gives "
+                    f"{before.gives.__name__}: put the stage that makes a {_takes(after)} between them"
+                )
+        if not issubclass(self.stages[-1].gives, EmbeddedClip):
+            raise PipelineError(f"the last stage must give an EmbeddedClip; {self.stages[-1].name!r} does not")
+
+    def configuration(self) -> list[Any]:
+        """Every stage with every parameter, as JSON."""
+        return [configuration(stage) for stage in self.stages]
+
+    def lineage(self) -> dict[str, Any]:
+        """Versions of the packages and hashes of the weights that shape the result."""
+        engines = [engine for stage in self.stages for engine in engines_of(stage)]
+        packages = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
+        weights = sorted({w for engine in engines for w in engine.weights})
+        return {
+            "packages": {name: _version(name) for name in packages},
+            "weights": {name: CATALOGUE[name].sha256 for name in weights},
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration and lineage."""
+        return digest({"configuration": self.configuration(), "lineage": self.lineage()})
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Stages fused into workers: neighbours share one when their resources are equal or frames pass between them."""
+        groups: list[list[Stage]] = []
+        for stage in self.stages:
+            if groups and (issubclass(stage.takes, Clip) or groups[-1][-1].resources == stage.resources):
+                groups[-1].append(stage)
+            else:
+                groups.append([stage])
+        return tuple(Segment(tuple(group), _most(s.resources for s in group)) for group in groups)
+
+
+def load_pipeline(path: Path) -> Pipeline:
+    """The value named ``pipeline`` of a Python file. The file is code and runs: only use ones you trust.
+
+    Raises:
+        PipelineError: no such file, or it defines no ``pipeline``.
+    """
+    if not path.is_file():
+        raise PipelineError(f"no pipeline file at {path}; name one under 'pipeline:' in the manifest")
+    found = runpy.run_path(str(path)).get("pipeline")
+    if not isinstance(found, Pipeline):
+        raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
+    return found
+
+
+def _takes(stage: Stage) -> str:
+    return stage.takes.__name__
+
+
+def _most(resources: Iterator[Resources]) -> Resources:
+    every = list(resources)
+    return Resources(cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,176 @@
+"""What stages ask of engines. An engine fits a port by having its methods and passing the port's contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Span, Tracks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on one download."""
+
+    size_bytes: int = 2 * 1024**3
+    seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file on local disk; ``scratch`` ones are deleted after their row, ``borrowed`` ones stay."""
+
+    path: Path
+    keeping: Literal["borrowed", "scratch"]
+
+
+@runtime_checkable
+class Fetcher(Protocol):
+    """Brings the file behind a URI to local disk."""
+
+    name: str
+
+    def accepts(self, uri: str) -> bool: ...
+
+    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+        """Fetch into ``folder`` (or point at a file that is already here).
+
+        Raises:
+            Drop: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
+            Retry: a passing trouble, after the engine's own attempts.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Consecutive decoded frames: ``frames_THW3`` uint8 RGB at working size, ``pts_T`` float64 seconds."""
+
+    frames_THW3: Pixels
+    pts_T: Seconds
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Decodes a video, rotation applied, at a bounded size, in presentation order."""
+
+    name: str
+
+    def accepts(self, media: Media) -> bool: ...
+
+    def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
+        """Yield consecutive blocks of frames whose pts lie in ``span`` (all frames for None).
+
+        Args:
+            size: (width, height) of the frames to give, in pixels.
+
+        Raises:
+            Drop: ``undecodable`` when the stream holds no usable frame.
+            DecoderGaveUp: this decoder cannot, another may.
+        """
+        ...
+
+
+class DecoderGaveUp(Exception):  # noqa: N818  (a message between engines and their stage)
+    """This decoder cannot read the file; the next one in the stage's list is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detections:
+    """People found in one frame, in working pixels.
+
+    ``boxes_N4`` float32 (x0, y0, x1, y1); ``scores_N`` float32; one-pass models add ``joints_NJ3`` (x, y, score).
+    """
+
+    boxes_N4: Floats
+    scores_N: Floats
+    joints_NJ3: Floats | None = None
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds people in frames; one-pass pose models also give their joints."""
+
+    name: str
+    layout: str | None
+
+    def detect(self, frames_THW3: Pixels) -> list[Detections]: ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Joins detections of consecutive frames into people."""
+
+    name: str
+
+    def follow(self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None) -> Tracks:
+        """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips."""
+        ...
+
+
+@runtime_checkable
+class PoseEstimator(Protocol):
+    """Gives each tracked person's joints."""
+
+    name: str
+    layout: str
+
+    def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
+        """Joints (M, T, J, 3) float32 in working pixels + score, zeros where a person is not seen."""
+        ...
+
+
+@runtime_checkable
+class VideoEmbedder(Protocol):
+    """A frozen vector for a clip's pixels."""
+
+    name: str
+    dimension: int
+
+    def sees(self, clip: Clip) -> list[int]:
+        """Indices of the frames that the vector is made from."""
+        ...
+
+    def embed_video(self, frames_THW3: Pixels) -> Floats:
+        """(D,) float32, L2-normalised, from the frames that :meth:`sees` named."""
+        ...
+
+
+@runtime_checkable
+class TextEmbedder(Protocol):
+    """Frozen vectors for sentences."""
+
+    name: str
+    dimension: int
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        """(C, D) float32, rows L2-normalised."""
+        ...
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Writes sentences about a clip from its frames."""
+
+    name: str
+
+    def write(self, clip: SkeletonClip) -> Sequence[str]: ...
+
+
+__all__ = [
+    "Captioner",
+    "Decoder",
+    "DecoderGaveUp",
+    "Detections",
+    "Detector",
+    "Fetched",
+    "Fetcher",
+    "Frames",
+    "Limits",
+    "PoseEstimator",
+    "TextEmbedder",
+    "Tracker",
+    "VideoEmbedder",
+]

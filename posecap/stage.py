@@ -1,0 +1,118 @@
+"""What a stage is: one step of the walk, with its parameters, its engines and its appetite for hardware."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+JSON = Any
+
+
+class Drop(Exception):  # noqa: N818  (an outcome, not an error)
+    """This item will never pass: recorded as *refused*, with a reason that counts and a detail that explains.
+
+    Args:
+        reason: snake_case word that the report counts, e.g. ``no_person``.
+        detail: one sentence; the same for the same input on every run (no times, no temporary paths).
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail)
+
+
+class Fail(Drop):
+    """This item could not be processed, though it might be sound: recorded as *failed*, not retryable."""
+
+
+class Retry(Fail):
+    """A passing trouble (network, full disk): recorded as *failed*, retryable by ``build --retry-failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one worker of a stage occupies. Consecutive stages with equal resources share a worker."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Stage(ABC):
+    """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
+
+    ``takes`` and ``gives`` are nouns of :mod:`posecap.types`; a pipeline checks them before anything runs.
+    Calling a stage yields zero or more items; it raises :class:`Drop`, :class:`Fail` or :class:`Retry`.
+    Engines load lazily, in the worker that uses them.
+    """
+
+    name: ClassVar[str]
+    takes: ClassVar[type]
+    gives: ClassVar[type]
+    resources: Resources = Resources()
+
+    @abstractmethod
+    def __call__(self, item: Any) -> Iterator[Any]: ...
+
+    def warm_up(self) -> None:
+        """Load what the stage needs; called once in each worker before its first item."""
+        for part in _engines_of(self):
+            part.warm_up()
+
+
+class Engine:
+    """A third-party package behind one of the ports. Frozen dataclass: its fields are its configuration."""
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose version changes the result; they go into every part's fingerprint."""
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names in :data:`posecap.models.CATALOGUE` of the weights it loads."""
+        return ()
+
+    def warm_up(self) -> None:
+        """Load weights and build sessions. Engines with neither need not override it."""
+
+
+def _engines_of(owner: object) -> Iterator[Engine]:
+    """Engines among the fields of a dataclass, in field order, tuples included."""
+    for f in fields(owner):  # type: ignore[arg-type]
+        value = getattr(owner, f.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Engine):
+                yield part
+                if is_dataclass(part):
+                    yield from _engines_of(part)
+
+
+def engines_of(stage: Stage) -> tuple[Engine, ...]:
+    """Every engine a stage holds, engines within engines included."""
+    return tuple(_engines_of(stage))
+
+
+def configuration(part: object) -> JSON:
+    """A stage, an engine or a value of their fields as plain JSON, every parameter spelled out.
+
+    Raises:
+        TypeError: a field holds something that is neither data nor a dataclass, so no fingerprint could cover it.
+    """
+    if isinstance(part, str | int | float | bool) or part is None:
+        return part
+    if isinstance(part, Path):
+        return part.as_posix()
+    if isinstance(part, tuple | list):
+        return [configuration(p) for p in part]
+    if isinstance(part, dict):
+        return {str(k): configuration(v) for k, v in sorted(part.items())}
+    if is_dataclass(part) and not isinstance(part, type):
+        settings = {f.name: configuration(getattr(part, f.name)) for f in fields(part)}
+        named = {"name": part.name} if isinstance(part, Stage | Engine) else {}
+        return {**named, **settings}
+    raise TypeError(f"{type(part).__name__} in a pipeline has no written form; use data or a frozen dataclass")
