@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from posecap.identity import digest
 from posecap.models import CATALOGUE
 from posecap.stage import Resources, Stage, configuration, engines_of
-from posecap.types import Clip, EmbeddedClip, Row
+from posecap.types import Clip, Row, Sample
 
 
 class PipelineError(ValueError):
@@ -30,13 +30,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Stages from :class:`~posecap.types.Row` to :class:`~posecap.types.Sample`-to-be, in order.
+    """Stages from :class:`~posecap.types.Row` to :class:`~posecap.types.Sample`, in order.
+
+    Args:
+        stages: in order.
+        expected_refusals: stage name → share of items it may refuse before a build raises an alarm. It shapes
+            no sample, so it is no part of the fingerprint.
 
     Raises:
         PipelineError: the stages do not fit together.
     """
 
     stages: tuple[Stage, ...]
+    expected_refusals: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -50,8 +56,11 @@ class Pipeline:
                     f"stage {after.name!r} takes {_takes(after)}, but {before.name!r} before it gives "
                     f"{before.gives.__name__}: put the stage that makes a {_takes(after)} between them"
                 )
-        if not issubclass(self.stages[-1].gives, EmbeddedClip):
-            raise PipelineError(f"the last stage must give an EmbeddedClip; {self.stages[-1].name!r} does not")
+        for name in self.expected_refusals:
+            if name not in {stage.name for stage in self.stages}:
+                raise PipelineError(f"expected_refusals names {name!r}, which is no stage of this pipeline")
+        if not issubclass(self.stages[-1].gives, Sample):
+            raise PipelineError(f"the last stage must give a Sample (Pack does); {self.stages[-1].name!r} does not")
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""

@@ -44,6 +44,21 @@ class Fetcher(Protocol):
         ...
 
 
+@runtime_checkable
+class Prober(Protocol):
+    """Reads what a container says of its video, without decoding it."""
+
+    name: str
+
+    def probe(self, path: Path) -> Media:
+        """The first video stream's facts; cover pictures are no video.
+
+        Raises:
+            Drop: ``undecodable``, ``no_video_stream`` or ``too_large``.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Frames:
     """Consecutive decoded frames: ``frames_THW3`` uint8 RGB at working size, ``pts_T`` float64 seconds."""
@@ -62,6 +77,8 @@ class Decoder(Protocol):
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Yield consecutive blocks of frames whose pts lie in ``span`` (all frames for None).
+
+        The clock starts where the video stream starts; times strictly increase. A span's end may be infinite.
 
         Args:
             size: (width, height) of the frames to give, in pixels.
@@ -151,6 +168,17 @@ class TextEmbedder(Protocol):
 
 
 @runtime_checkable
+class VideoEncoder(Protocol):
+    """Writes frames as an mp4."""
+
+    name: str
+
+    def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
+        """The same bytes for the same frames, whatever the machine's number of cores."""
+        ...
+
+
+@runtime_checkable
 class Captioner(Protocol):
     """Writes sentences about a clip from its frames."""
 
@@ -170,7 +198,9 @@ __all__ = [
     "Frames",
     "Limits",
     "PoseEstimator",
+    "Prober",
     "TextEmbedder",
     "Tracker",
     "VideoEmbedder",
+    "VideoEncoder",
 ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from posecap.types import Span
+
 JSON = Any
 
 
@@ -33,6 +35,15 @@ class Fail(Drop):
 
 class Retry(Fail):
     """A passing trouble (network, full disk): recorded as *failed*, retryable by ``build --retry-failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a stage may yield beside its items: a stretch of a video that will never become one."""
+
+    span: Span
+    reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

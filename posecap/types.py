@@ -10,6 +10,7 @@ Axes stand in names: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector leng
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -48,6 +49,32 @@ class Span:
     @property
     def seconds(self) -> float:
         return self.end_seconds - self.start_seconds
+
+    def holds(self, seconds: float) -> bool:
+        """Whether a moment lies in the span, to the microsecond: rounding never moves a frame in or out."""
+        return self.start_seconds - 1e-6 <= seconds < self.end_seconds - 1e-6
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PartName:
+    """A part, the unit of work and of commit: a split and a number within it. ``str`` gives ``train/00042``."""
+
+    split: str
+    number: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.split):
+            raise ShapeError(f"PartName: split {self.split!r} must be 1 to 64 letters, digits, '_' or '-'")
+        if self.number < 0:
+            raise ShapeError(f"PartName: number is {self.number}, expected 0 or more")
+
+    def __str__(self) -> str:
+        return f"{self.split}/{self.number:05d}"
+
+    @property
+    def stem(self) -> str:
+        """Name of the part's files without their ending: ``pose-00042``."""
+        return f"pose-{self.number:05d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +142,12 @@ class CutVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """What the container says of a video stream, after rotation. ``fps`` is the average frame rate."""
+    """What the container says of a video stream.
+
+    ``width`` and ``height`` are pixels after rotation; pixels are taken as square, as every tool of the field
+    takes them. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
+    how far the stored picture is turned clockwise for display. ``container`` is FFmpeg's name of the format.
+    """
 
     width: int
     height: int
@@ -123,6 +155,7 @@ class Media:
     codec: str
     rotation_degrees: int
     seconds: float | None
+    container: str = ""
 
 
 NounT = TypeVar("NounT", bound="Clip")
@@ -203,9 +236,11 @@ class Tracks:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedClip(Clip):
-    """A clip whose people are known: who, where, in which frames."""
+    """A clip whose people are known: who, where, in which frames, and which engines say so."""
 
     tracks: Tracks
+    detector: str = ""
+    tracker: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,6 +256,7 @@ class PosedClip(TrackedClip):
 
     joints_MTJ3: Floats = field(repr=False)
     layout: str
+    pose_model: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

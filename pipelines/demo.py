@@ -1,0 +1,52 @@
+"""The embedded pipeline: every model comes out of a pinned registry package and runs on a plain CPU.
+
+Models: MoveNet MultiPose (people and joints), ByteTrack (identities), EfficientNet-Lite0 frame features
+(video vector), MiniLM (text vectors). Every number a build depends on stands here; copy the file to change one.
+"""
+
+from posecap.engines.bytetrack import ByteTrack
+from posecap.engines.decord import Decord
+from posecap.engines.efficientnet import EfficientNetLite0
+from posecap.engines.http import Http
+from posecap.engines.local_file import LocalFile
+from posecap.engines.minilm import MiniLM
+from posecap.engines.movenet import MoveNet
+from posecap.engines.object_store import ObjectStore
+from posecap.engines.pyav import PyAV
+from posecap.engines.pyav_encoder import PyAVEncoder
+from posecap.engines.registry_package import RegistryPackage
+from posecap.pipeline import Pipeline
+from posecap.ports import Limits
+from posecap.stages.caption import WriteCaptions
+from posecap.stages.cut import Cut
+from posecap.stages.decode import Decode
+from posecap.stages.download import Download
+from posecap.stages.embed import Embed
+from posecap.stages.pack import Pack
+from posecap.stages.pose import Pose
+from posecap.stages.select import Select
+from posecap.stages.skeleton import Skeleton
+from posecap.stages.track import Track
+
+pipeline = Pipeline(
+    stages=(
+        Download(
+            fetchers=(LocalFile(), RegistryPackage(), Http(), ObjectStore()),
+            limits=Limits(size_bytes=2 * 1024**3, seconds=600),
+        ),
+        Cut(threshold=30.0, shortest_seconds=1.0, longest_seconds=10.0),
+        Decode(decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
+        Track(
+            detector=MoveNet(long_side=512, score=0.15),
+            tracker=ByteTrack(sure=0.3, doubtful=0.15, lost_seconds=1.0, join_seconds=2.0),
+        ),
+        Pose(estimator="detector"),
+        Select(people=2, shortest_seconds=0.5, fewest_frames=8),
+        Skeleton(layout="coco17"),
+        WriteCaptions(most=5, fewest=1),
+        Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
+        Pack(encoder=PyAVEncoder(), thumbnail_side=320),
+    ),
+    # Shares of refused clips above which the build speaks up; clips of walking people rarely fail.
+    expected_refusals={"track": 0.5, "select": 0.6},
+)

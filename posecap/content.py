@@ -1,0 +1,109 @@
+"""What a file is, by its first bytes: names and servers' words are not believed."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from posecap.stage import Drop
+
+HEAD_BYTES = 4096
+
+_BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof"})
+_IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpeg"})
+_RIFF_FORMS = {b"AVI ": "avi", b"WEBP": "image"}
+
+_VIDEO_MAGICS = (
+    (b"\x1a\x45\xdf\xa3", "matroska"),
+    (b"FLV\x01", "flv"),
+    (b"OggS", "ogg"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"\x00\x00\x01\xb3", "mpeg"),
+    (b"\x06\x0e\x2b\x34", "mxf"),
+    (b".RMF", "realmedia"),
+    (b"YUV4MPEG2 ", "y4m"),
+)
+_OTHER_MAGICS = (
+    (b"\xff\xd8\xff", "image"),
+    (b"\x89PNG\r\n\x1a\n", "image"),
+    (b"GIF8", "image"),
+    (b"II*\x00", "image"),
+    (b"MM\x00*", "image"),
+    (b"PK\x03\x04", "archive"),
+    (b"PK\x05\x06", "archive"),
+    (b"\x1f\x8b", "archive"),
+    (b"7z\xbc\xaf\x27\x1c", "archive"),
+    (b"Rar!\x1a\x07", "archive"),
+    (b"\xfd7zXZ\x00", "archive"),
+    (b"BZh", "archive"),
+    (b"\x28\xb5\x2f\xfd", "archive"),
+    (b"%PDF-", "document"),
+)
+_NOT_VIDEO = frozenset({"image", "archive", "document", "html", "xml", "json", "text"})
+
+
+def sniff(head: bytes) -> str:
+    """What a file that begins with ``head`` (its first 4096 bytes, or all of it) is.
+
+    Returns:
+        A video container (``mp4`` for the whole ISO family, ``matroska``, ``avi``, ``mpeg-ts``, ``mpeg``,
+        ``flv``, ``ogg``, ``asf``, ``mxf``, ``realmedia``, ``y4m``), something that is no video (``image``,
+        ``archive``, ``document``, ``html``, ``xml``, ``json``, ``text``), ``empty`` or ``unknown``.
+    """
+    if not head:
+        return "empty"
+    for magic, kind in (*_VIDEO_MAGICS, *_OTHER_MAGICS):
+        if head.startswith(magic):
+            return kind
+    if head[4:8] in _BOX_TYPES:
+        return "image" if head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS else "mp4"
+    if head.startswith(b"RIFF"):
+        return _RIFF_FORMS.get(head[8:12], "unknown")
+    if _is_transport_stream(head):
+        return "mpeg-ts"
+    if head[257:262] == b"ustar":
+        return "archive"
+    return _text_kind(head) or "unknown"
+
+
+def check_video(path: Path, *, uri: str) -> None:
+    """Let through whatever may be a video; what is unknown here is for the decoder to judge.
+
+    Raises:
+        Drop: ``empty_file``, or ``not_a_video`` with what it is instead.
+    """
+    with path.open("rb") as file:
+        kind = sniff(file.read(HEAD_BYTES))
+    if kind == "empty":
+        raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+    if kind in _NOT_VIDEO:
+        hint = "; a server may have sent a page in its place" if kind in ("html", "xml", "json", "text") else ""
+        raise Drop("not_a_video", f"{uri} holds {kind}, not a video{hint}")
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Sync bytes 188 apart (192 apart, after a time code of 4, in M2TS)."""
+    for first, step in ((0, 188), (4, 192)):
+        sync = head[first::step]
+        if len(sync) >= 3 and set(sync) == {0x47}:
+            return True
+    return False
+
+
+def _text_kind(head: bytes) -> str | None:
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
+        return "html"
+    if start.startswith((b"<?xml", b"<svg", b"<!doctype")):
+        return "xml"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text"
+    try:
+        # Incremental: a character may be cut in two where the head ends.
+        words = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return None
+    if any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in words):
+        return None
+    return "json" if start.startswith((b"{", b"[")) else "text"

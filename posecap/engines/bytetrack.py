@@ -1,0 +1,210 @@
+"""ByteTrack (Zhang et al., ECCV 2022) for people with joints, and a second look backwards.
+
+Association in two rounds, confident detections first, then the doubtful ones for the tracks left over, each
+a minimum-cost assignment. Likeness is the overlap of boxes with the box that a constant-velocity Kalman
+filter predicts, averaged with object keypoint similarity where the detector gives joints. As a clip is at
+hand whole, broken tracks are joined afterwards when one ends where and shortly before another begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.oks import similarity
+from posecap.ports import Detections
+from posecap.stage import Engine
+from posecap.types import Floats, Seconds, Tracks
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass
+class _Track:
+    """One person while a clip is followed. State: centre x, centre y, width, height and their velocities (px/s)."""
+
+    mean: Doubles
+    spread: Doubles
+    seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # frame -> (detection, score)
+    joints: Floats | None = None
+
+    @property
+    def first(self) -> int:
+        return min(self.seen)
+
+    @property
+    def last(self) -> int:
+        return max(self.seen)
+
+    @property
+    def box(self) -> Doubles:
+        centre, size = self.mean[:2], np.maximum(self.mean[2:4], 1.0)
+        return np.concatenate([centre - size / 2, centre + size / 2])
+
+
+@dataclass(frozen=True)
+class ByteTrack(Engine):
+    """Joins per-frame people into tracks; state lives for one clip only.
+
+    Args:
+        sure: detections from here up may start a track and are matched first.
+        doubtful: detections from here up may continue a track.
+        likeness: least likeness (0–1) for a match; ``doubtful_likeness`` in the second round.
+        lost_seconds: a track unseen for longer is closed.
+        join_seconds, join_distance: two tracks are one person when the gap between them is at most so long
+            and the predicted centre misses by at most ``join_distance`` body heights.
+        fewest_frames: shorter tracks are dropped.
+    """
+
+    name: ClassVar[str] = "bytetrack"
+    packages: ClassVar[tuple[str, ...]] = ("scipy",)
+
+    sure: float = 0.3
+    doubtful: float = 0.15
+    likeness: float = 0.2
+    doubtful_likeness: float = 0.4
+    lost_seconds: float = 1.0
+    join_seconds: float = 2.0
+    join_distance: float = 0.5
+    fewest_frames: int = 3
+
+    def follow(self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None) -> Tracks:
+        """Tracks (M, T), most frames first; coordinates as in the detections.
+
+        Args:
+            detections: one per frame.
+            pts_T: (T,) seconds.
+            layout: of the detections' joints, or None when there are none.
+        """
+        live: list[_Track] = []
+        closed: list[_Track] = []
+        for t, found in enumerate(detections):
+            if t:
+                for track in live:
+                    _predict(track, float(pts_T[t] - pts_T[t - 1]))
+            sure = [i for i, s in enumerate(found.scores_N) if s >= self.sure]
+            doubtful = [i for i, s in enumerate(found.scores_N) if self.doubtful <= s < self.sure]
+            unmatched = self._match(live, sure, found, t, self.likeness)
+            left = [track for track in live if t not in track.seen]
+            self._match(left, doubtful, found, t, self.doubtful_likeness)
+            live += [_start(found, i, t) for i in unmatched]
+            closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.lost_seconds]
+            live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.lost_seconds]
+        people = [k for k in self._join(closed + live, detections, pts_T) if len(k.seen) >= self.fewest_frames]
+        people.sort(key=lambda k: (-len(k.seen), k.first, min(k.seen.values())))
+        return _as_tracks(people, detections, layout)
+
+    def _match(self, tracks: list[_Track], candidates: list[int], found: Detections, t: int, least: float) -> list[int]:
+        """Assign candidates to tracks; returns the candidates nobody took."""
+        from scipy.optimize import linear_sum_assignment
+
+        if not tracks or not candidates:
+            return candidates
+        like = np.array([[_likeness(track, found, i) for i in candidates] for track in tracks])
+        taken = set()
+        for a, b in zip(*linear_sum_assignment(-like), strict=True):
+            if like[a, b] >= least:
+                _update(tracks[a], found, candidates[b], t)
+                taken.add(candidates[b])
+        return [i for i in candidates if i not in taken]
+
+    def _join(self, tracks: list[_Track], detections: Sequence[Detections], pts_T: Seconds) -> list[_Track]:
+        """Join broken tracks, nearest pair first, until no pair fits."""
+        tracks = sorted(tracks, key=lambda k: (k.first, k.last))
+        while True:
+            best: tuple[float, int, int] | None = None
+            for a, before in enumerate(tracks):
+                for b, after in enumerate(tracks):
+                    gap = pts_T[after.first] - pts_T[before.last]
+                    if a == b or not 0 < gap <= self.join_seconds:
+                        continue
+                    miss = _miss(before, after, detections, pts_T)
+                    if miss <= self.join_distance and (best is None or miss < best[0]):
+                        best = (miss, a, b)
+            if best is None:
+                return tracks
+            _, a, b = best
+            tracks[a].seen.update(tracks[b].seen)
+            del tracks[b]
+
+
+def _start(found: Detections, i: int, t: int) -> _Track:
+    centre_size = _centre_size(found.boxes_N4[i])
+    height = centre_size[3]
+    spread = np.diag(np.square(np.repeat([0.1 * height, height], 4)))
+    joints = None if found.joints_NJ3 is None else found.joints_NJ3[i]
+    return _Track(np.concatenate([centre_size, np.zeros(4)]), spread, {t: (i, float(found.scores_N[i]))}, joints)
+
+
+def _predict(track: _Track, seconds: float) -> None:
+    step = np.eye(8)
+    step[:4, 4:] = np.eye(4) * seconds
+    height = max(track.mean[3], 1.0)
+    # A person may change speed by about one body height per second, each second.
+    noise = np.diag(np.square(np.repeat([0.5 * height * seconds, 1.0 * height * seconds], 4)))
+    track.mean = step @ track.mean
+    track.spread = step @ track.spread @ step.T + noise
+
+
+def _update(track: _Track, found: Detections, i: int, t: int) -> None:
+    height = max(track.mean[3], 1.0)
+    observed = track.spread[:4, :4] + np.eye(4) * (0.05 * height) ** 2
+    gain = np.linalg.solve(observed, track.spread[:4, :]).T
+    track.mean = track.mean + gain @ (_centre_size(found.boxes_N4[i]) - track.mean[:4])
+    track.spread = track.spread - gain @ track.spread[:4, :]
+    track.seen[t] = (i, float(found.scores_N[i]))
+    track.joints = None if found.joints_NJ3 is None else found.joints_NJ3[i]
+
+
+def _likeness(track: _Track, found: Detections, i: int) -> float:
+    overlap = _overlap(track.box, found.boxes_N4[i].astype(np.float64))
+    if track.joints is None or found.joints_NJ3 is None:
+        return overlap
+    return 0.5 * overlap + 0.5 * similarity(found.joints_NJ3[i], track.joints, track.box.astype(np.float32))
+
+
+def _miss(before: _Track, after: _Track, detections: Sequence[Detections], pts_T: Seconds) -> float:
+    """Distance, in body heights, between where ``before`` was last heading and where ``after`` begins."""
+    ends = sorted(before.seen)[-5:]
+    boxes = np.array([_centre_size(detections[t].boxes_N4[before.seen[t][0]]) for t in ends])
+    times = pts_T[ends]
+    speed = (boxes[-1, :2] - boxes[0, :2]) / (times[-1] - times[0]) if len(ends) > 1 else np.zeros(2)
+    begin = _centre_size(detections[after.first].boxes_N4[after.seen[after.first][0]])
+    gap = pts_T[after.first] - times[-1]
+    # The heading says little about a long gap, so standing still is allowed as well.
+    misses = [np.linalg.norm(boxes[-1, :2] + v * gap - begin[:2]) for v in (speed, np.zeros(2))]
+    size_change = abs(np.log(max(begin[3], 1.0) / max(boxes[-1, 3], 1.0)))
+    return float(min(misses) / max(boxes[-1, 3], 1.0) + size_change)
+
+
+def _overlap(a: Doubles, b: Doubles) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
+
+
+def _centre_size(box: Floats) -> Doubles:
+    x0, y0, x1, y1 = box.astype(np.float64)
+    return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+
+
+def _as_tracks(people: list[_Track], detections: Sequence[Detections], layout: str | None) -> Tracks:
+    frames = len(detections)
+    boxes = np.zeros((len(people), frames, 4), np.float32)
+    scores = np.zeros((len(people), frames), np.float32)
+    first = next((d.joints_NJ3 for d in detections if d.joints_NJ3 is not None), None)
+    joints = None if layout is None or first is None else np.zeros((len(people), frames, first.shape[1], 3), np.float32)
+    for m, track in enumerate(people):
+        for t, (i, score) in track.seen.items():
+            boxes[m, t], scores[m, t] = detections[t].boxes_N4[i], score
+            frame_joints = detections[t].joints_NJ3
+            if joints is not None and frame_joints is not None:
+                joints[m, t] = frame_joints[i]
+    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)

@@ -1,0 +1,87 @@
+"""EfficientNet-Lite0 (ImageNet) frame features, averaged over a clip: 1280-d.
+
+An image model: the vector says what a clip looks like, not how it moves. It is the embedded default because
+its weights come with a registry package; video models are engines of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from posecap.models import locate
+from posecap.stage import Engine
+from posecap.types import Clip, Floats, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+_SIDE = 224
+_SHORT_SIDE = 256
+_MEAN, _SCALE = 127.0, 128.0
+_SHORTEST = 1e-12
+
+
+@dataclass(frozen=True)
+class EfficientNetLite0(Engine):
+    """Mean of pooled features of ``frames`` evenly spread frames, L2-normalised."""
+
+    name: ClassVar[str] = "efficientnet-lite0-frame-mean"
+    packages: ClassVar[tuple[str, ...]] = ("torch", "efficientnet-lite-pytorch", "pillow")
+
+    frames: int = 8
+    dimension: int = field(default=1280, init=False)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return ("efficientnet-lite0-imagenet",)
+
+    def warm_up(self) -> None:
+        _ = self._network
+
+    def sees(self, clip: Clip) -> list[int]:
+        """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
+        count = clip.frame_count
+        if count <= self.frames:
+            return list(range(count))
+        return [int((i + 0.5) * count / self.frames) for i in range(self.frames)]
+
+    def embed_video(self, frames_THW3: Pixels) -> Floats:
+        """(1280,) float32 of length 1, from RGB frames of any size."""
+        import torch
+
+        features = torch.zeros(self.dimension, dtype=torch.float64)
+        with torch.inference_mode():
+            for frame in frames_THW3:
+                pixels = torch.from_numpy(_square(frame)).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+                features += self._network.extract_features(pixels).mean((2, 3))[0].double()  # type: ignore[operator]
+        mean = (features / len(frames_THW3)).numpy()
+        vector: Floats = (mean / max(float(np.linalg.norm(mean)), _SHORTEST)).astype(np.float32)
+        return vector
+
+    @cached_property
+    def _network(self) -> torch.nn.Module:
+        import torch
+        from efficientnet_lite_pytorch import EfficientNet
+
+        torch.set_num_threads(1)
+        network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
+        weights = torch.load(locate(self.weights[0]), map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
+        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _square(frame_HW3: Pixels) -> Floats:
+    """The central 224-pixel square of a frame whose short side is scaled to 256, as (x − 127) / 128."""
+    from PIL import Image
+
+    height, width = frame_HW3.shape[:2]
+    scale = _SHORT_SIDE / min(height, width)
+    size = (max(_SIDE, round(width * scale)), max(_SIDE, round(height * scale)))
+    image = Image.fromarray(frame_HW3).resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - _SIDE) // 2, (size[1] - _SIDE) // 2
+    square = np.asarray(image.crop((left, top, left + _SIDE, top + _SIDE)), np.float32)
+    return (square - _MEAN) / _SCALE

@@ -1,0 +1,57 @@
+"""Videos that are already on disk: plain paths and ``file://`` URIs."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from posecap.ports import Fetched, Limits
+from posecap.stage import Drop, Engine
+
+
+@dataclass(frozen=True)
+class LocalFile(Engine):
+    """Points at files where they lie; they stay there."""
+
+    name: ClassVar[str] = "local_file"
+
+    def accepts(self, uri: str) -> bool:
+        return "://" not in uri or uri.lower().startswith("file://")
+
+    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+        """The file itself; ``folder`` is left alone.
+
+        Raises:
+            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
+        """
+        path = _path_of(uri)
+        try:
+            found = path.stat()
+            if stat.S_ISREG(found.st_mode):
+                path.open("rb").close()
+        except PermissionError:
+            raise Drop("forbidden", f"{uri} may not be read; check its permissions and its folder's") from None
+        except (OSError, ValueError) as error:
+            raise Drop("not_found", f"{uri} cannot be opened ({type(error).__name__}); check the path") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise Drop("not_a_file", f"{uri} is a folder or a device; name a file")
+        if found.st_size == 0:
+            raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+        if found.st_size > limits.size_bytes:
+            raise Drop("too_large", f"{uri} has {found.st_size} bytes, more than the limit of {limits.size_bytes}")
+        return Fetched(path, "borrowed")
+
+
+def _path_of(uri: str) -> Path:
+    if "://" not in uri:
+        return Path(uri)
+    try:
+        split = urlsplit(uri)
+    except ValueError:
+        raise Drop("bad_uri", f"{uri} is no URI; write file:///absolute/path") from None
+    if split.netloc not in ("", "localhost") or split.query or split.fragment:
+        raise Drop("bad_uri", f"{uri} names a host, a query or a fragment; write file:///absolute/path")
+    return Path(unquote(split.path))

@@ -1,0 +1,90 @@
+"""all-MiniLM-L6-v2 (int8 ONNX) through onnxruntime: 384-d sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from posecap.models import locate
+from posecap.stage import Engine
+from posecap.types import Floats
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+_REMEMBERED = 10_000
+_SHORTEST = 1e-12
+
+
+@dataclass(frozen=True)
+class MiniLM(Engine):
+    """Mean of token vectors, L2-normalised. Sentences longer than ``longest_tokens`` are cut."""
+
+    name: ClassVar[str] = "minilm-l6-v2-int8"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
+
+    longest_tokens: int = 128
+    dimension: int = field(default=384, init=False)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return ("minilm-l6-v2-int8", "minilm-l6-v2-tokenizer")
+
+    def warm_up(self) -> None:
+        _ = self._session, self._tokenizer
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        """(C, 384) float32, rows of length 1.
+
+        One sentence at a time: the int8 model scales by the whole batch, so a sentence's vector would
+        otherwise depend on its neighbours.
+        """
+        vectors = np.zeros((len(sentences), self.dimension), np.float32)
+        for i, sentence in enumerate(sentences):
+            if sentence not in self._remembered:
+                if len(self._remembered) >= _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[sentence] = self._embed(sentence)
+            vectors[i] = self._remembered[sentence]
+        return vectors
+
+    def _embed(self, sentence: str) -> Floats:
+        encoded = self._tokenizer.encode(sentence)
+        feeds = {
+            "input_ids": np.array([encoded.ids], np.int64),
+            "attention_mask": np.array([encoded.attention_mask], np.int64),
+            "token_type_ids": np.array([encoded.type_ids], np.int64),
+        }
+        wanted = {i.name for i in self._session.get_inputs()}
+        tokens = self._session.run(None, {k: v for k, v in feeds.items() if k in wanted})[0][0].astype(np.float64)
+        mean = tokens[np.array(encoded.attention_mask, bool)].mean(0)
+        vector: Floats = (mean / max(float(np.linalg.norm(mean)), _SHORTEST)).astype(np.float32)
+        return vector
+
+    @cached_property
+    def _remembered(self) -> dict[str, Floats]:
+        return {}
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(locate("minilm-l6-v2-tokenizer")))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.longest_tokens)
+        return tokenizer
+
+    @cached_property
+    def _session(self) -> InferenceSession:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        return onnxruntime.InferenceSession(
+            str(locate("minilm-l6-v2-int8")), options, providers=["CPUExecutionProvider"]
+        )

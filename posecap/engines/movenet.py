@@ -1,0 +1,113 @@
+"""MoveNet MultiPose Lightning through LiteRT: up to six people with box and COCO-17 joints in one pass.
+
+Google's model, Apache-2.0. It takes any size whose sides are multiples of 32: larger inputs find smaller
+people and cost in proportion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from posecap.models import locate
+from posecap.oks import similarity
+from posecap.ports import Detections
+from posecap.stage import Engine
+from posecap.types import Floats, Pixels
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
+_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class MoveNet(Engine):
+    """People and joints, every frame.
+
+    Args:
+        long_side: longer side of the model's input in pixels; frames are shrunk to it, never enlarged.
+        score: people below this confidence are left out (a clear person has about 0.4–0.7).
+        same_person: object keypoint similarity above which the weaker of two detections is a duplicate.
+    """
+
+    name: ClassVar[str] = "movenet-multipose-lightning"
+    packages: ClassVar[tuple[str, ...]] = ("ai-edge-litert", "pillow")
+
+    long_side: int = 512
+    score: float = 0.15
+    same_person: float = 0.6
+    layout: str = field(default="coco17", init=False)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return ("movenet-multipose-lightning",)
+
+    @cached_property
+    def _interpreters(self) -> dict[tuple[int, int], Interpreter]:
+        return {}
+
+    def warm_up(self) -> None:
+        from ai_edge_litert import interpreter  # noqa: F401
+
+        locate(self.weights[0])
+
+    def detect(self, frames_THW3: Pixels) -> list[Detections]:
+        """People of each frame, best first; boxes and joints in pixels of the given frames."""
+        return [self._people(self._run(frame), frame.shape) for frame in frames_THW3]
+
+    def fit(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) in pixels that a frame takes inside the model's padded input."""
+        scale = min(1.0, self.long_side / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _run(self, frame: Pixels) -> Floats:
+        height, width = self.fit(*frame.shape[:2])
+        if (height, width) != frame.shape[:2]:
+            from PIL import Image
+
+            frame = np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+        padded = np.zeros((1, _padded(height), _padded(width), 3), dtype=np.uint8)
+        padded[0, :height, :width] = frame
+        net = self._interpreter(padded.shape[1], padded.shape[2])
+        net.set_tensor(net.get_input_details()[0]["index"], padded)
+        net.invoke()
+        found: Floats = net.get_tensor(net.get_output_details()[0]["index"])[0]
+        return found
+
+    def _interpreter(self, height: int, width: int) -> Any:
+        if (height, width) not in self._interpreters:
+            from ai_edge_litert.interpreter import Interpreter
+
+            # One thread: every core already runs a worker of its own, and results do not depend on the machine.
+            net = Interpreter(str(locate(self.weights[0])), num_threads=1)
+            net.resize_tensor_input(net.get_input_details()[0]["index"], [1, height, width, 3], strict=True)
+            net.allocate_tensors()
+            self._interpreters[height, width] = net
+        return self._interpreters[height, width]
+
+    def _people(self, found_65: Floats, shape: tuple[int, ...]) -> Detections:
+        """Rows of the model's (6, 56) output: 17 x (y, x, score), then y0, x0, y1, x1, score, all in [0, 1]."""
+        height, width = self.fit(*shape[:2])
+        scale_x = _padded(width) * shape[1] / width
+        scale_y = _padded(height) * shape[0] / height
+        rows = found_65[found_65[:, 55] >= self.score]
+        rows = rows[np.argsort(-rows[:, 55], kind="stable")]
+        joints = rows[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * np.array([scale_x, scale_y, 1.0], dtype=np.float32)
+        boxes = rows[:, [52, 51, 54, 53]] * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32)
+        keep: list[int] = []
+        for i in range(len(rows)):
+            if all(similarity(joints[i], joints[k], boxes[k]) < self.same_person for k in keep):
+                keep.append(i)
+        return Detections(
+            boxes_N4=boxes[keep].astype(np.float32),
+            scores_N=rows[keep, 55].astype(np.float32),
+            joints_NJ3=joints[keep].astype(np.float32),
+        )
+
+
+def _padded(side: int) -> int:
+    return -(-side // _MULTIPLE) * _MULTIPLE

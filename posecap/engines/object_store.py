@@ -1,0 +1,106 @@
+"""Videos in object stores, through fsspec: ``s3://``, ``gs://`` and their kin."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import fsspec
+
+from posecap.landing import landing, unused_path
+from posecap.patience import Patience, persist, within
+from posecap.ports import Fetched, Limits
+from posecap.stage import Drop, Engine, Retry
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ObjectStore(Engine):
+    """Copies an object to scratch. Credentials come from where fsspec's back-ends look for them.
+
+    Only ``schemes`` are taken, since a manifest must not reach everything that fsspec can open.
+    """
+
+    name: ClassVar[str] = "object_store"
+    schemes: tuple[str, ...] = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "hf")
+    patience: Patience = field(default_factory=Patience)
+
+    def accepts(self, uri: str) -> bool:
+        scheme, separator, rest = uri.partition("://")
+        return bool(separator) and scheme.lower() in self.schemes and "::" not in rest
+
+    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+        """Copy the object into ``folder``.
+
+        Raises:
+            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
+            Retry: ``missing_package``, ``timeout``, ``disk_full``, ``object_store``.
+        """
+        target = unused_path(folder, uri)
+        until = time.monotonic() + limits.seconds
+        with landing(target) as file:
+            within(
+                limits.seconds,
+                lambda: persist(
+                    lambda: _copy(uri, file, size_bytes=limits.size_bytes, until=until),
+                    patience=self.patience,
+                    until=until,
+                ),
+                what=uri,
+            )
+        return Fetched(target, "scratch")
+
+
+def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
+    file.seek(0)
+    file.truncate()
+    try:
+        store, path = fsspec.url_to_fs(uri)
+        _refuse(uri, store.info(path), size_bytes=size_bytes)
+        with store.open(path, "rb") as source:
+            while block := source.read(_BLOCK):
+                if time.monotonic() > until:
+                    raise Retry("timeout", f"{uri}: not finished in time")
+                if file.tell() + len(block) > size_bytes:
+                    raise Drop("too_large", f"{uri} has more than {size_bytes} bytes")
+                file.write(block)
+    except Exception as error:  # each back-end raises errors of its own library
+        raise _translated(uri, error) from error
+    if file.tell() == 0:
+        raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+
+
+def _refuse(uri: str, info: dict[str, Any], *, size_bytes: int) -> None:
+    if info.get("type") != "file":
+        raise Drop("not_a_file", f"{uri} is a folder; name an object")
+    size = info.get("size")
+    if size is not None and size > size_bytes:
+        raise Drop("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
+
+
+def _translated(uri: str, error: Exception) -> Drop:
+    """The error in our words; back-ends' own are left out, since they may hold request ids and keys."""
+    kind = type(error).__name__
+    match error:
+        case Drop():
+            return error
+        case ImportError():
+            scheme = uri.partition("://")[0]
+            return Retry("missing_package", f"{uri}: install the fsspec back-end for {scheme}:// and run again")
+        case FileNotFoundError():
+            return Drop("not_found", f"{uri} does not exist; check bucket and key")
+        case PermissionError():
+            return Drop("forbidden", f"{uri} may not be read; check the credentials")
+        case IsADirectoryError():
+            return Drop("not_a_file", f"{uri} is a folder; name an object")
+        case TimeoutError():
+            return Retry("timeout", f"{uri}: the store did not answer in time")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return Retry("disk_full", f"{uri}: no space for the copy; free some and run again")
+        case ValueError():
+            return Drop("bad_uri", f"{uri} is no address of this store ({kind})")
+    return Retry("object_store", f"{uri}: the store could not give it ({kind})")

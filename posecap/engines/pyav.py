@@ -1,0 +1,265 @@
+"""PyAV (FFmpeg's libraries): probes every file and decodes what is asked of it, exactly."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from posecap.ports import Frames
+from posecap.stage import Drop, Engine, Fail
+from posecap.types import Media, Pixels, Span
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+_FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf"
+"""Real video containers. Playlists (HLS, DASH, concat) are absent: they make a library open other files."""
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
+"""Containers that say of each frame when it is shown. In MPEG streams FFmpeg guesses after a seek, and wrongly."""
+_LONGEST_SECONDS = 7 * 24 * 3600.0
+"""A container that claims more is not believed; the video is as long as its frames then."""
+_REORDER = 8
+"""Frames looked at together to put presentation times in order."""
+_LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
+"""How much earlier than asked a seek aims when the frame it landed on comes too late."""
+
+
+@dataclass(frozen=True)
+class PyAV(Engine):
+    """Decodes on one thread, so that damaged streams give the same frames on every run.
+
+    A damaged packet spoils what follows it up to the next keyframe. Those frames are left out; more than
+    ``damaged_at_most`` of them in a row make the stream ``undecodable``. A file that merely stops is read to
+    where it stops. ``seconds_per_block`` bounds the time spent on one block of frames, the seek included;
+    ``side_at_most`` the width and the height of what is decoded.
+    """
+
+    name: ClassVar[str] = "pyav"
+    packages: ClassVar[tuple[str, ...]] = ("av",)
+
+    side_at_most: int = 8192
+    damaged_at_most: int = 15
+    seconds_per_block: float = 60.0
+    block_frames: int = 32
+
+    def warm_up(self) -> None:
+        """Load the library."""
+        import av  # noqa: F401
+
+    def accepts(self, media: Media) -> bool:
+        return True
+
+    def probe(self, path: Path) -> Media:
+        """See :class:`posecap.ports.Prober`. One frame is decoded for its rotation.
+
+        Raises:
+            Drop: ``undecodable``, ``no_video_stream`` or ``too_large``.
+        """
+        with self._opened(path) as (container, stream):
+            context = stream.codec_context
+            rotation = _rotation(container, stream)
+            width, height = context.width, context.height
+            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+            if seconds is None and container.duration:
+                seconds = container.duration / 1e6
+            return Media(
+                width=height if rotation % 180 else width,
+                height=width if rotation % 180 else height,
+                fps=float(stream.average_rate or stream.guessed_rate or 0),
+                codec=context.codec.canonical_name,
+                rotation_degrees=rotation,
+                seconds=seconds if seconds and 0 < seconds < _LONGEST_SECONDS else None,
+                container=container.format.name,
+            )
+
+    def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
+        """Blocks of ``block_frames`` frames; see :class:`posecap.ports.Decoder`.
+
+        The clock starts where the video stream starts. Frames whose time does not come after the one before
+        are left out.
+
+        Raises:
+            Drop: ``undecodable`` or ``too_large``.
+            Fail: ``decode_timeout``.
+        """
+        with self._opened(path) as (container, stream):
+            reading = _Reading(container, stream, self)
+            images: list[Pixels] = []
+            pts: list[float] = []
+            for seconds, frame in reading.since(span.start_seconds if span else 0.0):
+                if span is not None and seconds >= span.end_seconds:
+                    break
+                if seconds < 0 or not (span is None or span.holds(seconds)):
+                    continue
+                images.append(_image(frame, media.rotation_degrees, size))
+                pts.append(seconds)
+                if len(images) == self.block_frames:
+                    yield Frames(np.stack(images), np.array(pts))
+                    images, pts = [], []
+                    reading.restart_clock()
+            if images:
+                yield Frames(np.stack(images), np.array(pts))
+            if not reading.sound:
+                raise Drop("undecodable", "the stream holds no usable frame")
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """The container and its first video stream, errors of the library mapped to outcomes."""
+        import av
+
+        try:
+            options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            # Some real AVI files carry tags that are no UTF-8; nothing here reads them.
+            with av.open(str(path), metadata_errors="ignore", options=options) as container:
+                yield container, self._video_stream(container)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except av.error.FFmpegError as error:
+            raise Drop("undecodable", f"FFmpeg says: {error.strerror}") from error
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        from av.stream import Disposition
+
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise Drop("no_video_stream", f"{len(container.streams)} streams, none of them video")
+        stream = streams[0]
+        context = stream.codec_context
+        if context is None:
+            raise Drop("undecodable", "no decoder for the stream's codec")
+        if not context.width or not context.height:
+            raise Drop("undecodable", "the container gives the video no size")
+        if max(context.width, context.height) > self.side_at_most:
+            raise Drop("too_large", f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side")
+        context.thread_type = "NONE"
+        context.options = {"max_pixels": str(self.side_at_most**2)}
+        return stream
+
+
+class _Reading:
+    """One pass over a stream: sound frames in presentation order with their times."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, engine: PyAV) -> None:
+        self._container, self._stream, self._engine = container, stream, engine
+        self._unit = float(stream.time_base or 0)
+        self._zero = stream.start_time or 0
+        self._step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
+        self.sound = 0
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Grant the next block its full time."""
+        self._until = monotonic() + self._engine.seconds_per_block
+
+    def since(self, start: float) -> Iterator[tuple[float, VideoFrame]]:
+        """Frames in strictly increasing time from ``start``, or a little earlier, to the end of the stream.
+
+        A seek may land on a keyframe that comes too late, or whose leading frames are lost; it then aims
+        earlier, at last at the beginning.
+        """
+        if self._container.format.name not in _SEEKABLE:
+            yield from self._timed()
+            return
+        for target in (*(start - earlier for earlier in _LOOK_BACK_SECONDS if earlier < start), 0.0):
+            if start > 0:
+                self._seek(target)
+            timed = self._timed()
+            first = next(timed, None)
+            if target == 0 or (first is not None and first[0] <= start + 1e-6):
+                yield from chain([] if first is None else [first], timed)
+                return
+
+    def _seek(self, seconds: float) -> None:
+        """Go to the last keyframe before a moment; where the container cannot, stay: the caller looks where it is."""
+        import av
+
+        with suppress(av.error.FFmpegError):
+            self._container.seek(self._zero + int(seconds / self._unit), stream=self._stream)
+
+    def _timed(self) -> Iterator[tuple[float, VideoFrame]]:
+        """Sound frames with their times.
+
+        The decoder gives frames in presentation order. Where a container only knows decode times (AVI), their
+        stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
+        """
+        waiting: deque[VideoFrame] = deque()
+        stamps: list[float] = []
+        stamp = given = -self._step
+        for frame in chain(self._sound_frames(), repeat(None)):
+            if frame is not None:
+                stamp = stamp + self._step if frame.pts is None else (frame.pts - self._zero) * self._unit
+                heapq.heappush(stamps, stamp)
+                waiting.append(frame)
+                if len(waiting) <= _REORDER:
+                    continue
+            elif not waiting:
+                return
+            earliest, shown = heapq.heappop(stamps), waiting.popleft()
+            if earliest > given + 1e-9:
+                given = earliest
+                yield earliest, shown
+
+    def _sound_frames(self) -> Iterator[VideoFrame]:
+        """Frames that no damage has reached. Damage ahead of the first of them is not counted: it only cuts off."""
+        hurt, met, lost = False, False, 0
+        for frame in self._frames():
+            if frame is not None and not frame.is_corrupt and (frame.key_frame or not hurt):
+                hurt, met, lost = False, True, 0
+                self.sound += 1
+                yield frame
+                continue
+            hurt = True
+            lost += met
+            if lost > self._engine.damaged_at_most:
+                raise Drop("undecodable", f"more than {self._engine.damaged_at_most} frames in a row are damaged")
+
+    def _frames(self) -> Iterator[VideoFrame | None]:
+        """Everything the decoder gives, None for a packet that would not decode."""
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
+            if monotonic() > self._until:
+                allowed = self._engine.seconds_per_block
+                raise Fail("decode_timeout", f"{allowed:g} s did not suffice for one block of frames")
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                yield from self._stream.codec_context.decode(None)  # the file stops here: what is left in the decoder
+                return
+            if packet is None:
+                return
+            decoded: list[VideoFrame | None] = [None]
+            if not packet.is_corrupt:
+                with suppress(av.error.FFmpegError):
+                    decoded = list(packet.decode())
+            yield from decoded
+
+
+def _rotation(container: InputContainer, stream: VideoStream) -> int:
+    """Degrees clockwise, from the first frame: the only place where every container's rotation arrives."""
+    import av
+
+    with suppress(av.error.FFmpegError):
+        for frame in container.decode(stream):
+            return round(-frame.rotation / 90) * 90 % 360
+    return 0
+
+
+def _image(frame: VideoFrame, rotation_degrees: int, size: tuple[int, int]) -> Pixels:
+    """(H, W, 3) uint8 RGB, scaled before it is turned: fewer pixels to move."""
+    turns = rotation_degrees // 90
+    width, height = size[::-1] if turns % 2 else size
+    pixels = np.asarray(frame.reformat(width=width, height=height, format="rgb24").to_ndarray(), np.uint8)
+    return np.rot90(pixels, -turns) if turns else pixels

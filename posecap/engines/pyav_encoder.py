@@ -1,0 +1,123 @@
+"""H.264 through PyAV (FFmpeg's libraries and x264): frames and their times as an mp4."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+
+from posecap.stage import Engine
+from posecap.types import Pixels, Seconds, ShapeError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.stream import VideoStream
+
+_BASE = Fraction(1, 90_000)
+_BT709 = 1
+_LIMITED_RANGE = 1
+
+
+@dataclass(frozen=True)
+class PyAVEncoder(Engine):
+    """Every frame at its own time, to 1/90,000 s; the mp4's clock starts at 0 with the first frame.
+
+    Sizes that are odd grow by one pixel at the right or bottom edge, which repeats, since H.264's usual
+    colour format stores colour for 2x2 pixels. Colours are written and labelled as BT.709. x264 runs on one
+    thread and nothing else in the file depends on time or machine, so that equal frames give equal bytes.
+
+    Args:
+        crf: x264's constant rate factor: 18 looks like the original, 23 is its default, 28 is small.
+        preset: x264's trade of time for size, ``ultrafast`` to ``veryslow``.
+    """
+
+    name: ClassVar[str] = "pyav-libx264"
+    packages: ClassVar[tuple[str, ...]] = ("av",)
+
+    crf: int = 23
+    preset: str = "veryfast"
+
+    def warm_up(self) -> None:
+        """Load the library."""
+        import av  # noqa: F401
+
+    def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
+        """The mp4, its index in front so that it plays while it loads.
+
+        Args:
+            frames_THW3: uint8 RGB, at least one frame.
+            pts_T: float64 seconds, strictly increasing by at least 1/90,000 s.
+
+        Raises:
+            ShapeError: frames and times disagree.
+        """
+        ticks = _ticks(frames_THW3, pts_T)
+        # The muxer moves the index to the front in a second pass over the file, which it opens by its name.
+        with tempfile.TemporaryDirectory(prefix="posecap-mp4-") as folder:
+            path = Path(folder) / "clip.mp4"
+            self._write(path, frames_THW3, ticks)
+            return path.read_bytes()
+
+    def _write(self, path: Path, frames_THW3: Pixels, ticks: list[int]) -> None:
+        import av
+
+        # Each frame lasts until the next; the last as long as the one before it, a lone one 1/25 s.
+        steps = [after - before for before, after in pairwise(ticks)] or [round(1 / (25 * _BASE))]
+        lasts = [*steps, steps[-1]][: len(ticks)]
+        options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        with av.open(str(path), "w", format="mp4", options=options) as container:
+            stream = self._stream(container, frames_THW3.shape, len(lasts) / (sum(lasts) * _BASE))
+            for frame, tick, lasting in zip(_frames(frames_THW3), ticks, lasts, strict=True):
+                frame.pts, frame.time_base, frame.duration = tick, _BASE, lasting
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+
+    def _stream(self, container: Any, shape: tuple[int, ...], rate: Fraction) -> VideoStream:
+        settings = {
+            "crf": str(self.crf),
+            "preset": self.preset,
+            "threads": "1",
+            "flags": "+bitexact+frame_duration",
+            # With B-frames at uneven times the muxer counts the clip's length from decoding times, and comes out short.
+            "bf": "0",
+            "x264-params": "threads=1:lookahead-threads=1",
+        }
+        stream = cast(
+            "VideoStream", container.add_stream("libx264", rate=rate.limit_denominator(1001), options=settings)
+        )
+        stream.height, stream.width = (side + side % 2 for side in shape[1:3])
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = _BASE
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        return stream
+
+
+def _frames(frames_THW3: Pixels) -> Iterator[VideoFrame]:
+    from av import VideoFrame
+    from av.video.reformatter import Colorspace
+
+    _, height, width, _ = frames_THW3.shape
+    for frame_HW3 in frames_THW3:
+        even = np.pad(frame_HW3, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        yield rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+
+
+def _ticks(frames_THW3: Pixels, pts_T: Seconds) -> list[int]:
+    """Times as whole numbers of the mp4's time base, from 0."""
+    if frames_THW3.ndim != 4 or frames_THW3.shape[3] != 3 or frames_THW3.dtype != np.uint8 or not frames_THW3.size:
+        raise ShapeError(f"encode: frames are {frames_THW3.dtype} {frames_THW3.shape}, expected uint8 (T, H, W, 3)")
+    if pts_T.shape != frames_THW3.shape[:1]:
+        raise ShapeError(f"encode: times are {pts_T.shape}, expected {frames_THW3.shape[:1]}")
+    ticks_T = np.floor((pts_T - pts_T[0]) / float(_BASE) + 0.5)
+    if not bool(np.all(np.diff(ticks_T) > 0)):
+        raise ShapeError(f"encode: times must rise by at least {float(_BASE):.2g} s from frame to frame")
+    return [int(tick) for tick in ticks_T]

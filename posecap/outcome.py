@@ -1,0 +1,78 @@
+"""What became of every row and every clip: kept, refused, failed or quarantined, exactly one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+Status = Literal["kept", "refused", "failed", "quarantined"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOutcome:
+    """One clip's fate. ``clip_id`` is None for stretches that never became a clip."""
+
+    status: Status
+    clip_id: str | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    stage: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOutcome:
+    """One row's fate, and that of its clips. A row is kept when at least one of its clips is."""
+
+    row_id: str
+    uri: str
+    status: Status
+    stage: str = ""
+    reason: str = ""
+    detail: str = ""
+    retryable: bool = False
+    clips: tuple[ClipOutcome, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "clips": [asdict(clip) for clip in self.clips]}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> RowOutcome:
+        return cls(**{**written, "clips": tuple(ClipOutcome(**clip) for clip in written["clips"])})
+
+
+@dataclass
+class Tally:
+    """Running counts over rows and clips; ``planned`` rows always equal the sum of the four fates."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    clips: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: RowOutcome) -> None:
+        self.rows[outcome.status] += 1
+        for clip in outcome.clips:
+            self.clips[clip.status] += 1
+        # A row with clips is explained by them; one without, by itself.
+        for fate in outcome.clips or (outcome,):
+            if fate.status != "kept":
+                self.reasons[fate.reason] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rows": {"planned": self.rows.total(), **{s: self.rows[s] for s in STATUSES}},
+            "clips": {s: self.clips[s] for s in STATUSES},
+            "reasons": dict(sorted(self.reasons.items())),
+        }
+
+
+def tally(outcomes: Iterable[RowOutcome]) -> Tally:
+    """Counts over ``outcomes``."""
+    total = Tally()
+    for outcome in outcomes:
+        total.add(outcome)
+    return total

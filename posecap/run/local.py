@@ -1,0 +1,71 @@
+"""Workers as threads of this process: for debugging, tests and single machines.
+
+The heavy engines release Python's lock while they compute, so two threads fill two cores. Every thread has
+engines of its own. What threads cannot give is protection: a stage that crashes takes the build down, and the
+next build resumes it; the Ray runner survives it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from queue import SimpleQueue
+
+from posecap.pipeline import Segment
+from posecap.run.schedule import Lost, Task
+from posecap.run.walk import Walked, walk
+
+_FETCHING_THREADS = 4
+
+
+class LocalPool:
+    """``workers`` threads for every computing segment, a few for every fetching one (``cpus=0``)."""
+
+    def __init__(self, segments: tuple[Segment, ...], *, workers: int) -> None:
+        self.segments = len(segments)
+        self._threads = [workers if s.resources.cpus or s.resources.gpus else _FETCHING_THREADS for s in segments]
+        self._held = [0] * self.segments
+        self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
+        self._done: SimpleQueue[tuple[Task, Walked] | BaseException] = SimpleQueue()
+        for segment, count in enumerate(self._threads):
+            for i in range(count):
+                name = f"posecap-{segment}-{i}"
+                threading.Thread(target=self._work, args=(segment, segments[segment]), name=name, daemon=True).start()
+
+    def room(self, segment: int) -> int:
+        """One item waits behind the busy threads, so that none goes hungry."""
+        return self._threads[segment] + 1 - self._held[segment]
+
+    def submit(self, task: Task) -> None:
+        self._held[task.segment] += 1
+        self._tasks[task.segment].put(task)
+
+    def wait(self) -> tuple[Task, Walked | Lost | None]:
+        """Raises whatever kept a worker from starting (missing weights, a missing package)."""
+        done = self._done.get()
+        if isinstance(done, BaseException):
+            raise done
+        self._held[done[0].segment] -= 1
+        return done
+
+    def close(self) -> None:
+        """Idle threads end; busy ones are daemons and end with the process."""
+        for tasks, count in zip(self._tasks, self._threads, strict=True):
+            for _ in range(count):
+                tasks.put(None)
+
+    def _work(self, segment: int, mine: Segment) -> None:
+        try:
+            stages = copy.deepcopy(mine.stages)
+            for stage in stages:
+                stage.warm_up()
+            while (task := self._tasks[segment].get()) is not None:
+                self._done.put((task, walk(stages, task.item)))
+        except BaseException as error:  # noqa: BLE001  (the driver must hear of it, or it waits for ever)
+            self._done.put(error)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

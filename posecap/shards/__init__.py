@@ -1,0 +1,41 @@
+"""The on-disk schema of a dataset; nothing outside this package knows a file name, a column or a byte of it.
+
+::
+
+    data/{split}/pose-00042.tar      {key}.joints.npy (M,T,J,3) float32, .pts.npy (T) float64, .video.npy (D) float32,
+                                     .text.npy (C,D) float32, .txt (first caption), .json (facts, captions, origins)
+    data/{split}/video-00042.tar     {key}.mp4, only where the pipeline stores video
+    data/{split}/pose-00042.columns  the same arrays as an Arrow IPC file
+    data/{split}/pose-00042.json     the sidecar: hashes, counts, what became of every row; written last
+    index/{split}-00042.parquet      one row for each sample, see INDEX_SCHEMA
+    dataset.json                     the committed parts
+    tombstones.json                  keys and sources that were removed
+"""
+
+from posecap.shards.columns import COLUMNS_SCHEMA
+from posecap.shards.dataset import Dataset
+from posecap.shards.index import INDEX_SCHEMA
+from posecap.shards.layout import FORMAT, ShardError, committed
+from posecap.shards.part import read_part, remove_part, write_part
+from posecap.shards.sidecar import damage, read_sidecar, sidecars, write_dataset_list
+from posecap.shards.tombstones import Tombstones, forget, read_tombstones, refuse_forgotten
+
+__all__ = [
+    "COLUMNS_SCHEMA",
+    "FORMAT",
+    "INDEX_SCHEMA",
+    "Dataset",
+    "ShardError",
+    "Tombstones",
+    "committed",
+    "damage",
+    "forget",
+    "read_part",
+    "read_sidecar",
+    "read_tombstones",
+    "refuse_forgotten",
+    "remove_part",
+    "sidecars",
+    "write_dataset_list",
+    "write_part",
+]

@@ -1,0 +1,155 @@
+"""The index: a Parquet table with one row for each sample, and where in the tar each of its members lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from posecap.shards.commit import Staged
+from posecap.shards.layout import MEMBERS, ShardError
+from posecap.types import PartName, Quality, Sample
+
+_WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))
+_FACTS = {
+    "row_id": pa.string(),
+    "uri": pa.string(),
+    "source_id": pa.string(),
+    "start_seconds": pa.float64(),
+    "end_seconds": pa.float64(),
+    "fps": pa.float64(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "codec": pa.string(),
+    "layout": pa.string(),
+    "label": pa.string(),
+    "licence": pa.string(),
+    "source": pa.string(),
+}
+_NEEDED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
+_QUALITY = {f.name: pa.int32() if f.type == "int" else pa.float64() for f in fields(Quality)}
+_MODELS = ("decoder", "detector", "tracker", "pose", "video", "text")
+_PLACES = (*MEMBERS, "mp4")
+_NOWHERE = (None, None)
+
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+        *(pa.field(name, kind, nullable=name not in _NEEDED) for name, kind in _FACTS.items()),
+        *(pa.field(axis, pa.int32(), nullable=False) for axis in ("M", "T", "J")),
+        *(pa.field(f"{name}_dimension", pa.int32(), nullable=False) for name in ("video", "text")),
+        *(pa.field(f"{end}_pts_seconds", pa.float64(), nullable=False) for end in ("first", "last")),
+        *(pa.field(f"video_{end}_seconds", pa.float64(), nullable=False) for end in ("start", "end")),
+        pa.field("captions", _WORDS, nullable=False),
+        pa.field("caption_origins", _WORDS, nullable=False),
+        *(pa.field(name, kind) for name, kind in _QUALITY.items()),
+        *(pa.field(f"{model}_model", pa.string()) for model in _MODELS),
+        pa.field("weights", _WORDS, nullable=False),
+        *(
+            pa.field(f"{name}_{what}", pa.int64(), nullable=name == "mp4")
+            for name in _PLACES
+            for what in ("offset", "size")
+        ),
+    ],
+    metadata={"posecap.format": "1"},
+)
+"""Columns of ``index/*.parquet``.
+
+``part`` is e.g. ``train/00042``; ``X_offset`` and ``X_size`` say in bytes where member X's data lie in the part's
+pose tar (``mp4`` in its video tar); ``weights`` are ``name:sha256`` of the model files behind the sample.
+"""
+
+PLACES = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
+"""Columns that locate a sample in the pose tar."""
+
+Places = Mapping[str, tuple[int, int]]
+
+
+def index_row(sample: Sample, part: PartName, places: Places, record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A sample's line in the index: its values in the order of :data:`INDEX_SCHEMA`.
+
+    Args:
+        places: (offset, size) of every member, by name.
+        record: the part's sidecar-to-be; its fingerprint and lineage are repeated in each row.
+
+    Raises:
+        ShardError: the sample's facts lack something that the index needs.
+    """
+    facts = sample.facts
+    quality, models = facts.get("quality") or {}, facts.get("models") or {}
+    missing = [name for name in (*_NEEDED, "video_span") if facts.get(name) is None]
+    if missing:
+        raise ShardError(f"sample {sample.key}: its facts lack {', '.join(missing)}, which the index needs")
+    video_start, video_end = facts["video_span"]
+    weights = record.get("lineage", {}).get("weights", {})
+    return (
+        sample.key,
+        part.split,
+        str(part),
+        record.get("fingerprint", ""),
+        *map(facts.get, _FACTS),
+        *sample.joints_MTJ3.shape[:3],
+        sample.video_D.shape[0],
+        sample.text_CD.shape[1],
+        float(sample.pts_T[0]),
+        float(sample.pts_T[-1]),
+        video_start,
+        video_end,
+        [caption.text for caption in sample.captions],
+        [caption.origin for caption in sample.captions],
+        *map(quality.get, _QUALITY),
+        *map(models.get, _MODELS),
+        [f"{name}:{sha256}" for name, sha256 in sorted(weights.items())],
+        *chain.from_iterable(places.get(name, _NOWHERE) for name in _PLACES),
+    )
+
+
+def write_index(staged: Staged, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write a part's index; a part has at least one row.
+
+    Raises:
+        ShardError: a fact has another type than its column.
+    """
+    columns = []
+    for field, values in zip(INDEX_SCHEMA, zip(*rows, strict=True), strict=True):
+        try:
+            columns.append(pa.array(values, field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise ShardError(f"index: column {field.name!r} takes {field.type}: {error}") from error
+    table = pa.table(columns, schema=INDEX_SCHEMA)
+    pq.write_table(table, staged, compression="zstd", row_group_size=table.num_rows)
+
+
+def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
+    """A part's index as a :class:`pyarrow.Table`.
+
+    Args:
+        content: path or bytes (:class:`pyarrow.Buffer`) of the Parquet file.
+
+    Raises:
+        ShardError: not an index of this format.
+    """
+    try:
+        with pq.ParquetFile(content) as file:
+            found = file.schema_arrow
+            if not found.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
+                raise ShardError("index has another schema than this version of posecap writes")
+            return file.read(columns=columns, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ShardError(f"index cannot be read: {error}") from error
+
+
+def index_rows(content: Any) -> int:
+    """How many samples an index lists, from its footer alone."""
+    try:
+        with pq.ParquetFile(content) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ShardError(f"index cannot be read: {error}") from error

@@ -1,0 +1,101 @@
+"""Names, endings and limits of a dataset's files; every path is built here and none is taken from a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from posecap.types import PartName
+
+FORMAT: Final = 1
+"""Version of the on-disk schema; readers refuse others."""
+
+ARRAYS: Final = {"joints": "<f4", "pts": "<f8", "video": "<f4", "text": "<f4"}
+"""Array members of a sample and their dtypes, in the order in which they lie in the tar."""
+
+MEMBERS: Final = {**{name: f"{name}.npy" for name in ARRAYS}, "txt": "txt", "json": "json"}
+"""Member names and their endings after the key, in tar order."""
+
+MAX_MEMBER_BYTES: Final = 1 << 30
+MAX_FACTS_BYTES: Final = 16 << 20
+MAX_DOCUMENT_BYTES: Final = 256 << 20
+MAX_TABLE_BYTES: Final = 1 << 30
+
+DATASET_LIST: Final = "dataset.json"
+TOMBSTONES: Final = "tombstones.json"
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
+_SIDECAR = re.compile(r"pose-(\d{5,9})\.json")
+
+
+class ShardError(ValueError):
+    """A shard breaks the schema; the message names the file, the sample and the remedy."""
+
+
+def checked_key(key: str) -> str:
+    """``key`` if it can name a sample.
+
+    Raises:
+        ShardError: it holds characters that tar readers split at, or path parts.
+    """
+    if not _KEY.fullmatch(key):
+        raise ShardError(f"sample key {key!r} must be 1 to 64 letters, digits, '_' or '-'")
+    return key
+
+
+def part_named(text: str) -> PartName:
+    """The part that ``train/00042`` names.
+
+    Raises:
+        ShardError: ``text`` names no part.
+    """
+    found = _PART.fullmatch(text)
+    part = PartName(found[1], int(found[2])) if found else None
+    if part is None or str(part) != text:
+        raise ShardError(f"{text!r} names no part; expected e.g. 'train/00042'")
+    return part
+
+
+def sidecar_path(part: PartName) -> str:
+    return f"data/{part.split}/{part.stem}.json"
+
+
+def tar_path(part: PartName) -> str:
+    return f"data/{part.split}/{part.stem}.tar"
+
+
+def video_path(part: PartName) -> str:
+    return f"data/{part.split}/{part.stem.replace('pose', 'video', 1)}.tar"
+
+
+def columns_path(part: PartName) -> str:
+    return f"data/{part.split}/{part.stem}.columns"
+
+
+def index_path(part: PartName) -> str:
+    return f"index/{part.split}-{part.number:05d}.parquet"
+
+
+def file_paths(part: PartName) -> tuple[str, ...]:
+    """Every file a part may have besides its sidecar, relative to the dataset."""
+    return tar_path(part), video_path(part), columns_path(part), index_path(part)
+
+
+def committed(root: Path, split: str | None = None) -> list[PartName]:
+    """Parts of a dataset on local disk that have a sidecar, in order."""
+    return sorted(part for part in _sidecars_on_disk(root) if split in (None, part.split))
+
+
+def _sidecars_on_disk(root: Path) -> Iterator[PartName]:
+    data = root / "data"
+    if not data.is_dir():
+        return
+    for folder in data.iterdir():
+        if folder.is_dir() and _KEY.fullmatch(folder.name):
+            for path in folder.iterdir():
+                found = _SIDECAR.fullmatch(path.name)
+                if found and PartName(folder.name, int(found[1])).stem == path.stem:
+                    yield PartName(folder.name, int(found[1]))

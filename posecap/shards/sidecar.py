@@ -1,0 +1,152 @@
+"""Sealed JSON documents: a part's sidecar, the list of a dataset's parts, and the tombstones.
+
+A document's ``seal`` is the SHA-256 of everything else in it, so that a flipped byte shows. The bytes are canonical:
+a document that was read and is written again is the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from posecap.identity import canonical_json, digest
+from posecap.shards.commit import Written, write_file
+from posecap.shards.layout import (
+    DATASET_LIST,
+    FORMAT,
+    MAX_DOCUMENT_BYTES,
+    ShardError,
+    committed,
+    file_paths,
+    sidecar_path,
+)
+from posecap.types import PartName
+
+_REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
+
+
+def seal(document: Mapping[str, Any]) -> bytes:
+    """The document's bytes, with its seal."""
+    return canonical_json({**document, "seal": digest(dict(document))}) + b"\n"
+
+
+def unseal(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, Any]:
+    """The document without its seal.
+
+    Raises:
+        ShardError: not a document of this format, or any byte of it changed since it was sealed.
+    """
+    try:
+        document = json.loads(content)
+        sound = isinstance(document, dict) and isinstance(document.pop("seal", None), str) and seal(document) == content
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise ShardError(f"{name} is damaged: its seal does not fit its content; {remedy}")
+    if document.get("format") != FORMAT:
+        raise ShardError(f"{name} has format {document.get('format')!r}, this posecap reads {FORMAT}; update posecap")
+    return dict(document)
+
+
+def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[str, Any]:
+    """A sealed document on local disk.
+
+    Raises:
+        ShardError: missing, larger than 256 MiB, or damaged.
+    """
+    path = root / relative
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+    except FileNotFoundError:
+        raise ShardError(f"{relative} does not exist under {root}") from None
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise ShardError(f"{relative} is larger than {MAX_DOCUMENT_BYTES} bytes, which no sidecar is; {remedy}")
+    return unseal(content, name=relative, remedy=remedy)
+
+
+def sidecar(part: PartName, record: Mapping[str, Any], files: Mapping[str, Written], samples: int) -> dict[str, Any]:
+    """The document that commits a part."""
+    return {
+        **record,
+        "format": FORMAT,
+        "part": str(part),
+        "split": part.split,
+        "number": part.number,
+        "files": {name: {"sha256": w.sha256, "size_bytes": w.size_bytes} for name, w in files.items()},
+        "samples": samples,
+    }
+
+
+def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
+    """The sidecar of a committed part.
+
+    Raises:
+        ShardError: there is none, it is damaged, or it names files that are not the part's own.
+    """
+    relative = sidecar_path(part)
+    document = read_document(root, relative)
+    own = (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
+    files = document.get("files")
+    if not own or not isinstance(files, dict) or not files.keys() <= set(file_paths(part)) or not _whole(document):
+        raise ShardError(f"{relative} is not the sidecar of part {part}; {_REBUILD}")
+    return document
+
+
+def _whole(document: Mapping[str, Any]) -> bool:
+    """A sidecar's fields have their types, so that code behind this gate need not ask."""
+    entries = document["files"].values()
+    return (
+        type(document.get("samples")) is int
+        and all(isinstance(e, dict) and e.keys() == {"sha256", "size_bytes"} for e in entries)
+        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in entries)
+    )
+
+
+def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
+    """Every committed part of a dataset on local disk, in order, with its sidecar.
+
+    Raises:
+        ShardError: one of them is damaged.
+    """
+    for part in committed(root):
+        yield part, read_sidecar(root, part)
+
+
+def damage(root: Path, document: Mapping[str, Any]) -> list[str]:
+    """Files that a sidecar names and that are absent or have another size: what a build checks before it skips."""
+    return [
+        name
+        for name, entry in document["files"].items()
+        if not (root / name).is_file() or (root / name).stat().st_size != entry["size_bytes"]
+    ]
+
+
+def dataset_list(root: Path) -> dict[str, Any]:
+    """Every committed part with its number of samples and its sidecar's hash and size."""
+    parts = []
+    for part in committed(root):
+        document = read_sidecar(root, part)
+        content = seal(document)
+        parts.append(
+            {
+                "part": str(part),
+                "samples": document["samples"],
+                "sidecar": {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)},
+            }
+        )
+    return {"format": FORMAT, "parts": parts}
+
+
+def write_dataset_list(root: Path) -> dict[str, Any]:
+    """Write ``dataset.json``, from which readers without a directory listing learn of the parts.
+
+    Raises:
+        ShardError: a sidecar is damaged.
+    """
+    document = dataset_list(root)
+    write_file(root / DATASET_LIST, seal(document))
+    return document

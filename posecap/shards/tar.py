@@ -1,0 +1,98 @@
+"""USTAR archives with nothing in them that depends on the day, the machine or the user.
+
+Every header has mode 0644, owner 0, time 0 and no names, so that equal members give equal bytes; the result equals
+what :mod:`tarfile` writes for such members, at several times its speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import BinaryIO, Final
+
+from posecap.shards.layout import ShardError
+
+BLOCK: Final = 512
+_RECORD = 20 * BLOCK
+_LARGEST = 8**11 - 1
+_TAIL: Final = b"0" + bytes(100) + b"ustar\x0000" + bytes(BLOCK - 265)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a tar: where its bytes lie (``offset`` is that of its first byte, after the header)."""
+
+    name: str
+    offset: int
+    size: int
+
+
+@lru_cache(maxsize=1024)
+def _after_name(size: int) -> tuple[bytes, int]:
+    """The header from the mode on, up to the checksum, with the sum of the header's fixed bytes."""
+    fields = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0"
+    return fields, sum(fields) + sum(_TAIL) + 8 * ord(" ")
+
+
+def header(name: str, size: int) -> bytes:
+    """The 512 bytes before a member's data.
+
+    Raises:
+        ShardError: the name is longer than 100 bytes or the size larger than USTAR can say.
+    """
+    written = name.encode("ascii")
+    if len(written) > 100 or not 0 <= size <= _LARGEST:
+        raise ShardError(f"member {name!r} of {size} bytes does not fit a USTAR header")
+    fields, fixed = _after_name(size)
+    return b"%b%b%06o\0 %b" % (written.ljust(100, b"\0"), fields, fixed + sum(written), _TAIL)
+
+
+def padding(size: int) -> bytes:
+    """Zeros from a member's end to the next block."""
+    return bytes(-size % BLOCK)
+
+
+def end(size: int) -> bytes:
+    """What closes an archive of ``size`` bytes: two empty blocks, then zeros to a full record."""
+    return bytes(2 * BLOCK + -(size + 2 * BLOCK) % _RECORD)
+
+
+def members(file: BinaryIO) -> Iterator[Member]:
+    """Members of an archive that posecap wrote, in order; the caller may read and seek between them.
+
+    Raises:
+        ShardError: any byte outside the members' data is not as :func:`header` and :func:`end` write it.
+    """
+    size = file.seek(0, 2)
+    position = 0
+    while position + BLOCK <= size:
+        file.seek(position)
+        found = file.read(BLOCK)
+        if not any(found):
+            break
+        member = _member(found, position)
+        after = member.offset + member.size
+        if after + len(padding(member.size)) > size:
+            raise ShardError(f"member {member.name!r} at byte {position} is cut short")
+        yield member
+        file.seek(after)
+        if any(file.read(len(padding(member.size)))):
+            raise ShardError(f"padding after member {member.name!r} is not zero")
+        position = after + len(padding(member.size))
+    file.seek(position)
+    closing = end(position)
+    if size - position != len(closing) or file.read(len(closing) + 1) != closing:
+        raise ShardError(f"archive does not end as it should at byte {position}")
+
+
+def _member(found: bytes, position: int) -> Member:
+    try:
+        name = found[:100].rstrip(b"\0").decode("ascii")
+        size = int(found[124:135], 8)
+        sound = header(name, size) == found
+    except (ValueError, UnicodeDecodeError):
+        sound = False
+    if not sound:
+        raise ShardError(f"tar header at byte {position} is damaged")
+    return Member(name, position + BLOCK, size)

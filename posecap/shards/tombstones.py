@@ -1,0 +1,145 @@
+"""Removing clips for good: the tombstone list, and the rewriting of the parts that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from posecap.outcome import RowOutcome, tally
+from posecap.shards.commit import write_file
+from posecap.shards.index import read_index
+from posecap.shards.layout import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path
+from posecap.shards.part import read_part, write_part
+from posecap.shards.sidecar import read_document, read_sidecar, seal, unseal, write_dataset_list
+from posecap.types import PartName
+
+_REMEDY = "restore it from a copy: without it removed clips would come back"
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """What was removed, each with the reason: clips by key, whole videos by ``source_id``."""
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.sources)
+
+    def covers(self, key: str, source_id: str) -> bool:
+        return key in self.keys or source_id in self.sources
+
+    def reason(self, key: str, source_id: str) -> str:
+        """Why a covered clip was removed."""
+        return self.keys[key] if key in self.keys else self.sources[source_id]
+
+    def kept(self, table: Any) -> Any:
+        """Which rows of an index (with columns ``key`` and ``source_id``) are not removed, as an Arrow mask."""
+        removed = pc.or_(_among(table["key"], self.keys), _among(table["source_id"], self.sources))
+        return pc.invert(removed)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Tombstones:
+        """From the document ``tombstones.json``.
+
+        Raises:
+            ShardError: it is not two tables of reasons.
+        """
+        tables = document.get("keys"), document.get("sources")
+        for table in tables:
+            if not isinstance(table, dict) or not all(isinstance(reason, str) for reason in table.values()):
+                raise ShardError(f"{TOMBSTONES} is not two tables of reasons; {_REMEDY}")
+        return cls(*tables)  # type: ignore[arg-type]
+
+
+def read_tombstones(root: Path) -> Tombstones:
+    """Tombstones of a dataset on local disk; none where there is no such file.
+
+    Raises:
+        ShardError: the file is damaged.
+    """
+    if not (root / TOMBSTONES).exists():
+        return Tombstones()
+    return Tombstones.parse(read_document(root, TOMBSTONES, remedy=_REMEDY))
+
+
+def tombstones_in(content: bytes) -> Tombstones:
+    """Tombstones from the bytes of their file.
+
+    Raises:
+        ShardError: they are damaged.
+    """
+    return Tombstones.parse(unseal(content, name=TOMBSTONES, remedy=_REMEDY))
+
+
+def forget(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
+    """Remove clips from tars, columns and index, and see that no reader and no later build brings them back.
+
+    The tombstones are written first: from then on readers leave the clips out, and a call that was cut short can be
+    made again.
+
+    Args:
+        keys: clips to remove; unknown ones are remembered too.
+        reason: why, in words, kept in the tombstones and in the outcome of each clip.
+        sources: ``source_id`` of videos of which every clip is to be removed.
+
+    Returns:
+        Parts that were rewritten.
+
+    Raises:
+        ShardError: a part is damaged; run ``posecap verify``.
+    """
+    before = read_tombstones(root)
+    tombstones = Tombstones(
+        keys={**{checked_key(key): reason for key in keys}, **before.keys},
+        sources={**dict.fromkeys(sources, reason), **before.sources},
+    )
+    document = {"format": FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
+    write_file(root / TOMBSTONES, seal(document))
+    rewritten = [part for part in committed(root) if _rewrite(root, part, tombstones)]
+    if (root / DATASET_LIST).exists():
+        write_dataset_list(root)
+    return rewritten
+
+
+def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
+    """Write a part again without what is removed; False where it holds nothing of that."""
+    if not (root / index_path(part)).exists():
+        return False
+    table = read_index(root / index_path(part), columns=["key", "source_id"])
+    mask = tombstones.kept(table)
+    kept = set(table.filter(mask)["key"].to_pylist())
+    gone = dict(table.filter(pc.invert(mask)).select(["key", "source_id"]).to_pydict())
+    if not gone["key"]:
+        return False
+    reasons = {key: tombstones.reason(key, source) for key, source in zip(gone["key"], gone["source_id"], strict=True)}
+    record = read_sidecar(root, part)
+    outcomes = [refuse_forgotten(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
+    record["rows"] = [outcome.as_json() for outcome in outcomes]
+    record["counts"] = tally(outcomes).as_json()
+    write_part(root, part, read_part(root, part, kept), record=record)
+    return True
+
+
+def refuse_forgotten(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
+    """A row's outcome once its kept clips in ``reasons`` (by key) are refused; without a clip left so is the row."""
+    fate: dict[str, Any] = {"status": "refused", "stage": "forget", "reason": "forgotten"}
+    clips, details = [], []
+    for clip in row.clips:
+        if clip.status == "kept" and clip.clip_id is not None and clip.clip_id in reasons:
+            details.append(reasons[clip.clip_id])
+            clips.append(replace(clip, **fate, detail=details[-1]))
+        else:
+            clips.append(clip)
+    if not details or any(clip.status == "kept" for clip in clips):
+        return replace(row, clips=tuple(clips))
+    return replace(row, **fate, detail=details[0], clips=tuple(clips))
+
+
+def _among(column: Any, names: Mapping[str, str]) -> Any:
+    return pc.is_in(column, value_set=pa.array(list(names), pa.string()))

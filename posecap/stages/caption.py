@@ -1,0 +1,120 @@
+"""A clip's sentences: the row's captions, its label put into words, and what captioners write."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from posecap.ports import Captioner
+from posecap.stage import Drop, Stage
+from posecap.types import Caption, CaptionedClip, SkeletonClip
+
+_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+# Zero-width joiners are format characters too, but Persian and the Indic scripts are written with them.
+_JOINERS = "\u200c\u200d"
+_WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD_MARKS = re.compile(r"_+|(?<=[^\W\d])\.(?=[^\W\d])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteCaptions(Stage):
+    """Gathers, cleans and bounds a clip's sentences.
+
+    They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label``
+    for the bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name).
+    Captioners are asked only while there is room. Of sentences that differ only in case or in a closing mark
+    the first stays; what :func:`clean` leaves nothing of is passed over.
+
+    Args:
+        templates: sentences with one ``{}`` each, for the label's words.
+        captioners: engines that write about the clip's frames.
+        longest_characters: of one sentence; longer ones end at the last whole word that fits.
+        most, fewest: how many sentences a clip keeps at most, and needs at least.
+
+    Refuses:
+        ``no_caption``: fewer than ``fewest`` sentences.
+    """
+
+    name: ClassVar[str] = "caption"
+    takes: ClassVar[type] = SkeletonClip
+    gives: ClassVar[type] = CaptionedClip
+
+    templates: tuple[str, ...] = ("{}", "a person is {}", "a video of a person {}")
+    captioners: tuple[Captioner, ...] = ()
+    longest_characters: int = 300
+    most: int = 8
+    fewest: int = 1
+
+    def __post_init__(self) -> None:
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"caption: template {template!r} needs exactly one {{}} where the label goes")
+        if self.longest_characters < 1 or not 0 <= self.fewest <= self.most:
+            raise ValueError(
+                f"caption: needs longest_characters >= 1 and 0 <= fewest <= most, got {self.longest_characters}, "
+                f"{self.fewest} and {self.most}"
+            )
+
+    def __call__(self, item: SkeletonClip) -> Iterator[CaptionedClip]:
+        captions: dict[str, Caption] = {}
+        for text, origin in self._sentences(item):
+            sentence = clean(text, longest_characters=self.longest_characters)
+            if sentence:
+                captions.setdefault(sentence.casefold().rstrip(" .!?"), Caption(sentence, origin))
+            # Checked before the next sentence is drawn, so that a full clip costs no captioner's time.
+            if len(captions) >= self.most:
+                break
+        if len(captions) < self.fewest:
+            raise Drop(
+                "no_caption",
+                f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label",
+            )
+        yield item.grow(CaptionedClip, captions=tuple(captions.values())[: self.most])
+
+    def _sentences(self, item: SkeletonClip) -> Iterator[tuple[str, str]]:
+        for caption in item.row.captions:
+            yield caption, "row"
+        words = label_words(item.row.label or "")
+        if words:
+            for template in self.templates:
+                yield template.replace("{}", words), "label" if template == "{}" else f"template:{template}"
+        for captioner in self.captioners:
+            for sentence in captioner.write(item):
+                yield sentence, captioner.name
+
+
+def clean(text: str, *, longest_characters: int) -> str:
+    """One line of plain text: Unicode NFKC, no control or other invisible characters, no URLs, single spaces.
+
+    Text without a letter or a digit becomes the empty string. Cleaning twice changes nothing.
+    """
+    normal = unicodedata.normalize("NFKC", "".join(_visible(character) for character in text))
+    line = " ".join(_URL.sub(" ", normal).split())
+    if len(line) > longest_characters:
+        # One character more tells whether the last word is whole.
+        cut, space, _ = line[: longest_characters + 1].rpartition(" ")
+        line = cut if space else line[:longest_characters]
+    return line if any(character.isalnum() for character in line) else ""
+
+
+def label_words(label: str) -> str:
+    """A class label as words.
+
+    ``clean_and_jerk`` becomes clean and jerk, ``Cook.Cutbread`` cook cutbread, ``WatchTV`` watch TV. A label that
+    already has spaces keeps its capitals.
+    """
+    if len(label.split()) != 1:
+        return " ".join(_WORD_MARKS.sub(" ", label).split())
+    words = _WORD_MARKS.sub(" ", _WORD_STARTS.sub(" ", label)).split()
+    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
+
+
+def _visible(character: str) -> str:
+    """The character; a space for a control character or a line break; nothing for format and unassigned ones."""
+    kind = unicodedata.category(character)
+    if kind in ("Cc", "Zl", "Zp"):
+        return " "
+    return "" if kind.startswith("C") and character not in _JOINERS else character

@@ -1,0 +1,68 @@
+"""Which stretches of a video become clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from posecap.stage import Drop, Stage
+from posecap.types import CutVideo, Row, ShotRule, Span, Video
+
+
+@dataclass(frozen=True)
+class Cut(Stage):
+    """A row's span is the user's wish and is kept whole; a row without one is cut into shots while it is decoded.
+
+    A row may give only a start (to the video's end) or only an end (from its beginning). A shot longer than
+    ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; a row's
+    span may be up to ``row_longest_seconds`` long.
+
+    Refuses with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
+    """
+
+    name: ClassVar[str] = "cut"
+    takes: ClassVar[type] = Video
+    gives: ClassVar[type] = CutVideo
+
+    threshold: float = 42.0
+    """Above the fastest camera work and flashes met in real footage (40), below nearly all hard cuts (66 and more)."""
+    shortest_seconds: float = 1.0
+    longest_seconds: float = 12.0
+    row_longest_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shortest_seconds <= self.longest_seconds:
+            raise ValueError(
+                f"Cut(shortest_seconds={self.shortest_seconds:g}, longest_seconds={self.longest_seconds:g}): "
+                "the shortest clip must be no longer than the longest"
+            )
+
+    def __call__(self, item: Video) -> Iterator[CutVideo]:
+        yield CutVideo(
+            video=item,
+            span=self._span(item.row),
+            shots=ShotRule(
+                threshold=self.threshold,
+                shortest_seconds=self.shortest_seconds,
+                longest_seconds=self.longest_seconds,
+            ),
+        )
+
+    def _span(self, row: Row) -> Span | None:
+        if row.start_seconds is None and row.end_seconds is None:
+            return None
+        start = row.start_seconds or 0.0
+        end = math.inf if row.end_seconds is None else row.end_seconds
+        if not 0 <= start < end or math.isinf(row.end_seconds or 0.0):
+            raise Drop(
+                "bad_span", f"start_seconds={row.start_seconds}, end_seconds={row.end_seconds}: needs 0 <= start < end"
+            )
+        if math.isfinite(end) and end - start > self.row_longest_seconds:
+            raise Drop(
+                "span_too_long",
+                f"{end - start:g} s, at most {self.row_longest_seconds:g}: "
+                "shorten the row's span or raise row_longest_seconds",
+            )
+        return Span(start, end)

@@ -1,0 +1,228 @@
+"""From a file to clips in memory: every frame is decoded once, here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import ClassVar
+
+import numpy as np
+
+from posecap.identity import clip_id
+from posecap.ports import Decoder, DecoderGaveUp, Frames, Prober
+from posecap.shots import ShotDetector
+from posecap.stage import Drop, Fail, Refused, Stage
+from posecap.take import Take, Thinner, working_size
+from posecap.types import Clip, CutVideo, Media, Span
+
+_HAIR = 1e-6
+"""Seconds within which two moments are one."""
+
+
+@dataclass(frozen=True)
+class Decode(Stage):
+    """Asks the decoders in order; the first that can reads the video at working size.
+
+    A row's span becomes one clip. It keeps the row's times where the video covers them, and ends with the
+    video otherwise. Refused with ``span_outside_video``, ``truncated`` (less than ``least_share`` of the span
+    is there), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
+
+    A video without a span is read once, from front to end, and cut at every shot boundary. A shot longer than
+    the rule's longest clip gives clips of that length; what would be left over shorter than the rule's
+    shortest is shared evenly with the clip before it. Shots that are too short, and stretches of more than
+    ``gap_seconds`` that should hold frames but do not, inside or at the end, are yielded as
+    :class:`~posecap.stage.Refused`.
+
+    Memory holds one clip, at most a shortest clip beyond it, and a block of frames. Frames come at
+    ``fps_at_most`` or the video's own rate, with the longer side at ``long_side`` pixels or the video's own.
+    """
+
+    name: ClassVar[str] = "decode"
+    takes: ClassVar[type] = CutVideo
+    gives: ClassVar[type] = Clip
+
+    prober: Prober
+    decoders: tuple[Decoder, ...]
+    long_side: int = 512
+    fps_at_most: float = 60.0
+    frames_at_most: int = 1800
+    fewest_frames: int = 2
+    least_share: float = 0.5
+    gap_seconds: float = 1.0
+
+    def __call__(self, item: CutVideo) -> Iterator[Clip | Refused]:
+        media = self.prober.probe(item.video.path)
+        readings = [_Reading(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
+        if item.span is None:
+            yield from _one_after_another(readings, media)
+        else:
+            yield _first_that_can(readings, item.span)
+
+
+def _first_that_can(readings: Sequence[_Reading], span: Span) -> Clip:
+    gave_up = []
+    for reading in readings:
+        try:
+            return reading.clip(span)
+        except DecoderGaveUp as reason:
+            gave_up.append(f"{reading.decoder.name}: {reason}")
+    raise _undecodable(gave_up)
+
+
+def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[Clip | Refused]:
+    """Shots from the first decoder; where it gives up, the next goes on behind the last clip that was yielded."""
+    done = 0.0
+    gave_up = []
+    try:
+        for reading in readings:
+            try:
+                for result in reading.shots(done):
+                    done = result.span.end_seconds
+                    yield result
+                    del result  # the clip's frames, before the next clip is decoded
+                return
+            except DecoderGaveUp as reason:
+                gave_up.append(f"{reading.decoder.name}: {reason}")
+        raise _undecodable(gave_up)
+    except Fail:
+        raise
+    except Drop as drop:
+        if not done:
+            raise
+        end = max(media.seconds or 0.0, done + _frame_seconds([], media))
+        yield Refused(Span(done, end), drop.reason, drop.detail)
+
+
+def _undecodable(gave_up: list[str]) -> Drop:
+    return Drop("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
+
+
+class _Reading:
+    """One decoder's reading of one video."""
+
+    def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
+        self._stage, self._cut, self._media, self.decoder = stage, cut, media, decoder
+
+    def clip(self, span: Span) -> Clip:
+        """The whole span as one clip.
+
+        Raises:
+            Drop: the video does not hold it.
+            DecoderGaveUp: another decoder may.
+        """
+        stage, ends = self._stage, self._media.seconds
+        if ends is not None and span.start_seconds >= ends:
+            raise Drop("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
+        take = Take()
+        for block in self._blocks(span):
+            if len(take) + len(block.pts_T) > stage.frames_at_most:
+                raise Drop(
+                    "too_many_frames",
+                    f"more than {stage.frames_at_most} in the span: shorten it or raise frames_at_most",
+                )
+            for frame, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
+                take.add(frame, pts)
+        if not len(take):
+            raise Drop("span_outside_video", f"no frame from {span.start_seconds:g} s on")
+        if len(take) < stage.fewest_frames:
+            raise Drop("too_short", f"{len(take)} frames, at least {stage.fewest_frames}")
+        covered = self._covered(span, take.pts)
+        return self._clip(take.hand_out(len(take)), covered)
+
+    def _covered(self, wanted: Span, pts: list[float]) -> Span:
+        """What is there of a span: its own ends where frames reach them, the frames' where they do not."""
+        step = _frame_seconds(pts, self._media)
+        near = 1.5 * step
+        start = wanted.start_seconds if pts[0] - wanted.start_seconds <= near else pts[0]
+        end = wanted.end_seconds if wanted.end_seconds - pts[-1] <= near else pts[-1] + step
+        missing = sum(gap for gap in np.diff(pts).tolist() if gap > self._stage.gap_seconds)
+        promised = wanted.end_seconds if math.isfinite(wanted.end_seconds) else (self._media.seconds or end)
+        there, whole = end - start - missing, promised - wanted.start_seconds
+        if there < self._stage.least_share * whole:
+            ends = self._media.seconds
+            reason = "span_outside_video" if ends is not None and ends < promised - near else "truncated"
+            raise Drop(
+                reason, f"{there:.3f} s of {whole:.3f} s are there, at least {self._stage.least_share:.0%} needed"
+            )
+        return Span(start, end)
+
+    def shots(self, start: float) -> Iterator[Clip | Refused]:
+        """Clips of the shots from ``start`` seconds on, and what becomes none.
+
+        Raises:
+            Drop: the video cannot be decoded.
+            DecoderGaveUp: another decoder may.
+        """
+        rule, stage = self._cut.shots, self._stage
+        detector, take, end = ShotDetector(rule.threshold), Take(), start
+        for block in self._blocks(Span(start, math.inf) if start else None):
+            begins = detector.begins(block.frames_THW3)
+            for frame, pts, new in zip(block.frames_THW3, block.pts_T.tolist(), begins.tolist(), strict=True):
+                if not len(take):
+                    pass
+                elif pts - take.last > stage.gap_seconds:
+                    end = take.last + _frame_seconds(take.pts, self._media)
+                    yield from self._finish(take, end)
+                    yield Refused(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
+                elif new or len(take) == stage.frames_at_most:
+                    yield from self._finish(take, pts)
+                elif pts - take.first >= rule.longest_seconds + rule.shortest_seconds - _HAIR:
+                    yield self._part(take, take.first + rule.longest_seconds, pts)
+                take.add(frame, pts)
+        if len(take):
+            end = take.last + _frame_seconds(take.pts, self._media)
+            yield from self._finish(take, end)
+        promised = self._media.seconds or end
+        if promised - end > stage.gap_seconds:
+            yield Refused(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
+
+    def _finish(self, take: Take, end: float) -> Iterator[Clip | Refused]:
+        """Everything in hand, up to ``end``: one clip, or two halves if that is longer than a clip may be."""
+        if end - take.first > self._cut.shots.longest_seconds + _HAIR and len(take) > 1:
+            yield self._part(take, (take.first + end) / 2, end)
+        yield self._part(take, end, end)
+
+    def _part(self, take: Take, until: float, end: float) -> Clip | Refused:
+        """The frames before ``until``; the part lasts to the first frame behind them, or to ``end``."""
+        rule, stage, pts = self._cut.shots, self._stage, take.pts
+        count = max(1, bisect_left(pts, until - _HAIR))
+        span = Span(pts[0], pts[count] if count < len(pts) else end)
+        if span.seconds >= rule.shortest_seconds - _HAIR and count >= stage.fewest_frames:
+            return self._clip(take.hand_out(count), span)
+        take.leave_out(count)
+        least = f"{rule.shortest_seconds:g} s and {stage.fewest_frames} frames"
+        return Refused(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
+
+    def _blocks(self, span: Span | None) -> Iterator[Frames]:
+        """What the decoder gives, thinned to the stage's frame rate."""
+        thinner = Thinner(self._stage.fps_at_most)
+        size = working_size(self._media, self._stage.long_side)
+        for block in self.decoder.frames(self._cut.video.path, self._media, span=span, size=size):
+            kept = np.array([thinner.keeps(pts) for pts in block.pts_T.tolist()])
+            if kept.all():
+                yield block
+            elif kept.any():
+                yield Frames(block.frames_THW3[kept], block.pts_T[kept])
+
+    def _clip(self, frames: Frames, span: Span) -> Clip:
+        video = self._cut.video
+        return Clip(
+            video=video,
+            clip_id=clip_id(video.source_id, video.row.row_id, span),
+            span=span,
+            media=self._media,
+            decoder=self.decoder.name,
+            frames_THW3=frames.frames_THW3,
+            pts_T=frames.pts_T,
+        )
+
+
+def _frame_seconds(pts: list[float], media: Media) -> float:
+    """How long a frame is shown: the usual distance between frames, or what the container's rate says of a lone one."""
+    if len(pts) > 1:
+        return float(median(after - before for before, after in pairwise(pts)))
+    return 1 / media.fps if media.fps > 0 else 0.04

@@ -1,0 +1,65 @@
+"""From a row to its video on local disk, looked at and hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from posecap.content import check_video
+from posecap.identity import file_sha256
+from posecap.landing import scratch_folder
+from posecap.ports import Fetcher, Limits
+from posecap.stage import Drop, Resources, Stage
+from posecap.types import Row, Video
+
+
+@dataclass(frozen=True)
+class Download(Stage):
+    """Asks the first of ``fetchers`` that accepts the row's URI.
+
+    ``content`` says what is looked at before a decoder sees the file: ``magic`` refuses pages, text, images
+    and archives by their first bytes, ``none`` leaves everything to the decoder.
+    """
+
+    fetchers: tuple[Fetcher, ...]
+    limits: Limits = field(default_factory=Limits)
+    content: Literal["magic", "none"] = "magic"
+
+    name: ClassVar[str] = "download"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Video
+    # It waits for others most of the time, so it shares cores with the stages that compute.
+    resources = Resources(cpus=0)
+
+    def __call__(self, row: Row) -> Iterator[Video]:
+        """Yield the one video.
+
+        Raises:
+            Drop: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher refuses.
+            Retry: whatever the fetcher could not do this time.
+        """
+        fetched = self._fetcher_for(row.uri).fetch(row.uri, scratch_folder(), limits=self.limits)
+        try:
+            if self.content == "magic":
+                check_video(fetched.path, uri=row.uri)
+            video = Video(
+                row=row,
+                path=fetched.path,
+                source_id=file_sha256(fetched.path),
+                size_bytes=fetched.path.stat().st_size,
+                keeping=fetched.keeping,
+            )
+        except BaseException:
+            if fetched.keeping == "scratch":
+                fetched.path.unlink(missing_ok=True)
+            raise
+        yield video
+
+    def _fetcher_for(self, uri: str) -> Fetcher:
+        for fetcher in self.fetchers:
+            if fetcher.accepts(uri):
+                return fetcher
+        scheme, separator, _ = uri.partition("://")
+        what = f"{scheme}:// URIs" if separator else "plain paths"
+        raise Drop("no_fetcher", f"no fetcher of this pipeline takes {what}; add one that does to its Download stage")

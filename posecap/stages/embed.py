@@ -1,0 +1,38 @@
+"""Frozen vectors for what the clip shows and for what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from posecap.ports import TextEmbedder, VideoEmbedder
+from posecap.stage import Stage
+from posecap.types import CaptionedClip, EmbeddedClip, Span
+
+
+@dataclass(frozen=True)
+class Embed(Stage):
+    """One video vector per clip, one text vector per caption."""
+
+    name: ClassVar[str] = "embed"
+    takes: ClassVar[type] = CaptionedClip
+    gives: ClassVar[type] = EmbeddedClip
+
+    video: VideoEmbedder
+    text: TextEmbedder
+
+    def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
+        seen = self.video.sees(item)
+        first, last = float(item.pts_T[seen[0]]), float(item.pts_T[seen[-1]])
+        yield item.grow(
+            EmbeddedClip,
+            video_D=self.video.embed_video(item.frames_THW3[seen]),
+            text_CD=self.text.embed_text([caption.text for caption in item.captions]),
+            # A frame is on screen until the next one, so even a single frame spans some time.
+            video_span=Span(first, float(np.nextafter(last, np.inf))),
+            video_model=self.video.name,
+            text_model=self.text.name,
+        )

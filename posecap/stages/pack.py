@@ -1,0 +1,130 @@
+"""From a clip in memory to a sample on its way into a shard; refuses triplets that do not belong together."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from posecap.ports import VideoEncoder
+from posecap.stage import Drop, Stage
+from posecap.types import EmbeddedClip, Sample
+
+
+@dataclass(frozen=True)
+class Pack(Stage):
+    """The last stage: leaves the frames behind.
+
+    Refuses with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
+
+    Args:
+        store_video: ``"clip"`` also keeps the clip as mp4 at working size, in a tar of its own.
+        encoder: needed for ``store_video="clip"``.
+        tolerance_seconds: how far frames may lie outside the clip's span (rounding of container clocks).
+        coverage: least share of the clip's time span that skeleton frames and video frames must both cover.
+        thumbnail_side: longer side in pixels of the picture for the contact sheet; 0 makes none.
+    """
+
+    name: ClassVar[str] = "pack"
+    takes: ClassVar[type] = EmbeddedClip
+    gives: ClassVar[type] = Sample
+
+    store_video: Literal["none", "clip"] = "none"
+    encoder: VideoEncoder | None = None
+    tolerance_seconds: float = 0.05
+    coverage: float = 0.5
+    thumbnail_side: int = 320
+
+    def __post_init__(self) -> None:
+        if self.store_video == "clip" and self.encoder is None:
+            raise ValueError("Pack(store_video='clip') needs an encoder, e.g. Pack(encoder=PyAVEncoder(), …)")
+
+    def __call__(self, item: EmbeddedClip) -> Iterator[Sample]:
+        self._check_spans(item)
+        mp4 = None
+        if self.store_video == "clip" and self.encoder is not None:
+            mp4 = self.encoder.encode(item.frames_THW3, item.pts_T)
+        yield Sample(
+            key=item.clip_id,
+            joints_MTJ3=np.ascontiguousarray(item.joints_MTJ3),
+            pts_T=item.pts_T,
+            video_D=item.video_D,
+            text_CD=item.text_CD,
+            captions=item.captions,
+            facts=_facts(item),
+            video_mp4=mp4,
+            thumbnail_jpeg=_thumbnail(item, self.thumbnail_side) if self.thumbnail_side else None,
+        )
+
+    def _check_spans(self, item: EmbeddedClip) -> None:
+        """Skeleton frames and video frames must lie inside the clip's span and both fill most of it."""
+        start, end = item.span.start_seconds, item.span.end_seconds
+        covers = {
+            "skeleton": (float(item.pts_T[0]), float(item.pts_T[-1])),
+            "video vector": (item.video_span.start_seconds, item.video_span.end_seconds),
+        }
+        # Evenly spread video frames leave half a stretch at either end, and a one-frame clip covers no time at all.
+        needed = self.coverage * (float(item.pts_T[-1]) - float(item.pts_T[0]))
+        for what, (first, last) in covers.items():
+            inside = start - self.tolerance_seconds <= first <= last <= end + self.tolerance_seconds
+            if not inside or last - first < needed:
+                raise Drop(
+                    "span_mismatch", f"{what} covers {first:.3f}–{last:.3f} s of a clip of {start:.3f}–{end:.3f} s"
+                )
+
+
+def _facts(item: EmbeddedClip) -> dict[str, Any]:
+    """What the sample's JSON says; the index repeats it as columns."""
+    row = item.row
+    people, frames, joints, _ = item.joints_MTJ3.shape
+    return {
+        "clip_id": item.clip_id,
+        "row_id": row.row_id,
+        "uri": row.uri,
+        "source_id": item.video.source_id,
+        "start_seconds": item.span.start_seconds,
+        "end_seconds": item.span.end_seconds,
+        "pts_span": [float(item.pts_T[0]), float(item.pts_T[-1])],
+        "video_span": [item.video_span.start_seconds, item.video_span.end_seconds],
+        "fps": item.media.fps,
+        "width": item.media.width,
+        "height": item.media.height,
+        "codec": item.media.codec,
+        "frames": frames,
+        "people": people,
+        "joints": joints,
+        "layout": item.layout,
+        "label": row.label,
+        "split": row.split,
+        "licence": row.licence,
+        "source": row.source,
+        "captions": [asdict(caption) for caption in item.captions],
+        "quality": asdict(item.quality),
+        "models": {
+            "decoder": item.decoder,
+            "detector": item.detector,
+            "tracker": item.tracker,
+            "pose": item.pose_model,
+            "video": item.video_model,
+            "text": item.text_model,
+        },
+    }
+
+
+def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
+    """The middle frame with its skeletons, as JPEG."""
+    from PIL import Image
+
+    from posecap.drawing import draw_skeletons
+
+    middle = item.frame_count // 2
+    x, y = item.source_per_working
+    joints = item.joints_MTJ3[:, middle] / np.array([x, y, 1], np.float32)
+    image = draw_skeletons(Image.fromarray(item.frames_THW3[middle]), joints, item.layout)
+    image.thumbnail((side, side))
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=85)
+    return jpeg.getvalue()

@@ -1,0 +1,38 @@
+"""Every tracked person's joints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from posecap.ports import PoseEstimator
+from posecap.stage import Fail, Stage
+from posecap.types import Floats, PosedClip, TrackedClip
+
+
+@dataclass(frozen=True)
+class Pose(Stage):
+    """Joints from ``estimator``; ``"detector"`` keeps those that a one-pass detector has already found."""
+
+    name: ClassVar[str] = "pose"
+    takes: ClassVar[type] = TrackedClip
+    gives: ClassVar[type] = PosedClip
+
+    estimator: PoseEstimator | Literal["detector"] = "detector"
+
+    def __call__(self, item: TrackedClip) -> Iterator[PosedClip]:
+        joints, layout, model = self._joints(item)
+        yield item.grow(PosedClip, joints_MTJ3=joints, layout=layout, pose_model=model)
+
+    def _joints(self, item: TrackedClip) -> tuple[Floats, str, str]:
+        if self.estimator == "detector":
+            if item.tracks.joints_MTJ3 is None or item.tracks.layout is None:
+                raise Fail("no_joints", "the detector gives boxes only: name a pose estimator in Pose(estimator=…)")
+            return item.tracks.joints_MTJ3, item.tracks.layout, item.detector
+        x, y = item.source_per_working
+        boxes = item.tracks.boxes_MT4 / np.array([x, y, x, y], np.float32)
+        working = self.estimator.estimate(item.frames_THW3, replace(item.tracks, boxes_MT4=boxes))
+        return working * np.array([x, y, 1], np.float32), self.estimator.layout, self.estimator.name

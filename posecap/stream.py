@@ -1,0 +1,237 @@
+"""Shards as training data: a torch dataset over local or remote parts, split over ranks and workers.
+
+The parts of a split are put into a seeded order and their samples laid in one line; the line is cut into
+``world_size x workers`` equal stretches (they differ by one sample at most). Each consumer reads its own stretch
+front to back, so that reads stay sequential, and shuffles through a seeded buffer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset, get_worker_info
+
+from posecap.collate import collate
+from posecap.shards.dataset import Dataset
+from posecap.shards.layout import ARRAYS, ShardError
+from posecap.shards.members import read_array, read_captions, read_facts
+from posecap.types import PartName, Sample
+
+Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
+FIELDS: tuple[Field, ...] = get_args(Field)
+Streamed = dict[str, Any]
+"""``key`` and the chosen fields: joints (M, T, J, 3) float32, pts (T) float64, video (D) float32, text (C, D) float32,
+captions (list of str), facts (dict)."""
+
+_Stretch = tuple[PartName, NDArray[np.int64]]
+
+
+class ShardStream(IterableDataset[Streamed]):
+    """Samples of one split, see :func:`open_dataset`."""
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        *,
+        split: str | None = "train",
+        seed: int | None = 0,
+        shuffle_buffer: int = 1024,
+        rank: int | None = None,
+        world_size: int | None = None,
+        read: Literal["tar", "columns"] = "tar",
+        fields: Sequence[Field] = FIELDS,
+    ) -> None:
+        super().__init__()
+        unknown = set(fields) - set(FIELDS)
+        if unknown or read not in ("tar", "columns") or shuffle_buffer < 1 or (rank is None) != (world_size is None):
+            raise ValueError(
+                f"fields are {', '.join(FIELDS)} (got {', '.join(fields)}), read is 'tar' or 'columns' (got {read!r}), "
+                f"shuffle_buffer at least 1 (got {shuffle_buffer}), rank and world_size come together"
+            )
+        self._dataset = Dataset(location)
+        self._parts = self._dataset.parts(split)
+        if not self._parts:
+            raise ShardError(f"no samples of split {split!r} at {self._dataset.location}; `posecap.index` lists splits")
+        self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
+        self._place = None if rank is None or world_size is None else (rank, world_size)
+        self._fields = tuple(fields)
+        # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass; every rank must be given the same number."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        """Samples that this rank gets in one pass, over all its workers."""
+        rank, world = self._rank()
+        total = sum(len(rows) for _, rows in self._parts)
+        return total * (rank + 1) // world - total * rank // world
+
+    def __iter__(self) -> Iterator[Streamed]:
+        rank, world = self._rank()
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        consumer, consumers = rank * workers + worker, world * workers
+        epoch = int(self._epoch)
+        samples = self._samples(self._stretches(epoch, consumer, consumers))
+        if self._seed is None:
+            return samples
+        return _shuffled(samples, self._shuffle_buffer, np.random.default_rng([self._seed, epoch, 1, consumer]))
+
+    def _rank(self) -> tuple[int, int]:
+        """(rank, world size): as given, else from torch.distributed, else from the environment."""
+        if self._place is not None:
+            rank, world = self._place
+        elif torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        else:
+            rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not below world_size {world}")
+        return rank, world
+
+    def _stretches(self, epoch: int, consumer: int, consumers: int) -> Iterator[_Stretch]:
+        """The rows of each part that one consumer reads."""
+        order = np.arange(len(self._parts))
+        if self._seed is not None:
+            np.random.default_rng([self._seed, epoch, 0]).shuffle(order)
+        total = sum(len(rows) for _, rows in self._parts)
+        first, last = total * consumer // consumers, total * (consumer + 1) // consumers
+        position = 0
+        for number in order:
+            part, rows = self._parts[number]
+            mine = rows[max(0, first - position) : max(0, last - position)]
+            if len(mine):
+                yield part, mine
+            position += len(rows)
+
+    def _samples(self, stretches: Iterable[_Stretch]) -> Iterator[Streamed]:
+        for part, rows in stretches:
+            if self._read == "columns":
+                yield from self._from_columns(part, rows)
+            else:
+                yield from self._from_tar(part, rows)
+
+    def _from_tar(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
+        arrays = [name for name in ARRAYS if name in self._fields]
+        for key, packed in self._dataset.members(part, rows):
+            try:
+                sample: Streamed = {"key": key}
+                for name in arrays:
+                    sample[name] = torch.from_numpy(read_array(name, packed[name]))
+                yield self._with_facts(sample, packed["json"])
+            except ShardError as error:
+                raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
+
+    def _from_columns(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
+        arrays = [name for name in ARRAYS if name in self._fields]
+        wants_facts = "captions" in self._fields or "facts" in self._fields
+        for start, batch in self._dataset.batches(part, first=int(rows[0])):
+            if start > rows[-1]:
+                break
+            mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
+            for row in mine.tolist():
+                sample: Streamed = {"key": batch.keys[row]}
+                for name in arrays:
+                    sample[name] = torch.from_numpy(batch.array(name, row))
+                yield self._with_facts(sample, batch.facts(row)) if wants_facts else sample
+
+    def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
+        if "captions" in self._fields or "facts" in self._fields:
+            facts = read_facts(written)
+            if "captions" in self._fields:
+                sample["captions"] = [caption.text for caption in read_captions(facts)]
+            if "facts" in self._fields:
+                sample["facts"] = facts
+        return sample
+
+
+def open_dataset(
+    location: str | os.PathLike[str],
+    *,
+    split: str | None = "train",
+    seed: int | None = 0,
+    shuffle_buffer: int = 1024,
+    rank: int | None = None,
+    world_size: int | None = None,
+    read: Literal["tar", "columns"] = "tar",
+    fields: Sequence[Field] = FIELDS,
+) -> ShardStream:
+    """The samples of a dataset as a torch ``IterableDataset``; give it to a ``DataLoader`` with :func:`collate`.
+
+    Args:
+        location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
+        split: one split, or None for all.
+        seed: of the order, which changes with ``set_epoch``; None for the order on disk.
+        shuffle_buffer: samples that a consumer holds to draw from.
+        rank: this process among ``world_size``; both default to torch.distributed, then to the environment's
+            ``RANK`` and ``WORLD_SIZE``. Ranks get equally many samples, give or take one.
+        read: ``tar`` reads what is exchanged; ``columns`` maps the columns file into memory, faster.
+        fields: what each sample holds besides its key. Facts and captions cost a JSON parse each.
+
+    Raises:
+        ShardError: no dataset there, or no samples of that split; later, when a part turns out to be damaged.
+        ValueError: an argument is out of its range.
+    """
+    return ShardStream(
+        location,
+        split=split,
+        seed=seed,
+        shuffle_buffer=shuffle_buffer,
+        rank=rank,
+        world_size=world_size,
+        read=read,
+        fields=fields,
+    )
+
+
+def read_index(location: str | os.PathLike[str], split: str | None = None) -> Any:
+    """The index of a dataset as one :class:`pyarrow.Table`, removed samples left out.
+
+    Raises:
+        ShardError: no dataset there, or an index is damaged.
+    """
+    return Dataset(location).index(split)
+
+
+def read_sample(
+    location: str | os.PathLike[str], key: str, *, index: Any = None, video: Literal["leave", "attach"] = "leave"
+) -> Sample:
+    """One sample by its key, by one range read.
+
+    Args:
+        index: what :func:`read_index` gave; without it the parts' indexes are searched, which takes longer.
+        video: ``attach`` also reads the mp4, where the dataset stores video.
+
+    Raises:
+        ShardError: no such sample, or it was removed, or it is damaged.
+    """
+    return Dataset(location).sample(key, index=index, video=video)
+
+
+def _shuffled(samples: Iterator[Streamed], size: int, rng: np.random.Generator) -> Iterator[Streamed]:
+    """Samples in an order drawn from a buffer of ``size``."""
+    buffer: list[Streamed] = []
+    draws: Iterator[int] = iter(())
+    for sample in samples:
+        if len(buffer) < size:
+            buffer.append(sample)
+            continue
+        draw = next(draws, None)
+        if draw is None:
+            draws = iter(rng.integers(0, size, 4096).tolist())
+            draw = next(draws)
+        yield buffer[draw]
+        buffer[draw] = sample
+    rng.shuffle(buffer)
+    yield from buffer
+
+
+__all__ = ["FIELDS", "Field", "ShardStream", "collate", "open_dataset", "read_index", "read_sample"]

@@ -1,0 +1,46 @@
+"""A small edition for tests of report, card and Croissant: the dataset of :mod:`built`, and how it came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import built
+
+from posecap.edition import Edition, listed_files, read_index_columns
+from posecap.outcome import ClipOutcome, RowOutcome
+from posecap.types import PartName, Sample
+from posecap.yields import StageOrder, Yields
+
+ORDER = StageOrder(("download", "decode"), ("decode", "select", "pack"))
+
+
+def outcomes(kept: int) -> list[RowOutcome]:
+    """``kept`` rows with a clip each, one of them with a second clip refused; two more rows that gave none."""
+    rows = [
+        RowOutcome(row_id=f"row-{i}", uri="u", status="kept", clips=(ClipOutcome(status="kept"),)) for i in range(kept)
+    ]
+    refused = ClipOutcome(status="refused", stage="select", reason="no_motion")
+    rows[0] = RowOutcome(row_id="row-0", uri="u", status="kept", clips=(*rows[0].clips, refused))
+    missing = RowOutcome(row_id="gone", uri="u", status="refused", stage="download", reason="not_found")
+    late = RowOutcome(row_id="late", uri="u", status="failed", stage="download", reason="timeout", retryable=True)
+    return [*rows, missing, late]
+
+
+def edition(root: Path, made: dict[PartName, list[Sample]] | None = None, **changes: Any) -> Edition:
+    """Writes the dataset under ``root`` too."""
+    written = built.build(root, made)
+    known = {
+        "name": "walkers",
+        "version": "1.2.0",
+        "licence": "CC-BY-4.0",
+        "contact": "me@example.org",
+        "description": "People who walk.",
+        "store_video": "none",
+        "fingerprint": "f" * 64,
+        "lineage": {"packages": {"numpy": "2.0"}, "weights": {"made-up": "ab" * 32}},
+        "yields": Yields.of(ORDER, outcomes(sum(map(len, written.values())))),
+        "index": read_index_columns(root),
+        "files": tuple(listed_files(root)),
+    }
+    return Edition(**{**known, **changes})

@@ -1,0 +1,129 @@
+"""Small real videos, written with PyAV, in which every frame carries its own number.
+
+write_video(path, frames=60, codec="mpeg4")         numbered(frame_HW3) -> 0, 1, 2 …
+write_video(path, shots=(40, 30))                   two shots of different brightness
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from posecap.types import Row, Video
+
+VIDEOS = Path(__file__).parents[1] / "../shared/data/videos"
+BITS = 9
+BACKGROUNDS = (40, 200, 120)
+
+
+def real_video(name: str) -> Path:
+    """One of the project's shared videos, or a skipped test."""
+    path = VIDEOS / name
+    if not path.is_file():
+        pytest.skip(f"the shared video {name} is not beside this checkout")
+    return path
+
+
+def video(path: Path, *, start: float | None = None, end: float | None = None) -> Video:
+    row = Row(row_id="row-1", uri=path.name, start_seconds=start, end_seconds=end)
+    return Video(row=row, path=path, source_id="a1" * 32, size_bytes=path.stat().st_size)
+
+
+def painted(number: int, background: int, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8: grey, the frame's number in black and white bars on top (too thin to look
+    like a cut when they change), a red lower right corner."""
+    width, height = size
+    frame = np.full((height, width, 3), background, np.uint8)
+    for bit in range(BITS):
+        left, right = bit * width // BITS, (bit + 1) * width // BITS
+        frame[: height // 8, left:right] = 255 if number >> bit & 1 else 0
+    frame[3 * height // 4 :, 3 * width // 4 :] = (220, 20, 20)
+    return frame
+
+
+def numbered(frame_HW3: np.ndarray) -> int:
+    """The number that :func:`painted` wrote, whatever size and codec the frame has been through."""
+    height, width = frame_HW3.shape[:2]
+    bars = [frame_HW3[height // 16, (2 * bit + 1) * width // (2 * BITS)].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, level in enumerate(bars) if level > 127)
+
+
+def numbers(frames_THW3: np.ndarray) -> list[int]:
+    return [numbered(frame) for frame in frames_THW3]
+
+
+def write_video(
+    path: Path,
+    *,
+    frames: int = 60,
+    fps: int = 30,
+    size: tuple[int, int] = (160, 96),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    milliseconds: Sequence[int] | None = None,
+    shots: Sequence[int] = (),
+    rotation: int = 0,
+    options: dict[str, str] | None = None,
+    muxing: dict[str, str] | None = None,
+) -> Path:
+    """A video of ``frames`` numbered frames.
+
+    ``milliseconds`` gives each frame's own time (a variable rate), ``shots`` the length of each shot in frames
+    (their sum replaces ``frames``), ``rotation`` the display rotation in degrees counterclockwise.
+    """
+    shot_of = [shot for shot, length in enumerate(shots) for _ in range(length)] or [0] * len(
+        milliseconds or range(frames)
+    )
+    unit = Fraction(1, 1000) if milliseconds else Fraction(1, fps)
+    with av.open(str(path), "w", options=muxing or {}) as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        stream.codec_context.time_base = unit
+        stream.thread_count = 1
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index, shot in enumerate(shot_of):
+            frame = av.VideoFrame.from_ndarray(
+                painted(index, BACKGROUNDS[shot % len(BACKGROUNDS)], size), format="rgb24"
+            )
+            frame.pts, frame.time_base = milliseconds[index] if milliseconds else index, unit
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_sound(path: Path) -> Path:
+    """Half a second of silence and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        for index in range(4):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, index * 1024
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def truncated(path: Path, share: float) -> Path:
+    """A copy that stops after ``share`` of its bytes."""
+    content = path.read_bytes()
+    copy = path.with_stem(f"{path.stem}_truncated")
+    copy.write_bytes(content[: int(len(content) * share)])
+    return copy
+
+
+def damaged(path: Path, *packets: int) -> Path:
+    """A copy in which the given video packets, counted from 0, are overwritten with nonsense."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for number, packet in enumerate(container.demux(video=0)):
+            if number in packets and packet.pos is not None:
+                content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    copy = path.with_stem(f"{path.stem}_damaged")
+    copy.write_bytes(content)
+    return copy
