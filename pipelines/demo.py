@@ -34,8 +34,8 @@ pipeline = Pipeline(
             fetchers=(LocalFile(), RegistryPackage(), Http(), ObjectStore()),
             limits=Limits(size_bytes=2 * 1024**3, seconds=600),
         ),
-        Cut(threshold=30.0, shortest_seconds=1.0, longest_seconds=10.0),
-        Decode(decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
+        Cut(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
+        Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
         Track(
             detector=MoveNet(long_side=512, score=0.15),
             tracker=ByteTrack(sure=0.3, doubtful=0.15, lost_seconds=1.0, join_seconds=2.0),

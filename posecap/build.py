@@ -6,7 +6,7 @@ sidecars alone, so a build that was killed at any moment goes on where its last 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,20 +15,30 @@ from time import monotonic
 from typing import Any, Literal
 
 from posecap.changes import Change, compare, explain
-from posecap.finish import finish
+from posecap.finish import finish, read_finished, unfinish, write_origin
 from posecap.identity import digest
 from posecap.lease import lease
 from posecap.ledger import Ledger
 from posecap.manifest import Manifest, read_manifest
-from posecap.outcome import ClipOutcome, RowOutcome, tally
+from posecap.outcome import RowOutcome, tally
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.plan import Plan, PlannedPart, make_plan
+from posecap.plan import Plan, PlannedPart, make_plan, open_plan
 from posecap.preview import write_preview
 from posecap.progress import Progress
+from posecap.report import Run
 from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart
-from posecap.shards import Tombstones, committed, read_part, read_sidecar, read_tombstones, write_part
+from posecap.shards import (
+    ShardError,
+    Tombstones,
+    read_part,
+    read_sidecar,
+    read_tombstones,
+    refuse_forgotten,
+    remove_part,
+    write_part,
+)
 from posecap.stages.pack import Pack
-from posecap.types import Row, Sample
+from posecap.types import PartName, Row, Sample
 
 PLAN_FILE = "plan.parquet"
 LEDGER_FILE = "ledger.sqlite"
@@ -79,7 +89,11 @@ class Built:
 
 
 def build(
-    manifest_path: Path, *, output: Path | None = None, options: Options | None = None, say: Callable[[str], None] = print
+    manifest_path: Path,
+    *,
+    output: Path | None = None,
+    options: Options | None = None,
+    say: Callable[[str], None] = print,
 ) -> Built:
     """Build the dataset that a manifest describes, or finish building it.
 
@@ -95,16 +109,19 @@ def build(
     root.mkdir(parents=True, exist_ok=True)
     with lease(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
-        fingerprints = {part.name: _fingerprint(pipeline, part) for part in plan.parts()}
+        fingerprints = _fingerprints(pipeline, plan)
         change = compare(root, plan, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, root))
         plan = _adopt(plan, root, change)
+        write_origin(root, manifest)
         with Ledger(root / LEDGER_FILE) as ledger:
             _fill_ledger(ledger, root, change)
-            todo = _todo(plan, root, ledger, change, options)
-            build_ = _Build(manifest, pipeline, plan, root, ledger, options, say)
-            return build_.run(todo, fingerprints)
+            retried = _to_retry(plan, root, change, options)
+            work = _Build(
+                manifest, pipeline, plan, root, ledger, options, say, frozenset(part.name for part in retried)
+            )
+            return work.run([*_to_build(plan, change), *retried], fingerprints)
 
 
 @dataclass
@@ -116,45 +133,48 @@ class _Build:
     ledger: Ledger
     options: Options
     say: Callable[[str], None]
+    retried: frozenset[PartName]
 
-    def run(self, todo: Sequence[PlannedPart], fingerprints: dict[Any, str]) -> Built:
-        started, since = datetime.now(UTC), monotonic()
-        start_seconds = 0.0
-        if todo:
-            start_seconds = self._work(todo, fingerprints)
-        elif (self.root / "report.json").is_file():
+    def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> Built:
+        finished = read_finished(self.root)
+        if not todo and finished is not None:
             self.say(f"{self.root}: every part is built; nothing to do")
-        report = finish(
-            self.root,
-            manifest=self.manifest,
-            pipeline=self.pipeline,
-            ledger=self.ledger,
-            run={
-                "started": started,
-                "ended": datetime.now(UTC),
-                "seconds": monotonic() - since,
-                "start_seconds": start_seconds,
-                "runner": self.options.runner,
-                "workers": self.options.workers,
-                "parts": len(todo),
-            },
+            return Built(self.root, finished, 0)
+        unfinish(self.root)
+        started, since = datetime.now(UTC), monotonic()
+        progress = self._progress(todo)
+        start_seconds = self._work(todo, fingerprints, progress) if todo else 0.0
+        stage_seconds, _ = self.ledger.seconds()
+        run = Run(
+            started=started,
+            ended=datetime.now(UTC),
+            seconds=monotonic() - since,
+            start_seconds=start_seconds,
+            runner=self.options.runner,
+            workers=self.options.workers,
+            parts=progress.parts,
+            clips=progress.clips,
+            frames=progress.frames,
+            stage_seconds=stage_seconds,
         )
+        report = finish(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
         return Built(self.root, report, len(todo))
 
-    def _work(self, todo: Sequence[PlannedPart], fingerprints: dict[Any, str]) -> float:
+    def _progress(self, todo: Sequence[PlannedPart]) -> Progress:
+        total = sum(part.rows for part in self.plan.parts())
+        return Progress(
+            rows=total,
+            rows_before=total - sum(part.rows for part in todo),
+            stages=self.pipeline.stages,
+            expected_refusals=self.pipeline.expected_refusals,
+        )
+
+    def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
         """Build the parts of ``todo``; gives the seconds until the workers were ready."""
         tombstones = read_tombstones(self.root)
-        pool, start_seconds = _start_pool(self.pipeline, self.options)
-        total = sum(part.rows for part in self.plan.parts())
-        with (
-            closing(pool),
-            Progress(
-                rows=total,
-                rows_before=total - sum(part.rows for part in todo),
-                expected_refusals=self.pipeline.expected_refusals,
-                stages=[stage.name for stage in self.pipeline.stages],
-            ) as progress,
-        ):
+        record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
+        pool = _start_pool(self.pipeline, self.options)
+        with closing(pool), progress:
             schedule = Schedule(
                 pool,
                 poison_after=self.options.poison_after,
@@ -163,14 +183,14 @@ class _Build:
                 on_lost=self.ledger.record_loss,
             )
             for done in schedule.run(self._work_parts(todo)):
-                self._commit(done, fingerprints[done.name], tombstones)
+                self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
                 progress.part(done.name)
-        return start_seconds
+        return pool.start_seconds
 
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
         """Rows of each part; for a retry, the fates and samples that stand are carried over."""
         for part in todo:
-            standing = _standing(self.root, part, self.options) if committed(self.root, part.name) else {}
+            standing = _standing(self.root, part, self.options) if part.name in self.retried else {}
             rows: list[Row | RowDone] = []
             for planned in self.plan.rows(part):
                 if planned.duplicate_of is not None:
@@ -179,29 +199,19 @@ class _Build:
                     rows.append(standing.get(planned.row.row_id, planned.row))
             yield WorkPart(part.name, tuple(rows))
 
-    def _commit(self, done: PartDone, fingerprint: str, tombstones: Tombstones) -> None:
+    def _commit(self, done: PartDone, record: Mapping[str, Any], tombstones: Tombstones) -> None:
         rows = [_without_forgotten(row, tombstones) for row in done.rows]
         outcomes = [row.outcome for row in rows]
         samples = [sample for row in rows for sample in row.samples]
         write_preview(self.root, done.name, samples)
-        write_part(
-            self.root,
-            done.name,
-            samples,
-            record={
-                "fingerprint": fingerprint,
-                "pipeline": self.pipeline.configuration(),
-                "lineage": self.pipeline.lineage(),
-                "counts": tally(outcomes).as_json(),
-                "rows": [outcome.as_json() for outcome in outcomes],
-            },
-        )
+        fates = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
+        write_part(self.root, done.name, samples, record={**record, **fates})
         seconds: dict[str, float] = {}
         for row in rows:
             for stage, spent in row.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
         frames = sum(row.frames for row in rows)
-        self.ledger.record_part(done.name, fingerprint, outcomes, seconds=seconds, frames=frames)
+        self.ledger.record_part(done.name, record["fingerprint"], outcomes, seconds=seconds, frames=frames)
 
 
 def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
@@ -212,19 +222,21 @@ def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
     return replace(pipeline, stages=(*before, last))
 
 
-def _fingerprint(pipeline: Pipeline, part: PlannedPart) -> str:
-    return digest({"pipeline": pipeline.fingerprint(), "part": str(part.name), "rows": part.rows_digest})
+def _fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
+    """What each part is made from: pipeline, versions, weights, and its rows."""
+    made_by = pipeline.fingerprint()
+    return {
+        part.name: digest({"pipeline": made_by, "part": str(part.name), "rows": part.rows_digest})
+        for part in plan.parts()
+    }
 
 
 def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
     """Make the new plan the dataset's plan, and take back parts that it no longer has."""
-    from posecap.plan import open_plan
-    from posecap.shards import remove_part
-
     for name in change.gone:
         remove_part(root, name)
     plan.path.replace(root / PLAN_FILE)
-    return open_plan(root / PLAN_FILE)
+    return open_plan(root / PLAN_FILE, media_root=plan.media_root)
 
 
 def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
@@ -235,24 +247,25 @@ def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
     for part in change.built:
         fingerprint = change.built[part]
         if entered.get(str(part)) != fingerprint:
-            written = read_sidecar(root, part)
-            outcomes = [RowOutcome.from_json(row) for row in written["rows"]]
-            ledger.record_part(part, fingerprint, outcomes, seconds={}, frames=0)
+            ledger.record_part(part, fingerprint, _outcomes(root, part), seconds={}, frames=0)
 
 
-def _todo(plan: Plan, root: Path, ledger: Ledger, change: Change, options: Options) -> list[PlannedPart]:
+def _to_build(plan: Plan, change: Change) -> list[PlannedPart]:
     stale = set(change.changed)
-    todo = [part for part in plan.parts() if part.name not in change.built or part.name in stale]
+    return [part for part in plan.parts() if part.name not in change.built or part.name in stale]
+
+
+def _to_retry(plan: Plan, root: Path, change: Change, options: Options) -> list[PlannedPart]:
+    """Sound parts that hold rows to try again."""
     if options.retry is None:
-        return todo
-    known = {part.name for part in todo}
-    for part in plan.parts():
-        if part.name in known:
-            continue
-        outcomes = [RowOutcome.from_json(row) for row in read_sidecar(root, part.name)["rows"]]
-        if any(_is_retried(outcome, options) for outcome in outcomes):
-            todo.append(part)
-    return todo
+        return []
+    stale = set(change.changed)
+    sound = [part for part in plan.parts() if part.name in change.built and part.name not in stale]
+    return [part for part in sound if any(_is_retried(fate, options) for fate in _outcomes(root, part.name))]
+
+
+def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
+    return [RowOutcome.from_json(row) for row in read_sidecar(root, part)["rows"]]
 
 
 def _is_retried(outcome: RowOutcome, options: Options) -> bool:
@@ -263,13 +276,15 @@ def _is_retried(outcome: RowOutcome, options: Options) -> bool:
 
 def _standing(root: Path, part: PlannedPart, options: Options) -> dict[str, RowDone]:
     """Rows of a committed part whose fate is not tried again, with their samples."""
-    outcomes = [RowOutcome.from_json(row) for row in read_sidecar(root, part.name)["rows"]]
     samples: dict[str, list[Sample]] = {}
-    for sample in read_part(root, part.name):
-        samples.setdefault(sample.facts["row_id"], []).append(sample)
+    try:
+        for sample in read_part(root, part.name):
+            samples.setdefault(sample.facts["row_id"], []).append(sample)
+    except ShardError:
+        return {}  # damaged: every row is walked again
     return {
         outcome.row_id: RowDone(outcome, tuple(samples.get(outcome.row_id, ())))
-        for outcome in outcomes
+        for outcome in _outcomes(root, part.name)
         if not _is_retried(outcome, options)
     }
 
@@ -289,31 +304,23 @@ def _duplicate(row: Row, first: str) -> RowDone:
 
 def _without_forgotten(done: RowDone, tombstones: Tombstones) -> RowDone:
     """Clips that were removed on request stay removed, however often the dataset is rebuilt."""
-    gone = {s.key for s in done.samples if tombstones.covers(s.key, s.facts["source_id"])}
+    gone = {
+        s.key: tombstones.reason(s.key, s.facts["source_id"])
+        for s in done.samples
+        if tombstones.covers(s.key, s.facts["source_id"])
+    }
     if not gone:
         return done
-    clips = tuple(
-        ClipOutcome(status="refused", clip_id=c.clip_id, start_seconds=c.start_seconds, end_seconds=c.end_seconds, stage="forget", reason="forgotten")
-        if c.clip_id in gone
-        else c
-        for c in done.outcome.clips
-    )
-    outcome = replace(done.outcome, clips=clips)
-    if not any(clip.status == "kept" for clip in clips):
-        outcome = replace(outcome, status="refused", stage="forget", reason="forgotten")
+    outcome = refuse_forgotten(done.outcome, gone)
     return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in gone))
 
 
-def _start_pool(pipeline: Pipeline, options: Options) -> tuple[Pool, float]:
-    since = monotonic()
+def _start_pool(pipeline: Pipeline, options: Options) -> Pool:
     segments = pipeline.segments()
-    pool: Pool
     if options.runner == "local":
         from posecap.run.local import LocalPool, cores
 
-        pool = LocalPool(segments, workers=options.workers or cores())
-    else:
-        from posecap.run.ray import RayPool
+        return LocalPool(segments, workers=options.workers or cores())
+    from posecap.run.ray import RayPool
 
-        pool = RayPool(segments, address=options.address, workers=options.workers, row_seconds=options.row_seconds)
-    return pool, monotonic() - since
+    return RayPool(segments, address=options.address, workers=options.workers, row_seconds=options.row_seconds)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 from posecap.cells import Problems
+from posecap.location import SCHEME
 from posecap.manifest import ManifestError
 from posecap.manifest_keys import shown
-from posecap.row_checks import SCHEME
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)

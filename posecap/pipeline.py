@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,9 @@ class Pipeline:
         if not self.stages:
             raise PipelineError("a pipeline needs at least one stage")
         if self.stages[0].takes is not Row:
-            raise PipelineError(f"the first stage must take a Row; {self.stages[0].name!r} takes {_takes(self.stages[0])}")
+            raise PipelineError(
+                f"the first stage must take a Row; {self.stages[0].name!r} takes {_takes(self.stages[0])}"
+            )
         for before, after in pairwise(self.stages):
             if not issubclass(before.gives, after.takes):
                 raise PipelineError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from posecap.row_checks import ROW_SCHEMA, SCHEME
+from posecap.location import located
+from posecap.row_checks import ROW_SCHEMA
 from posecap.types import PartName, Row
 
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string())])
@@ -73,12 +73,9 @@ class Plan:
         return [self._planned(found) for found in table.to_pylist()]
 
     def _planned(self, found: dict[str, Any]) -> PlannedRow:
-        uri = found["uri"]
-        if self.media_root and not uri.startswith("/") and not re.match(SCHEME, uri):
-            uri = f"{self.media_root.rstrip('/')}/{uri.removeprefix('./')}"
         row = Row(
             row_id=found["id"],
-            uri=uri,
+            uri=found["uri"],
             start_seconds=found["start"],
             end_seconds=found["end"],
             label=found["label"],
@@ -86,6 +83,7 @@ class Plan:
             split=found["split"],
             licence=found["licence"],
             source=found["source"],
+            location=located(found["uri"], self.media_root),
             place=f"{found['table']}:{found['row']}",
         )
         return PlannedRow(row, found["duplicate_of"])

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from posecap.location import SCHEME
 from posecap.plan_file import Plan
-from posecap.row_checks import SCHEME
 
 NOT_STATED = "not stated"
 OTHERS = "(others)"

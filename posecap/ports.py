@@ -30,7 +30,8 @@ class Fetched:
 class Fetcher(Protocol):
     """Brings the file behind a URI to local disk."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def accepts(self, uri: str) -> bool: ...
 
@@ -48,7 +49,8 @@ class Fetcher(Protocol):
 class Prober(Protocol):
     """Reads what a container says of its video, without decoding it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def probe(self, path: Path) -> Media:
         """The first video stream's facts; cover pictures are no video.
@@ -71,7 +73,8 @@ class Frames:
 class Decoder(Protocol):
     """Decodes a video, rotation applied, at a bounded size, in presentation order."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def accepts(self, media: Media) -> bool: ...
 
@@ -90,7 +93,7 @@ class Decoder(Protocol):
         ...
 
 
-class DecoderGaveUp(Exception):  # noqa: N818  (a message between engines and their stage)
+class DecoderGaveUp(Exception):
     """This decoder cannot read the file; the next one in the stage's list is asked."""
 
 
@@ -110,8 +113,11 @@ class Detections:
 class Detector(Protocol):
     """Finds people in frames; one-pass pose models also give their joints."""
 
-    name: str
-    layout: str | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layout(self) -> str | None: ...
 
     def detect(self, frames_THW3: Pixels) -> list[Detections]: ...
 
@@ -120,7 +126,8 @@ class Detector(Protocol):
 class Tracker(Protocol):
     """Joins detections of consecutive frames into people."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def follow(self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None) -> Tracks:
         """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips."""
@@ -131,8 +138,11 @@ class Tracker(Protocol):
 class PoseEstimator(Protocol):
     """Gives each tracked person's joints."""
 
-    name: str
-    layout: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layout(self) -> str: ...
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
         """Joints (M, T, J, 3) float32 in working pixels + score, zeros where a person is not seen."""
@@ -143,8 +153,11 @@ class PoseEstimator(Protocol):
 class VideoEmbedder(Protocol):
     """A frozen vector for a clip's pixels."""
 
-    name: str
-    dimension: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
 
     def sees(self, clip: Clip) -> list[int]:
         """Indices of the frames that the vector is made from."""
@@ -159,8 +172,11 @@ class VideoEmbedder(Protocol):
 class TextEmbedder(Protocol):
     """Frozen vectors for sentences."""
 
-    name: str
-    dimension: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
         """(C, D) float32, rows L2-normalised."""
@@ -171,7 +187,8 @@ class TextEmbedder(Protocol):
 class VideoEncoder(Protocol):
     """Writes frames as an mp4."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
         """The same bytes for the same frames, whatever the machine's number of cores."""
@@ -182,7 +199,8 @@ class VideoEncoder(Protocol):
 class Captioner(Protocol):
     """Writes sentences about a clip from its frames."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def write(self, clip: SkeletonClip) -> Sequence[str]: ...
 

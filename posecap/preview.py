@@ -5,12 +5,14 @@ They show people, so they are no part of the dataset: nothing under ``preview/``
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from posecap.types import PartName, Sample
 
 PREVIEW_FOLDER = "preview"
+CONTACT_SHEET = "contact_sheet.jpg"
 _PER_PART = 24
 
 
@@ -30,6 +32,12 @@ def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None
 def previews(root: Path) -> Iterator[Path]:
     """Every kept picture, part by part."""
     yield from sorted((root / PREVIEW_FOLDER).glob("*/*.jpg"))
+
+
+def forget_previews(root: Path) -> None:
+    """Remove every picture: who was in a removed clip may be in others, too."""
+    shutil.rmtree(root / PREVIEW_FOLDER, ignore_errors=True)
+    (root / CONTACT_SHEET).unlink(missing_ok=True)
 
 
 def _folder(root: Path, part: PartName) -> Path:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.cells import Problems, RawBatch, captions, seconds, text
+from posecap.location import SCHEME
 from posecap.manifest import ROW_FIELDS, SPLIT_NAME, ManifestError, Table
 from posecap.manifest_keys import is_url
 
@@ -29,7 +30,6 @@ ROW_SCHEMA = pa.schema(
 )
 """Checked rows. ``id`` is null where the table gives none; a ``uri`` below a local media root is relative to it."""
 
-SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 _ODD_PATH = r"//|(^|/)\.\.?(/|$)|[^/]/$"
 
 

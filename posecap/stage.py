@@ -13,7 +13,7 @@ from posecap.types import Span
 JSON = Any
 
 
-class Drop(Exception):  # noqa: N818  (an outcome, not an error)
+class Drop(Exception):
     """This item will never pass: recorded as *refused*, with a reason that counts and a detail that explains.
 
     Args:

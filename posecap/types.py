@@ -81,8 +81,9 @@ class PartName:
 class Row:
     """One line of a manifest's tables.
 
-    ``place`` names table and row number as a person counts them (``rows.csv:17``), for messages only:
-    it is no part of the row's identity.
+    ``uri`` is the video as the manifest names it, and what datasets record; ``location`` is where that leads
+    from here (a relative path under the manifest's media root). ``place`` names table and row number as a
+    person counts them (``rows.csv:17``), for messages. Neither of these two is part of the row's identity.
     """
 
     row_id: str
@@ -94,6 +95,7 @@ class Row:
     split: str = "train"
     licence: str | None = None
     source: str | None = None
+    location: str = ""
     place: str = ""
 
 

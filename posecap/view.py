@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from posecap.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
 from posecap.identity import file_sha256
+from posecap.location import located
 from posecap.ports import Decoder, DecoderGaveUp, Fetcher, Limits, Prober, VideoEncoder
 from posecap.shards import Dataset
 from posecap.stage import Drop
@@ -40,12 +41,16 @@ class ViewError(ValueError):
 
 @dataclass(frozen=True)
 class Footage:
-    """What fetches and decodes footage again. The first fetcher or decoder that accepts is used."""
+    """What fetches and decodes footage again. The first fetcher or decoder that accepts is used.
+
+    ``media_root`` is where relative URIs start, as in the manifest.
+    """
 
     fetchers: tuple[Fetcher, ...]
     prober: Prober
     decoders: tuple[Decoder, ...]
     limits: Limits = field(default_factory=Limits)
+    media_root: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +135,13 @@ def _pictures(
     if footage is None:
         return None, "no way to fetch footage was given"
     uri = str(sample.facts["uri"])
-    fetcher = next((f for f in footage.fetchers if f.accepts(uri)), None)
+    where = located(uri, footage.media_root)
+    fetcher = next((f for f in footage.fetchers if f.accepts(where)), None)
     if fetcher is None:
         return None, f"nothing here can fetch {uri}"
     with tempfile.TemporaryDirectory(prefix="posecap-view-") as folder:
         try:
-            path = fetcher.fetch(uri, Path(folder), limits=footage.limits).path
+            path = fetcher.fetch(where, Path(folder), limits=footage.limits).path
             if file_sha256(path) != sample.facts["source_id"]:
                 return None, f"{uri} is no longer the video that the skeletons were made from"
             media = footage.prober.probe(path)

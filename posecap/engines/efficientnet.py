@@ -56,7 +56,11 @@ class EfficientNetLite0(Engine):
         features = torch.zeros(self.dimension, dtype=torch.float64)
         with torch.inference_mode():
             for frame in frames_THW3:
-                pixels = torch.from_numpy(_square(frame)).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+                pixels = (
+                    torch.from_numpy(_square(frame))
+                    .permute(2, 0, 1)[None]
+                    .contiguous(memory_format=torch.channels_last)
+                )
                 features += self._network.extract_features(pixels).mean((2, 3))[0].double()  # type: ignore[operator]
         mean = (features / len(frames_THW3)).numpy()
         vector: Floats = (mean / max(float(np.linalg.norm(mean)), _SHORTEST)).astype(np.float32)

@@ -24,6 +24,8 @@ class LocalPool:
 
     def __init__(self, segments: tuple[Segment, ...], *, workers: int) -> None:
         self.segments = len(segments)
+        # Each thread loads its engines while others already work, so there is no start to wait for.
+        self.start_seconds = 0.0
         self._threads = [workers if s.resources.cpus or s.resources.gpus else _FETCHING_THREADS for s in segments]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
@@ -62,7 +64,7 @@ class LocalPool:
                 stage.warm_up()
             while (task := self._tasks[segment].get()) is not None:
                 self._done.put((task, walk(stages, task.item)))
-        except BaseException as error:  # noqa: BLE001  (the driver must hear of it, or it waits for ever)
+        except BaseException as error:
             self._done.put(error)
 
 

@@ -22,9 +22,9 @@ from posecap.types import Video
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
-import ray  # noqa: E402  (reads its environment at import)
-from ray.exceptions import RayActorError  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _FETCHERS_PER_NODE = 2

@@ -45,14 +45,13 @@ class PartDone:
 
 @dataclass(frozen=True)
 class Task:
-    """One item for one worker. ``order`` sorts a row's pieces; ``attempt`` counts from 1."""
+    """One item for one worker. ``order`` sorts a row's pieces."""
 
     part: PartName
     row: int
     order: tuple[int, ...]
     segment: int
     item: Any
-    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,10 @@ class Lost:
 
 
 class Pool(Protocol):
-    """Workers for every segment of a pipeline."""
+    """Workers for every segment of a pipeline, ready; ``start_seconds`` is how long that took."""
 
     segments: int
+    start_seconds: float
 
     def room(self, segment: int) -> int:
         """How many more items the segment's workers take now, a short queue included."""
@@ -153,8 +153,7 @@ class Schedule:
                 self._on_row(row)
                 continue
             opened.rows[i] = _OpenRow(row)
-            attempt = self._attempts.get(row.row_id, 0) + 1
-            self._queues[0].append(Task(part.name, i, (0,), 0, row, attempt))
+            self._queues[0].append(Task(part.name, i, (0,), 0, row))
 
     def _hand_out(self) -> None:
         """Later segments first, and none is fed while the next one's queue is long."""
@@ -174,19 +173,21 @@ class Schedule:
             self._queues[task.segment].appendleft(task)
             return
         if isinstance(result, Lost):
+            times = self._attempts[row.row.row_id] = self._attempts.get(row.row.row_id, 0) + 1
             self._on_lost(row.row.row_id)
-            if task.attempt < self._poison_after:
-                again = Task(task.part, task.row, task.order, task.segment, task.item, task.attempt + 1)
-                self._queues[task.segment].appendleft(again)
+            if times < self._poison_after:
+                self._queues[task.segment].appendleft(task)
                 return
             status = "failed" if result.reason == "timeout" else "quarantined"
-            detail = f"{result.detail}, {task.attempt} times"
+            detail = f"{result.detail}, {times} times"
             result = Walked(trouble=Trouble(status, "run", result.reason, detail, retryable=False))
         row.pieces[task.order] = result
         row.waiting -= 1
         if task.segment + 1 < self._pool.segments:
             for i, item in enumerate(result.gone_on):
-                self._queues[task.segment + 1].append(Task(task.part, task.row, (*task.order, i), task.segment + 1, item))
+                self._queues[task.segment + 1].append(
+                    Task(task.part, task.row, (*task.order, i), task.segment + 1, item)
+                )
                 row.waiting += 1
         if row.waiting == 0:
             done = _conclude(row)
@@ -231,7 +232,9 @@ def _outcome(row: Row, clips: list[ClipOutcome], troubles: list[Trouble]) -> Row
     if clips:
         # Trouble after the first clips (a file that breaks off) is one more stretch with a fate of its own.
         clips += [
-            ClipOutcome(status="failed" if t.status != "refused" else "refused", stage=t.stage, reason=t.reason, detail=t.detail)
+            ClipOutcome(
+                status="failed" if t.status != "refused" else "refused", stage=t.stage, reason=t.reason, detail=t.detail
+            )
             for t in troubles
         ]
     if any(clip.status == "kept" for clip in clips):

@@ -82,6 +82,7 @@ def _go(stages: Sequence[Stage], item: Any, walked: Walked) -> None:
         if isinstance(result, Clip) and not isinstance(item, Clip):
             walked.frames += result.frame_count
         _go(later, result, walked)
+        del result  # a clip's frames, before the next clip is decoded
 
 
 def _outputs(stage: Stage, item: Any, walked: Walked) -> Iterator[Any]:
@@ -96,16 +97,19 @@ def _outputs(stage: Stage, item: Any, walked: Walked) -> Iterator[Any]:
             result = next(steps)
         except StopIteration:
             return
-        except Exception as error:  # noqa: BLE001  (one bad video never stops a build)
+        except Exception as error:
             _record(error, stage, item, walked)
             return
         finally:
             walked.seconds[stage.name] += perf_counter() - since
         yield result
+        del result
 
 
 def _record(error: Exception, stage: Stage, item: Any, walked: Walked) -> None:
-    reason, detail = (error.reason, error.detail) if isinstance(error, Drop) else ("error", f"{type(error).__name__}: {error}")
+    reason, detail = (
+        (error.reason, error.detail) if isinstance(error, Drop) else ("error", f"{type(error).__name__}: {error}")
+    )
     if isinstance(error, MemoryError):
         reason = "out_of_memory"
     status = "failed" if isinstance(error, Fail) or not isinstance(error, Drop) else "refused"
@@ -128,8 +132,11 @@ def _record(error: Exception, stage: Stage, item: Any, walked: Walked) -> None:
 
 
 def _without_paths(detail: str, item: Any) -> str:
-    """Scratch paths differ from run to run; the row's URI does not, and says more."""
+    """Where a file lies differs from machine to machine; the row's URI does not, and says more."""
     video = item.video if isinstance(item, Clip | CutVideo) else item
-    if isinstance(video, Video) and not isinstance(video, Row):
-        return detail.replace(str(video.path), video.row.uri)
+    if isinstance(video, Video):
+        detail = detail.replace(str(video.path), video.row.uri)
+    row = video.row if isinstance(video, Video) else video
+    if isinstance(row, Row) and row.location:
+        detail = detail.replace(row.location, row.uri)
     return detail

@@ -39,7 +39,8 @@ class Download(Stage):
             Drop: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher refuses.
             Retry: whatever the fetcher could not do this time.
         """
-        fetched = self._fetcher_for(row.uri).fetch(row.uri, scratch_folder(), limits=self.limits)
+        where = row.location or row.uri
+        fetched = self._fetcher_for(where).fetch(where, scratch_folder(), limits=self.limits)
         try:
             if self.content == "magic":
                 check_video(fetched.path, uri=row.uri)

@@ -76,7 +76,10 @@ def test_doubtful_detections_continue_a_track_but_start_none():
 
 
 def test_flickers_are_dropped_and_the_most_persistent_person_comes_first():
-    frames = [frame((100, 100, 0.5), *([(300, 100, 0.9)] if 5 <= t < 25 else []), *([(500, 100, 0.9)] if t == 7 else [])) for t in range(40)]
+    frames = [
+        frame((100, 100, 0.5), *([(300, 100, 0.9)] if 5 <= t < 25 else []), *([(500, 100, 0.9)] if t == 7 else []))
+        for t in range(40)
+    ]
     tracks = follow(frames)
     assert [(tracks.scores_MT[m] > 0).sum() for m in range(tracks.people)] == [40, 20]
 

@@ -152,7 +152,9 @@ def test_what_is_handed_back_is_worked_on_again():
     assert [row.outcome.status for row in done[PartName("train", 0)].rows] == ["kept", "kept"]
 
 
-@pytest.mark.parametrize(("clips", "status"), [(["refused", "failed"], "failed"), (["refused"], "refused"), (["failed", "kept"], "kept")])
+@pytest.mark.parametrize(
+    ("clips", "status"), [(["refused", "failed"], "failed"), (["refused"], "refused"), (["failed", "kept"], "kept")]
+)
 def test_a_rows_fate_follows_from_its_clips(clips, status):
     class Gives(Pool):
         segments = 1

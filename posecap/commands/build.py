@@ -1,0 +1,95 @@
+"""``posecap build``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from posecap.commands import INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
+
+_MORE = """\
+A build can be stopped at any moment, by Ctrl-C or kill -9: the same command goes on where the last finished
+part ended. A finished build does nothing. A changed pipeline or manifest is explained, never mixed in.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "build the dataset that a manifest describes, or finish building it"
+    parser = command(commands, "build", run, about=about, more=_MORE)
+    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
+    parser.add_argument(
+        "--runner",
+        choices=("ray", "local"),
+        default="ray",
+        help="Ray actors, or threads of this process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=at_least_one, metavar="N", help="computing workers (default: all cores, or all GPUs)"
+    )
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="of a running Ray cluster, such as auto or ray://head:10001"
+    )
+    parser.add_argument(
+        "--retry-failed",
+        nargs="?",
+        const="",
+        metavar="REASON,…",
+        help="also try again what failed before: all that may pass by itself, or what failed for these reasons",
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches"
+    )
+    parser.add_argument(
+        "--row-seconds",
+        type=float,
+        default=3600.0,
+        metavar="S",
+        help="longest time for one row on Ray (default: %(default)g)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.address and options.runner == "local":
+        print("posecap: --address is for --runner ray", file=sys.stderr)
+        return USAGE
+    from rich.console import Console
+
+    from posecap.build import Options, build
+    from posecap.report import show
+
+    retry = None if options.retry_failed is None else tuple(r for r in options.retry_failed.split(",") if r)
+    chosen = Options(
+        runner=options.runner,
+        workers=options.workers,
+        address=options.address,
+        retry=retry,
+        on_change="update" if options.update else "refuse",
+        row_seconds=options.row_seconds,
+    )
+    try:
+        built = build(options.manifest, output=options.output, options=chosen)
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept. Go on with the same command:", file=sys.stderr)
+        print(f"  posecap {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        _leave(INTERRUPTED)
+    show(built.report, Console())
+    print(f"dataset: {_short(built.root)}")
+    if built.exit_code == PARTIAL:
+        print("some rows failed: `posecap status --failed` lists them, `posecap build --retry-failed …` tries again")
+    return built.exit_code
+
+
+def _leave(code: int) -> NoReturn:
+    """End now: worker threads in the middle of a frame would hold up an orderly exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,61 @@
+"""Which dataset a command is about: the one named, else the one at hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_SIGNS = ("plan.parquet", "dataset.json", "data")
+
+
+class WhichDataset(ValueError):
+    """No dataset was named and there is not exactly one at hand."""
+
+
+def add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
+    """Take ``[DATASET] [WORD …]``: a word that is a directory is the dataset, the others are the command's own."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar=f"DATASET {words}".strip(),
+        help=f"dataset directory (default: this one, or the only one under datasets/){'; ' + about if about else ''}",
+    )
+
+
+def split_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The dataset and the other words.
+
+    Raises:
+        WhichDataset: none or several could be meant.
+    """
+    folders = [Path(word) for word in options.words if Path(word).is_dir()]
+    others = [word for word in options.words if not Path(word).is_dir()]
+    if len(folders) > 1:
+        raise WhichDataset(f"{folders[0]} and {folders[1]} are both directories: name one dataset")
+    if folders:
+        if not _is_dataset(folders[0]):
+            raise WhichDataset(f"{folders[0]} is no dataset directory: it has no {' or '.join(_SIGNS)}")
+        return folders[0], others
+    return _at_hand(), others
+
+
+def no_words(options: argparse.Namespace) -> Path:
+    """The dataset of a command that takes nothing else."""
+    root, others = split_words(options)
+    if others:
+        raise WhichDataset(f"{others[0]} is no directory")
+    return root
+
+
+def _at_hand() -> Path:
+    if _is_dataset(Path()):
+        return Path()
+    found = sorted(path for path in Path("datasets").glob("*") if _is_dataset(path))
+    if len(found) == 1:
+        return found[0]
+    seen = f"there are {', '.join(map(str, found))}" if found else "there is none here or under datasets/"
+    raise WhichDataset(f"name the dataset directory: {seen}")
+
+
+def _is_dataset(path: Path) -> bool:
+    return any((path / sign).exists() for sign in _SIGNS)

@@ -1,0 +1,35 @@
+"""``posecap inspect``: one sample in words."""
+
+from __future__ import annotations
+
+import argparse
+
+from posecap.commands import COMPLETE, Commands, command
+from posecap.commands.dataset import add_dataset, split_words
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "inspect", run, about="print one sample with axes and units")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from posecap.shards import Dataset
+    from posecap.show_sample import describe
+    from posecap.view import whole_key
+
+    root, keys = split_words(options)
+    dataset = Dataset(root)
+    for key in keys or [""]:
+        print(describe(dataset.sample(whole_key(dataset, key) if key else _first(dataset))), end="")
+    return COMPLETE
+
+
+def _first(dataset: object) -> str:
+    from posecap.shards import Dataset, ShardError
+
+    assert isinstance(dataset, Dataset)
+    keys = dataset.index()["key"]
+    if len(keys) == 0:
+        raise ShardError("the dataset holds no samples; `posecap status` says why")
+    return str(keys[0])

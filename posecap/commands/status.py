@@ -1,0 +1,74 @@
+"""``posecap status``: how far a build is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, command
+from posecap.commands.dataset import add_dataset, no_words
+
+_NOT_STARTED = "no plan here: nothing was built yet"
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "how far a build is, and which rows were refused or failed"
+    more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
+    parser = command(commands, "status", run, about=about, more=more)
+    add_dataset(parser)
+    parser.add_argument("--failed", action="store_true", help="list every failed or quarantined row, and why")
+    parser.add_argument("--refused", action="store_true", help="list every refused row, and why")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from posecap.outcome import RowOutcome, Tally
+    from posecap.plan import open_plan
+    from posecap.shards import ShardError, committed, read_sidecar
+
+    root = no_words(options)
+    if not (root / "plan.parquet").is_file():
+        print(f"posecap: {root}: {_NOT_STARTED}")
+        return ERROR
+    plan = open_plan(root / "plan.parquet", media_root="")
+    planned = sum(part.rows for part in plan.parts())
+    built, damaged, tally = 0, [], Tally()
+    listed: list[RowOutcome] = []
+    wanted = {*(("failed", "quarantined") if options.failed else ()), *(("refused",) if options.refused else ())}
+    for part in committed(root):
+        try:
+            rows = read_sidecar(root, part)["rows"]
+        except ShardError as error:
+            damaged.append(str(error))
+            continue
+        built += 1
+        for written in rows:
+            outcome = RowOutcome.from_json(written)
+            tally.add(outcome)
+            if outcome.status in wanted:
+                listed.append(outcome)
+    counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
+    print(json.dumps(counts, indent=1) if options.json else "\n".join(_lines(root, counts, planned)))
+    for line in (*damaged, *map(_line, listed)):
+        print(line)
+    finished = built == len(plan.parts()) and not damaged
+    return COMPLETE if finished and not tally.rows["failed"] and not tally.rows["quarantined"] else PARTIAL
+
+
+def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
+    parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
+    yield f"{root}: {parts['built']:,} of {parts['planned']:,} parts built, {rows['planned']:,} of {planned:,} rows done"
+    yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "refused", "failed", "quarantined"))
+    yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "refused", "failed"))
+    for reason, count in sorted(counts["reasons"].items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {count:>8,}  {reason}"
+
+
+def _line(outcome: object) -> str:
+    from posecap.outcome import RowOutcome
+
+    assert isinstance(outcome, RowOutcome)
+    retry = ", may pass when tried again" if outcome.retryable else ""
+    return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"

@@ -1,0 +1,84 @@
+"""``posecap view``: skeletons over a clip, or many clips on one sheet."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
+from posecap.commands.dataset import add_dataset, split_words
+
+if TYPE_CHECKING:
+    from posecap.view import Footage
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "view", run, about="draw the skeletons over a clip, or many clips on one sheet")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning")
+    parser.add_argument("--sheet", action="store_true", help="a contact sheet of many clips")
+    parser.add_argument("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
+    parser.add_argument("--split", help="only clips of this split on the sheet")
+    parser.add_argument("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+
+
+def run(options: argparse.Namespace) -> int:
+    root, keys = split_words(options)
+    if options.sheet == bool(keys) or len(keys) > 1:
+        print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
+        return USAGE
+    return _sheet(options, root) if options.sheet else _clip(options, root, keys[0])
+
+
+def _sheet(options: argparse.Namespace, root: Path) -> int:
+    from posecap.sheet import view_sheet
+
+    out = options.out or Path("contact_sheet.jpg")
+    background = "blank" if options.blank else "footage"
+    count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
+    print(f"{out}: {count} clips")
+    return COMPLETE
+
+
+def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
+    from posecap.engines.pyav_encoder import PyAVEncoder
+    from posecap.view import view_clip
+
+    out = options.out or Path(f"{key}.mp4")
+    background = "blank" if options.blank else "footage"
+    viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
+    print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
+    if viewed.why_blank:
+        print(f"on a dark ground: {viewed.why_blank}")
+    return COMPLETE
+
+
+def _footage(root: Path) -> Footage | None:
+    """What the build itself fetched and decoded with, as long as its manifest and pipeline are still at hand."""
+    from posecap.finish import origin
+    from posecap.manifest import ManifestError, read_manifest
+    from posecap.pipeline import PipelineError, load_pipeline
+    from posecap.stages.decode import Decode
+    from posecap.stages.download import Download
+    from posecap.view import Footage
+
+    path = origin(root)
+    if path is None:
+        return None
+    try:
+        manifest = read_manifest(path)
+        stages = {type(stage): stage for stage in load_pipeline(manifest.pipeline).stages}
+    except (ManifestError, PipelineError):
+        return None
+    download, decode = stages.get(Download), stages.get(Decode)
+    if not isinstance(download, Download) or not isinstance(decode, Decode):
+        return None
+    return Footage(
+        fetchers=download.fetchers,
+        prober=decode.prober,
+        decoders=decode.decoders,
+        limits=download.limits,
+        media_root=manifest.media_root,
+    )
