@@ -136,8 +136,8 @@ class _Build:
     retried: frozenset[PartName]
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> Built:
-        finished = read_finished(self.root)
-        if not todo and finished is not None:
+        finished = None if todo else read_finished(self.root)
+        if finished is not None:
             self.say(f"{self.root}: every part is built; nothing to do")
             return Built(self.root, finished, 0)
         unfinish(self.root)
@@ -235,6 +235,7 @@ def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
     """Make the new plan the dataset's plan, and take back parts that it no longer has."""
     for name in change.gone:
         remove_part(root, name)
+        write_preview(root, name, ())
     plan.path.replace(root / PLAN_FILE)
     return open_plan(root / PLAN_FILE, media_root=plan.media_root)
 

@@ -42,7 +42,7 @@ _FAINTEST, _SURE_SCORE = 0.4, 0.6
 _HALO: Colour = (0, 0, 0)
 
 
-class PillowMissing(ImportError):  # noqa: N818  (reads as what it is)
+class PillowMissing(ImportError):
     """Pictures need Pillow, which the base install leaves out."""
 
 

@@ -17,6 +17,8 @@ from posecap.pipeline import Pipeline
 from posecap.preview import CONTACT_SHEET, previews
 from posecap.report import REPORT_FILE, Run, make_report, write
 from posecap.shards import write_dataset_list
+from posecap.shards.layout import DATASET_LIST
+from posecap.shards.sidecar import dataset_list, seal
 from posecap.sheet import view_sheet
 from posecap.yields import StageOrder, Yields
 
@@ -44,7 +46,7 @@ def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger
     )
     card.write(card.make_card(edition), root)
     croissant.write(croissant.make_croissant(edition, published=run.ended.date()), root)
-    if any(previews(root)):
+    if edition.index.num_rows and any(previews(root)):
         view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
     report = make_report(edition, run, expected_refusals=pipeline.expected_refusals)
     write(report, root)
@@ -52,12 +54,13 @@ def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger
 
 
 def read_finished(root: Path) -> dict[str, Any] | None:
-    """The report of a finished dataset; None while there is work left."""
+    """The report of a finished dataset; None while there is work left, if only a list that is not that of its parts."""
     try:
         report: dict[str, Any] = json.loads((root / REPORT_FILE).read_bytes())
+        listed = (root / DATASET_LIST).read_bytes()
     except (FileNotFoundError, ValueError):
         return None
-    return report
+    return report if listed == seal(dataset_list(root)) else None
 
 
 def unfinish(root: Path) -> None:

@@ -20,7 +20,8 @@ from posecap.outcome import RowOutcome, Tally
 from posecap.types import PartName
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS parts (part TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS parts (
+  part TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
   part TEXT NOT NULL, position INTEGER NOT NULL, row_id TEXT NOT NULL, status TEXT NOT NULL, stage TEXT NOT NULL,
   reason TEXT NOT NULL, retryable INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (part, position));

@@ -15,7 +15,7 @@ from posecap.stage import Drop
 _SECONDS = 1800.0
 
 
-class MissingWeights(RuntimeError):  # noqa: N818  (reads as what it is)
+class MissingWeights(RuntimeError):
     """Weights are not here and could not be fetched, or are not the ones pinned; the message holds the remedy."""
 
 

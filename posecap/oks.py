@@ -38,7 +38,7 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
         box_4: the reference's box (x0, y0, x1, y1); its area is the person's scale.
         least_score: joints below it on either side do not count.
 
-    Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``; layouts other than COCO-17 use one σ for all joints.
+    Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``; other layouts use one σ for all joints.
     """
     seen = (joints_J3[:, 2] >= least_score) & (reference_J3[:, 2] >= least_score)
     if not bool(seen.any()):

@@ -83,7 +83,7 @@ class Pipeline:
         return digest({"configuration": self.configuration(), "lineage": self.lineage()})
 
     def segments(self) -> tuple[Segment, ...]:
-        """Stages fused into workers: neighbours share one when their resources are equal or frames pass between them."""
+        """Stages fused into workers: neighbours share one when resources are equal or frames pass between them."""
         groups: list[list[Stage]] = []
         for stage in self.stages:
             if groups and (issubclass(stage.takes, Clip) or groups[-1][-1].resources == stage.resources):

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from posecap.collate import collate
+from posecap.batch import collate
 from posecap.shards.dataset import Dataset
 from posecap.shards.layout import ARRAYS, ShardError
 from posecap.shards.members import read_array, read_captions, read_facts

@@ -50,7 +50,7 @@ def test_local_clips_are_found_by_their_usual_names_and_missing_ones_told(tmp_pa
     made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips, overwrite="yes")
     assert (made.rows, made.missing) == (2, 0)
     val = next(row for row in planned(tmp_path) if row.split == "val")
-    assert val.uri == (clips / "abseiling/0wR5jVB-WPk_000417_000427.mkv").as_posix()
+    assert val.location == (clips / "abseiling/0wR5jVB-WPk_000417_000427.mkv").as_posix()
     assert val.start_seconds is None  # the file is the span
     assert val.source == "https://www.youtube.com/watch?v=0wR5jVB-WPk"
 
@@ -95,7 +95,7 @@ def test_a_folder_becomes_rows_with_labels_and_splits(tmp_path: Path) -> None:
     )  # fmt: skip
     made = from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
     assert (made.rows, made.labels, made.rows_by_split) == (6, 3, {"train": 4, "val": 1, "test": 1})
-    found = {Path(r.uri).relative_to(videos).as_posix(): (r.label, r.split) for r in planned(tmp_path)}
+    found = {Path(r.location).relative_to(videos).as_posix(): (r.label, r.split) for r in planned(tmp_path)}
     assert found == {
         "loose.webm": (None, "train"),
         "train/run/a.MP4": ("run", "train"),

@@ -57,7 +57,8 @@ def test_parts_are_numbered_by_split_in_manifest_order(tmp_path: Path) -> None:
     names = [[Path(r.row.uri).name for r in plan.rows(part)] for part in plan.parts()]
     assert names == [["a", "c"], ["d"], ["b", "e"]]
     first = plan.rows(plan.parts()[1])[0].row
-    assert (first.uri, first.place, first.split) == (f"{tmp_path.as_posix()}/d", "t0.csv:5", "train")
+    assert (first.uri, first.place, first.split) == ("d", "t0.csv:5", "train")
+    assert first.location == f"{tmp_path.as_posix()}/d"
     assert not (tmp_path / "plan.parquet.spool").exists()
 
 
@@ -172,8 +173,9 @@ def test_a_plan_is_opened_again(tmp_path: Path) -> None:
     plan.path.replace(moved)
     again = open_plan(moved, media_root="/elsewhere")
     assert again.parts() == plan.parts()
-    assert [r.row.uri for r in all_rows(again)] == ["/elsewhere/a", "/elsewhere/clip:1.mp4"]
-    assert [r.row.uri for r in all_rows(open_plan(moved, media_root=""))] == ["a", "./clip:1.mp4"]
+    assert [r.row.uri for r in all_rows(again)] == ["a", "./clip:1.mp4"]
+    assert [r.row.location for r in all_rows(again)] == ["/elsewhere/a", "/elsewhere/clip:1.mp4"]
+    assert [r.row.location for r in all_rows(open_plan(moved, media_root=""))] == ["a", "./clip:1.mp4"]
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:

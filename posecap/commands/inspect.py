@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, Commands, command
 from posecap.commands.dataset import add_dataset, split_words
+
+if TYPE_CHECKING:
+    from posecap.shards import Dataset
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -25,10 +29,9 @@ def run(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
-def _first(dataset: object) -> str:
-    from posecap.shards import Dataset, ShardError
+def _first(dataset: Dataset) -> str:
+    from posecap.shards import ShardError
 
-    assert isinstance(dataset, Dataset)
     keys = dataset.index()["key"]
     if len(keys) == 0:
         raise ShardError("the dataset holds no samples; `posecap status` says why")

@@ -6,9 +6,13 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, command
 from posecap.commands.dataset import add_dataset, no_words
+
+if TYPE_CHECKING:
+    from posecap.outcome import RowOutcome
 
 _NOT_STARTED = "no plan here: nothing was built yet"
 
@@ -59,16 +63,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
-    yield f"{root}: {parts['built']:,} of {parts['planned']:,} parts built, {rows['planned']:,} of {planned:,} rows done"
+    built = f"{parts['built']:,} of {parts['planned']:,} parts built"
+    yield f"{root}: {built}, {rows['planned']:,} of {planned:,} rows done"
     yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "refused", "failed", "quarantined"))
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "refused", "failed"))
     for reason, count in sorted(counts["reasons"].items(), key=lambda item: (-item[1], item[0])):
         yield f"  {count:>8,}  {reason}"
 
 
-def _line(outcome: object) -> str:
-    from posecap.outcome import RowOutcome
-
-    assert isinstance(outcome, RowOutcome)
+def _line(outcome: RowOutcome) -> str:
     retry = ", may pass when tried again" if outcome.retryable else ""
-    return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
+    why = f"{outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
+    return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {why}"

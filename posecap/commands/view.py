@@ -11,7 +11,7 @@ from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
 from posecap.commands.dataset import add_dataset, split_words
 
 if TYPE_CHECKING:
-    from posecap.view import Footage
+    from posecap.view import Background, Footage
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -36,7 +36,7 @@ def _sheet(options: argparse.Namespace, root: Path) -> int:
     from posecap.sheet import view_sheet
 
     out = options.out or Path("contact_sheet.jpg")
-    background = "blank" if options.blank else "footage"
+    background: Background = "blank" if options.blank else "footage"
     count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
     print(f"{out}: {count} clips")
     return COMPLETE
@@ -47,7 +47,7 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
     from posecap.view import view_clip
 
     out = options.out or Path(f"{key}.mp4")
-    background = "blank" if options.blank else "footage"
+    background: Background = "blank" if options.blank else "footage"
     viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
     print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
     if viewed.why_blank:

@@ -51,13 +51,25 @@ class _Worker:
         return walk(self._stages, item)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Actor:
+    """``parked`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too."""
+
     handle: Any
     node: str
     held: deque[tuple[Any, Task]] = field(default_factory=deque)
+    parked: deque[Task] = field(default_factory=deque)
     since: float = 0.0
     stopped: bool = False
+    waking: bool = False
+
+    @property
+    def load(self) -> int:
+        return len(self.held) + len(self.parked)
+
+    def ready(self) -> Any:
+        """A reference that is there when the process is, however often it must be started until then."""
+        return self.handle.where.options(max_task_retries=-1).remote()
 
 
 class RayPool:
@@ -82,16 +94,25 @@ class RayPool:
         _connect(address)
         self._actors = [_place(segment, workers) for segment in segments]
         self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
+        self._waking: dict[Any, _Actor] = {}
         self._handed_back: deque[tuple[Task, Lost | None]] = deque()
         self._await_ready()
         self.start_seconds = time.monotonic() - self._since
 
     def room(self, segment: int) -> int:
-        return sum(_QUEUE_PER_ACTOR - len(actor.held) for actor in self._actors[segment])
+        return sum(_QUEUE_PER_ACTOR - actor.load for actor in self._actors[segment])
 
     def submit(self, task: Task) -> None:
         near = [a for a in self._actors[task.segment] if self._reaches(a, task)]
-        actor = min(near, key=lambda a: len(a.held))
+        if not near:
+            raise WorkersNotReady("a node of the cluster is gone: start the build again to go on without it")
+        actor = min(near, key=lambda a: (a.load >= _QUEUE_PER_ACTOR, a.waking, a.load))
+        if actor.waking:
+            actor.parked.append(task)
+        else:
+            self._send(actor, task)
+
+    def _send(self, actor: _Actor, task: Task) -> None:
         if not actor.held:
             actor.since = time.monotonic()
         item = task.item.video if isinstance(task.item, _Placed) else task.item
@@ -103,10 +124,13 @@ class RayPool:
         while True:
             if self._handed_back:
                 return self._handed_back.popleft()
-            ready, _ = ray.wait(list(self._by_ref), num_returns=1, timeout=self._until_deadline())
-            if ready:
+            ready, _ = ray.wait([*self._by_ref, *self._waking], num_returns=1, timeout=self._until_deadline())
+            if ready and ready[0] in self._waking:
+                self._awake(ready[0])
+            elif ready:
                 return self._collect(ready[0])
-            self._stop_overdue()
+            else:
+                self._stop_overdue()
 
     def close(self) -> None:
         ray.shutdown()
@@ -116,16 +140,16 @@ class RayPool:
         try:
             walked: Walked = ray.get(ref)
         except RayActorError:
-            return self._lose(actor, ref)
+            return self._lose(actor)
         actor.held = deque((r, t) for r, t in actor.held if r != ref)
         actor.since = time.monotonic()
         # The next segment must find the file, so the item remembers its node.
         walked.gone_on = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in walked.gone_on]
         return task, walked
 
-    def _lose(self, actor: _Actor, ref: Any) -> tuple[Task, Lost | None]:
+    def _lose(self, actor: _Actor) -> tuple[Task, Lost | None]:
         """The oldest item the actor held took it down; those behind it are handed back untouched."""
-        (_, guilty), *innocent = actor.held
+        _, guilty = actor.held[0]
         for other, task in actor.held:
             self._by_ref.pop(other, None)
             if task is not guilty:
@@ -137,8 +161,26 @@ class RayPool:
         )
         actor.held.clear()
         actor.stopped = False
-        del innocent
+        actor.waking = True
+        self._waking[actor.ready()] = actor
         return guilty, lost
+
+    def _awake(self, ref: Any) -> None:
+        """The process is back and takes what was kept for it; one that cannot come back leaves it to the others."""
+        actor = self._waking.pop(ref)
+        actor.waking = False
+        try:
+            ray.get(ref)
+        except (RayActorError, ray.exceptions.RayTaskError, ray.exceptions.ActorUnschedulableError) as error:
+            for actors in self._actors:
+                if actor in actors:
+                    actors.remove(actor)
+            if not all(self._actors):
+                raise WorkersNotReady(f"a worker could not start again: {_cause(error)}") from error
+            self._handed_back.extend((task, None) for task in actor.parked)
+            return
+        while actor.parked:
+            self._send(actor, actor.parked.popleft())
 
     def _until_deadline(self) -> float | None:
         busy = [actor.since for actors in self._actors for actor in actors if actor.held]
@@ -155,13 +197,13 @@ class RayPool:
         return not isinstance(task.item, _Placed) or task.item.node == actor.node
 
     def _await_ready(self) -> None:
-        handles = [actor.handle for actors in self._actors for actor in actors]
+        every = [actor for actors in self._actors for actor in actors]
         try:
-            ray.get([handle.where.remote() for handle in handles], timeout=_START_SECONDS)
+            ray.get([actor.ready() for actor in every], timeout=_START_SECONDS)
         except ray.exceptions.GetTimeoutError:
             ray.shutdown()
             raise WorkersNotReady(
-                f"{len(handles)} workers did not start within {_START_SECONDS:g} s: is the cluster busy, "
+                f"{len(every)} workers did not start within {_START_SECONDS:g} s: is the cluster busy, "
                 "or does no node have the CPUs and GPUs that the pipeline declares?"
             ) from None
         except (RayActorError, ray.exceptions.RayTaskError) as error:
@@ -212,7 +254,7 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
             placed.append(_Actor(handle, node["NodeID"]))
     if not placed:
         raise WorkersNotReady(
-            f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and its neighbours"
+            f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"
         )
     return placed
 

@@ -87,7 +87,7 @@ def _go(stages: Sequence[Stage], item: Any, walked: Walked) -> None:
 
 def _outputs(stage: Stage, item: Any, walked: Walked) -> Iterator[Any]:
     """What a stage yields for an item, timed, its exceptions turned into outcomes."""
-    steps = iter(())
+    steps: Iterator[Any] = iter(())
     started = False
     while True:
         since = perf_counter()

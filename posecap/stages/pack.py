@@ -121,8 +121,8 @@ def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
     from posecap.drawing import draw_skeletons
 
     middle = item.frame_count // 2
-    x, y = item.source_per_working
-    joints = item.joints_MTJ3[:, middle] / np.array([x, y, 1], np.float32)
+    source_per_working = np.array([*item.source_per_working, 1], np.float32)
+    joints = item.joints_MTJ3[:, middle] / source_per_working
     image = draw_skeletons(Image.fromarray(item.frames_THW3[middle]), joints, item.layout)
     image.thumbnail((side, side))
     jpeg = io.BytesIO()

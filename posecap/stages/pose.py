@@ -33,6 +33,7 @@ class Pose(Stage):
                 raise Fail("no_joints", "the detector gives boxes only: name a pose estimator in Pose(estimator=…)")
             return item.tracks.joints_MTJ3, item.tracks.layout, item.detector
         x, y = item.source_per_working
-        boxes = item.tracks.boxes_MT4 / np.array([x, y, x, y], np.float32)
+        source_per_working = np.array([x, y, x, y], np.float32)
+        boxes = item.tracks.boxes_MT4 / source_per_working
         working = self.estimator.estimate(item.frames_THW3, replace(item.tracks, boxes_MT4=boxes))
         return working * np.array([x, y, 1], np.float32), self.estimator.layout, self.estimator.name

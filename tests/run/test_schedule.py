@@ -1,6 +1,5 @@
 """Scheduling, against a pool that works at once and misbehaves on demand."""
 
-from collections import deque
 from typing import Any
 
 import building
@@ -140,11 +139,11 @@ def test_a_part_of_known_rows_and_an_empty_part_are_complete_at_once():
 
 def test_what_is_handed_back_is_worked_on_again():
     class HandsBack(Pool):
-        handed = deque([True])
+        handed = False
 
         def wait(self):
-            if self.handed and self.held[0].segment == 1:
-                self.handed.pop()
+            if not self.handed and self.held[0].segment == 1:
+                self.handed = True
                 return self.held.pop(0), None
             return super().wait()
 

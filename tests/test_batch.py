@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posecap.collate import collate
+from posecap.batch import collate
 from posecap.shards import ShardError
 
 

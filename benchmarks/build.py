@@ -1,0 +1,128 @@
+"""How much of a build is the pose model: its bare time on the same frames against the whole build's.
+
+    python benchmarks/build.py [--manifest manifests/demo.yaml] [--repeats 3] [--runners local,ray]
+
+Efficiency is the bare model's core-seconds ÷ (wall seconds of the build × cores). Bare means: frames decoded
+beforehand, engines loaded, nothing but the pose model on every core at once, as it is in the build. A build is a
+fresh process, from its start to its end, with footage and weights in the cache. Bare runs and builds alternate, so
+a machine whose speed drifts is the same for both; medians are printed. For Ray the seconds until its workers are
+ready are told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from posecap.manifest import read_manifest
+from posecap.pipeline import Pipeline, load_pipeline
+from posecap.plan import make_plan
+from posecap.run.local import cores
+from posecap.stages.track import Track
+from posecap.types import Clip, Pixels
+
+_BLOCK = 8
+
+
+def decoded(pipeline: Pipeline, manifest_path: Path) -> list[Pixels]:
+    """The frames of every clip, in blocks, as the detector will see them."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(read_manifest(manifest_path), Path(folder) / "plan.parquet")
+        items: list[Any] = [planned.row for part in plan.parts() for planned in plan.rows(part)]
+    for stage in pipeline.stages:
+        if issubclass(stage.takes, Clip):
+            break
+        items = [made for item in items for made in stage(item)]
+    frames = [clip.frames_THW3 for clip in items if isinstance(clip, Clip)]
+    return [clip[i : i + _BLOCK] for clip in frames for i in range(0, len(clip), _BLOCK)]
+
+
+def bare_seconds(pipeline: Pipeline, blocks: list[Pixels], workers: int) -> float:
+    """Wall seconds of the pose model alone over all blocks, on ``workers`` threads at once."""
+    model = next(stage.detector for stage in pipeline.stages if isinstance(stage, Track))
+    models = [copy.deepcopy(model) for _ in range(workers)]
+    for one in models:
+        for shape in {block.shape[1:]: block for block in blocks}.values():
+            one.detect(shape[:1])  # builds the session of each frame size
+    waiting, lock = list(reversed(blocks)), threading.Lock()
+
+    def work(mine: Any) -> None:
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                block = waiting.pop()
+            mine.detect(block)
+
+    threads = [threading.Thread(target=work, args=(one,)) for one in models]
+    since = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - since
+
+
+def build_seconds(manifest: Path, runner: str) -> tuple[float, float, float]:
+    """Wall seconds of one whole build, of those until its workers were ready, and its CPU seconds."""
+    output = Path(tempfile.mkdtemp(prefix="posecap-bench-"))
+    command = [sys.executable, "-c", "import sys; from posecap.cli import main; sys.exit(main(sys.argv[1:]))"]
+    command += ["build", "--manifest", str(manifest), "--output", str(output), "--runner", runner]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    since = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=False)
+    seconds = time.perf_counter() - since
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"the build failed:\n{done.stderr}")
+    start = json.loads((output / "report.json").read_text())["rates"]["start_seconds"]
+    shutil.rmtree(output)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, float(start), used
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=Path("manifests/demo.yaml"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--runners", default="local,ray")
+    options = parser.parse_args()
+    pipeline = load_pipeline(read_manifest(options.manifest).pipeline)
+    blocks = decoded(pipeline, options.manifest)
+    frames, workers = sum(len(block) for block in blocks), cores()
+    bare: list[float] = []
+    builds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in options.runners.split(",")}
+    for _ in range(options.repeats):
+        bare.append(bare_seconds(pipeline, blocks, workers))
+        for runner, found in builds.items():
+            found.append(build_seconds(options.manifest, runner))
+    model = median(bare)
+    print(f"{frames} frames, {workers} cores, medians of {options.repeats}")
+    print(f"bare pose model  {model:6.1f} s  {frames / model:6.1f} frames/s")
+    for runner, found in builds.items():
+        seconds = median(wall for wall, _, _ in found)
+        work = median(wall - start for wall, start, _ in found)
+        used = median(cpu for _, _, cpu in found)
+        print(
+            f"{runner:<6} build     {seconds:6.1f} s  {frames / seconds:6.1f} frames/s  efficiency {model / seconds:.2f}"
+            f"  ({work:.1f} s beyond start: {model / work:.2f}; {used:.0f} CPU s of its own process tree)"
+        )
+    if {"local", "ray"} <= builds.keys():
+        beyond = median(wall - start for wall, start, _ in builds["ray"])
+        print(f"ray beyond its start ÷ local: {beyond / median(wall for wall, _, _ in builds['local']):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,382 @@
+"""Builds that are killed at random moments, held byte by byte against one that was left alone.
+
+Takes short spans of the demo's footage, a missing file, a server that does not answer and a repeated row, and
+builds them once undisturbed. Then builds them again and again, each time killing (SIGKILL) the driver, a Ray
+worker or every process of the build, up to three times, at moments drawn over the whole build or right after
+a file has appeared; what was killed is started again until it ends by itself. Run from the repository's root::
+
+    python benchmarks/survive.py                                # 20 builds, Ray and threads in turn
+    python benchmarks/survive.py --builds 100 --runner local --seed 7
+
+Ends with status 1 if any build differs in any byte, loses or doubles a row, or does not end by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from posecap.ledger import Ledger
+from posecap.outcome import RowOutcome
+from posecap.plan import open_plan
+from posecap.shards import committed
+from posecap.verify import verify
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "manifests" / "demo.csv"
+
+Runner = Literal["ray", "local"]
+Victim = Literal["driver", "worker", "all"]
+
+WORKERS_KILLED_AT_MOST = 2
+"""In one build: a row whose worker dies three times is quarantined, and rightly so."""
+LONGEST_BUILD_SECONDS = 300.0
+LONGEST_WAKE_SECONDS = 10.0
+"""Until the other processes of a killed build must be gone."""
+_LOOK_SECONDS = 0.003
+_STRUCK = -signal.SIGKILL
+
+MANIFEST = """\
+name: survive
+version: 1.0.0
+licence: BSD-3-Clause
+contact: https://github.com/perfanalytics/pose2sim
+pipeline: pipeline.py
+output: dataset
+tables:
+  - path: rows.csv
+rows_per_part: 2
+"""
+
+PIPELINE = f"""\
+from dataclasses import replace
+from pathlib import Path
+
+from posecap.engines.http import Http
+from posecap.patience import Patience
+from posecap.pipeline import load_pipeline
+
+demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))
+stage = {{s.name: s for s in demo.stages}}
+impatient = Http(patience=Patience(attempts=1))
+smaller = {{
+    "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
+    "decode": {{"long_side": 256, "fps_at_most": 20.0}},
+    "track": {{"detector": replace(stage["track"].detector, long_side=192)}},
+    "select": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
+    "embed": {{"video": replace(stage["embed"].video, frames=2)}},
+}}
+pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))
+"""
+
+
+def write_input(folder: Path) -> Path:
+    """The benchmark's own manifest: rows that are kept, refused and failed, in seven parts."""
+    with DEMO.open(newline="", encoding="utf-8") as file:
+        demo = list(csv.DictReader(file))
+    rows = [{**row, "start": "0.05", "end": "0.45"} for row in demo]
+    rows.insert(2, {**rows[0], "id": "missing", "video": "nowhere.mp4"})
+    rows.insert(5, {**rows[0], "id": "no-answer", "video": "http://127.0.0.1:1/gone.mp4"})
+    rows.append({**rows[1], "id": "repeated"})
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(demo[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "pipeline.py").write_text(PIPELINE, encoding="utf-8")
+    (folder / "manifest.yaml").write_text(MANIFEST, encoding="utf-8")
+    return folder / "manifest.yaml"
+
+
+@dataclass
+class Build:
+    """``posecap build`` under way, in a session of its own, by which all its processes are found again."""
+
+    process: subprocess.Popen[bytes]
+    root: Path
+    since: float
+    there: frozenset[Path]
+
+    @classmethod
+    def start(cls, manifest: Path, root: Path, runner: Runner) -> Build:
+        arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", runner]
+        there = frozenset(files_of(root))
+        with root.with_suffix(".log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "import sys; from posecap.cli import main; sys.exit(main())", *arguments],
+                cwd=ROOT,
+                env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return cls(process, root, time.monotonic(), there)
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def until(self, *, seconds: float = 0.0, new_files: int = 0) -> bool:
+        """Wait for a time since the start, or for files to appear. False: the build ended first."""
+        while self.alive():
+            enough = len(set(files_of(self.root)) - self.there) >= new_files if new_files else True
+            if enough and time.monotonic() - self.since >= seconds:
+                return True
+            time.sleep(_LOOK_SECONDS)
+        return False
+
+    def strike(self, victim: Victim, chance: random.Random) -> str:
+        """SIGKILL; says what was hit."""
+        if victim == "worker":
+            while self.alive():
+                if workers := sorted(pid for pid, command in self.session() if command.startswith("ray::_Worker")):
+                    return "worker" if kill(chance.choice(workers)) else "worker (gone)"
+                time.sleep(_LOOK_SECONDS)
+            return "worker (none left)"
+        others = [pid for pid, _ in self.session() if victim == "all" and pid != self.process.pid]
+        for pid in (self.process.pid, *others):
+            kill(pid)
+        self.process.wait()
+        return victim
+
+    def session(self) -> Iterator[tuple[int, str]]:
+        """Process id and command of everything that belongs to the build and still runs."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if int(session) == self.process.pid and state not in "ZX":
+                    yield int(entry.name), command
+
+    def clear_away(self) -> int:
+        """How many processes outlive the driver for longer than they may; they are killed."""
+        until = time.monotonic() + LONGEST_WAKE_SECONDS
+        while time.monotonic() < until and any(self.session()):
+            time.sleep(0.05)
+        left = [pid for pid, _ in self.session()]
+        for pid in left:
+            kill(pid)
+        return len(left)
+
+
+def kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def files_of(root: Path) -> Iterator[Path]:
+    """Every file, those being written included."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            yield Path(folder, name)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the undisturbed build left, and how long it took with each runner."""
+
+    files: dict[str, bytes]
+    fates: list[RowOutcome]
+    seconds: dict[Runner, float]
+    names: int
+
+    @classmethod
+    def of(cls, root: Path, seconds: dict[Runner, float]) -> Reference:
+        return cls(published(root), fates(root), seconds, sum(1 for _ in files_of(root)))
+
+
+def published(root: Path) -> dict[str, bytes]:
+    """Every file that must be the same, down to the last byte."""
+    single = [root / "plan.parquet", root / "dataset.json"]
+    paths = [path for path in files_of(root) if path.relative_to(root).parts[0] in ("data", "index")]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in (*paths, *single) if path.is_file()}
+
+
+def fates(root: Path) -> list[RowOutcome]:
+    with Ledger(root / "ledger.sqlite") as ledger:
+        return list(ledger.outcomes())
+
+
+def differences(root: Path, reference: Reference) -> Iterator[str]:
+    """In what a finished build is not the undisturbed one."""
+    found = published(root)
+    for name in sorted(found.keys() | reference.files.keys()):
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in reference.files:
+            yield f"{name} should not be there"
+        elif found[name] != reference.files[name]:
+            yield f"{name} differs"
+    yield from (str(problem) for problem in verify(root).problems)
+    plan = open_plan(root / "plan.parquet", media_root="")
+    planned = [row.row.row_id for part in plan.parts() for row in plan.rows(part)]
+    entered = fates(root)
+    if [fate.row_id for fate in entered] != planned:
+        yield f"the ledger has {len(entered)} rows, not each of the plan's {len(planned)} exactly once"
+    elif entered != reference.fates:
+        yield "the ledger tells other fates"
+
+
+@dataclass
+class Survived:
+    """One disturbed build: what struck it, what it had finished by then, and what is wrong with what it became."""
+
+    runner: Runner
+    strikes: list[str] = field(default_factory=list)
+    victims: list[str] = field(default_factory=list)
+    starts: int = 0
+    left_behind: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Trial:
+    """Disturbs builds of one manifest."""
+
+    manifest: Path
+    folder: Path
+    reference: Reference
+
+    def run(self, number: int, runner: Runner, chance: random.Random) -> Survived:
+        """A build that is killed at least once and then finished."""
+        while True:
+            root = self.folder / f"build-{number:03d}"
+            shutil.rmtree(root, ignore_errors=True)
+            survived = self._disturb(root, runner, chance)
+            if survived.victims or survived.wrong:
+                if not survived.wrong:
+                    survived.wrong += differences(root, self.reference)
+                return survived
+
+    def _disturb(self, root: Path, runner: Runner, chance: random.Random) -> Survived:
+        survived = Survived(runner)
+        waiting = draw_victims(runner, chance)
+        while True:
+            build = Build.start(self.manifest, root, runner)
+            survived.starts += 1
+            while waiting and build.alive():
+                self._strike(build, waiting.pop(), survived, chance)
+            code = finished(build)
+            survived.left_behind += build.clear_away()
+            if code in (0, 3):
+                return survived
+            if code != _STRUCK:
+                how = f"ended with status {code}" if code is not None else "did not end"
+                survived.wrong.append(f"start {survived.starts} {how}; see {root.with_suffix('.log')}")
+                return survived
+
+    def _strike(self, build: Build, victim: Victim, survived: Survived, chance: random.Random) -> None:
+        """Half of the moments are drawn over the build's time, half follow closely on a new file."""
+        if chance.random() < 0.5:
+            reached = build.until(seconds=chance.uniform(0, self.reference.seconds[survived.runner]))
+        else:
+            missing = max(1, self.reference.names - len(build.there))
+            reached = build.until(new_files=chance.randint(1, missing))
+            time.sleep(chance.uniform(0, 0.02))
+        if not reached or not build.alive():
+            return
+        seconds = time.monotonic() - build.since
+        hit = build.strike(victim, chance)
+        parts = len(committed(build.root))
+        survived.victims.append(hit)
+        survived.strikes.append(f"{hit} at {seconds:.1f} s ({parts} parts)")
+
+
+def draw_victims(runner: Runner, chance: random.Random) -> list[Victim]:
+    if runner == "local":
+        return ["driver"] * chance.randint(1, 3)
+    victims: list[Victim] = []
+    for _ in range(chance.randint(1, 3)):
+        tired = victims.count("worker") == WORKERS_KILLED_AT_MOST
+        victims.append(chance.choice(["driver", "all"] if tired else ["driver", "worker", "all"]))
+    return victims
+
+
+def finished(build: Build) -> int | None:
+    """The build's exit status; None when it did not end in time, and was ended."""
+    try:
+        return build.process.wait(timeout=LONGEST_BUILD_SECONDS)
+    except subprocess.TimeoutExpired:
+        build.strike("all", random.Random(0))
+        return None
+
+
+def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Reference:
+    """Build in peace, once with each runner."""
+    seconds: dict[Runner, float] = {}
+    for runner in runners:
+        build = Build.start(manifest, folder / f"undisturbed-{runner}", runner)
+        code = finished(build)
+        seconds[runner] = time.monotonic() - build.since
+        build.clear_away()
+        if code not in (0, 3):
+            sys.exit(f"the undisturbed build ended with status {code}; see {build.root.with_suffix('.log')}")
+    reference = Reference.of(folder / f"undisturbed-{runners[0]}", seconds)
+    for runner in runners[1:]:
+        if wrong := list(differences(folder / f"undisturbed-{runner}", reference)):
+            sys.exit(f"undisturbed builds with {runners[0]} and {runner} differ: {'; '.join(wrong)}")
+    told = Counter(fate.status for fate in reference.fates)
+    size = sum(map(len, reference.files.values())) / 1e6
+    times = ", ".join(f"{spent:.1f} s with {runner}" for runner, spent in seconds.items())
+    fate = ", ".join(f"{count} {status}" for status, count in sorted(told.items()))
+    print(f"undisturbed: {times}; {len(reference.fates)} rows ({fate}), {len(reference.files)} files, {size:.2f} MB")
+    return reference
+
+
+def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, ...]) -> list[Survived]:
+    every = []
+    for number in range(options.builds):
+        survived = trial.run(number, runners[number % len(runners)], random.Random(f"{options.seed}/{number}"))
+        every.append(survived)
+        verdict = "; ".join(survived.wrong) or "identical"
+        told = ", ".join(survived.strikes)
+        print(f"{number + 1:3d}  {survived.runner:5}  {told}; {survived.starts} starts: {verdict}", flush=True)
+        if not survived.wrong:
+            shutil.rmtree(trial.folder / f"build-{number:03d}")
+    return every
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--builds", type=int, default=20, metavar="N")
+    parser.add_argument("--runner", choices=("ray", "local", "both"), default="both")
+    parser.add_argument("--seed", type=int, default=0, help="of what is killed when")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: short spans of the demo's clips")
+    options = parser.parse_args()
+    runners: tuple[Runner, ...] = ("ray", "local") if options.runner == "both" else (options.runner,)
+    folder = Path(tempfile.mkdtemp(prefix="posecap-survive-"))
+    manifest = options.manifest or write_input(folder)
+    every = disturbed(options, Trial(manifest, folder, undisturbed(manifest, folder, runners)), runners)
+    hits = Counter(victim for survived in every for victim in survived.victims)
+    wrong = [survived for survived in every if survived.wrong]
+    print(f"{len(every)} builds, {hits.total()} kills: " + ", ".join(f"{n} {victim}" for victim, n in hits.items()))
+    print(f"{len(every) - len(wrong)} byte-identical with nothing lost or twice, {len(wrong)} not")
+    left = sum(survived.left_behind for survived in every)
+    print(f"{left} processes outlived their driver by more than {LONGEST_WAKE_SECONDS:g} s")
+    if wrong:
+        print(f"what they left is in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

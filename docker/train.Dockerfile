@@ -1,0 +1,33 @@
+# Reads shards and trains on them: torch with CUDA and posecap's base install, no decoders and no detectors.
+# From the repository's root:
+#
+#   docker build -f docker/train.Dockerfile -t posecap-train .
+#   docker run --rm --gpus all --shm-size=8g -v "$PWD/datasets:/datasets:ro" posecap-train \
+#     python -c 'import posecap; print(posecap.index("/datasets/demo").num_rows)'
+#
+# --shm-size is for DataLoader workers, which hand their batches over through shared memory.
+FROM nvidia/cuda:13.0.2-base-ubuntu24.04
+
+ARG TORCH=2.13.0
+ENV DEBIAN_FRONTEND=noninteractive \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PYTHONUNBUFFERED=1
+
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+
+# torch first and alone: its layer is several gigabytes and stays when the package changes.
+RUN python3 -m venv /opt/posecap && /opt/posecap/bin/pip install "torch==${TORCH}"
+ENV PATH=/opt/posecap/bin:$PATH
+
+COPY pyproject.toml README.md LICENSE NOTICE /src/
+COPY posecap /src/posecap
+RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt /src && rm -rf /src /tmp/torch.txt
+
+RUN mkdir -p /work && chown 1000:1000 /work
+ENV HOME=/tmp
+WORKDIR /work
+USER 1000:1000
+CMD ["python"]

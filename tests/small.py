@@ -1,0 +1,116 @@
+"""Whole builds small enough for tests: real people, real models, half a second at a time.
+
+small.manifest(folder, rows)                writes rows.csv, pipeline.py and manifest.yaml; gives the manifest's path
+small.build(manifest)                       builds it with one thread of this process
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from posecap.build import Built, Options
+from posecap.build import build as build_dataset
+
+DEMO = Path(__file__).parents[1] / "pipelines" / "demo.py"
+COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "licence")
+MODELS = (
+    "movenet-multipose-lightning",
+    "efficientnet-lite0-imagenet",
+    "minilm-l6-v2-int8",
+    "minilm-l6-v2-tokenizer",
+)
+
+PIPELINE = f"""\
+from dataclasses import replace
+from pathlib import Path
+
+from posecap.engines.http import Http
+from posecap.patience import Patience
+from posecap.pipeline import load_pipeline
+
+demo = load_pipeline(Path({str(DEMO)!r}))
+stage = {{s.name: s for s in demo.stages}}
+impatient = Http(patience=Patience(attempts=1))
+smaller = {{
+    "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
+    "cut": {{"threshold": 20.0, "shortest_seconds": 0.3}},
+    "decode": {{"long_side": 256, "fps_at_most": 30.0}},
+    "track": {{"detector": replace(stage["track"].detector, long_side=192)}},
+    "select": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": SELECT_MOTION}},
+    "embed": {{"video": replace(stage["embed"].video, frames=2)}},
+}}
+pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))
+"""
+
+
+def pictures(path: Path, *, first: int = 0, count: int = 15, every: int = 2, long_side: int = 320) -> list[np.ndarray]:
+    """``count`` frames (H, W, 3) of a real video, shrunk; ``every`` second one at 60 frames per second gives 30."""
+    found = []
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number >= first and (number - first) % every == 0:
+                scale = long_side / max(frame.width, frame.height)
+                width, height = (round(side * scale / 2) * 2 for side in (frame.width, frame.height))
+                found.append(frame.reformat(width, height, format="rgb24").to_ndarray())
+                if len(found) == count:
+                    break
+    return found
+
+
+def film(path: Path, frames: Sequence[np.ndarray], *, fps: int = 30) -> Path:
+    """Write frames of one size as H.264, one thread, so that the same frames give the same file."""
+    height, width = frames[0].shape[:2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = width, height, "yuv420p", 1
+        for number, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def manifest(
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    rows_per_part: int = 2,
+    store_video: str = "none",
+    media_root: Path | str = ".",
+    motion: float = 0.0,
+) -> Path:
+    """A manifest in ``folder`` with its table and pipeline; its dataset is ``folder/dataset``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "pipeline.py").write_text(PIPELINE.replace("SELECT_MOTION", repr(motion)), encoding="utf-8")
+    path = folder / "manifest.yaml"
+    path.write_text(
+        "name: small\nversion: 1.0.0\nlicence: BSD-3-Clause\ncontact: https://example.org/contact\n"
+        f"pipeline: pipeline.py\noutput: dataset\nmedia_root: {media_root}\ntables:\n  - path: rows.csv\n"
+        f"rows_per_part: {rows_per_part}\nstore_video: {store_video}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def build(path: Path, **options: Any) -> Built:
+    """Build a manifest with one thread of this process; ``options`` are those of a build."""
+    return build_dataset(path, options=Options(**{"runner": "local", "workers": 1, **options}), say=lambda line: None)
+
+
+def published(root: Path) -> dict[str, bytes]:
+    """The files of a dataset that must be the same on every machine, with their bytes."""
+    shards = [path for top in ("data", "index") for path in sorted((root / top).rglob("*")) if path.is_file()]
+    lists = [root / "plan.parquet", root / "dataset.json"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in (*shards, *lists)}
