@@ -163,15 +163,15 @@ class Build:
                 if int(session) == self.process.pid and state not in "ZX":
                     yield int(entry.name), command
 
-    def clear_away(self) -> int:
-        """How many processes outlive the driver for longer than they may; they are killed."""
+    def clear_away(self) -> list[str]:
+        """Commands of processes that outlive the driver for longer than they may; they are killed."""
         until = time.monotonic() + LONGEST_WAKE_SECONDS
         while time.monotonic() < until and any(self.session()):
             time.sleep(0.05)
-        left = [pid for pid, _ in self.session()]
-        for pid in left:
+        left = list(self.session())
+        for pid, _ in left:
             kill(pid)
-        return len(left)
+        return [command.split(maxsplit=1)[0].rpartition("/")[2] for _, command in left if command]
 
 
 def kill(pid: int) -> bool:
@@ -243,7 +243,7 @@ class Survived:
     strikes: list[str] = field(default_factory=list)
     victims: list[str] = field(default_factory=list)
     starts: int = 0
-    left_behind: int = 0
+    left_behind: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -369,8 +369,9 @@ def main() -> int:
     wrong = [survived for survived in every if survived.wrong]
     print(f"{len(every)} builds, {hits.total()} kills: " + ", ".join(f"{n} {victim}" for victim, n in hits.items()))
     print(f"{len(every) - len(wrong)} byte-identical with nothing lost or twice, {len(wrong)} not")
-    left = sum(survived.left_behind for survived in every)
-    print(f"{left} processes outlived their driver by more than {LONGEST_WAKE_SECONDS:g} s")
+    left = Counter(command for survived in every for command in survived.left_behind)
+    named = "".join(f", {count} {command}" for command, count in left.most_common())
+    print(f"{left.total()} processes outlived their driver by more than {LONGEST_WAKE_SECONDS:g} s{named}")
     if wrong:
         print(f"what they left is in {folder}")
         return 1

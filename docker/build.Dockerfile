@@ -1,7 +1,7 @@
 # Builds datasets. From the repository's root:
 #
 #   docker build -f docker/build.Dockerfile -t posecap-build .
-#   docker run --rm --gpus all --shm-size=2g -v "$PWD/datasets:/work/datasets" -v posecap-cache:/cache \
+#   docker run --rm --gpus all --shm-size=2g -v "$PWD/datasets:/posecap/datasets" -v posecap-cache:/cache \
 #     posecap-build build --manifest manifests/demo.yaml
 #
 # The container's user has number 1000: the mounted folder must be writable for it (or add --user "$(id -u)").
@@ -29,12 +29,12 @@ COPY posecap /src/posecap
 RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[build]" && rm -rf /src /tmp/torch.txt
 
 # Ubuntu's image already has a user with number 1000.
-RUN mkdir -p /work/datasets /cache && chown -R 1000:1000 /work /cache && chmod 1777 /work /work/datasets /cache
+RUN mkdir -p /posecap/datasets /cache && chown -R 1000:1000 /posecap /cache && chmod 1777 /posecap/datasets /cache
 ENV POSECAP_CACHE=/cache HOME=/tmp
-WORKDIR /work
+WORKDIR /posecap
 COPY --chown=1000:1000 pipelines pipelines
 COPY --chown=1000:1000 manifests manifests
 USER 1000:1000
-VOLUME ["/work/datasets", "/cache"]
+VOLUME ["/posecap/datasets", "/cache"]
 ENTRYPOINT ["posecap"]
 CMD ["--help"]

@@ -26,8 +26,8 @@ COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
 RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt /src && rm -rf /src /tmp/torch.txt
 
-RUN mkdir -p /work && chown 1000:1000 /work
+RUN mkdir -p /posecap && chown 1000:1000 /posecap
 ENV HOME=/tmp
-WORKDIR /work
+WORKDIR /posecap
 USER 1000:1000
 CMD ["python"]

@@ -115,15 +115,17 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
 
 
 def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
-    """The middle frame with its skeletons, as JPEG."""
+    """The frame with most seen joints, its skeletons drawn in, as JPEG; of equal ones the most central."""
     from PIL import Image
 
     from posecap.drawing import draw_skeletons
 
-    middle = item.frame_count // 2
+    seen_T = (item.joints_MTJ3[..., 2] > 0).sum((0, 2))
+    from_middle_T = np.abs(np.arange(item.frame_count) - item.frame_count // 2)
+    best = int(np.lexsort((from_middle_T, -seen_T))[0])
     source_per_working = np.array([*item.source_per_working, 1], np.float32)
-    joints = item.joints_MTJ3[:, middle] / source_per_working
-    image = draw_skeletons(Image.fromarray(item.frames_THW3[middle]), joints, item.layout)
+    joints = item.joints_MTJ3[:, best] / source_per_working
+    image = draw_skeletons(Image.fromarray(item.frames_THW3[best]), joints, item.layout)
     image.thumbnail((side, side))
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=85)

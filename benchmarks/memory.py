@@ -1,0 +1,74 @@
+"""Does the memory of a build grow with its rows? Whole builds of more and more rows, each in a fresh process.
+
+    python benchmarks/memory.py [--rows 1000,10000,40000]
+
+Every thousandth row is the same short real clip from a pinned package, the others name files that are missing, so
+that planning, scheduling, committing and reporting see every row while the models see few. Prints seconds and peak
+resident memory of the build's process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+CLIP_EVERY = 1000
+CLIP_SECONDS = 0.3
+BUILD = """
+import resource, sys
+from pathlib import Path
+from posecap.build import Options, build
+build(Path(sys.argv[1]), options=Options(runner="local"))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_manifest(folder: Path, rows: int) -> Path:
+    """A manifest of ``rows`` rows in parts of a thousand."""
+    with (HERE / "manifests" / "demo.csv").open(newline="", encoding="utf-8") as file:
+        video = next(csv.DictReader(file))["video"]
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "video", "start", "end", "label"])
+        for i in range(rows):
+            real = i % CLIP_EVERY == 0
+            # Times a microsecond apart make different rows of the same footage.
+            start = i * 1e-6
+            table.writerow([i, video if real else f"missing-{i}.mp4", start, start + CLIP_SECONDS, "balancing"])
+    manifest = folder / "manifest.yaml"
+    manifest.write_text(
+        "name: memory\nversion: 1.0.0\nlicence: BSD-3-Clause\ncontact: https://example.org\n"
+        f"pipeline: {HERE / 'pipelines' / 'demo.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
+    )
+    return manifest
+
+
+def measure(rows: int) -> tuple[float, float]:
+    """Seconds and peak MB of one build."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = write_manifest(Path(folder), rows)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-c", BUILD, str(manifest)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(done.stdout.split()[-1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="1000,10000,40000")
+    options = parser.parse_args()
+    for rows in map(int, options.rows.split(",")):
+        seconds, peak = measure(rows)
+        print(f"{rows:>8,} rows  {seconds:7.1f} CPU s  {peak:7.0f} MB peak", flush=True)
+
+
+if __name__ == "__main__":
+    main()

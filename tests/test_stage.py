@@ -1,0 +1,97 @@
+"""Stages and engines as data: how they are written down, and what they may hold."""
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from posecap.stage import Drop, Engine, Fail, Retry, Stage, configuration, engines_of
+from posecap.types import Row
+
+WARMED: list[str] = []
+
+
+@dataclass(frozen=True)
+class Inner(Engine):
+    name: ClassVar[str] = "inner"
+    size: int = 3
+
+    def warm_up(self) -> None:
+        WARMED.append("inner")
+
+
+@dataclass(frozen=True)
+class Outer(Engine):
+    name: ClassVar[str] = "outer"
+    inside: Inner = field(default_factory=Inner)
+
+    def warm_up(self) -> None:
+        WARMED.append("outer")
+
+
+@dataclass(frozen=True)
+class Step(Stage):
+    name: ClassVar[str] = "step"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Row
+
+    one: Engine
+    several: tuple[Engine, ...] = ()
+    settings: Any = None
+
+    def __call__(self, item: Row) -> Iterator[Row]:
+        yield item
+
+
+def test_every_field_is_written_engines_with_their_names() -> None:
+    assert configuration(Step(one=Inner(size=5), several=(Outer(),))) == {
+        "name": "step",
+        "one": {"name": "inner", "size": 5},
+        "several": [{"name": "outer", "inside": {"name": "inner", "size": 3}}],
+        "settings": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Path("a/b"), "a/b"),
+        ({"b": 1, "a": (2.5, None)}, {"a": [2.5, None], "b": 1}),
+        ([True, "x"], [True, "x"]),
+    ],
+)
+def test_data_has_a_written_form(value: Any, written: Any) -> None:
+    assert configuration(value) == written
+
+
+@pytest.mark.parametrize("value", [object(), lambda: 1, {1, 2}, Inner], ids=["object", "function", "set", "class"])
+def test_what_no_fingerprint_could_cover_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="no written form"):
+        configuration(Step(one=Inner(), settings=value))
+
+
+def test_engines_within_engines_and_tuples_are_found() -> None:
+    found = engines_of(Step(one=Outer(Inner(1)), several=(Inner(2), Inner(3))))
+    assert found == (Outer(Inner(1)), Inner(1), Inner(2), Inner(3))
+
+
+def test_warming_up_a_stage_warms_its_engines() -> None:
+    WARMED.clear()
+    Step(one=Inner(), several=(Outer(),)).warm_up()
+    assert WARMED == ["inner", "outer", "inner"]
+
+
+@pytest.mark.parametrize("kind", [Drop, Fail, Retry])
+def test_refusals_travel_between_processes(kind: type[Drop]) -> None:
+    back = pickle.loads(pickle.dumps(kind("no_person", "nobody")))
+    assert type(back) is kind
+    assert (back.reason, back.detail, str(back)) == ("no_person", "nobody", "no_person: nobody")
+
+
+def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_refusal() -> None:
+    assert issubclass(Retry, Fail)
+    assert issubclass(Fail, Drop)
+    assert str(Drop("no_person")) == "no_person"
