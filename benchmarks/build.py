@@ -116,7 +116,8 @@ def main() -> None:
         work = median(wall - start for wall, start, _ in found)
         used = median(cpu for _, _, cpu in found)
         print(
-            f"{runner:<6} build     {seconds:6.1f} s  {frames / seconds:6.1f} frames/s  efficiency {model / seconds:.2f}"
+            f"{runner:<6} build     {seconds:6.1f} s  {frames / seconds:6.1f} frames/s"
+            f"  efficiency {model / seconds:.2f}"
             f"  ({work:.1f} s beyond start: {model / work:.2f}; {used:.0f} CPU s of its own process tree)"
         )
     if {"local", "ray"} <= builds.keys():

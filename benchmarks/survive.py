@@ -137,19 +137,20 @@ class Build:
             time.sleep(_LOOK_SECONDS)
         return False
 
-    def strike(self, victim: Victim, chance: random.Random) -> str:
-        """SIGKILL; says what was hit."""
+    def strike(self, victim: Victim, chance: random.Random) -> bool:
+        """SIGKILL. Waits for a worker where none has started yet; False: the build ended first."""
         if victim == "worker":
             while self.alive():
-                if workers := sorted(pid for pid, command in self.session() if command.startswith("ray::_Worker")):
-                    return "worker" if kill(chance.choice(workers)) else "worker (gone)"
+                workers = sorted(pid for pid, command in self.session() if command.startswith("ray::_Worker"))
+                if workers and kill(chance.choice(workers)):
+                    return True
                 time.sleep(_LOOK_SECONDS)
-            return "worker (none left)"
+            return False
         others = [pid for pid, _ in self.session() if victim == "all" and pid != self.process.pid]
         for pid in (self.process.pid, *others):
             kill(pid)
         self.process.wait()
-        return victim
+        return True
 
     def session(self) -> Iterator[tuple[int, str]]:
         """Process id and command of everything that belongs to the build and still runs."""
@@ -241,7 +242,7 @@ class Survived:
 
     runner: Runner
     strikes: list[str] = field(default_factory=list)
-    victims: list[str] = field(default_factory=list)
+    victims: list[Victim] = field(default_factory=list)
     starts: int = 0
     left_behind: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -278,7 +279,7 @@ class Trial:
             survived.left_behind += build.clear_away()
             if code in (0, 3):
                 return survived
-            if code != _STRUCK:
+            if code != _STRUCK or survived.starts > sum(victim != "worker" for victim in survived.victims):
                 how = f"ended with status {code}" if code is not None else "did not end"
                 survived.wrong.append(f"start {survived.starts} {how}; see {root.with_suffix('.log')}")
                 return survived
@@ -291,13 +292,10 @@ class Trial:
             missing = max(1, self.reference.names - len(build.there))
             reached = build.until(new_files=chance.randint(1, missing))
             time.sleep(chance.uniform(0, 0.02))
-        if not reached or not build.alive():
-            return
-        seconds = time.monotonic() - build.since
-        hit = build.strike(victim, chance)
-        parts = len(committed(build.root))
-        survived.victims.append(hit)
-        survived.strikes.append(f"{hit} at {seconds:.1f} s ({parts} parts)")
+        if reached and build.alive() and build.strike(victim, chance):
+            seconds, parts = time.monotonic() - build.since, len(committed(build.root))
+            survived.victims.append(victim)
+            survived.strikes.append(f"{victim} at {seconds:.1f} s ({parts} parts)")
 
 
 def draw_victims(runner: Runner, chance: random.Random) -> list[Victim]:

@@ -14,7 +14,7 @@ from posecap.edition import Edition, listed_files, read_index_columns
 from posecap.ledger import Ledger
 from posecap.manifest import Manifest
 from posecap.pipeline import Pipeline
-from posecap.preview import CONTACT_SHEET, previews
+from posecap.preview import CONTACT_SHEET
 from posecap.report import REPORT_FILE, Run, make_report, write
 from posecap.shards import write_dataset_list
 from posecap.shards.layout import DATASET_LIST
@@ -46,7 +46,7 @@ def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger
     )
     card.write(card.make_card(edition), root)
     croissant.write(croissant.make_croissant(edition, published=run.ended.date()), root)
-    if edition.index.num_rows and any(previews(root)):
+    if edition.clips:
         view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
     report = make_report(edition, run, expected_refusals=pipeline.expected_refusals)
     write(report, root)

@@ -6,7 +6,7 @@ They show people, so they are no part of the dataset: nothing under ``preview/``
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from posecap.types import PartName, Sample
@@ -27,11 +27,6 @@ def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None
         if sample.thumbnail_jpeg is not None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{sample.key}.jpg").write_bytes(sample.thumbnail_jpeg)
-
-
-def previews(root: Path) -> Iterator[Path]:
-    """Every kept picture, part by part."""
-    yield from sorted((root / PREVIEW_FOLDER).glob("*/*.jpg"))
 
 
 def forget_previews(root: Path) -> None:

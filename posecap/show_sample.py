@@ -13,9 +13,9 @@ from posecap.types import Sample
 _QUALITY = {
     "coverage": "share of frames with a person, averaged over the people",
     "mean_score": "mean score of the seen joints, 0 to 1",
-    "zero_pose_share": "share of frames without the person between first and last sight",
+    "zero_pose_share": "share of frames without the person between first and last sight, all people together",
     "jitter": "unevenness of motion from frame to frame, in body sizes",
-    "bone_jump_share": "share of bones that change length abruptly between frames",
+    "bone_jump_share": "share of bones whose length jumps from one frame to the next",
     "identity_switches": "frames in which people seem to change places",
     "motion": "motion of the person who moves most; see posecap.quality",
 }

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import built
 
-from posecap.preview import CONTACT_SHEET, forget_previews, previews, write_preview
+from posecap.preview import CONTACT_SHEET, PREVIEW_FOLDER, forget_previews, write_preview
 from posecap.types import PartName, Sample
 
 PART = PartName("train", 7)
+
+
+def previews(root: Path) -> list[Path]:
+    return sorted((root / PREVIEW_FOLDER).glob("*/*.jpg"))
 
 
 def pictured(count: int) -> list[Sample]:
@@ -28,7 +32,7 @@ def test_pictures_of_clips_that_left_the_part_go(tmp_path: Path) -> None:
     write_preview(tmp_path, PART, [replace(two, thumbnail_jpeg=None)])  # carried over from the shard: no picture
     assert [path.stem for path in previews(tmp_path)] == [two.key]
     write_preview(tmp_path, PART, [])
-    assert list(previews(tmp_path)) == []
+    assert previews(tmp_path) == []
 
 
 def test_parts_do_not_share_pictures(tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ def test_a_folder_becomes_a_manifest_that_can_be_planned(
     assert said[1] == f"{made}: fill in licence and contact, then"
     assert said[2] == f"  posecap plan --manifest {made}"
 
-    assert main(["plan", "--manifest", str(made)]) == 1
-    assert "licence" in capsys.readouterr().err
     text = made.read_text()
     for key, value in (("licence", "CC0-1.0"), ("contact", "me@example.org")):
         text = "\n".join(f"{key}: {value}" if line.startswith(f"{key}:") else line for line in text.splitlines())
@@ -57,7 +55,7 @@ def test_a_kinetics_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
 
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["manifest", "folder", str(tmp_path / "none")]) == 1
-    assert "none is no folder" in capsys.readouterr().err
+    assert "none: is no folder; give the folder that holds the videos" in capsys.readouterr().err
 
 
 def test_which_kind_must_be_said() -> None:
