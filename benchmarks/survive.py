@@ -149,8 +149,7 @@ class Build:
         others = [pid for pid, _ in self.session() if victim == "all" and pid != self.process.pid]
         for pid in (self.process.pid, *others):
             kill(pid)
-        self.process.wait()
-        return True
+        return self.process.wait() == _STRUCK
 
     def session(self) -> Iterator[tuple[int, str]]:
         """Process id and command of everything that belongs to the build and still runs."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from posecap.changes import Change, compare, explain
 from posecap.finish import finish, read_finished, unfinish, write_origin
-from posecap.identity import digest
+from posecap.identity import digest, file_sha256
 from posecap.lease import lease
 from posecap.ledger import Ledger
 from posecap.manifest import Manifest, read_manifest
@@ -37,6 +37,7 @@ from posecap.shards import (
     remove_part,
     write_part,
 )
+from posecap.shards.layout import sidecar_path
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 
@@ -211,7 +212,8 @@ class _Build:
             for stage, spent in row.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
         frames = sum(row.frames for row in rows)
-        self.ledger.record_part(done.name, record["fingerprint"], outcomes, seconds=seconds, frames=frames)
+        sidecar = file_sha256(self.root / sidecar_path(done.name))
+        self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
 
 
 def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
@@ -246,9 +248,9 @@ def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
     for name in entered.keys() - {str(part) for part in change.built}:
         ledger.forget_part(name)
     for part in change.built:
-        fingerprint = change.built[part]
-        if entered.get(str(part)) != fingerprint:
-            ledger.record_part(part, fingerprint, _outcomes(root, part), seconds={}, frames=0)
+        sidecar = file_sha256(root / sidecar_path(part))
+        if entered.get(str(part)) != sidecar:
+            ledger.record_part(part, sidecar, _outcomes(root, part), seconds={}, frames=0)
 
 
 def _to_build(plan: Plan, change: Change) -> list[PlannedPart]:

@@ -21,14 +21,14 @@ from posecap.types import PartName
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
-  part TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
+  part TEXT PRIMARY KEY, sidecar TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
   part TEXT NOT NULL, position INTEGER NOT NULL, row_id TEXT NOT NULL, status TEXT NOT NULL, stage TEXT NOT NULL,
   reason TEXT NOT NULL, retryable INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (part, position));
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 """
-_VERSION = 1
+_VERSION = 2
 _BATCH = 10_000
 _EXPORT = pa.schema(
     [
@@ -65,18 +65,18 @@ class Ledger:
     def record_part(
         self,
         part: PartName,
-        fingerprint: str,
+        sidecar: str,
         outcomes: Iterable[RowOutcome],
         *,
         seconds: Mapping[str, float],
         frames: int,
     ) -> None:
-        """Enter a committed part, replacing what was known of it."""
+        """Enter a committed part, replacing what was known of it. ``sidecar`` is the SHA-256 of its sidecar's bytes."""
         with self._db:
             self._db.execute("DELETE FROM rows WHERE part = ?", (str(part),))
             self._db.execute(
                 "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)",
-                (str(part), fingerprint, json.dumps(dict(seconds), sort_keys=True), frames),
+                (str(part), sidecar, json.dumps(dict(seconds), sort_keys=True), frames),
             )
             self._db.executemany(
                 "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -105,8 +105,8 @@ class Ledger:
         return dict(self._db.execute(query).fetchall())
 
     def parts(self) -> dict[str, str]:
-        """Part name → fingerprint of the parts entered."""
-        return dict(self._db.execute("SELECT part, fingerprint FROM parts").fetchall())
+        """Part name → SHA-256 of the sidecar it was entered from."""
+        return dict(self._db.execute("SELECT part, sidecar FROM parts").fetchall())
 
     def outcomes(self) -> Iterator[RowOutcome]:
         """Every row's fate, part by part in plan order."""

@@ -21,7 +21,7 @@ from posecap.build import BuildError, Built, Options, build
 from posecap.cli import main
 from posecap.lease import DirectoryBusy, lease
 from posecap.ledger import Ledger
-from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar
+from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
 from posecap.types import PartName
 from posecap.verify import verify
 
@@ -260,6 +260,17 @@ def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path
     assert small.published(again.root) == small.published(fresh.root)
 
 
+def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(copied: Path) -> None:
+    root, part = copied.parent / "dataset", PartName("train", 0)
+    document = read_sidecar(root, part)
+    rows = [{**row, "detail": "told otherwise"} if row["row_id"] == "missing" else row for row in document["rows"]]
+    write_part(root, part, list(read_part(root, part)), record={**document, "rows": rows})
+    (root / "report.json").unlink()
+    small.build(copied)
+    with Ledger(root / "ledger.sqlite") as ledger:
+        assert [o.detail for o in ledger.outcomes() if o.row_id == "missing"] == ["told otherwise"]
+
+
 def test_two_builds_at_once_are_refused(one: Path) -> None:
     with lease(one.parent / "dataset"), pytest.raises(DirectoryBusy, match="is being built by process"):
         small.build(one)
@@ -292,7 +303,9 @@ def test_what_was_removed_stays_removed(one: Path) -> None:
     root = one.parent / "dataset"
     (key,) = Dataset(root).index()["key"].to_pylist()
     assert main(["forget", str(root), key]) == 0
+    assert fates(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
     assert small.build(one).report["counts"]["clips"]["kept"] == 0
+    assert fates(root)["kept"] == ("refused", "forget", "forgotten", 0)
     shutil.rmtree(root / "data")
     built = small.build(one)
     assert built.parts_built == 1

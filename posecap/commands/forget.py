@@ -27,7 +27,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     from posecap.finish import unfinish
     from posecap.lease import lease
-    from posecap.ledger import Ledger
     from posecap.preview import forget_previews
     from posecap.shards import forget
 
@@ -39,8 +38,5 @@ def run(options: argparse.Namespace) -> int:
         unfinish(root)
         rewritten = forget(root, keys, options.reason, sources=options.source)
         forget_previews(root)
-        with Ledger(root / "ledger.sqlite") as ledger:
-            for part in rewritten:
-                ledger.forget_part(str(part))
     print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
