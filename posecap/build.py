@@ -57,8 +57,8 @@ class Options:
         runner: ``ray`` actors or ``local`` threads.
         workers: computing workers; None takes what the machine or cluster has.
         address: of a running Ray cluster.
-        retry: also retry rows that failed in earlier runs: all retryable ones (empty tuple), or those with one
-            of these reasons; None leaves them.
+        retry: also try rows of earlier runs again: those that failed and are retryable (empty tuple), or those
+            refused or failed for one of these reasons; None leaves them.
         on_change: ``refuse`` to go on when pipeline or manifest no longer fit what is built, or ``update``,
             which rebuilds exactly the parts that changed.
         row_seconds: longest time one row may hold a Ray worker.
@@ -272,7 +272,8 @@ def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
 
 
 def _is_retried(outcome: RowOutcome, options: Options) -> bool:
-    if options.retry is None or outcome.status not in ("failed", "quarantined"):
+    """Asked for by its reason, whatever its fate; or failed for a reason that may pass by itself."""
+    if options.retry is None or outcome.status == "kept":
         return False
     return outcome.reason in options.retry if options.retry else outcome.retryable
 

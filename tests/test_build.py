@@ -260,6 +260,21 @@ def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path
     assert small.published(again.root) == small.published(fresh.root)
 
 
+def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(media: Path, tmp_path: Path) -> None:
+    own = tmp_path / "media"
+    own.mkdir()
+    shutil.copy(media / "people.mp4", own)
+    late = {**KEPT, "id": "late", "video": "late.mp4"}
+    path = small.manifest(tmp_path, [KEPT, late], media_root=own)
+    assert fates(small.build(path).root)["late"][:3] == ("refused", "download", "not_found")
+    shutil.copy(media / "people.mp4", own / "late.mp4")
+    assert small.build(path, retry=()).parts_built == 0
+    again = small.build(path, retry=("not_found",))
+    assert {fate[0] for fate in fates(again.root).values()} == {"kept"}
+    fresh = small.build(small.manifest(tmp_path / "fresh", [KEPT, late], media_root=own))
+    assert small.published(again.root) == small.published(fresh.root)
+
+
 def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(copied: Path) -> None:
     root, part = copied.parent / "dataset", PartName("train", 0)
     document = read_sidecar(root, part)

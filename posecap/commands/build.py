@@ -39,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         nargs="?",
         const="",
         metavar="REASON,…",
-        help="also try again what failed before: all that may pass by itself, or what failed for these reasons",
+        help="also try again what failed and may pass by itself, or whatever ended for these reasons (not_found …)",
     )
     parser.add_argument(
         "--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches"
