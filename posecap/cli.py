@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COMPLETE
+    except ModuleNotFoundError as error:
+        if os.environ.get("POSECAP_TRACEBACK"):
+            raise
+        print(f"posecap: {error.name} is not installed; to build, run pip install 'posecap[build]'", file=sys.stderr)
+        return ERROR
     except Exception as error:
         if os.environ.get("POSECAP_TRACEBACK"):
             raise

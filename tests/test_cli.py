@@ -6,6 +6,7 @@ from pathlib import Path
 
 import built
 import pytest
+import small
 
 from posecap import __version__
 from posecap.cli import main
@@ -71,6 +72,17 @@ def test_an_unforeseen_error_names_its_type_and_the_way_to_a_traceback(
     monkeypatch.setenv("POSECAP_TRACEBACK", "1")
     with pytest.raises(OSError, match=r"report\.json"):
         main(["forget", str(tmp_path), "somekey"])
+
+
+def test_a_missing_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    for name in [name for name in sys.modules if name.startswith("posecap.engines.http")]:
+        monkeypatch.delitem(sys.modules, name)
+    manifest = small.manifest(tmp_path, [{"id": "a", "video": "a.mp4"}])
+    assert main(["build", "--manifest", str(manifest), "--output", str(tmp_path / "out"), "--runner", "local"]) == 1
+    assert "requests is not installed; to build, run pip install 'posecap[build]'" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_no_error(
