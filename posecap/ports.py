@@ -20,10 +20,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file on local disk; ``scratch`` ones are deleted after their row, ``borrowed`` ones stay."""
+    """A file on local disk; ``scratch`` ones are deleted after their row, ``borrowed`` ones stay.
+
+    ``begins_seconds`` says where the file's first moment lies on the video's own clock; it is 0 for whole videos.
+    """
 
     path: Path
     keeping: Literal["borrowed", "scratch"]
+    begins_seconds: float = 0.0
 
 
 @runtime_checkable
@@ -35,8 +39,11 @@ class Fetcher(Protocol):
 
     def accepts(self, uri: str) -> bool: ...
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Fetch into ``folder`` (or point at a file that is already here).
+
+        Args:
+            span: what is wanted of the video, None for all of it. A fetcher may bring more, up to the whole.
 
         Raises:
             Drop: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
@@ -129,8 +136,17 @@ class Tracker(Protocol):
     @property
     def name(self) -> str: ...
 
-    def follow(self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None) -> Tracks:
-        """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips."""
+    def follow(
+        self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
+    ) -> Tracks:
+        """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips.
+
+        Args:
+            detections: one per frame.
+            pts_T: (T,) seconds.
+            layout: of the detections' joints, None when they have none.
+            frames_THW3: the frames themselves, for trackers that look at how the camera moves.
+        """
         ...
 
 

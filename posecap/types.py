@@ -103,7 +103,8 @@ class Row:
 class Video:
     """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id``.
 
-    ``keeping`` says whose file it is: ``borrowed`` files stay, ``scratch`` files are deleted after the row.
+    ``keeping`` says whose file it is: ``borrowed`` files stay, ``scratch`` files are deleted after the row. A file
+    may hold only a stretch of the video; ``begins_seconds`` is where it begins on the video's own clock.
     """
 
     row: Row
@@ -111,6 +112,7 @@ class Video:
     source_id: str
     size_bytes: int
     keeping: Literal["borrowed", "scratch"] = "borrowed"
+    begins_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         _expect("Video", "length of source_id", len(self.source_id), 64)

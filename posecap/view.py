@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 
+from posecap.clock import frames_of
 from posecap.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
 from posecap.identity import file_sha256
 from posecap.location import located
-from posecap.ports import Decoder, DecoderGaveUp, Fetcher, Limits, Prober, VideoEncoder
+from posecap.ports import Decoder, DecoderGaveUp, Fetched, Fetcher, Limits, Prober, VideoEncoder
 from posecap.shards import Dataset
 from posecap.stage import Drop
-from posecap.types import Pixels, Sample, Seconds, Span
+from posecap.types import Media, Pixels, Sample, Seconds, Span
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -141,14 +142,14 @@ def _pictures(
         return None, f"nothing here can fetch {uri}"
     with tempfile.TemporaryDirectory(prefix="posecap-view-") as folder:
         try:
-            path = fetcher.fetch(where, Path(folder), limits=footage.limits).path
-            if file_sha256(path) != sample.facts["source_id"]:
+            fetched = _same_bytes(fetcher, where, Path(folder), footage.limits, sample)
+            if fetched is None:
                 return None, f"{uri} is no longer the video that the skeletons were made from"
-            media = footage.prober.probe(path)
+            media = footage.prober.probe(fetched.path)
             for decoder in footage.decoders:
                 if decoder.accepts(media):
                     try:
-                        return _decoded(decoder, path, media, sample.pts_T[rows], size)
+                        return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
                     except DecoderGaveUp:
                         continue
         except Drop as trouble:
@@ -156,14 +157,25 @@ def _pictures(
     return None, f"no decoder here reads {uri}"
 
 
+def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, sample: Sample) -> Fetched | None:
+    """The file that the skeletons were made from: a fetcher may have brought only the clip's stretch, or the whole."""
+    span = Span(sample.facts["start_seconds"], sample.facts["end_seconds"])
+    for wanted in (span, None):
+        fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
+        if file_sha256(fetched.path) == sample.facts["source_id"]:
+            return fetched
+    return None
+
+
 def _decoded(
-    decoder: Decoder, path: Path, media: Any, pts_T: Seconds, size: tuple[int, int]
+    decoder: Decoder, fetched: Fetched, media: Media, pts_T: Seconds, size: tuple[int, int]
 ) -> tuple[Pixels | None, str]:
     """The frames shown at ``pts_T``, each within half a millisecond."""
     span = Span(max(0.0, float(pts_T[0]) - 1e-3), float(pts_T[-1]) + 1e-3)
     wanted = np.empty((len(pts_T), size[1], size[0], 3), np.uint8)
     missing = np.ones(len(pts_T), bool)
-    for block in decoder.frames(path, media, span=span, size=size):
+    begins = fetched.begins_seconds
+    for block in frames_of(decoder, fetched.path, media, begins_seconds=begins, span=span, size=size):
         for frame_HW3, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
             at = int(np.abs(pts_T - pts).argmin())
             if abs(float(pts_T[at]) - pts) <= _SAME_FRAME_SECONDS:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from posecap.oks import similarity
 from posecap.ports import Detections
 from posecap.stage import Engine
-from posecap.types import Floats, Seconds, Tracks
+from posecap.types import Floats, Pixels, Seconds, Tracks
 
 Doubles = NDArray[np.float64]
 
@@ -72,7 +72,9 @@ class ByteTrack(Engine):
     join_distance: float = 0.5
     fewest_frames: int = 3
 
-    def follow(self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None) -> Tracks:
+    def follow(
+        self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
+    ) -> Tracks:
         """Tracks (M, T), most frames first; coordinates as in the detections.
 
         Args:

@@ -23,6 +23,7 @@ from posecap.landing import landing, unused_path
 from posecap.patience import AskedToWait, Patience, persist, within
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine, Retry
+from posecap.types import Span
 
 _BLOCK = 1 << 18
 _SCHEMES = ("http://", "https://")
@@ -49,7 +50,7 @@ class Http(Engine):
     def accepts(self, uri: str) -> bool:
         return uri.lower().startswith(_SCHEMES)
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Download into ``folder``.
 
         Raises:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine
+from posecap.types import Span
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LocalFile(Engine):
     def accepts(self, uri: str) -> bool:
         return "://" not in uri or uri.lower().startswith("file://")
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """The file itself; ``folder`` is left alone.
 
         Raises:

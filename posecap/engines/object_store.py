@@ -14,6 +14,7 @@ from posecap.landing import landing, unused_path
 from posecap.patience import Patience, persist, within
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine, Retry
+from posecap.types import Span
 
 _BLOCK = 1 << 20
 
@@ -33,7 +34,7 @@ class ObjectStore(Engine):
         scheme, separator, rest = uri.partition("://")
         return bool(separator) and scheme.lower() in self.schemes and "::" not in rest
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Copy the object into ``folder``.
 
         Raises:

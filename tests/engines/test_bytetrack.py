@@ -7,6 +7,7 @@ from posecap.engines.bytetrack import ByteTrack
 from posecap.ports import Detections
 
 FPS = 30.0
+PICTURES = np.zeros((0, 1, 1, 3), np.uint8)  # ByteTrack does not look at them
 
 
 def person(x: float, y: float, *, height: float = 100.0) -> np.ndarray:
@@ -27,7 +28,7 @@ def frame(*people: tuple[float, float, float]) -> Detections:
 
 def follow(frames: list[Detections], **options):
     pts = np.arange(len(frames)) / FPS
-    return ByteTrack(**options).follow(frames, pts, layout="coco17")
+    return ByteTrack(**options).follow(frames, pts, layout="coco17", frames_THW3=PICTURES)
 
 
 def centres(tracks, m: int) -> np.ndarray:

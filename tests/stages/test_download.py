@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from posecap.landing import scratch_folder
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine, Resources, Retry, configuration
 from posecap.stages.download import Download
-from posecap.types import Row, Video
+from posecap.types import Row, Span, Video
 
 BODY = b"\x00\x00\x00\x20ftypisom" + b"clip" * 500
 
@@ -29,19 +30,22 @@ class FromFolder(Engine):
     source: Path
     keeping: Literal["borrowed", "scratch"] = "borrowed"
     scheme: str = "shelf"
+    begins_seconds: float = 0.0
     seen: list[Limits] = field(default_factory=list)
+    wanted: list[Span | None] = field(default_factory=list)
     name: ClassVar[str] = "from_folder"
 
     def accepts(self, uri: str) -> bool:
         return uri.startswith(f"{self.scheme}://")
 
-    def fetch(self, uri: str, folder: Path, *, limits: Limits) -> Fetched:
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         self.seen.append(limits)
+        self.wanted.append(span)
         path = self.source / uri.partition("://")[2]
         if not path.exists():
             raise Retry("connection", "the shelf is away")
         if self.keeping == "borrowed":
-            return Fetched(path, "borrowed")
+            return Fetched(path, "borrowed", self.begins_seconds)
         copy = folder / path.name
         copy.write_bytes(path.read_bytes())
         return Fetched(copy, "scratch")
@@ -90,6 +94,26 @@ def test_first_fetcher_that_accepts_is_asked_with_the_limits(shelf: Path) -> Non
     limits = Limits(size_bytes=5000, seconds=7.0)
     assert len(list(Download((other, first, second), limits=limits)(row("shelf://a.mp4")))) == 1
     assert (other.seen, first.seen, second.seen) == ([], [limits], [])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        (None, None, None),
+        (2.0, 5.0, Span(2.0, 5.0)),
+        (None, 5.0, Span(0.0, 5.0)),
+        (2.0, None, Span(2.0, math.inf)),
+        (5.0, 2.0, None),
+        (-1.0, 2.0, None),
+    ],
+)
+def test_a_fetcher_hears_which_stretch_is_wanted(
+    shelf: Path, start: float | None, end: float | None, wanted: Span | None
+) -> None:
+    fetcher = FromFolder(shelf, begins_seconds=1.5)
+    (video,) = Download((fetcher,))(Row(row_id="r1", uri="shelf://a.mp4", start_seconds=start, end_seconds=end))
+    assert fetcher.wanted == [wanted]
+    assert video.begins_seconds == 1.5
 
 
 @pytest.mark.parametrize(("uri", "named"), [("gopher://h/a", "gopher:// URIs"), ("/a.mp4", "plain paths")])

@@ -30,7 +30,8 @@ class Finds:
 class Follows:
     name = "follows"
 
-    def follow(self, detections, pts_T, *, layout):
+    def follow(self, detections, pts_T, *, layout, frames_THW3):
+        assert len(frames_THW3) == len(detections)
         people = len(detections[0].scores_N)
         return Tracks(
             boxes_MT4=np.stack([d.boxes_N4 for d in detections], 1).reshape(people, len(detections), 4),
