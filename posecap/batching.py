@@ -65,7 +65,9 @@ class Batches:
         self._waiting.append(mine)
         with self._computing:
             if not mine.answered:
-                self._answer(compute, [self._waiting.popleft() for _ in range(len(self._waiting))])
+                gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                # A thread that was interrupted may have taken this request along and never answered it.
+                self._answer(compute, gathered if mine in gathered else [*gathered, mine])
         if mine.error is not None:
             raise mine.error
         return mine.results

@@ -36,6 +36,8 @@ class Pipeline:
         stages: in order.
         expected_refusals: stage name → share of items it may refuse before a build raises an alarm. It shapes
             no sample, so it is no part of the fingerprint.
+        worker: what one computing worker occupies, for every stage that does not say it itself. It shapes no
+            sample either.
 
     Raises:
         PipelineError: the stages do not fit together.
@@ -43,6 +45,7 @@ class Pipeline:
 
     stages: tuple[Stage, ...]
     expected_refusals: Mapping[str, float] = field(default_factory=dict)
+    worker: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -63,6 +66,8 @@ class Pipeline:
                 raise PipelineError(f"expected_refusals names {name!r}, which is no stage of this pipeline")
         if not issubclass(self.stages[-1].gives, Sample):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {self.stages[-1].name!r} does not")
+        for segment in self.segments():
+            _check_lanes(segment)
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""
@@ -86,11 +91,14 @@ class Pipeline:
         """Stages fused into workers: neighbours share one when resources are equal or frames pass between them."""
         groups: list[list[Stage]] = []
         for stage in self.stages:
-            if groups and (issubclass(stage.takes, Clip) or groups[-1][-1].resources == stage.resources):
+            if groups and (issubclass(stage.takes, Clip) or self._wants(groups[-1][-1]) == self._wants(stage)):
                 groups[-1].append(stage)
             else:
                 groups.append([stage])
-        return tuple(Segment(tuple(group), _most(s.resources for s in group)) for group in groups)
+        return tuple(Segment(tuple(group), _most(self._wants(s) for s in group)) for group in groups)
+
+    def _wants(self, stage: Stage) -> Resources:
+        return self.worker if stage.resources == Resources() else stage.resources
 
 
 def load_pipeline(path: Path) -> Pipeline:
@@ -113,7 +121,18 @@ def _takes(stage: Stage) -> str:
 
 def _most(resources: Iterator[Resources]) -> Resources:
     every = list(resources)
-    return Resources(cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every))
+    return Resources(
+        cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every), lanes=max(r.lanes for r in every)
+    )
+
+
+def _check_lanes(segment: Segment) -> None:
+    alone = [e.name for stage in segment.stages for e in engines_of(stage) if e.threads == "one"]
+    if segment.resources.lanes > 1 and alone:
+        raise PipelineError(
+            f"a worker with lanes={segment.resources.lanes} shares its engines among threads, which "
+            f"{', '.join(alone)} cannot be: use lanes=1, or other engines"
+        )
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from posecap.types import Span
 
@@ -48,10 +48,22 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker of a stage occupies. Consecutive stages with equal resources share a worker."""
+    """What one worker of a stage occupies. Consecutive stages with equal resources share a worker.
+
+    ``lanes`` is how many items the worker has under way at once. They share its engines, so that one decodes
+    while another one's frames are on the GPU.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
+    lanes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.cpus < 0 or self.gpus < 0 or self.lanes < 1:
+            raise ValueError(
+                f"Resources(cpus={self.cpus:g}, gpus={self.gpus:g}, lanes={self.lanes}): "
+                "needs cpus >= 0, gpus >= 0 and lanes >= 1"
+            )
 
 
 class Stage(ABC):
@@ -82,6 +94,8 @@ class Engine:
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the result; they go into every part's fingerprint."""
+    threads: ClassVar[Literal["one", "many"]] = "one"
+    """Whether ``many`` threads may use one engine at once; see :attr:`Resources.lanes`."""
 
     @property
     def weights(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,7 @@ class ByteTrack(Engine):
 
     name: ClassVar[str] = "bytetrack"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     sure: float = 0.3
     doubtful: float = 0.15

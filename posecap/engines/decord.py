@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Decord(Engine):
 
     name: ClassVar[str] = "decord"
     packages: ClassVar[tuple[str, ...]] = ("decord",)
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     codecs: tuple[str, ...] = ("h264", "mpeg4", "msmpeg4v2", "msmpeg4v3", "mjpeg")
     containers: tuple[str, ...] = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")

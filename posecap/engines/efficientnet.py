@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class EfficientNetLite0(Engine):
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean"
     packages: ClassVar[tuple[str, ...]] = ("torch", "efficientnet-lite-pytorch", "pillow")
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     frames: int = 8
     dimension: int = field(default=1280, init=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class MiniLM(Engine):
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     longest_tokens: int = 128
     dimension: int = field(default=384, init=False)
@@ -46,11 +47,13 @@ class MiniLM(Engine):
         """
         vectors = np.zeros((len(sentences), self.dimension), np.float32)
         for i, sentence in enumerate(sentences):
-            if sentence not in self._remembered:
+            vector = self._remembered.get(sentence)
+            if vector is None:
+                vector = self._embed(sentence)
                 if len(self._remembered) >= _REMEMBERED:
                     self._remembered.clear()
-                self._remembered[sentence] = self._embed(sentence)
-            vectors[i] = self._remembered[sentence]
+                self._remembered[sentence] = vector
+            vectors[i] = vector
         return vectors
 
     def _embed(self, sentence: str) -> Floats:

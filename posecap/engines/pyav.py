@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class PyAV(Engine):
 
     name: ClassVar[str] = "pyav"
     packages: ClassVar[tuple[str, ...]] = ("av",)
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     side_at_most: int = 8192
     damaged_at_most: int = 15

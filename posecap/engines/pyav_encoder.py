@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class PyAVEncoder(Engine):
 
     name: ClassVar[str] = "pyav-libx264"
     packages: ClassVar[tuple[str, ...]] = ("av",)
+    threads: ClassVar[Literal["one", "many"]] = "many"
 
     crf: int = 23
     preset: str = "veryfast"

@@ -1,8 +1,8 @@
 """Workers as threads of this process: for debugging, tests and single machines.
 
-The heavy engines release Python's lock while they compute, so two threads fill two cores. Every thread has
-engines of its own. What threads cannot give is protection: a stage that crashes takes the build down, and the
-next build resumes it; the Ray runner survives it.
+The heavy engines release Python's lock while they compute, so two threads fill two cores. Every worker has
+engines of its own; its lanes, a thread each, share them. What threads cannot give is protection: a stage that
+crashes takes the build down, and the next build resumes it; the Ray runner survives it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,29 @@ from queue import SimpleQueue
 from posecap.pipeline import Segment
 from posecap.run.schedule import Lost, Task
 from posecap.run.walk import Walked, walk
+from posecap.stage import Stage
 
 _FETCHING_THREADS = 4
 
 
 class LocalPool:
-    """``workers`` threads for every computing segment, a few for every fetching one (``cpus=0``)."""
+    """``workers`` for every computing segment, each with its lanes, a few for every fetching one (``cpus=0``)."""
 
     def __init__(self, segments: tuple[Segment, ...], *, workers: int) -> None:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
-        self._threads = [workers if s.resources.cpus or s.resources.gpus else _FETCHING_THREADS for s in segments]
+        count = [workers if s.resources.cpus or s.resources.gpus else _FETCHING_THREADS for s in segments]
+        self._threads = [n * s.resources.lanes for n, s in zip(count, segments, strict=True)]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, Walked] | BaseException] = SimpleQueue()
-        for segment, count in enumerate(self._threads):
-            for i in range(count):
-                name = f"posecap-{segment}-{i}"
-                threading.Thread(target=self._work, args=(segment, segments[segment]), name=name, daemon=True).start()
+        for segment, workers_here in enumerate(count):
+            for i in range(workers_here):
+                worker = _Worker(segments[segment].stages)
+                for lane in range(segments[segment].resources.lanes):
+                    name = f"posecap-{segment}-{i}-{lane}"
+                    threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True).start()
 
     def room(self, segment: int) -> int:
         """One item waits behind the busy threads, so that none goes hungry."""
@@ -57,15 +61,31 @@ class LocalPool:
             for _ in range(count):
                 tasks.put(None)
 
-    def _work(self, segment: int, mine: Segment) -> None:
+    def _work(self, segment: int, worker: _Worker) -> None:
         try:
-            stages = copy.deepcopy(mine.stages)
-            for stage in stages:
-                stage.warm_up()
+            stages = worker.ready()
             while (task := self._tasks[segment].get()) is not None:
                 self._done.put((task, walk(stages, task.item)))
         except BaseException as error:
             self._done.put(error)
+
+
+class _Worker:
+    """Stages with engines of their own, loaded by the first lane that needs them."""
+
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        self._stages = stages
+        self._warm = False
+        self._loading = threading.Lock()
+
+    def ready(self) -> tuple[Stage, ...]:
+        with self._loading:
+            if not self._warm:
+                self._stages = copy.deepcopy(self._stages)
+                for stage in self._stages:
+                    stage.warm_up()
+                self._warm = True
+        return self._stages
 
 
 def cores() -> int:

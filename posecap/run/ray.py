@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _FETCHERS_PER_NODE = 2
-_QUEUE_PER_ACTOR = 2
+_WAITING_PER_LANE = 1
 _START_SECONDS = 600.0
 
 
@@ -51,21 +51,56 @@ class _Worker:
         return walk(self._stages, item)
 
 
+@dataclass
+class _Held:
+    """A task in an actor's hands; ``since`` is when it got a lane, None while it waits behind others."""
+
+    ref: Any
+    task: Task
+    since: float | None = None
+
+
 @dataclass(eq=False)
 class _Actor:
-    """``parked`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too."""
+    """An actor and the tasks it has, oldest first.
+
+    ``parked`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too.
+    ``suspects`` were in its hands together when the process died. While the actor is ``careful`` each is tried
+    alone, so that only the one that takes the process down again is blamed.
+    """
 
     handle: Any
     node: str
-    held: deque[tuple[Any, Task]] = field(default_factory=deque)
+    lanes: int
+    held: deque[_Held] = field(default_factory=deque)
     parked: deque[Task] = field(default_factory=deque)
-    since: float = 0.0
-    stopped: bool = False
+    suspects: deque[Task] = field(default_factory=deque)
+    careful: bool = False
+    overdue: Any = None
     waking: bool = False
 
     @property
     def load(self) -> int:
-        return len(self.held) + len(self.parked)
+        return len(self.held) + len(self.parked) + len(self.suspects)
+
+    @property
+    def most(self) -> int:
+        """Tasks it may have: those under way, and as many behind them so that no lane goes hungry."""
+        return self.lanes * (1 + _WAITING_PER_LANE)
+
+    @property
+    def resting(self) -> bool:
+        """Whether new tasks must wait."""
+        return self.waking or self.careful
+
+    @property
+    def under_way(self) -> list[_Held]:
+        return [held for held in self.held if held.since is not None]
+
+    def start_clocks(self) -> None:
+        """Lanes take tasks in the order they were sent."""
+        for held in list(self.held)[: self.lanes]:
+            held.since = held.since or time.monotonic()
 
     def ready(self) -> Any:
         """A reference that is there when the process is, however often it must be started until then."""
@@ -100,25 +135,35 @@ class RayPool:
         self.start_seconds = time.monotonic() - self._since
 
     def room(self, segment: int) -> int:
-        return sum(_QUEUE_PER_ACTOR - actor.load for actor in self._actors[segment])
+        return sum(max(0, actor.most - actor.load) for actor in self._actors[segment])
 
     def submit(self, task: Task) -> None:
         near = [a for a in self._actors[task.segment] if self._reaches(a, task)]
         if not near:
             raise WorkersNotReady("a node of the cluster is gone: start the build again to go on without it")
-        actor = min(near, key=lambda a: (a.load >= _QUEUE_PER_ACTOR, a.waking, a.load))
-        if actor.waking:
+        actor = min(near, key=lambda a: (a.load >= a.most, a.resting, a.load))
+        if actor.resting:
             actor.parked.append(task)
         else:
             self._send(actor, task)
 
     def _send(self, actor: _Actor, task: Task) -> None:
-        if not actor.held:
-            actor.since = time.monotonic()
         item = task.item.video if isinstance(task.item, _Placed) else task.item
         ref = actor.handle.work.remote(item)
-        actor.held.append((ref, task))
+        actor.held.append(_Held(ref, task))
+        actor.start_clocks()
         self._by_ref[ref] = (actor, task)
+
+    def _send_next(self, actor: _Actor) -> None:
+        """Suspects one by one, then all that has been waiting."""
+        if actor.careful and actor.held:
+            return
+        if actor.suspects:
+            self._send(actor, actor.suspects.popleft())
+            return
+        actor.careful = False
+        while actor.parked:
+            self._send(actor, actor.parked.popleft())
 
     def wait(self) -> tuple[Task, Walked | Lost | None]:
         while True:
@@ -128,42 +173,51 @@ class RayPool:
             if ready and ready[0] in self._waking:
                 self._awake(ready[0])
             elif ready:
-                return self._collect(ready[0])
+                done = self._collect(ready[0])
+                if done is not None:
+                    return done
             else:
                 self._stop_overdue()
 
     def close(self) -> None:
         ray.shutdown()
 
-    def _collect(self, ref: Any) -> tuple[Task, Walked | Lost | None]:
+    def _collect(self, ref: Any) -> tuple[Task, Walked | Lost | None] | None:
+        """What came of a task; None when its process died and nobody is to blame for it yet."""
         actor, task = self._by_ref.pop(ref)
         try:
             walked: Walked = ray.get(ref)
         except RayActorError:
             return self._lose(actor)
-        actor.held = deque((r, t) for r, t in actor.held if r != ref)
-        actor.since = time.monotonic()
+        actor.held = deque(held for held in actor.held if held.ref != ref)
+        actor.start_clocks()
+        self._send_next(actor)
         # The next segment must find the file, so the item remembers its node.
         walked.gone_on = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in walked.gone_on]
         return task, walked
 
-    def _lose(self, actor: _Actor) -> tuple[Task, Lost | None]:
-        """The oldest item the actor held took it down; those behind it are handed back untouched."""
-        _, guilty = actor.held[0]
-        for other, task in actor.held:
-            self._by_ref.pop(other, None)
-            if task is not guilty:
-                self._handed_back.append((task, None))
-        lost = (
-            Lost("timeout", f"took longer than {self._row_seconds:g} s")
-            if actor.stopped
-            else Lost("worker_died", "the worker process died")
-        )
+    def _lose(self, actor: _Actor) -> tuple[Task, Lost] | None:
+        """The item that took the process down, when it is known; the others are handed back untouched."""
+        guilty = next((held for held in actor.held if held.ref == actor.overdue), None)
+        if guilty is None and len(actor.held) == 1:
+            (guilty,) = actor.held
+        for held in actor.held:
+            self._by_ref.pop(held.ref, None)
+            if held is guilty:
+                continue
+            if guilty is None:
+                # Even one behind the others may be it: a result that was on its way is lost with the process.
+                actor.suspects.append(held.task)
+                actor.careful = True
+            else:
+                self._handed_back.append((held.task, None))
+        late = Lost("timeout", f"took longer than {self._row_seconds:g} s")
+        lost = late if actor.overdue is not None else Lost("worker_died", "the worker process died")
         actor.held.clear()
-        actor.stopped = False
+        actor.overdue = None
         actor.waking = True
         self._waking[actor.ready()] = actor
-        return guilty, lost
+        return None if guilty is None else (guilty.task, lost)
 
     def _awake(self, ref: Any) -> None:
         """The process is back and takes what was kept for it; one that cannot come back leaves it to the others."""
@@ -177,21 +231,24 @@ class RayPool:
                     actors.remove(actor)
             if not all(self._actors):
                 raise WorkersNotReady(f"a worker could not start again: {_cause(error)}") from error
-            self._handed_back.extend((task, None) for task in actor.parked)
+            self._handed_back.extend((task, None) for task in (*actor.suspects, *actor.parked))
             return
-        while actor.parked:
-            self._send(actor, actor.parked.popleft())
+        self._send_next(actor)
 
     def _until_deadline(self) -> float | None:
-        busy = [actor.since for actors in self._actors for actor in actors if actor.held]
-        return max(0.1, min(busy) + self._row_seconds - time.monotonic()) if busy else None
+        began = [held.since for actors in self._actors for a in actors for held in a.under_way if held.since]
+        return max(0.1, min(began) + self._row_seconds - time.monotonic()) if began else None
 
     def _stop_overdue(self) -> None:
         for actors in self._actors:
             for actor in actors:
-                if actor.held and not actor.stopped and time.monotonic() - actor.since >= self._row_seconds:
-                    actor.stopped = True
-                    ray.kill(actor.handle, no_restart=False)
+                if actor.overdue is not None:
+                    continue
+                for held in actor.under_way:
+                    if held.since is not None and time.monotonic() - held.since >= self._row_seconds:
+                        actor.overdue = held.ref
+                        ray.kill(actor.handle, no_restart=False)
+                        break
 
     def _reaches(self, actor: _Actor, task: Task) -> bool:
         return not isinstance(task.item, _Placed) or task.item.node == actor.node
@@ -236,12 +293,8 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
     wanted = segment.resources
     for node in sorted((n for n in ray.nodes() if n["Alive"]), key=lambda n: n["NodeID"]):
         has = node["Resources"]
-        if wanted.gpus:
-            count = int(has.get("GPU", 0) // wanted.gpus)
-        elif wanted.cpus:
-            count = int(has.get("CPU", 0) // wanted.cpus)
-        else:
-            count = _FETCHERS_PER_NODE
+        fitting = [int(has.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each]
+        count = min(fitting) if fitting else _FETCHERS_PER_NODE
         if workers is not None and (wanted.cpus or wanted.gpus):
             count = min(count, workers - len(placed))
         for _ in range(count):
@@ -249,9 +302,10 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
                 num_cpus=wanted.cpus,
                 num_gpus=wanted.gpus,
                 max_restarts=-1,
+                max_concurrency=wanted.lanes,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(segment.stages)
-            placed.append(_Actor(handle, node["NodeID"]))
+            placed.append(_Actor(handle, node["NodeID"], wanted.lanes))
     if not placed:
         raise WorkersNotReady(
             f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"

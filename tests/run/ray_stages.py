@@ -48,6 +48,15 @@ class Finish(Stage):
                 os._exit(1)
         if item.row.label == "sleeps":
             time.sleep(3600)
+        if (item.row.label or "").startswith("meets"):
+            here = item.path.with_suffix(".here")
+            here.touch()
+            others = [item.path.with_name(f"{i}.here") for i in (item.row.label or "").split()[1:]]
+            until = time.monotonic() + 20
+            while not all(other.exists() for other in others) and time.monotonic() < until:
+                time.sleep(0.01)
+            if time.monotonic() >= until:
+                return
         yield self.samples[0]
 
 
