@@ -14,6 +14,7 @@ says file and line, key, value and remedy. The keys::
     tables:
       - path: rows.csv             # CSV, JSONL or Parquet; local, or a URL that fsspec opens
         columns: {video: uri}      # field of a row -> column of the table; null leaves the field unread
+        video_prefix: https://…/   # put before every cell of video, for tables that hold ids only
         defaults: {split: train}   # for empty cells of split, licence, source, label
     rows_per_part: 1000            # rows in one shard
     store_video: none              # none or clip
@@ -53,6 +54,7 @@ class Table:
     location: str
     written: str
     columns: Mapping[str, str | None] = field(default_factory=dict)
+    video_prefix: str = ""
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ def _table(keys: Keys, folder: Path) -> Table:
     location = keys.place("path", folder)
     written = keys.text("path", LINE, "")
     columns = keys.pairs("columns", ROW_FIELDS, "the name of the table's column, as 'video: uri'")
+    video_prefix = keys.text("video_prefix", LINE, "what comes before every video, as https://host/", default="")
     defaults = keys.pairs("defaults", DEFAULT_FIELDS, "a value for empty cells, as 'split: train'")
     keys.done()
     if suffix_of(location) not in TABLE_FORMATS:
@@ -118,6 +121,7 @@ def _table(keys: Keys, folder: Path) -> Table:
         location=location,
         written=written,
         columns=columns,
+        video_prefix=video_prefix,
         defaults={name: value for name, value in defaults.items() if value},
     )
 

@@ -67,6 +67,8 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     """Raw cells as a batch of :data:`ROW_SCHEMA`; what is wrong goes to ``problems``."""
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "licence", "source")}
     _check_words(raw, words, problems)
+    if table.video_prefix:
+        words["video"] = pc.binary_join_element_wise(table.video_prefix, words["video"], "")
     start, end = _spans(raw, problems)
     columns = {
         "id": words["id"],

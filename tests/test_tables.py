@@ -92,6 +92,17 @@ def test_columns_are_mapped_and_null_leaves_one_unread(tmp_path: Path) -> None:
     assert (rows[0]["uri"], rows[0]["label"], rows[0]["start"]) == ("a", "run", None)
 
 
+def test_a_prefix_makes_videos_of_ids(tmp_path: Path) -> None:
+    text = "label,youtube_id,time_start,time_end,split\nabseiling,-q_M1PMw2hY,38,48,val\n"
+    columns = {"video": "youtube_id", "start": "time_start", "end": "time_end"}
+    (row,) = read_csv(tmp_path, text, columns=columns, video_prefix="https://www.youtube.com/watch?v=")
+    assert row["uri"] == "https://www.youtube.com/watch?v=-q_M1PMw2hY"
+    assert (row["start"], row["end"], row["label"], row["split"]) == (38.0, 48.0, "abseiling", "val")
+    assert "column 'youtube_id' is None" in refused(
+        tmp_path, text.replace("-q_M1PMw2hY", ""), columns=columns, video_prefix="https://h/"
+    )
+
+
 @pytest.mark.parametrize(
     ("video", "media_root", "uri"),
     [
