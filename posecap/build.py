@@ -23,10 +23,11 @@ from posecap.manifest import Manifest, read_manifest
 from posecap.outcome import RowOutcome, tally
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import Plan, PlannedPart, make_plan, open_plan
+from posecap.plan_file import PLAN_FILE
 from posecap.preview import write_preview
 from posecap.progress import Progress
 from posecap.report import Run
-from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart
+from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart, summed
 from posecap.shards import (
     ShardError,
     Tombstones,
@@ -41,7 +42,6 @@ from posecap.shards.layout import sidecar_path
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 
-PLAN_FILE = "plan.parquet"
 LEDGER_FILE = "ledger.sqlite"
 
 
@@ -207,10 +207,7 @@ class _Build:
         write_preview(self.root, done.name, samples)
         fates = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
         write_part(self.root, done.name, samples, record={**record, **fates})
-        seconds: dict[str, float] = {}
-        for row in rows:
-            for stage, spent in row.seconds.items():
-                seconds[stage] = seconds.get(stage, 0.0) + spent
+        seconds = summed(row.seconds for row in rows)
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)

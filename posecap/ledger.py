@@ -153,9 +153,15 @@ def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open or create; a file that is no ledger of this version is set aside, never trusted."""
+    """Open or create. A file that is no ledger of this version makes way for a new one: parts are what is true.
+
+    Raises:
+        sqlite3.OperationalError: the disk is full, or the file cannot be opened or is locked; it is left alone.
+    """
     try:
         return _opened(path)
+    except sqlite3.OperationalError:
+        raise
     except sqlite3.DatabaseError:
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)

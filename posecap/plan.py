@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from posecap.manifest import Manifest, ManifestError
-from posecap.plan_file import Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
+from posecap.plan_file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
 from posecap.plan_spool import Settled, Spool
 from posecap.plan_summary import Summary, show, summarise
 from posecap.tables import read_tables
@@ -44,8 +44,8 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
         finally:
             spool.close()
         _check_parts(settled, manifest)
-        _write(settled, manifest.rows_per_part, folder / "plan.parquet")
-        (folder / "plan.parquet").replace(destination)
+        _write(settled, manifest.rows_per_part, folder / PLAN_FILE)
+        (folder / PLAN_FILE).replace(destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_plan(destination, media_root=manifest.media_root)

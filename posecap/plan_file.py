@@ -24,6 +24,8 @@ from posecap.types import PartName, Row
 
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string())])
 FORMAT = "posecap.plan/1"
+PLAN_FILE = "plan.parquet"
+"""Its name in a dataset."""
 _KEY = b"posecap.plan"
 _PLACE = ("table", "row")
 

@@ -20,6 +20,16 @@ from posecap.build import build as build_dataset
 
 DEMO = Path(__file__).parents[1] / "pipelines" / "demo.py"
 COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "licence")
+KEPT = {
+    "id": "kept",
+    "video": "people.mp4",
+    "start": 0,
+    "end": 0.5,
+    "label": "balancing",
+    "captions": "A man balances.",
+}
+MISSING = {"id": "missing", "video": "nowhere.mp4", "label": "gone"}
+SILENT = {"id": "silent", "video": "http://127.0.0.1:1/late.mp4", "label": "late"}
 MODELS = (
     "movenet-multipose-lightning",
     "efficientnet-lite0-imagenet",

@@ -16,6 +16,7 @@ import av
 import pyarrow.parquet as pq
 import pytest
 import small
+from small import KEPT, MISSING, SILENT
 
 from posecap.build import BuildError, Built, Options, build
 from posecap.cli import main
@@ -25,20 +26,10 @@ from posecap.shards import Dataset, ShardError, committed, read_part, read_sidec
 from posecap.types import PartName
 from posecap.verify import verify
 
-KEPT = {
-    "id": "kept",
-    "video": "people.mp4",
-    "start": 0,
-    "end": 0.5,
-    "label": "balancing",
-    "captions": "A man balances.",
-}
-MISSING = {"id": "missing", "video": "nowhere.mp4", "label": "gone"}
 PAGE = {"id": "page", "video": "page.mp4", "label": "a page"}
 NOBODY = {"id": "nobody", "video": "nobody.mp4", "start": 0, "end": 0.5, "label": "bars"}
 AGAIN = {**KEPT, "id": "again"}
 SHOTS = {"id": "shots", "video": "shots.mp4", "label": "balancing", "split": "val"}
-SILENT = {"id": "silent", "video": "http://127.0.0.1:1/late.mp4", "label": "late"}
 EVERY_FATE = [KEPT, MISSING, PAGE, NOBODY, AGAIN, SILENT, SHOTS]
 
 

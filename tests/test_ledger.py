@@ -112,3 +112,21 @@ def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
         "clips_failed": 0,
     }
     assert sorted(p.name for p in tmp_path.glob("*.tmp")) == []
+
+
+def test_a_ledger_that_cannot_be_opened_now_is_left_alone(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT)
+    before = path.read_bytes()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            Ledger(path)
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    with Ledger(path) as ledger:
+        assert list(ledger.outcomes()) == [KEPT]
+    assert len(path.read_bytes()) == len(before)

@@ -20,9 +20,10 @@ def run(options: argparse.Namespace) -> int:
 
     from posecap.manifest import read_manifest
     from posecap.plan import make_plan, show, summarise
+    from posecap.plan_file import PLAN_FILE
 
     manifest = read_manifest(options.manifest)
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
-        plan = make_plan(manifest, Path(folder) / "plan.parquet")
+        plan = make_plan(manifest, Path(folder) / PLAN_FILE)
         show(summarise(plan, store_video=manifest.store_video), Console())
     return COMPLETE

@@ -30,13 +30,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     from posecap.outcome import RowOutcome, Tally
     from posecap.plan import open_plan
+    from posecap.plan_file import PLAN_FILE
     from posecap.shards import ShardError, committed, read_sidecar
 
     root = no_words(options)
-    if not (root / "plan.parquet").is_file():
+    if not (root / PLAN_FILE).is_file():
         print(f"posecap: {root}: {_NOT_STARTED}")
         return ERROR
-    plan = open_plan(root / "plan.parquet", media_root="")
+    plan = open_plan(root / PLAN_FILE, media_root="")
     planned = sum(part.rows for part in plan.parts())
     built, damaged, tally = 0, [], Tally()
     listed: list[RowOutcome] = []

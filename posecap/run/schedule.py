@@ -208,12 +208,18 @@ def _conclude(opened: _OpenRow) -> RowDone:
     clips = [clip for piece in pieces for clip in piece.clips]
     samples = [item for piece in pieces for item in piece.gone_on if isinstance(item, Sample)]
     troubles = [piece.trouble for piece in pieces if piece.trouble is not None]
-    seconds: dict[str, float] = {}
-    for piece in pieces:
-        for stage, spent in piece.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent
     outcome = _outcome(opened.row, clips, troubles)
+    seconds = summed(piece.seconds for piece in pieces)
     return RowDone(outcome, tuple(samples), seconds, sum(piece.frames for piece in pieces))
+
+
+def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Worker seconds by stage, added up."""
+    total: dict[str, float] = {}
+    for each in spent:
+        for stage, seconds in each.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return total
 
 
 def _outcome(row: Row, clips: list[ClipOutcome], troubles: list[Trouble]) -> RowOutcome:

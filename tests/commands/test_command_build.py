@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 import small
+from small import KEPT, MISSING, SILENT
 
 from posecap.cli import main
 from posecap.ledger import Ledger
 from posecap.shards import committed
 from posecap.verify import verify
-
-KEPT = {
-    "id": "kept",
-    "video": "people.mp4",
-    "start": 0,
-    "end": 0.5,
-    "label": "balancing",
-    "captions": "A man balances.",
-}
-MISSING = {"id": "missing", "video": "nowhere.mp4", "label": "gone"}
-SILENT = {"id": "silent", "video": "http://127.0.0.1:1/late.mp4", "label": "late"}
 
 
 def build(path: Path, *more: str) -> int:
