@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from posecap.commands import COMPLETE, USAGE, Commands, command
 from posecap.commands.dataset import add_dataset, split_words
+
+
+class NoSuchVideo(ValueError):
+    """The video to forget is not in the dataset."""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -21,6 +26,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--source", action="append", default=[], metavar="SHA256", help="every clip of a source video (its source_id)"
     )
+    parser.add_argument(
+        "--video", action="append", default=[], metavar="URI", help="every clip of a video, by its URI in the index"
+    )
     parser.add_argument("--reason", default="on request", help="what the tombstone says (default: %(default)s)")
 
 
@@ -31,12 +39,31 @@ def run(options: argparse.Namespace) -> int:
     from posecap.shards import forget
 
     root, keys = split_words(options)
-    if not keys and not options.source:
-        print("posecap: name keys of clips, or a --source", file=sys.stderr)
+    if not keys and not options.source and not options.video:
+        print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
     with lease(root):
         unfinish(root)
-        rewritten = forget(root, keys, options.reason, sources=options.source)
+        sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
+        rewritten = forget(root, keys, options.reason, sources=sources)
         forget_previews(root)
     print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
+
+
+def _sources(root: Path, uri: str) -> list[str]:
+    """Files that the video's clips were taken from: several, where a fetcher brings a row's stretch only.
+
+    Raises:
+        NoSuchVideo: no clip in the index comes from there.
+    """
+    from posecap.shards import Dataset
+
+    dataset = Dataset(root)
+    found: set[str] = set()
+    for part, rows in dataset.parts():
+        clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
+        found.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
+    if not found:
+        raise NoSuchVideo(f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written")
+    return sorted(found)

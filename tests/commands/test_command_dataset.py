@@ -208,11 +208,22 @@ class TestForget:
         assert code == 0
         assert said.startswith("sound: 2 parts, 3 samples")
 
+    def test_every_clip_of_a_video_by_its_uri(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        samples = [sample for part in built.build(tmp_path).values() for sample in part]
+        uri = samples[0].facts["uri"]
+        left = [sample for sample in samples if sample.facts["uri"] != uri]
+        code, _, _ = run(capsys, "forget", tmp_path, "--video", uri)
+        assert code == 0
+        _, said, _ = run(capsys, "verify", tmp_path)
+        assert f" {len(left)} samples" in said
+        code, _, error = run(capsys, "forget", tmp_path, "--video", "https://nowhere/a.mp4")
+        assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
+
     def test_nothing_named_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         before = built.files(tmp_path)
         code, _, error = run(capsys, "forget", tmp_path)
-        assert (code, error) == (2, "posecap: name keys of clips, or a --source\n")
+        assert (code, error) == (2, "posecap: name keys of clips, a --video or a --source\n")
         assert built.files(tmp_path) == before
 
     def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
 from posecap.engines.object_store import ObjectStore
 from posecap.engines.registry_package import RegistryPackage
+from posecap.engines.ytdlp import YtDlp
 from posecap.ports import Fetcher, Limits
 from posecap.registry import PackageFile
 from posecap.stage import Drop, Engine, configuration
@@ -75,7 +76,19 @@ def registry_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield Case(RegistryPackage(), here, gone, "borrowed")
 
 
-@pytest.fixture(params=[local_file, http, object_store, registry_package], ids=lambda make: make.__name__)
+def ytdlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    pytest.importorskip("yt_dlp")
+    from played_youtube import PlayedYouTube
+
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    with PlayedYouTube(monkeypatch) as youtube:
+        youtube.shows("here_______", BODY)
+        youtube.refuses("gone_______", "ERROR", "Video unavailable", "This video has been removed by the uploader")
+        fetcher = YtDlp(requests_per_minute=60_000)
+        yield Case(fetcher, "https://www.youtube.com/watch?v=here_______", "youtube:gone_______", "scratch")
+
+
+@pytest.fixture(params=[local_file, http, object_store, registry_package, ytdlp], ids=lambda make: make.__name__)
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     (tmp_path / "source").mkdir()
     make: Callable[[Path, pytest.MonkeyPatch], Iterator[Case]] = request.param
@@ -122,7 +135,7 @@ def test_gone_for_good_is_not_found(case: Case, folder: Path) -> None:
         with pytest.raises(Drop) as caught:
             case.fetcher.fetch(case.gone, folder, limits=Limits())
         assert type(caught.value) is Drop
-        assert caught.value.reason in ("not_found", "no_such_package")
+        assert caught.value.reason in ("not_found", "no_such_package", "removed")
         details.add(caught.value.detail)
     assert len(details) == 1
     assert str(folder) not in details.pop()
@@ -152,3 +165,19 @@ def test_exactly_one_default_fetcher_takes_each_uri() -> None:
     ]
     assert [sum(f.accepts(uri) for f in fetchers) for uri in uris] == [1] * len(uris)
     assert not any(f.accepts("gopher://h/a") for f in fetchers)
+
+
+def test_youtubes_addresses_are_taken_by_the_first_of_two() -> None:
+    """Http takes every web address, so YtDlp stands before it in a pipeline."""
+    fetchers = (LocalFile(), YtDlp(), Http(), RegistryPackage(), ObjectStore())
+    chosen = {
+        "https://www.youtube.com/watch?v=here_______": "ytdlp",
+        "https://youtu.be/here_______": "ytdlp",
+        "https://www.youtube.com/playlist?list=PL1": "http",
+        "https://h/watch?v=here_______": "http",
+        "a/watch?v=here_______": "local_file",
+    }
+    for uri, name in chosen.items():
+        assert next(f.name for f in fetchers if f.accepts(uri)) == name
+    # ``youtube:ID`` has no "://", so LocalFile takes it for a path unless YtDlp stands before LocalFile too.
+    assert YtDlp().accepts("youtube:here_______")

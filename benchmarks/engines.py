@@ -1,0 +1,269 @@
+"""Speed of every engine by batch size, and how much of a worker's chain is the models themselves.
+
+    python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--lanes 1 2]
+
+Detectors and embedders see frames of the demo's footage at working size, pose estimators four people in each of them.
+The named baseline of each engine is itself with a batch of one. MoveNet, EfficientNet and MiniLM have their real
+weights; every other engine has random ones in the published format, which cost the same time and know nothing.
+With a GPU, engines that can use it do.
+
+The chain is decode → detect → track → pose → embed over the same clip again and again, in one worker with one or more
+lanes. Its share is the seconds that the three models take by themselves, on frames decoded beforehand, divided by the
+seconds of the chain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))  # random_weights: networks that are only good for tests and for timing
+os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
+
+import numpy as np  # noqa: E402
+from random_weights import mmpose, ultralytics, viclip  # noqa: E402
+
+from posecap.engines.efficientnet import EfficientNetLite0  # noqa: E402
+from posecap.engines.minilm import MiniLM  # noqa: E402
+from posecap.engines.mmpose import RTMPose  # noqa: E402
+from posecap.engines.movenet import MoveNet  # noqa: E402
+from posecap.engines.pyav import PyAV  # noqa: E402
+from posecap.engines.registry_package import RegistryPackage  # noqa: E402
+from posecap.engines.rtmdet_onnx import RTMDetOnnx  # noqa: E402
+from posecap.engines.rtmpose_onnx import RTMPoseOnnx  # noqa: E402
+from posecap.engines.ultralytics import Ultralytics  # noqa: E402
+from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
+from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
+from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
+from posecap.identity import file_sha256  # noqa: E402
+from posecap.ports import Limits  # noqa: E402
+from posecap.run.walk import walk  # noqa: E402
+from posecap.stage import Engine, Stage  # noqa: E402
+from posecap.stages.cut import Cut  # noqa: E402
+from posecap.stages.decode import Decode  # noqa: E402
+from posecap.stages.pose import Pose  # noqa: E402
+from posecap.stages.track import Track  # noqa: E402
+from posecap.types import CaptionedClip, Clip, Pixels, Row, TrackedClip, Tracks, Video  # noqa: E402
+
+SENTENCE = "a person balances on a treadmill"
+PEOPLE = 4
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine, what it is fed with ``count`` items, and what an item is."""
+
+    name: str
+    items: str
+    make: Callable[[int], Engine]
+    run: Callable[[Any, Sequence[Any]], object]
+    feed: Sequence[Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="engines whose names begin so")
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 8, 64])
+    parser.add_argument("--lanes", nargs="*", type=int, default=[1, 2])
+    parser.add_argument("--clips", type=int, default=8, help="that the chain works through (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure (default: %(default)s)")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    print(device_words())
+    with tempfile.TemporaryDirectory() as folder:
+        video, clip = footage()
+        for contender in contenders(Path(folder), clip.frames_THW3):
+            if not options.only or any(contender.name.startswith(begin) for begin in options.only):
+                measure(contender, options.batches, options.seconds)
+        if not options.only or "chain" in options.only:
+            chain(Path(folder), video, clip, options.lanes, options.clips)
+
+
+def device_words() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"GPU: {torch.cuda.get_device_name()}; torch {torch.__version__}"
+    return f"CPU, one thread; torch {torch.__version__}"
+
+
+def footage() -> tuple[Video, Clip]:
+    """One of the demo's clips."""
+    with (ROOT / "manifests/demo.csv").open(newline="", encoding="utf-8") as file:
+        told = next(row for row in csv.DictReader(file) if row["id"] == "balance-cam02")
+    path = RegistryPackage().fetch(told["video"], Path(), limits=Limits()).path
+    row = Row(row_id="a", uri=told["video"], start_seconds=0.0, end_seconds=1.0)
+    video = Video(row=row, path=path, source_id=file_sha256(path), size_bytes=path.stat().st_size)
+    (cut,) = Cut()(video)
+    (clip,) = decode_stage()(cut)
+    assert isinstance(clip, Clip)
+    return video, clip
+
+
+def decode_stage() -> Decode:
+    return Decode(prober=PyAV(), decoders=(PyAV(),), long_side=640)
+
+
+def contenders(folder: Path, frames: Pixels) -> list[Contender]:
+    yolo = str(ultralytics.write(folder / "yolo11n.pt"))
+    rtmdet = str(mmpose.rtmdet_onnx(folder / "rtmdet.onnx"))
+    rtmpose = str(mmpose.rtmpose(folder / "rtmpose.pth"))
+    rtmpose_onnx = str(mmpose.rtmpose_onnx(folder / "rtmpose.onnx"))
+    b16 = str(viclip.write(folder / "viclip.safetensors", sizes=VICLIP_B16))
+    clips = [frames[:8]] * 64
+
+    def detect(engine: Any, feed: Sequence[Any]) -> object:
+        return engine.detect(np.stack(feed))
+
+    def pose(engine: Any, feed: Sequence[Any]) -> object:
+        return engine.estimate(np.stack(feed), somebody(frames[: len(feed)]))
+
+    def video(engine: Any, feed: Sequence[Any]) -> object:
+        return engine.embed_videos(feed) if hasattr(engine, "embed_videos") else [engine.embed_video(f) for f in feed]
+
+    def text(engine: Any, feed: Sequence[Any]) -> object:
+        return engine.embed_text(feed)
+
+    many = list(frames) * (1 + 64 // len(frames))
+    return [
+        Contender("movenet 512", "frames", lambda n: MoveNet(long_side=512), detect, many),
+        Contender("ultralytics yolo11n", "frames", lambda n: Ultralytics(weights_from=yolo, batch=n), detect, many),
+        Contender(
+            "rtmdet-n onnx", "frames", lambda n: RTMDetOnnx(size="n", weights_from=rtmdet, batch=n), detect, many
+        ),
+        Contender(
+            f"rtmpose-t mmpose, {PEOPLE} people",
+            "frames",
+            lambda n: RTMPose(size="t", weights_from=rtmpose, batch=n * PEOPLE),
+            pose,
+            many,
+        ),
+        Contender(
+            f"rtmpose-t onnx, {PEOPLE} people",
+            "frames",
+            lambda n: RTMPoseOnnx(size="t", weights_from=rtmpose_onnx, batch=n * PEOPLE),
+            pose,
+            many,
+        ),
+        Contender("efficientnet-lite0", "clips", lambda n: EfficientNetLite0(), video, clips),
+        Contender("viclip-b16 video", "clips", lambda n: ViCLIPEmbedder(weights_from=b16, batch=n), video, clips),
+        Contender("minilm", "sentences", lambda n: MiniLM(), text, sentences()),
+        Contender(
+            "viclip-b16 text", "sentences", lambda n: ViCLIPEmbedder(weights_from=b16, batch=n), text, sentences()
+        ),
+    ]
+
+
+def sentences() -> list[str]:
+    """All different, since engines remember what they have embedded."""
+    return [f"{SENTENCE}, {number}" for number in range(100_000)]
+
+
+def somebody(frames: Pixels) -> Tracks:
+    """People who stand beside one another throughout."""
+    count, height, width = frames.shape[:3]
+    boxes = np.zeros((PEOPLE, count, 4), np.float32)
+    for m in range(PEOPLE):
+        boxes[m] = m * width / PEOPLE, 0.1 * height, (m + 1) * width / PEOPLE, 0.9 * height
+    return Tracks(boxes_MT4=boxes, scores_MT=np.ones((PEOPLE, count), np.float32))
+
+
+def measure(contender: Contender, batches: Sequence[int], seconds: float) -> None:
+    single = None
+    for batch in batches:
+        engine = contender.make(batch)
+        engine.warm_up()
+        feed = iter(range(0, len(contender.feed) - batch + 1, batch))
+        contender.run(engine, contender.feed[-batch:])
+        done, since = 0, perf_counter()
+        while perf_counter() - since < seconds:
+            at = next(feed, None)
+            if at is None:
+                feed = iter(range(0, len(contender.feed) - batch + 1, batch))
+                continue
+            contender.run(engine, contender.feed[at : at + batch])
+            done += batch
+        rate = done / (perf_counter() - since)
+        single = single or rate
+        ratio = "" if batch == batches[0] else f"   {rate / single:.2f} x batch {batches[0]}"
+        print(f"{contender.name:<28} batch {batch:<4} {rate:>10.2f} {contender.items}/s{ratio}", flush=True)
+
+
+@dataclass(frozen=True)
+class Look(Stage):
+    """The embedding of a clip's pixels, as :class:`posecap.stages.embed.Embed` does it, without sentences."""
+
+    name = "look"
+    takes = TrackedClip
+    gives = CaptionedClip
+
+    video: ViCLIPEmbedder | EfficientNetLite0
+
+    def __call__(self, item: Any) -> Any:
+        self.video.embed_video(item.frames_THW3[self.video.sees(item)])
+        yield item
+
+
+def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: int) -> None:
+    import torch
+
+    small = not torch.cuda.is_available()
+    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=64, score=0.05)
+    rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=256)
+    seen = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
+    stages = (
+        decode_stage(),
+        Track(yolo, UltralyticsByteTrack(doubtful=0.01, sure=0.05, begin=0.05)),
+        Pose(rtmpose),
+        Look(seen),
+    )
+    for stage in stages:
+        stage.warm_up()
+    (cut,) = Cut()(video)
+    walked = walk(stages, cut)  # everything once, so that nothing is loaded while the clock runs
+    if not walked.gone_on:
+        raise SystemExit(f"the chain's clip did not come through: {walked.clips or walked.trouble}")
+    since = perf_counter()
+    yolo.detect(clip.frames_THW3)
+    tracks = walked.gone_on[0].tracks
+    rtmpose.estimate(clip.frames_THW3, tracks)
+    seen.embed_video(clip.frames_THW3[seen.sees(clip)])
+    bare = perf_counter() - since
+    print(f"chain: a clip of {clip.frame_count} frames with {tracks.people} people; bare models {bare:.2f} s")
+    for count in lanes:
+        spent = through(stages, cut, clips=clips, lanes=count)
+        print(
+            f"chain, {count} lanes: {clips / spent:.2f} clips/s, share of bare-model speed {bare * clips / spent:.2f}"
+        )
+
+
+def through(stages: Sequence[Stage], item: object, *, clips: int, lanes: int) -> float:
+    """Seconds that ``lanes`` threads take for ``clips`` walks of one item."""
+    waiting = iter(range(clips))
+
+    def work() -> None:
+        for _ in waiting:
+            walk(stages, item)
+
+    threads = [threading.Thread(target=work) for _ in range(lanes)]
+    since = perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return perf_counter() - since
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""PoseCap-1M's construction with the field's own engines, for machines with GPUs.
+
+YOLO11 finds people, BoT-SORT follows them, RTMPose gives COCO-17 joints, ViCLIP L/14 the vectors of video and text.
+Needs `pip install 'posecap[build,ultralytics,mmpose,clip,youtube]'` and, once,
+`posecap models pull --pipeline pipelines/posecap_1m.py`.
+
+The paper names ViCLIP and skeletons tracked in video, and says no more of it in public: no resolution, threshold, model
+size, clip length or number of people. A line marked `ours` is our choice; copy the file to make another. An engine is
+swapped in one line. Without ultralytics, whose licence is AGPL-3.0, this does the same job under Apache-2.0:
+`Track(detector=RTMDetOnnx(size="m"), tracker=ByteTrack())`; without MMPose, `Pose(estimator=RTMPoseOnnx(size="m"))`.
+"""
+
+from posecap.engines.decord import Decord
+from posecap.engines.http import Http
+from posecap.engines.local_file import LocalFile
+from posecap.engines.mmpose import RTMPose
+from posecap.engines.object_store import ObjectStore
+from posecap.engines.pyav import PyAV
+from posecap.engines.pyav_encoder import PyAVEncoder
+from posecap.engines.ultralytics import Ultralytics
+from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT
+from posecap.engines.viclip import ViCLIPEmbedder
+from posecap.engines.ytdlp import YtDlp
+from posecap.pipeline import Pipeline
+from posecap.ports import Limits
+from posecap.stage import Resources
+from posecap.stages.caption import WriteCaptions
+from posecap.stages.cut import Cut
+from posecap.stages.decode import Decode
+from posecap.stages.download import Download
+from posecap.stages.embed import Embed
+from posecap.stages.pack import Pack
+from posecap.stages.pose import Pose
+from posecap.stages.select import Select
+from posecap.stages.skeleton import Skeleton
+from posecap.stages.track import Track
+
+pipeline = Pipeline(
+    stages=(
+        Download(
+            fetchers=(
+                YtDlp(height=480, stretch="span", margin_seconds=1.0, requests_per_minute=15),  # ours
+                LocalFile(),
+                Http(),
+                ObjectStore(),
+            ),
+            limits=Limits(size_bytes=1 * 1024**3, seconds=600),  # ours
+        ),
+        # Rows with a span stay whole; other videos are cut into shots of 2 to 10 seconds, Kinetics' length at most.
+        Cut(threshold=42.0, shortest_seconds=2.0, longest_seconds=10.0, row_longest_seconds=60.0),  # ours
+        Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=854, fps_at_most=30.0),  # ours
+        Track(
+            detector=Ultralytics(weights_from="yolo11m", score=0.25, overlap=0.7, long_side=640, batch=64),  # ours
+            tracker=UltralyticsBoTSORT(sure=0.25, doubtful=0.1, begin=0.25, lost_seconds=1.0),  # ours
+        ),
+        Pose(estimator=RTMPose(size="m", joints="coco17", flip_test="on", batch=256)),  # ours
+        Select(  # ours, all of it; two people as in UNIK's data
+            people=2,
+            fewest_frames=16,
+            shortest_seconds=1.0,
+            joint_score=0.3,
+            confident_joints_share=0.5,
+            person_presence=0.2,
+            confident_frames_share=0.4,
+            motion=0.02,
+        ),
+        Skeleton(layout="coco17"),
+        WriteCaptions(  # ours: the row's own captions, then its label as it is and in two templates
+            templates=("{}", "a person is {}", "a video of a person {}"), longest_characters=300, most=8, fewest=1
+        ),
+        Embed(video=ViCLIPEmbedder(weights_from="viclip-l14"), text=ViCLIPEmbedder(weights_from="viclip-l14")),
+        Pack(encoder=PyAVEncoder(), thumbnail_side=320),
+    ),
+    # Many of the clips of any list of web videos show nobody, or somebody for a moment only.
+    expected_refusals={"track": 0.3, "select": 0.4},
+    # One worker a GPU: while the frames of one clip are on it, seven others are being decoded.
+    worker=Resources(cpus=8, gpus=1, lanes=8),
+)

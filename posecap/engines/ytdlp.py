@@ -1,0 +1,316 @@
+"""YouTube videos, found by yt-dlp: whole, or only the stretch that a row wants."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal, TypeVar
+
+from posecap.landing import landing, unused_path
+from posecap.pace import wait_for_turn
+from posecap.patience import Patience, persist, within
+from posecap.ports import Fetched, Limits
+from posecap.registry import cache_folder
+from posecap.span_download import RangeFile, keep_span
+from posecap.stage import Drop, Engine, Retry
+from posecap.types import Span
+from posecap.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
+
+T = TypeVar("T")
+
+_INSTALL = "yt-dlp is not installed: pip install 'posecap[youtube]'"
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_SOON = frozenset({"connection", "timeout", "truncated"})
+"""Troubles worth another attempt at once; the others pass in hours or days, if at all."""
+_PIECE = 1 << 16
+_SPAN_BLOCK, _WHOLE_BLOCK = 1 << 18, 1 << 22
+"""Bytes of one request: few beside a stretch, few requests for everything (above 10 MiB YouTube slows down)."""
+_COOKIE = re.compile(r"(#HttpOnly_)?[^\s#]+\t(TRUE|FALSE)\t/[^\t]*\t(TRUE|FALSE)\t\d*\t[^\t]+\t[^\t]*")
+_COOKIE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class YtDlp(Engine):
+    """Fetches videos that rows name by their YouTube address or id.
+
+    With ``stretch="span"`` only the row's span and ``margin_seconds`` on both sides are fetched, packets
+    untouched, from the keyframe before; ``whole`` fetches everything. Sound is left out where YouTube keeps
+    it apart. No other program is needed or run, except the ``javascript`` runtime where one is named: some
+    videos show none of their formats without (it needs ``yt-dlp[default]`` beside it).
+
+    Args:
+        height: lines of the tallest format taken, counted on the shorter side as in "720p".
+        cookies_file: cookies of a signed-in browser in Netscape's format; read, never written or recorded.
+        requests_per_minute: to YouTube's pages, shared by everything on this machine; the video's own bytes
+            come from other servers and are not counted. yt-dlp's guide reports a limit near 1000 an hour.
+        players: the players yt-dlp plays, its ``player_client``; none named leaves the choice to yt-dlp.
+        socket_seconds: the longest silence of a server.
+
+    ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash.
+    """
+
+    name: ClassVar[str] = "ytdlp"
+
+    height: int = 720
+    stretch: Literal["span", "whole"] = "span"
+    margin_seconds: float = 1.0
+    cookies_file: str | None = None
+    requests_per_minute: float = 15.0
+    players: tuple[str, ...] = ()
+    javascript: Literal["none", "deno", "node", "bun", "quickjs"] = "none"
+    patience: Patience = field(default_factory=Patience)
+    socket_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.margin_seconds < 0 or self.requests_per_minute <= 0:
+            raise ValueError("YtDlp: needs height >= 1, margin_seconds >= 0 and requests_per_minute > 0")
+
+    def warm_up(self) -> None:
+        """Load yt-dlp and read the cookies once, so that a build without either ends before its first row.
+
+        Raises:
+            ModuleNotFoundError: yt-dlp is not installed.
+            ValueError: ``cookies_file`` cannot be read as cookies.
+        """
+        _Session(self, "", until=time.monotonic()).load()
+
+    def accepts(self, uri: str) -> bool:
+        """Addresses of single YouTube videos and ``youtube:ID``; no channels, no playlists."""
+        return video_id(uri) is not None
+
+    def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
+        """Fetch into ``folder``; see :class:`posecap.ports.Fetcher`.
+
+        Raises:
+            Drop: ``bad_uri``, ``removed``, ``private``, ``age_restricted``, ``geo_blocked``, ``members_only``,
+                ``paid``, ``copyright``, ``live``, ``drm``, ``no_format``, ``too_large``, ``no_video_stream``,
+                ``undecodable``, ``span_outside_video``.
+            Retry: ``not_yet_available``, ``rate_limited``, ``no_turn``, ``unavailable``, ``forbidden``,
+                ``extractor_broken``, ``connection``, ``timeout``, ``tls``, ``truncated``, ``changed``, ``bad_range``.
+        """
+        identity = video_id(uri)
+        if identity is None:
+            raise Drop("bad_uri", f"{uri} names no single YouTube video; write https://www.youtube.com/watch?v=ID")
+        until = time.monotonic() + limits.seconds
+        target = unused_path(folder, "video.mp4")
+        with landing(target) as file:
+            session = _Session(self, identity, until)
+            wanted = span if self.stretch == "span" else None
+            begins, ending = within(
+                limits.seconds, lambda: session.bring(file, limits=limits, span=wanted), what=session.shown
+            )
+        return Fetched(target.replace(target.with_suffix(f".{ending}")), "scratch", begins)
+
+
+class _Words:
+    """yt-dlp's logger: nothing is printed; what may explain a failure is kept."""
+
+    def __init__(self) -> None:
+        self.asides: list[str] = []
+
+    def debug(self, message: str) -> None:
+        if "age-restricted" in message:  # a remark only: another player may show the video even so
+            self.asides.append(message)
+
+    def warning(self, message: str) -> None:
+        self.asides.append(message)
+
+    def error(self, message: str) -> None:
+        pass
+
+
+class _Session:
+    """One video on its way."""
+
+    def __init__(self, engine: YtDlp, identity: str, until: float) -> None:
+        self._engine, self._identity, self._until = engine, identity, until
+        self._words = _Words()
+        self.shown = f"https://youtu.be/{identity}"
+
+    def load(self) -> Any:
+        """A yt-dlp that knows one site, runs no program, loads no plugin, and keeps no cache, cookie or file."""
+        try:
+            from yt_dlp import YoutubeDL
+            from yt_dlp.extractor.youtube import YoutubeIE
+            from yt_dlp.globals import plugin_dirs
+        except ModuleNotFoundError as missing:
+            raise ModuleNotFoundError(_INSTALL, name=missing.name) from missing
+        plugin_dirs.value = []
+        youtube = YoutubeDL(self._options(), auto_init=False)
+        youtube.add_info_extractor(YoutubeIE())
+        return youtube
+
+    def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
+        """Write the video, or the stretch around ``span``, into ``file``; its place on the clock and its format."""
+        youtube = self.load()
+        found = self._persist(lambda: self._look_up(youtube))
+        chosen = self._choose(found)
+        self._wait_until_playable(chosen)
+
+        def ask(first: int, last: int) -> tuple[bytes, int]:
+            return self._persist(lambda: self._part(youtube, chosen, first, last))
+
+        block = _WHOLE_BLOCK if span is None else _SPAN_BLOCK
+        remote = RangeFile(ask, size_limit=limits.size_bytes, name=self.shown, block_bytes=block)
+        if span is not None:
+            margin = self._engine.margin_seconds
+            return keep_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
+        if remote.size > limits.size_bytes:
+            raise Drop("too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}")
+        while part := remote.read(_WHOLE_BLOCK):
+            file.write(part)
+        return 0.0, str(chosen["ext"])
+
+    def _options(self) -> dict[str, Any]:
+        engine = self._engine
+        arguments = {"player_client": list(engine.players), "skip": ["hls", "dash", "translated_subs"]}
+        arguments["player_skip"] = ["initial_data", *(["js"] if engine.javascript == "none" else [])]
+        return {
+            "quiet": True,
+            "logger": self._words,
+            "color": "never",
+            "noprogress": True,
+            "noplaylist": True,
+            "cachedir": False,
+            "cookiefile": _cookies(engine.cookies_file),
+            "socket_timeout": engine.socket_seconds,
+            "extractor_retries": 0,  # this engine has its own patience
+            "js_runtimes": {} if engine.javascript == "none" else {engine.javascript: {}},
+            "remote_components": [],
+            "extractor_args": {"youtube": {key: value for key, value in arguments.items() if value}},
+            # The choice among formats is made here, on plain data, not in yt-dlp's language for it.
+            "format": lambda context: iter(context["formats"][:1]),
+        }
+
+    def _look_up(self, youtube: Any) -> dict[str, Any]:
+        """What YouTube says of the video, formats included."""
+        from yt_dlp.utils import YoutubeDLError
+
+        engine, send = self._engine, type(youtube).urlopen
+        self._words.asides.clear()
+
+        def paced(request: Any) -> Any:
+            book = cache_folder() / "youtube-pace"
+            wait_for_turn(book, per_minute=engine.requests_per_minute, until=self._until)
+            return send(youtube, request)
+
+        youtube.urlopen = paced
+        try:
+            watch = f"https://www.youtube.com/watch?v={self._identity}"
+            found: dict[str, Any] = youtube.extract_info(watch, download=False, ie_key="Youtube")
+        except YoutubeDLError as error:
+            raise refusal(self.shown, str(error), asides=tuple(self._words.asides)) from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Answers of a shape that the extractor was not written for.
+            raise Retry("extractor_broken", f"{self.shown}: {type(error).__name__} in yt-dlp; {UPDATE}") from error
+        finally:
+            del youtube.urlopen
+        if found.get("id") != self._identity:
+            raise Drop("paid", f"{self.shown} shows strangers only a trailer; a cookies_file of a buyer would help")
+        if found.get("live_status") == "is_live":
+            raise Drop("live", f"{self.shown} is a live stream, which has no fixed content")
+        if found.get("live_status") in ("is_upcoming", "post_live"):
+            raise Retry(
+                "not_yet_available", f"{self.shown}: the live event is ahead or being prepared: run again later"
+            )
+        return found
+
+    def _choose(self, found: dict[str, Any]) -> Format:
+        usable = [f for f in found.get("formats") or () if is_plain_video(f)]
+        if not usable:
+            raise Retry("extractor_broken", f"{self.shown} shows no plain video file to this player; {UPDATE}")
+        best = best_format(usable, height=self._engine.height)
+        if best is None:
+            raise Drop("no_format", f"{self.shown} has no format of at most {self._engine.height} lines; raise height")
+        return best
+
+    def _wait_until_playable(self, chosen: Format) -> None:
+        """Wait as long as YouTube shows advertisements before the video; asked sooner it answers with errors."""
+        wait = (chosen.get("available_at") or 0) - time.time()
+        if wait > 0:
+            if time.monotonic() + wait >= self._until:
+                raise Retry("timeout", f"{self.shown}: not to be had within the time allowed")
+            time.sleep(wait)
+
+    def _part(self, youtube: Any, chosen: Format, first: int, last: int) -> tuple[bytes, int]:
+        """Bytes ``first`` to ``last`` of the chosen format, and its whole size."""
+        from yt_dlp.networking import Request
+
+        headers = {
+            **(chosen.get("http_headers") or {}),
+            "Range": f"bytes={first}-{last}",
+            "Accept-Encoding": "identity",
+        }
+        with (
+            self._faults_translated(),
+            contextlib.closing(youtube.urlopen(Request(chosen["url"], headers=headers))) as got,
+        ):
+            match = _CONTENT_RANGE.fullmatch(got.headers.get("Content-Range", ""))
+            if got.status != 206 or match is None or int(match[1]) != first or int(match[2]) > last:
+                raise Retry("bad_range", f"{self.shown}: the server sent another part than the one asked for")
+            length = int(match[2]) + 1 - first
+            body = io.BytesIO()
+            while body.tell() < length and (piece := got.read(min(_PIECE, length - body.tell()))):
+                if time.monotonic() > self._until:
+                    raise Retry("timeout", f"{self.shown}: not finished within the time allowed")
+                body.write(piece)
+        if body.tell() < length:
+            raise Retry("truncated", f"{self.shown}: the server sent less than it announced")
+        return body.getvalue(), int(match[3])
+
+    @contextlib.contextmanager
+    def _faults_translated(self) -> Iterator[None]:
+        from yt_dlp.networking.exceptions import HTTPError, RequestError
+
+        try:
+            yield
+        except HTTPError as error:
+            error.close()
+            if error.status in (401, 403, 404, 410):
+                advice = "update yt-dlp, or try javascript or a cookies_file"
+                raise Retry(
+                    "forbidden", f"{self.shown}: the video's bytes were refused ({error.status}); {advice}"
+                ) from None
+            raise refusal(self.shown, f"HTTP Error {error.status}") from None
+        except RequestError as error:
+            said = str(error) if re.search("timed? ?out|certificate|ssl", str(error), re.IGNORECASE) else "connection"
+            raise refusal(self.shown, said) from None
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        """The result of ``attempt``, repeated for troubles that pass in seconds."""
+
+        def one() -> T | Retry:
+            try:
+                return attempt()
+            except Retry as trouble:
+                if trouble.reason in _SOON:
+                    raise
+                return trouble
+
+        result = persist(one, patience=self._engine.patience, until=self._until)
+        if isinstance(result, Retry):
+            raise result
+        return result
+
+
+def _cookies(path: str | None) -> io.StringIO | None:
+    """The cookies in memory: given the path, yt-dlp would write to the file, which workers share.
+
+    Only well-formed lines: yt-dlp would print the others.
+    """
+    if path is None:
+        return None
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            lines = file.read(_COOKIE_BYTES).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cookies_file {path} cannot be read ({type(error).__name__}); export it again") from None
+    cookies = [line for line in lines if _COOKIE.fullmatch(line)]
+    if not cookies:
+        raise ValueError(f"cookies_file {path} holds no cookies in Netscape's format; export it again")
+    return io.StringIO("\n".join(["# Netscape HTTP Cookie File", *cookies, ""]))

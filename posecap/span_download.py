@@ -1,0 +1,201 @@
+"""A stretch of a video that lies elsewhere: only the bytes that hold it are read, its packets kept as they are."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
+
+from posecap.stage import Drop, Retry
+from posecap.types import Span
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+Ask = Callable[[int, int], tuple[bytes, int]]
+"""Bytes ``first`` to ``last``, both included, and the size of the whole file."""
+
+_LOOK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
+"""How much earlier than asked a seek aims when the keyframe it landed on comes too late."""
+_BLOCKS_HELD = 8
+_HAIR = 1e-6
+
+
+class RangeFile(io.RawIOBase):
+    """A remote file that can be read from anywhere, block by block; the last few blocks are held.
+
+    Args:
+        ask: fetches a range; what it raises is raised by :meth:`read`, and again by :meth:`check`.
+        size_limit: bytes that may be fetched in all.
+        name: how messages call the file.
+        block_bytes: fetched at a time.
+    """
+
+    def __init__(self, ask: Ask, *, size_limit: int, name: str, block_bytes: int) -> None:
+        super().__init__()
+        self._ask, self._size_limit, self._name, self._block_bytes = ask, size_limit, name, block_bytes
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._size: int | None = None
+        self._at = self._fetched = 0
+        self._trouble: Exception | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        if self._size is None:
+            self._block(0)
+        return self._size or 0
+
+    def check(self) -> None:
+        """Raise what a read has raised: FFmpeg's libraries take a failed read for the end of the file."""
+        if self._trouble is not None:
+            raise self._trouble
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence)
+        self._at = max(0, offset + (self.size if start is None else start))
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self.size - self._at if size < 0 else size
+        pieces = []
+        while wanted > 0 and self._at < self.size:
+            number, skipped = divmod(self._at, self._block_bytes)
+            piece = self._block(number)[skipped : skipped + wanted]
+            pieces.append(piece)
+            self._at += len(piece)
+            wanted -= len(piece)
+        return b"".join(pieces)
+
+    def _block(self, number: int) -> bytes:
+        if number in self._blocks:
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+        try:
+            block = self._fetched_block(number)
+        except Exception as trouble:
+            self._trouble = trouble
+            raise
+        self._blocks[number] = block
+        if len(self._blocks) > _BLOCKS_HELD:
+            self._blocks.popitem(last=False)
+        return block
+
+    def _fetched_block(self, number: int) -> bytes:
+        self.check()
+        first = number * self._block_bytes
+        last = first + self._block_bytes - 1
+        block, size = self._ask(first, last if self._size is None else min(last, self._size - 1))
+        if self._size not in (None, size):
+            raise Retry("changed", f"{self._name}: the file changed while it was read; run again")
+        self._size = size
+        if len(block) != min(self._block_bytes, size - first):
+            raise Retry("truncated", f"{self._name}: the server sent less than it announced")
+        self._fetched += len(block)
+        if self._fetched > self._size_limit:
+            raise Drop("too_large", f"{self._name} needs more than {self._size_limit} bytes")
+        return block
+
+
+def keep_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:
+    """Write the packets of a stretch of ``remote`` into ``out``, an mp4, without decoding them.
+
+    The stretch begins at the last keyframe at or before ``span`` (and its margin, where one lies there) and
+    goes on to the first packet behind its end and margin, so that every frame of the span decodes to the
+    same pixels as from the whole file.
+
+    Args:
+        container: FFmpeg's name of the remote file's format, ``mp4`` or ``webm``; no other is tried.
+
+    Returns:
+        Seconds on the whole video's clock (zero where its video stream starts) at which the stretch's clock is zero.
+
+    Raises:
+        Drop: ``no_video_stream``, ``undecodable`` or ``span_outside_video``.
+        Drop, Retry: what reading raises.
+    """
+    import av
+
+    try:
+        with av.open(remote, "r", format=container, metadata_errors="ignore") as source:
+            if not source.streams.video:
+                raise Drop("no_video_stream", "the remote file holds no video")
+            stream = source.streams.video[0]
+            begins = _remux(_stretch(source, stream, span, margin_seconds), stream, out)
+    except (av.error.FFmpegError, ArithmeticError, ValueError, Drop) as error:
+        remote.check()
+        if isinstance(error, Drop):
+            raise
+        said = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+        raise Drop("undecodable", f"FFmpeg says of the remote file: {said}") from error
+    remote.check()
+    return begins
+
+
+def _stretch(source: InputContainer, stream: VideoStream, span: Span, margin: float) -> Iterator[Packet[VideoStream]]:
+    """Packets in decoding order, from a keyframe on, without the leading pictures that need what comes before it."""
+    unit, zero = float(stream.time_base or 0), stream.start_time or 0
+    first, packets = _first_keyframe(source, stream, span, margin)
+    if first.pts is None:
+        raise Drop("undecodable", "the remote file does not say when its frames are shown")
+    yield first
+    for packet in packets:
+        moment = packet.pts if packet.dts is None else packet.dts
+        if moment is None or packet.pts is None:
+            continue
+        if (moment - zero) * unit >= span.end_seconds + margin:
+            return
+        if packet.pts > first.pts:
+            yield packet
+
+
+def _first_keyframe(
+    source: InputContainer, stream: VideoStream, span: Span, margin: float
+) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
+    """The keyframe that the stretch begins with, and what follows it."""
+    import av
+
+    unit, zero = float(stream.time_base or 0), stream.start_time or 0
+    aim = span.start_seconds - margin
+    for target in (*(aim - earlier for earlier in _LOOK_BACK_SECONDS if earlier < aim), 0.0):
+        with suppress(av.error.FFmpegError):
+            source.seek(zero + int(target / unit), stream=stream)
+        packets = (packet for packet in source.demux(stream) if packet.size)
+        first = next((packet for packet in packets if packet.is_keyframe), None)
+        if first is None or first.pts is None:
+            continue
+        if target == 0 or (first.pts - zero) * unit <= span.start_seconds + _HAIR:
+            return first, packets
+    raise Drop("span_outside_video", f"no keyframe at or before {span.start_seconds:g} s")
+
+
+def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:
+    """Write ``packets`` with the first one's time as zero; the seconds that this takes away."""
+    import av
+
+    first = next(packets)
+    start, zero = first.pts or 0, stream.start_time or 0
+    # bitexact: no version of the library in the file, so the same stretch has the same bytes.
+    with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as sink:
+        target = sink.add_stream_from_template(stream)
+        for packet in chain((first,), packets):
+            packet.pts = (packet.pts or 0) - start
+            if packet.dts is not None:
+                packet.dts -= start
+            packet.stream = target
+            sink.mux_one(packet)
+    return float((start - zero) * (stream.time_base or 0))
