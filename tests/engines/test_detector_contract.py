@@ -1,10 +1,17 @@
-"""What every detector must do, on real frames."""
+"""What every detector must do: with real weights on real frames, and with random weights on any frames.
+
+What random weights find means nothing, but its shape, order, type and scale must be right all the same.
+"""
+
+import importlib.util
+import pickle
 
 import numpy as np
 import pytest
 from models_at_hand import weights_or_skip
 
 from posecap.engines.movenet import MoveNet
+from posecap.engines.ultralytics import Ultralytics
 from posecap.joints import LAYOUTS
 from posecap.ports import Detector
 
@@ -18,9 +25,89 @@ def detector(request) -> Detector:
     return request.param
 
 
+@pytest.fixture(scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose"])
+def random_detector(request, tmp_path_factory) -> Detector:
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed")
+    from random_weights import ultralytics
+
+    path = ultralytics.write(tmp_path_factory.mktemp("random") / f"{request.param}.pt", architecture=request.param)
+    return Ultralytics(str(path), long_side=256, batch=3, most_people=1000)
+
+
+@pytest.fixture(scope="module")
+def any_frames() -> np.ndarray:
+    """(5, 160, 256, 3) uint8: coloured squares, other ones in every frame."""
+    blocks = np.random.default_rng(0).integers(0, 256, (5, 10, 16, 3), dtype=np.uint8)
+    return blocks.repeat(16, axis=1).repeat(16, axis=2)
+
+
 def test_it_fits_the_port(detector):
     assert isinstance(detector, Detector)
     assert detector.layout is None or detector.layout in LAYOUTS
+
+
+def test_it_fits_the_port_and_travels_with_random_weights_too(random_detector):
+    assert isinstance(random_detector, Detector)
+    assert random_detector.layout is None or random_detector.layout in LAYOUTS
+    assert pickle.loads(pickle.dumps(random_detector)) == random_detector
+
+
+def test_detections_have_their_shapes_and_lie_in_the_frame_best_first(random_detector, any_frames):
+    detections = random_detector.detect(any_frames)
+    assert len(detections) == len(any_frames)
+    assert sum(len(found.scores_N) for found in detections) >= len(any_frames)
+    for found in detections:
+        people = len(found.scores_N)
+        assert found.boxes_N4.shape == (people, 4)
+        assert found.boxes_N4.dtype == found.scores_N.dtype == np.float32
+        assert (np.diff(found.scores_N) <= 0).all()
+        assert ((found.scores_N > 0) & (found.scores_N <= 1)).all()
+        assert (found.boxes_N4 >= 0).all()
+        assert (found.boxes_N4 <= [256, 160, 256, 160]).all()
+        assert (found.boxes_N4[:, 2:] >= found.boxes_N4[:, :2]).all()
+        if random_detector.layout is None:
+            assert found.joints_NJ3 is None
+        else:
+            assert found.joints_NJ3.shape == (people, len(LAYOUTS[random_detector.layout].names), 3)
+            assert found.joints_NJ3.dtype == np.float32
+            assert ((found.joints_NJ3[..., 2] >= 0) & (found.joints_NJ3[..., 2] <= 1)).all()
+
+
+def test_a_frame_does_not_depend_on_its_batch(random_detector, any_frames):
+    together = random_detector.detect(any_frames)
+    for frame, found in zip(any_frames, together, strict=True):
+        (alone,) = random_detector.detect(frame[None])
+        # Convolutions add up in another order for other batch sizes, and near ties change places.
+        np.testing.assert_allclose(alone.scores_N, found.scores_N, atol=1e-3)
+        apart = np.abs(alone.boxes_N4[:, None] - found.boxes_N4[None]).max(-1)
+        assert (apart.min(0, initial=np.inf) < 0.05).all()
+        assert (apart.min(1, initial=np.inf) < 0.05).all()
+
+
+def test_the_same_frames_give_the_same_bytes(random_detector, any_frames):
+    for first, second in zip(random_detector.detect(any_frames), random_detector.detect(any_frames), strict=True):
+        assert first.boxes_N4.tobytes() == second.boxes_N4.tobytes()
+        assert first.scores_N.tobytes() == second.scores_N.tobytes()
+
+
+def test_coordinates_are_exactly_those_of_the_frames_size(random_detector, any_frames):
+    """Frames of twice the size are shrunk to the very same pixels, so all coordinates double."""
+    doubled = any_frames.repeat(2, axis=1).repeat(2, axis=2)
+    for one, two in zip(random_detector.detect(any_frames), random_detector.detect(doubled), strict=True):
+        np.testing.assert_allclose(two.boxes_N4, 2 * one.boxes_N4, atol=1e-3)
+        if random_detector.layout is not None:
+            np.testing.assert_allclose(two.joints_NJ3[..., :2], 2 * one.joints_NJ3[..., :2], atol=1e-3)
+
+
+def test_no_frames_have_no_detections(random_detector, any_frames):
+    assert random_detector.detect(any_frames[:0]) == []
+
+
+def test_frames_stay_as_they_are(random_detector, any_frames):
+    kept = any_frames.copy()
+    random_detector.detect(any_frames)
+    np.testing.assert_array_equal(any_frames, kept)
 
 
 def test_people_lie_in_the_frame_best_first(detector, real_frames):

@@ -1,0 +1,296 @@
+"""Any CLIP of open_clip: the mean of a clip's frame vectors, and vectors of sentences.
+
+An image model: the vector says what a clip looks like, not in which order things happen.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from posecap.batching import Batches
+from posecap.checkpoints import load_into, tensors
+from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.frame_choice import middle_frames
+from posecap.models import locate
+from posecap.remembered import Remembered
+from posecap.stage import Engine
+from posecap.torchvision_ops import ensure_torchvision
+from posecap.types import Clip, Floats, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+_OF_OPENAI = "-openai"
+_FOLDER = "local-dir:"
+_ON_GPU = 256
+_SHORTEST = 1e-12
+
+
+@dataclass(frozen=True)
+class OpenClip(Engine):
+    """Frame-mean vectors of one of open_clip's models, with that model's own preprocessing and tokenizer.
+
+    Args:
+        model: a name of ``open_clip.list_models()``, or ``local-dir:FOLDER`` for a folder with an
+            ``open_clip_config.json`` and the tokenizer's files. OpenAI's weights need a ``-quickgelu`` name.
+        weights_from: a name of the catalogue, or a path to the model's weights.
+        tag: which of the model's published weights the file holds, as open_clip calls them (``openai``,
+            ``laion2b_s34b_b88k`` …). It decides mean, deviation and resizing, which the file does not say. It may be
+            left out where all of a model's published weights agree on them.
+        frames: how many frames are averaged.
+        batch: most frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU, where a vector
+            would otherwise depend, in its last bits, on its neighbours.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
+    threads: ClassVar[Literal["one", "many"]] = "many"
+
+    model: str = "ViT-B-16-quickgelu"
+    weights_from: str = "clip-vit-b16-openai"
+    tag: str = ""
+    frames: int = 8
+    device: Device = "auto"
+    precision: Precision = "auto"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.model.startswith("hf-hub:"):
+            raise ValueError(f"{self.model}: this engine uses no network; fetch the folder and name {_FOLDER}FOLDER")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        model = Path(self.model).name.removeprefix(_FOLDER)
+        return f"{model}-{Path(self.weights_from).stem}-frame-mean"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weights_from,)
+
+    @cached_property
+    def dimension(self) -> int:
+        return int(self._configuration["embed_dim"])
+
+    def warm_up(self) -> None:
+        _ = self._network, self._tokenizer, self._transform
+
+    def sees(self, clip: Clip) -> list[int]:
+        """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
+        return middle_frames(clip.frame_count, self.frames)
+
+    def embed_video(self, frames_THW3: Pixels) -> Floats:
+        """(D,) float32 of length 1: the mean of the frames' vectors of length 1, brought to length 1."""
+        vector: Floats = self.embed_videos([frames_THW3])[0]
+        return vector
+
+    def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
+        """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size and number.
+
+        Raises:
+            Retry: ``out_of_memory`` when not even one frame fits.
+        """
+        every = [frame for clip in batch for frame in clip]
+        vectors = np.array(self._image_batches.run_together(self._images, every), np.float64)
+        ends = accumulate((len(clip) for clip in batch), initial=0)
+        means = [vectors[begin:end].mean(0) for begin, end in pairwise(ends)]
+        return self._rows([mean / max(float(np.linalg.norm(mean)), _SHORTEST) for mean in means])
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        """(C, D) float32, rows of length 1. Sentences longer than the model's context are cut."""
+        return self._rows(
+            self._remembered.vectors(sentences, lambda new: self._text_batches.run_together(self._texts, new))
+        )
+
+    def _images(self, frames: Sequence[Pixels]) -> list[Floats]:
+        import torch
+        from PIL import Image
+
+        prepared = torch.stack([self._transform(Image.fromarray(frame)) for frame in frames])
+        with torch.inference_mode():
+            return _unit(self._network.encode_image(prepared.to(self._device, self._dtype)))
+
+    def _texts(self, texts: Sequence[str]) -> list[Floats]:
+        import torch
+
+        with torch.inference_mode():
+            tokens = self._tokenizer(list(texts)).to(self._device)
+            return _unit(self._network.encode_text(tokens))
+
+    def _rows(self, vectors: Sequence[Floats]) -> Floats:
+        return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return torch_device(self.device)
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return torch_dtype(self.precision, self._device)
+
+    @cached_property
+    def _image_batches(self) -> Batches:
+        return Batches(self._most)
+
+    @cached_property
+    def _text_batches(self) -> Batches:
+        return Batches(self._most)
+
+    @property
+    def _most(self) -> int:
+        return self.batch or (_ON_GPU if self._device.type == "cuda" else 1)
+
+    @cached_property
+    def _remembered(self) -> Remembered:
+        return Remembered()
+
+    @cached_property
+    def _configuration(self) -> Mapping[str, Any]:
+        """The model's sizes as open_clip's configuration files give them.
+
+        Raises:
+            ValueError: no such model, or one whose parts lie on a hub.
+        """
+        known = _configuration(self.model)
+        text = known.get("text_cfg", {})
+        if hub := text.get("hf_model_name") or ("" if _is_folder(self.model) else text.get("hf_tokenizer_name")):
+            raise ValueError(
+                f"{self.model} takes {hub!r} from a hub, and this engine uses no network; "
+                f"fetch the model's folder and name {_FOLDER}FOLDER"
+            )
+        return known
+
+    @cached_property
+    def _published(self) -> Mapping[str, Any]:
+        """What open_clip knows of the weights: preprocessing, and whether they compute with QuickGELU."""
+        configuration = self._configuration
+        tag = self.tag or ("openai" if self.weights_from.endswith(_OF_OPENAI) else "")
+        known = {} if _is_folder(self.model) else _published(self.model)
+        if tag and tag not in known:
+            raise ValueError(f"{self.model} has no published weights {tag!r}; known: {', '.join(known) or 'none'}")
+        if tag and bool(known[tag].get("quick_gelu")) != bool(configuration.get("quick_gelu")):
+            raise ValueError(
+                f"{self.model} computes another activation than the weights {tag!r} were trained with: use model="
+                f"{self.model.removesuffix('-quickgelu') + '-quickgelu' * bool(known[tag].get('quick_gelu'))!r}"
+            )
+        choices = [known[tag]] if tag else list(known.values())
+        preprocessing = [
+            {key: one.get(key) for key in ("mean", "std", "interpolation", "resize_mode")} for one in choices
+        ]
+        if any(one != preprocessing[0] for one in preprocessing):
+            raise ValueError(
+                f"published weights of {self.model} differ in their preprocessing; "
+                f"say which ones the file holds with tag=, one of: {', '.join(known)}"
+            )
+        return preprocessing[0] if preprocessing else {}
+
+    @property
+    def _network(self) -> Any:
+        return _loaded(replace(self, frames=1, batch=None))
+
+    @cached_property
+    def _transform(self) -> Any:
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        return image_transform_v2(PreprocessCfg(**self._network.visual.preprocess_cfg), is_train=False)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        _ = self._configuration
+        return _open_clip().get_tokenizer(self.model)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(engine: OpenClip) -> Any:
+    """One network for every engine of a worker that asks for the same."""
+    preprocessing = dict(engine._published)
+    path = locate(engine.weights_from)
+    state = tensors(path)
+    with _unsaid("initialized randomly"):
+        network = _open_clip().create_model(
+            engine.model,
+            precision="fp32" if engine._dtype.itemsize == 4 else "bf16",
+            load_weights=False,
+            pretrained_image=False,
+            pretrained_text=False,
+            force_preprocess_cfg=preprocessing,
+        )
+    load_into(network, _as_of(network, state), path=path)
+    return network.to(engine._device).eval().requires_grad_(False)
+
+
+def _open_clip() -> Any:
+    try:
+        ensure_torchvision()
+        import open_clip
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"{missing.name} is not installed: pip install 'posecap[clip]'", name=missing.name
+        ) from missing
+    return open_clip
+
+
+def _unit(vectors: torch.Tensor) -> list[Floats]:
+    """Rows brought to length 1 in float32, whatever they were computed in."""
+    from torch.nn.functional import normalize
+
+    return list(normalize(vectors.float(), dim=-1).cpu().numpy())
+
+
+def _is_folder(model: str) -> bool:
+    return model.startswith(_FOLDER)
+
+
+def _configuration(model: str) -> Mapping[str, Any]:
+    if _is_folder(model):
+        import json
+
+        file = Path(model.removeprefix(_FOLDER)) / "open_clip_config.json"
+        known = json.loads(file.read_text(encoding="utf-8")).get("model_cfg")
+    else:
+        known = _open_clip().get_model_config(model)
+    if not isinstance(known, dict):
+        raise ValueError(f"open_clip has no model {model!r}; open_clip.list_models() has their names")
+    return known
+
+
+def _published(model: str) -> dict[str, Mapping[str, Any]]:
+    """By tag, what open_clip knows of each of a model's published weights."""
+    pretrained = _open_clip().pretrained
+    return {tag: pretrained.get_pretrained_cfg(model, tag) for tag in pretrained.list_pretrained_tags_by_model(model)}
+
+
+def _as_of(network: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tensors under today's names: of training with several GPUs, of other makers, of open_clip's older versions."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = convert_state_dict(network, dict(state))
+    if "positional_embedding" in state and not hasattr(network, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    return state
+
+
+@contextmanager
+def _unsaid(words: str) -> Iterator[None]:
+    """open_clip warns of random weights before ours are loaded; that line would only mislead."""
+
+    def quiet(record: logging.LogRecord) -> bool:
+        return words not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(quiet)
+    try:
+        yield
+    finally:
+        root.removeFilter(quiet)

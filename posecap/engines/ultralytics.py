@@ -1,0 +1,274 @@
+"""YOLO through the ultralytics package: people in one pass, with COCO-17 joints where the model is a pose model.
+
+Frames go through the package's own letterbox, network and non-maximum suppression, so that boxes are those of its
+``predict``. Weights do not go through the package's loader: a published file is a pickled network, and unpickling
+runs whatever the file says. Here the network is built from the package's own description of the architecture, and
+only tensors come from the file.
+
+The package is AGPL-3.0, and so are its weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from posecap import checkpoints
+from posecap.batching import Batches
+from posecap.checkpoints import BadCheckpoint, Inert, WrongArchitecture
+from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.models import locate
+from posecap.ports import Detections
+from posecap.stage import Engine
+from posecap.types import Pixels
+from posecap.ultralytics_settings import ensure_ultralytics
+
+if TYPE_CHECKING:
+    import torch
+
+_ARCHITECTURE = re.compile(r"yolo(?P<family>11|v8)(?P<scale>[nsmlx])(?P<pose>-pose)?")
+_STRIDE = 32
+_JOINTS = (17, 3)
+_PERSON = "person"
+
+# What shapes a layer's answer and leaves no trace in its tensors.
+_SHAPING = ("f", "stride", "padding", "dilation", "groups", "kernel_size", "eps", "add", "d", "scale_factor", "mode")
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A network ready to run, how many classes it tells apart, and which of them is the person."""
+
+    network: torch.nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    classes: int
+    person: int
+
+
+@dataclass(frozen=True)
+class Ultralytics(Engine):
+    """People, and with a pose model their joints, every frame.
+
+    Args:
+        weights_from: name in the catalogue, or path of a ``.pt`` file as the package publishes or trains them.
+        architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
+        score: people below this confidence are left out.
+        overlap: intersection over union above which the weaker of two boxes is a duplicate.
+        long_side: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it.
+        most_people: at most so many people a frame, best first.
+        batch: most frames that go through the network at once.
+        precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
+
+    Raises:
+        ValueError: no such architecture, or a size that is no multiple of 32.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")
+    threads: ClassVar[Literal["one", "many"]] = "many"
+
+    weights_from: str = "yolo11m"
+    architecture: str = ""
+    score: float = 0.25
+    overlap: float = 0.7
+    long_side: int = 640
+    most_people: int = 100
+    batch: int = 16
+    device: Device = "auto"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if not _ARCHITECTURE.fullmatch(self._architecture):
+            raise ValueError(
+                f"cannot tell the architecture of {self.weights_from!r} from {self._architecture!r}: "
+                "give architecture='yolo11m-pose' or the like: yolo11 or yolov8; n, s, m, l or x; with or without -pose"
+            )
+        if self.long_side < _STRIDE or self.long_side % _STRIDE:
+            raise ValueError(f"long_side is {self.long_side}, expected a multiple of {_STRIDE}")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"ultralytics-{self._architecture}"
+
+    @property
+    def layout(self) -> str | None:
+        """``coco17`` for pose models, None for those that only give boxes."""
+        return "coco17" if self._architecture.endswith("-pose") else None
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weights_from,)
+
+    def warm_up(self) -> None:
+        _ = self._model
+
+    def detect(self, frames_THW3: Pixels) -> list[Detections]:
+        """People of each frame, best first; boxes and joints in pixels of the given frames, cut off at their edges.
+
+        Raises:
+            MissingWeights, BadCheckpoint: as :mod:`posecap.models` and :mod:`posecap.checkpoints` say.
+            ModuleNotFoundError: the package is not installed.
+            Retry: not even one frame fits in memory.
+        """
+        _ = self._model  # before anything of the package is imported: it prepares the package
+        # Scaled by the caller's own thread; only the network waits for its turn.
+        fitted = self._fitted(frames_THW3)
+        shape = frames_THW3.shape[1:]
+        return self._batches.run(lambda batch: self._people(batch, shape), fitted)
+
+    @property
+    def _architecture(self) -> str:
+        return self.architecture or Path(self.weights_from).stem
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.batch)
+
+    @cached_property
+    def _model(self) -> _Model:
+        ensure_ultralytics()
+        device = torch_device(self.device)
+        dtype = torch_dtype(self.precision, device)
+        path = locate(self.weights_from)
+        record = _network_in(path)
+        names = _class_names(record, path)
+        network = _build(self._architecture, len(names))
+        checkpoints.load_into(network, checkpoints.module_tensors(record), path=path)
+        _agree(record, network, path)
+        return _Model(_ready(network, device, dtype), device, dtype, len(names), names.index(_PERSON))
+
+    def _people(self, fitted: Sequence[Pixels], frame_shape: tuple[int, ...]) -> list[Detections]:
+        model = self._model
+        import torch
+        from ultralytics.utils.nms import non_max_suppression
+
+        with torch.inference_mode():
+            pixels = self._pixels(fitted)
+            found = non_max_suppression(
+                model.network(pixels)[0],
+                self.score,
+                self.overlap,
+                classes=[model.person],
+                max_det=self.most_people,
+                nc=model.classes,
+                max_time_img=float("inf"),  # the package stops after some seconds, with whatever it has by then
+            )
+            return [_detections(rows, pixels.shape[2:], frame_shape, self.layout) for rows in found]
+
+    def _fitted(self, frames_THW3: Pixels) -> Sequence[Pixels]:
+        """Frames at the network's size, padded with grey to multiples of the stride."""
+        from ultralytics.data.augment import LetterBox
+
+        fit = LetterBox((self.long_side, self.long_side), auto=True, stride=_STRIDE)
+        return [fit(image=frame) for frame in frames_THW3]
+
+    def _pixels(self, fitted: Sequence[Pixels]) -> torch.Tensor:
+        """(B, 3, H, W) RGB in [0, 1]."""
+        import torch
+
+        pixels = torch.from_numpy(np.stack(fitted)).to(self._model.device)
+        return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255).to(self._model.dtype)
+
+
+def _detections(
+    rows: torch.Tensor, shape: Sequence[int], frame_shape: tuple[int, ...], layout: str | None
+) -> Detections:
+    """From (N, 6 + 51) rows in pixels of the network's input: box, score, class, joints."""
+    from ultralytics.utils.ops import scale_boxes, scale_coords
+
+    rows = rows.cpu()  # at once: every transfer waits for the GPU
+    boxes = scale_boxes(shape, rows[:, :4], frame_shape)
+    joints = scale_coords(shape, rows[:, 6:].reshape(-1, *_JOINTS), frame_shape) if layout else None
+    return Detections(
+        boxes_N4=boxes.numpy(), scores_N=rows[:, 4].numpy(), joints_NJ3=None if joints is None else joints.numpy()
+    )
+
+
+def _network_in(path: Path) -> Inert:
+    """The network's record in a published file: the averaged weights where training left them, else the plain ones."""
+    content = checkpoints.load(path, strangers="inert")
+    if isinstance(content, dict):
+        for key in ("ema", "model"):
+            if isinstance(record := content.get(key), Inert):
+                return record
+    raise BadCheckpoint(f"{path}: holds no network of the ultralytics package; give a .pt file as it publishes them")
+
+
+def _class_names(record: Inert, path: Path) -> list[str]:
+    names = record.state.get("names") if isinstance(record.state, dict) else None
+    known = list(names.values()) if isinstance(names, dict) and list(names) == list(range(len(names))) else names
+    if not isinstance(known, list) or not 1 <= len(known) <= 10_000 or not all(isinstance(n, str) for n in known):
+        raise BadCheckpoint(f"{path}: the network does not name its classes")
+    if _PERSON not in known:
+        raise WrongArchitecture(f"{path}: none of the network's {len(known)} classes is {_PERSON!r}")
+    return known
+
+
+def _build(architecture: str, classes: int) -> torch.nn.Module:
+    """The untrained network. Its description comes from the package, never from a checkpoint: layers are looked up
+    by name and arguments evaluated while it is read."""
+    import ultralytics
+    import yaml
+    from ultralytics.nn.tasks import DetectionModel, PoseModel
+
+    if (match := _ARCHITECTURE.fullmatch(architecture)) is None:
+        raise ValueError(f"{architecture!r} is none of the architectures known here")
+    family, pose = match["family"], match["pose"] or ""
+    described = Path(ultralytics.__file__).parent / "cfg" / "models" / family / f"yolo{family}{pose}.yaml"
+    description = yaml.safe_load(described.read_text(encoding="utf-8"))
+    description["scale"] = match["scale"]
+    network: torch.nn.Module = (PoseModel if pose else DetectionModel)(description, nc=classes, verbose=False)
+    return network
+
+
+def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
+    """Compare what tensors do not tell, such as activations and shortcuts, layer by layer.
+
+    Raises:
+        WrongArchitecture: the file's network was built otherwise than the one that took its tensors.
+    """
+    waiting: list[tuple[str, Inert, torch.nn.Module]] = [("", record, network)]
+    while waiting:
+        place, theirs, ours = waiting.pop()
+        state: dict[str, Any] = theirs.state if isinstance(theirs.state, dict) else {}
+        said = {"class": theirs.name.rpartition(".")[2]} | {key: state[key] for key in _SHAPING if key in state}
+        here = {"class": type(ours).__name__} | {key: vars(ours)[key] for key in _SHAPING if key in vars(ours)}
+        for key in said.keys() & here.keys():
+            if not _same(said[key], here[key]):
+                raise WrongArchitecture(
+                    f"{path}: {key} of layer {place or 'model'!r} is {said[key]!r}, but {here[key]!r} in the "
+                    "architecture asked for; give the architecture that the file was trained with"
+                )
+        children = state.get("_modules")
+        for name, child in children.items() if isinstance(children, dict) else ():
+            if isinstance(child, Inert) and name in ours._modules:
+                waiting.append((f"{place}.{name}".strip("."), child, ours.get_submodule(name)))
+
+
+def _same(theirs: object, ours: object) -> bool:
+    """Whether two plain values agree; values that are not plain, such as tensors, are compared elsewhere."""
+    plain = (int, float, str, tuple, list)
+    if not isinstance(theirs, plain) or not isinstance(ours, plain):
+        return True
+    return (list(theirs) if isinstance(theirs, tuple) else theirs) == (list(ours) if isinstance(ours, tuple) else ours)
+
+
+def _ready(network: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """The network for inference: batch norms folded in and channels last, as the package does it.
+
+    The head stays in float32: bfloat16 has eight bits, which beyond pixel 256 are whole pixels.
+    """
+    import torch
+
+    network = network.eval().requires_grad_(False).fuse(verbose=False)
+    network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    head = network.model[-1].float()
+    head.register_forward_pre_hook(lambda _, inputs: ([level.float() for level in inputs[0]],))
+    ready: torch.nn.Module = network
+    return ready

@@ -1,0 +1,149 @@
+"""ByteTrack and BoT-SORT of the ultralytics package, fed with any detector's people.
+
+Both match by boxes alone. BoT-SORT (Aharon et al., 2022) also follows the camera: background points seen in two
+consecutive frames say how the picture moved, and predictions move with it. It is used without its appearance
+model, so neither of the two has weights. The package is AGPL-3.0.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from posecap.ports import Detections
+from posecap.stage import Engine
+from posecap.types import Floats, Pixels, Seconds, Tracks
+from posecap.ultralytics_settings import ensure_ultralytics
+
+Seen = dict[int, dict[int, int]]
+"""Track id → frame → detection within that frame."""
+
+
+@dataclass(frozen=True)
+class _UltralyticsTracker(Engine, ABC):
+    """What the two have in common.
+
+    Args:
+        sure: detections from here up are matched first.
+        doubtful: detections above this may continue a track.
+        begin: unmatched detections from here up begin a track, which counts once the next frame confirms it.
+        match_cost: highest cost of a match in the first round; the cost is 1 - overlap, or 1 - overlap * score.
+        cost: what that cost is made of.
+        lost_seconds: a track unseen for longer is closed. The package counts frames; how many these are follows from
+            the clip's own frame rate. 1 second is the package's 30 frames at 30 frames a second.
+        fewest_frames: shorter tracks are dropped.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("ultralytics", "lap", "opencv-python")
+    threads: ClassVar[Literal["one", "many"]] = "many"  # the package's tracker is made anew for every clip
+
+    sure: float = 0.25
+    doubtful: float = 0.1
+    begin: float = 0.25
+    match_cost: float = 0.8
+    cost: Literal["overlap", "overlap and score"] = "overlap and score"
+    lost_seconds: float = 1.0
+    fewest_frames: int = 3
+
+    def warm_up(self) -> None:
+        ensure_ultralytics("lap")
+
+    def follow(
+        self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
+    ) -> Tracks:
+        """Tracks (M, T), most frames first; boxes, scores and joints are those of the detections.
+
+        Raises:
+            ModuleNotFoundError: the package, or ``lap`` that it matches with, is not installed.
+        """
+        seen = self._run(detections, self._frames_lost(pts_T), frames_THW3)
+        people = [track for track in seen.values() if len(track) >= self.fewest_frames]
+        people.sort(key=lambda track: (-len(track), min(track)))
+        return _as_tracks(people, detections, layout)
+
+    def _run(self, detections: Sequence[Detections], frames_lost: int, frames_THW3: Pixels) -> Seen:
+        ensure_ultralytics("lap")
+        from ultralytics.engine.results import Boxes
+
+        tracker, seen = self._tracker(frames_lost), Seen()
+        for t, (found, frame) in enumerate(zip(detections, frames_THW3, strict=True)):
+            rows = np.zeros((len(found.scores_N), 6), np.float32)  # box, score, class: all of the same one
+            rows[:, :4], rows[:, 4] = found.boxes_N4, found.scores_N
+            blue_green_red = np.ascontiguousarray(frame[..., ::-1])
+            for *_, identity, _score, _class, index in tracker.update(Boxes(rows, frame.shape[:2]), blue_green_red):
+                seen.setdefault(int(identity), {})[t] = int(index)
+        return seen
+
+    def _frames_lost(self, pts_T: Seconds) -> int:
+        interval = float(np.median(np.diff(pts_T))) if len(pts_T) > 1 else self.lost_seconds
+        return max(1, round(self.lost_seconds / interval)) if interval > 0 else 1
+
+    def _arguments(self, frames_lost: int) -> dict[str, Any]:
+        """The package's own names for the parameters."""
+        return {
+            "track_high_thresh": self.sure,
+            "track_low_thresh": self.doubtful,
+            "new_track_thresh": self.begin,
+            "track_buffer": frames_lost,
+            "match_thresh": self.match_cost,
+            "fuse_score": self.cost == "overlap and score",
+        }
+
+    @abstractmethod
+    def _tracker(self, frames_lost: int) -> Any: ...
+
+
+@dataclass(frozen=True)
+class UltralyticsByteTrack(_UltralyticsTracker):
+    """ByteTrack (Zhang et al., ECCV 2022): sure detections are matched first, then the doubtful ones."""
+
+    name: ClassVar[str] = "ultralytics-bytetrack"
+
+    def _tracker(self, frames_lost: int) -> Any:
+        from ultralytics.trackers.byte_tracker import BYTETracker
+
+        return BYTETracker(SimpleNamespace(**self._arguments(frames_lost)))
+
+
+@dataclass(frozen=True)
+class UltralyticsBoTSORT(_UltralyticsTracker):
+    """BoT-SORT without appearance: as ByteTrack, with boxes instead of centre and aspect in the filter's state,
+    and with the camera's motion taken out.
+
+    Args:
+        camera: how the camera's motion is found; ``sparseOptFlow`` is the package's default, ``none`` leaves it out.
+    """
+
+    name: ClassVar[str] = "ultralytics-botsort"
+
+    camera: Literal["sparseOptFlow", "orb", "sift", "ecc", "none"] = "sparseOptFlow"
+
+    def _tracker(self, frames_lost: int) -> Any:
+        from ultralytics.trackers.bot_sort import BOTSORT
+
+        appearance = {"with_reid": False, "proximity_thresh": 0.5, "appearance_thresh": 0.8}
+        arguments = self._arguments(frames_lost) | {"gmc_method": self.camera} | appearance
+        return BOTSORT(SimpleNamespace(**arguments))
+
+
+def _as_tracks(people: Sequence[dict[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
+    boxes = np.zeros((len(people), len(detections), 4), np.float32)
+    scores = np.zeros((len(people), len(detections)), np.float32)
+    joints = _room_for_joints(len(people), detections) if layout is not None else None
+    for m, track in enumerate(people):
+        for t, index in track.items():
+            found = detections[t]
+            boxes[m, t], scores[m, t] = found.boxes_N4[index], found.scores_N[index]
+            if joints is not None and found.joints_NJ3 is not None:
+                joints[m, t] = found.joints_NJ3[index]
+    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)
+
+
+def _room_for_joints(people: int, detections: Sequence[Detections]) -> Floats | None:
+    first = next((found.joints_NJ3 for found in detections if found.joints_NJ3 is not None), None)
+    return None if first is None else np.zeros((people, len(detections), first.shape[1], 3), np.float32)

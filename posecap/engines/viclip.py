@@ -1,0 +1,179 @@
+"""ViCLIP B/16 and L/14 through torch: one vector for a clip's eight middle frames, one for each sentence.
+
+OpenGVLab's models (InternVid, ICLR 2024), trained to put a clip and its caption near each other.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from posecap.batching import Batches
+from posecap.checkpoints import WrongArchitecture, tensors
+from posecap.clip_text import Clean, cleaned
+from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.frame_choice import middle_frames
+from posecap.models import locate
+from posecap.remembered import Remembered
+from posecap.stage import Engine
+from posecap.types import Clip, Floats, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+    from posecap.engines.viclip_model import ViCLIP
+
+WeightsOf = Literal["viclip", "clip"]
+
+_DIMENSIONS = {"viclip-b16": 512, "viclip-l14": 768, "clip-vit-b16-openai": 512, "clip-vit-l14-openai": 768}
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, not CLIP's: ViCLIP was trained with them
+_CLIPS_ON_GPU, _SENTENCES_ON_GPU = 32, 256
+
+
+@dataclass(frozen=True)
+class ViCLIPEmbedder(Engine):
+    """Videos and sentences in one space. The video and the text side of a stage share their weights.
+
+    Args:
+        weights_from: ``viclip-b16``, ``viclip-l14``, or a path to a checkpoint of either size.
+        weights_of: what the file holds: a ViCLIP, or (``clip``) an OpenAI CLIP as open_clip names it
+            (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
+        clean: sentences are cleaned as in ViCLIP's training (:func:`posecap.clip_text.clean_caption`), or not.
+        batch: most clips computed at once; None takes 32 on a GPU. On a CPU it takes 1, where more gains little and
+            a vector would depend, in its last bits, on its neighbours.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
+    threads: ClassVar[Literal["one", "many"]] = "many"
+
+    weights_from: str = "viclip-b16"
+    weights_of: WeightsOf = "viclip"
+    clean: Clean = "viclip"
+    device: Device = "auto"
+    precision: Precision = "auto"
+    batch: int | None = None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        made = "" if self.weights_of == "viclip" else "viclip-from-"
+        return made + (self.weights_from if self.weights_from in _DIMENSIONS else Path(self.weights_from).stem)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weights_from,)
+
+    @property
+    def dimension(self) -> int:
+        """512 for B/16 and 768 for L/14; for a path, what the file says."""
+        return _DIMENSIONS.get(self.weights_from) or self._network.sizes.dimension
+
+    def warm_up(self) -> None:
+        from posecap.engines.viclip_tokens import tokenize
+
+        tokenize([])
+        _ = self._network
+
+    def sees(self, clip: Clip) -> list[int]:
+        """Middle frames of eight equal stretches, as in ViCLIP's evaluation; all frames of a shorter clip."""
+        return middle_frames(clip.frame_count, self._network.sizes.frames)
+
+    def embed_video(self, frames_THW3: Pixels) -> Floats:
+        """(D,) float32 of length 1, from RGB frames of any size; the last of fewer than eight is repeated."""
+        vector: Floats = self.embed_videos([frames_THW3])[0]
+        return vector
+
+    def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
+        """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size.
+
+        Raises:
+            Retry: ``out_of_memory`` when not even one clip fits.
+        """
+        return self._rows(self._video_batches.run_together(self._videos, batch))
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        """(C, D) float32, rows of length 1. Beyond 32 tokens a sentence is cut."""
+        texts = cleaned(sentences, self.clean)
+        return self._rows(
+            self._remembered.vectors(texts, lambda new: self._text_batches.run_together(self._texts, new))
+        )
+
+    def _videos(self, clips: Sequence[Pixels]) -> list[Floats]:
+        import torch
+
+        with torch.inference_mode():
+            frames = torch.stack([self._prepared(clip) for clip in clips])
+            return list(self._network.encode_video(frames).cpu().numpy())
+
+    def _texts(self, texts: Sequence[str]) -> list[Floats]:
+        import torch
+
+        with torch.inference_mode():
+            return list(self._network.encode_text(texts).cpu().numpy())
+
+    def _prepared(self, frames_THW3: Pixels) -> torch.Tensor:
+        """(8, 3, side, side) float32 on the device: the frames seen, normalised, their aspect ratio not kept.
+
+        Bicubic as in the training code, by the arithmetic of its ``torchvision.transforms.Resize`` today: weights
+        that widen when a frame shrinks (antialias), in float32, rounded to whole grey levels. It runs where the
+        network runs, which on a GPU costs nothing and on a CPU a hundredth of the network's time.
+        """
+        import torch
+        from torch.nn.functional import interpolate
+
+        sizes = self._network.sizes
+        seen = middle_frames(len(frames_THW3), sizes.frames)
+        seen += [seen[-1]] * (sizes.frames - len(seen))
+        frames = torch.from_numpy(frames_THW3[seen]).to(self._place).permute(0, 3, 1, 2).float()
+        grey = interpolate(frames, (sizes.side, sizes.side), mode="bicubic", antialias=True).clamp(0, 255).round()
+        mean, deviation = (torch.tensor(v, device=self._place).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
+        return (grey / 255 - mean) / deviation
+
+    def _rows(self, vectors: Sequence[Floats]) -> Floats:
+        return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
+
+    @cached_property
+    def _place(self) -> torch.device:
+        return torch_device(self.device)
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return torch_dtype(self.precision, self._place)
+
+    @cached_property
+    def _video_batches(self) -> Batches:
+        return Batches(self.batch or (_CLIPS_ON_GPU if self._place.type == "cuda" else 1))
+
+    @cached_property
+    def _text_batches(self) -> Batches:
+        return Batches(self.batch or (_SENTENCES_ON_GPU if self._place.type == "cuda" else 1))
+
+    @cached_property
+    def _remembered(self) -> Remembered:
+        return Remembered()
+
+    @property
+    def _network(self) -> ViCLIP:
+        return _loaded(locate(self.weights_from), self.weights_of, self._place, self._dtype)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, weights_of: WeightsOf, device: torch.device, dtype: torch.dtype) -> ViCLIP:
+    """One network for every engine of a worker that asks for the same."""
+    from posecap.engines.viclip_model import ViCLIP
+
+    build = ViCLIP.from_state_dict if weights_of == "viclip" else ViCLIP.from_clip
+    try:
+        network = build(tensors(path, under=("model", "module", "state_dict")))
+    except WrongArchitecture as trouble:
+        other = "clip" if weights_of == "viclip" else "viclip"
+        raise WrongArchitecture(
+            f"{path}: {trouble}. Name a checkpoint of ViCLIP, or say weights_of={other!r} where it is one of "
+            f"{'CLIP' if other == 'clip' else 'ViCLIP itself'}"
+        ) from trouble
+    return network.to(device, dtype)

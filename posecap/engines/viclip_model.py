@@ -1,0 +1,307 @@
+"""ViCLIP's network (InternVid, Wang et al., ICLR 2024): a CLIP whose image tower sees a whole clip at once.
+
+Every patch of every frame attends to every other. Tokens come patch-major (all times of the first patch, then all of
+the second), after one class token; a temporal embedding is added to the patches and not to the class token. Names of
+parameters are those of the published checkpoints, and every size follows from the tensors' shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+
+from posecap.checkpoints import WrongArchitecture
+from posecap.engines.viclip_tokens import CONTEXT, tokenize
+
+_HEAD = 64
+"""Width of an attention head in every CLIP and ViCLIP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Everything that tells one ViCLIP from another. ``grid`` is patches per side of a frame, ``patch`` is pixels."""
+
+    dimension: int
+    frames: int
+    patch: int
+    grid: int
+    video_width: int
+    video_layers: int
+    text_width: int
+    text_layers: int
+    context: int = CONTEXT
+    vocabulary: int = 49_408
+
+    @property
+    def side(self) -> int:
+        """Pixels per side of a frame."""
+        return self.grid * self.patch
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> Sizes:
+        """Sizes that a state dict's shapes say.
+
+        Raises:
+            WrongArchitecture: a tensor that says them is missing or has another number of axes.
+        """
+        try:
+            video_width, dimension = tensors["vision_encoder.proj"].shape
+            context, text_width = tensors["text_encoder.positional_embedding"].shape
+            found = cls(
+                dimension=dimension,
+                frames=tensors["vision_encoder.temporal_positional_embedding"].shape[1],
+                patch=tensors["vision_encoder.conv1.weight"].shape[-1],
+                grid=round((tensors["vision_encoder.positional_embedding"].shape[0] - 1) ** 0.5),
+                video_width=video_width,
+                video_layers=_layers(tensors, "vision_encoder"),
+                text_width=text_width,
+                text_layers=_layers(tensors, "text_encoder"),
+                context=context,
+                vocabulary=tensors["text_encoder.token_embedding.weight"].shape[0],
+            )
+        except (KeyError, ValueError, IndexError) as trouble:
+            raise WrongArchitecture(f"no ViCLIP ({trouble}); its first tensors: {_first(tensors)}") from trouble
+        if video_width % _HEAD or text_width % _HEAD:
+            raise WrongArchitecture(f"widths {video_width} and {text_width} are no multiples of a head's {_HEAD}")
+        return found
+
+
+VICLIP_B16 = Sizes(
+    dimension=512, frames=8, patch=16, grid=14, video_width=768, video_layers=12, text_width=512, text_layers=12
+)
+VICLIP_L14 = Sizes(
+    dimension=768, frames=8, patch=14, grid=16, video_width=1024, video_layers=24, text_width=768, text_layers=12
+)
+
+
+class ViCLIP(nn.Module):
+    """Videos and sentences to vectors of one space. The constructor leaves weights at zero: see ``from_state_dict``."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.vision_encoder = VideoTower(sizes)
+        self.text_encoder = TextTower(sizes)
+        # By which training divided similarities. No vector depends on it.
+        self.temp = nn.Parameter(torch.tensor(0.01))
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> Self:
+        """The model of a published state dict, of either size, in float32 and in evaluation mode.
+
+        Takes the flat dict, the checkpoint around it (``{"model": …}``), and names that all begin with ``module.``.
+
+        Raises:
+            WrongArchitecture: tensors are missing, unknown, or of other shapes.
+        """
+        tensors = _flat(state_dict)
+        with torch.device("meta"):
+            model = cls(Sizes.of(tensors))
+        wanted = model.state_dict()
+        differences = [
+            *(f"{name} is missing" for name in wanted if name not in tensors),
+            *(f"{name} is unknown" for name in tensors if name not in wanted),
+            *(
+                f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
+                for name in wanted
+                if name in tensors and tensors[name].shape != wanted[name].shape
+            ),
+        ]
+        if differences:
+            raise WrongArchitecture(f"no ViCLIP: {'; '.join(differences[:3])} ({len(differences)} differences in all)")
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        return model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_clip(cls, state_dict: Mapping[str, torch.Tensor], *, frames: int = 8) -> Self:
+        """What ViCLIP's training began with: a CLIP's weights as open_clip names them, the temporal embedding zero.
+
+        Patch kernels become kernels of one frame, texts keep the first 32 positions. OpenAI's CLIPs fit, which
+        compute with QuickGELU as ViCLIP does; of others the vectors would be wrong.
+
+        Raises:
+            WrongArchitecture: the tensors are not those of a plain CLIP (``ViT-B-16-quickgelu`` …).
+        """
+        try:
+            moved = {_viclip_name(name): tensor for name, tensor in state_dict.items()}
+            moved["vision_encoder.conv1.weight"] = moved["vision_encoder.conv1.weight"].unsqueeze(2)
+            positions = moved["text_encoder.positional_embedding"]
+            moved["text_encoder.positional_embedding"] = positions[:CONTEXT].clone()
+            width = moved["vision_encoder.class_embedding"].shape[0]
+            moved["temp"] = (-moved["temp"]).exp().reshape(())
+        except KeyError as missing:
+            raise WrongArchitecture(f"no CLIP ({missing} is missing); first tensors: {_first(state_dict)}") from missing
+        moved["vision_encoder.temporal_positional_embedding"] = torch.zeros(1, frames, width)
+        return cls.from_state_dict(moved)
+
+    def to_clip(self) -> dict[str, torch.Tensor]:
+        """A state dict as open_clip names it, for a model of ``context_length`` 32; no place for time."""
+        moved = {_clip_name(name): tensor for name, tensor in self.state_dict().items()}
+        del moved["visual.temporal_positional_embedding"]
+        moved["visual.conv1.weight"] = moved["visual.conv1.weight"].squeeze(2)
+        moved["logit_scale"] = -moved["logit_scale"].log()
+        return moved
+
+    def encode_video(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
+        """(B, D) float32 of length 1, from frames (B, 8, 3, 224, 224) normalised with ImageNet's mean and deviation.
+
+        Raises:
+            ValueError: frames of another size, or another number of them. A single frame is allowed.
+        """
+        return F.normalize(self.vision_encoder(frames_BT3HW).float(), dim=-1)
+
+    def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
+        """(C, D) float32 of length 1, from sentences as they are, which only the tokenizer tidies and lower-cases."""
+        tokens = tokenize([sentences] if isinstance(sentences, str) else sentences, context=self.sizes.context)
+        return F.normalize(self.text_encoder(tokens.to(self.temp.device)).float(), dim=-1)
+
+
+class VideoTower(nn.Module):
+    """Normalised frames (B, T, 3, H, W) to (B, D)."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width, kernel = sizes.video_width, (1, sizes.patch, sizes.patch)
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.positional_embedding = nn.Parameter(torch.zeros(sizes.grid**2 + 1, width))
+        self.temporal_positional_embedding = nn.Parameter(torch.zeros(1, sizes.frames, width))
+        self.proj = nn.Parameter(torch.zeros(width, sizes.dimension))
+        self.conv1 = nn.Conv3d(3, width, kernel, stride=kernel, bias=False)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, sizes.video_layers)
+        self.ln_post = nn.LayerNorm(width)
+
+    def forward(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
+        x = self._patches(frames_BT3HW)
+        batch, _, times, _ = x.shape
+        x = F.linear(x.to(self.proj.dtype), self.conv1.weight.flatten(1)) + self.positional_embedding[1:, None]
+        time = self.temporal_positional_embedding
+        x = x + (time if times > 1 else time.mean(1, keepdim=True))
+        first = (self.class_embedding + self.positional_embedding[0]).expand(batch, 1, -1)
+        x = self.transformer(self.ln_pre(torch.cat([first, x.flatten(1, 2)], dim=1)))
+        projected: torch.Tensor = self.ln_post(x[:, 0]) @ self.proj
+        return projected
+
+    def _patches(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
+        """(B, places, T, 3 · patch²). The convolution's kernels do not overlap, so it is a matrix product of these."""
+        batch, times, _, height, width = frames_BT3HW.shape
+        grid, patch, side = self.sizes.grid, self.sizes.patch, self.sizes.side
+        if (height, width) != (side, side) or times not in (1, self.sizes.frames):
+            wanted = f"{self.sizes.frames} frames (or 1) of {side}x{side} pixels"
+            raise ValueError(f"ViCLIP takes {wanted}, got {times} of {height}x{width}")
+        x = frames_BT3HW.reshape(batch, times, 3, grid, patch, grid, patch)
+        return x.permute(0, 3, 5, 1, 2, 4, 6).reshape(batch, grid * grid, times, 3 * patch * patch)
+
+
+class TextTower(nn.Module):
+    """Token ids (C, context) to (C, D)."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        width = sizes.text_width
+        self.positional_embedding = nn.Parameter(torch.zeros(sizes.context, width))
+        self.text_projection = nn.Parameter(torch.zeros(width, sizes.dimension))
+        self.token_embedding = nn.Embedding(sizes.vocabulary, width)
+        self.transformer = Transformer(width, sizes.text_layers, reads="backwards")
+        self.ln_final = nn.LayerNorm(width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.transformer(self.token_embedding(tokens) + self.positional_embedding)
+        ends = tokens.argmax(-1)  # the end of a sentence has the highest id; the first one counts
+        projected: torch.Tensor = self.ln_final(x[torch.arange(len(x), device=x.device), ends]) @ self.text_projection
+        return projected
+
+
+class Transformer(nn.Module):
+    """Blocks whose tokens see ``everything``, or only what stands before them (``backwards``)."""
+
+    def __init__(self, width: int, layers: int, *, reads: Literal["everything", "backwards"] = "everything") -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(Block(width, causal=reads == "backwards") for _ in range(layers))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.resblocks:
+            x = block(x)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, *, causal: bool) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width, causal=causal)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = FeedForward(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x))
+        out: torch.Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Self-attention with the parameter names of :class:`torch.nn.MultiheadAttention`."""
+
+    def __init__(self, width: int, *, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, width = x.shape
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(batch, length, 3, width // _HEAD, _HEAD)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        out: torch.Tensor = self.out_proj(seen.transpose(1, 2).flatten(2))
+        return out
+
+
+class FeedForward(nn.Module):
+    """Two layers with QuickGELU, x · sigmoid(1.702 x), between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.c_fc(x)
+        out: torch.Tensor = self.c_proj(x * torch.sigmoid(1.702 * x))
+        return out
+
+
+def _flat(state_dict: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    around = (state_dict.get(key) for key in ("model", "module", "state_dict"))
+    tensors = next((inner for inner in around if isinstance(inner, Mapping)), state_dict)
+    flat = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+    wrapped = all(name.startswith("module.") for name in flat)
+    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in flat.items()}
+
+
+def _viclip_name(clip: str) -> str:
+    if clip == "logit_scale":
+        return "temp"
+    return f"vision_encoder.{clip.removeprefix('visual.')}" if clip.startswith("visual.") else f"text_encoder.{clip}"
+
+
+def _clip_name(viclip: str) -> str:
+    if viclip == "temp":
+        return "logit_scale"
+    return viclip.removeprefix("text_encoder.").replace("vision_encoder.", "visual.", 1)
+
+
+def _layers(tensors: Mapping[str, torch.Tensor], tower: str) -> int:
+    begin = f"{tower}.transformer.resblocks."
+    return len({name.removeprefix(begin).split(".")[0] for name in tensors if name.startswith(begin)})
+
+
+def _first(tensors: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(list(tensors)[:3]) or "none"
