@@ -1,40 +1,59 @@
-# Builds datasets. From the repository's root:
+# Builds datasets, with every engine. From the repository's root:
 #
 #   docker build -f docker/build.Dockerfile -t posecap-build .
 #   docker run --rm --gpus all --shm-size=2g -v "$PWD/datasets:/posecap/datasets" -v posecap-cache:/cache \
 #     posecap-build build --manifest manifests/demo.yaml
 #
 # The container's user has number 1000: the mounted folder must be writable for it (or add --user "$(id -u)").
-# Leave --gpus out for pipelines that declare no GPU, such as pipelines/demo.py. torch brings its own CUDA
-# libraries, so the base image holds only what the driver needs. Nothing secret goes in: give credentials for object
-# stores at run time, as environment variables or mounted files.
-FROM nvidia/cuda:13.0.2-base-ubuntu24.04
+# Leave --gpus out for pipelines that declare no GPU, such as pipelines/demo.py. Weights and videos are fetched at run
+# time into the volume /cache; nothing is fetched while the image is built but packages. Nothing secret goes in: give
+# credentials for object stores and cookies for YouTube at run time, as environment variables or mounted files.
+#
+# ultralytics is AGPL-3.0: whoever passes on an image with it, or lets others use it over a network, takes on that
+# licence's duties. An image without it:
+#
+#   docker build -f docker/build.Dockerfile --build-arg EXTRAS=build,mmpose,clip,youtube,caption -t posecap-build .
+#
+# Python 3.11 as Debian's image has it, not Ubuntu's 3.12, for which xtcocotools (needed by MMPose) has no wheel.
+# torch from the registry brings its own CUDA libraries; the host needs a driver for CUDA 13 and the NVIDIA runtime.
+FROM python:3.11.13-slim-bookworm
 
 ARG TORCH=2.13.0
+ARG TORCHVISION=0.28.0
+ARG EXTRAS=build,ultralytics,mmpose,clip,youtube,caption
 ENV DEBIAN_FRONTEND=noninteractive \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# Three libraries that OpenCV's wheel leaves to the system; ultralytics and MMPose import it.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 python3-venv \
+ && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
  && rm -rf /var/lib/apt/lists/*
 
 # torch first and alone: its layer is several gigabytes and stays when the package changes.
-RUN python3 -m venv /opt/posecap && /opt/posecap/bin/pip install "torch==${TORCH}"
+RUN python -m venv /opt/posecap \
+ && /opt/posecap/bin/pip install "torch==${TORCH}" "torchvision==${TORCHVISION}"
 ENV PATH=/opt/posecap/bin:$PATH
 
+# deno runs the scripts of YouTube's pages for yt-dlp, where a pipeline says YtDlp(javascript="deno").
+# chumpy, a dependency of MMPose, imports pip while it is built: it needs the environment's own build tools.
 COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
-RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[build]" && rm -rf /src /tmp/torch.txt
+RUN printf 'torch==%s\ntorchvision==%s\n' "${TORCH}" "${TORCHVISION}" > /tmp/torch.txt \
+ && pip install -c /tmp/torch.txt "setuptools>=77,<81" wheel \
+ && pip install --no-build-isolation -c /tmp/torch.txt "/src[${EXTRAS}]" deno==2.9.8 \
+ && rm -rf /src /tmp/torch.txt
 
-# Ubuntu's image already has a user with number 1000.
 RUN mkdir -p /posecap/datasets /cache && chown -R 1000:1000 /posecap /cache && chmod 1777 /posecap/datasets /cache
-ENV POSECAP_CACHE=/cache HOME=/tmp
+ENV POSECAP_CACHE=/cache HF_HOME=/cache/huggingface HOME=/tmp
 WORKDIR /posecap
 COPY --chown=1000:1000 pipelines pipelines
 COPY --chown=1000:1000 manifests manifests
 USER 1000:1000
+RUN posecap --help
 VOLUME ["/posecap/datasets", "/cache"]
 ENTRYPOINT ["posecap"]
 CMD ["--help"]

@@ -1,4 +1,4 @@
-# Reads shards and trains on them: torch with CUDA and posecap's base install, no decoders and no detectors.
+# For training code that reads shards: torch with CUDA and posecap's base install, no decoders and no detectors.
 # From the repository's root:
 #
 #   docker build -f docker/train.Dockerfile -t posecap-train .

@@ -8,9 +8,22 @@ import sys
 from collections.abc import Callable, Sequence
 
 from posecap import __version__
-from posecap.commands import COMPLETE, ERROR, INTERRUPTED, build, forget, imports, inspect, plan, status, verify, view
+from posecap.commands import (
+    COMPLETE,
+    ERROR,
+    INTERRUPTED,
+    build,
+    forget,
+    imports,
+    inspect,
+    models,
+    plan,
+    status,
+    verify,
+    view,
+)
 
-COMMANDS = (plan, build, imports, status, verify, inspect, view, forget)
+COMMANDS = (plan, build, imports, status, verify, inspect, view, forget, models)
 
 _EPILOG = """\
 a first dataset, from real footage, in a few minutes:
@@ -22,6 +35,10 @@ from your own videos:
   posecap manifest folder VIDEOS --output mine.yaml
   posecap plan --manifest mine.yaml
   posecap build --manifest mine.yaml
+
+weights, before a machine goes offline:
+  posecap models list
+  posecap models pull yolo11n rtmpose-m
 
 exit codes: 0 complete, 3 partial (some rows failed and are recorded), 1 error, 2 wrong usage, 130 interrupted
 """
@@ -42,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if os.environ.get("POSECAP_TRACEBACK"):
             raise
-        print(f"posecap: {error.name} is not installed; to build, run pip install 'posecap[build]'", file=sys.stderr)
+        remedy = f"{error.name} is not installed; to build, run pip install 'posecap[build]'"
+        # Engines with an extra of their own name it.
+        print(f"posecap: {error if 'posecap[' in str(error) else remedy}", file=sys.stderr)
         return ERROR
     except Exception as error:
         if os.environ.get("POSECAP_TRACEBACK"):

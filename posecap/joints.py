@@ -6,7 +6,8 @@ below means: its score is 0.
 
 Orders: ``coco17`` as in COCO keypoints; ``unik17`` as UNIK expands the 13 joints of LCR-Net; ``h36m17`` as in
 VideoPose3D and MotionBERT; ``openpose18`` as OpenPose writes its COCO model; ``ntu25`` as Kinect v2 and NTU RGB+D
-(bones as in 2s-AGCN); ``penn13`` as in Penn Action.
+(bones as in 2s-AGCN); ``penn13`` as in Penn Action; ``halpe26`` as in Halpe-FullBody and RTMPose's body-26 models:
+the joints of ``coco17``, then top of the head, neck, middle of the hips, toes and heels.
 """
 
 from __future__ import annotations
@@ -129,6 +130,18 @@ LAYOUTS: dict[str, Layout] = {
             "left_wrist>left_elbow right_wrist>right_elbow left_hip>left_shoulder right_hip>right_shoulder "
             "left_knee>left_hip right_knee>right_hip left_ankle>left_knee right_ankle>right_knee",
         ),
+        _lay_out(
+            "halpe26",
+            "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
+            "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle head neck hip "
+            "left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel",
+            "neck>hip head>neck nose>neck left_eye>nose right_eye>nose left_ear>left_eye right_ear>right_eye "
+            "left_shoulder>neck right_shoulder>neck left_elbow>left_shoulder right_elbow>right_shoulder "
+            "left_wrist>left_elbow right_wrist>right_elbow left_hip>hip right_hip>hip left_knee>left_hip "
+            "right_knee>right_hip left_ankle>left_knee right_ankle>right_knee left_big_toe>left_ankle "
+            "right_big_toe>right_ankle left_small_toe>left_ankle right_small_toe>right_ankle left_heel>left_ankle "
+            "right_heel>right_ankle",
+        ),
     )
 }
 
@@ -164,11 +177,15 @@ _RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-_FACE = {"coco17": "nose", "openpose18": "nose", "h36m17": "nose", "penn13": "head", "unik17": "head", "ntu25": "head"}
+_FACE = {
+    **dict.fromkeys(("coco17", "openpose18", "h36m17", "halpe26"), "nose"),
+    **dict.fromkeys(("penn13", "unik17", "ntu25"), "head"),
+}
 
 _MAPS: dict[str, tuple[str, ...]] = {
     "coco17": ("penn13", "unik17", "h36m17", "openpose18", "ntu25"),
     "openpose18": ("coco17", "penn13", "unik17", "h36m17", "ntu25"),
+    "halpe26": ("coco17", "penn13", "unik17", "h36m17", "openpose18", "ntu25"),
     "h36m17": ("penn13", "unik17"),
     "ntu25": ("penn13", "unik17"),
     "penn13": ("unik17",),
@@ -229,8 +246,11 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
 
     Where the source has one joint for the whole head (``penn13``, ``unik17``, ``ntu25``), it stands for the nose.
 
-    Maps: ``coco17`` and ``openpose18`` to every layout, ``h36m17`` and ``ntu25`` to ``unik17`` and ``penn13``,
-    ``unik17`` to ``penn13`` and back, and every layout to itself.
+    Means are defined by the joints of ``coco17``, so ``halpe26``, whose own head, neck and hip are left out, gives the
+    same as its first 17 joints.
+
+    Maps: ``halpe26`` to every layout; ``coco17`` and ``openpose18`` to every layout but ``halpe26``; ``h36m17`` and
+    ``ntu25`` to ``unik17`` and ``penn13``; ``unik17`` to ``penn13`` and back; and every layout to itself.
 
     Raises:
         LayoutError: unknown layout, another number of joints, or no exact map between the two.

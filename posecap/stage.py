@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -96,6 +97,8 @@ class Engine:
     """Distributions whose version changes the result; they go into every part's fingerprint."""
     threads: ClassVar[Literal["one", "many"]] = "one"
     """Whether ``many`` threads may use one engine at once; see :attr:`Resources.lanes`."""
+    places: ClassVar[tuple[str, ...]] = ()
+    """Fields that may hold a path of this machine. Only the file's name is recorded; hashes tell files apart."""
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -137,7 +140,12 @@ def configuration(part: object) -> JSON:
     if isinstance(part, dict):
         return {str(k): configuration(v) for k, v in sorted(part.items())}
     if is_dataclass(part) and not isinstance(part, type):
-        settings = {f.name: configuration(getattr(part, f.name)) for f in fields(part)}
+        places = part.places if isinstance(part, Engine) else ()
+        settings = {f.name: _written(getattr(part, f.name), f.name in places) for f in fields(part)}
         named = {"name": part.name} if isinstance(part, Stage | Engine) else {}
         return {**named, **settings}
     raise TypeError(f"{type(part).__name__} in a pipeline has no written form; use data or a frozen dataclass")
+
+
+def _written(value: object, is_place: bool) -> JSON:
+    return Path(value).name if is_place and isinstance(value, str) and os.sep in value else configuration(value)

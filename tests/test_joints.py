@@ -18,6 +18,7 @@ MAPS = {
     "ntu25": {"ntu25", "unik17", "penn13"},
     "unik17": {"unik17", "penn13"},
     "penn13": {"penn13", "unik17"},
+    "halpe26": {"coco17", "unik17", "h36m17", "openpose18", "ntu25", "penn13", "halpe26"},
 }
 PAIRS_OF_LAYOUTS = [(source, target) for source in NAMES for target in sorted(MAPS[source])]
 PENN = Path(__file__).parents[1] / "../shared/data/skeletons/penn_action/labels"
@@ -40,7 +41,7 @@ def numbered(layout: str) -> np.ndarray:
     return np.stack([12 * i, 1000 + 12 * i, 1 - i / 100], -1).astype(np.float32)
 
 
-def test_there_are_six_layouts() -> None:
+def test_there_are_seven_layouts() -> None:
     assert {name: len(layout.names) for name, layout in LAYOUTS.items()} == {
         "coco17": 17,
         "unik17": 17,
@@ -48,6 +49,7 @@ def test_there_are_six_layouts() -> None:
         "openpose18": 18,
         "ntu25": 25,
         "penn13": 13,
+        "halpe26": 26,
     }
 
 
@@ -63,6 +65,8 @@ def test_there_are_six_layouts() -> None:
             {"spine_base": 0, "neck": 2, "left_hand": 7, "right_foot": 19, "spine_shoulder": 20, "left_thumb": 22},
         ),
         ("penn13", {"head": 0, "left_shoulder": 1, "right_shoulder": 2, "left_hip": 7, "right_ankle": 12}),
+        ("halpe26", {"nose": 0, "head": 17, "neck": 18, "hip": 19, "left_big_toe": 20, "right_big_toe": 21}),
+        ("halpe26", {"left_small_toe": 22, "right_small_toe": 23, "left_heel": 24, "right_heel": 25}),
     ],
 )
 def test_joints_stand_in_the_order_of_their_source(name: str, joints: dict[str, int]) -> None:
@@ -197,6 +201,13 @@ def test_coco_to_penn_and_penn_to_unik() -> None:
     unik = convert(penn, source="penn13", target="unik17")
     np.testing.assert_array_equal(unik, convert(coco, source="coco17", target="unik17"))
     np.testing.assert_array_equal(convert(unik, source="unik17", target="penn13"), penn)
+
+
+@pytest.mark.parametrize("target", sorted(MAPS["coco17"]))
+def test_halpe_gives_what_its_first_seventeen_joints_give(target: str) -> None:
+    halpe = people("halpe26", 3)
+    got = convert(halpe, source="halpe26", target=target)
+    np.testing.assert_array_equal(got, convert(halpe[..., :17, :], source="coco17", target=target))
 
 
 def test_a_derived_joint_is_missing_as_soon_as_one_of_its_sources_is() -> None:

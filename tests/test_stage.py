@@ -95,3 +95,18 @@ def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_refusal() -
     assert issubclass(Retry, Fail)
     assert issubclass(Fail, Drop)
     assert str(Drop("no_person")) == "no_person"
+
+
+def test_places_of_files_are_recorded_by_their_names_only() -> None:
+    @dataclass(frozen=True)
+    class Loads(Engine):
+        name: ClassVar[str] = "loads"
+        places: ClassVar[tuple[str, ...]] = ("weights_from", "cookies")
+
+        weights_from: str = "yolo11m"
+        cookies: str | None = None
+
+    assert configuration(Loads()) == {"name": "loads", "weights_from": "yolo11m", "cookies": None}
+    here, there = Loads("/mine/best.pt", "/home/me/cookies.txt"), Loads("weights/best.pt", "cookies.txt")
+    assert configuration(here) == configuration(there)
+    assert configuration(here)["weights_from"] == "best.pt"

@@ -54,6 +54,7 @@ class OpenClip(Engine):
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
     threads: ClassVar[Literal["one", "many"]] = "many"
+    places: ClassVar[tuple[str, ...]] = ("model", "weights_from")
 
     model: str = "ViT-B-16-quickgelu"
     weights_from: str = "clip-vit-b16-openai"

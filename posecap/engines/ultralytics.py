@@ -72,6 +72,7 @@ class Ultralytics(Engine):
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")
     threads: ClassVar[Literal["one", "many"]] = "many"
+    places: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "yolo11m"
     architecture: str = ""

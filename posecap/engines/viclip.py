@@ -51,6 +51,7 @@ class ViCLIPEmbedder(Engine):
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
     threads: ClassVar[Literal["one", "many"]] = "many"
+    places: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "viclip-b16"
     weights_of: WeightsOf = "viclip"

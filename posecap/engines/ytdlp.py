@@ -55,6 +55,7 @@ class YtDlp(Engine):
     """
 
     name: ClassVar[str] = "ytdlp"
+    places: ClassVar[tuple[str, ...]] = ("cookies_file",)
 
     height: int = 720
     stretch: Literal["span", "whole"] = "span"

@@ -11,6 +11,7 @@ import pytest
 from models_at_hand import weights_or_skip
 
 from posecap.engines.movenet import MoveNet
+from posecap.engines.rtmdet_onnx import RTMDetOnnx
 from posecap.engines.ultralytics import Ultralytics
 from posecap.joints import LAYOUTS
 from posecap.ports import Detector
@@ -25,21 +26,29 @@ def detector(request) -> Detector:
     return request.param
 
 
-@pytest.fixture(scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose"])
+@pytest.fixture(scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose", "rtmdet-n"])
 def random_detector(request, tmp_path_factory) -> Detector:
+    if request.param == "rtmdet-n":
+        for package in ("mmpose", "mmdet", "onnx"):  # which write it; reading takes onnxruntime alone
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+        from random_weights import mmpose
+
+        path = mmpose.rtmdet_onnx(tmp_path_factory.mktemp("random") / "rtmdet-n.onnx")
+        return RTMDetOnnx(size="n", weights_from=str(path), score=0.05, device="cpu")
     if importlib.util.find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
     from random_weights import ultralytics
 
     path = ultralytics.write(tmp_path_factory.mktemp("random") / f"{request.param}.pt", architecture=request.param)
-    return Ultralytics(str(path), long_side=256, batch=3, most_people=1000)
+    return Ultralytics(str(path), long_side=320, batch=3, most_people=1000)
 
 
 @pytest.fixture(scope="module")
 def any_frames() -> np.ndarray:
-    """(5, 160, 256, 3) uint8: coloured squares, other ones in every frame."""
+    """(5, 200, 320, 3) uint8: coloured squares, other ones in every frame."""
     blocks = np.random.default_rng(0).integers(0, 256, (5, 10, 16, 3), dtype=np.uint8)
-    return blocks.repeat(16, axis=1).repeat(16, axis=2)
+    return blocks.repeat(20, axis=1).repeat(20, axis=2)
 
 
 def test_it_fits_the_port(detector):
@@ -64,7 +73,7 @@ def test_detections_have_their_shapes_and_lie_in_the_frame_best_first(random_det
         assert (np.diff(found.scores_N) <= 0).all()
         assert ((found.scores_N > 0) & (found.scores_N <= 1)).all()
         assert (found.boxes_N4 >= 0).all()
-        assert (found.boxes_N4 <= [256, 160, 256, 160]).all()
+        assert (found.boxes_N4 <= [320, 200, 320, 200]).all()
         assert (found.boxes_N4[:, 2:] >= found.boxes_N4[:, :2]).all()
         if random_detector.layout is None:
             assert found.joints_NJ3 is None

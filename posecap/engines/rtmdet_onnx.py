@@ -1,0 +1,127 @@
+"""RTMDet through onnxruntime: people's boxes, Apache-2.0, no package but onnxruntime.
+
+Takes the ``end2end.onnx`` that MMPose's makers publish beside RTMPose (nano at 320, medium at 640 pixels, trained for
+people only), or any export by MMDeploy: one input of pictures, outputs ``dets`` (N, K, 5) and ``labels`` (N, K), with
+non-maximum suppression inside. (Lyu et al., "RTMDet: An Empirical Study of Designing Real-Time Object Detectors",
+2022.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from posecap.batching import Batches
+from posecap.checkpoints import WrongArchitecture
+from posecap.device import Device
+from posecap.models import locate
+from posecap.onnx_session import OnnxNetwork, normalised
+from posecap.ports import Detections
+from posecap.resampling import resized
+from posecap.stage import Engine
+from posecap.types import Floats, Pixels
+
+_GREY = 114
+_PERSON = 0
+# RTMDet was trained on pictures in the order blue, green, red.
+_MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+
+
+@dataclass(frozen=True)
+class RTMDetOnnx(Engine):
+    """People of each frame.
+
+    Args:
+        size: of the network: nano sees 320x320 pixels, medium 640x640.
+        weights_from: name in the catalogue or path of an ONNX file; None takes the published one of this size.
+        score: people below this confidence are left out.
+        batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
+    threads: ClassVar[Literal["one", "many"]] = "many"
+    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+
+    size: Literal["n", "m"] = "m"
+    weights_from: str | None = None
+    score: float = 0.3
+    batch: int = 16
+    device: Device = "auto"
+    layout: str | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"rtmdet-{self.size}-person-onnx"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weights_from or f"rtmdet-{self.size}-person-onnx",)
+
+    def warm_up(self) -> None:
+        _ = self._network
+
+    def detect(self, frames_THW3: Pixels) -> list[Detections]:
+        """People of each frame, best first, in pixels of the given frames.
+
+        Raises:
+            MissingWeights: the file is not here.
+            BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
+            Retry: ``out_of_memory`` when not even one frame fits.
+        """
+        height, width = self._network.size
+        # Scaled by the caller's own thread; only the network waits for its turn.
+        boxed = [(_letterboxed(frame, height, width)[..., ::-1], frame) for frame in frames_THW3]
+        return self._batches.run_together(self._people, boxed)
+
+    def _people(self, boxed: Sequence[tuple[Pixels, Pixels]]) -> list[Detections]:
+        """People in pictures that are letterboxed, each with its frame as it was."""
+        height, width = self._network.size
+        dets, labels = self._network.run(normalised(np.stack([box for box, _ in boxed]), mean=_MEAN, std=_STD))
+        if dets.shape[-1] != 5:
+            raise WrongArchitecture(
+                f"the outputs of {self.weights[0]} have shape {dets.shape}, expected (N, K, 5): boxes and scores"
+            )
+        return [
+            self._kept(dets[i], labels[i], frame, _fitted(frame, height, width)) for i, (_, frame) in enumerate(boxed)
+        ]
+
+    def _kept(self, dets_K5: Floats, labels_K: Floats, frame_HW3: Pixels, fitted: tuple[int, int]) -> Detections:
+        """Exports fill up ``dets`` with rows of score 0 and label -1; these go with the doubtful ones."""
+        height, width = frame_HW3.shape[:2]
+        people = dets_K5[(labels_K == _PERSON) & (dets_K5[:, 4] >= self.score)]
+        people = people[np.argsort(-people[:, 4], kind="stable")]
+        factors = np.array([width / fitted[1], height / fitted[0]] * 2, np.float32)
+        boxes = np.clip(people[:, :4] * factors, 0, np.array([width, height] * 2, np.float32))
+        solid = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+        return Detections(
+            boxes_N4=boxes[solid].astype(np.float32), scores_N=np.minimum(people[solid, 4], 1).astype(np.float32)
+        )
+
+    @cached_property
+    def _network(self) -> OnnxNetwork:
+        return OnnxNetwork(locate(self.weights[0]), outputs=("dets", "labels"), device=self.device)
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(min(self.batch, self._network.most or self.batch))
+
+
+def _fitted(frame_HW3: Pixels, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the frame inside the network's picture, its proportions kept."""
+    scale = min(height / frame_HW3.shape[0], width / frame_HW3.shape[1])
+    return tuple(max(1, int(side * scale + 0.5)) for side in frame_HW3.shape[:2])  # type: ignore[return-value]
+
+
+def _letterboxed(frame_HW3: Pixels, height: int, width: int) -> Pixels:
+    """The frame in the upper left corner, grey to its right or below it."""
+    high, wide = _fitted(frame_HW3, height, width)
+    picture = np.full((height, width, 3), _GREY, np.uint8)
+    picture[:high, :wide] = resized(frame_HW3, height=high, width=wide)
+    return picture
+
+
+__all__ = ["RTMDetOnnx"]

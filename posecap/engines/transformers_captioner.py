@@ -1,0 +1,264 @@
+"""Captions by a vision-language model of transformers, from a checkpoint that the user names.
+
+Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
+SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
+files only, and no code out of the checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from posecap.answers import End, sentences_of
+from posecap.around_people import around_people, size
+from posecap.batching import Batches
+from posecap.checkpoints import WrongArchitecture
+from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.frame_choice import middle_frames
+from posecap.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
+from posecap.identity import digest
+from posecap.stage import Engine
+from posecap.torchvision_ops import ensure_torchvision
+from posecap.types import Pixels, SkeletonClip
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+MOTION = (
+    "These are {frames} frames of one video, in order; it lasts {seconds} seconds. Describe how the people move: "
+    "which parts of the body move, in which direction, one after another or at once, and how often. Do not describe "
+    "the place, the clothes, the camera or the frames. Answer with one short plain sentence and nothing else."
+)
+"""The default prompt: movement, not scenery."""
+
+Question: TypeAlias = "tuple[list[Image], str]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersCaptioner(Engine):
+    """Asks a model each of ``prompts`` about evenly spread frames of a clip; greedy, so the answer repeats.
+
+    On a CPU one question is answered at a time, so that a caption never depends on its neighbours. On a GPU up to
+    ``batch`` questions, of one clip or of several, are answered together; sums then run in another order, which can
+    change a word now and then.
+
+    Args:
+        checkpoint: a folder in the hub's format (``config.json``, ``*.safetensors``, the processor's files), or the
+            hub name of a model that was downloaded with ``hf download NAME``. The build itself downloads nothing.
+        prompts: questions; ``{frames}`` and ``{seconds}`` in them are replaced.
+        frames: how many frames the model sees: the middle ones of as many equal stretches, all of a shorter clip.
+        view: ``people`` shows the rectangle that holds every tracked person throughout the clip, with a margin, so
+            that small people fill more of the picture; ``frame`` shows whole frames.
+        longest_side: larger pictures are scaled down to this many pixels; most models spend memory by pixel.
+        sentences: how many sentences of each answer are kept.
+        longest_tokens: an answer's bound. A sentence that it cuts off is not kept.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")
+    threads: ClassVar[Literal["one", "many"]] = "many"
+    places: ClassVar[tuple[str, ...]] = ("checkpoint",)
+
+    checkpoint: str
+    prompts: tuple[str, ...] = (MOTION,)
+    frames: int = 8
+    view: Literal["frame", "people"] = "people"
+    longest_side: int = 448
+    sentences: int = 1
+    longest_tokens: int = 80
+    batch: int = 8
+    device: Device = "auto"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        bounds = (self.frames, self.longest_side, self.sentences, self.longest_tokens, self.batch)
+        if not self.checkpoint or not self.prompts or min(bounds) < 1:
+            raise ValueError(
+                "TransformersCaptioner needs a checkpoint, at least one prompt, and frames, longest_side, sentences, "
+                f"longest_tokens and batch of 1 or more; got {self}"
+            )
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Model and version of the prompts: ``transformers:Org/Model#prompt-1a2b3c4d``. Holds no folder's place."""
+        model = Path(self.checkpoint).name if is_place(self.checkpoint) else self.checkpoint
+        return f"transformers:{model}#prompt-{digest(list(self.prompts))[:8]}"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Every file of the checkpoint that shapes the answer.
+
+        Raises:
+            MissingWeights: the checkpoint is not here.
+        """
+        return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
+
+    def warm_up(self) -> None:
+        _ = self._network, self._processor, self._batches, self._ends
+        try:
+            self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])
+        except Exception as error:
+            raise WrongArchitecture(
+                f"{self.checkpoint}: its processor does not take several pictures and a question ({_short(error)})"
+            ) from error
+
+    def write(self, clip: SkeletonClip) -> list[str]:
+        """At most ``sentences`` sentences for each prompt, in the order of the prompts.
+
+        Raises:
+            Retry: ``out_of_memory`` when not even one question fits.
+        """
+        pictures = self._pictures(clip)
+        seconds = float(clip.pts_T[-1] - clip.pts_T[0])
+        known = {"{frames}": str(len(pictures)), "{seconds}": f"{seconds:.1f}"}
+        questions = [(pictures, _filled(prompt, known)) for prompt in self.prompts]
+        answers = self._batches.run_together(self._answer, questions)
+        return [
+            sentence
+            for (_, prompt), (text, end) in zip(questions, answers, strict=True)
+            for sentence in sentences_of(text, most=self.sentences, prompt=prompt, end=end)
+        ]
+
+    def _pictures(self, clip: SkeletonClip) -> list[Image]:
+        seen = middle_frames(clip.frame_count, self.frames)
+        left, top, right, bottom = around_people(clip) if self.view == "people" else (0, 0, *size(clip))
+        return [_picture(clip.frames_THW3[t, top:bottom, left:right], self.longest_side) for t in seen]
+
+    def _answer(self, questions: Sequence[Question]) -> list[tuple[str, End]]:
+        """What the model says to each question, and how it ended; all go through the model together."""
+        import torch
+
+        inputs = self._inputs(questions)
+        with torch.inference_mode():
+            written = self._network.generate(**inputs, max_new_tokens=self.longest_tokens)
+        asked = inputs["input_ids"]
+        if written.shape[1] >= asked.shape[1] and torch.equal(written[:, : asked.shape[1]], asked):
+            written = written[:, asked.shape[1] :]  # decoders give the question back; encoder-decoders do not
+        ended = [bool(np.isin(row, self._ends).any()) for row in written.cpu().numpy()]
+        texts = self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)
+        return [(text, "of itself" if end else "cut off") for text, end in zip(texts, ended, strict=True)]
+
+    def _inputs(self, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
+        """The questions as the network takes them, padded to one length."""
+        import torch
+
+        inputs = self._processor.apply_chat_template(
+            [_conversation(pictures, prompt) for pictures, prompt in questions],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )
+        device, dtype = self._network.device, self._network.dtype
+        return {
+            key: value.to(device, dtype if value.is_floating_point() else None)
+            for key, value in inputs.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.batch if self._network.device.type != "cpu" else 1)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Tokens that end an answer."""
+        ends = self._network.generation_config.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+    @cached_property
+    def _processor(self) -> Any:
+        folder = find_folder(self.checkpoint)
+        processor = read_part("processor", _transformers().AutoProcessor, folder)
+        if not (hasattr(processor, "image_processor") and getattr(processor, "chat_template", None)):
+            raise WrongArchitecture(
+                f"{folder}: its processor has no chat template for images; "
+                "use a vision-language model that was tuned to follow instructions"
+            )
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"  # the answer must follow the question directly
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if getattr(processor.image_processor, "do_image_splitting", False):
+            # Splitting is for single pictures with fine print; it would multiply eight frames by up to seventeen.
+            processor.image_processor.do_image_splitting = False
+        return processor
+
+    @cached_property
+    def _network(self) -> Any:
+        folder = find_folder(self.checkpoint)
+        check_weights(folder)
+        transformers, device = _transformers(), torch_device(self.device)
+        config = read_part("config.json", transformers.AutoConfig, folder)
+        if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise WrongArchitecture(
+                f"{folder}: its model type {config.model_type!r} is no vision-language model that transformers "
+                f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
+            )
+        network, found = read_part(
+            "weights",
+            transformers.AutoModelForImageTextToText,
+            folder,
+            config=config,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with a better message
+            dtype=torch_dtype(self.precision, device),
+        )
+        refuse_misfits(found, folder)
+        # Greedy, whatever the checkpoint suggests.
+        network.generation_config.update(do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None)
+        return network.to(device).eval()
+
+
+def _filled(prompt: str, known: dict[str, str]) -> str:
+    for word, value in known.items():
+        prompt = prompt.replace(word, value)
+    return prompt
+
+
+def _conversation(pictures: list[Image], prompt: str) -> list[dict[str, Any]]:
+    shown = [{"type": "image", "image": picture} for picture in pictures]
+    return [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
+
+
+def _picture(pixels_HW3: Pixels, longest_side: int) -> Image:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels_HW3))
+    scale = longest_side / max(picture.size)
+    if scale >= 1:
+        return picture
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _transformers() -> Any:
+    """The package, without a connection to the hub and with a torchvision that imports.
+
+    Raises:
+        ModuleNotFoundError: transformers or torchvision is not installed.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        ensure_torchvision()
+        transformers: Any = import_module("transformers")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed: pip install 'posecap[caption]'", name=error.name
+        ) from error
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
