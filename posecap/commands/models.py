@@ -1,0 +1,175 @@
+"""``posecap models``: the weights that engines use: listed, fetched before they are needed, checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
+
+if TYPE_CHECKING:
+    from posecap.download_meter import Meter
+    from posecap.models import Weights
+
+_MORE = """\
+  posecap models list                          what there is, its licence, and whether it is here
+  posecap models pull yolo11n rtmpose-m        fetch before a build, or on a machine that has a network
+  posecap models pull --pipeline mine.py       everything that a pipeline needs
+  posecap models pull yolo11n --from /media/usb
+  posecap models verify                        hash every file that is here
+
+where weights are looked for: the cache ($POSECAP_CACHE, or ~/.cache/posecap), then the folders in
+$POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF_TOKEN count for the Hub.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "models", _no_word, about="list, fetch and check the weights of models", more=_MORE)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    about = "what there is, its licence, and whether it is here"
+    listing = command(actions, "list", run_list, about=about)
+    listing.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
+    pulling = command(actions, "pull", run_pull, about="bring weights here, and check them", more=_MORE)
+    pulling.add_argument("names", nargs="*", metavar="NAME", help="a name of `posecap models list`")
+    pulling.add_argument("--pipeline", type=Path, metavar="FILE", help="everything that this pipeline needs")
+    pulling.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="a file, or a folder that holds it, not the network"
+    )
+    checking = command(actions, "verify", run_verify, about="hash what is here; exit code 1 when something is damaged")
+    checking.add_argument("names", nargs="*", metavar="NAME", help="default: everything that is here")
+
+
+def _no_word(options: argparse.Namespace) -> int:
+    raise AssertionError("argparse asks for an action")
+
+
+def run_list(options: argparse.Namespace) -> int:
+    from posecap.models import CATALOGUE
+
+    every = list(CATALOGUE.values())
+    if options.json:
+        print(json.dumps([_facts(weights) for weights in every], indent=1))
+    else:
+        print("\n".join(_table(every)))
+    return COMPLETE
+
+
+def run_pull(options: argparse.Namespace) -> int:
+    from posecap.download_meter import Meter
+    from posecap.models import MissingWeights
+
+    names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
+    if not names:
+        print(
+            "posecap: name what to pull, or a pipeline with --pipeline; `posecap models list` names all",
+            file=sys.stderr,
+        )
+        return USAGE if not options.pipeline else COMPLETE
+    if len(names) > 1 and options.source and options.source.is_file():
+        print(f"posecap: {options.source} is one file: pull one name from it, or give a folder", file=sys.stderr)
+        return USAGE
+    failed = False
+    for name in dict.fromkeys(names):
+        try:
+            with Meter(name) as meter:
+                lines = _pulled(name, options.source, meter)
+        except MissingWeights as error:
+            failed = True
+            print(f"posecap: {error}", file=sys.stderr)
+        else:
+            print(lines)
+    return ERROR if failed else COMPLETE
+
+
+def _pulled(name: str, source: Path | None, meter: Meter) -> str:
+    from posecap.models import CATALOGUE, identity, pull
+
+    path = pull(name, source=source, told=meter.told)
+    if name not in CATALOGUE:
+        return f"{name}  your own file"
+    weights = CATALOGUE[name]
+    pin = "" if len(weights.sha256) == 64 else f"\n  from now on pinned to SHA-256 {identity(name)}"
+    return f"{name}  {path}  {weights.licence}{pin}"
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from posecap.models import CATALOGUE, MissingWeights, check, place
+    from posecap.weight_pins import WrongHash
+
+    unknown = [name for name in options.names if name not in CATALOGUE]
+    if unknown:
+        raise MissingWeights(f"no weights named {unknown[0]!r}; `posecap models list` names them all")
+    named = [CATALOGUE[name] for name in options.names]
+    for weights in named:
+        if not place(weights).is_file():
+            raise MissingWeights(f"{weights.name} is not here; run `posecap models pull {weights.name}`")
+    here = named or [weights for weights in CATALOGUE.values() if place(weights).is_file()]
+    damaged = 0
+    for weights in here:
+        try:
+            print(f"{weights.name}  sound  SHA-256 {check(weights, place(weights))}")
+        except WrongHash as error:
+            damaged += 1
+            print(f"{weights.name}  damaged: {error.detail}; then run `posecap models pull {weights.name}`")
+    print(f"{len(here) - damaged} of {len(here)} sound")
+    return ERROR if damaged else COMPLETE
+
+
+def _needed(pipeline: Path) -> list[str]:
+    """Names of the weights that a pipeline's engines use, in the order of its stages."""
+    from posecap.pipeline import load_pipeline
+    from posecap.stage import engines_of
+
+    stages = load_pipeline(pipeline).stages
+    return [name for stage in stages for engine in engines_of(stage) for name in engine.weights]
+
+
+def _facts(weights: Weights) -> dict[str, object]:
+    from posecap.models import address, pinned, place
+
+    path = place(weights)
+    return {
+        "name": weights.name,
+        "about": weights.about,
+        "licence": weights.licence,
+        "size_bytes": weights.size_bytes,
+        "used_by": list(weights.used_by),
+        "homepage": weights.homepage,
+        "address": address(weights),
+        "sha256": pinned(weights) or weights.sha256,
+        "path": str(path),
+        "here": path.is_file(),
+    }
+
+
+def _table(every: Sequence[Weights]) -> Iterator[str]:
+    from posecap.models import place
+
+    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENCE")]
+    for weights in every:
+        here = "here" if place(weights).is_file() else "-"
+        size = f"{weights.size_bytes / 1e6:,.1f} MB"
+        rows.append((weights.name, size, here, _pin(weights), ", ".join(weights.used_by), weights.licence))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = (
+            cell.rjust(w) if column == 1 else cell.ljust(w)
+            for column, (cell, w) in enumerate(zip(row, widths, strict=False))
+        )
+        yield "  ".join((*cells, row[-1]))
+    yield ""
+    yield "hash: full, or as many digits as the makers publish; the rest is pinned when the first file comes"
+
+
+def _pin(weights: Weights) -> str:
+    from posecap.models import pinned
+
+    if len(weights.sha256) == 64:
+        return "full"
+    if pinned(weights):
+        return "pinned"
+    return f"{len(weights.sha256)} digits" if weights.sha256 else "first use"
