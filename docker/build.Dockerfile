@@ -38,13 +38,11 @@ RUN python -m venv /opt/posecap \
  && /opt/posecap/bin/pip install "torch==${TORCH}" "torchvision==${TORCHVISION}"
 ENV PATH=/opt/posecap/bin:$PATH
 
-# deno runs the scripts of YouTube's pages for yt-dlp, where a pipeline says YtDlp(javascript="deno").
-# chumpy, a dependency of MMPose, imports pip while it is built: it needs the environment's own build tools.
+# deno and yt-dlp's own extras run the scripts of YouTube's pages, where a pipeline says YtDlp(javascript="deno").
 COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
 RUN printf 'torch==%s\ntorchvision==%s\n' "${TORCH}" "${TORCHVISION}" > /tmp/torch.txt \
- && pip install -c /tmp/torch.txt "setuptools>=77,<81" wheel \
- && pip install --no-build-isolation -c /tmp/torch.txt "/src[${EXTRAS}]" deno==2.9.8 \
+ && pip install -c /tmp/torch.txt "/src[${EXTRAS}]" "yt-dlp[default]" deno==2.9.8 \
  && rm -rf /src /tmp/torch.txt
 
 RUN mkdir -p /posecap/datasets /cache && chown -R 1000:1000 /posecap /cache && chmod 1777 /posecap/datasets /cache

@@ -17,16 +17,16 @@ from typing import Any, Literal
 from posecap.changes import Change, compare, explain
 from posecap.finish import finish, read_finished, unfinish, write_origin
 from posecap.identity import digest, file_sha256
-from posecap.lease import lease
-from posecap.ledger import Ledger
-from posecap.manifest import Manifest, read_manifest
-from posecap.outcome import RowOutcome, tally
+from posecap.outcomes.lease import lease
+from posecap.outcomes.ledger import Ledger
+from posecap.outcomes.outcome import RowOutcome, tally
+from posecap.pictures.preview import write_preview
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.plan import Plan, PlannedPart, make_plan, open_plan
-from posecap.plan_file import PLAN_FILE
-from posecap.preview import write_preview
+from posecap.planning.file import PLAN_FILE
+from posecap.planning.plan import Plan, PlannedPart, make_plan, open_plan
 from posecap.progress import Progress
-from posecap.report import Run
+from posecap.release.report import Run
+from posecap.rows.manifest import Manifest, read_manifest
 from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart, summed
 from posecap.shards import (
     ShardError,

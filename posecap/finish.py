@@ -9,18 +9,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from posecap import card, croissant
-from posecap.edition import Edition, listed_files, read_index_columns
-from posecap.ledger import Ledger
-from posecap.manifest import Manifest
+from posecap.outcomes.ledger import Ledger
+from posecap.outcomes.yields import StageOrder, Yields
+from posecap.pictures.preview import CONTACT_SHEET
+from posecap.pictures.sheet import view_sheet
 from posecap.pipeline import Pipeline
-from posecap.preview import CONTACT_SHEET
-from posecap.report import REPORT_FILE, Run, make_report, write
+from posecap.release import card, croissant
+from posecap.release.edition import Edition, listed_files, read_index_columns
+from posecap.release.report import REPORT_FILE, Run, make_report, write
+from posecap.rows.manifest import Manifest
 from posecap.shards import write_dataset_list
 from posecap.shards.layout import DATASET_LIST
 from posecap.shards.sidecar import dataset_list, seal
-from posecap.sheet import view_sheet
-from posecap.yields import StageOrder, Yields
 
 LEDGER_EXPORT = "ledger.parquet"
 _ORIGIN = ".origin.json"

@@ -7,12 +7,12 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from posecap.catalogue import CATALOGUE, Weights
+from posecap.fetching.registry import cache_folder
 from posecap.identity import file_sha256
-from posecap.registry import cache_folder
 from posecap.stage import Drop
-from posecap.weight_files import Told, download, find, in_folder, take_in
-from posecap.weight_pins import address, check, pinned, place
+from posecap.weights.catalogue import CATALOGUE, Weights
+from posecap.weights.files import Told, download, find, in_folder, take_in
+from posecap.weights.pins import address, check, pinned, place
 
 _OFFLINE = "POSECAP_OFFLINE"
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from posecap.alarms import Alarm, alarms
-from posecap.outcome import RowOutcome
+from posecap.outcomes.alarms import Alarm, alarms
+from posecap.outcomes.outcome import RowOutcome
+from posecap.outcomes.yields import StageOrder, Yields
 from posecap.stage import Stage
 from posecap.types import PartName
-from posecap.yields import StageOrder, Yields
 
 PLAIN_SECONDS = 30.0
 """Least time between two plain lines."""
@@ -51,7 +51,7 @@ class Progress:
         rows: planned, over the whole dataset.
         rows_before: of those, rows that earlier runs finished; they count as done and not in rates or ETA.
         stages: the pipeline's, in order.
-        expected_refusals: see :func:`posecap.alarms.alarms`.
+        expected_refusals: see :func:`posecap.outcomes.alarms.alarms`.
         console: for stderr by default.
         clock: seconds, ever rising.
 

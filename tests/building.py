@@ -16,7 +16,7 @@ import numpy as np
 
 from posecap import identity
 from posecap.joints import convert
-from posecap.quality import measure
+from posecap.skeletons.quality import measure
 from posecap.types import (
     Caption,
     CaptionedClip,

@@ -13,7 +13,7 @@ from typing import Any
 
 import building
 
-from posecap.outcome import ClipOutcome, RowOutcome, tally
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome, tally
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName, Sample
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import built
 
-from posecap.edition import Edition, listed_files, read_index_columns
-from posecap.outcome import ClipOutcome, RowOutcome
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome
+from posecap.outcomes.yields import StageOrder, Yields
+from posecap.release.edition import Edition, listed_files, read_index_columns
 from posecap.types import PartName, Sample
-from posecap.yields import StageOrder, Yields
 
 ORDER = StageOrder(("download", "decode"), ("decode", "select", "pack"))
 

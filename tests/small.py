@@ -42,7 +42,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
-from posecap.patience import Patience
+from posecap.fetching.patience import Patience
 from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(DEMO)!r}))

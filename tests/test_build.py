@@ -19,12 +19,12 @@ import small
 from small import KEPT, MISSING, SILENT
 
 from posecap.build import BuildError, Built, Options, build
+from posecap.checks.verify import verify
 from posecap.cli import main
-from posecap.lease import DirectoryBusy, lease
-from posecap.ledger import Ledger
+from posecap.outcomes.lease import DirectoryBusy, lease
+from posecap.outcomes.ledger import Ledger
 from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
 from posecap.types import PartName
-from posecap.verify import verify
 
 PAGE = {"id": "page", "video": "page.mp4", "label": "a page"}
 NOBODY = {"id": "nobody", "video": "nobody.mp4", "start": 0, "end": 0.5, "label": "bars"}

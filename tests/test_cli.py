@@ -78,7 +78,7 @@ def test_a_missing_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
-    for name in [name for name in sys.modules if name.startswith(("posecap.engines.http", "posecap.web"))]:
+    for name in [name for name in sys.modules if name.startswith(("posecap.engines.http", "posecap.fetching.web"))]:
         monkeypatch.delitem(sys.modules, name)
     manifest = small.manifest(tmp_path, [{"id": "a", "video": "a.mp4"}])
     assert main(["build", "--manifest", str(manifest), "--output", str(tmp_path / "out"), "--runner", "local"]) == 1
@@ -92,7 +92,7 @@ def test_ctrl_c_is_no_error(
         raise KeyboardInterrupt
 
     built.build(tmp_path)
-    monkeypatch.setattr("posecap.verify.verify", interrupted)
+    monkeypatch.setattr("posecap.checks.verify.verify", interrupted)
     assert main(["verify", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "\nstopped\n"
 

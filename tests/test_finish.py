@@ -12,12 +12,12 @@ import pytest
 import small
 
 from posecap.finish import finish, origin, read_finished, unfinish, write_origin
-from posecap.ledger import Ledger
-from posecap.manifest import read_manifest
-from posecap.outcome import RowOutcome
+from posecap.outcomes.ledger import Ledger
+from posecap.outcomes.outcome import RowOutcome
+from posecap.pictures.preview import write_preview
 from posecap.pipeline import load_pipeline
-from posecap.preview import write_preview
-from posecap.report import Run
+from posecap.release.report import Run
+from posecap.rows.manifest import read_manifest
 from posecap.shards import read_sidecar
 from posecap.types import PartName, Sample
 

@@ -16,9 +16,11 @@ from types import MappingProxyType
 
 import pytest
 
-from posecap import models, registry, weight_files
+from posecap import models
+from posecap.fetching import registry
+from posecap.fetching.patience import Patience
 from posecap.models import CATALOGUE, MissingWeights, Weights, identity, locate, pull
-from posecap.patience import Patience
+from posecap.weights import files as weight_files
 
 NET = b"weights of a network " * 40_000
 SHA = hashlib.sha256(NET).hexdigest()

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from posecap.engines.pyav import PyAV
-from posecap.outcome import ClipOutcome, RowOutcome
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome
 from posecap.progress import Progress
 from posecap.run.schedule import RowDone
 from posecap.stages.cut import Cut

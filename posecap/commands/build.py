@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from posecap.build import Options, build
-    from posecap.report import show
+    from posecap.release.report import show
 
     retry = None if options.retry_failed is None else tuple(r for r in options.retry_failed.split(",") if r)
     chosen = Options(

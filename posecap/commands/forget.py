@@ -34,8 +34,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from posecap.finish import unfinish
-    from posecap.lease import lease
-    from posecap.preview import forget_previews
+    from posecap.outcomes.lease import lease
+    from posecap.pictures.preview import forget_previews
     from posecap.shards import forget
 
     root, keys = split_words(options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from posecap.commands import COMPLETE, Commands, command
 
 if TYPE_CHECKING:
-    from posecap.imports import Imported
+    from posecap.rows.imports import Imported
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _kinetics(options: argparse.Namespace) -> int:
-    from posecap.imports import from_kinetics
+    from posecap.rows.imports import from_kinetics
 
     return _tell(
         from_kinetics(
@@ -51,7 +51,7 @@ def _kinetics(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> int:
-    from posecap.imports import from_folder
+    from posecap.rows.imports import from_folder
 
     return _tell(
         from_folder(

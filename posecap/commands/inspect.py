@@ -18,9 +18,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from posecap.pictures.show_sample import describe
+    from posecap.pictures.view import whole_key
     from posecap.shards import Dataset
-    from posecap.show_sample import describe
-    from posecap.view import whole_key
 
     root, keys = split_words(options)
     dataset = Dataset(root)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
 
 if TYPE_CHECKING:
-    from posecap.download_meter import Meter
+    from posecap.fetching.download_meter import Meter
     from posecap.models import Weights
 
 _MORE = """\
@@ -59,7 +59,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_pull(options: argparse.Namespace) -> int:
-    from posecap.download_meter import Meter
+    from posecap.fetching.download_meter import Meter
     from posecap.models import MissingWeights
 
     names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
@@ -98,7 +98,7 @@ def _pulled(name: str, source: Path | None, meter: Meter) -> str:
 
 def run_verify(options: argparse.Namespace) -> int:
     from posecap.models import CATALOGUE, MissingWeights, check, place
-    from posecap.weight_pins import WrongHash
+    from posecap.weights.pins import WrongHash
 
     unknown = [name for name in options.names if name not in CATALOGUE]
     if unknown:

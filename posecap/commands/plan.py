@@ -18,9 +18,9 @@ def run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from posecap.manifest import read_manifest
-    from posecap.plan import make_plan, show, summarise
-    from posecap.plan_file import PLAN_FILE
+    from posecap.planning.file import PLAN_FILE
+    from posecap.planning.plan import make_plan, show, summarise
+    from posecap.rows.manifest import read_manifest
 
     manifest = read_manifest(options.manifest)
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:

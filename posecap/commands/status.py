@@ -12,7 +12,7 @@ from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, command
 from posecap.commands.dataset import add_dataset, no_words
 
 if TYPE_CHECKING:
-    from posecap.outcome import RowOutcome
+    from posecap.outcomes.outcome import RowOutcome
 
 _NOT_STARTED = "no plan here: nothing was built yet"
 
@@ -28,9 +28,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.outcome import RowOutcome, Tally
-    from posecap.plan import open_plan
-    from posecap.plan_file import PLAN_FILE
+    from posecap.outcomes.outcome import RowOutcome, Tally
+    from posecap.planning.file import PLAN_FILE
+    from posecap.planning.plan import open_plan
     from posecap.shards import ShardError, committed, read_sidecar
 
     root = no_words(options)

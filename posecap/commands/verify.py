@@ -14,7 +14,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.verify import verify
+    from posecap.checks.verify import verify
 
     found = verify(no_words(options))
     for problem in found.problems:

@@ -11,7 +11,7 @@ from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
 from posecap.commands.dataset import add_dataset, split_words
 
 if TYPE_CHECKING:
-    from posecap.view import Background, Footage
+    from posecap.pictures.view import Background, Footage
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sheet(options: argparse.Namespace, root: Path) -> int:
-    from posecap.sheet import view_sheet
+    from posecap.pictures.sheet import view_sheet
 
     out = options.out or Path("contact_sheet.jpg")
     background: Background = "blank" if options.blank else "footage"
@@ -44,7 +44,7 @@ def _sheet(options: argparse.Namespace, root: Path) -> int:
 
 def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
     from posecap.engines.pyav_encoder import PyAVEncoder
-    from posecap.view import view_clip
+    from posecap.pictures.view import view_clip
 
     out = options.out or Path(f"{key}.mp4")
     background: Background = "blank" if options.blank else "footage"
@@ -58,11 +58,11 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
 def _footage(root: Path) -> Footage | None:
     """What the build itself fetched and decoded with, as long as its manifest and pipeline are still at hand."""
     from posecap.finish import origin
-    from posecap.manifest import ManifestError, read_manifest
+    from posecap.pictures.view import Footage
     from posecap.pipeline import PipelineError, load_pipeline
+    from posecap.rows.manifest import ManifestError, read_manifest
     from posecap.stages.decode import Decode
     from posecap.stages.download import Download
-    from posecap.view import Footage
 
     path = origin(root)
     if path is None:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap import checkpoints
-from posecap.batching import Batches
-from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.openmmlab import ensure_mmpose
+from posecap.inference.top_down import Sight, gathered, sights
 from posecap.joints import LAYOUTS, flip_order
 from posecap.models import locate
-from posecap.openmmlab import ensure_mmpose
 from posecap.stage import Engine
-from posecap.top_down import Sight, gathered, sights
 from posecap.types import Floats, Pixels, Tracks
+from posecap.weights import checkpoints
 
 if TYPE_CHECKING:
     import torch

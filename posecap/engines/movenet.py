@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from posecap.models import locate
-from posecap.oks import similarity
 from posecap.ports import Detections
+from posecap.skeletons.oks import similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 

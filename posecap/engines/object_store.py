@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import fsspec
 
-from posecap.landing import landing, unused_path
-from posecap.patience import Patience, persist, within
+from posecap.fetching.landing import landing, unused_path
+from posecap.fetching.patience import Patience, persist, within
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine, Retry
 from posecap.types import Span

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.batching import Batches
-from posecap.checkpoints import load_into, tensors
-from posecap.device import Device, Precision, torch_device, torch_dtype
-from posecap.frame_choice import middle_frames
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_choice import middle_frames
+from posecap.inference.remembered import Remembered
+from posecap.inference.torchvision_ops import ensure_torchvision
 from posecap.models import locate
-from posecap.remembered import Remembered
 from posecap.stage import Engine
-from posecap.torchvision_ops import ensure_torchvision
 from posecap.types import Clip, Floats, Pixels
+from posecap.weights.checkpoints import load_into, tensors
 
 if TYPE_CHECKING:
     import torch

@@ -15,15 +15,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.batching import Batches
-from posecap.checkpoints import WrongArchitecture
-from posecap.device import Device
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device
+from posecap.inference.onnx_session import OnnxNetwork, normalised
+from posecap.inference.resampling import resized
 from posecap.models import locate
-from posecap.onnx_session import OnnxNetwork, normalised
 from posecap.ports import Detections
-from posecap.resampling import resized
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
+from posecap.weights.checkpoints import WrongArchitecture
 
 _GREY = 114
 _PERSON = 0

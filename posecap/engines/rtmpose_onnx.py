@@ -14,16 +14,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.batching import Batches
-from posecap.checkpoints import WrongArchitecture
-from posecap.device import Device
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device
+from posecap.inference.onnx_session import OnnxNetwork, normalised
+from posecap.inference.resampling import sampled
+from posecap.inference.top_down import Sight, gathered, sights
 from posecap.joints import LAYOUTS
 from posecap.models import locate
-from posecap.onnx_session import OnnxNetwork, normalised
-from posecap.resampling import sampled
 from posecap.stage import Engine
-from posecap.top_down import Sight, gathered, sights
 from posecap.types import Floats, Pixels, Tracks
+from posecap.weights.checkpoints import WrongArchitecture
 
 Size = Literal["t", "s", "m", "l"]
 Joints = Literal["coco17", "halpe26"]

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from posecap.answers import End, sentences_of
-from posecap.around_people import around_people, size
-from posecap.batching import Batches
-from posecap.checkpoints import WrongArchitecture
-from posecap.device import Device, Precision, torch_device, torch_dtype
-from posecap.frame_choice import middle_frames
-from posecap.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
 from posecap.identity import digest
+from posecap.inference.answers import End, sentences_of
+from posecap.inference.around_people import around_people, size
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_choice import middle_frames
+from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
+from posecap.inference.torchvision_ops import ensure_torchvision
 from posecap.stage import Engine
-from posecap.torchvision_ops import ensure_torchvision
 from posecap.types import Pixels, SkeletonClip
+from posecap.weights.checkpoints import WrongArchitecture
 
 if TYPE_CHECKING:
     import torch

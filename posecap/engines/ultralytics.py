@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap import checkpoints
-from posecap.batching import Batches
-from posecap.checkpoints import BadCheckpoint, Inert, WrongArchitecture
-from posecap.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.batching import Batches
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.ultralytics_settings import ensure_ultralytics
 from posecap.models import locate
 from posecap.ports import Detections
 from posecap.stage import Engine
 from posecap.types import Pixels
-from posecap.ultralytics_settings import ensure_ultralytics
+from posecap.weights import checkpoints
+from posecap.weights.checkpoints import BadCheckpoint, Inert, WrongArchitecture
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +113,7 @@ class Ultralytics(Engine):
         """People of each frame, best first; boxes and joints in pixels of the given frames, cut off at their edges.
 
         Raises:
-            MissingWeights, BadCheckpoint: as :mod:`posecap.models` and :mod:`posecap.checkpoints` say.
+            MissingWeights, BadCheckpoint: as :mod:`posecap.models` and :mod:`posecap.weights.checkpoints` say.
             ModuleNotFoundError: the package is not installed.
             Retry: not even one frame fits in memory.
         """

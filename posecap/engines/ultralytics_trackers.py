@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from posecap.inference.ultralytics_settings import ensure_ultralytics
 from posecap.ports import Detections
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Seconds, Tracks
-from posecap.ultralytics_settings import ensure_ultralytics
 
 Seen = dict[int, dict[int, int]]
 """Track id → frame → detection within that frame."""

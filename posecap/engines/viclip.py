@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from posecap.batching import Batches
-from posecap.checkpoints import WrongArchitecture, tensors
-from posecap.clip_text import Clean, cleaned
-from posecap.device import Device, Precision, torch_device, torch_dtype
-from posecap.frame_choice import middle_frames
+from posecap.inference.batching import Batches
+from posecap.inference.clip_text import Clean, cleaned
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_choice import middle_frames
+from posecap.inference.remembered import Remembered
 from posecap.models import locate
-from posecap.remembered import Remembered
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
+from posecap.weights.checkpoints import WrongArchitecture, tensors
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,8 @@ class ViCLIPEmbedder(Engine):
         weights_from: ``viclip-b16``, ``viclip-l14``, or a path to a checkpoint of either size.
         weights_of: what the file holds: a ViCLIP, or (``clip``) an OpenAI CLIP as open_clip names it
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
-        clean: sentences are cleaned as in ViCLIP's training (:func:`posecap.clip_text.clean_caption`), or not.
+        clean: whether sentences are cleaned as in ViCLIP's training
+            (:func:`posecap.inference.clip_text.clean_caption`).
         batch: most clips computed at once; None takes 32 on a GPU. On a CPU it takes 1, where more gains little and
             a vector would depend, in its last bits, on its neighbours.
     """

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from posecap.checkpoints import WrongArchitecture
 from posecap.engines.viclip_tokens import CONTEXT, tokenize
+from posecap.weights.checkpoints import WrongArchitecture
 
 _HEAD = 64
 """Width of an attention head in every CLIP and ViCLIP."""

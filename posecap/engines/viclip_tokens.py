@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from posecap.torchvision_ops import ensure_torchvision
+from posecap.inference.torchvision_ops import ensure_torchvision
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar
 
-from posecap.landing import landing, unused_path
-from posecap.pace import wait_for_turn
-from posecap.patience import Patience, persist, within
+from posecap.fetching.landing import landing, unused_path
+from posecap.fetching.pace import wait_for_turn
+from posecap.fetching.patience import Patience, persist, within
+from posecap.fetching.registry import cache_folder
+from posecap.fetching.span_download import RangeFile, keep_span
+from posecap.fetching.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
 from posecap.ports import Fetched, Limits
-from posecap.registry import cache_folder
-from posecap.span_download import RangeFile, keep_span
 from posecap.stage import Drop, Engine, Retry
 from posecap.types import Span
-from posecap.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
 
 T = TypeVar("T")
 

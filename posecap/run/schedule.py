@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from posecap.outcome import ClipOutcome, RowOutcome
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome
 from posecap.run.walk import Trouble, Walked
 from posecap.types import PartName, Row, Sample
 

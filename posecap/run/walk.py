@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from posecap.outcome import ClipOutcome
+from posecap.outcomes.outcome import ClipOutcome
 from posecap.stage import Drop, Fail, Refused, Retry, Stage
 from posecap.types import Clip, CutVideo, Row, Sample, Video
 

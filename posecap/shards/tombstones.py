@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.outcome import RowOutcome, tally
+from posecap.outcomes.outcome import RowOutcome, tally
 from posecap.shards.commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.layout import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path

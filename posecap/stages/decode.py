@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.clock import frames_of, on_the_videos_clock
+from posecap.footage.clock import frames_of, on_the_videos_clock
+from posecap.footage.shots import ShotDetector
+from posecap.footage.take import Take, Thinner, working_size
 from posecap.identity import clip_id
 from posecap.ports import Decoder, DecoderGaveUp, Frames, Prober
-from posecap.shots import ShotDetector
 from posecap.stage import Drop, Fail, Refused, Stage
-from posecap.take import Take, Thinner, working_size
 from posecap.types import Clip, CutVideo, Media, Span
 
 _HAIR = 1e-6

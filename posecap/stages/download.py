@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from posecap.content import check_video
+from posecap.fetching.content import check_video
+from posecap.fetching.landing import scratch_folder
 from posecap.identity import file_sha256
-from posecap.landing import scratch_folder
 from posecap.ports import Fetcher, Limits
 from posecap.stage import Drop, Resources, Stage
 from posecap.types import Row, Span, Video

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.quality import own_motion
+from posecap.skeletons.quality import own_motion
 from posecap.stage import Drop, Stage
 from posecap.types import Floats, PosedClip, Tracks
 
@@ -25,7 +25,7 @@ class Select(Stage):
     spread, ties in the tracker's order; tracks and joints leave in that rank.
 
     People below ``person_presence`` are left out, and so are those whose joints, as far as they reach
-    ``joint_score``, move less than ``motion`` (:func:`posecap.quality.own_motion`): posters, mannequins,
+    ``joint_score``, move less than ``motion`` (:func:`posecap.skeletons.quality.own_motion`): posters, mannequins,
     trees, bystanders. Under a still camera, MoveNet's joints of a photograph measured 0.005 to 0.017, of a
     bystander 0.011, of a weightlifter holding his bar 0.038, of people in action 0.06 to 0.5. Under a panning,
     zooming or shaking camera a photograph measured up to 0.06 and passes.

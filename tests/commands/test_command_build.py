@@ -11,10 +11,10 @@ import pytest
 import small
 from small import KEPT, MISSING, SILENT
 
+from posecap.checks.verify import verify
 from posecap.cli import main
-from posecap.ledger import Ledger
+from posecap.outcomes.ledger import Ledger
 from posecap.shards import committed
-from posecap.verify import verify
 
 
 def build(path: Path, *more: str) -> int:

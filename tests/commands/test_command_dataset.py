@@ -9,7 +9,7 @@ import built
 import pytest
 
 from posecap.cli import main
-from posecap.outcome import RowOutcome
+from posecap.outcomes.outcome import RowOutcome
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName
 
@@ -85,8 +85,8 @@ class TestStatus:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
         """One of two planned parts, three rows: one kept, one failed, one refused."""
-        from posecap.manifest import read_manifest
-        from posecap.plan import make_plan
+        from posecap.planning.plan import make_plan
+        from posecap.rows.manifest import read_manifest
 
         (tmp_path / "rows.csv").write_text("video\na.mp4\nlate.mp4\ngone.mp4\nb.mp4\n")
         (tmp_path / "m.yaml").write_text(
@@ -227,7 +227,7 @@ class TestForget:
         assert built.files(tmp_path) == before
 
     def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from posecap.lease import lease
+        from posecap.outcomes.lease import lease
 
         (first, *_), *_ = built.build(tmp_path).values()
         with lease(tmp_path):

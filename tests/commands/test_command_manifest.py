@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from posecap.cli import main
-from posecap.manifest import read_manifest
+from posecap.rows.manifest import read_manifest
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 import pytest
 
-from posecap import catalogue, models
+from posecap import models
 from posecap.cli import main
 from posecap.models import Weights
+from posecap.weights import catalogue
 
 NET = b"weights of a network"
 SHA = hashlib.sha256(NET).hexdigest()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from posecap.identity import digest
+from posecap.inference.torchvision_ops import ensure_torchvision
 from posecap.ports import Captioner
 from posecap.stage import Engine, configuration
 from posecap.stages.caption import WriteCaptions
-from posecap.torchvision_ops import ensure_torchvision
 
 pytest.importorskip("transformers", reason="needs posecap[caption]")
 pytest.importorskip("num2words", reason="needs posecap[caption]")

@@ -19,8 +19,8 @@ from posecap.engines.local_file import LocalFile
 from posecap.engines.object_store import ObjectStore
 from posecap.engines.registry_package import RegistryPackage
 from posecap.engines.ytdlp import YtDlp
+from posecap.fetching.registry import PackageFile
 from posecap.ports import Fetcher, Limits
-from posecap.registry import PackageFile
 from posecap.stage import Drop, Engine, configuration
 
 BODY = b"\x00\x00\x00\x20ftypisom" + bytes(range(256)) * 100
@@ -65,7 +65,7 @@ def object_store(tmp_path: Path, _monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 
 def registry_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """From the cache; the way through pip is tested in tests/test_registry.py."""
+    """From the cache; the way through pip is tested in tests/fetching/test_registry.py."""
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
     here, gone = (f"pypi://demo/1.0/{name}.mp4?sha256={sha}" for name, sha in (("a", SHA), ("b", "0" * 64)))
     place, wheel = PackageFile.parse(here).cached, PackageFile.parse(here).wheel

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from posecap.engines.http import Http, without_secrets
-from posecap.patience import Patience
+from posecap.fetching.patience import Patience
 from posecap.ports import Limits
 from posecap.stage import Drop, Retry
 

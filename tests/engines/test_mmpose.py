@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from posecap.engines.mmpose import _CONFIGS, _FOLDER, RTMPose
 from posecap.models import MissingWeights
 from posecap.stage import Retry
 from posecap.types import Tracks
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytest.importorskip("mmpose")
 pytest.importorskip("onnx")

@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from posecap.engines.object_store import ObjectStore
-from posecap.patience import Patience
+from posecap.fetching.patience import Patience
 from posecap.ports import Limits
 from posecap.stage import Drop, Retry
 

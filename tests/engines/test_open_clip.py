@@ -8,9 +8,9 @@ import pytest
 import torch
 from random_weights import open_clip as weights
 
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from posecap.engines.open_clip import OpenClip
 from posecap.models import MissingWeights
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytestmark = pytest.mark.skipif(find_spec("open_clip") is None, reason="open_clip_torch is not installed")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from posecap.engines.rtmdet_onnx import RTMDetOnnx, _fitted, _letterboxed
 from posecap.models import MissingWeights
 from posecap.ports import Detector
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
-from posecap.device import NoSuchDevice
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx, _area
+from posecap.inference.device import NoSuchDevice
 from posecap.models import MissingWeights
 from posecap.types import Tracks
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")

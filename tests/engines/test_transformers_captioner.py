@@ -12,13 +12,13 @@ import building
 import numpy as np
 import pytest
 
-from posecap.batching import Batches
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from posecap.identity import file_sha256
+from posecap.inference.batching import Batches
+from posecap.inference.torchvision_ops import ensure_torchvision
 from posecap.models import MissingWeights
 from posecap.stage import Retry
-from posecap.torchvision_ops import ensure_torchvision
 from posecap.types import Tracks
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytest.importorskip("transformers", reason="needs posecap[caption]")
 pytest.importorskip("num2words", reason="needs posecap[caption]")

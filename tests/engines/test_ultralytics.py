@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 
 from random_weights import ultralytics as random_weights  # noqa: E402
 
-from posecap import checkpoints  # noqa: E402
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture  # noqa: E402
 from posecap.engines.ultralytics import Ultralytics, _build  # noqa: E402
+from posecap.inference.ultralytics_settings import ensure_ultralytics  # noqa: E402
 from posecap.models import MissingWeights  # noqa: E402
 from posecap.stage import Retry  # noqa: E402
-from posecap.ultralytics_settings import ensure_ultralytics  # noqa: E402
+from posecap.weights import checkpoints  # noqa: E402
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture  # noqa: E402
 
 SIDE = 256
 

@@ -12,8 +12,8 @@ from posecap.engines.movenet import MoveNet
 from posecap.engines.pyav import PyAV
 from posecap.engines.ultralytics import Ultralytics
 from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
+from posecap.inference.ultralytics_settings import ensure_ultralytics
 from posecap.ports import Detections
-from posecap.ultralytics_settings import ensure_ultralytics
 
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("ultralytics is not installed", allow_module_level=True)

@@ -11,11 +11,11 @@ import torch
 from random_weights import open_clip as clip_weights
 from random_weights import viclip as weights
 
-from posecap.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from posecap.engines.viclip import ViCLIPEmbedder
 from posecap.engines.viclip_model import ViCLIP
 from posecap.models import MissingWeights
 from posecap.stage import Retry, configuration
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
 pytestmark = pytest.mark.skipif(find_spec("open_clip") is None, reason="open_clip_torch is not installed")
 
@@ -49,7 +49,7 @@ def test_the_name_says_whose_weights_they_are(engine):
 
 def test_a_clip_becomes_the_models_vector_of_its_prepared_frames(engine, file):
     """Eight middle frames, squeezed to the model's square, ImageNet's statistics; prepared here by torchvision."""
-    from posecap.torchvision_ops import ensure_torchvision
+    from posecap.inference.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
     from torchvision.transforms import InterpolationMode

@@ -8,9 +8,9 @@ import torch
 from random_weights import open_clip as clip_weights
 from random_weights import viclip as weights
 
-from posecap.checkpoints import WrongArchitecture
 from posecap.engines.viclip_model import VICLIP_B16, VICLIP_L14, ViCLIP
 from posecap.engines.viclip_tokens import tokenize
+from posecap.weights.checkpoints import WrongArchitecture
 
 pytestmark = pytest.mark.skipif(find_spec("open_clip") is None, reason="open_clip_torch is not installed")
 

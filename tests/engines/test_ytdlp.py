@@ -21,7 +21,7 @@ from played_youtube import PlayedYouTube, form
 
 from posecap.engines.pyav import PyAV
 from posecap.engines.ytdlp import YtDlp
-from posecap.patience import Patience
+from posecap.fetching.patience import Patience
 from posecap.ports import Limits
 from posecap.stage import Drop, Retry, configuration
 from posecap.types import Span

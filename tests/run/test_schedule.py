@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posecap.outcome import ClipOutcome, RowOutcome, tally
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome, tally
 from posecap.run.schedule import Lost, PartDone, RowDone, Schedule, Task, WorkPart
 from posecap.run.walk import Trouble, Walked
 from posecap.types import PartName, Row

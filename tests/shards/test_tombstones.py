@@ -6,7 +6,8 @@ import built
 import pytest
 from built import FIRST, SECOND
 
-from posecap.outcome import ClipOutcome, RowOutcome
+from posecap.checks.verify import verify
+from posecap.outcomes.outcome import ClipOutcome, RowOutcome
 from posecap.shards import (
     Dataset,
     ShardError,
@@ -17,7 +18,6 @@ from posecap.shards import (
     read_tombstones,
     refuse_forgotten,
 )
-from posecap.verify import verify
 
 
 def test_a_forgotten_clip_leaves_every_file_and_the_counts_say_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
-from posecap.landing import scratch_folder
+from posecap.fetching.landing import scratch_folder
 from posecap.ports import Fetched, Limits
 from posecap.stage import Drop, Engine, Resources, Retry, configuration
 from posecap.stages.download import Download

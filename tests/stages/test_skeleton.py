@@ -5,12 +5,12 @@ import pytest
 from building import posed, walkers
 
 from posecap.joints import LAYOUTS, LayoutError, convert
-from posecap.quality import measure
+from posecap.skeletons.quality import measure
 from posecap.stages.skeleton import Skeleton
 from posecap.types import SkeletonClip
 
 
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"halpe26"}))  # whose feet nothing else has
 def test_joints_come_out_in_the_wanted_layout_and_are_measured_there(layout: str) -> None:
     item = posed(people=2)
     (made,) = Skeleton(layout=layout)(item)

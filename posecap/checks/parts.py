@@ -1,0 +1,198 @@
+"""Whether a committed part is what its sidecar says: outcomes, counts, and tar, columns and index side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posecap.checks.samples import check_sample
+from posecap.outcomes.outcome import STATUSES, ClipOutcome, RowOutcome, tally
+from posecap.shards.columns import Batch, map_columns, read_columns
+from posecap.shards.index import INDEX_SCHEMA, Places, index_row, read_index
+from posecap.shards.layout import ShardError, columns_path, index_path, sidecar_path, tar_path
+from posecap.shards.members import arrays_of, facts_json
+from posecap.shards.part import located_samples
+from posecap.shards.sidecar import damage
+from posecap.types import PartName, Sample
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset: in which file, with which sample (if with one), and what to do."""
+
+    file: str
+    what: str
+    remedy: str
+    key: str | None = None
+
+    def __str__(self) -> str:
+        sample = f", sample {self.key}" if self.key else ""
+        return f"{self.file}{sample}: {self.what}; {self.remedy}"
+
+
+def rebuild(part: PartName) -> str:
+    """What to do about anything that is wrong with a part."""
+    return f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
+
+
+def bad(part: PartName, file: str, what: str, key: str | None = None) -> Problem:
+    return Problem(file, what, rebuild(part), key)
+
+
+@dataclass
+class PartCheck:
+    """Checks what one sidecar names. ``keys`` and ``samples`` are known once :meth:`problems` has run.
+
+    Args:
+        document: the sidecar, which has been read and found whole.
+        damaged: relative names of files that are not as the sidecar says. Arrow's readers are kept off these; a damaged
+            tar is read all the same, to say which samples are hit.
+        tolerance_seconds: how far frames may lie outside their clip's span.
+    """
+
+    root: Path
+    part: PartName
+    document: Mapping[str, Any]
+    damaged: Collection[str]
+    tolerance_seconds: float
+    keys: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    samples: int = 0
+
+    def problems(self) -> Iterator[Problem]:
+        yield from self._counts()
+        if not self.document["files"] and self.document["samples"]:
+            yield bad(self.part, self._sidecar, f"says {self.document['samples']} samples but names no files")
+        lines: list[dict[str, Any]] | None = None
+        try:
+            if self._readable(index_path(self.part)):
+                lines = read_index(self.root / index_path(self.part)).to_pylist()
+                self.keys, self.sources = ([line[name] for line in lines] for name in ("key", "source_id"))
+                yield from self._outcomes(lines)
+        except ShardError as error:
+            yield bad(self.part, index_path(self.part), str(error))
+        if tar_path(self.part) in self.document["files"] and not damage(self.root, self.document):
+            yield from self._content(lines)
+
+    @property
+    def _sidecar(self) -> str:
+        return sidecar_path(self.part)
+
+    def _readable(self, name: str) -> bool:
+        return name in self.document["files"] and name not in self.damaged
+
+    def _counts(self) -> Iterator[Problem]:
+        """Every row has one of the four fates, and the counts are those of the rows."""
+        outcomes = _read_outcomes(self.document)
+        if outcomes is None:
+            yield bad(self.part, self._sidecar, "does not tell what became of each row")
+            return
+        for outcome in outcomes:
+            fates = {outcome.status, *(clip.status for clip in outcome.clips)}
+            if not fates <= set(STATUSES):
+                yield bad(
+                    self.part, self._sidecar, f"row {outcome.row_id} has an unknown outcome among {sorted(fates)}"
+                )
+            if (outcome.status == "kept") != any(clip.status == "kept" for clip in outcome.clips):
+                what = f"row {outcome.row_id} is {outcome.status}, which its clips do not bear out"
+                yield bad(self.part, self._sidecar, what)
+        if tally(outcomes).as_json() != self.document.get("counts"):
+            yield bad(self.part, self._sidecar, "its counts are not those of its rows")
+
+    def _outcomes(self, lines: list[dict[str, Any]]) -> Iterator[Problem]:
+        """The clips that were kept are those of the index."""
+        samples = self.document["samples"]
+        if len(lines) != samples:
+            found = f"has {len(lines)} rows, the sidecar says {samples} samples"
+            yield bad(self.part, index_path(self.part), found)
+        outcomes = _read_outcomes(self.document) or []
+        kept = {str(clip.clip_id) for row in outcomes for clip in row.clips if clip.status == "kept"}
+        for key in sorted({*self.keys} ^ kept):
+            where = "kept but not in the shard" if key in kept else "in the shard but not kept"
+            yield bad(self.part, self._sidecar, f"by the outcomes of its rows this sample is {where}", key)
+
+    def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[Problem]:
+        """Samples of the tar, each held against its row in columns and index."""
+        tar = tar_path(self.part)
+        columns: Iterator[tuple[Batch, int]] | None = None
+        if self._readable(columns_path(self.part)):
+            columns = _column_rows(self.root / columns_path(self.part))
+        samples = located_samples(self.root, self.part, self.document["files"])
+        try:
+            for (sample, places), column, line in _side_by_side(samples, columns, lines):
+                self.samples += 1
+                for what in check_sample(sample, split=self.part.split, tolerance_seconds=self.tolerance_seconds):
+                    yield bad(self.part, tar, what, sample.key)
+                if columns is not None:
+                    for what in _against_columns(sample, column):
+                        yield bad(self.part, tar, what, sample.key)
+                if lines is not None:
+                    row = index_row(sample, self.part, places, self.document)
+                    for what in _against_index(row, line or {}):
+                        yield bad(self.part, tar, what, sample.key)
+        except (ShardError, OSError) as error:
+            yield bad(self.part, tar, str(error))
+
+
+def _side_by_side(
+    samples: Iterator[tuple[Sample, Places]],
+    columns: Iterator[tuple[Batch, int]] | None,
+    lines: list[dict[str, Any]] | None,
+) -> Iterator[tuple[tuple[Sample, Places], tuple[Batch, int] | None, dict[str, Any] | None]]:
+    """Every sample of the tar with its row of columns and index, None where they have ended.
+
+    Raises:
+        ShardError: the tar ends first.
+    """
+    for found, column, line in zip_longest(samples, columns or (), lines or ()):
+        if found is None:
+            key = line["key"] if line else column[0].keys[column[1]]
+            raise ShardError(f"the tar ends before sample {key}, which columns or index hold")
+        yield found, column, line
+
+
+def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
+    try:
+        outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    fates: list[RowOutcome | ClipOutcome] = []
+    for row in outcomes:
+        fates += (row, *row.clips)
+    plain = all(isinstance(word, str) for fate in fates for word in (fate.status, fate.reason))
+    return outcomes if plain else None
+
+
+def _column_rows(path: Path) -> Iterator[tuple[Batch, int]]:
+    for _, batch in read_columns(map_columns(path)):
+        for row in range(batch.rows):
+            yield batch, row
+
+
+def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterator[str]:
+    if column is None:
+        yield "is not in the columns file"
+        return
+    batch, row = column
+    if batch.keys[row] != sample.key:
+        yield f"the columns file has {batch.keys[row]} in its place"
+        return
+    for name, array in arrays_of(sample).items():
+        other = batch.array(name, row)
+        # Bytes, so that -0.0 and 0.0 differ and NaN is itself.
+        if other.shape != array.shape or not np.array_equal(other.view(np.uint8), array.view(np.uint8)):
+            yield f"{name} in the tar is not {name} in the columns file"
+    if batch.facts(row).encode() != facts_json(sample):
+        yield "facts in the tar are not the facts in the columns file"
+
+
+def _against_index(expected: tuple[Any, ...], line: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in zip(INDEX_SCHEMA.names, expected, strict=True):
+        if name not in line or line[name] != value:
+            yield f"the index says {name} is {line.get(name)!r}, the tar says {value!r}"
+            return

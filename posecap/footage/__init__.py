@@ -1,0 +1,1 @@
+"""Frames on their way to clips: clocks, shots, what is taken."""

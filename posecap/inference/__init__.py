@@ -1,0 +1,1 @@
+"""What several engines need around their networks: devices, batches, repairs of packages."""

@@ -1,0 +1,1 @@
+"""What became of every row: fates, the ledger, yields, alarms."""

@@ -1,0 +1,1 @@
+"""The plan: rows in parts, fixed before any work."""

@@ -1,0 +1,89 @@
+"""From rows to parts, fixed before any work: the plan is what a build resumes from and is held against.
+
+Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are
+planned too, and marked, so that every row of the manifest has a fate. Nothing is decided by chance or by time:
+the same tables give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from posecap.planning.file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
+from posecap.planning.spool import Settled, Spool
+from posecap.planning.summary import Summary, show, summarise
+from posecap.rows.manifest import Manifest, ManifestError
+from posecap.rows.tables import read_tables
+from posecap.types import PartName
+
+MOST_PARTS = 30_000
+"""Parts of one plan: what a Parquet file can hold as row groups, and a reader list without delay."""
+
+
+def make_plan(manifest: Manifest, destination: Path) -> Plan:
+    """Read, check and plan every row of a manifest, in bounded memory, into ``destination`` (replaced if there).
+
+    Rows are set aside in a folder beside ``destination``, which is gone afterwards; one that a killed run left
+    is cleared first. The plan appears under its name only when whole.
+
+    Raises:
+        ManifestError: a table or row is wrong, two different rows share an id, or there is nothing to plan.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    folder = destination.with_name(destination.name + ".spool")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        spool = Spool(folder)
+        try:
+            for batch in read_tables(manifest):
+                spool.add(batch)
+            settled = spool.settled()
+        finally:
+            spool.close()
+        _check_parts(settled, manifest)
+        _write(settled, manifest.rows_per_part, folder / PLAN_FILE)
+        (folder / PLAN_FILE).replace(destination)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return open_plan(destination, media_root=manifest.media_root)
+
+
+def _check_parts(settled: Settled, manifest: Manifest) -> None:
+    rows = sum(settled.counts.values())
+    if not rows:
+        raise ManifestError(f"{manifest.path}: its tables have no rows; add some, or check 'tables'")
+    parts = sum(-(-count // manifest.rows_per_part) for count in settled.counts.values())
+    if parts > MOST_PARTS:
+        raise ManifestError(
+            f"{manifest.path}: key 'rows_per_part' is {manifest.rows_per_part}, which makes {parts:,} parts of "
+            f"{rows:,} rows, more than {MOST_PARTS:,}; write at least {-(-rows // (MOST_PARTS - len(settled.counts)))}"
+        )
+
+
+def _write(settled: Settled, rows_per_part: int, path: Path) -> None:
+    writer = PlanWriter(path)
+    try:
+        for split in sorted(settled.counts):
+            for number, rows in enumerate(settled.parts(split, rows_per_part)):
+                writer.write(PartName(split, number), rows)
+    finally:
+        writer.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+__all__ = [
+    "PartName",
+    "Plan",
+    "PlanError",
+    "PlannedPart",
+    "PlannedRow",
+    "Summary",
+    "make_plan",
+    "open_plan",
+    "show",
+    "summarise",
+]

@@ -1,0 +1,170 @@
+"""What a build would do, told before it does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from posecap.planning.file import Plan
+from posecap.rows.location import SCHEME
+
+NOT_STATED = "not stated"
+OTHERS = "(others)"
+LOCAL = "local path"
+MOST_KINDS = 1000
+
+ASSUMED_SECONDS = 10.0
+ASSUMED_FPS = 30.0
+ASSUMED_PEOPLE = 1.5
+BYTES_PER_CLIP = 20_000
+"""Vectors (1280 + 2 x 384 float32), sentences, facts and tar headers."""
+BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4
+BYTES_PER_FRAME = 8
+BYTES_PER_SECOND_OF_VIDEO = 150_000
+COPIES = 2
+"""Arrays lie in the tar for exchange and once more in columns for training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Counts over a plan. ``estimated_bytes`` follows :func:`estimate`; counts by word are largest first."""
+
+    rows: int
+    parts: int
+    shards: int
+    duplicates: int
+    rows_by_split: Mapping[str, int]
+    parts_by_split: Mapping[str, int]
+    rows_by_licence: Mapping[str, int]
+    rows_by_scheme: Mapping[str, int]
+    rows_without_text: int
+    rows_without_span: int
+    span_seconds: float
+    estimated_bytes: int
+
+
+def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]) -> int:
+    """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
+    stamp), and 150 kB a second of stored video; a row without a span counts as one clip of 10 seconds.
+
+    An order of magnitude: refusals, shots and people vary.
+    """
+    frame = ASSUMED_PEOPLE * BYTES_PER_PERSON_AND_FRAME + BYTES_PER_FRAME
+    video = seconds * BYTES_PER_SECOND_OF_VIDEO if store_video == "clip" else 0.0
+    return round(COPIES * (clips * BYTES_PER_CLIP + seconds * ASSUMED_FPS * frame) + video)
+
+
+@dataclass
+class _Tally:
+    """Counts while batches of planned rows go by."""
+
+    rows: int = 0
+    duplicates: int = 0
+    without_text: int = 0
+    without_span: int = 0
+    clips: int = 0
+    clip_seconds: float = 0.0
+    span_seconds: float = 0.0
+    words: dict[str, Counter[str]] = field(default_factory=lambda: {"split": Counter(), "licence": Counter()})
+    schemes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        span = pc.subtract(batch.column("end"), batch.column("start"))
+        fresh = pc.is_null(batch.column("duplicate_of"))
+        textless = pc.equal(pc.fill_null(pc.list_value_length(batch.column("captions")), 0), 0)
+        self.rows += batch.num_rows
+        self.duplicates += batch.num_rows - _count(fresh)
+        self.without_text += _count(pc.and_(textless, pc.is_null(batch.column("label"))))
+        self.without_span += _count(pc.and_(pc.is_null(batch.column("start")), pc.is_null(batch.column("end"))))
+        self.span_seconds += pc.sum(span).as_py() or 0.0
+        self.clips += _count(fresh)
+        self.clip_seconds += pc.sum(pc.fill_null(span, ASSUMED_SECONDS).filter(fresh)).as_py() or 0.0
+        for name, counter in self.words.items():
+            _count_words(batch.column(name), counter, NOT_STATED)
+        scheme = pc.struct_field(pc.extract_regex(batch.column("uri"), f"(?P<scheme>{SCHEME})"), "scheme")
+        _count_words(pc.utf8_rtrim(scheme, ":"), self.schemes, LOCAL)
+
+
+def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> Summary:
+    """Count a plan's rows, streaming through them in bounded memory."""
+    tally = _Tally()
+    columns = ["uri", "start", "end", "label", "captions", "split", "licence", "duplicate_of"]
+    with pyarrow.parquet.ParquetFile(plan.path) as file:
+        for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
+            tally.add(batch)
+    parts = Counter(part.name.split for part in plan.parts())
+    return Summary(
+        rows=tally.rows,
+        parts=parts.total(),
+        shards=parts.total() * (2 if store_video == "clip" else 1),
+        duplicates=tally.duplicates,
+        rows_by_split=dict(sorted(tally.words["split"].items())),
+        parts_by_split=dict(sorted(parts.items())),
+        rows_by_licence=_largest_first(tally.words["licence"]),
+        rows_by_scheme=_largest_first(tally.schemes),
+        rows_without_text=tally.without_text,
+        rows_without_span=tally.without_span,
+        span_seconds=tally.span_seconds,
+        estimated_bytes=estimate(clips=tally.clips, seconds=tally.clip_seconds, store_video=store_video),
+    )
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Print a summary as small tables."""
+    facts = Table("plan", "", title_justify="left")
+    facts.columns[1].justify = "right"
+    facts.add_row("rows", f"{summary.rows:,}")
+    facts.add_row("  repeats of an earlier row, to be refused", f"{summary.duplicates:,}")
+    facts.add_row("  without a span, to be cut by shots", f"{summary.rows_without_span:,}")
+    facts.add_row("  without label and captions", f"{summary.rows_without_text:,}")
+    facts.add_row("seconds in the spans that have both ends", f"{summary.span_seconds:,.1f}")
+    facts.add_row("parts", f"{summary.parts:,}")
+    facts.add_row("shards", f"{summary.shards:,}")
+    facts.add_row("size of the dataset, roughly", _size(summary.estimated_bytes))
+    console.print(facts)
+    splits = Table("split", "rows", "parts")
+    for name, rows in summary.rows_by_split.items():
+        splits.add_row(name, f"{rows:,}", f"{summary.parts_by_split[name]:,}")
+    console.print(splits)
+    for title, counts in (("licence", summary.rows_by_licence), ("video is", summary.rows_by_scheme)):
+        table = Table(title, "rows")
+        for name, rows in list(counts.items())[:20]:
+            table.add_row(escape(name), f"{rows:,}")
+        if len(counts) > 20:
+            table.add_row(f"… {len(counts) - 20:,} more", f"{sum(list(counts.values())[20:]):,}")
+        console.print(table)
+
+
+def _count(mask: pa.Array) -> int:
+    return int(pc.sum(mask).as_py() or 0)
+
+
+def _count_words(words: pa.Array, counter: Counter[str], missing: str) -> None:
+    """Add how often each word stands; beyond a thousand different ones, the rest counts as others."""
+    for found in pc.value_counts(pc.fill_null(words, missing)).to_pylist():
+        word = found["values"] if found["values"] in counter or len(counter) < MOST_KINDS else OTHERS
+        counter[word] += found["counts"]
+
+
+def _largest_first(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+__all__ = ["Summary", "estimate", "show", "summarise"]

@@ -1,0 +1,1 @@
+"""What goes out with a dataset: report, card, Croissant metadata."""

@@ -1,0 +1,279 @@
+"""``card.md``: what a dataset is, in the form that the Hugging Face Hub reads, from what really happened.
+
+It holds no times: the same dataset has the same card.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posecap import __version__
+from posecap.joints import LAYOUTS
+from posecap.models import CATALOGUE
+from posecap.outcomes.yields import LOST
+from posecap.release.edition import MODELS, Edition
+from posecap.rows.licences import hub_identifier, licence_url
+from posecap.shards.commit import write_file
+
+CARD_FILE = "card.md"
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+_LONGEST_TABLE = 40
+_QUALITY_WORDS = {
+    "coverage": "share of frames in which a tracked person is seen",
+    "mean_score": "mean score of seen joints",
+    "zero_pose_share": "share of a person's frames without any joint",
+    "jitter": "how far joints stray from even motion, in body sizes",
+    "bone_jump_share": "share of bones whose length jumps between frames",
+    "identity_switches": "moments at which people seem to be exchanged",
+    "motion": "how much the liveliest person moves, in body sizes",
+}
+
+
+def make_card(edition: Edition, *, languages: Sequence[str] = ("en",)) -> str:
+    """The card as Markdown with YAML front matter.
+
+    Args:
+        languages: of the captions, as ISO 639-1 codes.
+    """
+    front = yaml.safe_dump(_front_matter(edition, languages), sort_keys=False, allow_unicode=True, width=100)
+    sections = (
+        _opening(edition),
+        _contents(edition),
+        _loading(edition),
+        _making(edition),
+        _quality(edition),
+        _terms(edition),
+        _people(edition),
+        _limits(edition),
+    )
+    return f"---\n{front}---\n\n" + "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def write(card: str, root: Path) -> Path:
+    """Write ``card.md`` into a dataset's folder, whole or not at all. The Hub wants it as ``README.md``."""
+    path = root / CARD_FILE
+    write_file(path, card.encode())
+    return path
+
+
+def _front_matter(edition: Edition, languages: Sequence[str]) -> dict[str, Any]:
+    identifier = hub_identifier(edition.licence)
+    licence: dict[str, Any] = {"license": identifier or "other"}
+    if identifier is None:
+        licence["license_name"] = re.sub(r"[^a-z0-9.]+", "-", edition.licence.lower()).strip("-") or "unnamed"
+        if url := licence_url(edition.licence):
+            licence["license_link"] = url
+    return {
+        "pretty_name": f"{edition.name} {edition.version}",
+        **licence,
+        "language": list(languages),
+        "task_categories": ["video-classification", "keypoint-detection", "feature-extraction"],
+        "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
+        "size_categories": [next((name for most, name in _SIZES if edition.clips < most), "10M<n<100M")],
+        "configs": [
+            _config("samples", edition, "data/{}/pose-*.tar"),
+            _config("index", edition, "index/{}-*.parquet"),
+        ],
+    }
+
+
+def _config(name: str, edition: Edition, pattern: str) -> dict[str, Any]:
+    """The Hub's split names are made of letters, digits and underscores."""
+    files = [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in edition.splits]
+    return {"config_name": name, **({"default": True} if name == "samples" else {}), "data_files": files}
+
+
+def _opening(edition: Edition) -> Iterator[str]:
+    yield f"# {_plain(edition.name)} {_plain(edition.version)}"
+    if edition.description:
+        yield ""
+        yield _plain(edition.description)
+    yield ""
+    layouts = ", ".join(
+        f"{layout} ({len(LAYOUTS[layout].names)} joints)" for layout in edition.counted("layout") if layout
+    )
+    video = "and the clips themselves as mp4" if edition.store_video == "clip" else "but no video"
+    yield (
+        f"{edition.clips:,} clips of people, each with tracked skeletons ({layouts or 'none yet'}) in pixels of the "
+        f"source video, presentation times, captions, and frozen feature vectors of video and text, {video}. "
+        f"Made with posecap {__version__}."
+    )
+
+
+def _contents(edition: Edition) -> Iterator[str]:
+    yield "## Contents"
+    yield ""
+    rows = [
+        [r["split"], f"{r['clips']:,}", f"{r['videos']:,}", f"{r['people']:,}", f"{r['frames']:,}", f"{r['hours']:.2f}"]
+        for r in edition.by_split()
+    ]
+    yield from _table(["split", "clips", "source videos", "tracked people", "frames", "hours"], rows)
+    labels = {label: count for label, count in edition.counted("label").items() if label is not None}
+    if labels:
+        yield ""
+        yield f"{len(labels):,} labels" + (", the commonest:" if len(labels) > _LONGEST_TABLE else ":")
+        yield ""
+        yield from _table(["label", "clips"], _counts(labels))
+    repeated = edition.content_duplicates()
+    if repeated["spans"]:
+        yield ""
+        yield (
+            f"{repeated['clips']:,} clips share their footage with another one ({repeated['spans']:,} spans, under "
+            "other rows or labels); `source_id`, `start_seconds` and `end_seconds` in the index tell which."
+        )
+
+
+def _loading(edition: Edition) -> Iterator[str]:
+    split = edition.splits[0] if edition.splits else "train"
+    yield from (
+        "## How to load",
+        "",
+        "```python",
+        "import posecap  # pip install posecap",
+        "",
+        f'for sample in posecap.open("path/or/url", split="{split}"):',
+        '    sample["joints"]  # (M people, T frames, J joints, 3): x and y in pixels, score; zeros if unseen',
+        '    sample["pts"]  # (T) seconds on the source video\'s clock',
+        '    sample["video"], sample["text"]  # feature vectors: (D), (captions, D)',
+        '    sample["captions"]',
+        "",
+        'table = posecap.index("path/or/url")  # one row per clip: source, span, size, quality, licence, models',
+        'sample = posecap.read("path/or/url", table["key"][0].as_py())',
+        "```",
+        "",
+        "The shards are plain WebDataset tars of `.npy`, `.txt` and `.json` members, readable without posecap.",
+    )
+
+
+def _making(edition: Edition) -> Iterator[str]:
+    tally = edition.yields.tally
+    yield "## How it was made"
+    yield ""
+    yield (
+        f"Of {tally.rows.total():,} rows in the manifest {tally.rows['kept']:,} gave clips, "
+        f"{tally.rows['refused']:,} were refused, {tally.rows['failed']:,} failed and "
+        f"{tally.rows['quarantined']:,} took their worker down. What went into each step and what was left out:"
+    )
+    yield ""
+    lines = edition.yields.lines()
+    yield from _table(
+        ["stage", "of", "in", "out", "left out, by reason"],
+        [
+            [line.stage, line.unit, f"{line.entered:,}", f"{line.left:,}", _reasons(line.lost[fate] for fate in LOST)]
+            for line in lines
+        ],
+    )
+    weights = edition.lineage.get("weights", {})
+    if weights:
+        yield from ("", "Models:", "")
+        known = [(name, sha256, CATALOGUE.get(name)) for name, sha256 in sorted(weights.items())]
+        yield from _table(
+            ["weights", "what", "licence", "SHA-256"],
+            [[n, w.about if w else "", w.licence if w else "not stated", sha] for n, sha, w in known],
+        )
+    yield from ("", "Engines behind the clips:", "")
+    yield from _table(["step", "engine", "clips"], _engines(edition))
+    yield from ("", f"Fingerprint of the pipeline: `{edition.fingerprint}`.")
+
+
+def _engines(edition: Edition) -> list[list[str]]:
+    return [
+        [column.removesuffix("_model"), engine or "none", f"{count:,}"]
+        for column in MODELS
+        for engine, count in edition.counted(column).items()
+    ]
+
+
+def _quality(edition: Edition) -> Iterator[str]:
+    yield "## Quality of the skeletons"
+    yield ""
+    yield "Measured on every clip and stored in the index, so that you can choose your own thresholds:"
+    yield ""
+    columns = ("p05", "p25", "median", "p75", "p95")
+    yield from _table(
+        ["measure", "what it is", *columns],
+        [
+            [name, _QUALITY_WORDS.get(name, ""), *(f"{found[column]:.4g}" for column in columns)]
+            for name, found in edition.quality().items()
+            if found is not None
+        ],
+    )
+
+
+def _terms(edition: Edition) -> Iterator[str]:
+    url = licence_url(edition.licence)
+    yield "## Licences"
+    yield ""
+    yield (
+        f"This dataset (skeletons, vectors, captions): {_plain(edition.licence)}" + (f", <{url}>" if url else "") + "."
+    )
+    yield "The videos that it was made from keep their own terms; the index has them per clip in `licence`:"
+    yield ""
+    yield from _table(["licence of the source video", "clips"], _counts(edition.counted("licence")))
+
+
+def _people(edition: Edition) -> Iterator[str]:
+    stored = (
+        "No frame of any video is in this dataset (`store_video: none`)."
+        if edition.store_video == "none"
+        else "This dataset holds the clips themselves (`store_video: clip`): faces and surroundings can be seen."
+    )
+    yield from (
+        "## The people in the videos",
+        "",
+        f"{stored} Skeletons are nevertheless personal data where the person can be identified: from the source "
+        "video that `uri` points to, or from the way somebody moves.",
+        "",
+        "- Consent: the licence of a video is its maker's permission, not that of the people in it. Whoever publishes "
+        "or uses this dataset needs a lawful ground for processing their data.",
+        f"- Removal: write to {_plain(edition.contact)}, with the video or the clip's key. The clip is then removed "
+        "from shards, columns and index with `posecap forget`, and later builds leave it out. If you hold a copy, take "
+        "over `tombstones.json` from newer versions: readers skip what it lists.",
+        "- Not for recognising people, by gait or otherwise, and not for deciding about them.",
+    )
+
+
+def _limits(edition: Edition) -> Iterator[str]:
+    weak = edition.quality().get("mean_score")
+    yield from (
+        "## Limits",
+        "",
+        "- Joints are estimates of a model, not annotations"
+        + (f" (median of the clips' mean joint scores: {weak['median']:.2f})" if weak else "")
+        + "; hidden joints may be guessed.",
+        "- Identities hold within one clip only and may be exchanged where people cross (`identity_switches`).",
+        "- Small, occluded and unusual people are missed more often than others, and who is missed follows the models' "
+        "training data; the table above says how much was left out and why, not who.",
+        "- Captions are those of the source rows, phrases made from labels, or a model's: see `caption_origins`.",
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table of at most 40 rows; the rest is counted in the last."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join([' --- '] * len(head))}|"
+    for row in rows[:_LONGEST_TABLE]:
+        yield f"| {' | '.join(_plain(cell) for cell in row)} |"
+    if len(rows) > _LONGEST_TABLE:
+        yield f"| … {len(rows) - _LONGEST_TABLE:,} more |{' |' * (len(head) - 1)}"
+
+
+def _counts(counts: Mapping[str | None, int] | Mapping[str, int]) -> list[list[str]]:
+    return [[value or "not stated", f"{count:,}"] for value, count in counts.items()]
+
+
+def _reasons(lost: Iterable[Mapping[str, int]]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reasons in lost for reason, count in reasons.items())
+
+
+def _plain(text: str) -> str:
+    """Words from outside as words: on one line, and neither table, tag nor link."""
+    return re.sub(r"([\\|<>\[\]*_`&])", r"\\\1", " ".join(text.split()))
+
+
+__all__ = ["CARD_FILE", "make_card", "write"]

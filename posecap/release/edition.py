@@ -1,0 +1,151 @@
+"""A dataset as it stands on disk, in the figures that report, card and Croissant are filled from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from posecap.outcomes.yields import Yields
+from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
+from posecap.types import Quality
+
+QUALITY = tuple(f.name for f in fields(Quality))
+MODELS = tuple(name for name in INDEX_SCHEMA.names if name.endswith("_model"))
+COLUMNS = (
+    *("key", "split", "uri", "source_id", "start_seconds", "end_seconds", "M", "T", "J", "layout", "label", "licence"),
+    *("video_dimension", "text_dimension"),
+    *QUALITY,
+    *MODELS,
+)
+"""What is read of the index: about 400 bytes a clip, so that a million clips fit in memory as one table."""
+
+QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file of the dataset, its path relative to the dataset's folder, as its part's sidecar lists it."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """One version of a dataset.
+
+    Args:
+        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
+        files: shards and indexes, in order of parts.
+        yields: what became of every row and clip.
+        lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
+    """
+
+    name: str
+    version: str
+    licence: str
+    contact: str
+    description: str
+    store_video: Literal["none", "clip"]
+    fingerprint: str
+    lineage: Mapping[str, Mapping[str, str]]
+    yields: Yields
+    index: Any
+    files: tuple[ListedFile, ...]
+
+    @property
+    def clips(self) -> int:
+        return int(self.index.num_rows)
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that hold clips, in order."""
+        return sorted(pc.unique(self.index["split"]).to_pylist())
+
+    def by_split(self) -> list[dict[str, Any]]:
+        """For each split: clips, source videos, people tracked, frames and hours of clips."""
+        rows = []
+        for split in self.splits:
+            part = self.index.filter(pc.equal(self.index["split"], split))
+            rows.append(
+                {
+                    "split": split,
+                    "clips": part.num_rows,
+                    # Rows of one video have files of their own where a fetcher brings their stretches only.
+                    "videos": min(pc.count_distinct(part[column]).as_py() for column in ("source_id", "uri")),
+                    "people": pc.sum(part["M"]).as_py(),
+                    "frames": pc.sum(part["T"]).as_py(),
+                    "hours": pc.sum(pc.subtract(part["end_seconds"], part["start_seconds"])).as_py() / 3600,
+                }
+            )
+        return rows
+
+    def counted(self, column: str) -> dict[str | None, int]:
+        """Values of a column with the number of clips that have each, the commonest first."""
+        counts = pc.value_counts(self.index[column]).to_pylist()
+        counts.sort(key=lambda entry: (-entry["counts"], entry["values"] is None, entry["values"] or ""))
+        return {entry["values"]: entry["counts"] for entry in counts}
+
+    def quality(self) -> dict[str, dict[str, float] | None]:
+        """Quantiles and mean of each column of :class:`posecap.types.Quality`; None where no clip has it."""
+        summary: dict[str, dict[str, float] | None] = {}
+        for name in QUALITY:
+            values = pc.drop_null(self.index[name])
+            summary[name] = None
+            if len(values):
+                found = pc.quantile(values, q=list(QUANTILES.values())).to_pylist()
+                mean = pc.mean(values).as_py()
+                summary[name] = {
+                    k: round(float(v), 6) for k, v in (*zip(QUANTILES, found, strict=True), ("mean", mean))
+                }
+        return summary
+
+    def content_duplicates(self) -> dict[str, Any]:
+        """Footage that is in the dataset under several keys: the same span, to the microsecond, of the same bytes."""
+        spans = {
+            name: pc.cast(pc.round(pc.multiply(self.index[name], 1e6)), pa.int64())
+            for name in ("start_seconds", "end_seconds")
+        }
+        table = pa.table({"source_id": self.index["source_id"], **spans, "key": self.index["key"]})
+        groups = table.group_by(["source_id", *spans]).aggregate([("key", "count"), ("key", "min")])
+        several = groups.filter(pc.greater(groups["key_count"], 1))
+        examples = several.sort_by([("key_min", "ascending")]).slice(0, _EXAMPLES).to_pylist()
+        clips = pc.sum(several["key_count"]).as_py() or 0
+        return {
+            "spans": several.num_rows,
+            "clips": clips,
+            "examples": [
+                {
+                    "source_id": example["source_id"],
+                    "start_seconds": example["start_seconds"] / 1e6,
+                    "end_seconds": example["end_seconds"] / 1e6,
+                    "clips": example["key_count"],
+                    "first_key": example["key_min"],
+                }
+                for example in examples
+            ],
+        }
+
+
+def read_index_columns(root: Path) -> Any:
+    """The columns of the index that an edition needs, over all parts of a dataset on local disk."""
+    dataset = Dataset(root)
+    tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
+    return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
+
+
+def listed_files(root: Path) -> Iterator[ListedFile]:
+    """Every file that the sidecars of a dataset on local disk list."""
+    for _, document in sidecars(root):
+        for path, entry in sorted(document["files"].items()):
+            yield ListedFile(path, entry["sha256"], entry["size_bytes"])
+
+
+__all__ = ["COLUMNS", "MODELS", "QUALITY", "Edition", "ListedFile", "listed_files", "read_index_columns"]

@@ -1,0 +1,168 @@
+"""``report.json``: what a build did, how much of it passed, where the time went; and the same as a table."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from posecap import __version__
+from posecap.outcomes.alarms import alarms
+from posecap.outcomes.yields import LOST
+from posecap.release.edition import Edition
+from posecap.shards.commit import write_file
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The last run of a build. The dataset may be the work of several.
+
+    Args:
+        started, ended: aware of their time zone.
+        start_seconds: until the workers were ready, part of ``seconds``.
+        seconds: wall time.
+        workers: computing workers; None for as many as there were cores or GPUs.
+        parts, clips, frames: what this run built, kept and decoded.
+        stage_seconds: worker seconds by stage over every run whose times are known.
+    """
+
+    started: datetime
+    ended: datetime
+    seconds: float
+    start_seconds: float
+    runner: str
+    workers: int | None
+    parts: int
+    clips: int
+    frames: int
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def make_report(edition: Edition, run: Run, *, expected_refusals: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The report as JSON-able data.
+
+    Args:
+        expected_refusals: see :func:`posecap.outcomes.alarms.alarms`.
+    """
+    lines = edition.yields.lines()
+    return {
+        "dataset": {
+            "name": edition.name,
+            "version": edition.version,
+            "licence": edition.licence,
+            "store_video": edition.store_video,
+        },
+        "posecap": __version__,
+        "run": {
+            "started": _utc(run.started),
+            "ended": _utc(run.ended),
+            "runner": run.runner,
+            "workers": run.workers,
+            "parts": run.parts,
+            "clips": run.clips,
+            "frames": run.frames,
+        },
+        "rates": _rates(run),
+        "counts": edition.yields.tally.as_json(),
+        "yield": _yield(edition, run),
+        "alarms": [alarm.as_json() for alarm in alarms(lines, expected_refusals=expected_refusals)],
+        "splits": edition.by_split(),
+        "content_duplicates": edition.content_duplicates(),
+        "quality": edition.quality(),
+        "pipeline": {"fingerprint": edition.fingerprint, "lineage": edition.lineage},
+    }
+
+
+def write(report: Mapping[str, Any], root: Path) -> Path:
+    """Write ``report.json`` into a dataset's folder, whole or not at all."""
+    path = root / REPORT_FILE
+    write_file(path, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    return path
+
+
+def show(report: Mapping[str, Any], console: Console) -> None:
+    """The yield table, what it took, and the alarms."""
+    dataset, rows, clips = report["dataset"], report["counts"]["rows"], report["counts"]["clips"]
+    table = Table(title=f"{dataset['name']} {dataset['version']}: yield by stage", title_justify="left")
+    table.add_column("stage", no_wrap=True)
+    for column in ("in", "out", "refused", "failed", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    unit = ""
+    for line in report["yield"]:
+        if unit and line["unit"] != unit:
+            table.add_section()
+        unit = line["unit"]
+        refused, failed, quarantined = (sum(line[fate].values()) for fate in LOST)
+        table.add_row(
+            f"{escape(line['stage'])} [dim]{unit}[/dim]",
+            *(f"{n:,}" if n else "·" for n in (line["in"], line["out"], refused, failed + quarantined)),
+            "" if line["seconds"] is None else f"{line['seconds']:,.1f}",
+            escape(_reasons(line)),
+        )
+    console.print(table)
+    console.print(
+        f"rows: {rows['planned']:,} planned = {rows['kept']:,} kept + {rows['refused']:,} refused + "
+        f"{rows['failed']:,} failed + {rows['quarantined']:,} quarantined; clips: {clips['kept']:,} kept",
+        highlight=False,
+    )
+    console.print(_took(report), highlight=False)
+    for alarm in report["alarms"]:
+        console.print(f"[bold yellow]alarm:[/] {escape(alarm['sentence'])}", highlight=False)
+
+
+def _took(report: Mapping[str, Any]) -> str:
+    run, rates = report["run"], report["rates"]
+    if not run["parts"]:
+        return "every part was built already"
+    workers = f"{run['workers']} workers" if run["workers"] else "all workers"
+    return (
+        f"this run: {run['clips']:,} clips and {run['frames']:,} frames in {rates['wall_seconds']:,.1f} s "
+        f"({rates['start_seconds']:.1f} s of it start-up) on {run['runner']}, {workers}: "
+        f"{rates['clips_per_second']:.2f} clips/s, {rates['frames_per_second']:.1f} frames/s"
+    )
+
+
+def _reasons(line: Mapping[str, Any]) -> str:
+    lost: Counter[str] = Counter()
+    for fate in LOST:
+        lost.update(line[fate])
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(lost.items(), key=lambda r: (-r[1], r[0])))
+
+
+def _yield(edition: Edition, run: Run) -> list[dict[str, Any]]:
+    """Lines with their seconds; a stage with two lines has them on its last, where its work is finished."""
+    lines = [line.as_json() for line in edition.yields.lines()]
+    last = {line["stage"]: number for number, line in enumerate(lines)}
+    for number, line in enumerate(lines):
+        spent = run.stage_seconds.get(line["stage"])
+        line["seconds"] = round(spent, 3) if spent is not None and last[line["stage"]] == number else None
+    return lines
+
+
+def _rates(run: Run) -> dict[str, float]:
+    """Start-up is left out of the rates: it does not grow with the work."""
+    working = max(run.seconds - run.start_seconds, 1e-9)
+    return {
+        "wall_seconds": round(run.seconds, 3),
+        "start_seconds": round(run.start_seconds, 3),
+        "clips_per_second": round(run.clips / working, 3),
+        "frames_per_second": round(run.frames / working, 3),
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+__all__ = ["REPORT_FILE", "Run", "make_report", "show", "write"]

@@ -1,0 +1,1 @@
+"""Rows: manifests and their tables, read strictly."""

@@ -1,0 +1,1 @@
+"""What skeletons say of themselves: likeness and quality."""

@@ -1,0 +1,1 @@
+"""Weights of models: where they come from, and reading them without running what they hold."""

