@@ -51,7 +51,7 @@ class RTMDetOnnx(Engine):
     score: float = 0.3
     batch: int = 16
     device: Device = "auto"
-    layout: str | None = field(default=None, init=False)
+    layout: str | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -148,7 +148,7 @@ def _rtmpose() -> Iterator[Weights]:
             yield _onnx(f"rtmpose-{size}{suffix}", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, onnx_bytes, about)
 
 
-# (size, name in file names, side in pixels, first digits of the SHA-256 of the .pth, SHA-256 of the ONNX file, bytes).
+# (size, name in file names, side in pixels, first digits of the SHA-256 of the .pth in its name, SHA-256 of the ONNX file, bytes).
 _RTMDET = (
     (
         "n",
@@ -166,7 +166,6 @@ def _rtmdet() -> Iterator[Weights]:
     for size, word, side, first, onnx_sha256, size_bytes in _RTMDET:
         stem = f"rtmdet_{word}_8xb32-100e_coco-obj365-person-{first}"
         about = f"RTMDet, {_SIZE_WORDS[size]}: boxes of people, {side}x{side}"
-        yield _pth(f"rtmdet-{size}-person", f"rtmpose/{stem}", first, size_bytes, about)
         yield _onnx(f"rtmdet-{size}-person", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, size_bytes, about)
 
 

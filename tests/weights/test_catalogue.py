@@ -9,7 +9,7 @@ from posecap.weights.pins import address, package_file, place
 
 YOLO = [f"{family}{size}{kind}" for family in ("yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
-DETECTORS = [f"rtmdet-{size}-person{form}" for size in "nm" for form in ("", "-onnx")]
+DETECTORS = [f"rtmdet-{size}-person-onnx" for size in "nm"]
 VIDEO = ["viclip-b16", "viclip-l14", "clip-vit-b16-openai", "clip-vit-l14-openai"]
 
 
