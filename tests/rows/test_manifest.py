@@ -122,3 +122,14 @@ def test_the_demo_manifest_is_sound() -> None:
     manifest = read_manifest(Path(__file__).parents[2] / "manifests" / "demo.yaml")
     assert (manifest.name, manifest.licence, manifest.rows_per_part) == ("posecap-demo", "BSD-3-Clause", 3)
     assert manifest.pipeline.name == "demo.py"
+
+
+@pytest.mark.parametrize("name", ["kinetics400", "kinetics600", "kinetics700", "posecap_1m"])
+def test_shipped_manifests_take_youtube_ids_as_the_lists_give_them(name: str) -> None:
+    manifest = read_manifest(Path(__file__).parents[2] / "manifests" / f"{name}.yaml")
+    assert manifest.pipeline.name == "posecap_1m.py"
+    assert manifest.pipeline.is_file()
+    for table in manifest.tables:
+        assert table.location.startswith("https://s3.amazonaws.com/kinetics/")
+        assert table.video_prefix == "https://www.youtube.com/watch?v="
+        assert table.columns == {"video": "youtube_id", "start": "time_start", "end": "time_end"}
