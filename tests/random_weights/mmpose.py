@@ -19,10 +19,10 @@ import onnx
 import torch
 from torch import nn
 
-from posecap.checkpoints import MARK, mark
 from posecap.engines.mmpose import RTMPose
+from posecap.inference.openmmlab import ensure_mmpose
 from posecap.joints import flip_order
-from posecap.openmmlab import ensure_mmpose
+from posecap.weights.checkpoints import MARK, mark
 
 _RTMDET: dict[str, dict[str, Any]] = {
     "n": {

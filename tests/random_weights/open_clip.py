@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from posecap.checkpoints import MARK, mark
-from posecap.torchvision_ops import ensure_torchvision
+from posecap.inference.torchvision_ops import ensure_torchvision
+from posecap.weights.checkpoints import MARK, mark
 
 
 def configuration(*, width: int = 64, quick_gelu: bool = True) -> dict:

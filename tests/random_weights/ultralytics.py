@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from posecap import checkpoints
-from posecap.ultralytics_settings import ensure_ultralytics
+from posecap.inference.ultralytics_settings import ensure_ultralytics
+from posecap.weights import checkpoints
 
 
 def write(path: Path, *, architecture: str = "yolo11n", seed: int = 0) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from posecap.checkpoints import MARK, mark
 from posecap.engines.viclip_model import VICLIP_B16, VICLIP_L14, Sizes, ViCLIP
+from posecap.weights.checkpoints import MARK, mark
 
 TINY = Sizes(dimension=32, frames=8, patch=16, grid=2, video_width=128, video_layers=2, text_width=64, text_layers=2)
 """Two heads in the video tower, one in the text tower."""
