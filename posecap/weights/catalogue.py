@@ -148,7 +148,7 @@ def _rtmpose() -> Iterator[Weights]:
             yield _onnx(f"rtmpose-{size}{suffix}", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, onnx_bytes, about)
 
 
-# (size, name in file names, side in pixels, first digits of the SHA-256 of the .pth in its name, SHA-256 of the ONNX file, bytes).
+# (size, name in file names, side in pixels, digits in file names, SHA-256 of the ONNX file, bytes).
 _RTMDET = (
     (
         "n",
