@@ -1,0 +1,143 @@
+"""Seconds, memory and agreement of clustering: tmor_train's DBSCAN beside scikit-learn's, on the same embeddings.
+
+    python benchmarks/clustering.py [--sizes 5000 20000 50000] [--near 25000 50000 100000 200000] [--repeats 1]
+
+Embeddings are 256 numbers each: 200 Gaussian clusters and a tenth of outliers; eps is the automatic one. `--fill 24`
+puts them into 24 of the 256 dimensions, with little noise in the others, as trained encoders tend to do. Each run has
+a process of its own; time excludes imports and making the data, memory is the peak beyond both. "labels equal" compares
+every label, noise and numbering included. The search in near cells is compared with the exact result up to the largest
+of --sizes; its time for a million is extrapolated from its own curve, and so labelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from tmor_train.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_near_cells
+
+MIN_SAMPLES = 4
+DIMENSIONS = 256
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """labels, seconds, and mebibytes at the peak beyond the data."""
+
+    labels: np.ndarray
+    seconds: float
+    mebibytes: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 20_000, 50_000])
+    parser.add_argument("--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000])
+    parser.add_argument("--probes", type=int, default=32)
+    parser.add_argument("--fill", type=int, default=DIMENSIONS, help="dimensions of the clusters (default: all)")
+    parser.add_argument("--repeats", type=int, default=1, help="of each, taking turns; the best counts")
+    options = parser.parse_args()
+    exact: dict[int, Run] = {}
+    for size in options.sizes:
+        embeddings = made(size, options.fill)
+        eps = eps_for(embeddings)
+        turns = [
+            (apart("tmor_train", embeddings, eps), apart("scikit-learn", embeddings, eps))
+            for _ in range(options.repeats)
+        ]
+        ours, theirs = (min(runs, key=lambda run: run.seconds) for runs in zip(*turns, strict=True))
+        exact[size] = ours
+        equal = "labels equal" if (ours.labels == theirs.labels).all() else "LABELS DIFFER"
+        print(
+            f"{size:>9,}  eps {eps:.3f}  tmor_train {ours.seconds:7.2f} s {ours.mebibytes:7.0f} MiB   "
+            f"scikit-learn {theirs.seconds:7.2f} s {theirs.mebibytes:7.0f} MiB   "
+            f"scikit-learn / tmor_train = {theirs.seconds / ours.seconds:.2f}   {equal}",
+            flush=True,
+        )
+    curve: dict[int, float] = {}
+    for size in options.near:
+        embeddings = made(size, options.fill)
+        eps = eps_for(embeddings)
+        near = apart("near cells", embeddings, eps, probes=options.probes)
+        curve[size] = near.seconds
+        print(f"{size:>9,}  eps {eps:.3f}  near cells {near.seconds:7.2f} s {near.mebibytes:7.0f} MiB", end="   ")
+        print(agreement(near.labels, exact[size].labels) if size in exact else "", flush=True)
+    if len(curve) > 1:
+        power, scale = np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)
+        seconds = float(np.exp(scale + power * np.log(MILLION)))
+        print(f"extrapolated, not measured: near cells {seconds / 60:.0f} min for 1,000,000 (time ~ N^{power:.2f})")
+
+
+def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
+    """Adjusted Rand index of all points (noise as one class) and share of points on which both agree about noise."""
+    alike = ((labels < 0) == (exact < 0)).mean()
+    return f"ARI to exact {adjusted_rand_index(labels, exact):.4f}   noise alike {alike:.4f}"
+
+
+def apart(who: str, embeddings: np.ndarray, eps: float, *, probes: int = 0) -> Run:
+    """One run in a fresh process, which finds its embeddings in a file: making them would hide the peak."""
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        np.save(file.name, embeddings)
+        return pool.submit(measured, who, file.name, eps, probes).result()
+
+
+def measured(who: str, path: str, eps: float, probes: int) -> Run:
+    if who == "scikit-learn":
+        from sklearn.cluster import DBSCAN
+
+    def labels_of(embeddings: np.ndarray) -> np.ndarray:
+        if who == "scikit-learn":
+            theirs = DBSCAN(eps=eps, min_samples=MIN_SAMPLES, metric="cosine", algorithm="brute")
+            labels: np.ndarray = theirs.fit(embeddings).labels_
+        elif who == "near cells":
+            labels = dbscan_near_cells(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
+        else:
+            labels = dbscan(embeddings, eps=eps, min_samples=MIN_SAMPLES)
+        return labels
+
+    embeddings: np.ndarray = np.load(path, allow_pickle=False)
+    labels_of(embeddings[:1000])
+    before = peak_mebibytes()
+    started = perf_counter()
+    labels = labels_of(embeddings)
+    return Run(labels, perf_counter() - started, peak_mebibytes() - before)
+
+
+def peak_mebibytes() -> float:
+    """Of this process alone; getrusage would tell that of the process it was started from, if that had more."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def eps_for(embeddings: np.ndarray) -> float:
+    return auto_eps(embeddings, min_samples=MIN_SAMPLES, sample=1000)
+
+
+def made(size: int, fill: int) -> np.ndarray:
+    """Embeddings in float32; as many dimensions as `fill` carry the clusters."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((200, fill))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    embeddings = centres[rng.integers(0, len(centres), size)]
+    embeddings += 0.88 / fill**0.5 * rng.standard_normal((size, fill))
+    far = rng.random(size) < 0.1
+    embeddings[far] = rng.standard_normal((far.sum(), fill))
+    if fill == DIMENSIONS:
+        return embeddings.astype(np.float32)
+    turned = np.linalg.qr(rng.standard_normal((DIMENSIONS, fill)))[0].T
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    noise = 0.1 / DIMENSIONS**0.5 * rng.standard_normal((size, DIMENSIONS))
+    flat: np.ndarray = embeddings / lengths @ turned + noise
+    return flat.astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import skeletons
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tmor_train.data.augment import (
+    FAITHFUL,
+    FAITHFUL_3D,
+    STRONG,
+    STRONG_3D,
+    AxisMask,
+    JointDropout,
+    Noise,
+    Project,
+    RandomMove,
+    ShiftCrop,
+    augmented,
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ones(clips: int = 200, channels: int = 2) -> skeletons.MotionBatch:
+    return skeletons.batch_of(torch.ones(clips, 2, 3, 17, channels))
+
+
+def test_noise_has_its_size_and_share() -> None:
+    away = (Noise(sigma=0.1, probability=0.5)(ones(), generator()).joints - 1).flatten(1)
+    struck = away.abs().sum(1) > 0
+    assert 75 <= int(struck.sum()) <= 125
+    assert 0.095 < float(away[struck].std()) < 0.105
+
+
+def test_dropout_hides_a_share_of_the_joints_throughout() -> None:
+    got = JointDropout(share=0.6, probability=1)(ones(), generator())
+    hidden = (~got.seen).sum(3)
+    assert (hidden == 10).all()  # 0.6 of 17
+    assert (got.seen == got.seen[:, :1, :1]).all()
+    assert not got.joints[~got.seen].any()
+    assert (got.seen[0] != got.seen[1]).any()
+    shares = (~got.seen[:, 0, 0]).float().mean(0)
+    assert shares.min() > 0.4
+    assert shares.max() < 0.75
+
+
+def test_corrupted_joints_move_alike_in_every_frame_and_stay_seen() -> None:
+    got = JointDropout(share=0.6, how="corrupt", amount=2, probability=1)(ones(), generator())
+    away = got.joints - 1
+    assert got.seen.all()
+    assert (away.abs().sum(-1) > 0).sum(3).eq(10).all()
+    assert (away == away[:, :1, :1]).all()
+    assert 1.9 < float(away.abs().max()) <= 2
+
+
+def test_one_axis_is_masked() -> None:
+    got = AxisMask(probability=1)(ones(), generator())
+    empty = (got.joints == 0).flatten(1, 3).all(1)
+    assert (empty.sum(1) == 1).all()
+    assert 70 <= int(empty[:, 0].sum()) <= 130
+    assert got.seen.all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000), frames=st.sampled_from([1, 2, 9]), deep=st.booleans())
+def test_masks_travel_along_and_nothing_unseen_gets_a_place(seed: int, frames: int, deep: bool) -> None:
+    joints = torch.randn(5, 2, frames, 17, 3 if deep else 2, generator=generator(seed))
+    seen = torch.rand(joints.shape[:-1], generator=generator(seed + 1)) < 0.7
+    seen[0] = False  # nobody in the first clip
+    seen[:, 1, frames // 2 :] = False
+    batch = skeletons.batch_of(joints, seen)
+    before = batch.joints.clone()
+    for steps in (FAITHFUL, STRONG, (RandomMove(), ShiftCrop()), (FAITHFUL_3D, STRONG_3D)[deep], (Project(), *STRONG)):
+        got = augmented(batch, steps, generator(seed))
+        assert got.joints.isfinite().all()
+        assert not got.joints[~got.seen].any()
+        assert not got.people[0].any()
+        assert torch.equal(got.joints, augmented(batch, steps, generator(seed)).joints)
+        assert got.motion_NCTVM.shape[2:] == batch.motion_NCTVM.shape[2:]
+    assert torch.equal(batch.joints, before)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for make in (lambda: Noise(sigma=2), lambda: JointDropout(share=1.1), lambda: AxisMask(probability=2)):
+        with pytest.raises(ValueError, match="expected"):
+            make()
+    with pytest.raises(ValueError, match="'corrupt'"):
+        JointDropout(how="eat")  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+"""Skeleton encoders behind one contract: clips of joints in; features of frames, of clips, or class scores out.
+
+A clip is (C, T, V, M): coordinates, frames, joints, person slots. Every backbone strides time by four, so T frames
+become T' = ceil(T / 4) feature frames, each the mean over the joints. A clip's feature is the mean over T' and people.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+People = Literal["mean", "masked_mean"]
+"""How persons become one: a plain mean over all slots, empty ones too (as UNIK does), or over those who are present."""
+
+FEATURES = 256
+"""Width of the features of every backbone."""
+
+STRIDE = 4
+"""Frames of the clip for one feature frame."""
+
+
+class Backbone(nn.Module, ABC):
+    """A skeleton encoder with ``joints`` V and ``channels`` C fixed; a subclass says how joints become features.
+
+    ``model(x)`` is class scores (N, ``classes``), or the clip feature (N, 256) where ``classes`` is None; ``fc``,
+    between the two, is then the identity.
+    """
+
+    def __init__(self, *, joints: int, channels: int, classes: int | None, people: People) -> None:
+        super().__init__()
+        if people not in ("mean", "masked_mean"):
+            raise ValueError(f"people is 'mean' or 'masked_mean', not {people!r}")
+        if joints < 1 or channels < 1 or (classes is not None and classes < 1):
+            raise ValueError(f"joints, channels and classes are at least 1, not {joints}, {channels} and {classes}")
+        self.joints, self.channels, self.classes = joints, channels, classes
+        self.people: People = people
+        self.fc: nn.Module = nn.Identity() if classes is None else _classifier(classes)
+
+    @abstractmethod
+    def joint_features(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) float to (N * M, 256, T', V), the persons of a clip in a row."""
+
+    def frame_features(self, x: Tensor) -> Tensor:
+        """Features of every person in every feature frame, the mean over joints: (N, M, 256, T').
+
+        Raises:
+            ValueError: ``x`` is not (N, C, T, V, M) with this model's C and V.
+        """
+        if x.dim() != 5 or x.shape[1] != self.channels or x.shape[3] != self.joints:
+            raise ValueError(
+                f"{type(self).__name__} takes (N, {self.channels}, T, {self.joints}, M): clips, coordinates, frames, "
+                f"joints, persons; got {tuple(x.shape)}"
+            )
+        return self.joint_features(x).mean(3).view(x.shape[0], x.shape[4], FEATURES, -1)
+
+    def pooled_frames(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Features of every feature frame, persons pooled, as detection needs them: (N, 256, T').
+
+        Args:
+            present: as in :meth:`clip_features`. A frame with nobody in it takes the mean over all slots.
+        """
+        frames = self.frame_features(x)
+        if self.people == "mean":
+            return frames.mean(1)
+        return _weighted_mean(frames, _weights(x, present)[:, :, None], over=(1,))
+
+    def clip_features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """E_M(sk) of T-MOR: one vector a clip, (N, 256).
+
+        Args:
+            present: who is there: (N, M), or (N, M, T) frame by frame; bool, or a weight of at least 0. It counts where
+                ``people`` is ``masked_mean``, and is left aside where it is ``mean``. A feature frame counts by the
+                share of its four frames that are there. None: a slot is taken where any coordinate of it is not 0.
+                A clip with nobody in it takes the mean over all slots.
+        """
+        frames = self.frame_features(x)
+        if self.people == "mean":
+            return frames.mean((1, 3))
+        return _weighted_mean(frames, _weights(x, present)[:, :, None], over=(1, 3))
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        scores: Tensor = self.fc(self.clip_features(x, present))
+        return scores
+
+
+def _classifier(classes: int) -> nn.Linear:
+    linear = nn.Linear(FEATURES, classes)
+    nn.init.normal_(linear.weight, 0, math.sqrt(2 / classes))
+    return linear
+
+
+def _weights(x: Tensor, present: Tensor | None) -> Tensor:
+    """How much each person's feature frames count: (N, M, T') of ``x``'s dtype."""
+    clips, _, length, _, persons = x.shape
+    if present is None:
+        present = (x != 0).flatten(1, 3).any(1)
+    if present.shape == (clips, persons):
+        return present.to(x.dtype)[:, :, None].expand(-1, -1, -(-length // STRIDE))
+    if present.shape == (clips, persons, length):
+        return functional.avg_pool1d(present.to(x.dtype), STRIDE, ceil_mode=True)
+    raise ValueError(
+        f"present is (N, M) = {(clips, persons)} or (N, M, T) = {(clips, persons, length)}, not {tuple(present.shape)}"
+    )
+
+
+def _weighted_mean(frames: Tensor, weights: Tensor, *, over: tuple[int, ...]) -> Tensor:
+    """The mean of (N, M, F, T') by weights (N, M, 1, T'); where all weights are 0, the plain mean."""
+    nobody = weights.sum(over, keepdim=True) == 0
+    weights = weights.masked_fill(nobody, 1)
+    return (frames * weights).sum(over) / weights.sum(over)
+
+
+__all__ = ["FEATURES", "STRIDE", "Backbone", "People"]

@@ -1,0 +1,150 @@
+"""Layers that UNIK and AGCN share: temporal units, and spatial units whose heads run as one.
+
+Tensors between layers are (N, C, T, V), kept channels-last in memory: a 1x1 convolution is then one matrix product, the
+heads' mixed joints lie side by side without a copy, and convolutions take their fast path on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmor_train.backbones.temporal import TemporalConvolution
+
+WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
+"""Channels that the ten blocks give out."""
+
+STRIDED = (5, 8)
+"""Blocks, counted from 1, that halve the frames."""
+
+TEMPORAL_KERNEL = 9
+"""Frames that a convolution along time sees."""
+
+_EMBEDDING = 4
+
+
+class TemporalUnit(nn.Module):
+    """Convolution along time and batch norm: (N, C, T, V) to (N, C', ceil(T / stride), V), each joint by itself."""
+
+    def __init__(self, wide_in: int, wide_out: int, *, kernel: int = TEMPORAL_KERNEL, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = TemporalConvolution(wide_in, wide_out, kernel=kernel, stride=stride)
+        self.bn = nn.BatchNorm2d(wide_out)
+        start_convolution(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.bn(self.conv(x))
+        return normed
+
+
+class SpatialUnit(nn.Module, ABC):
+    """Joints mixed by h heads: relu(bn(sum_k d_k(x (softmax_k + D_k))) + x), as in UNIK's S-LSU and AGCN's unit.
+
+    softmax_k is over the source joint of a_k(x)^T b_k(x) / (C'T / 4), one matrix a clip for all its frames; D_k is the
+    subclass's. a_k, b_k and d_k are 1x1 convolutions, named head by head as in the released checkpoints; the forward
+    joins them: one product for every a and b, one for the mixing, one for every d on the heads side by side.
+    """
+
+    def __init__(self, wide_in: int, wide_out: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads, self.embedded = heads, wide_out // _EMBEDDING
+        self.conv_a = nn.ModuleList(nn.Conv2d(wide_in, self.embedded, 1) for _ in range(heads))
+        self.conv_b = nn.ModuleList(nn.Conv2d(wide_in, self.embedded, 1) for _ in range(heads))
+        self.conv_d = nn.ModuleList(nn.Conv2d(wide_in, wide_out, 1) for _ in range(heads))
+        self.down = (
+            nn.Identity()
+            if wide_in == wide_out
+            else nn.Sequential(nn.Conv2d(wide_in, wide_out, 1), nn.BatchNorm2d(wide_out))
+        )
+        self.bn = nn.BatchNorm2d(wide_out)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                start_convolution(module)
+        for conv in _convolutions(self.conv_d):
+            nn.init.normal_(conv.weight, 0, math.sqrt(2 / (wide_out * wide_in * heads)))
+        nn.init.constant_(self.bn.weight, 1e-6)  # each unit starts as its residual path
+
+    @abstractmethod
+    def dependencies(self) -> Tensor:
+        """D: (h, V, V), rows are the joints that give, columns those that take."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self._mixed(x.permute(0, 2, 3, 1))
+        activated: Tensor = self.bn(mixed.permute(0, 3, 1, 2)).add_(self.down(x)).relu_()
+        return activated
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """sum_k d_k(x (softmax_k + D_k)) of (N, T, V, C)."""
+        clips, length, joints, _ = x.shape
+        matrices = self._attention(x) + self.dependencies()
+        # (N, h, from, to) to rows (to, h): the product has the heads side by side before the channels.
+        takers = matrices.permute(0, 3, 1, 2).reshape(clips, 1, joints * self.heads, joints)
+        heads = torch.matmul(takers.expand(-1, length, -1, -1), x)
+        convolutions = _convolutions(self.conv_d)
+        weight = torch.cat([conv.weight.flatten(1) for conv in convolutions], 1)
+        bias = torch.stack([_bias(conv) for conv in convolutions]).sum(0)
+        return functional.linear(heads.reshape(clips, length, joints, -1), weight, bias)
+
+    def _attention(self, x: Tensor) -> Tensor:
+        """softmax_k: (N, h, V, V), columns sum to 1."""
+        clips, length, joints, _ = x.shape
+        convolutions = (*_convolutions(self.conv_a), *_convolutions(self.conv_b))
+        weight = torch.cat([conv.weight.flatten(1) for conv in convolutions])
+        bias = torch.cat([_bias(conv) for conv in convolutions])
+        both = functional.linear(x, weight, bias).view(clips, length, joints, 2, self.heads, self.embedded)
+        one, other = both.unbind(3)
+        size = length * self.embedded
+        giving = one.permute(0, 3, 2, 1, 4).reshape(clips * self.heads, joints, size)
+        taking = other.permute(0, 3, 1, 4, 2).reshape(clips * self.heads, size, joints)
+        return torch.softmax(torch.bmm(giving, taking) / size, 1).view(clips, self.heads, joints, joints)
+
+
+class Block(nn.Module, ABC):
+    """A spatial unit, a temporal unit, and a residual around both: (N, C, T, V) to (N, C', ceil(T / stride), V)."""
+
+    def __init__(self, wide_in: int, wide_out: int, *, stride: int, first: bool) -> None:
+        super().__init__()
+        self._first = first
+        self.residual: nn.Module = nn.Identity()
+        if not first and (wide_in != wide_out or stride != 1):
+            self.residual = TemporalUnit(wide_in, wide_out, kernel=1, stride=stride)
+
+    @abstractmethod
+    def units(self, x: Tensor) -> Tensor:
+        """The spatial and the temporal unit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.units(x)
+        return y.relu_() if self._first else y.add_(self.residual(x)).relu_()
+
+
+def person_clips(x: Tensor, data_bn: nn.BatchNorm1d) -> Tensor:
+    """Coordinates normed per person slot, joint and axis, persons as clips: (N, C, T, V, M) to (N * M, C, T, V)."""
+    clips, channels, length, joints, persons = x.shape
+    slots = data_bn.num_features // (channels * joints)
+    if persons != slots:
+        raise ValueError(f"the model has {slots} person slots, each with its own statistics; got {persons} persons")
+    normed: Tensor = data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips, -1, length))
+    by_person = normed.view(clips * persons, joints, channels, length).permute(0, 3, 1, 2)
+    return by_person.contiguous().permute(0, 3, 1, 2)
+
+
+def start_convolution(conv: nn.Conv2d) -> None:
+    """He's normal initialisation by the outputs; no bias."""
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+    nn.init.zeros_(_bias(conv))
+
+
+def _convolutions(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
+    return [cast(nn.Conv2d, module) for module in modules]
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None  # noqa: S101 – no convolution here is made without
+    return conv.bias

@@ -1,0 +1,192 @@
+"""UNIK, T-MOR's motion encoder (Yang et al., BMVC 2021): joints mixed by learned dependencies, no skeleton graph.
+
+Ten blocks of a spatial unit (S-LSU) and a temporal unit (T-LSU). Parameters have the names, the shapes and the starting
+values of the released code, so its checkpoints load and save as they are; the heads of a unit are computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmor_train.backbones import Backbone, People
+from tmor_train.backbones.layers import STRIDED, WIDTHS, Block, SpatialUnit, TemporalUnit, person_clips
+from tmor_train.backbones.weights import Head, WrongWeights, bare, load_weights, without_head
+
+_FIRST_HEADS = 3
+"""Heads of block 1, whatever the others have: the released code does not pass the number on to it."""
+
+
+class UnikSpatialUnit(SpatialUnit):
+    """S-LSU. With tau > 1 it mixes the joints of tau neighbouring frames, and a convolution makes them one frame again.
+
+    ``bias`` is in every released checkpoint and never used: it is here for their sake, and has no gradient.
+    """
+
+    def __init__(self, wide_in: int, wide_out: int, *, joints: int, tau: int, heads: int) -> None:
+        super().__init__(wide_in, wide_out, heads=heads)
+        self.tau = tau
+        size = joints * tau
+        self.DepM = nn.Parameter(torch.empty(heads, size, size).uniform_(-1 / size, 1 / size))
+        self.bias = nn.Parameter(torch.empty(size).uniform_(-1 / size, 1 / size))
+        if tau > 1:
+            self.out_conv = nn.Conv3d(wide_out, wide_out, (1, tau, 1))
+            self.out_bn = nn.BatchNorm2d(wide_out)
+
+    def dependencies(self) -> Tensor:
+        return self.DepM
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.tau == 1:
+            return super().forward(x)
+        clips, _, length, joints = x.shape
+        wide = super().forward(self._windows(x)).permute(0, 2, 3, 1)
+        # Windows as rows of small pictures (tau, V): the 3-D convolution is a 2-D one, and nothing is copied.
+        pictures = wide.reshape(clips * length, self.tau, joints, -1).permute(0, 3, 1, 2)
+        merged = functional.conv2d(pictures, self.out_conv.weight.squeeze(2), self.out_conv.bias)
+        frames = merged.permute(0, 2, 3, 1).reshape(clips, length, joints, -1)
+        normed: Tensor = self.out_bn(frames.permute(0, 3, 1, 2))
+        return normed
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """Each frame with its neighbours, zeros beyond the ends: (N, C, T, V) to (N, C, T, tau * V), frame by frame."""
+        reach, length = self.tau // 2, x.shape[2]
+        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 0, reach, reach))
+        windows = torch.cat([padded[:, shift : shift + length] for shift in range(self.tau)], 2)
+        return windows.permute(0, 3, 1, 2)
+
+
+class UnikBlock(Block):
+    def __init__(self, wide_in: int, wide_out: int, *, joints: int, tau: int, heads: int, number: int) -> None:
+        stride = 2 if number in STRIDED else 1
+        super().__init__(wide_in, wide_out, stride=stride, first=number == 1)
+        heads = _FIRST_HEADS if number == 1 else heads
+        self.s_unit = UnikSpatialUnit(wide_in, wide_out, joints=joints, tau=tau, heads=heads)
+        self.t_unit = TemporalUnit(wide_out, wide_out, stride=stride)
+
+    def units(self, x: Tensor) -> Tensor:
+        y: Tensor = self.t_unit(self.s_unit(x))
+        return y
+
+
+class UNIK(Backbone):
+    """The encoder, as large as V, C, M, tau and h make it; the defaults are those of its 2D configurations.
+
+    Args:
+        joints: V.
+        channels: C, coordinates of a joint.
+        persons: M, slots with statistics of their own; part of the checkpoint.
+        tau: odd number of frames whose joints are mixed with each other.
+        heads: h of blocks 2 to 10; block 1 has 3.
+        classes: class scores to give; None for features.
+        people: how persons are pooled; ``mean`` is the released code's.
+
+    Raises:
+        ValueError: a size below 1, or an even ``tau``.
+    """
+
+    def __init__(
+        self,
+        *,
+        joints: int = 17,
+        channels: int = 2,
+        persons: int = 2,
+        tau: int = 1,
+        heads: int = 3,
+        classes: int | None = None,
+        people: People = "mean",
+    ) -> None:
+        super().__init__(joints=joints, channels=channels, classes=classes, people=people)
+        if persons < 1 or heads < 1 or tau < 1 or tau % 2 == 0:
+            raise ValueError(f"persons and heads are at least 1 and tau is odd, not {persons}, {heads} and {tau}")
+        self.persons, self.tau, self.heads = persons, tau, heads
+        self.data_bn = nn.BatchNorm1d(persons * joints * channels)
+        wide_in = channels
+        for number, wide in enumerate(WIDTHS, 1):
+            block = UnikBlock(wide_in, wide, joints=joints, tau=tau, heads=heads, number=number)
+            self.add_module(f"l{number}", block)
+            wide_in = wide
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Tensor], *, head: Head = "load", people: People = "mean") -> Self:
+        """The model that a released state dict belongs to, with its weights; every size follows from the tensors.
+
+        Args:
+            state_dict: by the released names, with or without the prefixes ``module.`` and ``model_action.``; without
+                ``fc`` the model gives features.
+            head: ``drop`` leaves ``fc`` aside, and the model gives features.
+
+        Raises:
+            WrongWeights: a tensor is missing, unknown, or of another shape than the others ask for.
+        """
+        weights = bare(state_dict)
+        if head == "drop":
+            weights = without_head(weights)
+        model = cls(**_sizes(weights), people=people)
+        load_weights(model, weights)
+        return model
+
+    def load(self, state_dict: Mapping[str, Tensor], *, head: Head = "load") -> None:
+        """Take weights by the released names; see :func:`~tmor_train.backbones.weights.load_weights`."""
+        load_weights(self, state_dict, head=head)
+
+    def joint_features(self, x: Tensor) -> Tensor:
+        y = person_clips(x, self.data_bn)
+        for number in range(1, len(WIDTHS) + 1):
+            y = self.get_submodule(f"l{number}")(y)
+        return y
+
+
+class _Sizes(TypedDict):
+    joints: int
+    channels: int
+    persons: int
+    tau: int
+    heads: int
+    classes: int | None
+
+
+def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
+    """The sizes that a state dict was made with."""
+    first = _shape(weights, "l1.s_unit.DepM", 3)
+    heads = _shape(weights, "l2.s_unit.DepM", 3)[0]
+    channels = _shape(weights, "l1.s_unit.conv_a.0.weight", 4)[1]
+    window = "l1.s_unit.out_conv.weight"
+    tau = _shape(weights, window, 5)[3] if window in weights else 1
+    joints, left = divmod(first[2], tau)
+    if left or not joints:
+        raise WrongWeights(f"l1.s_unit.DepM is {first}, which is no whole number of windows of tau = {tau} frames")
+    slots = _shape(weights, "data_bn.weight", 1)[0]
+    persons, left = divmod(slots, joints * channels)
+    if left or not persons:
+        raise WrongWeights(
+            f"data_bn.weight has {slots} entries, which is no whole number of persons of {joints} joints (from "
+            f"l1.s_unit.DepM) with {channels} coordinates (from l1.s_unit.conv_a.0.weight)"
+        )
+    classes = _shape(weights, "fc.weight", 2)[0] if "fc.weight" in weights else None
+    return {
+        "joints": joints,
+        "channels": channels,
+        "persons": persons,
+        "tau": tau,
+        "heads": heads,
+        "classes": classes,
+    }
+
+
+def _shape(weights: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
+    if key not in weights:
+        raise WrongWeights(
+            f"the state dict has no {key}, so it is not one of UNIK; it has {', '.join(list(weights)[:3])} …"
+        )
+    shape = tuple(weights[key].shape)
+    if len(shape) != axes or 0 in shape:
+        raise WrongWeights(f"{key} is {shape}; UNIK's has {axes} axes")
+    return shape
+
+
+__all__ = ["UNIK"]

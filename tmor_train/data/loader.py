@@ -1,0 +1,265 @@
+"""Batches of clips, in an order that depends on seed and epoch alone, from wherever training stopped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tmor_train.data.batch import MotionBatch
+from tmor_train.data.draws import permutation, uniform
+from tmor_train.data.flat import Numbers
+from tmor_train.data.frames import ByPeople, Choice, Draw, people_of, uniform_frames, window_frames
+from tmor_train.data.motion import MotionSet
+from tmor_train.data.normalise import Normalise, loop_padded
+
+_ORDER, _FRAMES, _CAPTION = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What is seen of a clip.
+
+    ``frames``: length T of what comes out. ``choice``: ``uniform`` takes a frame out of each T-th of the whole clip,
+    ``window`` T frames in a row. ``draw``: ``random`` while training (also among a clip's captions), ``centre`` always
+    the same (the middle of each part; the middle window, shorter clips at the end; the first caption). ``padding`` of
+    clips that are shorter than a window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: places
+    for people, filled ``by`` their spread or as they are stored.
+    """
+
+    frames: int = 64
+    choice: Choice = "uniform"
+    draw: Draw = "random"
+    padding: Literal["zero", "loop"] = "zero"
+    people: int = 1
+    by: ByPeople = "spread"
+    layout: str = "unik17"
+    normalise: Normalise = field(default_factory=Normalise)
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.people < 1:
+            raise ValueError(f"frames and people are at least 1, not {self.frames} and {self.people}")
+        for name, words in (
+            ("choice", ("uniform", "window")),
+            ("draw", ("random", "centre")),
+            ("padding", ("zero", "loop")),
+            ("by", ("spread", "first")),
+        ):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} is {' or '.join(map(repr, words))}, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How clips become batches.
+
+    ``size``: clips of each rank's batch. ``order``: ``shuffled`` anew each epoch, or ``stored``. ``last``: when fewer
+    clips remain than all ranks' batches take, ``drop`` leaves them out, ``keep`` divides them among the ranks (some may
+    get a batch of none), ``fill`` makes up the number with the first clips of the same epoch.
+    """
+
+    size: int = 256
+    order: Literal["shuffled", "stored"] = "shuffled"
+    last: Literal["drop", "keep", "fill"] = "drop"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.seed < 0:
+            raise ValueError(f"size is at least 1 and seed at least 0, not {self.size} and {self.seed}")
+        if self.order not in ("shuffled", "stored") or self.last not in ("drop", "keep", "fill"):
+            raise ValueError(
+                f"order is 'shuffled' or 'stored' (got {self.order!r}), "
+                f"last is 'drop', 'keep' or 'fill' (got {self.last!r})"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"rank {self.rank} is not below world size {self.world}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderState:
+    """Where training is: ``position`` clips of this epoch's order have been handed out, by all ranks together."""
+
+    epoch: int = 0
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epoch < 0 or self.position < 0:
+            raise ValueError(f"epoch and position are at least 0, not {self.epoch} and {self.position}")
+
+
+class Loader:
+    """Batches of one epoch after another: each ``for batch in loader`` is the rest of the current epoch.
+
+    The order is a pure function of seed and epoch, and what is drawn of a clip one of seed, epoch and clip. So a batch
+    does not depend on ``workers``, and training that goes on from :attr:`state` sees exactly the clips that remain,
+    also with another batch size or number of ranks.
+
+    Args:
+        workers: threads that gather batches ahead of their use; 0 gathers each when it is asked for. Threads suffice:
+            gathering is copying, during which Python's lock is free.
+        ahead: batches that each worker may have ready.
+    """
+
+    def __init__(
+        self,
+        motions: MotionSet,
+        *,
+        sampling: Sampling | None = None,
+        batching: Batching | None = None,
+        place: Place | None = None,
+        workers: int = 1,
+        ahead: int = 2,
+    ) -> None:
+        if workers < 0 or ahead < 1:
+            raise ValueError(f"workers is at least 0 and ahead at least 1, not {workers} and {ahead}")
+        self.motions = motions
+        self.sampling, self.batching = sampling or Sampling(), batching or Batching()
+        self.place = place or Place()
+        self._workers, self._ahead = workers, ahead
+        self._state = LoaderState()
+
+    @property
+    def state(self) -> LoaderState:
+        """Where the epoch stands after the batch that was handed out last; all there is to save."""
+        return self._state
+
+    @state.setter
+    def state(self, state: LoaderState) -> None:
+        if state.position > len(self.motions):
+            raise ValueError(f"position {state.position} lies behind the {len(self.motions)} clips of the set")
+        self._state = state
+
+    def __len__(self) -> int:
+        """Batches that remain of this epoch."""
+        rest, step = len(self.motions) - self._state.position, self.batching.size * self.place.world
+        return rest // step if self.batching.last == "drop" else -(-rest // step)
+
+    def __iter__(self) -> Iterator[MotionBatch]:
+        epoch = self._state.epoch
+        plan = self._plan(epoch)
+        if self._workers == 0:
+            for index_N, after in plan:
+                batch = self.gather(index_N, epoch=epoch)
+                self._state = after
+                yield batch
+        else:
+            yield from self._ahead_of_use(plan, epoch)
+        self._state = LoaderState(epoch + 1, 0)
+
+    def gather(self, index_N: Numbers, *, epoch: int = 0) -> MotionBatch:
+        """Some clips of the set as a batch, drawn as in ``epoch``."""
+        sampling, clips = self.sampling, self.motions.clips
+        joints, seen = self.motions.gather(
+            index_N,
+            frame_NT=self._frames(index_N, epoch),
+            person_NM=self._people[index_N],
+            layout=sampling.layout,
+        )
+        has_depth_N = torch.from_numpy(self._has_depth[index_N])
+        size_N2 = torch.from_numpy(np.stack([clips.width_N[index_N], clips.height_N[index_N]], 1))
+        if sampling.padding == "loop":
+            joints, seen = loop_padded(joints, seen)
+        joints = sampling.normalise(joints, seen, size_N2, has_depth_N)
+        video_N, text_id_N = clips.video_N[index_N], self._captions(index_N, epoch)
+        video, text = self.motions.video, self.motions.text
+        return MotionBatch(
+            motion_NCTVM=joints.permute(0, 4, 2, 3, 1),
+            seen_NTVM=seen.permute(0, 2, 3, 1),
+            index_N=torch.from_numpy(index_N),
+            label_N=torch.from_numpy(clips.label_N[index_N]),
+            text_id_N=torch.from_numpy(text_id_N),
+            has_depth_N=has_depth_N,
+            has_video_N=torch.from_numpy(video_N >= 0),
+            layout=sampling.layout,
+            video_ND=None if video is None else torch.from_numpy(video.take(video_N)),
+            text_ND=None if text is None else torch.from_numpy(text.take(text_id_N)),
+        )
+
+    @cached_property
+    def _people(self) -> Numbers:
+        return people_of(self.motions, most=self.sampling.people, by=self.sampling.by)
+
+    @cached_property
+    def _has_depth(self) -> NDArray[np.bool_]:
+        return self.motions.has_depth
+
+    @cached_property
+    def _entries(self) -> Numbers:
+        """The captions of all clips, and at the end -1, which an index of -1 finds."""
+        return np.append(self.motions.caption_K, -1)
+
+    def _frames(self, index_N: Numbers, epoch: int) -> Numbers:
+        sampling, frames_N = self.sampling, self.motions.clips.frames_N[index_N]
+        count = sampling.frames if sampling.choice == "uniform" else 1
+        if sampling.draw == "random":
+            draw = uniform(self.batching.seed, epoch, _FRAMES, index_N=index_N, count=count)
+        else:
+            draw = np.full((len(index_N), count), 0.5)
+        if sampling.choice == "uniform":
+            return uniform_frames(frames_N, length=sampling.frames, draw_NT=draw)
+        if sampling.draw == "centre":
+            draw = np.where(frames_N < sampling.frames, 1.0, 0.5)[:, None]
+        return window_frames(frames_N, length=sampling.frames, draw_N=draw[:, 0])
+
+    def _captions(self, index_N: Numbers, epoch: int) -> Numbers:
+        clips = self.motions.clips
+        count_N = clips.caption_count_N[index_N]
+        number_N = np.zeros(len(index_N), np.int64)
+        if self.sampling.draw == "random":
+            draw_N = uniform(self.batching.seed, epoch, _CAPTION, index_N=index_N, count=1)[:, 0]
+            number_N = (draw_N * count_N).astype(np.int64)
+        return self._entries[np.where(count_N > 0, clips.caption_first_N[index_N] + number_N, -1)]
+
+    def _plan(self, epoch: int) -> Iterator[tuple[Numbers, LoaderState]]:
+        """This rank's clips of each step that remains, with the state after it."""
+        count, batching, (rank, world) = len(self.motions), self.batching, (self.place.rank, self.place.world)
+        if batching.order == "shuffled":
+            order = permutation(batching.seed, epoch, _ORDER, count=count)
+        else:
+            order = np.arange(count)
+        step = batching.size * world
+        for begin in range(self._state.position, count, step):
+            clips = order[begin : begin + step]
+            after = LoaderState(epoch, begin + len(clips))
+            if len(clips) < step and batching.last == "drop":
+                return
+            if batching.last == "fill":
+                clips = np.resize(np.concatenate([clips, order[: step - len(clips)]]), step)
+            yield clips[len(clips) * rank // world : len(clips) * (rank + 1) // world], after
+
+    def _ahead_of_use(self, plan: Iterator[tuple[Numbers, LoaderState]], epoch: int) -> Iterator[MotionBatch]:
+        waiting: deque[tuple[Future[Any], LoaderState]] = deque()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="loader") as pool:
+            try:
+                for index_N, after in plan:
+                    waiting.append((pool.submit(self.gather, index_N, epoch=epoch), after))
+                    if len(waiting) > self._workers * self._ahead:
+                        yield self._taken(waiting)
+                while waiting:
+                    yield self._taken(waiting)
+            finally:
+                for future, _ in waiting:
+                    future.cancel()
+
+    def _taken(self, waiting: deque[tuple[Future[Any], LoaderState]]) -> MotionBatch:
+        future, after = waiting.popleft()
+        batch: MotionBatch = future.result()
+        self._state = after
+        return batch

@@ -1,0 +1,24 @@
+"""Published skeleton sets, a module each: ``read(folder)`` gives a :class:`~tmor_train.data.motion.MotionSet`.
+
+Their files are not part of this project and stay under their own terms; each module says where they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tmor_train.data.motion import MotionSet
+from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.sets.files import DamagedFile, MissingFiles
+
+SETS: dict[str, Callable[[Path], MotionSet]] = {
+    "msr_action3d": msr_action3d.read,
+    "penn_action": penn_action.read,
+    "sbu": sbu.read,
+    "utd_mhad": utd_mhad.read,
+    "utkinect": utkinect.read,
+}
+"""Readers by name; the folder of a set usually has the same name."""
+
+__all__ = ["SETS", "DamagedFile", "MissingFiles"]

@@ -1,0 +1,131 @@
+"""Finding and reading the files of published skeleton sets: bounded, and nothing in them is ever run."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_FILE_BYTES = 64 << 20
+MAX_VALUES = 16 << 20
+_PLAIN = frozenset(
+    ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+)
+_GARBLED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError)  # of what readers raise on garbage
+
+
+class MissingFiles(FileNotFoundError):
+    """Files of a set are not there; the message says which, where they are to be had, and where they go."""
+
+
+class DamagedFile(ValueError):
+    """A file is not what its set publishes; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a set comes from: its ``name``, the ``page`` it is published on and the ``archive`` to fetch there."""
+
+    name: str
+    page: str
+    archive: str
+
+    def missing(self, what: Path | str) -> MissingFiles:
+        """The error for a file or folder that is not there."""
+        return MissingFiles(
+            f"{self.name}: {what} is missing. Get {self.archive} from {self.page} and unpack it so that it is there; "
+            "the set's own terms hold."
+        )
+
+
+def matching(folder: Path, pattern: re.Pattern[str], *, origin: Origin, example: str) -> list[tuple[Path, list[int]]]:
+    """Files of a folder whose names match, sorted by the numbers in them, which the pattern's groups hold.
+
+    Raises:
+        MissingFiles: none is there.
+    """
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match:
+            found.append((path, [int(number) for number in match.groups()]))
+    if not found:
+        raise origin.missing(folder / example)
+    return sorted(found, key=lambda entry: entry[1])
+
+
+def read_text(path: Path, *, origin: Origin) -> str:
+    """A text file of at most 64 MiB.
+
+    Raises:
+        MissingFiles: it is not there.
+        DamagedFile: it is larger, or no text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise origin.missing(path) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {origin.name} is")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path} is no text: {error}") from error
+
+
+def read_numbers(path: Path, *, columns: int, origin: Origin, separator: str | None = None) -> NDArray[np.float64]:
+    """The numbers of a text file as rows of ``columns``; empty lines and separators at line ends are left out.
+
+    Raises:
+        MissingFiles: it is not there.
+        DamagedFile: it holds something else, or nothing.
+    """
+    lines = [line.strip().rstrip(separator) for line in read_text(path, origin=origin).splitlines() if line.strip()]
+    try:
+        rows = np.array([line.split(separator) for line in lines], np.float64)
+    except ValueError as error:
+        raise DamagedFile(f"{path}: rows are not {columns} numbers each ({error})") from error
+    if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
+        raise DamagedFile(f"{path} holds rows of shape {rows.shape[1:]}, expected {columns} finite numbers each")
+    return rows
+
+
+def read_matlab(path: Path, names: tuple[str, ...], *, origin: Origin) -> Mapping[str, NDArray[Any]]:
+    """Some variables of a MATLAB 5 file: plain arrays of numbers or text.
+
+    What the file says of its variables is read first, so that neither objects, functions or cells nor arrays of more
+    than 16 Mi values are ever loaded.
+
+    Raises:
+        MissingFiles: it is not there.
+        DamagedFile: it is no such file, or a variable is missing or of another kind.
+    """
+    try:
+        from scipy.io import loadmat, whosmat
+        from scipy.io.matlab import MatReadError
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{origin.name} is in MATLAB files, which scipy reads: pip install scipy") from error
+
+    if not path.is_file():
+        raise origin.missing(path)
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {origin.name} is")
+    try:
+        known = {name: (shape, kind) for name, shape, kind in whosmat(str(path), appendmat=False)}
+        for name in names:
+            shape, kind = known.get(name, ((), "missing"))
+            if kind not in _PLAIN or int(np.prod(shape, dtype=np.float64)) > MAX_VALUES:
+                raise DamagedFile(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
+        loaded = loadmat(str(path), appendmat=False, variable_names=list(names), chars_as_strings=True)
+        return {name: np.asarray(loaded[name]) for name in names}
+    except DamagedFile:
+        raise
+    except (MatReadError, NotImplementedError, MemoryError, zlib.error, *_GARBLED) as error:
+        raise DamagedFile(f"{path} cannot be read as a MATLAB 5 file: {error}") from error
