@@ -53,7 +53,7 @@ def ultralytics_and_mmpose(folder: Path) -> tuple[Any, Any]:
     yolo = ultralytics.write(folder / "yolo11n.pt")
     rtmpose = mmpose.rtmpose(folder / "rtmpose-t.pth")
     return (
-        Ultralytics(weights_from=str(yolo), score=0.02, long_side=256),
+        Ultralytics(weights_from=str(yolo), score=0.9, long_side=256),
         RTMPose(size="t", weights_from=str(rtmpose)),
     )
 
@@ -67,7 +67,7 @@ def onnx_alone(folder: Path) -> tuple[Any, Any]:
     rtmdet = mmpose.rtmdet_onnx(folder / "rtmdet-n.onnx")
     rtmpose = mmpose.rtmpose_onnx(folder / "rtmpose-t.onnx")
     return (
-        RTMDetOnnx(size="n", weights_from=str(rtmdet), score=0.05),
+        RTMDetOnnx(size="n", weights_from=str(rtmdet), score=0.85),
         RTMPoseOnnx(size="t", weights_from=str(rtmpose)),
     )
 
