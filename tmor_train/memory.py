@@ -1,0 +1,194 @@
+"""Who an anchor can be compared with beyond its batch: the last keys, or one key for every clip of the dataset.
+
+Motion keys are stored as projected by the averaged head, which moves slowly. Video and text vectors are stored as the
+frozen encoders gave them and are projected when used, because their heads are trained. Clusters are not stored: they
+are looked up by dataset index, so a new clustering reaches every entry at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from tmor_train.objective_config import ObjectiveConfig
+
+NOBODY = -1
+"""The dataset index of an empty slot; no anchor is compared with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """Candidates: unit motion keys (K, D), raw video (K, Dv) and text (K, Dt) or None, who has them, and who they are.
+
+    ``index_K`` is the clip's place in the dataset, −1 an empty slot; equal ``text_id_K`` are equal sentences, −1 none.
+    """
+
+    motion_KD: Tensor
+    video_KDv: Tensor | None
+    text_KDt: Tensor | None
+    has_video_K: Tensor
+    has_text_K: Tensor
+    index_K: Tensor
+    text_id_K: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Entries:
+        """These with ``change`` done to every tensor."""
+        return Entries(
+            motion_KD=change(self.motion_KD),
+            video_KDv=None if self.video_KDv is None else change(self.video_KDv),
+            text_KDt=None if self.text_KDt is None else change(self.text_KDt),
+            has_video_K=change(self.has_video_K),
+            has_text_K=change(self.has_text_K),
+            index_K=change(self.index_K),
+            text_id_K=change(self.text_id_K),
+        )
+
+    def then(self, others: Entries) -> Entries:
+        """These, then the others, which have the same kinds of vectors."""
+        return Entries(
+            motion_KD=_joined(self.motion_KD, others.motion_KD),
+            video_KDv=_joined_if(self.video_KDv, others.video_KDv),
+            text_KDt=_joined_if(self.text_KDt, others.text_KDt),
+            has_video_K=_joined(self.has_video_K, others.has_video_K),
+            has_text_K=_joined(self.has_text_K, others.has_text_K),
+            index_K=_joined(self.index_K, others.index_K),
+            text_id_K=_joined(self.text_id_K, others.text_id_K),
+        )
+
+
+def _joined(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([first, second.to(first.dtype)])
+
+
+def _joined_if(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else _joined(first, second)
+
+
+class Slots(nn.Module):
+    """Fixed room for entries, in buffers: a checkpoint holds them and a resumed run goes on with the same ones."""
+
+    motion_KD: Tensor
+    video_KDv: Tensor | None
+    text_KDt: Tensor | None
+    has_video_K: Tensor
+    has_text_K: Tensor
+    index_K: Tensor
+    text_id_K: Tensor
+
+    def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
+        super().__init__()
+        self.register_buffer("motion_KD", torch.zeros(slots, motion))
+        self.register_buffer("video_KDv", None if video is None else torch.zeros(slots, video))
+        self.register_buffer("text_KDt", None if text is None else torch.zeros(slots, text))
+        self.register_buffer("has_video_K", torch.zeros(slots, dtype=torch.bool))
+        self.register_buffer("has_text_K", torch.zeros(slots, dtype=torch.bool))
+        self.register_buffer("index_K", torch.full((slots,), NOBODY))
+        self.register_buffer("text_id_K", torch.full((slots,), NOBODY))
+
+    @property
+    def filled(self) -> Tensor:
+        """How many slots are taken, int64 of shape ()."""
+        return (self.index_K != NOBODY).sum()
+
+    def slots(self) -> Entries:
+        """All slots, the empty ones too, not copied."""
+        return Entries(
+            motion_KD=self.motion_KD,
+            video_KDv=self.video_KDv,
+            text_KDt=self.text_KDt,
+            has_video_K=self.has_video_K,
+            has_text_K=self.has_text_K,
+            index_K=self.index_K,
+            text_id_K=self.text_id_K,
+        )
+
+    def write(self, slots_B: Tensor, entries: Entries) -> None:
+        """Puts entries, which have the same kinds of vectors as the slots, into the slots ``slots_B``."""
+        new = entries.each(Tensor.detach)
+        self.motion_KD[slots_B] = new.motion_KD.to(self.motion_KD.dtype)
+        if self.video_KDv is not None and new.video_KDv is not None:
+            self.video_KDv[slots_B] = new.video_KDv.to(self.video_KDv.dtype)
+        if self.text_KDt is not None and new.text_KDt is not None:
+            self.text_KDt[slots_B] = new.text_KDt.to(self.text_KDt.dtype)
+        self.has_video_K[slots_B] = new.has_video_K
+        self.has_text_K[slots_B] = new.has_text_K
+        self.index_K[slots_B] = new.index_K
+        self.text_id_K[slots_B] = new.text_id_K
+
+
+class Queue(Slots):
+    """The last ``slots`` keys, first in, first out."""
+
+    def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
+        super().__init__(slots, motion=motion, video=video, text=text)
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
+        self.cursor: Tensor
+
+    def beside(self, fresh: Entries) -> Entries:
+        """The candidates beside the batch's own: all slots."""
+        return self.slots()
+
+    @torch.no_grad()
+    def take(self, fresh: Entries) -> None:
+        """Puts the batch's entries where the oldest are; of a batch larger than the queue, its last entries."""
+        slots = len(self.index_K)
+        last = fresh.each(lambda part: part[-slots:])
+        count = len(last.index_K)
+        self.write((self.cursor + torch.arange(count, device=self.cursor.device)) % slots, last)
+        self.cursor.add_(count).remainder_(slots)
+
+
+class MemoryBank(Slots):
+    """One slot for every clip of the dataset; a motion key there is averaged over the epochs.
+
+    A clip that is in the batch is represented by its fresh key alone.
+    """
+
+    def __init__(self, slots: int, *, momentum: float, motion: int, video: int | None, text: int | None) -> None:
+        super().__init__(slots, motion=motion, video=video, text=text)
+        self.momentum = momentum
+
+    def beside(self, fresh: Entries) -> Entries:
+        """The candidates beside the batch's own: the slots of all other clips."""
+        slots = self.slots()
+        return replace(slots, index_K=slots.index_K.index_fill(0, fresh.index_K, NOBODY))
+
+    @torch.no_grad()
+    def take(self, fresh: Entries) -> None:
+        """Averages the batch's keys into the slots of their clips; the first key of a clip is taken as it is."""
+        slots_B = fresh.index_K
+        old, new = self.motion_KD[slots_B], fresh.motion_KD.to(self.motion_KD.dtype)
+        first_B = self.index_K[slots_B] == NOBODY
+        mixed = nn.functional.normalize(self.momentum * old + (1 - self.momentum) * new, dim=1)
+        self.write(slots_B, replace(fresh, motion_KD=torch.where(first_B[:, None], new, mixed)))
+
+
+class BatchAlone(nn.Module):
+    """No memory: the candidates are the batch."""
+
+    def beside(self, fresh: Entries) -> None:
+        """There are no candidates beside the batch's own."""
+
+    def take(self, fresh: Entries) -> None:
+        """Nothing is kept."""
+
+
+Memory = Queue | MemoryBank | BatchAlone
+
+
+def memory_of(config: ObjectiveConfig, *, video: int | None, text: int | None, clips: int | None) -> Memory:
+    """The memory that ``config`` names.
+
+    Raises:
+        ValueError: a memory bank for a dataset of unknown size.
+    """
+    if config.negatives == "batch":
+        return BatchAlone()
+    if config.negatives == "queue":
+        return Queue(config.queue_size, motion=config.width, video=video, text=text)
+    if clips is None:
+        raise ValueError("a memory bank has a slot for every clip: say how many clips the dataset has")
+    return MemoryBank(clips, momentum=config.bank_momentum, motion=config.width, video=video, text=text)

@@ -1,0 +1,35 @@
+"""The exponential moving average of a module, which encodes keys and clusters without gradient."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Momentum(nn.Module):
+    """A copy of ``live`` that follows it: after each step its parameters are m * own + (1 - m) * live.
+
+    Running statistics are its own: batch norm of the copy sees the batches that the copy sees (train mode), as in MoCo.
+    The copy has no gradient and lies under ``module``; ``Momentum(...)`` is called as the module it copies.
+    """
+
+    def __init__(self, live: nn.Module, momentum: float) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is at least 0 and below 1; got {momentum}")
+        self.momentum = momentum
+        self.module = copy.deepcopy(live).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *args: object, **named: object) -> object:
+        return self.module(*args, **named)
+
+    @torch.no_grad()
+    def update(self, live: nn.Module) -> None:
+        """One step towards ``live``, in place; call it after the optimiser's step."""
+        own: list[Tensor] = list(self.module.parameters())
+        new: list[Tensor] = list(live.parameters())
+        if own:
+            torch._foreach_lerp_(own, new, 1 - self.momentum)
