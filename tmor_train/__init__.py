@@ -1,3 +1,23 @@
-"""tmor_train: T-MOR, a skeleton encoder pre-trained against frozen video and text embeddings (arXiv 2606.21607)."""
+"""tmor_train: T-MOR, a skeleton encoder pre-trained against frozen video and text embeddings (arXiv 2606.21607).
+
+``tmor_train.load(checkpoint)`` is a trained encoder, ready to use; see :mod:`tmor_train.pretrained`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tmor_train.loading import load
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """``load``, which imports torch, when it is asked for."""
+    if name == "load":
+        from tmor_train.loading import load
+
+        return load
+    raise AttributeError(f"module 'tmor_train' has no attribute {name!r}")
+
+
+__all__ = ["__version__", "load"]

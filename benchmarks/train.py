@@ -1,0 +1,445 @@
+"""Milliseconds of one step of pre-training: tmor_train's learner beside the same step written the usual way.
+
+    python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads 2] [--device cpu]
+
+A step is everything between two batches: the positive view, the encoder's forward on the clips and the averaged
+encoder's on that view, L_mm, L_mv and L_mt against a full queue, backward, clipping, AdamW, both averages, the queue.
+"plain" below is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken parameter
+by parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
+them to it). They take turns with a product of square matrices, the most that the machine can do; bests are printed, so
+that a busy machine is no one's disadvantage. FLOPs are those of the plain step's products: the share of the peak is the
+work as it is written, whatever shorter way to the same numbers the learner takes.
+
+Then the real loop runs on a set that was read into memory, and on columns mapped from disk: how much of it is waiting
+for data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from posecap.shards import write_dataset_list, write_part
+from posecap.types import Caption, PartName, Sample
+from tmor_train.configuration import changed
+from tmor_train.data import Loader, MotionBatch, MotionSet, read_shards
+from tmor_train.data.augment import augmented
+from tmor_train.device import autocast_of
+from tmor_train.learner import Learner
+from tmor_train.memory import Entries
+from tmor_train.pretrain_config import PretrainConfig
+from tmor_train.recipes import recipe
+from tmor_train.team import Team
+
+CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
+WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
+SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
+
+Run = Callable[[], object]
+
+
+# --- the usual way ------------------------------------------------------------------------------------------------
+
+
+class PlainSpatial(nn.Module):
+    """S-LSU, one head after the other; the names of parameters are the released ones, here and below."""
+
+    def __init__(self, wide_in: int, wide_out: int, joints: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.DepM = nn.Parameter(torch.empty(heads, joints, joints))
+        self.bias = nn.Parameter(torch.empty(joints))  # in every checkpoint, and used by nobody
+        self.conv_a = nn.ModuleList(nn.Conv2d(wide_in, wide_out // 4, 1) for _ in range(heads))
+        self.conv_b = nn.ModuleList(nn.Conv2d(wide_in, wide_out // 4, 1) for _ in range(heads))
+        self.conv_d = nn.ModuleList(nn.Conv2d(wide_in, wide_out, 1) for _ in range(heads))
+        self.bn = nn.BatchNorm2d(wide_out)
+        self.relu = nn.ReLU()
+        self.down: nn.Module = nn.Identity()
+        if wide_in != wide_out:
+            self.down = nn.Sequential(nn.Conv2d(wide_in, wide_out, 1), nn.BatchNorm2d(wide_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips, channels, frames, joints = x.shape
+        y: Tensor | None = None
+        for head in range(self.heads):
+            a = self.conv_a[head](x).permute(0, 3, 1, 2).reshape(clips, joints, -1)
+            b = self.conv_b[head](x).reshape(clips, -1, joints)
+            matrix = torch.softmax(torch.matmul(a, b) / a.shape[-1], dim=1) + self.DepM[head]
+            mixed = torch.matmul(x.reshape(clips, channels * frames, joints), matrix)
+            z = self.conv_d[head](mixed.view(clips, channels, frames, joints))
+            y = z if y is None else y + z
+        out: Tensor = self.relu(self.bn(y) + self.down(x))
+        return out
+
+
+class PlainTemporal(nn.Module):
+    """T-LSU: a convolution along time and batch norm."""
+
+    def __init__(self, wide_in: int, wide_out: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(wide_in, wide_out, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0))
+        self.bn = nn.BatchNorm2d(wide_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x))
+        return out
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, wide_in: int, wide_out: int, joints: int, *, heads: int, stride: int) -> None:
+        super().__init__()
+        self.first = wide_in < wide_out // 4  # coordinates come in
+        self.s_unit = PlainSpatial(wide_in, wide_out, joints, heads)
+        self.t_unit = PlainTemporal(wide_out, wide_out, 9, stride)
+        self.residual: nn.Module = nn.Identity()
+        if not self.first and (wide_in != wide_out or stride != 1):
+            self.residual = PlainTemporal(wide_in, wide_out, 1, stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.t_unit(self.s_unit(x))
+        out: Tensor = self.relu(y if self.first else y + self.residual(x))
+        return out
+
+
+class PlainUnik(nn.Module):
+    """(N, C, T, V, M) to clip features (N, 256)."""
+
+    def __init__(self, joints: int, channels: int, persons: int, heads: int) -> None:
+        super().__init__()
+        self.data_bn = nn.BatchNorm1d(persons * joints * channels)
+        wide_in = channels
+        for number, wide in enumerate((64, 64, 64, 64, 128, 128, 128, 256, 256, 256), 1):
+            stride = 2 if number in (5, 8) else 1
+            block = PlainBlock(wide_in, wide, joints, heads=3 if number == 1 else heads, stride=stride)
+            setattr(self, f"l{number}", block)
+            wide_in = wide
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips, channels, frames, joints, persons = x.shape
+        x = x.permute(0, 4, 3, 1, 2).reshape(clips, persons * joints * channels, frames)
+        x = self.data_bn(x).view(clips, persons, joints, channels, frames)
+        x = x.permute(0, 1, 3, 4, 2).reshape(clips * persons, channels, frames, joints)
+        for number in range(1, 11):
+            x = getattr(self, f"l{number}")(x)
+        return x.view(clips, persons, x.shape[1], -1).mean(3).mean(1)
+
+
+class PlainLearner:
+    """What ``learner`` does for its default objective, written plainly, from its weights and with its queue."""
+
+    def __init__(self, learner: Learner, *, precision: str = "float32") -> None:
+        self.config, self.device, self.precision = learner.config, learner.team.device, precision
+        encoder, objective = learner.encoder, learner.objective
+        config = self.config.objective
+        self.encoder = PlainUnik(encoder.joints, encoder.channels, self.config.sampling.people, 3).to(self.device)
+        self.encoder.load_state_dict(encoder.state_dict())
+        assert objective.video_head is not None, "configuration() has all three losses"
+        assert objective.text_head is not None, "configuration() has all three losses"
+        heads = (objective.motion_head, objective.video_head, objective.text_head)
+        self.motion_head, self.video_head, self.text_head = (copy.deepcopy(head.layers) for head in heads)
+        self.key_encoder, self.key_head = copy.deepcopy(self.encoder), copy.deepcopy(self.motion_head)
+        self.key_encoder.load_state_dict(learner.averaged.module.state_dict())
+        for parameter in (*self.key_encoder.parameters(), *self.key_head.parameters()):
+            parameter.requires_grad = False
+        modules = (self.encoder, self.motion_head, self.video_head, self.text_head)
+        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.config.optimizer.rate, weight_decay=self.config.optimizer.decay
+        )
+        kept = objective.memory.state_dict()
+        names = ("motion_KD", "video_KDv", "text_KDt", "index_K", "text_id_K")
+        self.queue = {name: kept[name].clone() for name in names}
+        self.pointer, self.momentum, self.temperature = 0, config.momentum, config.temperature_mm
+        self.cluster_of = learner.cluster_of
+        self.generator = torch.Generator(self.device)
+
+    def train(self, batch: MotionBatch) -> float:
+        """One step; its loss."""
+        view = augmented(batch, self.config.views.positive, self.generator)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with autocast:
+            features = self.encoder(batch.motion_NCTVM)
+            with torch.no_grad():
+                key_features = self.key_encoder(view.motion_NCTVM)
+        anchors = functional.normalize(self.motion_head(features.float()), dim=1)
+        with torch.no_grad():
+            keys = functional.normalize(self.key_head(key_features.float()), dim=1)
+        loss = self.loss(anchors, keys, batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.optimizer.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.clip)
+        self.optimizer.step()
+        self.follow()
+        self.enqueue(keys, batch)
+        return loss.item()
+
+    def loss(self, anchors: Tensor, keys: Tensor, batch: MotionBatch) -> Tensor:
+        """L_mm + L_mv + L_mt of Eqs. 1 to 9 against the batch's own candidates and the queue's."""
+        assert batch.video_ND is not None, "every sample has a video vector"
+        assert batch.text_ND is not None, "every sample has a caption"
+        assert self.cluster_of is not None, "learner_of() sets clusters"
+        queue = self.queue
+        videos = functional.normalize(self.video_head(torch.cat([batch.video_ND, queue["video_KDv"]])), dim=1)
+        texts = functional.normalize(self.text_head(torch.cat([batch.text_ND, queue["text_KDt"]])), dim=1)
+        index = torch.cat([batch.index_N, queue["index_K"]])
+        text_id = torch.cat([batch.text_id_N, queue["text_id_K"]])
+        cluster = self.cluster_of[index]
+        count = len(anchors)
+        own = torch.eye(count, len(index), dtype=torch.bool, device=self.device)
+        same_clip = index[:count, None] == index
+        mates = (cluster[:count, None] == cluster) & (cluster != -1)
+        same_text = text_id[:count, None] == text_id
+        kin = same_clip | mates
+        return (
+            self.contrast(anchors, torch.cat([keys, queue["motion_KD"]]), kin, ~kin)
+            + self.contrast(anchors, videos, own, ~kin)
+            + self.contrast(anchors, texts, own, ~(kin | same_text))
+        )
+
+    def contrast(self, anchors: Tensor, pool: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+        logits = anchors @ pool.T / self.temperature
+        logits = logits.masked_fill(~(positives | negatives), float("-inf"))
+        return -(torch.softmax(logits, dim=1) * positives).sum(1).log().mean()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The averaged encoder and head, parameter by parameter."""
+        for averaged, live in ((self.key_encoder, self.encoder), (self.key_head, self.motion_head)):
+            for own, new in zip(averaged.parameters(), live.parameters(), strict=True):
+                own.data = own.data * self.momentum + new.data * (1 - self.momentum)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, batch: MotionBatch) -> None:
+        fresh = (keys, batch.video_ND, batch.text_ND, batch.index_N, batch.text_id_N)
+        slots = (self.pointer + torch.arange(len(keys), device=self.device)) % len(self.queue["index_K"])
+        for name, new in zip(self.queue, fresh, strict=True):
+            self.queue[name][slots] = new
+        self.pointer = (self.pointer + len(keys)) % len(self.queue["index_K"])
+
+
+# --- what both learn from -----------------------------------------------------------------------------------------
+
+
+def configuration(*, batch: int, frames: int, queue: int, precision: str = "float32", also: str = "") -> PretrainConfig:
+    """All three losses at once; rates at which nothing moves far, because speed is what is asked for."""
+    settings = [
+        f"sampling.frames={frames}",
+        "sampling.people=1",
+        f"batching.size={batch}",
+        f"objective.queue_size={queue}",
+        "optimizer.method=adamw",
+        "optimizer.rate=1e-4",
+        f"loop.precision={precision}",
+        *also.split(),
+    ]
+    return changed(recipe("joint"), settings)
+
+
+def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device) -> Learner:
+    """A new learner with a full queue and with clusters; every fourth clip is in none."""
+    learner = Learner(config, motions, Team(device=device))
+    rng, size = np.random.default_rng(0), config.objective.queue_size
+
+    def vectors(width: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((size, width), np.float32)).to(device)
+
+    def numbers(most: int, count: int = size) -> Tensor:
+        return torch.from_numpy(rng.integers(0, most, count)).to(device)
+
+    everybody = torch.ones(size, dtype=torch.bool, device=device)
+    learner.objective.advance(
+        Entries(
+            motion_KD=functional.normalize(vectors(config.objective.width), dim=1),
+            video_KDv=vectors(WIDTH),
+            text_KDt=vectors(WIDTH),
+            has_video_K=everybody,
+            has_text_K=everybody,
+            index_K=numbers(len(motions)),
+            text_id_K=numbers(len(motions.sentences)),
+        )
+    )
+    labels = numbers(CLUSTERS, len(motions))
+    labels[::4] = -1
+    learner.cluster_of = labels
+    return learner
+
+
+def write_dataset(root: Path, *, clips: int, frames: int) -> None:
+    """A posecap dataset of ``clips`` walks of ``frames`` to two times as many frames, with one caption each."""
+    samples = [sample(number, frames + number * frames // clips) for number in range(clips)]
+    write_part(root, PartName("train", 0), samples, record={"fingerprint": "f" * 64})
+    write_dataset_list(root)
+
+
+def sample(number: int, frames: int) -> Sample:
+    """One person who is seen throughout and walks at random."""
+    rng = np.random.default_rng(number)
+    steps = rng.standard_normal((1, frames, 17, 3), np.float32) * np.float32(0.01)
+    joints = (0.5 + steps.cumsum(1)).clip(0.0, 1.0).astype(np.float32)
+    joints[..., 2] = 0.9
+    facts = {
+        "clip_id": f"{number:024x}",
+        "row_id": f"row-{number}",
+        "uri": f"videos/{number}.mp4",
+        "source_id": f"{number:064x}",
+        "start_seconds": 0.0,
+        "end_seconds": frames / 25,
+        "pts_span": [0.0, (frames - 1) / 25],
+        "video_span": [0.0, (frames - 1) / 25],
+        "fps": 25.0,
+        "width": 640,
+        "height": 360,
+        "codec": "h264",
+        "layout": "coco17",
+        "label": "walking",
+        "split": "train",
+        "licence": "CC0-1.0",
+        "source": "made up",
+        "quality": {},
+        "models": {},
+    }
+    return Sample(
+        key=f"{number:024x}",
+        joints_MTJ3=joints,
+        pts_T=np.arange(frames) / 25.0,
+        video_D=rng.standard_normal(WIDTH, np.float32),
+        text_CD=rng.standard_normal((1, WIDTH), np.float32),
+        captions=(Caption(f"Somebody walks in manner {number % SENTENCES}.", "row"),),
+        facts=facts,
+    )
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 64], metavar="N")
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--queue", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--set", default="", metavar="FIELD=VALUE …", help="of the learner, as loop.compile=on")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} threads"
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start"
+    print(f"{name}; {options.frames} frames, 17 joints, queue {options.queue:,}; bests of {options.repeats}; {load}")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_dataset(root, clips=CLIPS, frames=options.frames)
+        sets = {"in memory": read_shards(root, read="tar"), "columns, mapped": read_shards(root)}
+        for precision in precisions(device):
+            for batch in options.batch:
+                config = configuration(
+                    batch=batch, frames=options.frames, queue=options.queue, precision=precision, also=options.set
+                )
+                learner = learner_of(config, sets["in memory"], device)
+                compare(learner, options.repeats)
+                for of, motions in sets.items():
+                    waits(learner, motions, of, options.repeats)
+
+
+def precisions(device: torch.device) -> Iterator[str]:
+    """float32, and bfloat16 where the device has it."""
+    yield "float32"
+    try:
+        autocast_of("bfloat16", device)
+    except ValueError as error:
+        print(f"bfloat16 is left out: {error}")
+    else:
+        yield "bfloat16"
+
+
+def compare(learner: Learner, repeats: int) -> None:
+    """Prints both steps, on the same batch again and again."""
+    config, device = learner.config, learner.team.device
+    loader = Loader(learner.motions, sampling=config.sampling, batching=config.batching)
+    batch = loader.gather(np.arange(config.batching.size)).to(device)
+    plain = PlainLearner(learner, precision=config.loop.precision)
+    half = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
+    square = torch.rand(SQUARE[device.type], SQUARE[device.type], device=device, dtype=half)
+    with FlopCounterMode(display=False) as counter:
+        plain.train(batch)
+    learner.train([batch], rate=1.0, watch=False)  # the first step of both allocates, and is not timed
+    seconds = best(
+        {
+            "plain": lambda: plain.train(batch),
+            "ours": lambda: learner.train([batch], rate=1.0, watch=False),
+            "peak": lambda: square @ square,
+        },
+        repeats,
+        device,
+    )
+    peak = 2 * len(square) ** 3 / seconds["peak"]
+    flop = counter.get_total_flops()
+    print(
+        f"{config.loop.precision}, batch {len(batch)}: {flop / 1e9:,.0f} GFLOP a step, peak {peak / 1e9:,.0f} GFLOP/s"
+    )
+    for name in ("plain", "ours"):
+        spent = seconds[name]
+        ratio = "" if name == "plain" else f"   plain / ours = {seconds['plain'] / spent:.2f}"
+        print(
+            f"  {name:<6} {1000 * spent:>9,.1f} ms {len(batch) / spent:>9,.1f} clips/s "
+            f"{100 * flop / spent / peak:>5.0f} % of the peak{ratio}"
+        )
+
+
+def best(contenders: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
+    """Shortest time of each in seconds; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, run in contenders.items():
+            finish(device)
+            started = perf_counter()
+            run()
+            finish(device)
+            seconds[name].append(perf_counter() - started)
+    return {name: min(times) for name, times in seconds.items()}
+
+
+def finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def waits(learner: Learner, motions: MotionSet, of: str, repeats: int) -> None:
+    """Prints how long the loop of a run waits for its batches, the first one of the epoch left out."""
+    config, device = learner.config, learner.team.device
+    batching = replace(config.batching, last="fill")
+    loader = Loader(motions, sampling=config.sampling, batching=batching, workers=config.loop.workers)
+    batches = iter(loader)
+    next(batches)
+    began, waited, steps = perf_counter(), 0.0, 0
+    while steps < repeats:
+        asked = perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(loader)  # the next epoch
+            continue
+        batch = (batch.pinned() if device.type == "cuda" else batch).to(device)
+        waited += perf_counter() - asked
+        learner.train([batch], rate=1.0, watch=False)
+        steps += 1
+    share = waited / (perf_counter() - began)
+    print(f"  loop   {of:<16} {100 * share:5.2f} % of {steps} steps' time is waiting for data")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A small run, made once a session: shards of thirteen clips, and what training on them left behind."""
+
+from pathlib import Path
+
+import built
+import pytest
+import torch
+
+from posecap.types import PartName
+from tmor_train.configuration import changed
+from tmor_train.recipes import recipe
+from tmor_train.runs import pretrain
+
+
+@pytest.fixture(scope="session")
+def demo_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirteen clips of two people in train and test."""
+    root = tmp_path_factory.mktemp("demo") / "shards"
+    samples = built.samples(13, people=2, frames=10)
+    built.build(root, {PartName("train", 0): samples[:6], PartName("test", 1): samples[6:]})
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo_run(demo_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of all three losses."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    changes = ("sampling.frames=8", "loop.epochs=2", "loop.workers=0", "data.split=none", "objective.momentum=0.5")
+    pretrain(changed(recipe("pretrain_demo"), [f"data.shards={demo_shards}", *changes]), folder)
+    return folder

@@ -1,0 +1,129 @@
+"""Configurations survive JSON, take typed changes, and refuse the rest with a hint."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from tmor_train.configuration import BadConfig, as_json, changed, described, from_json
+from tmor_train.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    degrees: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    frames: int = 8
+    way: Literal["random", "centre"] = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    rate: float = 0.1
+    most: int | None = None
+    eps: float | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0:
+            raise ValueError(f"rate is above 0, not {self.rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str = "x"
+    inner: Inner = field(default_factory=Inner)
+    steps: tuple[Turn | Crop, ...] = (Crop(), Turn())
+    names: tuple[str, ...] = ("a", "b")
+    sizes: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json_and_its_own_words(name: str) -> None:
+    config = RECIPES[name]()
+    assert config.recipe == name
+    assert from_json(type(config), json.loads(json.dumps(as_json(config)))) == config
+    again = changed(RECIPES["stage1"](), [f"{path}={value}" for path, value in described(config)])
+    assert again == config
+
+
+def test_json_holds_every_field_and_the_kind_of_each_entry() -> None:
+    assert as_json(Outer()) == {
+        "name": "x",
+        "inner": {"rate": 0.1, "most": None, "eps": "auto"},
+        "steps": [{"kind": "Crop", "frames": 8, "way": "random"}, {"kind": "Turn", "degrees": 15.0}],
+        "names": ["a", "b"],
+        "sizes": [],
+    }
+
+
+def test_changes_are_typed() -> None:
+    made = changed(
+        Outer(),
+        [
+            "name=none of these",
+            "inner.rate=1e-3",
+            "inner.most=7",
+            "inner.eps=0.5",
+            "steps.1.degrees=30",
+            "steps.0.way=centre",
+            "names=c",
+            "sizes=3,4",
+        ],
+    )
+    assert made == Outer(
+        name="none of these",
+        inner=Inner(rate=0.001, most=7, eps=0.5),
+        steps=(Crop(way="centre"), Turn(degrees=30.0)),
+        names=("c",),
+        sizes=(3, 4),
+    )
+    assert changed(made, ["inner.most=none", "names=", "sizes=[]", "inner.eps=auto"]).inner == Inner(rate=0.001)
+    assert isinstance(changed(made, ["inner.rate=1"]).inner.rate, float)
+
+
+def test_entries_of_a_list_are_named_or_written_whole() -> None:
+    assert changed(Outer(), ["steps=Turn,Crop"]).steps == (Turn(), Crop())
+    assert changed(Outer(), ['steps=[{"kind": "Turn", "degrees": 3}]']).steps == (Turn(degrees=3.0),)
+    assert changed(Outer(), ["steps.0=Turn"]).steps == (Turn(), Turn())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("inner.rat=1", "did you mean 'inner.rate'"),
+        ("rate=1", "did you mean 'inner.rate'"),
+        ("inner.zzzzz=1", "inner has rate, most, eps"),
+        ("inner.rate=fast", "inner.rate is a number, not 'fast'"),
+        ("inner.rate=-1", "rate is above 0, not -1"),
+        ("inner.most=1.5", "a whole number or none"),
+        ("inner.eps=autp", "did you mean 'auto'"),
+        ("steps=Turm", "did you mean 'Turn'"),
+        ("steps.5.degrees=1", "'5' is no entry of steps, which has 2"),
+        ("steps.0.degrees=1", "no field"),
+        ("name.first=1", "name is a value and has no fields"),
+        ("sizes=[1", "is no JSON"),
+        ("name", "write path.to.field=value"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_hint(change: str, words: str) -> None:
+    with pytest.raises(BadConfig, match=words.replace("[", r"\[")):
+        changed(Outer(), [change])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"inner": {"rat": 1}}, "config.inner has no field 'rat'; did you mean 'rate'"),
+        ({"inner": {"rate": True}}, "config.inner.rate is a number, not True"),
+        ({"steps": [{"kind": "Twist"}]}, "config.steps.0 is Turn or Crop, not 'Twist'"),
+        ({"names": "ab"}, "config.names is a list of text"),
+        ({"inner": {"rate": 0}}, "config.inner: rate is above 0"),
+    ],
+)
+def test_json_that_does_not_fit_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(BadConfig, match=words):
+        from_json(Outer, values)

@@ -1,0 +1,126 @@
+"""Checkpoints: written whole or not at all, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = "tmor_train.checkpoint/1"
+BEST = "best.pt"
+_NAME = re.compile(r"step-(\d{9})\.pt")
+
+
+class BadCheckpoint(ValueError):
+    """A file is no checkpoint of this program, or is damaged; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The checkpoints of a run in ``folder``: the last ``keep`` by step, and a copy of the best."""
+
+    folder: Path
+    keep: int = 2
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:09}.pt"
+
+    def all(self) -> list[Path]:
+        """The finished ones, oldest first."""
+        found = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
+        return sorted(path for path in found if _NAME.fullmatch(path.name))
+
+    def save(self, step: int, content: Mapping[str, Any]) -> Path:
+        """Write one, then remove what is older than the last ``keep``."""
+        path = self.path(step)
+        save(path, content)
+        for old in self.all()[: -self.keep]:
+            old.unlink()
+        return path
+
+    def mark_best(self, step: int) -> None:
+        """Keep the checkpoint of ``step`` as the best, under another name."""
+        part = self.folder / f".{BEST}.part"
+        part.unlink(missing_ok=True)
+        try:
+            os.link(self.path(step), part)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(self.path(step), part)
+        part.replace(self.folder / BEST)
+        _sync_folder(self.folder)
+
+    def latest(self) -> tuple[Path, dict[str, Any]]:
+        """The newest that can be read, and its content.
+
+        Raises:
+            BadCheckpoint: there is none; the message is that of the newest.
+        """
+        trouble: BadCheckpoint | None = None
+        for path in reversed(self.all()):
+            try:
+                return path, load(path)
+            except BadCheckpoint as error:
+                trouble = trouble or error
+        raise trouble or BadCheckpoint(f"{self.folder} holds no checkpoint; was the run stopped before its first one?")
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Tensors and plain values to a file that is either whole or not there, whenever power or process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    _sync_folder(path.parent)
+
+
+def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint's content.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        BadCheckpoint: it is damaged, or not a checkpoint of this program.
+    """
+    try:
+        content = torch.load(path, map_location=onto, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch's reader and unpickler raise many kinds for what is no checkpoint
+        raise BadCheckpoint(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path} is no checkpoint of tmor_train ({FORMAT})")
+    return content
+
+
+def found(place: Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that a person means by a file, by a run's folder or by its folder of checkpoints.
+
+    Raises:
+        BadCheckpoint: there is none.
+    """
+    if place.is_file():
+        return place, load(place)
+    for folder in (place / "checkpoints", place):
+        if Checkpoints(folder).all():
+            return Checkpoints(folder).latest()
+    raise BadCheckpoint(f"{place} is neither a checkpoint nor a folder with checkpoints")
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+__all__ = ["BEST", "FORMAT", "BadCheckpoint", "Checkpoints", "found", "load", "save"]

@@ -1,0 +1,231 @@
+"""Configurations: frozen, typed dataclasses, to JSON and back, and changed by ``a.b=c`` on a command line.
+
+A configuration holds numbers, words, ``None``, tuples and other configurations. Those in a tuple may be of several
+classes (augmentations, say): their JSON has the name of the class under ``kind``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+KIND = "kind"
+Config = TypeVar("Config")
+
+
+class BadConfig(ValueError):
+    """A configuration has no such field, or the field cannot take such a value; the message says what it can take."""
+
+
+def as_json(config: object) -> Any:
+    """Every field of a configuration as plain JSON values."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {f.name: as_json(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, tuple):
+        return [{KIND: type(item).__name__} | as_json(item) if is_dataclass(item) else item for item in config]
+    return config
+
+
+def from_json(kind: type[Config], values: object, *, at: str = "config") -> Config:
+    """A configuration from its JSON; fields that are left out take their defaults.
+
+    Raises:
+        BadConfig: a field is unknown, or a value is of another type or out of its range.
+    """
+    found: Config = _read(kind, values, at)
+    return found
+
+
+def changed(config: Config, changes: Iterable[str]) -> Config:
+    """``config`` with each ``path.to.field=value``, in order; an entry of a tuple is named by its number.
+
+    A value is written as it is printed: ``0.1``, ``none``, a word. Tuples are words between commas or a JSON list, and
+    a configuration among several is its name (with its defaults) or its JSON.
+
+    Raises:
+        BadConfig: no such field (the nearest name is given), or no such value.
+    """
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise BadConfig(f"{change!r} is no change of a field; write path.to.field=value")
+        config = _set(config, path.split("."), text, path=path, root=config)
+    return config
+
+
+def described(config: object, *, before: str = "") -> Iterator[tuple[str, str]]:
+    """Each field's path and value in words, as ``changed`` reads them."""
+    if is_dataclass(config) and not isinstance(config, type):
+        for field in fields(config):
+            value = getattr(config, field.name)
+            if is_dataclass(value):
+                yield from described(value, before=f"{before}{field.name}.")
+            else:
+                yield f"{before}{field.name}", _words(value)
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    return json.dumps(as_json(value))
+
+
+def _set(node: Any, steps: list[str], text: str, *, path_type: object = None, path_name: str = "", **known: Any) -> Any:
+    """``node`` with the field at ``steps`` read from ``text``; ``known``: the whole path and the root, for errors."""
+    name, *rest = steps
+    if isinstance(node, tuple):
+        if not name.isdigit() or int(name) >= len(node):
+            raise BadConfig(f"{known['path']}: {name!r} is no entry of {path_name}, which has {len(node)}")
+        at, (item, _) = int(name), get_args(path_type)
+        new = _set(node[at], rest, text, path_type=item, path_name=name, **known) if rest else _told(item, text, known)
+        return (*node[:at], new, *node[at + 1 :])
+    if not is_dataclass(node) or isinstance(node, type):
+        raise BadConfig(f"{known['path']}: {path_name} is a value and has no fields")
+    hints = get_type_hints(type(node))
+    names = [field.name for field in fields(node) if field.init]
+    if name not in names:
+        raise BadConfig(_unknown(known["path"], len(steps), names, known["root"]))
+    if rest:
+        new = _set(getattr(node, name), rest, text, path_type=hints[name], path_name=name, **known)
+    else:
+        new = _told(hints[name], text, known)
+    try:
+        return replace(node, **{name: new})
+    except ValueError as error:
+        raise BadConfig(f"{known['path']}={text}: {error}") from error
+
+
+def _told(kind: object, text: str, known: Mapping[str, Any]) -> Any:
+    """A value of type ``kind`` from a command line's words."""
+    return _read(kind, _plain(kind, text), known["path"])
+
+
+def _plain(kind: object, text: str) -> Any:
+    """What JSON would hold for ``text`` if a ``kind`` is asked for."""
+    if text[:1] in "[{" and text:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BadConfig(f"{text!r} is no JSON: {error}") from error
+    choices = _choices(kind)
+    if text.lower() in ("none", "null") and type(None) in choices:
+        return None
+    for choice in choices:
+        if get_origin(choice) is tuple:
+            item = get_args(choice)[0]
+            return [_plain(item, part) for part in text.split(",") if part]
+        if isinstance(choice, type) and is_dataclass(choice) and choice.__name__ == text:
+            return {KIND: text}
+    return _number(choices, text)
+
+
+def _number(choices: Iterable[Any], text: str) -> Any:
+    """``text`` as a whole number or a number if one of those is asked for and it is one."""
+    for number, takers in ((int, {int, float}), (float, {float})):
+        if takers & set(choices):
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    return text
+
+
+def _choices(kind: object) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _read(kind: Any, value: Any, at: str) -> Any:
+    """``value`` as a ``kind``, checked."""
+    choices = _choices(kind)
+    classes = {choice.__name__: choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)}
+    if classes and isinstance(value, Mapping):
+        return _read_class(classes, value, at)
+    for choice in choices:
+        if get_origin(choice) is Literal and value in get_args(choice):
+            return value
+        if get_origin(choice) is tuple and isinstance(value, list | tuple):
+            return tuple(_read(get_args(choice)[0], item, f"{at}.{number}") for number, item in enumerate(value))
+        if choice is type(None) and value is None:
+            return None
+        if isinstance(value, bool):
+            continue
+        if choice is float and isinstance(value, int | float):
+            return float(value)
+        if choice in (int, str) and isinstance(value, choice):
+            return value
+    raise BadConfig(f"{at} is {_kinds(choices)}, not {value!r}{_near(value, _known_words(choices))}")
+
+
+def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], at: str) -> Any:
+    name = values.get(KIND, next(iter(classes)) if len(classes) == 1 else None)
+    if name not in classes:
+        raise BadConfig(f"{at} is {' or '.join(classes)}, not {name!r}{_near(name, list(classes))}")
+    chosen = classes[name]
+    hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]
+    given = {key: value for key, value in values.items() if key != KIND}
+    for key in given:
+        if key not in names:
+            raise BadConfig(f"{at} has no field {key!r}{_near(key, names)}")
+    try:
+        return chosen(**{key: _read(hints[key], value, f"{at}.{key}") for key, value in given.items()})
+    except BadConfig:
+        raise
+    except (ValueError, TypeError) as error:
+        raise BadConfig(f"{at}: {error}") from error
+
+
+def _kinds(choices: Iterable[Any]) -> str:
+    names = []
+    for choice in choices:
+        if get_origin(choice) is Literal:
+            names += [repr(word) for word in get_args(choice)]
+        elif get_origin(choice) is tuple:
+            names.append(f"a list of {_kinds(_choices(get_args(choice)[0]))}")
+        else:
+            names.append(
+                {int: "a whole number", float: "a number", str: "text", type(None): "none"}.get(choice)
+                or str(getattr(choice, "__name__", choice))
+            )
+    return " or ".join(names)
+
+
+def _known_words(choices: Iterable[Any]) -> list[str]:
+    """The words that a field takes: of a Literal, or names of configurations."""
+    words: list[str] = []
+    for choice in choices:
+        if get_origin(choice) is Literal:
+            words += [word for word in get_args(choice) if isinstance(word, str)]
+        elif isinstance(choice, type) and is_dataclass(choice):
+            words.append(choice.__name__)
+    return words
+
+
+def _near(name: object, names: list[str]) -> str:
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _unknown(path: str, left: int, names: list[str], root: object) -> str:
+    """What to say of a field that is not there, ``left`` steps before the end of ``path``: the nearest one beside it,
+    or one of that name elsewhere."""
+    steps = path.split(".")
+    at = len(steps) - left
+    close = difflib.get_close_matches(steps[at], names, n=1)
+    if close:
+        return f"no field {path!r}; did you mean {'.'.join([*steps[:at], close[0], *steps[at + 1 :]])!r}?"
+    by_leaf = {known.rpartition(".")[2]: known for known, _ in described(root)}
+    close = difflib.get_close_matches(steps[-1], list(by_leaf), n=1)
+    if close:
+        return f"no field {path!r}; did you mean {by_leaf[close[0]]!r}?"
+    return f"no field {path!r}; {'.'.join(steps[:at]) or 'the configuration'} has {', '.join(names)}"
+
+
+__all__ = ["BadConfig", "as_json", "changed", "described", "from_json"]

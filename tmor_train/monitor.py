@@ -1,0 +1,77 @@
+"""Whether embeddings collapse: how many directions they use, how far views lie apart, how evenly they spread."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+FEWEST_DIRECTIONS = 2.0
+"""An effective rank below this is called a collapse."""
+
+
+def effective_rank(embeddings_ND: Tensor) -> float:
+    """exp of the entropy of the singular values' shares, after the mean is taken off: from 1 to min(N, D).
+
+    O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007. 0 where all embeddings are the same.
+    """
+    centred = (embeddings_ND - embeddings_ND.mean(0)).double()
+    values = torch.linalg.svdvals(centred)
+    # Rounding leaves differences of about this size between embeddings that are the same.
+    if values[0] <= 1e-6 * embeddings_ND.double().norm():
+        return 0.0
+    shares = values / values.sum()
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def alignment(one_ND: Tensor, other_ND: Tensor) -> float:
+    """Mean squared distance of two views of the same clips on the unit sphere, 0 to 4; small is good.
+
+    T. Wang, P. Isola, "Understanding contrastive representation learning", ICML 2020, with alpha = 2.
+    """
+    one, other = functional.normalize(one_ND, dim=1), functional.normalize(other_ND, dim=1)
+    return float((one - other).square().sum(1).mean())
+
+
+def uniformity(embeddings_ND: Tensor) -> float:
+    """log of the mean of exp(-2 d²) over pairs on the unit sphere; 0 if all are the same, low if they spread evenly.
+
+    The same paper, with t = 2. 0 for fewer than two embeddings.
+    """
+    unit = functional.normalize(embeddings_ND.double(), dim=1)
+    count = len(unit)
+    if count < 2:
+        return 0.0
+    squares = (2 - 2 * unit @ unit.T).clamp(min=0)
+    pairs = (-2 * squares).exp().fill_diagonal_(0).sum()
+    return math.log(max(float(pairs) / (count * (count - 1)), 1e-30))
+
+
+def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 4096) -> float | None:
+    """The share of labelled embeddings whose nearest other one by cosine has the same label; None with none to compare.
+
+    Labels are looked at here, never trained on. Of more than ``most`` an evenly spaced part is taken.
+    """
+    known = torch.nonzero(labels_N >= 0).flatten()
+    if len(known) < 2:
+        return None
+    known = known[:: -(-len(known) // most)]
+    unit = functional.normalize(embeddings_ND[known], dim=1)
+    nearest = (unit @ unit.T).fill_diagonal_(-2).argmax(1)
+    labels = labels_N[known]
+    return float((labels[nearest] == labels).double().mean())
+
+
+def watched(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
+    """The figures of a step, of features before projection."""
+    features, keys = features_ND.detach().float(), keys_ND.detach().float()
+    return {
+        "rank": effective_rank(features),
+        "alignment": alignment(features, keys),
+        "uniformity": uniformity(features),
+    }
+
+
+__all__ = ["FEWEST_DIRECTIONS", "alignment", "effective_rank", "neighbours_agree", "uniformity", "watched"]

@@ -1,0 +1,150 @@
+"""Everything a pre-training run can be told, as one frozen tree; recipes are values of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tmor_train.clusters import ClusterConfig
+from tmor_train.data import Batching, Sampling
+from tmor_train.data.augment import (
+    AxisMask,
+    Blur,
+    CropResize,
+    Flip,
+    JointDropout,
+    Noise,
+    Project,
+    RandomMove,
+    Rotate,
+    Rotate3D,
+    Shear,
+    ShiftCrop,
+    TimeFlip,
+)
+from tmor_train.data.streams import Stream
+from tmor_train.encoder import EncoderConfig
+from tmor_train.objective_config import ObjectiveConfig
+from tmor_train.optimizer import OptimizerConfig
+from tmor_train.schedule import ScheduleConfig
+
+View = (
+    AxisMask
+    | Blur
+    | CropResize
+    | Flip
+    | JointDropout
+    | Noise
+    | Project
+    | RandomMove
+    | Rotate
+    | Rotate3D
+    | Shear
+    | ShiftCrop
+    | TimeFlip
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is trained on.
+
+    ``shards`` are posecap datasets, of which ``split`` is read (none: all). ``sets`` are published skeleton sets by
+    name, each in its folder under ``folder``; ``penn_action:train`` takes one split of one. ``texts`` is a Parquet file
+    of sentences and their vectors (columns ``sentence`` and ``vector``), for sets that have captions and no vectors.
+    """
+
+    shards: tuple[str, ...] = ()
+    split: str | None = "train"
+    sets: tuple[str, ...] = ()
+    folder: str = "datasets/skeletons"
+    texts: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """The two views of a clip and the one that is clustered, each a list of augmentations.
+
+    ``anchor`` makes sk (the paper's is the clip as it is), ``positive`` makes sk+, and ``still``, which draws nothing
+    at random, makes what is embedded and clustered. Then joints become ``streams``, side by side as channels.
+    """
+
+    anchor: tuple[View, ...] = ()
+    positive: tuple[View, ...] = (CropResize(), Rotate())
+    still: tuple[View, ...] = ()
+    streams: tuple[Stream, ...] = ("joint",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringConfig:
+    """When clips are clustered: after epoch ``first`` and then after each ``every``; ``off``: never.
+
+    ``of`` is the encoder whose features are clustered: the ``averaged`` one or the one being trained (``live``).
+    """
+
+    when: Literal["after_epochs", "off"] = "after_epochs"
+    first: int = 5
+    every: int = 1
+    of: Literal["averaged", "live"] = "averaged"
+    how: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or self.every < 1:
+            raise ValueError(f"first and every are at least 1, not {self.first} and {self.every}")
+
+    def due(self, epoch: int) -> bool:
+        """Whether to cluster after ``epoch``, counted from 1."""
+        return self.when == "after_epochs" and epoch >= self.first and (epoch - self.first) % self.every == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long, where and how exactly.
+
+    A step takes ``accumulate`` batches. ``precision`` ``auto`` is bfloat16 for the encoder on a GPU that has it and
+    float32 elsewhere; the losses are float32 always. ``workers`` are threads that gather batches. A checkpoint is
+    written every ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Figures go to the
+    journal every ``log_steps``. ``seed`` is that of weights, dropout and views. ``start`` ``checkpoint`` is a run that
+    goes on from another's weights, ``start_from``.
+    """
+
+    epochs: int = 65
+    seed: int = 0
+    start: Literal["scratch", "checkpoint"] = "scratch"
+    start_from: str | None = None
+    accumulate: int = 1
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["off", "on"] = "off"
+    workers: int = 1
+    checkpoint_steps: int = 500
+    keep: int = 2
+    log_steps: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "accumulate", "checkpoint_steps", "keep", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.seed < 0 or self.workers < 0:
+            raise ValueError(f"seed and workers are at least 0, not {self.seed} and {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run, whole."""
+
+    recipe: str
+    about: str
+    data: DataConfig = field(default_factory=DataConfig)
+    sampling: Sampling = field(default_factory=Sampling)
+    batching: Batching = field(default_factory=Batching)
+    views: ViewConfig = field(default_factory=ViewConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    clusters: ClusteringConfig = field(default_factory=ClusteringConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+__all__ = ["ClusteringConfig", "DataConfig", "LoopConfig", "PretrainConfig", "ViewConfig"]

@@ -1,0 +1,79 @@
+"""How training is getting on: a line that is redrawn on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import TextIO
+
+PLAIN_SECONDS = 30.0
+"""Least time between two lines where nothing can be redrawn."""
+
+
+class Progress:
+    """Counts clips and time. ``done`` of ``steps`` are done when this begins; those cost no time here."""
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        done: int = 0,
+        out: TextIO | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._steps, self._done, self._first = steps, done, done
+        self._out, self._clock = out or sys.stderr, clock
+        self._began = self._spoken = clock()
+        self._clips, self._waited, self._aside = 0, 0.0, 0.0
+
+    def step(self, *, clips: int, waited: float, words: str) -> None:
+        """A step was taken on ``clips`` clips, after ``waited`` seconds for data."""
+        self._done += 1
+        self._clips += clips
+        self._waited += waited
+        now = self._clock()
+        if self._out.isatty():
+            if now - self._spoken >= 0.2:
+                self._spoken = now
+                self._out.write(f"\r\x1b[2K{self._line(words)}")
+                self._out.flush()
+        elif now - self._spoken >= PLAIN_SECONDS:
+            self._spoken = now
+            self.say(self._line(words))
+
+    def aside(self, seconds: float) -> None:
+        """Time that went into something else than steps: embedding, clustering."""
+        self._aside += seconds
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._out.write(f"\r\x1b[2K{line}\n" if self._out.isatty() else f"{line}\n")
+        self._out.flush()
+
+    def figures(self) -> dict[str, float]:
+        """Clips a second and the share of time spent waiting for data, over this process's steps."""
+        seconds = max(self._clock() - self._began - self._aside, 1e-9)
+        return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
+
+    def _line(self, words: str) -> str:
+        seconds = self._clock() - self._began
+        figures = self.figures()
+        left = (self._steps - self._done) * seconds / max(self._done - self._first, 1)
+        return (
+            f"{words}  step {self._done:,}/{self._steps:,}  {figures['samples_per_second']:.0f} samples/s  "
+            f"data {100 * figures['data_wait']:.1f} %  ETA {clock_words(left)}"
+        )
+
+
+def clock_words(seconds: float) -> str:
+    """``0:07``, ``1:02:03``, ``2 d 5 h``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+__all__ = ["PLAIN_SECONDS", "Progress", "clock_words"]

@@ -1,0 +1,156 @@
+"""Recipes: functions that return a whole configuration. Variants derive from one another.
+
+``stage1`` and ``stage2`` are the paper's two stages with the settings it leaves open as the code of the works it builds
+on has them; the others suit small sets and a CPU. Every field of each can be overridden.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+
+from tmor_train.clusters import ClusterConfig
+from tmor_train.data import Batching
+from tmor_train.data.augment import CropResize, Project, Rotate
+from tmor_train.objective_config import ObjectiveConfig
+from tmor_train.optimizer import OptimizerConfig
+from tmor_train.pretrain_config import ClusteringConfig, DataConfig, PretrainConfig, ViewConfig
+from tmor_train.schedule import ScheduleConfig
+
+
+class NoRecipe(KeyError):
+    """There is no recipe of that name; the message gives the nearest."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def stage1() -> PretrainConfig:
+    """Motion-motion and motion-video, Eq. 5: self-supervised, from scratch."""
+    return PretrainConfig(
+        recipe="stage1",
+        about="T-MOR stage 1 (V+M): L_mm + L_mv on posecap shards, UNIK from scratch",
+        objective=ObjectiveConfig(w_mt=0.0),
+    )
+
+
+def stage2() -> PretrainConfig:
+    """All three losses, Eq. 9, from the weights of stage 1."""
+    first = stage1()
+    return replace(
+        first,
+        recipe="stage2",
+        about="T-MOR stage 2 (V+M+T): L_mm + L_mv + L_mt, goes on from stage 1's weights (--from)",
+        objective=ObjectiveConfig(),
+        # The encoder is trained: clusters mean something from the first epoch on, and a lower rate suffices.
+        clusters=replace(first.clusters, first=1),
+        optimizer=replace(first.optimizer, rate=0.01),
+        schedule=replace(first.schedule, warmup=1.0),
+        loop=replace(first.loop, epochs=30, start="checkpoint"),
+    )
+
+
+def joint() -> PretrainConfig:
+    """Eq. 9 from scratch: the other reading of the paper's two stages."""
+    return replace(
+        stage1(),
+        recipe="joint",
+        about="all three losses from scratch, as one stage",
+        objective=ObjectiveConfig(),
+    )
+
+
+def small(config: PretrainConfig, *, batch: int, epochs: int) -> PretrainConfig:
+    """``config`` for some hundreds or thousands of clips and a CPU.
+
+    One person of 64 frames; AdamW, which needs no tuning of the rate; and an average that follows within an epoch or
+    two, because there are few steps in one.
+    """
+    return replace(
+        config,
+        sampling=replace(config.sampling, frames=64, people=1),
+        batching=Batching(size=batch),
+        objective=replace(config.objective, momentum=0.99, queue_size=4096),
+        optimizer=OptimizerConfig(method="adamw", rate=1e-3, decay=0.01, decays="matrices"),
+        schedule=ScheduleConfig(warmup=min(2.0, epochs / 10)),
+        clusters=replace(config.clusters, first=min(5, max(epochs // 5, 1))),
+        loop=replace(config.loop, epochs=epochs, checkpoint_steps=50),
+    )
+
+
+def stage1_cpu() -> PretrainConfig:
+    """Stage 1 at the size of a CPU."""
+    return replace(
+        small(stage1(), batch=64, epochs=30), recipe="stage1_cpu", about="stage 1 for small shards and a CPU"
+    )
+
+
+def stage2_cpu() -> PretrainConfig:
+    """Stage 2 at the size of a CPU."""
+    return replace(
+        small(stage2(), batch=64, epochs=15), recipe="stage2_cpu", about="stage 2 for small shards and a CPU (--from)"
+    )
+
+
+def pretrain_demo() -> PretrainConfig:
+    """Minutes on the ten clips of the demo build: it shows that everything runs, and learns nothing of use."""
+    tiny = small(joint(), batch=8, epochs=10)
+    return replace(
+        tiny,
+        recipe="pretrain_demo",
+        about="a demonstration on the demo build's few clips; far too few to learn from",
+        data=DataConfig(shards=("datasets/demo",), split=None),
+        sampling=replace(tiny.sampling, frames=32),
+        batching=Batching(size=4, last="keep"),
+        clusters=ClusteringConfig(first=2, how=ClusterConfig(min_samples=2, largest_share=0.8)),
+        loop=replace(tiny.loop, log_steps=1),
+    )
+
+
+def pretrain_sets() -> PretrainConfig:
+    """Published skeleton sets without labels, and their classes' names as captions: about an hour on two cores.
+
+    Sets in space are seen from random sides, anchor and positive each from its own; as they are clustered, from where
+    they were recorded.
+    """
+    here = small(joint(), batch=64, epochs=20)
+    return replace(
+        here,
+        recipe="pretrain_sets",
+        about="skeleton sets alone: L_mm, and L_mt with class names as captions; for a CPU hour",
+        data=DataConfig(
+            sets=("penn_action:train", "utd_mhad", "msr_action3d", "sbu"), texts="datasets/captions.parquet"
+        ),
+        # Clips of these sets have 50 frames on average; every second of them costs half the time.
+        sampling=replace(here.sampling, frames=32, normalise=replace(here.sampling.normalise, screen="body")),
+        views=ViewConfig(
+            anchor=(Project(yaw=60.0),),
+            positive=(Project(yaw=60.0), CropResize(), Rotate()),
+            still=(Project(yaw=0.0, pitch=0.0, camera="orthographic"),),
+        ),
+        objective=replace(here.objective, w_mv=0.0),
+        # All in the middle of the picture: at first half of the clips are near enough to each other for one cluster.
+        clusters=replace(here.clusters, how=replace(here.clusters.how, largest_share=0.2)),
+    )
+
+
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {
+    made.__name__: made for made in (pretrain_demo, stage1, stage2, joint, stage1_cpu, stage2_cpu, pretrain_sets)
+}
+
+
+def recipe(name: str) -> PretrainConfig:
+    """The recipe of that name.
+
+    Raises:
+        NoRecipe: there is none.
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
+        raise NoRecipe(f"no recipe {name!r}; {hint}")
+    return RECIPES[name]()
+
+
+__all__ = ["RECIPES", "NoRecipe", "recipe"]
