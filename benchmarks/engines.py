@@ -219,7 +219,7 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
     import torch
 
     small = not torch.cuda.is_available()
-    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=64, score=0.9)
+    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=64, most_people=PEOPLE)
     rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=256)
     seen = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
     stages = (
