@@ -219,8 +219,9 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
     import torch
 
     small = not torch.cuda.is_available()
-    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=64, most_people=PEOPLE)
-    rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=256)
+    frames, crops = (8, 8) if small else (64, 256)  # a CPU gains nothing from more, and pays for the memory
+    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=frames, most_people=PEOPLE)
+    rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=crops)
     seen = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
     stages = (
         decode_stage(),
