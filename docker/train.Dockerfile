@@ -1,11 +1,12 @@
-# For training code that reads shards: torch with CUDA and posecap's base install, no decoders and no detectors.
+# For training: torch with CUDA, tmor_train, and posecap's reader of shards; no decoders and no detectors.
 # From the repository's root:
 #
 #   docker build -f docker/train.Dockerfile -t posecap-train .
-#   docker run --rm --gpus all --shm-size=8g -v "$PWD/datasets:/datasets:ro" posecap-train \
-#     python -c 'import posecap; print(posecap.index("/datasets/demo").num_rows)'
+#   docker run --rm --gpus all --shm-size=8g -v "$PWD/datasets:/posecap/datasets:ro" -v "$PWD/runs:/posecap/runs" \
+#     posecap-train tmor_train run stage1 --data datasets/demo
 #
-# --shm-size is for DataLoader workers, which hand their batches over through shared memory.
+# The container's user has number 1000: the mounted folder of runs must be writable for it (or add --user "$(id -u)").
+# --shm-size is for NCCL and for DataLoader workers of other training code, which use shared memory.
 FROM nvidia/cuda:13.0.2-base-ubuntu24.04
 
 ARG TORCH=2.13.0
@@ -24,9 +25,10 @@ ENV PATH=/opt/posecap/bin:$PATH
 
 COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
-RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt /src && rm -rf /src /tmp/torch.txt
+COPY tmor_train /src/tmor_train
+RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[train]" && rm -rf /src /tmp/torch.txt
 
-RUN mkdir -p /posecap && chown 1000:1000 /posecap
+RUN mkdir -p /posecap/runs && chown -R 1000:1000 /posecap && chmod 1777 /posecap/runs
 ENV HOME=/tmp
 WORKDIR /posecap
 USER 1000:1000

@@ -5,12 +5,13 @@ import json
 import re
 import subprocess
 import tomllib
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from posecap import cli
+from tmor_train import cli as trainer
+from tmor_train.recipes import recipe
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -144,10 +145,9 @@ def test_the_build_images_commands_are_commands_of_posecap():
 def test_the_train_images_command_uses_what_there_is():
     path = ROOT / "docker" / "train.Dockerfile"
     assert json.loads(of(path, "CMD")[0]) == ["python"]
-    (code,) = re.findall(r"python -c '(.*)'", examples(path))
-    compile(code, path.name, "exec")
-    for name in re.findall(r"posecap\.(\w+)", code):
-        assert hasattr(import_module("posecap"), name)
+    (asked,) = re.findall(r"docker run .* posecap-train tmor_train (.*)", examples(path))
+    options = trainer._parser().parse_args(asked.split())
+    assert recipe(options.recipe).recipe == "stage1"
 
 
 @every_image
