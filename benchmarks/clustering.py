@@ -6,12 +6,14 @@ Embeddings are 256 numbers each: 200 Gaussian clusters and a tenth of outliers; 
 puts them into 24 of the 256 dimensions, with little noise in the others, as trained encoders tend to do. Each run has
 a process of its own; time excludes imports and making the data, memory is the peak beyond both. "labels equal" compares
 every label, noise and numbering included. The search in near cells is compared with the exact result up to the largest
-of --sizes; its time for a million is extrapolated from its own curve, and so labelled.
+of --sizes; its time for a million is extrapolated from its own curve, and so labelled, unless --near asks for it.
+--approximate sets faiss (an inverted file, 32 neighbours a point) beside it where faiss is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,11 +22,14 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 
+from tmor_train.clustering.density import Density
 from tmor_train.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_near_cells
 
 MIN_SAMPLES = 4
 DIMENSIONS = 256
+NEAREST = 32  # of each point in faiss's graph
 MILLION = 1_000_000
 
 
@@ -42,6 +47,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 20_000, 50_000])
     parser.add_argument("--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000])
     parser.add_argument("--probes", type=int, default=32)
+    parser.add_argument("--approximate", type=int, nargs="*", default=[], help="sizes at which faiss takes part too")
     parser.add_argument("--fill", type=int, default=DIMENSIONS, help="dimensions of the clusters (default: all)")
     parser.add_argument("--repeats", type=int, default=1, help="of each, taking turns; the best counts")
     options = parser.parse_args()
@@ -62,6 +68,8 @@ def main() -> None:
             f"scikit-learn / tmor_train = {theirs.seconds / ours.seconds:.2f}   {equal}",
             flush=True,
         )
+    for size in options.approximate:
+        beside_faiss(size, options, exact)
     curve: dict[int, float] = {}
     for size in options.near:
         embeddings = made(size, options.fill)
@@ -70,10 +78,52 @@ def main() -> None:
         curve[size] = near.seconds
         print(f"{size:>9,}  eps {eps:.3f}  near cells {near.seconds:7.2f} s {near.mebibytes:7.0f} MiB", end="   ")
         print(agreement(near.labels, exact[size].labels) if size in exact else "", flush=True)
-    if len(curve) > 1:
+    if len(curve) > 1 and MILLION not in curve:
         power, scale = np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)
         seconds = float(np.exp(scale + power * np.log(MILLION)))
         print(f"extrapolated, not measured: near cells {seconds / 60:.0f} min for 1,000,000 (time ~ N^{power:.2f})")
+
+
+def beside_faiss(size: int, options: argparse.Namespace, exact: dict[int, Run]) -> None:
+    """Both approximations on the same embeddings, each compared with the exact labels where those are known."""
+    embeddings = made(size, options.fill)
+    eps = eps_for(embeddings)
+    for who in ("near cells", "faiss"):
+        if who == "faiss" and not importlib.util.find_spec("faiss"):
+            print("faiss is not installed, so it is left out")
+            continue
+        found = apart(who, embeddings, eps, probes=options.probes)
+        told = agreement(found.labels, exact[size].labels) if size in exact else ""
+        noise = (found.labels < 0).mean()
+        print(
+            f"{size:>9,}  eps {eps:.3f}  {who:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
+            f"{found.labels.max() + 1} clusters, noise {noise:.4f}   {told}",
+            flush=True,
+        )
+
+
+def by_faiss(embeddings: np.ndarray, eps: float, probes: int) -> np.ndarray:
+    """DBSCAN on the graph of each point's nearest as faiss finds them in an inverted file of sqrt(N) · 4 lists.
+
+    Of the points that are probed, only pairs of which one is among the other's NEAREST count as neighbours.
+    """
+    import faiss
+
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cells = max(1, round(4 * len(unit) ** 0.5))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 32, 1
+    index.train(unit)
+    index.add(unit)
+    index.nprobe = min(probes, cells)
+    likeness, found = index.search(unit, NEAREST)
+    row = np.repeat(np.arange(len(unit)), NEAREST)
+    near = (1.0 - likeness.ravel() <= eps) & (found.ravel() >= 0) & (found.ravel() != row)
+    ends = np.sort(np.stack([row[near], found.ravel()[near]]), axis=0)
+    left, right = np.divmod(np.unique(ends[0] * len(unit) + ends[1]), len(unit))
+    density = Density(len(unit), min_samples=MIN_SAMPLES, device=torch.device("cpu"))
+    density.add(torch.from_numpy(left), torch.from_numpy(right))
+    return density.labels(torch.arange(len(unit))).numpy()
 
 
 def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
@@ -99,6 +149,8 @@ def measured(who: str, path: str, eps: float, probes: int) -> Run:
             labels: np.ndarray = theirs.fit(embeddings).labels_
         elif who == "near cells":
             labels = dbscan_near_cells(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
+        elif who == "faiss":
+            labels = by_faiss(embeddings, eps, probes)
         else:
             labels = dbscan(embeddings, eps=eps, min_samples=MIN_SAMPLES)
         return labels

@@ -40,7 +40,7 @@ from tmor_train.device import autocast_of
 from tmor_train.learner import Learner
 from tmor_train.memory import Entries
 from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.recipes import recipe
+from tmor_train.recipes.pretrain import joint
 from tmor_train.team import Team
 
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
@@ -246,7 +246,7 @@ def configuration(*, batch: int, frames: int, queue: int, precision: str = "floa
         f"loop.precision={precision}",
         *also.split(),
     ]
-    return changed(recipe("joint"), settings)
+    return changed(joint(), settings)
 
 
 def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device) -> Learner:

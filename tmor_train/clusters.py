@@ -1,6 +1,7 @@
 """Clusters of motion embeddings: DBSCAN on cosine distance, exact, with memory that stays linear in their number.
 
-`cluster` is what the training loop calls after each epoch; `dbscan`, `dbscan_near_cells` and `auto_eps` are its parts.
+`cluster` is what the training loop calls after each epoch; `dbscan`, `dbscan_near_cells`, `dbscan_jaccard` and
+`auto_eps` are its parts.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import torch
 
 from tmor_train.clustering.agreement import adjusted_rand_index, normalized_mutual_information
 from tmor_train.clustering.auto_eps import eps_of
-from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells
+from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
 from tmor_train.clustering.directions import directions_of
 from tmor_train.clustering.guarded import ClusterConfig, Clustering, ClusterState, classes_of, cluster
+from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
 
 __all__ = [
     "ClusterConfig",
@@ -25,6 +27,7 @@ __all__ = [
     "classes_of",
     "cluster",
     "dbscan",
+    "dbscan_jaccard",
     "dbscan_near_cells",
     "normalized_mutual_information",
 ]
@@ -70,6 +73,19 @@ def dbscan_near_cells(
     return _as_given(embeddings, labels_N)
 
 
+def dbscan_jaccard(embeddings: Rows, *, eps: float = 0.6, min_samples: int = 4, k1: int = 30, k2: int = 6) -> Rows:
+    """DBSCAN on the Jaccard distance of k-reciprocal neighbourhoods (Zhong et al., CVPR 2017), as SpCL clusters.
+
+    The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
+    the neighbourhoods of the `k2` nearest rows are averaged. The nearest rows are exact: all pairs are multiplied once.
+    Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach, whatever eps is. Otherwise
+    like `dbscan`.
+    """
+    refuse_settings(eps, min_samples)
+    weights = reciprocal_weights(directions_of(embeddings), k1=k1, k2=k2)
+    return _as_given(embeddings, labels_by_jaccard(weights, eps=eps, min_samples=min_samples))
+
+
 def auto_eps(
     embeddings: np.ndarray | torch.Tensor,
     *,
@@ -83,14 +99,6 @@ def auto_eps(
     Measured for `sample` embeddings, drawn by `seed`, against all. Averaging over epochs is up to `cluster`.
     """
     return eps_of(directions_of(embeddings), min_samples=min_samples, quantile=quantile, sample=sample, seed=seed)
-
-
-def refuse_settings(eps: float, min_samples: int) -> None:
-    """Raises ValueError for an eps or min_samples that no clustering can have."""
-    if not eps > 0:
-        raise ValueError(f"eps is {eps}; it is a cosine distance above 0 (0 same direction, 1 right angle, 2 opposite)")
-    if min_samples < 1:
-        raise ValueError(f"min_samples is {min_samples}; it is at least 1, for it counts the point itself")
 
 
 def _as_given(embeddings: Rows, labels_N: torch.Tensor) -> Rows:

@@ -127,3 +127,14 @@ def test_a_state_can_be_made_from_what_a_checkpoint_holds() -> None:
     one, other = (cluster(embeddings, ClusterConfig(quantile=0.99), state) for state in (kept, again))
     assert one.eps == other.eps
     assert one.labels_N.tolist() == other.labels_N.tolist()
+
+
+@pytest.mark.parametrize("config", [ClusterConfig(eps=0.0), ClusterConfig(eps=-1.0), ClusterConfig(min_samples=0)])
+def test_settings_that_nothing_can_be_clustered_with_are_refused(config: ClusterConfig) -> None:
+    with pytest.raises(ValueError, match=r"eps is|min_samples is"):
+        cluster(bundles(20, 20)[0], config)
+
+
+def test_no_embeddings_are_refused() -> None:
+    with pytest.raises(ValueError, match="no embeddings"):
+        cluster(np.zeros((0, 4), np.float32), ClusterConfig(eps=0.1))

@@ -14,7 +14,8 @@ from tmor_train.recipes import RECIPES
 def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == list(RECIPES)
+    assert [line.split()[0] for line in printed if line.startswith("  ")] == list(RECIPES)
+    assert [line for line in printed if not line.startswith("  ")][:2] == ["pre-training:", "linear probing:"]
 
 
 def test_show_prints_fields_as_set_takes_them(capsys: pytest.CaptureFixture[str]) -> None:

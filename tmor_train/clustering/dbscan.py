@@ -19,6 +19,16 @@ MOST_CELLS = 256
 ROWS_PER_CELL = 256
 
 
+def refuse_settings(eps: float, min_samples: int) -> None:
+    """Raises ValueError for an eps or min_samples that no clustering can have."""
+    if not eps > 0:
+        raise ValueError(
+            f"eps is {eps}; it is a distance above 0 (of cosines: 0 same direction, 1 right angle, 2 opposite)"
+        )
+    if min_samples < 1:
+        raise ValueError(f"min_samples is {min_samples}; it is at least 1, for it counts the point itself")
+
+
 def labels_of_all_pairs(
     directions: Directions, *, eps: float, min_samples: int, side: int | None = None
 ) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,15 +11,18 @@ import torch
 
 from tmor_train.clustering.agreement import adjusted_rand_index, noise_alone, normalized_mutual_information
 from tmor_train.clustering.auto_eps import eps_of
-from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells
+from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
 from tmor_train.clustering.directions import Directions, directions_of
+from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
 
 Noise = Literal["singleton", "drop"]
+Metric = Literal["cosine", "jaccard"]
 Trouble = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SHRINK, GROW = 0.9, 1.1
-FARTHEST = 2.0
+FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
+EPS_OF_JACCARD = 0.6
 # On a CPU all pairs of so many rows take minutes; ten times as many take hours.
 EXACT_ON_CPU = 150_000
 
@@ -27,15 +31,19 @@ EXACT_ON_CPU = 150_000
 class ClusterConfig:
     """How to cluster.
 
-    eps is a cosine distance, or "auto": the `quantile` of the distance to the min_samples-th neighbour, measured on
-    `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Search "auto" is exact on a GPU
-    and up to 150,000 rows on a CPU, else "near_cells", which compares `probes` cells of about `rows_per_cell` rows. A
-    result with one cluster of more than `largest_share` of the points, with more than `noise_share` noise or with
-    fewer than two clusters is tried again with another eps, `tries` times.
+    eps is a distance, or "auto". Of cosine distances that is the `quantile` of those to the min_samples-th neighbour,
+    measured on `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Of Jaccard distances
+    (of neighbourhoods of `k1` rows, averaged over `k2`) it is 0.6, as in SpCL and ClusterContrast. Search "auto" is
+    exact for Jaccard distances, on a GPU, and up to 150,000 rows on a CPU, else "near_cells", which compares `probes`
+    cells of about `rows_per_cell` rows. A result with one cluster of more than `largest_share` of the points, with
+    more than `noise_share` noise or with fewer than two clusters is tried again with another eps, `tries` times.
     """
 
+    metric: Metric = "cosine"
     eps: float | Literal["auto"] = "auto"
     min_samples: int = 4
+    k1: int = 30
+    k2: int = 6
     quantile: float = 0.85
     sample: int = 5000
     eps_momentum: float = 0.5
@@ -112,11 +120,17 @@ def cluster(
     and one too large are known, the next is their geometric mean.
     Raises ValueError for embeddings or settings that nothing can be clustered with.
     """
+    refuse_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
+    if config.metric == "jaccard" and config.search == "near_cells":
+        raise ValueError("the Jaccard distance has no search of near cells; set search to auto or exact")
     directions = directions_of(embeddings)
+    if not len(directions.norms_N):
+        raise ValueError("there are no embeddings to cluster")
+    labels_at = _clusterer(directions, config)
     first = _first_eps(directions, config, state or ClusterState())
     eps, too_small, too_large = first, 0.0, float("inf")
     for tries in range(config.tries + 1):
-        found = _measured(_labels(directions, config, eps), eps=eps, tries=tries)
+        found = _measured(labels_at(eps).cpu().numpy(), eps=eps, tries=tries)
         trouble = _trouble(found, config)
         if trouble is None:
             return found
@@ -125,7 +139,11 @@ def cluster(
             eps = SHRINK * eps if not too_small else (too_small * too_large) ** 0.5
         else:
             too_small = eps
-            eps = min(GROW * eps, FARTHEST) if too_large == float("inf") else (too_small * too_large) ** 0.5
+            eps = (
+                min(GROW * eps, FARTHEST[config.metric])
+                if too_large == float("inf")
+                else (too_small * too_large) ** 0.5
+            )
     alone_N = np.full_like(found.labels_N, -1)
     return replace(found, labels_N=alone_N, trouble=trouble, state=ClusterState(first, alone_N))
 
@@ -138,6 +156,8 @@ def classes_of(labels_N: Labels, noise: Noise) -> Labels:
 def _first_eps(directions: Directions, config: ClusterConfig, state: ClusterState) -> float:
     if config.eps != "auto":
         return config.eps
+    if config.metric == "jaccard":
+        return EPS_OF_JACCARD
     now = eps_of(
         directions,
         min_samples=config.min_samples,
@@ -150,11 +170,14 @@ def _first_eps(directions: Directions, config: ClusterConfig, state: ClusterStat
     return config.eps_momentum * state.eps + (1.0 - config.eps_momentum) * now
 
 
-def _labels(directions: Directions, config: ClusterConfig, eps: float) -> Labels:
-    on_cpu = directions.norms_N.device.type == "cpu"
-    large = on_cpu and len(directions.norms_N) > EXACT_ON_CPU
+def _clusterer(directions: Directions, config: ClusterConfig) -> Callable[[float], torch.Tensor]:
+    """Labels by eps; what all tries have in common is done here."""
+    if config.metric == "jaccard":
+        weights = reciprocal_weights(directions, k1=config.k1, k2=config.k2)
+        return lambda eps: labels_by_jaccard(weights, eps=eps, min_samples=config.min_samples)
+    large = directions.norms_N.device.type == "cpu" and len(directions.norms_N) > EXACT_ON_CPU
     if config.search == "near_cells" or (config.search == "auto" and large):
-        labels_N = labels_of_near_cells(
+        return lambda eps: labels_of_near_cells(
             directions,
             eps=eps,
             min_samples=config.min_samples,
@@ -162,10 +185,7 @@ def _labels(directions: Directions, config: ClusterConfig, eps: float) -> Labels
             probes=config.probes,
             seed=config.seed,
         )
-    else:
-        labels_N = labels_of_all_pairs(directions, eps=eps, min_samples=config.min_samples)
-    found: Labels = labels_N.cpu().numpy()
-    return found
+    return lambda eps: labels_of_all_pairs(directions, eps=eps, min_samples=config.min_samples)
 
 
 def _measured(labels_N: Labels, *, eps: float, tries: int) -> Clustering:

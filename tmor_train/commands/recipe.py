@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from tmor_train.pretrain_config import PretrainConfig
-
-_SEEDS = ("loop.seed", "batching.seed", "objective.seed", "clusters.how.seed")
+_SEVERAL = ("data", "sets", "seeds")
+_FLAGS = (*_SEVERAL, "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """The recipe's name, the flags that set a field, and ``--set`` for all others."""
     parser.add_argument("recipe", metavar="RECIPE", help="its name; `tmor_train list` has them all")
-    parser.add_argument("--data", nargs="+", metavar="SHARDS", help="posecap datasets to train on, folders or URLs")
-    parser.add_argument("--sets", nargs="+", metavar="NAME", help="published skeleton sets, e.g. penn_action:train")
-    parser.add_argument("--folder", metavar="DIR", help="where the skeleton sets lie, each under its name")
-    parser.add_argument("--texts", metavar="FILE", help="vectors of the sets' captions, a Parquet file")
-    parser.add_argument("--from", dest="start", metavar="CHECKPOINT", help="begin with these weights (file or run)")
-    parser.add_argument("--epochs", metavar="N", help="how often every clip is seen")
-    parser.add_argument("--seed", metavar="N", help="of everything that is drawn (default: 0)")
-    parser.add_argument(
+    flag = parser.add_argument
+    flag(
+        "--data",
+        nargs="+",
+        metavar="DATA",
+        help="what it works on: posecap datasets to train on (folders or URLs), or the folder of a benchmark's files",
+    )
+    flag("--from", metavar="CHECKPOINT", help="begin with these weights (file or run; to evaluate, also: scratch)")
+    flag("--epochs", metavar="N", help="how often every clip is seen in training")
+    flag("--seed", metavar="N", help="of everything that is drawn (default: 0)")
+    flag(
         "--set",
         dest="changes",
         nargs="+",
@@ -29,28 +31,29 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="any field, e.g. optimizer.rate=0.03; `tmor_train show RECIPE` lists them",
     )
+    training = parser.add_argument_group("pre-training")
+    training.add_argument("--sets", nargs="+", metavar="NAME", help="published skeleton sets, e.g. penn_action:train")
+    training.add_argument("--folder", metavar="DIR", help="where the skeleton sets lie, each under its name")
+    training.add_argument("--texts", metavar="FILE", help="vectors of the sets' captions, a Parquet file")
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument("--benchmark", metavar="NAME", help="what is measured, e.g. penn_action")
+    evaluation.add_argument("--protocol", metavar="NAME", help="one of the benchmark's splits (default: its first)")
+    evaluation.add_argument("--seeds", nargs="+", metavar="N", help="several seeds, a measurement for each")
 
 
-def config_of(options: argparse.Namespace) -> PretrainConfig:
-    """The recipe with what the command line changes; ``--set`` has the last word."""
+def config_of(options: argparse.Namespace) -> Any:
+    """The recipe with what the command line changes; ``--set`` has the last word.
+
+    Raises:
+        tmor_train.recipes.NoRecipe: no such recipe.
+        tmor_train.kinds.NoKind: a flag that means nothing to it.
+        tmor_train.configuration.BadConfig: no such field or value.
+    """
     from tmor_train.configuration import changed
+    from tmor_train.kinds import kind_of
     from tmor_train.recipes import recipe
 
-    changes = []
-    if options.data is not None:
-        changes += [f"data.shards={','.join(options.data)}"] + ([] if options.sets else ["data.sets="])
-    if options.sets is not None:
-        changes += [f"data.sets={','.join(options.sets)}"] + ([] if options.data else ["data.shards="])
-    for value, field in (
-        (options.folder, "data.folder"),
-        (options.texts, "data.texts"),
-        (options.start, "loop.start_from"),
-        (options.epochs, "loop.epochs"),
-    ):
-        if value is not None:
-            changes.append(f"{field}={value}")
-    if options.seed is not None:
-        changes += [f"{field}={options.seed}" for field in _SEEDS]
-    if options.start is not None:
-        changes.append("loop.start=checkpoint")
-    return changed(recipe(options.recipe), [*changes, *options.changes])
+    config = recipe(options.recipe)
+    given = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+    flags = {name: ",".join(value) if name in _SEVERAL else value for name, value in given.items()}
+    return changed(config, [*kind_of(config).changes(flags), *options.changes])

@@ -17,10 +17,16 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from tmor_train.kinds import kind_of
     from tmor_train.recipes import RECIPES
 
+    heading, width = "", max(map(len, RECIPES)) + 2
     for name, made in RECIPES.items():
-        print(f"{name:16}{made().about}")
+        config = made()
+        if (about := kind_of(config).about) != heading:
+            print(f"{about}:")
+            heading = about
+        print(f"  {name:{width}}{config.about}")
     return COMPLETE
 
 

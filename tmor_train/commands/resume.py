@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tmor_train.commands import COMPLETE, Commands, command, leads
+from tmor_train.commands import COMPLETE, Commands, command
+from tmor_train.commands.on_ray import add_ray, ray_team
+from tmor_train.commands.told import told
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "resume", run, about="go on with a run from its newest checkpoint")
+    parser = command(commands, "resume", run, about="go on with a run where it was stopped")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
+    add_ray(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from tmor_train.runs import resume
+    from tmor_train.kinds import resume
 
-    written = resume(options.folder)
-    if leads():
-        print(f"done: {written}")
+    if (team := ray_team(options)) is not None:
+        from tmor_train.ray_team import resume_on_ray
+
+        told(resume_on_ray(options.folder, team))
+    else:
+        told(resume(options.folder))
     return COMPLETE

@@ -23,7 +23,10 @@ def uniform_frames(frames_N: Numbers, *, length: int, draw_NT: NDArray[np.float6
             shows some of them more than once.
     """
     position = (np.arange(length) + draw_NT) * (frames_N[:, None] / length)
-    return np.minimum(position.astype(np.int64), frames_N[:, None] - 1)
+    # A draw just below 1 may round up into the next part.
+    last = -(-np.arange(1, length + 1) * frames_N[:, None] // length) - 1
+    frames: Numbers = np.minimum(position.astype(np.int64), last)
+    return frames
 
 
 def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]) -> Numbers:

@@ -37,7 +37,7 @@ class Normalise:
             raise ValueError(f"screen is 'frame', 'fixed640' or 'body', not {self.screen!r}")
 
     def __call__(self, joints_NMTVC: Tensor, seen_NMTV: Tensor, size_N2: Tensor, has_depth_N: Tensor) -> Tensor:
-        """The scaled joints, 0 where not seen.
+        """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten, which saves a copy of the batch.
 
         Args:
             size_N2: width and height of each clip's picture; not looked at where ``has_depth_N``.
@@ -50,6 +50,8 @@ class Normalise:
         else:
             picked = by_body[:, None, None, None, None]
             scaled = of_the_body(joints_NMTVC, seen_NMTV).where(picked, self._on_screen(joints_NMTVC, size_N2))
+        if seen_NMTV.device.type == "cpu" and bool(seen_NMTV.numpy().all()):  # NumPy looks in no time, torch does not
+            return scaled
         return scaled.mul_(seen_NMTV[..., None].to(scaled.dtype))  # several times faster than filling by a mask
 
     def _on_screen(self, joints_NMTVC: Tensor, size_N2: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class Normalise:
         factor_N = 2 / width_N
         shift_NC = torch.zeros(len(joints_NMTVC), joints_NMTVC.shape[-1]).to(joints_NMTVC)
         shift_NC[:, 0], shift_NC[:, 1] = 1, height_N / width_N
-        return (joints_NMTVC * factor_N[:, None, None, None, None]).sub_(shift_NC[:, None, None, None])
+        return joints_NMTVC.mul_(factor_N[:, None, None, None, None]).sub_(shift_NC[:, None, None, None])
 
 
 def of_the_body(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:

@@ -61,3 +61,8 @@ def test_people_are_taken_by_their_spread() -> None:
     )
     assert people_of(motions, most=2, by="spread").tolist() == [[2, 0], [1, 0], [0, -1]]
     assert people_of(motions, most=2, by="first").tolist() == [[0, 1], [0, 1], [0, -1]]
+
+
+def test_a_draw_just_below_one_stays_in_its_part() -> None:
+    draw = np.full((2, 4), 1 - 2.0**-52)
+    assert uniform_frames(np.array([4, 6]), length=4, draw_NT=draw).tolist() == [[0, 1, 2, 3], [1, 2, 4, 5]]

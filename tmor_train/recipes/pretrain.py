@@ -1,12 +1,11 @@
-"""Recipes: functions that return a whole configuration. Variants derive from one another.
+"""Pre-training.
 
 ``stage1`` and ``stage2`` are the paper's two stages with the settings it leaves open as the code of the works it builds
-on has them; the others suit small sets and a CPU. Every field of each can be overridden.
+on has them; the others suit small sets and a CPU.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,13 +16,6 @@ from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.optimizer import OptimizerConfig
 from tmor_train.pretrain_config import ClusteringConfig, DataConfig, PretrainConfig, ViewConfig
 from tmor_train.schedule import ScheduleConfig
-
-
-class NoRecipe(KeyError):
-    """There is no recipe of that name; the message gives the nearest."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def stage1() -> PretrainConfig:
@@ -139,18 +131,14 @@ RECIPES: dict[str, Callable[[], PretrainConfig]] = {
     made.__name__: made for made in (pretrain_demo, stage1, stage2, joint, stage1_cpu, stage2_cpu, pretrain_sets)
 }
 
-
-def recipe(name: str) -> PretrainConfig:
-    """The recipe of that name.
-
-    Raises:
-        NoRecipe: there is none.
-    """
-    if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
-        raise NoRecipe(f"no recipe {name!r}; {hint}")
-    return RECIPES[name]()
-
-
-__all__ = ["RECIPES", "NoRecipe", "recipe"]
+__all__ = [
+    "RECIPES",
+    "joint",
+    "pretrain_demo",
+    "pretrain_sets",
+    "small",
+    "stage1",
+    "stage1_cpu",
+    "stage2",
+    "stage2_cpu",
+]

@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import pytest
+
+from tmor_train.cli import main
+
+
+def test_list_says_what_is_missing_and_where_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "list", "--data-root", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "penn_action" in printed
+    assert str(tmp_path / "penn_action/labels") in printed
+
+
+def test_show_names_the_nearest_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "show", "tsu"]) == 0
+    assert main(["bench", "show", "penn"]) != 0
+    assert "penn_action" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""Accuracies counted by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tmor_train.metrics.accuracy import accuracy
+
+
+def scores(*predicted: int, classes: int = 3) -> np.ndarray:
+    return np.eye(classes, dtype=np.float32)[list(predicted)]
+
+
+def test_top1_counts_clips_and_the_mean_counts_classes() -> None:
+    found = accuracy(scores(0, 0, 0, 1, 0), np.array([0, 0, 0, 1, 1]))
+    assert found.top1 == pytest.approx(4 / 5)
+    assert found.mean_per_class == pytest.approx((1 + 1 / 2) / 2)
+    assert found.per_class_K[:2].tolist() == [1, 0.5]
+    assert math.isnan(found.per_class_K[2])
+
+
+def test_rows_of_the_confusion_are_the_truth() -> None:
+    assert accuracy(scores(2, 2, 0), np.array([0, 2, 0])).confusion_KK.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
+def test_of_equal_scores_the_first_class_counts() -> None:
+    assert accuracy(np.zeros((2, 3), np.float32), np.array([0, 1])).top1 == 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "label", "words"),
+    [
+        (np.zeros((0, 3)), np.zeros(0, np.int64), "or of none"),
+        (np.zeros((2, 3)), np.zeros(3, np.int64), "not of the same clips"),
+        (np.zeros((2, 3)), np.array([0, 3]), "from 0 to 3, but there are 3"),
+        (np.zeros((2, 3)), np.array([-1, 0]), "from -1 to 0"),
+        (np.array([[0, np.nan], [0, 1]]), np.array([0, 1]), "1 of 2 clips have a score that is NaN"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(found: np.ndarray, label: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        accuracy(found, label)

@@ -1,0 +1,59 @@
+"""Benchmarks, a file each. A new one is its file and its name in ``BENCHMARKS``."""
+
+from __future__ import annotations
+
+import difflib
+
+from tmor_train.benchmarks import charades, clip_sets, shards, smarthome, tsu, uav_human, utkinect
+from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Parts, Recordings
+
+
+class NoBenchmark(KeyError):
+    """There is no benchmark of that name; the message has the nearest one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    found.name: found
+    for found in (
+        smarthome.SMARTHOME,
+        uav_human.UAV_HUMAN,
+        clip_sets.PENN_ACTION,
+        tsu.TSU,
+        tsu.SAMPLE,
+        charades.CHARADES,
+        clip_sets.UTD_MHAD,
+        clip_sets.MSR_ACTION3D,
+        clip_sets.SBU,
+        utkinect.UTKINECT,
+        shards.SHARDS,
+    )
+}
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of a name.
+
+    Raises:
+        NoBenchmark: there is none.
+    """
+    if name not in BENCHMARKS:
+        close = difflib.get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BENCHMARKS)}"
+        raise NoBenchmark(f"no benchmark {name!r}; {hint}")
+    return BENCHMARKS[name]
+
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "Events",
+    "FrameParts",
+    "Missing",
+    "NoBenchmark",
+    "Parts",
+    "Recordings",
+    "benchmark",
+]

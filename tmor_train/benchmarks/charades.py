@@ -1,0 +1,108 @@
+"""Charades: 9,848 videos at home, 157 classes in 66,500 timed actions, by frames.
+
+G. Sigurdsson et al., "Hollywood in Homes", ECCV 2016. ``Charades_v1_train.csv`` (7,985) and ``Charades_v1_test.csv``
+(1,863) give ``c092 11.90 21.20;...`` in seconds for each video; 174 and 49 videos have none, and seven actions end
+before they begin. The owners publish no skeletons: estimate them with posecap from the videos into a dataset at
+``shards`` whose row ids are the ids of the videos (``46GP8``). Times become frames by each clip's own rate.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.data import MotionSet, read_shards
+from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+
+ORIGIN = Origin("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
+_CODE = re.compile(r"c(\d{3})")
+CLASS_COUNT = 157
+FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
+_NAMES = "Charades_v1_classes.txt"
+
+
+def actions(path: Path) -> dict[str, list[tuple[int, float, float]]]:
+    """(class, begin, end) in seconds of each video, those that end before they begin too.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    found: dict[str, list[tuple[int, float, float]]] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(read_text(path, origin=ORIGIN))):
+            parts = [action.split() for action in row["actions"].split(";") if action]
+            found[row["id"]] = [(_number(code), float(begin), float(end)) for code, begin, end in parts]
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise DamagedFile(f"{path} is no annotation file of Charades: {type(error).__name__} {error}") from error
+    return found
+
+
+def _number(code: str) -> int:
+    match = _CODE.fullmatch(code)
+    if match is None or int(match[1]) >= CLASS_COUNT:
+        raise ValueError(f"{code!r} is no class")
+    return int(match[1])
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The 157 names, in order of their codes.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    lines = [line.split(maxsplit=1) for line in read_text(path, origin=ORIGIN).splitlines() if line.strip()]
+    if [line[0] for line in lines] != [f"c{n:03d}" for n in range(CLASS_COUNT)] or any(len(line) < 2 for line in lines):
+        raise DamagedFile(f"{path} does not name the classes c000 to c156")
+    return tuple(line[1].strip() for line in lines)
+
+
+def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...]) -> Recordings:
+    known = actions(folder / FILES[part])
+    at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
+    lacking = sorted(set(known) - set(at))
+    if lacking:
+        raise DamagedFile(f"{folder / 'shards'} lacks {len(lacking)} of {len(known)} {part} videos, as {lacking[0]}")
+    names = sorted(known)
+    chosen = motions.select([at[name] for name in names])
+    if (chosen.clips.fps_N <= 0).any():
+        raise DamagedFile(f"{folder / 'shards'}: clips without a frame rate, so seconds have no frames")
+    rows = [(n, *event) for n, name in enumerate(names) for event in known[name]]
+    columns = np.array(rows, np.float64).reshape(-1, 4)
+    numbers = columns[:, :2].astype(np.int64)
+    rate_E = chosen.clips.fps_N[numbers[:, 0]].astype(np.float64)
+    return Recordings(
+        chosen, classes, Events(numbers[:, 0], numbers[:, 1], columns[:, 2] * rate_E, columns[:, 3] * rate_E)
+    )
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    lists = absent(Path(folder), (*FILES.values(), _NAMES), ORIGIN)
+    place = Path(folder) / "shards"
+    poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {ORIGIN.page}", place)
+    return lists if place.is_dir() else (*lists, poses)
+
+
+def _read(folder: Path, protocol: str) -> FrameParts:
+    place = Path(folder)
+    if not (place / "shards").is_dir():
+        raise ORIGIN.missing(place / "shards")
+    motions, classes = read_shards(place / "shards"), class_names(place / _NAMES)
+    return FrameParts(_part(place, "train", motions, classes), _part(place, "test", motions, classes))
+
+
+CHARADES = Benchmark(
+    name="charades",
+    about="Charades, acted scenes at home in 2D, by frames",
+    task="frames",
+    protocols=("official",),
+    headline="all_classes",
+    clips=9848,
+    classes=CLASS_COUNT,
+    missing=_missing,
+    read=_read,
+)

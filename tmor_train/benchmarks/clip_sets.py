@@ -1,0 +1,81 @@
+"""Sets whose readers give the split of each clip: Penn Action, UTD-MHAD, MSR Action3D and SBU.
+
+Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
+leaves out the last). Joints are the annotators'. UTD-MHAD: odd subjects train, even ones test (Chen et al., 2015). MSR
+Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012). SBU: the authors' five folds of pairs of subjects (Yun et
+al., 2012); the protocol ``foldN`` tests on fold N and trains on the other four, and the set's figure is their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.data import MotionSet
+from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad
+from tmor_train.data.sets.files import Origin
+
+
+def _looks(origin: Origin, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
+    return lambda folder, _: absent(Path(folder), names, origin)
+
+
+def _flagged(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]:
+    def parts(folder: Path, protocol: str) -> Parts:
+        found = read(Path(folder))
+        return Parts(train=found.split("train"), test=found.split("test"))
+
+    return parts
+
+
+def _fold(folder: Path, protocol: str) -> Parts:
+    found = sbu.read(Path(folder))
+    tested = found.clips.split_N == protocol
+    return Parts(train=found.select(~tested), test=found.select(tested))
+
+
+PENN_ACTION = Benchmark(
+    name="penn_action",
+    about="Penn Action, sports in 2D, annotated joints",
+    task="clips",
+    protocols=("official",),
+    headline="top1",
+    clips=2326,
+    classes=15,
+    missing=_looks(penn_action.ORIGIN, "labels/*.mat"),
+    read=_flagged(penn_action.read),
+)
+UTD_MHAD = Benchmark(
+    name="utd_mhad",
+    about="UTD-MHAD, single actions in 3D",
+    task="clips",
+    protocols=("cross_subject",),
+    headline="top1",
+    clips=861,
+    classes=27,
+    missing=_looks(utd_mhad.ORIGIN, "a*_skeleton.mat"),
+    read=_flagged(utd_mhad.read),
+)
+MSR_ACTION3D = Benchmark(
+    name="msr_action3d",
+    about="MSR Action3D, game-like actions in 3D",
+    task="clips",
+    protocols=("cross_subject",),
+    headline="top1",
+    clips=567,
+    classes=20,
+    missing=_looks(msr_action3d.ORIGIN, "a*_skeleton3D.txt"),
+    read=_flagged(msr_action3d.read),
+)
+SBU = Benchmark(
+    name="sbu",
+    about="SBU Kinect Interaction, two people in 3D",
+    task="clips",
+    protocols=tuple(f"fold{number}" for number in range(1, len(sbu.FOLDS) + 1)),
+    headline="top1",
+    clips=282,
+    classes=len(sbu.CLASSES),
+    missing=_looks(sbu.ORIGIN, "s*s*/*/*/skeleton_pos.txt"),
+    read=_fold,
+)

@@ -1,0 +1,201 @@
+"""Toyota Smarthome: clips of daily living by 18 older people, 7 cameras, 31 classes, 2D poses of LCR-Net.
+
+S. Das et al., "Toyota Smarthome", ICCV 2019. A clip is ``Walk_p03_r01_v16_c06`` (class, person, repetition, video,
+camera) with ``{clip}.json``: ``frames`` is a list of lists of people, each with ``pose2d``, 13 values of x and then 13
+of y, in pixels of a picture of 640 x 480.
+
+CS trains on nine people, validates on 19 and 25 and tests on seven. CV1 trains on camera 1, CV2 on the cameras 1, 3, 4,
+6 and 7; both validate on camera 5 and test on camera 2, and have only 19 classes. In CV the reference repeats each
+training clip round(1000/n) times where a class has n < 1000 clips; that is :func:`repetitions`, and no clip is repeated
+here. The official lists of CS name 14 clips of ``Pour.Fromcup``, which is none of the 31 classes: they are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.data import Clip, MotionSet, from_clips
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+
+ORIGIN = Origin("Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set")
+WIDTH, HEIGHT = 640.0, 480.0
+CV_CLASSES = (
+    "Cutbread",
+    "Drink.Frombottle",
+    "Drink.Fromcan",
+    "Drink.Fromcup",
+    "Drink.Fromglass",
+    "Eat.Attable",
+    "Eat.Snack",
+    "Enter",
+    "Getup",
+    "Leave",
+    "Pour.Frombottle",
+    "Pour.Fromcan",
+    "Readbook",
+    "Sitdown",
+    "Takepills",
+    "Uselaptop",
+    "Usetablet",
+    "Usetelephone",
+    "Walk",
+)
+CLASSES = (
+    "Cook.Cleandishes",
+    "Cook.Cleanup",
+    "Cook.Cut",
+    "Cook.Stir",
+    "Cook.Usestove",
+    "Cutbread",
+    "Drink.Frombottle",
+    "Drink.Fromcan",
+    "Drink.Fromcup",
+    "Drink.Fromglass",
+    "Eat.Attable",
+    "Eat.Snack",
+    "Enter",
+    "Getup",
+    "Laydown",
+    "Leave",
+    "Makecoffee.Pourgrains",
+    "Makecoffee.Pourwater",
+    "Maketea.Boilwater",
+    "Maketea.Insertteabag",
+    "Pour.Frombottle",
+    "Pour.Fromcan",
+    "Pour.Fromkettle",
+    "Readbook",
+    "Sitdown",
+    "Takepills",
+    "Uselaptop",
+    "Usetelephone",
+    "Usetablet",
+    "Walk",
+    "WatchTV",
+)
+"""Classes of CS; those of CV are among them."""
+
+Part = Literal["train", "validation", "test"]
+_TEST_SUBJECTS = frozenset((2, 10, 11, 14, 16, 18, 20))
+_VALIDATION_SUBJECTS = frozenset((19, 25))
+_TRAIN_SUBJECTS = frozenset((3, 4, 6, 7, 9, 12, 13, 15, 17))
+_TRAIN_CAMERAS = {"CV1": frozenset((1,)), "CV2": frozenset((1, 3, 4, 6, 7))}
+_NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
+# LCR-Net goes from the ankles up, right before left, and ends with the head; penn13 begins with it, left before right.
+_PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+MAX_PEOPLE = 8
+_LEFT_OUT = "Pour.Fromcup"
+
+
+def part_of(clip: str, protocol: str) -> Part | None:
+    """The part that the rule of a protocol puts a clip in; None where it leaves it out.
+
+    Raises:
+        ValueError: it is no name of a clip.
+    """
+    match = _NAME.fullmatch(clip)
+    if match is None:
+        raise ValueError(f"{clip!r} is no clip of Smarthome, such as Walk_p03_r01_v16_c06")
+    subject, camera = int(match[2]), int(match[3])
+    if protocol == "CS":
+        known: tuple[tuple[Part, frozenset[int]], ...] = (
+            ("train", _TRAIN_SUBJECTS),
+            ("validation", _VALIDATION_SUBJECTS),
+            ("test", _TEST_SUBJECTS),
+        )
+        return next((part for part, subjects in known if subject in subjects), None)
+    if match[1] not in CV_CLASSES:
+        return None
+    if camera in _TRAIN_CAMERAS[protocol]:
+        return "train"
+    return "validation" if camera == 5 else "test" if camera == 2 else None
+
+
+def repetitions(label_N: Numbers) -> Numbers:
+    """How often the reference takes each training clip in CV: round(1000/n) for n < 1000 of its class, else once."""
+    count_N = np.bincount(label_N)[label_N]
+    repeated: Numbers = np.where(count_N < 1000, np.rint(1000 / count_N), 1).astype(np.int64)
+    return repeated
+
+
+def read_poses(path: Path) -> Floats:
+    """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    try:
+        frames = json.loads(read_text(path, origin=ORIGIN))["frames"]
+        most = max([1, *(len(people) for people in frames)])
+        if not frames or most > MAX_PEOPLE:
+            raise DamagedFile(f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people")
+        joints = np.zeros((most, len(frames), 13, 3), np.float32)
+        for frame, people in enumerate(frames):
+            for person, found in enumerate(people):
+                place = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
+                joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
+    except (KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise DamagedFile(f"{path} is no pose file of Smarthome: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise error if isinstance(error, DamagedFile) else DamagedFile(f"{path} is no pose file: {error}") from error
+    if not np.isfinite(joints).all():
+        raise DamagedFile(f"{path}: joints are not all finite")
+    return joints
+
+
+def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
+    for path in sorted(folder.glob("*_p*_r*_v*_c*.json")):
+        match = _NAME.fullmatch(path.stem)
+        if match is None or match[1] not in (*CLASSES, _LEFT_OUT):
+            raise DamagedFile(f"{path}: its name is not that of a clip of Smarthome")
+        part = part_of(path.stem, protocol)
+        if part and match[1] != _LEFT_OUT:
+            yield Clip(
+                key=path.stem,
+                joints_MTJC=read_poses(path),
+                layout="penn13",
+                fps=20.0,
+                width=WIDTH,
+                height=HEIGHT,
+                label=match[1],
+                split=part,
+                subject=int(match[2]),
+                camera=int(match[3]),
+            )
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    return absent(Path(folder), ("*_p*_r*_v*_c*.json",), ORIGIN)
+
+
+def _read(folder: Path, protocol: str) -> Parts:
+    if _missing(folder, protocol):
+        raise ORIGIN.missing(Path(folder) / "Walk_p03_r01_v16_c06.json")
+    found = from_clips(_clips(Path(folder), protocol), classes=CLASSES if protocol == "CS" else CV_CLASSES)
+
+    def part(name: Part) -> MotionSet:
+        return found.select(np.flatnonzero(found.clips.split_N == name))
+
+    validation = part("validation")
+    return Parts(part("train"), part("test"), validation if len(validation) else None)
+
+
+SMARTHOME = Benchmark(
+    name="smarthome",
+    about="Toyota Smarthome, daily living in 2D",
+    task="clips",
+    protocols=("CS", "CV1", "CV2"),
+    headline="mean_per_class",
+    clips=16115,
+    classes=31,
+    missing=_missing,
+    read=_read,
+)

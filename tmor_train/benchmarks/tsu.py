@@ -1,0 +1,225 @@
+"""Toyota Smarthome Untrimmed: 536 long recordings, 51 classes, 41,288 events, and the one recording that is public.
+
+R. Dai et al., "Toyota Smarthome Untrimmed", TPAMI 2022. ``smarthome_CS_51.json`` and ``smarthome_CV_51.json`` give for
+each recording ``P11T13C03`` (person, time, camera) its subset, its duration in frames and ``[class, begin, end]``, in
+frames. A frame is positive strictly between the two. Cross-subject (CS) trains on 351 recordings and tests on 185.
+Cross-view (CV) trains on the cameras 1, 3, 4, 6, 7 (369) and tests on 2 and 5 (167); 33 classes occur in that test.
+Poses are ``{recording}_LCRNet2d.npz`` with ``kpts`` (T, 17, 2) float32 in pixels of a picture of 640 x 480; joints at 0
+were not found. The owners' order is that of COCO, all five points of the head in one place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.data import Clip, MotionSet, from_clips
+from tmor_train.data.flat import Floats
+from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+
+ORIGIN = Origin("Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations")
+CLASSES = (
+    "Enter",
+    "Walk",
+    "Make_coffee",
+    "Get_water",
+    "Make_coffee.Pour_water",
+    "Use_Drawer",
+    "Make_coffee.Pour_grains",
+    "Use_telephone",
+    "Leave",
+    "Put_something_on_table",
+    "Take_something_off_table",
+    "Pour.From_kettle",
+    "Stir_coffee/tea",
+    "Drink.From_cup",
+    "Dump_in_trash",
+    "Make_tea",
+    "Make_tea.Boil_water",
+    "Use_cupboard",
+    "Insert_tea_bag",
+    "Read",
+    "Take_pills",
+    "Use_fridge",
+    "Clean_dishes",
+    "Clean_dishes.Put_something_in_sink",
+    "Eat_snack",
+    "Sit_down",
+    "Watch_TV",
+    "Use_laptop",
+    "Get_up",
+    "Drink.From_bottle",
+    "Pour.From_bottle",
+    "Drink.From_glass",
+    "Lay_down",
+    "Drink.From_can",
+    "Write",
+    "Breakfast",
+    "Breakfast.Spread_jam_or_butter",
+    "Breakfast.Cut_bread",
+    "Breakfast.Eat_at_table",
+    "Breakfast.Take_ham",
+    "Clean_dishes.Dry_up",
+    "Wipe_table",
+    "Cook",
+    "Cook.Cut",
+    "Cook.Use_stove",
+    "Cook.Stir",
+    "Cook.Use_oven",
+    "Clean_dishes.Clean_with_water",
+    "Use_tablet",
+    "Use_glasses",
+    "Pour.From_can",
+)
+"""Classes in the order of their numbers."""
+
+TEST_SUBJECTS = frozenset((2, 10, 11, 14, 16, 18, 20))
+TEST_CAMERAS = frozenset((2, 5))
+WIDTH, HEIGHT = 640.0, 480.0
+MAX_FRAMES = 200_000
+"""Of one recording; the longest published has 50,541."""
+
+_NAME = re.compile(r"P(\d\d)T(\d\d)C(\d\d)")
+_POSES = "_LCRNet2d.npz"
+
+
+def in_test(recording: str, protocol: str) -> bool:
+    """Whether the rule of a protocol, ``CS`` or ``CV``, tests on a recording.
+
+    Raises:
+        ValueError: it is no name of a recording.
+    """
+    match = _NAME.fullmatch(recording)
+    if match is None:
+        raise ValueError(f"{recording!r} is no recording of TSU, such as P11T13C03")
+    return int(match[1]) in TEST_SUBJECTS if protocol == "CS" else int(match[3]) in TEST_CAMERAS
+
+
+def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, float, float]]]]:
+    """For each recording its subset, its frames, and (class, begin, end) of its events.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    found = {}
+    try:
+        for name, entry in json.loads(read_text(path, origin=ORIGIN)).items():
+            events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
+            if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
+                raise DamagedFile(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
+            if any(not 0 <= label < len(CLASSES) for label, _, _ in events):
+                raise DamagedFile(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
+            found[name] = (str(entry["subset"]), int(entry["duration"]), events)
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+        raise DamagedFile(f"{path} is not TSU's annotation file: {error}") from error
+    return found
+
+
+def read_poses(path: Path) -> Floats:
+    """Joints (1, T, 17, 3) float32 of a pose file, in the layout ``coco17``.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    if not path.is_file():
+        raise ORIGIN.missing(path)
+    if path.stat().st_size > MAX_FRAMES * 17 * 2 * 8:
+        raise DamagedFile(f"{path} is larger than any recording of TSU")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_FRAMES * 17 * 2 * 8:
+                raise DamagedFile(f"{path} unpacks to more than any recording of TSU")
+        with np.load(path, allow_pickle=False) as archived:
+            kpts = archived["kpts"]
+    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError) as error:
+        raise DamagedFile(f"{path} is not a pose file with 'kpts': {error}") from error
+    except ValueError as error:
+        raise error if isinstance(error, DamagedFile) else DamagedFile(f"{path} cannot be read: {error}") from error
+    if kpts.ndim != 3 or kpts.shape[1:] != (17, 2) or not len(kpts) or kpts.dtype.kind != "f":
+        raise DamagedFile(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
+    if not np.isfinite(kpts).all():
+        raise DamagedFile(f"{path}: kpts are not all finite")
+    seen = (kpts != 0).any(-1, keepdims=True)
+    return np.asarray(np.concatenate([kpts, seen], -1)[None], np.float32)
+
+
+def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
+    known = read_annotations(folder / f"smarthome_{protocol}_51.json")
+    clips, events = [], []
+    for number, name in enumerate(names):
+        joints = read_poses(folder / "poses" / f"{name}{_POSES}")
+        subject, _, camera = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
+        split = "test" if known[name][0] == "testing" else "train"
+        clips.append(
+            Clip(
+                key=name,
+                joints_MTJC=joints,
+                layout="coco17",
+                fps=20.0,
+                width=WIDTH,
+                height=HEIGHT,
+                split=split,
+                subject=subject,
+                camera=camera,
+            )
+        )
+        events += [(number, *event) for event in known[name][2]]
+    columns = np.array(events, np.float64).reshape(-1, 4)
+    motions: MotionSet = from_clips(clips, classes=CLASSES)
+    numbers = columns[:, :2].astype(np.int64)
+    return Recordings(motions, CLASSES, Events(numbers[:, 0], numbers[:, 1], columns[:, 2], columns[:, 3]))
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    lists = absent(Path(folder), (f"smarthome_{protocol}_51.json",), ORIGIN)
+    if lists:
+        return (*lists, *absent(Path(folder), (f"poses/P*{_POSES}",), ORIGIN))
+    known = read_annotations(Path(folder) / f"smarthome_{protocol}_51.json")
+    return absent(Path(folder), tuple(f"poses/{name}{_POSES}" for name in sorted(known)), ORIGIN)
+
+
+def _read(folder: Path, protocol: str) -> FrameParts:
+    known = read_annotations(Path(folder) / f"smarthome_{protocol}_51.json")
+    subsets = ([n for n in sorted(known) if known[n][0] == subset] for subset in ("training", "testing"))
+    return FrameParts(*(_recordings(Path(folder), protocol, names) for names in subsets))
+
+
+TSU = Benchmark(
+    name="tsu",
+    about="Toyota Smarthome Untrimmed, daily living in 2D, by frames",
+    task="frames",
+    protocols=("CS", "CV"),
+    headline="nonzero",
+    clips=536,
+    classes=51,
+    missing=_missing,
+    read=_read,
+)
+
+
+def _sample_missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    return absent(Path(folder), ("smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"), ORIGIN)
+
+
+def _sample(folder: Path, protocol: str) -> FrameParts:
+    only = _recordings(Path(folder), "CS", ["P11T13C03"])
+    return FrameParts(train=only, test=only)
+
+
+SAMPLE = Benchmark(
+    name="tsu_sample",
+    about="the one public recording of TSU; trained and tested on itself, so no measure of anything but the path",
+    task="frames",
+    protocols=("itself",),
+    headline="nonzero",
+    clips=1,
+    classes=51,
+    missing=_sample_missing,
+    read=_sample,
+)

@@ -1,0 +1,124 @@
+"""UAV-Human: 155 actions of 119 people seen from a drone, 17 joints of COCO in 2D.
+
+T. Li et al., "UAV-Human", CVPR 2021. A clip is ``P000S00G10B10H50UC022000LC021000A000R0_08241716.skeleton`` in NTU's
+text format: the number of frames; for each the number of people, and for each of them a line about the body, the number
+of joints and a line a joint, which begins with x and y in pixels of a picture of 1920 x 1080. CSv1 and CSv2 train on
+the subjects below and test on the others. Classes go by their published codes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.data import Clip, from_clips
+from tmor_train.data.flat import Floats
+from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+
+ORIGIN = Origin("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
+WIDTH, HEIGHT = 1920.0, 1080.0
+CLASSES = tuple(f"A{number:03d}" for number in range(155))
+MAX_FRAMES, MAX_PEOPLE = 10_000, 32
+
+_NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.skeleton")
+
+
+def _numbers(written: str) -> frozenset[int]:
+    """``0 2 5-8`` as numbers."""
+    ends = [[int(number) for number in part.split("-")] for part in written.split()]
+    return frozenset(number for end in ends for number in range(end[0], end[-1] + 1))
+
+
+TRAIN_SUBJECTS = {
+    "CSv1": _numbers(
+        "0 2 5-8 10-21 25-30 32-40 42-53 55-57 59 61-65 67-71 73 76-90 98 100 102 103 105 106 110-112 114-118"
+    ),
+    "CSv2": _numbers(
+        "0 3-6 8 10-12 14 16 18-22 24 26 29-32 35-40 43-47 49 52 54 56 57 59-64 66 67 69-75 77-81 83 84 86-89 91-97 "
+        "99-104 106-115 117 118"
+    ),
+}
+"""Of each protocol; the others are tested."""
+
+
+def read_skeleton(path: Path) -> Floats:
+    """Joints (M, T, 17, 3) float32 of a clip; M is at least 1, and people and joints not there have the score 0.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    lines = iter(read_text(path, origin=ORIGIN).splitlines())
+    try:
+        frames = _count(next(lines), MAX_FRAMES)
+        joints = np.zeros((MAX_PEOPLE, frames, 17, 3), np.float32)
+        most = 1
+        for frame in range(frames):
+            people = int(next(lines))
+            if not 0 <= people <= MAX_PEOPLE:
+                raise ValueError(f"{people} people in frame {frame}")
+            most = max(most, people)
+            for person in range(people):
+                next(lines)
+                if int(next(lines)) != 17:
+                    raise ValueError(f"not 17 joints in frame {frame}")
+                place = np.array([next(lines).split()[:2] for _ in range(17)], np.float32)
+                joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
+    except (StopIteration, ValueError) as error:
+        raise DamagedFile(f"{path} is no skeleton file of UAV-Human: {error or 'it is cut off'}") from error
+    if not np.isfinite(joints).all():
+        raise DamagedFile(f"{path}: joints are not all finite")
+    return joints[:most].copy()
+
+
+def _count(line: str, most: int) -> int:
+    count = int(line)
+    if not 0 < count <= most:
+        raise ValueError(f"{count} frames")
+    return count
+
+
+def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
+    matched = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir() if folder.is_dir() else ())]
+    files = [(path, int(match[1]), int(match[2])) for path, match in matched if match]
+    if not files:
+        raise ORIGIN.missing(folder / "P*.skeleton")
+    for path, subject, action in files:
+        if action >= len(CLASSES):
+            raise DamagedFile(f"{path}: action {action} is none of the {len(CLASSES)} published")
+        yield Clip(
+            key=path.stem,
+            joints_MTJC=read_skeleton(path),
+            layout="coco17",
+            width=WIDTH,
+            height=HEIGHT,
+            label=CLASSES[action],
+            split="train" if subject in TRAIN_SUBJECTS[protocol] else "test",
+            subject=subject,
+        )
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    return absent(Path(folder), ("P*.skeleton",), ORIGIN)
+
+
+def _read(folder: Path, protocol: str) -> Parts:
+    found = from_clips(_clips(Path(folder), protocol), classes=CLASSES)
+    test = found.clips.split_N == "test"
+    return Parts(train=found.select(~test), test=found.select(test))
+
+
+UAV_HUMAN = Benchmark(
+    name="uav_human",
+    about="UAV-Human, actions seen from a drone in 2D",
+    task="clips",
+    protocols=("CSv1", "CSv2"),
+    headline="top1",
+    clips=22476,
+    classes=155,
+    missing=_missing,
+    read=_read,
+)

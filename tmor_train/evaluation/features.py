@@ -1,0 +1,93 @@
+"""Clips as an evaluation looks at them: once or several times, and as mirror images too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
+from tmor_train.data.augment import Augmentation, Flip, augmented
+from tmor_train.data.flat import Floats
+from tmor_train.data.streams import streamed
+from tmor_train.device import autocast_of
+from tmor_train.evaluation.config import LookConfig
+from tmor_train.pretrained import CannotUse, Pretrained
+from tmor_train.progress import Progress
+
+
+def features_of(encoder: Pretrained, motions: MotionSet, look: LookConfig, *, workers: int = 1) -> Floats:
+    """E_M of all clips, the mean over all looks: (N, 256) float32.
+
+    Raises:
+        CannotUse: the encoder does not take such clips.
+    """
+
+    def features(batch: MotionBatch) -> Tensor:
+        with autocast_of(encoder.precision, encoder.device):
+            return encoder.network.clip_features(batch.motion_NCTVM, batch.present).float()
+
+    return looked_at(motions, encoder, look, features, workers=workers)
+
+
+@torch.no_grad()
+def looked_at(
+    motions: MotionSet, encoder: Pretrained, look: LookConfig, answer: Callable[[MotionBatch], Tensor], *, workers: int
+) -> Floats:
+    """The mean of ``answer`` over all looks at each clip: (N, D) float32.
+
+    Args:
+        answer: what is wanted of a batch that the encoder takes: (n, D).
+    """
+    total: Floats | None = None
+    flips: tuple[tuple[Augmentation, ...], ...] = ((),) if look.mirrored == "off" else ((), (Flip(probability=1.0),))
+    progress = Progress(steps=look.crops * -(-len(motions) // look.batch))
+    for crop in range(look.crops):
+        for batch in _crop(motions, encoder.sampling, look, crop, workers):
+            here = batch.to(encoder.device)
+            for flip in flips:
+                seen = as_taken(here, encoder, (*encoder.views.still, *flip), torch.Generator(encoder.device))
+                found_ND = answer(seen).float().cpu().numpy()
+                if total is None:
+                    total = np.zeros((len(motions), found_ND.shape[1]), np.float32)
+                total[batch.index_N.numpy()] += found_ND
+            progress.step(clips=len(batch), waited=0.0, words="looking at clips")
+    if total is None:
+        raise ValueError("there are no clips to look at")
+    return total / np.float32(look.crops * len(flips))
+
+
+def as_taken(
+    batch: MotionBatch, encoder: Pretrained, steps: Sequence[Augmentation], generator: torch.Generator
+) -> MotionBatch:
+    """The clips after ``steps``, in the streams that the encoder takes.
+
+    Raises:
+        CannotUse: they have another number of coordinates than it takes.
+    """
+    found = streamed(augmented(batch, steps, generator), encoder.views.streams)
+    channels, streams = found.motion_NCTVM.shape[1], len(encoder.views.streams)
+    if channels != encoder.network.channels:
+        raise CannotUse(
+            f"the clips have {channels // streams} coordinates a joint, but the encoder takes "
+            f"{encoder.network.channels // streams}; choose one that was trained on such clips"
+        )
+    return found
+
+
+def _crop(motions: MotionSet, sampling: Sampling, look: LookConfig, number: int, workers: int) -> Iterator[MotionBatch]:
+    """All clips once: look number 0 at their middle, others at places that depend on the number alone."""
+    loader = Loader(
+        motions,
+        sampling=replace(sampling, draw="random" if number else "centre"),
+        batching=Batching(size=look.batch, order="stored", last="keep"),
+        workers=workers,
+    )
+    loader.state = LoaderState(epoch=number)
+    yield from loader
+
+
+__all__ = ["as_taken", "features_of", "looked_at"]

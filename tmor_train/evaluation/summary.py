@@ -1,0 +1,62 @@
+"""Results in lines for a terminal: a row for each kind of measurement, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from tmor_train.metrics.spread import spread
+from tmor_train.results import Result
+
+_WORDS = {"top1": "Top-1", "mean_per_class": "mean per class"}
+
+
+def summary(results: Sequence[Result]) -> Iterator[str]:
+    """A table for each benchmark and protocol: its figures in percent, with a 95 % interval where there are several
+    seeds. The figure of the paper's table is named last."""
+    for (benchmark, protocol), found in groupby(sorted(results, key=_task), _task):
+        some = list(found)
+        names = list(dict.fromkeys(name for result in some for name in result.figures))
+        rows = [[_row_words(key), *_cells(list(same), names)] for key, same in groupby(sorted(some, key=_row), _row)]
+        notes = "; ".join(dict.fromkeys(note for result in some for note in result.notes))
+        clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("measured", 0) for result in some}))
+        yield f"{benchmark} {protocol}, {clips} measured" + (f" ({notes})" if notes else "")
+        heads = ["", *(_WORDS.get(name, name.replace("_", " ")) for name in names)]
+        widths = [max(len(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
+        for row in [heads, *rows]:
+            cells = [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+            yield "  " + "  ".join(cells)
+        headlines = dict.fromkeys(_WORDS.get(result.headline, result.headline) for result in some)
+        yield f"  the paper's table has {', '.join(headlines)}"
+
+
+def _task(result: Result) -> tuple[str, str]:
+    return result.benchmark, result.protocol
+
+
+def _row(result: Result) -> tuple[str, float, str, str]:
+    return result.mode, -result.labels, result.checkpoint or "raw coordinates", result.recipe
+
+
+def _row_words(key: tuple[str, float, str, str]) -> str:
+    mode, labels, checkpoint, _ = key
+    return f"{mode}  {checkpoint}" + (f"  {-100 * labels:g} % of labels" if labels > -1 else "")
+
+
+def _cells(same: Sequence[Result], names: Sequence[str]) -> list[str]:
+    """Each figure of one kind of measurement over its seeds, in words."""
+    cells = []
+    for name in names:
+        values = [100 * result.figures[name] for result in same if name in result.figures]
+        if len(values) > 1:
+            over = spread(values)
+            cells.append(f"{over.mean:.2f} ± {over.half_width:.2f} %")
+        else:
+            cells.append(f"{values[0]:.2f} %" if values else "–")
+    return cells
+
+
+__all__ = ["summary"]

@@ -1,0 +1,126 @@
+"""What is to be measured: a benchmark's clips to train on, and those that count."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.benchmarks import Benchmark, Parts, benchmark
+from tmor_train.data import MotionSet
+from tmor_train.data.clip import NOT_KNOWN
+from tmor_train.data.draws import permutation
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.evaluation.config import HoldOut, TaskConfig
+from tmor_train.metrics.accuracy import accuracy
+
+
+class NoTask(ValueError):
+    """What is to be measured is not said, not there, or not of the kind that is asked for; the message says what to
+    do."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Task:
+    """Clips to ``train`` on, and the ``measured`` ones, all labelled. ``validation`` are clips that settings are chosen
+    on, where the benchmark has such; ``notes`` are what is to be said beside every figure."""
+
+    benchmark: Benchmark
+    protocol: str
+    train: MotionSet
+    measured: MotionSet
+    validation: MotionSet | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def headline(self) -> str:
+        """The figure of the paper's table: ``top1`` or ``mean_per_class``."""
+        return self.benchmark.headline
+
+    def figure(self, scores_NK: Floats, label_N: Numbers) -> float:
+        """The headline's figure of some scores."""
+        return float(getattr(accuracy(scores_NK, label_N), self.headline))
+
+
+def task_of(config: TaskConfig) -> Task:
+    """The task that a configuration names, its files read.
+
+    Raises:
+        NoTask: no benchmark or folder is named, the protocol is unknown, files are missing, or it is not about clips.
+        tmor_train.benchmarks.NoBenchmark: there is none of that name.
+    """
+    found, protocol, folder = _named(config)
+    parts = found.read(folder, protocol)
+    if not isinstance(parts, Parts):
+        raise NoTask(f"{found.name} is measured in frames, not in clips")
+    for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
+        if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
+            raise NoTask(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
+    if config.part == "test":
+        return Task(
+            benchmark=found, protocol=protocol, train=parts.train, measured=parts.test, validation=parts.validation
+        )
+    note = "measured on a part of the train clips that was held out, not on the test part"
+    if parts.validation is not None:
+        return Task(benchmark=found, protocol=protocol, train=parts.train, measured=parts.validation, notes=(note,))
+    rest, held = held_out(parts.train, config.holdout)
+    train, measured = parts.train.select(rest), parts.train.select(held)
+    return Task(benchmark=found, protocol=protocol, train=train, measured=measured, notes=(note,))
+
+
+def _named(config: TaskConfig) -> tuple[Benchmark, str, Path]:
+    """The benchmark, its protocol and its folder, which holds all that is needed."""
+    if config.benchmark is None:
+        raise NoTask("no benchmark is named: say --benchmark NAME; `tmor_train bench list` has them all")
+    found = benchmark(config.benchmark)
+    protocol = config.protocol or found.protocols[0]
+    if protocol not in found.protocols:
+        close = difflib.get_close_matches(protocol, found.protocols, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(found.protocols)}"
+        raise NoTask(f"{found.name} has no protocol {protocol!r}; {hint}")
+    if config.folder is None:
+        raise NoTask(f"where the files of {found.name} lie is not said: --data DIR")
+    if missing := found.missing(Path(config.folder), protocol):
+        raise NoTask("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
+    return found, protocol, Path(config.folder)
+
+
+def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
+    """Numbers of the clips that remain and of those that are held out, each in order.
+
+    By ``clips``: of each class the share, rounded, but one clip at least remains and, of two or more, one is held out.
+    By ``subjects``: the share of the subjects, rounded, at least one.
+
+    Raises:
+        NoTask: subjects are asked for where fewer than two are known.
+    """
+    clips = motions.clips
+    if config.by == "clips":
+        held = _of_each_class(clips.label_N, config)
+    else:
+        subjects = np.unique(clips.subject_N)
+        if len(subjects) < 2 or subjects[0] == NOT_KNOWN:
+            raise NoTask("clips of other subjects cannot be held out: the set does not say whose each clip is")
+        count = min(max(round(config.share * len(subjects)), 1), len(subjects) - 1)
+        drawn = subjects[permutation(config.seed, count=len(subjects))[:count]]
+        held = np.isin(clips.subject_N, drawn)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
+    held = np.zeros(len(label_N), np.bool_)
+    for label in np.unique(label_N).tolist():
+        members = np.flatnonzero(label_N == label)
+        count = min(max(round(config.share * len(members)), 1), len(members) - 1)
+        held[members[permutation(config.seed, label, count=len(members))[:count]]] = True
+    return held
+
+
+__all__ = ["NoTask", "Task", "held_out", "task_of"]

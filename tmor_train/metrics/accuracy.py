@@ -1,0 +1,55 @@
+"""Accuracy of whole clips: Top-1, and the mean over classes, which is what Toyota Smarthome's tables have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.data.flat import Floats, Numbers
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Accuracy:
+    """Shares from 0 to 1. ``per_class_K`` float64 is NaN for a class without a clip; the mean per class leaves such out.
+    ``confusion_KK`` int64 counts clips by true class (rows) and predicted class (columns)."""
+
+    top1: float
+    mean_per_class: float
+    per_class_K: NDArray[np.float64]
+    confusion_KK: Numbers
+
+
+def accuracy(scores_NK: Floats, label_N: Numbers) -> Accuracy:
+    """Accuracy of the highest score of each clip; of equal ones the first class counts.
+
+    Args:
+        scores_NK: any scores, more is likelier.
+        label_N: the true classes, 0 to K - 1.
+
+    Raises:
+        ValueError: no clips, shapes that do not fit, a label out of range, or a score that is NaN.
+    """
+    scores_NK, label_N = np.asarray(scores_NK), np.asarray(label_N)
+    if scores_NK.ndim != 2 or label_N.shape != (len(scores_NK),) or not len(label_N):
+        raise ValueError(f"scores {scores_NK.shape} and labels {label_N.shape} are not of the same clips, or of none")
+    classes = scores_NK.shape[1]
+    if label_N.min() < 0 or label_N.max() >= classes:
+        raise ValueError(f"labels lie from {label_N.min()} to {label_N.max()}, but there are {classes} classes")
+    if np.isnan(scores_NK).any():
+        raise ValueError(f"{int(np.isnan(scores_NK).any(1).sum())} of {len(scores_NK)} clips have a score that is NaN")
+    pairs = label_N * classes + scores_NK.argmax(1)
+    confusion_KK = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    count_K = confusion_KK.sum(1)
+    per_class_K = np.full(classes, np.nan)
+    np.divide(confusion_KK.diagonal(), count_K, out=per_class_K, where=count_K > 0)
+    return Accuracy(
+        top1=float(confusion_KK.trace() / len(label_N)),
+        mean_per_class=float(np.nanmean(per_class_K)),
+        per_class_K=per_class_K,
+        confusion_KK=confusion_KK,
+    )
+
+
+__all__ = ["Accuracy", "accuracy"]

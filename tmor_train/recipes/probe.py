@@ -1,0 +1,119 @@
+"""Evaluation of encoders on whole clips: linear probes, fine-tuning, few labels, and raw coordinates beside them.
+
+What the paper's references leave open is as the code of UNIK has it where a recipe says so; the others suit small sets
+and a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tmor_train.data import Batching
+from tmor_train.data.augment import CropResize, Flip, Noise, RandomMove, Rotate
+from tmor_train.evaluation.config import (
+    FewShotConfig,
+    FineTuneConfig,
+    LinearConfig,
+    LogisticConfig,
+    LookConfig,
+    ProbeConfig,
+    StartConfig,
+    TuneConfig,
+)
+from tmor_train.optimizer import OptimizerConfig
+from tmor_train.schedule import ScheduleConfig
+
+
+def probe() -> ProbeConfig:
+    """The optimum of one linear layer on frozen features."""
+    return ProbeConfig(
+        recipe="probe", about="linear probe: one linear layer on frozen features, to its optimum (L-BFGS)"
+    )
+
+
+def probe_sgd() -> ProbeConfig:
+    """The same by SGD at rate 0.1 (UNIK's) and 3 (usual in self-supervised learning), the better on a hold-out."""
+    return replace(
+        probe(),
+        recipe="probe_sgd",
+        about="linear probe by SGD on unscaled features, rate 0.1 or 3 chosen on a hold-out",
+        linear=LinearConfig(solver="sgd", scale="none"),
+    )
+
+
+def logistic() -> LogisticConfig:
+    """What a learned feature has to be better than."""
+    return LogisticConfig(
+        recipe="logistic", about="logistic regression on raw coordinates of 32 frames, without any encoder"
+    )
+
+
+def finetune() -> FineTuneConfig:
+    """UNIK's settings for Penn Action (its config files); of other sets they differ in rate, batch and epochs."""
+    return FineTuneConfig(
+        recipe="finetune",
+        about="fine-tuning as UNIK's code does it: windows of 150 frames, SGD in steps; for a GPU",
+        start=StartConfig(frames=150, choice="window"),
+        tune=TuneConfig(
+            augment=(RandomMove(),),
+            batching=Batching(size=8),
+            optimizer=OptimizerConfig(rate=0.05, decay=5e-4, clip=None),
+            schedule=ScheduleConfig(shape="steps", warmup=0.0, drops=(10, 20)),
+            epochs=30,
+        ),
+    )
+
+
+def probe_reference() -> FineTuneConfig:
+    """Linear evaluation as UNIK's code does it: the schedule of fine-tuning with the trunk's weights as they are, while
+    its batch norm goes by the statistics of each batch and keeps an average of them."""
+    whole = finetune()
+    return replace(
+        whole,
+        recipe="probe_reference",
+        about="linear probe as UNIK's code does it: batch norm adapts, augmentations, no cached features",
+        tune=replace(whole.tune, trains="head", statistics="adapting"),
+    )
+
+
+def finetune_cpu() -> FineTuneConfig:
+    """Frames of the whole clip, AdamW and an average over the steps: minutes to an hour on two cores."""
+    return FineTuneConfig(
+        recipe="finetune_cpu",
+        about="fine-tuning for small sets and a CPU: 48 frames, AdamW, augmentations, averaged weights",
+        start=StartConfig(frames=48),
+        look=LookConfig(crops=3, mirrored="on"),
+        tune=TuneConfig(
+            augment=(CropResize(shortest=0.7), Rotate(degrees=10.0), Flip(), Noise(sigma=0.01)),
+            head_rate=10.0,
+            smoothing=0.1,
+            dropout=0.3,
+            average=0.99,
+            batching=Batching(size=32),
+            optimizer=OptimizerConfig(method="adamw", rate=5e-4, decay=0.05, decays="matrices"),
+            schedule=ScheduleConfig(warmup=2.0),
+            epochs=30,
+        ),
+    )
+
+
+def fewshot() -> FewShotConfig:
+    """1, 5 and 10 % of the labels, as many of each class as its share asks for, three draws."""
+    tune = finetune_cpu().tune
+    return FewShotConfig(
+        recipe="fewshot",
+        about="linear probe and fine-tuning with 1, 5 and 10 % of the labels, three seeds",
+        tune=replace(tune, batching=replace(tune.batching, last="fill")),
+    )
+
+
+RECIPES: dict[
+    str,
+    Callable[[], ProbeConfig]
+    | Callable[[], LogisticConfig]
+    | Callable[[], FineTuneConfig]
+    | Callable[[], FewShotConfig],
+] = {made.__name__: made for made in (probe, probe_sgd, logistic, probe_reference, finetune, finetune_cpu, fewshot)}
+
+__all__ = ["RECIPES", "fewshot", "finetune", "finetune_cpu", "logistic", "probe", "probe_reference", "probe_sgd"]

@@ -1,0 +1,186 @@
+"""What an evaluation found, as files: ``result.json``, and ``scores.npz`` with what every figure was made of.
+
+``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured; it is
+read without unpickling anything. ``result.json`` is written last, so that a folder that has one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.outputs import whole
+
+FORMAT = "tmor_train.result/1"
+RESULT, SCORES = "result.json", "scores.npz"
+_MOST_BYTES = 64 * 2**20
+
+
+class BadResult(ValueError):
+    """A folder holds no result, or a damaged one; the message says which file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One measurement.
+
+    ``mode`` is the way of it (``probe``, ``finetune``, ``logistic`` …). ``checkpoint`` is a file's name, ``scratch``
+    for an encoder that was never trained, or none where no encoder takes part; ``checkpoint_sha256`` is that of its
+    bytes. ``figures`` are shares from 0 to 1 by name, of which ``headline`` is the one that the paper's table has.
+    ``labels`` is the share of the train part's labels that was used. ``per_class`` has a share for each of ``classes``,
+    none where it has no clip. ``counts`` are numbers of clips. ``config`` is the configuration and ``chosen`` what was
+    chosen on a hold-out, as JSON values. ``notes`` are to be said beside every figure.
+    """
+
+    benchmark: str
+    protocol: str
+    mode: str
+    recipe: str
+    seed: int
+    checkpoint: str | None
+    checkpoint_sha256: str | None = None
+    figures: Mapping[str, float]
+    headline: str
+    labels: float = 1.0
+    per_class: Sequence[float | None] = ()
+    classes: Sequence[str] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.headline not in self.figures:
+            raise ValueError(f"the headline {self.headline!r} is none of the figures {', '.join(self.figures)}")
+        if self.per_class and len(self.per_class) != len(self.classes):
+            raise ValueError(f"{len(self.per_class)} figures for {len(self.classes)} classes")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """What was measured, clip by clip: scores (N, K) float32, classes (N,) int64, and keys (N,)."""
+
+    scores_NK: Floats
+    label_N: Numbers
+    key_N: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        rows = len(self.scores_NK)
+        if self.scores_NK.ndim != 2 or self.label_N.shape != (rows,) or self.key_N.shape != (rows,):
+            raise ValueError(
+                f"scores {self.scores_NK.shape}, labels {self.label_N.shape} and keys {self.key_N.shape} do not fit"
+            )
+
+
+def save(result: Result, folder: Path, *, scores: Scores | None = None) -> Path:
+    """Write a result into ``folder``; returns the path of ``result.json``.
+
+    Raises:
+        tmor_train.outputs.OutputExists: there is one already.
+    """
+    path = folder / RESULT
+    with whole(path, existing="refuse") as part:
+        if scores is not None:
+            with whole(folder / SCORES, existing="replace") as table, table.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    scores_NK=scores.scores_NK.astype(np.float32),
+                    label_N=scores.label_N.astype(np.int64),
+                    key_N=scores.key_N.astype(np.str_),
+                )
+        part.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read_result(folder: Path) -> Result:
+    """The result in ``folder``.
+
+    Raises:
+        BadResult: there is none, or its file is not as :func:`save` writes it.
+    """
+    path = folder / RESULT
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise BadResult(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no result is")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, BadResult) else BadResult(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+        raise BadResult(f"{path} is no result of tmor_train ({FORMAT})")
+    try:
+        _check(found)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+        return Result(**values)
+    except (TypeError, ValueError) as error:
+        raise BadResult(f"{path} is damaged, or of another version: {error}") from error
+
+
+def read_scores(folder: Path) -> Scores:
+    """The scores beside a result.
+
+    Raises:
+        BadResult: there are none, or their file is not as :func:`save` writes it.
+    """
+    path = folder / SCORES
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return Scores(
+                found["scores_NK"].astype(np.float32),
+                found["label_N"].astype(np.int64),
+                found["key_N"].astype(np.str_),
+            )
+    except Exception as error:  # zip, NumPy and the check raise many kinds for a damaged file
+        raise BadResult(f"{path} cannot be read: {error}") from error
+
+
+def results_under(folder: Path) -> list[tuple[Path, Result]]:
+    """All results in ``folder`` and below it, with their folders, by path.
+
+    Raises:
+        BadResult: one of them is damaged.
+    """
+    return [(path.parent, read_result(path.parent)) for path in sorted(folder.rglob(RESULT))]
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "int": (int,),
+    "str": (str,),
+    "float": (int, float),
+    "str | None": (str, type(None)),
+    "Mapping": (dict,),
+    "Sequence": (list,),
+}
+
+
+def _check(found: Mapping[str, Any]) -> None:
+    """Refuse values of another type than the fields have."""
+    for known in fields(Result):
+        if known.name in found:
+            kinds = _KINDS[str(known.type).partition("[")[0]]
+            if not isinstance(found[known.name], kinds) or isinstance(found[known.name], bool):
+                raise TypeError(f"{known.name} is {found[known.name]!r}")
+    shares = [*found.get("figures", {}).values(), *(share for share in found.get("per_class", ()) if share is not None)]
+    if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares):
+        raise TypeError("a figure is no number")
+
+
+__all__ = [
+    "FORMAT",
+    "RESULT",
+    "SCORES",
+    "BadResult",
+    "Result",
+    "Scores",
+    "read_result",
+    "read_scores",
+    "results_under",
+    "save",
+]
