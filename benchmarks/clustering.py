@@ -22,14 +22,11 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 
-from tmor_train.clustering.density import Density
-from tmor_train.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_near_cells
+from tmor_train.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_faiss, dbscan_near_cells
 
 MIN_SAMPLES = 4
 DIMENSIONS = 256
-NEAREST = 32  # of each point in faiss's graph
 MILLION = 1_000_000
 
 
@@ -102,30 +99,6 @@ def beside_faiss(size: int, options: argparse.Namespace, exact: dict[int, Run]) 
         )
 
 
-def by_faiss(embeddings: np.ndarray, eps: float, probes: int) -> np.ndarray:
-    """DBSCAN on the graph of each point's nearest as faiss finds them in an inverted file of sqrt(N) · 4 lists.
-
-    Of the points that are probed, only pairs of which one is among the other's NEAREST count as neighbours.
-    """
-    import faiss
-
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    cells = max(1, round(4 * len(unit) ** 0.5))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(unit.shape[1]), unit.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 32, 1
-    index.train(unit)
-    index.add(unit)
-    index.nprobe = min(probes, cells)
-    likeness, found = index.search(unit, NEAREST)
-    row = np.repeat(np.arange(len(unit)), NEAREST)
-    near = (1.0 - likeness.ravel() <= eps) & (found.ravel() >= 0) & (found.ravel() != row)
-    ends = np.sort(np.stack([row[near], found.ravel()[near]]), axis=0)
-    left, right = np.divmod(np.unique(ends[0] * len(unit) + ends[1]), len(unit))
-    density = Density(len(unit), min_samples=MIN_SAMPLES, device=torch.device("cpu"))
-    density.add(torch.from_numpy(left), torch.from_numpy(right))
-    return density.labels(torch.arange(len(unit))).numpy()
-
-
 def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
     """Adjusted Rand index of all points (noise as one class) and share of points on which both agree about noise."""
     alike = ((labels < 0) == (exact < 0)).mean()
@@ -150,7 +123,7 @@ def measured(who: str, path: str, eps: float, probes: int) -> Run:
         elif who == "near cells":
             labels = dbscan_near_cells(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
         elif who == "faiss":
-            labels = by_faiss(embeddings, eps, probes)
+            labels = dbscan_faiss(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
         else:
             labels = dbscan(embeddings, eps=eps, min_samples=MIN_SAMPLES)
         return labels

@@ -26,7 +26,7 @@ ENV PATH=/opt/posecap/bin:$PATH
 COPY pyproject.toml README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
 COPY tmor_train /src/tmor_train
-RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[train]" && rm -rf /src /tmp/torch.txt
+RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[train,faiss]" && rm -rf /src /tmp/torch.txt
 
 RUN mkdir -p /posecap/runs && chown -R 1000:1000 /posecap && chmod 1777 /posecap/runs
 ENV HOME=/tmp

@@ -104,7 +104,7 @@ def test_the_build_image_has_every_engine():
     path = ROOT / "docker" / "build.Dockerfile"
     known = PROJECT["optional-dependencies"]
     (default,) = extras("\n".join(f"{k}={v}" for k, v in arguments(path).items()))
-    assert set(default) == set(known) - {"dev", "engines", "train"}
+    assert set(default) == set(known) - {"dev", "engines", "train", "faiss"}
     (free,) = extras(examples(path))
     assert set(free) == set(default) - {"ultralytics"}
 

@@ -1,7 +1,7 @@
 """Clusters of motion embeddings: DBSCAN on cosine distance, exact, with memory that stays linear in their number.
 
-`cluster` is what the training loop calls after each epoch; `dbscan`, `dbscan_near_cells`, `dbscan_jaccard` and
-`auto_eps` are its parts.
+`cluster` is what the training loop calls after each epoch; `dbscan`, `dbscan_near_cells`, `dbscan_faiss`,
+`dbscan_jaccard` and `auto_eps` are its parts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tmor_train.clustering.agreement import adjusted_rand_index, normalized_mutu
 from tmor_train.clustering.auto_eps import eps_of
 from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
 from tmor_train.clustering.directions import directions_of
+from tmor_train.clustering.faiss_graph import NoFaiss, labels_of_faiss_graph
 from tmor_train.clustering.guarded import ClusterConfig, Clustering, ClusterState, classes_of, cluster
 from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
 
@@ -22,11 +23,13 @@ __all__ = [
     "ClusterConfig",
     "ClusterState",
     "Clustering",
+    "NoFaiss",
     "adjusted_rand_index",
     "auto_eps",
     "classes_of",
     "cluster",
     "dbscan",
+    "dbscan_faiss",
     "dbscan_jaccard",
     "dbscan_near_cells",
     "normalized_mutual_information",
@@ -69,6 +72,22 @@ def dbscan_near_cells(
         rows_per_cell=rows_per_cell,
         probes=probes,
         seed=seed,
+    )
+    return _as_given(embeddings, labels_N)
+
+
+def dbscan_faiss(
+    embeddings: Rows, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
+) -> Rows:
+    """DBSCAN that takes as neighbours only rows of which one is among the `nearest` that faiss finds for the other.
+
+    On the CPU, with faiss's own threads. Otherwise like `dbscan`.
+
+    Raises ValueError as `dbscan` does, and NoFaiss (a ValueError) where faiss is not installed.
+    """
+    refuse_settings(eps, min_samples)
+    labels_N = labels_of_faiss_graph(
+        directions_of(embeddings), eps=eps, min_samples=min_samples, nearest=nearest, probes=probes, seed=seed
     )
     return _as_given(embeddings, labels_N)
 

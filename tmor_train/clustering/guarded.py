@@ -13,6 +13,7 @@ from tmor_train.clustering.agreement import adjusted_rand_index, noise_alone, no
 from tmor_train.clustering.auto_eps import eps_of
 from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
 from tmor_train.clustering.directions import Directions, directions_of
+from tmor_train.clustering.faiss_graph import labels_of_faiss_graph
 from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
 
 Noise = Literal["singleton", "drop"]
@@ -35,8 +36,9 @@ class ClusterConfig:
     measured on `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Of Jaccard distances
     (of neighbourhoods of `k1` rows, averaged over `k2`) it is 0.6, as in SpCL and ClusterContrast. Search "auto" is
     exact for Jaccard distances, on a GPU, and up to 150,000 rows on a CPU, else "near_cells", which compares `probes`
-    cells of about `rows_per_cell` rows. A result with one cluster of more than `largest_share` of the points, with
-    more than `noise_share` noise or with fewer than two clusters is tried again with another eps, `tries` times.
+    cells of about `rows_per_cell` rows; "faiss" takes a graph of the `nearest` rows that it finds in `probes` of its
+    lists. A result with one cluster of more than `largest_share` of the points, with more than `noise_share` noise or
+    with fewer than two clusters is tried again with another eps, `tries` times.
     """
 
     metric: Metric = "cosine"
@@ -47,8 +49,9 @@ class ClusterConfig:
     quantile: float = 0.85
     sample: int = 5000
     eps_momentum: float = 0.5
-    search: Literal["auto", "exact", "near_cells"] = "auto"
+    search: Literal["auto", "exact", "near_cells", "faiss"] = "auto"
     probes: int = 32
+    nearest: int = 32
     rows_per_cell: int = 1024
     largest_share: float = 0.5
     noise_share: float = 0.95
@@ -121,8 +124,8 @@ def cluster(
     Raises ValueError for embeddings or settings that nothing can be clustered with.
     """
     refuse_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
-    if config.metric == "jaccard" and config.search == "near_cells":
-        raise ValueError("the Jaccard distance has no search of near cells; set search to auto or exact")
+    if config.metric == "jaccard" and config.search not in ("auto", "exact"):
+        raise ValueError(f"the Jaccard distance has no search {config.search!r}; set search to auto or exact")
     directions = directions_of(embeddings)
     if not len(directions.norms_N):
         raise ValueError("there are no embeddings to cluster")
@@ -175,6 +178,15 @@ def _clusterer(directions: Directions, config: ClusterConfig) -> Callable[[float
     if config.metric == "jaccard":
         weights = reciprocal_weights(directions, k1=config.k1, k2=config.k2)
         return lambda eps: labels_by_jaccard(weights, eps=eps, min_samples=config.min_samples)
+    if config.search == "faiss":
+        return lambda eps: labels_of_faiss_graph(
+            directions,
+            eps=eps,
+            min_samples=config.min_samples,
+            nearest=config.nearest,
+            probes=config.probes,
+            seed=config.seed,
+        )
     large = directions.norms_N.device.type == "cpu" and len(directions.norms_N) > EXACT_ON_CPU
     if config.search == "near_cells" or (config.search == "auto" and large):
         return lambda eps: labels_of_near_cells(

@@ -45,8 +45,9 @@ _READ = ("x", "y", "visibility", "dimensions", "action", "train")
 def read(folder: Path) -> MotionSet:
     """All clips under ``folder/labels``, splits ``train`` and ``test`` by the files' own flag.
 
-    A joint that the annotators marked as not visible is not seen: its coordinates are of no use. MATLAB counts pixels
-    from 1 at their middle, so half a pixel is taken off both coordinates.
+    A joint that the annotators marked as not visible has the score 0. Its coordinates, mostly near the picture's first
+    corner, stay in the clip: batches never show them, but the raw baseline that ignores visibility is made of them too.
+    MATLAB counts pixels from 1 at their middle, so half a pixel is taken off both coordinates.
 
     Raises:
         MissingFiles: no labels there.
@@ -64,7 +65,7 @@ def _clips(folder: Path) -> Iterator[Clip]:
         whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
         if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]) or len(size) < 2:
             raise DamagedFile(f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's")
-        joints = np.stack([x - 0.5, y - 0.5, np.ones_like(x)], -1) * (visible > 0)[..., None]
+        joints = np.stack([x - 0.5, y - 0.5, visible > 0], -1)
         yield Clip(
             key=f"penn-{path.stem}",
             joints_MTJC=joints[None].astype(np.float32),

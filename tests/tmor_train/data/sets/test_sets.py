@@ -63,7 +63,9 @@ def test_penn_action(tmp_path: Path) -> None:
     assert (clip.label, clip.captions, clip.split) == ("golf_swing", ("swinging a golf club",), "test")
     assert clip.joints_MTJC[0, 0, 0].tolist() == [99.5, 149.5, 1]
     assert clip.joints_MTJC[0, 1, 11].tolist() == [123.5, 173.5, 1]
-    assert clip.joints_MTJC[0, 1, 12].tolist() == [0, 0, 0]
+    assert clip.joints_MTJC[0, 1, 12].tolist() == [124.5, 174.5, 0]  # not visible, where the annotators left it
+    _, seen = motions.gather(np.array([0]), frame_NT=np.array([[0, 1]]), person_NM=np.array([[0]]), layout="penn13")
+    assert (~seen).nonzero().tolist() == [[0, 0, 1, 12]]
     assert motions.clip(1).split == "train"
 
 

@@ -1,0 +1,73 @@
+"""DBSCAN on an approximate graph of nearest rows, which faiss finds in an inverted file; for sizes beyond all pairs.
+
+Two rows count as neighbours if they lie within eps and one is among the `nearest` rows that the search finds for the
+other. A point keeps its edges to the rows nearest to it, so clusters fall apart only where their density is carried by
+farther ones; how far labels agree with the exact ones is measured in ``benchmarks/clustering.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tmor_train.clustering.blocks import runs
+from tmor_train.clustering.density import Density
+from tmor_train.clustering.directions import Directions
+
+PAIRS_AT_ONCE = 2**16
+_ROWS_PER_CENTROID = 64  # that the lists' centres are learned from; more cost time and find hardly better ones
+
+
+class NoFaiss(ValueError):
+    """faiss is not installed; the message says how to get it."""
+
+
+def labels_of_faiss_graph(
+    directions: Directions, *, eps: float, min_samples: int, nearest: int, probes: int, seed: int
+) -> torch.Tensor:
+    """Labels (N,) int64 on the CPU, −1 for noise. Distances of the pairs that faiss finds are decided in float64.
+
+    Args:
+        nearest: rows that are looked for around each; at least min_samples, for fewer would leave no core point.
+        probes: lists of the 4 · √N that are searched for each row.
+
+    Raises:
+        NoFaiss: faiss is not installed.
+        ValueError: nearest is below min_samples.
+    """
+    if nearest < min_samples:
+        raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
+    points = len(directions.norms_N)
+    density = Density(points, min_samples=min_samples, device=torch.device("cpu"))
+    left_P, right_P = _candidates(directions, eps + directions.margin, nearest=nearest, probes=probes, seed=seed)
+    for some in runs(len(left_P), PAIRS_AT_ONCE):
+        near = directions.distances(left_P[some], right_P[some]).cpu() <= eps
+        density.add(left_P[some][near], right_P[some][near])
+    return density.labels(torch.arange(points))
+
+
+def _candidates(
+    directions: Directions, reach: float, *, nearest: int, probes: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs (left < right), each once, that faiss finds no further apart than `reach`."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise NoFaiss('faiss is not installed: pip install "faiss-cpu", or set search to near_cells') from error
+    unit_ND = directions.quick_ND.float().cpu().numpy()
+    points, width = unit_ND.shape
+    lists = max(1, min(round(4 * points**0.5), points))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = seed, _ROWS_PER_CENTROID, 1
+    index.train(unit_ND)
+    index.add(unit_ND)
+    index.nprobe = min(probes, lists)
+    cosine_NK, found_NK = index.search(unit_ND, min(nearest + 1, points))  # a row finds itself, too
+    row_P, other_P = np.repeat(np.arange(points), found_NK.shape[1]), found_NK.ravel()
+    close = (1 - cosine_NK.ravel() <= reach) & (other_P >= 0) & (other_P != row_P)
+    ends_2P = np.sort(np.stack([row_P[close], other_P[close]]), axis=0)
+    left_P, right_P = np.divmod(np.unique(ends_2P[0] * points + ends_2P[1]), points)
+    return torch.from_numpy(left_P), torch.from_numpy(right_P)
+
+
+__all__ = ["NoFaiss", "labels_of_faiss_graph"]
