@@ -80,7 +80,7 @@ def test_the_steady_stage_puts_a_jump_back_in_line(examples: ModuleType) -> None
 def test_reading_as_the_readme_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built.build(tmp_path / "datasets" / "demo")
     monkeypatch.chdir(tmp_path)
-    (block,) = code("README.md")
+    block, _ = code("README.md")  # the other one is about training; see tests/tmor_train/test_training_docs.py
     shown: dict[str, object] = {}
     exec(compile(block.replace("num_workers=2, ", "").replace("> 0.2", ">= 0"), "README.md", "exec"), shown)
     assert shown["sample"].key in posecap.index("datasets/demo")["key"].to_pylist()  # type: ignore[attr-defined]

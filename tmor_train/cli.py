@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tmor_train import __version__
-from tmor_train.commands import COMPLETE, ERROR, INTERRUPTED, bench, embed, export, recipes, resume, run
+from tmor_train.commands import COMPLETE, ERROR, INTERRUPTED, bench, embed, export, recipes, report, resume, run
 
-COMMANDS = (run, resume, recipes, bench, embed, export)
+COMMANDS = (run, resume, recipes, bench, report, embed, export)
 
 _EPILOG = """\
 a first run, on what `posecap build --manifest manifests/demo.yaml` made:
@@ -19,6 +19,10 @@ a first run, on what `posecap build --manifest manifests/demo.yaml` made:
 the two stages:
   tmor_train run stage1 --data SHARDS
   tmor_train run stage2 --data SHARDS --from runs/stage1
+
+the paper's tables with what can be measured, and one page of all results:
+  tmor_train run table1 --data-root DIR --from runs/stage2
+  tmor_train report runs
 
 any field of a recipe:
   tmor_train show stage1

@@ -1,7 +1,7 @@
 """Configurations: frozen, typed dataclasses, to JSON and back, and changed by ``a.b=c`` on a command line.
 
-A configuration holds numbers, words, ``None``, tuples and other configurations. Those in a tuple may be of several
-classes (augmentations, say): their JSON has the name of the class under ``kind``.
+A configuration holds numbers, words, ``None``, tuples and other configurations. Where those may be of several
+classes (augmentations, say), their JSON has the name of the class under ``kind``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import json
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 KIND = "kind"
@@ -24,10 +24,21 @@ class BadConfig(ValueError):
 def as_json(config: object) -> Any:
     """Every field of a configuration as plain JSON values."""
     if is_dataclass(config) and not isinstance(config, type):
-        return {f.name: as_json(getattr(config, f.name)) for f in fields(config)}
-    if isinstance(config, tuple):
-        return [{KIND: type(item).__name__} | as_json(item) if is_dataclass(item) else item for item in config]
-    return config
+        hints = get_type_hints(type(config))
+        of_fields = {f.name: (hints[f.name], getattr(config, f.name)) for f in fields(config)}
+        return {
+            name: as_json(value) if hint is type(value) else _named(value) for name, (hint, value) in of_fields.items()
+        }
+    return _named(config)
+
+
+def _named(value: object) -> Any:
+    """A value that may be of several classes as JSON, which says of which."""
+    if isinstance(value, tuple):
+        return [_named(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {KIND: type(value).__name__} | as_json(value)
+    return value
 
 
 def from_json(kind: type[Config], values: object, *, at: str = "config") -> Config:
@@ -44,28 +55,32 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
     """``config`` with each ``path.to.field=value``, in order; an entry of a tuple is named by its number.
 
     A value is written as it is printed: ``0.1``, ``none``, a word. Tuples are words between commas or a JSON list, and
-    a configuration among several is its name (with its defaults) or its JSON.
+    a configuration among several is its name (with its defaults) or its JSON. What fields say together is checked when
+    all are changed, so that their order does not matter.
 
     Raises:
         BadConfig: no such field (the nearest name is given), or no such value.
     """
+    draft = _opened(config)
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise BadConfig(f"{change!r} is no change of a field; write path.to.field=value")
-        config = _set(config, path.split("."), text, path=path, root=config)
-    return config
+        _set(draft, path.split("."), text, path=path, root=config)
+    found: Config = _closed(draft)
+    return found
 
 
 def described(config: object, *, before: str = "") -> Iterator[tuple[str, str]]:
     """Each field's path and value in words, as ``changed`` reads them."""
     if is_dataclass(config) and not isinstance(config, type):
-        for field in fields(config):
-            value = getattr(config, field.name)
-            if is_dataclass(value):
-                yield from described(value, before=f"{before}{field.name}.")
+        hints = get_type_hints(type(config))
+        for one in fields(config):
+            value = getattr(config, one.name)
+            if is_dataclass(value) and hints[one.name] is type(value):
+                yield from described(value, before=f"{before}{one.name}.")
             else:
-                yield f"{before}{field.name}", _words(value)
+                yield f"{before}{one.name}", _words(value)
 
 
 def _words(value: object) -> str:
@@ -75,32 +90,61 @@ def _words(value: object) -> str:
         return value
     if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
         return ",".join(value)
-    return json.dumps(as_json(value))
+    return json.dumps(_named(value))
 
 
-def _set(node: Any, steps: list[str], text: str, *, path_type: object = None, path_name: str = "", **known: Any) -> Any:
-    """``node`` with the field at ``steps`` read from ``text``; ``known``: the whole path and the root, for errors."""
+@dataclass(eq=False)
+class _Draft:
+    """A configuration while it is changed: its class, its fields (drafts where they were changed) and what changed."""
+
+    kind: Any
+    values: dict[str, Any]
+    changes: list[str] = field(default_factory=list)
+
+
+def _opened(value: Any) -> Any:
+    """A draft of a configuration, and a list of a tuple; anything else as it is."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _Draft(type(value), {f.name: getattr(value, f.name) for f in fields(value) if f.init})
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _closed(value: Any) -> Any:
+    """What a draft has become, checked."""
+    if isinstance(value, list):
+        return tuple(_closed(item) for item in value)
+    if not isinstance(value, _Draft):
+        return value
+    values = {name: _closed(item) for name, item in value.values.items()}
+    try:
+        return value.kind(**values)
+    except ValueError as error:
+        raise BadConfig(f"{', '.join(value.changes)}: {error}") from error
+
+
+def _set(
+    node: Any, steps: list[str], text: str, *, path_type: object = None, path_name: str = "", **known: Any
+) -> None:
+    """Changes the draft's field at ``steps`` to ``text``; ``known``: the whole path and the root, for errors."""
     name, *rest = steps
-    if isinstance(node, tuple):
+    holder: Any
+    at: Any
+    if isinstance(node, list):
         if not name.isdigit() or int(name) >= len(node):
             raise BadConfig(f"{known['path']}: {name!r} is no entry of {path_name}, which has {len(node)}")
-        at, (item, _) = int(name), get_args(path_type)
-        new = _set(node[at], rest, text, path_type=item, path_name=name, **known) if rest else _told(item, text, known)
-        return (*node[:at], new, *node[at + 1 :])
-    if not is_dataclass(node) or isinstance(node, type):
-        raise BadConfig(f"{known['path']}: {path_name} is a value and has no fields")
-    hints = get_type_hints(type(node))
-    names = [field.name for field in fields(node) if field.init]
-    if name not in names:
-        raise BadConfig(_unknown(known["path"], len(steps), names, known["root"]))
-    if rest:
-        new = _set(getattr(node, name), rest, text, path_type=hints[name], path_name=name, **known)
+        holder, at, hint = node, int(name), get_args(path_type)[0]
+    elif isinstance(node, _Draft):
+        if name not in node.values:
+            raise BadConfig(_unknown(known["path"], len(steps), list(node.values), known["root"]))
+        holder, at, hint = node.values, name, get_type_hints(node.kind)[name]
+        node.changes.append(f"{known['path']}={text}")
     else:
-        new = _told(hints[name], text, known)
-    try:
-        return replace(node, **{name: new})
-    except ValueError as error:
-        raise BadConfig(f"{known['path']}={text}: {error}") from error
+        raise BadConfig(f"{known['path']}: {path_name} is a value and has no fields")
+    if rest:
+        holder[at] = holder[at] if isinstance(holder[at], _Draft | list) else _opened(holder[at])
+        _set(holder[at], rest, text, path_type=hint, path_name=name, **known)
+    else:
+        holder[at] = _told(hint, text, known)
 
 
 def _told(kind: object, text: str, known: Mapping[str, Any]) -> Any:

@@ -78,27 +78,65 @@ KINDS: dict[str, Kind] = {
     ),
     "ProbeConfig": Kind(
         about="linear probing",
-        config="tmor_train.evaluation.config:ProbeConfig",
-        run="tmor_train.evaluation.linear_probe:probe",
+        config="tmor_train.evaluation.clips.config:ProbeConfig",
+        run="tmor_train.evaluation.clips.linear_probe:probe",
         flags=_ENCODER,
     ),
     "FineTuneConfig": Kind(
         about="fine-tuning",
-        config="tmor_train.evaluation.config:FineTuneConfig",
-        run="tmor_train.evaluation.fine_tune:fine_tune",
+        config="tmor_train.evaluation.clips.config:FineTuneConfig",
+        run="tmor_train.evaluation.clips.fine_tune:fine_tune",
         flags={**_ENCODER, "epochs": ("tune.epochs={}",)},
     ),
     "FewShotConfig": Kind(
         about="few labels",
-        config="tmor_train.evaluation.config:FewShotConfig",
-        run="tmor_train.evaluation.few_shot:few_shot",
+        config="tmor_train.evaluation.clips.config:FewShotConfig",
+        run="tmor_train.evaluation.clips.few_shot:few_shot",
         flags=_ENCODER,
+    ),
+    "DetectConfig": Kind(
+        about="detection by frames",
+        config="tmor_train.evaluation.frames.config:DetectConfig",
+        run="tmor_train.evaluation.frames.detect:detect",
+        flags={**_ENCODER, "epochs": ("train.epochs={}",)},
+    ),
+    "DetectEventsConfig": Kind(
+        about="detection of events",
+        config="tmor_train.evaluation.frames.config:DetectEventsConfig",
+        run="tmor_train.evaluation.frames.events:detect_events",
+        flags={**_ENCODER, "epochs": ("train.epochs={}",)},
     ),
     "LogisticConfig": Kind(
         about="raw coordinates",
-        config="tmor_train.evaluation.config:LogisticConfig",
-        run="tmor_train.evaluation.logistic:logistic",
+        config="tmor_train.evaluation.clips.config:LogisticConfig",
+        run="tmor_train.evaluation.clips.logistic:logistic",
         flags=_CLIPS,
+    ),
+    "ZeroShotConfig": Kind(
+        about="zero-shot recognition",
+        config="tmor_train.evaluation.zero_shot.config:ZeroShotConfig",
+        run="tmor_train.evaluation.zero_shot.recognition:zero_shot",
+        flags={
+            "benchmark": ("task.benchmark={}",),
+            "protocol": ("task.protocol={}",),
+            "data": ("task.folder={}",),
+            "from": ("start.weights={}",),
+            "texts": ("texts={}",),
+            "seed": ("seed={}",),
+        },
+    ),
+    "TableConfig": Kind(
+        about="tables of the paper",
+        config="tmor_train.tables.config:TableConfig",
+        run="tmor_train.tables.measuring:measure_table",
+        flags={
+            "data-root": ("data_root={}",),
+            "from": ("weights={}",),
+            "rows": ("rows={}",),
+            "texts": ("texts={}",),
+            "seed": ("seeds={}",),
+            "seeds": ("seeds={}",),
+        },
     ),
 }
 """By the name of the configuration's class."""
@@ -121,11 +159,29 @@ def kind_of(config: object) -> Kind:
 def run(config: Any, folder: Path) -> Path:
     """A new run of any kind in ``folder``; returns what it wrote.
 
+    A run that fails before it has left more than its configuration is taken back, so that it can be begun again with
+    what was wrong put right.
+
     Raises:
         NoKind: nothing runs such a configuration.
     """
-    written: Path = _named(kind_of(config).run)(config, folder)
+    start = _named(kind_of(config).run)
+    new = not folder.exists()
+    try:
+        written: Path = start(config, folder)
+    except Exception:
+        if new:
+            _take_back(folder)
+        raise
     return written
+
+
+def _take_back(folder: Path) -> None:
+    from tmor_train.runs import CONFIG
+
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [CONFIG]:
+        (folder / CONFIG).unlink()
+        folder.rmdir()
 
 
 def resume(folder: Path) -> Path:
@@ -142,7 +198,7 @@ def resume(folder: Path) -> Path:
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
     name = values.get(KIND, _BEFORE_KINDS) if isinstance(values, dict) else None
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise NoKind(f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(KINDS)}")
     kind = KINDS[name]
     if kind.resume is not None:

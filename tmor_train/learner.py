@@ -1,4 +1,4 @@
-"""What is trained: encoder, averaged encoder, objective and optimiser; one step of it, and the clusters it learns from.
+"""What is trained: encoder, averaged encoder, method and optimiser; one step of it, and the clusters it learns from.
 
 All of its state is in ``state``, and everything drawn at random is a function of seed, step and rank. So a run that
 goes on from a checkpoint does what the first would have done, to the last bit on a CPU.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tmor_train.anchors import Anchors
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clusters import ClusterState, cluster
 from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, Place
@@ -23,8 +22,8 @@ from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.draws import hashes
 from tmor_train.data.streams import streamed
 from tmor_train.device import autocast_of
-from tmor_train.encoder import encoder_of
 from tmor_train.memory import Entries
+from tmor_train.methods import Made, Method, Setup, Turn, encoder_for, method_of
 from tmor_train.momentum import Momentum
 from tmor_train.monitor import watched
 from tmor_train.objective import Objective
@@ -57,18 +56,23 @@ class Learner:
     def __init__(self, config: PretrainConfig, motions: MotionSet, team: Team) -> None:
         self.config, self.motions, self.team = config, motions, team
         torch.manual_seed(seed_of(config.loop.seed, _WEIGHTS))
-        self.encoder = encoder_of(config.encoder, layout=config.sampling.layout, persons=config.sampling.people)
+        layout, persons = config.sampling.layout, config.sampling.people
+        self.encoder = encoder_for(config.method, config.encoder, layout=layout, persons=persons)
         self.encoder.to(team.device)
         self.averaged = Momentum(self.encoder, config.objective.momentum)
-        self.objective = Objective(
-            config.objective,
-            features=FEATURES,
+        setup = Setup(
+            objective=config.objective,
+            anchor=config.views.anchor,
+            positive=config.views.positive,
+            encoder=self.encoder,
             video=None if motions.video is None else motions.video.width,
             text=None if motions.text is None else motions.text.width,
             clips=len(motions),
+            persons=persons,
             gather=team.gather,
-        ).to(team.device)
-        own = [*self.encoder.parameters(), *self.objective.parameters()]
+        )
+        self.method: Method = method_of(config.method, setup).to(team.device)
+        own = [*self.encoder.parameters(), *self.method.parameters()]
         self.parameters = [parameter for parameter in own if parameter.requires_grad]
         self.optimizer = optimizer_of(config.optimizer, self.parameters)
         self.clusters = ClusterState()
@@ -80,13 +84,24 @@ class Learner:
         self._encode_key = torch.compile(self.averaged.module) if compiled else self.averaged.module
 
     @property
+    def objective(self) -> Objective:
+        """The method where it is T-MOR's.
+
+        Raises:
+            TypeError: it is another one.
+        """
+        if not isinstance(self.method, Objective):
+            raise TypeError(f"{type(self.method).__name__} is trained here, not T-MOR's objective")
+        return self.method
+
+    @property
     def averaged_encoder(self) -> Backbone:
         """The encoder of keys and clusters."""
         assert isinstance(self.averaged.module, Backbone)  # noqa: S101, it is a copy of one
         return self.averaged.module
 
-    def train(self, batches: Sequence[MotionBatch], *, rate: float, watch: bool) -> Step:
-        """One step of the optimiser over all ``batches``.
+    def train(self, batches: Sequence[MotionBatch], *, rate: float, watch: bool, epoch: int = 0) -> Step:
+        """One step of the optimiser over all ``batches``; ``epoch`` counts from 0 and tells a method what is due.
 
         Raises:
             NotFinite: before anything has changed but running statistics.
@@ -95,12 +110,11 @@ class Learner:
         self.averaged.train()
         set_rate(self.optimizer, rate * self.config.optimizer.rate)
         self.optimizer.zero_grad(set_to_none=True)
-        fresh: list[Entries] = []
+        fresh: list[tuple[Entries, ...]] = []
         total = torch.zeros((), device=self.team.device)
         for number, batch in enumerate(batches):
-            anchors = self._anchors(batch, number)
-            losses = self.objective(anchors, self.cluster_of)
-            (losses.total / len(batches)).backward()
+            losses = self._losses(batch, number, epoch)
+            torch.autograd.backward(losses.total / len(batches))
             fresh.append(losses.fresh)
             total += losses.total.detach() / len(batches)
         self.team.average_gradients(self.parameters)
@@ -110,37 +124,40 @@ class Learner:
         if not np.isfinite([loss, norm_number]).all():
             raise NotFinite(batches, f"the loss is {loss} and its gradient's norm {norm_number}")
         self.optimizer.step()
-        self.objective.advance(reduce(Entries.then, fresh))
-        self.averaged.update(self.encoder)
+        self.method.after_step([reduce(Entries.then, memory) for memory in zip(*fresh, strict=True)])
+        self._average()
         self.step += 1
         if not watch:
             return Step(loss=loss, figures={})
-        figures = losses.figures() | watched(anchors.features_ND, anchors.keys_ND)
+        figures = losses.figures() | watched(losses.features_ND, losses.keys_ND)
         return Step(loss=loss, figures=figures | {"gradient": norm_number})
 
-    def _anchors(self, batch: MotionBatch, number: int) -> Anchors:
-        """Features of the clips and of their second views."""
-        seed, rank, views = self.config.loop.seed, self.team.rank, self.config.views
+    def _losses(self, batch: MotionBatch, number: int, epoch: int) -> Made:
+        """What the method makes of a batch."""
+        seed, rank = self.config.loop.seed, self.team.rank
         # Dropout draws from torch's own generator, views from another one. Set anew each time, none has to be saved.
         torch.manual_seed(seed_of(seed, _DROPOUT, self.step, number, rank))
         self._generator.manual_seed(seed_of(seed, _VIEWS, self.step, number, rank))
-        anchor, positive = (self.view(batch, steps) for steps in (views.anchor, views.positive))
-        with autocast_of(self.config.loop.precision, self.team.device):
-            features_ND = self._encode(anchor.motion_NCTVM, anchor.present)
-            if self.config.objective.keys == "same":
-                keys_ND = self._encode(positive.motion_NCTVM, positive.present)
-            else:
-                with torch.no_grad():
-                    keys_ND = self._encode_key(positive.motion_NCTVM, positive.present)
-        return Anchors(
-            features_ND=features_ND.float(),
-            keys_ND=keys_ND.float(),
-            index_N=batch.index_N,
-            video_NDv=batch.video_ND,
-            text_NDt=batch.text_ND,
-            text_id_N=batch.text_id_N,
-            has_video_N=batch.has_video_N,
+        turn = Turn(
+            view=self.view,
+            encode=self._encode,
+            encode_key=self._encode_key,
+            encoder=self.encoder,
+            key_encoder=self.averaged_encoder,
+            autocast=partial(autocast_of, self.config.loop.precision, self.team.device),
+            cluster_of=self.cluster_of,
+            epoch=epoch,
         )
+        return self.method.losses(batch, turn)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moves the averaged encoder."""
+        self.averaged.update(self.encoder)
+        if self.config.method is not None and self.config.objective.keys == "same":
+            # Nothing goes through the averaged encoder, so it has no statistics of its own.
+            for own, new in zip(self.averaged.module.buffers(), self.encoder.buffers(), strict=True):
+                own.copy_(new)
 
     def view(self, batch: MotionBatch, steps: Sequence[Augmentation]) -> MotionBatch:
         """A view of the clips, as the encoder takes them."""
@@ -170,6 +187,7 @@ class Learner:
 
     def recluster(self, embeddings_ND: Tensor) -> dict[str, Any]:
         """Cluster all clips; the next steps learn from it. Returns the figures to log."""
+        embeddings_ND = with_directions(embeddings_ND)
         labels_N = torch.empty(len(self.motions), dtype=torch.int64, device=self.team.device)
         figures: dict[str, Any] = {}
         eps = torch.zeros((), dtype=torch.float64, device=self.team.device)
@@ -181,6 +199,7 @@ class Learner:
             eps.fill_(clustering.state.eps or 0.0)
         labels_N, eps = self.team.from_lead(labels_N), self.team.from_lead(eps)
         self._take_clusters(ClusterState(float(eps), labels_N.cpu().numpy()))
+        self.method.clustered(embeddings_ND, labels_N)
         return figures
 
     def _take_clusters(self, state: ClusterState) -> None:
@@ -198,7 +217,7 @@ class Learner:
             "step": self.step,
             "encoder": self.encoder.state_dict(),
             "averaged": self.averaged.module.state_dict(),
-            "objective": self.objective.state_dict(),
+            "objective": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "clusters": {
                 "eps": self.clusters.eps,
@@ -211,7 +230,7 @@ class Learner:
         self.step = state["step"]
         self.encoder.load_state_dict(state["encoder"])
         self.averaged.module.load_state_dict(state["averaged"])
-        self.objective.load_state_dict(state["objective"])
+        self.method.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         labels_N = state["clusters"]["labels"]
         self._take_clusters(
@@ -231,7 +250,18 @@ class Learner:
             self.averaged.module.load_state_dict(state["averaged"])
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's encoder is another one than the recipe's: {error}") from error
-        return self.objective.inherit(state["objective"])
+        return self.method.inherit(state["objective"])
+
+
+def with_directions(embeddings_ND: Tensor) -> Tensor:
+    """The embeddings, those of zeros put opposite to the mean of the others, where no other is.
+
+    An untrained encoder gives zeros for a clip in which nobody is seen, and zeros lie in no direction.
+    """
+    empty_N = ~embeddings_ND.any(1)
+    if not bool(empty_N.any()) or bool(empty_N.all()):
+        return embeddings_ND
+    return torch.where(empty_N[:, None], -embeddings_ND[~empty_N].mean(0), embeddings_ND)
 
 
 def seed_of(*names: int) -> int:
@@ -239,4 +269,4 @@ def seed_of(*names: int) -> int:
     return int(hashes(*names, index_N=np.zeros(1, np.int64))[0] >> np.uint64(1))
 
 
-__all__ = ["Learner", "NotFinite", "Step", "seed_of"]
+__all__ = ["Learner", "NotFinite", "Step", "seed_of", "with_directions"]

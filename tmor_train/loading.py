@@ -20,8 +20,8 @@ from tmor_train.checkpoint import BadCheckpoint
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
 from tmor_train.device import Precision
-from tmor_train.encoder import encoder_of
 from tmor_train.heads import heads_of
+from tmor_train.methods import encoder_for
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
 from tmor_train.pretrained import CannotUse, Pretrained
 
@@ -78,7 +78,8 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         of = of or config.clusters.of
         learner = content["learner"]
         network = _network(config, learner["averaged" if of == "averaged" else "encoder"])
-        heads = heads_of(config.objective, learner["objective"], of=of)
+        headless = config.method is not None and config.method.heads == "none"
+        heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(
             f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
@@ -100,10 +101,10 @@ def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Bac
     """The encoder with these weights; no more memory is asked for than they take."""
     layout, persons = config.sampling.layout, config.sampling.people
     with torch.device("meta"):
-        wanted = encoder_of(config.encoder, layout=layout, persons=persons).state_dict()
+        wanted = encoder_for(config.method, config.encoder, layout=layout, persons=persons).state_dict()
     if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in wanted.items()}:
         raise ValueError("the encoder's tensors are not those of its configuration")
-    network = encoder_of(config.encoder, layout=layout, persons=persons)
+    network = encoder_for(config.method, config.encoder, layout=layout, persons=persons)
     network.load_state_dict(tensors)
     return network
 

@@ -83,12 +83,17 @@ class Pretraining:
             about = {"recipe": self.config.recipe, "clips": len(self.motions), "processes": self.team.world}
             self.journal.tell(event, learner.step, about | {"version": __version__, "torch": torch.__version__})
             if learner.step == 0:  # what training is to be compared with
-                self.journal.tell("before", 0, self._figures(learner.embeddings()))
+                embeddings_ND = learner.embeddings()
+                self.journal.tell("before", 0, self._figures(embeddings_ND) | self._clusters_before(embeddings_ND))
             while self.loader.state.epoch < epochs:
                 self._epoch()
             self.journal.tell("done", learner.step, self.progress.figures())
         self._plot()
         return self.checkpoints.path(learner.step)
+
+    def _clusters_before(self, embeddings_ND: torch.Tensor) -> dict[str, Any]:
+        """Clusters to begin with, where they are asked for; their figures."""
+        return self.learner.recluster(embeddings_ND) if self.config.clusters.due(0) else {}
 
     def _epoch(self) -> None:
         batches = self._timed(iter(self.loader))
@@ -101,7 +106,7 @@ class Pretraining:
         share = rate_at(learner.step, self.config.schedule, steps_per_epoch=self.steps_per_epoch, epochs=loop.epochs)
         watch = learner.step % loop.log_steps == 0
         try:
-            step = learner.train(batches, rate=share, watch=watch)
+            step = learner.train(batches, rate=share, watch=watch, epoch=epoch)
         except NotFinite as error:
             raise self._stopped(error) from error
         self.losses.append(step.loss)

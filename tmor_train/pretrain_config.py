@@ -24,6 +24,7 @@ from tmor_train.data.augment import (
 )
 from tmor_train.data.streams import Stream
 from tmor_train.encoder import EncoderConfig
+from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.optimizer import OptimizerConfig
 from tmor_train.schedule import ScheduleConfig
@@ -77,7 +78,7 @@ class ViewConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteringConfig:
-    """When clips are clustered: after epoch ``first`` and then after each ``every``; ``off``: never.
+    """When clips are clustered: after epoch ``first`` (0: before any) and then after each ``every``; ``off``: never.
 
     ``of`` is the encoder whose features are clustered: the ``averaged`` one or the one being trained (``live``).
     """
@@ -89,8 +90,8 @@ class ClusteringConfig:
     how: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
-        if self.first < 1 or self.every < 1:
-            raise ValueError(f"first and every are at least 1, not {self.first} and {self.every}")
+        if self.first < 0 or self.every < 1:
+            raise ValueError(f"first is at least 0 and every at least 1, not {self.first} and {self.every}")
 
     def due(self, epoch: int) -> bool:
         """Whether to cluster after ``epoch``, counted from 1."""
@@ -131,7 +132,11 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pre-training run, whole."""
+    """One pre-training run, whole.
+
+    ``method`` is another work's, by its settings; none is T-MOR's, of which ``objective`` says everything. Methods take
+    from ``objective`` what they share with it.
+    """
 
     recipe: str
     about: str
@@ -140,6 +145,7 @@ class PretrainConfig:
     batching: Batching = field(default_factory=Batching)
     views: ViewConfig = field(default_factory=ViewConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    method: MethodConfig | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     clusters: ClusteringConfig = field(default_factory=ClusteringConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -1,7 +1,8 @@
 """What an evaluation found, as files: ``result.json``, and ``scores.npz`` with what every figure was made of.
 
-``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured; it is
-read without unpickling anything. ``result.json`` is written last, so that a folder that has one is whole.
+``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured. Where
+frames are measured there is ``frames.npz`` instead, with the fields of :class:`FrameScores`. Both are read without
+unpickling anything. ``result.json`` is written last, so that a folder that has one is whole.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmor_train.data.flat import Floats, Numbers
+from tmor_train.frame_scores import FrameScores
 from tmor_train.outputs import whole
 
 FORMAT = "tmor_train.result/1"
-RESULT, SCORES = "result.json", "scores.npz"
+RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"
 _MOST_BYTES = 64 * 2**20
 
 
@@ -80,7 +82,7 @@ class Scores:
             )
 
 
-def save(result: Result, folder: Path, *, scores: Scores | None = None) -> Path:
+def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = None) -> Path:
     """Write a result into ``folder``; returns the path of ``result.json``.
 
     Raises:
@@ -88,16 +90,23 @@ def save(result: Result, folder: Path, *, scores: Scores | None = None) -> Path:
     """
     path = folder / RESULT
     with whole(path, existing="refuse") as part:
-        if scores is not None:
-            with whole(folder / SCORES, existing="replace") as table, table.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    scores_NK=scores.scores_NK.astype(np.float32),
-                    label_N=scores.label_N.astype(np.int64),
-                    key_N=scores.key_N.astype(np.str_),
-                )
+        if isinstance(scores, Scores):
+            _save_arrays(
+                folder / SCORES,
+                scores_NK=scores.scores_NK.astype(np.float32),
+                label_N=scores.label_N.astype(np.int64),
+                key_N=scores.key_N.astype(np.str_),
+            )
+        elif scores is not None:
+            columns = {column.name: np.asarray(getattr(scores, column.name)) for column in fields(scores)}
+            _save_arrays(folder / FRAMES, **columns)
         part.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def _save_arrays(path: Path, **arrays: Any) -> None:
+    with whole(path, existing="replace") as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_result(folder: Path) -> Result:
@@ -141,6 +150,27 @@ def read_scores(folder: Path) -> Scores:
         raise BadResult(f"{path} cannot be read: {error}") from error
 
 
+def read_frame_scores(folder: Path) -> FrameScores:
+    """The frames' scores beside a result.
+
+    Raises:
+        BadResult: there are none, or their file is not as :func:`save` writes it.
+    """
+    path = folder / FRAMES
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return FrameScores(
+                scores_FK=found["scores_FK"].astype(np.float16),
+                label_FK=found["label_FK"].astype(np.bool_),
+                offset_R=found["offset_R"].astype(np.int64),
+                key_R=found["key_R"].astype(np.str_),
+                fps_R=found["fps_R"].astype(np.float32),
+                every=int(found["every"]),
+            )
+    except Exception as error:  # as above
+        raise BadResult(f"{path} cannot be read: {error}") from error
+
+
 def results_under(folder: Path) -> list[tuple[Path, Result]]:
     """All results in ``folder`` and below it, with their folders, by path.
 
@@ -174,11 +204,14 @@ def _check(found: Mapping[str, Any]) -> None:
 
 __all__ = [
     "FORMAT",
+    "FRAMES",
     "RESULT",
     "SCORES",
     "BadResult",
+    "FrameScores",
     "Result",
     "Scores",
+    "read_frame_scores",
     "read_result",
     "read_scores",
     "results_under",

@@ -29,6 +29,8 @@ def read_pickle(
     known: Mapping[tuple[str, str], Builder | Constant],
     persistent: Callable[[Any], Any],
     strangers: Literal["refuse", "inert"],
+    most_opcodes: int | None = None,
+    most_copied_bytes: int | None = None,
 ) -> Any:
     """The value of the pickle that begins where ``file`` stands; the file stands behind it afterwards.
 
@@ -36,15 +38,19 @@ def read_pickle(
         file: a ``read(n)`` of it must not set aside more memory than there are bytes (as of ``BytesIO`` and ``mmap``).
         known: what ``(module, name)`` stands for.
         persistent: gives the value of a persistent id.
+        most_opcodes: a bound on its steps, in place of MOST_OPCODES: data sets have more than checkpoints.
+        most_copied_bytes: a bound on what builders copy, in place of MOST_COPIED_BYTES.
 
     Raises:
         BadPickle: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
     """
-    reading = _Reading(known, persistent, strangers)
+    steps = MOST_OPCODES if most_opcodes is None else most_opcodes
+    copies = MOST_COPIED_BYTES if most_copied_bytes is None else most_copied_bytes
+    reading = _Reading(known, persistent, strangers, copies)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count >= MOST_OPCODES:
-                raise BadPickle(f"it has more than {MOST_OPCODES} steps")
+            if count >= steps:
+                raise BadPickle(f"it has more than {steps} steps")
             if opcode.name == "STOP":
                 return reading.pop()
             reading.step(opcode.name, argument)
@@ -77,6 +83,7 @@ class _Reading:
     known: Mapping[tuple[str, str], Builder | Constant]
     persistent: Callable[[Any], Any]
     strangers: Literal["refuse", "inert"]
+    most_copied_bytes: int
     stack: list[Any] = field(default_factory=list)
     below: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -245,8 +252,8 @@ class _Reading:
                 self.copied += _ITEM_BYTES * len(value)
             elif isinstance(value, str | bytes | bytearray):
                 self.copied += len(value)
-        if self.copied > MOST_COPIED_BYTES:
-            raise BadPickle(f"it copies more than {MOST_COPIED_BYTES} bytes of itself")
+        if self.copied > self.most_copied_bytes:
+            raise BadPickle(f"it copies more than {self.most_copied_bytes} bytes of itself")
 
     def fill(self, _argument: Any) -> None:
         state, target = self.pop(), self.stack[-1]

@@ -110,5 +110,5 @@ def test_the_guarded_clustering_takes_the_metric() -> None:
     found = cluster(embeddings, ClusterConfig(metric="jaccard", largest_share=1.0))
     assert (found.eps, found.tries, found.trouble) == (0.6, 0, None)
     assert found.labels_N.tolist() == dbscan_jaccard(embeddings).tolist()
-    with pytest.raises(ValueError, match="near cells"):
+    with pytest.raises(ValueError, match="near_cells"):
         cluster(embeddings, ClusterConfig(metric="jaccard", search="near_cells"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
-from tmor_train.benchmarks import charades, clip_sets, shards, smarthome, tsu, uav_human, utkinect
-from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Parts, Recordings
+from tmor_train.benchmarks import charades, clip_sets, ntu, pku_mmd, shards, smarthome, tsu, uav_human, utkinect
+from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
 
 
 class NoBenchmark(KeyError):
@@ -24,6 +24,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         tsu.TSU,
         tsu.SAMPLE,
         charades.CHARADES,
+        pku_mmd.PKU_MMD,
+        ntu.NTU60,
+        ntu.NTU120,
         clip_sets.UTD_MHAD,
         clip_sets.MSR_ACTION3D,
         clip_sets.SBU,
@@ -55,5 +58,6 @@ __all__ = [
     "NoBenchmark",
     "Parts",
     "Recordings",
+    "Timelines",
     "benchmark",
 ]

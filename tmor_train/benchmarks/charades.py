@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.sets.files import DamagedFile, Origin, read_text
 
 ORIGIN = Origin("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")
 CLASS_COUNT = 157
+MAX_SECONDS = 3600.0
 FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
 _NAMES = "Charades_v1_classes.txt"
 
@@ -32,14 +33,42 @@ def actions(path: Path) -> dict[str, list[tuple[int, float, float]]]:
     Raises:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
-    found: dict[str, list[tuple[int, float, float]]] = {}
+    return {name: events for name, (_, events) in _rows(path).items()}
+
+
+def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
+    """What an annotation file labels in its videos, sorted by id, at ``rate`` frames a second of their ``length``.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    found = sorted(_rows(path).items())
+    frames_N = np.array([max(1, round(seconds * rate)) for _, (seconds, _) in found], np.int64)
+    seconds_N = np.array([seconds for _, (seconds, _) in found], np.float64)
+    return Timelines(frames_N, CLASS_COUNT, events_of([events for _, (_, events) in found]), seconds_N)
+
+
+def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]:
+    """The length in seconds and the actions of each video."""
+    found = {}
     try:
         for row in csv.DictReader(io.StringIO(read_text(path, origin=ORIGIN))):
             parts = [action.split() for action in row["actions"].split(";") if action]
-            found[row["id"]] = [(_number(code), float(begin), float(end)) for code, begin, end in parts]
-    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+            events = [(_number(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
+            length = _seconds(row["length"])
+            if length <= 0:
+                raise ValueError(f"video {row['id']!r} has a length of {length} s")
+            found[row["id"]] = length, events
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise DamagedFile(f"{path} is no annotation file of Charades: {type(error).__name__} {error}") from error
     return found
+
+
+def _seconds(written: str) -> float:
+    value = float(written)
+    if not -MAX_SECONDS <= value <= MAX_SECONDS:
+        raise ValueError(f"{written!r} is no time of a video of at most {MAX_SECONDS:.0f} s")
+    return value
 
 
 def _number(code: str) -> int:
@@ -71,13 +100,8 @@ def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...])
     chosen = motions.select([at[name] for name in names])
     if (chosen.clips.fps_N <= 0).any():
         raise DamagedFile(f"{folder / 'shards'}: clips without a frame rate, so seconds have no frames")
-    rows = [(n, *event) for n, name in enumerate(names) for event in known[name]]
-    columns = np.array(rows, np.float64).reshape(-1, 4)
-    numbers = columns[:, :2].astype(np.int64)
-    rate_E = chosen.clips.fps_N[numbers[:, 0]].astype(np.float64)
-    return Recordings(
-        chosen, classes, Events(numbers[:, 0], numbers[:, 1], columns[:, 2] * rate_E, columns[:, 3] * rate_E)
-    )
+    events = events_of([known[name] for name in names], rate_N=chosen.clips.fps_N.astype(np.float64))
+    return Recordings(chosen, classes, events)
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:

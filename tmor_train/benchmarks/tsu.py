@@ -11,6 +11,7 @@ were not found. The owners' order is that of COCO, all five points of the head i
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.data.flat import Floats
 from tmor_train.data.sets.files import DamagedFile, Origin, read_text
@@ -113,10 +114,16 @@ def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, fl
             events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
             if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
                 raise DamagedFile(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
+            if not 0 < int(entry["duration"]) <= MAX_FRAMES:
+                raise DamagedFile(f"{path}: {name} has {entry['duration']} frames, expected 1 to {MAX_FRAMES}")
+            if not all(math.isfinite(begin) and math.isfinite(end) for _, begin, end in events):
+                raise DamagedFile(f"{path}: {name} has an event of times that are no numbers")
             if any(not 0 <= label < len(CLASSES) for label, _, _ in events):
                 raise DamagedFile(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
             found[name] = (str(entry["subset"]), int(entry["duration"]), events)
-    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
+    except DamagedFile:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise DamagedFile(f"{path} is not TSU's annotation file: {error}") from error
     return found
 
@@ -149,10 +156,25 @@ def read_poses(path: Path) -> Floats:
     return np.asarray(np.concatenate([kpts, seen], -1)[None], np.float32)
 
 
+def timelines(path: Path) -> dict[str, Timelines]:
+    """What an annotation file labels in the recordings of ``training`` and of ``testing``, by sorted names.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    known = read_annotations(path)
+    found = {}
+    for subset in ("training", "testing"):
+        chosen = [known[name] for name in sorted(known) if known[name][0] == subset]
+        frames_N = np.array([frames for _, frames, _ in chosen], np.int64)
+        found[subset] = Timelines(frames_N, len(CLASSES), events_of([events for _, _, events in chosen]))
+    return found
+
+
 def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
     known = read_annotations(folder / f"smarthome_{protocol}_51.json")
-    clips, events = [], []
-    for number, name in enumerate(names):
+    clips = []
+    for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
         subject, _, camera = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
         split = "test" if known[name][0] == "testing" else "train"
@@ -169,11 +191,11 @@ def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
                 camera=camera,
             )
         )
-        events += [(number, *event) for event in known[name][2]]
-    columns = np.array(events, np.float64).reshape(-1, 4)
     motions: MotionSet = from_clips(clips, classes=CLASSES)
-    numbers = columns[:, :2].astype(np.int64)
-    return Recordings(motions, CLASSES, Events(numbers[:, 0], numbers[:, 1], columns[:, 2], columns[:, 3]))
+    # Times count frames of the annotated video; the evaluation's rate is frames of the poses / annotated duration.
+    annotated_N = np.array([known[name][1] for name in names], np.float64)
+    events = events_of([known[name][2] for name in names], rate_N=motions.clips.frames_N / annotated_N)
+    return Recordings(motions, CLASSES, events)
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:

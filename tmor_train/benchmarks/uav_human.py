@@ -1,7 +1,7 @@
 """UAV-Human: 155 actions of 119 people seen from a drone, 17 joints of COCO in 2D.
 
-T. Li et al., "UAV-Human", CVPR 2021. A clip is ``P000S00G10B10H50UC022000LC021000A000R0_08241716.skeleton`` in NTU's
-text format: the number of frames; for each the number of people, and for each of them a line about the body, the number
+T. Li et al., "UAV-Human", CVPR 2021. A clip is ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` in NTU's text
+format: the number of frames; for each the number of people, and for each of them a line about the body, the number
 of joints and a line a joint, which begins with x and y in pixels of a picture of 1920 x 1080. CSv1 and CSv2 train on
 the subjects below and test on the others. Classes go by their published codes.
 """
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 1920.0, 1080.0
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
 
-_NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.skeleton")
+_NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.(?:txt|skeleton)")
 
 
 def _numbers(written: str) -> frozenset[int]:
@@ -85,7 +85,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
     matched = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir() if folder.is_dir() else ())]
     files = [(path, int(match[1]), int(match[2])) for path, match in matched if match]
     if not files:
-        raise ORIGIN.missing(folder / "P*.skeleton")
+        raise ORIGIN.missing(folder / "P*A*R*.txt")
     for path, subject, action in files:
         if action >= len(CLASSES):
             raise DamagedFile(f"{path}: action {action} is none of the {len(CLASSES)} published")
@@ -102,7 +102,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("P*.skeleton",), ORIGIN)
+    return absent(Path(folder), ("P*A*R*.txt",), ORIGIN)
 
 
 def _read(folder: Path, protocol: str) -> Parts:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tmor_train.commands import COMPLETE, Commands, command
+
+if TYPE_CHECKING:
+    from tmor_train.benchmarks import Benchmark
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -21,17 +25,26 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _list(options: argparse.Namespace) -> int:
     from tmor_train.benchmarks import BENCHMARKS
 
-    print(f"{'name':14}{'task':8}{'protocols':26}{'clips':>7}{'classes':>9}  {'files':11}about")
+    print(f"{'name':14}{'task':8}{'protocols':32}{'clips':>7}{'classes':>9}  {'files':11}about")
     for name, found in BENCHMARKS.items():
-        root: Path | None = options.data_root
-        lacking = [found.missing(root / name, protocol) for protocol in found.protocols] if root else []
-        missing = list(dict.fromkeys(entry for entries in lacking for entry in entries))
-        state = "there" if root and not missing else f"{len(missing)} missing" if root else "-"
+        state, lines = ("-", []) if options.data_root is None else _files(found, options.data_root / name)
         clips, classes = found.clips or "any", found.classes or "any"
-        print(f"{name:14}{found.task:8}{' '.join(found.protocols):26}{clips:>7}{classes:>9}  {state:11}{found.about}")
-        for entry in missing[:2]:
-            print(f"    {entry}")
+        print(f"{name:14}{found.task:8}{' '.join(found.protocols):32}{clips:>7}{classes:>9}  {state:11}{found.about}")
+        for line in lines:
+            print(f"    {line}")
     return COMPLETE
+
+
+def _files(found: Benchmark, folder: Path) -> tuple[str, list[str]]:
+    """The state of a benchmark's files in one word or two, and lines on the first that are missing or damaged."""
+    from tmor_train.data.sets.files import DamagedFile
+
+    try:
+        lacking = [entry for protocol in found.protocols for entry in found.missing(folder, protocol)]
+    except DamagedFile as error:
+        return "damaged", [str(error)]
+    missing = list(dict.fromkeys(map(str, lacking)))
+    return (f"{len(missing)} missing" if missing else "there"), missing[:2]
 
 
 def _show(options: argparse.Namespace) -> int:

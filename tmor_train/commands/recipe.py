@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-_SEVERAL = ("data", "sets", "seeds")
-_FLAGS = (*_SEVERAL, "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
+_SEVERAL = ("data", "sets", "seeds", "rows")
+_FLAGS = (*_SEVERAL, "data-root", "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="what it works on: posecap datasets to train on (folders or URLs), or the folder of a benchmark's files",
     )
+    flag("--texts", metavar="FILE", help="vectors of captions, or of the prompts of zero-shot recognition (Parquet)")
     flag("--from", metavar="CHECKPOINT", help="begin with these weights (file or run; to evaluate, also: scratch)")
     flag("--epochs", metavar="N", help="how often every clip is seen in training")
     flag("--seed", metavar="N", help="of everything that is drawn (default: 0)")
@@ -34,11 +35,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("pre-training")
     training.add_argument("--sets", nargs="+", metavar="NAME", help="published skeleton sets, e.g. penn_action:train")
     training.add_argument("--folder", metavar="DIR", help="where the skeleton sets lie, each under its name")
-    training.add_argument("--texts", metavar="FILE", help="vectors of the sets' captions, a Parquet file")
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument("--benchmark", metavar="NAME", help="what is measured, e.g. penn_action")
     evaluation.add_argument("--protocol", metavar="NAME", help="one of the benchmark's splits (default: its first)")
     evaluation.add_argument("--seeds", nargs="+", metavar="N", help="several seeds, a measurement for each")
+    tables = parser.add_argument_group("tables of the paper")
+    tables.add_argument("--data-root", metavar="DIR", help="a folder for each benchmark, of its name")
+    tables.add_argument("--rows", nargs="+", metavar="KEY=CHECKPOINT", help="checkpoints of rows, e.g. mm=runs/a")
 
 
 def config_of(options: argparse.Namespace) -> Any:
@@ -54,6 +57,7 @@ def config_of(options: argparse.Namespace) -> Any:
     from tmor_train.recipes import recipe
 
     config = recipe(options.recipe)
-    given = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+    named = {name: getattr(options, name.replace("-", "_")) for name in _FLAGS}
+    given = {name: value for name, value in named.items() if value is not None}
     flags = {name: ",".join(value) if name in _SEVERAL else value for name, value in given.items()}
     return changed(config, [*kind_of(config).changes(flags), *options.changes])

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from tmor_train.commands import leads
 
+_TABLE = "table.md"  # of tmor_train.tables.written, which would import torch here
+
 
 def told(written: Path) -> None:
-    """Print the figures of the results in and below a folder, if there are any, and where they are."""
+    """Print a folder's table of the paper, or the figures of the results in and below it, and where they are."""
     if not leads():
         return
-    if written.is_dir():
+    if (written / _TABLE).is_file():
+        print((written / _TABLE).read_text(encoding="utf-8"))
+    elif written.is_dir():
         from tmor_train.evaluation.summary import summary
         from tmor_train.results import results_under
 

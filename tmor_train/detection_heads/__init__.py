@@ -1,6 +1,7 @@
 """Heads that score every feature frame: (N, 256, T') features and (N, T') bool ``valid`` to (N, K, T') logits.
 
-Logits of frames that are valid do not depend on what padded frames hold. A new head is a file and a line here.
+Valid frames stand first, at least one in each row. Their logits do not depend on what padded frames hold. A new head is
+a file and a line here.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ from torch import nn
 
 from tmor_train.detection_heads.bilstm import BiLSTM
 from tmor_train.detection_heads.linear import Linear
+from tmor_train.detection_heads.mstct import MSTCT
+from tmor_train.detection_heads.pdan import PDAN
 from tmor_train.detection_heads.sdtcn import SDTCN
+from tmor_train.detection_heads.tgm import TGM
 
-DETECTION_HEADS: dict[str, Callable[[int], nn.Module]] = {"linear": Linear, "bilstm": BiLSTM, "sdtcn": SDTCN}
+DETECTION_HEADS: dict[str, Callable[[int], nn.Module]] = {
+    "linear": Linear,
+    "bilstm": BiLSTM,
+    "sdtcn": SDTCN,
+    "tgm": TGM,
+    "pdan": PDAN,
+    "mstct": MSTCT,
+}
 """Every head by its name; called with the number of classes."""
 
-__all__ = ["DETECTION_HEADS", "SDTCN", "BiLSTM", "Linear"]
+__all__ = ["DETECTION_HEADS", "MSTCT", "PDAN", "SDTCN", "TGM", "BiLSTM", "Linear"]

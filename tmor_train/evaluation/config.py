@@ -1,19 +1,15 @@
-"""What evaluations of whole clips can be told, as frozen trees; recipes are values of them."""
+"""What every evaluation can be told: the task, the encoder it begins with and how clips are looked at."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tmor_train.data import Batching, Normalise, Sampling
-from tmor_train.data.augment import CropResize, Flip, Rotate
+from tmor_train.data import Normalise, Sampling
 from tmor_train.data.frames import Choice
 from tmor_train.data.streams import Stream
-from tmor_train.device import Precision
 from tmor_train.encoder import EncoderConfig
-from tmor_train.optimizer import OptimizerConfig
 from tmor_train.pretrain_config import View
-from tmor_train.schedule import ScheduleConfig
 
 SCRATCH = "scratch"
 """What stands for an encoder that was never trained, where a checkpoint is asked for."""
@@ -92,184 +88,4 @@ class LookConfig:
             raise ValueError(f"crops and batch are at least 1, not {self.crops} and {self.batch}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DescentConfig:
-    """SGD of a linear classifier with cached features; ``rates`` are compared on the hold-out, the first wins a tie.
-    The rate falls to a tenth at each of ``drops``."""
-
-    rates: tuple[float, ...] = (0.1, 3.0)
-    decay: float = 0.0
-    momentum: float = 0.9
-    batch: int = 128
-    epochs: int = 100
-    drops: tuple[int, ...] = (80,)
-
-    def __post_init__(self) -> None:
-        if not self.rates or min(self.rates) <= 0 or self.batch < 1 or self.epochs < 1 or self.decay < 0:
-            raise ValueError("rates are above 0, at least one; batch and epochs are at least 1, decay at least 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExactConfig:
-    """Multinomial logistic regression to its optimum by L-BFGS. ``strengths`` are C of scikit-learn, the weight of the
-    summed cross-entropy against half the squared weights; they are compared on the hold-out, the first wins a tie.
-    ``iterations`` are the most."""
-
-    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
-    iterations: int = 300
-
-    def __post_init__(self) -> None:
-        if not self.strengths or min(self.strengths) <= 0 or self.iterations < 1:
-            raise ValueError("strengths are above 0, at least one, and iterations at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearConfig:
-    """One linear classifier of cached features, trained by ``solver`` (``sgd``: ``descent``; ``lbfgs``: ``exact``).
-
-    ``scale`` ``standard`` takes each feature's mean off and divides by its deviation over the train part: a linear map,
-    so the classifier remains one linear layer. ``frame`` needs nothing of the kind.
-    """
-
-    solver: Literal["sgd", "lbfgs"] = "lbfgs"
-    scale: Literal["none", "standard"] = "standard"
-    descent: DescentConfig = field(default_factory=DescentConfig)
-    exact: ExactConfig = field(default_factory=ExactConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawConfig:
-    """Raw coordinates as features, what learned ones are to be better than: ``frames`` of the whole clip at even steps,
-    each joint relative to the middle of the hips, and relative to the size of the picture. Whether joints were seen is
-    ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one, which keeps the way of the body."""
-
-    frames: int = 32
-    centre: Literal["frame", "first"] = "frame"
-    linear: LinearConfig = field(default_factory=lambda: LinearConfig(exact=ExactConfig(strengths=(1.0,))))
-
-    def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise ValueError(f"frames is at least 1, not {self.frames}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogisticConfig:
-    """Logistic regression on raw coordinates; see :mod:`tmor_train.evaluation.logistic`."""
-
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    raw: RawConfig = field(default_factory=RawConfig)
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
-    """A linear probe; see :mod:`tmor_train.evaluation.linear_probe`. ``beside``: what is measured along with it."""
-
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
-    linear: LinearConfig = field(default_factory=LinearConfig)
-    beside: Literal["logistic", "nothing"] = "logistic"
-    raw: RawConfig = field(default_factory=RawConfig)
-    device: str = "auto"
-    workers: int = 1
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneConfig:
-    """How a network with a new head is trained on labelled clips.
-
-    ``trains``: the whole network, or only its ``head`` with the trunk's weights as they are. ``statistics`` of batch
-    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``head_rate`` is the head's learning rate
-    against the others'. ``smoothing`` is that of labels, ``dropout`` that of the pooled feature. ``average`` is the
-    momentum of an average over the steps, which is then what is measured; none: the last step's weights.
-    """
-
-    trains: Literal["all", "head"] = "all"
-    statistics: Literal["adapting", "frozen"] = "adapting"
-    augment: tuple[View, ...] = (CropResize(), Rotate(), Flip())
-    head_rate: float = 1.0
-    smoothing: float = 0.0
-    dropout: float = 0.0
-    average: float | None = None
-    batching: Batching = field(default_factory=lambda: Batching(size=64))
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    epochs: int = 30
-    device: str = "auto"
-    precision: Precision = "auto"
-    workers: int = 1
-    checkpoint_steps: int = 200
-    log_steps: int = 10
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1 or not 0 <= self.dropout < 1 or self.head_rate <= 0:
-            raise ValueError("smoothing and dropout are from 0 to below 1, and head_rate is above 0")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise ValueError(f"average is from 0 to below 1, or none, not {self.average}")
-        if min(self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.workers < 0:
-            raise ValueError("epochs, checkpoint_steps and log_steps are at least 1, and workers at least 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
-    """Fine-tuning; see :mod:`tmor_train.evaluation.fine_tune`."""
-
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FewShotConfig:
-    """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.few_shot`. ``percent`` are the
-    shares of the train part, each drawn once for every seed. Fine-tuning has the epochs of ``tune``, or as many more as
-    make ``steps`` steps. Both classifiers have one setting each: few labels leave none to choose on."""
-
-    recipe: str
-    about: str
-    percent: tuple[float, ...] = (1.0, 5.0, 10.0)
-    modes: tuple[Literal["linear", "finetune"], ...] = ("linear", "finetune")
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
-    linear: LinearConfig = field(default_factory=lambda: LinearConfig(exact=ExactConfig(strengths=(1.0,))))
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    steps: int = 200
-    seeds: tuple[int, ...] = (0, 1, 2)
-
-    def __post_init__(self) -> None:
-        if not self.percent or not self.modes or not all(0 < percent <= 100 for percent in self.percent):
-            raise ValueError("there is at least one mode, and one percent; each lies above 0 and up to 100")
-        if len(self.linear.exact.strengths if self.linear.solver == "lbfgs" else self.linear.descent.rates) > 1:
-            raise ValueError("with few labels nothing is chosen on a hold-out: name one rate, or one strength")
-        if self.steps < 1:
-            raise ValueError(f"steps is at least 1, not {self.steps}")
-
-
-__all__ = [
-    "SCRATCH",
-    "DescentConfig",
-    "ExactConfig",
-    "FewShotConfig",
-    "FineTuneConfig",
-    "HoldOut",
-    "LinearConfig",
-    "LogisticConfig",
-    "LookConfig",
-    "ProbeConfig",
-    "RawConfig",
-    "ScratchConfig",
-    "StartConfig",
-    "TaskConfig",
-    "TuneConfig",
-]
+__all__ = ["SCRATCH", "HoldOut", "LookConfig", "ScratchConfig", "StartConfig", "TaskConfig"]

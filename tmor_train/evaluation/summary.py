@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from tmor_train.metrics.spread import spread
 from tmor_train.results import Result
 
-_WORDS = {"top1": "Top-1", "mean_per_class": "mean per class"}
+_WORDS = {
+    "top1": "Top-1",
+    "mean_per_class": "mean per class",
+    "nonzero": "frame mAP, classes above 0",
+    "all_classes": "frame mAP, all classes",
+    "points25": "mAP at 25 times",
+}
+_EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
 
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
@@ -21,7 +29,7 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
         notes = "; ".join(dict.fromkeys(note for result in some for note in result.notes))
         clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("measured", 0) for result in some}))
         yield f"{benchmark} {protocol}, {clips} measured" + (f" ({notes})" if notes else "")
-        heads = ["", *(_WORDS.get(name, name.replace("_", " ")) for name in names)]
+        heads = ["", *map(_figure_words, names)]
         widths = [max(len(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
         for row in [heads, *rows]:
             cells = [
@@ -29,8 +37,15 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
                 *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
             ]
             yield "  " + "  ".join(cells)
-        headlines = dict.fromkeys(_WORDS.get(result.headline, result.headline) for result in some)
+        headlines = dict.fromkeys(_figure_words(result.headline) for result in some)
         yield f"  the paper's table has {', '.join(headlines)}"
+
+
+def _figure_words(name: str) -> str:
+    """``action_0.5_one_to_one`` is ``mAP_a 0.5 1:1``: the mean over actions, each truth found once."""
+    if (event := _EVENTS.fullmatch(name)) is not None:
+        return f"mAP_{event[1][0]} {event[2]}" + (" 1:1" if event[3] else "")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def _task(result: Result) -> tuple[str, str]:

@@ -53,10 +53,11 @@ def task_of(config: TaskConfig) -> Task:
     """The task that a configuration names, its files read.
 
     Raises:
-        NoTask: no benchmark or folder is named, the protocol is unknown, files are missing, or it is not about clips.
+        NoTask: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about clips, or
+            there are too few of them to hold one out.
         tmor_train.benchmarks.NoBenchmark: there is none of that name.
     """
-    found, protocol, folder = _named(config)
+    found, protocol, folder = benchmark_of(config)
     parts = found.read(folder, protocol)
     if not isinstance(parts, Parts):
         raise NoTask(f"{found.name} is measured in frames, not in clips")
@@ -71,12 +72,19 @@ def task_of(config: TaskConfig) -> Task:
     if parts.validation is not None:
         return Task(benchmark=found, protocol=protocol, train=parts.train, measured=parts.validation, notes=(note,))
     rest, held = held_out(parts.train, config.holdout)
+    if not len(held):
+        raise NoTask(f"{found.name} {protocol} has no class with two clips to train on, so none can be held out")
     train, measured = parts.train.select(rest), parts.train.select(held)
     return Task(benchmark=found, protocol=protocol, train=train, measured=measured, notes=(note,))
 
 
-def _named(config: TaskConfig) -> tuple[Benchmark, str, Path]:
-    """The benchmark, its protocol and its folder, which holds all that is needed."""
+def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
+    """The benchmark that a configuration names, its protocol, and its folder, which holds all that is needed.
+
+    Raises:
+        NoTask: no benchmark or folder is named, the protocol is unknown, or files are missing.
+        tmor_train.benchmarks.NoBenchmark: there is none of that name.
+    """
     if config.benchmark is None:
         raise NoTask("no benchmark is named: say --benchmark NAME; `tmor_train bench list` has them all")
     found = benchmark(config.benchmark)
@@ -123,4 +131,4 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
     return held
 
 
-__all__ = ["NoTask", "Task", "held_out", "task_of"]
+__all__ = ["NoTask", "Task", "benchmark_of", "held_out", "task_of"]

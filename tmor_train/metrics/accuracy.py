@@ -12,7 +12,7 @@ from tmor_train.data.flat import Floats, Numbers
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Accuracy:
-    """Shares from 0 to 1. ``per_class_K`` float64 is NaN for a class without a clip; the mean per class leaves such out.
+    """Shares from 0 to 1. ``per_class_K`` float64 is NaN for a class without a clip; the mean leaves such classes out.
     ``confusion_KK`` int64 counts clips by true class (rows) and predicted class (columns)."""
 
     top1: float

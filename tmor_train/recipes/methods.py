@@ -15,6 +15,7 @@ from typing import Literal
 from tmor_train.data.augment import Shear, ShiftCrop
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
+from tmor_train.recipes import comparisons
 from tmor_train.recipes.pretrain import pretrain_sets, small, stage1, stage2
 
 Loss = Literal["mm", "mv", "mt"]
@@ -66,6 +67,18 @@ def sets_no_penn() -> PretrainConfig:
         recipe="sets_no_penn",
         about="skeleton sets without Penn Action, which stays unseen for zero-shot recognition",
         data=replace(sets.data, sets=tuple(name for name in sets.data.sets if name.partition(":")[0] != "penn_action")),
+    )
+
+
+def sets_train() -> PretrainConfig:
+    """No clip that any benchmark of these sets tests on: for probes on all of them. SBU's five folds test on every clip
+    in turn, so all of SBU stays unseen."""
+    sets = pretrain_sets()
+    return replace(
+        sets,
+        recipe="sets_train",
+        about="skeleton sets, of each its train part alone, and none of SBU: for probes on any of them",
+        data=replace(sets.data, sets=("penn_action:train", "utd_mhad:train", "msr_action3d:train")),
     )
 
 
@@ -142,6 +155,7 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
     moco_cpu,
     sets_moco,
     sets_no_penn,
+    sets_train,
     *(partial(ablation_losses, *row) for row in _ROWS),
     *(partial(queue, stage1, "ablation", size) for size in _QUEUES),
     *(partial(backbone, stage1, "ablation", name) for name in _BACKBONES),
@@ -150,7 +164,7 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
     *(partial(backbone, pretrain_sets, "sets", name) for name in _BACKBONES),
 )
 
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE}
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE} | comparisons.RECIPES
 
 __all__ = [
     "RECIPES",
@@ -162,4 +176,5 @@ __all__ = [
     "sets_losses",
     "sets_moco",
     "sets_no_penn",
+    "sets_train",
 ]

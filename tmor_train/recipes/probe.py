@@ -11,16 +11,15 @@ from dataclasses import replace
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Noise, RandomMove, Rotate
-from tmor_train.evaluation.config import (
+from tmor_train.evaluation.clips.config import (
     FewShotConfig,
     FineTuneConfig,
     LinearConfig,
     LogisticConfig,
-    LookConfig,
     ProbeConfig,
-    StartConfig,
     TuneConfig,
 )
+from tmor_train.evaluation.config import LookConfig, StartConfig
 from tmor_train.optimizer import OptimizerConfig
 from tmor_train.schedule import ScheduleConfig
 

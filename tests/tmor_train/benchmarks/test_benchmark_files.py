@@ -1,6 +1,7 @@
 """Readers on files in the owners' formats, and on damaged ones; real sets where they are at hand."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tmor_train.benchmarks import (
     Parts,
     Recordings,
     benchmark,
+    charades,
     smarthome,
     tsu,
     uav_human,
@@ -22,7 +24,12 @@ from tmor_train.data import Clip, from_clips
 from tmor_train.data.sets.files import DamagedFile
 
 DATA = Path(__file__).parents[3] / "../shared/data"
-real = pytest.mark.skipif(not (DATA / "skeletons").is_dir(), reason="the real sets are not at hand")
+
+
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """A test on the real sets."""
+    there = pytest.mark.skipif(not (DATA / "skeletons").is_dir(), reason=f"the real sets are not at {DATA}")
+    return pytest.mark.data(there(test))
 
 
 def _recording(bounds: str) -> Recordings:
@@ -82,7 +89,7 @@ def test_uav_human_reads_two_people_and_names_a_cut_file(tmp_path: Path) -> None
         "17",
         *(f"{j + 1}.0 {j + 2}.0 0 0 0 0 0 0 0 0 0 2" for j in range(17)),
     ]
-    path = tmp_path / "P001S00G10B10H50UC022000LC021000A007R0_08241716.skeleton"
+    path = tmp_path / "P001S00G10B10H50UC022000LC021000A007R0_08241716.txt"
     path.write_text("\n".join(["2", "1", *body, "2", *body, *body]))
     joints = uav_human.read_skeleton(path)
     assert joints.shape == (2, 2, 17, 3)
@@ -92,8 +99,84 @@ def test_uav_human_reads_two_people_and_names_a_cut_file(tmp_path: Path) -> None
         uav_human.read_skeleton(path)
 
 
-def test_uav_human_has_the_published_numbers_of_subjects() -> None:
-    assert [len(uav_human.TRAIN_SUBJECTS[p]) for p in ("CSv1", "CSv2")] == [89, 89]
+def test_uav_human_has_the_published_subjects() -> None:
+    subjects = [uav_human.TRAIN_SUBJECTS[p] for p in ("CSv1", "CSv2")]
+    assert [len(found) for found in subjects] == [89, 89]
+    assert [sum(found) for found in subjects] == [5005, 5604]  # of the lists in the owners' README, written out
+    assert all(max(found) == 118 and min(found) == 0 for found in subjects)
+    assert len(subjects[0] & subjects[1]) == 64
+
+
+@pytest.mark.parametrize("ending", ["txt", "skeleton"])
+def test_uav_human_parts_follow_from_the_subject_in_the_name(ending: str, tmp_path: Path) -> None:
+    joints = "\n".join(f"{j + 1}.0 {j + 2}.0 0 0 0 0 0 0 0 0 0 2" for j in range(17))
+    for subject in (0, 1, 2, 3):  # CSv1 trains on 0 and 2, CSv2 on 0 and 3
+        name = f"P{subject:03d}S00G10B10H10UC022000LC021000A{150 + subject}R0_08241716.{ending}"
+        (tmp_path / name).write_text(f"1\n1\n7 0 1 1 1 1 0 0 0 2\n17\n{joints}\n")
+    (tmp_path / "readme.txt").write_text("not a clip")
+    for protocol, train, test in (("CSv1", [0, 2], [1, 3]), ("CSv2", [0, 3], [1, 2])):
+        parts = BENCHMARKS["uav_human"].read(tmp_path, protocol)
+        assert isinstance(parts, Parts)
+        assert parts.train.clips.subject_N.tolist() == train
+        assert parts.test.clips.subject_N.tolist() == test
+        assert parts.test.clips.label_N.tolist() == [150 + subject for subject in test]
+
+
+def test_smarthome_repeats_rare_classes() -> None:
+    label = np.repeat([0, 1], [300, 1200])
+    assert smarthome.repetitions(label)[[0, 300]].tolist() == [3, 1]
+
+
+def _tsu(folder: Path, *, frames: int, **changed: object) -> None:
+    (folder / "poses").mkdir(exist_ok=True)
+    for name in ("P11T13C03", "P03T01C01"):
+        np.savez(folder / "poses" / f"{name}_LCRNet2d.npz", kpts=np.ones((frames, 17, 2), np.float32))
+    entry = {"subset": "training", "duration": 40, "actions": [[17, 10, 20]], **changed}
+    known = {"P03T01C01": entry, "P11T13C03": {**entry, "subset": "testing"}}
+    (folder / "smarthome_CS_51.json").write_text(json.dumps(known))
+
+
+@pytest.mark.parametrize(("frames", "positive"), [(40, list(range(11, 20))), (20, [6, 7, 8, 9])])
+def test_tsu_times_follow_the_rate_of_the_poses(frames: int, positive: list[int], tmp_path: Path) -> None:
+    _tsu(tmp_path, frames=frames)
+    parts = tsu.TSU.read(tmp_path, "CS")
+    assert isinstance(parts, FrameParts)
+    assert np.flatnonzero(parts.test.labels(0)[:, 17]).tolist() == positive
+    assert parts.train.motions.clips.key_N.tolist() == ["P03T01C01"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"duration": 0},
+        {"duration": 10**9},
+        {"duration": "long"},
+        {"subset": "validation"},
+        {"actions": [[51, 1, 2]]},
+        {"actions": [[1, 2]]},
+        {"actions": [[1, "NaN", 2]]},
+    ],
+)
+def test_damaged_tsu_annotations_are_named(changed: dict[str, object], tmp_path: Path) -> None:
+    _tsu(tmp_path, frames=4, **changed)
+    with pytest.raises(DamagedFile, match="smarthome_CS_51"):
+        tsu.read_annotations(tmp_path / "smarthome_CS_51.json")
+
+
+HEADER = "id,actions,length"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["A,c157 1 2,3", "A,c001 1,3", "A,c001 1 nan,3", "A,c001 1 2,0", "A,c001 1 2,", "A,c001 1 1e9,3", "A,drink 1 2,3"],
+)
+def test_damaged_charades_annotations_are_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "Charades_v1_test.csv"
+    path.write_text(f"{HEADER}\nB,,5\nC,c001 0 2;c002 1.5 3,5\n")
+    assert charades.actions(path) == {"B": [], "C": [(1, 0, 2), (2, 1.5, 3)]}
+    path.write_text(f"{HEADER}\n{line}\n")
+    with pytest.raises(DamagedFile, match="Charades_v1_test"):
+        charades.actions(path)
 
 
 @real

@@ -9,7 +9,10 @@ import pytest
 from tmor_train.benchmarks import charades, smarthome, tsu
 
 OFFICIAL = Path(__file__).parents[3] / "../shared/data/benchmarks"
-pytestmark = pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official lists are not at hand")
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official lists are not at {OFFICIAL}"),
+]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,15 @@ def test_smarthome_lists_follow_from_the_rules(protocol: str, counts: tuple[int,
     for part, clips in listed.items():
         derived = {clip for clip in everything if smarthome.part_of(clip, protocol) == part}
         assert derived == {clip.removesuffix(".mp4") for clip in clips}
+
+
+def test_smarthome_subjects_and_classes_are_those_of_the_lists() -> None:
+    official = json.loads((OFFICIAL / "class_lists.json").read_text())["smarthome"]
+    everything = {clip.removesuffix(".mp4") for p in OFFICIAL.glob("smarthome/*.txt") for clip in p.read_text().split()}
+    trained = {clip for clip in everything if smarthome.part_of(clip, "CS") in ("train", "validation")}
+    assert {int(clip.split("_p")[1][:2]) for clip in trained} == set(official["cs_train_subjects"])
+    assert sum(official["videos_per_class"].values()) == smarthome.SMARTHOME.clips
+    assert all(smarthome.part_of(clip, "CS") for clip in everything)
 
 
 @pytest.mark.parametrize(("protocol", "train", "test", "tested_classes"), [("CS", 351, 185, 51), ("CV", 369, 167, 33)])
@@ -43,14 +55,19 @@ def test_charades_annotations_have_the_published_counts() -> None:
     assert sum(end < begin for _, begin, end in timed) == 7
 
 
+def test_published_counts_are_those_of_the_annotations() -> None:
+    for protocol in tsu.TSU.protocols:
+        found = tsu.timelines(OFFICIAL / f"tsu/smarthome_{protocol}_51.json")
+        assert sum(map(len, found.values())) == tsu.TSU.clips
+        frames_N = np.concatenate([part.frames_N for part in found.values()])
+        assert (int(frames_N.max()), round(float(frames_N.mean()))) == (50541, 25018)
+    parts = [charades.timelines(OFFICIAL / "charades" / name) for name in charades.FILES.values()]
+    assert sum(map(len, parts)) == charades.CHARADES.clips
+
+
 def test_class_lists_are_the_official_ones() -> None:
     official = json.loads((OFFICIAL / "class_lists.json").read_text())
     assert list(smarthome.CLASSES) == official["smarthome"]["cs_classes"]
     assert list(smarthome.CV_CLASSES) == official["smarthome"]["cv_classes"]
     assert list(tsu.CLASSES) == official["tsu"]["classes"]
     assert charades.class_names(OFFICIAL / "charades/Charades_v1_classes.txt")[156] == "Someone is eating something"
-
-
-def test_repetitions_are_rounded_thousandths() -> None:
-    label = np.repeat([0, 1], [300, 1200])
-    assert smarthome.repetitions(label)[[0, 300]].tolist() == [3, 1]

@@ -12,6 +12,17 @@ def test_list_says_what_is_missing_and_where_it_goes(tmp_path: Path, capsys: pyt
     assert str(tmp_path / "penn_action/labels") in printed
 
 
+def test_list_goes_on_after_a_damaged_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tsu").mkdir()
+    (tmp_path / "tsu/smarthome_CS_51.json").write_text("{")
+    assert main(["bench", "list", "--data-root", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [n for n, line in enumerate(lines) if line.startswith("tsu ")]
+    assert "damaged" in lines[row]
+    assert "smarthome_CS_51.json" in lines[row + 1]
+    assert any(line.startswith("shards") for line in lines)
+
+
 def test_show_names_the_nearest_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "show", "tsu"]) == 0
     assert main(["bench", "show", "penn"]) != 0

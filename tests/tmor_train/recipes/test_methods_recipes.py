@@ -80,6 +80,7 @@ def test_rows_of_losses(name: str, weights: tuple[float, ...], start: str) -> No
         ("sets_queue_256", stages.pretrain_sets, {"objective.queue_size"}),
         ("sets_stgcn", stages.pretrain_sets, {"encoder.backbone"}),
         ("sets_no_penn", stages.pretrain_sets, {"data.sets"}),
+        ("sets_train", stages.pretrain_sets, {"data.sets"}),
     ],
 )
 def test_only_what_is_studied_differs(name: str, base: Callable[[], PretrainConfig], changes: set[str]) -> None:

@@ -1,0 +1,93 @@
+"""Per-frame mAP of the class prior and of a perfect scorer, on the official annotations; no poses are needed.
+
+    python benchmarks/detection_metrics.py tsu ANNOTATIONS       # a folder with smarthome_{CS,CV}_51.json
+    python benchmarks/detection_metrics.py charades ANNOTATIONS  # a folder with Charades_v1_{train,test}.csv
+    python benchmarks/detection_metrics.py time ANNOTATIONS      # as tsu: seconds and memory of the whole CS test
+
+The prior gives each test frame the class's share of positive training frames: the level of chance. `time` scores
+every frame of the 185 recordings at random, so that no two scores are equal, in an order that no sorting profits from.
+Memory is the process's peak, and its peak before the first recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from tmor_train.benchmarks import charades, tsu
+from tmor_train.benchmarks.contract import Timelines
+from tmor_train.evaluation.frames.prior import class_shares, perfect_scores, prior_scores
+from tmor_train.metrics.frame_ap import FrameAP, frame_ap_of
+
+Labels = Callable[[int], np.ndarray]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("tsu", "charades", "time"))
+    parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS")
+    options = parser.parse_args()
+    {"tsu": of_tsu, "charades": of_charades, "time": timed}[options.command](options.annotations)
+
+
+def of_tsu(folder: Path) -> None:
+    for protocol in ("CS", "CV"):
+        found = tsu.timelines(folder / f"smarthome_{protocol}_51.json")
+        prior, perfect = both(found["training"], found["testing"], found["testing"].labels)
+        print(row(f"TSU {protocol}, prior", prior), row(f"TSU {protocol}, perfect", perfect), sep="\n")
+
+
+def of_charades(folder: Path) -> None:
+    train, test = (charades.timelines(folder / charades.FILES[part]) for part in ("train", "test"))
+    for name, labels in (("all frames", test.labels), ("25 points", test.labels_at_points)):
+        prior, perfect = both(train, test, labels)
+        print(row(f"Charades {name}, prior", prior), row(f"Charades {name}, perfect", perfect), sep="\n")
+
+
+def both(train: Timelines, test: Timelines, labels: Labels) -> tuple[FrameAP, FrameAP]:
+    """AP of the prior of ``train`` and of the perfect scorer, on what ``labels`` gives for recordings of ``test``."""
+    share_K = class_shares(train.labels(number) for number in range(len(train)))
+    prior = frame_ap_of((prior_scores(share_K, len(found)), found) for found in map(labels, range(len(test))))
+    perfect = frame_ap_of((perfect_scores(found), found) for found in map(labels, range(len(test))))
+    return prior, perfect
+
+
+def timed(folder: Path) -> None:
+    test = tsu.timelines(folder / "smarthome_CS_51.json")["testing"]
+    random = np.random.default_rng(0)
+    spent = 0.0
+
+    def recordings() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal spent
+        for number in range(len(test)):
+            start = perf_counter()
+            label_TK = test.labels(number)
+            scores_TK = random.random(label_TK.shape, np.float32)
+            spent += perf_counter() - start
+            yield scores_TK, label_TK
+
+    before, start = mebibytes(), perf_counter()
+    found = frame_ap_of(recordings())
+    seconds = perf_counter() - start - spent
+    print(row("TSU CS, random", found))
+    print(f"{len(test)} recordings, {int(test.frames_N.sum())} frames x {test.classes} classes: {seconds:.1f} s")
+    print(f"making labels and scores took another {spent:.1f} s; memory {mebibytes():.0f} MiB, before {before:.0f} MiB")
+
+
+def mebibytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def row(name: str, found: FrameAP) -> str:
+    positive = int((found.per_class_K > 0).sum())
+    means = f"{100 * found.nonzero:7.2f} % over {positive:3} classes, {100 * found.all_classes:7.2f} % over all"
+    return f"{name:30}{means}"
+
+
+if __name__ == "__main__":
+    main()

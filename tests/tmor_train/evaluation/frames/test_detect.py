@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import acted
+import numpy as np
+import pytest
+import torch
+
+from tmor_train import kinds
+from tmor_train.benchmarks import BENCHMARKS, FrameParts
+from tmor_train.configuration import changed
+from tmor_train.evaluation.encoders import NoEncoder
+from tmor_train.evaluation.frames import training as detector_training
+from tmor_train.evaluation.frames.config import DetectorConfig
+from tmor_train.evaluation.frames.detect import detect
+from tmor_train.metrics.frame_ap import frame_ap
+from tmor_train.pretrain import RunError
+from tmor_train.recipes import recipe
+from tmor_train.results import read_frame_scores, read_result
+from tmor_train.stopping import Stopped
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _acted(monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark())
+
+
+def config(name="detect_cpu", *changes):
+    settings = ("task.benchmark=acted", "task.folder=x", "start.weights=scratch", "windows.length=16")
+    return changed(recipe(name), [*settings, "train.device=cpu", *changes])
+
+
+def test_a_probe_learns_what_is_there_to_learn_and_keeps_what_it_measured(tmp_path):
+    kinds.run(config("detect_cpu", "start.scratch.sampling.normalise.screen=frame"), tmp_path / "run")
+    result, scores = read_result(tmp_path / "run"), read_frame_scores(tmp_path / "run")
+    test = acted.benchmark().read(tmp_path, "only").test
+    assert result.counts == {"train": 3, "measured": 2, "frames": 51}
+    assert (result.mode, result.headline, result.classes) == ("detect_probe", "nonzero", acted.CLASSES)
+    labels = np.concatenate([test.labels(0), test.labels(1)])
+    chance = labels[:, :2].mean()
+    assert result.figures["nonzero"] > 0.85 > 2 * chance
+    assert result.figures["all_classes"] == pytest.approx(result.figures["nonzero"] * 2 / 3)
+    assert result.per_class[2] is None
+    assert scores.offset_R.tolist() == [0, 30, 51]
+    assert np.array_equal(scores.label_FK, labels)
+    again = frame_ap(scores.scores_FK.astype(np.float32), scores.label_FK)
+    assert again.nonzero == pytest.approx(result.figures["nonzero"], abs=0.02)
+
+
+def test_figures_are_those_of_all_frames_and_charades_has_its_25_times(tmp_path, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "charades", acted.benchmark("charades"))
+    detect(config("detect_probe", "task.benchmark=charades", "train.epochs=1"), tmp_path / "run")
+    result, scores = read_result(tmp_path / "run"), read_frame_scores(tmp_path / "run")
+    known = acted.benchmark().read(tmp_path, "only").test.events
+    found, marks = [], []
+    for number in range(2):
+        scores_TK = scores.recording(number)[0].astype(np.float32)
+        for j in range(25):
+            time = j / 25 * len(scores_TK)
+            found.append(scores_TK[int(time)])
+            events = zip(known.recording_E, known.class_E, known.begin_E, known.end_E, strict=True)
+            shown = {int(label) for recording, label, b, e in events if recording == number and b <= time <= e}
+            marks.append([label in shown for label in range(3)])
+    expected = frame_ap(np.array(found), np.array(marks)).all_classes
+    assert result.figures["points25"] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("changes", [(), ("train.trains=all", "train.statistics=adapting", "train.scale=none")])
+def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, changes):
+    some = config("detect_cpu", "train.epochs=2", "train.head=tgm", "train.checkpoint_steps=2", *changes)
+    detect(some, tmp_path / "whole")
+
+    class AskedOften(detector_training.Stop):
+        calls = 0
+
+        @property
+        def asked(self):
+            AskedOften.calls += 1
+            return AskedOften.calls > 2
+
+        @asked.setter
+        def asked(self, value):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detector_training, "Stop", AskedOften)
+        with pytest.raises(Stopped):
+            detect(some, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    kinds.resume(tmp_path / "run")
+    whole, gone_on = (read_frame_scores(tmp_path / name).scores_FK for name in ("whole", "run"))
+    assert np.array_equal(whole, gone_on)
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path):
+    some = config("detect_probe", "seeds=0,1", "train.epochs=1")
+    detect(some, tmp_path)
+    first = (tmp_path / "seed-0" / "result.json").read_bytes()
+    (tmp_path / "seed-1" / "result.json").unlink()
+    kinds.resume(tmp_path)
+    assert (tmp_path / "seed-0" / "result.json").read_bytes() == first
+    assert read_result(tmp_path / "seed-1").seed == 1
+    with pytest.raises(RunError, match="holds a run"):
+        detect(some, tmp_path)
+
+
+def test_a_frozen_trunk_stays_and_a_tuned_one_changes(tmp_path):
+    kept = {}
+    for name, changes in (
+        ("kept", ("train.scale=none",)),
+        ("live", ("train.scale=none", "train.augment=[]", "train.statistics=adapting")),
+        ("tuned", ("train.scale=none", "train.trains=all", "train.statistics=frozen")),
+    ):
+        detect(config("detect_cpu", "train.epochs=1", *changes), tmp_path / name)
+        path = next((tmp_path / name / "checkpoints").glob("step-*.pt"))
+        kept[name] = torch.load(path, weights_only=True)["detector"]["network"]
+    weight, running = "trunk.l2.t_unit.conv.weight", "trunk.l2.t_unit.bn.running_mean"
+    assert torch.equal(kept["kept"][weight], kept["live"][weight])
+    assert not torch.equal(kept["kept"][running], kept["live"][running])
+    assert not torch.equal(kept["kept"][weight], kept["tuned"][weight])
+    assert torch.equal(kept["kept"][running], kept["tuned"][running])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(RunError, match=r"lower train\.optimizer\.rate"):
+        detect(config("detect_probe", "train.optimizer.rate=1e30", "train.batch=1"), tmp_path)
+
+
+def test_what_cannot_be_is_refused(tmp_path):
+    with pytest.raises(NoEncoder, match="--from"):
+        detect(replace(config(), start=recipe("detect_cpu").start), tmp_path)
+    with pytest.raises(ValueError, match="scale=standard"):
+        detect(config("detect_cpu", "train.trains=all"), tmp_path)
+    with pytest.raises(ValueError, match=r"context above 1"):
+        detect(config("detect_finetune", "train.context=2"), tmp_path)
+    with pytest.raises(ValueError, match="CropResize"):
+        changed(DetectorConfig(), ['augment=[{"kind": "CropResize"}]'])
+
+
+def test_recordings_in_space_are_projected_for_an_encoder_of_pictures(tmp_path, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark(dimensions=3))
+    detect(config("detect_cpu", "train.epochs=1"), tmp_path)
+    assert "joints in space were projected on x and y" in read_result(tmp_path).notes
+
+
+def test_a_trunk_of_pictures_is_tuned_on_joints_in_space(tmp_path, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark(dimensions=3))
+    changes = ("windows.length=16", "transfer.how=trunk", "transfer.people=1", "train.epochs=1")
+    detect(config("detect_finetune_cpu", *changes), tmp_path)
+    result = read_result(tmp_path)
+    assert any("weights of the encoder were taken over" in note for note in result.notes)
+    assert result.mode == "detect_finetune"
+
+
+def test_the_part_held_out_never_looks_at_the_test_part(tmp_path, monkeypatch):
+    parts = acted.benchmark().read(tmp_path, "only")
+    poisoned = replace(acted.recordings((30, 21), first=4), motions=parts.test.motions.select([0, 0]))
+    made = replace(acted.benchmark(), read=lambda folder, protocol: FrameParts(parts.train, poisoned))
+    for name in ("as it is", "other test part"):
+        detect(config("detect_probe", "task.part=holdout", "train.epochs=1"), tmp_path / name)
+        monkeypatch.setitem(BENCHMARKS, "acted", made)
+    one, other = (read_result(tmp_path / name) for name in ("as it is", "other test part"))
+    assert one.figures == other.figures
+    assert one.counts["measured"] == 1

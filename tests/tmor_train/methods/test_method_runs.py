@@ -1,0 +1,161 @@
+"""Each method runs in the one loop: it learns, stops and goes on to the same bytes, and its encoder is of use."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import built
+import numpy as np
+import pytest
+import torch
+
+import tmor_train
+from posecap.types import PartName
+from tmor_train.checkpoint import Checkpoints
+from tmor_train.configuration import as_json, changed, from_json
+from tmor_train.heads import CannotUse
+from tmor_train.journal import read
+from tmor_train.learner import Learner
+from tmor_train.methods.cluster_contrast import CentroidContrast
+from tmor_train.pretrain_config import DataConfig, PretrainConfig
+from tmor_train.recipes import recipe
+from tmor_train.recipes.comparisons import RECIPES
+from tmor_train.runs import RunError, fitted, pretrain, resume
+from tmor_train.sources import motions_of
+from tmor_train.team import Team
+
+torch.set_num_threads(1)
+
+CLIPS = 6  # one step an epoch, of four clips
+TINY = (
+    "sampling.frames=8 batching.size=4 batching.last=drop loop.epochs=2 loop.checkpoint_steps=3 loop.workers=0 "
+    "loop.device=cpu loop.log_steps=1 sampling.people=1 clusters.how.k1=4 clusters.how.k2=2 clusters.how.min_samples=2 "
+    "clusters.how.largest_share=0.9"
+)
+# From the second epoch on, what the recipe does later.
+LATER = {"crosclr": ["method.cross_from=1"], "aimclr": ["method.mine_from=1"]}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shards")
+    built.build(root, {PartName("train", 0): built.samples(CLIPS, people=1, frames=10)})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmor_train.pretrain.plot", lambda folder: "no plots")
+
+
+def tiny(name: str, shards: Path) -> PretrainConfig:
+    config = replace(recipe(name), data=DataConfig(shards=(str(shards),)))
+    changes = [*TINY.split(), *LATER.get(name.removeprefix("sets_"), [])]
+    if name.endswith("motionclip"):
+        text = motions_of(config.data).text
+        assert text is not None
+        changes += [f"objective.width={text.width}", "objective.w_mv=0"]  # these videos' vectors have another width
+    return changed(config, changes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_what_its_json_says(name: str) -> None:
+    config = RECIPES[name]()
+    values = json.loads(json.dumps(as_json(config)))
+    assert from_json(PretrainConfig, values) == config
+    del values["method"]  # as runs have it that were begun before there were methods
+    assert from_json(PretrainConfig, values).method is None
+
+
+@pytest.mark.parametrize("name", ["cluster_contrast", "crosclr", "aimclr", "motionclip", "via"])
+def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
+    name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(name, shards)
+    pretrain(config, tmp_path / "straight")
+    train = Learner.train
+
+    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+        if self.step == 1:
+            raise KeyboardInterrupt
+        return train(self, batches, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "train", dying)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, tmp_path / "stopped")
+    resume(tmp_path / "stopped")
+    straight, again = (Checkpoints(tmp_path / run / "checkpoints").latest()[1] for run in ("straight", "stopped"))
+    assert straight["learner"]["step"] == again["learner"]["step"] == 2
+    assert straight["losses"] == again["losses"]
+    assert all(loss > 0 for loss in straight["losses"])
+    for part in ("encoder", "averaged", "objective"):
+        one, other = straight["learner"][part], again["learner"][part]
+        assert one.keys() == other.keys()
+        assert all(value.numpy().tobytes() == other[key].numpy().tobytes() for key, value in one.items())
+    assert len(list(read(tmp_path / "straight", "step"))) == 2
+
+    motions = motions_of(config.data)
+    learner = Learner(fitted(config, motions)[0], motions, Team())
+    learner.take(straight["learner"])
+    encoder = tmor_train.load(tmp_path / "straight")
+    vectors = np.concatenate([vectors for _, vectors in encoder.embed_set(motions, batch=CLIPS, workers=0)])
+    assert vectors.shape == (CLIPS, 256)
+    np.testing.assert_allclose(vectors, learner.embeddings().numpy(), rtol=1e-4, atol=1e-6)
+    if name in ("crosclr", "via"):
+        with pytest.raises(CannotUse, match="without projection heads"):
+            encoder.project(vectors)
+    else:
+        np.testing.assert_allclose(np.linalg.norm(encoder.project(vectors), axis=1), 1, rtol=1e-5)
+
+
+def test_motionclip_compares_motion_with_texts(shards: Path, tmp_path: Path) -> None:
+    config = changed(tiny("motionclip", shards), ["loop.epochs=1"])
+    pretrain(config, tmp_path / "run")
+    encoder = tmor_train.load(tmp_path / "run")
+    texts = np.eye(config.objective.width, dtype=np.float32)[:3]
+    found = encoder.text_cosines(np.ones((2, 256), np.float32), texts)
+    np.testing.assert_allclose(found, encoder.project(np.ones((2, 256), np.float32))[:, :3], rtol=1e-5)
+
+
+def test_centroids_are_the_clusters_means_after_a_clustering(shards: Path) -> None:
+    config = changed(tiny("cluster_contrast", shards), ["clusters.how.eps=0.3", "clusters.how.metric=cosine"])
+    learner = Learner(config, motions_of(config.data), Team())
+    assert isinstance(learner.method, CentroidContrast)
+    learner.recluster(torch.eye(3, 256).repeat(2, 1))
+    torch.testing.assert_close(learner.method.centroids_KD, torch.eye(3, 256))
+    learner.recluster(torch.ones(CLIPS, 256))  # no clusters: each clip stands for itself
+    assert learner.method.centroids_KD.shape == (CLIPS, 256)
+    with pytest.raises(TypeError, match="CentroidContrast is trained here"):
+        _ = learner.objective
+
+
+def test_a_clip_without_a_direction_is_noise_where_all_are_clustered(shards: Path) -> None:
+    config = changed(tiny("cluster_contrast", shards), ["clusters.how.eps=0.3", "clusters.how.metric=cosine"])
+    learner = Learner(config, motions_of(config.data), Team())
+    embeddings = torch.eye(3, 256).repeat(2, 1)
+    embeddings[4] = 0
+    learner.recluster(embeddings)
+    assert learner.cluster_of is not None
+    assert learner.cluster_of.tolist() == [0, -1, 1, 0, -1, 1]
+    assert not embeddings[4].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("cluster_contrast", "objective.keys=ema", "objective.motion_head=identity"),
+        ("crosclr", "encoder.channels=4", "channels is 4"),
+        ("motionclip", "objective.width=5", "set objective.width="),
+        ("motionclip", "objective.text_head=mlp", "objective.text_head=identity"),
+        ("via", 'views.positive=[{"kind": "CropResize"}]', "CropResize changes time"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    name: str, change: str, message: str, shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=message):
+        pretrain(changed(tiny(name, shards), [change]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,169 @@
+"""NTU RGB+D 60 and 120 in 2D: the COCO joints that PYSKL publishes, estimated by HRNet from the owners' videos.
+
+A. Shahroudy et al., CVPR 2016; J. Liu et al., TPAMI 2019; H. Duan et al., "PYSKL", 2022. ``ntu60_hrnet.pkl`` and
+``ntu120_hrnet.pkl`` are pickles of a dict: ``split`` has lists of names (``xsub_train``, ``xsub_val``, ...),
+``annotations`` a dict for each clip, with ``frame_dir`` (``S001C002P003R002A013``: setup, camera, person, repetition,
+action), ``label`` from 0, ``img_shape`` (height, width), ``keypoint`` (M, T, 17, 2) in pixels and ``keypoint_score``
+(M, T, 17). They are read by :mod:`posecap.weights.pickled`, which runs nothing of them. The split of the file counts;
+what it names ``val`` is the test of the benchmark. A joint at (0, 0) was not found.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from posecap.weights.pickled import read_pickle
+from posecap.weights.pickled_values import BadPickle
+from posecap.weights.torch_names import known_names
+from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.data import Clip, from_clips
+from tmor_train.data.sets.files import DamagedFile, Origin
+
+_PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
+MAX_FILE_BYTES = 8 << 30
+MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES = 200_000, 8, 2_000
+_OPCODES_A_CLIP = 200
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs")
+
+
+def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, Any]]]:
+    """The lists of names of each split, and the annotations as the file has them.
+
+    Raises:
+        MissingFiles: the file is not there.
+        DamagedFile: it is not as published, or names anything but arrays of numbers and plain values.
+    """
+    if not path.is_file():
+        raise _origin(path.name).missing(path)
+    size = path.stat().st_size
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise DamagedFile(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
+    known = {name: found for name, found in known_names().items() if name[0] in _MODULES}
+    try:
+        with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            content = read_pickle(
+                cast(BinaryIO, mapped),
+                known=known,
+                persistent=_no_storage,
+                strangers="refuse",
+                most_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
+                most_copied_bytes=4 * size,
+            )
+    except BadPickle as error:
+        raise DamagedFile(f"{path} is no annotation file of PYSKL: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
+        raise DamagedFile(f"{path} is no annotation file of PYSKL: it is no dict with a 'split'")
+    split, annotations = content["split"], content.get("annotations")
+    lists = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in split.values())
+    if not lists or not isinstance(annotations, list) or len(annotations) > MAX_CLIPS:
+        raise DamagedFile(f"{path}: its splits are no lists of names, or its annotations no list of up to {MAX_CLIPS}")
+    return split, annotations
+
+
+def _no_storage(_key: Any) -> Any:
+    raise BadPickle("it refers to something outside itself")
+
+
+def _origin(file: str) -> Origin:
+    return Origin("NTU RGB+D", _PAGE, f"the 2D skeletons {file}")
+
+
+def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
+    """An annotation as a clip in the layout ``coco17``, of no split yet.
+
+    Args:
+        where: the file and the entry in it, for messages.
+
+    Raises:
+        DamagedFile: it is not as published.
+    """
+    try:
+        name, label = annotation["frame_dir"], int(annotation["label"])
+        height, width = (float(side) for side in annotation["img_shape"])
+        place_MTJ2, score_MTJ = annotation["keypoint"], annotation["keypoint_score"]
+        match = _NAME.fullmatch(name)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedFile(f"{where} is no annotation of PYSKL: {type(error).__name__} {error}") from error
+    if match is None or label != int(match[5]) - 1 or not 0 <= label < len(classes):
+        raise DamagedFile(f"{where}: {name!r} with the label {label} is no clip of {len(classes)} classes")
+    arrays = isinstance(place_MTJ2, np.ndarray) and isinstance(score_MTJ, np.ndarray)
+    if not arrays or place_MTJ2.dtype.kind != "f" or score_MTJ.dtype.kind != "f":
+        raise DamagedFile(f"{where}: joints of {name} are no arrays of floats")
+    shape = place_MTJ2.shape
+    if len(shape) != 4 or shape[2:] != (17, 2) or score_MTJ.shape != shape[:3]:
+        raise DamagedFile(f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2)")
+    if not 0 < shape[0] <= MAX_PEOPLE or not 0 < shape[1] <= MAX_FRAMES or not (0 < width < 1e5 and 0 < height < 1e5):
+        raise DamagedFile(f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}")
+    place = np.asarray(place_MTJ2, np.float32)
+    score = np.where((place != 0).any(-1), np.asarray(score_MTJ, np.float32).clip(0), 0)
+    joints = np.concatenate([place, score[..., None]], -1, dtype=np.float32)
+    if not np.isfinite(joints).all():
+        raise DamagedFile(f"{where}: joints of {name} are not all finite")
+    return Clip(
+        key=name,
+        joints_MTJC=joints,
+        layout="coco17",
+        fps=30.0,
+        width=width,
+        height=height,
+        label=classes[label],
+        subject=int(match[3]),
+        camera=int(match[2]),
+    )
+
+
+def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
+    file = f"ntu{count}_hrnet.pkl"
+    classes = tuple(f"A{number:03d}" for number in range(1, count + 1))
+
+    def missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+        return absent(Path(folder), (file,), _origin(file))
+
+    def read(folder: Path, protocol: str) -> Parts:
+        path = Path(folder) / file
+        split, annotations = read_annotations(path)
+        names = [split.get(f"{protocol}_{part}", []) for part in ("train", "val")]
+        if not set(names[0]).isdisjoint(names[1]):
+            raise DamagedFile(f"{path}: its splits {protocol}_train and {protocol}_val have clips in common")
+        part_of = {name: part for part, found in zip(("train", "test"), names, strict=True) for name in found}
+
+        def found() -> Iterator[Clip]:
+            for number in range(len(annotations)):
+                # Each entry goes as soon as it is a clip: the arrays of the file and the clips' fill memory.
+                entry, annotations[number] = annotations[number], {}
+                clip = clip_of(entry, classes=classes, where=f"{path}, annotation {number}")
+                if clip.key in part_of:
+                    yield replace(clip, split=part_of[clip.key])
+
+        clips = list(found())
+        keys = {clip.key for clip in clips}
+        if len(keys) < len(clips):
+            raise DamagedFile(f"{path} has {len(clips) - len(keys)} clips more than once")
+        if any(keys.isdisjoint(part) for part in names):
+            raise DamagedFile(f"{path} has no clips of {protocol}_train or of {protocol}_val")
+        motions = from_clips(clips, classes=classes)
+        return Parts(train=motions.split("train"), test=motions.split("test"))
+
+    return Benchmark(
+        name=f"ntu{count}",
+        about=f"NTU RGB+D {count}, actions of one or two people in 2D (HRNet, PYSKL)",
+        task="clips",
+        protocols=protocols,
+        headline="top1",
+        clips=clips,
+        classes=count,
+        missing=missing,
+        read=read,
+    )
+
+
+NTU60 = _benchmark(60, ("xsub", "xview"), 56_880)
+NTU120 = _benchmark(120, ("xsub", "xset"), 114_480)

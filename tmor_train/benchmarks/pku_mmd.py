@@ -1,0 +1,177 @@
+"""PKU-MMD, phase 1: 1,076 long recordings of 51 classes, 25 joints of one or two people in 3D, by events.
+
+C. Liu et al., "PKU-MMD", 2017. For a recording ``0002-L`` (number, view) a line of ``PKU_Skeleton_Renew/0002-L.txt`` is
+a frame at 30 a second: x, y, z in metres of the 25 joints of one person and of another, zeros where there is none.
+``Train_Label_PKU_final/0002-L.txt`` has lines ``class,start,end,confidence``, classes from 1, times in frames, start
+included and end not. ``Split/cross-subject.txt`` and ``cross-view.txt`` have the training names in their second line
+and those to test on in their fourth, with commas. Joints are centred and turned by the loader, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from posecap.joints import LAYOUTS
+from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, absent, events_of
+from tmor_train.data import Clip, from_clips
+from tmor_train.data.flat import Floats
+from tmor_train.data.sets.files import DamagedFile, Origin, read_numbers, read_text
+from tmor_train.data.sets.kinect import as_ntu25, from_kinect
+
+ORIGIN = Origin("PKU-MMD", "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html", "skeletons, labels and splits")
+SKELETONS, LABELS, SPLITS = "PKU_Skeleton_Renew", "Train_Label_PKU_final", "Split"
+SPLIT_FILES = {"CS": "cross-subject.txt", "CV": "cross-view.txt"}
+MAX_FRAMES, MAX_RECORDINGS = 30_000, 5_000
+CLASSES = (
+    "bow",
+    "brushing hair",
+    "brushing teeth",
+    "check time (from watch)",
+    "cheer up",
+    "clapping",
+    "cross hands in front (say stop)",
+    "drink water",
+    "drop",
+    "eat meal/snack",
+    "falling",
+    "giving something to other person",
+    "hand waving",
+    "handshaking",
+    "hopping (one foot jumping)",
+    "hugging other person",
+    "jump up",
+    "kicking other person",
+    "kicking something",
+    "make a phone call/answer phone",
+    "pat on back of other person",
+    "pickup",
+    "playing with phone/tablet",
+    "point finger at the other person",
+    "pointing to something with finger",
+    "punching/slapping other person",
+    "pushing other person",
+    "put on a hat/cap",
+    "put something inside pocket",
+    "reading",
+    "rub two hands together",
+    "salute",
+    "sitting down",
+    "standing up",
+    "take off a hat/cap",
+    "take off glasses",
+    "take off jacket",
+    "take out something from pocket",
+    "taking a selfie",
+    "tear up paper",
+    "throw",
+    "touch back (backache)",
+    "touch chest (stomachache/heart pain)",
+    "touch head (headache)",
+    "touch neck (neckache)",
+    "typing on a keyboard",
+    "use a fan (with hand or paper)/feeling warm",
+    "wear jacket",
+    "wear on glasses",
+    "wipe face",
+    "writing",
+)
+"""Class ``n`` of the label files is ``CLASSES[n - 1]``."""
+
+_NAME = re.compile(r"(\d{4})-([LMR])")
+_CAMERAS = {"L": 1, "M": 2, "R": 3}
+
+
+def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names to train on and those to test on.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    lines = read_text(path, origin=ORIGIN).splitlines()
+    if len(lines) < 4:
+        raise DamagedFile(f"{path} has {len(lines)} lines, expected training names in line 2 and tested ones in line 4")
+    parts = [tuple(name.strip() for name in lines[at].split(",") if name.strip()) for at in (1, 3)]
+    names = [name for part in parts for name in part]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise DamagedFile(f"{path}: {name[:40]!r} is no recording of PKU-MMD, such as 0002-L")
+    if not all(parts) or len(set(names)) < len(names) or len(names) > MAX_RECORDINGS:
+        raise DamagedFile(f"{path}: a part has no recording, or one is named twice, or there are too many")
+    return parts[0], parts[1]
+
+
+def read_labels(path: Path) -> list[tuple[int, float, float]]:
+    """(class from 0, begin, end) of each event, in frames.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    found = []
+    for number, line in enumerate(read_text(path, origin=ORIGIN).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            label, begin, end, _ = (int(value) for value in line.split(","))
+        except ValueError as error:
+            raise DamagedFile(f"{path}, line {number}: not class,start,end,confidence ({error})") from error
+        if not 1 <= label <= len(CLASSES) or not 0 <= begin <= end <= MAX_FRAMES:
+            raise DamagedFile(f"{path}, line {number}: no event of classes 1 to {len(CLASSES)} from a start to an end")
+        found.append((label - 1, float(begin), float(end)))
+    return found
+
+
+def read_skeleton(path: Path) -> Floats:
+    """Joints (M, T, 25, 4) float32 in a camera's axes, M being 2 where a second person is ever there.
+
+    Raises:
+        MissingFiles, DamagedFile: the file is not there, or not as published.
+    """
+    rows = read_numbers(path, columns=150, origin=ORIGIN)
+    if len(rows) > MAX_FRAMES or np.abs(rows).max() > 1e4:
+        raise DamagedFile(f"{path}: {len(rows)} frames of up to {np.abs(rows).max():g} m are no recording of PKU-MMD")
+    metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)
+    joints = as_ntu25(from_kinect(metres_MTJ3), LAYOUTS["ntu25"].names)
+    return joints if joints[1, :, :, 3].any() else joints[:1].copy()
+
+
+def _recordings(folder: Path, names: tuple[str, ...], part: str) -> Recordings:
+    events = events_of([read_labels(folder / LABELS / f"{name}.txt") for name in names], bounds="half_open")
+
+    def clips() -> Iterator[Clip]:
+        for name in names:
+            joints = read_skeleton(folder / SKELETONS / f"{name}.txt")
+            camera = _CAMERAS[name[-1]]
+            yield Clip(key=name, joints_MTJC=joints, layout="ntu25", fps=30.0, split=part, camera=camera)
+
+    return Recordings(from_clips(clips(), classes=CLASSES), CLASSES, events)
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
+    lists = absent(Path(folder), (file,), ORIGIN)
+    if lists:
+        return (*lists, *absent(Path(folder), (f"{SKELETONS}/*.txt", f"{LABELS}/*.txt"), ORIGIN))
+    names = sorted(name for part in read_split(Path(folder) / file) for name in part)
+    return absent(Path(folder), tuple(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)), ORIGIN)
+
+
+def _read(folder: Path, protocol: str) -> FrameParts:
+    train, test = read_split(Path(folder) / SPLITS / SPLIT_FILES[protocol])
+    return FrameParts(_recordings(Path(folder), train, "train"), _recordings(Path(folder), test, "test"))
+
+
+PKU_MMD = Benchmark(
+    name="pku_mmd",
+    about="PKU-MMD phase 1, actions in a row in 3D, by events",
+    task="events",
+    protocols=("CS", "CV"),
+    headline="map_action",
+    clips=1076,
+    classes=51,
+    missing=_missing,
+    read=_read,
+)

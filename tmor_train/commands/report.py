@@ -1,0 +1,41 @@
+"""``tmor_train report``: results as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tmor_train.commands import COMPLETE, Commands, command
+
+_MORE = """\
+The page has the paper's tables with what was measured, every result, figures by class, confusion matrices, recordings
+with true and predicted actions, maps of embeddings and training curves: all that lies in DIR and below it. It is one
+file that loads nothing, to be opened in a browser or sent.
+
+examples:
+  tmor_train report runs
+  tmor_train report runs --embeddings penn.parquet --output results.html
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "report", run, about="write one HTML page of all results below a folder", more=_MORE)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or one with several runs")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="embeddings to draw, of `tmor_train embed`",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from tmor_train.report.page import report
+
+    output = options.output or options.folder / "report.html"
+    results = report(options.folder, output, embeddings=tuple(options.embeddings))
+    print(f"{output}: {results} results")
+    return COMPLETE

@@ -1,0 +1,160 @@
+"""Linear classifiers of features: trained by SGD, or to the optimum by L-BFGS; their setting chosen on a hold-out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tmor_train.data.draws import permutation
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
+from tmor_train.schedule import ScheduleConfig, rate_at
+
+_ORDER = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Labelled:
+    """Features (N, D) float32 and the numbers of their classes (N,)."""
+
+    features_ND: Floats
+    label_N: Numbers
+
+    def take(self, index: Numbers) -> Labelled:
+        return Labelled(self.features_ND[index], self.label_N[index])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Linear:
+    """One linear layer: ``weight_KD`` and ``bias_K``, float32; whatever scaled the features is part of it."""
+
+    weight_KD: Floats
+    bias_K: Floats
+
+    def scores(self, features_ND: Floats) -> Floats:
+        """Logits, (N, K)."""
+        return features_ND @ self.weight_KD.T + self.bias_K
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chosen:
+    """The classifier of the whole train part with the setting that was best, and each setting's figure on the hold-out
+    (none where there was nothing to choose)."""
+
+    linear: Linear
+    setting: float
+    held_out: dict[float, float]
+
+
+def settings_of(config: LinearConfig) -> tuple[float, ...]:
+    """What is chosen among: learning rates of SGD, or strengths of L-BFGS."""
+    return config.descent.rates if config.solver == "sgd" else config.exact.strengths
+
+
+def chosen(
+    train: Labelled,
+    pairs: Sequence[tuple[Labelled, Labelled]],
+    config: LinearConfig,
+    *,
+    classes: int,
+    seed: int,
+    figure: Callable[[Floats, Numbers], float],
+) -> Chosen:
+    """A classifier of ``train`` with the setting whose ``figure`` is highest on the hold-out, the first of equals.
+
+    Args:
+        pairs: what to fit and what to score when settings are compared; none where there is no hold-out.
+        figure: of scores (N, K) and labels (N,); more is better.
+
+    Raises:
+        ValueError: there are several settings and no hold-out.
+    """
+    settings = settings_of(config)
+    found: dict[float, float] = {}
+    if len(settings) > 1:
+        if not pairs:
+            raise ValueError("several settings of a classifier are given, and no hold-out to choose on")
+        for setting in settings:
+            figures = [
+                figure(fitted(fit, config, setting, classes=classes, seed=seed).scores(held.features_ND), held.label_N)
+                for fit, held in pairs
+            ]
+            found[setting] = float(np.mean(figures))
+    best = max(settings, key=lambda setting: found.get(setting, 0.0))
+    return Chosen(fitted(train, config, best, classes=classes, seed=seed), best, found)
+
+
+def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: int, seed: int) -> Linear:
+    """A classifier of ``train`` with one setting."""
+    features = torch.from_numpy(train.features_ND).float()
+    mean, deviation = torch.zeros(features.shape[1]), torch.ones(features.shape[1])
+    if config.scale == "standard":
+        mean, deviation = features.mean(0), features.std(0, correction=0)
+        deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = (
+            1.0  # a feature that never changes says nothing
+        )
+    scaled, labels = (features - mean) / deviation, torch.from_numpy(train.label_N)
+    if config.solver == "sgd":
+        weight, bias = _descended(scaled, labels, classes, config.descent, setting, seed)
+    else:
+        weight, bias = _optimum(scaled, labels, classes, setting, config.exact.iterations)
+    weight = weight / deviation
+    return Linear(weight.numpy(), (bias - weight @ mean).numpy())
+
+
+def _descended(
+    features: torch.Tensor, labels: torch.Tensor, classes: int, config: DescentConfig, rate: float, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """SGD with cross-entropy from weights of 0.01 deviation and no bias, as is usual for linear probes."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = nn.Parameter(torch.randn(classes, features.shape[1], generator=generator) * 0.01)
+    bias = nn.Parameter(torch.zeros(classes))
+    optimizer = torch.optim.SGD([weight, bias], lr=rate, momentum=config.momentum, weight_decay=config.decay)
+    schedule = ScheduleConfig(shape="steps", warmup=0.0, drops=config.drops)
+    for epoch in range(config.epochs):
+        share = rate_at(epoch, schedule, steps_per_epoch=1, epochs=config.epochs)
+        optimizer.param_groups[0]["lr"] = share * rate
+        order = torch.from_numpy(permutation(seed, epoch, _ORDER, count=len(labels)))
+        for begin in range(0, len(order), config.batch):
+            part = order[begin : begin + config.batch]
+            optimizer.zero_grad(set_to_none=True)
+            loss = functional.cross_entropy(functional.linear(features[part], weight, bias), labels[part])
+            torch.autograd.backward(loss)
+            optimizer.step()
+    return weight.detach(), bias.detach()
+
+
+def _optimum(
+    features: torch.Tensor, labels: torch.Tensor, classes: int, strength: float, iterations: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The minimum of |W|² / 2 + C times the summed cross-entropy, as scikit-learn has it; the bias is free."""
+    features = features.double()
+    weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=iterations,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-6,
+        tolerance_change=1e-12,
+    )
+    scale = 1 / (strength * len(labels))  # divided by C N, so that the tolerance means the same at every C
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        scores = functional.linear(features, weight, bias)
+        total = functional.cross_entropy(scores, labels) + scale * weight.square().sum() / 2
+        torch.autograd.backward(total)
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach().float(), bias.detach().float()
+
+
+__all__ = ["Chosen", "Labelled", "Linear", "chosen", "fitted", "settings_of"]

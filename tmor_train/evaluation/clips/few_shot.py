@@ -1,0 +1,87 @@
+"""Few labels: a linear probe, and fine-tuning, with some percent of the train part.
+
+Of a class with n clips, round(p n) are drawn, at least one (AimCLR's rule; Guo et al., AAAI 2022), anew for each seed.
+The draws of a seed are nested: what is in 1 % is in 5 % too. So few clips leave nothing to choose settings on; the
+classifier has the one setting that its configuration names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tmor_train.data.draws import permutation
+from tmor_train.data.flat import Numbers
+from tmor_train.evaluation.clips.cached import EncoderFeatures, classified
+from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
+from tmor_train.evaluation.clips.fine_tune import tuned_and_measured
+from tmor_train.evaluation.encoders import named
+from tmor_train.evaluation.task import Task, task_of
+from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured, of_each_seed
+
+_MODES = {"linear": "probe", "finetune": "finetune"}
+
+
+def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
+    """A measurement for each mode, share and seed; returns ``folder``.
+
+    Raises:
+        RunError: the folder holds a run, or a loss is not finite.
+        NoTask, NoEncoder: it is not said what is to be measured, or with what.
+        Stopped: the process was asked to stop; the step it was in is saved.
+    """
+    named(config.start)
+    task = task_of(config.task)
+    begin(config, folder, begun)
+    return measured(_trials(config, task), task=task, config=config, folder=folder)
+
+
+def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
+    features = EncoderFeatures(task, config.start, config.look, device=config.tune.device, workers=config.tune.workers)
+    for mode in config.modes:
+        for percent in config.percent:
+            for seed, name in of_each_seed(config.seeds, f"{mode}-{percent:g}"):
+                few = drawn(task.train.clips.label_N, percent, seed=seed)
+                if mode == "linear":
+                    measure = partial(_classified, config, task, features, few, seed)
+                else:
+                    measure = partial(_tuned, config, task, few, seed)
+                yield Trial(mode=_MODES[mode], name=name, seed=seed, labels=percent / 100, measure=measure)
+
+
+def _classified(
+    config: FewShotConfig, task: Task, features: EncoderFeatures, few: Numbers, seed: int, place: Path
+) -> Found:
+    found, source = features.of(seed)
+    scores_NK, chosen = classified(found.few(few), task, config.linear, config.task.holdout, seed=seed)
+    return Found(scores_NK=scores_NK, source=source, trained=len(few), chosen=chosen)
+
+
+def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> Found:
+    less = replace(task, train=task.train.select(few))
+    return tuned_and_measured(replace(config, tune=lengthened(config.tune, len(few), config.steps)), less, seed, place)
+
+
+def lengthened(tune: TuneConfig, clips: int, steps: int) -> TuneConfig:
+    """The same training, warm-up too, over as many more epochs as ``clips`` need for that many ``steps``."""
+    per_epoch = -(-clips // tune.batching.size)
+    epochs = max(tune.epochs, -(-steps // per_epoch))
+    schedule = replace(tune.schedule, warmup=tune.schedule.warmup * epochs / tune.epochs)
+    return replace(tune, epochs=epochs, schedule=schedule)
+
+
+def drawn(label_N: Numbers, percent: float, *, seed: int) -> Numbers:
+    """Numbers of the clips that keep their label, in order: of each class round(percent / 100 of it), at least one."""
+    chosen = []
+    for label in np.unique(label_N).tolist():
+        members = np.flatnonzero(label_N == label)
+        count = max(round(percent / 100 * len(members)), 1)
+        chosen.append(members[permutation(seed, label, count=len(members))[:count]])
+    return np.sort(np.concatenate(chosen))
+
+
+__all__ = ["drawn", "few_shot", "lengthened"]

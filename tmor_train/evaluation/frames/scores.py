@@ -1,0 +1,99 @@
+"""Scores of every frame of recordings: features of all windows, a head on them, and the mean over windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tmor_train.backbones import STRIDE
+from tmor_train.data.flat import Floats
+from tmor_train.evaluation.frames.config import WindowConfig
+from tmor_train.evaluation.frames.detector import Detector, padded
+from tmor_train.evaluation.frames.window_loader import RecordingWindows
+from tmor_train.evaluation.frames.windows import averaged
+from tmor_train.progress import Progress
+
+Answer = Literal["sigmoid", "softmax"]
+Cache = Literal["float16", "float32"]
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+@torch.no_grad()
+def window_features(detector: Detector, windows: RecordingWindows, *, cache: Cache) -> list[Tensor]:
+    """Features of every window by the detector's trunk in evaluation mode, (256, T') each, on the CPU.
+
+    Only windows of one length share a batch, so that no frame of one depends on another.
+
+    Raises:
+        ArithmeticError: a feature is too large for ``cache``, or not finite.
+    """
+    detector.trunk.eval()
+    found: list[Tensor] = [torch.empty(0)] * len(windows.length_W)
+    generator = torch.Generator(detector.encoder.device)
+    batches = windows.alike(batch=detector.config.batch)
+    progress = Progress(steps=len(batches))
+    for index_N in batches:
+        features = detector.features(windows, index_N, (), generator).to("cpu", _DTYPES[cache])
+        if not torch.isfinite(features).all():
+            raise ArithmeticError(f"a feature is not finite as {cache}; set train.cache=float32")
+        for number, one in zip(index_N.tolist(), features, strict=True):
+            found[number] = one.clone()  # a view would keep the batch
+        progress.step(clips=len(index_N), waited=0.0, words="features of windows")
+    return found
+
+
+def in_context(
+    windows: RecordingWindows, features_W: Sequence[Tensor], *, context: int
+) -> tuple[RecordingWindows, list[Tensor]]:
+    """The same frames in windows ``context`` times as long, and their features one after the other.
+
+    Raises:
+        ValueError: windows overlap, or their length is no multiple of 4, so that feature frames do not join.
+    """
+    config = windows.config
+    if context == 1:
+        return windows, list(features_W)
+    if config.stride not in (None, config.length) or config.last != "shorter" or config.length % STRIDE:
+        raise ValueError(
+            "train.context above 1 needs windows that do not overlap (windows.stride=none, windows.last=shorter) and a "
+            f"length that is a multiple of {STRIDE}, not {config.length}"
+        )
+    longer = WindowConfig(length=context * config.length)
+    joined = RecordingWindows(windows.recordings, sampling=windows.sampling, config=longer)
+    # Windows are numbered in order, so those of a longer one follow each other.
+    counts = -(-joined.length_W // config.length)
+    ends = np.cumsum(counts)
+    pairs = zip((ends - counts).tolist(), ends.tolist(), strict=True)
+    return joined, [torch.cat(list(features_W[begin:end]), 1) for begin, end in pairs]
+
+
+@torch.no_grad()
+def frame_scores(
+    detector: Detector,
+    windows: RecordingWindows,
+    features_W: Sequence[Tensor],
+    *,
+    answer: Answer,
+) -> Iterator[Floats]:
+    """How likely each class is for each frame of each recording, (T, K) float32, the mean over windows that hold it."""
+    detector.head.eval()
+    frames_R = windows.recordings.motions.clips.frames_N.tolist()
+    for number, frames in enumerate(frames_R):
+        members = np.flatnonzero(windows.recording_W == number)
+        parts: list[tuple[int, Floats]] = []
+        for first in range(0, len(members), detector.config.batch):
+            index = members[first : first + detector.config.batch]
+            lengths = windows.length_W[index].tolist()
+            features = padded([features_W[window] for window in index.tolist()], detector.encoder.device)
+            logits_NKT = detector(features, lengths)
+            shares = torch.sigmoid(logits_NKT) if answer == "sigmoid" else torch.softmax(logits_NKT, 1)
+            for begin, length, one in zip(windows.begin_W[index].tolist(), lengths, shares.cpu().numpy(), strict=True):
+                parts.append((begin, one[:, :length].T))
+        yield averaged(parts, frames=frames)
+
+
+__all__ = ["Answer", "Cache", "frame_scores", "in_context", "window_features"]

@@ -1,0 +1,1 @@
+"""Classes told by their texts alone."""

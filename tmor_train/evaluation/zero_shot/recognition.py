@@ -1,0 +1,120 @@
+"""Zero-shot recognition: no classifier is trained, each clip is given the class whose text is nearest (Sec. III-C).
+
+The score of a clip and a class is cos(phi_M(E_M(sk)), phi_T(E_T(text of the class))). Where the clips have video
+vectors, motion and video together are measured, too. Every set of prompts is a measurement of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tmor_train.data.flat import Floats
+from tmor_train.evaluation.config import SCRATCH
+from tmor_train.evaluation.encoders import named, started
+from tmor_train.evaluation.features import features_of
+from tmor_train.evaluation.task import Task, task_of
+from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured
+from tmor_train.evaluation.zero_shot.config import Visual, ZeroShotConfig
+from tmor_train.evaluation.zero_shot.scores import Sides, combined, video_head_of
+from tmor_train.evaluation.zero_shot.seen import seen_before
+from tmor_train.heads import CannotUse
+from tmor_train.prompts import NoText, PromptSet, class_texts, prompt_vectors, prompts
+
+
+def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
+    """A measurement for each set of prompts, of motion alone and with video; returns ``folder``.
+
+    Raises:
+        RunError: the folder holds a run.
+        NoTask, NoEncoder: it is not said what is to be measured, or with what.
+        NoText: a class has no words, or a sentence no vector.
+        CannotUse: the encoder was trained without text, or with text vectors of another length.
+    """
+    if named(config.start) == SCRATCH:
+        raise CannotUse(
+            "an encoder that was never trained knows no texts; name a checkpoint that was trained with them"
+        )
+    task = task_of(config.task)
+    recognition = _Recognition(config, task)
+    begin(config, folder, begun)
+    return measured(recognition.trials(), task=task, config=config, folder=folder)
+
+
+class _Recognition:
+    """An encoder's vectors of a task's clips, and of its classes in all wordings."""
+
+    def __init__(self, config: ZeroShotConfig, task: Task) -> None:
+        self._config, self._task = config, task
+        texts = config.class_texts or class_texts(task.benchmark.name, task.classes)
+        if len(texts) != len(task.classes):
+            raise NoText(f"class_texts gives words for {len(texts)} classes, but there are {len(task.classes)}")
+        self._texts = {name: self._vectors(name, texts) for name in config.prompts}
+        self._encoder, self._source = started(config.start, seed=config.seed, device=config.device)
+        if self._encoder.heads is None or self._encoder.heads.text is None:
+            raise CannotUse(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
+        self._motion: Floats | None = None
+        self._video, video_note = _video_of(task)
+        self._video_head = None if self._video is None else video_head_of(self._encoder)
+        seen = seen_before(task.benchmark.name, config.task.folder, self._encoder.config)
+        self._notes = (chance(task), *seen, *video_note)
+
+    def _vectors(self, name: PromptSet, texts: tuple[str, ...]) -> Floats:
+        """(K, P, D) of one set of prompts."""
+        task, config = self._task, self._config
+        of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
+        command = f"`python pipelines/prompt_vectors.py {{}} {task.benchmark.name}{of_clips}`"
+        if config.texts is None:
+            raise NoText(
+                "the file with vectors of the classes' sentences is not named: say --texts FILE; "
+                f"{command.format('FILE')} makes it"
+            )
+        vectors = prompt_vectors(Path(config.texts), prompts(name, texts), remedy=command.format(config.texts))
+        return vectors.reshape(len(texts), -1, vectors.shape[-1])
+
+    def trials(self) -> Iterator[Trial]:
+        """Motion alone for each set of prompts, and then each way of adding video."""
+        ways = self._config.visual if self._video is not None else ()
+        for name in self._config.prompts:
+            for way in (None, *(way for way in ways if way == "frozen_mean" or self._video_head is not None)):
+                mode = f"zero_shot_{name}" + (f"_visual_{way}" if way else "")
+                place = f"{name}/{f'visual_{way}' if way else 'motion'}"
+                yield Trial(mode=mode, name=place, seed=self._config.seed, measure=partial(self._found, name, way))
+
+    def _found(self, name: PromptSet, way: Visual | None, place: Path) -> Found:
+        motion_ND, texts_KPD = self._features(), self._texts[name]
+        if way is None or self._video is None:
+            scores_NK = self._encoder.text_cosines(motion_ND, texts_KPD)
+        else:
+            sides = Sides(motion_ND=motion_ND, video_NDv=self._video, texts_KPDt=texts_KPD)
+            scores_NK = combined(self._encoder, self._video_head, sides, way)
+        return Found(scores_NK=scores_NK, source=self._source, trained=0, notes=self._notes)
+
+    def _features(self) -> Floats:
+        if self._motion is None:
+            config = self._config
+            self._motion = features_of(self._encoder, self._task.measured, config.look, workers=config.workers)
+        return self._motion
+
+
+def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
+    """Video vectors of the measured clips, where each has one."""
+    motions = task.measured
+    without = int((motions.clips.video_N < 0).sum())
+    if motions.video is None or without == len(motions):
+        return None, ()
+    if without:
+        return None, (f"{without} of {len(motions)} clips have no video vector, so video is left out",)
+    return motions.video.take(motions.clips.video_N), ()
+
+
+def chance(task: Task) -> str:
+    """What guessing gives: any class as likely as the others, or always the one with the most measured clips."""
+    most = np.bincount(task.measured.clips.label_N).max() / len(task.measured)
+    return f"chance is {100 / len(task.classes):.2f} %, the most frequent class alone {100 * most:.2f} %"
+
+
+__all__ = ["chance", "zero_shot"]

@@ -1,0 +1,173 @@
+"""AimCLR (Guo et al., "Contrastive Learning from Extremely Augmented Skeleton Sequences", AAAI 2022).
+
+Three queries of a clip: z of a normal view, z' of an extremely augmented one, and z'' of the same with the most
+attended places of the last feature dropped (EADM). With p(·|z) the softmax over {key, queue} at temperature τ:
+
+    L = L_info(z) + (L_d(z, z') + L_d(z, z'')) / 2,    L_d(z, z') = -Σ_i p(i|z) log p(i|z')        (D³M, Eqs. 6 to 8)
+
+p(·|z) has no gradient there. From a set epoch on (NNM, Eq. 9), L_info's positives are the own key and the keys nearest
+to z, to z' and to z'', averaged outside of the logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tmor_train.backbones import FEATURES, Backbone
+from tmor_train.data.augment import (
+    AxisMask,
+    Blur,
+    CropResize,
+    Flip,
+    Noise,
+    Rotate,
+    Rotate3D,
+    Shear,
+    ShiftCrop,
+    TimeFlip,
+)
+from tmor_train.data.batch import MotionBatch
+from tmor_train.memory import Entries, Queue
+from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
+from tmor_train.methods.pool import log_shares, nearest_of, outside, pool_of
+from tmor_train.methods.settings import Settings
+from tmor_train.momentum import Momentum
+from tmor_train.projection import Projection
+
+Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
+
+_SMALL = 1e-4  # SimAM's lambda
+
+
+@dataclass(frozen=True, kw_only=True)
+class AimCLR(Settings):
+    """``extreme`` comes after the steps of ``views.anchor``, the normal view: the authors' normal view is sheared and
+    cropped in time, and these six make eight. ``keep`` is the share of the last feature that is kept; ``mine_from`` is
+    the epoch, counted from 0, from which on neighbours are positives, the ``nearest`` of each query.
+
+    Queue, width, head, temperature and momentum are those of ``objective``.
+    """
+
+    extreme: tuple[Extreme, ...] = (
+        Flip(),
+        Rotate(degrees=30.0),
+        AxisMask(probability=0.5),
+        TimeFlip(probability=0.5),
+        Noise(sigma=0.05),
+        Blur(),
+    )
+    keep: float = 0.9
+    mine_from: int = 150
+    nearest: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1 or self.mine_from < 0 or self.nearest < 1:
+            raise ValueError(
+                "keep is above 0 and at most 1, mine_from at least 0 and nearest at least 1, not "
+                f"{self.keep}, {self.mine_from} and {self.nearest}"
+            )
+
+    def method(self, setup: Setup) -> Method:
+        return ExtremeContrast(self, setup)
+
+
+class ExtremeContrast(Method):
+    """Head, averaged head and queue, and the three queries' losses."""
+
+    def __init__(self, config: AimCLR, setup: Setup) -> None:
+        super().__init__()
+        objective = setup.objective
+        self.config, self.gather, self.temperature = config, setup.gather, objective.temperature_mm
+        self._anchor, self._positive = setup.anchor, setup.positive
+        self.motion_head = Projection(objective.motion_head, FEATURES, objective.width)
+        self.key_head = Momentum(self.motion_head, objective.momentum)
+        self.queue = Queue(objective.queue_size, motion=objective.width, video=None, text=None)
+
+    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+        config = self.config
+        normal, positive = (turn.view(batch, steps) for steps in (self._anchor, self._positive))
+        extreme = turn.view(batch, (*self._anchor, *config.extreme))
+        features_ND, keys_ND = turn.features(normal), turn.keys(positive)
+        with turn.autocast():
+            whole_ND, dropped_ND = both_features(turn.encoder, extreme, keep=config.keep)
+        queries = [self.motion_head(part.float()) for part in (features_ND, whole_ND, dropped_ND)]
+        with torch.no_grad():
+            projected_ND: Tensor = self.key_head.module(keys_ND)
+        fresh, first = self.gather(entries_of(projected_ND, batch))
+        pool = pool_of(self.queue, fresh, first=first, count=len(batch))
+        similar = [pool.similarities(query) for query in queries]
+        positives_NK = pool.own()
+        if turn.epoch >= config.mine_from:
+            for s in similar:
+                positives_NK = positives_NK | nearest_of(s, pool.others, config.nearest)
+        logits = [s / self.temperature for s in similar]
+        info = outside(logits[0], positives_NK, pool.valid_NK)
+        first_d, second_d = (divergence(logits[0], other, pool.valid_NK) for other in logits[1:])
+        total = info + (first_d + second_d) / 2
+        return Made(
+            total=total,
+            figures=told(total, {"info/loss": info, "extreme/loss": first_d, "dropped/loss": second_d}),
+            features_ND=features_ND,
+            keys_ND=keys_ND,
+            fresh=(fresh,),
+        )
+
+    def after_step(self, fresh: Sequence[Entries]) -> None:
+        self.queue.take(fresh[0])
+        self.key_head.update(self.motion_head)
+
+
+def divergence(normal_NK: Tensor, extreme_NK: Tensor, valid_NK: Tensor) -> Tensor:
+    """D³M's cross-entropy of logits over the same candidates, the mean over queries; no gradient into the normal."""
+    shares_NK = log_shares(normal_NK.detach(), valid_NK).exp()
+    logs_NK = log_shares(extreme_NK, valid_NK).masked_fill(~valid_NK, 0)
+    return -(shares_NK * logs_NK).sum(1).mean()
+
+
+def both_features(encoder: Backbone, view: MotionBatch, *, keep: float) -> tuple[Tensor, Tensor]:
+    """Features of a view, and of the same with places of the last feature dropped; (N, 256) each."""
+    last = encoder.joint_features(view.motion_NCTVM)
+    pooled = (_Given(encoder, part) for part in (last, dropped(last, keep=keep)))
+    whole_ND, dropped_ND = (one.clip_features(view.motion_NCTVM, view.present) for one in pooled)
+    return whole_ND, dropped_ND
+
+
+def attention(last: Tensor) -> Tensor:
+    """SimAM's attention (Yang et al., ICML 2021) of features (B, D, T', V), the mean over channels: (B, T', V).
+
+    sigmoid((x - μ)² / (4 (σ² + λ)) + 1/2), with μ and σ² of each channel over its frames and joints, λ = 1e-4.
+    """
+    values = last.float()
+    squares = (values - values.mean((2, 3), keepdim=True)).square()
+    count = max(squares[0, 0].numel() - 1, 1)
+    variance = squares.sum((2, 3), keepdim=True) / count
+    return (squares / (4 * (variance + _SMALL)) + 0.5).sigmoid().mean(1)
+
+
+def dropped(last: Tensor, *, keep: float) -> Tensor:
+    """EADM: features (B, D, T', V) without some frames' joints, drawn with chances in proportion to their attention and
+    of 1 - ``keep`` on average; what is left is scaled up so that the mean stays."""
+    with torch.no_grad():
+        weight = attention(last)
+        chance = ((1 - keep) * weight / weight.mean((1, 2), keepdim=True)).clamp(max=1)
+        kept = torch.bernoulli(1 - chance)
+        scale = kept[0].numel() / kept.sum((1, 2), keepdim=True).clamp(min=1)
+    return last * (kept * scale)[:, None].to(last.dtype)
+
+
+class _Given(Backbone):
+    """An encoder whose features of joints are given; it pools them as ``like`` does."""
+
+    def __init__(self, like: Backbone, given: Tensor) -> None:
+        super().__init__(joints=like.joints, channels=like.channels, classes=None, people=like.people)
+        self._given = given
+
+    def joint_features(self, x: Tensor) -> Tensor:
+        return self._given
+
+
+__all__ = ["AimCLR", "ExtremeContrast", "attention", "both_features", "divergence", "dropped"]

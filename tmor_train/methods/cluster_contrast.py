@@ -1,0 +1,155 @@
+"""ClusterContrast (Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", ACCV 2022), for skeletons.
+
+One unit vector c_k stands for each cluster. A clip's feature q, a unit vector, is drawn to that of its cluster (Eq. 4):
+
+    L_q = -log(exp(q · c_+ / τ) / Σ_k exp(q · c_k / τ)),    τ = 0.05
+
+After each clustering c_k is the mean of its cluster's features; then each q of a step moves it (Eq. 6): c_k becomes
+m c_k + (1 - m) q, scaled to unit length. Noise is in no loss until the next clustering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tmor_train.backbones import FEATURES
+from tmor_train.data.batch import MotionBatch
+from tmor_train.memory import Entries
+from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
+from tmor_train.methods.settings import Settings
+from tmor_train.projection import Projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterContrast(Settings):
+    """``momentum`` is the weight of the past in a centroid. ``update`` says which features of a step move it: ``each``
+    one after the other, or the ``hardest``, the one least like it, alone (the authors' CM-hard).
+
+    The temperature is ``objective.temperature_mm``; centroids have the width of what is clustered, so
+    ``objective.motion_head`` is ``identity``.
+    """
+
+    momentum: float = 0.1
+    update: Literal["each", "hardest"] = "each"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is at least 0 and below 1, not {self.momentum}")
+
+    def method(self, setup: Setup) -> Method:
+        return CentroidContrast(self, setup)
+
+
+class CentroidContrast(Method):
+    """The loss, and the centroids as ``centroids_KD``, whose number changes with each clustering.
+
+    Before the first clustering, and after one without clusters, every clip stands for itself: its centroid is its own
+    embedding, or, while none is known, its place is empty and is left out.
+    """
+
+    def __init__(self, config: ClusterContrast, setup: Setup) -> None:
+        super().__init__()
+        objective = setup.objective
+        if objective.motion_head != "identity" or objective.keys != "same":
+            raise ValueError(
+                "ClusterContrast compares features with means of features, by the trained encoder alone; set "
+                f"objective.motion_head=identity objective.width={FEATURES} objective.keys=same"
+            )
+        self.config, self.scale = config, 1 / objective.temperature_mm
+        self.motion_head = Projection("identity", FEATURES, objective.width)
+        self.gather, self._view = setup.gather, setup.positive
+        self._cluster_of: Tensor | None = None  # for after_step; the loop has it
+        self.register_buffer("centroids_KD", torch.zeros(setup.clips, FEATURES))
+        self.centroids_KD: Tensor
+
+    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+        features_ND = turn.features(turn.view(batch, self._view))
+        queries_ND = self.motion_head(features_ND)
+        self._cluster_of = turn.cluster_of
+        target_N = batch.index_N if turn.cluster_of is None else turn.cluster_of[batch.index_N]
+        loss, kept = centroid_contrast(queries_ND, self.centroids_KD, target_N, scale=self.scale)
+        fresh, _ = self.gather(entries_of(queries_ND.detach(), batch))
+        terms = {"cc/loss": loss, "cc/kept": kept}
+        return Made(
+            total=loss,
+            figures=told(loss, terms),
+            features_ND=features_ND,
+            keys_ND=features_ND,
+            fresh=(fresh,),
+        )
+
+    @torch.no_grad()
+    def after_step(self, fresh: Sequence[Entries]) -> None:
+        """Eq. 6 for all features of the step."""
+        index_B = fresh[0].index_K
+        target_B = index_B if self._cluster_of is None else self._cluster_of[index_B]
+        moved(self.centroids_KD, fresh[0].motion_KD, target_B, momentum=self.config.momentum, update=self.config.update)
+
+    @torch.no_grad()
+    def clustered(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
+        """The clusters' means are the new centroids."""
+        units_KD = functional.normalize(embeddings_KD.float(), dim=1)
+        own_K = labels_K if bool((labels_K >= 0).any()) else torch.arange(len(labels_K), device=labels_K.device)
+        self.centroids_KD = means_of(units_KD, own_K)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        saved = state_dict.get(f"{prefix}centroids_KD")
+        if saved is not None and saved.dim() == 2 and saved.shape[1] == FEATURES:  # as many as there were clusters
+            self.centroids_KD = self.centroids_KD.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def means_of(units_ND: Tensor, labels_N: Tensor) -> Tensor:
+    """The mean of each cluster's unit vectors as a unit vector, (K, D); labels are 0 to K - 1, -1 is left out."""
+    kept = labels_N >= 0
+    sums_KD = units_ND.new_zeros(int(labels_N.max()) + 1, units_ND.shape[1])
+    sums_KD.index_add_(0, labels_N[kept], units_ND[kept])
+    return functional.normalize(sums_KD, dim=1)
+
+
+def centroid_contrast(
+    queries_ND: Tensor, centroids_KD: Tensor, target_N: Tensor, *, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Eq. 4, the mean over queries with a target (-1: none) whose centroid is known; and the share of those queries.
+
+    A centroid of zeros is not known yet and is no candidate. Without any query the loss is 0.
+    """
+    known_K = centroids_KD.any(1)
+    kept_N = (target_N >= 0) & known_K[target_N.clamp(min=0)]
+    logits_NK = (scale * queries_ND @ centroids_KD.T).masked_fill(~known_K, -torch.inf)
+    if not bool(kept_N.any()):
+        return 0.0 * queries_ND.sum(), kept_N.float().mean()
+    return functional.cross_entropy(logits_NK[kept_N], target_N[kept_N]), kept_N.float().mean()
+
+
+def moved(
+    centroids_KD: Tensor, queries_BD: Tensor, target_B: Tensor, *, momentum: float, update: Literal["each", "hardest"]
+) -> None:
+    """Eq. 6 in place: each query moves its centroid, one after the other, or each centroid's hardest query alone. An
+    unknown centroid becomes its first query."""
+    units_BD = functional.normalize(queries_BD.to(centroids_KD.dtype), dim=1)
+    rows = range(len(target_B))
+    targets = target_B.tolist()
+    if update == "hardest":
+        alike = (units_BD * centroids_KD[target_B.clamp(min=0)]).sum(1).tolist()
+        hardest: dict[int, int] = {}
+        for row in rows:
+            best = hardest.get(targets[row])
+            if best is None or alike[row] < alike[best]:
+                hardest[targets[row]] = row
+        rows_moved: Sequence[int] = sorted(hardest.values())
+    else:
+        rows_moved = rows
+    for row in rows_moved:
+        if (target := targets[row]) >= 0:
+            mixed_D = momentum * centroids_KD[target] + (1 - momentum) * units_BD[row]
+            centroids_KD[target] = functional.normalize(mixed_D, dim=0)
+
+
+__all__ = ["CentroidContrast", "ClusterContrast", "centroid_contrast", "means_of", "moved"]

@@ -1,0 +1,167 @@
+"""CrosSCLR (Li et al., "3D Human Action Representation Learning via Cross-View Consistency Pursuit", CVPR 2021).
+
+Three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, an averaged one and a queue. At first
+each learns by InfoNCE (Eq. 1). From a set epoch on, for each pair of streams u, v (Eqs. 5 to 8): the key nearest to the
+clip in v is a positive in u, too, and the products of both streams' similarities are further logits (the context).
+
+    L_u<-v = -(1 / |P|) Σ_{p in P} log(exp(l_p / τ) / Σ_l exp(l / τ)),
+    l in {q_u·k_u} ∪ {q_u·m_u} ∪ {(q_u·m_u)(q_v·m_v)}
+
+P is the own key, the top-1 key of v and the context of that key. A stream's loss is the mean over the other two, and
+the streams' losses add up.
+
+At test time the authors add the streams' scores. Here the feature of a clip is the mean of the streams' features: it
+keeps the width that every user of an encoder (embedding, probe, heads of detection, export) takes. A linear classifier
+of that mean is the sum of the streams' scores with one matrix for all three; concatenation would let them differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tmor_train.backbones import FEATURES, Backbone
+from tmor_train.data.batch import MotionBatch
+from tmor_train.encoder import EncoderConfig, encoder_of
+from tmor_train.memory import Entries, Queue
+from tmor_train.methods.contract import HeadsOf, Made, Method, Setup, Turn, entries_of, told
+from tmor_train.methods.pool import Pool, nearest_of, outside, pool_of
+from tmor_train.methods.settings import Settings
+from tmor_train.momentum import Momentum
+from tmor_train.projection import Projection
+
+STREAMS = 3
+"""Joints, motion and bones, side by side as channels: ``views.streams`` names them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrosSCLR(Settings):
+    """``cross_from`` is the epoch, counted from 0, from which on streams learn from each other; ``nearest`` how many of
+    another stream's nearest keys become positives.
+
+    ``encoder.channels`` are those of all streams together. Queue, width, head, temperature and momentum are those of
+    ``objective``.
+    """
+
+    heads: ClassVar[HeadsOf] = "none"  # there is one for each stream, and none for their mean
+
+    cross_from: int = 150
+    nearest: int = 1
+
+    def __post_init__(self) -> None:
+        if self.cross_from < 0 or self.nearest < 1:
+            raise ValueError(f"cross_from is at least 0 and nearest at least 1, not {self.cross_from}, {self.nearest}")
+
+    def method(self, setup: Setup) -> Method:
+        return CrossStreams(self, setup)
+
+    def encoder(self, config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
+        if config.channels % STREAMS:
+            raise ValueError(f"encoder.channels is {config.channels}, of {STREAMS} streams together; set a multiple")
+        one = replace(config, channels=config.channels // STREAMS)
+        return StreamEncoders([encoder_of(one, layout=layout, persons=persons) for _ in range(STREAMS)])
+
+
+class StreamEncoders(Backbone):
+    """An encoder for each stream; its channels are theirs side by side, and its features their mean."""
+
+    def __init__(self, encoders: Sequence[Backbone]) -> None:
+        first = encoders[0]
+        super().__init__(
+            joints=first.joints, channels=sum(one.channels for one in encoders), classes=None, people=first.people
+        )
+        self.encoders = nn.ModuleList(encoders)
+
+    def joint_features(self, x: Tensor) -> Tensor:
+        parts = zip(self._encoders(), x.chunk(len(self.encoders), 1), strict=True)
+        return torch.stack([encoder.joint_features(part) for encoder, part in parts]).mean(0)
+
+    def each(self, x: Tensor, present: Tensor) -> list[Tensor]:
+        """The clip features of each stream, (N, 256)."""
+        parts = zip(self._encoders(), x.chunk(len(self.encoders), 1), strict=True)
+        return [encoder.clip_features(part, present) for encoder, part in parts]
+
+    def _encoders(self) -> list[Backbone]:
+        return [one for one in self.encoders if isinstance(one, Backbone)]
+
+
+class CrossStreams(Method):
+    """Heads and queues of three streams, and their losses."""
+
+    def __init__(self, config: CrosSCLR, setup: Setup) -> None:
+        super().__init__()
+        objective = setup.objective
+        self.config, self.gather, self.temperature = config, setup.gather, objective.temperature_mm
+        self._anchor, self._positive = setup.anchor, setup.positive
+        self.heads = nn.ModuleList(Projection(objective.motion_head, FEATURES, objective.width) for _ in range(STREAMS))
+        self.key_heads = Momentum(self.heads, objective.momentum)
+        self.queues = nn.ModuleList(
+            Queue(objective.queue_size, motion=objective.width, video=None, text=None) for _ in range(STREAMS)
+        )
+
+    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+        one, other = (turn.view(batch, steps) for steps in (self._anchor, self._positive))
+        with turn.autocast():
+            features = [part.float() for part in _streams(turn.encoder).each(one.motion_NCTVM, one.present)]
+            with torch.no_grad():
+                keys = [part.float() for part in _streams(turn.key_encoder).each(other.motion_NCTVM, other.present)]
+        queries = [head(part) for head, part in zip(self.heads, features, strict=True)]
+        pools, fresh = [], []
+        for head, queue, part in zip(self._key_heads(), self.queues, keys, strict=True):
+            assert isinstance(queue, Queue)  # noqa: S101, all of them are
+            with torch.no_grad():
+                entries, first = self.gather(entries_of(head(part), batch))
+            pools.append(pool_of(queue, entries, first=first, count=len(batch)))
+            fresh.append(entries)
+        similar = [pool.similarities(part) for pool, part in zip(pools, queries, strict=True)]
+        if turn.epoch < self.config.cross_from:
+            each = [outside(s / self.temperature, pools[0].own(), pools[0].valid_NK) for s in similar]
+        else:
+            each = [
+                crossed(similar, u, pools[0], temperature=self.temperature, nearest=self.config.nearest)
+                for u in range(STREAMS)
+            ]
+        total = torch.stack(each).sum()
+        return Made(
+            total=total,
+            figures=told(total, dict(zip(("joint/loss", "motion/loss", "bone/loss"), each, strict=True))),
+            features_ND=torch.stack(features).mean(0),
+            keys_ND=torch.stack(keys).mean(0),
+            fresh=tuple(fresh),
+        )
+
+    def after_step(self, fresh: Sequence[Entries]) -> None:
+        for queue, entries in zip(self.queues, fresh, strict=True):
+            assert isinstance(queue, Queue)  # noqa: S101, all of them are
+            queue.take(entries)
+        self.key_heads.update(self.heads)
+
+    def _key_heads(self) -> nn.ModuleList:
+        heads = self.key_heads.module
+        assert isinstance(heads, nn.ModuleList)  # noqa: S101, it is a copy of one
+        return heads
+
+
+def crossed(similar: Sequence[Tensor], u: int, pool: Pool, *, temperature: float, nearest: int) -> Tensor:
+    """L_u: the mean of L_u<-v over the other streams v, of the streams' cosines (N, K) with keys of the same clips."""
+    own_NK, others_NK = pool.own(), pool.others
+    losses = []
+    for v in range(len(similar)):
+        if v != u:
+            near_NK = nearest_of(similar[v], others_NK, nearest)
+            logits = torch.cat([similar[u], similar[u] * similar[v]], 1) / temperature
+            positives, valid = torch.cat([own_NK | near_NK, near_NK], 1), torch.cat([pool.valid_NK, others_NK], 1)
+            losses.append(outside(logits, positives, valid))
+    return torch.stack(losses).mean()
+
+
+def _streams(encoder: Backbone) -> StreamEncoders:
+    assert isinstance(encoder, StreamEncoders)  # noqa: S101, the settings make it
+    return encoder
+
+
+__all__ = ["STREAMS", "CrosSCLR", "CrossStreams", "StreamEncoders", "crossed"]

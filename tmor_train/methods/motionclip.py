@@ -1,0 +1,107 @@
+"""MotionCLIP (Tevet et al., "MotionCLIP: Exposing Human Motion Generation to CLIP Space", ECCV 2022) on this encoder.
+
+A clip's feature is decoded to its joints, and its projection z is drawn to the frozen vectors of its text and video,
+without negatives (Eqs. 1 to 4):
+
+    L = L_recon + λ_text (1 - cos(z, text)) + λ_video (1 - cos(z, video)),
+    L_recon = mean |x̂ - x|² + w mean |(x̂_{t+1} - x̂_t) - (x_{t+1} - x_t)|²
+
+Theirs is a transformer of rotations and meshes, whose latent lies in CLIP's space itself, and their second vector is
+of a rendered picture. Here the encoder is the backbone, joints are decoded, a linear layer leads to the vectors' width,
+and the second vector is of the clip's own video.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tmor_train.backbones import FEATURES
+from tmor_train.data.batch import MotionBatch
+from tmor_train.memory import NOBODY
+from tmor_train.methods.contract import Made, Method, Setup, Turn, told
+from tmor_train.methods.decoders import ClipDecoder, distance
+from tmor_train.methods.settings import Settings
+from tmor_train.projection import Projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionCLIP(Settings):
+    """``velocity`` is w, the weight of velocities in the reconstruction, and ``reconstruction`` that of it all.
+
+    λ_text and λ_video are ``objective.w_mt`` and ``w_mv``; ``objective.width`` is that of the frozen vectors, whose
+    heads are identities.
+    """
+
+    reconstruction: float = 1.0
+    velocity: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.reconstruction < 0 or self.velocity < 0:
+            raise ValueError(f"weights are at least 0, not {self.reconstruction} and {self.velocity}")
+
+    def method(self, setup: Setup) -> Method:
+        return VectorRegression(self, setup)
+
+
+class VectorRegression(Method):
+    """A linear head to the frozen vectors, and a decoder to joints.
+
+    Raises:
+        ValueError: a weight for vectors that the data has not, or vectors of another width than the head gives.
+    """
+
+    def __init__(self, config: MotionCLIP, setup: Setup) -> None:
+        super().__init__()
+        objective = setup.objective
+        self.config, self.weights = config, {"text": objective.w_mt, "video": objective.w_mv}
+        for name, width, weight in (("mt", setup.text, objective.w_mt), ("mv", setup.video, objective.w_mv)):
+            if weight and width != objective.width:
+                have = "none" if width is None else f"vectors of width {width}"
+                raise ValueError(
+                    f"MotionCLIP regresses to frozen vectors of width {objective.width}, but the data has {have}; set "
+                    + (f"objective.w_{name}=0" if width is None else f"objective.width={width}")
+                )
+        if {objective.text_head, objective.video_head} != {"identity"} or objective.keys != "same":
+            raise ValueError(
+                "MotionCLIP leaves frozen vectors as they are and has no averaged head; set "
+                "objective.text_head=identity objective.video_head=identity objective.keys=same"
+            )
+        self._view, encoder = setup.anchor, setup.encoder
+        self.motion_head = Projection(objective.motion_head, FEATURES, objective.width)
+        # People share the clip's vector, so each person slot has outputs of its own.
+        self.decoder = ClipDecoder(encoder.channels * encoder.joints * setup.persons)
+
+    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+        view = turn.view(batch, self._view)
+        features_ND = turn.features(view)
+        shape = view.motion_NCTVM.shape
+        made = self.decoder(features_ND, shape[2]).view(shape[0], shape[1], shape[3], shape[4], shape[2])
+        terms = {"recon/loss": reconstruction(made.permute(0, 1, 4, 2, 3), view, velocity=self.config.velocity)}
+        units_ND = self.motion_head(features_ND)
+        vectors = {"text": (batch.text_ND, batch.text_id_N != NOBODY), "video": (batch.video_ND, batch.has_video_N)}
+        total = self.config.reconstruction * terms["recon/loss"]
+        for name, (vectors_ND, has_N) in vectors.items():
+            if self.weights[name] and vectors_ND is not None:
+                terms[f"{name}/loss"] = away(units_ND, vectors_ND, has_N)
+                total = total + self.weights[name] * terms[f"{name}/loss"]
+        return Made(total=total, figures=told(total, terms), features_ND=features_ND, keys_ND=features_ND)
+
+
+def reconstruction(made_NCTVM: Tensor, view: MotionBatch, *, velocity: float) -> Tensor:
+    """L_recon over joints that are seen; a velocity is seen where both its ends are."""
+    motion, seen = view.motion_NCTVM, view.seen_NTVM
+    steps = distance(made_NCTVM.diff(dim=2), motion.diff(dim=2), seen[:, 1:] & seen[:, :-1])
+    return distance(made_NCTVM, motion, seen) + velocity * steps
+
+
+def away(units_ND: Tensor, vectors_ND: Tensor, has_N: Tensor) -> Tensor:
+    """Mean of 1 - cos over the clips that have a vector; 0 where none has."""
+    cosines_N = functional.cosine_similarity(units_ND, vectors_ND.to(units_ND.dtype), dim=1)
+    return torch.where(has_N, 1 - cosines_N, 0).sum() / has_N.sum().clamp(min=1)
+
+
+__all__ = ["MotionCLIP", "VectorRegression", "away", "reconstruction"]

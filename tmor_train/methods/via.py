@@ -1,0 +1,127 @@
+"""ViA (Yang et al., "View-invariant Skeleton Action Representation Learning via Motion Retargeting", IJCV 2024).
+
+Two views u, v of one clip show the same motion by a body that looks different. Feature frames r_t, 256 numbers each,
+are split by an orthogonal basis D (256 x 64, the Q of a QR decomposition of learned numbers):
+
+    static s = D Dᵀ mean_t r_t,    motion m_t = r_t - s
+
+A decoder makes joints out of sums of both. All four are to be right, and motions alike across views (L_trip):
+
+    L = Σ_{a, b in {u, v}} |dec(m^a + s^b) - x^b|² + w max(0, |m̄^u - m̄^v|² - |m̄^u - m̄^n|² + 1)
+
+m̄ is the mean over time and people; n is the next clip of the batch. The authors' code is not public: the split by the
+mean over time, and means of squares, are this reading of the paper and of its relative LAC (Yang et al., ICCV 2023).
+Sets in space are seen from real yaws (``Project``); skeletons in pictures are sheared and turned instead, which is no
+true view. Both views keep the clip's time, frame by frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tmor_train.backbones import FEATURES
+from tmor_train.data.augment import CropResize, ShiftCrop, TimeFlip
+from tmor_train.data.batch import MotionBatch
+from tmor_train.methods.contract import HeadsOf, Made, Method, Setup, Turn, told
+from tmor_train.methods.decoders import FrameDecoder, distance
+from tmor_train.methods.settings import Settings
+
+_CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViA(Settings):
+    """``directions`` are those of the static part, ``triplet`` is w and ``margin`` that of the triplet loss. Nothing of
+    ``objective`` is used."""
+
+    heads: ClassVar[HeadsOf] = "none"
+
+    directions: int = 64
+    triplet: float = 1.0
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.directions <= FEATURES or self.triplet < 0 or self.margin < 0:
+            raise ValueError(
+                f"directions are 1 to {FEATURES}, triplet and margin at least 0, not {self.directions}, {self.triplet} "
+                f"and {self.margin}"
+            )
+
+    def method(self, setup: Setup) -> Method:
+        return Retargeting(self, setup)
+
+
+class Retargeting(Method):
+    """The basis and the decoder, and the four reconstructions.
+
+    Raises:
+        ValueError: the two views do not keep the clip's time.
+    """
+
+    def __init__(self, config: ViA, setup: Setup) -> None:
+        super().__init__()
+        self.config = config
+        self._anchor, self._positive = setup.anchor, setup.positive
+        bent = [type(step).__name__ for step in (*setup.anchor, *setup.positive) if isinstance(step, _CHANGE_TIME)]
+        if bent:
+            raise ValueError(
+                f"ViA's two views show the same moments, but {', '.join(bent)} changes time; leave it out of "
+                "views.anchor and views.positive"
+            )
+        self.basis = nn.Parameter(torch.randn(FEATURES, config.directions))
+        self.decoder = FrameDecoder(setup.encoder.channels * setup.encoder.joints)
+
+    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+        views = [turn.view(batch, steps) for steps in (self._anchor, self._positive)]
+        with turn.autocast():
+            frames = [turn.encoder.frame_features(view.motion_NCTVM).float() for view in views]
+        parts = [split(one, orthogonal(self.basis)) for one in frames]
+        recon = frames[0].new_zeros(())
+        for motion, _ in parts:
+            for (_, static), view in zip(parts, views, strict=True):
+                recon = recon + distance(self._decoded(motion + static, view), view.motion_NCTVM, view.seen_NTVM)
+        means = [motion.mean((1, 3)) for motion, _ in parts]
+        trip = triplet(*means, margin=self.config.margin)
+        total = recon + self.config.triplet * trip
+        return Made(
+            total=total,
+            figures=told(total, {"recon/loss": recon, "triplet/loss": trip}),
+            features_ND=frames[0].mean((1, 3)),
+            keys_ND=frames[1].mean((1, 3)),
+        )
+
+    def _decoded(self, frames: Tensor, view: MotionBatch) -> Tensor:
+        """Joints as in ``view`` out of feature frames (N, M, 256, T')."""
+        clips, channels, length, joints, persons = view.motion_NCTVM.shape
+        made: Tensor = self.decoder(frames.flatten(0, 1))[..., :length]
+        return made.view(clips, persons, channels, joints, length).permute(0, 2, 4, 3, 1)
+
+
+def orthogonal(basis: Tensor) -> Tensor:
+    """Columns of unit length at right angles that span what the columns of ``basis`` (256, K) do."""
+    columns: Tensor = torch.linalg.qr(basis)[0]
+    return columns
+
+
+def split(frames_NMDT: Tensor, basis_DK: Tensor) -> tuple[Tensor, Tensor]:
+    """Motion (N, M, 256, T') and static part (N, M, 256, 1) of feature frames; their sum is the frames."""
+    mean_NMD = frames_NMDT.mean(3)
+    static = (mean_NMD @ basis_DK @ basis_DK.T)[..., None]
+    return frames_NMDT - static, static
+
+
+def triplet(one_ND: Tensor, same_ND: Tensor, *, margin: float) -> Tensor:
+    """The triplet loss on squared distances (means over the width), other clips being the next ones of the batch; 0
+    where a clip is alone."""
+    if len(one_ND) < 2:
+        return 0.0 * one_ND.sum()
+    near_N = (one_ND - same_ND).square().mean(1)
+    far_N = (one_ND - one_ND.roll(-1, 0)).square().mean(1)
+    return (near_N - far_N + margin).clamp(min=0).mean()
+
+
+__all__ = ["Retargeting", "ViA", "orthogonal", "split", "triplet"]

@@ -1,0 +1,181 @@
+"""Average precision (AP) of events at an overlap: the official one of PKU-MMD, and that of PASCAL VOC.
+
+A proposal takes the truth of its class and recording that it overlaps most (IoU, in frames, end excluded; of equal ones
+the last), where that overlap is at least theta. Of proposals of equal confidence the last one given is the surest.
+
+``many_to_one`` is PKU-MMD's ``evaluate.py`` (C. Liu et al., 2017; the version that counts a truth once however many
+proposals take it). Precision is truths taken / proposals, recall truths taken / truths. It is read with all proposals,
+and again after each proposal that takes a truth is removed, from the least confident on. A step of recall counts with
+the highest precision read so far, that after the removal included. This is not VOC's envelope: a single truth found by
+the surest of two proposals gets 1/2 here and 1 there.
+
+``one_to_one`` is VOC's (M. Everingham et al., 2010, all points): the surest proposal takes a truth, later ones of the
+same truth are false, and a step of recall counts with the highest precision at that recall or a higher one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.data.flat import Numbers
+from tmor_train.metrics.proposal import Proposal, iou
+
+Matching = Literal["many_to_one", "one_to_one"]
+OVERLAPS = (0.1, 0.3, 0.5)
+"""The thresholds theta of Graph Distillation (ECCV 2018), which T-MOR's table has as well."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EventAP:
+    """AP at an ``overlap`` by a ``matching``, shares from 0 to 1.
+
+    ``per_action_K`` float64 has all events of a class in one list, ``per_video_N`` those of all classes in a recording;
+    NaN where there is no truth. ``map_action`` and ``map_video`` are the means over the others, which in PKU-MMD are
+    all; NaN where there is none.
+    """
+
+    overlap: float
+    matching: Matching
+    per_action_K: NDArray[np.float64]
+    per_video_N: NDArray[np.float64]
+    map_action: float
+    map_video: float
+
+
+def event_ap(
+    proposals: Sequence[Sequence[Proposal]],
+    truths: Sequence[Sequence[Proposal]],
+    *,
+    classes: int,
+    overlaps: Sequence[float] = OVERLAPS,
+    matching: Matching = "many_to_one",
+) -> tuple[EventAP, ...]:
+    """AP at each of some overlaps.
+
+    Args:
+        proposals: those of each recording.
+        truths: the labelled events of each recording, in the same order; their confidence is not read.
+        classes: how many there are; class numbers lie below.
+
+    Raises:
+        ValueError: not the same recordings, a class out of range, an event that does not end after it begins, a
+            confidence that is NaN, or an overlap that is not above 0 and at most 1.
+    """
+    if len(proposals) != len(truths):
+        raise ValueError(f"there are proposals for {len(proposals)} recordings and truths for {len(truths)}")
+    if any(not 0 < overlap <= 1 for overlap in overlaps):
+        raise ValueError(f"overlaps {tuple(overlaps)} are not all above 0 and at most 1")
+    _check([one for found in proposals for one in found], classes)
+    _check([one for found in truths for one in found], classes)
+    matches = _matches(proposals, truths)
+    return tuple(_at(matches, classes=classes, overlap=overlap, matching=matching) for overlap in overlaps)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Matches:
+    """Proposals of all recordings from the least confident on, each with the truth that it overlaps most."""
+
+    truth_P: Numbers  # -1 where it overlaps none
+    overlap_P: NDArray[np.float64]
+    class_P: Numbers
+    recording_P: Numbers
+    class_E: Numbers
+    recording_E: Numbers
+    recordings: int
+
+
+def _check(events: Sequence[Proposal], classes: int) -> None:
+    for one in events:
+        if not 0 <= one.number < classes:
+            raise ValueError(f"{one} has none of the {classes} classes")
+        if one.end <= one.begin or one.confidence != one.confidence:
+            raise ValueError(f"{one} does not end after it begins, or its confidence is NaN")
+
+
+def _matches(proposals: Sequence[Sequence[Proposal]], truths: Sequence[Sequence[Proposal]]) -> _Matches:
+    known: dict[tuple[int, int], list[tuple[int, Proposal]]] = {}
+    numbered = [(recording, truth) for recording, found in enumerate(truths) for truth in found]
+    for number, (recording, truth) in enumerate(numbered):
+        known.setdefault((recording, truth.number), []).append((number, truth))
+    listed = [(recording, one) for recording, found in enumerate(proposals) for one in found]
+    listed.sort(key=lambda entry: entry[1].confidence)
+    rows: list[tuple[float, int]] = []
+    for recording, one in listed:
+        rows.append(max(((iou(one, t), n) for n, t in known.get((recording, one.number), ())), default=(0.0, -1)))
+    return _Matches(
+        truth_P=np.array([number if overlap > 0 else -1 for overlap, number in rows], np.int64),
+        overlap_P=np.array([overlap for overlap, _ in rows], np.float64),
+        class_P=np.array([one.number for _, one in listed], np.int64),
+        recording_P=np.array([recording for recording, _ in listed], np.int64),
+        class_E=np.array([truth.number for _, truth in numbered], np.int64),
+        recording_E=np.array([recording for recording, _ in numbered], np.int64),
+        recordings=len(truths),
+    )
+
+
+def _at(matches: _Matches, *, classes: int, overlap: float, matching: Matching) -> EventAP:
+    precision = _MEASURES[matching]
+    taken_P = np.where(matches.overlap_P >= overlap, matches.truth_P, -1)
+
+    def of(group_P: Numbers, group_E: Numbers, groups: int) -> NDArray[np.float64]:
+        count = np.bincount(group_E, minlength=groups)
+        by_group = [taken_P[group_P == group].tolist() for group in range(groups)]
+        return np.array([precision(taken, int(n)) if n else np.nan for taken, n in zip(by_group, count, strict=True)])
+
+    per_action_K = of(matches.class_P, matches.class_E, classes)
+    per_video_N = of(matches.recording_P, matches.recording_E, matches.recordings)
+    return EventAP(overlap, matching, per_action_K, per_video_N, _mean(per_action_K), _mean(per_video_N))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _many_to_one(taken: list[int], truths: int) -> float:
+    """AP by the official rule, of the truth that each proposal takes (or -1), from the least confident on."""
+    count: dict[int, int] = {}
+    for truth in taken:
+        if truth >= 0:
+            count[truth] = count.get(truth, 0) + 1
+    left, positive = len(taken), len(count)
+    highest = positive / left if left else 0.0
+    area, recall = 0.0, positive / truths
+    for truth in taken:
+        left -= 1
+        if truth < 0:
+            continue
+        count[truth] -= 1
+        positive -= count[truth] == 0
+        highest = max(highest, positive / left if left else 0.0)
+        area += highest * (recall - positive / truths)
+        recall = positive / truths
+    return area
+
+
+def _one_to_one(taken: list[int], truths: int) -> float:
+    """AP by VOC's rule, of the truth that each proposal takes (or -1), from the least confident on."""
+    found: set[int] = set()
+    precisions = []
+    for rank, truth in enumerate(reversed(taken), start=1):
+        if truth >= 0 and truth not in found:
+            found.add(truth)
+            precisions.append(len(found) / rank)
+    highest, area = 0.0, 0.0
+    for precision in reversed(precisions):
+        highest = max(highest, precision)
+        area += highest / truths
+    return area
+
+
+_MEASURES: dict[Matching, Callable[[list[int], int], float]] = {
+    "many_to_one": _many_to_one,
+    "one_to_one": _one_to_one,
+}
+
+__all__ = ["OVERLAPS", "EventAP", "Matching", "event_ap"]

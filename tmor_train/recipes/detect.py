@@ -1,0 +1,183 @@
+"""Detection in recordings, by frames and by events.
+
+``detect_probe`` and ``detect_finetune`` have the settings of UNIK's released detector (SGD at 0.01, decay 5e-4, 50
+epochs, windows of 300 frames), the other heads those of their papers where those are known; ``detect_cpu`` suits small
+sets and a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tmor_train.data.augment import RandomMove
+from tmor_train.evaluation.frames.config import (
+    DetectConfig,
+    DetectEventsConfig,
+    DetectorConfig,
+    HeadName,
+    WindowConfig,
+)
+from tmor_train.optimizer import OptimizerConfig
+from tmor_train.schedule import ScheduleConfig
+
+
+def detect_probe() -> DetectConfig:
+    """T-MOR's linear head on a frozen trunk, which is also frozen in its batch norm."""
+    return DetectConfig(
+        recipe="detect_probe",
+        about="frame-wise detection, linear probe: one linear layer on frozen features of frames",
+        train=DetectorConfig(
+            optimizer=OptimizerConfig(rate=0.01, decay=5e-4, clip=None),
+            schedule=ScheduleConfig(shape="steps", warmup=0.0, drops=(20, 40, 60)),
+        ),
+    )
+
+
+def detect_finetune() -> DetectConfig:
+    """The same schedule with every weight of the encoder."""
+    probe = detect_probe()
+    return replace(
+        probe,
+        recipe="detect_finetune",
+        about="frame-wise detection, fine-tuning with UNIK's settings: SGD at 0.01 in steps; for a GPU",
+        train=replace(probe.train, trains="all", statistics="adapting"),
+    )
+
+
+def detect_cpu() -> DetectConfig:
+    """A linear probe of scaled features by AdamW: a rate that needs no tuning, and many small steps."""
+    probe = detect_probe()
+    return replace(
+        probe,
+        recipe="detect_cpu",
+        about="frame-wise linear probe for small sets and a CPU: scaled features, AdamW, small batches",
+        train=replace(
+            probe.train,
+            scale="standard",
+            batch=4,
+            optimizer=OptimizerConfig(method="adamw", rate=0.01, decay=0.05, decays="matrices"),
+            schedule=ScheduleConfig(warmup=1.0),
+            epochs=60,
+        ),
+    )
+
+
+def detect_finetune_cpu() -> DetectConfig:
+    """Fine-tuning by AdamW, the head faster than the trunk, with a moving camera."""
+    small = detect_cpu()
+    return replace(
+        small,
+        recipe="detect_finetune_cpu",
+        about="frame-wise fine-tuning for small sets and a CPU: AdamW, small batches, augmentations",
+        windows=WindowConfig(last="shifted"),
+        train=replace(
+            small.train,
+            trains="all",
+            statistics="adapting",
+            scale="none",
+            augment=(RandomMove(),),
+            head_rate=10.0,
+            optimizer=replace(small.train.optimizer, rate=3e-4),
+            epochs=20,
+        ),
+    )
+
+
+def _on_frozen(name: HeadName, title: str, *, rate: float, epochs: int) -> DetectConfig:
+    """Another head on frozen features, trained by AdamW. It sees eight windows at once, 600 feature frames or two
+    minutes of TSU, because these heads are made for whole recordings."""
+    probe = detect_probe()
+    return replace(
+        probe,
+        recipe=f"detect_{name}",
+        about=f"frame-wise detection, {title} on frozen features of frames",
+        train=replace(
+            probe.train,
+            head=name,
+            context=8,
+            batch=8,
+            optimizer=OptimizerConfig(method="adamw", rate=rate, decay=0.01, decays="matrices"),
+            schedule=ScheduleConfig(warmup=1.0),
+            epochs=epochs,
+        ),
+    )
+
+
+def detect_sdtcn() -> DetectConfig:
+    """What the paper's row "Previous SoTA [7]" with PoseCap-1M may be: SD-TCN on frozen features of UNIK."""
+    return _on_frozen("sdtcn", "SD-TCN (dilated convolutions)", rate=5e-4, epochs=50)
+
+
+def detect_bilstm() -> DetectConfig:
+    """The bidirectional LSTM of Table II."""
+    return _on_frozen("bilstm", "a bidirectional LSTM", rate=1e-3, epochs=50)
+
+
+def detect_tgm() -> DetectConfig:
+    """The temporal Gaussian mixtures of Table II."""
+    return _on_frozen("tgm", "TGM (temporal Gaussian mixtures)", rate=1e-3, epochs=50)
+
+
+def detect_pdan() -> DetectConfig:
+    """The dilated attention of PDAN, at its rate on TSU."""
+    return _on_frozen("pdan", "PDAN (dilated attention)", rate=2e-4, epochs=140)
+
+
+def detect_mstct() -> DetectConfig:
+    """The scales of MS-TCT, at its rate on TSU."""
+    return _on_frozen("mstct", "MS-TCT (convolutions and attention at four scales)", rate=2e-4, epochs=50)
+
+
+def detect_events() -> DetectEventsConfig:
+    """Events as Graph Distillation proposes them, out of a linear softmax head; the encoder is fine-tuned."""
+    whole = detect_finetune()
+    return DetectEventsConfig(
+        recipe="detect_events",
+        about="3D event detection as of PKU-MMD: softmax of frames, smoothed, runs of frames as proposals",
+        windows=WindowConfig(stride=150),
+        train=replace(whole.train, batch=16),
+    )
+
+
+def detect_events_cpu() -> DetectEventsConfig:
+    """The same on frozen features, for small sets."""
+    return replace(
+        detect_events(),
+        recipe="detect_events_cpu",
+        about="event detection for small sets and a CPU: a linear softmax head on frozen features",
+        train=detect_cpu().train,
+    )
+
+
+RECIPES: dict[str, Callable[[], DetectConfig] | Callable[[], DetectEventsConfig]] = {
+    made.__name__: made
+    for made in (
+        detect_probe,
+        detect_finetune,
+        detect_cpu,
+        detect_finetune_cpu,
+        detect_sdtcn,
+        detect_bilstm,
+        detect_tgm,
+        detect_pdan,
+        detect_mstct,
+        detect_events,
+        detect_events_cpu,
+    )
+}
+
+__all__ = [
+    "RECIPES",
+    "detect_bilstm",
+    "detect_cpu",
+    "detect_events",
+    "detect_events_cpu",
+    "detect_finetune",
+    "detect_finetune_cpu",
+    "detect_mstct",
+    "detect_pdan",
+    "detect_probe",
+    "detect_sdtcn",
+    "detect_tgm",
+]

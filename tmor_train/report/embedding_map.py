@@ -1,0 +1,147 @@
+"""Section: embeddings in the plane, by class and by cluster.
+
+t-SNE (van der Maaten and Hinton, 2008) of scikit-learn where that is installed, else the two first principal
+components; the page says which. Distances between far-away groups mean little in t-SNE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tmor_train.clusters import ClusterConfig, adjusted_rand_index, cluster
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.report.gathered import Gathered
+from tmor_train.report.html import Section, escaped, figure, paragraph
+from tmor_train.report.svg import COLOURS, drawn, label, legend
+
+_MOST_POINTS, _MOST_FILES, _LEGEND = 2000, 4, 20
+_MOST_BYTES = 4 * 2**30
+_MARKS = "os^v"
+
+
+class BadEmbeddings(ValueError):
+    """A file holds no embeddings; the message says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Embeddings (N, D) float32, the number of each one's class, -1 where not known, and the classes."""
+
+    vectors_ND: Floats
+    label_N: Numbers
+    classes: tuple[str, ...]
+
+
+def section(gathered: Gathered) -> Section | None:
+    """A map for each file of embeddings."""
+    parts = []
+    for number, path in enumerate(gathered.embeddings[:_MOST_FILES]):
+        parts.append(f"<h3>{escaped(path.name)}</h3>\n")
+        try:
+            parts.append(_map(read_cloud(path), number))
+        except BadEmbeddings as error:
+            parts.append(paragraph(error))
+    if len(gathered.embeddings) > _MOST_FILES:
+        parts.append(paragraph(f"{len(gathered.embeddings) - _MOST_FILES} more files are left out."))
+    return Section("embeddings", "Embeddings", "".join(parts)) if parts else None
+
+
+def read_cloud(path: Path) -> Cloud:
+    """Embeddings of ``tmor_train embed``; of more than 2,000 an even choice.
+
+    Raises:
+        BadEmbeddings: the file is not there, or not as that command writes it.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise BadEmbeddings(f"{path} is larger than {_MOST_BYTES >> 30} GiB")
+        table = pq.read_table(path, columns=["label", "embedding"])
+        chosen = np.unique(np.linspace(0, max(len(table) - 1, 0), _MOST_POINTS).astype(np.int64))
+        table = table.take(chosen[chosen < len(table)])
+        vectors = np.array(table["embedding"].to_pylist(), np.float32)
+    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        raise BadEmbeddings(f"{path} holds no embeddings: {error}") from error
+    except ValueError as error:
+        raise error if isinstance(error, BadEmbeddings) else BadEmbeddings(f"{path}: {error}") from error
+    if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
+        raise BadEmbeddings(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
+    labels = table["label"].to_pylist()
+    classes = tuple(sorted({str(name) for name in labels if name is not None}))
+    numbers = {name: at for at, name in enumerate(classes)}
+    return Cloud(vectors, np.array([-1 if x is None else numbers[str(x)] for x in labels], np.int64), classes)
+
+
+def plane(vectors_ND: Floats) -> tuple[Floats, str]:
+    """The vectors in two dimensions, (N, 2), and what brought them there."""
+    unit = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
+    centred = unit - unit.mean(0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        flat: Floats = (centred @ axes[:2].T).astype(np.float32)
+        return flat, "the two first principal components (t-SNE needs scikit-learn, which is not installed)"
+    few = centred @ axes[: min(50, len(axes))].T
+    perplexity = float(min(30, (len(few) - 1) / 3))
+    placed = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(few)
+    return np.asarray(placed, np.float32), f"t-SNE of unit vectors, perplexity {perplexity:g}"
+
+
+def _map(cloud: Cloud, number: int) -> str:
+    place_N2, how = plane(cloud.vectors_ND)
+    found = cluster(cloud.vectors_ND, ClusterConfig())
+    cluster_N = np.asarray(found.labels_N, np.int64)
+    words = f"{len(place_N2):,} clips, {how}"
+    parts = []
+    if (cloud.label_N >= 0).any():
+        picture = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
+        parts.append(figure(picture, f"By class: {words}"))
+    trouble = f"; none to be had: {found.trouble}" if found.fell_back else ""
+    said = (
+        f"By cluster (DBSCAN on these embeddings): {found.clusters} clusters, {100 * found.noise_share:.0f} % noise"
+        f"{_agreement(cloud.label_N, cluster_N)}{trouble}"
+    )
+    names = [f"cluster {at + 1}" for at in range(int(cluster_N.max(initial=-1)) + 1)]
+    parts.append(figure(_scatter(place_N2, cluster_N, names, f"map-cluster-{number}"), said))
+    return "".join(parts)
+
+
+def _agreement(label_N: Numbers, cluster_N: Numbers) -> str:
+    """How well clusters are classes, in words, over clips that have both."""
+    both = (label_N >= 0) & (cluster_N >= 0)
+    if both.sum() < 2:
+        return ""
+    return f", agreement with classes (ARI without noise) {adjusted_rand_index(label_N[both], cluster_N[both]):.2f}"
+
+
+def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: str) -> str:
+    """Points by group, groups from the largest on; those of no group small and grey."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        alone = place_N2[number_N < 0]
+        axes.scatter(alone[:, 0], alone[:, 1], s=4, color="#8a8f98", alpha=0.4, linewidths=0, rasterized=True)
+        order = sorted(range(len(names)), key=lambda at: -int((number_N == at).sum()))
+        for rank, at in enumerate(order):
+            here = place_N2[number_N == at]
+            mark, colour = _MARKS[rank // len(COLOURS) % len(_MARKS)], COLOURS[rank % len(COLOURS)]
+            shown = f"{legend(label(names[at]))} ({len(here)})" if rank < _LEGEND else "_nolegend_"
+            axes.scatter(
+                here[:, 0], here[:, 1], s=10, marker=mark, color=colour, linewidths=0, rasterized=True, label=shown
+            )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if names:
+            figure.legend(loc="outside right upper", fontsize=8)
+
+    return drawn(draw, width=9.5, height=5.5, name=name)
+
+
+__all__ = ["BadEmbeddings", "Cloud", "plane", "read_cloud", "section"]

@@ -1,0 +1,110 @@
+"""What there is to report below a folder: results, tables of the paper, runs with a journal, and embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tmor_train.journal import NAME
+from tmor_train.results import RESULT, BadResult, Result, read_result
+from tmor_train.tables.written import FORMAT, JSON
+
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result and the folder that it lies in; ``name`` is that folder as seen from the report's."""
+
+    folder: Path
+    name: str
+    result: Result
+
+    @property
+    def words(self) -> str:
+        """What tells it from others of its benchmark."""
+        found = self.result
+        labels = "" if found.labels == 1 else f", {100 * found.labels:g} % of labels"
+        return f"{found.mode} ({found.checkpoint or 'no encoder'}{labels}, seed {found.seed})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """All of it; ``trouble`` says in words what could not be read."""
+
+    folder: Path
+    results: Sequence[Kept] = ()
+    tables: Sequence[dict[str, Any]] = ()
+    runs: Sequence[Path] = ()
+    embeddings: Sequence[Path] = ()
+    trouble: Sequence[str] = field(default_factory=tuple)
+
+    def distinct(self) -> list[Kept]:
+        """The results, of those that say the same in several folders only the first."""
+        found: dict[str, Kept] = {}
+        for one in self.results:
+            same = (one.result.benchmark, one.result.protocol, one.words, one.result.checkpoint_sha256)
+            found.setdefault(repr((same, sorted(one.result.figures.items()), tuple(one.result.per_class))), one)
+        return list(found.values())
+
+    def name_of(self, folder: Path) -> str:
+        """A folder below the report's, in words."""
+        return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
+
+
+def gather(folder: Path, *, embeddings: Sequence[Path] = ()) -> Gathered:
+    """Everything below a folder; ``embeddings`` are more files of ``tmor_train embed``.
+
+    Raises:
+        BadResult: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise BadResult(f"{folder} is no folder, so there is nothing to report")
+    results, tables, trouble = [], [], []
+    for path in sorted(folder.rglob(RESULT)):
+        try:
+            found = read_result(path.parent)
+            results.append(Kept(path.parent, path.parent.relative_to(folder).as_posix(), found))
+        except BadResult as error:
+            trouble.append(str(error))
+    for path in sorted(folder.rglob(JSON)):
+        try:
+            tables.append(_table(path))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            trouble.append(f"{path} is no table of tmor_train: {error}")
+    return Gathered(
+        folder=folder,
+        results=results,
+        tables=tables,
+        runs=[path.parent for path in sorted(folder.rglob(NAME))],
+        embeddings=[*embeddings, *(path for path in sorted(folder.rglob("*.parquet")) if _embeds(path))],
+        trouble=trouble,
+    )
+
+
+def _table(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    columns = len(found["columns"])
+    lines = [line for row in found["rows"] for line in ([row["paper"]] + [here["figures"] for here in row["here"]])]
+    if any(len(line) != columns for line in lines):
+        raise ValueError(f"a row has no {columns} figures")
+    return found
+
+
+def _embeds(path: Path) -> bool:
+    try:
+        return {"key", "label", "embedding"} <= set(pq.read_schema(path).names)
+    except Exception:  # pyarrow raises many kinds for what is no Parquet file
+        return False
+
+
+__all__ = ["Gathered", "Kept", "gather"]
