@@ -166,11 +166,11 @@ def run(config: Any, folder: Path) -> Path:
         NoKind: nothing runs such a configuration.
     """
     start = _named(kind_of(config).run)
-    new = not folder.exists()
+    before = folder.exists()
     try:
         written: Path = start(config, folder)
     except Exception:
-        if new:
+        if not before:
             _take_back(folder)
         raise
     return written

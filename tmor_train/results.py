@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from tmor_train.data.flat import Floats, Numbers
@@ -23,6 +24,7 @@ from tmor_train.outputs import whole
 FORMAT = "tmor_train.result/1"
 RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"
 _MOST_BYTES = 64 * 2**20
+_MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
 
 
 class BadResult(ValueError):
@@ -120,7 +122,7 @@ def read_result(folder: Path) -> Result:
         if path.stat().st_size > _MOST_BYTES:
             raise BadResult(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no result is")
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise error if isinstance(error, BadResult) else BadResult(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
         raise BadResult(f"{path} is no result of tmor_train ({FORMAT})")
@@ -132,6 +134,17 @@ def read_result(folder: Path) -> Result:
         raise BadResult(f"{path} is damaged, or of another version: {error}") from error
 
 
+def _arrays(path: Path) -> NpzFile:
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, NpzFile):
+        raise ValueError("it is not one file of several arrays")
+    members = () if found.zip is None else found.zip.infolist()
+    if sum(member.file_size for member in members) > _MOST_ARRAY_BYTES:
+        found.close()
+        raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, which no scores are")
+    return found
+
+
 def read_scores(folder: Path) -> Scores:
     """The scores beside a result.
 
@@ -140,7 +153,7 @@ def read_scores(folder: Path) -> Scores:
     """
     path = folder / SCORES
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with _arrays(path) as found:
             return Scores(
                 found["scores_NK"].astype(np.float32),
                 found["label_N"].astype(np.int64),
@@ -158,7 +171,7 @@ def read_frame_scores(folder: Path) -> FrameScores:
     """
     path = folder / FRAMES
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with _arrays(path) as found:
             return FrameScores(
                 scores_FK=found["scores_FK"].astype(np.float16),
                 label_FK=found["label_FK"].astype(np.bool_),
@@ -200,6 +213,10 @@ def _check(found: Mapping[str, Any]) -> None:
     shares = [*found.get("figures", {}).values(), *(share for share in found.get("per_class", ()) if share is not None)]
     if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares):
         raise TypeError("a figure is no number")
+    if not all(isinstance(count, int) for count in found.get("counts", {}).values()):
+        raise TypeError("a count is no number")
+    if not all(isinstance(words, str) for words in [*found.get("classes", ()), *found.get("notes", ())]):
+        raise TypeError("a class or a note is no text")
 
 
 __all__ = [

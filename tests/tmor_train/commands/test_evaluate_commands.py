@@ -1,0 +1,194 @@
+"""Evaluations of clips as they are typed: ``tmor_train run``, and ``tmor_train resume`` of what it left."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import gestures
+import pytest
+import torch
+
+from tmor_train.cli import main
+from tmor_train.evaluation.clips.tuner import Tuner
+from tmor_train.metrics.spread import spread
+from tmor_train.results import read_result, read_scores, results_under
+
+torch.set_num_threads(1)
+TUNED = ("tune.device=cpu", "tune.workers=0", "tune.epochs=1", "tune.batching.size=4", "look.crops=1")
+PROBED = ("device=cpu", "workers=0")
+SMALL = ("start.scratch.encoder.backbone=stgcn", "start.frames=8")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gestures.shards(tmp_path_factory.mktemp("typed") / "shards")
+
+
+def words(recipe: str, shards: Path, out: Path, *more: str) -> list[str]:
+    return ["run", recipe, "--benchmark", "shards", "--data", str(shards), "--out", str(out), *more]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def test_probe_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "probe"
+    typed = words("probe", shards, out, "--from", str(demo_run), "--set", *PROBED, "linear.exact.strengths=0.1,1.0")
+    assert main(typed) == 0
+    printed = capsys.readouterr().out
+    learned, raw = read_result(out), read_result(out / "logistic")
+    assert printed.startswith("probe: linear probe: one linear layer on frozen features")
+    lines = printed.splitlines()
+    assert "shards own, 4 measured" in lines
+    (row,) = (line for line in lines if line.startswith("  probe  step-000000008.pt (averaged)"))
+    assert row.split()[-4::2] == [f"{100 * learned.figures[name]:.2f}" for name in ("top1", "mean_per_class")]
+    (row,) = (line for line in lines if line.startswith("  logistic  raw coordinates"))
+    assert percent(raw.figures["top1"]) in row
+    assert lines[-2:] == ["  the paper's table has Top-1", f"done: {out}"]
+    assert learned.counts == {"train": 8, "measured": 4}
+    assert len(read_scores(out).key_N) == 4
+
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    assert main(["resume", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines[1:]
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    assert main(typed) == 1
+    assert f"{out} holds a run; go on with `tmor_train resume {out}`" in capsys.readouterr().err
+
+
+def test_probe_of_several_seeds_prints_an_interval(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = [
+        "run",
+        "probe",
+        "--benchmark",
+        "shards",
+        "--data",
+        str(shards),
+        "--from",
+        "scratch",
+        "--seeds",
+        "0",
+        "1",
+        "2",
+    ]
+    changes = ("linear.exact.strengths=1.0", "beside=nothing", "task.part=holdout", "task.holdout.share=0.5")
+    assert main([*typed, "--set", *PROBED, *SMALL, *changes]) == 0
+    out = Path("runs/probe-shards")
+    results = [read_result(out / f"seed-{seed}") for seed in range(3)]
+    assert len(results_under(out)) == 3
+    over = spread([100 * result.figures["top1"] for result in results])
+    printed = capsys.readouterr().out
+    assert f"{over.mean:.2f} ± {over.half_width:.2f} %" in printed
+    assert "measured on a part of the train clips that was held out, not on the test part" in printed
+    train = {f"{key}" for key in read_scores(out / "seed-0").key_N}
+    assert main([*typed[:-2], "--out", "test", "--set", *PROBED, *SMALL, *changes[:2]]) == 0
+    assert not train & set(read_scores(Path("test")).key_N.tolist())
+
+
+def test_logistic(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words("logistic", shards, tmp_path / "run", "--seed", "3", "--set", "raw.centre=first")) == 0
+    result = read_result(tmp_path / "run")
+    assert (result.mode, result.seed, result.figures["top1"]) == ("logistic", 3, 1.0)  # who bows leans over
+    assert "  logistic  raw coordinates  100.00 %" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run/config.json").read_text())["raw"]["centre"] == "first"
+
+
+def test_finetune_that_is_stopped_and_gone_on_with(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, train = tmp_path / "tuned", Tuner.train
+    typed = words("finetune_cpu", shards, out, "--from", "scratch", "--epochs", "2", "--set", *SMALL, *TUNED[:2])
+
+    def asked(self: Tuner, batch: Any, *, rate: float) -> Any:
+        if self.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train(self, batch, rate=rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tuner, "train", asked)
+        assert main([*typed, "tune.batching.size=4"]) == 130
+    assert "stopped; `tmor_train resume DIR` goes on from the last checkpoint" in capsys.readouterr().err
+    assert not results_under(out)
+    assert main(["resume", str(out)]) == 0
+    result = read_result(out)
+    assert result.config["tune"]["epochs"] == 2
+    printed = capsys.readouterr().out
+    assert f"  finetune  scratch  {percent(result.figures['top1'])}" in printed
+    steps = [json.loads(line)["step"] for line in (out / "journal.jsonl").read_text().splitlines() if "done" in line]
+    assert steps == [4]
+
+
+def test_finetune_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = words("finetune_cpu", shards, tmp_path / "run", "--from", str(demo_run), "--set", "start.frames=8", *TUNED)
+    assert main(typed) == 0
+    assert "  finetune  step-000000008.pt (averaged)  " in capsys.readouterr().out
+    assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
+
+
+def test_fewshot(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "few"
+    typed = words("fewshot", shards, out, "--from", "scratch", "--seeds", "0", "1", "--set", *SMALL, *TUNED)
+    assert main([*typed, "percent=25,50", "steps=1"]) == 0
+    names = [place.relative_to(out).as_posix() for place, _ in results_under(out)]
+    assert len(names) == 8
+    assert {"linear-25/seed-0", "finetune-50/seed-1"} <= set(names)
+    printed = capsys.readouterr().out.splitlines()
+    for mode in ("probe", "finetune"):
+        rows = [line for line in printed if line.startswith(f"  {mode}  scratch")]
+        assert ["50 % of labels" in rows[0], "25 % of labels" in rows[1], len(rows)] == [True, True, 2]
+        assert all("±" in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["logistic", "--from", "scratch"],
+            "tmor_train: --from means nothing to raw coordinates; it takes --benchmark, --protocol, --data, --seed",
+        ),
+        (["probe", "--epochs", "3"], "--epochs means nothing to linear probing"),
+        (["fewshot", "--sets", "sbu"], "--sets means nothing to few labels"),
+        (["probe", "--set", "linear.solve=sgd"], "did you mean 'linear.solver'?"),
+        (["prob"], "did you mean probe"),
+        (["probe", "--benchmark", "shards", "--data", "x"], "no encoder is named: say --from CHECKPOINT"),
+        (["probe", "--from", "scratch"], "no benchmark is named: say --benchmark NAME"),
+        (["probe", "--from", "scratch", "--benchmark", "shard", "--data", "x"], "did you mean shards?"),
+        (["probe", "--from", "scratch", "--benchmark", "shards"], "is not said: --data DIR"),
+        (
+            ["probe", "--from", "scratch", "--benchmark", "shards", "--data", "x"],
+            "x lacks files of shards:\na dataset is missing: get it from `posecap build` and put it at x",
+        ),
+        (
+            ["probe", "--from", "scratch", "--benchmark", "shards", "--protocol", "ow", "--data", "x"],
+            "shards has no protocol 'ow'; did you mean own?",
+        ),
+    ],
+)
+def test_mistakes_are_told_and_leave_nothing(
+    typed: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *typed]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_checkpoint_can_be_put_right(
+    shards: Path, demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = words("probe", shards, tmp_path / "run", "--set", *PROBED, "beside=nothing", "--from")
+    assert main([*typed, str(tmp_path / "rnus")]) == 1
+    assert "rnus is neither a checkpoint nor a folder with checkpoints" in capsys.readouterr().err
+    assert main([*typed, str(demo_run)]) == 0

@@ -1,0 +1,104 @@
+"""Looks at clips: averaged as a plain loop does, without a change of the encoder."""
+
+from dataclasses import replace
+
+import gestures
+import numpy as np
+import pytest
+import torch
+
+from tmor_train.configuration import changed
+from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
+from tmor_train.data.augment import Flip
+from tmor_train.data.augment.noise import Noise
+from tmor_train.evaluation.config import LookConfig, StartConfig
+from tmor_train.evaluation.encoders import started
+from tmor_train.evaluation.features import as_taken, features_of, looked_at
+from tmor_train.pretrained import CannotUse, Pretrained
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Pretrained:
+    changes = ["scratch.encoder.backbone=stgcn", "scratch.sampling.frames=8"]
+    return started(changed(StartConfig(weights="scratch"), changes), seed=0, device="cpu")[0]
+
+
+MOTIONS = gestures.motions(gestures.CLASSES[:2] * 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("crops", "mirrored"), [(1, "off"), (1, "on"), (3, "off"), (3, "on")])
+def test_looks_are_averaged(encoder: Pretrained, crops: int, mirrored: str, workers: int) -> None:
+    look = LookConfig(crops=crops, mirrored=mirrored, batch=3)  # type: ignore[arg-type]
+    found = features_of(encoder, MOTIONS, look, workers=workers)
+    assert (found.shape, found.dtype) == ((4, 256), np.float32)
+    for number in range(4):
+        looks = []
+        for crop in range(crops):
+            loader = Loader(
+                MOTIONS,
+                sampling=replace(encoder.sampling, draw="random" if crop else "centre"),
+                batching=Batching(size=1, order="stored"),
+                workers=0,
+            )
+            one = loader.gather(np.array([number]), epoch=crop)
+            for batch in (one, Flip(probability=1.0)(one, torch.Generator()))[: 1 if mirrored == "off" else 2]:
+                looks.append(encoder.network.clip_features(batch.motion_NCTVM, batch.present)[0].numpy())
+        np.testing.assert_allclose(found[number], sum(looks) / len(looks), rtol=1e-4, atol=1e-5)
+
+
+def test_looks_differ_and_are_the_same_each_time(encoder: Pretrained) -> None:
+    one, three = (features_of(encoder, MOTIONS, LookConfig(crops=n), workers=0) for n in (1, 3))
+    assert not np.allclose(one, three, atol=1e-6)
+    np.testing.assert_array_equal(three, features_of(encoder, MOTIONS, LookConfig(crops=3), workers=0))
+
+
+def test_an_answer_lands_at_its_clip_whatever_the_batch(encoder: Pretrained) -> None:
+    def answer(batch: MotionBatch) -> torch.Tensor:
+        return torch.stack([batch.index_N, 10 * batch.index_N], 1)
+
+    for size in (1, 3, 9):
+        found = looked_at(MOTIONS, encoder, LookConfig(batch=size, crops=2), answer, workers=0)
+        assert found.tolist() == [[n, 10 * n] for n in range(4)]
+
+
+def test_looking_changes_nothing_in_the_encoder(encoder: Pretrained) -> None:
+    before = {name: tensor.clone() for name, tensor in encoder.network.state_dict().items()}
+    features_of(encoder, MOTIONS, LookConfig(crops=2, mirrored="on"), workers=0)
+    after = encoder.network.state_dict()
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not encoder.network.training
+
+
+def test_still_views_and_streams_are_the_encoders(encoder: Pretrained) -> None:
+    loader = Loader(MOTIONS, sampling=encoder.sampling, batching=Batching(size=4, order="stored"), workers=0)
+    loader.state = LoaderState()
+    batch = next(iter(loader))
+    both = replace(encoder, views=replace(encoder.views, streams=("joint", "motion")))
+    with pytest.raises(CannotUse, match="have 2 coordinates a joint, but the encoder takes 1"):
+        as_taken(batch, both, (), torch.Generator())
+    noisy = as_taken(batch, encoder, (Noise(sigma=0.1, probability=1.0),), torch.Generator().manual_seed(0))
+    assert not torch.equal(noisy.motion_NCTVM, batch.motion_NCTVM)
+    still = replace(encoder, views=replace(encoder.views, still=(Flip(probability=1.0),)))
+    np.testing.assert_allclose(
+        features_of(still, MOTIONS, LookConfig(), workers=0),
+        2 * features_of(encoder, MOTIONS, LookConfig(mirrored="on"), workers=0)
+        - features_of(encoder, MOTIONS, LookConfig(), workers=0),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_clips_of_other_coordinates_are_refused() -> None:
+    changes = ["scratch.encoder.backbone=stgcn", "scratch.encoder.channels=3"]
+    deep, _ = started(changed(StartConfig(weights="scratch"), changes), seed=0, device="cpu")
+    with pytest.raises(CannotUse, match="the clips have 2 coordinates a joint, but the encoder takes 3"):
+        features_of(deep, MOTIONS, LookConfig(), workers=0)
+
+
+def test_no_clips_have_no_features(encoder: Pretrained) -> None:
+    with pytest.raises(ValueError, match="no clips to look at"):
+        features_of(encoder, MOTIONS.select([]), LookConfig(), workers=0)

@@ -1,0 +1,153 @@
+"""What is measured: hold-outs, protocols and files, and that a hold-out holds no clip of the test part."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import acted
+import gestures
+import numpy as np
+import pytest
+
+from tmor_train.benchmarks import BENCHMARKS, Missing, NoBenchmark, Parts
+from tmor_train.evaluation.config import HoldOut, TaskConfig
+from tmor_train.evaluation.task import NoTask, benchmark_of, held_out, task_of
+
+SOME = TaskConfig(benchmark="gestures", folder="anywhere")
+UNEVEN = ("bow",) * 10 + ("raise",) * 3 + ("stand",)
+
+
+@pytest.fixture(autouse=True)
+def _gestures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark())
+
+
+@pytest.mark.parametrize(("share", "held_of_each"), [(0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.99, [9, 2, 0])])
+def test_of_each_class_a_share_of_the_clips_is_held_out(share: float, held_of_each: list[int]) -> None:
+    motions = gestures.motions(UNEVEN)
+    rest, held = held_out(motions, HoldOut(share=share))
+    assert np.bincount(motions.clips.label_N[held], minlength=3).tolist() == held_of_each
+    assert sorted([*rest, *held]) == list(range(14))
+    assert rest.tolist() == sorted(rest)
+    assert held.tolist() == sorted(held)
+
+
+def test_hold_outs_are_a_function_of_their_seed() -> None:
+    motions = gestures.motions(gestures.CLASSES * 10)
+    draws = [held_out(motions, HoldOut(seed=seed))[1].tolist() for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.4, 2), (0.99, 4)])
+def test_whole_subjects_are_held_out(share: float, count: int) -> None:
+    motions = gestures.motions(gestures.CLASSES * 5, subjects=5)
+    rest, held = held_out(motions, HoldOut(share=share, by="subjects"))
+    subjects = [set(motions.clips.subject_N[index].tolist()) for index in (rest, held)]
+    assert not subjects[0] & subjects[1]
+    assert [len(some) for some in subjects] == [5 - count, count]
+    assert sorted([*rest, *held]) == list(range(15))
+    again = held_out(motions, HoldOut(share=share, by="subjects"))[1]
+    assert held.tolist() == again.tolist()
+
+
+@pytest.mark.parametrize("subjects", [1, None])
+def test_subjects_that_are_not_known_cannot_be_held_out(subjects: int | None) -> None:
+    motions = gestures.motions(gestures.CLASSES * 2, subjects=subjects or 3)
+    if subjects is None:
+        unknown = motions.clips.subject_N.copy()
+        unknown[0] = -1
+        motions = replace(motions, clips=replace(motions.clips, subject_N=unknown))
+    with pytest.raises(NoTask, match="does not say whose each clip is"):
+        held_out(motions, HoldOut(by="subjects"))
+
+
+def test_classes_of_one_clip_each_leave_none_to_hold_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(gestures.parts(per_class=1)))
+    with pytest.raises(NoTask, match="gestures cross_subject has no class with two clips"):
+        task_of(replace(SOME, part="holdout"))
+
+
+def test_the_test_part_is_measured() -> None:
+    task = task_of(SOME)
+    assert task.protocol == "cross_subject"
+    assert (len(task.train), len(task.measured), task.validation, task.notes) == (12, 6, None, ())
+    assert task.classes == gestures.CLASSES
+
+
+@pytest.mark.parametrize("by", ["clips", "subjects"])
+def test_a_hold_out_holds_no_clip_of_the_test_part(by: str) -> None:
+    task = task_of(replace(SOME, part="holdout", holdout=HoldOut(by=by, share=0.34)))  # type: ignore[arg-type]
+    train, measured = (set(part.clips.key_N.tolist()) for part in (task.train, task.measured))
+    assert not train & measured
+    assert train | measured == {f"train-{number}" for number in range(12)}
+    assert "not on the test part" in task.notes[0]
+
+
+def test_a_validation_part_is_the_hold_out_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = gestures.parts()
+    made = Parts(known.train, known.test, gestures.motions(gestures.CLASSES, key="validation"))
+    monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(made))
+    assert task_of(SOME).validation is made.validation
+    task = task_of(replace(SOME, part="holdout"))
+    assert task.measured is made.validation
+    assert task.train is made.train
+    assert task.validation is None
+
+
+def test_figures_are_those_of_the_headline() -> None:
+    scores, labels = np.eye(3, dtype=np.float32)[[0, 0, 0, 2]], np.array([0, 0, 1, 2])
+    assert gestures.task().figure(scores, labels) == 0.75
+    assert gestures.task(headline="mean_per_class").figure(scores, labels) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"benchmark": None}, r"say --benchmark NAME; `tmor_train bench list`"),
+        ({"protocol": "cross_subjct"}, "gestures has no protocol 'cross_subjct'; did you mean cross_subject?"),
+        ({"protocol": "xyz"}, "there are cross_subject, cross_view"),
+        ({"folder": None}, r"where the files of gestures lie is not said: --data DIR"),
+    ],
+)
+def test_what_is_not_said_or_unknown_is_asked_for(changes: dict[str, str | None], said: str) -> None:
+    with pytest.raises(NoTask, match=said.replace("?", r"\?")):
+        benchmark_of(replace(SOME, **changes))  # type: ignore[arg-type]
+
+
+def test_an_unknown_benchmark_has_a_nearest_one() -> None:
+    with pytest.raises(NoBenchmark, match="gestures"):
+        task_of(replace(SOME, benchmark="gesture"))
+
+
+def test_files_that_are_missing_are_named_with_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+        return tuple(Missing(name, "https://example.org", folder / name) for name in ("a.npy", "b.npy"))
+
+    monkeypatch.setitem(BENCHMARKS, "gestures", replace(gestures.benchmark(), missing=missing))
+    with pytest.raises(NoTask) as error:
+        task_of(SOME)
+    assert str(error.value).splitlines() == [
+        "anywhere lacks files of gestures:",
+        f"a.npy is missing: get it from https://example.org and put it at {Path('anywhere/a.npy')}",
+        f"b.npy is missing: get it from https://example.org and put it at {Path('anywhere/b.npy')}",
+    ]
+
+
+def test_a_benchmark_of_frames_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark())
+    with pytest.raises(NoTask, match="acted is measured in frames, not in clips"):
+        task_of(replace(SOME, benchmark="acted"))
+
+
+def test_parts_without_clips_or_with_unlabelled_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = gestures.parts()
+    labels = known.test.clips.label_N.copy()
+    labels[3] = -1
+    unlabelled = replace(known.test, clips=replace(known.test.clips, label_N=labels))
+    for name, made in (
+        ("train", Parts(known.train.select([]), known.test)),
+        ("test", Parts(known.train, unlabelled)),
+        ("validation", Parts(known.train, known.test, known.test.select([]))),
+    ):
+        monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(made))
+        with pytest.raises(NoTask, match=f"the {name} part of gestures cross_subject has no clips, or clips without"):
+            task_of(SOME)
