@@ -10,7 +10,7 @@ import torch
 
 # Side of a block: large enough for the matrix product to run at full speed, small enough for the block to stay a trifle
 # beside the embeddings.
-SIDE_ON_CPU = 2048
+SIDE_ON_CPU = 1536
 SIDE_ON_GPU = 8192
 
 
