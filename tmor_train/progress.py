@@ -59,9 +59,10 @@ class Progress:
     def _line(self, words: str) -> str:
         seconds = self._clock() - self._began
         figures = self.figures()
+        rate = figures["samples_per_second"]
         left = (self._steps - self._done) * seconds / max(self._done - self._first, 1)
         return (
-            f"{words}  step {self._done:,}/{self._steps:,}  {figures['samples_per_second']:.0f} samples/s  "
+            f"{words}  step {self._done:,}/{self._steps:,}  {rate:.{0 if rate >= 10 else 1}f} samples/s  "
             f"data {100 * figures['data_wait']:.1f} %  ETA {clock_words(left)}"
         )
 

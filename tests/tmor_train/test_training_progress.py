@@ -16,6 +16,14 @@ def test_a_line_says_rate_waiting_and_time_left() -> None:
     assert "quiet" not in out.getvalue()
 
 
+def test_a_low_rate_has_a_decimal() -> None:
+    now, out = [0.0], io.StringIO()
+    progress = Progress(steps=10, out=out, clock=lambda: now[0])
+    now[0] += 40
+    progress.step(clips=30, waited=0.0, words="")
+    assert "  0.8 samples/s  " in out.getvalue()
+
+
 def test_time_aside_counts_in_no_rate() -> None:
     now = [0.0]
     progress = Progress(steps=2, out=io.StringIO(), clock=lambda: now[0])
