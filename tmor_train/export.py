@@ -66,9 +66,9 @@ def export(
         persons: M; None is that of training. UNIK and AGCN have statistics for each person slot and take no other.
 
     Raises:
-        ExportError: another number of people than the encoder takes, or a difference above :data:`TOLERANCE`.
+        ExportError: another number of people than the encoder takes, a difference above :data:`TOLERANCE`, or onnx or
+            onnxruntime is not installed.
         OutputExists: there is such a file, and ``existing`` is ``refuse``.
-        ModuleNotFoundError: onnx or onnxruntime is missing.
     """
     _need_packages()
     sampling = encoder.sampling
@@ -118,9 +118,7 @@ def _need_packages() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is needed to export: pip install onnx onnxruntime", name=error.name
-        ) from error
+        raise ExportError(f"{error.name} is needed to export: pip install 'posecap[train]'") from error
 
 
 def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]], names: tuple[str, ...]) -> None:

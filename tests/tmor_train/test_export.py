@@ -1,6 +1,7 @@
 """ONNX files compute what torch computes."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,10 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
     with pytest.raises(ExportError, match="onnxruntime differs from torch by"):
         export(encoder(), path, existing="replace")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def test_without_onnx_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ExportError, match=r"onnx is needed to export: pip install 'posecap\[train\]'"):
+        export(encoder(), tmp_path / "e.onnx")
+    assert not list(tmp_path.iterdir())
