@@ -1,4 +1,4 @@
-"""In which numbers an encoder computes where."""
+"""Where an encoder computes, and in which numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def device_of(name: str) -> torch.device:
+    """torch's device of that name; ``auto`` is a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def autocast_of(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
@@ -32,4 +39,4 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     return nullcontext()
 
 
-__all__ = ["Precision", "autocast_of"]
+__all__ = ["Precision", "autocast_of", "device_of"]

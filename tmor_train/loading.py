@@ -19,7 +19,7 @@ from tmor_train.backbones.unik import UNIK
 from tmor_train.checkpoint import BadCheckpoint
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
-from tmor_train.device import Precision
+from tmor_train.device import Precision, device_of
 from tmor_train.heads import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
@@ -58,7 +58,7 @@ def load(
         CannotUse: released weights for joints that are not known; name ``sampling``.
     """
     path = Path(place)
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = device_of(device)
     try:
         path, content = checkpoint.found(path)
     except BadCheckpoint as trouble:

@@ -20,7 +20,7 @@ from torch import Tensor
 from tmor_train.backbones import Backbone
 from tmor_train.configuration import as_json
 from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Sampling, from_clips
-from tmor_train.data.augment import augmented
+from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.flat import Floats, Numbers
 from tmor_train.data.streams import streamed
 from tmor_train.device import Precision, autocast_of
@@ -159,17 +159,25 @@ class Pretrained:
             raise CannotUse(f"{self.path} holds an encoder without projection heads; only embeddings come out of it")
         return self.heads
 
-    @torch.no_grad()
-    def _features(self, batch: MotionBatch) -> Tensor:
-        """(N, 256) float32 of clips as the loader gives them."""
-        generator = torch.Generator(self.device).manual_seed(0)
-        still = streamed(augmented(batch, self.views.still, generator), self.views.streams)
-        channels, streams = still.motion_NCTVM.shape[1], len(self.views.streams)
+    def taken(self, batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:
+        """The clips after ``steps``, in the streams that the encoder takes.
+
+        Raises:
+            CannotUse: they have another number of coordinates than it takes.
+        """
+        found = streamed(augmented(batch, steps, generator), self.views.streams)
+        channels, streams = found.motion_NCTVM.shape[1], len(self.views.streams)
         if channels != self.network.channels:
             raise CannotUse(
                 f"the clips have {channels // streams} coordinates a joint, but the encoder of {self.path} takes "
                 f"{self.network.channels // streams}; choose a run that was trained on such clips"
             )
+        return found
+
+    @torch.no_grad()
+    def _features(self, batch: MotionBatch) -> Tensor:
+        """(N, 256) float32 of clips as the loader gives them."""
+        still = self.taken(batch, self.views.still, torch.Generator(self.device).manual_seed(0))
         with autocast_of(self.precision, self.device):
             return self.network.clip_features(still.motion_NCTVM, still.present).float()
 

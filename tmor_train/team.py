@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tmor_train.device import device_of
 from tmor_train.memory import Entries
 
 CPU = torch.device("cpu")
@@ -97,8 +98,7 @@ def team_of(device: str) -> Team:
         ValueError: no such device here.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_of(device))
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"loop.device is {device!r}, but torch finds no GPU here; set loop.device=cpu")
     if world == 1:

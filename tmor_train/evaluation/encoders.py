@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tmor_train.data import Sampling
+from tmor_train.device import device_of
 from tmor_train.encoder import encoder_of
 from tmor_train.evaluation.config import SCRATCH, StartConfig
 from tmor_train.learner import seed_of
@@ -64,7 +65,7 @@ def _seen(sampling: Sampling, config: StartConfig) -> Sampling:
 
 
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = device_of(device)
     scratch = config.scratch
     torch.manual_seed(seed_of(seed, _WEIGHTS))
     network = encoder_of(scratch.encoder, layout=scratch.sampling.layout, persons=scratch.sampling.people)

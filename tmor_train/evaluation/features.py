@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
-from tmor_train.data.augment import Augmentation, Flip, augmented
+from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.flat import Floats
-from tmor_train.data.streams import streamed
 from tmor_train.device import autocast_of
 from tmor_train.evaluation.config import LookConfig
-from tmor_train.pretrained import CannotUse, Pretrained
+from tmor_train.pretrained import Pretrained
 from tmor_train.progress import Progress
 
 
@@ -49,7 +48,7 @@ def looked_at(
         for batch in _crop(motions, encoder.sampling, look, crop, workers):
             here = batch.to(encoder.device)
             for flip in flips:
-                seen = as_taken(here, encoder, (*encoder.views.still, *flip), torch.Generator(encoder.device))
+                seen = encoder.taken(here, (*encoder.views.still, *flip), torch.Generator(encoder.device))
                 found_ND = answer(seen).float().cpu().numpy()
                 if total is None:
                     total = np.zeros((len(motions), found_ND.shape[1]), np.float32)
@@ -58,24 +57,6 @@ def looked_at(
     if total is None:
         raise ValueError("there are no clips to look at")
     return total / np.float32(look.crops * len(flips))
-
-
-def as_taken(
-    batch: MotionBatch, encoder: Pretrained, steps: Sequence[Augmentation], generator: torch.Generator
-) -> MotionBatch:
-    """The clips after ``steps``, in the streams that the encoder takes.
-
-    Raises:
-        CannotUse: they have another number of coordinates than it takes.
-    """
-    found = streamed(augmented(batch, steps, generator), encoder.views.streams)
-    channels, streams = found.motion_NCTVM.shape[1], len(encoder.views.streams)
-    if channels != encoder.network.channels:
-        raise CannotUse(
-            f"the clips have {channels // streams} coordinates a joint, but the encoder takes "
-            f"{encoder.network.channels // streams}; choose one that was trained on such clips"
-        )
-    return found
 
 
 def _crop(motions: MotionSet, sampling: Sampling, look: LookConfig, number: int, workers: int) -> Iterator[MotionBatch]:
@@ -90,4 +71,4 @@ def _crop(motions: MotionSet, sampling: Sampling, look: LookConfig, number: int,
     yield from loader
 
 
-__all__ = ["as_taken", "features_of", "looked_at"]
+__all__ = ["features_of", "looked_at"]

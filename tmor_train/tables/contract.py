@@ -46,6 +46,12 @@ class Row:
     here: tuple[Here, ...] = ()
 
 
+def pretrained_row(method: str, data: str, backbone: str, *paper: float | None, here: Here | None = None) -> Row:
+    """A line of Tables I and II, which say of each method its pre-training and its backbone."""
+    more = {"Pre-training": data, "Backbone": backbone}
+    return Row(method=method, more=more, paper=paper, here=() if here is None else (here,))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table of the paper.
@@ -78,4 +84,4 @@ class Table:
 SCRATCH_KEY = "scratch"
 """The key of rows that are measured with an encoder that was never trained; no checkpoint is named for it."""
 
-__all__ = ["SCRATCH_KEY", "Column", "Here", "Row", "Table"]
+__all__ = ["SCRATCH_KEY", "Column", "Here", "Row", "Table", "pretrained_row"]

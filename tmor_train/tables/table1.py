@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from tmor_train.tables.contract import SCRATCH_KEY, Column, Here, Row, Table
-
-
-def _row(method: str, data: str, backbone: str, *paper: float | None, here: Here | None = None) -> Row:
-    more = {"Pre-training": data, "Backbone": backbone}
-    return Row(method=method, more=more, paper=paper, here=() if here is None else (here,))
+from tmor_train.tables.contract import pretrained_row as row
 
 
 def _probe(key: str) -> Here:
@@ -32,28 +28,28 @@ TABLE = Table(
         (
             "linear probing",
             (
-                _row("Previous SoTA [39]", "Posetics", "UNIK", 51.9, 52.2, 32.9, 56.1, 97.3),
-                _row("UNIK [38]", "none", "UNIK", 24.6, 20.7, 3.8, 4.1, 29.8, here=_probe(SCRATCH_KEY)),
-                _row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 49.3, 46.4, 27.6, 43.4, 86.3, here=_probe("vm")),
-                _row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 52.6, 53.4, 33.5, 60.1, 97.8, here=_probe("vmt")),
+                row("Previous SoTA [39]", "Posetics", "UNIK", 51.9, 52.2, 32.9, 56.1, 97.3),
+                row("UNIK [38]", "none", "UNIK", 24.6, 20.7, 3.8, 4.1, 29.8, here=_probe(SCRATCH_KEY)),
+                row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 49.3, 46.4, 27.6, 43.4, 86.3, here=_probe("vm")),
+                row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 52.6, 53.4, 33.5, 60.1, 97.8, here=_probe("vmt")),
             ),
         ),
         (
             "fine-tuning",
             (
-                _row("3s-CrosSCLR [15]", "Posetics", "ST-GCN", 52.6, 58.1, 40.0, None, 95.2),
-                _row("AimCLR [31]", "Posetics", "AGCN", 62.7, 61.1, 40.5, None, 96.6),
-                _row("MotionBERT [41]", "Human3.6M", "Transformer", 64.2, 63.7, None, None, None),
-                _row("ViA [39]", "Posetics", "UNIK", 64.5, 65.2, 42.6, 69.5, 98.0),
-                _row("ViA [39]", "PoseCap-1M", "UNIK", 64.9, 65.8, 43.3, None, None),
+                row("3s-CrosSCLR [15]", "Posetics", "ST-GCN", 52.6, 58.1, 40.0, None, 95.2),
+                row("AimCLR [31]", "Posetics", "AGCN", 62.7, 61.1, 40.5, None, 96.6),
+                row("MotionBERT [41]", "Human3.6M", "Transformer", 64.2, 63.7, None, None, None),
+                row("ViA [39]", "Posetics", "UNIK", 64.5, 65.2, 42.6, 69.5, 98.0),
+                row("ViA [39]", "PoseCap-1M", "UNIK", 64.9, 65.8, 43.3, None, None),
                 Row(
                     method="UNIK, not in the paper's table",
                     more={"Pre-training": "none", "Backbone": "UNIK"},
                     paper=(None,) * 5,
                     here=(_tuned(SCRATCH_KEY),),
                 ),
-                _row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 63.2, 61.8, 40.4, 67.8, 96.2, here=_tuned("vm")),
-                _row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 66.2, 66.7, 44.4, 70.8, 98.2, here=_tuned("vmt")),
+                row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 63.2, 61.8, 40.4, 67.8, 96.2, here=_tuned("vm")),
+                row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 66.2, 66.7, 44.4, 70.8, 98.2, here=_tuned("vmt")),
             ),
         ),
     ),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from tmor_train.tables.contract import SCRATCH_KEY, Column, Here, Row, Table
-
-
-def _row(method: str, data: str, backbone: str, *paper: float | None, here: Here | None = None) -> Row:
-    more = {"Pre-training": data, "Backbone": backbone}
-    return Row(method=method, more=more, paper=paper, here=() if here is None else (here,))
+from tmor_train.tables.contract import SCRATCH_KEY, Column, Here, Table
+from tmor_train.tables.contract import pretrained_row as row
 
 
 def _probe(key: str) -> Here:
@@ -30,22 +26,22 @@ TABLE = Table(
         (
             "linear probing",
             (
-                _row("Previous SoTA [7]", "PoseCap-1M (M)", "UNIK", 15.2, 18.1, 7.7),
-                _row("UNIK [38]", "none", "UNIK", 8.1, 6.9, 6.1, here=_probe(SCRATCH_KEY)),
-                _row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 19.8, 12.6, 11.3, here=_probe("vm")),
-                _row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 23.2, 19.4, 16.6, here=_probe("vmt")),
+                row("Previous SoTA [7]", "PoseCap-1M (M)", "UNIK", 15.2, 18.1, 7.7),
+                row("UNIK [38]", "none", "UNIK", 8.1, 6.9, 6.1, here=_probe(SCRATCH_KEY)),
+                row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 19.8, 12.6, 11.3, here=_probe("vm")),
+                row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 23.2, 19.4, 16.6, here=_probe("vmt")),
             ),
         ),
         (
             "fine-tuning",
             (
-                _row("Bi-LSTM [10]", "Smarthome", "LSTM", 17.0, 14.8, 8.2),
-                _row("TGM [27]", "Smarthome", "TCN", 26.7, 13.4, 9.0),
-                _row("SD-TCN [7]", "Smarthome", "AGCN", 26.2, 22.4, 9.8),
-                _row("SD-TCN [7]", "PoseCap-1M (M)", "UNIK", 31.2, 22.8, 16.5),
-                _row("UNIK [38]", "none", "UNIK", 28.2, 11.0, 18.6, here=_tuned(SCRATCH_KEY)),
-                _row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 33.4, 21.9, 18.3, here=_tuned("vm")),
-                _row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 38.3, 23.6, 26.0, here=_tuned("vmt")),
+                row("Bi-LSTM [10]", "Smarthome", "LSTM", 17.0, 14.8, 8.2),
+                row("TGM [27]", "Smarthome", "TCN", 26.7, 13.4, 9.0),
+                row("SD-TCN [7]", "Smarthome", "AGCN", 26.2, 22.4, 9.8),
+                row("SD-TCN [7]", "PoseCap-1M (M)", "UNIK", 31.2, 22.8, 16.5),
+                row("UNIK [38]", "none", "UNIK", 28.2, 11.0, 18.6, here=_tuned(SCRATCH_KEY)),
+                row("T-MOR", "PoseCap-1M (V+M)", "UNIK", 33.4, 21.9, 18.3, here=_tuned("vm")),
+                row("T-MOR", "PoseCap-1M (V+M+T)", "UNIK", 38.3, 23.6, 26.0, here=_tuned("vmt")),
             ),
         ),
     ),

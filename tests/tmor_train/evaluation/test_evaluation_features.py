@@ -13,7 +13,7 @@ from tmor_train.data.augment import Flip
 from tmor_train.data.augment.noise import Noise
 from tmor_train.evaluation.config import LookConfig, StartConfig
 from tmor_train.evaluation.encoders import started
-from tmor_train.evaluation.features import as_taken, features_of, looked_at
+from tmor_train.evaluation.features import features_of, looked_at
 from tmor_train.pretrained import CannotUse, Pretrained
 
 torch.set_num_threads(1)
@@ -78,9 +78,9 @@ def test_still_views_and_streams_are_the_encoders(encoder: Pretrained) -> None:
     loader.state = LoaderState()
     batch = next(iter(loader))
     both = replace(encoder, views=replace(encoder.views, streams=("joint", "motion")))
-    with pytest.raises(CannotUse, match="have 2 coordinates a joint, but the encoder takes 1"):
-        as_taken(batch, both, (), torch.Generator())
-    noisy = as_taken(batch, encoder, (Noise(sigma=0.1, probability=1.0),), torch.Generator().manual_seed(0))
+    with pytest.raises(CannotUse, match="have 2 coordinates a joint, but the encoder of scratch takes 1"):
+        both.taken(batch, (), torch.Generator())
+    noisy = encoder.taken(batch, (Noise(sigma=0.1, probability=1.0),), torch.Generator().manual_seed(0))
     assert not torch.equal(noisy.motion_NCTVM, batch.motion_NCTVM)
     still = replace(encoder, views=replace(encoder.views, still=(Flip(probability=1.0),)))
     np.testing.assert_allclose(
@@ -95,7 +95,7 @@ def test_still_views_and_streams_are_the_encoders(encoder: Pretrained) -> None:
 def test_clips_of_other_coordinates_are_refused() -> None:
     changes = ["scratch.encoder.backbone=stgcn", "scratch.encoder.channels=3"]
     deep, _ = started(changed(StartConfig(weights="scratch"), changes), seed=0, device="cpu")
-    with pytest.raises(CannotUse, match="the clips have 2 coordinates a joint, but the encoder takes 3"):
+    with pytest.raises(CannotUse, match="the clips have 2 coordinates a joint, but the encoder of scratch takes 3"):
         features_of(deep, MOTIONS, LookConfig(), workers=0)
 
 

@@ -1,19 +1,17 @@
 """Each method runs in the one loop: it learns, stops and goes on to the same bytes, and its encoder is of use."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import built
 import numpy as np
 import pytest
 import torch
+from interrupted import assert_same_bytes, straight_and_resumed
 
 import tmor_train
 from posecap.types import PartName
-from tmor_train.checkpoint import Checkpoints
 from tmor_train.configuration import as_json, changed, from_json
 from tmor_train.heads import CannotUse
 from tmor_train.journal import read
@@ -22,7 +20,7 @@ from tmor_train.methods.cluster_contrast import CentroidContrast
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.recipes.comparisons import RECIPES
-from tmor_train.runs import RunError, fitted, pretrain, resume
+from tmor_train.runs import RunError, fitted, pretrain
 from tmor_train.sources import motions_of
 from tmor_train.team import Team
 
@@ -74,27 +72,9 @@ def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(name, shards)
-    pretrain(config, tmp_path / "straight")
-    train = Learner.train
-
-    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
-        if self.step == 1:
-            raise KeyboardInterrupt
-        return train(self, batches, **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "train", dying)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config, tmp_path / "stopped")
-    resume(tmp_path / "stopped")
-    straight, again = (Checkpoints(tmp_path / run / "checkpoints").latest()[1] for run in ("straight", "stopped"))
-    assert straight["learner"]["step"] == again["learner"]["step"] == 2
-    assert straight["losses"] == again["losses"]
+    straight, again = straight_and_resumed(config, tmp_path, monkeypatch, dies_before=1)
+    assert_same_bytes(straight, again, steps=2)
     assert all(loss > 0 for loss in straight["losses"])
-    for part in ("encoder", "averaged", "objective"):
-        one, other = straight["learner"][part], again["learner"][part]
-        assert one.keys() == other.keys()
-        assert all(value.numpy().tobytes() == other[key].numpy().tobytes() for key, value in one.items())
     assert len(list(read(tmp_path / "straight", "step"))) == 2
 
     motions = motions_of(config.data)

@@ -1,26 +1,23 @@
 """Ablations differ from what they derive from in one thing; MoCo is its paper's equation."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import built
 import pytest
 import torch
+from interrupted import assert_same_bytes, straight_and_resumed
 from torch import Tensor
 
 from posecap.types import PartName
 from tmor_train.anchors import Anchors
-from tmor_train.checkpoint import Checkpoints
 from tmor_train.configuration import as_json, changed
-from tmor_train.learner import Learner
 from tmor_train.objective import Objective
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import pretrain as stages
 from tmor_train.recipes.methods import RECIPES
-from tmor_train.runs import pretrain, resume
 
 torch.set_num_threads(1)
 
@@ -143,24 +140,6 @@ def test_stopped_in_the_middle_and_resumed_ends_in_the_same_bytes(
     )
     sized = changed(RECIPES[name](), tiny.split())
     config = replace(sized, data=DataConfig(shards=(str(tmp_path / "shards"),)))
-    pretrain(config, tmp_path / "straight")
-    train = Learner.train
-
-    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
-        if self.step == 3:
-            raise KeyboardInterrupt
-        return train(self, batches, **settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "train", dying)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config, tmp_path / "stopped")
-    resume(tmp_path / "stopped")
-    straight, again = (Checkpoints(tmp_path / run / "checkpoints").latest()[1] for run in ("straight", "stopped"))
-    assert straight["learner"]["step"] == again["learner"]["step"] == 4
-    assert straight["losses"] == again["losses"]
-    for part in ("encoder", "averaged", "objective"):
-        one, other = straight["learner"][part], again["learner"][part]
-        assert one.keys() == other.keys()
-        assert all(value.numpy().tobytes() == other[key].numpy().tobytes() for key, value in one.items())
+    straight, again = straight_and_resumed(config, tmp_path, monkeypatch, dies_before=3)
+    assert_same_bytes(straight, again, steps=4)
     assert (straight["learner"]["clusters"]["labels"] is None) == (name != "sets_mm")

@@ -19,7 +19,6 @@ from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data import MotionBatch
 from tmor_train.device import autocast_of
 from tmor_train.evaluation.clips.config import TuneConfig
-from tmor_train.evaluation.features import as_taken
 from tmor_train.learner import seed_of
 from tmor_train.optimizer import optimizer_of, set_rate
 from tmor_train.pretrained import Pretrained
@@ -62,7 +61,7 @@ class Tuner:
         for optimizer, share in self._optimizers:
             set_rate(optimizer, rate * share * config.optimizer.rate)
             optimizer.zero_grad(set_to_none=True)
-        seen = as_taken(batch, self.encoder, (*self.encoder.views.still, *config.augment), self._generator)
+        seen = self.encoder.taken(batch, (*self.encoder.views.still, *config.augment), self._generator)
         with autocast_of(config.precision, self.encoder.device):
             features_ND = self.network.clip_features(seen.motion_NCTVM, seen.present)
             scores_NK = self.network.fc(functional.dropout(features_ND, config.dropout))

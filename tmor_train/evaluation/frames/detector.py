@@ -13,7 +13,6 @@ from tmor_train.data.augment import Augmentation
 from tmor_train.data.flat import Numbers
 from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.device import autocast_of
-from tmor_train.evaluation.features import as_taken
 from tmor_train.evaluation.frames.config import DetectorConfig
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
 from tmor_train.evaluation.frames.windows import to_frames
@@ -43,7 +42,7 @@ class Detector(nn.Module):
     ) -> Tensor:
         """Features of some windows after ``steps``, persons pooled: (N, 256, T') float32."""
         batch = windows.gather(index_N).to(self.encoder.device)
-        seen = as_taken(batch, self.encoder, (*self.encoder.views.still, *steps), generator)
+        seen = self.encoder.taken(batch, (*self.encoder.views.still, *steps), generator)
         with autocast_of(self.config.precision, self.encoder.device):
             return self.trunk.pooled_frames(seen.motion_NCTVM, seen.present).float()
 

@@ -1,0 +1,43 @@
+"""A pre-training run that goes straight, and one that dies before a step and is gone on with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tmor_train.checkpoint import Checkpoints
+from tmor_train.learner import Learner
+from tmor_train.pretrain_config import PretrainConfig
+from tmor_train.runs import pretrain, resume
+
+
+def straight_and_resumed(
+    config: PretrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, dies_before: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last checkpoints of both runs, in ``folder/straight`` and ``folder/stopped``."""
+    pretrain(config, folder / "straight")
+    train = Learner.train
+
+    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+        if self.step == dies_before:
+            raise KeyboardInterrupt
+        return train(self, batches, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "train", dying)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, folder / "stopped")
+    resume(folder / "stopped")
+    straight, again = (Checkpoints(folder / run / "checkpoints").latest()[1] for run in ("straight", "stopped"))
+    return straight, again
+
+
+def assert_same_bytes(straight: Mapping[str, Any], again: Mapping[str, Any], *, steps: int) -> None:
+    """Both took so many steps, with the same losses, and hold the same weights and memory."""
+    assert straight["learner"]["step"] == again["learner"]["step"] == steps
+    assert straight["losses"] == again["losses"]
+    for part in ("encoder", "averaged", "objective"):
+        one, other = straight["learner"][part], again["learner"][part]
+        assert one.keys() == other.keys()
+        assert all(value.numpy().tobytes() == other[key].numpy().tobytes() for key, value in one.items())
