@@ -23,7 +23,7 @@ from time import perf_counter
 
 import numpy as np
 
-from tmor_train.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_faiss, dbscan_near_cells
+from tmor_train.clustering.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_faiss, dbscan_near_cells
 
 MIN_SAMPLES = 4
 DIMENSIONS = 256

@@ -36,12 +36,12 @@ from posecap.types import Caption, PartName, Sample
 from tmor_train.configuration import changed
 from tmor_train.data import Loader, MotionBatch, MotionSet, read_shards
 from tmor_train.data.augment import augmented
-from tmor_train.device import autocast_of
-from tmor_train.learner import Learner
-from tmor_train.memory import Entries
+from tmor_train.losses.memory import Entries
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import joint
-from tmor_train.team import Team
+from tmor_train.training.device import autocast_of
+from tmor_train.training.learner import Learner
+from tmor_train.training.team import Team
 
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tmor_train.checkpoint import Checkpoints
-from tmor_train.learner import Learner
 from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.runs import pretrain, resume
+from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.learner import Learner
+from tmor_train.training.runs import pretrain, resume
 
 
 def straight_and_resumed(

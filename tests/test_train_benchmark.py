@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tmor_train.data import Loader, MotionSet, read_shards
-from tmor_train.learner import Learner
+from tmor_train.training.learner import Learner
 
 torch.set_num_threads(1)
 

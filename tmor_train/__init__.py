@@ -1,12 +1,12 @@
 """tmor_train: T-MOR, a skeleton encoder pre-trained against frozen video and text embeddings (arXiv 2606.21607).
 
-``tmor_train.load(checkpoint)`` is a trained encoder, ready to use; see :mod:`tmor_train.pretrained`.
+``tmor_train.load(checkpoint)`` is a trained encoder, ready to use; see :mod:`tmor_train.pretrained.encoder`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tmor_train.loading import load
+    from tmor_train.pretrained.loading import load
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """``load``, which imports torch, when it is asked for."""
     if name == "load":
-        from tmor_train.loading import load
+        from tmor_train.pretrained.loading import load
 
         return load
     raise AttributeError(f"module 'tmor_train' has no attribute {name!r}")

@@ -64,8 +64,8 @@ KINDS: dict[str, Kind] = {
     "PretrainConfig": Kind(
         about="pre-training",
         config="tmor_train.pretrain_config:PretrainConfig",
-        run="tmor_train.runs:pretrain",
-        resume="tmor_train.runs:resume",
+        run="tmor_train.training.runs:pretrain",
+        resume="tmor_train.training.runs:resume",
         flags={
             "data": ("data.sets=", "data.shards={}"),
             "sets": ("data.shards=", "data.sets={}"),
@@ -177,7 +177,7 @@ def run(config: Any, folder: Path) -> Path:
 
 
 def _take_back(folder: Path) -> None:
-    from tmor_train.runs import CONFIG
+    from tmor_train.training.runs import CONFIG
 
     if folder.is_dir() and [path.name for path in folder.iterdir()] == [CONFIG]:
         (folder / CONFIG).unlink()
@@ -188,10 +188,10 @@ def resume(folder: Path) -> Path:
     """Go on with the run in ``folder``, of whatever kind it is; returns what it wrote.
 
     Raises:
-        tmor_train.runs.RunError: no run is there.
+        tmor_train.training.runs.RunError: no run is there.
         NoKind: it is of a kind that is not known here.
     """
-    from tmor_train.runs import CONFIG, RunError
+    from tmor_train.training.runs import CONFIG, RunError
 
     try:
         values = json.loads((folder / CONFIG).read_text())

@@ -18,13 +18,13 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from tmor_train.anchors import Anchors
+from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.projection import Projection, Temperatures
 from tmor_train.losses import Term, motion_motion, motion_text, motion_video
+from tmor_train.losses.anchors import Anchors
 from tmor_train.losses.candidates import relations_of
-from tmor_train.memory import Entries, memory_of
-from tmor_train.momentum import Momentum
+from tmor_train.losses.memory import Entries, memory_of
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.projection import Projection, Temperatures
 
 Gather = Callable[[Entries], tuple[Entries, int]]
 """The entries of all ranks in order of rank, and the place of this rank's first one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tmor_train.clusters import ClusterConfig
+from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching, Sampling
 from tmor_train.data.augment import (
     AxisMask,
@@ -23,11 +23,11 @@ from tmor_train.data.augment import (
     TimeFlip,
 )
 from tmor_train.data.streams import Stream
-from tmor_train.encoder import EncoderConfig
+from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.optimizer import OptimizerConfig
-from tmor_train.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
 
 View = (
     AxisMask

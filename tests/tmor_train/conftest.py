@@ -9,7 +9,7 @@ import torch
 from posecap.types import PartName
 from tmor_train.configuration import changed
 from tmor_train.recipes import recipe
-from tmor_train.runs import pretrain
+from tmor_train.training.runs import pretrain
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from tmor_train import kinds
 from tmor_train.configuration import BadConfig, changed, described
 from tmor_train.kinds import KINDS, Kind, NoKind, kind_of
 from tmor_train.recipes import RECIPES, recipe
-from tmor_train.runs import RunError
+from tmor_train.training.runs import RunError
 
 
 @dataclass(frozen=True)

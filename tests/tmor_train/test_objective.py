@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plain_objective import Clip
 
 from tmor_train import objective_config as words
-from tmor_train.anchors import Anchors
+from tmor_train.losses.anchors import Anchors
 from tmor_train.objective import Losses, Objective
 from tmor_train.objective_config import ObjectiveConfig
 

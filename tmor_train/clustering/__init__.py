@@ -1,1 +1,1 @@
-"""The parts of `tmor_train.clusters`, which is the face to import from."""
+"""The parts of `tmor_train.clustering.clusters`, which is the face to import from."""

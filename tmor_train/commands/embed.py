@@ -37,9 +37,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tmor_train.embedding import embed_to_parquet, identity
-    from tmor_train.loading import load
     from tmor_train.pretrain_config import DataConfig
+    from tmor_train.pretrained.embedding import embed_to_parquet, identity
+    from tmor_train.pretrained.loading import load
     from tmor_train.sources import motions_of
 
     data = DataConfig(shards=tuple(options.data), split=options.split, sets=tuple(options.sets), folder=options.folder)

@@ -23,8 +23,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tmor_train.export import export
-    from tmor_train.loading import load
+    from tmor_train.pretrained.export import export
+    from tmor_train.pretrained.loading import load
 
     encoder = load(options.checkpoint, of=options.of)
     found = export(

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tmor_train.ray_team import RayTeam
+    from tmor_train.training.ray_team import RayTeam
 
 
 def add_ray(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,6 @@ def ray_team(options: argparse.Namespace) -> RayTeam | None:
     """The processes that were asked for; None to stay in this one."""
     if options.ray is None:
         return None
-    from tmor_train.ray_team import RayTeam
+    from tmor_train.training.ray_team import RayTeam
 
     return RayTeam(address=options.ray, workers=options.workers, cpus=options.cpus)

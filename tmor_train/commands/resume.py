@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     from tmor_train.kinds import resume
 
     if (team := ray_team(options)) is not None:
-        from tmor_train.ray_team import resume_on_ray
+        from tmor_train.training.ray_team import resume_on_ray
 
         told(resume_on_ray(options.folder, team))
     else:

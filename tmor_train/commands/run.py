@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{config.recipe}: {config.about}", flush=True)
     folder = options.out or Path("runs") / name
     if (team := ray_team(options)) is not None:
-        from tmor_train.ray_team import pretrain_on_ray
+        from tmor_train.training.ray_team import pretrain_on_ray
 
         told(pretrain_on_ray(config, folder, team))
     else:

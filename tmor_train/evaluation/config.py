@@ -8,7 +8,7 @@ from typing import Literal
 from tmor_train.data import Normalise, Sampling
 from tmor_train.data.frames import Choice
 from tmor_train.data.streams import Stream
-from tmor_train.encoder import EncoderConfig
+from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.pretrain_config import View
 
 SCRATCH = "scratch"

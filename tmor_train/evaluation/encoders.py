@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from tmor_train.data import Sampling
-from tmor_train.device import device_of
-from tmor_train.encoder import encoder_of
+from tmor_train.encoder.motion import encoder_of
 from tmor_train.evaluation.config import SCRATCH, StartConfig
-from tmor_train.learner import seed_of
-from tmor_train.loading import load
 from tmor_train.pretrain_config import ViewConfig
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.pretrained.loading import load
+from tmor_train.training.device import device_of
+from tmor_train.training.learner import seed_of
 
 _WEIGHTS = 0
 
@@ -47,7 +47,8 @@ def started(config: StartConfig, *, seed: int, device: str) -> tuple[Pretrained,
 
     Raises:
         NoEncoder: none is named.
-        tmor_train.checkpoint.BadCheckpoint, tmor_train.pretrained.CannotUse: as :func:`tmor_train.load`.
+        tmor_train.training.checkpoint.BadCheckpoint, tmor_train.pretrained.encoder.CannotUse: as
+            :func:`tmor_train.load`.
     """
     weights = named(config)
     if weights == SCRATCH:

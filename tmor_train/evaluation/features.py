@@ -12,10 +12,10 @@ from torch import Tensor
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.flat import Floats
-from tmor_train.device import autocast_of
 from tmor_train.evaluation.config import LookConfig
-from tmor_train.pretrained import Pretrained
-from tmor_train.progress import Progress
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.device import autocast_of
+from tmor_train.training.progress import Progress
 
 
 def features_of(encoder: Pretrained, motions: MotionSet, look: LookConfig, *, workers: int = 1) -> Floats:

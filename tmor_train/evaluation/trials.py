@@ -20,7 +20,7 @@ from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import Task
 from tmor_train.metrics.accuracy import accuracy
 from tmor_train.results import RESULT, Result, Scores, save
-from tmor_train.runs import CONFIG, RunError
+from tmor_train.training.runs import CONFIG, RunError
 
 Begun = Literal["new", "before"]
 """Whether a run's folder is made by it, or is there from before."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tmor_train.losses.lottery import chosen, tickets
-from tmor_train.memory import NOBODY, Entries
+from tmor_train.losses.memory import NOBODY, Entries
 from tmor_train.objective_config import ObjectiveConfig
 
 NOISE = -1

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tmor_train.encoder.projection import Scale
 from tmor_train.losses.candidates import Candidates
 from tmor_train.losses.masked_sums import masked_sums
 from tmor_train.objective_config import ObjectiveConfig, Reduction
-from tmor_train.projection import Scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

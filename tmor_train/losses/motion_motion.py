@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tmor_train.encoder.projection import Scale
 from tmor_train.losses.candidates import Relations, motion_candidates
 from tmor_train.losses.contrast import Term, contrast
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.projection import Scale
 
 
 def motion_motion(anchors_ND: Tensor, keys_KD: Tensor, of: Relations, *, scale: Scale, config: ObjectiveConfig) -> Term:

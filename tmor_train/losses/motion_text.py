@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tmor_train.encoder.projection import Scale
 from tmor_train.losses.candidates import Relations, text_candidates
 from tmor_train.losses.contrast import Term, frozen_contrast
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.projection import Scale
 
 
 def motion_text(

@@ -7,7 +7,7 @@ settings are joined to ``MethodConfig`` below, and a recipe names them in ``Pret
 from __future__ import annotations
 
 from tmor_train.backbones import Backbone
-from tmor_train.encoder import EncoderConfig, encoder_of
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.methods.aimclr import AimCLR
 from tmor_train.methods.cluster_contrast import ClusterContrast
 from tmor_train.methods.contract import Made, Method, Setup, Turn

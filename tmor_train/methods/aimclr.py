@@ -31,12 +31,12 @@ from tmor_train.data.augment import (
     TimeFlip,
 )
 from tmor_train.data.batch import MotionBatch
-from tmor_train.memory import Entries, Queue
+from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.projection import Projection
+from tmor_train.losses.memory import Entries, Queue
 from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
 from tmor_train.methods.pool import log_shares, nearest_of, outside, pool_of
 from tmor_train.methods.settings import Settings
-from tmor_train.momentum import Momentum
-from tmor_train.projection import Projection
 
 Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
 

@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
-from tmor_train.memory import Entries
+from tmor_train.encoder.projection import Projection
+from tmor_train.losses.memory import Entries
 from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
 from tmor_train.methods.settings import Settings
-from tmor_train.projection import Projection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What a method of pre-training is to the loop: a module that makes losses of batches, and remembers after a step.
 
-The loop (:mod:`tmor_train.learner`, :mod:`tmor_train.pretrain`) has the encoder, its average, the optimiser, clusters,
-checkpoints and the journal; a method has all else that is learned or remembered, as parameters and buffers.
+The loop (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and the journal;
+a method has all else that is learned or remembered, as parameters and buffers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tmor_train.anchors import Anchors
 from tmor_train.backbones import Backbone
 from tmor_train.data.augment import Augmentation
 from tmor_train.data.batch import MotionBatch
-from tmor_train.memory import Entries
+from tmor_train.losses.anchors import Anchors
+from tmor_train.losses.memory import Entries
 from tmor_train.objective_config import ObjectiveConfig
 
 Gather = Callable[[Entries], tuple[Entries, int]]

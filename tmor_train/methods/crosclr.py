@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder import EncoderConfig, encoder_of
-from tmor_train.memory import Entries, Queue
+from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder.projection import Projection
+from tmor_train.losses.memory import Entries, Queue
 from tmor_train.methods.contract import HeadsOf, Made, Method, Setup, Turn, entries_of, told
 from tmor_train.methods.pool import Pool, nearest_of, outside, pool_of
 from tmor_train.methods.settings import Settings
-from tmor_train.momentum import Momentum
-from tmor_train.projection import Projection
 
 STREAMS = 3
 """Joints, motion and bones, side by side as channels: ``views.streams`` names them."""

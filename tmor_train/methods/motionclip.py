@@ -21,11 +21,11 @@ from torch.nn import functional
 
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
-from tmor_train.memory import NOBODY
+from tmor_train.encoder.projection import Projection
+from tmor_train.losses.memory import NOBODY
 from tmor_train.methods.contract import Made, Method, Setup, Turn, told
 from tmor_train.methods.decoders import ClipDecoder, distance
 from tmor_train.methods.settings import Settings
-from tmor_train.projection import Projection
 
 
 @dataclass(frozen=True, kw_only=True)

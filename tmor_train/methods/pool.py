@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tmor_train.memory import NOBODY, Entries, Queue
+from tmor_train.losses.memory import NOBODY, Entries, Queue
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tmor_train.backbones import Backbone
-from tmor_train.encoder import EncoderConfig, encoder_of
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.methods.contract import HeadsOf, Method, Setup
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmor_train.anchors import Anchors
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
-from tmor_train.memory import Entries
+from tmor_train.losses.anchors import Anchors
+from tmor_train.losses.memory import Entries
 from tmor_train.methods.contract import Made, Method, Setup, Turn
 from tmor_train.objective import Objective
 

@@ -18,8 +18,8 @@ from tmor_train.evaluation.frames.config import (
     HeadName,
     WindowConfig,
 )
-from tmor_train.optimizer import OptimizerConfig
-from tmor_train.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
 
 
 def detect_probe() -> DetectConfig:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tmor_train.clusters import ClusterConfig
+from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Project, Rotate
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.optimizer import OptimizerConfig
 from tmor_train.pretrain_config import ClusteringConfig, DataConfig, PretrainConfig, ViewConfig
-from tmor_train.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
 
 
 def stage1() -> PretrainConfig:

@@ -20,8 +20,8 @@ from tmor_train.evaluation.clips.config import (
     TuneConfig,
 )
 from tmor_train.evaluation.config import LookConfig, StartConfig
-from tmor_train.optimizer import OptimizerConfig
-from tmor_train.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
 
 
 def probe() -> ProbeConfig:

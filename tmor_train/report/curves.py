@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tmor_train.journal import read
 from tmor_train.report.gathered import Gathered
 from tmor_train.report.html import Section, figure, folded, paragraph
 from tmor_train.report.svg import COLOURS, drawn, label
+from tmor_train.training.journal import read
 
 _SERIES = {
     "step": ("loss", "mm/loss", "mv/loss", "mt/loss", "rate"),

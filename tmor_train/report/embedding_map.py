@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tmor_train.clusters import ClusterConfig, adjusted_rand_index, cluster
+from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_index, cluster
 from tmor_train.data.flat import Floats, Numbers
 from tmor_train.report.gathered import Gathered
 from tmor_train.report.html import Section, escaped, figure, paragraph

@@ -11,9 +11,9 @@ from typing import Any
 from tmor_train.configuration import from_json
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig
 from tmor_train.evaluation.encoders import NoEncoder
-from tmor_train.loading import load
 from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.pretrained.loading import load
 from tmor_train.tables.config import TableConfig
 from tmor_train.tables.contract import SCRATCH_KEY, Table
 
@@ -42,7 +42,8 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
 
     Raises:
         NoEncoder: none is named, or a key is none of the table's.
-        tmor_train.checkpoint.BadCheckpoint, tmor_train.pretrained.CannotUse: as :func:`tmor_train.load`.
+        tmor_train.training.checkpoint.BadCheckpoint, tmor_train.pretrained.encoder.CannotUse: as
+            :func:`tmor_train.load`.
     """
     found: dict[str, Weights] = {}
     for pair in config.rows:

@@ -14,18 +14,18 @@ from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.sets.files import DamagedFile, MissingFiles
+from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.task import NoTask
 from tmor_train.evaluation.trials import Begun
-from tmor_train.heads import CannotUse
-from tmor_train.progress import Progress
 from tmor_train.prompts import NoText
 from tmor_train.results import BadResult, Result, results_under
-from tmor_train.runs import CONFIG, RunError
 from tmor_train.tables import TABLES
 from tmor_train.tables.cells import Cell, cells_of
 from tmor_train.tables.checkpoints import weights_by_key
 from tmor_train.tables.config import TableConfig
 from tmor_train.tables.written import Figure, Measured, write
+from tmor_train.training.progress import Progress
+from tmor_train.training.runs import CONFIG, RunError
 
 _SHOWN = 3
 _REASONS = (BadResult, CannotUse, DamagedFile, MissingFiles, NoTask, NoText, RunError, kinds.NoKind)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import tmor_train
-from tmor_train.checkpoint import BadCheckpoint
 from tmor_train.configuration import changed
 from tmor_train.evaluation.config import ScratchConfig, StartConfig
 from tmor_train.evaluation.encoders import NoEncoder, Source, named, started
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.checkpoint import BadCheckpoint
 
 torch.set_num_threads(1)
 

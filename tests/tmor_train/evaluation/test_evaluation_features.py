@@ -14,7 +14,7 @@ from tmor_train.data.augment.noise import Noise
 from tmor_train.evaluation.config import LookConfig, StartConfig
 from tmor_train.evaluation.encoders import started
 from tmor_train.evaluation.features import features_of, looked_at
-from tmor_train.pretrained import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import CannotUse, Pretrained
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from tmor_train.evaluation.clips.config import LogisticConfig
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.trials import Found, Trial, begin, measured, of_each_seed, result_of
 from tmor_train.results import read_result, read_scores
-from tmor_train.runs import RunError
+from tmor_train.training.runs import RunError
 
 CONFIG = LogisticConfig(recipe="logistic", about="made up")
 # Of two clips of each class: bow 1 of 2, raise 2 of 2, stand 0 of 2.

@@ -13,7 +13,7 @@ from tmor_train.losses.candidates import (
     text_candidates,
     video_candidates,
 )
-from tmor_train.memory import Entries
+from tmor_train.losses.memory import Entries
 from tmor_train.objective_config import ObjectiveConfig
 
 # Two anchors (clips 0 and 1) and five slots: an old key of clip 0, clips 2, 3 and 4, and an empty slot.

@@ -7,7 +7,7 @@ import torch
 
 from tmor_train.losses import motion_motion
 from tmor_train.losses.candidates import Relations, relations_of
-from tmor_train.memory import Entries
+from tmor_train.losses.memory import Entries
 from tmor_train.objective_config import ObjectiveConfig
 
 KEYS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -7,7 +7,7 @@ import torch
 
 from tmor_train.losses import motion_video
 from tmor_train.losses.candidates import relations_of
-from tmor_train.memory import Entries
+from tmor_train.losses.memory import Entries
 from tmor_train.objective_config import ObjectiveConfig
 
 ANCHORS = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

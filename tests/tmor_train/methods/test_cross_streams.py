@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tmor_train.encoder import EncoderConfig
-from tmor_train.memory import Entries, Queue
+from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.losses.memory import Entries, Queue
 from tmor_train.methods.crosclr import CrosSCLR, StreamEncoders, crossed
 from tmor_train.methods.pool import Pool, nearest_of, outside, pool_of
 

@@ -13,16 +13,16 @@ from interrupted import assert_same_bytes, straight_and_resumed
 import tmor_train
 from posecap.types import PartName
 from tmor_train.configuration import as_json, changed, from_json
-from tmor_train.heads import CannotUse
-from tmor_train.journal import read
-from tmor_train.learner import Learner
+from tmor_train.encoder.heads import CannotUse
 from tmor_train.methods.cluster_contrast import CentroidContrast
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.recipes.comparisons import RECIPES
-from tmor_train.runs import RunError, fitted, pretrain
 from tmor_train.sources import motions_of
-from tmor_train.team import Team
+from tmor_train.training.journal import read
+from tmor_train.training.learner import Learner
+from tmor_train.training.runs import RunError, fitted, pretrain
+from tmor_train.training.team import Team
 
 torch.set_num_threads(1)
 
@@ -45,7 +45,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmor_train.pretrain.plot", lambda folder: "no plots")
+    monkeypatch.setattr("tmor_train.training.pretrain.plot", lambda folder: "no plots")
 
 
 def tiny(name: str, shards: Path) -> PretrainConfig:

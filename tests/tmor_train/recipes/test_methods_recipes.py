@@ -12,8 +12,8 @@ from interrupted import assert_same_bytes, straight_and_resumed
 from torch import Tensor
 
 from posecap.types import PartName
-from tmor_train.anchors import Anchors
 from tmor_train.configuration import as_json, changed
+from tmor_train.losses.anchors import Anchors
 from tmor_train.objective import Objective
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import pretrain as stages
@@ -132,7 +132,7 @@ def test_moco_is_its_equation_also_with_older_keys_of_the_same_clip_in_the_queue
 def test_stopped_in_the_middle_and_resumed_ends_in_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmor_train.pretrain.plot", lambda folder: "no plots")
+    monkeypatch.setattr("tmor_train.training.pretrain.plot", lambda folder: "no plots")
     built.build(tmp_path / "shards", {PartName("train", 0): built.samples(9, people=1, frames=10)})
     tiny = (
         "sampling.frames=8 batching.size=4 batching.last=drop loop.epochs=2 loop.checkpoint_steps=1 loop.workers=0 "

@@ -18,12 +18,12 @@ from tmor_train.evaluation.task import NoTask
 from tmor_train.metrics.spread import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
-from tmor_train.runs import RunError
 from tmor_train.tables import TABLES
 from tmor_train.tables.cells import cells_of
 from tmor_train.tables.checkpoints import Weights, key_of, weights_by_key
 from tmor_train.tables.config import TableConfig
 from tmor_train.tables.measuring import measure_table
+from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
 QUICK = ("device=cpu", "workers=0", "beside=nothing", "linear.exact.strengths=1.0", "linear.exact.iterations=5")

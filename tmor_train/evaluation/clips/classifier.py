@@ -13,7 +13,7 @@ from torch.nn import functional
 from tmor_train.data.draws import permutation
 from tmor_train.data.flat import Floats, Numbers
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
-from tmor_train.schedule import ScheduleConfig, rate_at
+from tmor_train.training.schedule import ScheduleConfig, rate_at
 
 _ORDER = 0
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import torch
 
-from tmor_train.checkpoint import Checkpoints
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet
 from tmor_train.data.flat import Floats
-from tmor_train.device import autocast_of
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.clips.tuner import Tuner
 from tmor_train.evaluation.config import LookConfig
@@ -23,12 +21,14 @@ from tmor_train.evaluation.encoders import named, started
 from tmor_train.evaluation.features import looked_at
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured, of_each_seed
-from tmor_train.journal import Journal
-from tmor_train.pretrain import RunError
-from tmor_train.pretrained import Pretrained
-from tmor_train.progress import Progress
-from tmor_train.schedule import rate_at
-from tmor_train.stopping import Stop, Stopped
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.device import autocast_of
+from tmor_train.training.journal import Journal
+from tmor_train.training.pretrain import RunError
+from tmor_train.training.progress import Progress
+from tmor_train.training.schedule import rate_at
+from tmor_train.training.stopping import Stop, Stopped
 
 _KEPT = 1  # checkpoints of a run; they hold nothing that the last one lacks
 

@@ -17,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data import MotionBatch
-from tmor_train.device import autocast_of
 from tmor_train.evaluation.clips.config import TuneConfig
-from tmor_train.learner import seed_of
-from tmor_train.optimizer import optimizer_of, set_rate
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.device import autocast_of
+from tmor_train.training.learner import seed_of
+from tmor_train.training.optimizer import optimizer_of, set_rate
 
 _HEAD, _DROPOUT, _VIEWS = 0, 1, 2
 _HEAD_DEVIATION = 0.01

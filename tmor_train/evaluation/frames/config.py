@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tmor_train.data.augment import AxisMask, Flip, JointDropout, Noise, Project, RandomMove, Rotate, Rotate3D, Shear
-from tmor_train.device import Precision
 from tmor_train.evaluation.config import StartConfig, TaskConfig
 from tmor_train.evaluation.frames.windows import Last
-from tmor_train.optimizer import OptimizerConfig
-from tmor_train.schedule import ScheduleConfig
+from tmor_train.training.device import Precision
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
 
 SpaceView = AxisMask | Flip | JointDropout | Noise | Project | RandomMove | Rotate | Rotate3D | Shear
 """Augmentations that leave every frame at its time."""

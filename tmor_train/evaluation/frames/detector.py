@@ -12,11 +12,11 @@ from tmor_train.backbones import FEATURES, STRIDE, Backbone
 from tmor_train.data.augment import Augmentation
 from tmor_train.data.flat import Numbers
 from tmor_train.detection_heads import DETECTION_HEADS
-from tmor_train.device import autocast_of
 from tmor_train.evaluation.frames.config import DetectorConfig
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
 from tmor_train.evaluation.frames.windows import to_frames
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.device import autocast_of
 
 
 class Detector(nn.Module):

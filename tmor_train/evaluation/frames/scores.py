@@ -15,7 +15,7 @@ from tmor_train.evaluation.frames.config import WindowConfig
 from tmor_train.evaluation.frames.detector import Detector, padded
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
 from tmor_train.evaluation.frames.windows import averaged
-from tmor_train.progress import Progress
+from tmor_train.training.progress import Progress
 
 Answer = Literal["sigmoid", "softmax"]
 Cache = Literal["float16", "float32"]

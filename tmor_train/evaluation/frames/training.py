@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tmor_train.checkpoint import Checkpoints
 from tmor_train.data.draws import permutation
 from tmor_train.data.flat import Numbers
 from tmor_train.evaluation.frames.detector import Detector, padded
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
-from tmor_train.journal import Journal
-from tmor_train.learner import seed_of
-from tmor_train.optimizer import optimizer_of, set_rate
-from tmor_train.pretrain import RunError
-from tmor_train.progress import Progress
-from tmor_train.schedule import rate_at
-from tmor_train.stopping import Stop, Stopped
+from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.journal import Journal
+from tmor_train.training.learner import seed_of
+from tmor_train.training.optimizer import optimizer_of, set_rate
+from tmor_train.training.pretrain import RunError
+from tmor_train.training.progress import Progress
+from tmor_train.training.schedule import rate_at
+from tmor_train.training.stopping import Stop, Stopped
 
 _DROPOUT, _VIEWS, _ORDER = 1, 2, 3
 _KEPT = 1  # checkpoints of a run; they hold nothing that the last one lacks

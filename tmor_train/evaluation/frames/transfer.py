@@ -8,10 +8,10 @@ from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import from_json
 from tmor_train.data import MotionSet
 from tmor_train.data.augment import Project
-from tmor_train.encoder import EncoderConfig, encoder_of
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.frames.config import TransferConfig
-from tmor_train.pretrained import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import CannotUse, Pretrained
 
 FLAT = Project(yaw=0.0, pitch=0.0, camera="orthographic")
 """x and y as they are; clips without depth stay as they are."""

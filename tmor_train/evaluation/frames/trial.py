@@ -25,9 +25,9 @@ from tmor_train.evaluation.frames.training import DetectorTraining, Loss
 from tmor_train.evaluation.frames.transfer import fitted
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
 from tmor_train.evaluation.trials import Begun, begin, of_each_seed
-from tmor_train.learner import seed_of
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.results import RESULT, FrameScores, Result, save
+from tmor_train.training.learner import seed_of
 
 _HEAD = 0
 

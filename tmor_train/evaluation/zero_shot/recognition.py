@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tmor_train.data.flat import Floats
+from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import named, started
 from tmor_train.evaluation.features import features_of
@@ -21,7 +22,6 @@ from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured
 from tmor_train.evaluation.zero_shot.config import Visual, ZeroShotConfig
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, video_head_of
 from tmor_train.evaluation.zero_shot.seen import seen_before
-from tmor_train.heads import CannotUse
 from tmor_train.prompts import NoText, PromptSet, class_texts, prompt_vectors, prompts
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from tmor_train import checkpoint
-from tmor_train.checkpoint import BadCheckpoint
 from tmor_train.configuration import from_json
 from tmor_train.data.flat import Floats
+from tmor_train.encoder.heads import CannotUse
+from tmor_train.encoder.projection import SHORTEST, Projection
 from tmor_train.evaluation.zero_shot.config import Visual
-from tmor_train.heads import CannotUse
 from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.pretrained import Pretrained
-from tmor_train.projection import SHORTEST, Projection
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training import checkpoint
+from tmor_train.training.checkpoint import BadCheckpoint
 
 _PREFIX = "video_head."
 

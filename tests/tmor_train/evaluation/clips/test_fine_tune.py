@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmor_train import checkpoint, kinds
+from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader
@@ -24,8 +24,9 @@ from tmor_train.evaluation.config import LookConfig
 from tmor_train.evaluation.encoders import NoEncoder, started
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
-from tmor_train.runs import RunError
-from tmor_train.stopping import Stopped
+from tmor_train.training import checkpoint
+from tmor_train.training.runs import RunError
+from tmor_train.training.stopping import Stopped
 
 torch.set_num_threads(1)
 TINY = (

@@ -10,16 +10,16 @@ import torch
 
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS, Parts
-from tmor_train.checkpoint import BadCheckpoint
 from tmor_train.configuration import changed
 from tmor_train.evaluation.clips import cached as cached_module
 from tmor_train.evaluation.clips.config import ProbeConfig
 from tmor_train.evaluation.clips.linear_probe import probe
 from tmor_train.evaluation.encoders import NoEncoder
-from tmor_train.pretrained import CannotUse
+from tmor_train.pretrained.encoder import CannotUse
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
-from tmor_train.runs import RunError
+from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
 

@@ -16,7 +16,7 @@ from tmor_train.evaluation.clips.logistic import logistic, raw_coordinates
 from tmor_train.evaluation.task import NoTask
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
-from tmor_train.runs import RunError
+from tmor_train.training.runs import RunError
 
 NAMES = LAYOUTS["unik17"].names
 LEFT, RIGHT = NAMES.index("left_hip"), NAMES.index("right_hip")

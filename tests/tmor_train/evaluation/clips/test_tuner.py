@@ -16,7 +16,7 @@ from tmor_train.evaluation.clips.config import TuneConfig
 from tmor_train.evaluation.clips.tuner import Tuner
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.encoders import started
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
 
 torch.set_num_threads(1)
 MOTIONS = gestures.motions(gestures.CLASSES * 2)

@@ -13,10 +13,10 @@ from tmor_train.evaluation.frames import training as detector_training
 from tmor_train.evaluation.frames.config import DetectorConfig
 from tmor_train.evaluation.frames.detect import detect
 from tmor_train.metrics.frame_ap import frame_ap
-from tmor_train.pretrain import RunError
 from tmor_train.recipes import recipe
 from tmor_train.results import read_frame_scores, read_result
-from tmor_train.stopping import Stopped
+from tmor_train.training.pretrain import RunError
+from tmor_train.training.stopping import Stopped
 
 torch.set_num_threads(1)
 

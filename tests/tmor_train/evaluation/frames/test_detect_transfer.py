@@ -7,13 +7,13 @@ import torch
 
 from tmor_train.configuration import as_json
 from tmor_train.data.augment import Project
-from tmor_train.encoder import EncoderConfig
+from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.encoders import started
 from tmor_train.evaluation.frames.config import TransferConfig
 from tmor_train.evaluation.frames.transfer import FLAT, fitted
 from tmor_train.pretrain_config import ViewConfig
-from tmor_train.pretrained import CannotUse
+from tmor_train.pretrained.encoder import CannotUse
 
 torch.set_num_threads(1)
 DEEP, PLANE = acted.recordings((20,), dimensions=3).motions, acted.recordings((20,)).motions

@@ -16,20 +16,20 @@ import torch
 
 import tmor_train
 from posecap.types import PartName
-from tmor_train import checkpoint
 from tmor_train.configuration import BadConfig, as_json, changed
+from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.encoders import NoEncoder
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.evaluation.zero_shot.recognition import zero_shot
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, frozen, unit, video_head_of
 from tmor_train.evaluation.zero_shot.seen import seen_before
-from tmor_train.heads import CannotUse
 from tmor_train.kinds import resume
-from tmor_train.pretrained import Pretrained
+from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import NoText, all_prompts
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
-from tmor_train.runs import RunError
+from tmor_train.training import checkpoint
+from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
 CLASSES = ("sit_down", "walking")

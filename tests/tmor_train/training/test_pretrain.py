@@ -1,0 +1,382 @@
+"""A run from beginning to end, in the middle of which it is stopped in every way that comes to mind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import built
+import pytest
+import torch
+
+from posecap.types import PartName
+from tmor_train.configuration import changed
+from tmor_train.pretrain_config import PretrainConfig
+from tmor_train.recipes import recipe
+from tmor_train.sources import motions_of
+from tmor_train.training import checkpoint
+from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.journal import read
+from tmor_train.training.learner import Learner, NotFinite
+from tmor_train.training.pretrain import Pretraining, RunError
+from tmor_train.training.runs import fitted, pretrain, resume
+from tmor_train.training.stopping import Stopped
+from tmor_train.training.team import Team
+
+torch.set_num_threads(1)
+
+CLIPS, STEPS = 13, 12
+# Three batches of four clips an epoch, four epochs; clusters after the first; a checkpoint in the middle of each epoch.
+SMALL = (
+    "sampling.frames=8",
+    "batching.size=4",
+    "batching.last=drop",
+    "clusters.first=1",
+    "objective.momentum=0.9",
+    "loop.epochs=4",
+    "loop.checkpoint_steps=2",
+    "loop.workers=0",
+)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shards")
+    samples = built.samples(CLIPS, people=1, frames=10)
+    built.build(root, {PartName("train", 0): samples[:6], PartName("train", 1): samples[6:]})
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(shards: Path) -> PretrainConfig:
+    return changed(recipe("pretrain_demo"), [f"data.shards={shards}", *SMALL])
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes as long as training here; only the straight run, made before this, draws."""
+    request.getfixturevalue("straight")
+    monkeypatch.setattr("tmor_train.training.pretrain.plot", lambda folder: "no plots")
+
+
+@pytest.fixture(scope="module")
+def straight(config: PretrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    pretrain(config, folder)
+    return folder
+
+
+def flat(content: Any, at: str = "") -> dict[str, Any]:
+    """All values of nested dicts and lists by path."""
+    if isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        return {name: value for key, item in items for name, value in flat(item, f"{at}/{key}").items()}
+    return {at: content}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two checkpoints hold the same bytes in every tensor, and the same values elsewhere."""
+    left, right = flat(checkpoint.load(one)), flat(checkpoint.load(other))
+    assert left.keys() == right.keys()
+    tensors = 0
+    for name, value in left.items():
+        if isinstance(value, torch.Tensor):
+            tensors += 1
+            assert value.numpy().tobytes() == right[name].numpy().tobytes(), name
+        else:
+            assert value == right[name], name
+    assert tensors > 500  # two encoders, heads, queue and the optimiser's moments
+
+
+def last(folder: Path) -> Path:
+    return Checkpoints(folder / "checkpoints").all()[-1]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """The next runs die in step number ``steps``, as by a power cut."""
+    train = Learner.train
+
+    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+        if self.step == steps:
+            raise KeyboardInterrupt
+        return train(self, batches, **settings)
+
+    monkeypatch.setattr(Learner, "train", dying)
+
+
+def test_a_run_leaves_everything_behind(straight: Path, config: PretrainConfig) -> None:
+    assert last(straight).name == f"step-{STEPS:09}.pt"
+    saved = json.loads((straight / "config.json").read_text())
+    assert saved["sampling"]["frames"] == 8
+    assert saved["objective"]["queue_size"] == CLIPS // 2  # not the recipe's
+    (start,) = read(straight, "start")
+    assert (start["recipe"], start["clips"], start["processes"]) == ("pretrain_demo", CLIPS, 1)
+    (before,) = read(straight, "before")
+    assert before["rank"] > 1
+    steps = list(read(straight, "step"))
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
+    assert {"loss", "mm/loss", "mv/loss", "mt/loss", "rank", "alignment", "uniformity", "rate"} <= steps[0].keys()
+    epochs = list(read(straight, "epoch"))
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert all(
+        {"clusters", "noise_share", "eps", "rank", "samples_per_second", "data_wait"} <= e.keys() for e in epochs
+    )
+    assert epochs[0]["loss"] == pytest.approx(sum(line["loss"] for line in steps[:3]) / 3)
+    assert (straight / "checkpoints" / "best.pt").exists()
+    assert (straight / "plots").exists() or not find_spec("matplotlib")
+
+
+def test_it_learns(straight: Path) -> None:
+    losses = [line["mv/loss"] + line["mt/loss"] for line in read(straight, "step")]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_the_same_run_again_is_the_same_whatever_gathers_its_batches(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(changed(config, ["loop.workers=2"]), tmp_path / "again")
+    again = [line["loss"] for line in read(tmp_path / "again", "step")]
+    assert again == [line["loss"] for line in read(straight, "step")][:5]
+
+
+def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, folder)
+    content = checkpoint.load(last(folder))
+    # Two of the third epoch's three batches were taken; clusters, queue and the loader's place are as they were.
+    assert content["learner"]["step"] == 8
+    assert content["loader"] == {"epoch": 2, "position": 8}
+    resume(folder)
+    assert_same(last(folder), last(straight))
+    assert [line["event"] for line in read(folder, "start", "resume", "done")] == ["start", "resume", "done"]
+
+
+def test_killed_loses_only_the_steps_since_the_last_checkpoint(
+    straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tmor_train", "run", "pretrain_demo", "--data", str(shards), "--out", str(folder)]
+    changes = [*SMALL, "loop.log_steps=1"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--set", *changes], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    journal = folder / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.exists() and any(line["step"] >= 5 for line in read(folder, "step")):
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    taken = max(line["step"] for line in read(folder, "step"))
+    assert taken < STEPS
+    saved = Checkpoints(folder / "checkpoints").latest()[1]["learner"]["step"]
+    assert taken - saved <= config.loop.checkpoint_steps
+    resume(folder)
+    assert_same(last(folder), last(straight))
+
+
+def test_asked_to_stop_it_saves_the_step_it_is_in(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    train = Learner.train
+
+    def asked(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train(self, batches, **settings)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "train", asked)
+        with pytest.raises(Stopped):
+            pretrain(config, folder)
+    assert last(folder).name == "step-000000005.pt"
+    assert signal.getsignal(signal.SIGTERM) is before
+    resume(folder)
+    assert_same(last(folder), last(straight))
+
+
+def test_a_collapse_is_told(config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learner, "embeddings", lambda self: torch.ones(CLIPS, 256))
+    pretrain(changed(config, ["loop.epochs=1"]), tmp_path / "run")
+    (warning,) = read(tmp_path / "run", "warning")
+    assert (warning["what"], warning["rank"]) == ("collapse", 0.0)
+    (epoch,) = read(tmp_path / "run", "epoch")
+    assert epoch["fell_back"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_batch(
+    config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = Learner.view
+
+    def poisoned(self: Learner, batch: Any, steps: Any) -> Any:
+        seen = view(self, batch, steps)
+        if self.step == 4:
+            seen.motion_NCTVM[1, 0, 0, 0, 0] = torch.nan
+        return seen
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "view", poisoned)
+        with pytest.raises(RunError, match="step 4 of epoch 2 was not taken: the loss is nan") as caught:
+            pretrain(config, folder)
+    (path,) = folder.glob("not-finite-*.pt")
+    kept = checkpoint.load(path)
+    assert (kept["step"], kept["epoch"], len(kept["keys"]), kept["motion"].shape[0]) == (4, 1, 4, 4)
+    assert kept["keys"][0] in str(caught.value)
+    (stopped,) = read(folder, "stopped")
+    assert stopped["batch"] == path.name
+    weights = Checkpoints(folder / "checkpoints").latest()[1]["learner"]["encoder"].values()
+    assert all(torch.isfinite(value).all() for value in weights)
+    resume(folder)  # without the poison
+    assert last(folder).name == f"step-{STEPS:09}.pt"
+
+
+def test_nothing_is_stepped_when_the_gradient_is_not_finite(config: PretrainConfig) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(config, motions)
+    training = Pretraining(fit, Path("unused"), motions, Team())
+    learner = training.learner
+    batch = training.loader.gather(torch.arange(4).numpy())
+    batch.motion_NCTVM[0] = torch.inf
+    before = {name: value.clone() for name, value in learner.encoder.named_parameters()}
+    with pytest.raises(NotFinite):
+        learner.train([batch], rate=1.0, watch=False)
+    assert all(torch.equal(value, before[name]) for name, value in learner.encoder.named_parameters())
+    assert learner.step == 0
+    assert int(learner.objective.step) == 0
+
+
+def test_accumulated_batches_make_one_step(config: PretrainConfig, tmp_path: Path) -> None:
+    path = pretrain(changed(config, ["loop.accumulate=2", "loop.epochs=1"]), tmp_path / "run")
+    # Three batches: two in the first step, the one that is left in the second.
+    content = checkpoint.load(path)
+    assert content["learner"]["step"] == 2
+    assert int(content["learner"]["objective"]["step"]) == 2
+    # Of the first eight keys the queue of six took the last six, and then four.
+    assert int(content["learner"]["objective"]["memory.cursor"]) == 4
+
+
+def test_stage_two_begins_with_stage_ones_weights(straight: Path, config: PretrainConfig) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(config, motions)
+    learner = Learner(fit, motions, Team())
+    state = checkpoint.load(last(straight))["learner"]
+    heads = learner.inherit(state)
+    assert {"motion_head.layers.0.weight", "text_head.layers.0.weight"} <= set(heads)
+    assert all(torch.equal(value, learner.encoder.state_dict()[name]) for name, value in state["encoder"].items())
+    averaged = learner.averaged.module.state_dict()
+    assert all(torch.equal(value, averaged[name]) for name, value in state["averaged"].items())
+    assert learner.step == 0
+    assert not learner.optimizer.state_dict()["state"]
+
+
+def test_a_second_stage_runs_on_a_first(straight: Path, config: PretrainConfig, tmp_path: Path) -> None:
+    start = [f"loop.start_from={straight}", "loop.start=checkpoint", "loop.epochs=1"]
+    assert pretrain(changed(config, start), tmp_path / "second").exists()
+    with pytest.raises(ValueError, match="encoder is another one"):
+        pretrain(changed(config, [*start, "encoder.heads=4"]), tmp_path / "third")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["loop.start=checkpoint"], "say --from CHECKPOINT"),
+        (["batching.size=64"], "the set has 13 clips, fewer than a batch of 64"),
+    ],
+)
+def test_runs_that_cannot_begin_say_why_and_leave_no_folder(
+    changes: list[str], words: str, config: PretrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=words):
+        pretrain(changed(config, changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_not_written_over(straight: Path, config: PretrainConfig) -> None:
+    with pytest.raises(RunError, match="holds a run; go on with `tmor_train resume"):
+        pretrain(config, straight)
+
+
+def test_resuming_with_other_clips_is_refused(
+    config: PretrainConfig, straight: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    motions = motions_of(config.data)
+    monkeypatch.setattr("tmor_train.training.runs.motions_of", lambda data: motions.select(range(CLIPS - 1)))
+    with pytest.raises(RunError, match="other clips"):
+        resume(straight)
+
+
+def test_resuming_where_nothing_is_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["objective.keys=same"],
+        ["objective.negatives=memory_bank"],
+        ["objective.negatives=batch", "objective.temperature=learned"],
+        ["objective.symmetric=on", "objective.noise=drop"],
+        ["encoder.backbone=agcn", "sampling.people=2"],
+        ["encoder.backbone=stgcn", "sampling.layout=coco17"],
+        ["views.streams=joint,bone", "encoder.channels=4", "encoder.tau=3", "encoder.heads=2"],
+        ["views.positive=CropResize,Rotate,Flip,Noise,Blur", "views.anchor=ShiftCrop", "encoder.people=masked_mean"],
+        ["optimizer.method=sgd", "optimizer.clip=none"],
+    ],
+    ids=lambda changes: changes[0],
+)
+def test_every_part_can_be_another(changes: list[str], config: PretrainConfig) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(changed(config, changes), motions)
+    training = Pretraining(fit, Path("unused"), motions, Team())
+    batch = training.loader.gather(torch.arange(4).numpy())
+    losses = [training.learner.train([batch], rate=1.0, watch=True).loss for _ in range(2)]
+    assert all(0 < loss < 50 for loss in losses)
+    moved = [p for p in training.learner.encoder.parameters() if p.grad is not None and p.grad.abs().max() > 0]
+    assert len(moved) > 50
+    assert training.learner.embeddings().shape == (CLIPS, 256)
+
+
+def test_clusters_reach_the_objective(config: PretrainConfig) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(config, motions)
+    learner = Learner(fit, motions, Team())
+    assert learner.cluster_of is None
+    embeddings = torch.eye(256)[torch.arange(CLIPS) % 3] + 0.01 * torch.eye(256)[10 : 10 + CLIPS]
+    figures = learner.recluster(embeddings)
+    assert figures["clusters"] == 3
+    assert learner.cluster_of is not None
+    assert torch.equal(learner.cluster_of, torch.arange(CLIPS) % 3)
+    figures = learner.recluster(torch.ones(CLIPS, 256))  # one cluster: this epoch goes on without
+    assert figures["fell_back"]
+    assert learner.cluster_of is None
+
+
+def test_embeddings_do_not_depend_on_batches_and_leave_training_alone(config: PretrainConfig) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(config, motions)
+    learner = Learner(fit, motions, Team())
+    once = learner.embeddings(size=CLIPS)
+    torch.testing.assert_close(learner.embeddings(size=5), once, rtol=1e-4, atol=1e-6)
+    assert torch.equal(learner.embeddings(size=CLIPS), once)

@@ -1,0 +1,130 @@
+"""Two processes on half a batch each do what one does on the whole."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import built
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch import nn
+
+from posecap.types import PartName
+from tmor_train.configuration import changed
+from tmor_train.losses.anchors import Anchors
+from tmor_train.objective import Objective
+from tmor_train.objective_config import ObjectiveConfig
+from tmor_train.recipes import recipe
+from tmor_train.training import checkpoint
+from tmor_train.training.journal import read
+from tmor_train.training.runs import pretrain
+from tmor_train.training.team import Team, team_of
+
+torch.set_num_threads(1)
+
+CLIPS, WIDTH = 8, 6
+
+
+def step(team: Team, keys: str) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+    """Loss, gradients and queue after a step; each of the team has its share of the same eight clips."""
+    torch.manual_seed(0)
+    encoder = nn.Linear(WIDTH, WIDTH)
+    config = ObjectiveConfig(queue_size=16, width=4, keys=keys, num_negatives=5)  # type: ignore[arg-type]
+    objective = Objective(config, features=WIDTH, video=3, text=5, gather=team.gather)
+    share = CLIPS // team.world
+    own = slice(team.rank * share, (team.rank + 1) * share)
+    clips, views, video, text = (torch.randn(CLIPS, wide)[own] for wide in (WIDTH, WIDTH, 3, 5))
+    index, cluster_of = torch.arange(CLIPS)[own], torch.arange(CLIPS) % 3
+    parameters = [*encoder.parameters(), *objective.parameters()]
+    for _ in range(2):  # the second time with a queue
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.set_grad_enabled(keys == "same"):
+            keys_ND = encoder(views)
+        anchors = Anchors(
+            features_ND=encoder(clips),
+            keys_ND=keys_ND,
+            index_N=index,
+            video_NDv=video,
+            text_NDt=text,
+            text_id_N=index,
+        )
+        losses = objective(anchors, cluster_of)
+        losses.total.backward()
+        team.average_gradients(parameters)
+        objective.advance(losses.fresh)
+    total = team.sum(losses.total.detach().clone()) / team.world
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return total, gradients, objective.memory.get_buffer("motion_KD")
+
+
+def environment(rank: int, port: int) -> dict[str, str]:
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def in_two(rank: int, port: int, out: Path, changes: list[str]) -> None:
+    """What each of the two processes does."""
+    os.environ |= environment(rank, port)
+    torch.set_num_threads(1)
+    team = team_of("cpu")
+    found = {keys: step(team, keys) for keys in ("ema", "same")}
+    statistics = nn.BatchNorm1d(1)
+    statistics.running_mean.fill_(rank)  # type: ignore[union-attr]
+    team.average_statistics(statistics)
+    run = pretrain(changed(recipe("pretrain_demo"), changes), out / "run")
+    encoder = checkpoint.load(run)["learner"]["encoder"] if team.leads else {}
+    torch.save({"steps": found, "mean": statistics.running_mean, "encoder": encoder}, out / f"rank-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """What two gloo processes found, and where their run is."""
+    out = tmp_path_factory.mktemp("two")
+    built.build(out / "shards", {PartName("train", 0): built.samples(8, people=1, frames=6)})
+    changes = [f"data.shards={out / 'shards'}", "batching.last=drop", "batching.size=2", "clusters.first=1"]
+    changes += ["sampling.frames=6", "loop.epochs=2", "loop.workers=0"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(in_two, (port, out, changes), nprocs=2)
+    return out / "run", [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("keys", ["ema", "same"])
+def test_loss_gradient_and_queue_are_those_of_one_process(keys: str, two: tuple[Path, list[dict[str, Any]]]) -> None:
+    loss, gradients, queue = step(Team(), keys)
+    for found in two[1]:
+        torch.testing.assert_close(found["steps"][keys][0], loss)
+        torch.testing.assert_close(found["steps"][keys][1], gradients)
+        torch.testing.assert_close(found["steps"][keys][2], queue)
+
+
+def test_running_statistics_are_averaged(two: tuple[Path, list[dict[str, Any]]]) -> None:
+    assert [found["mean"].item() for found in two[1]] == [0.5, 0.5]
+
+
+def test_a_whole_run_in_two_processes(two: tuple[Path, list[dict[str, Any]]]) -> None:
+    run, found = two
+    assert [line["processes"] for line in read(run, "start")] == [2]  # only one of them writes
+    assert [line["step"] for line in read(run, "epoch")] == [2, 4]
+    assert all(torch.isfinite(value).all() for value in found[0]["encoder"].values())
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    team = team_of("cpu")
+    assert (team.rank, team.world, team.leads) == (0, 1, True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"set loop\.device=cpu"):
+        team_of("cuda")

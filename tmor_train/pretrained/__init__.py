@@ -1,0 +1,1 @@
+"""Encoders out of checkpoints: loaded, run over clips, exported."""

@@ -1,0 +1,109 @@
+"""Embeddings of a whole set as a Parquet file.
+
+Columns ``key``, ``label`` and ``split`` are words, ``label`` null where unknown; ``embedding`` is 256 float32 numbers.
+Rows stand in the order of the set. The file's metadata says, as JSON, which encoder made them (``tmor_train.encoder``)
+and of which clips (``tmor_train.set``). The same encoder, clips and batch size give the same bytes on the same CPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tmor_train.backbones import FEATURES
+from tmor_train.data import MotionSet
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.outputs import Existing, whole
+from tmor_train.pretrain_config import DataConfig
+from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.training.pretrain import fingerprint
+from tmor_train.training.progress import Progress
+
+ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"
+_GROUP_ROWS = 16_384
+
+
+def embed_to_parquet(
+    encoder: Pretrained,
+    motions: MotionSet,
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    batch: int = 32,
+    workers: int = 1,
+    existing: Existing = "refuse",
+) -> int:
+    """E_M of all clips of ``motions`` in a new file at ``path``; returns how many.
+
+    Args:
+        about: what the set is, in words, for the file's metadata; see :func:`identity`.
+        batch: clips at a time; embeddings of other batch sizes differ in the last bits.
+
+    Raises:
+        OutputExists: there is such a file, and ``existing`` is ``refuse``.
+        CannotUse, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
+    """
+    schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
+    progress = Progress(steps=-(-len(motions) // batch))
+    with (
+        whole(path, existing=existing) as part,
+        pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["label", "split"]) as writer,
+    ):
+        held: list[pa.RecordBatch] = []
+        for index_N, vectors_ND in encoder.embed_set(motions, batch=batch, workers=workers):
+            held.append(_rows(motions, index_N, vectors_ND, schema))
+            if sum(map(len, held)) >= _GROUP_ROWS:
+                _write(writer, held)
+                held = []
+            progress.step(clips=len(index_N), waited=0.0, words="embedding")
+        _write(writer, held)
+    return len(motions)
+
+
+def identity(config: DataConfig, motions: MotionSet) -> dict[str, Any]:
+    """What a set is: what it was called, and the SHA-256 of its clips' keys. Where it lies is not part of it."""
+    return {
+        "shards": [Path(location.rstrip("/")).name for location in config.shards],
+        "sets": list(config.sets),
+        "split": config.split,
+        "clips": len(motions),
+        "keys_sha256": fingerprint(motions),
+    }
+
+
+def _schema(metadata: Mapping[str, object]) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field(
+                "embedding", pa.list_(pa.field("element", pa.float32(), nullable=False), FEATURES), nullable=False
+            ),
+        ],
+        metadata={name: json.dumps(value, sort_keys=True) for name, value in metadata.items()},
+    )
+
+
+def _rows(motions: MotionSet, index_N: Numbers, vectors_ND: Floats, schema: pa.Schema) -> pa.RecordBatch:
+    clips = motions.clips
+    labels = [motions.classes[label] if label >= 0 else None for label in clips.label_N[index_N].tolist()]
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.reshape(-1)), type=schema.field("embedding").type)
+    keys, splits = clips.key_N[index_N].tolist(), clips.split_N[index_N].tolist()
+    columns = [pa.array(keys, pa.string()), pa.array(labels, pa.string()), pa.array(splits, pa.string()), embedding]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _write(writer: pq.ParquetWriter, held: Iterable[pa.RecordBatch]) -> None:
+    """One row group of all that is held."""
+    table = pa.Table.from_batches(held, schema=writer.schema)
+    if len(table):
+        writer.write_table(table.combine_chunks(), row_group_size=len(table))
+
+
+__all__ = ["ENCODER_KEY", "SET_KEY", "embed_to_parquet", "identity"]

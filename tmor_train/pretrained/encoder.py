@@ -1,0 +1,185 @@
+"""A trained encoder in use: a skeleton in, a vector out, the nearest texts out. Nothing but skeletons is needed.
+
+encoder = tmor_train.load("runs/stage2")
+vector = encoder.embed(joints_MTJ3, layout="coco17", size=(1920, 1080))
+encoder.nearest_texts(vector, texts=("walk", "sit down"), text_vectors=vectors_KD)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from tmor_train.backbones import Backbone
+from tmor_train.configuration import as_json
+from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Sampling, from_clips
+from tmor_train.data.augment import Augmentation, augmented
+from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.streams import streamed
+from tmor_train.encoder.heads import CannotUse, Heads
+from tmor_train.pretrain_config import ViewConfig
+from tmor_train.training.device import Precision, autocast_of
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pretrained:
+    """An encoder with all that is done to clips before it; :func:`tmor_train.load` makes it.
+
+    ``sampling`` and ``views`` are those of training, so that a clip is seen as it was when training embedded it.
+    ``config`` is the whole configuration of the run, as JSON values; None for released weights. ``sha256`` is that of
+    the checkpoint's bytes. ``of`` says which of the run's encoders it is.
+    """
+
+    network: Backbone = field(repr=False)
+    heads: Heads | None = None
+    sampling: Sampling
+    views: ViewConfig
+    path: Path
+    sha256: str
+    of: str = "live"
+    config: Mapping[str, Any] | None = field(default=None, repr=False)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "float32"
+
+    def embed(self, joints: ArrayLike, *, layout: str = "coco17", size: tuple[float, float] | None = None) -> Floats:
+        """E_M of one clip: (256,) float32.
+
+        Args:
+            joints: (M, T, J, 3) people, frames, joints, (x, y, score) in pixels; or (M, T, J, 4) with z, in metres. One
+                person may come as (T, J, 3 or 4). A joint that was not seen has the score 0.
+            layout: what the joints are, a name of :data:`posecap.joints.LAYOUTS`.
+            size: width and height of the picture, for joints in pixels.
+
+        Raises:
+            CannotUse: no joint is seen, or the clip has another number of coordinates than the encoder takes.
+            posecap.joints.LayoutError: the joints are not of that layout or not finite, ``size`` is missing, or there
+                is no exact map to the encoder's layout.
+        """
+        values = np.asarray(joints, np.float32)
+        width, height = size or (0.0, 0.0)
+        joints_MTJC = values[None] if values.ndim == 3 else values
+        clip = Clip(key="to embed", joints_MTJC=joints_MTJC, layout=layout, width=width, height=height)
+        if not (joints_MTJC[..., -1] > 0).any():
+            raise CannotUse("no joint of the clip has a score above 0, so there is nothing to embed")
+        vector: Floats = self.embed_clips([clip])[0]
+        return vector
+
+    def embed_clips(self, clips: Iterable[Clip], *, batch: int = 32) -> Floats:
+        """E_M of clips of any lengths and layouts, each with a key of its own: (N, 256) float32.
+
+        Raises:
+            CannotUse, posecap.joints.LayoutError: as :meth:`embed`.
+            ValueError: no clip, or a repeated key.
+        """
+        return np.concatenate([vectors for _, vectors in self.embed_set(from_clips(clips), batch=batch, workers=0)])
+
+    def embed_set(self, motions: MotionSet, *, batch: int = 32, workers: int = 1) -> Iterator[tuple[Numbers, Floats]]:
+        """E_M of a set's clips in its order, a batch at a time: their numbers (n,), and (n, 256) float32.
+
+        A clip in which nobody is seen has a vector too, which says nothing. On a CPU, batches of 8 to 64 are fastest.
+
+        Raises:
+            CannotUse, posecap.joints.LayoutError: as :meth:`embed`.
+        """
+        loader = Loader(
+            motions,
+            sampling=replace(self.sampling, draw="centre"),
+            batching=Batching(size=batch, order="stored", last="keep"),
+            workers=workers,
+        )
+        for clips in loader:
+            yield clips.index_N.numpy(), self._features(clips.to(self.device)).cpu().numpy()
+
+    def project(self, vectors: ArrayLike) -> Floats:
+        """phi_M of what :meth:`embed` gave: unit vectors, (256,) to (width,) or (N, 256) to (N, width).
+
+        Raises:
+            CannotUse: there is no motion head, or the vectors have another length.
+        """
+        return self._heads().project(vectors)
+
+    def text_cosines(self, vectors: ArrayLike, text_vectors: ArrayLike) -> Floats:
+        """cos(phi_M(E_M), phi_T(E_T)) of clips and texts, the zero-shot score: (N, K) float32.
+
+        Args:
+            vectors: (N, 256), what :meth:`embed` gave.
+            text_vectors: (K, D), from the text model whose vectors it was trained with; or (K, P, D), each text in P
+                wordings, whose cosines are averaged.
+
+        Raises:
+            CannotUse: there are no heads, the encoder was trained without text, or lengths differ.
+        """
+        return self._heads().text_cosines(vectors, text_vectors)
+
+    def nearest_texts(
+        self, vector: ArrayLike, *, texts: Sequence[str], text_vectors: ArrayLike
+    ) -> list[tuple[str, float]]:
+        """Texts with their cosines to one clip, the nearest first; equally near ones as they were given.
+
+        Args:
+            vector: (256,), what :meth:`embed` gave.
+            texts: K texts.
+            text_vectors: as in :meth:`text_cosines`.
+
+        Raises:
+            CannotUse: as :meth:`text_cosines`, or there is not one vector for each text.
+        """
+        given = np.asarray(text_vectors, np.float32)
+        if np.ndim(vector) != 1 or given.shape[:1] != (len(texts),):
+            raise CannotUse(
+                f"one embedding and a vector for each of {len(texts)} texts are needed, not {np.shape(vector)} and "
+                f"{given.shape}"
+            )
+        cosines = self.text_cosines(vector, given)[0]
+        return [(texts[at], float(cosines[at])) for at in np.argsort(-cosines, kind="stable")]
+
+    def facts(self) -> dict[str, Any]:
+        """What makes the vectors, as JSON values, for the metadata of files; where data lay on a disk is left out."""
+        config = None
+        if self.config is not None:
+            loop = {name: value for name, value in self.config["loop"].items() if name != "start_from"}
+            config = {name: value for name, value in self.config.items() if name != "data"} | {"loop": loop}
+        return {
+            "checkpoint": {"name": self.path.name, "sha256": self.sha256, "of": self.of},
+            "sampling": as_json(replace(self.sampling, draw="centre")),
+            "still": as_json(self.views.still),
+            "streams": list(self.views.streams),
+            "config": config,
+        }
+
+    def _heads(self) -> Heads:
+        if self.heads is None:
+            raise CannotUse(f"{self.path} holds an encoder without projection heads; only embeddings come out of it")
+        return self.heads
+
+    def taken(self, batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:
+        """The clips after ``steps``, in the streams that the encoder takes.
+
+        Raises:
+            CannotUse: they have another number of coordinates than it takes.
+        """
+        found = streamed(augmented(batch, steps, generator), self.views.streams)
+        channels, streams = found.motion_NCTVM.shape[1], len(self.views.streams)
+        if channels != self.network.channels:
+            raise CannotUse(
+                f"the clips have {channels // streams} coordinates a joint, but the encoder of {self.path} takes "
+                f"{self.network.channels // streams}; choose a run that was trained on such clips"
+            )
+        return found
+
+    @torch.no_grad()
+    def _features(self, batch: MotionBatch) -> Tensor:
+        """(N, 256) float32 of clips as the loader gives them."""
+        still = self.taken(batch, self.views.still, torch.Generator(self.device).manual_seed(0))
+        with autocast_of(self.precision, self.device):
+            return self.network.clip_features(still.motion_NCTVM, still.present).float()
+
+
+__all__ = ["CannotUse", "Pretrained"]

@@ -1,0 +1,205 @@
+"""An encoder as an ONNX file, which gives what torch gives.
+
+``motion`` (N, C, T, V, M) float32 goes in: clips, coordinates, frames, joints, people, scaled as the file's metadata
+says, 0 where a joint is not seen. Where people are averaged by presence, ``present`` (N, M, T) float32 goes in, too: 1
+for a person who is in a frame, else 0. ``features`` (N, 256), E_M, come out, and of encoders with heads ``projected``
+(N, width), phi_M(E_M). N is whatever it is; all other sizes are fixed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from posecap.joints import LAYOUTS
+from tmor_train.backbones import Backbone
+from tmor_train.backbones.stgcn import STGCN
+from tmor_train.encoder.projection import Projection
+from tmor_train.outputs import Existing, whole
+from tmor_train.pretrained.encoder import Pretrained
+
+FORMAT = "tmor_train.onnx/1"
+TOLERANCE = 1e-4
+"""Largest difference to torch, as a share of the largest output."""
+
+_OPSET = 17
+_BATCHES = (1, 2, 5)
+
+
+class ExportError(ValueError):
+    """The encoder cannot be exported so, or what was exported does not compute the same; no file is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: the names of inputs and outputs, and how far onnxruntime is from torch (share of the largest
+    output) on batches of several sizes."""
+
+    path: Path
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
+    difference: float
+
+
+def export(
+    encoder: Pretrained,
+    path: Path,
+    *,
+    frames: int | None = None,
+    persons: int | None = None,
+    existing: Existing = "refuse",
+) -> Exported:
+    """Write ``encoder`` to ``path`` and check it in onnxruntime.
+
+    Args:
+        frames: T; None is that of training.
+        persons: M; None is that of training. UNIK and AGCN have statistics for each person slot and take no other.
+
+    Raises:
+        ExportError: another number of people than the encoder takes, a difference above :data:`TOLERANCE`, or onnx or
+            onnxruntime is not installed.
+        OutputExists: there is such a file, and ``existing`` is ``refuse``.
+    """
+    _need_packages()
+    sampling = encoder.sampling
+    frames, persons = frames or sampling.frames, persons or sampling.people
+    if frames < 1 or persons < 1:
+        raise ExportError(f"frames and persons are at least 1, not {frames} and {persons}")
+    if persons != sampling.people and not isinstance(encoder.network, STGCN):
+        raise ExportError(
+            f"{type(encoder.network).__name__} of {encoder.path} has {sampling.people} person slots, each with its own "
+            f"statistics; it cannot be exported for {persons}"
+        )
+    network = _Outputs(encoder).eval()
+    shapes: dict[str, tuple[int | str, ...]] = {
+        "motion": ("N", encoder.network.channels, frames, encoder.network.joints, persons)
+    }
+    if network.weighted:
+        shapes["present"] = ("N", persons, frames)
+    names = ("features",) if network.head is None else ("features", "projected")
+    with whole(path, existing=existing) as part:
+        _write(network, part, shapes, names)
+        _tell(part, _facts(encoder, frames, persons))
+        difference = _difference(network, part, shapes)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"onnxruntime differs from torch by {difference:.1e} of the largest output, more than {TOLERANCE:.0e}; "
+                f"{path} was not written"
+            )
+    return Exported(path=path, inputs=shapes, outputs=names, difference=difference)
+
+
+class _Outputs(nn.Module):
+    """The encoder and its head as one function, on the CPU."""
+
+    def __init__(self, encoder: Pretrained) -> None:
+        super().__init__()
+        self.network: Backbone = copy.deepcopy(encoder.network).cpu()
+        self.head: Projection | None = None if encoder.heads is None else encoder.heads.motion
+        self.weighted = self.network.people == "masked_mean"
+
+    def forward(self, motion: Tensor, present: Tensor | None = None) -> tuple[Tensor, ...]:
+        features = self.network.clip_features(motion, present)
+        return (features,) if self.head is None else (features, self.head(features))
+
+
+def _need_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ExportError(f"{error.name} is needed to export: pip install 'posecap[train]'") from error
+
+
+def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]], names: tuple[str, ...]) -> None:
+    inputs = tuple(_example(shapes, clips=2, seed=0).values())
+    with warnings.catch_warnings():
+        # torch's newer exporter asks for another package, onnxscript; this one traces, which suffices: no branch
+        # depends on values, and those on shapes are on sizes that are fixed here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python|Constant folding")
+        torch.onnx.export(
+            network,
+            inputs,
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=list(shapes),
+            output_names=list(names),
+            dynamic_axes={name: {0: "N"} for name in (*shapes, *names)},
+        )
+
+
+def _tell(path: Path, facts: Mapping[str, object]) -> None:
+    """Puts into the file what it is."""
+    import onnx
+
+    model = onnx.load(path)
+    model.doc_string = f"T-MOR's skeleton encoder.\n{__doc__}"
+    words = {
+        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in facts.items()
+    }
+    onnx.helper.set_model_props(model, words)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _facts(encoder: Pretrained, frames: int, persons: int) -> dict[str, object]:
+    """The file's metadata."""
+    layout = encoder.sampling.layout
+    seen: dict[str, Any] = encoder.facts()
+    return {
+        "format": FORMAT,
+        "checkpoint": seen["checkpoint"],
+        "backbone": type(encoder.network).__name__,
+        "layout": layout,
+        "joints": list(LAYOUTS[layout].names),
+        "frames": frames,
+        "persons": persons,
+        "sampling": {**seen["sampling"], "frames": frames, "people": persons},
+        "normalise": seen["sampling"]["normalise"],
+        "still": seen["still"],
+        "streams": seen["streams"],
+        "config": seen["config"],
+    }
+
+
+def _example(shapes: Mapping[str, tuple[int | str, ...]], *, clips: int, seed: int) -> dict[str, Tensor]:
+    """Inputs of the size of real ones, with joints that are not seen and people who come and go."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {name: (clips, *(int(size) for size in shape[1:])) for name, shape in shapes.items()}
+    motion = torch.empty(sizes["motion"]).normal_(0, 0.5, generator=generator)
+    made = {"motion": motion * (torch.rand(sizes["motion"], generator=generator) > 0.1)}
+    if "present" in sizes:
+        made["present"] = (torch.rand(sizes["present"], generator=generator) > 0.3).float()
+    return made
+
+
+@torch.no_grad()
+def _difference(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> float:
+    """Largest difference between the file's outputs and torch's, as a share of the largest output."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for clips in _BATCHES:
+        inputs = _example(shapes, clips=clips, seed=clips)
+        found: list[NDArray[np.float32]] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        for ours, theirs in zip(network(*inputs.values()), found, strict=True):
+            if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+                return float("inf")
+            worst = max(worst, float(np.abs(ours.numpy() - theirs).max() / max(float(ours.abs().max()), 1e-12)))
+    return worst
+
+
+__all__ = ["FORMAT", "TOLERANCE", "ExportError", "Exported", "export"]

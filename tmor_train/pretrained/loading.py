@@ -1,0 +1,138 @@
+"""Encoders out of checkpoints, ready to use: those of runs, and released weights of UNIK."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from posecap.identity import file_sha256
+from posecap.joints import LAYOUTS
+from posecap.weights import checkpoints
+from tmor_train.backbones import Backbone
+from tmor_train.backbones.unik import UNIK
+from tmor_train.configuration import as_json, from_json
+from tmor_train.data import Normalise, Sampling
+from tmor_train.encoder.heads import heads_of
+from tmor_train.methods import encoder_for
+from tmor_train.pretrain_config import PretrainConfig, ViewConfig
+from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.training import checkpoint
+from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.device import Precision, device_of
+
+Of = Literal["averaged", "live"]
+"""Which of a run's two encoders: the average over its steps, or the one that was trained; each has its motion head."""
+
+# A state dict does not say what its joints are. UNIK's code has these two: of pictures, and of Kinect, in space.
+_RELEASED_LAYOUTS = {(17, 2): "unik17", (25, 3): "ntu25"}
+_RELEASED_FRAMES = 150
+
+
+def load(
+    place: str | Path,
+    *,
+    of: Of | None = None,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    sampling: Sampling | None = None,
+) -> Pretrained:
+    """The encoder of a checkpoint.
+
+    Args:
+        place: a checkpoint, or a run's folder, which stands for its newest checkpoint. Or a released state dict of
+            UNIK; it has no heads, its classifier is left out, and it does not say how clips are to be seen: as its
+            authors see them in tests, by the middle 150 frames (shorter clips repeated) of pictures of 640 x 480.
+        of: which of a run's encoders; None is the one whose clusters it learned from (``clusters.of``).
+        device: torch's name of one, or ``auto``: a GPU if there is one.
+        precision: of the encoder; ``auto`` is bfloat16 on GPUs that have it.
+        sampling: how clips are seen, instead of as in training.
+
+    Raises:
+        BadCheckpoint: it is not there, damaged, of another program, or does not hold what it says.
+        tmor_train.backbones.weights.WrongWeights: a state dict of another network than UNIK.
+        CannotUse: released weights for joints that are not known; name ``sampling``.
+    """
+    path = Path(place)
+    where = device_of(device)
+    try:
+        path, content = checkpoint.found(path)
+    except BadCheckpoint as trouble:
+        if not path.is_file():
+            raise
+        encoder = _released(path, trouble, sampling)
+    else:
+        encoder = _trained(path, content, of)
+    encoder.network.to(where).eval().requires_grad_(False)
+    return replace(encoder, device=where, precision=precision, sampling=sampling or encoder.sampling)
+
+
+def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretrained:
+    """The encoder of a run's checkpoint, which may hold anything."""
+    try:
+        config = from_json(PretrainConfig, json.loads(content["config"]))
+        of = of or config.clusters.of
+        learner = content["learner"]
+        network = _network(config, learner["averaged" if of == "averaged" else "encoder"])
+        headless = config.method is not None and config.method.heads == "none"
+        heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise BadCheckpoint(
+            f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}); it is damaged, or of another version"
+        ) from error
+    return Pretrained(
+        network=network,
+        heads=heads,
+        sampling=config.sampling,
+        views=config.views,
+        path=path,
+        sha256=file_sha256(path),
+        of=of,
+        config=as_json(config),
+    )
+
+
+def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Backbone:
+    """The encoder with these weights; no more memory is asked for than they take."""
+    layout, persons = config.sampling.layout, config.sampling.people
+    with torch.device("meta"):
+        wanted = encoder_for(config.method, config.encoder, layout=layout, persons=persons).state_dict()
+    if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise ValueError("the encoder's tensors are not those of its configuration")
+    network = encoder_for(config.method, config.encoder, layout=layout, persons=persons)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _released(path: Path, trouble: BadCheckpoint, sampling: Sampling | None) -> Pretrained:
+    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``trouble`` is told."""
+    try:
+        tensors = checkpoints.tensors(path)
+    except checkpoints.BadCheckpoint as error:
+        raise trouble from error
+    network = UNIK.from_state_dict(tensors, head="drop")
+    layout = _RELEASED_LAYOUTS.get((network.joints, network.channels))
+    if sampling is None and layout is None:
+        raise CannotUse(
+            f"{path} takes {network.joints} joints of {network.channels} coordinates and does not say which; name them "
+            f"by sampling=Sampling(layout=…), one of {', '.join(LAYOUTS)}"
+        )
+    seen = Sampling(
+        frames=_RELEASED_FRAMES,
+        choice="window",
+        padding="loop",
+        people=network.persons,
+        layout=layout or "unik17",
+        normalise=Normalise("fixed640"),
+    )
+    return Pretrained(
+        network=network, sampling=sampling or seen, views=ViewConfig(), path=path, sha256=file_sha256(path)
+    )
+
+
+__all__ = ["Of", "load"]
