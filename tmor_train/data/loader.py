@@ -31,7 +31,7 @@ class Sampling:
     ``window`` T frames in a row. ``draw``: ``random`` while training (also among a clip's captions), ``centre`` always
     the same (the middle of each part; the middle window, shorter clips at the end; the first caption). ``padding`` of
     clips that are shorter than a window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: places
-    for people, filled ``by`` their spread or as they are stored.
+    for people, filled ``by`` their spread or as they are stored, from number ``rank`` of that order on.
     """
 
     frames: int = 64
@@ -40,12 +40,15 @@ class Sampling:
     padding: Literal["zero", "loop"] = "zero"
     people: int = 1
     by: ByPeople = "spread"
+    rank: int = 0
     layout: str = "unik17"
     normalise: Normalise = field(default_factory=Normalise)
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.people < 1:
             raise ValueError(f"frames and people are at least 1, not {self.frames} and {self.people}")
+        if self.rank < 0:
+            raise ValueError(f"rank is at least 0, not {self.rank}")
         for name, words in (
             ("choice", ("uniform", "window")),
             ("draw", ("random", "centre")),
@@ -194,7 +197,8 @@ class Loader:
 
     @cached_property
     def _people(self) -> Numbers:
-        return people_of(self.motions, most=self.sampling.people, by=self.sampling.by)
+        rank = self.sampling.rank
+        return people_of(self.motions, most=rank + self.sampling.people, by=self.sampling.by)[:, rank:]
 
     @cached_property
     def _has_depth(self) -> NDArray[np.bool_]:

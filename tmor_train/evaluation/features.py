@@ -13,23 +13,35 @@ from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSe
 from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.flat import Floats
 from tmor_train.evaluation.config import LookConfig
-from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.pretrained.encoder import CannotUse, Pretrained
 from tmor_train.training.device import autocast_of
 from tmor_train.training.progress import Progress
 
 
-def features_of(encoder: Pretrained, motions: MotionSet, look: LookConfig, *, workers: int = 1) -> Floats:
-    """E_M of all clips, the mean over all looks: (N, 256) float32.
+def features_of(
+    encoder: Pretrained, motions: MotionSet, look: LookConfig, *, people: int = 1, workers: int = 1
+) -> Floats:
+    """E_M of all clips, the mean over all looks: (N, 256 * people) float32.
+
+    Args:
+        people: so many are seen one by one, by an encoder of single people, and their features stand side by side.
 
     Raises:
-        CannotUse: the encoder does not take such clips.
+        CannotUse: the encoder does not take such clips, or sees several people at once.
     """
+    if people > 1 and encoder.sampling.people > 1:
+        raise CannotUse(
+            f"{encoder.path} sees {encoder.sampling.people} people at once; leave people=1 for it: only an encoder of "
+            "single people is shown one after the other"
+        )
 
     def features(batch: MotionBatch) -> Tensor:
         with autocast_of(encoder.precision, encoder.device):
             return encoder.network.clip_features(batch.motion_NCTVM, batch.present).float()
 
-    return looked_at(motions, encoder, look, features, workers=workers)
+    ranked = (replace(encoder.sampling, rank=encoder.sampling.rank + number) for number in range(people))
+    found = [looked_at(motions, replace(encoder, sampling=seen), look, features, workers=workers) for seen in ranked]
+    return np.concatenate(found, 1)
 
 
 @torch.no_grad()

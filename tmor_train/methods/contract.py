@@ -1,7 +1,7 @@
 """What a method of pre-training is to the loop: a module that makes losses of batches, and remembers after a step.
 
-The loop (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and the journal;
-a method has all else that is learned or remembered, as parameters and buffers.
+The loop (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and the
+journal; a method has all else that is learned or remembered, as parameters and buffers.
 """
 
 from __future__ import annotations

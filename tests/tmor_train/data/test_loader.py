@@ -55,6 +55,20 @@ def numbers(batches: list[MotionBatch]) -> list[int]:
     return [index for batch in batches for index in batch.index_N.tolist()]
 
 
+def test_places_are_taken_from_a_rank_on() -> None:
+    """Clip 3 has two people, clip 6 one: the second of the two alone, and nobody."""
+    both, second = (
+        loader(order="stored", sampling=Sampling(frames=4, people=people, by="first", rank=rank, draw="centre")).gather(
+            np.array([3, 6])
+        )
+        for people, rank in ((2, 0), (1, 1))
+    )
+    assert second.people.tolist() == [[True], [False]]
+    torch.testing.assert_close(second.motion_NCTVM[0, ..., 0], both.motion_NCTVM[0, ..., 1])
+    with pytest.raises(ValueError, match="rank is at least 0, not -1"):
+        Sampling(rank=-1)
+
+
 def test_a_batch_holds_what_its_clips_hold() -> None:
     batch = loader(order="stored", sampling=Sampling(frames=4, people=2, draw="centre", layout="coco17")).gather(
         np.array([3, 6])

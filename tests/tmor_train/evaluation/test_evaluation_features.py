@@ -5,12 +5,14 @@ from dataclasses import replace
 import gestures
 import numpy as np
 import pytest
+import skeletons
 import torch
 
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
 from tmor_train.data.augment import Flip
 from tmor_train.data.augment.noise import Noise
+from tmor_train.data.collecting import from_clips
 from tmor_train.evaluation.config import LookConfig, StartConfig
 from tmor_train.evaluation.encoders import started
 from tmor_train.evaluation.features import features_of, looked_at
@@ -53,6 +55,19 @@ def test_looks_differ_and_are_the_same_each_time(encoder: Pretrained) -> None:
     one, three = (features_of(encoder, MOTIONS, LookConfig(crops=n), workers=0) for n in (1, 3))
     assert not np.allclose(one, three, atol=1e-6)
     np.testing.assert_array_equal(three, features_of(encoder, MOTIONS, LookConfig(crops=3), workers=0))
+
+
+def test_people_are_seen_one_by_one_and_stand_side_by_side(encoder: Pretrained) -> None:
+    two = from_clips(skeletons.counted(f"two-{n}", frames=6 + n, people=2) for n in range(3))
+    found = features_of(encoder, two, LookConfig(), people=2, workers=0)
+    assert found.shape == (3, 512)
+    np.testing.assert_array_equal(found[:, :256], features_of(encoder, two, LookConfig(), workers=0))
+    second = replace(encoder, sampling=replace(encoder.sampling, rank=1))
+    np.testing.assert_array_equal(found[:, 256:], features_of(second, two, LookConfig(), workers=0))
+    assert not np.allclose(found[:, :256], found[:, 256:], atol=1e-3)
+    pairs = replace(encoder, sampling=replace(encoder.sampling, people=2))
+    with pytest.raises(CannotUse, match="sees 2 people at once; leave people=1"):
+        features_of(pairs, two, LookConfig(), people=2, workers=0)
 
 
 def test_an_answer_lands_at_its_clip_whatever_the_batch(encoder: Pretrained) -> None:

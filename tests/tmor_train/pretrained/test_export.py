@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import tmor_train
-from tmor_train.pretrained import export as export_module
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.outputs import OutputExists
 from tmor_train.pretrain_config import ViewConfig
+from tmor_train.pretrained import export as export_module
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.export import ExportError, export
 

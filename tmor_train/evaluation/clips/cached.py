@@ -44,8 +44,10 @@ class EncoderFeatures:
     """Features of a task's clips by the encoder that a configuration names, found once; those by new weights, which
     differ by seed, once for each seed in a row."""
 
-    def __init__(self, task: Task, start: StartConfig, look: LookConfig, *, device: str, workers: int) -> None:
-        self._task, self._start, self._look = task, start, look
+    def __init__(
+        self, task: Task, start: StartConfig, look: LookConfig, *, device: str, workers: int, people: int = 1
+    ) -> None:
+        self._task, self._start, self._look, self._people = task, start, look, people
         self._device, self._workers = device, workers
         self._kept: tuple[int, Cached, Source] | None = None
 
@@ -57,7 +59,7 @@ class EncoderFeatures:
         """
         if self._kept is None or (self._start.weights == SCRATCH and self._kept[0] != seed):
             encoder, source = started(self._start, seed=seed, device=self._device)
-            look = partial(features_of, encoder, look=self._look, workers=self._workers)
+            look = partial(features_of, encoder, look=self._look, people=self._people, workers=self._workers)
             self._kept = seed, cached(self._task, look), source
         return self._kept[1:]
 

@@ -87,19 +87,25 @@ class LogisticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`. ``beside``: what is measured with it."""
+    """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`. ``beside``: what is measured with it.
+    ``people``: so many of a clip are seen one by one, their features side by side; for encoders of single people."""
 
     recipe: str
     about: str
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
     look: LookConfig = field(default_factory=LookConfig)
+    people: int = 1
     linear: LinearConfig = field(default_factory=LinearConfig)
     beside: Literal["logistic", "nothing"] = "logistic"
     raw: RawConfig = field(default_factory=RawConfig)
     device: str = "auto"
     workers: int = 1
     seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if self.people < 1:
+            raise ValueError(f"people is at least 1, not {self.people}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,9 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
 
 def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
-    features = EncoderFeatures(task, config.start, config.look, device=config.device, workers=config.workers)
+    features = EncoderFeatures(
+        task, config.start, config.look, device=config.device, workers=config.workers, people=config.people
+    )
     for seed, name in of_each_seed(config.seeds):
         yield Trial(mode="probe", name=name, seed=seed, measure=partial(_measured, config, task, features, seed))
     if config.beside == "logistic":

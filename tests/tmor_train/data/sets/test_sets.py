@@ -62,10 +62,10 @@ def test_penn_action(tmp_path: Path) -> None:
     assert (clip.width, clip.height, clip.layout) == (480, 270, "penn13")
     assert (clip.label, clip.captions, clip.split) == ("golf_swing", ("swinging a golf club",), "test")
     assert clip.joints_MTJC[0, 0, 0].tolist() == [99.5, 149.5, 1]
-    assert clip.joints_MTJC[0, 1, 11].tolist() == [123.5, 173.5, 1]
-    assert clip.joints_MTJC[0, 1, 12].tolist() == [124.5, 174.5, 0]  # not visible, where the annotators left it
+    assert at(clip, "left_ankle")[0, 1].tolist() == [124.5, 174.5, 0]  # not visible, where the annotators left it
+    assert at(clip, "right_ankle")[0, 1].tolist() == [123.5, 173.5, 1]  # listed as the left one
     _, seen = motions.gather(np.array([0]), frame_NT=np.array([[0, 1]]), person_NM=np.array([[0]]), layout="penn13")
-    assert (~seen).nonzero().tolist() == [[0, 0, 1, 12]]
+    assert (~seen).nonzero().tolist() == [[0, 0, 1, 11]]
     assert motions.clip(1).split == "train"
 
 
@@ -262,6 +262,21 @@ def test_left_is_left_in_space(name: str) -> None:
         found = at(clip, "head")[0, :, 3] > 0
         assert not found.any() or np.median(up[found, 1]) < 0  # y points down
     assert np.mean(forward) > 0.95
+
+
+@pytest.mark.data
+def test_left_of_penn_is_the_persons_own() -> None:
+    motions = real("penn_action")
+    of_label: dict[str, list[bool]] = {"jumping_jacks": [], "strum_guitar": [], "bowl": []}
+    for number in range(len(motions)):
+        clip = motions.clip(number)
+        if clip.label in of_label:
+            left, right = (at(clip, f"{side}_shoulder")[0] for side in ("left", "right"))
+            both = (left[:, 2] > 0) & (right[:, 2] > 0)
+            of_label[clip.label] += [float((left[both, 0] - right[both, 0]).mean()) > 0] if both.any() else []
+    on_the_right = {label: np.mean(found) for label, found in of_label.items()}
+    assert min(on_the_right["jumping_jacks"], on_the_right["strum_guitar"]) > 0.95  # seen from the front
+    assert on_the_right["bowl"] < 0.1  # seen from behind
 
 
 @pytest.mark.data

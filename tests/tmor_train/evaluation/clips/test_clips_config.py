@@ -1,5 +1,6 @@
 """What evaluations of clips cannot be told."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tmor_train.evaluation.clips.config import (
     ExactConfig,
     FewShotConfig,
     LinearConfig,
+    ProbeConfig,
     RawConfig,
     TuneConfig,
 )
@@ -26,6 +28,7 @@ from tmor_train.evaluation.clips.config import (
         (ExactConfig, {"strengths": (-1.0,)}),
         (ExactConfig, {"iterations": 0}),
         (RawConfig, {"frames": 0}),
+        (partial(ProbeConfig, recipe="r", about="a"), {"people": 0}),
         (TuneConfig, {"smoothing": 1.0}),
         (TuneConfig, {"dropout": -0.1}),
         (TuneConfig, {"head_rate": 0.0}),
