@@ -14,6 +14,7 @@ from tmor_train.data.augment import (
     Flip,
     JointDropout,
     Noise,
+    Occlusion,
     Project,
     RandomMove,
     Rotate,
@@ -36,6 +37,7 @@ View = (
     | Flip
     | JointDropout
     | Noise
+    | Occlusion
     | Project
     | RandomMove
     | Rotate

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from tmor_train.data.augment.noise import AxisMask, JointDropout, Noise
+from tmor_train.data.augment.noise import AxisMask, JointDropout, Noise, Occlusion
 from tmor_train.data.augment.space import Flip, Project, RandomMove, Rotate, Rotate3D, Shear
 from tmor_train.data.augment.time import Blur, CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
@@ -65,6 +65,7 @@ __all__ = [
     "Flip",
     "JointDropout",
     "Noise",
+    "Occlusion",
     "Project",
     "RandomMove",
     "Rotate",

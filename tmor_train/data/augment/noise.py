@@ -80,3 +80,32 @@ class AxisMask:
         struck = happens(len(batch), self.probability, generator)
         kept_NC = ~((torch.arange(channels, device=axis_N.device) == axis_N[:, None]) & struck[:, None])
         return batch.moved(batch.joints * kept_NC[:, None, None, None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion:
+    """Joints that go out of sight for a while, as hands do behind a body: each joint of a clip with a ``probability``
+    of 0 to 1, for a stretch of frames of its own of up to ``longest`` (a share of the clip, 0 to 1), in all people
+    alike."""
+
+    probability: float = 0.2
+    longest: float = 1.0
+
+    def __post_init__(self) -> None:
+        within("probability", self.probability, 0, 1)
+        within("longest", self.longest, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips, _, frames, joints, _ = batch.motion_NCTVM.shape
+        struck, length, begin = (
+            values.view(clips, 1, joints)
+            for values in (
+                happens(clips * joints, self.probability, generator),
+                drawn(clips * joints, 0, self.longest, generator),
+                drawn(clips * joints, 0, 1, generator),
+            )
+        )
+        moment_T = (torch.arange(frames, device=begin.device) + 0.5) / frames
+        since_NTV = moment_T[:, None] + length - begin * (1 + length)  # may have begun before the clip, or end after it
+        hidden_NTV = struck & (since_NTV >= 0) & (since_NTV < length)
+        return batch.moved(batch.joints, batch.seen & ~hidden_NTV[:, None])

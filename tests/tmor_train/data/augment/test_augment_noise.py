@@ -14,6 +14,7 @@ from tmor_train.data.augment import (
     AxisMask,
     JointDropout,
     Noise,
+    Occlusion,
     Project,
     RandomMove,
     ShiftCrop,
@@ -57,6 +58,21 @@ def test_corrupted_joints_move_alike_in_every_frame_and_stay_seen() -> None:
     assert 1.9 < float(away.abs().max()) <= 2
 
 
+def test_joints_go_out_of_sight_for_one_stretch_each() -> None:
+    batch = skeletons.batch_of(torch.ones(200, 2, 40, 17, 2))
+    got = Occlusion(probability=0.5, longest=0.6)(batch, generator())
+    hidden = ~got.seen
+    assert not got.joints[hidden].any()
+    assert (hidden == hidden[:, :1]).all()  # in both people alike
+    one = hidden[:, 0].transpose(1, 2).reshape(-1, 40).int()
+    begins = (one.diff(dim=1) > 0).sum(1) + one[:, 0]
+    assert begins.max() == 1
+    assert 0.45 < float((begins > 0).float().mean()) < 0.5  # a stretch shorter than a frame may hide nothing
+    assert 20 < int(one.sum(1).max()) <= 24
+    assert float(one.float().mean(0).std()) < 0.01  # no frame more than others
+    assert Occlusion(probability=0)(batch, generator()).seen.all()
+
+
 def test_one_axis_is_masked() -> None:
     got = AxisMask(probability=1)(ones(), generator())
     empty = (got.joints == 0).flatten(1, 3).all(1)
@@ -74,7 +90,14 @@ def test_masks_travel_along_and_nothing_unseen_gets_a_place(seed: int, frames: i
     seen[:, 1, frames // 2 :] = False
     batch = skeletons.batch_of(joints, seen)
     before = batch.joints.clone()
-    for steps in (FAITHFUL, STRONG, (RandomMove(), ShiftCrop()), (FAITHFUL_3D, STRONG_3D)[deep], (Project(), *STRONG)):
+    for steps in (
+        FAITHFUL,
+        STRONG,
+        (RandomMove(), ShiftCrop()),
+        (Occlusion(),),
+        (FAITHFUL_3D, STRONG_3D)[deep],
+        (Project(), *STRONG),
+    ):
         got = augmented(batch, steps, generator(seed))
         assert got.joints.isfinite().all()
         assert not got.joints[~got.seen].any()
@@ -85,7 +108,12 @@ def test_masks_travel_along_and_nothing_unseen_gets_a_place(seed: int, frames: i
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for make in (lambda: Noise(sigma=2), lambda: JointDropout(share=1.1), lambda: AxisMask(probability=2)):
+    for make in (
+        lambda: Noise(sigma=2),
+        lambda: JointDropout(share=1.1),
+        lambda: AxisMask(probability=2),
+        lambda: Occlusion(longest=2),
+    ):
         with pytest.raises(ValueError, match="expected"):
             make()
     with pytest.raises(ValueError, match="'corrupt'"):
