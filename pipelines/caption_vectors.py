@@ -1,14 +1,16 @@
 """Vectors of the captions of published skeleton sets, for ``tmor_train run pretrain_sets``.
 
     python pipelines/caption_vectors.py datasets/skeletons datasets/captions.parquet
+    python pipelines/caption_vectors.py datasets/skeletons datasets/movements.parquet --movements
 
 Sentences of the sets that lie in the first folder, each under its name, go through the demo's text encoder
-(all-MiniLM-L6-v2, from a pinned package); the file has a row for each.
+(all-MiniLM-L6-v2, from a pinned package); the file has a row for each. With ``--movements`` a sentence's vector is that
+of what the body does (``tmor_train/data/sets/movements.py``), not that of the action's name.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +18,24 @@ import pyarrow.parquet as pq
 
 from posecap.engines.minilm import MiniLM
 from tmor_train.data.sets import SETS
+from tmor_train.data.sets.movements import MOVEMENTS
 
 
-def main(folder: Path, output: Path) -> None:
-    sets = [read(folder / name) for name, read in SETS.items() if (folder / name).is_dir()]
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Embed the captions of published skeleton sets.")
+    parser.add_argument("folder", type=Path, help="where the sets lie, each under its name")
+    parser.add_argument("output", type=Path, help="the Parquet file to write")
+    parser.add_argument("--movements", action="store_true", help="embed what the body does, not the action's name")
+    options = parser.parse_args(arguments)
+    sets = [read(options.folder / name) for name, read in SETS.items() if (options.folder / name).is_dir()]
     sentences = sorted({sentence for one in sets for sentence in one.sentences})
     encoder = MiniLM()
     encoder.warm_up()
-    table = pa.table({"sentence": sentences, "vector": list(encoder.embed_text(sentences))})
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, output)
+    embedded = [MOVEMENTS[sentence] for sentence in sentences] if options.movements else sentences
+    table = pa.table({"sentence": sentences, "vector": list(encoder.embed_text(embedded))})
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, options.output)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -1,8 +1,9 @@
 """Sentences that stand for the classes of a benchmark in zero-shot recognition, and their vectors out of a file.
 
-The paper describes actions in words as CLIP does and names no wording (Sec. III-C), so there are three sets of prompts:
-the class alone, one sentence around it, and sixteen around it in the manner of ActionCLIP (Wang et al., 2021), whose
-similarities are averaged.
+The paper describes actions in words as CLIP does and names no wording (Sec. III-C), so there are several sets of
+prompts: the class alone, one sentence around it, and sixteen around it in the manner of ActionCLIP (Wang et al., 2021),
+whose similarities are averaged; and, in place of its name, what the body does, for encoders that learned from such
+sentences.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import pyarrow.parquet as pq
 
 from tmor_train.data.flat import Floats
 from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.sets.movements import MOVEMENTS
 
-PromptSet = Literal["plain", "person", "templates"]
+PromptSet = Literal["plain", "person", "templates", "movement"]
 
 PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
     "plain": ("{}",),
@@ -42,8 +44,9 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
         "an example of {}",
         "body movements of a person {}",
     ),
+    "movement": ("{movement}",),
 }
-"""Sentences of each set; ``{}`` is the class in words."""
+"""Sentences of each set; ``{}`` is the class in words, ``{movement}`` what the body does in it."""
 
 SMARTHOME = {
     "Cook.Cleandishes": "cleaning dishes",
@@ -117,13 +120,28 @@ def class_texts(benchmark: str, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
-    """The sentences of classes in words, all of the first class, then all of the second: K times P."""
-    return [template.replace("{}", text) for text in texts for template in PROMPTS[prompt_set]]
+    """The sentences of classes in words, all of the first class, then all of the second: K times P.
+
+    Raises:
+        NoText: ``movement`` of a class whose movement is not known.
+    """
+    if prompt_set == "movement" and (unknown := [text for text in texts if text not in MOVEMENTS]):
+        raise NoText(
+            f"no movement is known for {len(unknown)} classes, such as {unknown[0]!r}; leave 'movement' out of "
+            'prompts, or say what the body does in each class, in order: --set prompts=plain class_texts=["…","…"]'
+        )
+    return [
+        template.replace("{movement}", MOVEMENTS.get(text, "")).replace("{}", text)
+        for text in texts
+        for template in PROMPTS[prompt_set]
+    ]
 
 
 def all_prompts(texts: Sequence[str]) -> list[str]:
-    """The different sentences of all sets of prompts, in order."""
-    return list(dict.fromkeys(sentence for name in PROMPTS for sentence in prompts(name, texts)))
+    """The different sentences of all sets of prompts, in order; those of movements where all are known."""
+    known = all(text in MOVEMENTS for text in texts)
+    names = [name for name in PROMPTS if known or name != "movement"]
+    return list(dict.fromkeys(sentence for name in names for sentence in prompts(name, texts)))
 
 
 def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floats:

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tmor_train.benchmarks import smarthome, uav_human
-from tmor_train.data.sets import penn_action
+from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.sets.movements import MOVEMENTS
 from tmor_train.prompts import PROMPTS, SMARTHOME, NoText, all_prompts, class_texts, prompt_vectors, prompts
 
 
@@ -21,6 +22,27 @@ def test_sets_of_prompts() -> None:
     two = prompts("templates", ["walk", "sit down"])
     assert two[:16] == [template.format("walk") for template in templates]  # class by class
     assert two[16:] == [template.format("sit down") for template in templates]
+
+
+def test_movements_stand_for_names() -> None:
+    bowl, squat = (MOVEMENTS[text] for text in ("bowling", "squatting with a barbell"))
+    assert prompts("movement", ["bowling", "squatting with a barbell"]) == [bowl, squat]
+    assert {bowl, squat} < set(all_prompts(["bowling", "squatting with a barbell"]))
+    assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
+    with pytest.raises(NoText, match=r"no movement is known for 1 classes, such as 'knitting'; leave 'movement' out"):
+        prompts("movement", ["bowling", "knitting"])
+
+
+def test_every_action_of_the_sets_has_a_movement_and_one_action_one_alone() -> None:
+    captions = [*penn_action.CAPTIONS.values(), *utkinect.CAPTIONS.values()]
+    captions += [*utd_mhad.CLASSES, *msr_action3d.CLASSES, *sbu.CLASSES]
+    assert set(MOVEMENTS) == set(captions)
+    for one, other in (
+        ("bowling", "bowling with the right hand"),
+        ("squatting with a barbell", "squatting with both arms stretched out"),
+        ("hitting a tennis forehand", "swinging a tennis racket"),
+    ):
+        assert MOVEMENTS[one] == MOVEMENTS[other]
 
 
 def test_braces_in_a_class_stay_as_they_are() -> None:

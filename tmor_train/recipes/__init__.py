@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tmor_train.recipes import detect, methods, pretrain, probe, tables, zero_shot
+from tmor_train.recipes import detect, methods, pretrain, probe, tables, transfer, zero_shot
 
 
 class Recipe(Protocol):
@@ -40,7 +40,9 @@ def _joined(*tables: Mapping[str, Callable[[], Recipe]]) -> dict[str, Callable[[
     return found
 
 
-RECIPES = _joined(pretrain.RECIPES, methods.RECIPES, probe.RECIPES, detect.RECIPES, zero_shot.RECIPES, tables.RECIPES)
+RECIPES = _joined(
+    *(kind.RECIPES for kind in (pretrain, transfer, methods, probe, detect, zero_shot, tables)),
+)
 
 
 def recipe(name: str) -> Any:

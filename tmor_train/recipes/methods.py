@@ -59,29 +59,6 @@ def sets_moco() -> PretrainConfig:
     )
 
 
-def sets_no_penn() -> PretrainConfig:
-    """No clip of Penn Action is seen, and no caption of one: for zero-shot recognition on Penn Action."""
-    sets = pretrain_sets()
-    return replace(
-        sets,
-        recipe="sets_no_penn",
-        about="skeleton sets without Penn Action, which stays unseen for zero-shot recognition",
-        data=replace(sets.data, sets=tuple(name for name in sets.data.sets if name.partition(":")[0] != "penn_action")),
-    )
-
-
-def sets_train() -> PretrainConfig:
-    """No clip that any benchmark of these sets tests on: for probes on all of them. SBU's five folds test on every clip
-    in turn, so all of SBU stays unseen."""
-    sets = pretrain_sets()
-    return replace(
-        sets,
-        recipe="sets_train",
-        about="skeleton sets, of each its train part alone, and none of SBU: for probes on any of them",
-        data=replace(sets.data, sets=("penn_action:train", "utd_mhad:train", "msr_action3d:train")),
-    )
-
-
 def ablation_losses(*losses: Loss) -> PretrainConfig:
     """A row of Table V. Rows of text and another loss go on, as stage 2, from the row without text."""
     base = stage2() if "mt" in losses and len(losses) > 1 else stage1()
@@ -154,8 +131,6 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
     moco,
     moco_cpu,
     sets_moco,
-    sets_no_penn,
-    sets_train,
     *(partial(ablation_losses, *row) for row in _ROWS),
     *(partial(queue, stage1, "ablation", size) for size in _QUEUES),
     *(partial(backbone, stage1, "ablation", name) for name in _BACKBONES),
@@ -175,6 +150,4 @@ __all__ = [
     "queue",
     "sets_losses",
     "sets_moco",
-    "sets_no_penn",
-    "sets_train",
 ]

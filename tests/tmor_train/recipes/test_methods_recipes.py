@@ -76,8 +76,6 @@ def test_rows_of_losses(name: str, weights: tuple[float, ...], start: str) -> No
         ("sets_mm", stages.pretrain_sets, {"objective.w_mt", "data.texts"}),
         ("sets_queue_256", stages.pretrain_sets, {"objective.queue_size"}),
         ("sets_stgcn", stages.pretrain_sets, {"encoder.backbone"}),
-        ("sets_no_penn", stages.pretrain_sets, {"data.sets"}),
-        ("sets_train", stages.pretrain_sets, {"data.sets"}),
     ],
 )
 def test_only_what_is_studied_differs(name: str, base: Callable[[], PretrainConfig], changes: set[str]) -> None:
@@ -87,10 +85,6 @@ def test_only_what_is_studied_differs(name: str, base: Callable[[], PretrainConf
 def test_rows_with_text_say_whose_weights_they_go_on_from() -> None:
     assert "from ablation_mm's" in RECIPES["ablation_mm_mt"]().about
     assert "from ablation_mm_mv's" in RECIPES["ablation_all"]().about
-
-
-def test_without_penn_every_other_set_stays() -> None:
-    assert RECIPES["sets_no_penn"]().data.sets == ("utd_mhad", "msr_action3d", "sbu")
 
 
 def plain_info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> float:

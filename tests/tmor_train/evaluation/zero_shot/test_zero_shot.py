@@ -25,7 +25,7 @@ from tmor_train.evaluation.zero_shot.scores import Sides, combined, frozen, unit
 from tmor_train.evaluation.zero_shot.seen import seen_before
 from tmor_train.kinds import resume
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.prompts import NoText, all_prompts
+from tmor_train.prompts import NoText, all_prompts, prompts
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.training import checkpoint
@@ -164,7 +164,7 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
     motions = tmor_train.data.read_shards(shards, split="test")
     at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
     rows = {row["sentence"]: row["vector"] for row in pq.read_table(texts).to_pylist()}
-    sentences = all_prompts(["sit down"]), all_prompts(["walking"])
+    sentences = prompts("templates", ["sit down"]), prompts("templates", ["walking"])
     for key, score_K in zip(scores.key_N.tolist(), scores.scores_NK, strict=True):
         vector = np.concatenate([v for _, v in encoder.embed_set(motions.select([at[key]]), workers=0)])
         for k in range(2):
