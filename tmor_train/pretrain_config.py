@@ -7,45 +7,13 @@ from typing import Literal
 
 from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching, Sampling
-from tmor_train.data.augment import (
-    AxisMask,
-    Blur,
-    CropResize,
-    Flip,
-    JointDropout,
-    Noise,
-    Occlusion,
-    Project,
-    RandomMove,
-    Rotate,
-    Rotate3D,
-    Shear,
-    ShiftCrop,
-    TimeFlip,
-)
+from tmor_train.data.augment import CropResize, Rotate, View
 from tmor_train.data.streams import Stream
 from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig
-
-View = (
-    AxisMask
-    | Blur
-    | CropResize
-    | Flip
-    | JointDropout
-    | Noise
-    | Occlusion
-    | Project
-    | RandomMove
-    | Rotate
-    | Rotate3D
-    | Shear
-    | ShiftCrop
-    | TimeFlip
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tmor_train.data import Normalise, Sampling
+from tmor_train.data.augment import View
 from tmor_train.data.frames import Choice
 from tmor_train.data.streams import Stream
 from tmor_train.encoder.motion import EncoderConfig
-from tmor_train.pretrain_config import View
 
 SCRATCH = "scratch"
 """What stands for an encoder that was never trained, where a checkpoint is asked for."""

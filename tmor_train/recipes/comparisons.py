@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tmor_train.data.augment import Project, Rotate, Shear, ShiftCrop
+from tmor_train.data.augment import Project, Rotate, Shear, ShiftCrop, View
 from tmor_train.methods import AimCLR, ClusterContrast, CrosSCLR, MethodConfig, MotionCLIP, ViA
 from tmor_train.methods.crosclr import STREAMS
-from tmor_train.pretrain_config import PretrainConfig, View
+from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import pretrain_sets, stage1
 
 _DEGREES = 90.0  # the widest of ViA's seven yaws

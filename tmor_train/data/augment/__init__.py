@@ -15,6 +15,12 @@ from tmor_train.data.augment.space import Flip, Project, RandomMove, Rotate, Rot
 from tmor_train.data.augment.time import Blur, CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
 
+SpaceView = AxisMask | Flip | JointDropout | Noise | Occlusion | Project | RandomMove | Rotate | Rotate3D | Shear
+"""Augmentations that leave every frame at its time."""
+
+View = SpaceView | Blur | CropResize | ShiftCrop | TimeFlip
+"""All of them, for configurations."""
+
 
 class Augmentation(Protocol):
     """A change of a batch."""
@@ -72,6 +78,8 @@ __all__ = [
     "Rotate3D",
     "Shear",
     "ShiftCrop",
+    "SpaceView",
     "TimeFlip",
+    "View",
     "augmented",
 ]

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tmor_train.data import Batching
-from tmor_train.data.augment import CropResize, Flip, Rotate
+from tmor_train.data.augment import CropResize, Flip, Rotate, View
 from tmor_train.evaluation.config import LookConfig, StartConfig, TaskConfig
-from tmor_train.pretrain_config import View
 from tmor_train.training.device import Precision
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig

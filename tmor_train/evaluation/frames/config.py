@@ -5,26 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tmor_train.data.augment import (
-    AxisMask,
-    Flip,
-    JointDropout,
-    Noise,
-    Occlusion,
-    Project,
-    RandomMove,
-    Rotate,
-    Rotate3D,
-    Shear,
-)
+from tmor_train.data.augment import SpaceView
 from tmor_train.evaluation.config import StartConfig, TaskConfig
 from tmor_train.evaluation.frames.windows import Last
 from tmor_train.training.device import Precision
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig
-
-SpaceView = AxisMask | Flip | JointDropout | Noise | Occlusion | Project | RandomMove | Rotate | Rotate3D | Shear
-"""Augmentations that leave every frame at its time."""
 
 HeadName = Literal["linear", "bilstm", "sdtcn", "tgm", "pdan", "mstct"]
 
@@ -173,7 +159,6 @@ __all__ = [
     "DetectorConfig",
     "EventConfig",
     "HeadName",
-    "SpaceView",
     "TransferConfig",
     "WindowConfig",
 ]

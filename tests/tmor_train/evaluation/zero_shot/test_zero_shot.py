@@ -168,8 +168,7 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
     for key, score_K in zip(scores.key_N.tolist(), scores.scores_NK, strict=True):
         vector = np.concatenate([v for _, v in encoder.embed_set(motions.select([at[key]]), workers=0)])
         for k in range(2):
-            templates = [s for s in sentences[k] if not s.startswith("a video of a person ")]
-            cosines = [float(encoder.text_cosines(vector, [rows[s]])[0, 0]) for s in templates]
+            cosines = [float(encoder.text_cosines(vector, [rows[s]])[0, 0]) for s in sentences[k]]
             assert len(cosines) == 16
             assert score_K[k] == pytest.approx(sum(cosines) / 16, abs=1e-4)
 
