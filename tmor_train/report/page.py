@@ -38,7 +38,8 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
     if not sections:
         raise BadResult(f"{folder} holds no result, table, run or embeddings to report")
     counts = (
-        f"{len(gathered.results)} results, {len(gathered.tables)} tables of the paper, {len(gathered.runs)} journals."
+        f"Results: {len(gathered.results)}. Tables of the paper: {len(gathered.tables)}. "
+        f"Journals: {len(gathered.runs)}."
     )
     text = page(f"T-MOR: results of {folder.resolve().name}", [counts], sections)
     with whole(output, existing=existing) as part:
