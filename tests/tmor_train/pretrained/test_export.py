@@ -106,7 +106,7 @@ def test_the_same_encoder_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         export(encoder(), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "a").read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in (tmp_path / "a").read_bytes()
 
 
 def test_person_slots_are_fixed_where_they_have_statistics(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def newest(run: Path) -> Path:
 
 def test_the_package_itself_is_light() -> None:
     code = "import sys, tmor_train; assert 'torch' not in sys.modules; assert callable(tmor_train.load)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         tmor_train.laod  # type: ignore[attr-defined]  # noqa: B018
 

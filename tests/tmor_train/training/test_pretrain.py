@@ -169,7 +169,7 @@ def test_killed_loses_only_the_steps_since_the_last_checkpoint(
     straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "tmor_train", "run", "pretrain_demo", "--data", str(shards), "--out", str(folder)]
     changes = [*SMALL, "loop.log_steps=1"]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
