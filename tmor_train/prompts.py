@@ -44,9 +44,9 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
         "an example of {}",
         "body movements of a person {}",
     ),
-    "movement": ("{movement}",),
+    "movement": ("{}",),
 }
-"""Sentences of each set; ``{}`` is the class in words, ``{movement}`` what the body does in it."""
+"""Sentences of each set; ``{}`` is the class in words, in ``movement`` what the body does in it."""
 
 SMARTHOME = {
     "Cook.Cleandishes": "cleaning dishes",
@@ -125,16 +125,17 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
     Raises:
         NoText: ``movement`` of a class whose movement is not known.
     """
-    if prompt_set == "movement" and (unknown := [text for text in texts if text not in MOVEMENTS]):
+    words = _movements(texts) if prompt_set == "movement" else texts
+    return [template.replace("{}", text) for text in words for template in PROMPTS[prompt_set]]
+
+
+def _movements(texts: Sequence[str]) -> list[str]:
+    if unknown := [text for text in texts if text not in MOVEMENTS]:
         raise NoText(
             f"no movement is known for {len(unknown)} classes, such as {unknown[0]!r}; leave 'movement' out of "
             'prompts, or say what the body does in each class, in order: --set prompts=plain class_texts=["…","…"]'
         )
-    return [
-        template.replace("{movement}", MOVEMENTS.get(text, "")).replace("{}", text)
-        for text in texts
-        for template in PROMPTS[prompt_set]
-    ]
+    return [MOVEMENTS[text] for text in texts]
 
 
 def all_prompts(texts: Sequence[str]) -> list[str]:
