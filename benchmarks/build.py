@@ -26,9 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.planning.plan import make_plan
-from posecap.rows.manifest import read_manifest
 from posecap.run.local import cores
 from posecap.stages.track import Track
 from posecap.types import Clip, Pixels

@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from tmor_train.benchmarks import charades, tsu
-from tmor_train.benchmarks.contract import Timelines
+from tmor_train.benchmarks.base import Timelines
 from tmor_train.evaluation.frames.prior import class_shares, perfect_scores, prior_scores
 from tmor_train.metrics.frame_ap import FrameAP, frame_ap_of
 

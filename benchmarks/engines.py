@@ -46,13 +46,13 @@ from posecap.engines.ultralytics import Ultralytics  # noqa: E402
 from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
 from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
-from posecap.identity import file_sha256  # noqa: E402
-from posecap.ports import Limits  # noqa: E402
-from posecap.run.walk import walk  # noqa: E402
+from posecap.hashing import file_sha256  # noqa: E402
+from posecap.interfaces import Limits  # noqa: E402
+from posecap.run.execute import walk  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402
-from posecap.stages.cut import Cut  # noqa: E402
 from posecap.stages.decode import Decode  # noqa: E402
 from posecap.stages.pose import Pose  # noqa: E402
+from posecap.stages.split import Cut  # noqa: E402
 from posecap.stages.track import Track  # noqa: E402
 from posecap.types import CaptionedClip, Clip, Pixels, Row, TrackedClip, Tracks, Video  # noqa: E402
 

@@ -24,7 +24,7 @@ import webdataset
 
 import posecap
 from posecap.shards import read_part, write_part
-from posecap.shards.members import arrays_of, facts_json
+from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Caption, PartName, Quality, Sample, Span
 
 PART = PartName("train", 0)

@@ -26,10 +26,9 @@ import webdataset
 from torch.utils.data import DataLoader
 
 import posecap
-from posecap.batch import collate
-from posecap.inference.torchvision_ops import ensure_torchvision
+from posecap.inference.package_compat import ensure_torchvision
 from posecap.shards import write_dataset_list, write_part
-from posecap.stream import Field
+from posecap.stream import Field, collate
 from posecap.types import Caption, PartName, Sample
 from tmor_train.data import Batching, Loader, Sampling, read_shards
 

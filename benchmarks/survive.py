@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Literal
 
 from posecap.checks.verify import verify
-from posecap.outcomes.ledger import Ledger
-from posecap.outcomes.outcome import RowOutcome
 from posecap.planning.plan import open_plan
 from posecap.shards import committed
+from posecap.status.ledger import Ledger
+from posecap.status.outcome import RowOutcome
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "manifests" / "demo.csv"
@@ -66,7 +66,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
-from posecap.fetching.patience import Patience
+from posecap.download.retry import Patience
 from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))

@@ -5,7 +5,7 @@
 
 Sentences of the sets that lie in the first folder, each under its name, go through the demo's text encoder
 (all-MiniLM-L6-v2, from a pinned package); the file has a row for each. With ``--movements`` a sentence's vector is that
-of what the body does (``tmor_train/data/sets/movements.py``), not that of the action's name.
+of what the body does (``tmor_train/data/datasets/action_descriptions.py``), not that of the action's name.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap.engines.minilm import MiniLM
-from tmor_train.data.sets import SETS
-from tmor_train.data.sets.movements import MOVEMENTS
+from tmor_train.data.datasets import SETS
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,17 +15,17 @@ from posecap.engines.object_store import ObjectStore
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
 from posecap.engines.registry_package import RegistryPackage
+from posecap.interfaces import Limits
 from posecap.pipeline import Pipeline
-from posecap.ports import Limits
 from posecap.stages.caption import WriteCaptions
-from posecap.stages.cut import Cut
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.embed import Embed
+from posecap.stages.filter_people import Select
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose
-from posecap.stages.select import Select
 from posecap.stages.skeleton import Skeleton
+from posecap.stages.split import Cut
 from posecap.stages.track import Track
 
 pipeline = Pipeline(

@@ -21,18 +21,18 @@ from posecap.engines.ultralytics import Ultralytics
 from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT
 from posecap.engines.viclip import ViCLIPEmbedder
 from posecap.engines.ytdlp import YtDlp
+from posecap.interfaces import Limits
 from posecap.pipeline import Pipeline
-from posecap.ports import Limits
 from posecap.stage import Resources
 from posecap.stages.caption import WriteCaptions
-from posecap.stages.cut import Cut
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.embed import Embed
+from posecap.stages.filter_people import Select
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose
-from posecap.stages.select import Select
 from posecap.stages.skeleton import Skeleton
+from posecap.stages.split import Cut
 from posecap.stages.track import Track
 
 pipeline = Pipeline(

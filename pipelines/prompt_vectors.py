@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posecap.ports import TextEmbedder
+from posecap.interfaces import TextEmbedder
 from tmor_train.benchmarks import benchmark
 from tmor_train.prompts import KNOWN, all_prompts, class_texts
 

@@ -14,19 +14,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from posecap.changes import Change, compare, explain
-from posecap.finish import finish, read_finished, unfinish, write_origin
-from posecap.identity import digest, file_sha256
-from posecap.outcomes.lease import lease
-from posecap.outcomes.ledger import Ledger
-from posecap.outcomes.outcome import RowOutcome, tally
-from posecap.pictures.preview import write_preview
+from posecap.diff import Change, compare, explain
+from posecap.finalize import finish, read_finished, unfinish, write_origin
+from posecap.hashing import digest, file_sha256
+from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.planning.file import PLAN_FILE
 from posecap.planning.plan import Plan, PlannedPart, make_plan, open_plan
+from posecap.planning.plan_file import PLAN_FILE
 from posecap.progress import Progress
 from posecap.release.report import Run
-from posecap.rows.manifest import Manifest, read_manifest
 from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart, summed
 from posecap.shards import (
     ShardError,
@@ -38,9 +34,12 @@ from posecap.shards import (
     remove_part,
     write_part,
 )
-from posecap.shards.layout import sidecar_path
+from posecap.shards.paths import sidecar_path
 from posecap.stages.pack import Pack
+from posecap.status.ledger import Ledger, lease
+from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName, Row, Sample
+from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
 

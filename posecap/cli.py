@@ -14,8 +14,8 @@ from posecap.commands import (
     INTERRUPTED,
     build,
     forget,
-    imports,
     inspect,
+    manifest,
     models,
     plan,
     status,
@@ -23,7 +23,7 @@ from posecap.commands import (
     view,
 )
 
-COMMANDS = (plan, build, imports, status, verify, inspect, view, forget, models)
+COMMANDS = (plan, build, manifest, status, verify, inspect, view, forget, models)
 
 _EPILOG = """\
 a first dataset, from real footage, in a few minutes:

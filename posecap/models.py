@@ -7,8 +7,8 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from posecap.fetching.registry import cache_folder
-from posecap.identity import file_sha256
+from posecap.download.package_index import cache_folder
+from posecap.hashing import file_sha256
 from posecap.stage import Drop
 from posecap.weights.catalogue import CATALOGUE, Weights
 from posecap.weights.files import Told, download, find, in_folder, take_in

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from posecap.identity import digest
+from posecap.hashing import digest
 from posecap.models import identity
 from posecap.stage import Resources, Stage, configuration, engines_of
 from posecap.types import Clip, Row, Sample

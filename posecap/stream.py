@@ -1,26 +1,79 @@
-"""Shards as training data: a torch dataset over local or remote parts, split over ranks and workers.
-
-The parts of a split are put into a seeded order and their samples laid in one line; the line is cut into
-``world_size x workers`` equal stretches (they differ by one sample at most). Each consumer reads its own stretch
-front to back, so that reads stay sequential, and shuffles through a seeded buffer.
-"""
+"""Samples of different numbers of people, frames and captions as one batch of padded, masked tensors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import IterableDataset, get_worker_info
 
-from posecap.batch import collate
 from posecap.shards.dataset import Dataset
-from posecap.shards.layout import ARRAYS, ShardError
-from posecap.shards.members import read_array, read_captions, read_facts
+from posecap.shards.paths import ARRAYS, ShardError
+from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.types import PartName, Sample
+
+
+def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch: arrays padded with zeros and stacked, everything else in lists.
+
+    Returns:
+        joints_BMTJ3 and frames_BMT (bool, True where a person's frame is there at all), pts_BT and frames_BT (bool),
+        video_BD, text_BCD and captions_BC (bool); ``key``, ``captions`` and ``facts`` as lists. Padded axes are as
+        long as the batch's longest.
+
+    Raises:
+        ShardError: samples differ in their joints or vector lengths and so do not fit one batch.
+    """
+    batch: dict[str, Any] = {"key": [sample["key"] for sample in samples]}
+    for name in ("captions", "facts"):
+        if name in samples[0]:
+            batch[name] = [sample[name] for sample in samples]
+    try:
+        if "joints" in samples[0]:
+            batch["joints_BMTJ3"], batch["frames_BMT"] = _pad_people([sample["joints"] for sample in samples])
+        if "pts" in samples[0]:
+            batch["pts_BT"], batch["frames_BT"] = _pad([sample["pts"] for sample in samples])
+        if "video" in samples[0]:
+            batch["video_BD"] = torch.stack([sample["video"] for sample in samples])
+        if "text" in samples[0]:
+            batch["text_BCD"], batch["captions_BC"] = _pad([sample["text"] for sample in samples])
+    except RuntimeError as error:
+        raise ShardError(f"samples {batch['key'][0]} … do not fit one batch: {error}") from error
+    return batch
+
+
+def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack tensors that differ in their first axis, with a mask of what is there."""
+    mask = pad_sequence([torch.ones(len(tensor), dtype=torch.bool) for tensor in tensors], batch_first=True)
+    return pad_sequence(tensors, batch_first=True), mask
+
+
+def _pad_people(joints: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack (M, T, J, 3) tensors that differ in M and T, with a mask (B, M, T)."""
+    most, longest = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
+    padded = joints[0].new_zeros(len(joints), most, longest, *joints[0].shape[2:])
+    mask = torch.zeros(len(joints), most, longest, dtype=torch.bool)
+    for number, tensor in enumerate(joints):
+        people, frames = tensor.shape[:2]
+        if tensor.shape[2:] != padded.shape[3:]:  # assignment would silently repeat a single joint
+            raise RuntimeError(f"joints of shape {tuple(tensor.shape)} beside {tuple(joints[0].shape)}")
+        padded[number, :people, :frames] = tensor
+        mask[number, :people, :frames] = True
+    return padded, mask
+
+
+# Shards as training data: a torch dataset over local or remote parts, split over ranks and workers.
+#
+# The parts of a split are put into a seeded order and their samples laid in one line; the line is cut into
+# ``world_size x workers`` equal stretches (they differ by one sample at most). Each consumer reads its own stretch
+# front to back, so that reads stay sequential, and shuffles through a seeded buffer.
+
 
 Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
 FIELDS: tuple[Field, ...] = get_args(Field)

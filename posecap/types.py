@@ -275,7 +275,7 @@ class PosedClip(TrackedClip):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Kinematic quality of one clip's skeletons; see :mod:`posecap.skeletons.quality` for each definition."""
+    """Kinematic quality of one clip's skeletons; see :mod:`posecap.skeletons` for each definition."""
 
     coverage: float
     mean_score: float

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from posecap import identity
+from posecap import hashing as identity
 from posecap.joints import convert
-from posecap.skeletons.quality import measure
+from posecap.skeletons import measure
 from posecap.types import (
     Caption,
     CaptionedClip,

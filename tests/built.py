@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import building
-
-from posecap.outcomes.outcome import ClipOutcome, RowOutcome, tally
 from posecap.shards import write_dataset_list, write_part
+from posecap.status.outcome import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName, Sample
+from tests import building
 
 LINEAGE = {"packages": {"numpy": "2.0"}, "weights": {"made-up": "ab" * 32}}
 FIRST, SECOND = PartName("train", 0), PartName("train", 3)

@@ -5,18 +5,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import footage
 import pytest
-import small
 
 from posecap.engines.registry_package import RegistryPackage
+from posecap.interfaces import Limits
 from posecap.models import MissingWeights, locate
-from posecap.ports import Limits
 from posecap.stage import Drop
+from tests import ROOT, footage, small
 
 os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"  # those of tests/random_weights; marked, and refused anywhere else
 
-DEMO = Path(__file__).parents[1] / "manifests" / "demo.csv"
+DEMO = ROOT / "manifests" / "demo.csv"
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import built
-
-from posecap.outcomes.outcome import ClipOutcome, RowOutcome
-from posecap.outcomes.yields import StageOrder, Yields
-from posecap.release.edition import Edition, listed_files, read_index_columns
+from posecap.release.dataset_info import Edition, listed_files, read_index_columns
+from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.status.stage_stats import StageOrder, Yields
 from posecap.types import PartName, Sample
+from tests import built
 
 ORDER = StageOrder(("download", "decode"), ("decode", "select", "pack"))
 

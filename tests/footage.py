@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from posecap.types import Row, Video
+from tests import DATA
 
-VIDEOS = Path(__file__).parents[1] / "../shared/data/videos"
+VIDEOS = DATA / "videos"
 BITS = 9
 BACKGROUNDS = (40, 200, 120)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import building
-import built
 import numpy as np
 
 from posecap.joints import LAYOUTS
 from posecap.types import PartName
+from tests import building, built
 from tmor_train.benchmarks import Benchmark, Parts
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.evaluation.task import Task

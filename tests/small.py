@@ -17,8 +17,9 @@ import numpy as np
 
 from posecap.build import Built, Options
 from posecap.build import build as build_dataset
+from tests import ROOT
 
-DEMO = Path(__file__).parents[1] / "pipelines" / "demo.py"
+DEMO = ROOT / "pipelines" / "demo.py"
 COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "licence")
 KEPT = {
     "id": "kept",
@@ -42,7 +43,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
-from posecap.fetching.patience import Patience
+from posecap.download.retry import Patience
 from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(DEMO)!r}))

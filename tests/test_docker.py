@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from posecap import cli
+from tests import ROOT
 from tmor_train import cli as trainer
 from tmor_train.recipes import recipe
 
-ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import building
-import built
 import numpy as np
 import pytest
 
 import posecap
-from posecap.ports import Detections, Detector
+from posecap.interfaces import Detections, Detector
 from posecap.stage import Drop, Engine, Stage
+from tests import ROOT, building, built
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 
 

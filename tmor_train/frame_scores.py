@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 
 MOST_FRAMES = 2**19
 """That are kept of all recordings together."""

@@ -8,7 +8,7 @@ from typing import Literal
 from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching, Sampling
 from tmor_train.data.augment import CropResize, Rotate, View
-from tmor_train.data.streams import Stream
+from tmor_train.data.modalities import Stream
 from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig

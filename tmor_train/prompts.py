@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tmor_train.data.flat import Floats
-from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.sets.movements import MOVEMENTS
+from tmor_train.data.arrays import Floats
+from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS
 
 PromptSet = Literal["plain", "person", "templates", "movement"]
 

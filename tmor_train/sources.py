@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tmor_train.data import MotionSet, combined, read_shards
-from tmor_train.data.flat import vectors
-from tmor_train.data.sets import SETS
+from tmor_train.data.arrays import vectors
+from tmor_train.data.datasets import SETS
 from tmor_train.pretrain_config import DataConfig
 
 
@@ -24,7 +24,7 @@ def motions_of(config: DataConfig) -> MotionSet:
 
     Raises:
         NoData: none is named, an unknown set, or captions without vectors in ``texts``.
-        posecap.shards.ShardError, tmor_train.data.sets.MissingFiles: they are not there.
+        posecap.shards.ShardError, tmor_train.data.datasets.MissingFiles: they are not there.
     """
     found = [read_shards(location, split=config.split) for location in config.shards]
     found += [_published(name, Path(config.folder)) for name in config.sets]

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.checks.parts import PartCheck, Problem, bad, rebuild
-from posecap.identity import file_sha256
-from posecap.shards.layout import (
+from posecap.hashing import file_sha256
+from posecap.shards.paths import (
     DATASET_LIST,
     TOMBSTONES,
     ShardError,

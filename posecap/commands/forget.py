@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from posecap.commands import COMPLETE, USAGE, Commands, command
-from posecap.commands.dataset import add_dataset, split_words
+from posecap.commands.arguments import add_dataset, split_words
 
 
 class NoSuchVideo(ValueError):
@@ -33,10 +33,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.finish import unfinish
-    from posecap.outcomes.lease import lease
-    from posecap.pictures.preview import forget_previews
+    from posecap.finalize import unfinish
     from posecap.shards import forget
+    from posecap.status.ledger import lease
+    from posecap.visualization.contact_sheet import forget_previews
 
     root, keys = split_words(options)
     if not keys and not options.source and not options.video:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, Commands, command
-from posecap.commands.dataset import add_dataset, split_words
+from posecap.commands.arguments import add_dataset, split_words
 
 if TYPE_CHECKING:
     from posecap.shards import Dataset
@@ -18,9 +18,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.pictures.show_sample import describe
-    from posecap.pictures.view import whole_key
     from posecap.shards import Dataset
+    from posecap.visualization.describe import describe
+    from posecap.visualization.view import whole_key
 
     root, keys = split_words(options)
     dataset = Dataset(root)

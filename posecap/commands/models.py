@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
 
 if TYPE_CHECKING:
-    from posecap.fetching.download_meter import Meter
     from posecap.models import Weights
+    from posecap.progress import Meter
 
 _MORE = """\
   posecap models list                          what there is, its licence, and whether it is here
@@ -59,8 +59,8 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_pull(options: argparse.Namespace) -> int:
-    from posecap.fetching.download_meter import Meter
     from posecap.models import MissingWeights
+    from posecap.progress import Meter
 
     names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
     if not names:

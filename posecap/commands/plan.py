@@ -18,9 +18,9 @@ def run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from posecap.planning.file import PLAN_FILE
+    from posecap.manifest.manifest_file import read_manifest
     from posecap.planning.plan import make_plan, show, summarise
-    from posecap.rows.manifest import read_manifest
+    from posecap.planning.plan_file import PLAN_FILE
 
     manifest = read_manifest(options.manifest)
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, command
-from posecap.commands.dataset import add_dataset, no_words
+from posecap.commands.arguments import add_dataset, no_words
 
 if TYPE_CHECKING:
-    from posecap.outcomes.outcome import RowOutcome
+    from posecap.status.outcome import RowOutcome
 
 _NOT_STARTED = "no plan here: nothing was built yet"
 
@@ -28,10 +28,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.outcomes.outcome import RowOutcome, Tally
-    from posecap.planning.file import PLAN_FILE
     from posecap.planning.plan import open_plan
+    from posecap.planning.plan_file import PLAN_FILE
     from posecap.shards import ShardError, committed, read_sidecar
+    from posecap.status.outcome import RowOutcome, Tally
 
     root = no_words(options)
     if not (root / PLAN_FILE).is_file():

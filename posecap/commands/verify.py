@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from posecap.commands import COMPLETE, ERROR, Commands, command
-from posecap.commands.dataset import add_dataset, no_words
+from posecap.commands.arguments import add_dataset, no_words
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
-from posecap.commands.dataset import add_dataset, split_words
+from posecap.commands.arguments import add_dataset, split_words
 
 if TYPE_CHECKING:
-    from posecap.pictures.view import Background, Footage
+    from posecap.visualization.view import Background, Footage
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sheet(options: argparse.Namespace, root: Path) -> int:
-    from posecap.pictures.sheet import view_sheet
+    from posecap.visualization.contact_sheet import view_sheet
 
     out = options.out or Path("contact_sheet.jpg")
     background: Background = "blank" if options.blank else "footage"
@@ -44,7 +44,7 @@ def _sheet(options: argparse.Namespace, root: Path) -> int:
 
 def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
     from posecap.engines.pyav_encoder import PyAVEncoder
-    from posecap.pictures.view import view_clip
+    from posecap.visualization.view import view_clip
 
     out = options.out or Path(f"{key}.mp4")
     background: Background = "blank" if options.blank else "footage"
@@ -57,12 +57,12 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
 
 def _footage(root: Path) -> Footage | None:
     """What the build itself fetched and decoded with, as long as its manifest and pipeline are still at hand."""
-    from posecap.finish import origin
-    from posecap.pictures.view import Footage
+    from posecap.finalize import origin
+    from posecap.manifest.manifest_file import ManifestError, read_manifest
     from posecap.pipeline import PipelineError, load_pipeline
-    from posecap.rows.manifest import ManifestError, read_manifest
     from posecap.stages.decode import Decode
     from posecap.stages.download import Download
+    from posecap.visualization.view import Footage
 
     path = origin(root)
     if path is None:

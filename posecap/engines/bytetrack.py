@@ -15,8 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.ports import Detections
-from posecap.skeletons.oks import similarity
+from posecap.interfaces import Detections
+from posecap.skeletons import similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Seconds, Tracks
 

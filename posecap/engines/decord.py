@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.ports import DecoderGaveUp, Frames
+from posecap.interfaces import DecoderGaveUp, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
 
@@ -49,7 +49,7 @@ class Decord(Engine):
         return known and media.fps > 0 and find_spec("decord") is not None
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
-        """Blocks of ``block_frames`` frames; see :class:`posecap.ports.Decoder`.
+        """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
         Raises:
             DecoderGaveUp: late span, variable rate, or anything Decord stumbles over.

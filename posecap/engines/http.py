@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from posecap.fetching.landing import landing, unused_path
-from posecap.fetching.patience import Patience, persist, within
-from posecap.fetching.web import SCHEMES, Manners, Session, Transfer, without_secrets
-from posecap.ports import Fetched, Limits
+from posecap.download.atomic_file import landing, unused_path
+from posecap.download.http import SCHEMES, Manners, Session, Transfer, without_secrets
+from posecap.download.retry import Patience, persist, within
+from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine
 from posecap.types import Span
 
@@ -34,7 +34,7 @@ class Http(Engine):
         return uri.lower().startswith(SCHEMES)
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """Download into ``folder``. Raises what :meth:`posecap.fetching.web.Transfer.attempt` does."""
+        """Download into ``folder``. Raises what :meth:`posecap.download.http.Transfer.attempt` does."""
         until = time.monotonic() + limits.seconds
         target = unused_path(folder, uri)
         manners = Manners(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
-from posecap.ports import Fetched, Limits
+from posecap.interfaces import Fetched, Limits
 from posecap.stage import Drop, Engine
 from posecap.types import Span
 

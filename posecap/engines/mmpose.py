@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device, Precision, torch_device, torch_dtype
-from posecap.inference.openmmlab import ensure_mmpose
-from posecap.inference.top_down import Sight, gathered, sights
+from posecap.inference.crops import Sight, gathered, sights
+from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import LAYOUTS, flip_order
 from posecap.models import locate
 from posecap.stage import Engine

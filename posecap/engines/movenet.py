@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from posecap.interfaces import Detections
 from posecap.models import locate
-from posecap.ports import Detections
-from posecap.skeletons.oks import similarity
+from posecap.skeletons import similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 

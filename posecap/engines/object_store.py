@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, ClassVar
 
 import fsspec
 
-from posecap.fetching.landing import landing, unused_path
-from posecap.fetching.patience import Patience, persist, within
-from posecap.ports import Fetched, Limits
+from posecap.download.atomic_file import landing, unused_path
+from posecap.download.retry import Patience, persist, within
+from posecap.interfaces import Fetched, Limits
 from posecap.stage import Drop, Engine, Retry
 from posecap.types import Span
 

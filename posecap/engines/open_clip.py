@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_choice import middle_frames
-from posecap.inference.remembered import Remembered
-from posecap.inference.torchvision_ops import ensure_torchvision
+from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_sampling import middle_frames
+from posecap.inference.package_compat import ensure_torchvision
+from posecap.inference.text import Remembered
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels

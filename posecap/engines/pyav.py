@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from posecap.ports import Frames
+from posecap.interfaces import Frames
 from posecap.stage import Drop, Engine, Fail
 from posecap.types import Media, Pixels, Span
 
@@ -62,7 +62,7 @@ class PyAV(Engine):
         return True
 
     def probe(self, path: Path) -> Media:
-        """See :class:`posecap.ports.Prober`. One frame is decoded for its rotation.
+        """See :class:`posecap.interfaces.Prober`. One frame is decoded for its rotation.
 
         Raises:
             Drop: ``undecodable``, ``no_video_stream`` or ``too_large``.
@@ -85,7 +85,7 @@ class PyAV(Engine):
             )
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
-        """Blocks of ``block_frames`` frames; see :class:`posecap.ports.Decoder`.
+        """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
         The clock starts where the video stream starts. Frames whose time does not come after the one before
         are left out.

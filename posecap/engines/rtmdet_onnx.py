@@ -15,12 +15,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device
-from posecap.inference.onnx_session import OnnxNetwork, normalised
-from posecap.inference.resampling import resized
+from posecap.inference.device import Batches, Device
+from posecap.inference.onnx_session import OnnxNetwork, normalised, resized
+from posecap.interfaces import Detections
 from posecap.models import locate
-from posecap.ports import Detections
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitecture

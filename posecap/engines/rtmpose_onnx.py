@@ -14,11 +14,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device
-from posecap.inference.onnx_session import OnnxNetwork, normalised
-from posecap.inference.resampling import sampled
-from posecap.inference.top_down import Sight, gathered, sights
+from posecap.inference.crops import Sight, gathered, sights
+from posecap.inference.device import Batches, Device
+from posecap.inference.onnx_session import OnnxNetwork, normalised, sampled
 from posecap.joints import LAYOUTS
 from posecap.models import locate
 from posecap.stage import Engine

@@ -1,13 +1,9 @@
-"""Captions by a vision-language model of transformers, from a checkpoint that the user names.
-
-Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
-SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
-files only, and no code out of the checkpoint is run.
-"""
+"""Sentences out of what a language model answers."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from posecap.identity import digest
-from posecap.inference.answers import End, sentences_of
-from posecap.inference.around_people import around_people, size
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_choice import middle_frames
+from posecap.hashing import digest
+from posecap.inference.crops import around_people, size
+from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_sampling import middle_frames
 from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
-from posecap.inference.torchvision_ops import ensure_torchvision
+from posecap.inference.package_compat import ensure_torchvision
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
 from posecap.weights.checkpoints import WrongArchitecture
@@ -32,6 +26,36 @@ from posecap.weights.checkpoints import WrongArchitecture
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+
+End = Literal["of itself", "cut off"]
+
+_BREAK = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])\s*(?=\S)")
+_ENDED = re.compile(r"[.!?。！？][\"'”’)]*$")
+_REASONING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+_LINE_MARKS = re.compile(r"^\s*(?:[-*#>•]+|\d+[.)])\s+|[*_`]{2,}|`")
+
+
+def sentences_of(answer: str, *, most: int, prompt: str, end: End) -> list[str]:
+    """The first sentences of a model's answer, each on one line, without the question, reasoning or list marks.
+
+    The last sentence of an answer that was cut off is left out where it is unfinished.
+    """
+    lines = [_LINE_MARKS.sub("", line).strip() for line in _REASONING.sub("", answer).splitlines()]
+    text = " ".join(line for line in lines if line and not line.endswith(":"))
+    text = text.removeprefix(" ".join(prompt.split())).strip()
+    found = [part.strip(" \"'“”") for part in _BREAK.split(text)]
+    if end == "cut off" and not _ENDED.search(text):
+        found.pop()
+    return [sentence for sentence in found if any(c.isalnum() for c in sentence)][:most]
+
+
+# Captions by a vision-language model of transformers, from a checkpoint that the user names.
+#
+# Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
+# SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
+# files only, and no code out of the checkpoint is run.
+
 
 MOTION = (
     "These are {frames} frames of one video, in order; it lasts {seconds} seconds. Describe how the people move: "

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.device import Device, Precision, torch_device, torch_dtype
-from posecap.inference.ultralytics_settings import ensure_ultralytics
+from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.package_compat import ensure_ultralytics
+from posecap.interfaces import Detections
 from posecap.models import locate
-from posecap.ports import Detections
 from posecap.stage import Engine
 from posecap.types import Pixels
 from posecap.weights import checkpoints

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.ultralytics_settings import ensure_ultralytics
-from posecap.ports import Detections
+from posecap.inference.package_compat import ensure_ultralytics
+from posecap.interfaces import Detections
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Seconds, Tracks
 

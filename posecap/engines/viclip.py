@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.batching import Batches
-from posecap.inference.clip_text import Clean, cleaned
-from posecap.inference.device import Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_choice import middle_frames
-from posecap.inference.remembered import Remembered
+from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.frame_sampling import middle_frames
+from posecap.inference.text import Clean, Remembered, cleaned
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
@@ -45,7 +43,7 @@ class ViCLIPEmbedder(Engine):
         weights_of: what the file holds: a ViCLIP, or (``clip``) an OpenAI CLIP as open_clip names it
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
         clean: whether sentences are cleaned as in ViCLIP's training
-            (:func:`posecap.inference.clip_text.clean_caption`).
+            (:func:`posecap.inference.text.clean_caption`).
         batch: most clips computed at once; None takes 32 on a GPU. On a CPU it takes 1, where more gains little and
             a vector would depend, in its last bits, on its neighbours.
     """
@@ -76,7 +74,7 @@ class ViCLIPEmbedder(Engine):
         return _DIMENSIONS.get(self.weights_from) or self._network.sizes.dimension
 
     def warm_up(self) -> None:
-        from posecap.engines.viclip_tokens import tokenize
+        from posecap.engines.viclip_model import tokenize
 
         tokenize([])
         _ = self._network

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar
 
-from posecap.fetching.landing import landing, unused_path
-from posecap.fetching.pace import wait_for_turn
-from posecap.fetching.patience import Patience, persist, within
-from posecap.fetching.registry import cache_folder
-from posecap.fetching.span_download import RangeFile, keep_span
-from posecap.fetching.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
-from posecap.ports import Fetched, Limits
+from posecap.download.atomic_file import landing, unused_path
+from posecap.download.byte_ranges import RangeFile, keep_span
+from posecap.download.package_index import cache_folder
+from posecap.download.retry import Patience, persist, wait_for_turn, within
+from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
+from posecap.interfaces import Fetched, Limits
 from posecap.stage import Drop, Engine, Retry
 from posecap.types import Span
 
@@ -85,7 +84,7 @@ class YtDlp(Engine):
         return video_id(uri) is not None
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """Fetch into ``folder``; see :class:`posecap.ports.Fetcher`.
+        """Fetch into ``folder``; see :class:`posecap.interfaces.Fetcher`.
 
         Raises:
             Drop: ``bad_uri``, ``removed``, ``private``, ``age_restricted``, ``geo_blocked``, ``members_only``,

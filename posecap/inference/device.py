@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from posecap.stage import Retry
 
 if TYPE_CHECKING:
     import torch
+
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -43,3 +52,113 @@ def torch_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
 
     half = device.type == "cuda" if wanted == "auto" else wanted == "bf16"
     return torch.bfloat16 if half else torch.float32
+
+
+# Work in batches that fit: a batch that runs out of memory is halved, and the work goes on.
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_WORDS = ("out of memory", "can't allocate memory", "failed to allocate memory", "bad allocation", "std::bad_alloc")
+
+_log = logging.getLogger(__name__)
+
+
+class Batches:
+    """Runs a function over slices of at most ``most`` items. A size found too large is not tried again.
+
+    One thread computes at a time, so a model that several threads share is never run by two of them at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"a batch needs at least one item, got {most}")
+        self.most = most
+        self._computing = threading.RLock()
+        self._waiting: deque[_Request] = deque()
+
+    def run(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
+        """One result per item, in order. ``items`` may be an array; its slices then go to ``compute``.
+
+        Raises:
+            Retry: ``out_of_memory`` when not even one item fits.
+        """
+        results: list[R] = []
+        with self._computing:
+            while len(results) < len(items):
+                batch = items[len(results) : len(results) + self.most]
+                if (done := _unless_memory_ends(compute, batch)) is not None:
+                    if len(done) != len(batch):
+                        raise ValueError(f"{len(batch)} items went in and {len(done)} results came out")
+                    results.extend(done)
+                    continue
+                if len(batch) == 1:
+                    raise Retry("out_of_memory", "not even one item fits in memory: use a smaller model or input size")
+                self.most = len(batch) // 2
+                _free()
+                _log.warning("out of memory with a batch of %d; going on with %d", len(batch), self.most)
+        return results
+
+    def run_together(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
+        """:meth:`run`, joined with what other threads bring while an earlier batch computes.
+
+        Nobody waits for company: whoever finds the model free takes along all that has gathered. Every thread
+        must bring the same ``compute`` and items that fit into one batch with the others'.
+        """
+        mine = _Request(items)
+        self._waiting.append(mine)
+        with self._computing:
+            if not mine.answered:
+                gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                # A thread that was interrupted may have taken this request along and never answered it.
+                self._answer(compute, gathered if mine in gathered else [*gathered, mine])
+        if mine.error is not None:
+            raise mine.error
+        return mine.results
+
+    def _answer(self, compute: Callable[[Sequence[Any]], Sequence[Any]], requests: list[_Request]) -> None:
+        try:
+            results = self.run(compute, [item for request in requests for item in request.items])
+        except Exception as error:
+            if len(requests) == 1:
+                requests[0].error, requests[0].answered = error, True
+                return
+            for request in requests:  # alone, so that an error is only told to whom it belongs
+                self._answer(compute, [request])
+            return
+        done = iter(results)
+        for request in requests:
+            request.results = [next(done) for _ in request.items]
+            request.answered = True
+
+
+@dataclass(eq=False)
+class _Request:
+    items: Sequence[Any]
+    results: list[Any] = field(default_factory=list)
+    error: Exception | None = None
+    answered: bool = False
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch, onnxruntime or Python says that memory was short."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
+
+
+def _unless_memory_ends(compute: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> Sequence[R] | None:
+    """None when memory ended. The error is dropped here: its traceback would keep the batch's tensors alive."""
+    try:
+        return compute(batch)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+    return None
+
+
+def _free() -> None:
+    torch = sys.modules.get("torch")  # where torch was never imported there is nothing of it to free
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from posecap.inference.batching import ran_out_of_memory
+from posecap.inference.device import ran_out_of_memory
 from posecap.models import MissingWeights
 from posecap.weights.checkpoints import BadCheckpoint, WrongArchitecture, refuse_random
 

@@ -11,11 +11,11 @@ import os
 import shutil
 from pathlib import Path
 
-from posecap.planning.file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
-from posecap.planning.spool import Settled, Spool
+from posecap.manifest.manifest_file import Manifest, ManifestError
+from posecap.manifest.tables import read_tables
+from posecap.planning.dedup import Settled, Spool
+from posecap.planning.plan_file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
 from posecap.planning.summary import Summary, show, summarise
-from posecap.rows.manifest import Manifest, ManifestError
-from posecap.rows.tables import read_tables
 from posecap.types import PartName
 
 MOST_PARTS = 30_000

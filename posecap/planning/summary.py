@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.planning.file import Plan
-from posecap.rows.location import SCHEME
+from posecap.manifest.rows import SCHEME
+from posecap.planning.plan_file import Plan
 
 NOT_STATED = "not stated"
 OTHERS = "(others)"

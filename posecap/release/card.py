@@ -15,10 +15,9 @@ import yaml
 from posecap import __version__
 from posecap.joints import LAYOUTS
 from posecap.models import CATALOGUE
-from posecap.outcomes.yields import LOST
-from posecap.release.edition import MODELS, Edition
-from posecap.rows.licences import hub_identifier, licence_url
-from posecap.shards.commit import write_file
+from posecap.release.dataset_info import MODELS, Edition, hub_identifier, licence_url
+from posecap.shards.atomic_commit import write_file
+from posecap.status.stage_stats import LOST
 
 CARD_FILE = "card.md"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from posecap.release.edition import Edition
-from posecap.rows.licences import licence_url
+from posecap.release.dataset_info import Edition, licence_url
 from posecap.shards import INDEX_SCHEMA
-from posecap.shards.commit import write_file
+from posecap.shards.atomic_commit import write_file
 
 CROISSANT_FILE = "croissant.json"
 

@@ -15,10 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap import __version__
-from posecap.outcomes.alarms import alarms
-from posecap.outcomes.yields import LOST
-from posecap.release.edition import Edition
-from posecap.shards.commit import write_file
+from posecap.release.dataset_info import Edition
+from posecap.shards.atomic_commit import write_file
+from posecap.status.stage_stats import LOST, alarms
 
 REPORT_FILE = "report.json"
 
@@ -52,7 +51,7 @@ def make_report(edition: Edition, run: Run, *, expected_refusals: Mapping[str, f
     """The report as JSON-able data.
 
     Args:
-        expected_refusals: see :func:`posecap.outcomes.alarms.alarms`.
+        expected_refusals: see :func:`posecap.status.stage_stats.alarms`.
     """
     lines = edition.yields.lines()
     return {

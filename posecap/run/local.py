@@ -13,8 +13,8 @@ import threading
 from queue import SimpleQueue
 
 from posecap.pipeline import Segment
+from posecap.run.execute import Walked, walk
 from posecap.run.schedule import Lost, Task
-from posecap.run.walk import Walked, walk
 from posecap.stage import Stage
 
 _FETCHING_THREADS = 4

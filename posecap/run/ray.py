@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posecap.pipeline import Segment
+from posecap.run.execute import Walked, walk
 from posecap.run.schedule import Lost, Task
-from posecap.run.walk import Walked, walk
 from posecap.stage import Stage
 from posecap.types import Video
 

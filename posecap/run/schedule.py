@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from posecap.outcomes.outcome import ClipOutcome, RowOutcome
-from posecap.run.walk import Trouble, Walked
+from posecap.run.execute import Trouble, Walked
+from posecap.status.outcome import ClipOutcome, RowOutcome
 from posecap.types import PartName, Row, Sample
 
 

@@ -12,11 +12,11 @@
     tombstones.json                  keys and sources that were removed
 """
 
-from posecap.shards.columns import COLUMNS_SCHEMA
+from posecap.shards.arrow_file import COLUMNS_SCHEMA
 from posecap.shards.dataset import Dataset
 from posecap.shards.index import INDEX_SCHEMA
-from posecap.shards.layout import FORMAT, ShardError, committed
 from posecap.shards.part import read_part, remove_part, write_part
+from posecap.shards.paths import FORMAT, ShardError, committed
 from posecap.shards.sidecar import damage, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.tombstones import Tombstones, forget, read_tombstones, refuse_forgotten
 

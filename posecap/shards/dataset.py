@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from posecap.shards import tar
-from posecap.shards.columns import Batch, read_columns
+from posecap.shards.arrow_file import Batch, read_columns
 from posecap.shards.index import INDEX_SCHEMA, PLACES, read_index
-from posecap.shards.layout import (
+from posecap.shards.paths import (
     MAX_DOCUMENT_BYTES,
     MAX_MEMBER_BYTES,
     MAX_TABLE_BYTES,
@@ -28,7 +28,7 @@ from posecap.shards.layout import (
     tar_path,
     video_path,
 )
-from posecap.shards.members import unpack
+from posecap.shards.serialization import unpack
 from posecap.shards.source import source_at
 from posecap.shards.tombstones import Tombstones, tombstones_in
 from posecap.types import PartName, Sample

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posecap.shards.commit import Staged
-from posecap.shards.layout import MEMBERS, ShardError
+from posecap.shards.atomic_commit import Staged
+from posecap.shards.paths import MEMBERS, ShardError
 from posecap.types import PartName, Quality, Sample
 
 _WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from posecap.shards import layout, tar
-from posecap.shards.columns import ColumnsWriter
-from posecap.shards.commit import Staged, Written, remove_leftovers, sync_folder
+from posecap.shards import paths as layout
+from posecap.shards import tar
+from posecap.shards.arrow_file import ColumnsWriter
+from posecap.shards.atomic_commit import Staged, Written, remove_leftovers, sync_folder
 from posecap.shards.index import Places, index_row, write_index
-from posecap.shards.layout import MAX_MEMBER_BYTES, MEMBERS, ShardError, file_paths
-from posecap.shards.members import Packed, pack, unpack
+from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, ShardError, file_paths
+from posecap.shards.serialization import Packed, pack, unpack
 from posecap.shards.sidecar import read_sidecar, seal, sidecar
 from posecap.types import PartName, Sample
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from posecap.identity import canonical_json, digest
-from posecap.shards.commit import Written, write_file
-from posecap.shards.layout import (
+from posecap.hashing import canonical_json, digest
+from posecap.shards.atomic_commit import Written, write_file
+from posecap.shards.paths import (
     DATASET_LIST,
     FORMAT,
     MAX_DOCUMENT_BYTES,

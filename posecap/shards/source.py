@@ -11,9 +11,9 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.shards.columns import map_columns
+from posecap.shards.arrow_file import map_columns
 from posecap.shards.index import index_rows
-from posecap.shards.layout import (
+from posecap.shards.paths import (
     DATASET_LIST,
     MAX_DOCUMENT_BYTES,
     MAX_TABLE_BYTES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Final
 
-from posecap.shards.layout import ShardError
+from posecap.shards.paths import ShardError
 
 BLOCK: Final = 512
 _RECORD = 20 * BLOCK

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.outcomes.outcome import RowOutcome, tally
-from posecap.shards.commit import write_file
+from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
-from posecap.shards.layout import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path
 from posecap.shards.part import read_part, write_part
+from posecap.shards.paths import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path
 from posecap.shards.sidecar import read_document, read_sidecar, seal, unseal, write_dataset_list
+from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName
 
 _REMEDY = "restore it from a copy: without it removed clips would come back"

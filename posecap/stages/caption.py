@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from posecap.ports import Captioner
+from posecap.interfaces import Captioner
 from posecap.stage import Drop, Stage
 from posecap.types import Caption, CaptionedClip, SkeletonClip
 

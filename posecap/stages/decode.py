@@ -12,13 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.footage.clock import frames_of, on_the_videos_clock
-from posecap.footage.shots import ShotDetector
-from posecap.footage.take import Take, Thinner, working_size
-from posecap.identity import clip_id
-from posecap.ports import Decoder, DecoderGaveUp, Frames, Prober
+from posecap.hashing import clip_id
+from posecap.interfaces import Decoder, DecoderGaveUp, Frames, Prober
 from posecap.stage import Drop, Fail, Refused, Stage
 from posecap.types import Clip, CutVideo, Media, Span
+from posecap.video import ShotDetector, Take, Thinner, frames_of, on_the_videos_clock, working_size
 
 _HAIR = 1e-6
 """Seconds within which two moments are one."""

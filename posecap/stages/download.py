@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from posecap.fetching.content import check_video
-from posecap.fetching.landing import scratch_folder
-from posecap.identity import file_sha256
-from posecap.ports import Fetcher, Limits
+from posecap.download.atomic_file import scratch_folder
+from posecap.download.file_type import check_video
+from posecap.hashing import file_sha256
+from posecap.interfaces import Fetcher, Limits
 from posecap.stage import Drop, Resources, Stage
 from posecap.types import Row, Span, Video
 

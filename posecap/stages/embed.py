@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.ports import TextEmbedder, VideoEmbedder
+from posecap.interfaces import TextEmbedder, VideoEmbedder
 from posecap.stage import Stage
 from posecap.types import CaptionedClip, EmbeddedClip, Span
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.ports import VideoEncoder
+from posecap.interfaces import VideoEncoder
 from posecap.stage import Drop, Stage
 from posecap.types import EmbeddedClip, Sample
 
@@ -118,7 +118,7 @@ def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
     """The frame with most seen joints, its skeletons drawn in, as JPEG; of equal ones the most central."""
     from PIL import Image
 
-    from posecap.pictures.drawing import draw_skeletons
+    from posecap.visualization.drawing import draw_skeletons
 
     seen_T = (item.joints_MTJ3[..., 2] > 0).sum((0, 2))
     from_middle_T = np.abs(np.arange(item.frame_count) - item.frame_count // 2)

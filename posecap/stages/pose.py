@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.ports import PoseEstimator
+from posecap.interfaces import PoseEstimator
 from posecap.stage import Fail, Stage
 from posecap.types import Floats, PosedClip, TrackedClip
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from posecap.joints import LAYOUTS, LayoutError, convert
-from posecap.skeletons.quality import measure
+from posecap.skeletons import measure
 from posecap.stage import Stage
 from posecap.types import PosedClip, SkeletonClip
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.ports import Detector, Tracker
+from posecap.interfaces import Detector, Tracker
 from posecap.stage import Drop, Stage
 from posecap.types import Clip, Floats, TrackedClip, Tracks
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from posecap.fetching.content import HEAD_BYTES, sniff
+from posecap.download.file_type import HEAD_BYTES, sniff
 from posecap.weights.pickled_values import BadPickle, Inert
 from posecap.weights.torch_files import PICKLE_MAGIC, ZIP_MAGIC, read_legacy, read_zip
 

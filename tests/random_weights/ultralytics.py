@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posecap.inference.ultralytics_settings import ensure_ultralytics
+from posecap.inference.package_compat import ensure_ultralytics
 from posecap.weights import checkpoints
 
 

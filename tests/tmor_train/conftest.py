@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import built
 import pytest
 import torch
 
 from posecap.types import PartName
+from tests import built
 from tmor_train.configuration import changed
 from tmor_train.recipes import recipe
 from tmor_train.training.runs import pretrain

@@ -5,13 +5,13 @@ import itertools
 import math
 from typing import Any, get_args
 
-import plain_objective
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_objective import Clip
 
+from tests import plain_objective
+from tests.plain_objective import Clip
 from tmor_train import objective_config as words
 from tmor_train.losses.anchors import Anchors
 from tmor_train.objective import Losses, Objective

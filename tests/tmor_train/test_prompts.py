@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tmor_train.benchmarks import smarthome, uav_human
-from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.sets.movements import MOVEMENTS
+from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS
 from tmor_train.prompts import PROMPTS, SMARTHOME, NoText, all_prompts, class_texts, prompt_vectors, prompts
 
 

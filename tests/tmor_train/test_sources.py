@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import built
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import skeletons
 
+from tests import built, skeletons
 from tmor_train.data import from_clips
-from tmor_train.data.sets import SETS
+from tmor_train.data.datasets import SETS
 from tmor_train.pretrain_config import DataConfig
 from tmor_train.sources import NoData, motions_of
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tmor_train.cli import main
 from tmor_train.recipes import RECIPES
 
@@ -57,5 +58,5 @@ def test_mistakes_are_answered_in_a_line(
 
 def test_help_needs_no_torch() -> None:
     code = "import sys; from tmor_train.cli import _parser; _parser().format_help(); sys.exit('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    root = ROOT
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

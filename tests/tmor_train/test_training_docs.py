@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import ROOT
 from tmor_train.cli import _parser
 from tmor_train.configuration import as_json, changed
-from tmor_train.data.sets import SETS
+from tmor_train.data.datasets import SETS
 from tmor_train.recipes import recipe
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/training.md", "docs/evaluation.md")
 
 

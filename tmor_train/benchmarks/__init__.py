@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 
-from tmor_train.benchmarks import charades, clip_sets, ntu, pku_mmd, shards, smarthome, tsu, uav_human, utkinect
-from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
+from tmor_train.benchmarks import charades, clip_sets, ntu, pku_mmd, smarthome, tsu, uav_human, utkinect
+from tmor_train.benchmarks import clip_sets as shards
+from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
 
 
 class NoBenchmark(KeyError):

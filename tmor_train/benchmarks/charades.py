@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import MotionSet, read_shards
-from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
 
 ORIGIN = Origin("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")

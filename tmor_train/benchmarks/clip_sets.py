@@ -1,20 +1,57 @@
-"""Sets whose readers give the split of each clip: Penn Action, UTD-MHAD, MSR Action3D and SBU.
-
-Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
-leaves out the last). Joints are the annotators'. UTD-MHAD: odd subjects train, even ones test (Chen et al., 2015). MSR
-Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012). SBU: the authors' five folds of pairs of subjects (Yun et
-al., 2012); the protocol ``foldN`` tests on fold N and trains on the other four, and the set's figure is their mean.
-"""
+"""Any posecap dataset as a benchmark, by its own labels and its splits ``train``, ``test`` and ``validation``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
-from tmor_train.data import MotionSet
-from tmor_train.data.sets import msr_action3d, penn_action, sbu, utd_mhad
-from tmor_train.data.sets.files import Origin
+import numpy as np
+
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
+from tmor_train.data import MotionSet, read_shards
+from tmor_train.data.dataset import NOT_KNOWN
+from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad
+from tmor_train.data.datasets.files import DamagedFile, Origin
+
+
+def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    place = Path(folder)
+    return () if place.is_dir() and any(place.iterdir()) else (Missing("a dataset", "`posecap build`", place),)
+
+
+def _read(folder: Path, protocol: str) -> Parts:
+    found = read_shards(folder)
+    if not {"train", "test"} <= set(found.splits):
+        raise DamagedFile(f"{folder} has the splits {', '.join(found.splits)}; a benchmark needs train and test")
+    known = found.select(np.flatnonzero(found.clips.label_N != NOT_KNOWN))
+    parts: dict[str, MotionSet] = {}
+    for name in ("train", "test", "validation"):
+        parts[name] = known.select(np.flatnonzero(known.clips.split_N == name))
+    if not len(parts["train"]) or not len(parts["test"]):
+        raise DamagedFile(f"{folder}: no labelled clips to train or test on; build it with labels in the manifest")
+    return Parts(parts["train"], parts["test"], parts["validation"] if len(parts["validation"]) else None)
+
+
+SHARDS = Benchmark(
+    name="shards",
+    about="any posecap dataset with labels",
+    task="clips",
+    protocols=("own",),
+    headline="top1",
+    clips=0,
+    classes=0,
+    missing=_missing,
+    read=_read,
+)
+
+
+# Sets whose readers give the split of each clip: Penn Action, UTD-MHAD, MSR Action3D and SBU.
+#
+# Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
+# leaves out the last). Joints are the annotators'. UTD-MHAD: odd subjects train, even ones test (Chen et al.,
+# 2015). MSR Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012). SBU: the authors' five folds of pairs of
+# subjects (Yun et al., 2012); the protocol ``foldN`` tests on fold N and trains on the other four, and the set's
+# figure is their mean.
 
 
 def _looks(origin: Origin, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:

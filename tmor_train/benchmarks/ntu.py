@@ -22,9 +22,9 @@ import numpy as np
 from posecap.weights.pickled import read_pickle
 from posecap.weights.pickled_values import BadPickle
 from posecap.weights.torch_names import known_names
-from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.sets.files import DamagedFile, Origin
+from tmor_train.data.datasets.files import DamagedFile, Origin
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from posecap.joints import LAYOUTS
-from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, absent, events_of
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.flat import Floats
-from tmor_train.data.sets.files import DamagedFile, Origin, read_numbers, read_text
-from tmor_train.data.sets.kinect import as_ntu25, from_kinect
+from tmor_train.data.arrays import Floats
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_numbers, read_text
+from tmor_train.data.datasets.kinect import as_ntu25, from_kinect
 
 ORIGIN = Origin("PKU-MMD", "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html", "skeletons, labels and splits")
 SKELETONS, LABELS, SPLITS = "PKU_Skeleton_Renew", "Train_Label_PKU_final", "Split"

@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, MotionSet, from_clips
-from tmor_train.data.flat import Floats, Numbers
-from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
 
 ORIGIN = Origin("Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set")
 WIDTH, HEIGHT = 640.0, 480.0

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import Clip, MotionSet, from_clips
-from tmor_train.data.flat import Floats
-from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+from tmor_train.data.arrays import Floats
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
 
 ORIGIN = Origin("Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations")
 CLASSES = (

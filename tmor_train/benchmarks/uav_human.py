@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.flat import Floats
-from tmor_train.data.sets.files import DamagedFile, Origin, read_text
+from tmor_train.data.arrays import Floats
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
 
 ORIGIN = Origin("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.contract import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Recordings, absent
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.sets import utkinect
+from tmor_train.data.datasets import utkinect
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:

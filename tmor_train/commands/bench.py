@@ -37,7 +37,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _files(found: Benchmark, folder: Path) -> tuple[str, list[str]]:
     """The state of a benchmark's files in one word or two, and lines on the first that are missing or damaged."""
-    from tmor_train.data.sets.files import DamagedFile
+    from tmor_train.data.datasets.files import DamagedFile
 
     try:
         lacking = [entry for protocol in found.protocols for entry in found.missing(folder, protocol)]

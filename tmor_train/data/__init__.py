@@ -1,17 +1,16 @@
 """Training data of T-MOR: sets of clips, batches of them, and what is done to batches.
 
-motions = read_shards("dataset", split="train")            # or tmor_train.data.sets.penn_action.read(folder)
+motions = read_shards("dataset", split="train")            # or tmor_train.data.datasets.penn_action.read(folder)
 loader = Loader(motions, sampling=Sampling(frames=64), batching=Batching(size=256))
 for batch in loader:                                         # the rest of an epoch
     positive = augmented(batch, FAITHFUL, generator)
 """
 
 from tmor_train.data.batch import MotionBatch
-from tmor_train.data.clip import Clip
-from tmor_train.data.collecting import combined, from_clips
+from tmor_train.data.builder import combined, from_clips
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.loader import Batching, Loader, LoaderState, Place, Sampling
-from tmor_train.data.motion import MotionSet
-from tmor_train.data.normalise import Normalise
+from tmor_train.data.modalities import Normalise
 from tmor_train.data.shards import read_shards
 
 __all__ = [

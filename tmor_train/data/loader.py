@@ -13,12 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tmor_train.data.arrays import Numbers
 from tmor_train.data.batch import MotionBatch
-from tmor_train.data.draws import permutation, uniform
-from tmor_train.data.flat import Numbers
-from tmor_train.data.frames import ByPeople, Choice, Draw, people_of, uniform_frames, window_frames
-from tmor_train.data.motion import MotionSet
-from tmor_train.data.normalise import Normalise, loop_padded
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.hash_rng import permutation, uniform
+from tmor_train.data.modalities import (
+    ByPeople,
+    Choice,
+    Draw,
+    Normalise,
+    loop_padded,
+    people_of,
+    uniform_frames,
+    window_frames,
+)
 
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 

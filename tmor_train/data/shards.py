@@ -14,14 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from posecap.shards import Dataset, ShardError
-from posecap.shards.columns import map_columns, read_columns
-from posecap.shards.layout import columns_path
+from posecap.shards.arrow_file import map_columns, read_columns
+from posecap.shards.paths import columns_path
 from posecap.stream import open_dataset
 from posecap.types import PartName
-from tmor_train.data.clip import NOT_KNOWN, Clip
-from tmor_train.data.collecting import from_clips
-from tmor_train.data.flat import Floats, Numbers, Vectors, vectors
-from tmor_train.data.motion import Block, ClipTable, MotionSet
+from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
+from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import NOT_KNOWN, Block, Clip, ClipTable, MotionSet
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")
 # Joints (0), video (1) and text (2) of a sample: which array, and how long a row of it is.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from tmor_train.backbones import FEATURES
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.encoder.projection import Projection
 from tmor_train.objective_config import Head, ObjectiveConfig
 

@@ -7,8 +7,7 @@ from typing import Literal
 
 from tmor_train.data import Normalise, Sampling
 from tmor_train.data.augment import View
-from tmor_train.data.frames import Choice
-from tmor_train.data.streams import Stream
+from tmor_train.data.modalities import Choice, Stream
 from tmor_train.encoder.motion import EncoderConfig
 
 SCRATCH = "scratch"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
+from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
-from tmor_train.data.flat import Floats
 from tmor_train.evaluation.config import LookConfig
 from tmor_train.pretrained.encoder import CannotUse, Pretrained
 from tmor_train.training.device import autocast_of

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tmor_train.benchmarks import Benchmark, Parts, benchmark
 from tmor_train.data import MotionSet
-from tmor_train.data.clip import NOT_KNOWN
-from tmor_train.data.draws import permutation
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import NOT_KNOWN
+from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.metrics.accuracy import accuracy
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tmor_train.configuration import KIND, as_json
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import Task
 from tmor_train.metrics.accuracy import accuracy

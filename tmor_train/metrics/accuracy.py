@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Numbers
+from tmor_train.data.arrays import Numbers
 from tmor_train.metrics.proposal import Proposal, iou
 
 Matching = Literal["many_to_one", "one_to_one"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 
 Marks = NDArray[np.bool_]
 
@@ -81,7 +81,7 @@ def points(frames: int, *, count: int = 25) -> Numbers:
 
     Charades' official localisation scores 25 times, (j - 1) / 25 · length, and a class is positive at a time from its
     begin to its end, both included (``Charades_v1_localize``). The labels at these times, which lie between frames,
-    are :meth:`tmor_train.benchmarks.contract.Timelines.labels_at_points`.
+    are :meth:`tmor_train.benchmarks.base.Timelines.labels_at_points`.
 
     Raises:
         ValueError: no frames or no times.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tmor_train.backbones import FEATURES
 from tmor_train.data import MotionSet
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.outputs import Existing, whole
 from tmor_train.pretrain_config import DataConfig
 from tmor_train.pretrained.encoder import Pretrained

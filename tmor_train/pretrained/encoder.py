@@ -20,9 +20,9 @@ from torch import Tensor
 from tmor_train.backbones import Backbone
 from tmor_train.configuration import as_json
 from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Sampling, from_clips
+from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
-from tmor_train.data.flat import Floats, Numbers
-from tmor_train.data.streams import streamed
+from tmor_train.data.modalities import streamed
 from tmor_train.encoder.heads import CannotUse, Heads
 from tmor_train.pretrain_config import ViewConfig
 from tmor_train.training.device import Precision, autocast_of

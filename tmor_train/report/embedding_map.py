@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_index, cluster
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.report.gathered import Gathered
 from tmor_train.report.html import Section, escaped, figure, paragraph
 from tmor_train.report.svg import COLOURS, drawn, label, legend

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from posecap.identity import digest, file_sha256
+from posecap.hashing import digest, file_sha256
 from tmor_train.configuration import KIND, BadConfig, as_json, changed
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.kinds import NoKind, kind_of

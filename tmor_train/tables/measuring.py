@@ -13,7 +13,7 @@ from pathlib import Path
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, as_json
-from tmor_train.data.sets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFile, MissingFiles
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.task import NoTask
 from tmor_train.evaluation.trials import Begun

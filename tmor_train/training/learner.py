@@ -19,8 +19,8 @@ from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clustering.clusters import ClusterState, cluster
 from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, Place
 from tmor_train.data.augment import Augmentation, augmented
-from tmor_train.data.draws import hashes
-from tmor_train.data.streams import streamed
+from tmor_train.data.hash_rng import hashes
+from tmor_train.data.modalities import streamed
 from tmor_train.encoder.momentum import Momentum
 from tmor_train.losses.memory import Entries
 from tmor_train.methods import Made, Method, Setup, Turn, encoder_for, method_of

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import plain_unik
 import pytest
 import torch
 
 from posecap.joints import LAYOUTS, LayoutError
+from tests import plain_unik
 from tmor_train.backbones.agcn import AGCN
 from tmor_train.backbones.graph import layout_named, partitions_by_direction
 

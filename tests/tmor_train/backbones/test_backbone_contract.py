@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import plain_unik
 import pytest
 import torch
 
+from tests import plain_unik
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.backbones.agcn import AGCN
 from tmor_train.backbones.stgcn import QUARTER_WIDTHS, STGCN

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import plain_unik
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests import plain_unik
 from tmor_train.backbones.graph import layout_named, partitions_by_distance
 from tmor_train.backbones.stgcn import QUARTER_WIDTHS, STGCN
 

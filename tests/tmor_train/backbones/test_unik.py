@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-import plain_unik
 import pytest
 import torch
 
+from tests import plain_unik
 from tmor_train.backbones.unik import UNIK
 from tmor_train.backbones.weights import WrongWeights
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import DATA
 from tmor_train.benchmarks import (
     BENCHMARKS,
     Events,
@@ -21,9 +22,9 @@ from tmor_train.benchmarks import (
     uav_human,
 )
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.sets.files import DamagedFile
+from tmor_train.data.datasets.files import DamagedFile
 
-DATA = Path(__file__).parents[3] / "../shared/data"
+DATA = DATA
 
 
 def real(test: Callable[..., None]) -> Callable[..., None]:

@@ -1,14 +1,14 @@
 """Splits re-derived from rules, compared with the official lists where those are at hand."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import DATA
 from tmor_train.benchmarks import charades, smarthome, tsu
 
-OFFICIAL = Path(__file__).parents[3] / "../shared/data/benchmarks"
+OFFICIAL = DATA / "benchmarks"
 pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"the official lists are not at {OFFICIAL}"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tmor_train.benchmarks import BENCHMARKS, Parts, ntu
-from tmor_train.data.sets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFile, MissingFiles
 
 NAMES = ("S001C001P001R001A001", "S001C002P003R002A060", "S017C003P008R001A013")
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from posecap.joints import LAYOUTS
+from tests import DATA
 from tmor_train.benchmarks import BENCHMARKS, FrameParts, pku_mmd
-from tmor_train.data.sets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFile, MissingFiles
 from tmor_train.metrics.event_ap import event_ap
 
-CLASS_LISTS = Path(__file__).parents[3] / "../shared/data/benchmarks/class_lists.json"
+CLASS_LISTS = DATA / "benchmarks/class_lists.json"
 BENCHMARK = BENCHMARKS["pku_mmd"]
 SPLIT = "Training videos: \n0002-L, 0002-M, \nValidataion videos: \n0003-R, \n"
 

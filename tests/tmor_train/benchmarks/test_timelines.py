@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tmor_train.benchmarks import Timelines
-from tmor_train.benchmarks.contract import events_of
+from tmor_train.benchmarks.base import events_of
 from tmor_train.evaluation.frames.proposals import runs
 from tmor_train.metrics.frame_ap import points
 

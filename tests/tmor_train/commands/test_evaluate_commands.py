@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import gestures
 import pytest
 import torch
 
+from tests import gestures
 from tmor_train.cli import main
 from tmor_train.evaluation.clips.tuner import Tuner
 from tmor_train.metrics.spread import spread

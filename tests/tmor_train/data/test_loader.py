@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import skeletons
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import skeletons
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Place, Sampling, from_clips
-from tmor_train.data.flat import vectors
+from tmor_train.data.arrays import vectors
 
 torch.set_num_threads(1)
 

@@ -2,17 +2,16 @@
 
 from dataclasses import replace
 
-import gestures
 import numpy as np
 import pytest
-import skeletons
 import torch
 
+from tests import gestures, skeletons
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
 from tmor_train.data.augment import Flip
 from tmor_train.data.augment.noise import Noise
-from tmor_train.data.collecting import from_clips
+from tmor_train.data.builder import from_clips
 from tmor_train.evaluation.config import LookConfig, StartConfig
 from tmor_train.evaluation.encoders import started
 from tmor_train.evaluation.features import features_of, looked_at

@@ -3,11 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import acted
-import gestures
 import numpy as np
 import pytest
 
+from tests import acted, gestures
 from tmor_train.benchmarks import BENCHMARKS, Missing, NoBenchmark, Parts
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.evaluation.task import NoTask, benchmark_of, held_out, task_of

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import gestures
 import numpy as np
 import pytest
 
+from tests import gestures
 from tmor_train.configuration import as_json
 from tmor_train.evaluation.clips.config import LogisticConfig
 from tmor_train.evaluation.encoders import Source

@@ -4,14 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import built
 import numpy as np
 import pytest
 import torch
-from interrupted import assert_same_bytes, straight_and_resumed
 
 import tmor_train
 from posecap.types import PartName
+from tests import built
+from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed, from_json
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.methods.cluster_contrast import CentroidContrast

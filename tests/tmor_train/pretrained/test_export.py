@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tmor_train
+from tests import ROOT
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
@@ -106,7 +107,7 @@ def test_the_same_encoder_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         export(encoder(), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert str(Path(__file__).parents[3]).encode() not in (tmp_path / "a").read_bytes()
+    assert str(ROOT).encode() not in (tmp_path / "a").read_bytes()
 
 
 def test_person_slots_are_fixed_where_they_have_statistics(tmp_path: Path) -> None:

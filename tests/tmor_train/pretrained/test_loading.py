@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import tmor_train
-from posecap.identity import file_sha256
+from posecap.hashing import file_sha256
+from tests import ROOT
 from tmor_train.backbones.unik import UNIK
 from tmor_train.backbones.weights import WrongWeights
 from tmor_train.data import Sampling
@@ -36,7 +37,7 @@ def newest(run: Path) -> Path:
 
 def test_the_package_itself_is_light() -> None:
     code = "import sys, tmor_train; assert 'torch' not in sys.modules; assert callable(tmor_train.load)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         tmor_train.laod  # type: ignore[attr-defined]  # noqa: B018
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import built
 import pytest
 import torch
-from interrupted import assert_same_bytes, straight_and_resumed
 from torch import Tensor
 
 from posecap.types import PartName
+from tests import built
+from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed
 from tmor_train.losses.anchors import Anchors
 from tmor_train.objective import Objective

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tmor_train.data.sets import SETS
+from tmor_train.data.datasets import SETS
 from tmor_train.recipes.transfer import RECIPES
 
 

@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import built
 import pytest
 import torch
 
 from posecap.types import PartName
+from tests import ROOT, built
 from tmor_train.configuration import changed
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import recipe
@@ -169,7 +169,7 @@ def test_killed_loses_only_the_steps_since_the_last_checkpoint(
     straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    root = Path(__file__).parents[3]
+    root = ROOT
     command = [sys.executable, "-m", "tmor_train", "run", "pretrain_demo", "--data", str(shards), "--out", str(folder)]
     changes = [*SMALL, "loop.log_steps=1"]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}

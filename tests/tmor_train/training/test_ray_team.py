@@ -7,12 +7,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import built
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
 from posecap.types import PartName
+from tests import built
 from tmor_train.commands.on_ray import add_ray, ray_team
 from tmor_train.configuration import changed
 from tmor_train.pretrain_config import PretrainConfig

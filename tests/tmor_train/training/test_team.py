@@ -5,13 +5,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import built
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from posecap.types import PartName
+from tests import built
 from tmor_train.configuration import changed
 from tmor_train.losses.anchors import Anchors
 from tmor_train.objective import Objective

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from tmor_train.data import MotionSet
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.evaluation.clips.classifier import Labelled, chosen, settings_of
 from tmor_train.evaluation.clips.config import LinearConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, LookConfig, StartConfig

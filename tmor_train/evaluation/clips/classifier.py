@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tmor_train.data.draws import permutation
-from tmor_train.data.flat import Floats, Numbers
+from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
 from tmor_train.training.schedule import ScheduleConfig, rate_at
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.data.draws import permutation
-from tmor_train.data.flat import Numbers
+from tmor_train.data.arrays import Numbers
+from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.clips.cached import EncoderFeatures, classified
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import tuned_and_measured

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.clips.tuner import Tuner
 from tmor_train.evaluation.config import LookConfig

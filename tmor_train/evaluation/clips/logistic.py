@@ -14,8 +14,8 @@ import numpy as np
 
 from posecap.joints import LAYOUTS
 from tmor_train.data import MotionSet
-from tmor_train.data.flat import Floats
-from tmor_train.data.frames import people_of
+from tmor_train.data.arrays import Floats
+from tmor_train.data.modalities import people_of
 from tmor_train.evaluation.clips.cached import cached, classified
 from tmor_train.evaluation.clips.config import LogisticConfig, RawConfig
 from tmor_train.evaluation.config import HoldOut

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import named
 from tmor_train.evaluation.frames.config import DetectConfig
 from tmor_train.evaluation.frames.loss import frame_bce

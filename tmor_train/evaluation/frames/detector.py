@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES, STRIDE, Backbone
+from tmor_train.data.arrays import Numbers
 from tmor_train.data.augment import Augmentation
-from tmor_train.data.flat import Numbers
 from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.evaluation.frames.config import DetectorConfig
 from tmor_train.evaluation.frames.window_loader import RecordingWindows

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import named
 from tmor_train.evaluation.frames.config import DetectEventsConfig, EventConfig
 from tmor_train.evaluation.frames.loss import event_cross_entropy

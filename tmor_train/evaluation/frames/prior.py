@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 
 
 def class_shares(labels: Iterable[NDArray[np.bool_]]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.metrics.proposal import Proposal, iou
 
 

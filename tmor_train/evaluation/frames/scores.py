@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tmor_train.backbones import STRIDE
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.frames.config import WindowConfig
 from tmor_train.evaluation.frames.detector import Detector, padded
 from tmor_train.evaluation.frames.window_loader import RecordingWindows

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tmor_train.benchmarks import Benchmark, FrameParts, Recordings
-from tmor_train.data.flat import Numbers
+from tmor_train.data.arrays import Numbers
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.evaluation.task import NoTask, benchmark_of, held_out
 

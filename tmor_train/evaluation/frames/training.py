@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tmor_train.data.draws import permutation
-from tmor_train.data.flat import Numbers
+from tmor_train.data.arrays import Numbers
+from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.frames.detector import Detector, padded
 from tmor_train.evaluation.frames.window_loader import RecordingWindows
 from tmor_train.training.checkpoint import Checkpoints

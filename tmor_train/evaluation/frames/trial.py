@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tmor_train.configuration import as_json
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import Source, started
 from tmor_train.evaluation.frames.config import DetectConfig, DetectEventsConfig

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tmor_train.benchmarks import Recordings
 from tmor_train.data import Loader, Sampling
-from tmor_train.data.flat import Numbers
-from tmor_train.data.frames import people_of
+from tmor_train.data.arrays import Numbers
+from tmor_train.data.modalities import people_of
 from tmor_train.evaluation.frames.config import WindowConfig
 from tmor_train.evaluation.frames.windows import windows
 

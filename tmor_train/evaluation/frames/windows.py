@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 
 Last = Literal["shorter", "shifted"]
 """What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""

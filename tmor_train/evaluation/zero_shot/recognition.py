@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import named, started

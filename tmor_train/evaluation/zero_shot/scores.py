@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from tmor_train.configuration import from_json
-from tmor_train.data.flat import Floats
+from tmor_train.data.arrays import Floats
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.encoder.projection import SHORTEST, Projection
 from tmor_train.evaluation.zero_shot.config import Visual

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-import gestures
 import numpy as np
 import pytest
 import torch
 
+from tests import gestures
 from tmor_train.configuration import changed
 from tmor_train.data import MotionSet
 from tmor_train.evaluation.clips import cached as module

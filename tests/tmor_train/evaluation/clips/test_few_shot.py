@@ -3,11 +3,11 @@
 from itertools import pairwise
 from pathlib import Path
 
-import gestures
 import numpy as np
 import pytest
 import torch
 
+from tests import gestures
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed

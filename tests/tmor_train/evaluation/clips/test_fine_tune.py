@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gestures
 import numpy as np
 import pytest
 import torch
 
+from tests import gestures
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import gestures
 import numpy as np
 import pytest
 
 from posecap.joints import LAYOUTS
+from tests import gestures
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Clip, from_clips

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import gestures
 import numpy as np
 import pytest
 import torch
 
+from tests import gestures
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader, MotionBatch
 from tmor_train.evaluation.clips.config import TuneConfig

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
-import acted
 import numpy as np
 import pytest
 import torch
 
+from tests import acted
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed

@@ -1,10 +1,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import acted
 import pytest
 import torch
 
+from tests import acted
 from tmor_train.configuration import as_json
 from tmor_train.data.augment import Project
 from tmor_train.encoder.motion import EncoderConfig

@@ -1,8 +1,8 @@
-import acted
 import numpy as np
 import pytest
 import torch
 
+from tests import acted
 from tmor_train.configuration import changed
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.encoders import started

@@ -1,10 +1,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import acted
 import numpy as np
 import pytest
 
+from tests import acted
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.evaluation.frames.task import frame_task_of, selected

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import DATA
 from tmor_train.benchmarks import charades, tsu
-from tmor_train.benchmarks.contract import Timelines
+from tmor_train.benchmarks.base import Timelines
 from tmor_train.evaluation.frames.prior import class_shares, perfect_scores, prior_scores
 from tmor_train.metrics.frame_ap import FrameAP, frame_ap, frame_ap_of
 
-OFFICIAL = Path(__file__).parents[3] / "../shared/data/benchmarks"
+OFFICIAL = DATA / "benchmarks"
 
 
 def official(name: str) -> Path:

@@ -1,8 +1,8 @@
-import acted
 import numpy as np
 import pytest
 import torch
 
+from tests import acted
 from tmor_train.data import Clip, Normalise, Sampling, from_clips
 from tmor_train.evaluation.frames.config import WindowConfig
 from tmor_train.evaluation.frames.window_loader import RecordingWindows

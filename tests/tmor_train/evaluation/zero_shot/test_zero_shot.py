@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import building
-import built
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +14,7 @@ import torch
 
 import tmor_train
 from posecap.types import PartName
+from tests import building, built
 from tmor_train.configuration import BadConfig, as_json, changed
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.encoders import NoEncoder

@@ -1,0 +1,223 @@
+"""One file from a web server into a file that is open here: resumed, bounded in time and size, its faults named."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests import exceptions as faults
+
+from posecap.download.retry import AskedToWait
+from posecap.interfaces import Limits
+from posecap.stage import Drop, Retry
+
+SCHEMES = ("http://", "https://")
+_BLOCK = 1 << 18
+_REFUSALS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
+_PASSING = frozenset({408, 425, 429})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How a server is asked. Each silence is bounded; ``headers`` go to the host of the first address alone."""
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 30.0
+    redirects: int = 5
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session(requests.Session):
+    """Leaves redirects to its caller. ``allow_redirects=False`` alone still reads their bodies whole into memory."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+def without_secrets(uri: str) -> str:
+    """The URI as messages show it: no user, password, query or fragment, which may hold keys."""
+    try:
+        split = urlsplit(uri)
+        return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        return uri.partition("://")[0] + "://…"
+
+
+@dataclass
+class Transfer:
+    """One file on its way into ``file``, which is open for reading and writing.
+
+    Args:
+        until: on :func:`time.monotonic`.
+        validator: names the version of the bytes that are already in ``file``; without one, or when the server
+            has another version by now, the transfer starts again.
+        told: called with the bytes that are here and those of the whole file, None where the server does not say.
+    """
+
+    session: Session
+    uri: str
+    file: BinaryIO
+    limits: Limits
+    until: float
+    manners: Manners = field(default_factory=Manners)
+    validator: str | None = None
+    told: Callable[[int, int | None], None] | None = None
+
+    @property
+    def shown(self) -> str:
+        return without_secrets(self.uri)
+
+    def attempt(self) -> None:
+        """Ask for what is missing, and receive it.
+
+        Raises:
+            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
+                ``bad_redirect``, ``too_large``, ``empty_file``, ``encoded_body``.
+            Retry: ``http_429``, ``http_503`` (the status itself), ``timeout``, ``connection``, ``tls``,
+                ``truncated``, ``bad_range``, ``disk_full``.
+        """
+        if self.validator is None:
+            self._start_again()
+        with self._faults_translated(), contextlib.closing(self._answer()) as response:
+            self._refuse(response)
+            expected = self._whole_size(response)
+            if expected is not None and expected > self.limits.size_bytes:
+                raise self._too_large()
+            self._receive(response, expected)
+            if expected is not None and self.file.tell() < expected:
+                raise Retry("truncated", f"{self.shown}: the server sent less than it announced")
+        if self.file.tell() == 0:
+            raise Drop("empty_file", f"{self.shown} has no bytes; put the whole file there")
+
+    def _start_again(self) -> None:
+        self.validator = None
+        self.file.seek(0)
+        self.file.truncate()
+
+    def _answer(self) -> requests.Response:
+        """The answer after redirects."""
+        # identity: what is counted on the way is what lands on disk, so nothing can unpack into a bomb.
+        headers = {"Accept-Encoding": "identity", "User-Agent": "posecap"}
+        if self.validator is not None and self.file.tell():
+            headers |= {"Range": f"bytes={self.file.tell()}-", "If-Range": self.validator}
+        silence = (self.manners.connect_seconds, self.manners.read_seconds)
+        url = self.uri
+        for _ in range(self.manners.redirects + 1):
+            asked = {**headers, **self.manners.headers} if _same_host(url, self.uri) else headers
+            response = self.session.get(url, headers=asked, stream=True, allow_redirects=False, timeout=silence)
+            if not response.is_redirect:
+                return response
+            response.close()
+            url = _redirected(url, response.headers["Location"])
+            if not url.lower().startswith(SCHEMES):
+                raise Drop("bad_redirect", f"{self.shown} redirects to something that is neither http nor https")
+        raise Drop("bad_redirect", f"{self.shown} redirects more than {self.manners.redirects} times")
+
+    def _refuse(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status == 416:  # what is here is more than the server has: another file by now
+            self._start_again()
+        if status in _PASSING or status == 416 or status >= 500:
+            asked = _seconds_asked(response.headers.get("Retry-After", ""))
+            raise AskedToWait(f"http_{status}", f"{self.shown} answered {status}", seconds=asked)
+        if status not in (200, 203, 206):
+            reason = _REFUSALS.get(status, f"http_{status}")
+            raise Drop(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise Drop("encoded_body", f"{self.shown} came packed as {encoding} though plain bytes were asked for")
+
+    def _whole_size(self, response: requests.Response) -> int | None:
+        """Bytes of the whole file as announced; ``file`` stands where the body belongs afterwards."""
+        length = response.headers.get("Content-Length", "")
+        announced = int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
+        if response.status_code == 206:
+            match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if match is None or int(match[1]) != self.file.tell():
+                self._start_again()
+                raise Retry("bad_range", f"{self.shown}: the server sent another part than the one asked for")
+            return int(match[2]) + 1 if match[3] == "*" else int(match[3])
+        self._start_again()
+        etag = response.headers.get("ETag", "")
+        strong = etag if etag.startswith('"') else None
+        self.validator = strong or response.headers.get("Last-Modified")
+        return announced
+
+    def _receive(self, response: requests.Response, expected: int | None) -> None:
+        # read1 gives what has come so far, so a server that drips cannot hold the clock.
+        response.raw.enforce_content_length = False  # the caller compares, and knows how to go on
+        while block := response.raw.read1(_BLOCK, decode_content=False):
+            if time.monotonic() > self.until:
+                raise Retry("timeout", f"{self.shown}: not finished within {self.limits.seconds:g} s")
+            if self.file.tell() + len(block) > self.limits.size_bytes:
+                raise self._too_large()
+            self.file.write(block)
+            if self.told:
+                self.told(self.file.tell(), expected)
+
+    def _too_large(self) -> Drop:
+        return Drop("too_large", f"{self.shown} has more than {self.limits.size_bytes} bytes")
+
+    @contextlib.contextmanager
+    def _faults_translated(self) -> Iterator[None]:
+        try:
+            yield
+        except faults.InvalidProxyURL as error:
+            raise Retry("connection", f"{self.shown}: the proxy's URL is malformed; correct it") from error
+        except (faults.SSLError, urllib3.exceptions.SSLError) as error:
+            raise Retry("tls", f"{self.shown}: no trusted connection; check certificates and clock") from error
+        except (faults.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            raise Retry("timeout", f"{self.shown}: the server fell silent") from error
+        except (faults.InvalidURL, faults.InvalidSchema, faults.MissingSchema, UnicodeError) as error:
+            raise Drop("bad_uri", f"{self.shown} is no web address, or redirects to none; correct it") from error
+        except (faults.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+            raise Retry("connection", f"{self.shown}: the connection failed") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Retry("disk_full", f"{self.shown}: no space for the file; free some and run again") from error
+            raise
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Whether both addresses have the same scheme, host and port; headers with keys go nowhere else."""
+    try:
+        a, b = urlsplit(one), urlsplit(other)
+        return (a.scheme, a.hostname, a.port) == (b.scheme, b.hostname, b.port)
+    except ValueError:
+        return False
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where ``location`` leads from ``url``; nowhere (an empty string) when it is malformed."""
+    try:
+        # Headers arrive as Latin-1; servers that do not quote their paths mean UTF-8.
+        return urljoin(url, location.encode("latin-1").decode())
+    except ValueError:
+        return ""
+
+
+def _seconds_asked(retry_after: str) -> float:
+    """Seconds that a Retry-After header asks for, 0 when it asks nothing that can be read."""
+    if retry_after.isdecimal():
+        return float(retry_after[:9])
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except (ValueError, TypeError):
+        return 0.0
+    then = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return max(0.0, math.ceil((then - datetime.now(UTC)).total_seconds()))
+
+
+__all__ = ["SCHEMES", "Manners", "Session", "Transfer", "without_secrets"]

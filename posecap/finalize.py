@@ -1,0 +1,81 @@
+"""The end of a build: the lists, tables and pictures that are made from committed parts.
+
+``report.json`` is written last and taken away first, so a dataset that has one is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from posecap.manifest.manifest_file import Manifest
+from posecap.pipeline import Pipeline
+from posecap.release import card, croissant
+from posecap.release.dataset_info import Edition, listed_files, read_index_columns
+from posecap.release.report import REPORT_FILE, Run, make_report, write
+from posecap.shards import write_dataset_list
+from posecap.shards.paths import DATASET_LIST
+from posecap.shards.sidecar import dataset_list, seal
+from posecap.status.ledger import Ledger
+from posecap.status.stage_stats import StageOrder, Yields
+from posecap.visualization.contact_sheet import CONTACT_SHEET, view_sheet
+
+LEDGER_EXPORT = "ledger.parquet"
+_ORIGIN = ".origin.json"
+_ON_SHEET = 24
+
+
+def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
+    """Write everything that describes the dataset as a whole; gives the report."""
+    write_dataset_list(root)
+    ledger.export(root / LEDGER_EXPORT)
+    edition = Edition(
+        name=manifest.name,
+        version=manifest.version,
+        licence=manifest.licence,
+        contact=manifest.contact,
+        description=manifest.description,
+        store_video=manifest.store_video,
+        fingerprint=pipeline.fingerprint(),
+        lineage=pipeline.lineage(),
+        yields=Yields.of(StageOrder.of(pipeline.stages), ledger.outcomes()),
+        index=read_index_columns(root),
+        files=tuple(listed_files(root)),
+    )
+    card.write(card.make_card(edition), root)
+    croissant.write(croissant.make_croissant(edition, published=run.ended.date()), root)
+    if edition.clips:
+        view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
+    report = make_report(edition, run, expected_refusals=pipeline.expected_refusals)
+    write(report, root)
+    return report
+
+
+def read_finished(root: Path) -> dict[str, Any] | None:
+    """The report of a finished dataset; None while there is work left, if only a list that is not that of its parts."""
+    try:
+        report: dict[str, Any] = json.loads((root / REPORT_FILE).read_bytes())
+        listed = (root / DATASET_LIST).read_bytes()
+    except (FileNotFoundError, ValueError):
+        return None
+    return report if listed == seal(dataset_list(root)) else None
+
+
+def unfinish(root: Path) -> None:
+    """Say that there is work left."""
+    (root / REPORT_FILE).unlink(missing_ok=True)
+
+
+def write_origin(root: Path, manifest: Manifest) -> None:
+    """Remember which manifest the dataset is built from, for viewing its footage. Local, never published."""
+    (root / _ORIGIN).write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
+
+
+def origin(root: Path) -> Path | None:
+    """The manifest a dataset was built from, where that is still at hand."""
+    try:
+        manifest = Path(json.loads((root / _ORIGIN).read_text())["manifest"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return manifest if manifest.is_file() else None

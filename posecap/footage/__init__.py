@@ -1,1 +1,0 @@
-"""Frames on their way to clips: clocks, shots, what is taken."""

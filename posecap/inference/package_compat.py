@@ -1,0 +1,245 @@
+"""Lets torchvision import beside a torch it was not linked against.
+
+The registry's torchvision is linked against CUDA builds of torch. Beside a CPU-only torch its compiled half does
+not load, ``torchvision::nms`` is never registered, and ``import torchvision`` dies, and with it every package that
+imports it (ultralytics, open_clip, timm, transformers' image processors). What those packages use of it here is
+Python, but for one operator: so that one is defined in Python, and torchvision is told that operators are there.
+``torchvision.io`` stays out of use. Where torchvision imports by itself nothing is touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from posecap.download.package_index import cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+
+_lock = threading.Lock()
+
+
+def ensure_torchvision() -> None:
+    """Import torchvision, with the operators it needs. Call it before any package that imports torchvision.
+
+    Raises:
+        ModuleNotFoundError: torchvision is not installed.
+    """
+    with _lock:
+        _import_once()
+
+
+@functools.cache
+def _import_once() -> None:
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+    else:
+        if torchvision.extension._has_ops():
+            return
+    for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # the half that had been imported when it died
+    _define_operators()
+    import torchvision.extension
+
+    torchvision.extension._has_ops = lambda: True
+
+
+_libraries: list[torch.library.Library] = []
+"""Operators live as long as the library object that defined them."""
+
+
+def _define_operators() -> None:
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    library.impl("nms", _nms, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _libraries.append(library)
+
+
+def _nms(boxes_N4: torch.Tensor, scores_N: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+    """Greedy non-maximum suppression: indices (K,) int64 of the boxes kept, best score first."""
+    import torch
+
+    order = torch.argsort(scores_N, descending=True, stable=True)
+    x0, y0, x1, y1 = boxes_N4[order].unbind(1)
+    areas = (x1 - x0) * (y1 - y0)
+    alive = torch.ones(len(order), dtype=torch.bool, device=order.device)
+    kept = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        width = (torch.minimum(x1[i], x1) - torch.maximum(x0[i], x0)).clamp(min=0)
+        height = (torch.minimum(y1[i], y1) - torch.maximum(y0[i], y0)).clamp(min=0)
+        both = width * height
+        alive &= both / (areas[i] + areas - both) <= iou_threshold
+    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+
+
+# Lets MMPose import beside today's numpy, and without mmcv's compiled operators.
+#
+# Two things stand in its way, and each is put right only where it does:
+#
+# * ``xtcocotools``, which MMPose's data sets import, is published compiled for numpy 1 only. ``pycocotools`` has the
+# same modules under the same names, and stands in for it.
+# * ``mmcv-lite`` is mmcv without its compiled half, ``mmcv._ext``, and yet ``mmcv.ops`` wants every operator's name of
+# it. A module that knows ``nms`` and answers every other call with a clear error lets the rest import. RTMPose calls
+# no such operator, RTMDet none but ``nms``.
+
+
+_MODULES = ("", ".coco", ".cocoeval", ".mask")
+
+_lock_openmmlab = threading.Lock()
+
+
+def ensure_mmpose() -> None:
+    """Import MMPose. Call it before anything else imports mmpose, mmdet or ``mmcv.ops``.
+
+    Raises:
+        ModuleNotFoundError: MMPose, or something it needs, is not installed; the message names the extra.
+    """
+    with _lock_openmmlab:
+        _import_once_openmmlab()
+
+
+@functools.cache
+def _import_once_openmmlab() -> None:
+    try:
+        ensure_torchvision()
+        _stand_in_for_xtcocotools()
+        _stand_in_for_operators()
+        importlib.import_module("mmpose.apis")
+        importlib.import_module("mmdet.models")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed, and RTMPose through MMPose needs it: pip install 'posecap[mmpose]' on "
+            "Python 3.11; on a later Python (xtcocotools has no build for it) also pip install --no-deps mmpose==1.3.2",
+            name=error.name,
+        ) from error
+
+
+def _stand_in_for_xtcocotools() -> None:
+    if "xtcocotools" in sys.modules or _is_built_for_this_numpy("xtcocotools"):
+        return
+    for name in _MODULES:
+        sys.modules[f"xtcocotools{name}"] = importlib.import_module(f"pycocotools{name}")
+
+
+def _is_built_for_this_numpy(package: str) -> bool:
+    """Whether the package's compiled ``_mask`` loads. A refused import leaves nothing of the package behind."""
+    try:
+        importlib.import_module(f"{package}._mask")
+    except (ImportError, ValueError):  # ValueError: "numpy.dtype size changed"
+        for name in [name for name in sys.modules if name.split(".")[0] == package]:
+            del sys.modules[name]
+        return False
+    return True
+
+
+def _stand_in_for_operators() -> None:
+    if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
+        sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
+
+
+class _Operators(ModuleType):
+    """What ``mmcv.ops`` takes for its compiled half."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
+
+    def __getattr__(self, operator: str) -> Callable[..., Any]:
+        if operator.startswith("__"):
+            raise AttributeError(operator)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise NotImplementedError(f"mmcv-lite has no compiled operator {operator!r}; install mmcv instead of it")
+
+        return refuse
+
+    @staticmethod
+    def nms(boxes_N4: torch.Tensor, scores_N: torch.Tensor, *, iou_threshold: float, offset: int) -> torch.Tensor:
+        """Indices of the boxes kept, best first. ``offset`` 1 counts a box's last pixel as part of it."""
+        import torch
+        import torchvision
+
+        wider = torch.cat([boxes_N4[:, :2], boxes_N4[:, 2:] + offset], 1)
+        kept: torch.Tensor = torchvision.ops.nms(wider, scores_N, iou_threshold)
+        return kept
+
+
+# Imports the ultralytics package so that it keeps to itself.
+#
+# Left alone, the package looks for the internet, installs what it misses, reports usage, and keeps a settings file in
+# the user's home. All of that is decided by its environment at the moment of its first import. Here it is offline,
+# installs nothing and reports nothing, and its settings lie in a folder of posecap's cache: the user's own settings
+# file is neither read nor written.
+
+
+_lock_ultralytics_settings = threading.Lock()
+
+
+def ensure_ultralytics(*also: str) -> None:
+    """Import ultralytics, offline and silent. Call it before anything of ``ultralytics`` is imported.
+
+    Where the process has imported the package before, that import and its settings stay as they are; what the
+    engines call neither reports nor downloads in any case.
+
+    Args:
+        also: modules that the package would install by itself at run time, e.g. ``lap`` for its trackers.
+
+    Raises:
+        ModuleNotFoundError: the package, or one of ``also``, is not installed.
+    """
+    for module in ("ultralytics", *also):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(
+                f"the module {module!r} is not installed; get it with: pip install 'posecap[ultralytics]'", name=module
+            )
+    with _lock_ultralytics_settings:
+        _import_once_ultralytics_settings()
+
+
+@functools.cache
+def _import_once_ultralytics_settings() -> None:
+    ensure_torchvision()
+    if "ultralytics" in sys.modules:
+        return
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    wanted = {
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "false",
+        "YOLO_CONFIG_DIR": str(cache_folder() / "ultralytics"),
+        "ULTRALYTICS_SAFE_LOAD": "true",
+    }
+    os.environ.update(wanted)
+    environment, torch_save, image_open = dict(os.environ), torch.save, Image.open
+    # The import also sets, for the whole process, variables, numpy's print options, a torch.save and an Image.open of
+    # its own; the latter would go and install a package where a picture is broken.
+    with np.printoptions():
+        settings = importlib.import_module("ultralytics").settings
+    for name in set(os.environ) - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    torch.save, Image.open = torch_save, image_open
+    if settings["sync"]:
+        settings.update(sync=False)

@@ -1,0 +1,268 @@
+"""Tables of rows, streamed: CSV, JSONL or Parquet in, batches of checked rows out, in bounded memory.
+
+Rows are numbered as a person counts them: CSV as a spreadsheet does (the header is row 1), JSONL by line,
+Parquet from 1. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
+``caption`` (one sentence) and ``captions`` (a list; in CSV a JSON list, or sentences parted by ``|``).
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from posecap.manifest.columns import Problems, RawBatch
+from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table
+from posecap.manifest.rows import checked, columns_of
+from posecap.manifest.strict_yaml import is_url, shown
+
+CSV_BLOCK_BYTES = 4 << 20
+LONGEST_LINE = 1 << 20
+ROWS_PER_BATCH = 1 << 15
+
+
+def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    """Every row of a manifest, in order, as batches of :data:`posecap.manifest.rows.ROW_SCHEMA`.
+
+    Raises:
+        ManifestError: a table cannot be read, or rows are wrong; up to twenty of them are named at once. Batches
+            may have been given before the first wrong row was seen, none are given after it.
+    """
+    problems = Problems()
+    for table in manifest.tables:
+        yield from read_table(table, media_root=manifest.media_root, problems=problems)
+    problems.raise_any()
+
+
+def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator[pa.RecordBatch]:
+    """The rows of one table; wrong ones go to ``problems``, which raises once it is full.
+
+    Raises:
+        ManifestError: the table cannot be opened or read, lacks a column, or ``problems`` is full.
+    """
+    for raw in _guarded(table, _FORMATS[table.suffix](table, problems)):
+        batch = checked(raw, table, media_root=media_root, problems=problems)
+        if problems.full:
+            problems.raise_any()
+        if not problems:
+            yield batch
+
+
+def _guarded(table: Table, batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
+    """What a reader gives, with the errors of files, stores and parsers named after the table."""
+    try:
+        yield from batches
+    except ManifestError:
+        raise
+    except FileNotFoundError as error:
+        raise ManifestError(f"{table.written}: no such table at {table.location}; check 'path' in 'tables'") from error
+    except ImportError as error:
+        raise ManifestError(f"{table.written}: its store needs one more package: {error}") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        advice = f"is it whole, UTF-8, and really {table.suffix[1:]}, with every quote closed?"
+        raise ManifestError(f"{table.written}: cannot be read: {error}; {advice}") from error
+    except Exception as error:  # a store's client raises what it likes
+        if not is_url(table.location):
+            raise
+        raise ManifestError(f"{table.written}: cannot be fetched: {error}; check address and credentials") from error
+
+
+def _open(table: Table) -> IO[bytes]:
+    if not is_url(table.location):
+        return Path(table.location).open("rb")
+    import fsspec
+
+    return io.BufferedReader(fsspec.open(table.location, "rb").open(), 1 << 20)
+
+
+class _Utf8(io.RawIOBase):
+    """A file that may only hold UTF-8. Arrow hands over rows of a wrong length as text, and cannot if they are not."""
+
+    def __init__(self, file: IO[bytes], table: Table) -> None:
+        self._file, self._table = file, table
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._line = 1
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        try:
+            self._decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            before, bad = error.object[: error.start], error.object[error.start : error.end]
+            context = before.rpartition(b"\n")[2][-40:] + bad
+            row = self._line + before.count(b"\n")
+            raise ManifestError(
+                f"{self._table.written} row {row}: {bad!r} after {context[: -len(bad)]!r} is not UTF-8; save the "
+                "table as UTF-8"
+            ) from error
+        self._line += block.count(b"\n")
+        return block
+
+
+def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    skipped: list[int] = []
+
+    def odd_row(row: Any) -> str:
+        skipped.append(row.number)
+        if row.text:
+            found = f"has {row.actual_columns} cells where the header has {row.expected_columns}: {shown(row.text)}"
+            problems.add(f"{table.written} row {row.number}", f"{found}; quote cells that hold commas")
+        return "skip"
+
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
+    with _open(table) as opened:
+        file = _Utf8(opened, table)
+        parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
+        names = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing).schema.names
+    columns = columns_of(table, names)
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=odd_row)
+    as_bytes = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()))
+    with _open(table) as opened:
+        file = _Utf8(opened, table)
+        reader = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing, convert_options=as_bytes)
+        following, last = 2, None
+        for batch in reader:
+            span = np.arange(following, following + batch.num_rows + len(skipped))
+            numbers = np.setdiff1d(span, skipped)[: batch.num_rows]
+            if batch.num_rows:
+                following, last = int(numbers[-1]) + 1, batch.column(batch.num_columns - 1)[-1].as_py()
+                yield _filled(RawBatch(table.written, columns, numbers, {}), batch)
+    if last and last.endswith(b"\n"):
+        problems.add(f"{table.written} row {following - 1}", "a quote is opened and never closed; close or double it")
+        problems.raise_any()
+
+
+def _filled(raw: RawBatch, batch: pa.RecordBatch) -> RawBatch:
+    """``raw`` with its cells from ``batch``, less the rows whose cells are all empty."""
+    numbers = raw.numbers
+    video = batch.column(batch.schema.get_field_index(raw.columns["video"]))
+    if pc.any(pc.equal(video, b"")).as_py():
+        filled = np.zeros(batch.num_rows, bool)
+        for column in batch.columns:
+            filled |= pc.not_equal(column, b"").to_numpy(zero_copy_only=False)
+        batch, numbers = batch.filter(pa.array(filled)), numbers[filled]
+    cells = {field: batch.column(batch.schema.get_field_index(name)) for field, name in raw.columns.items()}
+    return RawBatch(raw.table, raw.columns, numbers, cells)
+
+
+def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    columns = {field: name for field in ROW_FIELDS if (name := table.columns.get(field, field)) is not None}
+    seen: dict[str, None] = {}
+    with _open(table) as file:
+        for numbers, objects in _objects(file, table, problems):
+            for found in objects:
+                seen.update(dict.fromkeys(found))
+            if columns.get("video") not in seen:
+                columns_of(table, list(seen))
+            cells = {field: [found.get(name) for found in objects] for field, name in columns.items()}
+            arrays = {f: _plain_cells(f, values, numbers, table, problems) for f, values in cells.items()}
+            yield RawBatch(table.written, columns, np.array(numbers, np.int64), arrays)
+    if seen:
+        columns_of(table, list(seen))
+
+
+def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+    numbers: list[int] = []
+    objects: list[dict[str, Any]] = []
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise ManifestError(f"{table.written} row {number}: longer than {LONGEST_LINE:,} bytes; one object a line")
+        if line.isspace():
+            continue
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.add(f"{table.written} row {number}", f"no JSON ({error}): {shown(line)}; write one object a line")
+            continue
+        if not isinstance(found, dict):
+            problems.add(f"{table.written} row {number}", f"no JSON object: {shown(line)}; write {{…}} on each line")
+            continue
+        numbers.append(number)
+        objects.append(found)
+        if len(numbers) == ROWS_PER_BATCH:
+            yield numbers, objects
+            numbers, objects = [], []
+    if numbers:
+        yield numbers, objects
+
+
+def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table, problems: Problems) -> pa.Array:
+    """JSON values as text (numbers as they would be written), captions as lists; anything else is a problem."""
+    cells: list[Any] = []
+    for value, number in zip(values, numbers, strict=True):
+        plain = _plain(field, value)
+        if plain is None and value is not None:
+            place = f"{table.written} row {number}"
+            problems.add(place, f"column '{table.columns.get(field, field)}' is {shown(value)}: no {_WANTED[field]}")
+        cells.append(plain)
+    return pa.array(cells, pa.list_(pa.string()) if field == "captions" else pa.string())
+
+
+def _plain(field: str, value: Any) -> str | list[str] | None:
+    if field == "captions":
+        value = [value] if isinstance(value, str) else value
+        return value if isinstance(value, list) and all(isinstance(v, str) and _encodable(v) for v in value) else None
+    if isinstance(value, str):
+        return value if _encodable(value) else None
+    numeric = (int, float) if field in ("start", "end") else (int,)
+    return repr(value) if isinstance(value, numeric) and not isinstance(value, bool) else None
+
+
+def _encodable(value: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+_WANTED = dict.fromkeys(ROW_FIELDS, 'text; write it as "…"') | {
+    "start": "number; write seconds, as 12.5",
+    "end": "number; write seconds, as 12.5",
+    "captions": 'list of sentences; write ["one", "two"]',
+}
+
+
+def _parquet(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    with _open(table) as file:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        columns = columns_of(table, parquet.schema_arrow.names)
+        kinds = {field: _kind(table, field, parquet.schema_arrow.field(name)) for field, name in columns.items()}
+        following = 1
+        for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=list(columns.values()), use_threads=False):
+            numbers = np.arange(following, following + batch.num_rows)
+            following += batch.num_rows
+            cells = {f: batch.column(batch.schema.get_field_index(c)).cast(kinds[f]) for f, c in columns.items()}
+            yield RawBatch(table.written, columns, numbers, cells)
+
+
+def _kind(table: Table, field: str, column: pa.Field) -> pa.DataType:
+    """The type that a Parquet column is read as."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    textual = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if any(test(kind) for test in textual):
+        return pa.string()
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if field == "captions" and listed and any(test(kind.value_type) for test in textual):
+        return pa.list_(pa.string())
+    if pa.types.is_integer(kind) and field not in ("start", "end"):
+        return pa.string()
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    if field in ("start", "end") and any(test(kind) for test in numeric):
+        return pa.float64()
+    raise ManifestError(f"{table.written}: column '{column.name}' holds {column.type}, no {_WANTED[field]}")
+
+
+_Reader = Callable[[Table, Problems], Iterator[RawBatch]]
+_FORMATS: dict[str, _Reader] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}

@@ -1,0 +1,224 @@
+"""Licences by the names that dataset hubs and machines know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
+from posecap.status.stage_stats import Yields
+from posecap.types import Quality
+
+_KNOWN: Final = {
+    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
+    "mit": "https://opensource.org/license/mit",
+    "bsd-2-clause": "https://opensource.org/license/bsd-2-clause",
+    "bsd-3-clause": "https://opensource.org/license/bsd-3-clause",
+    "cc0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "cc-by-2.0": "https://creativecommons.org/licenses/by/2.0/",
+    "cc-by-2.5": "https://creativecommons.org/licenses/by/2.5/",
+    "cc-by-3.0": "https://creativecommons.org/licenses/by/3.0/",
+    "cc-by-4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "cc-by-sa-3.0": "https://creativecommons.org/licenses/by-sa/3.0/",
+    "cc-by-sa-4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
+    "cc-by-nc-2.0": "https://creativecommons.org/licenses/by-nc/2.0/",
+    "cc-by-nc-3.0": "https://creativecommons.org/licenses/by-nc/3.0/",
+    "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
+    "cc-by-nd-4.0": "https://creativecommons.org/licenses/by-nd/4.0/",
+    "cc-by-nc-nd-3.0": "https://creativecommons.org/licenses/by-nc-nd/3.0/",
+    "cc-by-nc-nd-4.0": "https://creativecommons.org/licenses/by-nc-nd/4.0/",
+    "cc-by-nc-sa-2.0": "https://creativecommons.org/licenses/by-nc-sa/2.0/",
+    "cc-by-nc-sa-3.0": "https://creativecommons.org/licenses/by-nc-sa/3.0/",
+    "cc-by-nc-sa-4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+    "odbl": "https://opendatacommons.org/licenses/odbl/1-0/",
+    "odc-by": "https://opendatacommons.org/licenses/by/1-0/",
+    "pddl": "https://opendatacommons.org/licenses/pddl/1-0/",
+    "cdla-permissive-2.0": "https://cdla.dev/permissive-2-0/",
+    "gpl-3.0": "https://www.gnu.org/licenses/gpl-3.0.html",
+    "agpl-3.0": "https://www.gnu.org/licenses/agpl-3.0.html",
+}
+
+_OTHER_NAMES: Final = {
+    "bsd-3": "bsd-3-clause",
+    "bsd-2": "bsd-2-clause",
+    "apache-2": "apache-2.0",
+    "cc0": "cc0-1.0",
+    "odbl-1.0": "odbl",
+    "odc-by-1.0": "odc-by",
+    "pddl-1.0": "pddl",
+    "gpl-3.0-only": "gpl-3.0",
+    "gpl-3.0-or-later": "gpl-3.0",
+    "agpl-3.0-only": "agpl-3.0",
+    "agpl-3.0-or-later": "agpl-3.0",
+}
+
+
+def hub_identifier(licence: str) -> str | None:
+    """The identifier that the Hugging Face Hub gives a licence (``CC BY 4.0`` → ``cc-by-4.0``); None if it has none."""
+    written = re.sub(r"[\s_-]+", "-", licence.strip().lower()).removesuffix("-license").removesuffix("-licence")
+    name = _OTHER_NAMES.get(written, written)
+    return name if name in _KNOWN else None
+
+
+def licence_url(licence: str) -> str | None:
+    """Where the licence's text stands; a licence that is written as a web address is its own."""
+    if re.fullmatch(r"https?://\S+", licence.strip()):
+        return licence.strip()
+    identifier = hub_identifier(licence)
+    return _KNOWN[identifier] if identifier else None
+
+
+# A dataset as it stands on disk, in the figures that report, card and Croissant are filled from.
+
+
+QUALITY = tuple(f.name for f in fields(Quality))
+MODELS = tuple(name for name in INDEX_SCHEMA.names if name.endswith("_model"))
+COLUMNS = (
+    *("key", "split", "uri", "source_id", "start_seconds", "end_seconds", "M", "T", "J", "layout", "label", "licence"),
+    *("video_dimension", "text_dimension"),
+    *QUALITY,
+    *MODELS,
+)
+"""What is read of the index: about 400 bytes a clip, so that a million clips fit in memory as one table."""
+
+QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file of the dataset, its path relative to the dataset's folder, as its part's sidecar lists it."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """One version of a dataset.
+
+    Args:
+        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
+        files: shards and indexes, in order of parts.
+        yields: what became of every row and clip.
+        lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
+    """
+
+    name: str
+    version: str
+    licence: str
+    contact: str
+    description: str
+    store_video: Literal["none", "clip"]
+    fingerprint: str
+    lineage: Mapping[str, Mapping[str, str]]
+    yields: Yields
+    index: Any
+    files: tuple[ListedFile, ...]
+
+    @property
+    def clips(self) -> int:
+        return int(self.index.num_rows)
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that hold clips, in order."""
+        return sorted(pc.unique(self.index["split"]).to_pylist())
+
+    def by_split(self) -> list[dict[str, Any]]:
+        """For each split: clips, source videos, people tracked, frames and hours of clips."""
+        rows = []
+        for split in self.splits:
+            part = self.index.filter(pc.equal(self.index["split"], split))
+            rows.append(
+                {
+                    "split": split,
+                    "clips": part.num_rows,
+                    # Rows of one video have files of their own where a fetcher brings their stretches only.
+                    "videos": min(pc.count_distinct(part[column]).as_py() for column in ("source_id", "uri")),
+                    "people": pc.sum(part["M"]).as_py(),
+                    "frames": pc.sum(part["T"]).as_py(),
+                    "hours": pc.sum(pc.subtract(part["end_seconds"], part["start_seconds"])).as_py() / 3600,
+                }
+            )
+        return rows
+
+    def counted(self, column: str) -> dict[str | None, int]:
+        """Values of a column with the number of clips that have each, the commonest first."""
+        counts = pc.value_counts(self.index[column]).to_pylist()
+        counts.sort(key=lambda entry: (-entry["counts"], entry["values"] is None, entry["values"] or ""))
+        return {entry["values"]: entry["counts"] for entry in counts}
+
+    def quality(self) -> dict[str, dict[str, float] | None]:
+        """Quantiles and mean of each column of :class:`posecap.types.Quality`; None where no clip has it."""
+        summary: dict[str, dict[str, float] | None] = {}
+        for name in QUALITY:
+            values = pc.drop_null(self.index[name])
+            summary[name] = None
+            if len(values):
+                found = pc.quantile(values, q=list(QUANTILES.values())).to_pylist()
+                mean = pc.mean(values).as_py()
+                summary[name] = {
+                    k: round(float(v), 6) for k, v in (*zip(QUANTILES, found, strict=True), ("mean", mean))
+                }
+        return summary
+
+    def content_duplicates(self) -> dict[str, Any]:
+        """Footage that is in the dataset under several keys: the same span, to the microsecond, of the same bytes."""
+        spans = {
+            name: pc.cast(pc.round(pc.multiply(self.index[name], 1e6)), pa.int64())
+            for name in ("start_seconds", "end_seconds")
+        }
+        table = pa.table({"source_id": self.index["source_id"], **spans, "key": self.index["key"]})
+        groups = table.group_by(["source_id", *spans]).aggregate([("key", "count"), ("key", "min")])
+        several = groups.filter(pc.greater(groups["key_count"], 1))
+        examples = several.sort_by([("key_min", "ascending")]).slice(0, _EXAMPLES).to_pylist()
+        clips = pc.sum(several["key_count"]).as_py() or 0
+        return {
+            "spans": several.num_rows,
+            "clips": clips,
+            "examples": [
+                {
+                    "source_id": example["source_id"],
+                    "start_seconds": example["start_seconds"] / 1e6,
+                    "end_seconds": example["end_seconds"] / 1e6,
+                    "clips": example["key_count"],
+                    "first_key": example["key_min"],
+                }
+                for example in examples
+            ],
+        }
+
+
+def read_index_columns(root: Path) -> Any:
+    """The columns of the index that an edition needs, over all parts of a dataset on local disk."""
+    dataset = Dataset(root)
+    tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
+    return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
+
+
+def listed_files(root: Path) -> Iterator[ListedFile]:
+    """Every file that the sidecars of a dataset on local disk list."""
+    for _, document in sidecars(root):
+        for path, entry in sorted(document["files"].items()):
+            yield ListedFile(path, entry["sha256"], entry["size_bytes"])
+
+
+__all__ = [
+    "COLUMNS",
+    "MODELS",
+    "QUALITY",
+    "Edition",
+    "ListedFile",
+    "hub_identifier",
+    "licence_url",
+    "listed_files",
+    "read_index_columns",
+]

@@ -1,0 +1,183 @@
+"""A part's samples as columns: an Arrow IPC file that is read by mapping it into memory.
+
+Every array column is flat; ``M``, ``T``, ``J`` and ``C`` give a row's shape: joints (M, T, J, 3), pts (T),
+video (all of it), text (C, the rest). The file is not compressed, so that a row is a view of the mapped file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from posecap.shards.atomic_commit import Staged
+from posecap.shards.paths import ARRAYS, ShardError
+from posecap.shards.serialization import arrays_of, read_captions, read_facts
+from posecap.types import Sample
+
+_VALUES = {"<f4": pa.float32(), "<f8": pa.float64()}
+_SHAPE = ("M", "T", "J", "C")
+_BATCH_BYTES = 4 << 20
+
+COLUMNS_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        *(pa.field(axis, pa.int32(), nullable=False) for axis in _SHAPE),
+        *(
+            pa.field(name, pa.large_list(pa.field("item", _VALUES[descr], nullable=False)), nullable=False)
+            for name, descr in ARRAYS.items()
+        ),
+        pa.field("facts", pa.string(), nullable=False),
+    ],
+    metadata={"posecap.format": "1"},
+)
+
+
+class ColumnsWriter:
+    """Writes samples batch by batch, holding at most one batch (4 MiB and a sample) in memory.
+
+    Raises:
+        ShardError: an array holds NaN or infinity.
+    """
+
+    def __init__(self, staged: Staged) -> None:
+        self._file = pa.ipc.new_file(staged, COLUMNS_SCHEMA)
+        self._waiting: list[tuple[Sample, str]] = []
+        self._bytes = 0
+
+    def add(self, sample: Sample, facts: bytes) -> None:
+        self._waiting.append((sample, facts.decode()))
+        self._bytes += len(facts) + sum(array.nbytes for array in arrays_of(sample).values())
+        if self._bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._file.write_batch(_batch(self._waiting))
+            self._waiting, self._bytes = [], 0
+
+
+def _batch(waiting: list[tuple[Sample, str]]) -> Any:
+    samples = [sample for sample, _ in waiting]
+    shapes = np.array([(*s.joints_MTJ3.shape[:3], s.text_CD.shape[0]) for s in samples], np.int32)
+    columns = [pa.array([s.key for s in samples], pa.string())]
+    columns += [pa.array(np.ascontiguousarray(shapes[:, axis])) for axis in range(len(_SHAPE))]
+    arrays = [arrays_of(s) for s in samples]
+    for name in ARRAYS:
+        flat = [array[name].reshape(-1) for array in arrays]
+        values = np.concatenate(flat)
+        with np.errstate(all="ignore"):
+            suspect = not np.isfinite(values.sum())  # quick; large values may overflow and be looked at for nothing
+        if suspect:
+            _check_finite(name, samples, flat)
+        offsets = np.zeros(len(flat) + 1, np.int64)
+        np.cumsum([len(f) for f in flat], out=offsets[1:])
+        kind = COLUMNS_SCHEMA.field(name).type
+        columns.append(pa.LargeListArray.from_arrays(offsets, pa.array(values), type=kind))
+    columns.append(pa.array([facts for _, facts in waiting], pa.string()))
+    return pa.record_batch(columns, schema=COLUMNS_SCHEMA)
+
+
+def _check_finite(name: str, samples: list[Sample], flat: list[NDArray[Any]]) -> None:
+    for sample, values in zip(samples, flat, strict=True):
+        if not np.isfinite(values).all():
+            raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
+
+
+class Batch:
+    """Some rows of a columns file. Arrays are views of the mapped file; writing to one changes no file."""
+
+    def __init__(self, batch: Any, base: NDArray[np.uint8]) -> None:
+        batch.validate(full=True)
+        self.rows: int = batch.num_rows
+        self.keys: list[str] = batch.column("key").to_pylist()
+        self._facts = batch.column("facts")
+        m, t, j, c = (batch.column(axis).to_pylist() for axis in _SHAPE)
+        self._values: dict[str, NDArray[Any]] = {}
+        self._bounds: dict[str, list[int]] = {}
+        for name, descr in ARRAYS.items():
+            column = batch.column(name)
+            self._bounds[name] = column.offsets.to_pylist()
+            self._values[name] = _view(column.values, descr, base)
+        self._shapes: dict[str, list[tuple[int, ...]]] = {
+            "joints": [(*shape, 3) for shape in zip(m, t, j, strict=True)],
+            "pts": [(frames,) for frames in t],
+            "video": [(length,) for length in self._lengths("video")],
+            "text": [(n, length // n if n else 0) for n, length in zip(c, self._lengths("text"), strict=True)],
+        }
+        for name, shapes in self._shapes.items():
+            if min(map(min, shapes)) < 0 or [prod(s) for s in shapes] != self._lengths(name):
+                raise ShardError(f"columns: {name} has rows whose length is not what their shape says")
+
+    def array(self, name: str, row: int) -> NDArray[Any]:
+        """One row of ``joints``, ``pts``, ``video`` or ``text``."""
+        bounds = self._bounds[name]
+        return self._values[name][bounds[row] : bounds[row + 1]].reshape(self._shapes[name][row])
+
+    def facts(self, row: int) -> str:
+        """One row's facts, as JSON text."""
+        return str(self._facts[row].as_py())
+
+    def sample(self, row: int) -> Sample:
+        """One row, whole."""
+        facts = read_facts(self.facts(row))
+        return Sample(
+            key=self.keys[row],
+            joints_MTJ3=self.array("joints", row),
+            pts_T=self.array("pts", row),
+            video_D=self.array("video", row),
+            text_CD=self.array("text", row),
+            captions=read_captions(facts),
+            facts=facts,
+        )
+
+    def _lengths(self, name: str) -> list[int]:
+        return np.diff(self._bounds[name]).tolist()
+
+
+def map_columns(path: Path) -> NDArray[np.uint8]:
+    """A columns file on local disk as copy-on-write memory: pages are read when used, the file never changes."""
+    return np.memmap(path, np.uint8, mode="c")
+
+
+def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[int, Batch]]:
+    """Batches that end after row ``first``, each with the number of its first row.
+
+    Args:
+        base: the file's bytes, writable, so that views of it may become tensors.
+
+    Raises:
+        ShardError: not a columns file of this format.
+    """
+    try:
+        reader = pa.ipc.open_file(pa.py_buffer(base))
+        if not reader.schema.equals(COLUMNS_SCHEMA, check_metadata=True):
+            raise ShardError("columns file has another schema than this version of posecap writes")
+        start = 0
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            if batch.num_rows and start + batch.num_rows > first:
+                yield start, Batch(batch, base)
+            start += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ShardError(f"columns file cannot be read: {error}") from error
+
+
+def _view(values: Any, descr: str, base: NDArray[np.uint8]) -> NDArray[Any]:
+    """A flat Arrow array as a writable view of ``base``, in which its buffer lies."""
+    if len(values) == 0:
+        return np.zeros(0, descr)
+    start = values.buffers()[1].address - base.ctypes.data + values.offset * int(descr[2])
+    stop = start + len(values) * int(descr[2])
+    if start < 0 or stop > base.nbytes:
+        raise ShardError("columns file is compressed; posecap writes it uncompressed")
+    return base[start:stop].view(descr)

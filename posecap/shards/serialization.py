@@ -1,0 +1,170 @@
+"""Arrays as npy version 1 bytes, C order, and back without pickle, copies or trust."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.hashing import canonical_json
+from posecap.shards import serialization as npy
+from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, ShardError, checked_key
+from posecap.types import Caption, Sample
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_GROWTH_DIGITS = 21  # numpy leaves room for the first axis to grow in place; kept, so that bytes equal np.save's
+_WRITTEN = re.compile(rb"\{'descr': '(<f[48])', 'fortran_order': False, 'shape': \(((?:\d{1,12},? ?){0,8})\), \} *\n")
+
+
+@lru_cache(maxsize=4096)
+def header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The npy header of a C-order array, equal to what ``np.save`` writes."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    if shape:
+        text += " " * max(0, _GROWTH_DIGITS - len(str(shape[0])))
+    padding = -(len(_MAGIC) + 2 + len(text) + 1) % 64
+    written = text.encode("latin-1") + b" " * padding + b"\n"
+    return _MAGIC + len(written).to_bytes(2, "little") + written
+
+
+@lru_cache(maxsize=4096)
+def _read_header(written: bytes) -> tuple[str, tuple[int, ...]]:
+    found = _WRITTEN.fullmatch(written[len(_MAGIC) + 2 :])
+    if found is None:
+        raise ShardError("npy header is not one that posecap writes")
+    descr, shape = found[1].decode(), tuple(int(n) for n in re.findall(rb"\d+", found[2]))
+    if header(descr, shape) != written:
+        raise ShardError("npy header is not one that posecap writes")
+    return descr, shape
+
+
+def array_in(member: memoryview, *, descr: str, axes: int) -> NDArray[Any]:
+    """The array of an npy member, as a view of the member's bytes.
+
+    Raises:
+        ShardError: not such an npy, or its header promises another size than the member has.
+    """
+    start = len(_MAGIC) + 2 + int.from_bytes(member[8:10], "little")
+    if bytes(member[:8]) != _MAGIC or start > len(member):
+        raise ShardError("not an npy member of version 1")
+    found, shape = _read_header(bytes(member[:start]))
+    if found != descr or len(shape) != axes:
+        raise ShardError(f"npy holds {found} with shape {shape}, expected {descr} with {axes} axes")
+    items = prod(shape)
+    if items * int(descr[2]) != len(member) - start:
+        raise ShardError(f"npy header promises {items} items of {descr}, the member holds {len(member) - start} bytes")
+    return np.frombuffer(member, descr, items, start).reshape(shape)
+
+
+# A sample as the members of a tar, and back, byte for byte.
+
+
+_AXES = {"joints": 4, "pts": 1, "video": 1, "text": 2}
+_DTYPES = {name: np.dtype(descr) for name, descr in ARRAYS.items()}
+
+
+def arrays_of(sample: Sample) -> dict[str, NDArray[Any]]:
+    """A sample's arrays by member name."""
+    return {"joints": sample.joints_MTJ3, "pts": sample.pts_T, "video": sample.video_D, "text": sample.text_CD}
+
+
+def facts_json(sample: Sample) -> bytes:
+    """The sample's facts, with its captions and where they come from."""
+    captions = [{"text": caption.text, "origin": caption.origin} for caption in sample.captions]
+    written = canonical_json({**sample.facts, "captions": captions})
+    if len(written) > MAX_FACTS_BYTES:
+        raise ShardError(f"sample {sample.key}: facts take {len(written)} bytes, at most {MAX_FACTS_BYTES} fit")
+    return written
+
+
+Packed = Mapping[str, tuple[bytes, memoryview]]
+"""Members by name, in tar order, each as a head and a body; an array's body is the array itself."""
+
+
+def pack(sample: Sample) -> Packed:
+    """Every member of the pose tar.
+
+    Raises:
+        ShardError: an array has another dtype or number of axes than the schema says.
+    """
+    checked_key(sample.key)
+    packed: dict[str, tuple[bytes, memoryview]] = {}
+    for name, array in arrays_of(sample).items():
+        if array.dtype != _DTYPES[name] or array.ndim != _AXES[name]:
+            raise ShardError(
+                f"sample {sample.key}: {name} is {array.dtype.str} with {array.ndim} axes, "
+                f"expected {ARRAYS[name]} with {_AXES[name]}"
+            )
+        if array.nbytes > MAX_MEMBER_BYTES - 4096:
+            raise ShardError(f"sample {sample.key}: {name} takes {array.nbytes} bytes, at most {MAX_MEMBER_BYTES} fit")
+        packed[name] = npy.header(ARRAYS[name], array.shape), np.ascontiguousarray(array).data
+    packed["txt"] = b"", memoryview(sample.captions[0].text.encode() if sample.captions else b"")
+    packed["json"] = b"", memoryview(facts_json(sample))
+    return packed
+
+
+def read_array(name: str, member: memoryview) -> NDArray[Any]:
+    """The array of the member ``name``, as a view of its bytes.
+
+    Raises:
+        ShardError: the member is not what the schema says.
+    """
+    return npy.array_in(member, descr=ARRAYS[name], axes=_AXES[name])
+
+
+def read_facts(member: memoryview | bytes | str) -> dict[str, Any]:
+    """The facts of a ``json`` member.
+
+    Raises:
+        ShardError: not a JSON object.
+    """
+    try:
+        facts = json.loads(member if isinstance(member, str) else bytes(member))
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"json member cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise ShardError("json member is not an object")
+    return facts
+
+
+def read_captions(facts: Mapping[str, Any]) -> tuple[Caption, ...]:
+    """The captions that facts hold.
+
+    Raises:
+        ShardError: they are not a list of texts with origins.
+    """
+    try:
+        return tuple(Caption(str(c["text"]), str(c["origin"])) for c in facts["captions"])
+    except (KeyError, TypeError) as error:
+        raise ShardError(f"captions cannot be read: {error!r}") from error
+
+
+def unpack(key: str, packed: Mapping[str, memoryview], *, video_mp4: bytes | None = None) -> Sample:
+    """The sample behind the members of one key; its arrays are views of their bytes.
+
+    Raises:
+        ShardError: a member is missing or is not what the schema says; the message names the key.
+    """
+    try:
+        arrays = {name: read_array(name, packed[name]) for name in ARRAYS}
+        facts = read_facts(packed["json"])
+        return Sample(
+            key=key,
+            joints_MTJ3=arrays["joints"],
+            pts_T=arrays["pts"],
+            video_D=arrays["video"],
+            text_CD=arrays["text"],
+            captions=read_captions(facts),
+            facts=facts,
+            video_mp4=video_mp4,
+        )
+    except KeyError as error:
+        raise ShardError(f"sample {key}: member {error} is missing") from error
+    except ValueError as error:
+        raise ShardError(f"sample {key}: {error}") from error

@@ -1,0 +1,219 @@
+"""Object keypoint similarity: how much two skeletons of one layout look like the same person."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.joints import LAYOUTS
+from posecap.types import Floats, Quality, Seconds
+
+_COCO17_SIGMAS = np.array(
+    [
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ]
+)
+_OTHER_SIGMA = 0.08
+
+
+def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_score: float = 0.1) -> float:
+    """OKS in [0, 1] over joints that both sides see.
+
+    Args:
+        joints_J3, reference_J3: (x, y, score), pixels, one layout.
+        box_4: the reference's box (x0, y0, x1, y1); its area is the person's scale.
+        least_score: joints below it on either side do not count.
+
+    Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``; other layouts use one σ for all joints.
+    """
+    seen = (joints_J3[:, 2] >= least_score) & (reference_J3[:, 2] >= least_score)
+    if not bool(seen.any()):
+        return 0.0
+    sigmas = _COCO17_SIGMAS if len(joints_J3) == len(_COCO17_SIGMAS) else np.full(len(joints_J3), _OTHER_SIGMA)
+    area = max(float((box_4[2] - box_4[0]) * (box_4[3] - box_4[1])), 1.0)
+    distance = ((joints_J3[seen, :2].astype(np.float64) - reference_J3[seen, :2]) ** 2).sum(-1)
+    return float(np.exp(-distance / (2 * area * (2 * sigmas[seen]) ** 2)).mean())
+
+
+# Kinematic quality of skeletons: what the joints themselves say about detection, tracking and pose.
+#
+# Terms used below. A joint is *seen* in a frame when its score is above 0, a person when any joint is. A person's
+# *size* is the median, over the frames with at least two seen joints, of the diagonal of the box around the seen
+# joints; distances are given in it, so that near and far people count alike.
+
+
+Doubles = NDArray[np.float64]
+
+BONE_FACTOR = 1.5
+BONE_SLACK = 0.05
+SWAP_FACTOR = 0.5
+JUMP_SECONDS = 0.25
+_LIVELY = 0.9
+_DIGITS = 6
+
+
+def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
+    """Quality of one clip's skeletons; every figure is finite, 0 where there is nothing to measure, to 6 digits.
+
+    * ``coverage``: share of the clip's frames in which a person is seen, averaged over the people.
+    * ``mean_score``: mean score of all seen joints.
+    * ``zero_pose_share``: share of frames without the person, among those from first to last seen frame, all
+      people together: holes inside tracks.
+    * ``jitter``: median, over joints seen in three frames running, of the distance in sizes between the joint in
+      the middle frame and the point where, at that frame's time, a straight even move from the first to the
+      last frame would have put it. Unequal frame times do not count as jitter.
+    * ``bone_jump_share``: share of bones seen in two frames running of which the longer length exceeds 1.5 times
+      the shorter one plus 0.05 sizes (:data:`BONE_FACTOR`, :data:`BONE_SLACK`).
+    * ``identity_switches``: frames in which some pair of people, exchanged, would have moved less than half as far
+      since the frame before (:data:`SWAP_FACTOR`; mean distance of their joints), or in which a person's joints lie
+      (median) more than a size from where they were last seen, at most 0.25 s earlier (:data:`JUMP_SECONDS`).
+    * ``motion``: :func:`own_motion` of the person who moves most.
+
+    Args:
+        joints_MTJ3: (M, T, J, 3) float32, pixels and score; missing joints (0, 0, 0).
+        pts_T: (T,) float64 seconds, strictly increasing.
+        layout: of the joints; its bones are measured.
+    """
+    sizes_M = body_sizes(joints_MTJ3)
+    seen_MT = np.asarray((joints_MTJ3[..., 2] > 0).any(-1), np.bool_)
+    scores = joints_MTJ3[..., 2].astype(np.float64)
+    bones = _bone_jumps(joints_MTJ3, sizes_M, layout)
+    return Quality(
+        coverage=_rounded(seen_MT.mean() if seen_MT.size else 0.0),
+        mean_score=_rounded(scores[scores > 0].mean() if (scores > 0).any() else 0.0),
+        zero_pose_share=_rounded(_hole_share(seen_MT)),
+        jitter=_rounded(_jitter(joints_MTJ3, pts_T, sizes_M)),
+        bone_jump_share=_rounded(bones.mean() if bones.size else 0.0),
+        identity_switches=_switches(joints_MTJ3, pts_T, sizes_M),
+        motion=_rounded(max(own_motion(joints_MTJ3), default=0.0)),
+    )
+
+
+def body_sizes(joints_MTJ3: Floats) -> Doubles:
+    """(M,) size of each person in pixels, 0 where no frame has two seen joints."""
+    sizes = np.zeros(len(joints_MTJ3))
+    for person, joints_TJ3 in enumerate(joints_MTJ3):
+        seen_TJ = joints_TJ3[..., 2] > 0
+        enough_T = seen_TJ.sum(-1) >= 2
+        if enough_T.any():
+            xy = joints_TJ3[enough_T, :, :2].astype(np.float64)
+            inside = seen_TJ[enough_T][..., None]
+            low, high = np.where(inside, xy, np.inf).min(1), np.where(inside, xy, -np.inf).max(1)
+            sizes[person] = np.median(np.linalg.norm(high - low, axis=-1))
+    return sizes
+
+
+def own_motion(joints_MTJ3: Floats) -> Doubles:
+    """(M,) how much each person's pose changes, in sizes; what the whole body shares, as in a pan, does not count.
+
+    A joint's place is its distance from its median position, less the median of that over the frame's seen
+    joints. The root mean square of a joint's places over time says how far it wanders; the figure is the 0.9
+    quantile over joints, so that one moving arm is enough. Joints seen in less than half of the person's
+    frames are left out, since a joint that comes and goes is mostly guessed.
+    """
+    sizes = body_sizes(joints_MTJ3)
+    return np.array([_wander(joints, size) for joints, size in zip(joints_MTJ3, sizes, strict=True)], np.float64)
+
+
+def _wander(joints_TJ3: Floats, size: float) -> float:
+    seen_TJ = joints_TJ3[..., 2] > 0
+    seen_TJ = seen_TJ[seen_TJ.any(-1)]
+    steady_J = seen_TJ.sum(0) * 2 >= max(len(seen_TJ), 1)
+    if size == 0 or not steady_J.any():
+        return 0.0
+    joints = joints_TJ3[:, steady_J].astype(np.float64)
+    joints = joints[(joints[..., 2] > 0).any(-1)]
+    away = np.where(joints[..., 2:] > 0, joints[..., :2], np.nan)
+    away -= np.nanmedian(away, axis=0)
+    away -= np.nanmedian(away, axis=1, keepdims=True)
+    wander_J = np.sqrt(np.nanmean((away**2).sum(-1), axis=0))
+    return float(np.quantile(wander_J, _LIVELY)) / size
+
+
+def _hole_share(seen_MT: NDArray[np.bool_]) -> float:
+    holes, frames = 0, 0
+    for seen_T in seen_MT:
+        at = np.flatnonzero(seen_T)
+        if at.size:
+            span = int(at[-1] - at[0]) + 1
+            holes, frames = holes + span - at.size, frames + span
+    return holes / frames if frames else 0.0
+
+
+def _jitter(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> float:
+    if len(pts_T) < 3:
+        return 0.0
+    xy, seen = joints_MTJ3[..., :2].astype(np.float64), joints_MTJ3[..., 2] > 0
+    seen &= (sizes_M > 0)[:, None, None]
+    share_T = ((pts_T[1:-1] - pts_T[:-2]) / (pts_T[2:] - pts_T[:-2]))[:, None, None]
+    expected = xy[:, :-2] + share_T * (xy[:, 2:] - xy[:, :-2])
+    miss = np.linalg.norm(xy[:, 1:-1] - expected, axis=-1) / np.where(sizes_M > 0, sizes_M, 1)[:, None, None]
+    counted = miss[seen[:, :-2] & seen[:, 1:-1] & seen[:, 2:]]
+    return float(np.median(counted)) if counted.size else 0.0
+
+
+def _bone_jumps(joints_MTJ3: Floats, sizes_M: Doubles, layout: str) -> NDArray[np.bool_]:
+    """For every bone seen in two frames running, whether its length jumped."""
+    child, parent = np.array(LAYOUTS[layout].bones).T
+    xy, seen = joints_MTJ3[..., :2].astype(np.float64), joints_MTJ3[..., 2] > 0
+    length = np.linalg.norm(xy[:, :, child] - xy[:, :, parent], axis=-1)
+    there = seen[:, :, child] & seen[:, :, parent]
+    longer, shorter = np.maximum(length[:, 1:], length[:, :-1]), np.minimum(length[:, 1:], length[:, :-1])
+    jumped = longer > BONE_FACTOR * shorter + BONE_SLACK * sizes_M[:, None, None]
+    return np.asarray(jumped[there[:, 1:] & there[:, :-1]], np.bool_)
+
+
+def _switches(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> int:
+    """Frames in which an exchange of two people, or a jump of one, explains the motion better."""
+    odd_T = np.zeros(len(pts_T), np.bool_)
+    for person, joints_TJ3 in enumerate(joints_MTJ3):
+        at = np.flatnonzero((joints_TJ3[..., 2] > 0).any(-1))
+        for before, after in pairwise(at):
+            steps = _steps(joints_TJ3[before], joints_TJ3[after])
+            soon = pts_T[after] - pts_T[before] <= JUMP_SECONDS
+            odd_T[after] |= soon and steps.size > 0 and np.median(steps) > sizes_M[person]
+    for one, other in combinations(joints_MTJ3, 2):
+        kept = _travel(one, one) + _travel(other, other)
+        swapped = _travel(one, other) + _travel(other, one)
+        odd_T[1:] |= swapped < SWAP_FACTOR * kept
+    return int(odd_T.sum())
+
+
+def _steps(before_J3: Floats, after_J3: Floats) -> Doubles:
+    """Distances of the joints seen in both, in pixels."""
+    both = (before_J3[:, 2] > 0) & (after_J3[:, 2] > 0)
+    return np.asarray(np.linalg.norm(after_J3[both, :2].astype(np.float64) - before_J3[both, :2], axis=-1), np.float64)
+
+
+def _travel(before_TJ3: Floats, after_TJ3: Floats) -> Doubles:
+    """(T-1,) mean distance in pixels from one's joints to the other's in the next frame; NaN where none is shared."""
+    both = (before_TJ3[:-1, :, 2] > 0) & (after_TJ3[1:, :, 2] > 0)
+    distance = np.linalg.norm(after_TJ3[1:, :, :2].astype(np.float64) - before_TJ3[:-1, :, :2], axis=-1)
+    shared = both.sum(-1)
+    total = np.where(both, distance, 0.0).sum(-1)
+    return np.asarray(np.where(shared > 0, total / np.maximum(shared, 1), np.nan), np.float64)
+
+
+def _rounded(value: float | np.floating) -> float:
+    return round(float(value), _DIGITS)
+
+
+__all__ = ["BONE_FACTOR", "BONE_SLACK", "JUMP_SECONDS", "SWAP_FACTOR", "body_sizes", "measure", "own_motion"]

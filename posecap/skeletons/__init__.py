@@ -1,1 +1,0 @@
-"""What skeletons say of themselves: likeness and quality."""

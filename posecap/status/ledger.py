@@ -1,0 +1,218 @@
+"""One build at a time in one dataset directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from posecap.status.outcome import RowOutcome, Tally
+from posecap.types import PartName
+
+
+class DirectoryBusy(RuntimeError):
+    """Another build holds the directory; the message names its process."""
+
+
+@contextmanager
+def lease(root: Path) -> Iterator[None]:
+    """Hold ``root`` until the block ends, or the process dies: the kernel then lets go by itself.
+
+    Raises:
+        DirectoryBusy: another process holds it.
+    """
+    path = root / ".lease"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise DirectoryBusy(
+                f"{root} is being built by process {holder}: wait for it, stop it, or name another --output"
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+# What happened so far, in one SQLite file that the driver alone writes.
+#
+# The sidecars are the truth: a part counts as done when its sidecar is there. The ledger makes questions cheap
+# (how many, which, why, how long) and remembers what no sidecar may hold, because it differs from run to run:
+# times, and which rows took workers down. A lost or damaged ledger is rebuilt from the sidecars.
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS parts (
+  part TEXT PRIMARY KEY, sidecar TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (
+  part TEXT NOT NULL, position INTEGER NOT NULL, row_id TEXT NOT NULL, status TEXT NOT NULL, stage TEXT NOT NULL,
+  reason TEXT NOT NULL, retryable INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (part, position));
+CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
+CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
+"""
+_VERSION = 2
+_BATCH = 10_000
+_EXPORT = pa.schema(
+    [
+        ("part", pa.string()),
+        ("row_id", pa.string()),
+        ("uri", pa.string()),
+        ("status", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("retryable", pa.bool_()),
+        ("clips_kept", pa.int32()),
+        ("clips_refused", pa.int32()),
+        ("clips_failed", pa.int32()),
+    ]
+)
+
+
+class Ledger:
+    """The ledger of one dataset directory. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = _connect(path)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def record_part(
+        self,
+        part: PartName,
+        sidecar: str,
+        outcomes: Iterable[RowOutcome],
+        *,
+        seconds: Mapping[str, float],
+        frames: int,
+    ) -> None:
+        """Enter a committed part, replacing what was known of it. ``sidecar`` is the SHA-256 of its sidecar's bytes."""
+        with self._db:
+            self._db.execute("DELETE FROM rows WHERE part = ?", (str(part),))
+            self._db.execute(
+                "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)",
+                (str(part), sidecar, json.dumps(dict(seconds), sort_keys=True), frames),
+            )
+            self._db.executemany(
+                "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (str(part), i, o.row_id, o.status, o.stage, o.reason, o.retryable, json.dumps(o.as_json()))
+                    for i, o in enumerate(outcomes)
+                ),
+            )
+
+    def forget_part(self, part: str) -> None:
+        """Strike a part that is no longer planned."""
+        with self._db:
+            self._db.execute("DELETE FROM rows WHERE part = ?", (part,))
+            self._db.execute("DELETE FROM parts WHERE part = ?", (part,))
+
+    def record_loss(self, row_id: str) -> None:
+        """A row took its worker down once more."""
+        with self._db:
+            self._db.execute(
+                "INSERT INTO losses VALUES (?, 1) ON CONFLICT (row_id) DO UPDATE SET times = times + 1", (row_id,)
+            )
+
+    def losses(self) -> dict[str, int]:
+        """How often each row took a worker down, over all runs, for rows without a fate yet."""
+        query = "SELECT row_id, times FROM losses WHERE row_id NOT IN (SELECT row_id FROM rows)"
+        return dict(self._db.execute(query).fetchall())
+
+    def parts(self) -> dict[str, str]:
+        """Part name → SHA-256 of the sidecar it was entered from."""
+        return dict(self._db.execute("SELECT part, sidecar FROM parts").fetchall())
+
+    def outcomes(self) -> Iterator[RowOutcome]:
+        """Every row's fate, part by part in plan order."""
+        for (written,) in self._db.execute("SELECT outcome FROM rows ORDER BY part, position"):
+            yield RowOutcome.from_json(json.loads(written))
+
+    def seconds(self) -> tuple[dict[str, float], int]:
+        """Worker seconds by stage, and frames decoded, over the parts whose times are known."""
+        total: dict[str, float] = {}
+        frames = 0
+        for written, count in self._db.execute("SELECT seconds, frames FROM parts ORDER BY part"):
+            frames += count
+            for stage, spent in json.loads(written).items():
+                total[stage] = total.get(stage, 0.0) + spent
+        return total, frames
+
+    def tally(self) -> Tally:
+        """Counts over everything entered."""
+        total = Tally()
+        for outcome in self.outcomes():
+            total.add(outcome)
+        return total
+
+    def export(self, path: Path) -> None:
+        """Write the rows as Parquet, for people and for pandas."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        cursor = self._db.execute("SELECT part, outcome FROM rows ORDER BY part, position")
+        with pq.ParquetWriter(temporary, _EXPORT) as writer:
+            while batch := cursor.fetchmany(_BATCH):
+                writer.write_table(pa.Table.from_pylist([_flat(part, json.loads(o)) for part, o in batch], _EXPORT))
+        temporary.replace(path)
+
+
+def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
+    clips = outcome.pop("clips")
+    fates = [clip["status"] for clip in clips]  # type: ignore[attr-defined]
+    return {
+        "part": part,
+        **outcome,
+        "clips_kept": fates.count("kept"),
+        "clips_refused": fates.count("refused"),
+        "clips_failed": fates.count("failed"),
+    }
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open or create. A file that is no ledger of this version makes way for a new one: parts are what is true.
+
+    Raises:
+        sqlite3.OperationalError: the disk is full, or the file cannot be opened or is locked; it is left alone.
+    """
+    try:
+        return _opened(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _opened(path)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"ledger format {version}, expected {_VERSION}")
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        db.close()
+        raise
+    return db

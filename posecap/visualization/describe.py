@@ -1,0 +1,86 @@
+"""One sample in words: every array with its axes, units and dtype, its quality, and its captions with their origins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from posecap.joints import LAYOUTS
+from posecap.types import Sample
+
+_QUALITY = {
+    "coverage": "share of frames with a person, averaged over the people",
+    "mean_score": "mean score of the seen joints, 0 to 1",
+    "zero_pose_share": "share of frames without the person between first and last sight, all people together",
+    "jitter": "unevenness of motion from frame to frame, in body sizes",
+    "bone_jump_share": "share of bones whose length jumps from one frame to the next",
+    "identity_switches": "frames in which people seem to change places",
+    "motion": "motion of the person who moves most; see posecap.skeletons",
+}
+
+
+def describe(sample: Sample) -> str:
+    """Several lines about one sample, for people; the same for the same sample."""
+    return "\n".join(_lines(sample)) + "\n"
+
+
+def _lines(sample: Sample) -> Iterator[str]:
+    facts = sample.facts
+    yield f"sample {sample.key}"
+    yield f"  from      row {facts.get('row_id')}, {facts.get('uri')}"
+    yield f"  span      {_seconds(facts.get('start_seconds'))} to {_seconds(facts.get('end_seconds'))} of the video"
+    yield (
+        f"  video     {facts.get('width')} x {facts.get('height')} px, {_number(facts.get('fps'))} frames/s, "
+        f"{facts.get('codec') or 'codec unknown'}" + (", mp4 stored" if sample.video_mp4 is not None else "")
+    )
+    yield f"  terms     licence {facts.get('licence') or 'not stated'}, source {facts.get('source') or 'not stated'}"
+    yield f"  label     {facts.get('label') or 'none'}"
+    yield "arrays"
+    yield from _arrays(sample)
+    yield "quality"
+    yield from _quality(facts.get("quality") or {})
+    yield "models"
+    yield from (f"  {name:<17} {model}" for name, model in sorted((facts.get("models") or {}).items()) if model)
+    yield f"captions ({len(sample.captions)})"
+    yield from (f"  [{caption.origin}] {caption.text}" for caption in sample.captions)
+
+
+def _arrays(sample: Sample) -> Iterator[str]:
+    people, frames, joints, _ = sample.joints_MTJ3.shape
+    layout = str(sample.facts.get("layout"))
+    seen = sample.joints_MTJ3[..., 2] > 0
+    yield _array("joints", sample.joints_MTJ3, f"M={people} people, T={frames} frames, J={joints} joints ({layout})")
+    yield "            x, y in pixels of the source video (right, down), score 0 to 1; (0, 0, 0) where not seen"
+    if seen.any():
+        xy = sample.joints_MTJ3[..., :2][seen]
+        (x0, y0), (x1, y1) = xy.min(0), xy.max(0)
+        yield f"            seen {seen.mean():.0%} of joints, within x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} px"
+    if layout in LAYOUTS:
+        yield f"            {', '.join(LAYOUTS[layout].names)}"
+    yield _array("pts", sample.pts_T, "T presentation times, seconds on the video's clock")
+    if sample.pts_T.size:
+        yield f"            {_seconds(sample.pts_T[0])} to {_seconds(sample.pts_T[-1])}"
+    first, last = sample.facts.get("video_span") or (None, None)
+    yield _array("video", sample.video_D, f"one vector of the frames from {_seconds(first)} to {_seconds(last)}")
+    yield f"            length {np.linalg.norm(sample.video_D):.4f}"
+    yield _array("text", sample.text_CD, "one vector for each caption")
+
+
+def _array(name: str, array: Any, meaning: str) -> str:
+    return f"  {name:<9} {array.dtype} {tuple(array.shape)}  {meaning}"
+
+
+def _quality(quality: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in quality.items():
+        meaning = _QUALITY.get(name, "")
+        yield f"  {name:<17} {_number(value):<9} {meaning}".rstrip()
+
+
+def _number(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _seconds(value: Any) -> str:
+    return "unknown" if value is None else f"{value:.3f} s"

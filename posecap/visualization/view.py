@@ -1,0 +1,258 @@
+"""One clip with its skeletons, as mp4 or gif.
+
+The footage is fetched again from where the index says it was, and only used when its bytes are the same. Without it,
+or on request, skeletons are drawn on a dark ground: a picture of what people do that does not show who they are.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow.compute as pc
+
+from posecap.hashing import file_sha256
+from posecap.interfaces import Decoder, DecoderGaveUp, Fetched, Fetcher, Limits, Prober, VideoEncoder
+from posecap.manifest.rows import located
+from posecap.shards import Dataset
+from posecap.stage import Drop
+from posecap.types import Media, Pixels, Sample, Seconds, Span
+from posecap.video import frames_of
+from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Background = Literal["footage", "blank"]
+
+_LONG_SIDE, _ENLARGED_SIDE = 960, 480
+_PIXEL_BYTES = 512 << 20
+_GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500
+_SAME_FRAME_SECONDS = 0.5e-3
+
+
+class ViewError(ValueError):
+    """There is no picture to make of this; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What fetches and decodes footage again. The first fetcher or decoder that accepts is used.
+
+    ``media_root`` is where relative URIs start, as in the manifest.
+    """
+
+    fetchers: tuple[Fetcher, ...]
+    prober: Prober
+    decoders: tuple[Decoder, ...]
+    limits: Limits = field(default_factory=Limits)
+    media_root: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Viewed:
+    """The picture made: its file, its frames, what lies behind the skeletons, and why the footage does not."""
+
+    path: Path
+    key: str
+    frames: int
+    background: Background
+    why_blank: str = ""
+
+
+def view_clip(
+    root: Path,
+    key: str,
+    *,
+    out: Path,
+    encoder: VideoEncoder,
+    footage: Footage | None,
+    background: Background = "footage",
+) -> Viewed:
+    """Draw every person's skeleton over a clip, with caption, people and time below it.
+
+    Args:
+        root: dataset on local disk.
+        key: of the sample, or a beginning that no other key has.
+        out: ``.mp4`` or ``.gif``; a gif has at most 12.5 frames a second.
+        encoder: writes the mp4.
+        footage: how to get the video again; None draws on a dark ground.
+        background: ``blank`` draws on a dark ground though there may be footage.
+
+    Raises:
+        ViewError: ``out`` has another ending, or ``key`` names no sample or several.
+        ShardError: the dataset is damaged.
+        PillowMissing: see :func:`posecap.visualization.drawing.pillow`.
+    """
+    if out.suffix.lower() not in (".mp4", ".gif"):
+        raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
+    pillow()
+    dataset = Dataset(root)
+    sample = dataset.sample(whole_key(dataset, key))
+    chosen = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if out.suffix.lower() == ".gif" else None
+    rows = np.arange(len(sample.pts_T)) if chosen is None else chosen
+    size = fitting_size(sample.facts, len(rows), _GIF_SIDE if chosen is not None else _LONG_SIDE)
+    frames, why = None, ""
+    if background == "footage":
+        frames, why = _pictures(sample, rows, size, footage)
+    painted = _painted(sample, rows, size, frames)
+    pts_T = sample.pts_T[rows]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if chosen is None:
+        out.write_bytes(encoder.encode(_stacked(painted, len(rows)), pts_T))
+    else:
+        _write_gif(out, painted, pts_T)
+    behind: Background = "blank" if frames is None else "footage"
+    return Viewed(path=out, key=sample.key, frames=len(rows), background=behind, why_blank=why)
+
+
+def whole_key(dataset: Dataset, beginning: str) -> str:
+    """The one key that begins so.
+
+    Raises:
+        ViewError: no key does, or several do.
+    """
+    found: list[str] = []
+    for part, rows in dataset.parts():
+        keys = dataset.part_index(part, ["key"]).take(rows)["key"]
+        found += keys.filter(pc.starts_with(keys, beginning)).to_pylist()
+        if beginning in found:
+            return beginning
+    if len(found) != 1 or not beginning:
+        several = f"{len(found)} keys begin so, such as {', '.join(sorted(found)[:3])}" if found else "no key begins so"
+        raise ViewError(f"sample {beginning!r}: {several}; `posecap.index` lists the keys")
+    return found[0]
+
+
+def _pictures(
+    sample: Sample, rows: np.ndarray, size: tuple[int, int], footage: Footage | None
+) -> tuple[Pixels | None, str]:
+    """The clip's own frames, or None and the reason why they are not to be had."""
+    if footage is None:
+        return None, "no way to fetch footage was given"
+    uri = str(sample.facts["uri"])
+    where = located(uri, footage.media_root)
+    fetcher = next((f for f in footage.fetchers if f.accepts(where)), None)
+    if fetcher is None:
+        return None, f"nothing here can fetch {uri}"
+    with tempfile.TemporaryDirectory(prefix="posecap-view-") as folder:
+        try:
+            fetched = _same_bytes(fetcher, where, Path(folder), footage.limits, sample)
+            if fetched is None:
+                return None, f"{uri} is no longer the video that the skeletons were made from"
+            media = footage.prober.probe(fetched.path)
+            for decoder in footage.decoders:
+                if decoder.accepts(media):
+                    try:
+                        return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
+                    except DecoderGaveUp:
+                        continue
+        except Drop as trouble:
+            return None, f"{uri}: {trouble}"
+    return None, f"no decoder here reads {uri}"
+
+
+def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, sample: Sample) -> Fetched | None:
+    """The file that the skeletons were made from: a fetcher may have brought only the clip's stretch, or the whole."""
+    span = Span(sample.facts["start_seconds"], sample.facts["end_seconds"])
+    for wanted in (span, None):
+        fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
+        if file_sha256(fetched.path) == sample.facts["source_id"]:
+            return fetched
+    return None
+
+
+def _decoded(
+    decoder: Decoder, fetched: Fetched, media: Media, pts_T: Seconds, size: tuple[int, int]
+) -> tuple[Pixels | None, str]:
+    """The frames shown at ``pts_T``, each within half a millisecond."""
+    span = Span(max(0.0, float(pts_T[0]) - 1e-3), float(pts_T[-1]) + 1e-3)
+    wanted = np.empty((len(pts_T), size[1], size[0], 3), np.uint8)
+    missing = np.ones(len(pts_T), bool)
+    begins = fetched.begins_seconds
+    for block in frames_of(decoder, fetched.path, media, begins_seconds=begins, span=span, size=size):
+        for frame_HW3, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
+            at = int(np.abs(pts_T - pts).argmin())
+            if abs(float(pts_T[at]) - pts) <= _SAME_FRAME_SECONDS:
+                wanted[at], missing[at] = frame_HW3, False
+    if missing.any():
+        return None, f"{decoder.name} gives no frame at {float(pts_T[missing][0]):.3f} s"
+    return wanted, ""
+
+
+def _painted(sample: Sample, rows: np.ndarray, size: tuple[int, int], frames: Pixels | None) -> Iterator[Image.Image]:
+    """Every chosen frame with skeletons and strip."""
+    facts = sample.facts
+    to_view = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
+    words = sample.captions[0].text if sample.captions else facts.get("label") or "no caption"
+    for number, row in enumerate(rows):
+        pil = pillow()
+        picture = pil.Image.new("RGB", size, PAPER) if frames is None else pil.Image.fromarray(frames[number])
+        joints_MJ3 = sample.joints_MTJ3[:, row] * to_view
+        drawn = draw_skeletons(picture, joints_MJ3, facts["layout"])
+        seen = int((joints_MJ3[..., 2] > 0).any(-1).sum())
+        time = f"{sample.key[:8]} · {people_words(seen)} · {sample.pts_T[row]:.2f} s"
+        yield _with_strip(drawn, (words, time))
+
+
+def _with_strip(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """The picture with lines of text below it, the first in full ink."""
+    pil = pillow()
+    font = pil.ImageFont.load_default(max(12, max(picture.size) // 40))
+    line, margin = line_height(font), 6
+    strip = len(lines) * line + 2 * margin
+    whole: Image.Image = pil.Image.new("RGB", (picture.width, picture.height + strip + strip % 2), PAPER)
+    whole.paste(picture, (0, 0))
+    pen = pil.ImageDraw.Draw(whole)
+    for number, text in enumerate(lines):
+        place = (margin, picture.height + margin + number * line)
+        pen.text(place, shortened(text, font, picture.width - 2 * margin), fill=FAINT_INK if number else INK, font=font)
+    return whole
+
+
+def _stacked(images: Iterator[Image.Image], count: int) -> Pixels:
+    first = np.asarray(next(images))
+    stack = np.empty((count, *first.shape), np.uint8)
+    stack[0] = first
+    for number, image in enumerate(images, 1):
+        stack[number] = np.asarray(image)
+    return stack
+
+
+def _write_gif(out: Path, images: Iterator[Image.Image], pts_T: Seconds) -> None:
+    """An endless gif. Its clock ticks in hundredths of a second; times are rounded, not steps: errors do not add up."""
+    ticks = np.floor((pts_T - pts_T[0]) * 100 + 0.5).astype(int)
+    steps = np.diff(ticks).tolist() or [round(100 / _GIF_FPS)]
+    lasts = [*steps, steps[-1]][: len(ticks)]
+    first, *others = (image.quantize(256, dither=pillow().Image.Dither.NONE) for image in images)
+    first.save(out, save_all=True, append_images=others, duration=[10 * max(2, n) for n in lasts], loop=0, disposal=1)
+
+
+def _evenly_spaced(pts_T: Seconds, fps: float, most: int) -> np.ndarray:
+    """Frames at about ``fps``, the nearest to each moment; fewer where there would be more than ``most``."""
+    seconds = float(pts_T[-1] - pts_T[0])
+    count = max(1, min(len(pts_T), most, round(seconds * fps) + 1))
+    moments = np.linspace(pts_T[0], pts_T[-1], count)
+    return np.unique(np.abs(pts_T[:, None] - moments[None]).argmin(0))
+
+
+def fitting_size(facts: Mapping[str, Any], frames: int, long_side: int) -> tuple[int, int]:
+    """(width, height), even: small footage is enlarged, and all frames together stay below 512 MiB."""
+    width, height = int(facts["width"]), int(facts["height"])
+    if width < 1 or height < 1:
+        raise ViewError(f"the sample says that its video has {width} x {height} pixels: run `posecap verify`")
+    scale = min(long_side, max(_ENLARGED_SIDE, width, height)) / max(width, height)
+    scale = min(scale, math.sqrt(_PIXEL_BYTES / (3 * width * height * frames)))
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
+
+
+def people_words(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
+
+
+__all__ = ["Background", "Footage", "ViewError", "Viewed", "fitting_size", "people_words", "view_clip", "whole_key"]

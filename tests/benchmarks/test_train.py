@@ -1,0 +1,79 @@
+"""The benchmark of training compares like with like: both of its steps are the same function."""
+
+import importlib.util
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from tests import ROOT
+from tmor_train.data import Loader, MotionSet, read_shards
+from tmor_train.training.learner import Learner
+
+torch.set_num_threads(1)
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def train() -> ModuleType:
+    path = ROOT / "benchmarks" / "train.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_training", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def motions(train: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> MotionSet:
+    root = tmp_path_factory.mktemp("walks")
+    train.write_dataset(root, clips=24, frames=8)
+    return read_shards(root)
+
+
+def learner_of(train: ModuleType, motions: MotionSet) -> Learner:
+    # A large step and a fast average: an error in either would show in the next loss.
+    also = "views.positive= optimizer.rate=0.003 objective.momentum=0.5"
+    config = train.configuration(batch=6, frames=8, queue=16, also=also)
+    made: Learner = train.learner_of(config, motions, torch.device("cpu"))
+    # Keys of another encoder than the anchors': were they the same, L_mm would be 0 whatever the queue holds.
+    torch.manual_seed(1)
+    for parameter in made.averaged_encoder.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.3)
+    return made
+
+
+def test_both_steps_have_the_same_losses_step_after_step(train: ModuleType, motions: MotionSet) -> None:
+    learner = learner_of(train, motions)
+    plain = train.PlainLearner(learner)
+    loader = Loader(motions, sampling=learner.config.sampling, batching=learner.config.batching)
+    for step in range(STEPS):
+        batch = loader.gather(np.arange(6) + 6 * step)
+        assert plain.train(batch) == pytest.approx(learner.train([batch], rate=1.0, watch=False).loss, rel=2e-4)
+    kept = learner.objective.memory.state_dict()
+    for name, theirs in plain.queue.items():
+        assert torch.allclose(kept[name].float(), theirs.float(), atol=1e-3), name
+
+
+def test_the_losses_of_the_benchmark_depend_on_clusters_and_queue(train: ModuleType, motions: MotionSet) -> None:
+    learner = learner_of(train, motions)
+    batch = Loader(motions, sampling=learner.config.sampling, batching=learner.config.batching).gather(np.arange(6))
+    plain, other_keys, other_videos, other_clusters = (train.PlainLearner(learner) for _ in range(4))
+    usual = plain.train(batch)
+    # A key of this encoder in every slot; at first there are others, which are like no anchor.
+    other_keys.queue["motion_KD"] = plain.queue["motion_KD"][:1].expand(16, -1).clone()
+    other_videos.queue["video_KDv"] = -other_videos.queue["video_KDv"]
+    other_clusters.cluster_of = torch.arange(24) % 2
+    for other in (other_keys, other_videos, other_clusters):
+        assert other.train(batch) != pytest.approx(usual, rel=1e-3)
+
+
+def test_flops_of_the_plain_encoder_are_those_of_unik(train: ModuleType) -> None:
+    encoder = train.PlainUnik(joints=17, channels=2, persons=1, heads=3)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 3_443_596
+    with train.FlopCounterMode(display=False) as counter:
+        encoder(torch.randn(1, 2, 64, 17, 1))
+    assert counter.get_total_flops() / 2 == pytest.approx(1.39e9, rel=0.01)

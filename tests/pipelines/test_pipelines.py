@@ -1,0 +1,129 @@
+"""The pipelines as they are shipped: they load, and the field's engines walk a real film from row to shard.
+
+Weights are random ones in the published formats, so what the skeletons show means nothing; that they arrive does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import posecap
+from posecap.pipeline import load_pipeline
+from posecap.stage import Resources
+from tests import ROOT, small
+from tests.random_weights import viclip
+
+SHIPPED = ROOT / "pipelines"
+
+
+def test_posecap_1m_keeps_a_gpu_busy_with_several_clips() -> None:
+    fetching, computing = load_pipeline(SHIPPED / "posecap_1m.py").segments()
+    assert [stage.name for stage in fetching.stages] == ["download"]
+    assert fetching.resources == Resources(cpus=0)
+    assert computing.resources.gpus == 1
+    assert computing.resources.lanes > 1
+    assert [stage.name for stage in computing.stages] == [
+        *("cut", "decode", "track", "pose", "select", "skeleton", "caption", "embed", "pack"),
+    ]
+
+
+def test_every_threshold_of_posecap_1m_is_written_down() -> None:
+    """What the file leaves to a default would change under the hands of those who copied it."""
+    from dataclasses import fields
+
+    text = (SHIPPED / "posecap_1m.py").read_text()
+    pipeline = load_pipeline(SHIPPED / "posecap_1m.py")
+    for stage in pipeline.stages:
+        if stage.name in ("cut", "select", "caption", "skeleton"):
+            written = [f.name for f in fields(stage) if f.init and f.name not in ("captioners", "joint_score")]
+            assert all(f"{name}=" in text for name in written), (stage.name, written)
+
+
+def ultralytics_and_mmpose(folder: Path) -> tuple[Any, Any]:
+    from posecap.engines.mmpose import RTMPose
+    from posecap.engines.ultralytics import Ultralytics
+    from tests.random_weights import mmpose, ultralytics
+
+    yolo = ultralytics.write(folder / "yolo11n.pt")
+    rtmpose = mmpose.rtmpose(folder / "rtmpose-t.pth")
+    return (
+        Ultralytics(weights_from=str(yolo), score=0.9, long_side=256),
+        RTMPose(size="t", weights_from=str(rtmpose)),
+    )
+
+
+def onnx_alone(folder: Path) -> tuple[Any, Any]:
+    from posecap.engines.rtmdet_onnx import RTMDetOnnx
+    from posecap.engines.rtmpose_onnx import RTMPoseOnnx
+    from tests.random_weights import mmpose
+
+    rtmdet = mmpose.rtmdet_onnx(folder / "rtmdet-n.onnx")
+    rtmpose = mmpose.rtmpose_onnx(folder / "rtmpose-t.onnx")
+    return (
+        RTMDetOnnx(size="n", weights_from=str(rtmdet), score=0.85),
+        RTMPoseOnnx(size="t", weights_from=str(rtmpose)),
+    )
+
+
+SWAPPED = """\
+from dataclasses import replace
+from pathlib import Path
+
+from posecap.engines.bytetrack import ByteTrack
+from posecap.pipeline import load_pipeline
+from posecap.stage import Resources
+{imports}
+
+shipped = load_pipeline(Path({shipped!r}))
+anybody = dict(joint_score=0.0, confident_joints_share=0.0, person_presence=0.0, confident_frames_share=0.0, motion=0.0)
+swapped = {{
+    "track": {{"detector": {detector!r}, "tracker": ByteTrack(sure=0.05, doubtful=0.02, likeness=0.1)}},
+    "pose": {{"estimator": {estimator!r}}},
+    "select": {{"fewest_frames": 4, "shortest_seconds": 0.3, **anybody}},
+    "embed": {{"video": {both!r}, "text": {both!r}}},
+}}
+pipeline = replace(
+    shipped,
+    stages=tuple(replace(stage, **swapped.get(stage.name, {{}})) for stage in shipped.stages),
+    worker=Resources(cpus=1, lanes=2),
+)
+"""
+
+
+@pytest.mark.parametrize("make", [ultralytics_and_mmpose, onnx_alone], ids=lambda make: make.__name__)
+def test_engines_are_swapped_and_a_film_goes_all_the_way(
+    media: Path, tmp_path: Path, make: Callable[[Path], tuple[Any, Any]]
+) -> None:
+    for package in ("ultralytics", "mmpose", "open_clip", "onnx", "yt_dlp"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    from posecap.engines.viclip import ViCLIPEmbedder
+
+    detector, estimator = make(tmp_path)
+    both = ViCLIPEmbedder(weights_from=str(viclip.write(tmp_path / "viclip.safetensors")))
+    engines = (detector, estimator, both)
+    rows = [small.KEPT, {**small.KEPT, "id": "again", "label": "falling", "end": 0.4}]
+    manifest = small.manifest(tmp_path / "built", rows, media_root=media)
+    (tmp_path / "built" / "pipeline.py").write_text(
+        SWAPPED.format(
+            imports="\n".join(f"from {type(e).__module__} import {type(e).__name__}" for e in engines),
+            shipped=str(SHIPPED / "posecap_1m.py"),
+            detector=detector,
+            estimator=estimator,
+            both=both,
+        )
+    )
+    built = small.build(manifest)
+    assert built.report["counts"]["rows"]["kept"] == 2
+    index = posecap.index(built.root).to_pylist()
+    assert {row["pose_model"] for row in index} == {estimator.name}
+    assert {row["detector_model"] for row in index} == {detector.name}
+    assert {row["video_dimension"] for row in index} == {both.dimension}
+    weights = [word.rpartition(":")[0] for word in index[0]["weights"]]
+    assert sorted(weights) == sorted(Path(e.weights[0]).name for e in engines)
+    assert str(tmp_path) not in (built.root / "dataset.json").read_text()

@@ -1,0 +1,53 @@
+"""``pipelines/prompt_vectors.py``: the sentences of benchmarks, and their vectors as a file."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tests import ROOT
+from tmor_train.prompts import all_prompts, class_texts, prompt_vectors
+
+PIPELINE = ROOT / "pipelines/prompt_vectors.py"
+
+
+class Counting:
+    """Vectors of a sentence's length and its number in the list."""
+
+    def embed_text(self, sentences: list[str]) -> np.ndarray:
+        return np.array([[len(words), at] for at, words in enumerate(sentences)], np.float32)
+
+
+@pytest.fixture
+def pipeline() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prompt_vectors", PIPELINE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_row_for_each_sentence_of_all_benchmarks(
+    pipeline: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "embedder", lambda name: Counting())
+    pipeline.main([str(tmp_path / "p.parquet"), "penn_action", "smarthome"])
+    wanted = all_prompts(class_texts("penn_action", ["bowl"]))
+    found = prompt_vectors(tmp_path / "p.parquet", wanted, remedy="")
+    assert found[:, 0].tolist() == [len(words) for words in wanted]
+
+
+def test_the_list_has_every_sentence_once(pipeline: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.main(["unused", "penn_action", "penn_action", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == 15 * 18
+    assert "a video of a person bowling" in lines
+    assert not Path("unused").exists()
+
+
+def test_classes_of_a_dataset_are_in_its_folder(pipeline: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="say shards=FOLDER"):
+        pipeline.sentences_of(["shards"])

@@ -1,0 +1,216 @@
+"""Checking a dataset down to the last byte."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posecap.checks.verify import Problem, verify
+from posecap.shards import forget, read_sidecar, write_dataset_list, write_part
+from posecap.shards.sidecar import seal
+from posecap.status.outcome import RowOutcome
+from posecap.types import PartName
+from tests import built
+from tests.built import FIRST, SECOND
+
+SIDECAR = "data/train/pose-00000.json"
+REBUILD = f"delete {SIDECAR} and run `posecap build` again: only this part is rebuilt"
+
+
+def found(root: Path) -> list[tuple[str, str]]:
+    return [(problem.file, problem.what) for problem in verify(root).problems]
+
+
+def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
+    built.build(
+        tmp_path, {**built.parts(), PartName("val", 0): [], PartName("val", 1): built.samples(1, first=9, split="val")}
+    )
+    forget(tmp_path, [built.parts()[SECOND][0].key], "x")
+    verified = verify(tmp_path)
+    assert verified.problems == ()
+    assert (verified.parts, verified.samples) == (4, 5)
+    data = {name: content for name, content in built.files(tmp_path).items() if not name.endswith(".json")}
+    assert verified.size_bytes == sum(map(len, data.values()))
+
+
+def test_one_flipped_byte_anywhere_is_found_and_its_file_named(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    forget(tmp_path, ["never-seen"], "x")
+    draw = random.Random(7)
+    for name, content in built.files(tmp_path).items():
+        places = {0, len(content) - 1, *(draw.randrange(len(content)) for _ in range(12))}
+        for place in sorted(places):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << draw.randrange(8)
+            (tmp_path / name).write_bytes(damaged)
+            problems = verify(tmp_path).problems
+            assert name in {problem.file for problem in problems}, (name, place)
+            assert all(problem.remedy for problem in problems)
+        (tmp_path / name).write_bytes(content)
+    assert verify(tmp_path).problems == ()
+
+
+def test_a_byte_flipped_in_an_array_names_the_sample(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    path = tmp_path / "data/train/pose-00000.tar"
+    content = path.read_bytes()
+    place = content.index(made[FIRST][1].joints_MTJ3.tobytes())
+    path.write_bytes(content[: place + 40] + bytes([content[place + 40] ^ 1]) + content[place + 41 :])
+    changed, named = verify(tmp_path).problems
+    assert changed.key is None
+    assert changed.what == "has changed since it was written: its SHA-256 is not the sidecar's"
+    assert named == Problem(
+        "data/train/pose-00000.tar", "joints in the tar is not joints in the columns file", REBUILD, made[FIRST][1].key
+    )
+    assert str(named) == f"{named.file}, sample {named.key}: {named.what}; {REBUILD}"
+
+
+def test_the_remedy_works(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    before = built.files(tmp_path)
+    (tmp_path / "data/train/pose-00000.columns").write_bytes(b"torn")
+    (problem,) = verify(tmp_path).problems
+    assert (problem.file, problem.remedy) == ("data/train/pose-00000.columns", REBUILD)
+    (tmp_path / SIDECAR).unlink()
+    write_part(tmp_path, FIRST, made[FIRST], record=built.record(made[FIRST]))
+    assert built.files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["pose-00000.tar", "video-00000.tar", "pose-00000.columns"])
+def test_a_missing_cut_or_linked_file(tmp_path: Path, name: str) -> None:
+    built.build(tmp_path)
+    path = tmp_path / "data/train" / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    size = f"has {len(content) - 1} bytes, the sidecar says {len(content)}"
+    assert (f"data/train/{name}", size) in found(tmp_path)
+    path.unlink()
+    assert found(tmp_path) == [(f"data/train/{name}", "is missing, or is no plain file")]
+    (tmp_path / "elsewhere").write_bytes(content)
+    path.symlink_to(tmp_path / "elsewhere")
+    assert found(tmp_path)[0] == (f"data/train/{name}", "is missing, or is no plain file")
+
+
+def test_files_that_no_sidecar_names(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    strays = ["data/train/.pose-00000.tar.tmp-1", "data/x/pose-00000.tar", "index/old.parquet"]
+    for name in strays:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert sorted(found(tmp_path)) == [(name, "no sidecar names this file") for name in strays]
+
+
+def test_a_key_in_two_parts(tmp_path: Path) -> None:
+    samples = built.samples(3)
+    built.build(tmp_path, {FIRST: samples[:2], SECOND: samples[1:]})
+    (problem,) = verify(tmp_path).problems
+    assert (problem.file, problem.key) == ("index/train-00003.parquet", samples[1].key)
+    assert problem.what == "the key is there more than once, in train/00000, train/00003"
+
+
+def test_the_list_of_parts(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    (tmp_path / "dataset.json").unlink()
+    assert found(tmp_path) == [("dataset.json", "is missing: the build has not been finished")]
+    write_dataset_list(tmp_path)
+    write_part(tmp_path, SECOND, made[SECOND][:1], record=built.record(made[SECOND][:1]))
+    assert found(tmp_path) == [("dataset.json", "what it says of part train/00003 is not what is on disk")]
+
+
+def forge(root: Path, **changes: Any) -> None:
+    (root / SIDECAR).write_bytes(seal({**read_sidecar(root, FIRST), **changes}))
+    write_dataset_list(root)
+
+
+def test_counts_and_outcomes_must_add_up(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    honest = read_sidecar(tmp_path, FIRST)
+    rows, counts = honest["rows"], honest["counts"]
+    forge(tmp_path, counts={**counts, "rows": {**counts["rows"], "planned": 4}})
+    assert found(tmp_path) == [(SIDECAR, "its counts are not those of its rows")]
+    forge(tmp_path, rows=[{**rows[0], "status": "failed"}, *rows[1:]])
+    assert found(tmp_path) == [
+        (SIDECAR, "row row-0 is failed, which its clips do not bear out"),
+        (SIDECAR, "its counts are not those of its rows"),
+    ]
+    forge(tmp_path, **{name: built.record(made[FIRST][1:])[name] for name in ("rows", "counts")})
+    assert [(p.key, p.what) for p in verify(tmp_path).problems] == [
+        (made[FIRST][0].key, "by the outcomes of its rows this sample is in the shard but not kept")
+    ]
+    forge(tmp_path, rows=[{**rows[0], "status": ["kept"]}])
+    assert (SIDECAR, "does not tell what became of each row") in found(tmp_path)
+    forge(tmp_path, rows=None)
+    assert (SIDECAR, "does not tell what became of each row") in found(tmp_path)
+    forge(tmp_path, samples=4)
+    assert ("index/train-00000.parquet", "has 3 rows, the sidecar says 4 samples") in found(tmp_path)
+    forge(tmp_path, files={})
+    assert (SIDECAR, "says 4 samples but names no files") in found(tmp_path)
+
+
+def test_refused_failed_and_quarantined_rows_count(tmp_path: Path) -> None:
+    (kept,) = built.samples(1)
+    more = [
+        RowOutcome(row_id=f"r{n}", uri="u", status=status, reason="x")
+        for n, status in enumerate(("refused", "failed", "quarantined", "failed"))
+    ]
+    document = write_part(tmp_path, FIRST, [kept], record=built.record([kept], more=more))
+    write_dataset_list(tmp_path)
+    assert document["counts"]["rows"] == {"planned": 5, "kept": 1, "refused": 1, "failed": 2, "quarantined": 1}
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("other", ["tar", "columns", "index"])
+def test_files_that_are_sound_alone_must_agree(tmp_path: Path, other: str) -> None:
+    """One file comes from a part with another caption; hashes in the sidecar are made to fit."""
+    made = built.build(tmp_path)
+    changed = [replace(s, captions=(replace(s.captions[0], text="Nobody."), *s.captions[1:])) for s in made[FIRST]]
+    write_part(tmp_path / "other", FIRST, changed, record=built.record(changed))
+    name = {
+        "tar": "data/train/pose-00000.tar",
+        "columns": "data/train/pose-00000.columns",
+        "index": "index/train-00000.parquet",
+    }[other]
+    (tmp_path / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    entry = read_sidecar(tmp_path / "other", FIRST)["files"][name]
+    forge(tmp_path, files={**read_sidecar(tmp_path, FIRST)["files"], name: entry})
+    problems = verify(tmp_path).problems
+    assert {problem.key for problem in problems} == {sample.key for sample in made[FIRST]}
+    text = " ".join(problem.what for problem in problems)
+    assert ("facts in the tar are not the facts in the columns file" in text) == (other != "index")
+    assert ("the index says" in text) == (other != "columns")
+
+
+def test_files_that_hold_fewer_samples(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    write_part(tmp_path / "other", FIRST, made[FIRST][:2], record=built.record(made[FIRST][:2]))
+    files = read_sidecar(tmp_path, FIRST)["files"]
+    for name, message in {
+        "data/train/pose-00000.tar": f"the tar ends before sample {made[FIRST][2].key}",
+        "data/train/pose-00000.columns": "is not in the columns file",
+        "index/train-00000.parquet": "has 2 rows, the sidecar says 3 samples",
+    }.items():
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes((tmp_path / "other" / name).read_bytes())
+        entry = read_sidecar(tmp_path / "other", FIRST)["files"][name]
+        forge(tmp_path, files={**files, name: entry})
+        assert any(message in what for _, what in found(tmp_path)), name
+        (tmp_path / name).write_bytes(before)
+
+
+def test_a_sample_that_contradicts_itself_is_named(tmp_path: Path) -> None:
+    one, other = built.samples(2)
+    wrong = replace(other, facts={**other.facts, "end_seconds": other.facts["start_seconds"] + 0.01})
+    built.build(tmp_path, {FIRST: [one, wrong]})
+    problems = verify(tmp_path).problems
+    assert {problem.key for problem in problems} == {other.key}
+    assert problems[0].what.startswith("skeleton covers 0.000 to 0.200 s of a clip of 0.000 to 0.010 s")
+
+
+def test_it_stops_after_so_many_problems_and_an_empty_folder_is_unfinished(tmp_path: Path) -> None:
+    assert found(tmp_path) == [("dataset.json", "is missing: the build has not been finished")]
+    built.build(tmp_path)
+    for name in range(5):
+        (tmp_path / f"index/stray-{name}").touch()
+    assert len(verify(tmp_path, most=3).problems) == 3

@@ -1,0 +1,236 @@
+"""Which dataset a command is about, and the commands that read one."""
+
+import json
+import os
+from pathlib import Path
+
+import av
+import pytest
+
+from posecap.cli import main
+from posecap.shards import write_dataset_list, write_part
+from posecap.status.outcome import RowOutcome
+from posecap.types import PartName
+from tests import built
+
+FAILED = RowOutcome(
+    row_id="late", uri="late.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
+)
+GONE = RowOutcome(row_id="gone", uri="gone.mp4", status="refused", stage="download", reason="not_found", detail="no")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) -> tuple[int, str, str]:
+    code = main([os.fspath(a) for a in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+class TestAtHand:
+    def test_the_directory_one_stands_in(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built.build(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        assert run(capsys, "verify")[0] == 0
+
+    def test_the_only_one_under_datasets(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        code, _, error = run(capsys, "verify")
+        assert (code, "there is none here or under datasets/" in error) == (1, True)
+        built.build(tmp_path / "datasets/one")
+        (tmp_path / "datasets/empty").mkdir()
+        assert run(capsys, "verify")[0] == 0
+        built.build(tmp_path / "datasets/two")
+        code, _, error = run(capsys, "verify")
+        assert (code, "there are datasets/one, datasets/two" in error) == (1, True)
+
+    def test_what_is_none_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, error = run(capsys, "verify", tmp_path)
+        assert code == 1
+        assert "is no dataset directory" in error
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        code, _, error = run(capsys, "verify", tmp_path / "a", tmp_path / "b")
+        assert code == 1
+        assert "are both directories" in error
+
+    def test_a_word_that_is_no_directory(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        code, _, error = run(capsys, "verify", tmp_path, "nonsense")
+        assert (code, error) == (1, "posecap: nonsense is no directory\n")
+
+
+class TestVerify:
+    def test_a_sound_dataset(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        code, said, _ = run(capsys, "verify", tmp_path)
+        assert code == 0
+        assert said.startswith("sound: 2 parts, 5 samples, ")
+
+    def test_one_flipped_bit(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        tar = tmp_path / "data/train/pose-00000.tar"
+        content = bytearray(tar.read_bytes())
+        content[700] ^= 1
+        tar.write_bytes(content)
+        code, said, _ = run(capsys, "verify", tmp_path)
+        assert code == 1
+        assert "data/train/pose-00000.tar" in said
+        assert "problems in 2 parts" in said
+
+
+class TestStatus:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        """One of two planned parts, three rows: one kept, one failed, one refused."""
+        from posecap.manifest.manifest_file import read_manifest
+        from posecap.planning.plan import make_plan
+
+        (tmp_path / "rows.csv").write_text("video\na.mp4\nlate.mp4\ngone.mp4\nb.mp4\n")
+        (tmp_path / "m.yaml").write_text(
+            "name: n\nversion: '1'\nlicence: CC0-1.0\ncontact: a@b.org\npipeline: p.py\noutput: d\n"
+            "tables:\n  - path: rows.csv\nrows_per_part: 3\n"
+        )
+        root = tmp_path / "d"
+        make_plan(read_manifest(tmp_path / "m.yaml"), root / "plan.parquet")
+        kept = built.samples(1)
+        write_part(root, PartName("train", 0), kept, record=built.record(kept, more=[FAILED, GONE]))
+        write_dataset_list(root)
+        return root
+
+    def test_counts(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, said, _ = run(capsys, "status", root)
+        assert code == 3
+        assert said.splitlines() == [
+            f"{root}: 1 of 2 parts built, 3 of 4 rows done",
+            "rows   1 kept, 1 refused, 1 failed, 0 quarantined",
+            "clips  1 kept, 0 refused, 0 failed",
+            "         1  not_found",
+            "         1  timeout",
+        ]
+
+    def test_lists(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        failed = "failed  late  late.mp4  download: timeout (slow, may pass when tried again)"
+        refused = "refused  gone  gone.mp4  download: not_found (no)"
+        assert run(capsys, "status", root, "--failed")[1].splitlines()[-1] == failed
+        assert run(capsys, "status", root, "--refused")[1].splitlines()[-1] == refused
+        assert run(capsys, "status", root, "--failed", "--refused")[1].splitlines()[-2:] == [failed, refused]
+
+    def test_json(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        counts = json.loads(run(capsys, "status", root, "--json")[1])
+        assert counts["parts"] == {"planned": 2, "built": 1}
+        assert counts["rows_planned"] == 4
+        assert counts["rows"] == {"planned": 3, "kept": 1, "refused": 1, "failed": 1, "quarantined": 0}
+
+    def test_complete(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        kept = built.samples(1)
+        write_part(root, PartName("train", 0), kept, record=built.record(kept, more=[GONE]))
+        more = built.samples(1, first=1)
+        write_part(root, PartName("train", 1), more, record=built.record(more))
+        assert run(capsys, "status", root)[0] == 0
+
+    def test_a_damaged_part_is_named_and_unfinished(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (root / "data/train/pose-00000.json").write_text("{}")
+        code, said, _ = run(capsys, "status", root)
+        assert code == 3
+        assert "data/train/pose-00000.json is damaged" in said
+
+    def test_nothing_built_yet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "data").mkdir()
+        code, said, error = run(capsys, "status", tmp_path)
+        assert code == 1
+        assert "nothing was built yet" in said + error
+
+
+class TestInspect:
+    def test_the_first_clip_and_a_named_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (first, second), *_ = [sorted(s.key for s in kept)[:2] for kept in built.build(tmp_path).values()]
+        code, said, _ = run(capsys, "inspect", tmp_path)
+        assert code == 0
+        assert "joints" in said
+        code, said, _ = run(capsys, "inspect", tmp_path, second[:12])
+        assert code == 0
+        assert second in said
+        assert first not in said
+
+    def test_an_unknown_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        code, _, error = run(capsys, "inspect", tmp_path, "zzz")
+        assert code == 1
+        assert "zzz" in error
+
+    def test_a_dataset_without_samples(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path, {PartName("train", 0): []})
+        code, _, error = run(capsys, "inspect", tmp_path)
+        assert code == 1
+        assert "holds no samples" in error
+
+
+class TestView:
+    def test_a_clip_on_a_dark_ground(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (first, *_), *_ = built.build(tmp_path).values()
+        out = tmp_path / "clip.mp4"
+        code, said, _ = run(capsys, "view", tmp_path, first.key, "--blank", "--out", out)
+        assert code == 0
+        assert said.splitlines()[0] == f"{out}: {first.pts_T.size} frames of {first.key}"
+        with av.open(str(out)) as video:
+            assert len(list(video.decode(video=0))) == first.pts_T.size
+
+    def test_a_sheet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        out = tmp_path / "sheet.png"
+        code, said, _ = run(capsys, "view", tmp_path, "--sheet", "--count", "3", "--out", out)
+        assert (code, said) == (0, f"{out}: 3 clips\n")
+        assert out.read_bytes()[1:4] == b"PNG"
+
+    @pytest.mark.parametrize("words", [[], ["abc", "--sheet"], ["abc", "abd"]])
+    def test_neither_or_both_is_wrong_usage(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+    ) -> None:
+        built.build(tmp_path)
+        code, _, error = run(capsys, "view", tmp_path, *words)
+        assert (code, error) == (2, "posecap: name one clip by its key, or ask for a --sheet\n")
+
+
+class TestForget:
+    def test_a_key_and_a_source(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        first, second = built.build(tmp_path).values()
+        (tmp_path / "report.json").write_text("{}")
+        (tmp_path / "contact_sheet.jpg").write_bytes(b"faces")
+        code, said, _ = run(capsys, "forget", tmp_path, first[0].key, "--source", second[0].facts["source_id"])
+        assert code == 0
+        assert said.startswith("2 parts rewritten; run `posecap build` again")
+        assert not (tmp_path / "report.json").exists()
+        assert not (tmp_path / "contact_sheet.jpg").exists()
+        code, said, _ = run(capsys, "verify", tmp_path)
+        assert code == 0
+        assert said.startswith("sound: 2 parts, 3 samples")
+
+    def test_every_clip_of_a_video_by_its_uri(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        samples = [sample for part in built.build(tmp_path).values() for sample in part]
+        uri = samples[0].facts["uri"]
+        left = [sample for sample in samples if sample.facts["uri"] != uri]
+        code, _, _ = run(capsys, "forget", tmp_path, "--video", uri)
+        assert code == 0
+        _, said, _ = run(capsys, "verify", tmp_path)
+        assert f" {len(left)} samples" in said
+        code, _, error = run(capsys, "forget", tmp_path, "--video", "https://nowhere/a.mp4")
+        assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
+
+    def test_nothing_named_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        before = built.files(tmp_path)
+        code, _, error = run(capsys, "forget", tmp_path)
+        assert (code, error) == (2, "posecap: name keys of clips, a --video or a --source\n")
+        assert built.files(tmp_path) == before
+
+    def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        from posecap.status.ledger import lease
+
+        (first, *_), *_ = built.build(tmp_path).values()
+        with lease(tmp_path):
+            code, _, error = run(capsys, "forget", tmp_path, first.key)
+        assert code == 1
+        assert "is being built by process" in error

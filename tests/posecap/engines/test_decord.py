@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import accumulate, cycle, islice
+from pathlib import Path
+
+import pytest
+
+from posecap.engines.decord import Decord
+from posecap.engines.pyav import PyAV
+from posecap.interfaces import DecoderGaveUp
+from posecap.types import Media, Span
+from tests.footage import damaged, truncated, write_video
+
+MEDIA = Media(
+    width=160,
+    height=96,
+    fps=30.0,
+    codec="h264",
+    rotation_degrees=0,
+    seconds=2.0,
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+)
+
+
+def gives_up(path: Path, span: Span | None = None) -> str:
+    with pytest.raises(DecoderGaveUp) as caught:
+        list(Decord().frames(path, PyAV().probe(path), span=span, size=(160, 96)))
+    return str(caught.value)
+
+
+def test_accepts_only_what_it_is_known_to_read_right() -> None:
+    assert Decord().accepts(MEDIA)
+    for codec in ("vp9", "av1", "hevc", "mpeg2video", "h263"):
+        assert not Decord().accepts(replace(MEDIA, codec=codec))
+    for container in ("matroska,webm", "mpegts", "flv", ""):
+        assert not Decord().accepts(replace(MEDIA, container=container))
+    assert not Decord().accepts(replace(MEDIA, fps=0.0))
+
+
+def test_gives_up_a_variable_frame_rate(tmp_path: Path) -> None:
+    times = list(accumulate(islice(cycle([20, 50, 30]), 59), initial=0))
+    path = write_video(tmp_path / "variable.mp4", milliseconds=times)
+    assert gives_up(path) == "its frame times do not follow one constant rate"
+
+
+def test_gives_up_avi_without_presentation_times(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "b_frames.avi", codec="mpeg4", options={"bf": "2"})
+    assert gives_up(path) == "its frame times do not follow one constant rate"
+
+
+def test_gives_up_a_span_that_needs_seeking(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mp4", frames=120)
+    assert gives_up(path, Span(3.0, 4.0)) == "the span begins too late to be reached without seeking"
+
+
+def test_gives_up_damaged_and_truncated_streams(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "sound.mp4", muxing={"movflags": "faststart"}, options={"bf": "0", "g": "20"})
+    assert gives_up(damaged(path, 25, 26)) == "the stream cannot be read"
+    with pytest.raises(DecoderGaveUp):
+        list(Decord().frames(truncated(path, 0.6), PyAV().probe(path), span=None, size=(160, 96)))

@@ -1,0 +1,168 @@
+"""RTMDet through onnxruntime, against the same network through MMDetection, and with files that are no good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posecap.engines.rtmdet_onnx import RTMDetOnnx, _fitted, _letterboxed
+from posecap.interfaces import Detector
+from posecap.models import MissingWeights
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("mmpose")
+pytest.importorskip("onnx")
+
+import torch
+
+from tests.random_weights import mmpose as random_mmpose
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    return random_mmpose.rtmdet_onnx(tmp_path_factory.mktemp("weights") / "rtmdet-n.onnx")
+
+
+def engine(path: Path, **changes) -> RTMDetOnnx:
+    return RTMDetOnnx(**{"size": "n", "weights_from": str(path), "device": "cpu", "score": 0.05, **changes})
+
+
+def own_inference(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and scores by MMDetection's test pipeline, network and post-processing."""
+    from mmdet.apis import inference_detector
+    from mmengine.config import Config
+
+    network = random_mmpose.rtmdet_network("n")
+    loaded = [
+        {"type": "mmdet.LoadImageFromNDArray"},
+        {"type": "mmdet.Resize", "scale": (320, 320), "keep_ratio": True},
+        {"type": "mmdet.Pad", "size": (320, 320), "pad_val": {"img": (114, 114, 114)}},
+        {"type": "mmdet.PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
+    ]
+    network.cfg = Config({"test_dataloader": {"dataset": {"pipeline": loaded}}, "default_scope": "mmdet"})
+    with torch.no_grad():
+        found = inference_detector(network, np.ascontiguousarray(frame[..., ::-1])).pred_instances
+    return found.bboxes.numpy(), found.scores.numpy()
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_boxes_are_those_of_mmdetections_own_inference(exported, real_frames, at):
+    height, width = real_frames.shape[1:3]
+    (got,) = engine(exported).detect(real_frames[at : at + 1])
+    boxes, scores = own_inference(real_frames[at])
+    boxes = np.clip(boxes, 0, [width, height, width, height])  # MMDetection also looks into the grey border
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+    assert inside.sum() > 30
+    assert len(got.scores_N) == inside.sum()
+    np.testing.assert_allclose(got.scores_N, scores[inside], atol=1e-3)
+    apart = np.abs(got.boxes_N4[:, None] - boxes[inside][None]).max(-1)  # equal scores may come in any order
+    assert apart.min(0).max() < 0.1
+    assert apart.min(1).max() < 0.1
+
+
+def test_it_fits_the_port(exported):
+    detector = engine(exported)
+    assert isinstance(detector, Detector)
+    assert detector.layout is None
+    assert detector.name == "rtmdet-n-person-onnx"
+    assert RTMDetOnnx().weights == ("rtmdet-m-person-onnx",)
+
+
+def test_people_lie_in_the_frame_best_first(exported, real_frames):
+    height, width = real_frames.shape[1:3]
+    for found in engine(exported).detect(real_frames):
+        assert found.boxes_N4.dtype == found.scores_N.dtype == np.float32
+        assert found.joints_NJ3 is None
+        assert len(found.scores_N) == len(found.boxes_N4) > 0
+        assert (np.diff(found.scores_N) <= 0).all()
+        assert (found.scores_N >= np.float32(0.05)).all()
+        assert (found.boxes_N4 >= 0).all()
+        assert (found.boxes_N4 <= [width, height, width, height]).all()
+        assert (found.boxes_N4[:, 2:] > found.boxes_N4[:, :2]).all()
+
+
+def test_a_higher_score_keeps_the_best(exported, real_frames):
+    many, few = engine(exported).detect(real_frames[:1])[0], engine(exported, score=0.6).detect(real_frames[:1])[0]
+    count = int((many.scores_N >= 0.6).sum())
+    assert 0 < count < len(many.scores_N)
+    np.testing.assert_array_equal(few.boxes_N4, many.boxes_N4[:count])
+
+
+def test_a_frame_does_not_depend_on_its_neighbours(exported, real_frames):
+    together, alone = engine(exported).detect(real_frames[:3])[1], engine(exported).detect(real_frames[1:2])[0]
+    np.testing.assert_array_equal(together.boxes_N4, alone.boxes_N4)
+
+
+def test_no_frames_and_nobody(exported, real_frames):
+    assert engine(exported).detect(real_frames[:0]) == []
+    (found,) = engine(exported, score=1.1).detect(real_frames[:1])
+    assert found.boxes_N4.shape == (0, 4)
+    assert found.scores_N.shape == (0,)
+
+
+def test_the_frame_keeps_its_proportions_and_grey_fills_the_rest():
+    frame = np.full((180, 320, 3), 200, np.uint8)
+    assert _fitted(frame, 640, 640) == (360, 640)
+    assert _fitted(np.zeros((333, 100, 3), np.uint8), 320, 320) == (320, 96)
+    boxed = _letterboxed(frame, 640, 640)
+    assert (boxed[:360] == 200).all()
+    assert (boxed[360:] == 114).all()
+
+
+def test_memory_that_ends_halves_the_batch(exported, real_frames, monkeypatch):
+    """The export takes one picture, so a wider one is played: it answers picture by picture."""
+    whole = engine(exported).detect(real_frames)
+    detector = engine(exported, batch=4)
+    session, sizes = detector._network._session, []
+
+    class Wide:
+        def run(self, outputs, feeds):
+            sizes.append(len(feeds["input"]))
+            if len(feeds["input"]) > 2:
+                raise Exception("BFCArena: Failed to allocate memory for requested buffer of size 1")
+            found = [session.run(outputs, {"input": picture[None]}) for picture in feeds["input"]]
+            longest = max(dets.shape[1] for dets, _ in found)
+            dets = np.stack([np.pad(d[0], ((0, longest - d.shape[1]), (0, 0))) for d, _ in found])
+            labels = np.stack([np.pad(n[0], (0, longest - n.shape[1]), constant_values=-1) for _, n in found])
+            return [dets, labels]
+
+    monkeypatch.setattr(detector._network, "_session", Wide())
+    monkeypatch.setattr(type(detector._network), "most", None)
+    for got, expected in zip(detector.detect(real_frames), whole, strict=True):
+        np.testing.assert_array_equal(got.boxes_N4, expected.boxes_N4)
+    assert sizes == [4, 2, 2]
+
+
+def test_missing_weights_say_so(tmp_path):
+    with pytest.raises(MissingWeights, match="nothing-here"):
+        engine(tmp_path / "nothing-here.onnx").warm_up()
+
+
+def test_a_truncated_file_is_refused(exported, tmp_path):
+    path = tmp_path / "short.onnx"
+    path.write_bytes(exported.read_bytes()[:-200_000])
+    with pytest.raises(BadCheckpoint, match=r"short\.onnx"):
+        engine(path).warm_up()
+
+
+def test_a_pickle_is_refused_and_does_not_run(tmp_path):
+    path, target = tmp_path / "hostile.onnx", tmp_path / "it-ran"
+    path.write_bytes(b"cposix\nsystem\n(S'touch " + str(target).encode() + b"'\ntR.")
+    with pytest.raises(BadCheckpoint, match=r"hostile\.onnx"):
+        engine(path).warm_up()
+    assert not target.exists()
+
+
+def test_another_network_is_refused(tmp_path):
+    pose = random_mmpose.rtmpose_onnx(tmp_path / "pose.onnx")
+    with pytest.raises(WrongArchitecture, match=r"simcc_x, simcc_y; expected .* dets, labels"):
+        engine(pose).warm_up()
+
+
+def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
+    monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
+    with pytest.raises(RandomWeights):
+        engine(exported).warm_up()

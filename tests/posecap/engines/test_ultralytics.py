@@ -1,0 +1,274 @@
+"""YOLO through posecap and through the package itself, on the same weights; and files that are not what they say."""
+
+import importlib.util
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("ultralytics") is None:  # importing it here would be importing it unprepared
+    pytest.skip("ultralytics is not installed", allow_module_level=True)
+torch = pytest.importorskip("torch")
+
+from posecap.engines.ultralytics import Ultralytics, _build  # noqa: E402
+from posecap.inference.package_compat import ensure_ultralytics  # noqa: E402
+from posecap.models import MissingWeights  # noqa: E402
+from posecap.stage import Retry  # noqa: E402
+from posecap.weights import checkpoints  # noqa: E402
+from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture  # noqa: E402
+from tests.random_weights import ultralytics as random_weights  # noqa: E402
+
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("yolo")
+
+
+def engine(folder: Path, architecture: str = "yolo11n-pose", **settings) -> Ultralytics:
+    path = folder / f"{architecture}.pt"
+    if not path.exists():
+        random_weights.write(path, architecture=architecture)
+    return Ultralytics(**{"weights_from": str(path), "long_side": SIDE, **settings})
+
+
+def rewritten(folder: Path, path: Path, change) -> str:
+    """The small network's file after ``change`` had its way with the content, written by pickle itself."""
+    random_weights.write(path, architecture="yolo11n")
+    content = torch.load(path, weights_only=False)
+    change(content)
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    blocks = np.random.default_rng(0).integers(0, 256, (5, 9, 16, 3), dtype=np.uint8)
+    return blocks.repeat(16, axis=1).repeat(16, axis=2)
+
+
+@pytest.mark.parametrize("architecture", ["yolo11n", "yolo11n-pose", "yolov8n", "yolov8n-pose"])
+def test_boxes_and_joints_are_those_of_the_packages_predict(folder, real_frames, architecture):
+    ours = engine(folder, architecture)
+    found = ours.detect(real_frames)
+    from ultralytics import YOLO
+
+    pictures = [np.ascontiguousarray(frame[..., ::-1]) for frame in real_frames]
+    theirs = YOLO(ours.weights_from).predict(
+        pictures, conf=0.25, iou=0.7, imgsz=SIDE, classes=[0], max_det=100, device="cpu", verbose=False, save=False
+    )
+    assert sum(len(one.boxes) for one in theirs) > 10
+    for here, there in zip(found, theirs, strict=True):
+        np.testing.assert_allclose(here.boxes_N4, there.boxes.xyxy.numpy(), atol=0.01)
+        np.testing.assert_allclose(here.scores_N, there.boxes.conf.numpy(), atol=1e-5)
+        if ours.layout is not None:
+            np.testing.assert_allclose(here.joints_NJ3, there.keypoints.data.numpy(), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes", "parameters"),
+    [
+        ("yolo11n", 80, 2_624_080),
+        ("yolo11s", 80, 9_458_752),
+        ("yolov8n", 80, 3_157_200),
+        ("yolov8n-pose", 1, 3_295_470),
+    ],
+)
+def test_networks_have_the_published_number_of_parameters(architecture, classes, parameters):
+    ensure_ultralytics()
+    assert sum(p.numel() for p in _build(architecture, classes).parameters()) == parameters
+
+
+def test_only_people_are_found(folder, noise):
+    ours = engine(folder, "yolo11n", score=0.01)
+    model = ours._model
+    assert (model.classes, model.person) == (80, 0)
+    head = model.network.model[-1]
+    biases = [branch[-1].bias for branch in head.cv3]
+    kept = [bias.clone() for bias in biases]
+    for bias in biases:
+        bias[0], bias[1] = -100.0, 5.0  # everything is a bicycle
+    found = ours.detect(noise)
+    for bias, before in zip(biases, kept, strict=True):
+        bias.copy_(before)
+    assert [len(frame.scores_N) for frame in found] == [0] * len(noise)
+
+
+def test_a_file_says_by_its_name_what_it_is():
+    assert Ultralytics().name == "ultralytics-yolo11m"
+    assert Ultralytics().layout is None
+    assert Ultralytics("/somewhere/yolov8x-pose.pt").name == "ultralytics-yolov8x-pose"
+    assert Ultralytics("/somewhere/yolov8x-pose.pt").layout == "coco17"
+    assert Ultralytics("/somewhere/best.pt", architecture="yolo11s-pose").layout == "coco17"
+    assert Ultralytics("yolo11s").weights == ("yolo11s",)
+
+
+def test_a_name_that_says_nothing_needs_an_architecture():
+    with pytest.raises(ValueError, match=r"'best'.*architecture='yolo11m-pose'"):
+        Ultralytics("/somewhere/best.pt")
+
+
+@pytest.mark.parametrize("side", [0, 16, 500])
+def test_sizes_that_the_network_cannot_take_are_refused(side):
+    with pytest.raises(ValueError, match="multiple of 32"):
+        Ultralytics(long_side=side)
+
+
+def test_it_travels_to_workers_and_serves_as_a_key():
+    ours = Ultralytics("yolo11n-pose", score=0.4)
+    assert pickle.loads(pickle.dumps(ours)) == ours
+    assert {ours: 1}[Ultralytics("yolo11n-pose", score=0.4)] == 1
+
+
+def test_half_precision_files_compute_in_float32(folder):
+    network = engine(folder)._model.network
+    assert checkpoints.load(folder / "yolo11n-pose.pt", strangers="inert")["model"].name == "PoseModel"
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_in_bfloat16_the_head_still_decodes_in_float32(folder, noise):
+    ours = engine(folder, precision="bf16")
+    found = ours.detect(noise[:2])
+    head = ours._model.network.model[-1]
+    assert {p.dtype for p in head.parameters()} == {torch.float32}
+    assert ours._model.network.model[0].conv.weight.dtype == torch.bfloat16
+    assert {d.boxes_N4.dtype for d in found} == {d.joints_NJ3.dtype for d in found} == {np.dtype("float32")}
+    assert sum(len(d.scores_N) for d in found) > 0
+
+
+def test_a_batch_that_does_not_fit_is_halved(folder, noise, monkeypatch):
+    wanted = engine(folder, batch=2).detect(noise)
+    ours = engine(folder, batch=5)
+    network, sizes = ours._model.network, []
+    forward = network.forward
+
+    def cramped(pixels):
+        sizes.append(len(pixels))
+        if len(pixels) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(pixels)
+
+    monkeypatch.setattr(network, "forward", cramped)
+    found = ours.detect(noise)
+    assert sizes == [5, 2, 2, 1]
+    for here, there in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(here.boxes_N4, there.boxes_N4)
+
+
+def test_a_single_frame_that_does_not_fit_is_a_passing_trouble(folder, noise, monkeypatch):
+    ours = engine(folder)
+
+    def full(pixels):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(ours._model.network, "forward", full)
+    with pytest.raises(Retry, match="out_of_memory"):
+        ours.detect(noise)
+
+
+def test_missing_weights_say_where_to_get_them(tmp_path):
+    with pytest.raises(MissingWeights, match=r"yolo11n\.pt"):
+        Ultralytics(str(tmp_path / "yolo11n.pt")).warm_up()
+
+
+def test_a_truncated_file_is_refused(folder, tmp_path):
+    path = random_weights.write(tmp_path / "yolo11n.pt", architecture="yolo11n")
+    path.write_bytes(path.read_bytes()[:-100_000])
+    with pytest.raises(BadCheckpoint, match=r"yolo11n\.pt"):
+        Ultralytics(str(path)).warm_up()
+
+
+class _Payload:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def test_what_a_hostile_file_would_run_does_not_run(folder, tmp_path):
+    place = tmp_path / "payload-ran"
+    path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: content.update(model=_Payload(place)))
+    with pytest.raises(BadCheckpoint):
+        Ultralytics(path).warm_up()
+    assert not place.exists()
+
+
+def test_a_payload_beside_a_sound_network_does_not_run_either(folder, tmp_path, noise):
+    place = tmp_path / "payload-ran"
+    path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: content.update(train_args=_Payload(place)))
+    Ultralytics(path, long_side=SIDE).detect(noise[:1])
+    assert not place.exists()
+
+
+def test_the_architecture_that_a_file_describes_is_not_believed(folder, tmp_path, noise):
+    place = tmp_path / "payload-ran"
+
+    def describe(content):
+        content["model"].yaml["activation"] = f"__import__('os').mkdir({str(place)!r})"
+        content["model"].yaml["backbone"] = [[-1, 1, "nn.Identity", []]]
+
+    path = rewritten(folder, tmp_path / "yolo11n.pt", describe)
+    assert len(Ultralytics(path, long_side=SIDE).detect(noise[:1])) == 1
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("asked", ["yolo11s", "yolov8n", "yolo11n-pose"])
+def test_weights_of_another_network_are_refused(folder, asked):
+    path = engine(folder, "yolo11n").weights_from
+    with pytest.raises(WrongArchitecture, match="yolo11n"):
+        Ultralytics(path, architecture=asked).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda net: setattr(net.model[9].cv1, "act", torch.nn.Identity()), r"class of layer 'model\.9\.cv1\.act'"),
+        (lambda net: setattr(net.model[2].m[0], "add", False), r"add of layer 'model\.2\.m\.0'"),
+        (lambda net: setattr(net.model[12], "f", [-1, 4]), r"f of layer 'model\.12'"),
+        (lambda net: setattr(net.model[0].conv, "stride", (1, 1)), r"stride of layer 'model\.0\.conv'"),
+    ],
+    ids=["activation", "shortcut", "route", "stride"],
+)
+def test_a_network_that_differs_where_no_tensor_shows_is_refused(folder, tmp_path, change, place):
+    path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: change(content["model"]))
+    with pytest.raises(WrongArchitecture, match=place):
+        Ultralytics(path).warm_up()
+
+
+def test_a_network_that_knows_no_people_is_refused(folder, tmp_path):
+    def rename(content):
+        content["model"].names = dict(enumerate(["cat"] * 80))
+
+    path = rewritten(folder, tmp_path / "yolo11n.pt", rename)
+    with pytest.raises(WrongArchitecture, match="none of the network's 80 classes is 'person'"):
+        Ultralytics(path).warm_up()
+
+
+def test_a_file_without_a_network_is_refused(tmp_path):
+    path = tmp_path / "yolo11n.pt"
+    torch.save(checkpoints.mark({"state_dict": {"weight": torch.zeros(3)}}), path)
+    with pytest.raises(BadCheckpoint, match="no network of the ultralytics package"):
+        Ultralytics(str(path)).warm_up()
+
+
+def test_random_weights_are_not_used_by_accident(folder, monkeypatch):
+    ours = engine(folder)
+    monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
+    with pytest.raises(RandomWeights):
+        ours.warm_up()
+
+
+def test_the_averaged_weights_count_where_training_left_them(folder, tmp_path, noise):
+    ensure_ultralytics()
+
+    def training(content):
+        averaged = content["model"]
+        content["ema"], content["model"] = averaged, None
+
+    path = rewritten(folder, tmp_path / "yolo11n.pt", training)
+    here = Ultralytics(path, long_side=SIDE).detect(noise[:1])[0]
+    np.testing.assert_array_equal(here.boxes_N4, engine(folder, "yolo11n").detect(noise[:1])[0].boxes_N4)

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+
+from posecap.manifest.importers import from_folder, from_kinetics
+from posecap.manifest.manifest_file import ManifestError, read_manifest
+from posecap.planning.plan import Plan, make_plan
+from posecap.types import Row
+from tests import DATA
+
+PIPELINE = Path("pipelines/demo.py")
+LIST = """\
+label,youtube_id,time_start,time_end,split,is_cc
+abseiling,0wR5jVB-WPk,417,427,val,0
+run (fast),-aPS4FHFF8_,36,46,train,1
+"""
+
+
+def planned(folder: Path, name: str = "m.yaml") -> list[Row]:
+    plan: Plan = make_plan(read_manifest(folder / name), folder / "plan.parquet")
+    return [r.row for part in plan.parts() for r in plan.rows(part)]
+
+
+def kinetics(folder: Path, text: str = LIST) -> Path:
+    path = folder / "list.csv"
+    path.write_text(text)
+    return path
+
+
+def files(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_a_kinetics_list_becomes_pages_with_spans(tmp_path: Path) -> None:
+    made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.labels, made.rows_by_split, made.missing) == (2, 2, {"val": 1, "train": 1}, 0)
+    one, two = sorted(planned(tmp_path), key=lambda row: row.split, reverse=True)
+    assert (one.row_id, one.uri) == ("0wR5jVB-WPk_000417_000427", "https://www.youtube.com/watch?v=0wR5jVB-WPk")
+    assert (one.start_seconds, one.end_seconds, one.label, one.licence) == (417.0, 427.0, "abseiling", None)
+    assert (two.label, two.licence) == ("run (fast)", "CC-BY")
+
+
+def test_local_clips_are_found_by_their_usual_names_and_missing_ones_told(tmp_path: Path) -> None:
+    clips = files(tmp_path / "clips", "-aPS4FHFF8__000036_000046.mp4")
+    made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips)
+    assert (made.rows, made.missing, made.examples) == (1, 1, ["0wR5jVB-WPk_000417_000427.mp4"])
+    files(clips, "abseiling/0wR5jVB-WPk_000417_000427.mkv")
+    made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips, overwrite="yes")
+    assert (made.rows, made.missing) == (2, 0)
+    val = next(row for row in planned(tmp_path) if row.split == "val")
+    assert val.location == (clips / "abseiling/0wR5jVB-WPk_000417_000427.mkv").as_posix()
+    assert val.start_seconds is None  # the file is the span
+    assert val.source == "https://www.youtube.com/watch?v=0wR5jVB-WPk"
+
+
+def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    files(tmp_path, "0wR5jVB-WPk_000417_000427.mp4", "clips/other.mp4")
+    text = "label,youtube_id,time_start,time_end\n..,0wR5jVB-WPk,417,427\n"
+    with pytest.raises(ManifestError, match="1 rows have no file"):
+        from_kinetics(kinetics(tmp_path, text), tmp_path / "m.yaml", pipeline=PIPELINE, videos=tmp_path / "clips")
+    assert not list(tmp_path.glob("m.*"))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a,short,1,2,val,0", "list.csv row 3: column 'youtube_id' is 'short'"),
+        ("a,0wR5jVB-WPk,5,5,val,0", "list.csv row 3: columns 'time_start' and 'time_end' are '5' and '5'"),
+        ("a,0wR5jVB-WPk,x,5,val,0", "are 'x' and '5'"),
+        ("a,0wR5jVB-WPk", "are '' and ''"),
+    ],
+)
+def test_wrong_kinetics_rows_are_named(tmp_path: Path, row: str, words: str) -> None:
+    header, first, _ = LIST.splitlines()
+    with pytest.raises(ManifestError) as caught:
+        from_kinetics(kinetics(tmp_path, f"{header}\n{first}\n{row}\n"), tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert words in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]
+
+
+def test_what_is_no_kinetics_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no column youtube_id, time_start, time_end; it has a, b"):
+        from_kinetics(kinetics(tmp_path, "a,b\n1,2\n"), tmp_path / "m.yaml", pipeline=PIPELINE)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        from_kinetics(tmp_path / "none.csv", tmp_path / "m.yaml", pipeline=PIPELINE)
+
+
+def test_a_folder_becomes_rows_with_labels_and_splits(tmp_path: Path) -> None:
+    videos = files(
+        tmp_path / "videos",
+        "train/run/b.mp4", "train/run/a.MP4", "val/sports/jump/c.mkv", "loose.webm", "walk/d.avi", "walk/notes.txt",
+        "walk/.hidden.mp4", ".cache/e.mp4", "test/clip:1.mp4",
+    )  # fmt: skip
+    made = from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.labels, made.rows_by_split) == (6, 3, {"train": 4, "val": 1, "test": 1})
+    found = {Path(r.location).relative_to(videos).as_posix(): (r.label, r.split) for r in planned(tmp_path)}
+    assert found == {
+        "loose.webm": (None, "train"),
+        "train/run/a.MP4": ("run", "train"),
+        "train/run/b.mp4": ("run", "train"),
+        "val/sports/jump/c.mkv": ("sports/jump", "val"),
+        "walk/d.avi": ("walk", "train"),
+        "test/clip:1.mp4": (None, "test"),
+    }
+
+
+def test_names_that_no_table_can_hold_are_counted(tmp_path: Path) -> None:
+    videos = files(tmp_path / "videos", "a.mp4", "b\n.mp4")
+    made = from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.unusable, made.examples) == (1, 1, [r"'b\n.mp4'"])
+
+
+def test_the_manifest_names_what_it_needs(tmp_path: Path) -> None:
+    videos = files(tmp_path / "my videos", "a.mp4")
+    (tmp_path / "lists").mkdir()
+    made = from_folder(videos, tmp_path / "lists" / "my set.yaml", pipeline=tmp_path / "p" / "demo.py")
+    manifest = read_manifest(made.manifest)
+    assert (manifest.name, manifest.pipeline) == ("my-set", tmp_path / "p" / "demo.py")
+    assert manifest.media_root == videos.as_posix()
+    assert manifest.output == tmp_path / "lists" / "datasets" / "my-set"
+    assert made.to_fill == ("licence", "contact")
+
+
+def test_nothing_is_overwritten_unasked_and_the_list_never(tmp_path: Path) -> None:
+    videos = files(tmp_path / "videos", "a.mp4")
+    (tmp_path / "m.csv").write_text("mine")
+    with pytest.raises(ManifestError, match=r"m\.csv: is there already"):
+        from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (tmp_path / "m.csv").read_text() == "mine"
+    with pytest.raises(ManifestError, match="is the list itself"):
+        from_kinetics(kinetics(tmp_path), tmp_path / "list.yaml", pipeline=PIPELINE, overwrite="yes")
+    assert (tmp_path / "list.csv").read_text() == LIST
+    with pytest.raises(ManifestError, match=r"ends in \.yaml"):
+        from_folder(videos, tmp_path / "m.json", pipeline=PIPELINE)
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(ManifestError, match="no row to write"):
+        from_folder(tmp_path / "videos", tmp_path / "m.yaml", pipeline=PIPELINE)
+    with pytest.raises(ManifestError, match="is no folder"):
+        from_folder(tmp_path / "none", tmp_path / "m.yaml", pipeline=PIPELINE)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "rows", "labels"), [("kinetics-400_val", 19_906, 400), ("kinetics-600_val", 30_000, 600)]
+)
+def test_the_real_lists(tmp_path: Path, name: str, rows: int, labels: int) -> None:
+    path = DATA / "manifests" / f"{name}.csv"
+    if not path.exists():
+        pytest.skip("the Kinetics lists are not beside the checkout")
+    made = from_kinetics(path, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.labels, made.rows_by_split) == (rows, labels, {"val": rows})
+    assert len({row.row_id for row in planned(tmp_path)}) == rows

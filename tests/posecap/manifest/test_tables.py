@@ -1,0 +1,309 @@
+import json
+import math
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import posecap.manifest.tables
+from posecap.manifest.columns import Problems
+from posecap.manifest.manifest_file import ManifestError, Table
+from posecap.manifest.tables import read_table
+
+ROOT = "/media"
+
+
+def read(path: Path, *, media_root: str = ROOT, **table: Any) -> list[dict[str, Any]]:
+    problems = Problems()
+    described = Table(location=path.as_posix(), written=path.name, **table)
+    batches = list(read_table(described, media_root=media_root, problems=problems))
+    problems.raise_any()
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+def read_csv(folder: Path, text: str | bytes, **table: Any) -> list[dict[str, Any]]:
+    path = folder / "t.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read(path, **table)
+
+
+def refused(folder: Path, text: str | bytes, name: str = "t.csv", **table: Any) -> str:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ManifestError) as caught:
+        read(path, **table)
+    return str(caught.value)
+
+
+def test_a_whole_csv_row(tmp_path: Path) -> None:
+    text = (
+        "\ufeffid,video,start,end,label,caption,captions,split,licence,source\r\n"
+        'a1, x.mp4 ,1.5,2e1,run,"he, runs","they run |  she\n runs",val,MIT,web\r\n'
+    )
+    assert read_csv(tmp_path, text) == [
+        {
+            "id": "a1",
+            "uri": "x.mp4",
+            "start": 1.5,
+            "end": 20.0,
+            "label": "run",
+            "captions": ["he, runs", "they run", "she runs"],
+            "split": "val",
+            "licence": "MIT",
+            "source": "web",
+            "table": "t.csv",
+            "row": 2,
+        }
+    ]
+
+
+def test_only_a_video_is_needed_and_defaults_fill_empty_cells(tmp_path: Path) -> None:
+    rows = read_csv(tmp_path, "video,licence\na.mp4,\nb.mp4,MIT\n", defaults={"licence": "CC0-1.0", "split": "test"})
+    assert [(r["licence"], r["split"], r["id"], r["start"], r["captions"]) for r in rows] == [
+        ("CC0-1.0", "test", None, None, None),
+        ("MIT", "test", None, None, None),
+    ]
+    assert read_csv(tmp_path, "video\na.mp4\n")[0]["split"] == "train"
+
+
+def test_json_captions_in_a_cell(tmp_path: Path) -> None:
+    rows = read_csv(tmp_path, 'video,captions\na,"[""one | two"", ""three""]"\nb,four\nc,\n')
+    assert [r["captions"] for r in rows] == [["one | two", "three"], ["four"], []]
+
+
+def test_a_span_may_be_open_at_one_end(tmp_path: Path) -> None:
+    rows = read_csv(tmp_path, "video,start,end\na,1,\nb,,2\nc,-0,1\n")
+    assert [(r["start"], r["end"]) for r in rows] == [(1.0, None), (None, 2.0), (0.0, 1.0)]
+    assert math.copysign(1, rows[2]["start"]) == 1
+
+
+def test_columns_are_mapped_and_null_leaves_one_unread(tmp_path: Path) -> None:
+    rows = read_csv(
+        tmp_path, "uri,start,action\na,oops,run\n", columns={"video": "uri", "label": "action", "start": None}
+    )
+    assert (rows[0]["uri"], rows[0]["label"], rows[0]["start"]) == ("a", "run", None)
+
+
+def test_a_prefix_makes_videos_of_ids(tmp_path: Path) -> None:
+    text = "label,youtube_id,time_start,time_end,split\nabseiling,-q_M1PMw2hY,38,48,val\n"
+    columns = {"video": "youtube_id", "start": "time_start", "end": "time_end"}
+    (row,) = read_csv(tmp_path, text, columns=columns, video_prefix="https://www.youtube.com/watch?v=")
+    assert row["uri"] == "https://www.youtube.com/watch?v=-q_M1PMw2hY"
+    assert (row["start"], row["end"], row["label"], row["split"]) == (38.0, 48.0, "abseiling", "val")
+    assert "column 'youtube_id' is None" in refused(
+        tmp_path, text.replace("-q_M1PMw2hY", ""), columns=columns, video_prefix="https://h/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("video", "media_root", "uri"),
+    [
+        ("a//b/./c.mp4", ROOT, "a/b/c.mp4"),
+        ("a/../b.mp4", ROOT, "b.mp4"),
+        ("/media/a/b.mp4", ROOT, "a/b.mp4"),
+        ("/other/a.mp4", ROOT, "/other/a.mp4"),
+        ("./clip:1.mp4", ROOT, "./clip:1.mp4"),
+        ("youtube:abc", ROOT, "youtube:abc"),
+        ("pypi://p/1.0/a/../b.mp4?sha256=00", ROOT, "pypi://p/1.0/a/../b.mp4?sha256=00"),
+        ("a/b.mp4", "https://example.org/v", "https://example.org/v/a/b.mp4"),
+        ("/a.mp4", "https://example.org/v", "/a.mp4"),
+        ("s3://bucket/a.mp4", "https://example.org/v", "s3://bucket/a.mp4"),
+    ],
+)
+def test_where_a_video_is(tmp_path: Path, video: str, media_root: str, uri: str) -> None:
+    assert read_csv(tmp_path, f"video\n{video}\n", media_root=media_root)[0]["uri"] == uri
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (",1,2,,", ["t.csv row 3: column 'video' is None", "write a path or a URI"]),
+        ("../a,1,2,,", ["row 3: column 'video' is '../a'", "media_root"]),
+        ("a,-1,2,,", ["row 3: column 'start' is -1.0", "between 0 and"]),
+        ("a,5,5,,", ["row 3: column 'end' is 5.0", "not after the start"]),
+        ("a,nan,5,,", ["row 3: column 'start' is 'nan'", "no number"]),
+        ("a,1,1e999,,", ["row 3: column 'end' is inf"]),
+        ("a,1:30,95,,", ["row 3: column 'start' is '1:30'", "90 for 1:30"]),
+        ("a,,0,,", ["row 3: column 'end' is 0.0", "not after the start"]),
+        ("a,1,2,tr/ain,", ["row 3: column 'split' is 'tr/ain'", "letters, digits"]),
+        ("a,1,2,,x\x07y", ["row 3: column 'id' is 'x\\x07y'", "control character"]),
+        ("a,1,2,,x~2", ["row 3: column 'id' is 'x~2'", "another id"]),
+        ("a,1,2,," + "x" * 257, ["row 3: column 'id'", "at most 256 characters"]),
+        ("a,1,2", ["row 3: has 3 cells where the header has 5", "'a,1,2'", "quote cells"]),
+        ("a,1,2,,,,", ["row 3: has 7 cells"]),
+    ],
+)
+def test_a_wrong_row_names_table_row_column_value_and_remedy(tmp_path: Path, line: str, words: list[str]) -> None:
+    message = refused(tmp_path, f"video,start,end,split,id\ngood.mp4,1,2,train,g\n{line}\ngood.mp4,1,2,train,h\n")
+    assert "\n" not in message  # one problem, and only one
+    for word in words:
+        assert word in message
+
+
+def test_bad_utf8_names_its_row(tmp_path: Path) -> None:
+    message = refused(tmp_path, b"video,label\na,x\nb,\xff\n")
+    assert "t.csv row 3: b'\\xff' after b'b,' is not UTF-8; save" in message
+    assert "t.csv row 3: b'\\xff' after b'" in refused(tmp_path, b"video,label\na,x\n\xff\n")  # ragged as well
+    assert "not UTF-8" in refused(tmp_path, b"video,label\na,x\nb,\xc3")  # cut within a character
+
+
+def test_row_numbers_hold_after_blank_and_ragged_lines_and_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posecap.manifest.tables, "CSV_BLOCK_BYTES", 64)
+    lines = ["video,start,end"]
+    lines += ["" if n == 5 else ",," if n == 6 else "short" if n == 40 else f"v{n},1,2" for n in range(2, 80)]
+    lines += ["v80,1,0"]
+    message = refused(tmp_path, "\n".join(lines))
+    assert "t.csv row 40: has 1 cells" in message
+    assert "t.csv row 80: column 'end' is 0.0" in message
+    assert message.startswith("2 problems")
+
+
+def test_twenty_problems_are_enough(tmp_path: Path) -> None:
+    message = refused(tmp_path, "video,start,end\n" + "a,2,1\n" * 50)
+    assert message.startswith("the first 20 problems")
+    assert message.count("\n") == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "table", "words"),
+    [
+        ("uri\na\n", {}, ["no column 'video'", "'uri'", "columns: {video"]),
+        ("video\na\n", {"columns": {"label": "class"}}, ["no column 'class'", "'label'"]),
+        ("video,video\na,b\n", {}, ["'video' stands there twice"]),
+        ("video,license\na,b\n", {}, ["'license' is nearly 'licence'", "columns: {licence: license}"]),
+        ("", {}, ["t.csv: cannot be read", "Empty CSV"]),
+        (b"\xff\xfev\x00i\x00d\x00e\x00o\x00\n\x00", {}, ["t.csv row 1: ", "is not UTF-8"]),
+        ('video,label\na,"never closed\nb,c\n', {}, ["quote"]),
+    ],
+)
+def test_a_wrong_table_is_explained(tmp_path: Path, text: str | bytes, table: dict[str, Any], words: list[str]) -> None:
+    message = refused(tmp_path, text, **table)
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.csv: no such table"):
+        read(tmp_path / "none.csv")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_tables_are_read_over_http(tmp_path: Path, server: str) -> None:
+    (tmp_path / "t.csv").write_text("video\na.mp4\n")
+    (tmp_path / "t.jsonl").write_text('{"video": "b.mp4"}\n')
+    pq.write_table(pa.table({"video": ["c.mp4"]}), tmp_path / "t.parquet")
+    for name, uri in (("t.csv", "a.mp4"), ("t.jsonl", "b.mp4"), ("t.parquet", "c.mp4")):
+        table = Table(location=f"{server}/{name}", written=f"{server}/{name}")
+        (batch,) = read_table(table, media_root=ROOT, problems=Problems())
+        assert batch.column("uri").to_pylist() == [uri]
+    with pytest.raises(ManifestError, match=r"none\.csv: no such table"):
+        list(read_table(Table(location=f"{server}/none.csv", written="none.csv"), media_root=ROOT, problems=Problems()))
+
+
+def test_jsonl_rows(tmp_path: Path) -> None:
+    lines = [
+        {"video": "a.mp4", "start": 1, "end": 2.5, "captions": ["one", " two "], "id": 7, "other": [1]},
+        {"video": "b.mp4", "captions": "three", "caption": "zero", "label": None},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n\n".join(map(json.dumps, lines)) + "\n")
+    rows = read(tmp_path / "t.jsonl")
+    assert [(r["id"], r["start"], r["end"], r["captions"], r["row"]) for r in rows] == [
+        ("7", 1.0, 2.5, ["one", "two"], 1),
+        (None, None, None, ["zero", "three"], 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", ["row 2: no JSON"]),
+        ("[1]", ["row 2: no JSON object: b'[1]"]),
+        ('{"video": ["a"]}', ["row 2: column 'video' is ['a']: no text"]),
+        ('{"video": "a", "start": true, "end": 2}', ["row 2: column 'start' is True: no number"]),
+        ('{"video": "a", "start": NaN, "end": 2}', ["row 2: column 'start' is 'nan'"]),
+        ('{"video": "a", "captions": [1]}', ["row 2: column 'captions' is [1]: no list of sentences"]),
+        ('{"video": "a", "label": "\\ud800"}', ["row 2: column 'label'"]),
+        ('{"video": "a", "lable": "x"}', ["'lable' is nearly 'label'"]),
+    ],
+)
+def test_a_wrong_jsonl_line_is_explained(tmp_path: Path, line: str, words: list[str]) -> None:
+    message = refused(tmp_path, f'{{"video": "good"}}\n{line}\n', "t.jsonl")
+    for word in words:
+        assert word in message
+
+
+def test_parquet_rows(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "video": pa.array(["a.mp4", "b.mp4"]).dictionary_encode(),
+            "start": pa.array([1, None], pa.int32()),
+            "end": pa.array([2.5, None], pa.float32()),
+            "captions": [["one", ""], None],
+            "id": pa.array([4, 5]),
+            "picture": pa.array([b"\xff", b""]),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    rows = read(tmp_path / "t.parquet")
+    assert [(r["id"], r["uri"], r["start"], r["end"], r["captions"], r["row"]) for r in rows] == [
+        ("4", "a.mp4", 1.0, 2.5, ["one"], 1),
+        ("5", "b.mp4", None, None, [], 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"video": pa.array([1.5])}, "'video' holds double, no text"),
+        ({"video": pa.array(["a"]), "captions": pa.array([[1]])}, "'captions' holds list"),
+        (
+            {"video": pa.array(["a"]), "start": pa.array([math.nan]), "end": pa.array([1.0])},
+            "row 1: column 'start' is nan",
+        ),
+        ({"video": pa.array([b"\xff"]).view(pa.string())}, "row 1: column 'video' is b'\\xff': not UTF-8"),
+    ],
+)
+def test_a_wrong_parquet_table_is_explained(tmp_path: Path, columns: dict[str, pa.Array], words: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path / "t.parquet")
+    assert words in str(caught.value)
+
+
+def test_what_is_no_parquet_is_explained(tmp_path: Path) -> None:
+    assert "cannot be read" in refused(tmp_path, "video\na\n", "t.parquet")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".jsonl", ".parquet"]))
+def test_any_bytes_are_read_or_refused_but_never_crash(tmp_path: Path, data: bytes, suffix: str) -> None:
+    path = tmp_path / f"any{suffix}"
+    path.write_bytes(b"video,label\n" * (suffix == ".csv") + data)
+    try:
+        rows = read(path)
+    except ManifestError:
+        return
+    assert all(row["uri"] for row in rows)

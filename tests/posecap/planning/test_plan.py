@@ -1,0 +1,249 @@
+import random
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from posecap.manifest.manifest_file import Manifest, ManifestError, Table
+from posecap.planning.dedup import repeats
+from posecap.planning.plan import PartName, Plan, PlanError, PlannedRow, make_plan, open_plan, show, summarise
+from posecap.planning.plan_file import PLAN_SCHEMA, rows_digest
+from posecap.planning.summary import estimate
+
+HEADER = "video,start,end,label,split,licence,id\n"
+
+
+def manifest(folder: Path, *tables: str, rows_per_part: int = 2, media_root: str | None = None) -> Manifest:
+    for number, text in enumerate(tables):
+        (folder / f"t{number}.csv").write_text(text)
+    return Manifest(
+        path=folder / "m.yaml",
+        name="small",
+        version="1",
+        licence="MIT",
+        contact="me@example.org",
+        description="",
+        pipeline=folder / "p.py",
+        output=folder / "out",
+        media_root=media_root or folder.as_posix(),
+        tables=tuple(
+            Table(location=(folder / f"t{n}.csv").as_posix(), written=f"t{n}.csv") for n in range(len(tables))
+        ),
+        rows_per_part=rows_per_part,
+    )
+
+
+def planned(folder: Path, *lines: str, rows_per_part: int = 2) -> Plan:
+    text = HEADER + "".join(f"{line}\n" for line in lines)
+    return make_plan(manifest(folder, text, rows_per_part=rows_per_part), folder / "plan.parquet")
+
+
+def all_rows(plan: Plan) -> list[PlannedRow]:
+    return [row for part in plan.parts() for row in plan.rows(part)]
+
+
+def test_parts_are_numbered_by_split_in_manifest_order(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "a,,,,train,,", "b,,,,val,,", "c,,,,train,,", "d,,,,train,,", "e,,,,val,,")
+    assert [(str(p.name), p.rows, p.row_group) for p in plan.parts()] == [
+        ("train/00000", 2, 0),
+        ("train/00001", 1, 1),
+        ("val/00000", 2, 2),
+    ]
+    names = [[Path(r.row.uri).name for r in plan.rows(part)] for part in plan.parts()]
+    assert names == [["a", "c"], ["d"], ["b", "e"]]
+    first = plan.rows(plan.parts()[1])[0].row
+    assert (first.uri, first.place, first.split) == ("d", "t0.csv:5", "train")
+    assert first.location == f"{tmp_path.as_posix()}/d"
+    assert not (tmp_path / "plan.parquet.spool").exists()
+
+
+def test_a_row_comes_back_whole(tmp_path: Path) -> None:
+    text = 'id,video,start,end,label,captions,licence,source\nr,https://x.org/a.mp4,1.5,2,run,"one|two",MIT,web\n'
+    (row,) = all_rows(make_plan(manifest(tmp_path, text), tmp_path / "plan.parquet"))
+    assert row.duplicate_of is None
+    assert (row.row.row_id, row.row.uri, row.row.start_seconds, row.row.end_seconds) == (
+        "r",
+        "https://x.org/a.mp4",
+        1.5,
+        2.0,
+    )
+    assert (row.row.label, row.row.captions, row.row.licence, row.row.source) == ("run", ("one", "two"), "MIT", "web")
+
+
+def test_repeats_are_kept_marked_and_given_ids_of_their_own(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "a,1,2,run,train,,x",
+        "./a,1.0,2,run,val,,y",  # the same video, span and label
+        "a,1,2,jump,train,,z",  # another label
+        "a,1,2,run,train,,x",  # the same row again, its id included
+        "b,,,,train,,",
+        "b,,,,train,,",
+        "b,,,,train,,",
+        rows_per_part=10,
+    )
+    found = {(r.row.place, r.row.row_id, r.duplicate_of) for r in all_rows(plan)}
+    b = next(r.row.row_id for r in all_rows(plan) if r.row.place == "t0.csv:6")
+    assert found == {
+        ("t0.csv:2", "x", None),
+        ("t0.csv:3", "y", "x"),
+        ("t0.csv:4", "z", None),
+        ("t0.csv:5", "x~2", "x"),
+        ("t0.csv:6", b, None),
+        ("t0.csv:7", f"{b}~2", b),
+        ("t0.csv:8", f"{b}~3", b),
+    }
+    assert len({r.row.row_id for r in all_rows(plan)}) == 7
+
+
+def test_two_different_rows_with_one_id_are_both_named(tmp_path: Path) -> None:
+    tables = HEADER + "a,1,2,,train,,same\n", HEADER + "b,,,,val,,other\nc,1,2,,val,,same\n"
+    with pytest.raises(ManifestError) as caught:
+        make_plan(manifest(tmp_path, *tables), tmp_path / "plan.parquet")
+    assert "t1.csv row 3: id 'same' is taken by t0.csv row 2, which has uri 'a', not 'c'" in str(caught.value)
+    assert list(tmp_path.glob("plan*")) == []
+
+
+def test_default_ids_do_not_depend_on_order_or_on_where_the_media_root_is(tmp_path: Path) -> None:
+    lines = [f"v{n}.mp4,{n},{n + 1},run,,," for n in range(20)]
+    shuffled = random.Random(3).sample(lines, len(lines))
+    ids = []
+    for name, rows in (("one", lines), ("two", shuffled)):
+        (tmp_path / name).mkdir()
+        ids.append({Path(r.row.uri).name: r.row.row_id for r in all_rows(planned(tmp_path / name, *rows))})
+    assert ids[0] == ids[1]
+    assert len(set(ids[0].values())) == 20
+    assert all(len(each) == 20 for each in ids[0].values())
+
+
+def test_the_same_tables_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
+    lines = [f"v{n % 7}.mp4,{n},{n + 1},run,{'val' if n % 3 else 'train'},MIT," for n in range(50)]
+    plans = []
+    for name in ("one", "two/deeper"):
+        (tmp_path / name).mkdir(parents=True)
+        plans.append(planned(tmp_path / name, *lines).path.read_bytes())
+    assert plans[0] == plans[1]
+    assert str(tmp_path).encode() not in plans[0]
+
+
+def test_a_part_digest_follows_its_rows_and_not_their_places(tmp_path: Path) -> None:
+    lines = ["a,1,2,run,train,,", "b,1,2,run,train,,", "c,1,2,run,train,,", "d,1,2,run,train,,"]
+    before = planned(tmp_path, *lines).parts()
+    moved = planned(tmp_path, "x,,,,val,,", *lines).parts()
+    edited = planned(tmp_path, *lines[:3], "d,1,2,jump,train,,").parts()
+    assert [p.rows_digest for p in moved][:2] == [p.rows_digest for p in before]
+    assert edited[0].rows_digest == before[0].rows_digest
+    assert edited[1].rows_digest != before[1].rows_digest
+
+
+def planned_table(**changed: object) -> pa.Table:
+    row = {
+        "id": "i", "uri": "u", "start": 1.0, "end": 2.0, "label": "ab", "captions": ["c", ""], "split": "s",
+        "licence": "l", "source": None, "table": "t", "row": 1, "duplicate_of": None,
+    }  # fmt: skip
+    return pa.Table.from_pylist([row, {**row, **changed}], PLAN_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": "j"}, {"uri": ""}, {"start": None}, {"end": 2.5}, {"label": None}, {"label": ""}, {"captions": None},
+        {"captions": []}, {"captions": ["c"]}, {"captions": ["", "c"]}, {"split": "t"}, {"licence": None},
+        {"source": ""}, {"duplicate_of": "i"}, {"uri": "ua", "label": "b"},
+    ],
+)  # fmt: skip
+def test_every_field_counts_in_the_digest(changed: dict[str, object]) -> None:
+    assert rows_digest(planned_table(**changed)) != rows_digest(planned_table())
+
+
+def test_the_digest_sees_neither_batches_nor_places() -> None:
+    table = planned_table()
+    split = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert rows_digest(split) == rows_digest(table) == rows_digest(planned_table(table="other", row=9))
+
+
+def test_a_plan_is_opened_again(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "a,,,,train,,", "./clip:1.mp4,,,,train,,")
+    moved = tmp_path / "moved.parquet"
+    plan.path.replace(moved)
+    again = open_plan(moved, media_root="/elsewhere")
+    assert again.parts() == plan.parts()
+    assert [r.row.uri for r in all_rows(again)] == ["a", "./clip:1.mp4"]
+    assert [r.row.location for r in all_rows(again)] == ["/elsewhere/a", "/elsewhere/clip:1.mp4"]
+    assert [r.row.location for r in all_rows(open_plan(moved, media_root=""))] == ["a", "./clip:1.mp4"]
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    plan = planned(tmp_path, "a,,,,train,,")
+    plan.path.write_bytes(plan.path.read_bytes()[:-9])
+    for path in (tmp_path / "other.parquet", plan.path, tmp_path / "none.parquet"):
+        with pytest.raises(PlanError, match="delete it and plan again"):
+            open_plan(path, media_root="")
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "plan.parquet.spool").mkdir()
+    (tmp_path / "plan.parquet.spool" / "train.arrows").write_bytes(b"torn")
+    assert len(all_rows(planned(tmp_path, "a,,,,train,,"))) == 1
+    assert not (tmp_path / "plan.parquet.spool").exists()
+
+
+def test_nothing_to_plan_too_many_splits_and_too_many_parts_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ManifestError, match="have no rows"):
+        planned(tmp_path)
+    with pytest.raises(ManifestError, match=r"t0.csv row 66: split 's64' is one more than the 64"):
+        planned(tmp_path, *(f"a,,,,s{n},," for n in range(65)))
+    monkeypatch.setattr("posecap.planning.plan.MOST_PARTS", 3)
+    with pytest.raises(ManifestError, match=r"makes 5 parts of 5 rows, more than 3; write at least 3"):
+        planned(tmp_path, *(f"a{n},,,,,," for n in range(5)), rows_per_part=1)
+
+
+def test_part_names_order_and_print() -> None:
+    assert str(PartName("train", 42)) == "train/00042"
+    assert PartName("train", 42).stem == "pose-00042"
+
+
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_repeats_agree_with_a_dictionary(values: list[int]) -> None:
+    found = repeats(np.array([[value % 3, value] for value in values], np.uint64).reshape(-1, 2))
+    seen: dict[int, list[int]] = {}
+    expected = []
+    for ordinal, value in enumerate(values):
+        if value in seen:
+            expected.append((ordinal, seen[value][0], len(seen[value])))
+        seen.setdefault(value, []).append(ordinal)
+    assert list(zip(found.later, found.first, found.nth, strict=True)) == expected
+
+
+def test_a_summary_counts(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        "a.mp4,1,3.5,run,train,MIT,",
+        "a.mp4,1,3.5,run,train,MIT,",
+        "https://x.org/b,,,,val,,",
+        "https://x.org/b,7,,run,val,,",
+        "pypi://p/1/c,0,1,run,train,CC0-1.0,",
+    )
+    found = summarise(plan, store_video="clip")
+    assert (found.rows, found.parts, found.shards, found.duplicates) == (5, 3, 6, 1)
+    assert (found.rows_by_split, found.parts_by_split) == ({"train": 3, "val": 2}, {"train": 2, "val": 1})
+    assert found.rows_by_licence == {"MIT": 2, "not stated": 2, "CC0-1.0": 1}
+    assert found.rows_by_scheme == {"local path": 2, "https": 2, "pypi": 1}
+    assert (found.rows_without_text, found.rows_without_span, found.span_seconds) == (1, 1, 6.0)
+    # four clips of 2.5, 10 and 10 (assumed) and 1 seconds: 2 x (80 kB + 23.5 x 30 x 314) + 23.5 x 150 kB
+    assert found.estimated_bytes == estimate(clips=4, seconds=23.5, store_video="clip") == 4_127_740
+
+
+def test_a_summary_is_shown(tmp_path: Path) -> None:
+    text = StringIO()
+    show(summarise(planned(tmp_path, "a,,,,train,[bold]odd,", "b,,,,val,,")), Console(file=text, width=100))
+    for word in ("rows", "2", "train", "val", "[bold]odd", "not stated", "local path", "457 kB"):
+        assert word in text.getvalue()

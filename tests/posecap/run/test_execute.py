@@ -1,0 +1,122 @@
+"""Outcomes of one item's walk."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from posecap.run.execute import walk
+from posecap.stage import Drop, Fail, Refused, Retry, Stage
+from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
+from tests import building
+
+
+@dataclass(frozen=True)
+class Says(Stage):
+    """Yields the given results, then raises the given error."""
+
+    name: ClassVar[str] = "says"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Row
+
+    results: tuple[Any, ...] = ()
+    error: Exception | None = None
+
+    def __call__(self, item: Any) -> Iterator[Any]:
+        yield from self.results or (item,)
+        if self.error is not None:
+            raise self.error
+
+
+ROW = Row(row_id="r1", uri="a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "retryable"),
+    [
+        (Drop("no_person", "nobody"), "refused", "no_person", False),
+        (Fail("broken"), "failed", "broken", False),
+        (Retry("http_503"), "failed", "http_503", True),
+        (ValueError("odd"), "failed", "error", False),
+        (OSError("disk"), "failed", "error", True),
+        (MemoryError(), "failed", "out_of_memory", True),
+    ],
+)
+def test_an_error_before_any_clip_is_the_items_trouble(error, status, reason, retryable):
+    class Raises(Says):
+        def __call__(self, item: Any) -> Iterator[Any]:
+            raise error
+            yield
+
+    walked = walk([Raises()], ROW)
+    assert walked.trouble is not None
+    assert (walked.trouble.status, walked.trouble.reason, walked.trouble.retryable) == (status, reason, retryable)
+    assert walked.trouble.stage == "says"
+    assert walked.gone_on == []
+
+
+def test_a_refusing_stage_costs_its_clip_only():
+    one, two = building.clip(clip_id="a" * 24), building.clip(clip_id="b" * 24)
+
+    class RefusesA(Says):
+        def __call__(self, item: Clip) -> Iterator[Clip]:
+            if item.clip_id == "a" * 24:
+                raise Drop("no_person", "nobody")
+            yield item
+
+    walked = walk([Says(results=(one, two)), RefusesA()], ROW)
+    assert [clip.clip_id for clip in walked.gone_on] == ["b" * 24]
+    assert [(c.status, c.clip_id, c.reason) for c in walked.clips] == [("refused", "a" * 24, "no_person")]
+    assert walked.trouble is None
+    assert walked.frames == one.frame_count + two.frame_count
+
+
+def test_samples_are_kept_and_short_stretches_accounted_for():
+    sample = building.sample()
+    short = Refused(Span(0.0, 0.2), "too_short", "0.2 s")
+    walked = walk([Says(results=(short, sample))], ROW)
+    assert [type(item) for item in walked.gone_on] == [Sample]
+    assert [(c.status, c.reason) for c in walked.clips] == [("refused", "too_short"), ("kept", "")]
+
+
+def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):
+    path = tmp_path / "scratch.mp4"
+    path.write_bytes(b"x")
+    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="scratch")
+
+    class Complains(Says):
+        def __call__(self, item: CutVideo) -> Iterator[Any]:
+            raise ValueError(f"cannot read {path}")
+            yield
+
+    walked = walk([Complains()], video)
+    assert not path.exists()
+    assert walked.trouble is not None
+    assert walked.trouble.detail == "ValueError: cannot read a.mp4"
+
+
+def test_borrowed_files_stay(tmp_path: Path):
+    path = tmp_path / "mine.mp4"
+    path.write_bytes(b"x")
+    walk([Says()], Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1))
+    assert path.exists()
+
+
+def test_stages_run_depth_first_so_that_one_clip_is_held_at_a_time():
+    alive: list[str] = []
+
+    class Makes(Says):
+        def __call__(self, item: Any) -> Iterator[Any]:
+            for name in "abc":
+                alive.append(f"made {name}")
+                yield name
+
+    class Uses(Says):
+        def __call__(self, item: str) -> Iterator[str]:
+            alive.append(f"used {item}")
+            yield item
+
+    walk([Makes(), Uses()], ROW)
+    assert alive == ["made a", "used a", "made b", "used b", "made c", "used c"]

@@ -1,0 +1,83 @@
+"""The local runner: workers are threads, and lanes of a worker share its engines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import pytest
+
+from posecap.pipeline import Pipeline, PipelineError
+from posecap.run.local import LocalPool
+from posecap.run.schedule import Schedule, WorkPart
+from posecap.stage import Engine, Resources, Stage
+from posecap.types import PartName, Row, Sample
+from tests import building
+
+MEETING: threading.Barrier
+LOADED: list[int] = []
+
+
+@dataclass(frozen=True)
+class Model(Engine):
+    name: ClassVar[str] = "model"
+    threads: ClassVar[Any] = "many"
+
+    @cached_property
+    def loaded(self) -> int:
+        LOADED.append(id(self))
+        return id(self)
+
+    def warm_up(self) -> None:
+        _ = self.loaded
+
+
+@dataclass(frozen=True)
+class Meet(Stage):
+    """Gives a sample when as many rows are under way at once as the meeting expects."""
+
+    name: ClassVar[str] = "meet"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Sample
+
+    model: Model = Model()
+
+    def __call__(self, item: Row) -> Iterator[Sample]:
+        MEETING.wait(10)
+        yield building.sample(key=item.row_id)
+
+
+def run(resources: Resources, workers: int, rows: int) -> list[str]:
+    global MEETING
+    MEETING = threading.Barrier(workers * resources.lanes)
+    LOADED.clear()
+    pipeline = Pipeline(stages=(Meet(),), worker=resources)
+    pool = LocalPool(pipeline.segments(), workers=workers)
+    table = tuple(Row(row_id=f"{i:064x}", uri=f"{i}.mp4") for i in range(rows))
+    (done,) = Schedule(pool).run([WorkPart(PartName("train", 0), table)])
+    pool.close()
+    return [row.outcome.status for row in done.rows]
+
+
+@pytest.mark.parametrize(("lanes", "workers"), [(1, 2), (3, 1), (2, 2)])
+def test_each_worker_loads_once_and_has_as_many_items_under_way_as_lanes(lanes: int, workers: int) -> None:
+    together = lanes * workers
+    assert run(Resources(lanes=lanes), workers, together) == ["kept"] * together
+    assert len(set(LOADED)) == len(LOADED) == workers
+
+
+def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_lane() -> None:
+    class Alone(Model):
+        threads: ClassVar[Any] = "one"
+
+    Pipeline(stages=(Meet(model=Alone()),))
+    with pytest.raises(PipelineError, match="model cannot be: use lanes=1"):
+        Pipeline(stages=(Meet(model=Alone()),), worker=Resources(lanes=2))
+
+
+def test_no_worker_without_a_lane() -> None:
+    with pytest.raises(ValueError, match="lanes >= 1"):
+        Resources(lanes=0)

@@ -1,0 +1,166 @@
+"""Scheduling, against a pool that works at once and misbehaves on demand."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posecap.run.execute import Trouble, Walked
+from posecap.run.schedule import Lost, PartDone, RowDone, Schedule, Task, WorkPart
+from posecap.status.outcome import ClipOutcome, RowOutcome, tally
+from posecap.types import PartName, Row
+from tests import building
+
+
+class Pool:
+    """Two segments, ``size`` places each; tasks finish in the order that ``pick`` chooses."""
+
+    segments = 2
+
+    def __init__(self, *, size: int = 2, pick: Any = lambda n: 0, lose: dict[str, int] | None = None) -> None:
+        self.size, self.pick, self.lose = size, pick, dict(lose or {})
+        self.held: list[Task] = []
+        self.most_held = 0
+        self.submitted: list[Task] = []
+
+    def room(self, segment: int) -> int:
+        return self.size - sum(task.segment == segment for task in self.held)
+
+    def submit(self, task: Task) -> None:
+        assert self.room(task.segment) > 0
+        self.held.append(task)
+        self.submitted.append(task)
+        self.most_held = max(self.most_held, len(self.held))
+
+    def wait(self) -> tuple[Task, Walked | Lost | None]:
+        task = self.held.pop(self.pick(len(self.held)))
+        row: Row = task.item
+        if task.segment == 0:
+            return task, Walked(gone_on=[row])
+        if self.lose.get(row.row_id, 0) > 0:
+            self.lose[row.row_id] -= 1
+            return task, Lost("worker_died", "the worker process died")
+        if row.label == "refused":
+            return task, Walked(trouble=Trouble("refused", "cut", "too_short", "", False))
+        if row.label == "failed":
+            return task, Walked(trouble=Trouble("failed", "download", "http_503", "", True))
+        sample = building.sample(key=row.row_id.ljust(24, "0"))
+        return task, Walked(gone_on=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)], frames=7)
+
+    def close(self) -> None: ...
+
+
+def part(number: int, *labels: str) -> WorkPart:
+    rows = tuple(Row(row_id=f"{number}-{i}", uri=f"{i}.mp4", label=label) for i, label in enumerate(labels))
+    return WorkPart(PartName("train", number), rows)
+
+
+def run(pool: Pool, parts: list[WorkPart], **options: Any) -> dict[PartName, PartDone]:
+    done = list(Schedule(pool, **options).run(parts))
+    assert len({d.name for d in done}) == len(done)
+    return {d.name: d for d in done}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=st.lists(st.lists(st.sampled_from(["ok", "refused", "failed"]), max_size=5), max_size=6),
+    size=st.integers(1, 4),
+    picks=st.randoms(use_true_random=False),
+)
+def test_every_row_comes_back_once_in_plan_order_whatever_finishes_first(labels, size, picks):
+    parts = [part(n, *some) for n, some in enumerate(labels)]
+    done = run(Pool(size=size, pick=lambda n: picks.randrange(n)), parts)
+    assert done.keys() == {p.name for p in parts}
+    for p in parts:
+        assert [row.outcome.row_id for row in done[p.name].rows] == [row.row_id for row in p.rows]
+        wanted = ["kept" if row.label == "ok" else row.label for row in p.rows]
+        assert [row.outcome.status for row in done[p.name].rows] == wanted
+    counts = tally(row.outcome for d in done.values() for row in d.rows).as_json()["rows"]
+    assert counts["planned"] == sum(counts[s] for s in ("kept", "refused", "failed", "quarantined"))
+
+
+def test_parts_are_admitted_only_as_workers_have_room():
+    pool = Pool(size=2)
+    schedule = Schedule(pool)
+    asked = 0
+
+    def parts():
+        nonlocal asked
+        for n in range(50):
+            asked += 1
+            yield part(n, "ok", "ok")
+
+    working = schedule.run(parts())
+    next(working)
+    assert asked <= 5
+    assert len(list(working)) == 49
+    assert pool.most_held <= 4
+
+
+def test_a_lost_worker_costs_a_second_try():
+    lost: list[str] = []
+    done = run(Pool(lose={"0-0": 1}), [part(0, "ok", "ok")], on_lost=lost.append)
+    assert [row.outcome.status for row in done[PartName("train", 0)].rows] == ["kept", "kept"]
+    assert lost == ["0-0"]
+
+
+def test_a_poisonous_row_is_quarantined_and_its_neighbours_go_on():
+    lost: list[str] = []
+    done = run(Pool(lose={"0-1": 99}), [part(0, "ok", "ok", "ok")], on_lost=lost.append)
+    rows = done[PartName("train", 0)].rows
+    assert [row.outcome.status for row in rows] == ["kept", "quarantined", "kept"]
+    assert rows[1].outcome.reason == "worker_died"
+    assert lost == ["0-1"] * 3
+
+
+def test_attempts_of_earlier_runs_count():
+    lost: list[str] = []
+    run(Pool(lose={"0-0": 99}), [part(0, "ok")], attempts={"0-0": 2}, on_lost=lost.append)
+    assert lost == ["0-0"]
+
+
+def test_rows_with_a_known_fate_are_not_worked_on():
+    known = RowDone(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    pool = Pool()
+    both = WorkPart(PartName("train", 0), (known, Row(row_id="0-1", uri="y", label="ok")))
+    seen: list[str] = []
+    done = run(pool, [both], on_row=lambda row: seen.append(row.outcome.row_id))
+    assert done[both.name].rows[0] is known
+    assert {task.item.row_id for task in pool.submitted} == {"0-1"}
+    assert seen == ["0-0", "0-1"]
+
+
+def test_a_part_of_known_rows_and_an_empty_part_are_complete_at_once():
+    known = RowDone(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    done = run(Pool(), [WorkPart(PartName("train", 0), (known,)), WorkPart(PartName("train", 1), ())])
+    assert [len(d.rows) for d in done.values()] == [1, 0]
+
+
+def test_what_is_handed_back_is_worked_on_again():
+    class HandsBack(Pool):
+        handed = False
+
+        def wait(self):
+            if not self.handed and self.held[0].segment == 1:
+                self.handed = True
+                return self.held.pop(0), None
+            return super().wait()
+
+    done = run(HandsBack(), [part(0, "ok", "ok")])
+    assert [row.outcome.status for row in done[PartName("train", 0)].rows] == ["kept", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("clips", "status"), [(["refused", "failed"], "failed"), (["refused"], "refused"), (["failed", "kept"], "kept")]
+)
+def test_a_rows_fate_follows_from_its_clips(clips, status):
+    class Gives(Pool):
+        segments = 1
+
+        def wait(self):
+            task = self.held.pop()
+            return task, Walked(clips=[ClipOutcome(status=s, reason=s) for s in clips])
+
+    done = run(Gives(), [part(0, "ok")])
+    assert done[PartName("train", 0)].rows[0].outcome.status == status

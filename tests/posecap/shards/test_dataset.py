@@ -1,0 +1,184 @@
+"""Reading datasets, local and remote."""
+
+import io
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from posecap.shards import INDEX_SCHEMA, Dataset, ShardError, dataset
+from posecap.shards.serialization import arrays_of
+from posecap.types import PartName, Sample
+from tests import built
+from tests.built import FIRST, SECOND
+
+
+def same(one: Sample, other: Sample) -> None:
+    assert one.key == other.key
+    assert one.captions == other.captions
+    for name, array in arrays_of(one).items():
+        assert np.array_equal(arrays_of(other)[name], array)
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """Serves byte ranges, as file servers do."""
+
+    def send_head(self):  # type: ignore[no-untyped-def]
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if asked is None or not path.is_file():
+            return super().send_head()
+        content = path.read_bytes()
+        first, last = int(asked[1]), min(int(asked[2]), len(content) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        return io.BytesIO(content[first : last + 1])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class NoRanges(SimpleHTTPRequestHandler):
+    """Python's own server, which sends whole files whatever is asked."""
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(params=["folder", "file", "memory", "http", "http without ranges"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    built.build(tmp_path)
+    if request.param == "folder":
+        yield str(tmp_path)
+    elif request.param == "file":
+        yield f"file://{tmp_path}"
+    elif request.param == "memory":
+        url = f"memory://{uuid.uuid4().hex}/d"
+        filesystem, root = fsspec.core.url_to_fs(url)
+        for name, content in built.files(tmp_path).items():
+            filesystem.pipe_file(f"{root}/{name}", content)
+        yield url
+    else:
+        handler = Ranges if request.param == "http" else NoRanges
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path)))
+        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_reads_the_same_everywhere(location: str) -> None:
+    made = built.parts()
+    everything = [*made[FIRST], *made[SECOND]]
+    found = Dataset(location)
+    table = found.index()
+    assert table.schema == INDEX_SCHEMA
+    assert table["key"].to_pylist() == [sample.key for sample in everything]
+    assert [(part, rows.tolist()) for part, rows in found.parts()] == [(FIRST, [0, 1, 2]), (SECOND, [0, 1])]
+    for sample in everything:
+        same(found.sample(sample.key), sample)
+    with_video = found.sample(everything[0].key, index=table, video="attach")
+    assert with_video.video_mp4 == everything[0].video_mp4
+    members = [key for key, _ in found.members(SECOND, np.arange(2))]
+    assert members == [sample.key for sample in made[SECOND]]
+    (start, batch), *_ = found.batches(SECOND)
+    assert (start, batch.keys) == (0, members)
+    same(batch.sample(1), made[SECOND][1])
+    with pytest.raises(ShardError, match="no sample 'x' in the dataset"):
+        found.sample("x")
+
+
+def test_splits(tmp_path: Path) -> None:
+    made = built.build(tmp_path, {FIRST: built.samples(2), PartName("val", 0): built.samples(1, first=2, split="val")})
+    found = Dataset(tmp_path)
+    assert found.index("val")["key"].to_pylist() == [made[PartName("val", 0)][0].key]
+    assert found.index("test").num_rows == 0
+    assert found.index("test").schema == INDEX_SCHEMA
+
+
+def test_one_range_read_per_sample_and_neighbours_share_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built.build(tmp_path, {FIRST: built.samples(6)})[FIRST]
+    found = Dataset(tmp_path)
+    reads: list[str] = []
+    read_range = type(found._source).read_range
+
+    def counting(source: object, relative: str, start: int, size: int) -> bytearray:
+        reads.append(relative)
+        return read_range(source, relative, start, size)
+
+    monkeypatch.setattr(type(found._source), "read_range", counting)
+    found.sample(made[3].key)
+    assert reads == ["data/train/pose-00000.tar"]
+    reads.clear()
+    assert [key for key, _ in found.members(FIRST, np.array([0, 1, 2, 4, 5]))] == [made[n].key for n in (0, 1, 2, 4, 5)]
+    assert len(reads) == 2
+    reads.clear()
+    monkeypatch.setattr(dataset, "_BLOCK_BYTES", 1)
+    assert len(list(found.members(FIRST, np.arange(6)))) == len(reads) == 6
+
+
+def test_parts_without_a_sidecar_are_not_there(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    (tmp_path / "data/train/pose-00000.json").unlink()
+    assert [part for part, _ in Dataset(tmp_path).parts()] == [SECOND]
+
+
+def test_no_folder_no_list_and_no_video_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="there is no such folder"):
+        Dataset(tmp_path / "nothing")
+    with pytest.raises(ShardError, match="is its build complete"):
+        Dataset(f"memory://{uuid.uuid4().hex}").parts()
+    made = built.build(tmp_path)
+    with pytest.raises(ShardError, match="stores no video"):
+        Dataset(tmp_path).sample(made[SECOND][0].key, video="attach")
+
+
+def swap_index(root: Path, **columns: list[int]) -> None:
+    import pyarrow.parquet as pq
+
+    path = root / "index/train-00000.parquet"
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, INDEX_SCHEMA.field(name), pa.array(values, pa.int64()))
+    pq.write_table(table.cast(INDEX_SCHEMA), path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"txt_offset": [0, 0, 0]}, "cannot lie at bytes -512"),
+        ({"txt_size": [-1, -1, -1]}, "cannot lie"),
+        ({"json_size": [2**40] * 3}, "cannot lie"),
+        ({"json_size": [2**30] * 3}, "ends before byte"),
+        ({"txt_offset": [1024, 1024, 1024]}, r"no \w+\.txt where the index says"),
+    ],
+)
+def test_an_index_that_lies_is_found(tmp_path: Path, columns: dict[str, list[int]], message: str) -> None:
+    built.build(tmp_path)
+    swap_index(tmp_path, **columns)
+    with pytest.raises(ShardError, match=message):
+        list(Dataset(tmp_path).members(FIRST, np.arange(3)))
+
+
+def test_a_list_that_names_other_paths_is_refused() -> None:
+    from posecap.shards.sidecar import seal
+
+    url = f"memory://{uuid.uuid4().hex}"
+    filesystem, root = fsspec.core.url_to_fs(url)
+    hostile = {"format": 1, "parts": [{"part": "../../x/00000", "samples": 1}]}
+    filesystem.pipe_file(f"{root}/dataset.json", seal(hostile))
+    with pytest.raises(ShardError, match="names no part"):
+        Dataset(url).parts()

@@ -1,0 +1,138 @@
+"""A sample as members and back."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posecap.shards import ShardError
+from posecap.shards import serialization as members
+from posecap.shards import serialization as npy
+from posecap.types import Caption
+from tests import building
+
+
+def packed(sample):
+    return {name: memoryview(bytearray(head + bytes(body))) for name, (head, body) in members.pack(sample).items()}
+
+
+def test_round_trip() -> None:
+    sample = building.sample(people=2, frames=7)
+    found = members.unpack(sample.key, packed(sample), video_mp4=b"mp4")
+    for name in ("joints_MTJ3", "pts_T", "video_D", "text_CD"):
+        assert np.array_equal(getattr(found, name), getattr(sample, name))
+        assert getattr(found, name).dtype == getattr(sample, name).dtype
+    assert found.captions == sample.captions
+    assert dict(found.facts) == json.loads(json.dumps(sample.facts))
+    assert found.video_mp4 == b"mp4"
+    assert packed(found) == packed(sample)
+
+
+def test_members_in_tar_order_with_the_first_caption_and_all_captions_with_origins() -> None:
+    sample = replace(building.sample(), captions=(Caption("Grüße", "row"), Caption("walking", "label")))
+    found = packed(sample)
+    assert list(found) == ["joints", "pts", "video", "text", "txt", "json"]
+    assert bytes(found["txt"]).decode() == "Grüße"
+    assert json.loads(bytes(found["json"]))["captions"] == [
+        {"text": "Grüße", "origin": "row"},
+        {"text": "walking", "origin": "label"},
+    ]
+
+
+def test_arrays_that_do_not_lie_in_c_order_are_written_in_c_order() -> None:
+    sample = building.sample(frames=4)
+    turned = replace(sample, joints_MTJ3=np.asfortranarray(sample.joints_MTJ3), pts_T=np.repeat(sample.pts_T, 2)[::2])
+    assert packed(turned) == packed(sample)
+
+
+def test_another_dtype_or_axis_is_refused() -> None:
+    sample = building.sample()
+    with pytest.raises(ShardError, match=f"{sample.key}: joints is <f8"):
+        members.pack(replace(sample, joints_MTJ3=sample.joints_MTJ3.astype(np.float64)))
+    with pytest.raises(ShardError, match="video is <f4 with 2 axes"):
+        members.pack(replace(sample, video_D=sample.video_D[None]))
+
+
+@pytest.mark.parametrize("name", ["joints", "pts", "video", "text", "json"])
+def test_a_missing_member_is_named(name: str) -> None:
+    sample = building.sample()
+    rest = {n: content for n, content in packed(sample).items() if n != name}
+    with pytest.raises(ShardError, match=f"{sample.key}: member '{name}' is missing"):
+        members.unpack(sample.key, rest)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"captions": 3}', b'{"captions": [{}]}', b"{}"]
+)
+def test_hostile_facts_are_refused(content: bytes) -> None:
+    sample = building.sample()
+    with pytest.raises(ShardError, match=sample.key):
+        members.unpack(sample.key, {**packed(sample), "json": memoryview(content)})
+
+
+def test_arrays_that_disagree_are_refused() -> None:
+    one, other = building.sample(frames=4), building.sample(frames=5)
+    with pytest.raises(ShardError, match=r"frames in pts_T is \(5,\), expected \(4,\)"):
+        members.unpack(one.key, {**packed(one), "pts": packed(other)["pts"]})
+
+
+# npy members.
+
+
+SHAPES = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(tuple)
+
+
+def saved(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+@given(SHAPES, st.sampled_from(["<f4", "<f8"]))
+def test_equals_np_save_and_reads_back(shape: tuple[int, ...], descr: str) -> None:
+    array = np.arange(np.prod(shape), dtype=descr).reshape(shape)
+    written = npy.header(descr, shape) + array.tobytes()
+    assert written == saved(array)
+    found = npy.array_in(memoryview(bytearray(written)), descr=descr, axes=len(shape))
+    assert found.dtype == descr
+    assert np.array_equal(found, array)
+    assert found.shape == shape
+
+
+def test_the_array_is_a_view_that_can_be_written_to() -> None:
+    content = bytearray(saved(np.zeros(3, np.float32)))
+    npy.array_in(memoryview(content), descr="<f4", axes=1)[0] = 1
+    assert np.load(io.BytesIO(bytes(content))).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "version 1"),
+        (b"PK\x03\x04" + bytes(200), "version 1"),
+        (saved(np.zeros((2, 2), np.float32))[:-1], "holds 15 bytes"),
+        (saved(np.zeros((2, 2), np.float32)) + b"\0", "holds 17 bytes"),
+        (npy.header("<f4", (2**40, 2**40)), "promises"),
+        (saved(np.zeros((2, 2), np.float64)), "expected <f4"),
+        (saved(np.zeros(4, np.float32)), "expected <f4 with 2 axes"),
+        (saved(np.asfortranarray(np.zeros((2, 2), np.float32))), "not one that posecap writes"),
+        (saved(np.zeros((2, 2), np.int32)), "not one that posecap writes"),
+        (b"\x93NUMPY\x01\x00\x06\x00{1+1}\n", "not one that posecap writes"),
+    ],
+)
+def test_what_is_not_such_an_array_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ShardError, match=message):
+        npy.array_in(memoryview(content), descr="<f4", axes=2)
+
+
+def test_an_array_of_objects_is_never_unpickled() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ShardError, match="not one that posecap writes"):
+        npy.array_in(memoryview(file.getvalue()), descr="<f4", axes=1)

@@ -1,0 +1,102 @@
+"""Sealed documents."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from posecap.shards import ShardError, damage, read_sidecar, sidecars, write_dataset_list
+from posecap.shards.sidecar import read_document, seal, unseal
+from tests import built
+from tests.built import FIRST, SECOND
+
+SIDECAR = "data/train/pose-00000.json"
+
+
+def test_a_sealed_document_reads_back_and_seals_to_the_same_bytes() -> None:
+    document = {"format": 1, "b": [1.5, None, "ü"], "a": {"x": True}}
+    content = seal(document)
+    assert unseal(content, name="d") == document
+    assert seal(unseal(content, name="d")) == content
+
+
+def test_every_flipped_byte_is_found() -> None:
+    content = seal({"format": 1, "words": ["one", "two"], "number": 12})
+    for position in range(len(content)):
+        for bit in (1, 0x20, 0x80):
+            damaged = bytearray(content)
+            damaged[position] ^= bit
+            with pytest.raises(ShardError, match="d is damaged"):
+                unseal(bytes(damaged), name="d")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"[" * 100_000, b'{"seal": 3}', b"\xff"])
+def test_what_is_no_document_is_refused(content: bytes) -> None:
+    with pytest.raises(ShardError, match="d is damaged"):
+        unseal(content, name="d")
+
+
+def test_another_format_is_refused() -> None:
+    with pytest.raises(ShardError, match="has format 2, this posecap reads 1; update posecap"):
+        unseal(seal({"format": 2}), name="d")
+
+
+def test_all_sidecars_in_order(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    assert [(part, document["samples"]) for part, document in sidecars(tmp_path)] == [(FIRST, 3), (SECOND, 2)]
+
+
+def forge(root: Path, **changes: object) -> None:
+    document = {**read_sidecar(root, FIRST), **changes}
+    (root / SIDECAR).write_bytes(seal(document))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"part": "train/00001"},
+        {"split": "val"},
+        {"files": {"../../etc/passwd": {"sha256": "", "size_bytes": 0}}},
+        {"files": {"/etc/passwd": {"sha256": "", "size_bytes": 0}}},
+        {"files": {"data/train/pose-00001.tar": {"sha256": "", "size_bytes": 0}}},
+        {"files": {"data/train/pose-00000.tar": {"sha256": ""}}},
+        {"files": []},
+        {"samples": "3"},
+    ],
+)
+def test_a_sealed_sidecar_may_name_only_its_own_files(tmp_path: Path, changes: dict[str, object]) -> None:
+    built.build(tmp_path)
+    forge(tmp_path, **changes)
+    with pytest.raises(ShardError, match="is not the sidecar of part train/00000; delete it and run `posecap build`"):
+        read_sidecar(tmp_path, FIRST)
+
+
+def test_a_sidecar_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.build(tmp_path)
+    monkeypatch.setattr("posecap.shards.sidecar.MAX_DOCUMENT_BYTES", 100)
+    with pytest.raises(ShardError, match="is larger than 100 bytes"):
+        read_sidecar(tmp_path, FIRST)
+
+
+def test_damage_names_absent_and_resized_files(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    document = read_sidecar(tmp_path, FIRST)
+    assert damage(tmp_path, document) == []
+    (tmp_path / "data/train/video-00000.tar").unlink()
+    with (tmp_path / "index/train-00000.parquet").open("ab") as file:
+        file.write(b"x")
+    assert sorted(damage(tmp_path, document)) == ["data/train/video-00000.tar", "index/train-00000.parquet"]
+
+
+def test_the_list_names_every_part_with_its_sidecar(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    document = read_document(tmp_path, "dataset.json")
+    assert [(entry["part"], entry["samples"]) for entry in document["parts"]] == [
+        ("train/00000", 3),
+        ("train/00003", 2),
+    ]
+    assert document["parts"][0]["sidecar"]["size_bytes"] == (tmp_path / SIDECAR).stat().st_size
+    before = (tmp_path / "dataset.json").read_bytes()
+    write_dataset_list(tmp_path)
+    assert (tmp_path / "dataset.json").read_bytes() == before
+    assert json.loads(before)["format"] == 1

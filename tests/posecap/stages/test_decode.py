@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from posecap.engines.decord import Decord
+from posecap.engines.pyav import PyAV
+from posecap.hashing import clip_id
+from posecap.interfaces import DecoderGaveUp, Frames
+from posecap.stage import Drop, Fail, Refused, configuration
+from posecap.stages.decode import Decode
+from posecap.stages.split import Cut
+from posecap.types import Clip, Media, Span
+from tests.footage import damaged, numbers, real_video, truncated, video, write_sound, write_video
+
+CUT = Cut(shortest_seconds=0.5, longest_seconds=2.0)
+DECODE = Decode(prober=PyAV(), decoders=(Decord(), PyAV()))
+Result = tuple[float, float, list[int] | str]
+
+
+def decode(
+    path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE, cut: Cut = CUT
+) -> list[Clip | Refused]:
+    return [result for item in cut(video(path, start=start, end=end)) for result in stage(item)]
+
+
+def told(results: list[Clip | Refused]) -> list[Result]:
+    """Start, end, and the numbers of the frames or the reason why there are none."""
+    return [
+        (
+            round(r.span.start_seconds, 4),
+            round(r.span.end_seconds, 4),
+            r.reason if isinstance(r, Refused) else numbers(r.frames_THW3),
+        )
+        for r in results
+    ]
+
+
+def refused(path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE) -> Drop:
+    with pytest.raises(Drop) as caught:
+        decode(path, start, end, stage=stage)
+    assert str(path.parent) not in caught.value.detail
+    return caught.value
+
+
+@dataclass(frozen=True)
+class Tiring:
+    """Gives ``blocks`` blocks of ten frames, one a shot, then gives up or raises."""
+
+    blocks: int
+    ends: Exception
+    name: ClassVar[str] = "tiring"
+    asked: list[Span | None] = field(default_factory=list)
+
+    def accepts(self, media: Media) -> bool:
+        return True
+
+    def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
+        self.asked.append(span)
+        for block, frames in enumerate(PyAV(block_frames=10).frames(path, media, span=span, size=size)):
+            if block == self.blocks:
+                raise self.ends
+            yield frames
+
+
+def test_its_engines_are_in_its_configuration() -> None:
+    written = configuration(DECODE)
+    assert [written["prober"]["name"], *(d["name"] for d in written["decoders"])] == ["pyav", "decord", "pyav"]
+
+
+def test_a_clip_knows_all_about_itself(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mp4", frames=60, size=(1280, 720))
+    (clip,) = decode(path, 0.5, 1.5)
+    assert isinstance(clip, Clip)
+    assert clip.decoder == "decord"
+    assert clip.frames_THW3.shape == (30, 288, 512, 3)
+    assert numbers(clip.frames_THW3) == list(range(15, 45))
+    np.testing.assert_allclose(clip.pts_T, np.arange(15, 45) / 30, rtol=0, atol=1e-9)
+    assert (clip.media.width, clip.media.height, clip.source_per_working) == (1280, 720, (2.5, 2.5))
+    assert clip.clip_id == clip_id("a1" * 32, "row-1", Span(0.5, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "span"),
+    [
+        (0.5, 1.5, (0.5, 1.5)),
+        (0.51, 1.51, (0.51, 1.51)),
+        (None, 1.0, (0.0, 1.0)),
+        (1.0, None, (1.0, 2.0)),
+        (1.0, 2.01, (1.0, 2.01)),
+        (1.0, 2.5, (1.0, 2.0)),
+    ],
+)
+def test_a_span_keeps_its_times_as_far_as_the_video_goes(
+    tmp_path: Path, start: float | None, end: float | None, span: tuple[float, float]
+) -> None:
+    path = write_video(tmp_path / "walk.mp4", frames=60)
+    (clip,) = decode(path, start, end)
+    assert (clip.span.start_seconds, clip.span.end_seconds) == pytest.approx(span, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        (2.0, 3.0, "span_outside_video"),
+        (5.0, None, "span_outside_video"),
+        (1.5, 4.0, "span_outside_video"),
+        (1.0, 1.03, "too_short"),
+    ],
+)
+def test_a_span_that_the_video_does_not_hold_is_refused(
+    tmp_path: Path, start: float, end: float | None, reason: str
+) -> None:
+    assert refused(write_video(tmp_path / "walk.mp4", frames=60), start, end).reason == reason
+
+
+def test_a_span_of_too_many_frames_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mp4", frames=60)
+    stage = replace(DECODE, frames_at_most=40)
+    assert len(decode(path, 0.0, 1.3, stage=stage)) == 1
+    assert refused(path, 0.0, 1.4, stage=stage).reason == "too_many_frames"
+
+
+def test_a_span_of_which_half_is_missing_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mp4", frames=120, options={"bf": "0"}, muxing={"movflags": "faststart"})
+    path = truncated(path, 0.45)
+    there = decode(path, cut=Cut(longest_seconds=9.0))[0].span.end_seconds
+    assert 0.5 < there < 1.9
+    drop = refused(path, 0.0, 3.9)
+    assert (drop.reason, drop.detail) == ("truncated", f"{there:.3f} s of 3.900 s are there, at least 50% needed")
+    (clip,) = decode(path, 0.0, 1.5 * there)
+    assert clip.span.end_seconds == pytest.approx(there)
+
+
+def test_shots_become_clips_that_meet(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "shots.mp4", shots=(30, 24, 36))
+    assert told(decode(path)) == [
+        (0.0, 1.0, list(range(30))),
+        (1.0, 1.8, list(range(30, 54))),
+        (1.8, 3.0, list(range(54, 90))),
+    ]
+
+
+def test_short_shots_are_accounted_for(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "shots.mp4", shots=(30, 6, 30))
+    assert told(decode(path)) == [
+        (0.0, 1.0, list(range(30))),
+        (1.0, 1.2, "too_short"),
+        (1.2, 2.2, list(range(36, 66))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "parts"),
+    [
+        (60, [(0, 60)]),
+        (72, [(0, 36), (36, 72)]),
+        (75, [(0, 38), (38, 75)]),
+        (90, [(0, 60), (60, 90)]),
+        (130, [(0, 60), (60, 95), (95, 130)]),
+        (135, [(0, 60), (60, 98), (98, 135)]),
+        (140, [(0, 60), (60, 120), (120, 140)]),
+    ],
+)
+def test_a_long_shot_gives_several_clips_and_loses_nothing(
+    tmp_path: Path, frames: int, parts: list[tuple[int, int]]
+) -> None:
+    results = told(decode(write_video(tmp_path / "long.mp4", frames=frames)))
+    assert [numbers for *_, numbers in results] == [list(range(*part)) for part in parts]
+    assert [(start, end) for start, end, _ in results] == [(round(a / 30, 4), round(b / 30, 4)) for a, b in parts]
+
+
+def test_no_clip_holds_more_frames_than_allowed(tmp_path: Path) -> None:
+    results = decode(write_video(tmp_path / "long.mp4", frames=60), stage=replace(DECODE, frames_at_most=25))
+    assert [r.frame_count if isinstance(r, Clip) else r.reason for r in results] == [25, 25, "too_short"]
+
+
+def test_fast_footage_is_thinned(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "fast.mp4", frames=120, fps=120)
+    (clip,) = decode(path, stage=replace(DECODE, fps_at_most=30.0))
+    assert numbers(clip.frames_THW3) == list(range(0, 120, 4))
+    assert (clip.span.start_seconds, clip.span.end_seconds) == (0.0, pytest.approx(1.0))
+
+
+def test_what_decord_leaves_goes_to_pyav(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mkv", shots=(30, 30))
+    assert [r.decoder for r in decode(path) if isinstance(r, Clip)] == ["pyav", "pyav"]
+    assert [r.decoder for r in decode(write_video(tmp_path / "b.mp4", frames=150), 3.0, 4.0)] == ["pyav"]
+
+
+def test_the_next_decoder_goes_on_where_one_gave_up(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "shots.mp4", shots=(30, 30, 30))
+    tiring = Tiring(5, DecoderGaveUp("tired"))
+    results = decode(path, stage=replace(DECODE, decoders=(tiring, PyAV())))
+    assert told(results) == told(decode(path))
+    assert [r.decoder for r in results] == ["tiring", "pyav", "pyav"]
+
+
+def test_a_span_begins_again_with_the_next_decoder(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "walk.mp4", frames=60)
+    tiring = Tiring(2, DecoderGaveUp("tired"))
+    (clip,) = decode(path, 0.0, 2.0, stage=replace(DECODE, decoders=(tiring, PyAV())))
+    assert (clip.decoder, numbers(clip.frames_THW3)) == ("pyav", list(range(60)))
+
+
+def test_when_all_give_up_the_reasons_are_told(tmp_path: Path) -> None:
+    stage = replace(DECODE, decoders=(Tiring(0, DecoderGaveUp("tired")), Tiring(1, DecoderGaveUp("bored"))))
+    path = write_video(tmp_path / "walk.mp4", frames=60)
+    for span in ((None, None), (0.0, 1.0)):
+        drop = refused(path, *span, stage=stage)
+        assert (drop.reason, drop.detail) == ("undecodable", "tiring: tired; tiring: bored")
+
+
+def test_damage_behind_good_clips_refuses_only_the_rest(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "shots.mp4", shots=(30, 30, 30))
+    stage = replace(DECODE, decoders=(Tiring(5, Drop("undecodable", "broken")),))
+    assert told(decode(path, stage=stage)) == [(0.0, 1.0, list(range(30))), (1.0, 3.0, "undecodable")]
+
+
+def test_a_failure_stays_a_failure(tmp_path: Path) -> None:
+    stage = replace(DECODE, decoders=(Tiring(5, Fail("decode_timeout", "slow")),))
+    with pytest.raises(Fail, match="decode_timeout"):
+        decode(write_video(tmp_path / "shots.mp4", shots=(30, 30, 30)), stage=stage)
+
+
+def test_a_gap_ends_a_clip_and_is_accounted_for(tmp_path: Path) -> None:
+    times = [40 * n for n in range(25)] + [4000 + 40 * n for n in range(25)]
+    path = write_video(tmp_path / "gap.mp4", milliseconds=times, options={"bf": "0"})
+    assert told(decode(path)) == [
+        (0.0, 1.0, list(range(25))),
+        (1.0, 4.0, "no_frames"),
+        (4.0, 5.0, list(range(25, 50))),
+    ]
+
+
+def test_a_truncated_file_gives_what_is_there_and_says_what_is_not(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mp4", frames=120, options={"bf": "0"}, muxing={"movflags": "faststart"})
+    results = decode(truncated(path, 0.5))
+    *clips, rest = results
+    assert isinstance(rest, Refused)
+    assert (rest.reason, rest.span.end_seconds) == ("truncated", pytest.approx(4.0))
+    found = [n for clip in clips for n in numbers(clip.frames_THW3)]
+    assert found == list(range(len(found)))
+    assert rest.span.start_seconds == pytest.approx(len(found) / 30)
+
+
+def test_a_damaged_gop_is_left_out_and_the_clip_stays_honest(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "hurt.mp4", options={"g": "20", "sc_threshold": "0", "bf": "0"})
+    (clip,) = decode(damaged(path, 28))
+    assert clip.decoder == "pyav"
+    assert numbers(clip.frames_THW3) == [*range(28), *range(40, 60)]
+
+
+def test_one_frame_is_too_short(tmp_path: Path) -> None:
+    assert told(decode(write_video(tmp_path / "one.mp4", frames=1))) == [(0.0, 0.0333, "too_short")]
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    assert refused(write_sound(tmp_path / "song.mp4")).reason == "no_video_stream"
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"")
+    assert refused(empty).reason == "undecodable"
+
+
+def test_the_same_clips_twice(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "shots.mp4", shots=(40, 100))
+    for one, other in zip(decode(path), decode(path), strict=True):
+        assert isinstance(one, Clip)
+        assert isinstance(other, Clip)
+        assert (one.clip_id, one.frames_THW3.tobytes()) == (other.clip_id, other.frames_THW3.tobytes())
+
+
+def test_an_open_span_has_a_finite_end(tmp_path: Path) -> None:
+    (clip,) = decode(write_video(tmp_path / "walk.mkv", frames=60), 0.5, None)
+    assert math.isfinite(clip.span.end_seconds)
+    assert clip.span.end_seconds == pytest.approx(2.0, abs=2e-3)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("torchvision/SOX5yA1l24A.mp4", [138, 81, 73, 40]),  # three cuts, looked at
+        ("mmskeleton/skateboarding.mp4", [300]),  # fast camera, one flash, no cut
+        ("hostile/video_90.mov", ["too_short"]),
+        ("hostile/unordered.mov", ["too_short"]),
+        ("hostile/flipping_a_pancake.mkv", [310]),
+        ("torchvision/RATRACE_wave_f_nm_np1_fr_goo_37.avi", [72]),
+    ],
+)
+def test_real_footage(name: str, expected: list[int | str]) -> None:
+    results = decode(real_video(name), stage=replace(DECODE, long_side=64), cut=Cut())
+    assert [r.frame_count if isinstance(r, Clip) else r.reason for r in results] == expected
+
+
+@pytest.mark.data
+def test_the_corrupted_real_file_is_refused() -> None:
+    assert refused(real_video("hostile/corrupted.mp4")).reason == "undecodable"

@@ -1,0 +1,182 @@
+"""One build at a time: the lease belongs to a living process and to nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from posecap.status.ledger import DirectoryBusy, Ledger, lease
+from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.types import PartName
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from posecap.status.ledger import lease
+with lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_holder_is_told_who_is_first(tmp_path: Path) -> None:
+    with lease(tmp_path), pytest.raises(DirectoryBusy, match=f"by process {os.getpid()}: wait for it"), lease(tmp_path):
+        pass
+
+
+def test_it_is_free_again_afterwards_even_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lease(tmp_path):
+        _ = 1 / 0
+    with lease(tmp_path):
+        assert (tmp_path / ".lease").read_text() == str(os.getpid())
+
+
+def test_two_directories_do_not_hinder_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with lease(tmp_path / "a"), lease(tmp_path / "b"):
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_held(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DirectoryBusy, match=f"by process {holder.pid}:"), lease(tmp_path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with lease(tmp_path):
+        pass
+
+
+# The ledger: what is entered is there once, and a file that is no ledger is never trusted.
+
+
+ONE, TWO = PartName("train", 0), PartName("val", 0)
+KEPT = RowOutcome(
+    row_id="a",
+    uri="a.mp4",
+    status="kept",
+    clips=(ClipOutcome(status="kept", clip_id="k"), ClipOutcome(status="refused", stage="select", reason="no_motion")),
+)
+FAILED = RowOutcome(
+    row_id="b", uri="b.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def record(ledger: Ledger, part: PartName, *outcomes: RowOutcome, fingerprint: str = "f", **more: object) -> None:
+    ledger.record_part(part, fingerprint, outcomes, **{"seconds": {}, "frames": 0, **more})  # type: ignore[arg-type]
+
+
+def test_what_is_entered_is_read_by_the_next_process(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, TWO, FAILED)
+        record(ledger, ONE, KEPT, FAILED)
+    with Ledger(path) as ledger:
+        assert list(ledger.outcomes()) == [KEPT, FAILED, FAILED]
+        assert ledger.parts() == {"train/00000": "f", "val/00000": "f"}
+        assert ledger.tally().rows == {"kept": 1, "failed": 2}
+
+
+def test_a_part_entered_again_replaces_what_was_known(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT, FAILED, seconds={"decode": 2.0}, frames=7)
+        record(ledger, ONE, KEPT, fingerprint="g", seconds={"decode": 3.0, "track": 1.5}, frames=9)
+        assert list(ledger.outcomes()) == [KEPT]
+        assert ledger.parts() == {"train/00000": "g"}
+        assert ledger.seconds() == ({"decode": 3.0, "track": 1.5}, 9)
+
+
+def test_seconds_add_up_over_parts(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT, seconds={"decode": 2.0}, frames=7)
+        record(ledger, TWO, KEPT, seconds={"decode": 0.5, "pack": 1.0}, frames=1)
+        assert ledger.seconds() == ({"decode": 2.5, "pack": 1.0}, 8)
+
+
+def test_a_part_can_be_struck(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT)
+        record(ledger, TWO, FAILED)
+        ledger.forget_part("train/00000")
+        assert list(ledger.outcomes()) == [FAILED]
+        assert ledger.parts() == {"val/00000": "f"}
+
+
+def test_losses_count_over_runs_until_the_row_has_a_fate(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.record_loss("a")
+        ledger.record_loss("b")
+    with Ledger(path) as ledger:
+        ledger.record_loss("a")
+        assert ledger.losses() == {"a": 2, "b": 1}
+        record(ledger, ONE, KEPT)
+        assert ledger.losses() == {"b": 1}
+
+
+@pytest.mark.parametrize("harm", ["nonsense", "other version"])
+def test_what_is_no_ledger_is_set_aside(path: Path, harm: str) -> None:
+    if harm == "nonsense":
+        path.write_bytes(b"no database, however long it goes on " * 200)
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 99")
+            db.execute("CREATE TABLE parts (other TEXT)")
+        db.close()
+    with Ledger(path) as ledger:
+        assert ledger.parts() == {}
+        record(ledger, ONE, KEPT)
+        assert list(ledger.outcomes()) == [KEPT]
+
+
+def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT, FAILED)
+        ledger.export(tmp_path / "ledger.parquet")
+    one, two = pq.read_table(tmp_path / "ledger.parquet").to_pylist()
+    assert (one["part"], one["row_id"], one["clips_kept"], one["clips_refused"]) == ("train/00000", "a", 1, 1)
+    assert two == {
+        "part": "train/00000",
+        "row_id": "b",
+        "uri": "b.mp4",
+        "status": "failed",
+        "stage": "download",
+        "reason": "timeout",
+        "detail": "slow",
+        "retryable": True,
+        "clips_kept": 0,
+        "clips_refused": 0,
+        "clips_failed": 0,
+    }
+    assert sorted(p.name for p in tmp_path.glob("*.tmp")) == []
+
+
+def test_a_ledger_that_cannot_be_opened_now_is_left_alone(path: Path) -> None:
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT)
+    before = path.read_bytes()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            Ledger(path)
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    with Ledger(path) as ledger:
+        assert list(ledger.outcomes()) == [KEPT]
+    assert len(path.read_bytes()) == len(before)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posecap.status.outcome import ClipOutcome, RowOutcome, tally
+from posecap.status.stage_stats import LOST, StageOrder, YieldLine, Yields, alarms
+
+
+def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> YieldLine:
+    every = {fate: lost.get(fate, {}) for fate in ("refused", "failed", "quarantined")}
+    gone = sum(sum(reasons.values()) for reasons in every.values())
+    return YieldLine(stage=stage, unit=unit, entered=entered, left=entered - gone, lost=every)
+
+
+def test_a_stage_that_refuses_far_more_than_expected_is_named_with_its_commonest_reason():
+    (alarm,) = alarms([line("select", 120, refused={"no_motion": 100, "too_small": 15})])
+    assert alarm.sentence == (
+        "select refused 95.8 % of 120 clips (expected at most 80 %): most often no_motion; is the threshold right?"
+    )
+    assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("select", "refused", 120, 0.8)
+
+
+def test_the_expected_share_itself_and_small_numbers_raise_none():
+    assert alarms([line("select", 100, refused={"no_motion": 80})]) == []
+    assert alarms([line("select", 19, refused={"no_motion": 19})]) == []
+    assert len(alarms([line("select", 20, refused={"no_motion": 20})])) == 1
+
+
+def test_a_stage_s_own_share_counts():
+    lines = [line("select", 100, refused={"no_motion": 50}), line("track", 100, refused={"no_person": 50})]
+    (alarm,) = alarms(lines, expected_refusals={"track": 0.4})
+    assert alarm.sentence.startswith("track refused 50 % of 100 clips (expected at most 40 %): most often no_person")
+    assert alarms(lines, expected_refusals={"select": 0.6}) == []
+
+
+def test_failures_and_lost_workers_count_together():
+    (alarm,) = alarms([line("download", 40, unit="rows", failed={"timeout": 6}, quarantined={"worker_died": 3})])
+    assert (alarm.kind, alarm.share) == ("failed", 9 / 40)
+    assert alarm.sentence == (
+        "download lost to failures 22.5 % of 40 rows (expected at most 20 %): most often timeout; "
+        "`posecap status --failed` lists them; is the input, or a machine, broken?"
+    )
+
+
+def test_of_equally_common_reasons_the_first_by_name_is_said():
+    (alarm,) = alarms([line("select", 20, refused={"b": 10, "a": 10})])
+    assert "most often a;" in alarm.sentence
+
+
+# .
+
+
+ORDER = StageOrder(("download", "cut", "decode"), ("decode", "track", "select", "pack"))
+STAGES = ["download", "cut", "decode", "track", "select", "pack", "plan", "run", "forget", "elsewhere", ""]
+
+fates = st.fixed_dictionaries(
+    {"status": st.sampled_from(["refused", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
+    optional={"reason": st.sampled_from(["no_person", "too_short", "error"])},
+) | st.just({"status": "kept"})
+clips = fates.map(lambda fate: ClipOutcome(**fate))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> RowOutcome:
+    found = tuple(draw(st.lists(clips, max_size=4)))
+    fate = draw(fates)
+    if any(clip.status == "kept" for clip in found):
+        fate = {"status": "kept"}
+    return RowOutcome(row_id="r", uri="u", clips=found, **fate)
+
+
+@given(st.lists(rows(), max_size=30))
+def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
+    lines = Yields.of(ORDER, outcomes).lines()
+    counts = tally(outcomes).as_json()
+    for line in lines:
+        assert line.entered == line.left + sum(line.total(fate) for fate in LOST)
+        assert line.left >= 0
+    for unit in ("rows", "clips"):
+        own = [line for line in lines if line.unit == unit]
+        assert all(before.left == after.entered for before, after in pairwise(own))
+        assert len({line.stage for line in own}) == len(own)
+    row_lines, clip_lines = ([line for line in lines if line.unit == unit] for unit in ("rows", "clips"))
+    assert row_lines[0].entered == counts["rows"]["planned"]
+    assert row_lines[-1].left == sum(bool(o.clips) or o.status == "kept" for o in outcomes)
+    assert clip_lines[0].entered == sum(len(o.clips) for o in outcomes)
+    assert clip_lines[-1].left == counts["clips"]["kept"]
+    reasons: Counter[str] = Counter()
+    for line in lines:
+        for fate in LOST:
+            reasons.update(line.lost[fate])
+    assert dict(reasons) == counts["reasons"]
+
+
+@given(st.lists(rows(), max_size=12), st.randoms())
+def test_the_order_of_outcomes_leaves_no_trace(outcomes: list[RowOutcome], random):
+    shuffled = list(outcomes)
+    random.shuffle(shuffled)
+    assert Yields.of(ORDER, shuffled).lines() == Yields.of(ORDER, outcomes).lines()
+
+
+def test_a_build_by_hand():
+    def clip(status: str = "kept", stage: str = "", reason: str = "") -> ClipOutcome:
+        return ClipOutcome(status=status, stage=stage, reason=reason)
+
+    def row(status: str, stage: str = "", reason: str = "", clips: tuple[ClipOutcome, ...] = ()) -> RowOutcome:
+        return RowOutcome(row_id="r", uri="u", status=status, stage=stage, reason=reason, clips=clips)
+
+    lines = Yields.of(
+        ORDER,
+        [
+            row("kept", clips=(clip(), clip("refused", "select", "no_motion"), clip("refused", "decode", "too_short"))),
+            row("refused", "select", "no_motion", clips=(clip("refused", "select", "no_motion"),)),
+            row("refused", "download", "not_found"),
+            row("failed", "download", "timeout"),
+            row("quarantined", "run", "worker_died"),
+            row("refused", "plan", "duplicate"),
+            row("kept", clips=(clip(), clip("refused", "forget", "forgotten"))),
+        ],
+    ).lines()
+    assert [(line.unit, line.stage, line.entered, line.left) for line in lines] == [
+        ("rows", "plan", 7, 6),
+        ("rows", "run", 6, 5),
+        ("rows", "download", 5, 3),
+        ("rows", "cut", 3, 3),
+        ("rows", "decode", 3, 3),
+        ("clips", "decode", 6, 5),
+        ("clips", "track", 5, 5),
+        ("clips", "select", 5, 3),
+        ("clips", "pack", 3, 3),
+        ("clips", "forget", 3, 2),
+    ]
+    assert lines[2].as_json() == {
+        "stage": "download",
+        "unit": "rows",
+        "in": 5,
+        "out": 3,
+        "refused": {"not_found": 1},
+        "failed": {"timeout": 1},
+        "quarantined": {},
+    }
+
+
+def test_reasons_stand_commonest_first():
+    outcomes = [
+        RowOutcome(row_id="r", uri="u", status="refused", stage="cut", reason=reason)
+        for reason in ("b", "a", "c", "c", "a", "c")
+    ]
+    lines = Yields.of(ORDER, outcomes).lines()
+    assert list(lines[1].lost["refused"].items()) == [("c", 3), ("a", 2), ("b", 1)]
+
+
+def test_the_stage_that_makes_clips_is_last_of_one_and_first_of_the_other():
+    from posecap.engines.pyav import PyAV
+    from posecap.stages.decode import Decode
+    from posecap.stages.pack import Pack
+    from posecap.stages.split import Cut
+
+    order = StageOrder.of((Cut(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack()))
+    assert order == StageOrder(("cut", "decode"), ("decode", "pack"))

@@ -1,0 +1,338 @@
+"""Whole builds of real footage with real models, in this process: what they leave, and how they go on."""
+
+import http.server
+import io
+import shutil
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import pyarrow.parquet as pq
+import pytest
+
+from posecap.build import BuildError, Built, Options, build
+from posecap.checks.verify import verify
+from posecap.cli import main
+from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
+from posecap.status.ledger import DirectoryBusy, Ledger, lease
+from posecap.types import PartName
+from tests import small
+from tests.small import KEPT, MISSING, SILENT
+
+PAGE = {"id": "page", "video": "page.mp4", "label": "a page"}
+NOBODY = {"id": "nobody", "video": "nobody.mp4", "start": 0, "end": 0.5, "label": "bars"}
+AGAIN = {**KEPT, "id": "again"}
+SHOTS = {"id": "shots", "video": "shots.mp4", "label": "balancing", "split": "val"}
+EVERY_FATE = [KEPT, MISSING, PAGE, NOBODY, AGAIN, SILENT, SHOTS]
+
+
+@pytest.fixture(scope="module")
+def whole(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A built dataset with every fate; only for reading."""
+    return small.build(small.manifest(tmp_path_factory.mktemp("whole"), EVERY_FATE, media_root=media))
+
+
+@pytest.fixture
+def copied(whole: Built, tmp_path: Path) -> Path:
+    """The same dataset with its manifest, for harm; gives the manifest's path."""
+    shutil.copytree(whole.root.parent, tmp_path / "copy")
+    return tmp_path / "copy" / "manifest.yaml"
+
+
+@pytest.fixture
+def one(media: Path, tmp_path: Path) -> Path:
+    """The manifest of one kept row, already built."""
+    path = small.manifest(tmp_path / "one", [KEPT], media_root=media)
+    assert small.build(path).exit_code == 0
+    return path
+
+
+def fates(root: Path) -> dict[str, tuple[str, str, str, int]]:
+    """Row id → status, stage, reason and how many clips it kept, from the ledger."""
+    with Ledger(root / "ledger.sqlite") as ledger:
+        return {
+            o.row_id: (o.status, o.stage, o.reason, sum(clip.status == "kept" for clip in o.clips))
+            for o in ledger.outcomes()
+        }
+
+
+def times(root: Path) -> dict[str, int]:
+    """When each file was last written; files whose names start with a dot are the build's own."""
+    return {
+        path.relative_to(root).as_posix(): path.stat().st_mtime_ns
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in (".sqlite-shm", ".sqlite-wal")
+    }
+
+
+def test_every_row_has_one_fate_and_the_counts_add_up(whole: Built) -> None:
+    assert fates(whole.root) == {
+        "kept": ("kept", "", "", 1),
+        "missing": ("refused", "download", "not_found", 0),
+        "page": ("refused", "download", "not_a_video", 0),
+        "nobody": ("refused", "track", "no_person", 0),
+        "again": ("refused", "plan", "duplicate", 0),
+        "silent": ("failed", "download", "connection", 0),
+        "shots": ("kept", "", "", 2),
+    }
+    counts = whole.report["counts"]
+    assert counts["rows"] == {"planned": 7, "kept": 2, "refused": 4, "failed": 1, "quarantined": 0}
+    assert (counts["clips"]["kept"], counts["clips"]["failed"]) == (3, 0)
+    assert counts["reasons"] == dict.fromkeys(["connection", "duplicate", "no_person", "not_a_video", "not_found"], 1)
+    assert (whole.exit_code, whole.parts_built) == (3, 4)
+    assert committed(whole.root) == [*(PartName("train", n) for n in range(3)), PartName("val", 0)]
+    assert verify(whole.root).problems == ()
+
+
+def test_samples_hold_what_the_rows_said_and_the_frames_showed(whole: Built) -> None:
+    (kept,) = read_part(whole.root, PartName("train", 0))
+    assert kept.joints_MTJ3.shape == (1, 15, 17, 3)
+    assert kept.pts_T.tolist() == pytest.approx([n / 30 for n in range(15)], abs=1e-3)
+    assert (kept.captions[0].text, kept.captions[0].origin) == ("A man balances.", "row")
+    assert (kept.facts["row_id"], kept.facts["uri"], kept.facts["label"]) == ("kept", "people.mp4", "balancing")
+    shots = list(read_part(whole.root, PartName("val", 0)))
+    starts = sorted((s.facts["start_seconds"], s.facts["end_seconds"]) for s in shots)
+    assert starts == [pytest.approx((0.0, 0.5), abs=1e-3), pytest.approx((0.5, 1.0), abs=1e-3)]
+
+
+def test_a_finished_build_does_nothing(copied: Path) -> None:
+    root = copied.parent / "dataset"
+    before = times(root)
+    again = small.build(copied)
+    assert again.parts_built == 0
+    after = times(root)
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} <= {
+        "plan.parquet",
+        "ledger.sqlite",
+    }
+    assert again.report["counts"]["rows"]["planned"] == 7
+
+
+@pytest.mark.parametrize(
+    ("gone", "parts"),
+    [
+        (("data/train/pose-00000.tar",), 1),
+        (("data/val/pose-00000.json", "index/train-00000.parquet"), 2),
+        (("data/train/pose-00001.json", "data/train/pose-00000.columns", "ledger.sqlite"), 2),
+        (("data", "index", "dataset.json"), 4),
+        (("ledger.sqlite",), 0),
+        (("dataset.json",), 0),
+        (("report.json", "plan.parquet"), 0),
+    ],
+    ids=lambda value: ",".join(Path(name).name for name in value) if isinstance(value, tuple) else None,
+)
+def test_whatever_is_deleted_comes_back_the_same(copied: Path, gone: tuple[str, ...], parts: int) -> None:
+    root = copied.parent / "dataset"
+    before, told = small.published(root), fates(root)
+    for name in gone:
+        shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
+    assert small.build(copied).parts_built == parts
+    assert small.published(root) == before
+    assert fates(root) == told
+    assert verify(root).problems == ()
+
+
+def test_a_torn_sidecar_and_a_cut_shard_cost_their_parts_only(copied: Path) -> None:
+    root = copied.parent / "dataset"
+    before = small.published(root)
+    sidecar, tar = root / "data/train/pose-00001.json", root / "data/val/pose-00000.tar"
+    sidecar.write_bytes(sidecar.read_bytes()[:-20])
+    tar.write_bytes(tar.read_bytes()[:1000])
+    assert small.build(copied).parts_built == 2
+    assert small.published(root) == before
+
+
+def test_a_damaged_list_of_parts_is_written_anew(copied: Path) -> None:
+    root = copied.parent / "dataset"
+    before = (root / "dataset.json").read_bytes()
+    (root / "dataset.json").write_bytes(before.replace(b'"samples":2', b'"samples":3'))
+    assert verify(root).problems
+    assert small.build(copied).parts_built == 0
+    assert (root / "dataset.json").read_bytes() == before
+
+
+def test_a_ledger_that_is_no_database_is_made_again(copied: Path) -> None:
+    root = copied.parent / "dataset"
+    told = fates(root)
+    (root / "ledger.sqlite").write_bytes(b"not a database, whatever it calls itself" * 100)
+    small.build(copied)
+    assert fates(root) == told
+
+
+def test_three_workers_give_the_bytes_of_one(copied: Path, whole: Built) -> None:
+    shutil.rmtree(copied.parent / "dataset")
+    small.build(copied, workers=3)
+    assert small.published(copied.parent / "dataset") == small.published(whole.root)
+
+
+def test_a_changed_pipeline_is_told_and_rebuilt_on_request(one: Path) -> None:
+    root, pipeline = one.parent / "dataset", one.parent / "pipeline.py"
+    before = small.published(root)
+    pipeline.write_text(pipeline.read_text().replace('"fewest_frames": 4', '"fewest_frames": 5'))
+    with pytest.raises(BuildError, match=r"select\.fewest_frames: 4 → 5") as refusal:
+        small.build(one)
+    assert "train/00000" in str(refusal.value)
+    assert "--update" in str(refusal.value)
+    assert small.published(root) == before
+    old = read_sidecar(root, PartName("train", 0))["fingerprint"]
+    assert small.build(one, on_change="update").parts_built == 1
+    assert read_sidecar(root, PartName("train", 0))["fingerprint"] != old
+    assert verify(root).problems == ()
+    assert small.build(one).parts_built == 0
+
+
+def test_appended_rows_cost_their_own_parts(media: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path, [KEPT, MISSING], media_root=media)
+    small.build(path)
+    first = times(tmp_path / "dataset")["data/train/pose-00000.tar"]
+    small.manifest(tmp_path, [KEPT, MISSING, PAGE], media_root=media)
+    assert small.build(path).parts_built == 1
+    assert times(tmp_path / "dataset")["data/train/pose-00000.tar"] == first
+    small.manifest(tmp_path, [KEPT, MISSING, PAGE, NOBODY], media_root=media)
+    with pytest.raises(BuildError, match="the manifest's rows changed"):
+        small.build(path)
+    assert small.build(path, on_change="update").parts_built == 1
+    grown = small.published(tmp_path / "dataset")
+    shutil.rmtree(tmp_path / "dataset")
+    small.build(path)
+    assert small.published(tmp_path / "dataset") == grown
+
+
+def test_parts_that_are_no_longer_planned_go_only_on_request(media: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path, [MISSING, PAGE], rows_per_part=1, media_root=media)
+    small.build(path)
+    small.manifest(tmp_path, [MISSING], rows_per_part=1, media_root=media)
+    with pytest.raises(BuildError, match="fewer rows"):
+        small.build(path)
+    built = small.build(path, on_change="update")
+    assert (built.parts_built, committed(built.root)) == (0, [PartName("train", 0)])
+    assert built.report["counts"]["rows"]["planned"] == 1
+    assert list(fates(built.root)) == ["missing"]
+    assert verify(built.root).problems == ()
+
+
+@contextmanager
+def serving(folder: Path, port: int) -> Iterator[None]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    late = {**KEPT, "id": "late", "video": f"http://127.0.0.1:{port}/people.mp4"}
+    path = small.manifest(tmp_path / "late", [KEPT, late], media_root=media)
+    first = small.build(path)
+    assert fates(first.root)["late"] == ("failed", "download", "connection", 0)
+    with serving(media, port):
+        assert small.build(path).parts_built == 0
+        assert small.build(path, retry=("http_503",)).parts_built == 0
+        again = small.build(path, retry=())
+        assert (again.parts_built, again.exit_code) == (1, 0)
+        fresh = small.build(small.manifest(tmp_path / "fresh", [KEPT, late], media_root=media))
+    assert fates(again.root)["late"] == ("kept", "", "", 1)
+    assert small.published(again.root) == small.published(fresh.root)
+
+
+def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(media: Path, tmp_path: Path) -> None:
+    own = tmp_path / "media"
+    own.mkdir()
+    shutil.copy(media / "people.mp4", own)
+    late = {**KEPT, "id": "late", "video": "late.mp4"}
+    path = small.manifest(tmp_path, [KEPT, late], media_root=own)
+    assert fates(small.build(path).root)["late"][:3] == ("refused", "download", "not_found")
+    shutil.copy(media / "people.mp4", own / "late.mp4")
+    assert small.build(path, retry=()).parts_built == 0
+    again = small.build(path, retry=("not_found",))
+    assert {fate[0] for fate in fates(again.root).values()} == {"kept"}
+    fresh = small.build(small.manifest(tmp_path / "fresh", [KEPT, late], media_root=own))
+    assert small.published(again.root) == small.published(fresh.root)
+
+
+def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(copied: Path) -> None:
+    root, part = copied.parent / "dataset", PartName("train", 0)
+    document = read_sidecar(root, part)
+    rows = [{**row, "detail": "told otherwise"} if row["row_id"] == "missing" else row for row in document["rows"]]
+    write_part(root, part, list(read_part(root, part)), record={**document, "rows": rows})
+    (root / "report.json").unlink()
+    small.build(copied)
+    with Ledger(root / "ledger.sqlite") as ledger:
+        assert [o.detail for o in ledger.outcomes() if o.row_id == "missing"] == ["told otherwise"]
+
+
+def test_two_builds_at_once_are_refused(one: Path) -> None:
+    with lease(one.parent / "dataset"), pytest.raises(DirectoryBusy, match="is being built by process"):
+        small.build(one)
+
+
+def test_no_file_of_a_dataset_says_where_it_was_built(whole: Built, media: Path) -> None:
+    places = [str(media), str(whole.root.parent), str(Path.home())]
+    for path in sorted(whole.root.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                content += repr(pq.read_table(path).to_pylist()).encode()
+            assert [place for place in places if place.encode() in content] == [], path
+
+
+def test_stored_video_plays(media: Path, tmp_path: Path) -> None:
+    built = small.build(small.manifest(tmp_path, [KEPT], store_video="clip", media_root=media))
+    with tarfile.open(built.root / "data/train/video-00000.tar") as tar:
+        (member,) = [m for m in tar if m.name.endswith(".mp4")]
+        content = tar.extractfile(member)
+        assert content is not None
+        with av.open(io.BytesIO(content.read())) as video:
+            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 15
+    assert frames[0].shape == (256, 144, 3)
+    assert verify(built.root).problems == ()
+
+
+def test_what_was_removed_stays_removed(one: Path) -> None:
+    root = one.parent / "dataset"
+    (key,) = Dataset(root).index()["key"].to_pylist()
+    assert main(["forget", str(root), key]) == 0
+    assert fates(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
+    assert small.build(one).report["counts"]["clips"]["kept"] == 0
+    assert fates(root)["kept"] == ("refused", "forget", "forgotten", 0)
+    shutil.rmtree(root / "data")
+    built = small.build(one)
+    assert built.parts_built == 1
+    assert len(Dataset(root).index()["key"]) == 0
+    assert fates(root)["kept"][0] == "refused"
+    assert verify(root).problems == ()
+
+
+def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    said: list[str] = []
+    options = Options(runner="local", workers=1)
+    built = build(path, output=tmp_path / "deep" / "down", options=options, say=said.append)
+    assert built.root == tmp_path / "deep" / "down"
+    assert not (tmp_path / "dataset").exists()
+    build(path, output=tmp_path / "deep" / "down", options=options, say=said.append)
+    assert said == [f"{built.root}: every part is built; nothing to do"]
+
+
+def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:
+    built = small.build(small.manifest(tmp_path, [MISSING, NOBODY], media_root=media))
+    assert (built.exit_code, built.report["counts"]["rows"]["refused"]) == (0, 2)
+    assert verify(built.root).problems == ()
+    with pytest.raises(ShardError):
+        Dataset(built.root).sample("0" * 24)

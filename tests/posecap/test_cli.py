@@ -1,0 +1,120 @@
+"""The command as a whole: help, exit codes, one clear line for an error, and a quick start."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from posecap import __version__
+from posecap.cli import main
+from tests import built, small
+
+COMMANDS = ("plan", "build", "manifest", "status", "verify", "inspect", "view", "forget")
+
+
+def help_of(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--help"])
+    return ended.value.code
+
+
+def test_help_names_every_command_and_what_to_do_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert help_of() == 0
+    said = capsys.readouterr().out
+    assert all(f"\n    {command} " in said for command in COMMANDS)
+    assert "posecap build --manifest manifests/demo.yaml" in said
+    assert "exit codes: 0 complete, 3 partial" in said
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "manifest kinetics", "manifest folder"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert help_of(*command.split()) == 0
+    assert f"usage: posecap {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"posecap {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["bild"], ["build"], ["build", "--manifest", "m.yaml", "--workers", "0"], ["verify", "--sheet"]]
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: posecap" in capsys.readouterr().err
+
+
+def test_an_error_for_people_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--manifest", str(tmp_path / "none.yaml")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("posecap: ")
+    assert "none.yaml" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_an_unforeseen_error_names_its_type_and_the_way_to_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POSECAP_TRACEBACK", raising=False)
+    built.build(tmp_path)
+    (tmp_path / "report.json").mkdir()
+    assert main(["forget", str(tmp_path), "somekey"]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[1] == "posecap: set POSECAP_TRACEBACK=1 for the traceback"
+    monkeypatch.setenv("POSECAP_TRACEBACK", "1")
+    with pytest.raises(OSError, match=r"report\.json"):
+        main(["forget", str(tmp_path), "somekey"])
+
+
+def test_a_missing_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    for name in [name for name in sys.modules if name.startswith(("posecap.engines.http", "posecap.download.http"))]:
+        monkeypatch.delitem(sys.modules, name)
+    manifest = small.manifest(tmp_path, [{"id": "a", "video": "a.mp4"}])
+    assert main(["build", "--manifest", str(manifest), "--output", str(tmp_path / "out"), "--runner", "local"]) == 1
+    assert "requests is not installed; to build, run pip install 'posecap[build]'" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(root: Path) -> None:
+        raise KeyboardInterrupt
+
+    built.build(tmp_path)
+    monkeypatch.setattr("posecap.checks.verify.verify", interrupted)
+    assert main(["verify", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
+
+
+def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    (tmp_path / "data/train/pose-00000.tar").unlink()
+    code = "import sys; from posecap.cli import main; sys.stdout.reconfigure(line_buffering=True); sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "verify", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait() == 0
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom posecap.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('loaded', sorted({'torch', 'pyarrow', 'ray', 'numpy', 'av', 'fsspec', 'rich'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"

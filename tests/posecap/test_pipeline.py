@@ -1,0 +1,121 @@
+"""Pipelines are checked before anything runs, and known by a fingerprint."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from posecap.pipeline import Pipeline, PipelineError, load_pipeline
+from posecap.stage import Engine, Resources, Stage
+from posecap.types import Clip, CutVideo, Row, Sample, SkeletonClip, Video
+from tests import ROOT
+
+DEMO = ROOT / "pipelines" / "demo.py"
+
+
+def step(stage_name: str, taken: type, given: type, *, cpus: float = 1.0, gpus: float = 0.0) -> Stage:
+    @dataclass(frozen=True)
+    class Step(Stage):
+        name: ClassVar[str] = stage_name
+        takes: ClassVar[type] = taken
+        gives: ClassVar[type] = given
+        resources = Resources(cpus=cpus, gpus=gpus)
+        strength: int = 1
+
+        def __call__(self, item: Any) -> Iterator[Any]:
+            yield item
+
+    return Step()
+
+
+FETCH = step("fetch", Row, Video, cpus=0)
+CUT = step("cut", Video, CutVideo)
+DECODE = step("decode", CutVideo, Clip)
+POSE = step("pose", Clip, SkeletonClip)
+PACK = step("pack", SkeletonClip, Sample)
+SOUND = (FETCH, CUT, DECODE, POSE, PACK)
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ((), "at least one stage"),
+        ((CUT, DECODE), "first stage must take a Row; 'cut' takes Video"),
+        ((FETCH, DECODE), "stage 'decode' takes CutVideo, but 'fetch' before it gives Video: put the stage"),
+        ((FETCH, CUT, DECODE, PACK), "'pack' takes SkeletonClip, but 'decode' before it gives Clip"),
+        ((FETCH, CUT), "last stage must give a Sample"),
+    ],
+)
+def test_stages_that_do_not_fit_are_named(stages: tuple[Stage, ...], words: str) -> None:
+    with pytest.raises(PipelineError, match=words):
+        Pipeline(stages)
+
+
+def test_expected_refusals_name_stages() -> None:
+    with pytest.raises(PipelineError, match="names 'tarck', which is no stage"):
+        Pipeline(SOUND, expected_refusals={"tarck": 0.5})
+
+
+def test_a_list_of_stages_is_as_good_as_a_tuple() -> None:
+    assert Pipeline(list(SOUND)).stages == SOUND  # type: ignore[arg-type]
+
+
+def test_neighbours_share_a_worker_and_frames_never_leave_it() -> None:
+    shapes = [[stage.name for stage in segment.stages] for segment in Pipeline(SOUND).segments()]
+    assert shapes == [["fetch"], ["cut", "decode", "pose", "pack"]]
+    greedy = (FETCH, CUT, DECODE, step("pose", Clip, SkeletonClip, cpus=2, gpus=0.5), PACK)
+    first, second = Pipeline(greedy).segments()
+    assert first.resources == Resources(cpus=0)
+    assert second.resources == Resources(cpus=2, gpus=0.5)
+
+
+def test_the_fingerprint_covers_every_parameter_and_nothing_else() -> None:
+    plain = Pipeline(SOUND)
+    assert len(plain.fingerprint()) == 64
+    assert plain.fingerprint() == Pipeline(SOUND, expected_refusals={"pose": 0.5}).fingerprint()
+    stronger = replace(POSE, strength=2)  # type: ignore[type-var]
+    assert plain.fingerprint() != Pipeline((FETCH, CUT, DECODE, stronger, PACK)).fingerprint()
+
+
+def test_the_demo_names_its_packages_and_weights() -> None:
+    lineage = load_pipeline(DEMO).lineage()
+    assert {"posecap", "numpy", "ai-edge-litert", "onnxruntime", "torch"} <= lineage["packages"].keys()
+    assert set(lineage["weights"]) == {
+        "efficientnet-lite0-imagenet",
+        "minilm-l6-v2-int8",
+        "minilm-l6-v2-tokenizer",
+        "movenet-multipose-lightning",
+    }
+    assert all(len(sha256) == 64 for sha256 in lineage["weights"].values())
+    assert load_pipeline(DEMO).fingerprint() == load_pipeline(DEMO).fingerprint()
+
+
+def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Net(Engine):
+        name: ClassVar[str] = "net"
+        weights_from: str = ""
+
+        @property
+        def weights(self) -> tuple[str, ...]:
+            return (self.weights_from,)
+
+    mine = tmp_path / "mine.pt"
+    mine.write_bytes(b"mine")
+    pipeline = Pipeline((FETCH, CUT, DECODE, replace(POSE, strength=Net(weights_from=str(mine))), PACK))  # type: ignore[type-var]
+    assert pipeline.lineage()["weights"] == {"mine.pt": hashlib.sha256(b"mine").hexdigest()}
+    before = pipeline.fingerprint()
+    mine.write_bytes(b"mine again")
+    assert pipeline.fingerprint() != before
+
+
+@pytest.mark.parametrize("text", [None, "other = 1\n", "pipeline = [1, 2]\n"])
+def test_a_file_without_a_pipeline_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PipelineError, match=r"mine\.py"):
+        load_pipeline(path)

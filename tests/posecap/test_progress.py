@@ -1,0 +1,145 @@
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from posecap.engines.pyav import PyAV
+from posecap.progress import Progress
+from posecap.run.schedule import RowDone
+from posecap.stages.decode import Decode
+from posecap.stages.pack import Pack
+from posecap.stages.split import Cut
+from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.types import PartName
+
+STAGES = (Cut(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Shown:
+    """A progress, its clock and what it wrote."""
+
+    clock: Clock = field(default_factory=Clock)
+    text: io.StringIO = field(default_factory=io.StringIO)
+
+    def progress(self, *, terminal: bool = False, **settings: Any) -> Progress:
+        console = Console(file=self.text, force_terminal=terminal, width=120, color_system=None, highlight=False)
+        return Progress(console=console, clock=self.clock, stages=STAGES, **settings)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.getvalue().splitlines()
+
+
+def kept(clips: int = 1, frames: int = 50) -> RowDone:
+    outcome = RowOutcome(row_id="r", uri="u", status="kept", clips=(ClipOutcome(status="kept"),) * clips)
+    return RowDone(outcome, seconds={"decode": 1.0}, frames=frames)
+
+
+def refused(reason: str, stage: str = "cut") -> RowDone:
+    return RowDone(RowOutcome(row_id="r", uri="u", status="refused", stage=stage, reason=reason), seconds={stage: 0.1})
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    monkeypatch.delenv("CI", raising=False)
+    return Shown()
+
+
+def test_a_plain_line_comes_every_half_minute_at_most_and_one_at_the_end(shown: Shown):
+    with shown.progress(rows=12) as progress:
+        for _ in range(10):
+            shown.clock.now += 10
+            progress.row(kept(clips=2))
+        assert shown.lines == [
+            "3/12 rows (25 %); 0.2 clips/s, 5 frames/s; 6 clips kept; ETA 1:30",
+            "6/12 rows (50 %); 0.2 clips/s, 5 frames/s; 12 clips kept; ETA 1:00",
+            "9/12 rows (75 %); 0.2 clips/s, 5 frames/s; 18 clips kept; ETA 0:30",
+        ]
+        progress.row(refused("too_short"))
+        progress.row(refused("not_found"))
+    assert shown.lines[-1] == (
+        "12/12 rows (100 %); 0.2 clips/s, 5 frames/s; 20 clips kept, 2 not: not_found 1, too_short 1; took 1:40"
+    )
+    assert len(shown.lines) == 4
+
+
+def test_rows_of_earlier_runs_count_as_done_and_not_in_the_rates(shown: Shown):
+    with shown.progress(rows=1000, rows_before=900) as progress:
+        shown.clock.now += 40
+        progress.row(RowDone(kept().outcome))  # carried over into this run's part: it took no time
+        progress.row(kept())
+        assert (progress.clips, progress.frames) == (1, 50)
+    assert shown.lines[0] == "901/1,000 rows (90 %); 0.0 clips/s, 0 frames/s; 1 clip kept; ETA unknown"
+    assert shown.lines[-1] == "902/1,000 rows (90 %); 0.0 clips/s, 1 frames/s; 2 clips kept; ETA 1:05:20"
+
+
+def test_ci_is_quiet_even_on_a_terminal(shown: Shown, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CI", "true")
+    with shown.progress(rows=2, terminal=True) as progress:
+        progress.row(kept())
+        progress.row(kept())
+    assert [line for line in shown.lines if line] == [
+        "2/2 rows (100 %); 0.0 clips/s, 0 frames/s; 2 clips kept; took 0:00"
+    ]
+
+
+def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):
+    with shown.progress(rows=4, terminal=True) as progress:
+        shown.clock.now += 5
+        progress.row(kept())
+        progress.row(refused("too_short"))
+        shown.clock.now += 5
+        progress.row(kept())
+        written = shown.text.getvalue()
+    assert "\x1b[1A" in written, "the cursor goes up, so that lines are drawn over"
+    assert "━" * 24 + " 3/4 rows (75 %)  0.2 clips/s, 10 frames/s  ETA 0:03" in written
+    assert "2 clips kept, 1 not: too_short 1" in written
+
+
+def test_an_alarm_rings_once(shown: Shown):
+    with shown.progress(rows=60, expected_refusals={"cut": 0.5}) as progress:
+        for part in range(3):
+            for _ in range(20):
+                progress.row(refused("bad_span"))
+            progress.part(PartName("train", part))
+    alarms = [line for line in shown.lines if line.startswith("alarm")]
+    assert alarms == [
+        "alarm (after train/00000): cut refused 100 % of 20 rows (expected at most 50 %): most often bad_span; "
+        "is the threshold right?"
+    ]
+    assert progress.parts == 3
+
+
+def test_only_the_commonest_reasons_are_spelled_out(shown: Shown):
+    with shown.progress(rows=7) as progress:
+        for reason in ("a", "b", "c", "d", "e", "e", "f"):
+            progress.row(refused(reason))
+    assert "0 clips kept, 7 not: e 2, a 1, b 1, c 1, others 2" in shown.lines[-1]
+
+
+def test_an_error_ends_the_display_and_goes_on_up(shown: Shown):
+    def work() -> None:
+        with shown.progress(rows=3, terminal=True) as progress:
+            progress.row(kept())
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        work()
+    assert "1/3 rows (33 %)" in shown.lines[-1]
+
+
+def test_nothing_planned_is_no_division_by_zero(shown: Shown):
+    with shown.progress(rows=0):
+        pass
+    assert shown.lines == ["0/0 rows (100 %); 0.0 clips/s, 0 frames/s; 0 clips kept; took 0:00"]

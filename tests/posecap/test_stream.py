@@ -1,0 +1,291 @@
+"""Batches of unequal samples."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import posecap
+from posecap.shards import ShardError, forget
+from posecap.shards import arrow_file as columns
+from posecap.stream import ShardStream, collate
+from posecap.types import PartName
+from tests import ROOT, built
+from tests.built import FIRST, SECOND
+
+
+def sample(key: str, people: int, frames: int, captions: int) -> dict:
+    return {
+        "key": key,
+        "joints": torch.full((people, frames, 17, 3), float(people)),
+        "pts": torch.arange(1, frames + 1, dtype=torch.float64),
+        "video": torch.ones(6),
+        "text": torch.full((captions, 4), 2.0),
+        "captions": ["c"] * captions,
+        "facts": {"layout": "coco17"},
+    }
+
+
+def test_padded_axes_have_masks() -> None:
+    batch = collate([sample("a", 2, 3, 1), sample("b", 1, 5, 2)])
+    assert batch["key"] == ["a", "b"]
+    assert batch["joints_BMTJ3"].shape == (2, 2, 5, 17, 3)
+    assert batch["joints_BMTJ3"].dtype == torch.float32
+    assert batch["frames_BMT"].tolist() == [[[True] * 3 + [False] * 2] * 2, [[True] * 5, [False] * 5]]
+    assert batch["joints_BMTJ3"].sum(dim=(3, 4)).tolist() == [[[102.0] * 3 + [0.0] * 2] * 2, [[51.0] * 5, [0.0] * 5]]
+    assert batch["pts_BT"].tolist() == [[1, 2, 3, 0, 0], [1, 2, 3, 4, 5]]
+    assert batch["pts_BT"].dtype == torch.float64
+    assert batch["frames_BT"].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+    assert batch["video_BD"].shape == (2, 6)
+    assert batch["text_BCD"][:, :, 0].tolist() == [[2, 0], [2, 2]]
+    assert batch["captions_BC"].tolist() == [[True, False], [True, True]]
+    assert batch["captions"] == [["c"], ["c", "c"]]
+    assert batch["facts"] == [{"layout": "coco17"}] * 2
+
+
+def test_fields_that_are_not_there_stay_away() -> None:
+    assert set(collate([{"key": "a", "video": torch.ones(2)}])) == {"key", "video_BD"}
+
+
+def test_no_captions_at_all() -> None:
+    batch = collate([sample("a", 1, 1, 0), sample("b", 1, 1, 0)])
+    assert batch["text_BCD"].shape == (2, 0, 4)
+    assert batch["captions_BC"].shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"joints": torch.zeros(1, 2, 13, 3)},
+        {"joints": torch.zeros(1, 2, 1, 3)},
+        {"video": torch.ones(7)},
+        {"text": torch.ones(1, 5)},
+    ],
+)
+def test_what_does_not_fit_one_batch_is_named(change: dict) -> None:
+    with pytest.raises(ShardError, match="samples a … do not fit one batch"):
+        collate([sample("a", 1, 2, 1), {**sample("b", 1, 2, 1), **change}])
+
+
+# Shards as a torch dataset.
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four parts of 7, 1, 4 and 5 samples, the second of another split."""
+    path = tmp_path_factory.mktemp("stream")
+    sizes = {PartName("train", 0): 7, PartName("val", 0): 1, PartName("train", 2): 4, PartName("train", 9): 5}
+    made, first = {}, 0
+    for part, size in sizes.items():
+        made[part] = built.samples(size, first=first, split=part.split)
+        first += size
+    built.build(path, made)
+    return path
+
+
+def keys(stream: Any) -> list[str]:
+    return [sample["key"] for sample in stream]
+
+
+def train_keys(root: Path) -> list[str]:
+    return posecap.index(root, "train")["key"].to_pylist()
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+def test_a_sample_is_a_dict_of_tensors(root: Path, read: Any) -> None:
+    (expected,) = built.samples(1)
+    sample = next(iter(posecap.open(root, seed=None, read=read)))
+    assert sample["key"] == expected.key
+    for name, array in {
+        "joints": expected.joints_MTJ3,
+        "pts": expected.pts_T,
+        "video": expected.video_D,
+        "text": expected.text_CD,
+    }.items():
+        assert torch.equal(sample[name], torch.from_numpy(array.copy()))
+        assert sample[name].dtype == (torch.float64 if name == "pts" else torch.float32)
+        sample[name].add_(1)  # a tensor of the caller's own
+    assert sample["captions"] == ["Somebody walks by.", "walking"]
+    assert sample["facts"]["row_id"] == "row-0"
+
+
+def test_both_ways_of_reading_give_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (list(posecap.open(root, read=read)) for read in ("tar", "columns"))
+    assert [s["key"] for s in one] == [s["key"] for s in other]
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[n], b[n]) for n in ("joints", "pts", "video", "text"))
+        assert (a["captions"], a["facts"]) == (b["captions"], b["facts"])
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+def test_only_the_chosen_fields(root: Path, read: Any) -> None:
+    sample = next(iter(posecap.open(root, read=read, fields=("joints", "captions"))))
+    assert set(sample) == {"key", "joints", "captions"}
+
+
+def test_order_follows_seed_and_epoch(root: Path) -> None:
+    on_disk = keys(posecap.open(root, seed=None))
+    assert on_disk == train_keys(root)
+    stream = posecap.open(root, seed=3)
+    first = keys(stream)
+    assert first == keys(stream) == keys(posecap.open(root, seed=3))
+    stream.set_epoch(1)
+    second = keys(stream)
+    assert sorted(first) == sorted(second) == sorted(on_disk)
+    assert len({tuple(order) for order in (on_disk, first, second, keys(posecap.open(root, seed=4)))}) == 4
+
+
+def test_the_buffer_mixes_no_farther_than_its_size(root: Path) -> None:
+    plain = keys(posecap.open(root, seed=5, shuffle_buffer=1))
+    assert plain != train_keys(root)  # parts are in another order, samples within a part are not
+    mixed = keys(posecap.open(root, seed=5, shuffle_buffer=4))
+    assert sorted(mixed) == sorted(plain)
+    assert all(plain.index(key) - place <= 4 for place, key in enumerate(mixed))
+
+
+@given(world=st.integers(1, 6), seed=st.one_of(st.none(), st.integers(0, 99)), buffer=st.integers(1, 20))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_ranks_share_without_loss_or_repeat(root: Path, world: int, seed: int | None, buffer: int) -> None:
+    streams = [
+        posecap.open(root, seed=seed, shuffle_buffer=buffer, rank=r, world_size=world, fields=()) for r in range(world)
+    ]
+    shares = [keys(stream) for stream in streams]
+    assert sorted(key for share in shares for key in share) == sorted(train_keys(root))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert [len(stream) for stream in streams] == [len(share) for share in shares]
+
+
+@given(
+    rank_world=st.integers(1, 4).flatmap(lambda w: st.tuples(st.integers(0, w - 1), st.just(w))),
+    workers=st.integers(1, 5),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_workers_share_their_rank_s_samples(root: Path, rank_world: tuple[int, int], workers: int) -> None:
+    rank, world = rank_world
+    stream = posecap.open(root, rank=rank, world_size=world, fields=())
+    shares = [
+        sum(len(rows) for _, rows in stream._stretches(0, rank * workers + worker, world * workers))
+        for worker in range(workers)
+    ]
+    assert sum(shares) == len(stream)
+    assert max(shares) - min(shares) <= 1
+
+
+def test_loader_workers_that_stay_see_the_next_epoch(root: Path) -> None:
+    stream = posecap.open(root)
+    loader = DataLoader(stream, batch_size=4, num_workers=2, persistent_workers=True, collate_fn=collate)
+    epochs = []
+    for epoch in range(2):
+        stream.set_epoch(epoch)
+        epochs.append([key for batch in loader for key in batch["key"]])
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(train_keys(root))
+    assert epochs[0] != epochs[1]
+
+
+def test_rank_and_world_size_come_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = posecap.open(root, seed=None)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert keys(stream) == train_keys(root)[8:]
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(ValueError, match="rank 2 is not below world_size 2"):
+        len(stream)
+
+
+def test_torch_distributed_goes_before_the_environment(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        assert len(posecap.open(root)) == 16
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built.build(tmp_path)
+    monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+    forget(tmp_path, [made[FIRST][1].key], "x", sources=[made[SECOND][0].facts["source_id"]])
+    expected = [made[FIRST][0].key, made[FIRST][2].key, made[SECOND][1].key]
+    for read in ("tar", "columns"):
+        for world in (1, 2, 3):
+            found = [
+                key
+                for rank in range(world)
+                for key in keys(ShardStream(tmp_path, seed=None, rank=rank, world_size=world, read=read))  # type: ignore[arg-type]
+            ]
+            assert found == expected
+
+
+def test_columns_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_BATCH_BYTES", 6000)
+    made = built.build(tmp_path, {FIRST: built.samples(9)})[FIRST]
+    for world in (1, 2, 4):
+        found = [
+            k
+            for r in range(world)
+            for k in keys(posecap.open(tmp_path, seed=None, rank=r, world_size=world, read="columns"))
+        ]
+        assert found == [sample.key for sample in made]
+
+
+def test_over_a_url(root: Path) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    filesystem, place = fsspec.core.url_to_fs(url)
+    for name, content in built.files(root).items():
+        filesystem.pipe_file(f"{place}/{name}", content)
+    for read in ("tar", "columns"):
+        assert keys(posecap.open(url, read=read)) == keys(posecap.open(root, read=read))  # type: ignore[arg-type]
+    key = train_keys(root)[3]
+    assert posecap.read(url, key).joints_MTJ3.tolist() == posecap.read(root, key).joints_MTJ3.tolist()
+    assert posecap.index(url).equals(posecap.index(root))
+
+
+def test_a_damaged_part_is_named_with_the_sample(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    content = bytearray((tmp_path / "data/train/pose-00000.tar").read_bytes())
+    content[512] ^= 1  # the first byte of the first sample's joints
+    (tmp_path / "data/train/pose-00000.tar").write_bytes(content)
+    with pytest.raises(ShardError, match=rf"part train/00000, sample {made[FIRST][0].key}: .*posecap verify"):
+        list(posecap.open(tmp_path, seed=None))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"shuffle_buffer": 0},
+        {"read": "zip"},
+        {"fields": ("joint",)},
+        {"rank": 0},
+        {"world_size": 1},
+        {"rank": 2, "world_size": 2},
+    ],
+)
+def test_arguments_out_of_range(root: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"fields are|not below"):
+        len(posecap.open(root, **wrong))
+
+
+def test_a_split_that_is_not_there(root: Path) -> None:
+    with pytest.raises(ShardError, match="no samples of split 'test'"):
+        posecap.open(root, split="test")
+    assert len(posecap.open(root, split=None)) == 17
+
+
+def test_importing_posecap_is_light() -> None:
+    code = "import sys, posecap; assert not {'torch', 'pyarrow', 'numpy'} & set(sys.modules); posecap.open"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        posecap.nothing  # noqa: B018

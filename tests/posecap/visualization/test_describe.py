@@ -1,0 +1,46 @@
+"""One sample in words."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from posecap.visualization.describe import describe
+from tests import building
+
+
+def test_says_axes_units_quality_and_captions() -> None:
+    joints = np.zeros((2, 4, 17, 3), np.float32)
+    joints[0, :, :, :] = (10, 20, 0.5)
+    joints[0, 0, 0, :2] = (110, 220)
+    sample = building.sample(joints_MTJ3=joints, fps=4.0, key="k" * 24)
+    text = describe(sample)
+    for line in (
+        f"sample {'k' * 24}",
+        "  from      row walk-1, videos/walk.mp4",
+        "  span      0.000 s to 1.000 s of the video",
+        "  video     640 x 360 px, 4 frames/s, h264",
+        "  terms     licence CC0-1.0, source made up",
+        "  joints    float32 (2, 4, 17, 3)  M=2 people, T=4 frames, J=17 joints (coco17)",
+        "            seen 50% of joints, within x 10 to 110, y 20 to 220 px",
+        "  pts       float64 (4,)  T presentation times, seconds on the video's clock",
+        "            0.000 s to 0.750 s",
+        "  video     float32 (6,)  one vector of the frames from 0.000 s to 0.750 s",
+        "            length 1.0000",
+        "  text      float32 (2, 4)  one vector for each caption",
+        "  coverage          0.5       share of frames with a person, averaged over the people",
+        "  video             made-up-video-model",
+        "captions (2)",
+        "  [row] Somebody walks by.",
+        "  [label] walking",
+    ):
+        assert line in text.splitlines(), line
+    assert "nose" in text
+
+
+def test_a_sample_of_which_little_is_known() -> None:
+    sample = building.sample(frames=1)
+    bare = replace(sample, facts={}, captions=(), text_CD=np.zeros((0, 4), np.float32), video_mp4=b"x")
+    text = describe(bare)
+    assert "  span      unknown to unknown of the video" in text.splitlines()
+    assert "mp4 stored" in text
+    assert text.endswith("captions (0)\n")

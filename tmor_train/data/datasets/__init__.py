@@ -1,0 +1,28 @@
+"""Published skeleton sets, a module each: ``read(folder)`` gives a :class:`~tmor_train.data.dataset.MotionSet`.
+
+Their files are not part of this project and stay under their own terms; each module says where they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.datasets import utkinect
+from tmor_train.data.datasets import utd_mhad
+from tmor_train.data.datasets import sbu
+from tmor_train.data.datasets import penn_action
+from tmor_train.data.datasets import msr_action3d
+from tmor_train.data.datasets.files import DamagedFile, MissingFiles
+
+SETS: dict[str, Callable[[Path], MotionSet]] = {
+    "msr_action3d": msr_action3d.read,
+    "penn_action": penn_action.read,
+    "sbu": sbu.read,
+    "utd_mhad": utd_mhad.read,
+    "utkinect": utkinect.read,
+}
+"""Readers by name; the folder of a set usually has the same name."""
+
+__all__ = ["SETS", "DamagedFile", "MissingFiles"]

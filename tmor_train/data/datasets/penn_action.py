@@ -1,0 +1,86 @@
+"""Penn Action: 2,326 clips of 15 sports, 13 joints annotated by hand in pixels, and the official split.
+
+W. Zhang, M. Zhu, K. G. Derpanis, "From Actemes to Action", ICCV 2013. A sequence is ``labels/0001.mat``: ``x``, ``y``,
+``visibility`` (T, 13), ``dimensions`` (height, width, frames), ``action``, ``train`` (1 or -1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from posecap.joints import flip_order
+from tmor_train.data.dataset import Clip
+from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
+
+ORIGIN = Origin("Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)")
+
+CAPTIONS = {
+    "baseball_pitch": "pitching a baseball",
+    "baseball_swing": "swinging a baseball bat",
+    "bench_press": "bench pressing a barbell",
+    "bowl": "bowling",
+    "clean_and_jerk": "lifting a barbell, clean and jerk",
+    "golf_swing": "swinging a golf club",
+    "jump_rope": "jumping rope",
+    "jumping_jacks": "doing jumping jacks",
+    "pullup": "doing pull-ups",
+    "pushup": "doing push-ups",
+    "situp": "doing sit-ups",
+    "squat": "squatting with a barbell",
+    "strum_guitar": "strumming a guitar",
+    "tennis_forehand": "hitting a tennis forehand",
+    "tennis_serve": "serving in tennis",
+}
+"""Classes, and each in readable words."""
+
+_NAME = re.compile(r"(\d{4})\.mat")
+_OWN_SIDES = list(flip_order("penn13"))
+_READ = ("x", "y", "visibility", "dimensions", "action", "train")
+
+
+def read(folder: Path) -> MotionSet:
+    """All clips under ``folder/labels``, splits ``train`` and ``test`` by the files' own flag.
+
+    A joint that the annotators marked as not visible has the score 0. Its coordinates, mostly near the picture's first
+    corner, stay in the clip: batches never show them, but the raw baseline that ignores visibility is made of them too.
+    MATLAB counts pixels from 1 at their middle, so half a pixel is taken off both coordinates.
+
+    The files' left and right are exchanged, so that they are the person's own, as in every other layout and set. The
+    shoulder that is listed as left lies on the left of the picture in 98 % of the jumping jacks, 97 % of the rope
+    jumpers and all of the guitarists, nearly all of them seen from the front, and on the right in 94 % of the
+    bowlers, nearly all of them seen from behind; and in three of four bowls, pitches and tennis strokes the wrist
+    listed as left is the faster one.
+
+    Raises:
+        MissingFiles: no labels there.
+        DamagedFile: a file is not as published.
+    """
+    return from_clips(_clips(Path(folder)), classes=tuple(CAPTIONS))
+
+
+def _clips(folder: Path) -> Iterator[Clip]:
+    for path, _ in matching(folder / "labels", _NAME, origin=ORIGIN, example="0001.mat"):
+        found = read_matlab(path, _READ, origin=ORIGIN)
+        x, y, visible = (found[name].astype(np.float64) for name in ("x", "y", "visibility"))
+        action, flag = "".join(found["action"].astype(str).flat), found["train"].reshape(-1)
+        size = found["dimensions"].reshape(-1)
+        whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
+        if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]) or len(size) < 2:
+            raise DamagedFile(f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's")
+        joints = np.stack([x - 0.5, y - 0.5, visible > 0], -1)[:, _OWN_SIDES]
+        yield Clip(
+            key=f"penn-{path.stem}",
+            joints_MTJC=joints[None].astype(np.float32),
+            layout="penn13",
+            height=float(size[0]),
+            width=float(size[1]),
+            label=action,
+            captions=(CAPTIONS[action],),
+            split="train" if flag[0] == 1 else "test",
+        )

@@ -1,0 +1,106 @@
+"""SBU Kinect Interaction: 282 clips of two people in 8 kinds of interaction, 15 joints each in space.
+
+K. Yun et al., "Two-person Interaction Detection Using Body-Pose Features", CVPR-W 2012. A clip is
+``s01s02/01/001/skeleton_pos.txt`` (subjects, class, trial): a line for each frame with its number and, for both people
+in turn, x, y and z of 15 joints, scaled by the sensor's picture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.data.dataset import Clip
+from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.datasets.files import DamagedFile, Origin, read_numbers
+from tmor_train.data.datasets.kinect import OPENNI, as_ntu25
+
+ORIGIN = Origin(
+    "SBU Kinect Interaction",
+    "https://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction/index.html",
+    "the clean version of all subject pairs",
+)
+
+CLASSES = (
+    "one person approaching another",
+    "one person departing from another",
+    "one person kicking another",
+    "one person pushing another",
+    "two people shaking hands",
+    "two people hugging",
+    "one person handing an object to another",
+    "one person punching another",
+)
+"""Folders 01 to 08 in readable words; they serve as captions, too."""
+
+FOLDS = (
+    ("s01s02", "s03s04", "s05s02", "s06s04"),
+    ("s02s03", "s02s07", "s03s05", "s05s03"),
+    ("s01s03", "s01s07", "s07s01", "s07s03"),
+    ("s02s01", "s02s06", "s03s02", "s03s06"),
+    ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
+)
+"""The authors' five folds, by pairs of subjects."""
+
+_PAIR = re.compile(r"s(\d\d)s\d\d")
+_NUMBER = re.compile(r"\d{2,3}")
+_FOLD_OF = {pair: f"fold{number}" for number, pairs in enumerate(FOLDS, 1) for pair in pairs}
+
+
+def read(folder: Path) -> MotionSet:
+    """All clips under ``folder``, in space, in the layout ``ntu25``; splits ``fold1`` to ``fold5``.
+
+    ``subject`` is the one who acts. Coordinates are brought back to metres as the authors say: x spans 2.56, y 1.92,
+    and z 1.28 for each unit.
+
+    Raises:
+        MissingFiles: no clips there.
+        DamagedFile: a file is not as published.
+    """
+    return from_clips(_clips(Path(folder)), classes=CLASSES)
+
+
+def _clips(folder: Path) -> Iterator[Clip]:
+    found = False
+    for pair, action, trial in _places(folder):
+        found = True
+        path = folder / pair / action / trial / "skeleton_pos.txt"
+        rows = read_numbers(path, columns=91, origin=ORIGIN, separator=",")
+        if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
+            raise DamagedFile(f"{path}: class {action} of {pair} is none of the published ones")
+        joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)
+        yield Clip(
+            key=f"sbu-{pair}-{action}-{trial}",
+            joints_MTJC=as_ntu25((joints - [0.5, 0.5, 0]) * [2.56, 1.92, 1.28], OPENNI, _tracked(joints)),
+            layout="ntu25",
+            fps=15.0,
+            label=CLASSES[int(action) - 1],
+            captions=(CLASSES[int(action) - 1],),
+            split=_FOLD_OF[pair],
+            subject=int(pair[1:3]),
+        )
+    if not found:
+        raise ORIGIN.missing(folder / "s01s02/01/001/skeleton_pos.txt")
+
+
+def _tracked(joints_MTJ3: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 where the sensor gives a place, 0 where it gives zeros."""
+    return np.asarray((joints_MTJ3 != 0).any(-1), np.float64)
+
+
+def _places(folder: Path) -> Iterator[tuple[str, str, str]]:
+    for pair in _folders(folder, _PAIR):
+        for action in _folders(folder / pair, _NUMBER):
+            for trial in _folders(folder / pair / action, _NUMBER):
+                yield pair, action, trial
+
+
+def _folders(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and pattern.fullmatch(path.name))

@@ -1,0 +1,83 @@
+"""UTD-MHAD: 861 clips of 27 actions by 8 people, 20 joints of a Kinect in space.
+
+C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD", ICIP 2015. A clip is ``a1_s1_t1_skeleton.mat`` (action, subject, trial)
+with ``d_skel`` (20 joints, 3 coordinates in metres, T frames).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tmor_train.data.dataset import Clip
+from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
+from tmor_train.data.datasets.kinect import UTD_MHAD, as_ntu25, from_kinect
+
+ORIGIN = Origin("UTD-MHAD", "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html", "the skeleton data (Skeleton.zip)")
+
+CLASSES = (
+    "swiping to the left with the right arm",
+    "swiping to the right with the right arm",
+    "waving the right hand",
+    "clapping both hands in front",
+    "throwing with the right arm",
+    "crossing arms on the chest",
+    "shooting a basketball",
+    "drawing an x with the right hand",
+    "drawing a circle clockwise with the right hand",
+    "drawing a circle counter-clockwise with the right hand",
+    "drawing a triangle",
+    "bowling with the right hand",
+    "boxing to the front",
+    "swinging a baseball bat from the right",
+    "hitting a tennis forehand with the right hand",
+    "curling both arms",
+    "serving in tennis",
+    "pushing with both hands",
+    "knocking on a door with the right hand",
+    "catching an object with the right hand",
+    "picking up and throwing with the right hand",
+    "jogging in place",
+    "walking in place",
+    "standing up from sitting",
+    "sitting down from standing",
+    "lunging forward with the left foot",
+    "squatting with both arms stretched out",
+)
+"""Actions 1 to 27 in readable words; they serve as captions, too."""
+
+TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))
+"""The authors' split between subjects."""
+
+_NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")
+
+
+def read(folder: Path) -> MotionSet:
+    """All clips under ``folder``, in space, in the layout ``ntu25``.
+
+    Raises:
+        MissingFiles: no clips there.
+        DamagedFile: a file is not as published.
+    """
+    return from_clips(_clips(Path(folder)), classes=CLASSES)
+
+
+def _clips(folder: Path) -> Iterator[Clip]:
+    files = matching(folder, _NAME, origin=ORIGIN, example="a1_s1_t1_skeleton.mat")
+    for path, (action, subject, trial) in files:
+        joints = read_matlab(path, ("d_skel",), origin=ORIGIN)["d_skel"]
+        if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
+            raise DamagedFile(f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)")
+        yield Clip(
+            key=f"utd-a{action:02d}-s{subject}-t{trial}",
+            joints_MTJC=as_ntu25(from_kinect(joints.transpose(2, 0, 1)[None].astype(float)), UTD_MHAD),
+            layout="ntu25",
+            fps=30.0,
+            label=CLASSES[action - 1],
+            captions=(CLASSES[action - 1],),
+            split="train" if subject in TRAIN_SUBJECTS else "test",
+            subject=subject,
+        )

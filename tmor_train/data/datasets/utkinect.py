@@ -1,0 +1,138 @@
+"""UTKinect-Action3D: 20 recordings of 10 people doing 10 actions one after another, 20 joints of a Kinect in space.
+
+L. Xia, C.-C. Chen, J. K. Aggarwal, "View invariant human action recognition using histograms of 3D joints", CVPR-W
+2012. A recording is ``joints/joints_s01_e01.txt``: a line for each tracked frame, its number and x, y, z of 20 joints.
+``joints/actionLabel.txt`` says, by frame numbers, when each action begins and ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmor_train.data.dataset import Clip
+from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import MotionSet
+from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_numbers, read_text
+from tmor_train.data.datasets.kinect import UTKINECT, as_ntu25, from_kinect
+
+ORIGIN = Origin("UTKinect-Action3D", "http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html", "joints.zip")
+
+CAPTIONS = {
+    "walk": "walking",
+    "sitDown": "sitting down",
+    "standUp": "standing up",
+    "pickUp": "picking something up",
+    "carry": "carrying something",
+    "throw": "throwing",
+    "push": "pushing",
+    "pull": "pulling",
+    "waveHands": "waving hands",
+    "clapHands": "clapping hands",
+}
+"""Actions, and each in readable words."""
+
+_NAME = re.compile(r"joints_s(\d\d)_e(\d\d)\.txt")
+_HEADING = re.compile(r"s(\d\d)_e(\d\d)")
+_LINE = re.compile(r"(\w+):\s+(\S+)\s+(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One action of a recording, from frame number ``first`` to ``last``, both included, as the sensor counts."""
+
+    action: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A whole recording: ``frame_T`` the sensor's number of each tracked frame, ascending; ``joints_TJC`` (T, 25, 4) in
+    the layout ``ntu25``; its labelled actions. ``labels()`` gives the class of each frame."""
+
+    subject: int
+    trial: int
+    frame_T: NDArray[np.int64]
+    joints_TJC: NDArray[np.float32]
+    segments: tuple[Segment, ...]
+
+    def labels(self) -> NDArray[np.int64]:
+        """Each frame's class, in the order of :data:`CAPTIONS`; -1 outside of all actions. Of two actions that overlap,
+        the one that begins later has the frame."""
+        label_T = np.full(len(self.frame_T), -1, np.int64)
+        for segment in sorted(self.segments, key=lambda segment: segment.first):
+            inside = (self.frame_T >= segment.first) & (self.frame_T <= segment.last)
+            label_T[inside] = list(CAPTIONS).index(segment.action)
+        return label_T
+
+
+def read(folder: Path) -> MotionSet:
+    """The labelled actions of all recordings as clips, in the layout ``ntu25``, all in the split ``train``.
+
+    The set has no official split: papers leave out one recording or one subject at a time. A label without frame
+    numbers is left out, and so is one during which nobody was tracked.
+
+    Raises:
+        MissingFiles: recordings or labels are not there.
+        DamagedFile: a file is not as published.
+    """
+    return from_clips(_clips(recordings(folder)), classes=tuple(CAPTIONS))
+
+
+def recordings(folder: Path) -> list[Recording]:
+    """The recordings whole, for frame-wise work.
+
+    The sensor wrote some frames twice; the first of the two stays.
+
+    Raises:
+        MissingFiles, DamagedFile: as :func:`read`.
+    """
+    labels = _segments(Path(folder) / "joints" / "actionLabel.txt")
+    found = []
+    files = matching(Path(folder) / "joints", _NAME, origin=ORIGIN, example="joints_s01_e01.txt")
+    for path, (subject, trial) in files:
+        rows = read_numbers(path, columns=61, origin=ORIGIN)
+        frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
+        metres = rows[kept, 1:].reshape(1, -1, 20, 3)
+        joints = as_ntu25(from_kinect(metres), UTKINECT)[0]
+        found.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
+    return found
+
+
+def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
+    found: dict[tuple[int, int], tuple[Segment, ...]] = {}
+    recording: tuple[int, int] | None = None
+    for number, line in enumerate(read_text(path, origin=ORIGIN).splitlines(), 1):
+        heading, entry = _HEADING.fullmatch(line.strip()), _LINE.fullmatch(line.strip())
+        if heading:
+            recording = int(heading[1]), int(heading[2])
+            found[recording] = ()
+        elif entry and recording and entry[1] in CAPTIONS:
+            if entry[2].isdigit() and entry[3].isdigit():
+                found[recording] += (Segment(entry[1], int(entry[2]), int(entry[3])),)
+            elif "NaN" not in entry.groups():
+                raise DamagedFile(f"{path}, line {number}: {line!r} gives no frame numbers")
+        elif line.strip():
+            raise DamagedFile(f"{path}, line {number}: {line!r} is neither a recording nor an action")
+    return found
+
+
+def _clips(found: list[Recording]) -> Iterator[Clip]:
+    for recording in found:
+        for segment in recording.segments:
+            inside = (recording.frame_T >= segment.first) & (recording.frame_T <= segment.last)
+            if inside.any():
+                yield Clip(
+                    key=f"utkinect-s{recording.subject:02d}-e{recording.trial:02d}-{segment.action}",
+                    joints_MTJC=recording.joints_TJC[inside][None],
+                    layout="ntu25",
+                    label=segment.action,
+                    captions=(CAPTIONS[segment.action],),
+                    subject=recording.subject,
+                )

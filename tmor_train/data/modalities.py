@@ -1,0 +1,208 @@
+"""Which frames of a clip a network sees, and which people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from posecap.joints import LAYOUTS
+from tmor_train.data.arrays import Numbers
+from tmor_train.data.batch import MotionBatch, body_centre
+from tmor_train.data.dataset import MotionSet
+
+Choice = Literal["uniform", "window"]
+Draw = Literal["random", "centre"]
+ByPeople = Literal["spread", "first"]
+
+
+def uniform_frames(frames_N: Numbers, *, length: int, draw_NT: NDArray[np.float64]) -> Numbers:
+    """One frame out of each of ``length`` equal parts of the whole clip, in order: (N, T).
+
+    Args:
+        draw_NT: where in its part each frame lies, in [0, 1); 0.5 everywhere takes the middle. A clip of fewer frames
+            shows some of them more than once.
+    """
+    position = (np.arange(length) + draw_NT) * (frames_N[:, None] / length)
+    # A draw just below 1 may round up into the next part.
+    last = -(-np.arange(1, length + 1) * frames_N[:, None] // length) - 1
+    frames: Numbers = np.minimum(position.astype(np.int64), last)
+    return frames
+
+
+def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]) -> Numbers:
+    """``length`` frames in a row, (N, T); a shorter clip lies somewhere among frames that are absent (-1).
+
+    Args:
+        draw_N: where the window begins, from 0 (as early as can be) to 1 (as late). For a shorter clip: how many of
+            the absent frames stand before it, from none to all.
+    """
+    spare = frames_N - length
+    begin_N = np.floor(np.minimum(draw_N, 1 - 2.0**-53) * (np.abs(spare) + 1)).astype(np.int64) * np.sign(spare)
+    frames = begin_N[:, None] + np.arange(length)
+    return np.where((frames >= 0) & (frames < frames_N[:, None]), frames, -1)
+
+
+def people_of(motions: MotionSet, *, most: int, by: ByPeople) -> Numbers:
+    """The people that are shown of each clip, (N, ``most``); -1 for a place that nobody takes.
+
+    ``first`` takes them as they are stored. ``spread`` takes those whose joints spread furthest (standard deviation of
+    x plus that of y, over all joints seen in the clip), the furthest first; it reads the clips with several people.
+    """
+    people_N = motions.clips.people_N
+    places = np.arange(most)
+    chosen = np.where(places < people_N[:, None], places, -1)
+    if by == "spread":
+        for number in np.flatnonzero(people_N > 1).tolist():
+            joints = motions.clip(number).joints_MTJC
+            order = np.argsort([-_spread(person) for person in joints], kind="stable")[:most]
+            chosen[number, : len(order)] = order
+    return chosen
+
+
+def _spread(joints_TJC: NDArray[np.float32]) -> float:
+    seen = joints_TJC[..., -1] > 0
+    if not seen.any():
+        return -1.0
+    return float(joints_TJC[seen][:, :2].astype(np.float64).std(0).sum())
+
+
+# Views of the same motion: where joints are, how bones point, how joints move.
+
+
+Stream = Literal["joint", "bone", "motion"]
+
+
+def streamed(batch: MotionBatch, streams: Sequence[Stream]) -> MotionBatch:
+    """One stream, or several side by side as channels (early fusion): C times as many channels as streams.
+
+    ``joint`` is the joints as they are. ``bone`` is each joint minus its parent in the layout, 0 for the root.
+    ``motion`` is each joint's next place minus its place, 0 in the last frame. A bone or a motion of which one end is
+    not seen is 0 and not seen; of several streams together, a joint is seen where any of them sees it.
+
+    Raises:
+        ValueError: no stream, a repeated one, or one that is not known.
+    """
+    unknown = set(streams) - {"joint", "bone", "motion"}
+    if unknown or not streams or len(set(streams)) < len(streams):
+        raise ValueError(f"streams are some of 'joint', 'bone' and 'motion', each once, not {tuple(streams)}")
+    parts = [_stream(batch, stream) for stream in streams]
+    seen = parts[0][1]
+    for _, shown in parts[1:]:
+        seen = seen | shown
+    return replace(batch, motion_NCTVM=torch.cat([values for values, _ in parts], 1), seen_NTVM=seen)
+
+
+def _stream(batch: MotionBatch, stream: Stream) -> tuple[Tensor, Tensor]:
+    motion, seen = batch.motion_NCTVM, batch.seen_NTVM
+    if stream == "joint":
+        return motion, seen
+    if stream == "bone":
+        parents = torch.tensor(_parents(batch.layout), device=motion.device)
+        shown = seen & seen[:, :, parents]
+        shown[:, :, LAYOUTS[batch.layout].root] = seen[:, :, LAYOUTS[batch.layout].root]
+        values = motion - motion[:, :, :, parents]
+    else:
+        shown = torch.zeros_like(seen)
+        shown[:, :-1] = seen[:, :-1] & seen[:, 1:]
+        values = torch.zeros_like(motion)
+        values[:, :, :-1] = motion[:, :, 1:] - motion[:, :, :-1]
+    return values.masked_fill(~shown[:, None], 0), shown
+
+
+def _parents(layout: str) -> list[int]:
+    """Each joint's parent; the root is its own."""
+    parents = dict(LAYOUTS[layout].bones)
+    return [parents.get(joint, joint) for joint in range(len(LAYOUTS[layout].names))]
+
+
+# Coordinates that a network can take: of the screen for joints in pixels, of the body for joints in space.
+#
+# Joints that are not seen stay 0, which is the middle of the screen, as in UNIK.
+
+
+Screen = Literal["frame", "fixed640", "body"]
+
+# How far the joints lie from the body's middle on average once its size is taken out. A standing person is then about
+# as large in [-1, 1] as one who fills the picture.
+BODY_RADIUS = 0.5
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """How coordinates are scaled.
+
+    ``screen``, for joints in pixels: ``frame`` gives x' = 2x/w - 1 and y' = 2y/w - h/w with the picture's own w and h;
+    ``fixed640`` the same with 640 x 480 for every picture, as UNIK does; ``body`` as for joints in space. Those in
+    space have no picture: their centre, the mean of all joints seen in the first person's first frame, becomes 0, and
+    their size, the mean distance of the first person's joints from that person's middle over the clip, becomes 0.5.
+    """
+
+    screen: Screen = "frame"
+
+    def __post_init__(self) -> None:
+        if self.screen not in ("frame", "fixed640", "body"):
+            raise ValueError(f"screen is 'frame', 'fixed640' or 'body', not {self.screen!r}")
+
+    def __call__(self, joints_NMTVC: Tensor, seen_NMTV: Tensor, size_N2: Tensor, has_depth_N: Tensor) -> Tensor:
+        """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten, which saves a copy of the batch.
+
+        Args:
+            size_N2: width and height of each clip's picture; not looked at where ``has_depth_N``.
+        """
+        by_body = has_depth_N if self.screen != "body" else torch.ones_like(has_depth_N)
+        if not by_body.any():
+            scaled = self._on_screen(joints_NMTVC, size_N2)
+        elif by_body.all():
+            scaled = of_the_body(joints_NMTVC, seen_NMTV)
+        else:
+            picked = by_body[:, None, None, None, None]
+            scaled = of_the_body(joints_NMTVC, seen_NMTV).where(picked, self._on_screen(joints_NMTVC, size_N2))
+        if seen_NMTV.device.type == "cpu" and bool(seen_NMTV.numpy().all()):  # NumPy looks in no time, torch does not
+            return scaled
+        return scaled.mul_(seen_NMTV[..., None].to(scaled.dtype))  # several times faster than filling by a mask
+
+    def _on_screen(self, joints_NMTVC: Tensor, size_N2: Tensor) -> Tensor:
+        size = size_N2 if self.screen == "frame" else torch.tensor([[640.0, 480.0]]).expand(len(joints_NMTVC), 2)
+        width_N, height_N = size.to(joints_NMTVC).clamp(min=1).unbind(1)
+        factor_N = 2 / width_N
+        shift_NC = torch.zeros(len(joints_NMTVC), joints_NMTVC.shape[-1]).to(joints_NMTVC)
+        shift_NC[:, 0], shift_NC[:, 1] = 1, height_N / width_N
+        return joints_NMTVC.mul_(factor_N[:, None, None, None, None]).sub_(shift_NC[:, None, None, None])
+
+
+def of_the_body(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
+    """Joints about the first person's first middle, in units of that person's size; see :class:`Normalise`."""
+    first, there = joints_NMTVC[:, :1], seen_NMTV[:, :1]
+    frames = there.any(3)
+    begin_N = frames.to(torch.uint8).argmax(2).flatten()
+    clips = torch.arange(len(joints_NMTVC), device=joints_NMTVC.device)
+    centre = body_centre(first[clips, :, begin_N][:, :, None], there[clips, :, begin_N][:, :, None])
+    weights = there[..., None].to(joints_NMTVC.dtype)
+    middle = (first * weights).sum(3, keepdim=True) / weights.sum(3, keepdim=True).clamp(min=1)
+    away = (first - middle).norm(dim=-1, keepdim=True) * weights
+    size = away.sum((1, 2, 3, 4), keepdim=True) / weights.sum((1, 2, 3, 4), keepdim=True).clamp(min=1)
+    scaled: Tensor = (joints_NMTVC - centre) * (BODY_RADIUS / size.clamp(min=1e-6))
+    return scaled
+
+
+def loop_padded(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> tuple[Tensor, Tensor]:
+    """Each person's frames from the first to the last in which any joint is seen, repeated to fill all T.
+
+    This is UNIK's padding: empty frames before a person comes are taken away, and the tail is filled by going round.
+    Whoever is never seen stays away.
+    """
+    there = seen_NMTV.any(3)
+    frames = there.shape[2]
+    steps = torch.arange(frames, device=there.device)
+    first = torch.where(there, steps, frames).amin(2, keepdim=True)
+    last = torch.where(there, steps, -1).amax(2, keepdim=True)
+    length = (last - first + 1).clamp(min=1)
+    taken = (first + steps % length).clamp(max=frames - 1)
+    joints = joints_NMTVC.gather(2, taken[..., None, None].expand_as(joints_NMTVC))
+    return joints, seen_NMTV.gather(2, taken[..., None].expand_as(seen_NMTV))
