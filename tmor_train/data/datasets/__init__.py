@@ -9,11 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tmor_train.data.dataset import MotionSet
-from tmor_train.data.datasets import utkinect
-from tmor_train.data.datasets import utd_mhad
-from tmor_train.data.datasets import sbu
-from tmor_train.data.datasets import penn_action
-from tmor_train.data.datasets import msr_action3d
+from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.files import DamagedFile, MissingFiles
 
 SETS: dict[str, Callable[[Path], MotionSet]] = {

@@ -14,9 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from tmor_train.data.dataset import Clip
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import MSR_ACTION3D, as_ntu25, from_kinect
 

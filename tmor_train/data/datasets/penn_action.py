@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from posecap.joints import flip_order
-from tmor_train.data.dataset import Clip
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
 
 ORIGIN = Origin("Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)")

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.dataset import Clip
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import DamagedFile, Origin, read_numbers
 from tmor_train.data.datasets.kinect import OPENNI, as_ntu25
 

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tmor_train.data.dataset import Clip
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
 from tmor_train.data.datasets.kinect import UTD_MHAD, as_ntu25, from_kinect
 

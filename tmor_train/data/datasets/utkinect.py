@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.dataset import Clip
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import UTKINECT, as_ntu25, from_kinect
 

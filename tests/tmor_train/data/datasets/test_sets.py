@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests import DATA
 import re
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ import scipy.io
 import torch
 
 from posecap.joints import LAYOUTS
+from tests import DATA
 from tmor_train.data import Batching, Clip, Loader, MotionSet, Sampling, combined
 from tmor_train.data.datasets import SETS, DamagedFile, MissingFiles, msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.files import Origin, read_matlab, read_numbers
