@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import runpy
+import ast
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from posecap import legacy
 from posecap.hashing import digest
 from posecap.models import identity
 from posecap.stage import Resources, Stage, configuration, engines_of
@@ -89,8 +93,8 @@ class Pipeline:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 over configuration and lineage."""
-        return digest({"configuration": self.configuration(), "lineage": self.lineage()})
+        """SHA-256 over configuration and lineage; words are those of format 1, so that a new word changes no part."""
+        return digest({"configuration": legacy.as_format_1(self.configuration()), "lineage": self.lineage()})
 
     def segments(self) -> tuple[Segment, ...]:
         """Stages fused into workers: neighbours share one when resources are equal or frames pass between them."""
@@ -114,10 +118,28 @@ def load_pipeline(path: Path) -> Pipeline:
     """
     if not path.is_file():
         raise PipelineError(f"no pipeline file at {path}; name one under 'pipeline:' in the manifest")
-    found = runpy.run_path(str(path)).get("pipeline")
+    found = _run(path).get("pipeline")
     if not isinstance(found, Pipeline):
         raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
     return found
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """The names that a pipeline file defines; words of posecap 0.1 in it are understood, and pointed out."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        raise PipelineError(f"{path} is no Python file: {error}") from error
+    for hint in legacy.translated(tree):
+        warnings.warn_explicit(f"{hint}: write the new word", FutureWarning, str(path), hint.line)
+    module = ModuleType(f"<pipeline {path}>")  # where dataclasses look their annotations up
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(tree, str(path), "exec"), module.__dict__)  # noqa: S102
+    finally:
+        sys.modules.pop(module.__name__, None)
+    return vars(module)
 
 
 def _without_places(weights: list[str]) -> list[str]:

@@ -1,0 +1,143 @@
+"""Words of posecap 0.1 that files and people still use, and the words of today that take their place.
+
+Everything that was renamed since 0.1.0 stands in the tables, one line each. What reads an old word does it here:
+
+* :func:`upgraded` gives a stored configuration, sidecar, ledger entry or report in today's words, and
+  :func:`as_format_1` a configuration in the words of 0.1, over which fingerprints are taken: a new word changes none.
+* :func:`translated` gives the syntax tree of a pipeline file in today's words, with a hint for each old one.
+* :func:`today` gives today's word for one that was typed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MODULES: Mapping[str, str] = {
+    "posecap.fetching.content": "posecap.download.file_type",
+    "posecap.fetching.pace": "posecap.download.retry",
+    "posecap.fetching.patience": "posecap.download.retry",
+    "posecap.fetching.web": "posecap.download.http",
+    "posecap.footage.clock": "posecap.video",
+    "posecap.footage.shots": "posecap.video",
+    "posecap.footage.take": "posecap.video",
+    "posecap.identity": "posecap.hashing",
+    "posecap.ports": "posecap.interfaces",
+    "posecap.stages.cut": "posecap.stages.split",
+    "posecap.stages.select": "posecap.stages.filter_people",
+}
+"""Modules that a pipeline file may import: as they were, and as they are."""
+
+CLASSES: Mapping[str, str] = {}
+"""Classes and functions of those modules."""
+
+KEYWORDS: Mapping[str, Mapping[str, str]] = {}
+"""Arguments, by the class (as it is called now) that takes them."""
+
+FIELDS: Mapping[str, Mapping[str, str]] = {}
+"""Fields of a stored configuration, by the field that holds it: ``detector`` of the stage ``track``, for one."""
+
+STAGES: Mapping[str, str] = {}
+"""Names of stages."""
+
+MEMBERS: Mapping[str, str] = {}
+"""Methods and class attributes of a stage or an engine of somebody's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An old word in a file, and what to write there now."""
+
+    line: int
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.old} is {self.new} now"
+
+
+def translated(tree: ast.Module) -> list[Hint]:
+    """Put today's words into a pipeline file's syntax tree; gives what was changed, in the file's order."""
+    found = _Translation()
+    found.visit(tree)
+    ast.fix_missing_locations(tree)
+    return sorted(found.hints, key=lambda hint: hint.line)
+
+
+class _Translation(ast.NodeTransformer):
+    """Imported names keep what the file calls them, so that only imports, arguments and methods change."""
+
+    def __init__(self) -> None:
+        self.hints: list[Hint] = []
+        self._classes: dict[str, str] = {}  # as the file calls it: as it is called now
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.level or not (node.module or "").startswith("posecap."):
+            return node
+        node.module = self._new(node, node.module or "", MODULES)
+        for name in node.names:
+            name.asname = name.asname or name.name
+            name.name = self._new(node, name.name, CLASSES)
+            self._classes[name.asname] = name.name
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        known = KEYWORDS.get(self._classes.get(node.func.id, "") if isinstance(node.func, ast.Name) else "", {})
+        for keyword in node.keywords:
+            if keyword.arg is not None:
+                keyword.arg = self._new(node, keyword.arg, known)
+            if keyword.arg == "expected_rejections" and isinstance(keyword.value, ast.Dict):
+                for key in keyword.value.keys:
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        key.value = self._new(key, key.value, STAGES)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        if any(isinstance(base, ast.Name) and base.id in self._classes for base in node.bases):
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef):
+                    member.name = self._new(member, member.name, MEMBERS)
+        return node
+
+    def _new(self, node: ast.AST, old: str, table: Mapping[str, str]) -> str:
+        new = table.get(old, old)
+        if new != old:
+            self.hints.append(Hint(getattr(node, "lineno", 1), old, new))
+        return new
+
+
+def upgraded(value: Any, *, held_by: str = "") -> Any:
+    """A stored JSON value in today's words."""
+    return _renamed(value, FIELDS, STAGES, held_by)
+
+
+def as_format_1(value: Any) -> Any:
+    """A pipeline's configuration in the words of 0.1."""
+    fields = {field: _turned(names) for field, names in FIELDS.items()}
+    return _renamed(value, fields, _turned(STAGES), "")
+
+
+def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mapping[str, str], held_by: str) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, fields, stages, held_by) for item in value]
+    if not isinstance(value, dict):
+        return value
+    known = fields.get(held_by, {})
+    renamed = {known.get(key, key): _renamed(item, fields, stages, key) for key, item in value.items()}
+    if not held_by and isinstance(renamed.get("name"), str):
+        renamed["name"] = stages.get(renamed["name"], renamed["name"])
+    return renamed
+
+
+def _turned(table: Mapping[str, str]) -> dict[str, str]:
+    return {new: old for old, new in table.items()}
+
+
+def known_words() -> Iterator[tuple[str, str]]:
+    """Every old word and today's, as documentation lists them."""
+    for table in (MODULES, CLASSES, STAGES, MEMBERS, *KEYWORDS.values()):
+        yield from table.items()

@@ -1,0 +1,121 @@
+"""A dataset of posecap 0.1.0 opens, verifies, streams and is built on, whatever words have changed since."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import posecap
+from posecap.build import Built, Options, build
+from posecap.checks.verify import verify
+from posecap.cli import main
+from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
+from posecap.status.ledger import Ledger
+from posecap.types import PartName
+
+OLD = Path(__file__).parent / "format_1"
+TRAIN = PartName("train", 0)
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the old manifest with its rows, footage and dataset; package versions are as they were then."""
+    folder = tmp_path / "old"
+    shutil.copytree(OLD, folder)
+    shutil.copyfile(folder / "pipeline.py.txt", folder / "pipeline.py")
+    then = {}
+    for part in committed(folder / "dataset"):
+        then |= read_sidecar(folder / "dataset", part)["lineage"]["packages"]
+    monkeypatch.setattr("posecap.pipeline.version", then.__getitem__)
+    return folder
+
+
+def build_again(made: Path, **options: object) -> tuple[Built, list[str]]:
+    said: list[str] = []
+    known = Options(**{"runner": "local", "workers": 1, **options})  # type: ignore[arg-type]
+    return build(made / "manifest.yaml", options=known, say=said.append), said
+
+
+def test_it_opens_streams_and_verifies(made: Path) -> None:
+    root = made / "dataset"
+    assert verify(root).problems == ()
+    streamed = list(posecap.open(root, split="train", seed=None))
+    assert len(streamed) == 2
+    assert [one["joints"].shape for one in streamed] == [(1, 15, 17, 3)] * 2
+    index = posecap.index(root)
+    assert index.column("label").to_pylist() == ["balancing", "standing"]
+    (kept,) = read_part(root, TRAIN)
+    assert posecap.read(root, kept.key).joints_MTJ3.tobytes() == kept.joints_MTJ3.tobytes()
+    by_columns = list(posecap.open(root, split="train", seed=None, read="columns"))
+    assert [one["key"] for one in by_columns] == [one["key"] for one in streamed]
+    (other,) = (one for one in streamed if one["facts"]["row_id"] == "other")
+    assert "CC0-1.0" in (other["facts"].get("licence"), other["facts"].get("license"))
+    assert list(read_tombstones(root).keys.values()) == ["asked to"]
+    assert [part for part, _ in Dataset(root).parts()] == [TRAIN, PartName("train", 1)]
+
+
+def test_its_manifest_and_pipeline_have_nothing_to_do(made: Path) -> None:
+    root = made / "dataset"
+    before = {path: path.read_bytes() for top in ("data", "index") for path in (root / top).rglob("*.*")}
+    again, said = build_again(made)
+    assert said == [f"{root}: every part is built; nothing to do"]
+    assert (again.parts_built, again.exit_code) == (0, 3)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_lost_report_and_ledger_are_written_from_its_sidecars(made: Path) -> None:
+    root = made / "dataset"
+    (root / "report.json").unlink()
+    (root / "ledger.sqlite").unlink()
+    again, _ = build_again(made)
+    rows = again.report["counts"]["rows"]
+    assert again.parts_built == 0
+    assert (rows["kept"], rows["failed"], sum(rows.values()) - rows["planned"]) == (2, 1, 8)
+    with Ledger(root / "ledger.sqlite") as ledger:
+        statuses = [outcome.status for outcome in ledger.outcomes()]
+        assert (len(statuses), len(set(statuses))) == (8, 3)
+    assert verify(root).problems == ()
+
+
+def test_a_changed_parameter_is_named_in_the_words_of_today_only(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made / "pipeline.py"
+    path.write_text(path.read_text().replace("people=2", "people=1"))
+    assert main(["build", "--manifest", str(made / "manifest.yaml"), "--runner", "local"]) == 1
+    (reason,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("  - "))
+    assert reason.endswith(".people: 2 → 1")
+
+
+def test_status_lists_what_became_of_its_rows(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(made / "dataset"), "--failed", "--refused"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("3 of 3 parts built, 8 of 8 rows done")
+    assert lines[1].startswith("rows   2 kept, 5 re")
+    assert sum(line.split("  ")[0] in ("failed", "refused", "rejected") for line in lines) == 6
+    assert main(["status", str(made / "dataset"), "--json"]) == 3
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["rows"]["kept"], counts["reasons"]["duplicate"]) == (2, 1)
+
+
+def test_a_clip_is_removed_and_stays_so(made: Path) -> None:
+    root = made / "dataset"
+    (kept,) = read_part(root, TRAIN)
+    assert main(["forget", str(root), kept.key, "--reason", "asked again"]) == 0
+    assert list(read_part(root, TRAIN)) == []
+    assert len(list(posecap.open(root, split="train"))) == 1
+    assert verify(root).problems == ()
+    again, _ = build_again(made)
+    assert again.parts_built == 0
+    assert again.report["counts"]["reasons"]["forgotten"] == 2
+    assert verify(root).problems == ()
+
+
+def test_its_commands_still_read_it(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (kept,) = read_part(made / "dataset", TRAIN)
+    assert main(["verify", str(made / "dataset")]) == 0
+    assert main(["inspect", str(made / "dataset"), kept.key]) == 0
+    assert "balancing" in capsys.readouterr().out
+    assert main(["plan", "--manifest", str(made / "manifest.yaml")]) == 0
+    assert "8" in capsys.readouterr().out

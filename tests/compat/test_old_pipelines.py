@@ -1,0 +1,52 @@
+"""Pipeline files of posecap 0.1.0 run as they are, with a hint for each old word, and mean what they meant."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posecap import legacy
+from posecap.pipeline import load_pipeline
+from posecap.stage import configuration
+from tests import ROOT
+
+OLD = Path(__file__).parent / "format_1"
+PIPELINES = json.loads((OLD / "pipelines.json").read_text())
+ENGINES = json.loads((OLD / "engines.json").read_text())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_file_gives_the_pipeline_that_it_gave(name: str) -> None:
+    with pytest.warns(FutureWarning) as hints:
+        old = load_pipeline(OLD / f"{name}.py.txt")
+    said = [str(hint.message) for hint in hints]
+    assert "posecap.ports is posecap.interfaces now: write the new word" in said
+    assert Path(hints[0].filename) == OLD / f"{name}.py.txt"
+    now = load_pipeline(ROOT / "pipelines" / f"{name}.py")
+    assert old.configuration() == now.configuration()
+    assert old.worker == now.worker
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_what_sidecars_recorded_of_a_pipeline_is_known(name: str) -> None:
+    written = PIPELINES[name]
+    now = load_pipeline(ROOT / "pipelines" / f"{name}.py").configuration()
+    assert [legacy.upgraded(stage) for stage in written] == json.loads(json.dumps(now))
+    assert json.loads(json.dumps(legacy.as_format_1(now))) == written
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine["class"])
+def test_every_engine_is_recorded_as_it_was(engine: dict[str, Any]) -> None:
+    name = legacy.CLASSES.get(engine["class"], engine["class"])
+    made = getattr(import_module(legacy.MODULES.get(engine["module"], engine["module"])), name)
+    words = legacy.KEYWORDS.get(name, {})
+    now = configuration(made(**{words.get(key, key): value for key, value in engine["keywords"].items()}))
+    for holder in ("detector", "tracker", "estimator", "fetchers", "text", "video"):
+        upgraded = legacy.upgraded(engine["configuration"], held_by=holder)
+        if upgraded == json.loads(json.dumps(now)):
+            (one,) = legacy.as_format_1([{"name": "stage", holder: now}])
+            assert json.loads(json.dumps(one[holder])) == engine["configuration"]
+            return
+    raise AssertionError(f"{now} is not what 0.1.0 recorded: {engine['configuration']}")

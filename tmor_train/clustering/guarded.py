@@ -1,0 +1,234 @@
+"""Clustering once an epoch: a radius from the data, tried again where it finds one cluster or only noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from tmor_train.clustering.agreement import adjusted_rand_index, noise_alone, normalized_mutual_information
+from tmor_train.clustering.auto_eps import eps_of
+from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
+from tmor_train.clustering.directions import Directions, directions_of
+from tmor_train.clustering.faiss_graph import labels_of_faiss_graph
+from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
+
+Noise = Literal["singleton", "drop"]
+Metric = Literal["cosine", "jaccard"]
+Trouble = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
+Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+SHRINK, GROW = 0.9, 1.1
+FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
+EPS_OF_JACCARD = 0.6
+# On a CPU all pairs of so many rows take minutes; ten times as many take hours.
+EXACT_ON_CPU = 150_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How to cluster.
+
+    eps is a distance, or "auto". Of cosine distances that is the `quantile` of those to the min_samples-th neighbour,
+    measured on `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Of Jaccard distances
+    (of neighbourhoods of `k1` rows, averaged over `k2`) it is 0.6, as in SpCL and ClusterContrast. Search "auto" is
+    exact for Jaccard distances, on a GPU, and up to 150,000 rows on a CPU, else "near_cells", which compares `probes`
+    cells of about `rows_per_cell` rows; "faiss" takes a graph of the `nearest` rows that it finds in `probes` of its
+    lists. A result with one cluster of more than `largest_share` of the points, with more than `noise_share` noise or
+    with fewer than two clusters is tried again with another eps, `tries` times.
+    """
+
+    metric: Metric = "cosine"
+    eps: float | Literal["auto"] = "auto"
+    min_samples: int = 4
+    k1: int = 30
+    k2: int = 6
+    quantile: float = 0.85
+    sample: int = 5000
+    eps_momentum: float = 0.5
+    search: Literal["auto", "exact", "near_cells", "faiss"] = "auto"
+    probes: int = 32
+    nearest: int = 32
+    rows_per_cell: int = 1024
+    largest_share: float = 0.5
+    noise_share: float = 0.95
+    tries: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """What one epoch's clustering hands to the next: the averaged eps and the labels."""
+
+    eps: float | None = None
+    labels_N: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clustering:
+    """Labels of shape (N,), −1 for noise; eps they were made with; figures of them.
+
+    Shares are of all points. `tries` counts the runs after the first. Where `trouble` stayed to the end, all labels are
+    −1 and `fell_back` says so: this epoch each clip stands for itself. The other figures are those of the last try.
+    """
+
+    labels_N: Labels
+    eps: float
+    clusters: int
+    noise_share: float
+    largest_share: float
+    mean_size: float
+    tries: int = 0
+    trouble: Trouble | None = None
+    state: ClusterState
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether this epoch goes on without clusters."""
+        return self.trouble is not None
+
+    def classes(self, noise: Noise) -> Labels:
+        """Class of each point for the loss; −1 leaves a point out. See `classes_of`."""
+        return classes_of(self.labels_N, "singleton" if self.fell_back else noise)
+
+    def figures(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
+        """Numbers to log, ready for JSON.
+
+        Agreement is with known labels (−1: unknown, left out) and with the labels of the epoch before; None where there
+        is nothing to compare. A noise point counts as a class of its own.
+        """
+        earlier_N = before.labels_N if before else None
+        return {
+            "clusters": self.clusters,
+            "noise_share": self.noise_share,
+            "largest_share": self.largest_share,
+            "mean_size": self.mean_size,
+            "eps": self.eps,
+            "tries": self.tries,
+            "fell_back": int(self.fell_back),
+            **_agreement("labels", self.labels_N, known_N),
+            **_agreement("previous", self.labels_N, None if earlier_N is None else noise_alone(earlier_N)),
+        }
+
+
+def cluster(
+    embeddings: np.ndarray | torch.Tensor, config: ClusterConfig, state: ClusterState | None = None
+) -> Clustering:
+    """Clusters of N×D embeddings, guarded. `Clustering.state` is the state for the next epoch.
+
+    After trouble eps shrinks by a tenth (one cluster dominates) or grows by a tenth (otherwise); once an eps too small
+    and one too large are known, the next is their geometric mean.
+    Raises ValueError for embeddings or settings that nothing can be clustered with.
+    """
+    refuse_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
+    if config.metric == "jaccard" and config.search not in ("auto", "exact"):
+        raise ValueError(f"the Jaccard distance has no search {config.search!r}; set search to auto or exact")
+    directions = directions_of(embeddings)
+    if not len(directions.norms_N):
+        raise ValueError("there are no embeddings to cluster")
+    labels_at = _clusterer(directions, config)
+    first = _first_eps(directions, config, state or ClusterState())
+    eps, too_small, too_large = first, 0.0, float("inf")
+    for tries in range(config.tries + 1):
+        found = _measured(labels_at(eps).cpu().numpy(), eps=eps, tries=tries)
+        trouble = _trouble(found, config)
+        if trouble is None:
+            return found
+        if trouble == "one_cluster_dominates":
+            too_large = eps
+            eps = SHRINK * eps if not too_small else (too_small * too_large) ** 0.5
+        else:
+            too_small = eps
+            eps = (
+                min(GROW * eps, FARTHEST[config.metric])
+                if too_large == float("inf")
+                else (too_small * too_large) ** 0.5
+            )
+    alone_N = np.full_like(found.labels_N, -1)
+    return replace(found, labels_N=alone_N, trouble=trouble, state=ClusterState(first, alone_N))
+
+
+def classes_of(labels_N: Labels, noise: Noise) -> Labels:
+    """Class of each point for the loss. A noise point is a class of its own ("singleton") or stays −1 ("drop")."""
+    return noise_alone(labels_N) if noise == "singleton" else labels_N.copy()
+
+
+def _first_eps(directions: Directions, config: ClusterConfig, state: ClusterState) -> float:
+    if config.eps != "auto":
+        return config.eps
+    if config.metric == "jaccard":
+        return EPS_OF_JACCARD
+    now = eps_of(
+        directions,
+        min_samples=config.min_samples,
+        quantile=config.quantile,
+        sample=config.sample,
+        seed=config.seed,
+    )
+    if state.eps is None:
+        return now
+    return config.eps_momentum * state.eps + (1.0 - config.eps_momentum) * now
+
+
+def _clusterer(directions: Directions, config: ClusterConfig) -> Callable[[float], torch.Tensor]:
+    """Labels by eps; what all tries have in common is done here."""
+    if config.metric == "jaccard":
+        weights = reciprocal_weights(directions, k1=config.k1, k2=config.k2)
+        return lambda eps: labels_by_jaccard(weights, eps=eps, min_samples=config.min_samples)
+    if config.search == "faiss":
+        return lambda eps: labels_of_faiss_graph(
+            directions,
+            eps=eps,
+            min_samples=config.min_samples,
+            nearest=config.nearest,
+            probes=config.probes,
+            seed=config.seed,
+        )
+    large = directions.norms_N.device.type == "cpu" and len(directions.norms_N) > EXACT_ON_CPU
+    if config.search == "near_cells" or (config.search == "auto" and large):
+        return lambda eps: labels_of_near_cells(
+            directions,
+            eps=eps,
+            min_samples=config.min_samples,
+            rows_per_cell=config.rows_per_cell,
+            probes=config.probes,
+            seed=config.seed,
+        )
+    return lambda eps: labels_of_all_pairs(directions, eps=eps, min_samples=config.min_samples)
+
+
+def _measured(labels_N: Labels, *, eps: float, tries: int) -> Clustering:
+    sizes_K = np.bincount(labels_N[labels_N >= 0])
+    return Clustering(
+        labels_N=labels_N,
+        eps=eps,
+        clusters=len(sizes_K),
+        noise_share=float((labels_N < 0).mean()),
+        largest_share=float(sizes_K.max(initial=0) / len(labels_N)),
+        mean_size=float(sizes_K.mean()) if len(sizes_K) else 0.0,
+        tries=tries,
+        state=ClusterState(eps, labels_N),
+    )
+
+
+def _trouble(found: Clustering, config: ClusterConfig) -> Trouble | None:
+    if found.largest_share > config.largest_share:
+        return "one_cluster_dominates"
+    if found.noise_share > config.noise_share:
+        return "nearly_all_noise"
+    return "too_few_clusters" if found.clusters < 2 else None
+
+
+def _agreement(name: str, labels_N: Labels, others_N: Labels | None) -> dict[str, float | None]:
+    ari, nmi = f"ari_{name}", f"nmi_{name}"
+    if others_N is None or not (others_N >= 0).any():
+        return {ari: None, nmi: None}
+    told = others_N >= 0
+    ours = noise_alone(labels_N)[told]
+    return {
+        ari: adjusted_rand_index(ours, others_N[told]),
+        nmi: normalized_mutual_information(ours, others_N[told]),
+    }
