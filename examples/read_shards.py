@@ -1,0 +1,57 @@
+"""Read a dataset in a plain torch loop, with webdataset, and with Hugging Face datasets.
+
+pip install -e . webdataset datasets
+python examples/read_shards.py datasets/demo --split train
+"""
+
+import argparse
+from pathlib import Path
+
+import datasets
+import torch
+import webdataset
+from torch.utils.data import DataLoader
+
+import posecap
+
+
+def with_torch(dataset: str, split: str) -> None:
+    """Shuffled, split over ranks and workers, padded to batches; folders and URLs alike."""
+    stream = posecap.open(dataset, split=split, seed=0, fields=("joints", "video", "text", "captions"))
+    loader = DataLoader(stream, batch_size=4, num_workers=2, collate_fn=posecap.collate)
+    for epoch in range(2):
+        stream.set_epoch(epoch)  # another order
+        for batch in loader:
+            joints_BMTJ3, there_BMT = batch["joints_BMTJ3"], batch["frames_BMT"]
+            mean_score = joints_BMTJ3[there_BMT][..., 2].mean()
+            print(f"torch: {tuple(joints_BMTJ3.shape)}, mean score {mean_score:.2f}, {batch['captions'][0]}")
+
+
+def with_webdataset(tars: list[str]) -> None:
+    """The shards are plain WebDataset tars."""
+    for sample in webdataset.WebDataset(tars, shardshuffle=False).decode():
+        joints_MTJ3 = torch.from_numpy(sample["joints.npy"])
+        print(f"webdataset: {sample['__key__']} {tuple(joints_MTJ3.shape)}, {sample['txt']}")
+
+
+def with_hugging_face(tars: list[str], split: str) -> None:
+    """Its loader for WebDataset tars reads them, too; without `streaming` it makes a copy of its own first."""
+    stream = datasets.load_dataset("webdataset", data_files={split: tars}, split=split, streaming=True)
+    for sample in stream.with_format("numpy"):
+        print(f"datasets: {sample['__key__']} {sample['joints.npy'].shape}, {sample['txt']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dataset", help="a folder that `posecap build` made")
+    parser.add_argument("--split", default="train")
+    arguments = parser.parse_args()
+    tars = sorted(str(path) for path in Path(arguments.dataset).glob(f"data/{arguments.split}/pose-*.tar"))
+
+    with_torch(arguments.dataset, arguments.split)
+    with_webdataset(tars)
+    with_hugging_face(tars, arguments.split)
+
+
+if __name__ == "__main__":
+    main()
