@@ -18,7 +18,7 @@ from tmor_train.results import read_result
 def accuracy(dataset: str, weights: str, folder: Path) -> float:
     """Share of the test clips that a linear layer on the encoder's features names right."""
     run("run", "probe", "--benchmark", "shards", "--data", dataset, "--from", weights, "--out", str(folder))
-    return read_result(folder).figures["top1"]
+    return read_result(folder).metrics["top1"]
 
 
 def run(*words: str) -> None:

@@ -54,7 +54,7 @@ def benchmark(name: str = "acted", *, dimensions: int = 2) -> Benchmark:
         about="recordings made up for tests",
         task="frames",
         protocols=("only",),
-        headline="nonzero",
+        primary_metric="nonzero",
         clips=5,
         classes=len(CLASSES),
         missing=lambda folder, protocol: (),

@@ -48,14 +48,14 @@ def parts(per_class: int = 4) -> Parts:
     return Parts(motions(CLASSES * per_class, key="train"), motions(CLASSES * 2, seed=1, key="test"))
 
 
-def benchmark(made: Parts | None = None, *, headline: str = "top1") -> Benchmark:
+def benchmark(made: Parts | None = None, *, primary_metric: str = "top1") -> Benchmark:
     known = made or parts()
     return Benchmark(
         name="gestures",
         about="clips made up for tests",
         task="clips",
         protocols=PROTOCOLS,
-        headline=headline,
+        primary_metric=primary_metric,
         clips=0,
         classes=len(CLASSES),
         missing=lambda folder, protocol: (),
@@ -63,10 +63,10 @@ def benchmark(made: Parts | None = None, *, headline: str = "top1") -> Benchmark
     )
 
 
-def task(per_class: int = 4, *, validation: MotionSet | None = None, headline: str = "top1") -> Task:
+def task(per_class: int = 4, *, validation: MotionSet | None = None, primary_metric: str = "top1") -> Task:
     known = parts(per_class)
     return Task(
-        benchmark=benchmark(known, headline=headline),
+        benchmark=benchmark(known, primary_metric=primary_metric),
         protocol=PROTOCOLS[0],
         train=known.train,
         measured=known.test,

@@ -1,8 +1,8 @@
-"""What an evaluation found, as files: ``result.json``, and ``scores.npz`` with what every figure was made of.
+"""What an evaluation found, as files: ``result.json``, and ``scores.npz`` with what every metric was made of.
 
 ``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured. Where
 frames are measured there is ``frames.npz`` instead, with the fields of :class:`FrameScores`. Both are read without
-unpickling anything. ``result.json`` is written last, so that a folder that has one is whole.
+unpickling anything. ``result.json`` is written last, so that a folder that has one is complete.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from tmor_train import legacy
+from tmor_train.atomic_write import atomic_write
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.frame_scores import FrameScores
-from tmor_train.outputs import whole
 
-FORMAT = "tmor_train.result/1"
+FORMAT = "tmor_train.result/2"
 RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"
 _MOST_BYTES = 64 * 2**20
 _MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
@@ -37,10 +38,10 @@ class Result:
 
     ``mode`` is the way of it (``probe``, ``finetune``, ``logistic`` …). ``checkpoint`` is a file's name, ``scratch``
     for an encoder that was never trained, or none where no encoder takes part; ``checkpoint_sha256`` is that of its
-    bytes. ``figures`` are shares from 0 to 1 by name, of which ``headline`` is the one that the paper's table has.
+    bytes. ``metrics`` are shares from 0 to 1 by name; ``primary_metric`` names the one that the paper's table has.
     ``labels`` is the share of the train part's labels that was used. ``per_class`` has a share for each of ``classes``,
     none where it has no clip. ``counts`` are numbers of clips. ``config`` is the configuration and ``chosen`` what was
-    chosen on a hold-out, as JSON values. ``notes`` are to be said beside every figure.
+    chosen on a hold-out, as JSON values. ``notes`` are to be said beside every metric.
     """
 
     benchmark: str
@@ -50,8 +51,8 @@ class Result:
     seed: int
     checkpoint: str | None
     checkpoint_sha256: str | None = None
-    figures: Mapping[str, float]
-    headline: str
+    metrics: Mapping[str, float]
+    primary_metric: str
     labels: float = 1.0
     per_class: Sequence[float | None] = ()
     classes: Sequence[str] = ()
@@ -62,10 +63,12 @@ class Result:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.headline not in self.figures:
-            raise ValueError(f"the headline {self.headline!r} is none of the figures {', '.join(self.figures)}")
+        if self.primary_metric not in self.metrics:
+            raise ValueError(
+                f"the primary metric {self.primary_metric!r} is none of the metrics {', '.join(self.metrics)}"
+            )
         if self.per_class and len(self.per_class) != len(self.classes):
-            raise ValueError(f"{len(self.per_class)} figures for {len(self.classes)} classes")
+            raise ValueError(f"{len(self.per_class)} metrics for {len(self.classes)} classes")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,10 +91,10 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     """Write a result into ``folder``; returns the path of ``result.json``.
 
     Raises:
-        tmor_train.outputs.OutputExists: there is one already.
+        tmor_train.atomic_write.OutputExists: there is one already.
     """
     path = folder / RESULT
-    with whole(path, existing="refuse") as part:
+    with atomic_write(path, existing="refuse") as part:
         if isinstance(scores, Scores):
             _save_arrays(
                 folder / SCORES,
@@ -107,7 +110,7 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
 
 
 def _save_arrays(path: Path, **arrays: Any) -> None:
-    with whole(path, existing="replace") as part, part.open("wb") as file:
+    with atomic_write(path, existing="replace") as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -124,9 +127,12 @@ def read_result(folder: Path) -> Result:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise error if isinstance(error, BadResult) else BadResult(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+    written = found.pop("format", None) if isinstance(found, dict) else None
+    if written not in (FORMAT, legacy.RESULT_FORMAT):
         raise BadResult(f"{path} is no result of tmor_train ({FORMAT})")
     try:
+        if written == legacy.RESULT_FORMAT:
+            found = legacy.result_fields(found)
         _check(found)
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return Result(**values)
@@ -210,9 +216,9 @@ def _check(found: Mapping[str, Any]) -> None:
             kinds = _KINDS[str(known.type).partition("[")[0]]
             if not isinstance(found[known.name], kinds) or isinstance(found[known.name], bool):
                 raise TypeError(f"{known.name} is {found[known.name]!r}")
-    shares = [*found.get("figures", {}).values(), *(share for share in found.get("per_class", ()) if share is not None)]
+    shares = [*found.get("metrics", {}).values(), *(share for share in found.get("per_class", ()) if share is not None)]
     if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares):
-        raise TypeError("a figure is no number")
+        raise TypeError("a metric is no number")
     if not all(isinstance(count, int) for count in found.get("counts", {}).values()):
         raise TypeError("a count is no number")
     if not all(isinstance(words, str) for words in [*found.get("classes", ()), *found.get("notes", ())]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tmor_train import results
-from tmor_train.outputs import OutputExists
+from tmor_train.atomic_write import OutputExists
 from tmor_train.results import BadResult, Result, Scores, read_result, read_scores, results_under, save
 
 RESULT = Result(
@@ -21,12 +21,12 @@ RESULT = Result(
     seed=3,
     checkpoint="step-000000008.pt (averaged)",
     checkpoint_sha256="ab" * 32,
-    figures={"top1": 0.75, "mean_per_class": 0.5},
-    headline="top1",
+    metrics={"top1": 0.75, "mean_per_class": 0.5},
+    primary_metric="top1",
     labels=0.05,
     per_class=(1.0, None, 0.0),
     classes=("bow", "raise", "stand"),
-    counts={"train": 12, "measured": 4},
+    counts={"train": 12, "test": 4},
     seconds=1.5,
     config={"recipe": "probe", "seeds": [0, 1], "task": {"folder": None}},
     chosen={"setting": 0.1, "held_out": {"0.1": 0.5}},
@@ -51,6 +51,15 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert found.label_N.tolist() == [1, 0]
     assert found.key_N.tolist() == ["a", "clip-b"]
     assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == ["result.json", "scores.npz"]
+
+
+def test_results_of_format_1_are_read(tmp_path: Path) -> None:
+    path = save(RESULT, tmp_path)
+    values = json.loads(path.read_text())
+    old = {"figures": values.pop("metrics"), "headline": values.pop("primary_metric")}
+    counts = {"train": 12, "measured": 4}
+    path.write_text(json.dumps(values | old | {"counts": counts, "format": "tmor_train.result/1"}))
+    assert read_result(tmp_path) == RESULT
 
 
 def test_a_result_is_not_written_over(tmp_path: Path) -> None:
@@ -86,8 +95,8 @@ def test_all_results_below_a_folder_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"headline": "top5"}, "the headline 'top5' is none of the figures top1, mean_per_class"),
-        ({"per_class": (1.0,)}, "1 figures for 3 classes"),
+        ({"primary_metric": "top5"}, "the primary metric 'top5' is none of the metrics top1, mean_per_class"),
+        ({"per_class": (1.0,)}, "1 metrics for 3 classes"),
     ],
 )
 def test_a_result_that_does_not_fit_itself_is_refused(values: dict[str, Any], said: str) -> None:
@@ -116,10 +125,10 @@ def test_foreign_files_are_refused(text: str, said: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "changes",
     [
-        {"figures": {"top1": "high"}},
-        {"figures": {"top1": True}},
-        {"figures": [0.5]},
-        {"headline": "top5"},
+        {"metrics": {"top1": "high"}},
+        {"metrics": {"top1": True}},
+        {"metrics": [0.5]},
+        {"primary_metric": "top5"},
         {"seed": "0"},
         {"seed": True},
         {"labels": None},
@@ -128,7 +137,7 @@ def test_foreign_files_are_refused(text: str, said: str, tmp_path: Path) -> None
         {"per_class": [0.5]},
         {"classes": "bow"},
         {"classes": [1, 2, 3]},
-        {"counts": {"measured": "many"}},
+        {"counts": {"test": "many"}},
         {"notes": [None]},
         {"more": 1},
     ],

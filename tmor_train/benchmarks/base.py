@@ -174,7 +174,7 @@ class FrameParts:
 class Benchmark:
     """A data set with its protocols, of which the first is the default.
 
-    ``headline`` is the figure of the paper's table. ``missing`` looks for the files of a protocol in a folder;
+    ``primary_metric`` is the figure of the paper's table. ``missing`` looks for the files of a protocol in a folder;
     ``read`` reads them and raises MissingFiles or DamagedFile. ``clips`` and ``classes`` are what is published, 0 where
     that depends on the user's data.
     """
@@ -183,7 +183,7 @@ class Benchmark:
     about: str
     task: TaskKind
     protocols: tuple[str, ...]
-    headline: str
+    primary_metric: str
     clips: int
     classes: int
     missing: Callable[[Path, str], tuple[Missing, ...]]

@@ -157,7 +157,7 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         about=f"NTU RGB+D {count}, actions of one or two people in 2D (HRNet, PYSKL)",
         task="clips",
         protocols=protocols,
-        headline="top1",
+        primary_metric="top1",
         clips=clips,
         classes=count,
         missing=missing,

@@ -51,7 +51,7 @@ def _show(options: argparse.Namespace) -> int:
     from tmor_train.benchmarks import benchmark
 
     found = benchmark(options.name)
-    print(f"{found.name}: {found.about}\ntask: {found.task}\nheadline: {found.headline}")
+    print(f"{found.name}: {found.about}\ntask: {found.task}\nprimary metric: {found.primary_metric}")
     for protocol in found.protocols:
         print(f"protocol {protocol}")
         for entry in found.missing(options.data or Path(found.name), protocol)[:20]:

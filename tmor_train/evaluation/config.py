@@ -33,7 +33,7 @@ class HoldOut:
 class TaskConfig:
     """What is measured: a ``benchmark`` by one of its ``protocol``s (none: its first), with its files in ``folder``.
 
-    ``part`` is what the figures are of. ``holdout`` trains on the rest of the train part and measures on what was held
+    ``part`` is what the metrics are of. ``holdout`` trains on the rest of the train part and measures on what was held
     out of it, so that settings can be compared without a look at the test part.
     """
 

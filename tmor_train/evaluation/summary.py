@@ -20,16 +20,16 @@ _EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
 
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
-    """A table for each benchmark and protocol: its figures in percent, with a 95 % interval where there are several
-    seeds. The figure of the paper's table is named last."""
+    """A table for each benchmark and protocol: its metrics in percent, with a 95 % interval where there are several
+    seeds. The metric of the paper's table is named last."""
     for (benchmark, protocol), found in groupby(sorted(results, key=_task), _task):
         some = list(found)
-        names = list(dict.fromkeys(name for result in some for name in result.figures))
+        names = list(dict.fromkeys(name for result in some for name in result.metrics))
         rows = [[_row_words(key), *_cells(list(same), names)] for key, same in groupby(sorted(some, key=_row), _row)]
         notes = "; ".join(dict.fromkeys(note for result in some for note in result.notes))
-        clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("measured", 0) for result in some}))
+        clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("test", 0) for result in some}))
         yield f"{benchmark} {protocol}, {clips} measured" + (f" ({notes})" if notes else "")
-        heads = ["", *map(_figure_words, names)]
+        heads = ["", *map(_metric_words, names)]
         widths = [max(len(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
         for row in [heads, *rows]:
             cells = [
@@ -37,11 +37,11 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
                 *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
             ]
             yield "  " + "  ".join(cells)
-        headlines = dict.fromkeys(_figure_words(result.headline) for result in some)
-        yield f"  the paper's table has {', '.join(headlines)}"
+        primaries = dict.fromkeys(_metric_words(result.primary_metric) for result in some)
+        yield f"  the paper's table has {', '.join(primaries)}"
 
 
-def _figure_words(name: str) -> str:
+def _metric_words(name: str) -> str:
     """``action_0.5_one_to_one`` is ``mAP_a 0.5 1:1``: the mean over actions, each truth found once."""
     if (event := _EVENTS.fullmatch(name)) is not None:
         return f"mAP_{event[1][0]} {event[2]}" + (" 1:1" if event[3] else "")
@@ -62,10 +62,10 @@ def _row_words(key: tuple[str, float, str, str]) -> str:
 
 
 def _cells(same: Sequence[Result], names: Sequence[str]) -> list[str]:
-    """Each figure of one kind of measurement over its seeds, in words."""
+    """Each metric of one kind of measurement over its seeds, in words."""
     cells = []
     for name in names:
-        values = [100 * result.figures[name] for result in same if name in result.figures]
+        values = [100 * result.metrics[name] for result in same if name in result.metrics]
         if len(values) > 1:
             over = spread(values)
             cells.append(f"{over.mean:.2f} ± {over.half_width:.2f} %")

@@ -26,7 +26,7 @@ class NoTask(ValueError):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
     """Clips to ``train`` on, and the ``measured`` ones, all labelled. ``validation`` are clips that settings are chosen
-    on, where the benchmark has such; ``notes`` are what is to be said beside every figure."""
+    on, where the benchmark has such; ``notes`` are what is to be said beside every metric."""
 
     benchmark: Benchmark
     protocol: str
@@ -40,13 +40,13 @@ class Task:
         return self.train.classes
 
     @property
-    def headline(self) -> str:
-        """The figure of the paper's table: ``top1`` or ``mean_per_class``."""
-        return self.benchmark.headline
+    def primary_metric(self) -> str:
+        """The metric of the paper's table: ``top1`` or ``mean_per_class``."""
+        return self.benchmark.primary_metric
 
-    def figure(self, scores_NK: Floats, label_N: Numbers) -> float:
-        """The headline's figure of some scores."""
-        return float(getattr(accuracy(scores_NK, label_N), self.headline))
+    def metric(self, scores_NK: Floats, label_N: Numbers) -> float:
+        """The primary metric of some scores."""
+        return float(getattr(accuracy(scores_NK, label_N), self.primary_metric))
 
 
 def task_of(config: TaskConfig) -> Task:

@@ -30,7 +30,7 @@ Begun = Literal["new", "before"]
 class Found:
     """What a measurement gives: scores (N, K) of the task's measured clips; whose features they are made of (None:
     raw coordinates); and on how many clips it was ``trained``. ``chosen`` are settings found on a hold-out, and
-    ``notes`` what is to be said beside the figures."""
+    ``notes`` what is to be said beside the metrics."""
 
     scores_NK: Floats
     source: Source | None
@@ -80,8 +80,8 @@ def measured(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path) 
 
 
 def result_of(found: Found, trial: Trial, *, task: Task, config: Any, seconds: float) -> Result:
-    """A measurement with its figures."""
-    figures = accuracy(found.scores_NK, task.measured.clips.label_N)
+    """A measurement with its metrics."""
+    metrics = accuracy(found.scores_NK, task.measured.clips.label_N)
     source = found.source
     return Result(
         benchmark=task.benchmark.name,
@@ -92,11 +92,11 @@ def result_of(found: Found, trial: Trial, *, task: Task, config: Any, seconds: f
         labels=trial.labels,
         checkpoint=None if source is None else source.name,
         checkpoint_sha256=None if source is None else source.sha256,
-        figures={"top1": figures.top1, "mean_per_class": figures.mean_per_class},
-        headline=task.headline,
-        per_class=tuple(None if np.isnan(share) else float(share) for share in figures.per_class_K),
+        metrics={"top1": metrics.top1, "mean_per_class": metrics.mean_per_class},
+        primary_metric=task.primary_metric,
+        per_class=tuple(None if np.isnan(share) else float(share) for share in metrics.per_class_K),
         classes=task.classes,
-        counts={"train": found.trained, "measured": len(task.measured)},
+        counts={"train": found.trained, "test": len(task.measured)},
         seconds=round(seconds, 1),
         config=as_json(config),
         chosen=dict(found.chosen),

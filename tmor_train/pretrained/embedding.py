@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.backbones import FEATURES
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.outputs import Existing, whole
 from tmor_train.pretrain_config import DataConfig
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.pretrain import fingerprint
@@ -51,7 +51,7 @@ def embed_to_parquet(
     schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
     progress = Progress(steps=-(-len(motions) // batch))
     with (
-        whole(path, existing=existing) as part,
+        atomic_write(path, existing=existing) as part,
         pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["label", "split"]) as writer,
     ):
         held: list[pa.RecordBatch] = []

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from posecap.joints import LAYOUTS
+from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.backbones import Backbone
 from tmor_train.backbones.stgcn import STGCN
 from tmor_train.encoder.projection import Projection
-from tmor_train.outputs import Existing, whole
 from tmor_train.pretrained.encoder import Pretrained
 
 FORMAT = "tmor_train.onnx/1"
@@ -87,7 +87,7 @@ def export(
     if network.weighted:
         shapes["present"] = ("N", persons, frames)
     names = ("features",) if network.head is None else ("features", "projected")
-    with whole(path, existing=existing) as part:
+    with atomic_write(path, existing=existing) as part:
         _write(network, part, shapes, names)
         _tell(part, _facts(encoder, frames, persons))
         difference = _difference(network, part, shapes)

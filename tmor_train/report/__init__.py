@@ -1,1 +1,1 @@
-"""Results as one HTML page that needs nothing else: a file for each of its sections."""
+"""Results as one self-contained HTML page: what is below a folder, its charts and tables, and the page's template."""

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from markupsafe import Markup
 
 from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_index, cluster
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.report.gathered import Gathered
-from tmor_train.report.html import Section, escaped, figure, paragraph
-from tmor_train.report.svg import COLOURS, drawn, label, legend
+from tmor_train.report.charts import COLOURS, label, legend, svg
+from tmor_train.report.collect import Collected
+from tmor_train.report.section import Block, Chart, Section
 
 _MOST_POINTS, _MOST_FILES, _LEGEND = 2000, 4, 20
 _MOST_BYTES = 4 * 2**30
@@ -39,18 +40,17 @@ class Cloud:
     classes: tuple[str, ...]
 
 
-def section(gathered: Gathered) -> Section | None:
+def embeddings(collected: Collected) -> Section | None:
     """A map for each file of embeddings."""
-    parts = []
-    for number, path in enumerate(gathered.embeddings[:_MOST_FILES]):
-        parts.append(f"<h3>{escaped(path.name)}</h3>\n")
+    blocks = []
+    for number, path in enumerate(collected.embeddings[:_MOST_FILES]):
         try:
-            parts.append(_map(read_cloud(path), number))
+            blocks.append(Block(heading=path.name, charts=_map(read_cloud(path), number)))
         except BadEmbeddings as error:
-            parts.append(paragraph(error))
-    if len(gathered.embeddings) > _MOST_FILES:
-        parts.append(paragraph(f"{len(gathered.embeddings) - _MOST_FILES} more files are left out."))
-    return Section("embeddings", "Embeddings", "".join(parts)) if parts else None
+            blocks.append(Block(heading=path.name, text=str(error)))
+    if len(collected.embeddings) > _MOST_FILES:
+        blocks.append(Block(text=f"{len(collected.embeddings) - _MOST_FILES} more files are left out."))
+    return Section("embeddings", "Embeddings", blocks) if blocks else None
 
 
 def read_cloud(path: Path) -> Cloud:
@@ -94,23 +94,22 @@ def plane(vectors_ND: Floats) -> tuple[Floats, str]:
     return np.asarray(placed, np.float32), f"t-SNE of unit vectors, perplexity {perplexity:g}"
 
 
-def _map(cloud: Cloud, number: int) -> str:
+def _map(cloud: Cloud, number: int) -> list[Chart]:
     place_N2, how = plane(cloud.vectors_ND)
     found = cluster(cloud.vectors_ND, ClusterConfig())
     cluster_N = np.asarray(found.labels_N, np.int64)
     words = f"{len(place_N2):,} clips, {how}"
-    parts = []
+    charts = []
     if (cloud.label_N >= 0).any():
-        picture = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
-        parts.append(figure(picture, f"By class: {words}"))
+        drawing = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
+        charts.append(Chart(drawing, f"By class: {words}"))
     trouble = f"; none to be had: {found.trouble}" if found.fell_back else ""
-    said = (
+    caption = (
         f"By cluster (DBSCAN on these embeddings): {found.clusters} clusters, {100 * found.noise_share:.0f} % noise"
         f"{_agreement(cloud.label_N, cluster_N)}{trouble}"
     )
     names = [f"cluster {at + 1}" for at in range(int(cluster_N.max(initial=-1)) + 1)]
-    parts.append(figure(_scatter(place_N2, cluster_N, names, f"map-cluster-{number}"), said))
-    return "".join(parts)
+    return [*charts, Chart(_scatter(place_N2, cluster_N, names, f"map-cluster-{number}"), caption)]
 
 
 def _agreement(label_N: Numbers, cluster_N: Numbers) -> str:
@@ -121,7 +120,7 @@ def _agreement(label_N: Numbers, cluster_N: Numbers) -> str:
     return f", agreement with classes (ARI without noise) {adjusted_rand_index(label_N[both], cluster_N[both]):.2f}"
 
 
-def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: str) -> str:
+def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: str) -> Markup | None:
     """Points by group, groups from the largest on; those of no group small and grey."""
 
     def draw(figure: Any) -> None:
@@ -141,7 +140,7 @@ def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: st
         if names:
             figure.legend(loc="outside right upper", fontsize=8)
 
-    return drawn(draw, width=9.5, height=5.5, name=name)
+    return svg(draw, width=9.5, height=5.5, name=name)
 
 
-__all__ = ["BadEmbeddings", "Cloud", "plane", "read_cloud", "section"]
+__all__ = ["BadEmbeddings", "Cloud", "embeddings", "plane", "read_cloud"]

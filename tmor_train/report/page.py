@@ -1,26 +1,21 @@
-"""The page: all sections that have something to say."""
+"""The page: its tables, and all sections that have something to show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from tmor_train.outputs import Existing, whole
-from tmor_train.report import confusion, curves, embedding_map, overview, paper_tables, per_class, timeline
-from tmor_train.report.gathered import Gathered, gather
-from tmor_train.report.html import Section, page
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tmor_train.atomic_write import Existing, atomic_write
+from tmor_train.benchmarks import BENCHMARKS
+from tmor_train.report import charts, embedding_map, timeline
+from tmor_train.report.collect import Collected, StoredResult, collect
+from tmor_train.report.section import Block, Grid, Line, Section, printable
 from tmor_train.results import BadResult
-
-SECTIONS: tuple[Callable[[Gathered], Section | None], ...] = (
-    paper_tables.section,
-    overview.section,
-    per_class.section,
-    confusion.section,
-    timeline.section,
-    embedding_map.section,
-    curves.section,
-)
-"""In the order of the page; each gives None where there is nothing of its kind."""
 
 
 def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), existing: Existing = "replace") -> int:
@@ -33,18 +28,114 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
         BadResult: there is nothing to report.
         OutputExists: there is such a file, and ``existing`` is ``refuse``.
     """
-    gathered = gather(folder, embeddings=embeddings)
-    sections = [made for section in SECTIONS if (made := section(gathered)) is not None]
+    collected = collect(folder, embeddings=embeddings)
+    sections = [made for section in SECTIONS if (made := section(collected)) is not None]
     if not sections:
         raise BadResult(f"{folder} holds no result, table, run or embeddings to report")
     counts = (
-        f"Results: {len(gathered.results)}. Tables of the paper: {len(gathered.tables)}. "
-        f"Journals: {len(gathered.runs)}."
+        f"Results: {len(collected.results)}. Tables of the paper: {len(collected.tables)}. "
+        f"Journals: {len(collected.runs)}."
     )
-    text = page(f"T-MOR: results of {folder.resolve().name}", [counts], sections)
-    with whole(output, existing=existing) as part:
+    text = page(f"T-MOR: results of {folder.resolve().name}", counts, sections)
+    with atomic_write(output, existing=existing) as part:
         part.write_text(text, encoding="utf-8")
-    return len(gathered.results)
+    return len(collected.results)
 
 
-__all__ = ["SECTIONS", "report"]
+def page(title: str, about: str, sections: Sequence[Section]) -> str:
+    """The whole HTML document, which loads nothing from outside of itself."""
+    environment = Environment(
+        loader=PackageLoader("tmor_train.report", "."),
+        autoescape=True,  # select_autoescape knows .html.j2 by its ending, and there is only this one template
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.jinja").render(title=title, about=about, sections=sections)
+
+
+def paper_tables(collected: Collected) -> Section | None:
+    """Each of the paper's tables, with rows measured here set apart from the paper's."""
+    if not collected.tables:
+        return None
+    about = "In percent. The paper's figures (arXiv 2606.21607), and in colour those that were measured here."
+    blocks = [Block(text=about)]
+    for table in collected.tables:
+        try:
+            blocks.append(_paper_table(table))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            blocks.append(Block(text=f"{table.get('name')} is damaged: {type(error).__name__} {error}"))
+    return Section("tables", "Against the paper", blocks)
+
+
+def _paper_table(table: dict[str, Any]) -> Block:
+    more = list(dict.fromkeys(name for row in table["rows"] for name in row["more"]))
+    text_columns = 1 + len(more)
+    lines = []
+    for heading, rows in groupby(table["rows"], lambda row: row["section"]):
+        lines.append(Line([heading], span=text_columns + len(table["columns"]), kind="section"))
+        for row in rows:
+            paper = ["–" if share is None else f"{share:.1f}" for share in row["paper"]]
+            lines.append(Line([row["method"], *(row["more"].get(name, "") for name in more), *paper]))
+            for here in row["here"]:
+                name = table["weights"][here["key"]]["name"]
+                cells = ["" if one is None else one["words"] for one in here["figures"]]
+                about = f"here: {here['words'] or here['recipe']}, {name}"
+                lines.append(Line([about, *cells], span=text_columns, kind="measured"))
+    return Block(
+        heading=table["title"],
+        grid=Grid(["Method", *more, *(column["title"] for column in table["columns"])], lines, text_columns),
+        notes=list(table["notes"]),
+        more_notes=[f"not measured: {reason}" for reason in table["not_measured"]],
+    )
+
+
+def overview(collected: Collected) -> Section | None:
+    """A table for each benchmark and protocol, its metrics in percent and the primary one first."""
+    if not collected.results and not collected.problems:
+        return None
+    blocks = [Block(notes=[f"not read: {problem}" for problem in collected.problems])]
+    for (benchmark, protocol), found in groupby(sorted(collected.results, key=_task), _task):
+        results = sorted(found, key=StoredResult.primary, reverse=True)
+        about = BENCHMARKS[benchmark].about if benchmark in BENCHMARKS else ""
+        modes: dict[str, dict[str, None]] = {}
+        for one in results:
+            for note in one.result.notes:
+                modes.setdefault(note, {})[one.result.mode] = None
+        notes = [f"{', '.join(of)}: {note}" for note, of in modes.items()]
+        blocks.append(Block(heading=f"{benchmark} {protocol}", text=about, grid=_results_grid(results), notes=notes))
+    return Section("results", "Results", blocks)
+
+
+def _task(one: StoredResult) -> tuple[str, str]:
+    return one.result.benchmark, one.result.protocol
+
+
+def _results_grid(results: list[StoredResult]) -> Grid:
+    first = dict.fromkeys(one.result.primary_metric for one in results)
+    names = list(dict.fromkeys([*first, *(name for one in results for name in one.result.metrics)]))
+    lines = []
+    for one in results:
+        found = one.result
+        metrics = [f"{100 * found.metrics[name]:.2f}" if name in found.metrics else "–" for name in names]
+        counts = [f"{found.counts[name]:,}" if name in found.counts else "–" for name in ("train", "test")]
+        labels = "" if found.labels == 1 else f"{100 * found.labels:g} % of labels"
+        lines.append(Line([found.mode, found.checkpoint or "–", labels, one.name, found.seed, *counts, *metrics]))
+    heads = ["Mode", "Encoder", "Labels", "Folder", "Seed", "Trained on", "Tested on"]
+    return Grid([*heads, *(f"{name.replace('_', ' ')} (%)" for name in names)], lines, text_columns=4)
+
+
+SECTIONS: tuple[Callable[[Collected], Section | None], ...] = (
+    paper_tables,
+    overview,
+    charts.per_class,
+    charts.confusion,
+    timeline.timelines,
+    embedding_map.embeddings,
+    charts.training_curves,
+)
+"""In the order of the page; each gives None where there is nothing of its kind."""
+
+__all__ = ["SECTIONS", "overview", "page", "paper_tables", "report"]

@@ -7,36 +7,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.report.gathered import Gathered, Kept
-from tmor_train.report.html import Section, escaped, figure, folded, paragraph
-from tmor_train.report.svg import drawn, label
+from tmor_train.report.charts import label, svg
+from tmor_train.report.collect import Collected, StoredResult
+from tmor_train.report.section import Block, Chart, Section
 from tmor_train.results import FRAMES, BadResult, FrameScores, read_frame_scores
 
 _MOST_RESULTS, _MOST_RECORDINGS, _MOST_CLASSES, _COLUMNS = 4, 3, 16, 800
 
 
-def section(gathered: Gathered) -> Section | None:
+def timelines(collected: Collected) -> Section | None:
     """Of the best results of frames: the recordings with most labelled frames, their classes a line each."""
     found = sorted(
-        (one for one in gathered.results if (one.folder / FRAMES).is_file()),
-        key=lambda one: -one.result.figures[one.result.headline],
+        (one for one in collected.results if (one.folder / FRAMES).is_file()),
+        key=StoredResult.primary,
+        reverse=True,
     )
-    parts: list[str] = []
+    about = "Green: when the class is true. Blue, below it: when it is predicted, the darker the surer."
+    blocks = [Block(text=about)]
     for number, one in enumerate(found[:_MOST_RESULTS]):
         try:
             frames = read_frame_scores(one.folder)
         except BadResult as error:
-            parts.append(paragraph(error))
+            blocks.append(Block(text=str(error)))
             continue
-        pictures = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
+        charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
         title = f"{one.result.benchmark} {one.result.protocol}, {one.words}"
-        parts.append(f"<h3>{escaped(title)}</h3>\n{''.join(pictures)}")
-    if not parts:
-        return None
+        blocks.append(Block(heading=title, charts=charts))
     if len(found) > _MOST_RESULTS:
-        parts.append(paragraph(f"{len(found) - _MOST_RESULTS} more with lower figures are left out."))
-    legend = paragraph("Green: when the class is true. Blue, below it: when it is predicted, the darker the surer.")
-    return Section("timelines", "Along recordings", legend + "".join(parts))
+        blocks.append(Block(text=f"{len(found) - _MOST_RESULTS} more with lower figures are left out."))
+    return Section("timelines", "Along recordings", blocks) if found else None
 
 
 def _longest(frames: FrameScores) -> list[int]:
@@ -45,7 +44,7 @@ def _longest(frames: FrameScores) -> list[int]:
     return [at for at in np.argsort(labels, kind="stable")[::-1].tolist() if labels[at]][:_MOST_RECORDINGS]
 
 
-def _recording(kept: Kept, frames: FrameScores, at: int, name: str) -> str:
+def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Chart:
     scores_TC, label_TK = frames.recording(at)
     score_TK = scores_TC[:, scores_TC.shape[1] - label_TK.shape[1] :].astype(np.float32)  # without background
     total_K = label_TK.sum(0)
@@ -55,7 +54,7 @@ def _recording(kept: Kept, frames: FrameScores, at: int, name: str) -> str:
     length = len(score_TK) * frames.every
     end, unit = (length / rate, "seconds") if rate else (float(length), "frames")
     strip_KW = binned(score_TK[:, order])
-    classes = [label(kept.result.classes[k]) if k < len(kept.result.classes) else str(k) for k in order]
+    classes = [label(one.result.classes[k]) if k < len(one.result.classes) else str(k) for k in order]
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -78,8 +77,8 @@ def _recording(kept: Kept, frames: FrameScores, at: int, name: str) -> str:
         axes.set_yticks(range(len(order)), classes)
         axes.set_xlabel(unit)
 
-    picture = drawn(draw, width=9.5, height=1.0 + 0.32 * len(order), name=name)
-    return folded(str(frames.key_R[at]), figure(picture, f"{kept.name}, {frames.key_R[at]}"), state="open")
+    drawing = svg(draw, width=9.5, height=1.0 + 0.32 * len(order), name=name)
+    return Chart(drawing, f"{one.name}, {frames.key_R[at]}", title=str(frames.key_R[at]))
 
 
 def binned(score_TK: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,4 +94,4 @@ def stretches(label_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(begin), int(end - begin)) for begin, end in edges]
 
 
-__all__ = ["binned", "section", "stretches"]
+__all__ = ["binned", "stretches", "timelines"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One figure of one protocol: ``figure`` is its name among those of a result, ``title`` the paper's words."""
+    """One figure of one protocol: ``metric`` is its name among those of a result, ``title`` the paper's words."""
 
     title: str
     benchmark: str
     protocol: str
-    figure: str
+    metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ def _figure(cell: Cell, config: TableConfig, folder: Path, done: dict[str, str])
         if done[cell.place]:
             return Figure(cell=cell, reason=done[cell.place])
         found = _results(cell, place)
-    values = tuple(result.figures[cell.column.figure] for result in found if cell.column.figure in result.figures)
+    values = tuple(result.metrics[cell.column.metric] for result in found if cell.column.metric in result.metrics)
     if not values:
         return Figure(cell=cell, reason=_no_figure(cell))
     notes = tuple(dict.fromkeys(note for result in found for note in result.notes))
@@ -94,7 +94,7 @@ def _figure(cell: Cell, config: TableConfig, folder: Path, done: dict[str, str])
 def _no_figure(cell: Cell) -> str:
     if "visual" in cell.here.mode:
         return f"motion + visual needs video vectors, which the clips of {cell.column.benchmark} do not have"
-    return f"{cell.here.recipe} gave no {cell.column.figure} of {cell.here.mode}"
+    return f"{cell.here.recipe} gave no {cell.column.metric} of {cell.here.mode}"
 
 
 def _wanted(cell: Cell, config: TableConfig) -> int:

@@ -18,11 +18,11 @@ TABLE = Table(
     name="table1",
     title="Table I: action classification on Smarthome, UAV-Human and Penn Action",
     columns=(
-        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", figure="mean_per_class"),
-        Column(title="Smarthome CV2", benchmark="smarthome", protocol="CV2", figure="mean_per_class"),
-        Column(title="UAV-Human CS1", benchmark="uav_human", protocol="CSv1", figure="top1"),
-        Column(title="UAV-Human CS2", benchmark="uav_human", protocol="CSv2", figure="top1"),
-        Column(title="Penn Action Top-1", benchmark="penn_action", protocol="official", figure="top1"),
+        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", metric="mean_per_class"),
+        Column(title="Smarthome CV2", benchmark="smarthome", protocol="CV2", metric="mean_per_class"),
+        Column(title="UAV-Human CS1", benchmark="uav_human", protocol="CSv1", metric="top1"),
+        Column(title="UAV-Human CS2", benchmark="uav_human", protocol="CSv2", metric="top1"),
+        Column(title="Penn Action Top-1", benchmark="penn_action", protocol="official", metric="top1"),
     ),
     sections=(
         (

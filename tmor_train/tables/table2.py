@@ -18,9 +18,9 @@ TABLE = Table(
     name="table2",
     title="Table II: action detection on Toyota Smarthome Untrimmed and Charades",
     columns=(
-        Column(title="TSU CS", benchmark="tsu", protocol="CS", figure="nonzero"),
-        Column(title="TSU CV", benchmark="tsu", protocol="CV", figure="nonzero"),
-        Column(title="Charades", benchmark="charades", protocol="official", figure="all_classes"),
+        Column(title="TSU CS", benchmark="tsu", protocol="CS", metric="nonzero"),
+        Column(title="TSU CV", benchmark="tsu", protocol="CV", metric="nonzero"),
+        Column(title="Charades", benchmark="charades", protocol="official", metric="all_classes"),
     ),
     sections=(
         (

@@ -30,9 +30,9 @@ TABLE = Table(
     name="table3",
     title="Table III: zero-shot transfer to Smarthome and Penn Action",
     columns=(
-        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", figure="top1"),
-        Column(title="Smarthome CV2", benchmark="smarthome", protocol="CV2", figure="top1"),
-        Column(title="Penn Action Top-1", benchmark="penn_action", protocol="official", figure="top1"),
+        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", metric="top1"),
+        Column(title="Smarthome CV2", benchmark="smarthome", protocol="CV2", metric="top1"),
+        Column(title="Penn Action Top-1", benchmark="penn_action", protocol="official", metric="top1"),
     ),
     sections=(
         (

@@ -17,7 +17,7 @@ TABLE = Table(
     name="table4",
     title="Table IV: events of PKU-MMD, cross-subject, by overlap",
     columns=tuple(
-        Column(title=f"mAP@{overlap}", benchmark="pku_mmd", protocol="CS", figure=f"action_{overlap}")
+        Column(title=f"mAP@{overlap}", benchmark="pku_mmd", protocol="CS", metric=f"action_{overlap}")
         for overlap in ("0.1", "0.3", "0.5")
     ),
     sections=(

@@ -20,8 +20,8 @@ TABLE = Table(
     name="table5",
     title="Table V: ablation of the losses, linear probing",
     columns=(
-        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", figure="mean_per_class"),
-        Column(title="TSU CS", benchmark="tsu", protocol="CS", figure="nonzero"),
+        Column(title="Smarthome CS", benchmark="smarthome", protocol="CS", metric="mean_per_class"),
+        Column(title="TSU CS", benchmark="tsu", protocol="CS", metric="nonzero"),
     ),
     sections=(
         (

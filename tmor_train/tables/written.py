@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tmor_train.atomic_write import atomic_write
 from tmor_train.metrics.spread import spread
-from tmor_train.outputs import whole
 from tmor_train.tables.cells import Cell
 from tmor_train.tables.checkpoints import Weights
 from tmor_train.tables.contract import Here, Row, Table
@@ -49,9 +49,9 @@ class Measured:
 
 def write(measured: Measured, folder: Path) -> None:
     """Both files, in place of those from before."""
-    with whole(folder / JSON, existing="replace") as part:
+    with atomic_write(folder / JSON, existing="replace") as part:
         part.write_text(json.dumps(as_values(measured), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with whole(folder / MARKDOWN, existing="replace") as part:
+    with atomic_write(folder / MARKDOWN, existing="replace") as part:
         part.write_text(markdown(measured), encoding="utf-8")
 
 
@@ -79,7 +79,7 @@ def as_values(measured: Measured) -> dict[str, Any]:
         "format": FORMAT,
         "name": table.name,
         "title": table.title,
-        "columns": [asdict(column) for column in table.columns],
+        "columns": [{**asdict(column), "figure": column.metric} for column in table.columns],
         "weights": {key: one.facts() | {"stands_for": table.keys[key]} for key, one in measured.weights.items()},
         "rows": rows,
         "notes": [*table.notes, *(f"changed here: {change}" for change in measured.changes), *_notes(measured)],

@@ -44,11 +44,11 @@ def test_probe_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: py
     lines = printed.splitlines()
     assert "shards own, 4 measured" in lines
     (row,) = (line for line in lines if line.startswith("  probe  step-000000008.pt (averaged)"))
-    assert row.split()[-4::2] == [f"{100 * learned.figures[name]:.2f}" for name in ("top1", "mean_per_class")]
+    assert row.split()[-4::2] == [f"{100 * learned.metrics[name]:.2f}" for name in ("top1", "mean_per_class")]
     (row,) = (line for line in lines if line.startswith("  logistic  raw coordinates"))
-    assert percent(raw.figures["top1"]) in row
+    assert percent(raw.metrics["top1"]) in row
     assert lines[-2:] == ["  the paper's table has Top-1", f"done: {out}"]
-    assert learned.counts == {"train": 8, "measured": 4}
+    assert learned.counts == {"train": 8, "test": 4}
     assert len(read_scores(out).key_N) == 4
 
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
@@ -82,7 +82,7 @@ def test_probe_of_several_seeds_prints_an_interval(
     out = Path("runs/probe-shards")
     results = [read_result(out / f"seed-{seed}") for seed in range(3)]
     assert len(results_under(out)) == 3
-    over = spread([100 * result.figures["top1"] for result in results])
+    over = spread([100 * result.metrics["top1"] for result in results])
     printed = capsys.readouterr().out
     assert f"{over.mean:.2f} ± {over.half_width:.2f} %" in printed
     assert "measured on a part of the train clips that was held out, not on the test part" in printed
@@ -94,7 +94,7 @@ def test_probe_of_several_seeds_prints_an_interval(
 def test_logistic(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("logistic", shards, tmp_path / "run", "--seed", "3", "--set", "raw.centre=first")) == 0
     result = read_result(tmp_path / "run")
-    assert (result.mode, result.seed, result.figures["top1"]) == ("logistic", 3, 1.0)  # who bows leans over
+    assert (result.mode, result.seed, result.metrics["top1"]) == ("logistic", 3, 1.0)  # who bows leans over
     assert "  logistic  raw coordinates  100.00 %" in capsys.readouterr().out
     assert json.loads((tmp_path / "run/config.json").read_text())["raw"]["centre"] == "first"
 
@@ -119,7 +119,7 @@ def test_finetune_that_is_stopped_and_gone_on_with(
     result = read_result(out)
     assert result.config["tune"]["epochs"] == 2
     printed = capsys.readouterr().out
-    assert f"  finetune  scratch  {percent(result.figures['top1'])}" in printed
+    assert f"  finetune  scratch  {percent(result.metrics['top1'])}" in printed
     steps = [json.loads(line)["step"] for line in (out / "journal.jsonl").read_text().splitlines() if "done" in line]
     assert steps == [4]
 

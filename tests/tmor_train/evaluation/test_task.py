@@ -92,10 +92,10 @@ def test_a_validation_part_is_the_hold_out_where_there_is_one(monkeypatch: pytes
     assert task.validation is None
 
 
-def test_figures_are_those_of_the_headline() -> None:
+def test_the_metric_is_the_primary_one() -> None:
     scores, labels = np.eye(3, dtype=np.float32)[[0, 0, 0, 2]], np.array([0, 0, 1, 2])
-    assert gestures.task().figure(scores, labels) == 0.75
-    assert gestures.task(headline="mean_per_class").figure(scores, labels) == pytest.approx(2 / 3)
+    assert gestures.task().metric(scores, labels) == 0.75
+    assert gestures.task(primary_metric="mean_per_class").metric(scores, labels) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

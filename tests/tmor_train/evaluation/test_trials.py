@@ -17,7 +17,7 @@ from tmor_train.training.runs import RunError
 CONFIG = LogisticConfig(recipe="logistic", about="made up")
 # Of two clips of each class: bow 1 of 2, raise 2 of 2, stand 0 of 2.
 SCORES = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1, 1]]
-TASK = gestures.task(headline="mean_per_class")
+TASK = gestures.task(primary_metric="mean_per_class")
 
 
 def found(**changes: object) -> Found:
@@ -36,12 +36,12 @@ def test_a_result_has_the_figures_of_its_scores() -> None:
     made = trial("x", [], seed=4)
     result = result_of(found(chosen={"setting": 1.0}, notes=("note",)), made, task=TASK, config=CONFIG, seconds=1.26)
     assert TASK.measured.clips.label_N.tolist() == [0, 1, 2, 0, 1, 2]
-    assert result.figures == {"top1": 0.5, "mean_per_class": 0.5}
+    assert result.metrics == {"top1": 0.5, "mean_per_class": 0.5}
     assert result.per_class == (0.5, 1.0, 0.0)
-    assert (result.headline, result.benchmark, result.protocol) == ("mean_per_class", "gestures", "cross_subject")
+    assert (result.primary_metric, result.benchmark, result.protocol) == ("mean_per_class", "gestures", "cross_subject")
     assert (result.mode, result.seed, result.labels, result.recipe) == ("probe", 4, 0.1, "logistic")
     assert (result.checkpoint, result.checkpoint_sha256) == ("a.pt", "ab")
-    assert result.counts == {"train": 7, "measured": 6}
+    assert result.counts == {"train": 7, "test": 6}
     assert (result.seconds, result.chosen, result.notes) == (1.3, {"setting": 1.0}, ("note",))
     assert result.config == as_json(CONFIG)
     assert result_of(found(source=None), made, task=TASK, config=CONFIG, seconds=0).checkpoint is None
@@ -58,7 +58,7 @@ def test_a_class_without_a_measured_clip_has_no_figure(tmp_path: Path) -> None:
         seconds=0,
     )
     assert result.per_class == (0.5, 1.0, None)
-    assert result.figures == {"top1": 2 / 3, "mean_per_class": 0.75}
+    assert result.metrics == {"top1": 2 / 3, "mean_per_class": 0.75}
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import tmor_train
+from tmor_train.atomic_write import OutputExists
 from tmor_train.data import read_shards
-from tmor_train.outputs import OutputExists
 from tmor_train.pretrain_config import DataConfig
 from tmor_train.pretrained import embedding
 from tmor_train.pretrained.embedding import embed_to_parquet, identity

@@ -11,10 +11,10 @@ import torch
 
 import tmor_train
 from tests import ROOT
+from tmor_train.atomic_write import OutputExists
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
-from tmor_train.outputs import OutputExists
 from tmor_train.pretrain_config import ViewConfig
 from tmor_train.pretrained import export as export_module
 from tmor_train.pretrained.encoder import Pretrained

@@ -46,6 +46,6 @@ def test_every_recipe_measures_every_frame(name, tmp_path, monkeypatch) -> None:
     result = read_result(tmp_path)
     assert result.recipe == name
     assert result.counts["frames"] == 14
-    assert all(0 <= share <= 1 for share in result.figures.values())
+    assert all(0 <= share <= 1 for share in result.metrics.values())
     assert len(result.per_class) == 3
     assert np.isfinite(result.seconds)

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from markupsafe import escape
 
 from tmor_train.cli import main
 from tmor_train.metrics.accuracy import accuracy
-from tmor_train.report.gathered import gather
-from tmor_train.report.html import escaped, page, plain
-from tmor_train.report.page import report
-from tmor_train.report.svg import drawn
+from tmor_train.report.charts import svg
+from tmor_train.report.collect import collect
+from tmor_train.report.page import page, report
+from tmor_train.report.section import printable
 from tmor_train.results import BadResult, FrameScores, Result, Scores, save
 
 pytest.importorskip("matplotlib")
@@ -67,11 +68,11 @@ def measured(folder: Path, *, classes: tuple[str, ...] = HOSTILE, mode: str = "p
         recipe="probe",
         seed=seed,
         checkpoint=HOSTILE[1],
-        figures={"top1": figures.top1, "mean_per_class": figures.mean_per_class},
-        headline="top1",
+        metrics={"top1": figures.top1, "mean_per_class": figures.mean_per_class},
+        primary_metric="top1",
         per_class=tuple(figures.per_class_K.tolist()),
         classes=classes,
-        counts={"train": 7, "measured": 20},
+        counts={"train": 7, "test": 20},
         notes=(HOSTILE[0],),
     )
     kept = Scores(scores_NK.astype(np.float32), label_N.astype(np.int64), np.array([f"k{n}" for n in range(20)]))
@@ -91,8 +92,8 @@ def frames(folder: Path) -> None:
         recipe="detect_probe",
         seed=0,
         checkpoint="a.pt",
-        figures={"nonzero": 0.25},
-        headline="nonzero",
+        metrics={"nonzero": 0.25},
+        primary_metric="nonzero",
         per_class=(None, 0.25),
         classes=(HOSTILE[2], HOSTILE[1]),
     )
@@ -175,8 +176,8 @@ def test_figures_stand_beside_the_papers(everything: Path, tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.index(">12.5<") < text.index(">50.0<")
     result = json.loads((everything / "two/result.json").read_text())
-    assert f">{100 * result['figures']['top1']:.2f}<" in text
-    assert f"{escaped('probe')}, {escaped(HOSTILE[3])}: {escaped(HOSTILE[0])}" in text  # whose note it is
+    assert f">{100 * result['metrics']['top1']:.2f}<" in text
+    assert f"{escape('probe')}, {escape(printable(HOSTILE[3]))}: {escape(HOSTILE[0])}" in text  # whose note it is
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_shown(everything: Path, tmp_path: Path) -> None:
@@ -207,9 +208,9 @@ def test_the_same_in_several_folders_is_drawn_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         measured(tmp_path / name)
     measured(tmp_path / "c", seed=1)
-    gathered = gather(tmp_path)
-    assert [one.name for one in gathered.results] == ["a", "b", "c"]
-    assert [one.name for one in gathered.distinct()] == ["a", "c"]
+    collected = collect(tmp_path)
+    assert [one.name for one in collected.results] == ["a", "b", "c"]
+    assert [one.name for one in collected.distinct()] == ["a", "c"]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,19 +223,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_words() -> None:
-    assert plain("a\x00\n b\ud800", most=10) == "a b"
-    assert plain("abcdef", most=4) == "abc…"
-    assert escaped("""<a b='c' d="e">&""") == "&lt;a b=&#x27;c&#x27; d=&quot;e&quot;&gt;&amp;"
-    assert read(page("<t>", ["<u>"], [])).text.count("<t>") == 2
+    assert printable("a\x00\n b\ud800", limit=10) == "a b"
+    assert printable("abcdef", limit=4) == "abc…"
+    assert "&lt;a b=&#39;c&#39; d=&#34;e&#34;&gt;&amp;" in page("t", """<a b='c' d="e">&""", [])
+    assert read(page("<t>", "<u>", [])).text.count("<t>") == 2
 
 
 def test_lines_of_a_picture_take_the_colour_of_the_page() -> None:
     def draw(figure: object) -> None:
         figure.add_subplot().set_title("words")  # type: ignore[attr-defined]
 
-    picture = drawn(draw, width=2, height=2, name="a")
+    picture = svg(draw, width=2, height=2, name="a")
     assert picture.startswith("<svg")
     assert "currentColor" in picture
     assert "#010203" not in picture
     assert "<metadata>" not in picture
-    assert drawn(draw, width=2, height=2, name="a") == picture
+    assert svg(draw, width=2, height=2, name="a") == picture

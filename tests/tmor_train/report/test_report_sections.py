@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tmor_train.report.charts import ordered
+from tmor_train.report.collect import StoredResult
 from tmor_train.report.embedding_map import BadEmbeddings, plane, read_cloud
-from tmor_train.report.gathered import Kept
-from tmor_train.report.per_class import ordered
 from tmor_train.report.timeline import binned, stretches
 from tmor_train.results import Result
 
@@ -91,7 +91,7 @@ def test_t_sne_keeps_groups_apart() -> None:
     assert (group[distances.argmin(1)] == group).all()
 
 
-def _kept(*per_class: float | None) -> Kept:
+def _kept(*per_class: float | None) -> StoredResult:
     result = Result(
         benchmark="b",
         protocol="p",
@@ -99,12 +99,12 @@ def _kept(*per_class: float | None) -> Kept:
         recipe="r",
         seed=0,
         checkpoint=None,
-        figures={"top1": 0.5},
-        headline="top1",
+        metrics={"top1": 0.5},
+        primary_metric="top1",
         per_class=per_class,
         classes=tuple("abcd"),
     )
-    return Kept(Path("x"), "x", result)
+    return StoredResult(Path("x"), "x", result)
 
 
 def test_classes_stand_by_the_first_results_figures_and_those_without_any_are_left_out() -> None:

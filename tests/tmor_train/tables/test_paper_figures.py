@@ -65,7 +65,7 @@ def test_what_is_measured_is_there(name: str) -> None:
 
 
 def test_a_table_that_does_not_fit_is_refused() -> None:
-    column = Column(title="A", benchmark="sbu", protocol="fold1", figure="top1")
+    column = Column(title="A", benchmark="sbu", protocol="fold1", metric="top1")
     with pytest.raises(ValueError, match="table: X has 2 figures for 1 columns"):
         Table(
             name="table", title="", columns=(column,), sections=(("", (Row(method="X", paper=(1.0, 2.0)),)),), keys={}

@@ -67,8 +67,8 @@ def test_what_is_there_is_measured_and_the_rest_has_reasons(root: Path, demo_run
     ours = {(result.mode, result.checkpoint): (place, result) for place, result in results}
     place, result = ours["probe", "step-000000008.pt (averaged)"]
     figure = line(values, "linear probing", "vmt")["figures"][0]
-    assert figure["values"] == [result.figures["mean_per_class"]]
-    assert figure["words"] == f"{100 * result.figures['mean_per_class']:.1f}"
+    assert figure["values"] == [result.metrics["mean_per_class"]]
+    assert figure["words"] == f"{100 * result.metrics['mean_per_class']:.1f}"
     assert place.name == figure["folder"]
     assert line(values, "linear probing", "scratch")["figures"][0]["values"]
     assert {here["key"] for row in values["rows"] for here in row["here"]} == {"scratch", "vmt"}  # trained with text

@@ -83,7 +83,7 @@ def classified(
                 "linear.exact.strengths, or of linear.descent.rates"
             )
         pairs = [(features.train.take(rest), features.train.take(held))]
-    found = chosen(features.train, pairs, config, classes=len(task.classes), seed=seed, figure=task.figure)
+    found = chosen(features.train, pairs, config, classes=len(task.classes), seed=seed, metric=task.metric)
     settings: dict[str, Any] = {"solver": config.solver, "setting": found.setting}
     if found.held_out:
         settings["held_out"] = {f"{setting:g}": round(share, 4) for setting, share in found.held_out.items()}

@@ -43,7 +43,7 @@ class Linear:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Chosen:
-    """The classifier of the whole train part with the setting that was best, and each setting's figure on the hold-out
+    """The classifier of the whole train part with the setting that was best, and each setting's metric on the hold-out
     (none where there was nothing to choose)."""
 
     linear: Linear
@@ -63,13 +63,13 @@ def chosen(
     *,
     classes: int,
     seed: int,
-    figure: Callable[[Floats, Numbers], float],
+    metric: Callable[[Floats, Numbers], float],
 ) -> Chosen:
-    """A classifier of ``train`` with the setting whose ``figure`` is highest on the hold-out, the first of equals.
+    """A classifier of ``train`` with the setting whose ``metric`` is highest on the hold-out, the first of equals.
 
     Args:
         pairs: what to fit and what to score when settings are compared; none where there is no hold-out.
-        figure: of scores (N, K) and labels (N,); more is better.
+        metric: of scores (N, K) and labels (N,); more is better.
 
     Raises:
         ValueError: there are several settings and no hold-out.
@@ -80,11 +80,11 @@ def chosen(
         if not pairs:
             raise ValueError("several settings of a classifier are given, and no hold-out to choose on")
         for setting in settings:
-            figures = [
-                figure(fitted(fit, config, setting, classes=classes, seed=seed).scores(held.features_ND), held.label_N)
+            metrics = [
+                metric(fitted(fit, config, setting, classes=classes, seed=seed).scores(held.features_ND), held.label_N)
                 for fit, held in pairs
             ]
-            found[setting] = float(np.mean(figures))
+            found[setting] = float(np.mean(metrics))
     best = max(settings, key=lambda setting: found.get(setting, 0.0))
     return Chosen(fitted(train, config, best, classes=classes, seed=seed), best, found)
 

@@ -136,9 +136,9 @@ class _Training:
         self._save()
 
     def _tell(self, journal: Journal, epoch: int, *, loss: float, right: float) -> None:
-        """An epoch's figures; what was in it before a run was gone on with is not among them."""
-        figures = {"epoch": epoch, "loss": loss, "train_top1": right}
-        journal.tell("epoch", self.tuner.step, figures | self.progress.figures())
+        """An epoch's metrics; what was in it before a run was gone on with is not among them."""
+        metrics = {"epoch": epoch, "loss": loss, "train_top1": right}
+        journal.tell("epoch", self.tuner.step, metrics | self.progress.figures())
         words = f"loss {loss:.4f}  right of augmented train clips {100 * right:.1f} %"
         self.progress.say(f"epoch {epoch + 1}/{self.config.epochs}  {words}")
 

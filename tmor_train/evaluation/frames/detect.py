@@ -15,7 +15,7 @@ from tmor_train.evaluation.encoders import named
 from tmor_train.evaluation.frames.config import DetectConfig
 from tmor_train.evaluation.frames.loss import frame_bce
 from tmor_train.evaluation.frames.task import FrameTask, frame_task_of
-from tmor_train.evaluation.frames.trial import Detections, Figures, detected
+from tmor_train.evaluation.frames.trial import Detections, Metrics, detected
 from tmor_train.evaluation.trials import Begun
 from tmor_train.metrics.frame_ap import frame_ap_of, points
 
@@ -35,22 +35,22 @@ def detect(config: DetectConfig, folder: Path, *, begun: Begun = "new") -> Path:
     named(config.start)
     task = frame_task_of(config.task)
     detections = Detections(config, task, outputs=len(task.classes), loss=frame_bce, answer="sigmoid")
-    return detected(detections, folder, begun=begun, figures=_figures)
+    return detected(detections, folder, begun=begun, metrics=_metrics)
 
 
-def _figures(task: FrameTask, scores: list[Floats]) -> Figures:
+def _metrics(task: FrameTask, scores: list[Floats]) -> Metrics:
     """Per-frame mAP by both means over classes, for Charades also at 25 times, and the AP of each class."""
     labels = task.measured.timelines
     found = frame_ap_of((scores_TK, labels.labels(number)) for number, scores_TK in enumerate(scores))
-    figures = {"nonzero": found.nonzero, "all_classes": found.all_classes}
+    metrics = {"nonzero": found.nonzero, "all_classes": found.all_classes}
     if task.benchmark.name in _POINTS:
         at_points = (
             (scores_TK[points(len(scores_TK))], labels.labels_at_points(number))
             for number, scores_TK in enumerate(scores)
         )
-        figures["points25"] = frame_ap_of(at_points).all_classes
-    headline = task.benchmark.headline if task.benchmark.headline in figures else "all_classes"
-    return Figures(figures=figures, headline=headline, per_class_K=found.per_class_K)
+        metrics["points25"] = frame_ap_of(at_points).all_classes
+    primary_metric = task.benchmark.primary_metric if task.benchmark.primary_metric in metrics else "all_classes"
+    return Metrics(metrics=metrics, primary_metric=primary_metric, per_class_K=found.per_class_K)
 
 
 __all__ = ["detect"]

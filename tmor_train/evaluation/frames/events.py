@@ -1,7 +1,7 @@
 """Detection of events: when each action begins and ends (PKU-MMD).
 
 A softmax over K actions and background, first, is trained on frames; windows overlap, and probabilities are averaged
-over them and smoothed. Proposals come of them by :mod:`tmor_train.evaluation.frames.proposals`. Figures are the average
+over them and smoothed. Proposals come of them by :mod:`tmor_train.evaluation.frames.proposals`. Metrics are the average
 precision of events at overlaps of 0.1, 0.3 and 0.5, by PKU-MMD's official matching and by that of VOC, as a mean over
 actions and over recordings. The paper's Table IV names neither; its comparators use the official mean over actions.
 Smoothing and proposals are settings; they can be chosen on recordings that are held out of the train part.
@@ -24,12 +24,12 @@ from tmor_train.evaluation.frames.config import DetectEventsConfig, EventConfig
 from tmor_train.evaluation.frames.loss import event_cross_entropy
 from tmor_train.evaluation.frames.proposals import grouped, per_class
 from tmor_train.evaluation.frames.task import FrameTask, frame_task_of, within
-from tmor_train.evaluation.frames.trial import Detections, Figures, detected
+from tmor_train.evaluation.frames.trial import Detections, Metrics, detected
 from tmor_train.evaluation.trials import Begun
 from tmor_train.metrics.event_ap import OVERLAPS, Matching, event_ap
 from tmor_train.metrics.proposal import Proposal
 
-HEADLINE = "action_0.5"
+PRIMARY_METRIC = "action_0.5"
 _PROPOSALS: tuple[Literal["grouped", "per_class"], ...] = ("grouped", "per_class")
 _MATCHINGS: tuple[tuple[Matching, str], ...] = (("many_to_one", ""), ("one_to_one", "_one_to_one"))
 
@@ -42,7 +42,7 @@ def detect_events(config: DetectEventsConfig, folder: Path, *, begun: Begun = "n
     """
     named(config.start)
     task = frame_task_of(config.task)
-    return detected(_detections(config, task), folder, begun=begun, figures=_Measure(config, folder))
+    return detected(_detections(config, task), folder, begun=begun, metrics=_Measure(config, folder))
 
 
 def _detections(config: DetectEventsConfig, task: FrameTask) -> Detections:
@@ -51,31 +51,31 @@ def _detections(config: DetectEventsConfig, task: FrameTask) -> Detections:
 
 
 class _Measure:
-    """Figures of scores, with settings that are fixed or chosen once, for all seeds, with the first of them."""
+    """Metrics of scores, with settings that are fixed or chosen once, for all seeds, with the first of them."""
 
     def __init__(self, config: DetectEventsConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
         self._chosen: tuple[EventConfig, dict[str, Any]] | None = None
 
-    def __call__(self, task: FrameTask, scores: list[Floats]) -> Figures:
+    def __call__(self, task: FrameTask, scores: list[Floats]) -> Metrics:
         if self._chosen is None:
             fixed = self.config.events.settings == "fixed"
             self._chosen = (self.config.events, {}) if fixed else self._choose(task)
-        return figures_of(task, scores, *self._chosen)
+        return metrics_of(task, scores, *self._chosen)
 
     def _choose(self, task: FrameTask) -> tuple[EventConfig, dict[str, Any]]:
-        """The settings that are best on what is held out of the train part, and the figures of all of them."""
+        """The settings that are best on what is held out of the train part, and the metrics of all of them."""
         inner, events = within(task, self.config.task.holdout), self.config.events
         scores = _detections(self.config, inner).of(self.config.seeds[0], self.folder / "holdout").scores
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         best, highest = events, -1.0
         for proposals, width in product(_PROPOSALS, events.widths):
             one = replace(events, proposals=proposals, width=width)
-            share = figures_of(inner, scores, one, {}).figures[HEADLINE]
-            figures[f"{proposals} {width}"] = round(share, 4)
+            share = metrics_of(inner, scores, one, {}).metrics[PRIMARY_METRIC]
+            metrics[f"{proposals} {width}"] = round(share, 4)
             if share > highest:
                 best, highest = one, share
-        return best, {"proposals": best.proposals, "width": best.width, "held_out": figures}
+        return best, {"proposals": best.proposals, "width": best.width, "held_out": metrics}
 
 
 def smoothed(probabilities_TK: Floats, config: EventConfig) -> Floats:
@@ -97,22 +97,24 @@ def events_of(probabilities_TK: Floats, config: EventConfig) -> list[Proposal]:
     return per_class(smooth_TK, thresholds=config.thresholds, overlap=config.overlap)
 
 
-def figures_of(task: FrameTask, scores: list[Floats], config: EventConfig, chosen: dict[str, Any]) -> Figures:
+def metrics_of(task: FrameTask, scores: list[Floats], config: EventConfig, chosen: dict[str, Any]) -> Metrics:
     """``action_0.5`` and ``video_0.5`` by the official matching, the same with ``_one_to_one`` by VOC's, at each
     overlap; and the official AP of each action at 0.5."""
     found = [events_of(scores_TK, config) for scores_TK in scores]
     timelines = task.measured.timelines
     truths = [timelines.truths(number) for number in range(len(timelines))]
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     per_action_K = np.full(len(task.classes), np.nan)
     for matching, after in _MATCHINGS:
         for one in event_ap(found, truths, classes=len(task.classes), overlaps=OVERLAPS, matching=matching):
-            figures[f"action_{one.overlap:g}{after}"] = one.map_action
-            figures[f"video_{one.overlap:g}{after}"] = one.map_video
-            if f"action_{one.overlap:g}{after}" == HEADLINE:
+            metrics[f"action_{one.overlap:g}{after}"] = one.map_action
+            metrics[f"video_{one.overlap:g}{after}"] = one.map_video
+            if f"action_{one.overlap:g}{after}" == PRIMARY_METRIC:
                 per_action_K = one.per_action_K
     note = "per class: AP of events at an overlap of 0.5, official matching"
-    return Figures(figures=figures, headline=HEADLINE, per_class_K=per_action_K, chosen=chosen, notes=(note,))
+    return Metrics(
+        metrics=metrics, primary_metric=PRIMARY_METRIC, per_class_K=per_action_K, chosen=chosen, notes=(note,)
+    )
 
 
-__all__ = ["HEADLINE", "detect_events", "events_of", "figures_of", "smoothed"]
+__all__ = ["PRIMARY_METRIC", "detect_events", "events_of", "metrics_of", "smoothed"]

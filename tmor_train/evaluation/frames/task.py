@@ -16,7 +16,7 @@ _HELD = "measured on a part of the train recordings that was held out, not on th
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameTask:
-    """Recordings to ``train`` on, and the ``measured`` ones; ``notes`` are to be said beside every figure."""
+    """Recordings to ``train`` on, and the ``measured`` ones; ``notes`` are to be said beside every metric."""
 
     benchmark: Benchmark
     protocol: str

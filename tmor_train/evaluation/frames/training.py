@@ -97,7 +97,7 @@ class DetectorTraining:
                 self._save()
             if self.stop.asked:
                 raise Stopped
-        # Steps before a run was gone on with are not in its figures.
+        # Steps before a run was gone on with are not in its metrics.
         mean = float(torch.stack(losses).mean())
         journal.tell("epoch", self.step, {"epoch": epoch, "loss": mean} | self.progress.figures())
         if (epoch + 1) % max(self.config.epochs // 10, 1) == 0:

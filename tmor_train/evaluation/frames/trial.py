@@ -42,12 +42,12 @@ class Detected:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Figures:
-    """What scores are worth: shares by name, of which ``headline`` is the paper's, and one of each class (NaN where it
-    never occurs); ``chosen`` is what was chosen on a hold-out, and ``notes`` say what the figures are."""
+class Metrics:
+    """Metrics of scores: shares by name, of which ``primary_metric`` is the paper's, and one of each class (NaN where
+    it never occurs); ``chosen`` is what was chosen on a hold-out, and ``notes`` say what the metrics are."""
 
-    figures: dict[str, float]
-    headline: str
+    metrics: dict[str, float]
+    primary_metric: str
     per_class_K: NDArray[np.float64]
     chosen: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Detections:
 
 
 def detected(
-    detections: Detections, folder: Path, *, begun: Begun, figures: Callable[[FrameTask, list[Floats]], Figures]
+    detections: Detections, folder: Path, *, begun: Begun, metrics: Callable[[FrameTask, list[Floats]], Metrics]
 ) -> Path:
     """A measurement for each seed that has none yet, saved as soon as it is there; returns ``folder``.
 
@@ -149,8 +149,8 @@ def detected(
         if (place / RESULT).exists():
             continue
         found = detections.of(seed, place)
-        worth = figures(task, found.scores)
-        result = result_of(config, task, found, figures=worth, seed=seed, seconds=monotonic() - began)
+        worth = metrics(task, found.scores)
+        result = result_of(config, task, found, metrics=worth, seed=seed, seconds=monotonic() - began)
         save(result, place, scores=kept_of(task, found))
     return folder
 
@@ -167,7 +167,7 @@ def result_of(
     task: FrameTask,
     found: Detected,
     *,
-    figures: Figures,
+    metrics: Metrics,
     seed: int,
     seconds: float,
 ) -> Result:
@@ -180,19 +180,19 @@ def result_of(
         seed=seed,
         checkpoint=found.source.name,
         checkpoint_sha256=found.source.sha256,
-        figures=figures.figures,
-        headline=figures.headline,
-        per_class=tuple(None if np.isnan(share) else float(share) for share in figures.per_class_K),
+        metrics=metrics.metrics,
+        primary_metric=metrics.primary_metric,
+        per_class=tuple(None if np.isnan(share) else float(share) for share in metrics.per_class_K),
         classes=task.classes,
         counts={
             "train": len(task.train.motions),
-            "measured": len(task.measured.motions),
+            "test": len(task.measured.motions),
             "frames": sum(len(scores_TK) for scores_TK in found.scores),
         },
         seconds=round(seconds, 1),
         config=as_json(config),
-        chosen=dict(figures.chosen),
-        notes=(*task.notes, *found.notes, *figures.notes),
+        chosen=dict(metrics.chosen),
+        notes=(*task.notes, *found.notes, *metrics.notes),
     )
 
 
@@ -207,4 +207,4 @@ def kept_of(task: FrameTask, found: Detected) -> FrameScores:
     )
 
 
-__all__ = ["Detected", "Detections", "Figures", "detected", "kept_of", "mode_of", "result_of"]
+__all__ = ["Detected", "Detections", "Metrics", "detected", "kept_of", "mode_of", "result_of"]

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def seen_before(benchmark: str, folder: str | None, config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Notes to be said beside a zero-shot figure.
+    """Notes to be said beside a zero-shot metric.
 
     Args:
         folder: where the benchmark's files lie.

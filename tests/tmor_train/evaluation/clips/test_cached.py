@@ -47,13 +47,13 @@ def test_a_setting_is_chosen_on_clips_held_out_of_the_train_part() -> None:
     found = cached(task, ends)
     scores_NK, settings = classified(found, task, SEVERAL, holdout, seed=0)
     rest, held = held_out(task.train, holdout)
-    figures = {}
+    metrics = {}
     for strength in (0.01, 1.0):
         linear = fitted(found.train.take(rest), SEVERAL, strength, classes=3, seed=0)
         right = linear.scores(found.train.features_ND[held]).argmax(1) == found.train.label_N[held]
-        figures[f"{strength:g}"] = float(right.mean())
-    assert settings == {"solver": "lbfgs", "setting": settings["setting"], "held_out": figures}
-    best = max(figures, key=lambda name: figures[name])
+        metrics[f"{strength:g}"] = float(right.mean())
+    assert settings == {"solver": "lbfgs", "setting": settings["setting"], "held_out": metrics}
+    best = max(metrics, key=lambda name: metrics[name])
     assert settings["setting"] == float(best)
     linear = fitted(found.train, SEVERAL, float(best), classes=3, seed=0)
     np.testing.assert_array_equal(scores_NK, linear.scores(found.measured_ND))
@@ -65,10 +65,10 @@ def test_a_validation_part_is_what_is_chosen_on() -> None:
     task = gestures.task(validation=gestures.motions(("raise",) * 3, seed=5))
     found = cached(task, ends)
     assert found.validation is not None
-    for label, figure in ((1, 1.0), (0, 0.0)):
+    for label, metric in ((1, 1.0), (0, 0.0)):
         asked = replace(found, validation=replace(found.validation, label_N=np.full(3, label)))
         _, settings = classified(asked, task, SEVERAL, HoldOut(), seed=0)
-        assert settings["held_out"] == {"0.01": figure, "1": figure}
+        assert settings["held_out"] == {"0.01": metric, "1": metric}
         assert settings["setting"] == 0.01  # the first of equals
 
 

@@ -96,20 +96,20 @@ def test_descent_follows_its_schedule() -> None:
 
 
 def test_the_setting_is_chosen_on_the_hold_out_alone() -> None:
-    """The figure only likes the held-out clips' labels; what the train part says of each setting plays no part."""
+    """The metric only likes the held-out clips' labels; what the train part says of each setting plays no part."""
     data = drawn()
     fit, held = data.take(np.arange(0, 60, 2)), data.take(np.arange(1, 60, 2))
     asked: list[np.ndarray] = []
-    figures = iter([0.2, 0.7, 0.7])
+    metrics = iter([0.2, 0.7, 0.7])
 
-    def figure(scores_NK: np.ndarray, label_N: np.ndarray) -> float:
+    def metric(scores_NK: np.ndarray, label_N: np.ndarray) -> float:
         asked.append(label_N)
         linear = fitted(fit, config, (0.01, 1.0, 10.0)[len(asked) - 1], classes=3, seed=0)
         np.testing.assert_array_equal(scores_NK, linear.scores(held.features_ND))
-        return next(figures)
+        return next(metrics)
 
     config = exact(0.01, 1.0, 10.0)
-    found = chosen(data, [(fit, held)], config, classes=3, seed=0, figure=figure)
+    found = chosen(data, [(fit, held)], config, classes=3, seed=0, metric=metric)
     assert [labels.tolist() for labels in asked] == [held.label_N.tolist()] * 3
     assert found.held_out == {0.01: 0.2, 1.0: 0.7, 10.0: 0.7}
     assert found.setting == 1.0  # the first of equals
@@ -118,13 +118,13 @@ def test_the_setting_is_chosen_on_the_hold_out_alone() -> None:
 
 
 def test_one_setting_needs_no_hold_out() -> None:
-    found = chosen(drawn(), [], exact(0.5), classes=3, seed=0, figure=top1)
+    found = chosen(drawn(), [], exact(0.5), classes=3, seed=0, metric=top1)
     assert (found.setting, found.held_out) == (0.5, {})
 
 
 def test_several_settings_without_a_hold_out_are_refused() -> None:
     with pytest.raises(ValueError, match="no hold-out to choose on"):
-        chosen(drawn(), [], exact(0.5, 1.0), classes=3, seed=0, figure=top1)
+        chosen(drawn(), [], exact(0.5, 1.0), classes=3, seed=0, metric=top1)
 
 
 def test_settings_are_those_of_the_solver() -> None:

@@ -96,7 +96,7 @@ def test_every_mode_share_and_seed_is_measured(run: Path) -> None:
         mode, percent = name.split("/")[0].split("-")
         assert result.mode == {"linear": "probe", "finetune": "finetune"}[mode]
         assert result.labels == float(percent) / 100
-        assert result.counts == {"train": 3 if percent == "10" else 6, "measured": 6}
+        assert result.counts == {"train": 3 if percent == "10" else 6, "test": 6}
         assert str(result.seed) == name[-1]
 
 

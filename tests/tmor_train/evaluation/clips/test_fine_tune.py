@@ -75,8 +75,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_its_figures_scores_and_journal(straight: Path) -> None:
     result, scores = read_result(straight), read_scores(straight)
     assert (result.mode, result.recipe, result.checkpoint) == ("finetune", "finetune_cpu", "scratch")
-    assert result.counts == {"train": 12, "measured": 6}
-    assert result.figures["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
+    assert result.counts == {"train": 12, "test": 6}
+    assert result.metrics["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
     np.testing.assert_allclose(scores.scores_NK.sum(1), 1, atol=1e-5)  # shares
     assert events(straight, "start")[0]["steps"] == 6
     assert len(events(straight, "step")) == 6
@@ -106,7 +106,7 @@ def test_asked_to_stop_and_gone_on_with_it_ends_as_it_would_have(
     mine, theirs = network_of(folder), network_of(straight)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert np.array_equal(read_scores(folder).scores_NK, read_scores(straight).scores_NK)
-    assert read_result(folder).figures == read_result(straight).figures
+    assert read_result(folder).metrics == read_result(straight).metrics
     assert [line["epoch"] for line in events(folder, "epoch")] == told
     assert all(line["loss"] > 0 for line in events(folder, "epoch"))
 

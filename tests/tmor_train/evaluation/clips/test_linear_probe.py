@@ -46,7 +46,7 @@ def test_raw_coordinates_are_measured_beside_a_probe(tmp_path: Path) -> None:
     assert read_scores(tmp_path / "run").key_N.tolist() == read_scores(tmp_path / "run/logistic").key_N.tolist()
     probe(config("beside=nothing"), tmp_path / "alone")
     assert not (tmp_path / "alone/logistic").exists()
-    assert read_result(tmp_path / "alone").figures == learned.figures
+    assert read_result(tmp_path / "alone").metrics == learned.metrics
 
 
 def test_probing_changes_nothing_in_the_encoder(
@@ -80,7 +80,7 @@ def test_a_hold_out_never_looks_at_the_test_part(tmp_path: Path, monkeypatch: py
     one, other = (tmp_path / name for name in ("as it is", "other test part"))
     assert np.array_equal(read_scores(one).scores_NK, read_scores(other).scores_NK)
     assert set(read_scores(one).key_N.tolist()) < set(known.train.clips.key_N.tolist())
-    assert read_result(one).counts == {"train": 9, "measured": 3}
+    assert read_result(one).counts == {"train": 9, "test": 3}
     assert "not on the test part" in read_result(one).notes[0]
 
 

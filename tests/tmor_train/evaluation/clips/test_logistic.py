@@ -79,10 +79,10 @@ def test_the_baseline_is_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert logistic(config, tmp_path / "run") == tmp_path / "run"
     result, scores = read_result(tmp_path / "run"), read_scores(tmp_path / "run")
     assert (result.mode, result.checkpoint, result.seed) == ("logistic", None, 0)
-    assert result.counts == {"train": 12, "measured": 6}
+    assert result.counts == {"train": 12, "test": 6}
     assert result.chosen == {"solver": "lbfgs", "setting": 1.0}
     assert scores.key_N.tolist() == [f"test-{number}" for number in range(6)]
-    assert result.figures["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
+    assert result.metrics["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
     with pytest.raises(RunError, match="holds a run"):
         logistic(config, tmp_path / "run")
     with pytest.raises(NoTask, match="--benchmark NAME"):

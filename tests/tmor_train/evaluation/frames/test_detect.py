@@ -35,17 +35,17 @@ def test_a_probe_learns_what_is_there_to_learn_and_keeps_what_it_measured(tmp_pa
     kinds.run(config("detect_cpu", "start.scratch.sampling.normalise.screen=frame"), tmp_path / "run")
     result, scores = read_result(tmp_path / "run"), read_frame_scores(tmp_path / "run")
     test = acted.benchmark().read(tmp_path, "only").test
-    assert result.counts == {"train": 3, "measured": 2, "frames": 51}
-    assert (result.mode, result.headline, result.classes) == ("detect_probe", "nonzero", acted.CLASSES)
+    assert result.counts == {"train": 3, "test": 2, "frames": 51}
+    assert (result.mode, result.primary_metric, result.classes) == ("detect_probe", "nonzero", acted.CLASSES)
     labels = np.concatenate([test.labels(0), test.labels(1)])
     chance = labels[:, :2].mean()
-    assert result.figures["nonzero"] > 0.85 > 2 * chance
-    assert result.figures["all_classes"] == pytest.approx(result.figures["nonzero"] * 2 / 3)
+    assert result.metrics["nonzero"] > 0.85 > 2 * chance
+    assert result.metrics["all_classes"] == pytest.approx(result.metrics["nonzero"] * 2 / 3)
     assert result.per_class[2] is None
     assert scores.offset_R.tolist() == [0, 30, 51]
     assert np.array_equal(scores.label_FK, labels)
     again = frame_ap(scores.scores_FK.astype(np.float32), scores.label_FK)
-    assert again.nonzero == pytest.approx(result.figures["nonzero"], abs=0.02)
+    assert again.nonzero == pytest.approx(result.metrics["nonzero"], abs=0.02)
 
 
 def test_figures_are_those_of_all_frames_and_charades_has_its_25_times(tmp_path, monkeypatch):
@@ -63,7 +63,7 @@ def test_figures_are_those_of_all_frames_and_charades_has_its_25_times(tmp_path,
             shown = {int(label) for recording, label, b, e in events if recording == number and b <= time <= e}
             marks.append([label in shown for label in range(3)])
     expected = frame_ap(np.array(found), np.array(marks)).all_classes
-    assert result.figures["points25"] == pytest.approx(expected, abs=0.02)
+    assert result.metrics["points25"] == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("changes", [(), ("train.trains=all", "train.statistics=adapting", "train.scale=none")])
@@ -161,5 +161,5 @@ def test_the_part_held_out_never_looks_at_the_test_part(tmp_path, monkeypatch):
         detect(config("detect_probe", "task.part=holdout", "train.epochs=1"), tmp_path / name)
         monkeypatch.setitem(BENCHMARKS, "acted", made)
     one, other = (read_result(tmp_path / name) for name in ("as it is", "other test part"))
-    assert one.figures == other.figures
-    assert one.counts["measured"] == 1
+    assert one.metrics == other.metrics
+    assert one.counts["test"] == 1

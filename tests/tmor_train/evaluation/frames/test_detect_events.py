@@ -9,7 +9,7 @@ from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.evaluation.frames.config import EventConfig
-from tmor_train.evaluation.frames.events import detect_events, events_of, figures_of, smoothed
+from tmor_train.evaluation.frames.events import detect_events, events_of, metrics_of, smoothed
 from tmor_train.evaluation.frames.task import frame_task_of
 from tmor_train.metrics.event_ap import event_ap
 from tmor_train.recipes import recipe
@@ -68,11 +68,11 @@ def test_events_are_found_where_they_are_and_their_figures_are_those_of_the_kept
     names = {"many_to_one": "", "one_to_one": "_one_to_one"}
     for matching, after in names.items():
         for one in event_ap(found, truths, classes=3, matching=matching):
-            assert result.figures[f"action_{one.overlap:g}{after}"] == pytest.approx(one.map_action, abs=0.02)
-            assert result.figures[f"video_{one.overlap:g}{after}"] == pytest.approx(one.map_video, abs=0.02)
-    assert len(result.figures) == 12
-    assert (result.mode, result.headline) == ("events_probe", "action_0.5")
-    assert result.figures["action_0.1"] > 0.4
+            assert result.metrics[f"action_{one.overlap:g}{after}"] == pytest.approx(one.map_action, abs=0.02)
+            assert result.metrics[f"video_{one.overlap:g}{after}"] == pytest.approx(one.map_video, abs=0.02)
+    assert len(result.metrics) == 12
+    assert (result.mode, result.primary_metric) == ("events_probe", "action_0.5")
+    assert result.metrics["action_0.1"] > 0.4
 
 
 def test_settings_are_chosen_on_train_recordings_that_were_held_out(tmp_path, monkeypatch):
@@ -92,5 +92,5 @@ def test_settings_are_chosen_on_train_recordings_that_were_held_out(tmp_path, mo
     kept = read_frame_scores(tmp_path / "seed-0")
     scores = [kept.recording(n)[0].astype(np.float32) for n in range(2)]
     proposals, width = best.split()
-    again = figures_of(task, scores, replace(config.events, proposals=proposals, width=int(width)), {})
-    assert result.figures["action_0.1"] == pytest.approx(again.figures["action_0.1"], abs=0.05)
+    again = metrics_of(task, scores, replace(config.events, proposals=proposals, width=int(width)), {})
+    assert result.metrics["action_0.1"] == pytest.approx(again.metrics["action_0.1"], abs=0.05)

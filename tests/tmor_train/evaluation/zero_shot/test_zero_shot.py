@@ -155,7 +155,7 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
     place, result = found["zero_shot_templates"]
     assert place == tmp_path / "run/templates/motion"
     assert result.classes == CLASSES
-    assert result.counts == {"train": 0, "measured": 5}
+    assert result.counts == {"train": 0, "test": 5}
     assert result.notes[0] == "chance is 50.00 %, the most frequent class alone 60.00 %"
     # The class whose sixteen cosines have the largest mean, clip by clip.
     encoder = tmor_train.load(demo_run, device="cpu")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tmor_train.outputs import OutputExists, whole
+from tmor_train.atomic_write import OutputExists, atomic_write
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.bin"
-    with whole(path, existing="refuse") as part:
+    with atomic_write(path, existing="refuse") as part:
         part.write_bytes(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -21,13 +21,13 @@ def test_a_file_is_replaced_only_on_demand(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     with (
         pytest.raises(OutputExists, match=r"a.bin is there already; choose another --output, or say --overwrite"),
-        whole(path, existing="refuse"),
+        atomic_write(path, existing="refuse"),
     ):
         pass
-    with whole(path, existing="replace") as part:
+    with atomic_write(path, existing="replace") as part:
         part.write_bytes(b"new")
     assert path.read_bytes() == b"new"
-    with pytest.raises(OutputExists, match="name a file in it"), whole(tmp_path, existing="replace"):
+    with pytest.raises(OutputExists, match="name a file in it"), atomic_write(tmp_path, existing="replace"):
         pass
 
 
@@ -36,7 +36,7 @@ def test_what_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     def stopped() -> None:
-        with whole(path, existing="replace") as part:
+        with atomic_write(path, existing="replace") as part:
             part.write_bytes(b"half of")
             raise KeyboardInterrupt
 

@@ -18,8 +18,8 @@ _MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A result and the folder that it lies in; ``name`` is that folder as seen from the report's."""
+class StoredResult:
+    """A result and the folder that holds it; ``name`` is that folder as seen from the report's."""
 
     folder: Path
     name: str
@@ -27,29 +27,33 @@ class Kept:
 
     @property
     def words(self) -> str:
-        """What tells it from others of its benchmark."""
+        """What distinguishes it from others of its benchmark."""
         found = self.result
         labels = "" if found.labels == 1 else f", {100 * found.labels:g} % of labels"
         return f"{found.mode} ({found.checkpoint or 'no encoder'}{labels}, seed {found.seed})"
 
+    def primary(self) -> float:
+        """The metric that the paper's table has."""
+        return self.result.metrics[self.result.primary_metric]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
-    """All of it; ``trouble`` says in words what could not be read."""
+class Collected:
+    """All of it; ``problems`` says in words what could not be read."""
 
     folder: Path
-    results: Sequence[Kept] = ()
+    results: Sequence[StoredResult] = ()
     tables: Sequence[dict[str, Any]] = ()
     runs: Sequence[Path] = ()
     embeddings: Sequence[Path] = ()
-    trouble: Sequence[str] = field(default_factory=tuple)
+    problems: Sequence[str] = field(default_factory=tuple)
 
-    def distinct(self) -> list[Kept]:
+    def distinct(self) -> list[StoredResult]:
         """The results, of those that say the same in several folders only the first."""
-        found: dict[str, Kept] = {}
+        found: dict[str, StoredResult] = {}
         for one in self.results:
             same = (one.result.benchmark, one.result.protocol, one.words, one.result.checkpoint_sha256)
-            found.setdefault(repr((same, sorted(one.result.figures.items()), tuple(one.result.per_class))), one)
+            found.setdefault(repr((same, sorted(one.result.metrics.items()), tuple(one.result.per_class))), one)
         return list(found.values())
 
     def name_of(self, folder: Path) -> str:
@@ -57,7 +61,7 @@ class Gathered:
         return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
 
 
-def gather(folder: Path, *, embeddings: Sequence[Path] = ()) -> Gathered:
+def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
     """Everything below a folder; ``embeddings`` are more files of ``tmor_train embed``.
 
     Raises:
@@ -65,25 +69,25 @@ def gather(folder: Path, *, embeddings: Sequence[Path] = ()) -> Gathered:
     """
     if not folder.is_dir():
         raise BadResult(f"{folder} is no folder, so there is nothing to report")
-    results, tables, trouble = [], [], []
+    results, tables, problems = [], [], []
     for path in sorted(folder.rglob(RESULT)):
         try:
             found = read_result(path.parent)
-            results.append(Kept(path.parent, path.parent.relative_to(folder).as_posix(), found))
+            results.append(StoredResult(path.parent, path.parent.relative_to(folder).as_posix(), found))
         except BadResult as error:
-            trouble.append(str(error))
+            problems.append(str(error))
     for path in sorted(folder.rglob(JSON)):
         try:
             tables.append(_table(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            trouble.append(f"{path} is no table of tmor_train: {error}")
-    return Gathered(
+            problems.append(f"{path} is no table of tmor_train: {error}")
+    return Collected(
         folder=folder,
         results=results,
         tables=tables,
         runs=[path.parent for path in sorted(folder.rglob(NAME))],
         embeddings=[*embeddings, *(path for path in sorted(folder.rglob("*.parquet")) if _embeds(path))],
-        trouble=trouble,
+        problems=problems,
     )
 
 
@@ -107,4 +111,4 @@ def _embeds(path: Path) -> bool:
         return False
 
 
-__all__ = ["Gathered", "Kept", "gather"]
+__all__ = ["Collected", "StoredResult", "collect"]

@@ -11,8 +11,8 @@ RESULT = Result(
     recipe="detect_probe",
     seed=0,
     checkpoint="scratch",
-    figures={"nonzero": 0.5},
-    headline="nonzero",
+    metrics={"nonzero": 0.5},
+    primary_metric="nonzero",
 )
 
 

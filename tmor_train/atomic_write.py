@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written in full or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class OutputExists(ValueError):
 
 
 @contextmanager
-def whole(path: Path, *, existing: Existing) -> Iterator[Path]:
+def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
     """A file beside ``path`` to write to, which takes its place once the block has ended, and is gone if it fails.
 
     Raises:
@@ -37,4 +37,4 @@ def whole(path: Path, *, existing: Existing) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-__all__ = ["Existing", "OutputExists", "whole"]
+__all__ = ["Existing", "OutputExists", "atomic_write"]
