@@ -48,7 +48,7 @@ from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
 from posecap.hashing import file_sha256  # noqa: E402
 from posecap.interfaces import Limits  # noqa: E402
-from posecap.run.execute import walk  # noqa: E402
+from posecap.run.execute import execute  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402
 from posecap.stages.decode import Decode  # noqa: E402
 from posecap.stages.pose import Pose  # noqa: E402
@@ -232,12 +232,12 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
     for stage in stages:
         stage.warm_up()
     (cut,) = Cut()(video)
-    walked = walk(stages, cut)  # everything once, so that nothing is loaded while the clock runs
-    if not walked.gone_on:
-        raise SystemExit(f"the chain's clip did not come through: {walked.clips or walked.trouble}")
+    result = execute(stages, cut)  # everything once, so that nothing is loaded while the clock runs
+    if not result.outputs:
+        raise SystemExit(f"the chain's clip was not kept: {result.clips or result.error}")
     since = perf_counter()
     yolo.detect(clip.frames_THW3)
-    tracks = walked.gone_on[0].tracks
+    tracks = result.outputs[0].tracks
     rtmpose.estimate(clip.frames_THW3, tracks)
     seen.embed_video(clip.frames_THW3[seen.sees(clip)])
     bare = perf_counter() - since
@@ -250,12 +250,12 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
 
 
 def through(stages: Sequence[Stage], item: object, *, clips: int, lanes: int) -> float:
-    """Seconds that ``lanes`` threads take for ``clips`` walks of one item."""
+    """Seconds that ``lanes`` threads take to run one item through the stages ``clips`` times."""
     waiting = iter(range(clips))
 
     def work() -> None:
         for _ in waiting:
-            walk(stages, item)
+            execute(stages, item)
 
     threads = [threading.Thread(target=work) for _ in range(lanes)]
     since = perf_counter()

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from posecap.diff import Change, compare, explain
-from posecap.finalize import finish, read_finished, unfinish, write_origin
+from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
 from posecap.hashing import digest, file_sha256
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
@@ -23,7 +23,7 @@ from posecap.planning.plan import Plan, PlannedPart, make_plan, open_plan
 from posecap.planning.plan_file import PLAN_FILE
 from posecap.progress import Progress
 from posecap.release.report import Run
-from posecap.run.schedule import PartDone, Pool, RowDone, Schedule, WorkPart, summed
+from posecap.run.schedule import PartResult, Pool, RowResult, Schedule, WorkPart, summed
 from posecap.shards import (
     ShardError,
     Tombstones,
@@ -36,7 +36,7 @@ from posecap.shards import (
 )
 from posecap.shards.paths import sidecar_path
 from posecap.stages.pack import Pack
-from posecap.status.ledger import Ledger, lease
+from posecap.status.ledger import Ledger, lock_dataset
 from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
@@ -74,7 +74,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """What a build left: ``report`` as written to ``report.json``, and how many parts this run built."""
 
     root: Path
@@ -94,27 +94,27 @@ def build(
     output: Path | None = None,
     options: Options | None = None,
     say: Callable[[str], None] = print,
-) -> Built:
+) -> BuildResult:
     """Build the dataset that a manifest describes, or finish building it.
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
         BuildError: pipeline or manifest changed since parts were built, and ``on_change`` is ``refuse``.
-        DirectoryBusy: another build holds the directory.
+        DatasetLockedError: another build holds the directory.
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
     pipeline = _with_store_video(load_pipeline(manifest.pipeline), manifest)
     root = output.absolute() if output else manifest.output
     root.mkdir(parents=True, exist_ok=True)
-    with lease(root):
+    with lock_dataset(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
         fingerprints = _fingerprints(pipeline, plan)
         change = compare(root, plan, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, root))
         plan = _adopt(plan, root, change)
-        write_origin(root, manifest)
+        write_manifest_path(root, manifest)
         with Ledger(root / LEDGER_FILE) as ledger:
             _fill_ledger(ledger, root, change)
             retried = _to_retry(plan, root, change, options)
@@ -135,12 +135,12 @@ class _Build:
     say: Callable[[str], None]
     retried: frozenset[PartName]
 
-    def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> Built:
-        finished = None if todo else read_finished(self.root)
+    def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
+        finished = None if todo else read_final_report(self.root)
         if finished is not None:
             self.say(f"{self.root}: every part is built; nothing to do")
-            return Built(self.root, finished, 0)
-        unfinish(self.root)
+            return BuildResult(self.root, finished, 0)
+        mark_unfinished(self.root)
         started, since = datetime.now(UTC), monotonic()
         progress = self._progress(todo)
         start_seconds = self._work(todo, fingerprints, progress) if todo else 0.0
@@ -157,8 +157,8 @@ class _Build:
             frames=progress.frames,
             stage_seconds=stage_seconds,
         )
-        report = finish(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
-        return Built(self.root, report, len(todo))
+        report = finalize(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
+        return BuildResult(self.root, report, len(todo))
 
     def _progress(self, todo: Sequence[PlannedPart]) -> Progress:
         total = sum(part.rows for part in self.plan.parts())
@@ -191,7 +191,7 @@ class _Build:
         """Rows of each part; for a retry, the fates and samples that stand are carried over."""
         for part in todo:
             standing = _standing(self.root, part, self.options) if part.name in self.retried else {}
-            rows: list[Row | RowDone] = []
+            rows: list[Row | RowResult] = []
             for planned in self.plan.rows(part):
                 if planned.duplicate_of is not None:
                     rows.append(_duplicate(planned.row, planned.duplicate_of))
@@ -199,7 +199,7 @@ class _Build:
                     rows.append(standing.get(planned.row.row_id, planned.row))
             yield WorkPart(part.name, tuple(rows))
 
-    def _commit(self, done: PartDone, record: Mapping[str, Any], tombstones: Tombstones) -> None:
+    def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
         rows = [_without_forgotten(row, tombstones) for row in done.rows]
         outcomes = [row.outcome for row in rows]
         samples = [sample for row in rows for sample in row.samples]
@@ -274,7 +274,7 @@ def _is_retried(outcome: RowOutcome, options: Options) -> bool:
     return outcome.reason in options.retry if options.retry else outcome.retryable
 
 
-def _standing(root: Path, part: PlannedPart, options: Options) -> dict[str, RowDone]:
+def _standing(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:
     """Rows of a committed part whose fate is not tried again, with their samples."""
     samples: dict[str, list[Sample]] = {}
     try:
@@ -283,14 +283,14 @@ def _standing(root: Path, part: PlannedPart, options: Options) -> dict[str, RowD
     except ShardError:
         return {}  # damaged: every row is walked again
     return {
-        outcome.row_id: RowDone(outcome, tuple(samples.get(outcome.row_id, ())))
+        outcome.row_id: RowResult(outcome, tuple(samples.get(outcome.row_id, ())))
         for outcome in _outcomes(root, part.name)
         if not _is_retried(outcome, options)
     }
 
 
-def _duplicate(row: Row, first: str) -> RowDone:
-    return RowDone(
+def _duplicate(row: Row, first: str) -> RowResult:
+    return RowResult(
         RowOutcome(
             row_id=row.row_id,
             uri=row.uri,
@@ -302,7 +302,7 @@ def _duplicate(row: Row, first: str) -> RowDone:
     )
 
 
-def _without_forgotten(done: RowDone, tombstones: Tombstones) -> RowDone:
+def _without_forgotten(done: RowResult, tombstones: Tombstones) -> RowResult:
     """Clips that were removed on request stay removed, however often the dataset is rebuilt."""
     gone = {
         s.key: tombstones.reason(s.key, s.facts["source_id"])

@@ -12,13 +12,13 @@ from typing import Any
 from posecap.manifest.manifest_file import Manifest
 from posecap.pipeline import Pipeline
 from posecap.release import card, croissant
-from posecap.release.dataset_info import Edition, listed_files, read_index_columns
+from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns
 from posecap.release.report import REPORT_FILE, Run, make_report, write
 from posecap.shards import write_dataset_list
 from posecap.shards.paths import DATASET_LIST
-from posecap.shards.sidecar import dataset_list, seal
+from posecap.shards.sidecar import dataset_list, encode_document
 from posecap.status.ledger import Ledger
-from posecap.status.stage_stats import StageOrder, Yields
+from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.visualization.contact_sheet import CONTACT_SHEET, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
@@ -26,11 +26,11 @@ _ORIGIN = ".origin.json"
 _ON_SHEET = 24
 
 
-def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
+def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
     """Write everything that describes the dataset as a whole; gives the report."""
     write_dataset_list(root)
     ledger.export(root / LEDGER_EXPORT)
-    edition = Edition(
+    info = DatasetInfo(
         name=manifest.name,
         version=manifest.version,
         licence=manifest.licence,
@@ -39,40 +39,40 @@ def finish(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger
         store_video=manifest.store_video,
         fingerprint=pipeline.fingerprint(),
         lineage=pipeline.lineage(),
-        yields=Yields.of(StageOrder.of(pipeline.stages), ledger.outcomes()),
+        stage_stats=StageStats.of(StageOrder.of(pipeline.stages), ledger.outcomes()),
         index=read_index_columns(root),
         files=tuple(listed_files(root)),
     )
-    card.write(card.make_card(edition), root)
-    croissant.write(croissant.make_croissant(edition, published=run.ended.date()), root)
-    if edition.clips:
+    card.write(card.make_card(info), root)
+    croissant.write(croissant.make_croissant(info, published=run.ended.date()), root)
+    if info.clips:
         view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
-    report = make_report(edition, run, expected_refusals=pipeline.expected_refusals)
+    report = make_report(info, run, expected_refusals=pipeline.expected_refusals)
     write(report, root)
     return report
 
 
-def read_finished(root: Path) -> dict[str, Any] | None:
+def read_final_report(root: Path) -> dict[str, Any] | None:
     """The report of a finished dataset; None while there is work left, if only a list that is not that of its parts."""
     try:
         report: dict[str, Any] = json.loads((root / REPORT_FILE).read_bytes())
         listed = (root / DATASET_LIST).read_bytes()
     except (FileNotFoundError, ValueError):
         return None
-    return report if listed == seal(dataset_list(root)) else None
+    return report if listed == encode_document(dataset_list(root)) else None
 
 
-def unfinish(root: Path) -> None:
+def mark_unfinished(root: Path) -> None:
     """Say that there is work left."""
     (root / REPORT_FILE).unlink(missing_ok=True)
 
 
-def write_origin(root: Path, manifest: Manifest) -> None:
+def write_manifest_path(root: Path, manifest: Manifest) -> None:
     """Remember which manifest the dataset is built from, for viewing its footage. Local, never published."""
     (root / _ORIGIN).write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
 
 
-def origin(root: Path) -> Path | None:
+def read_manifest_path(root: Path) -> Path | None:
     """The manifest a dataset was built from, where that is still at hand."""
     try:
         manifest = Path(json.loads((root / _ORIGIN).read_text())["manifest"])

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from posecap.stage import Stage
 from posecap.status.outcome import RowOutcome
-from posecap.status.stage_stats import Alarm, StageOrder, Yields, alarms
+from posecap.status.stage_stats import Alarm, StageOrder, StageStats, alarms
 from posecap.types import PartName
 
 PLAIN_SECONDS = 30.0
@@ -68,7 +68,7 @@ class Progress:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.rows, self.rows_before = rows, rows_before
-        self.yields = Yields(StageOrder.of(stages))
+        self.stage_stats = StageStats(StageOrder.of(stages))
         self.clips = self.frames = self.parts = 0
         self._walked = 0
         self._expected = expected_refusals
@@ -95,7 +95,7 @@ class Progress:
 
     def row(self, done: DoneRow) -> None:
         """A row has its fate. Rows carried over from an earlier run cost no time and count in no rate."""
-        self.yields.add(done.outcome)
+        self.stage_stats.add(done.outcome)
         self.frames += done.frames
         if done.seconds:
             self._walked += 1
@@ -105,7 +105,7 @@ class Progress:
     def part(self, name: PartName) -> None:
         """A part is committed: a good moment to look for alarms."""
         self.parts += 1
-        for alarm in alarms(self.yields.lines(), expected_refusals=self._expected):
+        for alarm in alarms(self.stage_stats.lines(), expected_refusals=self._expected):
             self._ring(alarm, name)
         self._draw(force=True)
 
@@ -126,7 +126,7 @@ class Progress:
 
     @property
     def _done(self) -> int:
-        return self.rows_before + self.yields.tally.rows.total()
+        return self.rows_before + self.stage_stats.tally.rows.total()
 
     def _two_lines(self) -> Text:
         share = self._done / self.rows if self.rows else 1.0
@@ -151,7 +151,7 @@ class Progress:
         return f"{self.clips / seconds:.1f} clips/s, {self.frames / seconds:.0f} frames/s"
 
     def _fates(self) -> str:
-        tally = self.yields.tally
+        tally = self.stage_stats.tally
         clips = tally.clips["kept"]
         kept = "1 clip kept" if clips == 1 else f"{clips:,} clips kept"
         reasons: Counter[str] = Counter(tally.reasons)

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from posecap.build import Built, Options
+from posecap.build import BuildResult, Options
 from posecap.build import build as build_dataset
 from tests import ROOT
 
@@ -115,7 +115,7 @@ def manifest(
     return path
 
 
-def build(path: Path, **options: Any) -> Built:
+def build(path: Path, **options: Any) -> BuildResult:
     """Build a manifest with one thread of this process; ``options`` are those of a build."""
     return build_dataset(path, options=Options(**{"runner": "local", "workers": 1, **options}), say=lambda line: None)
 

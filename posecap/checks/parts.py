@@ -12,7 +12,7 @@ import numpy as np
 
 from posecap.joints import LAYOUTS
 from posecap.shards.arrow_file import Batch, map_columns, read_columns
-from posecap.shards.index import INDEX_SCHEMA, Places, index_row, read_index
+from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import ShardError, columns_path, index_path, sidecar_path, tar_path
 from posecap.shards.serialization import arrays_of, facts_json
@@ -197,10 +197,10 @@ class PartCheck:
 
 
 def _side_by_side(
-    samples: Iterator[tuple[Sample, Places]],
+    samples: Iterator[tuple[Sample, ByteRanges]],
     columns: Iterator[tuple[Batch, int]] | None,
     lines: list[dict[str, Any]] | None,
-) -> Iterator[tuple[tuple[Sample, Places], tuple[Batch, int] | None, dict[str, Any] | None]]:
+) -> Iterator[tuple[tuple[Sample, ByteRanges], tuple[Batch, int] | None, dict[str, Any] | None]]:
     """Every sample of the tar with its row of columns and index, None where they have ended.
 
     Raises:

@@ -26,13 +26,13 @@ from posecap.shards.sidecar import read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.types import PartName
 
-__all__ = ["Problem", "Verified", "verify"]
+__all__ = ["Problem", "VerifyResult", "verify"]
 
 _WRITE_LIST = "run `posecap build` again: it is written anew"
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifyResult:
     """What was looked at and what was found. The dataset is sound when ``problems`` is empty."""
 
     parts: int
@@ -41,7 +41,7 @@ class Verified:
     problems: tuple[Problem, ...]
 
 
-def verify(root: Path, *, tolerance_seconds: float = 0.05, most: int = 1000) -> Verified:
+def verify(root: Path, *, tolerance_seconds: float = 0.05, most: int = 1000) -> VerifyResult:
     """Check every file, sample and count of a dataset on local disk.
 
     Every file has the hash its sidecar says; tar, columns and index hold the same samples, finite and of one shape,
@@ -54,7 +54,7 @@ def verify(root: Path, *, tolerance_seconds: float = 0.05, most: int = 1000) -> 
     """
     look = _Look(root, tolerance_seconds)
     problems = tuple(islice(look.everything(), most))
-    return Verified(look.parts, look.samples, look.size_bytes, problems)
+    return VerifyResult(look.parts, look.samples, look.size_bytes, problems)
 
 
 @dataclass

@@ -33,17 +33,17 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.finalize import unfinish
+    from posecap.finalize import mark_unfinished
     from posecap.shards import forget
-    from posecap.status.ledger import lease
+    from posecap.status.ledger import lock_dataset
     from posecap.visualization.contact_sheet import forget_previews
 
     root, keys = split_words(options)
     if not keys and not options.source and not options.video:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
-    with lease(root):
-        unfinish(root)
+    with lock_dataset(root):
+        mark_unfinished(root)
         sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
         rewritten = forget(root, keys, options.reason, sources=sources)
         forget_previews(root)

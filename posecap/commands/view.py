@@ -57,14 +57,14 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
 
 def _footage(root: Path) -> Footage | None:
     """What the build itself fetched and decoded with, as long as its manifest and pipeline are still at hand."""
-    from posecap.finalize import origin
+    from posecap.finalize import read_manifest_path
     from posecap.manifest.manifest_file import ManifestError, read_manifest
     from posecap.pipeline import PipelineError, load_pipeline
     from posecap.stages.decode import Decode
     from posecap.stages.download import Download
     from posecap.visualization.view import Footage
 
-    path = origin(root)
+    path = read_manifest_path(root)
     if path is None:
         return None
     try:

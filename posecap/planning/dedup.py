@@ -26,7 +26,7 @@ Ordinals = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Duplicates:
     """Things that were there before: ``later`` int64 ordinals, ascending, ``first`` the ordinal of the first such
     thing, ``nth`` 1 for the first repeat, 2 for the second."""
 
@@ -43,7 +43,7 @@ class Repeats:
         return hit, at[hit]
 
 
-def repeats(hashes_N2: Hashes) -> Repeats:
+def find_duplicates(hashes_N2: Hashes) -> Duplicates:
     """Which rows of 128-bit hashes, taken in order, were there before."""
     order = np.lexsort((hashes_N2[:, 1], hashes_N2[:, 0]))
     in_order = hashes_N2[order]
@@ -53,10 +53,10 @@ def repeats(hashes_N2: Hashes) -> Repeats:
     start = np.maximum.accumulate(np.where(fresh, position, 0))
     later, first, nth = order[~fresh], order[start][~fresh], (position - start)[~fresh]
     ascending = np.argsort(later)
-    return Repeats(later[ascending], first[ascending], nth[ascending])
+    return Duplicates(later[ascending], first[ascending], nth[ascending])
 
 
-class Spool:
+class RowSpool:
     """Rows by split in Arrow files under ``folder``; 32 bytes a row stay in memory."""
 
     def __init__(self, folder: Path) -> None:
@@ -101,7 +101,7 @@ class Spool:
         for writer in self._writers.values():
             writer.close()
 
-    def settled(self) -> Settled:
+    def deduplicate(self) -> DedupedRows:
         """The rows with their ids made unique and repeats marked.
 
         Raises:
@@ -110,14 +110,14 @@ class Spool:
         self.close()
         contents, ids = _joined(self._contents), _joined(self._ids)
         self._contents, self._ids = [], []
-        again = repeats(ids)
+        again = find_duplicates(ids)
         clash = (contents[again.later] != contents[again.first]).any(axis=1)
         if clash.any():
             raise self._clash(again.first[clash][:MOST_CLASHES], again.later[clash][:MOST_CLASHES])
         del ids
-        same = repeats(contents)
+        same = find_duplicates(contents)
         originals = np.unique(same.first)
-        return Settled(self, again, same, originals, self._ids_of(originals))
+        return DedupedRows(self, again, same, originals, self._ids_of(originals))
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(self._file(split)) as file, pa.ipc.open_stream(file) as reader:
@@ -149,12 +149,12 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class Settled:
+class DedupedRows:
     """Spooled rows of which it is known which ids and which contents repeat."""
 
-    _spool: Spool
-    _again: Repeats
-    _same: Repeats
+    _spool: RowSpool
+    _again: Duplicates
+    _same: Duplicates
     _originals: Ordinals
     _original_ids: pa.Array
 

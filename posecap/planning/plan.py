@@ -13,7 +13,7 @@ from pathlib import Path
 
 from posecap.manifest.manifest_file import Manifest, ManifestError
 from posecap.manifest.tables import read_tables
-from posecap.planning.dedup import Settled, Spool
+from posecap.planning.dedup import DedupedRows, RowSpool
 from posecap.planning.plan_file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
 from posecap.planning.summary import Summary, show, summarise
 from posecap.types import PartName
@@ -36,38 +36,38 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        spool = Spool(folder)
+        spool = RowSpool(folder)
         try:
             for batch in read_tables(manifest):
                 spool.add(batch)
-            settled = spool.settled()
+            deduped = spool.deduplicate()
         finally:
             spool.close()
-        _check_parts(settled, manifest)
-        _write(settled, manifest.rows_per_part, folder / PLAN_FILE)
+        _check_parts(deduped, manifest)
+        _write(deduped, manifest.rows_per_part, folder / PLAN_FILE)
         (folder / PLAN_FILE).replace(destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_plan(destination, media_root=manifest.media_root)
 
 
-def _check_parts(settled: Settled, manifest: Manifest) -> None:
-    rows = sum(settled.counts.values())
+def _check_parts(deduped: DedupedRows, manifest: Manifest) -> None:
+    rows = sum(deduped.counts.values())
     if not rows:
         raise ManifestError(f"{manifest.path}: its tables have no rows; add some, or check 'tables'")
-    parts = sum(-(-count // manifest.rows_per_part) for count in settled.counts.values())
+    parts = sum(-(-count // manifest.rows_per_part) for count in deduped.counts.values())
     if parts > MOST_PARTS:
         raise ManifestError(
             f"{manifest.path}: key 'rows_per_part' is {manifest.rows_per_part}, which makes {parts:,} parts of "
-            f"{rows:,} rows, more than {MOST_PARTS:,}; write at least {-(-rows // (MOST_PARTS - len(settled.counts)))}"
+            f"{rows:,} rows, more than {MOST_PARTS:,}; write at least {-(-rows // (MOST_PARTS - len(deduped.counts)))}"
         )
 
 
-def _write(settled: Settled, rows_per_part: int, path: Path) -> None:
+def _write(deduped: DedupedRows, rows_per_part: int, path: Path) -> None:
     writer = PlanWriter(path)
     try:
-        for split in sorted(settled.counts):
-            for number, rows in enumerate(settled.parts(split, rows_per_part)):
+        for split in sorted(deduped.counts):
+            for number, rows in enumerate(deduped.parts(split, rows_per_part)):
                 writer.write(PartName(split, number), rows)
     finally:
         writer.close()

@@ -15,7 +15,7 @@ import yaml
 from posecap import __version__
 from posecap.joints import LAYOUTS
 from posecap.models import CATALOGUE
-from posecap.release.dataset_info import MODELS, Edition, hub_identifier, licence_url
+from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, licence_url
 from posecap.shards.atomic_commit import write_file
 from posecap.status.stage_stats import LOST
 
@@ -33,22 +33,22 @@ _QUALITY_WORDS = {
 }
 
 
-def make_card(edition: Edition, *, languages: Sequence[str] = ("en",)) -> str:
+def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     """The card as Markdown with YAML front matter.
 
     Args:
         languages: of the captions, as ISO 639-1 codes.
     """
-    front = yaml.safe_dump(_front_matter(edition, languages), sort_keys=False, allow_unicode=True, width=100)
+    front = yaml.safe_dump(_front_matter(info, languages), sort_keys=False, allow_unicode=True, width=100)
     sections = (
-        _opening(edition),
-        _contents(edition),
-        _loading(edition),
-        _making(edition),
-        _quality(edition),
-        _terms(edition),
-        _people(edition),
-        _limits(edition),
+        _opening(info),
+        _contents(info),
+        _loading(info),
+        _making(info),
+        _quality(info),
+        _terms(info),
+        _people(info),
+        _limits(info),
     )
     return f"---\n{front}---\n\n" + "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -60,65 +60,65 @@ def write(card: str, root: Path) -> Path:
     return path
 
 
-def _front_matter(edition: Edition, languages: Sequence[str]) -> dict[str, Any]:
-    identifier = hub_identifier(edition.licence)
+def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:
+    identifier = hub_identifier(info.licence)
     licence: dict[str, Any] = {"license": identifier or "other"}
     if identifier is None:
-        licence["license_name"] = re.sub(r"[^a-z0-9.]+", "-", edition.licence.lower()).strip("-") or "unnamed"
-        if url := licence_url(edition.licence):
+        licence["license_name"] = re.sub(r"[^a-z0-9.]+", "-", info.licence.lower()).strip("-") or "unnamed"
+        if url := licence_url(info.licence):
             licence["license_link"] = url
     return {
-        "pretty_name": f"{edition.name} {edition.version}",
+        "pretty_name": f"{info.name} {info.version}",
         **licence,
         "language": list(languages),
         "task_categories": ["video-classification", "keypoint-detection", "feature-extraction"],
         "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
-        "size_categories": [next((name for most, name in _SIZES if edition.clips < most), "10M<n<100M")],
+        "size_categories": [next((name for most, name in _SIZES if info.clips < most), "10M<n<100M")],
         "configs": [
-            _config("samples", edition, "data/{}/pose-*.tar"),
-            _config("index", edition, "index/{}-*.parquet"),
+            _config("samples", info, "data/{}/pose-*.tar"),
+            _config("index", info, "index/{}-*.parquet"),
         ],
     }
 
 
-def _config(name: str, edition: Edition, pattern: str) -> dict[str, Any]:
+def _config(name: str, info: DatasetInfo, pattern: str) -> dict[str, Any]:
     """The Hub's split names are made of letters, digits and underscores."""
-    files = [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in edition.splits]
+    files = [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in info.splits]
     return {"config_name": name, **({"default": True} if name == "samples" else {}), "data_files": files}
 
 
-def _opening(edition: Edition) -> Iterator[str]:
-    yield f"# {_plain(edition.name)} {_plain(edition.version)}"
-    if edition.description:
+def _opening(info: DatasetInfo) -> Iterator[str]:
+    yield f"# {_plain(info.name)} {_plain(info.version)}"
+    if info.description:
         yield ""
-        yield _plain(edition.description)
+        yield _plain(info.description)
     yield ""
     layouts = ", ".join(
-        f"{layout} ({len(LAYOUTS[layout].names)} joints)" for layout in edition.counted("layout") if layout
+        f"{layout} ({len(LAYOUTS[layout].names)} joints)" for layout in info.counted("layout") if layout
     )
-    video = "and the clips themselves as mp4" if edition.store_video == "clip" else "but no video"
+    video = "and the clips themselves as mp4" if info.store_video == "clip" else "but no video"
     yield (
-        f"{edition.clips:,} clips of people, each with tracked skeletons ({layouts or 'none yet'}) in pixels of the "
+        f"{info.clips:,} clips of people, each with tracked skeletons ({layouts or 'none yet'}) in pixels of the "
         f"source video, presentation times, captions, and frozen feature vectors of video and text, {video}. "
         f"Made with posecap {__version__}."
     )
 
 
-def _contents(edition: Edition) -> Iterator[str]:
+def _contents(info: DatasetInfo) -> Iterator[str]:
     yield "## Contents"
     yield ""
     rows = [
         [r["split"], f"{r['clips']:,}", f"{r['videos']:,}", f"{r['people']:,}", f"{r['frames']:,}", f"{r['hours']:.2f}"]
-        for r in edition.by_split()
+        for r in info.by_split()
     ]
     yield from _table(["split", "clips", "source videos", "tracked people", "frames", "hours"], rows)
-    labels = {label: count for label, count in edition.counted("label").items() if label is not None}
+    labels = {label: count for label, count in info.counted("label").items() if label is not None}
     if labels:
         yield ""
         yield f"{len(labels):,} labels" + (", the commonest:" if len(labels) > _LONGEST_TABLE else ":")
         yield ""
         yield from _table(["label", "clips"], _counts(labels))
-    repeated = edition.content_duplicates()
+    repeated = info.content_duplicates()
     if repeated["spans"]:
         yield ""
         yield (
@@ -127,8 +127,8 @@ def _contents(edition: Edition) -> Iterator[str]:
         )
 
 
-def _loading(edition: Edition) -> Iterator[str]:
-    split = edition.splits[0] if edition.splits else "train"
+def _loading(info: DatasetInfo) -> Iterator[str]:
+    split = info.splits[0] if info.splits else "train"
     yield from (
         "## How to load",
         "",
@@ -149,8 +149,8 @@ def _loading(edition: Edition) -> Iterator[str]:
     )
 
 
-def _making(edition: Edition) -> Iterator[str]:
-    tally = edition.yields.tally
+def _making(info: DatasetInfo) -> Iterator[str]:
+    tally = info.stage_stats.tally
     yield "## How it was made"
     yield ""
     yield (
@@ -159,7 +159,7 @@ def _making(edition: Edition) -> Iterator[str]:
         f"{tally.rows['quarantined']:,} took their worker down. What went into each step and what was left out:"
     )
     yield ""
-    lines = edition.yields.lines()
+    lines = info.stage_stats.lines()
     yield from _table(
         ["stage", "of", "in", "out", "left out, by reason"],
         [
@@ -167,7 +167,7 @@ def _making(edition: Edition) -> Iterator[str]:
             for line in lines
         ],
     )
-    weights = edition.lineage.get("weights", {})
+    weights = info.lineage.get("weights", {})
     if weights:
         yield from ("", "Models:", "")
         known = [(name, sha256, CATALOGUE.get(name)) for name, sha256 in sorted(weights.items())]
@@ -176,19 +176,19 @@ def _making(edition: Edition) -> Iterator[str]:
             [[n, w.about if w else "", w.licence if w else "not stated", sha] for n, sha, w in known],
         )
     yield from ("", "Engines behind the clips:", "")
-    yield from _table(["step", "engine", "clips"], _engines(edition))
-    yield from ("", f"Fingerprint of the pipeline: `{edition.fingerprint}`.")
+    yield from _table(["step", "engine", "clips"], _engines(info))
+    yield from ("", f"Fingerprint of the pipeline: `{info.fingerprint}`.")
 
 
-def _engines(edition: Edition) -> list[list[str]]:
+def _engines(info: DatasetInfo) -> list[list[str]]:
     return [
         [column.removesuffix("_model"), engine or "none", f"{count:,}"]
         for column in MODELS
-        for engine, count in edition.counted(column).items()
+        for engine, count in info.counted(column).items()
     ]
 
 
-def _quality(edition: Edition) -> Iterator[str]:
+def _quality(info: DatasetInfo) -> Iterator[str]:
     yield "## Quality of the skeletons"
     yield ""
     yield "Measured on every clip and stored in the index, so that you can choose your own thresholds:"
@@ -198,28 +198,26 @@ def _quality(edition: Edition) -> Iterator[str]:
         ["measure", "what it is", *columns],
         [
             [name, _QUALITY_WORDS.get(name, ""), *(f"{found[column]:.4g}" for column in columns)]
-            for name, found in edition.quality().items()
+            for name, found in info.quality().items()
             if found is not None
         ],
     )
 
 
-def _terms(edition: Edition) -> Iterator[str]:
-    url = licence_url(edition.licence)
+def _terms(info: DatasetInfo) -> Iterator[str]:
+    url = licence_url(info.licence)
     yield "## Licences"
     yield ""
-    yield (
-        f"This dataset (skeletons, vectors, captions): {_plain(edition.licence)}" + (f", <{url}>" if url else "") + "."
-    )
+    yield (f"This dataset (skeletons, vectors, captions): {_plain(info.licence)}" + (f", <{url}>" if url else "") + ".")
     yield "The videos that it was made from keep their own terms; the index has them per clip in `licence`:"
     yield ""
-    yield from _table(["licence of the source video", "clips"], _counts(edition.counted("licence")))
+    yield from _table(["licence of the source video", "clips"], _counts(info.counted("licence")))
 
 
-def _people(edition: Edition) -> Iterator[str]:
+def _people(info: DatasetInfo) -> Iterator[str]:
     stored = (
         "No frame of any video is in this dataset (`store_video: none`)."
-        if edition.store_video == "none"
+        if info.store_video == "none"
         else "This dataset holds the clips themselves (`store_video: clip`): faces and surroundings can be seen."
     )
     yield from (
@@ -230,15 +228,15 @@ def _people(edition: Edition) -> Iterator[str]:
         "",
         "- Consent: the licence of a video is its maker's permission, not that of the people in it. Whoever publishes "
         "or uses this dataset needs a lawful ground for processing their data.",
-        f"- Removal: write to {_plain(edition.contact)}, with the video or the clip's key. The clip is then removed "
+        f"- Removal: write to {_plain(info.contact)}, with the video or the clip's key. The clip is then removed "
         "from shards, columns and index with `posecap forget`, and later builds leave it out. If you hold a copy, take "
         "over `tombstones.json` from newer versions: readers skip what it lists.",
         "- Not for recognising people, by gait or otherwise, and not for deciding about them.",
     )
 
 
-def _limits(edition: Edition) -> Iterator[str]:
-    weak = edition.quality().get("mean_score")
+def _limits(info: DatasetInfo) -> Iterator[str]:
+    weak = info.quality().get("mean_score")
     yield from (
         "## Limits",
         "",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from posecap.release.dataset_info import Edition, licence_url
+from posecap.release.dataset_info import DatasetInfo, licence_url
 from posecap.shards import INDEX_SCHEMA
 from posecap.shards.atomic_commit import write_file
 
@@ -84,35 +84,35 @@ _ABOUT: Final = {
 _SAME_AS: Final = {"licence": "https://schema.org/license", "captions": "https://schema.org/caption"}
 
 
-def make_croissant(edition: Edition, *, published: date, url: str | None = None) -> dict[str, Any]:
+def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None) -> dict[str, Any]:
     """The dataset as JSON-LD.
 
     Args:
         url: page of the dataset; the contact, where that is a web address, when None.
     """
-    page = url or (edition.contact if edition.contact.startswith(("http://", "https://")) else None)
-    reach = "email" if "@" in edition.contact and page != edition.contact else "url"
+    page = url or (info.contact if info.contact.startswith(("http://", "https://")) else None)
+    reach = "email" if "@" in info.contact and page != info.contact else "url"
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": edition.name,
-        "version": edition.version,
-        "description": edition.description or f"{edition.clips} clips of people: skeletons, captions, feature vectors.",
-        "license": licence_url(edition.licence) or edition.licence,
-        "creator": {"@type": "Organization", "name": edition.contact, reach: edition.contact},
+        "name": info.name,
+        "version": info.version,
+        "description": info.description or f"{info.clips} clips of people: skeletons, captions, feature vectors.",
+        "license": licence_url(info.licence) or info.licence,
+        "creator": {"@type": "Organization", "name": info.contact, reach: info.contact},
         **({"url": page} if page else {}),
-        "citeAs": f"@misc{{{edition.name}, title={{{edition.name}}}, edition={{{edition.version}}}, "
-        f"year={{{published.year}}}, note={{{edition.contact}}}}}",
+        "citeAs": f"@misc{{{info.name}, title={{{info.name}}}, info={{{info.version}}}, "
+        f"year={{{published.year}}}, note={{{info.contact}}}}}",
         "datePublished": published.isoformat(),
         "isLiveDataset": False,
         "keywords": ["skeleton", "pose estimation", "action recognition"],
         "rai:personalSensitiveInformation": [
             "Skeletons of people in videos; personal data where the person can be identified from the source video or "
-            f"from the way they move. Removal on request: {edition.contact}."
+            f"from the way they move. Removal on request: {info.contact}."
         ],
-        "distribution": [*_sets(edition), *_files(edition)],
-        "recordSet": [_splits(edition), _clips()],
+        "distribution": [*_sets(info), *_files(info)],
+        "recordSet": [_splits(info), _clips()],
     }
 
 
@@ -123,13 +123,13 @@ def write(document: dict[str, Any], root: Path) -> Path:
     return path
 
 
-def _sets(edition: Edition) -> list[dict[str, Any]]:
+def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
     sets = [
         ("index", "one row for each clip", ".parquet", "index/*.parquet"),
         ("samples", "WebDataset shards: skeletons, times, vectors, captions, facts", ".tar", "data/*/pose-*.tar"),
         ("columns", "the same arrays for memory-mapped training", ".columns", "data/*/pose-*.columns"),
     ]
-    if edition.store_video == "clip":
+    if info.store_video == "clip":
         sets.append(("videos", "the clips as mp4, under the samples' keys", ".tar", "data/*/video-*.tar"))
     return [
         {
@@ -144,7 +144,7 @@ def _sets(edition: Edition) -> list[dict[str, Any]]:
     ]
 
 
-def _files(edition: Edition) -> list[dict[str, Any]]:
+def _files(info: DatasetInfo) -> list[dict[str, Any]]:
     return [
         {
             "@type": "cr:FileObject",
@@ -155,11 +155,11 @@ def _files(edition: Edition) -> list[dict[str, Any]]:
             "encodingFormat": _MEDIA_TYPES[Path(file.path).suffix],
             "sha256": file.sha256,
         }
-        for file in edition.files
+        for file in info.files
     ]
 
 
-def _splits(edition: Edition) -> dict[str, Any]:
+def _splits(info: DatasetInfo) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "splits",
@@ -175,7 +175,7 @@ def _splits(edition: Edition) -> dict[str, Any]:
                 "dataType": "sc:Text",
             }
         ],
-        "data": [{"splits/name": split} for split in edition.splits],
+        "data": [{"splits/name": split} for split in info.splits],
     }
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
-from posecap.status.stage_stats import Yields
+from posecap.status.stage_stats import StageStats
 from posecap.types import Quality
 
 _KNOWN: Final = {
@@ -101,13 +101,13 @@ class ListedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edition:
+class DatasetInfo:
     """One version of a dataset.
 
     Args:
         index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
         files: shards and indexes, in order of parts.
-        yields: what became of every row and clip.
+        stage_stats: what became of every row and clip.
         lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
     """
 
@@ -119,7 +119,7 @@ class Edition:
     store_video: Literal["none", "clip"]
     fingerprint: str
     lineage: Mapping[str, Mapping[str, str]]
-    yields: Yields
+    stage_stats: StageStats
     index: Any
     files: tuple[ListedFile, ...]
 
@@ -198,7 +198,7 @@ class Edition:
 
 
 def read_index_columns(root: Path) -> Any:
-    """The columns of the index that an edition needs, over all parts of a dataset on local disk."""
+    """The columns of the index that an info needs, over all parts of a dataset on local disk."""
     dataset = Dataset(root)
     tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
     return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
@@ -215,7 +215,7 @@ __all__ = [
     "COLUMNS",
     "MODELS",
     "QUALITY",
-    "Edition",
+    "DatasetInfo",
     "ListedFile",
     "hub_identifier",
     "licence_url",

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap import __version__
-from posecap.release.dataset_info import Edition
+from posecap.release.dataset_info import DatasetInfo
 from posecap.shards.atomic_commit import write_file
 from posecap.status.stage_stats import LOST, alarms
 
@@ -47,19 +47,19 @@ class Run:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def make_report(edition: Edition, run: Run, *, expected_refusals: Mapping[str, float] | None = None) -> dict[str, Any]:
+def make_report(info: DatasetInfo, run: Run, *, expected_refusals: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The report as JSON-able data.
 
     Args:
         expected_refusals: see :func:`posecap.status.stage_stats.alarms`.
     """
-    lines = edition.yields.lines()
+    lines = info.stage_stats.lines()
     return {
         "dataset": {
-            "name": edition.name,
-            "version": edition.version,
-            "licence": edition.licence,
-            "store_video": edition.store_video,
+            "name": info.name,
+            "version": info.version,
+            "licence": info.licence,
+            "store_video": info.store_video,
         },
         "posecap": __version__,
         "run": {
@@ -72,13 +72,13 @@ def make_report(edition: Edition, run: Run, *, expected_refusals: Mapping[str, f
             "frames": run.frames,
         },
         "rates": _rates(run),
-        "counts": edition.yields.tally.as_json(),
-        "yield": _yield(edition, run),
+        "counts": info.stage_stats.tally.as_json(),
+        "yield": _yield(info, run),
         "alarms": [alarm.as_json() for alarm in alarms(lines, expected_refusals=expected_refusals)],
-        "splits": edition.by_split(),
-        "content_duplicates": edition.content_duplicates(),
-        "quality": edition.quality(),
-        "pipeline": {"fingerprint": edition.fingerprint, "lineage": edition.lineage},
+        "splits": info.by_split(),
+        "content_duplicates": info.content_duplicates(),
+        "quality": info.quality(),
+        "pipeline": {"fingerprint": info.fingerprint, "lineage": info.lineage},
     }
 
 
@@ -139,9 +139,9 @@ def _reasons(line: Mapping[str, Any]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(lost.items(), key=lambda r: (-r[1], r[0])))
 
 
-def _yield(edition: Edition, run: Run) -> list[dict[str, Any]]:
+def _yield(info: DatasetInfo, run: Run) -> list[dict[str, Any]]:
     """Lines with their seconds; a stage with two lines has them on its last, where its work is finished."""
-    lines = [line.as_json() for line in edition.yields.lines()]
+    lines = [line.as_json() for line in info.stage_stats.lines()]
     last = {line["stage"]: number for number, line in enumerate(lines)}
     for number, line in enumerate(lines):
         spent = run.stage_seconds.get(line["stage"])

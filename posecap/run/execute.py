@@ -1,4 +1,4 @@
-"""One item's walk through the stages of one worker: where outcomes are made and time is kept."""
+"""Runs one item through the stages of one worker: exceptions become outcomes, and time is measured by stage."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from time import perf_counter
 from typing import Any
 
 from posecap.stage import Drop, Fail, Refused, Retry, Stage
-from posecap.status.outcome import ClipOutcome
+from posecap.status.outcome import ClipOutcome, Status
 from posecap.types import Clip, CutVideo, Row, Sample, Video
 
-_LONGEST_DETAIL = 500
+_MAX_DETAIL_LENGTH = 500
 
 
 @dataclass
-class Trouble:
-    """What ended an item before it was a clip."""
+class ItemError:
+    """Why an item ended before it became a clip; the fields are those of an outcome."""
 
-    status: str
+    status: Status
     stage: str
     reason: str
     detail: str
@@ -28,111 +28,105 @@ class Trouble:
 
 
 @dataclass
-class Walked:
-    """What came of one item: what goes on, what became of its clips, where the time went."""
+class ItemResult:
+    """What one item gave: ``outputs`` for the next segment, outcomes of its clips, seconds by stage, frames decoded."""
 
-    gone_on: list[Any] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
     clips: list[ClipOutcome] = field(default_factory=list)
-    trouble: Trouble | None = None
+    error: ItemError | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     frames: int = 0
 
 
-def walk(stages: Sequence[Stage], item: Any) -> Walked:
-    """Take ``item`` through ``stages``, depth first, so that one clip's frames are in memory at a time.
+def execute(stages: Sequence[Stage], item: Any) -> ItemResult:
+    """Run ``item`` through ``stages``, depth first, so that one clip's frames are in memory at a time.
 
-    Never raises for what an item holds: an unexpected error in a stage is that item's failure. Scratch files
-    are deleted once no later worker needs them.
+    Never raises for what an item holds: an unexpected error in a stage is a failure of that item. A temporary video
+    file is deleted afterwards, because no later segment needs it.
     """
-    walked = Walked()
-    _go(stages, item, walked)
+    result = ItemResult()
+    _execute(stages, item, result)
     if isinstance(item, Video) and item.keeping == "scratch":
         with contextlib.suppress(FileNotFoundError):
             item.path.unlink()
-    return walked
+    return result
 
 
-def _go(stages: Sequence[Stage], item: Any, walked: Walked) -> None:
+def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
     if not stages:
-        walked.gone_on.append(item)
+        result.outputs.append(item)
         if isinstance(item, Sample):
-            walked.clips.append(
-                ClipOutcome(
-                    status="kept",
-                    clip_id=item.key,
-                    start_seconds=item.facts["start_seconds"],
-                    end_seconds=item.facts["end_seconds"],
-                )
-            )
+            start, end = item.facts["start_seconds"], item.facts["end_seconds"]
+            result.clips.append(ClipOutcome(status="kept", clip_id=item.key, start_seconds=start, end_seconds=end))
         return
     stage, *later = stages
-    for result in _outputs(stage, item, walked):
-        if isinstance(result, Refused):
-            walked.clips.append(
+    for output in _outputs(stage, item, result):
+        if isinstance(output, Refused):
+            result.clips.append(
                 ClipOutcome(
                     status="refused",
-                    start_seconds=result.span.start_seconds,
-                    end_seconds=result.span.end_seconds,
+                    start_seconds=output.span.start_seconds,
+                    end_seconds=output.span.end_seconds,
                     stage=stage.name,
-                    reason=result.reason,
-                    detail=result.detail,
+                    reason=output.reason,
+                    detail=output.detail,
                 )
             )
             continue
-        if isinstance(result, Clip) and not isinstance(item, Clip):
-            walked.frames += result.frame_count
-        _go(later, result, walked)
-        del result  # a clip's frames, before the next clip is decoded
+        if isinstance(output, Clip) and not isinstance(item, Clip):
+            result.frames += output.frame_count
+        _execute(later, output, result)
+        del output  # frees a clip's frames before the next clip is decoded
 
 
-def _outputs(stage: Stage, item: Any, walked: Walked) -> Iterator[Any]:
-    """What a stage yields for an item, timed, its exceptions turned into outcomes."""
-    steps: Iterator[Any] = iter(())
-    started = False
+def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
+    """What a stage yields for an item; its time and its exception are entered in ``result``."""
+    steps: Iterator[Any] | None = None
     while True:
         since = perf_counter()
         try:
-            if not started:
-                steps, started = stage(item), True
-            result = next(steps)
+            if steps is None:
+                steps = stage(item)
+            output = next(steps)
         except StopIteration:
             return
         except Exception as error:
-            _record(error, stage, item, walked)
+            _record(error, stage, item, result)
             return
         finally:
-            walked.seconds[stage.name] += perf_counter() - since
-        yield result
-        del result
+            result.seconds[stage.name] += perf_counter() - since
+        yield output
+        del output
 
 
-def _record(error: Exception, stage: Stage, item: Any, walked: Walked) -> None:
-    reason, detail = (
-        (error.reason, error.detail) if isinstance(error, Drop) else ("error", f"{type(error).__name__}: {error}")
-    )
-    if isinstance(error, MemoryError):
+def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> None:
+    status: Status = "failed"
+    reason, detail = "error", f"{type(error).__name__}: {error}"
+    if isinstance(error, Drop):
+        status = "failed" if isinstance(error, Fail) else "refused"
+        reason, detail = error.reason, error.detail
+    elif isinstance(error, MemoryError):
         reason = "out_of_memory"
-    status = "failed" if isinstance(error, Fail) or not isinstance(error, Drop) else "refused"
-    detail = _without_paths(detail, item)[:_LONGEST_DETAIL]
-    retryable = isinstance(error, Retry | MemoryError | OSError)
-    if isinstance(item, Clip):
-        walked.clips.append(
-            ClipOutcome(
-                status="failed" if status == "failed" else "refused",
-                clip_id=item.clip_id,
-                start_seconds=item.span.start_seconds,
-                end_seconds=item.span.end_seconds,
-                stage=stage.name,
-                reason=reason,
-                detail=detail,
-            )
+    detail = _without_paths(detail, item)[:_MAX_DETAIL_LENGTH]
+    if not isinstance(item, Clip):
+        retryable = isinstance(error, Retry | MemoryError | OSError)
+        result.error = ItemError(status, stage.name, reason, detail, retryable)
+        return
+    result.clips.append(
+        ClipOutcome(
+            status=status,
+            clip_id=item.clip_id,
+            start_seconds=item.span.start_seconds,
+            end_seconds=item.span.end_seconds,
+            stage=stage.name,
+            reason=reason,
+            detail=detail,
         )
-    else:
-        walked.trouble = Trouble(status, stage.name, reason, detail, retryable)
+    )
 
 
 def _without_paths(detail: str, item: Any) -> str:
-    """Where a file lies differs from machine to machine; the row's URI does not, and says more."""
+    """``detail`` with the row's URI instead of local paths, which differ between machines."""
     video = item.video if isinstance(item, Clip | CutVideo) else item
     if isinstance(video, Video):
         detail = detail.replace(str(video.path), video.row.uri)

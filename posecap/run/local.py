@@ -13,8 +13,8 @@ import threading
 from queue import SimpleQueue
 
 from posecap.pipeline import Segment
-from posecap.run.execute import Walked, walk
-from posecap.run.schedule import Lost, Task
+from posecap.run.execute import ItemResult, execute
+from posecap.run.schedule import Task, WorkerLost
 from posecap.stage import Stage
 
 _FETCHING_THREADS = 4
@@ -31,7 +31,7 @@ class LocalPool:
         self._threads = [n * s.resources.lanes for n, s in zip(count, segments, strict=True)]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
-        self._done: SimpleQueue[tuple[Task, Walked] | BaseException] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         for segment, workers_here in enumerate(count):
             for i in range(workers_here):
                 worker = _Worker(segments[segment].stages)
@@ -39,7 +39,7 @@ class LocalPool:
                     name = f"posecap-{segment}-{i}-{lane}"
                     threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True).start()
 
-    def room(self, segment: int) -> int:
+    def free_slots(self, segment: int) -> int:
         """One item waits behind the busy threads, so that none goes hungry."""
         return self._threads[segment] + 1 - self._held[segment]
 
@@ -47,7 +47,7 @@ class LocalPool:
         self._held[task.segment] += 1
         self._tasks[task.segment].put(task)
 
-    def wait(self) -> tuple[Task, Walked | Lost | None]:
+    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
         """Raises whatever kept a worker from starting (missing weights, a missing package)."""
         done = self._done.get()
         if isinstance(done, BaseException):
@@ -65,7 +65,7 @@ class LocalPool:
         try:
             stages = worker.ready()
             while (task := self._tasks[segment].get()) is not None:
-                self._done.put((task, walk(stages, task.item)))
+                self._done.put((task, execute(stages, task.item)))
         except BaseException as error:
             self._done.put(error)
 

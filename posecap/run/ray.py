@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posecap.pipeline import Segment
-from posecap.run.execute import Walked, walk
-from posecap.run.schedule import Lost, Task
+from posecap.run.execute import ItemResult, execute
+from posecap.run.schedule import Task, WorkerLost
 from posecap.stage import Stage
 from posecap.types import Video
 
@@ -32,7 +32,7 @@ _WAITING_PER_LANE = 1
 _START_SECONDS = 600.0
 
 
-class WorkersNotReady(RuntimeError):
+class WorkersNotReadyError(RuntimeError):
     """The actors could not be started; the message says why."""
 
 
@@ -47,8 +47,8 @@ class _Worker:
     def where(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    def work(self, item: Any) -> Walked:
-        return walk(self._stages, item)
+    def work(self, item: Any) -> ItemResult:
+        return execute(self._stages, item)
 
 
 @dataclass
@@ -64,8 +64,8 @@ class _Held:
 class _Actor:
     """An actor and the tasks it has, oldest first.
 
-    ``parked`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too.
-    ``suspects`` were in its hands together when the process died. While the actor is ``careful`` each is tried
+    ``pending`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too.
+    ``in_doubt`` were in its hands together when the process died. While the actor is ``isolating`` each is tried
     alone, so that only the one that takes the process down again is blamed.
     """
 
@@ -73,28 +73,28 @@ class _Actor:
     node: str
     lanes: int
     held: deque[_Held] = field(default_factory=deque)
-    parked: deque[Task] = field(default_factory=deque)
-    suspects: deque[Task] = field(default_factory=deque)
-    careful: bool = False
+    pending: deque[Task] = field(default_factory=deque)
+    in_doubt: deque[Task] = field(default_factory=deque)
+    isolating: bool = False
     overdue: Any = None
-    waking: bool = False
+    restarting: bool = False
 
     @property
     def load(self) -> int:
-        return len(self.held) + len(self.parked) + len(self.suspects)
+        return len(self.held) + len(self.pending) + len(self.in_doubt)
 
     @property
-    def most(self) -> int:
+    def capacity(self) -> int:
         """Tasks it may have: those under way, and as many behind them so that no lane goes hungry."""
         return self.lanes * (1 + _WAITING_PER_LANE)
 
     @property
-    def resting(self) -> bool:
+    def paused(self) -> bool:
         """Whether new tasks must wait."""
-        return self.waking or self.careful
+        return self.restarting or self.isolating
 
     @property
-    def under_way(self) -> list[_Held]:
+    def running(self) -> list[_Held]:
         return [held for held in self.held if held.since is not None]
 
     def start_clocks(self) -> None:
@@ -117,7 +117,7 @@ class RayPool:
         row_seconds: an item that holds its actor for longer is stopped with it, and counts as lost.
 
     Raises:
-        WorkersNotReady: an actor cannot start (missing weights, package or hardware).
+        WorkersNotReadyError: an actor cannot start (missing weights, package or hardware).
     """
 
     def __init__(
@@ -130,20 +130,20 @@ class RayPool:
         self._actors = [_place(segment, workers) for segment in segments]
         self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
         self._waking: dict[Any, _Actor] = {}
-        self._handed_back: deque[tuple[Task, Lost | None]] = deque()
+        self._handed_back: deque[tuple[Task, WorkerLost | None]] = deque()
         self._await_ready()
         self.start_seconds = time.monotonic() - self._since
 
-    def room(self, segment: int) -> int:
-        return sum(max(0, actor.most - actor.load) for actor in self._actors[segment])
+    def free_slots(self, segment: int) -> int:
+        return sum(max(0, actor.capacity - actor.load) for actor in self._actors[segment])
 
     def submit(self, task: Task) -> None:
         near = [a for a in self._actors[task.segment] if self._reaches(a, task)]
         if not near:
-            raise WorkersNotReady("a node of the cluster is gone: start the build again to go on without it")
-        actor = min(near, key=lambda a: (a.load >= a.most, a.resting, a.load))
-        if actor.resting:
-            actor.parked.append(task)
+            raise WorkersNotReadyError("a node of the cluster is gone: start the build again to go on without it")
+        actor = min(near, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
+        if actor.paused:
+            actor.pending.append(task)
         else:
             self._send(actor, task)
 
@@ -156,22 +156,22 @@ class RayPool:
 
     def _send_next(self, actor: _Actor) -> None:
         """Suspects one by one, then all that has been waiting."""
-        if actor.careful and actor.held:
+        if actor.isolating and actor.held:
             return
-        if actor.suspects:
-            self._send(actor, actor.suspects.popleft())
+        if actor.in_doubt:
+            self._send(actor, actor.in_doubt.popleft())
             return
-        actor.careful = False
-        while actor.parked:
-            self._send(actor, actor.parked.popleft())
+        actor.isolating = False
+        while actor.pending:
+            self._send(actor, actor.pending.popleft())
 
-    def wait(self) -> tuple[Task, Walked | Lost | None]:
+    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
         while True:
             if self._handed_back:
                 return self._handed_back.popleft()
             ready, _ = ray.wait([*self._by_ref, *self._waking], num_returns=1, timeout=self._until_deadline())
             if ready and ready[0] in self._waking:
-                self._awake(ready[0])
+                self._restarted(ready[0])
             elif ready:
                 done = self._collect(ready[0])
                 if done is not None:
@@ -182,47 +182,47 @@ class RayPool:
     def close(self) -> None:
         ray.shutdown()
 
-    def _collect(self, ref: Any) -> tuple[Task, Walked | Lost | None] | None:
+    def _collect(self, ref: Any) -> tuple[Task, ItemResult | WorkerLost | None] | None:
         """What came of a task; None when its process died and nobody is to blame for it yet."""
         actor, task = self._by_ref.pop(ref)
         try:
-            walked: Walked = ray.get(ref)
+            result: ItemResult = ray.get(ref)
         except RayActorError:
             return self._lose(actor)
         actor.held = deque(held for held in actor.held if held.ref != ref)
         actor.start_clocks()
         self._send_next(actor)
         # The next segment must find the file, so the item remembers its node.
-        walked.gone_on = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in walked.gone_on]
-        return task, walked
+        result.outputs = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in result.outputs]
+        return task, result
 
-    def _lose(self, actor: _Actor) -> tuple[Task, Lost] | None:
+    def _lose(self, actor: _Actor) -> tuple[Task, WorkerLost] | None:
         """The item that took the process down, when it is known; the others are handed back untouched."""
-        guilty = next((held for held in actor.held if held.ref == actor.overdue), None)
-        if guilty is None and len(actor.held) == 1:
-            (guilty,) = actor.held
+        blamed = next((held for held in actor.held if held.ref == actor.overdue), None)
+        if blamed is None and len(actor.held) == 1:
+            (blamed,) = actor.held
         for held in actor.held:
             self._by_ref.pop(held.ref, None)
-            if held is guilty:
+            if held is blamed:
                 continue
-            if guilty is None:
+            if blamed is None:
                 # Even one behind the others may be it: a result that was on its way is lost with the process.
-                actor.suspects.append(held.task)
-                actor.careful = True
+                actor.in_doubt.append(held.task)
+                actor.isolating = True
             else:
                 self._handed_back.append((held.task, None))
-        late = Lost("timeout", f"took longer than {self._row_seconds:g} s")
-        lost = late if actor.overdue is not None else Lost("worker_died", "the worker process died")
+        late = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
+        lost = late if actor.overdue is not None else WorkerLost("worker_died", "the worker process died")
         actor.held.clear()
         actor.overdue = None
-        actor.waking = True
+        actor.restarting = True
         self._waking[actor.ready()] = actor
-        return None if guilty is None else (guilty.task, lost)
+        return None if blamed is None else (blamed.task, lost)
 
-    def _awake(self, ref: Any) -> None:
+    def _restarted(self, ref: Any) -> None:
         """The process is back and takes what was kept for it; one that cannot come back leaves it to the others."""
         actor = self._waking.pop(ref)
-        actor.waking = False
+        actor.restarting = False
         try:
             ray.get(ref)
         except (RayActorError, ray.exceptions.RayTaskError, ray.exceptions.ActorUnschedulableError) as error:
@@ -230,13 +230,13 @@ class RayPool:
                 if actor in actors:
                     actors.remove(actor)
             if not all(self._actors):
-                raise WorkersNotReady(f"a worker could not start again: {_cause(error)}") from error
-            self._handed_back.extend((task, None) for task in (*actor.suspects, *actor.parked))
+                raise WorkersNotReadyError(f"a worker could not start again: {_cause(error)}") from error
+            self._handed_back.extend((task, None) for task in (*actor.in_doubt, *actor.pending))
             return
         self._send_next(actor)
 
     def _until_deadline(self) -> float | None:
-        began = [held.since for actors in self._actors for a in actors for held in a.under_way if held.since]
+        began = [held.since for actors in self._actors for a in actors for held in a.running if held.since]
         return max(0.1, min(began) + self._row_seconds - time.monotonic()) if began else None
 
     def _stop_overdue(self) -> None:
@@ -244,7 +244,7 @@ class RayPool:
             for actor in actors:
                 if actor.overdue is not None:
                     continue
-                for held in actor.under_way:
+                for held in actor.running:
                     if held.since is not None and time.monotonic() - held.since >= self._row_seconds:
                         actor.overdue = held.ref
                         ray.kill(actor.handle, no_restart=False)
@@ -259,13 +259,13 @@ class RayPool:
             ray.get([actor.ready() for actor in every], timeout=_START_SECONDS)
         except ray.exceptions.GetTimeoutError:
             ray.shutdown()
-            raise WorkersNotReady(
+            raise WorkersNotReadyError(
                 f"{len(every)} workers did not start within {_START_SECONDS:g} s: is the cluster busy, "
                 "or does no node have the CPUs and GPUs that the pipeline declares?"
             ) from None
         except (RayActorError, ray.exceptions.RayTaskError) as error:
             ray.shutdown()
-            raise WorkersNotReady(f"a worker could not start: {_cause(error)}") from error
+            raise WorkersNotReadyError(f"a worker could not start: {_cause(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,7 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
             ).remote(segment.stages)
             placed.append(_Actor(handle, node["NodeID"], wanted.lanes))
     if not placed:
-        raise WorkersNotReady(
+        raise WorkersNotReadyError(
             f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"
         )
     return placed

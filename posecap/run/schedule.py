@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from posecap.run.execute import Trouble, Walked
+from posecap.run.execute import ItemError, ItemResult
 from posecap.status.outcome import ClipOutcome, RowOutcome
 from posecap.types import PartName, Row, Sample
 
 
 @dataclass(frozen=True)
-class RowDone:
+class RowResult:
     """A row's fate, its samples, and what it cost."""
 
     outcome: RowOutcome
@@ -32,15 +32,15 @@ class WorkPart:
     """A planned part on its way to the workers: rows to walk, and rows whose fate is already known."""
 
     name: PartName
-    rows: tuple[Row | RowDone, ...]
+    rows: tuple[Row | RowResult, ...]
 
 
 @dataclass(frozen=True)
-class PartDone:
+class PartResult:
     """Every row of a part, in plan order."""
 
     name: PartName
-    rows: tuple[RowDone, ...]
+    rows: tuple[RowResult, ...]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """The worker died or was stopped while it held the task; ``reason`` is a snake_case word."""
 
     reason: str
@@ -68,13 +68,13 @@ class Pool(Protocol):
     segments: int
     start_seconds: float
 
-    def room(self, segment: int) -> int:
+    def free_slots(self, segment: int) -> int:
         """How many more items the segment's workers take now, a short queue included."""
         ...
 
     def submit(self, task: Task) -> None: ...
 
-    def wait(self) -> tuple[Task, Walked | Lost | None]:
+    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
         """Block until a task is done. None: it was handed back untouched and must be submitted again."""
         ...
 
@@ -85,13 +85,13 @@ class Pool(Protocol):
 class _OpenRow:
     row: Row
     waiting: int = 1
-    pieces: dict[tuple[int, ...], Walked] = field(default_factory=dict)
+    pieces: dict[tuple[int, ...], ItemResult] = field(default_factory=dict)
 
 
 @dataclass
 class _OpenPart:
     part: WorkPart
-    done: dict[int, RowDone]
+    done: dict[int, RowResult]
     rows: dict[int, _OpenRow] = field(default_factory=dict)
 
 
@@ -112,7 +112,7 @@ class Schedule:
         *,
         poison_after: int = 3,
         attempts: Mapping[str, int] | None = None,
-        on_row: Callable[[RowDone], None] = lambda row: None,
+        on_row: Callable[[RowResult], None] = lambda row: None,
         on_lost: Callable[[str], None] = lambda row_id: None,
     ) -> None:
         self._pool = pool
@@ -123,12 +123,12 @@ class Schedule:
         self._open: dict[PartName, _OpenPart] = {}
         self._in_flight = 0
 
-    def run(self, parts: Iterable[WorkPart]) -> Iterator[PartDone]:
+    def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
         """Work through ``parts``; gives each back when it is complete, in order of completion."""
         coming = iter(parts)
         more = True
         while True:
-            while more and len(self._queues[0]) < max(1, self._pool.room(0)):
+            while more and len(self._queues[0]) < max(1, self._pool.free_slots(0)):
                 part = next(coming, None)
                 more = part is not None
                 if part is not None:
@@ -145,11 +145,11 @@ class Schedule:
             yield from self._complete(task.part)
 
     def _admit(self, part: WorkPart) -> None:
-        known = {i: row for i, row in enumerate(part.rows) if isinstance(row, RowDone)}
+        known = {i: row for i, row in enumerate(part.rows) if isinstance(row, RowResult)}
         opened = _OpenPart(part, done=known)
         self._open[part.name] = opened
         for i, row in enumerate(part.rows):
-            if isinstance(row, RowDone):
+            if isinstance(row, RowResult):
                 self._on_row(row)
                 continue
             opened.rows[i] = _OpenRow(row)
@@ -160,19 +160,19 @@ class Schedule:
         for segment in reversed(range(self._pool.segments)):
             queue = self._queues[segment]
             last = segment == self._pool.segments - 1
-            while queue and self._pool.room(segment) > 0:
-                if not last and len(self._queues[segment + 1]) > max(1, self._pool.room(segment + 1)):
+            while queue and self._pool.free_slots(segment) > 0:
+                if not last and len(self._queues[segment + 1]) > max(1, self._pool.free_slots(segment + 1)):
                     break
                 self._pool.submit(queue.popleft())
                 self._in_flight += 1
 
-    def _take_back(self, task: Task, result: Walked | Lost | None) -> None:
+    def _take_back(self, task: Task, result: ItemResult | WorkerLost | None) -> None:
         opened = self._open[task.part]
         row = opened.rows[task.row]
         if result is None:
             self._queues[task.segment].appendleft(task)
             return
-        if isinstance(result, Lost):
+        if isinstance(result, WorkerLost):
             times = self._attempts[row.row.row_id] = self._attempts.get(row.row.row_id, 0) + 1
             self._on_lost(row.row.row_id)
             if times < self._poison_after:
@@ -180,11 +180,11 @@ class Schedule:
                 return
             status = "failed" if result.reason == "timeout" else "quarantined"
             detail = f"{result.detail}, {times} times"
-            result = Walked(trouble=Trouble(status, "run", result.reason, detail, retryable=False))
+            result = ItemResult(error=ItemError(status, "run", result.reason, detail, retryable=False))
         row.pieces[task.order] = result
         row.waiting -= 1
         if task.segment + 1 < self._pool.segments:
-            for i, item in enumerate(result.gone_on):
+            for i, item in enumerate(result.outputs):
                 self._queues[task.segment + 1].append(
                     Task(task.part, task.row, (*task.order, i), task.segment + 1, item)
                 )
@@ -195,22 +195,22 @@ class Schedule:
             del opened.rows[task.row]
             self._on_row(done)
 
-    def _complete(self, name: PartName) -> Iterator[PartDone]:
+    def _complete(self, name: PartName) -> Iterator[PartResult]:
         opened = self._open.get(name)
         if opened is not None and not opened.rows:
             del self._open[name]
-            yield PartDone(name, tuple(opened.done[i] for i in range(len(opened.part.rows))))
+            yield PartResult(name, tuple(opened.done[i] for i in range(len(opened.part.rows))))
 
 
-def _conclude(opened: _OpenRow) -> RowDone:
+def _conclude(opened: _OpenRow) -> RowResult:
     """One fate for a row from its pieces: kept if any clip is, else failed if anything did, else refused."""
     pieces = [opened.pieces[order] for order in sorted(opened.pieces)]
     clips = [clip for piece in pieces for clip in piece.clips]
-    samples = [item for piece in pieces for item in piece.gone_on if isinstance(item, Sample)]
-    troubles = [piece.trouble for piece in pieces if piece.trouble is not None]
-    outcome = _outcome(opened.row, clips, troubles)
+    samples = [item for piece in pieces for item in piece.outputs if isinstance(item, Sample)]
+    errors = [piece.error for piece in pieces if piece.error is not None]
+    outcome = _outcome(opened.row, clips, errors)
     seconds = summed(piece.seconds for piece in pieces)
-    return RowDone(outcome, tuple(samples), seconds, sum(piece.frames for piece in pieces))
+    return RowResult(outcome, tuple(samples), seconds, sum(piece.frames for piece in pieces))
 
 
 def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -222,7 +222,7 @@ def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return total
 
 
-def _outcome(row: Row, clips: list[ClipOutcome], troubles: list[Trouble]) -> RowOutcome:
+def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> RowOutcome:
     def fate(status: Any, stage: str = "", reason: str = "", detail: str = "", retryable: bool = False) -> RowOutcome:
         return RowOutcome(
             row_id=row.row_id,
@@ -236,17 +236,17 @@ def _outcome(row: Row, clips: list[ClipOutcome], troubles: list[Trouble]) -> Row
         )
 
     if clips:
-        # Trouble after the first clips (a file that breaks off) is one more stretch with a fate of its own.
+        # ItemError after the first clips (a file that breaks off) is one more stretch with a fate of its own.
         clips += [
             ClipOutcome(
                 status="failed" if t.status != "refused" else "refused", stage=t.stage, reason=t.reason, detail=t.detail
             )
-            for t in troubles
+            for t in errors
         ]
     if any(clip.status == "kept" for clip in clips):
         return fate("kept")
-    for trouble in sorted(troubles, key=lambda t: t.status == "refused"):
-        return fate(trouble.status, trouble.stage, trouble.reason, trouble.detail, trouble.retryable)
+    for error in sorted(errors, key=lambda t: t.status == "refused"):
+        return fate(error.status, error.stage, error.reason, error.detail, error.retryable)
     for clip in sorted(clips, key=lambda c: c.status != "failed"):
         return fate(clip.status, clip.stage, clip.reason, clip.detail)
     return fate("refused", "decode", "no_clips", "the video gave no clip")

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from posecap.shards.atomic_commit import Staged
+from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import arrays_of, read_captions, read_facts
 from posecap.types import Sample
@@ -45,7 +45,7 @@ class ColumnsWriter:
         ShardError: an array holds NaN or infinity.
     """
 
-    def __init__(self, staged: Staged) -> None:
+    def __init__(self, staged: AtomicFile) -> None:
         self._file = pa.ipc.new_file(staged, COLUMNS_SCHEMA)
         self._waiting: list[tuple[Sample, str]] = []
         self._bytes = 0

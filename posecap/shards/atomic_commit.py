@@ -27,7 +27,7 @@ class Written:
     size_bytes: int
 
 
-class Staged(io.RawIOBase):
+class AtomicFile(io.RawIOBase):
     """A file under way: written beside its final place, hashed as it is written, published by a rename.
 
     Small writes are gathered into blocks of 1 MiB. As a context it removes the temporary file when the block fails
@@ -108,7 +108,7 @@ class Staged(io.RawIOBase):
 
 def write_file(path: Path, content: bytes) -> Written:
     """Write one whole file, durably."""
-    with Staged(path) as staged:
+    with AtomicFile(path) as staged:
         staged.write(content)
         written = staged.finish()
         staged.publish()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from posecap.shards import tar
 from posecap.shards.arrow_file import Batch, read_columns
-from posecap.shards.index import INDEX_SCHEMA, PLACES, read_index
+from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, read_index
 from posecap.shards.paths import (
     MAX_DOCUMENT_BYTES,
     MAX_MEMBER_BYTES,
@@ -109,8 +109,8 @@ class Dataset:
         Raises:
             ShardError: index and tar disagree, or one of them is damaged.
         """
-        table = self.part_index(part, ["key", *PLACES]).take(rows)
-        places = list(zip(*(table[column].to_pylist() for column in PLACES), strict=True))
+        table = self.part_index(part, ["key", *RANGE_COLUMNS]).take(rows)
+        places = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
         yield from self._members(part, table["key"].to_pylist(), places)
 
     def batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, Batch]]:
@@ -125,7 +125,7 @@ class Dataset:
             raise ShardError(f"{columns_path(part)}: {error}") from error
 
     def _locate(self, key: str, index: Any) -> tuple[PartName, tuple[int, ...], tuple[int, int] | None]:
-        wanted = ["key", "part", "source_id", *PLACES, "mp4_offset", "mp4_size"]
+        wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
         if index is None:
             tables: Iterator[Any] = (self.part_index(part, wanted) for part, n in self._source.parts() if n)
         else:
@@ -137,7 +137,7 @@ class Dataset:
                 if self.tombstones.covers(key, found["source_id"]):
                     raise ShardError(f"sample {key} was removed from the dataset")
                 mp4 = None if found["mp4_size"] is None else (found["mp4_offset"], found["mp4_size"])
-                return part_named(found["part"]), tuple(found[column] for column in PLACES), mp4
+                return part_named(found["part"]), tuple(found[column] for column in RANGE_COLUMNS), mp4
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _members(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posecap.shards.atomic_commit import Staged
+from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.paths import MEMBERS, ShardError
 from posecap.types import PartName, Quality, Sample
 
@@ -66,13 +66,13 @@ INDEX_SCHEMA = pa.schema(
 pose tar (``mp4`` in its video tar); ``weights`` are ``name:sha256`` of the model files behind the sample.
 """
 
-PLACES = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
+RANGE_COLUMNS = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
 """Columns that locate a sample in the pose tar."""
 
-Places = Mapping[str, tuple[int, int]]
+ByteRanges = Mapping[str, tuple[int, int]]
 
 
-def index_row(sample: Sample, part: PartName, places: Places, record: Mapping[str, Any]) -> tuple[Any, ...]:
+def index_row(sample: Sample, part: PartName, places: ByteRanges, record: Mapping[str, Any]) -> tuple[Any, ...]:
     """A sample's line in the index: its values in the order of :data:`INDEX_SCHEMA`.
 
     Args:
@@ -111,7 +111,7 @@ def index_row(sample: Sample, part: PartName, places: Places, record: Mapping[st
     )
 
 
-def write_index(staged: Staged, rows: Iterable[tuple[Any, ...]]) -> None:
+def write_index(staged: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
     """Write a part's index; a part has at least one row.
 
     Raises:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from posecap.shards import paths as layout
 from posecap.shards import tar
 from posecap.shards.arrow_file import ColumnsWriter
-from posecap.shards.atomic_commit import Staged, Written, remove_leftovers, sync_folder
-from posecap.shards.index import Places, index_row, write_index
+from posecap.shards.atomic_commit import AtomicFile, Written, remove_leftovers, sync_folder
+from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, ShardError, file_paths
 from posecap.shards.serialization import Packed, pack, unpack
-from posecap.shards.sidecar import read_sidecar, seal, sidecar
+from posecap.shards.sidecar import encode_document, read_sidecar, sidecar
 from posecap.types import PartName, Sample
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
             writing.add(sample)
         written = writing.finish()
         document = sidecar(part, record, written, len(writing.rows))
-        last = stack.enter_context(Staged(root / layout.sidecar_path(part)))
-        last.write(seal(document))
+        last = stack.enter_context(AtomicFile(root / layout.sidecar_path(part)))
+        last.write(encode_document(document))
         last.finish()
         remove_part(root, part, keep=written)
         for staged in writing.staged.values():
@@ -83,7 +83,7 @@ class _Writing:
     part: PartName
     record: Mapping[str, Any]
     stack: ExitStack
-    staged: dict[str, Staged] = field(default_factory=dict)
+    staged: dict[str, AtomicFile] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     columns: ColumnsWriter | None = None
@@ -112,9 +112,9 @@ class _Writing:
                     self.staged[relative].write(tar.end(self.staged[relative].size))
         return {relative: staged.finish() for relative, staged in sorted(self.staged.items())}
 
-    def _file(self, relative: str) -> Staged:
+    def _file(self, relative: str) -> AtomicFile:
         if relative not in self.staged:
-            self.staged[relative] = self.stack.enter_context(Staged(self.root / relative))
+            self.staged[relative] = self.stack.enter_context(AtomicFile(self.root / relative))
         return self.staged[relative]
 
     def _append(
@@ -149,7 +149,7 @@ def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -
 
 def located_samples(
     root: Path, part: PartName, files: Collection[str], keys: Collection[str] | None = None
-) -> Iterator[tuple[Sample, Places]]:
+) -> Iterator[tuple[Sample, ByteRanges]]:
     """What :func:`read_part` gives, each with (offset, size) of every member in its tar, by name.
 
     Args:
@@ -163,12 +163,12 @@ def located_samples(
     with ExitStack() as stack:
         pose = _opened(root, layout.tar_path(part), stack)
         video: BinaryIO | None = None
-        videos: Iterator[tuple[str, Places]] = iter(())
+        videos: Iterator[tuple[str, ByteRanges]] = iter(())
         if layout.video_path(part) in files:
             video = _opened(root, layout.video_path(part), stack)
-            videos = iter_places(video, {"mp4": "mp4"})
+            videos = iter_byte_ranges(video, {"mp4": "mp4"})
         waiting = next(videos, None)
-        for key, places in iter_places(pose, _NAME_OF):
+        for key, places in iter_byte_ranges(pose, _NAME_OF):
             clip: bytes | None = None
             packed = places
             if video is not None and waiting is not None and waiting[0] == key:
@@ -182,7 +182,7 @@ def located_samples(
             raise ShardError(f"{layout.video_path(part)}: {waiting[0]}.mp4 belongs to no sample of the pose tar")
 
 
-def iter_places(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple[str, Places]]:
+def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple[str, ByteRanges]]:
     """Keys of a tar in order, with (offset, size) of each member by its name.
 
     Args:

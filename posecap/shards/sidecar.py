@@ -28,12 +28,12 @@ from posecap.types import PartName
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
 
 
-def seal(document: Mapping[str, Any]) -> bytes:
+def encode_document(document: Mapping[str, Any]) -> bytes:
     """The document's bytes, with its seal."""
     return canonical_json({**document, "seal": digest(dict(document))}) + b"\n"
 
 
-def unseal(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, Any]:
+def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, Any]:
     """The document without its seal.
 
     Raises:
@@ -41,7 +41,11 @@ def unseal(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, An
     """
     try:
         document = json.loads(content)
-        sound = isinstance(document, dict) and isinstance(document.pop("seal", None), str) and seal(document) == content
+        sound = (
+            isinstance(document, dict)
+            and isinstance(document.pop("seal", None), str)
+            and encode_document(document) == content
+        )
     except (ValueError, RecursionError):
         sound = False
     if not sound:
@@ -65,7 +69,7 @@ def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[
         raise ShardError(f"{relative} does not exist under {root}") from None
     if len(content) > MAX_DOCUMENT_BYTES:
         raise ShardError(f"{relative} is larger than {MAX_DOCUMENT_BYTES} bytes, which no sidecar is; {remedy}")
-    return unseal(content, name=relative, remedy=remedy)
+    return decode_document(content, name=relative, remedy=remedy)
 
 
 def sidecar(part: PartName, record: Mapping[str, Any], files: Mapping[str, Written], samples: int) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def dataset_list(root: Path) -> dict[str, Any]:
     parts = []
     for part in committed(root):
         document = read_sidecar(root, part)
-        content = seal(document)
+        content = encode_document(document)
         parts.append(
             {
                 "part": str(part),
@@ -148,5 +152,5 @@ def write_dataset_list(root: Path) -> dict[str, Any]:
         ShardError: a sidecar is damaged.
     """
     document = dataset_list(root)
-    write_file(root / DATASET_LIST, seal(document))
+    write_file(root / DATASET_LIST, encode_document(document))
     return document

@@ -22,7 +22,7 @@ from posecap.shards.paths import (
     index_path,
     part_named,
 )
-from posecap.shards.sidecar import unseal
+from posecap.shards.sidecar import decode_document
 from posecap.types import PartName
 
 
@@ -92,7 +92,7 @@ class Remote:
             raise ShardError(
                 f"no {DATASET_LIST} under {self.root}: is it a dataset, and is its build complete?"
             ) from None
-        document = unseal(content, name=DATASET_LIST, remedy="copy the dataset again")
+        document = decode_document(content, name=DATASET_LIST, remedy="copy the dataset again")
         try:
             return sorted((part_named(entry["part"]), int(entry["samples"])) for entry in document["parts"])
         except (KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path
-from posecap.shards.sidecar import read_document, read_sidecar, seal, unseal, write_dataset_list
+from posecap.shards.sidecar import decode_document, encode_document, read_document, read_sidecar, write_dataset_list
 from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName
 
@@ -74,7 +74,7 @@ def tombstones_in(content: bytes) -> Tombstones:
     Raises:
         ShardError: they are damaged.
     """
-    return Tombstones.parse(unseal(content, name=TOMBSTONES, remedy=_REMEDY))
+    return Tombstones.parse(decode_document(content, name=TOMBSTONES, remedy=_REMEDY))
 
 
 def forget(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
@@ -100,7 +100,7 @@ def forget(root: Path, keys: Collection[str], reason: str, *, sources: Collectio
         sources={**dict.fromkeys(sources, reason), **before.sources},
     )
     document = {"format": FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
-    write_file(root / TOMBSTONES, seal(document))
+    write_file(root / TOMBSTONES, encode_document(document))
     rewritten = [part for part in committed(root) if _rewrite(root, part, tombstones)]
     if (root / DATASET_LIST).exists():
         write_dataset_list(root)

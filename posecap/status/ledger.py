@@ -18,16 +18,16 @@ from posecap.status.outcome import RowOutcome, Tally
 from posecap.types import PartName
 
 
-class DirectoryBusy(RuntimeError):
+class DatasetLockedError(RuntimeError):
     """Another build holds the directory; the message names its process."""
 
 
 @contextmanager
-def lease(root: Path) -> Iterator[None]:
+def lock_dataset(root: Path) -> Iterator[None]:
     """Hold ``root`` until the block ends, or the process dies: the kernel then lets go by itself.
 
     Raises:
-        DirectoryBusy: another process holds it.
+        DatasetLockedError: another process holds it.
     """
     path = root / ".lease"
     with path.open("a+") as file:
@@ -36,7 +36,7 @@ def lease(root: Path) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise DirectoryBusy(
+            raise DatasetLockedError(
                 f"{root} is being built by process {holder}: wait for it, stop it, or name another --output"
             ) from error
         file.seek(0)

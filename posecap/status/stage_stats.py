@@ -20,24 +20,24 @@ from posecap.status.outcome import ClipOutcome, RowOutcome, Status, Tally
 from posecap.types import Clip
 
 Unit = Literal["rows", "clips"]
-Lost = Literal["refused", "failed", "quarantined"]
-LOST: tuple[Lost, ...] = ("refused", "failed", "quarantined")
+LossKind = Literal["refused", "failed", "quarantined"]
+LOST: tuple[LossKind, ...] = ("refused", "failed", "quarantined")
 
 _OUTSIDE = {"plan": 0, "run": 1, "forget": 3}
 _AMONG_STAGES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class YieldLine:
+class StageLine:
     """One stage, one unit. ``lost`` counts by fate and reason, the commonest first."""
 
     stage: str
     unit: Unit
     entered: int
     left: int
-    lost: Mapping[Lost, Mapping[str, int]]
+    lost: Mapping[LossKind, Mapping[str, int]]
 
-    def total(self, fate: Lost) -> int:
+    def total(self, fate: LossKind) -> int:
         """How many of the line met this fate."""
         return sum(self.lost[fate].values())
 
@@ -74,7 +74,7 @@ class StageOrder:
 
 
 @dataclass
-class Yields:
+class StageStats:
     """Counts over outcomes as they come in; memory grows with the number of different reasons only."""
 
     order: StageOrder
@@ -82,12 +82,12 @@ class Yields:
     _ends: Counter[tuple[Unit, str, Status, str]] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, order: StageOrder, outcomes: Iterable[RowOutcome]) -> Yields:
+    def of(cls, order: StageOrder, outcomes: Iterable[RowOutcome]) -> StageStats:
         """Counts over ``outcomes``."""
-        yields = cls(order)
+        stats = cls(order)
         for outcome in outcomes:
-            yields.add(outcome)
-        return yields
+            stats.add(outcome)
+        return stats
 
     def add(self, outcome: RowOutcome) -> None:
         """Count a row: by its clips where it gave any, else by where it ended itself."""
@@ -99,7 +99,7 @@ class Yields:
         for clip in outcome.clips:
             self._count("clips", clip)
 
-    def lines(self) -> list[YieldLine]:
+    def lines(self) -> list[StageLine]:
         """The yield, in the order in which rows and clips walk."""
         return [*self._lines("rows"), *self._lines("clips")]
 
@@ -107,14 +107,14 @@ class Yields:
         kept = fate.status == "kept"
         self._ends[unit, "" if kept else fate.stage or "unknown", fate.status, "" if kept else fate.reason] += 1
 
-    def _lines(self, unit: Unit) -> list[YieldLine]:
+    def _lines(self, unit: Unit) -> list[StageLine]:
         ends = {key: count for key, count in self._ends.items() if key[0] == unit}
         entered = sum(ends.values())
         lines = []
         for stage in _walked(self.order.stages(unit), {stage for _, stage, status, _ in ends if status != "kept"}):
             lost = {fate: _by_reason(ends, stage, fate) for fate in LOST}
             left = entered - sum(sum(reasons.values()) for reasons in lost.values())
-            lines.append(YieldLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
+            lines.append(StageLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
             entered = left
         return lines
 
@@ -127,7 +127,7 @@ def _walked(stages: Sequence[str], ended_in: set[str]) -> list[str]:
     return sorted(rank, key=lambda stage: rank[stage])
 
 
-def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, fate: Lost) -> dict[str, int]:
+def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, fate: LossKind) -> dict[str, int]:
     found = {reason: n for (_, at, status, reason), n in ends.items() if (at, status) == (stage, fate)}
     return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
@@ -158,7 +158,7 @@ class Alarm:
         return {**asdict(self), "share": round(self.share, 6)}
 
 
-def alarms(lines: Iterable[YieldLine], *, expected_refusals: Mapping[str, float] | None = None) -> list[Alarm]:
+def alarms(lines: Iterable[StageLine], *, expected_refusals: Mapping[str, float] | None = None) -> list[Alarm]:
     """Alarms over the yield so far, in the order of its lines.
 
     Args:
@@ -189,7 +189,7 @@ def alarms(lines: Iterable[YieldLine], *, expected_refusals: Mapping[str, float]
 
 
 def _sentence(
-    line: YieldLine, kind: Literal["refused", "failed"], share: float, bound: float, reasons: Mapping[str, int]
+    line: StageLine, kind: Literal["refused", "failed"], share: float, bound: float, reasons: Mapping[str, int]
 ) -> str:
     commonest = min(reasons, key=lambda reason: (-reasons[reason], reason))
     remedy = (
@@ -218,8 +218,8 @@ __all__ = [
     "LEAST_ENTERED",
     "LOST",
     "Alarm",
+    "StageLine",
     "StageOrder",
-    "YieldLine",
-    "Yields",
+    "StageStats",
     "alarms",
 ]

@@ -16,11 +16,11 @@ import av
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.build import BuildError, Built, Options, build
+from posecap.build import BuildError, BuildResult, Options, build
 from posecap.checks.verify import verify
 from posecap.cli import main
 from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
-from posecap.status.ledger import DirectoryBusy, Ledger, lease
+from posecap.status.ledger import DatasetLockedError, Ledger, lock_dataset
 from posecap.types import PartName
 from tests import small
 from tests.small import KEPT, MISSING, SILENT
@@ -33,13 +33,13 @@ EVERY_FATE = [KEPT, MISSING, PAGE, NOBODY, AGAIN, SILENT, SHOTS]
 
 
 @pytest.fixture(scope="module")
-def whole(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def whole(media: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
     """A built dataset with every fate; only for reading."""
     return small.build(small.manifest(tmp_path_factory.mktemp("whole"), EVERY_FATE, media_root=media))
 
 
 @pytest.fixture
-def copied(whole: Built, tmp_path: Path) -> Path:
+def copied(whole: BuildResult, tmp_path: Path) -> Path:
     """The same dataset with its manifest, for harm; gives the manifest's path."""
     shutil.copytree(whole.root.parent, tmp_path / "copy")
     return tmp_path / "copy" / "manifest.yaml"
@@ -71,7 +71,7 @@ def times(root: Path) -> dict[str, int]:
     }
 
 
-def test_every_row_has_one_fate_and_the_counts_add_up(whole: Built) -> None:
+def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> None:
     assert fates(whole.root) == {
         "kept": ("kept", "", "", 1),
         "missing": ("refused", "download", "not_found", 0),
@@ -90,7 +90,7 @@ def test_every_row_has_one_fate_and_the_counts_add_up(whole: Built) -> None:
     assert verify(whole.root).problems == ()
 
 
-def test_samples_hold_what_the_rows_said_and_the_frames_showed(whole: Built) -> None:
+def test_samples_hold_what_the_rows_said_and_the_frames_showed(whole: BuildResult) -> None:
     (kept,) = read_part(whole.root, PartName("train", 0))
     assert kept.joints_MTJ3.shape == (1, 15, 17, 3)
     assert kept.pts_T.tolist() == pytest.approx([n / 30 for n in range(15)], abs=1e-3)
@@ -165,7 +165,7 @@ def test_a_ledger_that_is_no_database_is_made_again(copied: Path) -> None:
     assert fates(root) == told
 
 
-def test_three_workers_give_the_bytes_of_one(copied: Path, whole: Built) -> None:
+def test_three_workers_give_the_bytes_of_one(copied: Path, whole: BuildResult) -> None:
     shutil.rmtree(copied.parent / "dataset")
     small.build(copied, workers=3)
     assert small.published(copied.parent / "dataset") == small.published(whole.root)
@@ -277,11 +277,11 @@ def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(c
 
 
 def test_two_builds_at_once_are_refused(one: Path) -> None:
-    with lease(one.parent / "dataset"), pytest.raises(DirectoryBusy, match="is being built by process"):
+    with lock_dataset(one.parent / "dataset"), pytest.raises(DatasetLockedError, match="is being built by process"):
         small.build(one)
 
 
-def test_no_file_of_a_dataset_says_where_it_was_built(whole: Built, media: Path) -> None:
+def test_no_file_of_a_dataset_says_where_it_was_built(whole: BuildResult, media: Path) -> None:
     places = [str(media), str(whole.root.parent), str(Path.home())]
     for path in sorted(whole.root.rglob("*")):
         if path.is_file() and not path.name.startswith("."):

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.finalize import finish, origin, read_finished, unfinish, write_origin
+from posecap.finalize import finalize, mark_unfinished, read_final_report, read_manifest_path, write_manifest_path
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import load_pipeline
 from posecap.release.report import Run
@@ -33,7 +33,7 @@ def finished(folder: Path, made: dict[PartName, list[Sample]] | None = None) -> 
         for part in parts:
             rows = [RowOutcome.from_json(row) for row in read_sidecar(root, part)["rows"]]
             ledger.record_part(part, "f" * 64, rows, seconds={"decode": 1.0}, frames=7)
-        return finish(root, manifest=manifest, pipeline=load_pipeline(small.DEMO), ledger=ledger, run=RUN)
+        return finalize(root, manifest=manifest, pipeline=load_pipeline(small.DEMO), ledger=ledger, run=RUN)
 
 
 def test_everything_that_describes_a_dataset_is_written(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_everything_that_describes_a_dataset_is_written(tmp_path: Path) -> None:
         "report.json",
     }
     assert report["counts"]["rows"]["kept"] == 5
-    assert json.loads((root / "report.json").read_bytes()) == report == read_finished(root)
+    assert json.loads((root / "report.json").read_bytes()) == report == read_final_report(root)
     assert pq.read_table(root / "ledger.parquet").num_rows == 5
 
 
@@ -84,8 +84,8 @@ def test_it_is_finished_while_report_and_list_are_those_of_its_parts(tmp_path: P
     root = tmp_path / "dataset"
     report, listed = root / "report.json", root / "dataset.json"
     if harm == "no report":
-        unfinish(root)
-        unfinish(root)
+        mark_unfinished(root)
+        mark_unfinished(root)
     elif harm == "torn report":
         report.write_bytes(report.read_bytes()[:-3])
     elif harm == "no list":
@@ -94,19 +94,19 @@ def test_it_is_finished_while_report_and_list_are_those_of_its_parts(tmp_path: P
         listed.write_bytes(listed.read_bytes() + b" ")
     else:
         (root / "data/train/pose-00003.json").unlink()
-    assert read_finished(root) is None
+    assert read_final_report(root) is None
 
 
 def test_the_manifest_is_remembered_while_it_is_there(tmp_path: Path) -> None:
     manifest = read_manifest(small.manifest(tmp_path, [{"id": "a", "video": "a.mp4"}]))
-    assert origin(tmp_path) is None
-    write_origin(tmp_path, manifest)
-    assert origin(tmp_path) == tmp_path / "manifest.yaml"
+    assert read_manifest_path(tmp_path) is None
+    write_manifest_path(tmp_path, manifest)
+    assert read_manifest_path(tmp_path) == tmp_path / "manifest.yaml"
     manifest.path.unlink()
-    assert origin(tmp_path) is None
+    assert read_manifest_path(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"manifest": 3}', "null"])
 def test_a_damaged_memory_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / ".origin.json").write_text(text)
-    assert origin(tmp_path) is None
+    assert read_manifest_path(tmp_path) is None

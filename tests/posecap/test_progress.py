@@ -7,7 +7,7 @@ from rich.console import Console
 
 from posecap.engines.pyav import PyAV
 from posecap.progress import Progress
-from posecap.run.schedule import RowDone
+from posecap.run.schedule import RowResult
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
 from posecap.stages.split import Cut
@@ -41,13 +41,15 @@ class Shown:
         return self.text.getvalue().splitlines()
 
 
-def kept(clips: int = 1, frames: int = 50) -> RowDone:
+def kept(clips: int = 1, frames: int = 50) -> RowResult:
     outcome = RowOutcome(row_id="r", uri="u", status="kept", clips=(ClipOutcome(status="kept"),) * clips)
-    return RowDone(outcome, seconds={"decode": 1.0}, frames=frames)
+    return RowResult(outcome, seconds={"decode": 1.0}, frames=frames)
 
 
-def refused(reason: str, stage: str = "cut") -> RowDone:
-    return RowDone(RowOutcome(row_id="r", uri="u", status="refused", stage=stage, reason=reason), seconds={stage: 0.1})
+def refused(reason: str, stage: str = "cut") -> RowResult:
+    return RowResult(
+        RowOutcome(row_id="r", uri="u", status="refused", stage=stage, reason=reason), seconds={stage: 0.1}
+    )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_a_plain_line_comes_every_half_minute_at_most_and_one_at_the_end(shown: 
 def test_rows_of_earlier_runs_count_as_done_and_not_in_the_rates(shown: Shown):
     with shown.progress(rows=1000, rows_before=900) as progress:
         shown.clock.now += 40
-        progress.row(RowDone(kept().outcome))  # carried over into this run's part: it took no time
+        progress.row(RowResult(kept().outcome))  # carried over into this run's part: it took no time
         progress.row(kept())
         assert (progress.clips, progress.frames) == (1, 50)
     assert shown.lines[0] == "901/1,000 rows (90 %); 0.0 clips/s, 0 frames/s; 1 clip kept; ETA unknown"

@@ -9,7 +9,7 @@ import pytest
 
 from posecap.checks.verify import Problem, verify
 from posecap.shards import forget, read_sidecar, write_dataset_list, write_part
-from posecap.shards.sidecar import seal
+from posecap.shards.sidecar import encode_document
 from posecap.status.outcome import RowOutcome
 from posecap.types import PartName
 from tests import built
@@ -120,7 +120,7 @@ def test_the_list_of_parts(tmp_path: Path) -> None:
 
 
 def forge(root: Path, **changes: Any) -> None:
-    (root / SIDECAR).write_bytes(seal({**read_sidecar(root, FIRST), **changes}))
+    (root / SIDECAR).write_bytes(encode_document({**read_sidecar(root, FIRST), **changes}))
     write_dataset_list(root)
 
 

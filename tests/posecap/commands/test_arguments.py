@@ -227,10 +227,10 @@ class TestForget:
         assert built.files(tmp_path) == before
 
     def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from posecap.status.ledger import lease
+        from posecap.status.ledger import lock_dataset
 
         (first, *_), *_ = built.build(tmp_path).values()
-        with lease(tmp_path):
+        with lock_dataset(tmp_path):
             code, _, error = run(capsys, "forget", tmp_path, first.key)
         assert code == 1
         assert "is being built by process" in error

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table
-from posecap.planning.dedup import repeats
+from posecap.planning.dedup import find_duplicates
 from posecap.planning.plan import PartName, Plan, PlanError, PlannedRow, make_plan, open_plan, show, summarise
 from posecap.planning.plan_file import PLAN_SCHEMA, rows_digest
 from posecap.planning.summary import estimate
@@ -213,7 +213,7 @@ def test_part_names_order_and_print() -> None:
 
 @given(st.lists(st.integers(0, 6), max_size=40))
 def test_repeats_agree_with_a_dictionary(values: list[int]) -> None:
-    found = repeats(np.array([[value % 3, value] for value in values], np.uint64).reshape(-1, 2))
+    found = find_duplicates(np.array([[value % 3, value] for value in values], np.uint64).reshape(-1, 2))
     seen: dict[int, list[int]] = {}
     expected = []
     for ordinal, value in enumerate(values):

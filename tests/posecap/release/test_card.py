@@ -5,7 +5,7 @@ import yaml
 
 from posecap.release.card import make_card, write
 from posecap.types import PartName
-from tests import building, editions
+from tests import building, dataset_infos
 
 
 def front_and_body(card: str) -> tuple[dict[str, Any], str]:
@@ -31,7 +31,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
         PartName("train", 0): [building.sample(frames=5)],
         PartName("val-2", 0): [building.sample(key="v", frames=5)],
     }
-    front, _ = front_and_body(make_card(editions.edition(tmp_path, made)))
+    front, _ = front_and_body(make_card(dataset_infos.info(tmp_path, made)))
     assert front["license"] == "cc-by-4.0"
     assert front["size_categories"] == ["n<1K"]
     assert front["language"] == ["en"]
@@ -58,13 +58,13 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
 
 
 def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path):
-    front, body = front_and_body(make_card(editions.edition(tmp_path, licence="Our Own: research, v2")))
+    front, body = front_and_body(make_card(dataset_infos.info(tmp_path, licence="Our Own: research, v2")))
     assert (front["license"], front["license_name"]) == ("other", "our-own-research-v2")
     assert "captions): Our Own: research, v2." in body
 
 
 def test_tables_hold_what_happened(tmp_path: Path):
-    _, body = front_and_body(make_card(editions.edition(tmp_path)))
+    _, body = front_and_body(make_card(dataset_infos.info(tmp_path)))
     assert table_after(body, "## Contents")[0][:5] == ["train", "5", "5", "7", "35"]
     yields = table_after(body, "Of 7 rows in the manifest 5 gave clips, 1 were refused, 1 failed")
     assert yields[0] == ["download", "rows", "7", "5", r"not\_found 1, timeout 1"]
@@ -80,24 +80,26 @@ def test_known_models_bring_their_licence(tmp_path: Path):
 
     name, weights = next(iter(CATALOGUE.items()))
     lineage = {"packages": {}, "weights": {name: weights.sha256}}
-    _, body = front_and_body(make_card(editions.edition(tmp_path, lineage=lineage)))
+    _, body = front_and_body(make_card(dataset_infos.info(tmp_path, lineage=lineage)))
     (row,) = table_after(body, "Models:")
     assert (row[0], row[2], row[3]) == (name, weights.licence, weights.sha256)
 
 
 def test_the_people_in_the_videos(tmp_path: Path):
-    _, body = front_and_body(make_card(editions.edition(tmp_path)))
+    _, body = front_and_body(make_card(dataset_infos.info(tmp_path)))
     assert "No frame of any video is in this dataset (`store_video: none`)" in body
     assert "posecap forget" in body
     assert "write to me@example.org" in body
-    _, body = front_and_body(make_card(editions.edition(tmp_path / "other", store_video="clip")))
+    _, body = front_and_body(make_card(dataset_infos.info(tmp_path / "other", store_video="clip")))
     assert "faces and surroundings can be seen" in body
 
 
 def test_words_from_outside_stay_words(tmp_path: Path):
     row = building.row(label="a | b\n## <script>x</script> [l](javascript:0) `c`", licence="<img src=x>")
     made = {PartName("train", 0): [building.sample(frames=5, row=row)]}
-    front, body = front_and_body(make_card(editions.edition(tmp_path, made, description="---\nlicense: mit\n# Title")))
+    front, body = front_and_body(
+        make_card(dataset_infos.info(tmp_path, made, description="---\nlicense: mit\n# Title"))
+    )
     assert "<script>" not in body.replace(r"\<script", "")
     assert r"a \| b ## \<script\>x\</script\> \[l\](javascript:0) \`c\`" in body
     assert r"\<img src=x\>" in body
@@ -107,20 +109,20 @@ def test_words_from_outside_stay_words(tmp_path: Path):
 
 def test_long_tables_end_in_a_count(tmp_path: Path):
     made = [building.sample(key=f"k{i}", frames=5, seed=i, row=building.row(label=f"label {i:03}")) for i in range(45)]
-    _, body = front_and_body(make_card(editions.edition(tmp_path, {PartName("train", 0): made})))
+    _, body = front_and_body(make_card(dataset_infos.info(tmp_path, {PartName("train", 0): made})))
     rows = table_after(body, "45 labels, the commonest:")
     assert len(rows) == 41
     assert rows[-1][0].startswith("… 5 more")
 
 
 def test_a_card_holds_no_times_and_is_written_whole(tmp_path: Path):
-    edition = editions.edition(tmp_path)
-    assert make_card(edition) == make_card(edition)
-    assert write(make_card(edition), tmp_path).read_text() == make_card(edition)
+    info = dataset_infos.info(tmp_path)
+    assert make_card(info) == make_card(info)
+    assert write(make_card(info), tmp_path).read_text() == make_card(info)
 
 
 def test_a_dataset_without_clips_has_a_card(tmp_path: Path):
-    edition = editions.edition(tmp_path)
-    front, body = front_and_body(make_card(editions.edition(tmp_path / "other", index=edition.index.slice(0, 0))))
+    info = dataset_infos.info(tmp_path)
+    front, body = front_and_body(make_card(dataset_infos.info(tmp_path / "other", index=info.index.slice(0, 0))))
     assert front["configs"][0]["data_files"] == []
     assert "0 clips of people" in body

@@ -8,11 +8,11 @@ import pytest
 
 from posecap.release.croissant import make_croissant, write
 from posecap.shards import INDEX_SCHEMA
-from tests import editions
+from tests import dataset_infos
 
 
 def document(root: Path, **changes: Any) -> dict[str, Any]:
-    return make_croissant(editions.edition(root, **changes), published=date(2026, 5, 1))
+    return make_croissant(dataset_infos.info(root, **changes), published=date(2026, 5, 1))
 
 
 def entries(found: dict[str, Any], kind: str) -> list[dict[str, Any]]:

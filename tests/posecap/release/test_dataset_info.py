@@ -9,13 +9,13 @@ from posecap.hashing import file_sha256
 from posecap.release.dataset_info import COLUMNS, QUALITY, hub_identifier, licence_url
 from posecap.shards import forget
 from posecap.types import PartName, Quality, Span
-from tests import building, built, editions
+from tests import building, built, dataset_infos
 
 
 def test_splits_are_counted(tmp_path: Path):
     train = built.samples(2)
     val = [building.sample(key="v" * 24, people=2, frames=50, seed=9, row=building.row(split="val"))]
-    found = editions.edition(tmp_path, {PartName("train", 0): train, PartName("val", 0): val}).by_split()
+    found = dataset_infos.info(tmp_path, {PartName("train", 0): train, PartName("val", 0): val}).by_split()
     assert [row["split"] for row in found] == ["train", "val"]
     assert found[0] | {"hours": 0} == {
         "split": "train",
@@ -34,7 +34,7 @@ def test_values_are_counted_commonest_first_and_nothing_last(tmp_path: Path):
         building.sample(key=f"k{i}", frames=5, seed=i, row=building.row(row_id=f"r{i}", licence=licence))
         for i, licence in enumerate(licences)
     ]
-    counted = editions.edition(tmp_path, {PartName("train", 0): made}).counted("licence")
+    counted = dataset_infos.info(tmp_path, {PartName("train", 0): made}).counted("licence")
     assert list(counted.items()) == [("a", 2), ("b", 2), (None, 2), ("c", 1)]
 
 
@@ -44,7 +44,7 @@ def test_quality_quantiles_are_those_of_the_clips(tmp_path: Path):
         building.sample(key=f"k{i}", frames=5, seed=i, quality=Quality(**{**zero, "jitter": jitter}))
         for i, jitter in enumerate((0.4, 0.0, 0.1, 0.3, 0.2))
     ]
-    quality = editions.edition(tmp_path, {PartName("train", 0): made}).quality()
+    quality = dataset_infos.info(tmp_path, {PartName("train", 0): made}).quality()
     assert quality["jitter"] == {
         "min": 0.0,
         "p05": 0.02,
@@ -71,8 +71,8 @@ def test_the_same_span_of_the_same_bytes_is_found_under_other_keys(tmp_path: Pat
         sample("d", seed=2, start=1.0, end=2.0),
         sample("e", seed=1, start=1.0, end=2.0),
     ]
-    edition = editions.edition(tmp_path, {PartName("train", 0): made})
-    assert edition.content_duplicates() == {
+    info = dataset_infos.info(tmp_path, {PartName("train", 0): made})
+    assert info.content_duplicates() == {
         "spans": 1,
         "clips": 3,
         "examples": [
@@ -88,32 +88,32 @@ def test_the_same_span_of_the_same_bytes_is_found_under_other_keys(tmp_path: Pat
 
 
 def test_files_are_listed_as_they_lie_on_disk(tmp_path: Path):
-    edition = editions.edition(tmp_path)
-    assert [file.path for file in edition.files][:4] == [
+    info = dataset_infos.info(tmp_path)
+    assert [file.path for file in info.files][:4] == [
         "data/train/pose-00000.columns",
         "data/train/pose-00000.tar",
         "data/train/video-00000.tar",
         "index/train-00000.parquet",
     ]
-    for file in edition.files:
+    for file in info.files:
         assert file.sha256 == file_sha256(tmp_path / file.path)
         assert file.size_bytes == (tmp_path / file.path).stat().st_size
 
 
 def test_removed_clips_count_no_more(tmp_path: Path):
-    before = editions.edition(tmp_path)
+    before = dataset_infos.info(tmp_path)
     forget(tmp_path, [before.index["key"][0].as_py()], "on request")
-    assert editions.read_index_columns(tmp_path).num_rows == before.clips - 1 == 4
+    assert dataset_infos.read_index_columns(tmp_path).num_rows == before.clips - 1 == 4
 
 
 def test_a_dataset_without_clips_has_figures_too(tmp_path: Path):
     (tmp_path / "data").mkdir()
-    empty = editions.read_index_columns(tmp_path)
-    edition = editions.edition(tmp_path, {PartName("train", 0): built.samples(1)}, index=empty)
+    empty = dataset_infos.read_index_columns(tmp_path)
+    info = dataset_infos.info(tmp_path, {PartName("train", 0): built.samples(1)}, index=empty)
     assert empty.column_names == list(COLUMNS)
-    assert (edition.clips, edition.splits, edition.by_split()) == (0, [], [])
-    assert edition.quality() == dict.fromkeys(QUALITY)
-    assert edition.content_duplicates() == {"spans": 0, "clips": 0, "examples": []}
+    assert (info.clips, info.splits, info.by_split()) == (0, [], [])
+    assert info.quality() == dict.fromkeys(QUALITY)
+    assert info.content_duplicates() == {"spans": 0, "clips": 0, "examples": []}
 
 
 # .

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from posecap import __version__
 from posecap.release.report import Run, make_report, show, write
-from posecap.status.stage_stats import Yields
-from tests import editions
+from posecap.status.stage_stats import StageStats
+from tests import dataset_infos
 
 
 def run(**changes: Any) -> Run:
@@ -35,7 +35,7 @@ def shown(report: dict[str, Any]) -> str:
 
 
 def test_counts_rates_and_times(tmp_path: Path):
-    report = make_report(editions.edition(tmp_path), run())
+    report = make_report(dataset_infos.info(tmp_path), run())
     assert report["dataset"] == {"name": "walkers", "version": "1.2.0", "licence": "CC-BY-4.0", "store_video": "none"}
     assert (report["run"]["started"], report["run"]["ended"]) == ("2026-05-01T10:00:00Z", "2026-05-01T10:00:25Z")
     assert report["posecap"] == __version__
@@ -55,7 +55,7 @@ def test_counts_rates_and_times(tmp_path: Path):
 
 
 def test_the_yield_has_each_stage_s_seconds_once(tmp_path: Path):
-    lines = make_report(editions.edition(tmp_path), run())["yield"]
+    lines = make_report(dataset_infos.info(tmp_path), run())["yield"]
     assert [(line["unit"], line["stage"], line["in"], line["out"], line["seconds"]) for line in lines] == [
         ("rows", "download", 7, 5, 1.0),
         ("rows", "decode", 5, 5, None),
@@ -66,10 +66,10 @@ def test_the_yield_has_each_stage_s_seconds_once(tmp_path: Path):
 
 
 def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
-    outcomes = editions.outcomes(1) * 15
-    edition = editions.edition(tmp_path, yields=Yields.of(editions.ORDER, outcomes))
-    assert [alarm["stage"] for alarm in make_report(edition, run())["alarms"]] == ["download"]
-    strict = make_report(edition, run(), expected_refusals={"select": 0.3})["alarms"]
+    outcomes = dataset_infos.outcomes(1) * 15
+    info = dataset_infos.info(tmp_path, stage_stats=StageStats.of(dataset_infos.ORDER, outcomes))
+    assert [alarm["stage"] for alarm in make_report(info, run())["alarms"]] == ["download"]
+    strict = make_report(info, run(), expected_refusals={"select": 0.3})["alarms"]
     assert [(alarm["stage"], alarm["kind"], alarm["share"]) for alarm in strict] == [
         ("download", "failed", 0.333333),
         ("select", "refused", 0.5),
@@ -77,14 +77,14 @@ def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
 
 
 def test_it_is_written_as_json_that_reads_back_the_same(tmp_path: Path):
-    report = make_report(editions.edition(tmp_path), run())
+    report = make_report(dataset_infos.info(tmp_path), run())
     path = write(report, tmp_path)
     assert path == tmp_path / "report.json"
     assert json.loads(path.read_text()) == report
 
 
 def test_the_table_shows_what_was_lost_where(tmp_path: Path):
-    text = shown(make_report(editions.edition(tmp_path), run()))
+    text = shown(make_report(dataset_infos.info(tmp_path), run()))
     lines = [" ".join(line.replace("│", " ").split()) for line in text.splitlines()]
     assert "download rows 7 5 1 1 1.0 not_found 1, timeout 1" in lines
     assert "select clips 6 5 1 · 0.2 no_motion 1" in lines
@@ -93,7 +93,7 @@ def test_the_table_shows_what_was_lost_where(tmp_path: Path):
 
 
 def test_names_from_outside_are_no_markup(tmp_path: Path):
-    report = make_report(editions.edition(tmp_path), run())
+    report = make_report(dataset_infos.info(tmp_path), run())
     report["yield"][0]["refused"] = {"[bold]odd[/nothing]": 1}
     report["alarms"] = [{"sentence": "[red]oh[/]"}]
     text = shown(report)
@@ -102,6 +102,6 @@ def test_names_from_outside_are_no_markup(tmp_path: Path):
 
 
 def test_a_run_with_nothing_to_do_says_so(tmp_path: Path):
-    report = make_report(editions.edition(tmp_path), run(parts=0, clips=0, frames=0, seconds=0.0, start_seconds=0.0))
+    report = make_report(dataset_infos.info(tmp_path), run(parts=0, clips=0, frames=0, seconds=0.0, start_seconds=0.0))
     assert "every part was built already" in shown(report)
     assert report["rates"]["clips_per_second"] == 0.0

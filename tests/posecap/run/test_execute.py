@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from posecap.run.execute import walk
+from posecap.run.execute import execute
 from posecap.stage import Drop, Fail, Refused, Retry, Stage
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 from tests import building
@@ -15,7 +15,7 @@ from tests import building
 
 @dataclass(frozen=True)
 class Says(Stage):
-    """Yields the given results, then raises the given error."""
+    """StageStats the given results, then raises the given error."""
 
     name: ClassVar[str] = "says"
     takes: ClassVar[type] = Row
@@ -44,17 +44,17 @@ ROW = Row(row_id="r1", uri="a.mp4")
         (MemoryError(), "failed", "out_of_memory", True),
     ],
 )
-def test_an_error_before_any_clip_is_the_items_trouble(error, status, reason, retryable):
+def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retryable):
     class Raises(Says):
         def __call__(self, item: Any) -> Iterator[Any]:
             raise error
             yield
 
-    walked = walk([Raises()], ROW)
-    assert walked.trouble is not None
-    assert (walked.trouble.status, walked.trouble.reason, walked.trouble.retryable) == (status, reason, retryable)
-    assert walked.trouble.stage == "says"
-    assert walked.gone_on == []
+    result = execute([Raises()], ROW)
+    assert result.error is not None
+    assert (result.error.status, result.error.reason, result.error.retryable) == (status, reason, retryable)
+    assert result.error.stage == "says"
+    assert result.outputs == []
 
 
 def test_a_refusing_stage_costs_its_clip_only():
@@ -66,19 +66,19 @@ def test_a_refusing_stage_costs_its_clip_only():
                 raise Drop("no_person", "nobody")
             yield item
 
-    walked = walk([Says(results=(one, two)), RefusesA()], ROW)
-    assert [clip.clip_id for clip in walked.gone_on] == ["b" * 24]
-    assert [(c.status, c.clip_id, c.reason) for c in walked.clips] == [("refused", "a" * 24, "no_person")]
-    assert walked.trouble is None
-    assert walked.frames == one.frame_count + two.frame_count
+    result = execute([Says(results=(one, two)), RefusesA()], ROW)
+    assert [clip.clip_id for clip in result.outputs] == ["b" * 24]
+    assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("refused", "a" * 24, "no_person")]
+    assert result.error is None
+    assert result.frames == one.frame_count + two.frame_count
 
 
 def test_samples_are_kept_and_short_stretches_accounted_for():
     sample = building.sample()
     short = Refused(Span(0.0, 0.2), "too_short", "0.2 s")
-    walked = walk([Says(results=(short, sample))], ROW)
-    assert [type(item) for item in walked.gone_on] == [Sample]
-    assert [(c.status, c.reason) for c in walked.clips] == [("refused", "too_short"), ("kept", "")]
+    result = execute([Says(results=(short, sample))], ROW)
+    assert [type(item) for item in result.outputs] == [Sample]
+    assert [(c.status, c.reason) for c in result.clips] == [("refused", "too_short"), ("kept", "")]
 
 
 def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):
@@ -91,16 +91,16 @@ def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path)
             raise ValueError(f"cannot read {path}")
             yield
 
-    walked = walk([Complains()], video)
+    result = execute([Complains()], video)
     assert not path.exists()
-    assert walked.trouble is not None
-    assert walked.trouble.detail == "ValueError: cannot read a.mp4"
+    assert result.error is not None
+    assert result.error.detail == "ValueError: cannot read a.mp4"
 
 
 def test_borrowed_files_stay(tmp_path: Path):
     path = tmp_path / "mine.mp4"
     path.write_bytes(b"x")
-    walk([Says()], Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1))
+    execute([Says()], Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1))
     assert path.exists()
 
 
@@ -118,5 +118,5 @@ def test_stages_run_depth_first_so_that_one_clip_is_held_at_a_time():
             alive.append(f"used {item}")
             yield item
 
-    walk([Makes(), Uses()], ROW)
+    execute([Makes(), Uses()], ROW)
     assert alive == ["made a", "used a", "made b", "used b", "made c", "used c"]

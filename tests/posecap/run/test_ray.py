@@ -4,7 +4,7 @@ import pytest
 from ray import cloudpickle
 
 from posecap.pipeline import Pipeline
-from posecap.run.ray import RayPool, WorkersNotReady
+from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.schedule import Schedule, WorkPart
 from posecap.stage import Resources
 from posecap.types import PartName, Row
@@ -66,5 +66,5 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
 
 
 def test_workers_that_cannot_start_say_why(tmp_path):
-    with pytest.raises(WorkersNotReady, match="weights are missing: fetch them"):
+    with pytest.raises(WorkersNotReadyError, match="weights are missing: fetch them"):
         run(tmp_path, ["fine"], last=ray_stages.Unready)

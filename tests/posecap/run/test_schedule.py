@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posecap.run.execute import Trouble, Walked
-from posecap.run.schedule import Lost, PartDone, RowDone, Schedule, Task, WorkPart
+from posecap.run.execute import ItemError, ItemResult
+from posecap.run.schedule import PartResult, RowResult, Schedule, Task, WorkerLost, WorkPart
 from posecap.status.outcome import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName, Row
 from tests import building
@@ -24,29 +24,29 @@ class Pool:
         self.most_held = 0
         self.submitted: list[Task] = []
 
-    def room(self, segment: int) -> int:
+    def free_slots(self, segment: int) -> int:
         return self.size - sum(task.segment == segment for task in self.held)
 
     def submit(self, task: Task) -> None:
-        assert self.room(task.segment) > 0
+        assert self.free_slots(task.segment) > 0
         self.held.append(task)
         self.submitted.append(task)
         self.most_held = max(self.most_held, len(self.held))
 
-    def wait(self) -> tuple[Task, Walked | Lost | None]:
+    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
         task = self.held.pop(self.pick(len(self.held)))
         row: Row = task.item
         if task.segment == 0:
-            return task, Walked(gone_on=[row])
+            return task, ItemResult(outputs=[row])
         if self.lose.get(row.row_id, 0) > 0:
             self.lose[row.row_id] -= 1
-            return task, Lost("worker_died", "the worker process died")
+            return task, WorkerLost("worker_died", "the worker process died")
         if row.label == "refused":
-            return task, Walked(trouble=Trouble("refused", "cut", "too_short", "", False))
+            return task, ItemResult(error=ItemError("refused", "cut", "too_short", "", False))
         if row.label == "failed":
-            return task, Walked(trouble=Trouble("failed", "download", "http_503", "", True))
+            return task, ItemResult(error=ItemError("failed", "download", "http_503", "", True))
         sample = building.sample(key=row.row_id.ljust(24, "0"))
-        return task, Walked(gone_on=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)], frames=7)
+        return task, ItemResult(outputs=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)], frames=7)
 
     def close(self) -> None: ...
 
@@ -56,7 +56,7 @@ def part(number: int, *labels: str) -> WorkPart:
     return WorkPart(PartName("train", number), rows)
 
 
-def run(pool: Pool, parts: list[WorkPart], **options: Any) -> dict[PartName, PartDone]:
+def run(pool: Pool, parts: list[WorkPart], **options: Any) -> dict[PartName, PartResult]:
     done = list(Schedule(pool, **options).run(parts))
     assert len({d.name for d in done}) == len(done)
     return {d.name: d for d in done}
@@ -121,7 +121,7 @@ def test_attempts_of_earlier_runs_count():
 
 
 def test_rows_with_a_known_fate_are_not_worked_on():
-    known = RowDone(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
     pool = Pool()
     both = WorkPart(PartName("train", 0), (known, Row(row_id="0-1", uri="y", label="ok")))
     seen: list[str] = []
@@ -132,7 +132,7 @@ def test_rows_with_a_known_fate_are_not_worked_on():
 
 
 def test_a_part_of_known_rows_and_an_empty_part_are_complete_at_once():
-    known = RowDone(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
     done = run(Pool(), [WorkPart(PartName("train", 0), (known,)), WorkPart(PartName("train", 1), ())])
     assert [len(d.rows) for d in done.values()] == [1, 0]
 
@@ -160,7 +160,7 @@ def test_a_rows_fate_follows_from_its_clips(clips, status):
 
         def wait(self):
             task = self.held.pop()
-            return task, Walked(clips=[ClipOutcome(status=s, reason=s) for s in clips])
+            return task, ItemResult(clips=[ClipOutcome(status=s, reason=s) for s in clips])
 
     done = run(Gives(), [part(0, "ok")])
     assert done[PartName("train", 0)].rows[0].outcome.status == status

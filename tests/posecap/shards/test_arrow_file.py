@@ -9,14 +9,14 @@ import pytest
 
 from posecap.shards import ShardError
 from posecap.shards import arrow_file as columns
-from posecap.shards.atomic_commit import Staged
+from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Sample
 from tests import built
 
 
 def write(path: Path, samples: list[Sample]) -> None:
-    with Staged(path) as staged:
+    with AtomicFile(path) as staged:
         writer = columns.ColumnsWriter(staged)
         for sample in samples:
             writer.add(sample, facts_json(sample))

@@ -13,7 +13,7 @@ from posecap.shards import atomic_commit as commit
 def test_a_file_appears_with_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     pieces = [b"one", bytearray(b"x" * 3_000_000), memoryview(b"three")]
-    with commit.Staged(path) as staged:
+    with commit.AtomicFile(path) as staged:
         for piece in pieces:
             staged.write(piece)
         written = staged.finish()
@@ -28,7 +28,7 @@ def test_a_file_appears_with_its_hash(tmp_path: Path) -> None:
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), commit.Staged(path) as staged:  # noqa: PT012  (the block's failure is the subject)
+    with pytest.raises(TypeError), commit.AtomicFile(path) as staged:  # noqa: PT012  (the block's failure is the subject)
         staged.write(b"new")
         staged.write(3)  # type: ignore[arg-type]
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -36,7 +36,7 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_a_full_disk_is_told_to_the_writer(tmp_path: Path) -> None:
-    with commit.Staged(tmp_path / "file") as staged:
+    with commit.AtomicFile(tmp_path / "file") as staged:
         with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
             os.dup2(full.fileno(), staged._file.fileno())
         staged.write(b"few")

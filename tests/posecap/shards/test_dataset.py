@@ -174,11 +174,11 @@ def test_an_index_that_lies_is_found(tmp_path: Path, columns: dict[str, list[int
 
 
 def test_a_list_that_names_other_paths_is_refused() -> None:
-    from posecap.shards.sidecar import seal
+    from posecap.shards.sidecar import encode_document
 
     url = f"memory://{uuid.uuid4().hex}"
     filesystem, root = fsspec.core.url_to_fs(url)
     hostile = {"format": 1, "parts": [{"part": "../../x/00000", "samples": 1}]}
-    filesystem.pipe_file(f"{root}/dataset.json", seal(hostile))
+    filesystem.pipe_file(f"{root}/dataset.json", encode_document(hostile))
     with pytest.raises(ShardError, match="names no part"):
         Dataset(url).parts()

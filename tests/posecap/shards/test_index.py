@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from posecap.shards import INDEX_SCHEMA, ShardError, index
-from posecap.shards.atomic_commit import Staged
+from posecap.shards.atomic_commit import AtomicFile
 from posecap.types import PartName
 from tests import building
 
 PART = PartName("train", 7)
-PLACES = {
+RANGE_COLUMNS = {
     name: (512 * number, 100 + number)
     for number, name in enumerate(("joints", "pts", "video", "text", "txt", "json"), 1)
 }
@@ -20,7 +20,7 @@ RECORD = {"fingerprint": "f" * 64, "lineage": {"weights": {"net": "ab", "ear": "
 
 
 def write(path: Path, rows: list[tuple]) -> None:
-    with Staged(path) as staged:
+    with AtomicFile(path) as staged:
         index.write_index(staged, rows)
         staged.finish()
         staged.publish()
@@ -28,7 +28,7 @@ def write(path: Path, rows: list[tuple]) -> None:
 
 def test_a_row_says_everything_about_a_sample(tmp_path: Path) -> None:
     sample = building.sample(people=2, frames=6, fps=4.0)
-    write(tmp_path / "i", [index.index_row(sample, PART, PLACES, RECORD)])
+    write(tmp_path / "i", [index.index_row(sample, PART, RANGE_COLUMNS, RECORD)])
     (row,) = index.read_index(tmp_path / "i").to_pylist()
     assert list(row) == INDEX_SCHEMA.names
     expected = {
@@ -51,11 +51,11 @@ def test_facts_that_lack_what_the_index_needs_are_refused() -> None:
         sample = building.sample()
         del sample.facts[name]
         with pytest.raises(ShardError, match=f"{sample.key}: its facts lack {name},"):
-            index.index_row(sample, PART, PLACES, RECORD)
+            index.index_row(sample, PART, RANGE_COLUMNS, RECORD)
 
 
 def test_facts_of_the_wrong_kind_are_refused_by_column(tmp_path: Path) -> None:
-    row = index.index_row(building.sample(facts={"width": "wide"}), PART, PLACES, RECORD)
+    row = index.index_row(building.sample(facts={"width": "wide"}), PART, RANGE_COLUMNS, RECORD)
     with pytest.raises(ShardError, match="column 'width' takes int32"):
         write(tmp_path / "i", [row])
 

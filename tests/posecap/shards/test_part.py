@@ -177,15 +177,15 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    publish, count = commit.Staged.publish, iter(range(STEPS))
+    publish, count = commit.AtomicFile.publish, iter(range(STEPS))
 
-    def dies(staged: commit.Staged) -> None:
+    def dies(staged: commit.AtomicFile) -> None:
         if next(count) == survived:
             raise Killed
         publish(staged)
 
-    monkeypatch.setattr(commit.Staged, "publish", dies)
-    monkeypatch.setattr(commit.Staged, "__exit__", lambda *args: None)
+    monkeypatch.setattr(commit.AtomicFile, "publish", dies)
+    monkeypatch.setattr(commit.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)
     assert committed(tmp_path) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from posecap.shards import ShardError, damage, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.sidecar import read_document, seal, unseal
+from posecap.shards.sidecar import decode_document, encode_document, read_document
 from tests import built
 from tests.built import FIRST, SECOND
 
@@ -15,30 +15,30 @@ SIDECAR = "data/train/pose-00000.json"
 
 def test_a_sealed_document_reads_back_and_seals_to_the_same_bytes() -> None:
     document = {"format": 1, "b": [1.5, None, "ü"], "a": {"x": True}}
-    content = seal(document)
-    assert unseal(content, name="d") == document
-    assert seal(unseal(content, name="d")) == content
+    content = encode_document(document)
+    assert decode_document(content, name="d") == document
+    assert encode_document(decode_document(content, name="d")) == content
 
 
 def test_every_flipped_byte_is_found() -> None:
-    content = seal({"format": 1, "words": ["one", "two"], "number": 12})
+    content = encode_document({"format": 1, "words": ["one", "two"], "number": 12})
     for position in range(len(content)):
         for bit in (1, 0x20, 0x80):
             damaged = bytearray(content)
             damaged[position] ^= bit
             with pytest.raises(ShardError, match="d is damaged"):
-                unseal(bytes(damaged), name="d")
+                decode_document(bytes(damaged), name="d")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"[" * 100_000, b'{"seal": 3}', b"\xff"])
 def test_what_is_no_document_is_refused(content: bytes) -> None:
     with pytest.raises(ShardError, match="d is damaged"):
-        unseal(content, name="d")
+        decode_document(content, name="d")
 
 
 def test_another_format_is_refused() -> None:
     with pytest.raises(ShardError, match="has format 2, this posecap reads 1; update posecap"):
-        unseal(seal({"format": 2}), name="d")
+        decode_document(encode_document({"format": 2}), name="d")
 
 
 def test_all_sidecars_in_order(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_all_sidecars_in_order(tmp_path: Path) -> None:
 
 def forge(root: Path, **changes: object) -> None:
     document = {**read_sidecar(root, FIRST), **changes}
-    (root / SIDECAR).write_bytes(seal(document))
+    (root / SIDECAR).write_bytes(encode_document(document))
 
 
 @pytest.mark.parametrize(

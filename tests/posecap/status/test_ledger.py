@@ -12,36 +12,40 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.status.ledger import DirectoryBusy, Ledger, lease
+from posecap.status.ledger import DatasetLockedError, Ledger, lock_dataset
 from posecap.status.outcome import ClipOutcome, RowOutcome
 from posecap.types import PartName
 
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from posecap.status.ledger import lease
-with lease(Path(sys.argv[1])):
+from posecap.status.ledger import lock_dataset
+with lock_dataset(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_second_holder_is_told_who_is_first(tmp_path: Path) -> None:
-    with lease(tmp_path), pytest.raises(DirectoryBusy, match=f"by process {os.getpid()}: wait for it"), lease(tmp_path):
+    with (
+        lock_dataset(tmp_path),
+        pytest.raises(DatasetLockedError, match=f"by process {os.getpid()}: wait for it"),
+        lock_dataset(tmp_path),
+    ):
         pass
 
 
 def test_it_is_free_again_afterwards_even_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lease(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock_dataset(tmp_path):
         _ = 1 / 0
-    with lease(tmp_path):
+    with lock_dataset(tmp_path):
         assert (tmp_path / ".lease").read_text() == str(os.getpid())
 
 
 def test_two_directories_do_not_hinder_each_other(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with lease(tmp_path / "a"), lease(tmp_path / "b"):
+    with lock_dataset(tmp_path / "a"), lock_dataset(tmp_path / "b"):
         pass
 
 
@@ -49,11 +53,11 @@ def test_a_killed_holder_leaves_nothing_held(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(DirectoryBusy, match=f"by process {holder.pid}:"), lease(tmp_path):
+        with pytest.raises(DatasetLockedError, match=f"by process {holder.pid}:"), lock_dataset(tmp_path):
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    with lease(tmp_path):
+    with lock_dataset(tmp_path):
         pass
 
 

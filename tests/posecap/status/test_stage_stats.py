@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecap.status.outcome import ClipOutcome, RowOutcome, tally
-from posecap.status.stage_stats import LOST, StageOrder, YieldLine, Yields, alarms
+from posecap.status.stage_stats import LOST, StageLine, StageOrder, StageStats, alarms
 
 
-def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> YieldLine:
+def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> StageLine:
     every = {fate: lost.get(fate, {}) for fate in ("refused", "failed", "quarantined")}
     gone = sum(sum(reasons.values()) for reasons in every.values())
-    return YieldLine(stage=stage, unit=unit, entered=entered, left=entered - gone, lost=every)
+    return StageLine(stage=stage, unit=unit, entered=entered, left=entered - gone, lost=every)
 
 
 def test_a_stage_that_refuses_far_more_than_expected_is_named_with_its_commonest_reason():
@@ -75,7 +75,7 @@ def rows(draw: st.DrawFn) -> RowOutcome:
 
 @given(st.lists(rows(), max_size=30))
 def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
-    lines = Yields.of(ORDER, outcomes).lines()
+    lines = StageStats.of(ORDER, outcomes).lines()
     counts = tally(outcomes).as_json()
     for line in lines:
         assert line.entered == line.left + sum(line.total(fate) for fate in LOST)
@@ -100,7 +100,7 @@ def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
 def test_the_order_of_outcomes_leaves_no_trace(outcomes: list[RowOutcome], random):
     shuffled = list(outcomes)
     random.shuffle(shuffled)
-    assert Yields.of(ORDER, shuffled).lines() == Yields.of(ORDER, outcomes).lines()
+    assert StageStats.of(ORDER, shuffled).lines() == StageStats.of(ORDER, outcomes).lines()
 
 
 def test_a_build_by_hand():
@@ -110,7 +110,7 @@ def test_a_build_by_hand():
     def row(status: str, stage: str = "", reason: str = "", clips: tuple[ClipOutcome, ...] = ()) -> RowOutcome:
         return RowOutcome(row_id="r", uri="u", status=status, stage=stage, reason=reason, clips=clips)
 
-    lines = Yields.of(
+    lines = StageStats.of(
         ORDER,
         [
             row("kept", clips=(clip(), clip("refused", "select", "no_motion"), clip("refused", "decode", "too_short"))),
@@ -150,7 +150,7 @@ def test_reasons_stand_commonest_first():
         RowOutcome(row_id="r", uri="u", status="refused", stage="cut", reason=reason)
         for reason in ("b", "a", "c", "c", "a", "c")
     ]
-    lines = Yields.of(ORDER, outcomes).lines()
+    lines = StageStats.of(ORDER, outcomes).lines()
     assert list(lines[1].lost["refused"].items()) == [("c", 3), ("a", 2), ("b", 1)]
 
 

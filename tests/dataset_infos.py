@@ -1,13 +1,13 @@
-"""A small edition for tests of report, card and Croissant: the dataset of :mod:`built`, and how it came about."""
+"""A small info for tests of report, card and Croissant: the dataset of :mod:`built`, and how it came about."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from posecap.release.dataset_info import Edition, listed_files, read_index_columns
+from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns
 from posecap.status.outcome import ClipOutcome, RowOutcome
-from posecap.status.stage_stats import StageOrder, Yields
+from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.types import PartName, Sample
 from tests import built
 
@@ -26,7 +26,7 @@ def outcomes(kept: int) -> list[RowOutcome]:
     return [*rows, missing, late]
 
 
-def edition(root: Path, made: dict[PartName, list[Sample]] | None = None, **changes: Any) -> Edition:
+def info(root: Path, made: dict[PartName, list[Sample]] | None = None, **changes: Any) -> DatasetInfo:
     """Writes the dataset under ``root`` too."""
     written = built.build(root, made)
     known = {
@@ -38,8 +38,8 @@ def edition(root: Path, made: dict[PartName, list[Sample]] | None = None, **chan
         "store_video": "none",
         "fingerprint": "f" * 64,
         "lineage": {"packages": {"numpy": "2.0"}, "weights": {"made-up": "ab" * 32}},
-        "yields": Yields.of(ORDER, outcomes(sum(map(len, written.values())))),
+        "stage_stats": StageStats.of(ORDER, outcomes(sum(map(len, written.values())))),
         "index": read_index_columns(root),
         "files": tuple(listed_files(root)),
     }
-    return Edition(**{**known, **changes})
+    return DatasetInfo(**{**known, **changes})
