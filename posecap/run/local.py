@@ -1,8 +1,8 @@
 """Workers as threads of this process: for debugging, tests and single machines.
 
-The heavy engines release Python's lock while they compute, so two threads fill two cores. Every worker has
-engines of its own; its lanes, a thread each, share them. What threads cannot give is protection: a stage that
-crashes takes the build down, and the next build resumes it; the Ray runner survives it.
+The heavy engines release the GIL while they compute, so two threads use two cores. Every worker has its own engines,
+shared by its lanes, one thread each. Threads do not isolate crashes: a stage that crashes ends the build, which the
+next build resumes; the Ray runner survives it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from posecap.run.execute import ItemResult, execute
 from posecap.run.schedule import Task, WorkerLost
 from posecap.stage import Stage
 
-_FETCHING_THREADS = 4
+_DOWNLOAD_THREADS = 4
 
 
 class LocalPool:
-    """``workers`` for every computing segment, each with its lanes, a few for every fetching one (``cpus=0``)."""
+    """``workers`` for every computing segment, each with its lanes; four for every downloading one (``cpus=0``)."""
 
     def __init__(self, segments: tuple[Segment, ...], *, workers: int) -> None:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
-        count = [workers if s.resources.cpus or s.resources.gpus else _FETCHING_THREADS for s in segments]
+        count = [workers if s.resources.cpus or s.resources.gpus else _DOWNLOAD_THREADS for s in segments]
         self._threads = [n * s.resources.lanes for n, s in zip(count, segments, strict=True)]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
-        for segment, workers_here in enumerate(count):
-            for i in range(workers_here):
+        for segment, workers_of_segment in enumerate(count):
+            for i in range(workers_of_segment):
                 worker = _Worker(segments[segment].stages)
                 for lane in range(segments[segment].resources.lanes):
                     name = f"posecap-{segment}-{i}-{lane}"
                     threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True).start()
 
     def free_slots(self, segment: int) -> int:
-        """One item waits behind the busy threads, so that none goes hungry."""
+        """One item waits behind the busy threads, so that none is idle between two items."""
         return self._threads[segment] + 1 - self._held[segment]
 
     def submit(self, task: Task) -> None:
@@ -48,7 +48,7 @@ class LocalPool:
         self._tasks[task.segment].put(task)
 
     def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
-        """Raises whatever kept a worker from starting (missing weights, a missing package)."""
+        """Raises the error that kept a worker from starting (missing weights, a missing package)."""
         done = self._done.get()
         if isinstance(done, BaseException):
             raise done
@@ -56,14 +56,14 @@ class LocalPool:
         return done
 
     def close(self) -> None:
-        """Idle threads end; busy ones are daemons and end with the process."""
+        """Stop idle threads; busy ones are daemons and end with the process."""
         for tasks, count in zip(self._tasks, self._threads, strict=True):
             for _ in range(count):
                 tasks.put(None)
 
     def _work(self, segment: int, worker: _Worker) -> None:
         try:
-            stages = worker.ready()
+            stages = worker.loaded_stages()
             while (task := self._tasks[segment].get()) is not None:
                 self._done.put((task, execute(stages, task.item)))
         except BaseException as error:
@@ -75,16 +75,16 @@ class _Worker:
 
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         self._stages = stages
-        self._warm = False
-        self._loading = threading.Lock()
+        self._loaded = False
+        self._lock = threading.Lock()
 
-    def ready(self) -> tuple[Stage, ...]:
-        with self._loading:
-            if not self._warm:
+    def loaded_stages(self) -> tuple[Stage, ...]:
+        with self._lock:
+            if not self._loaded:
                 self._stages = copy.deepcopy(self._stages)
                 for stage in self._stages:
                     stage.warm_up()
-                self._warm = True
+                self._loaded = True
         return self._stages
 
 

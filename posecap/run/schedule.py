@@ -1,25 +1,25 @@
-"""Rows of planned parts through the workers of a pool, and back together into parts.
+"""Distributes the rows of planned parts over the workers of a pool and assembles the results into parts.
 
-The same for every runner: a pool only knows how to work on one item. Rows are handed out in plan order,
-later segments first; a part is given back, rows in plan order, as soon as its last row is done. How many
-parts are open at once follows from how many items the workers can hold, so memory does not grow with the plan.
+It is the same for every runner; a pool only runs single items. Rows are submitted in plan order, items of later
+segments first. A part is returned, rows in plan order, as soon as its last row is done. Only as many parts are open as
+the workers need to be busy, so memory does not grow with the plan.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from posecap.run.execute import ItemError, ItemResult
-from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.status.outcome import ClipOutcome, RowOutcome, Status
 from posecap.types import PartName, Row, Sample
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's fate, its samples, and what it cost."""
+    """A row's outcome and samples, the seconds spent on it by stage, and the frames decoded."""
 
     outcome: RowOutcome
     samples: tuple[Sample, ...] = ()
@@ -29,7 +29,7 @@ class RowResult:
 
 @dataclass(frozen=True)
 class WorkPart:
-    """A planned part on its way to the workers: rows to walk, and rows whose fate is already known."""
+    """A planned part to build: rows to execute, and results of rows that are already known."""
 
     name: PartName
     rows: tuple[Row | RowResult, ...]
@@ -45,7 +45,7 @@ class PartResult:
 
 @dataclass(frozen=True)
 class Task:
-    """One item for one worker. ``order`` sorts a row's pieces."""
+    """One item for one worker. ``order`` sorts the results of one row."""
 
     part: PartName
     row: int
@@ -56,26 +56,26 @@ class Task:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """The worker died or was stopped while it held the task; ``reason`` is a snake_case word."""
+    """The worker died or was stopped while it ran the task; ``reason`` is a snake_case word."""
 
     reason: str
     detail: str
 
 
 class Pool(Protocol):
-    """Workers for every segment of a pipeline, ready; ``start_seconds`` is how long that took."""
+    """Started workers for every segment of a pipeline; ``start_seconds`` is how long the start took."""
 
     segments: int
     start_seconds: float
 
     def free_slots(self, segment: int) -> int:
-        """How many more items the segment's workers take now, a short queue included."""
+        """How many more items the segment's workers accept now, a short queue included."""
         ...
 
     def submit(self, task: Task) -> None: ...
 
     def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
-        """Block until a task is done. None: it was handed back untouched and must be submitted again."""
+        """Block until a task is done. None: the task was not run and must be submitted again."""
         ...
 
     def close(self) -> None: ...
@@ -100,10 +100,10 @@ class Schedule:
 
     Args:
         pool: the workers.
-        poison_after: a row that takes its worker down so many times is quarantined.
-        attempts: how often each row (by id) has taken its worker down in earlier runs.
-        on_row: told of every row as it finishes.
-        on_lost: told of every row id whose worker was lost, before it is tried again.
+        poison_after: a row whose worker dies this many times is quarantined.
+        attempts: how often a worker has died on each row (by id) in earlier runs.
+        on_row: called with the result of every row as it finishes.
+        on_lost: called with the id of every row whose worker died, before the row is tried again.
     """
 
     def __init__(
@@ -124,24 +124,24 @@ class Schedule:
         self._in_flight = 0
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
-        """Work through ``parts``; gives each back when it is complete, in order of completion."""
-        coming = iter(parts)
+        """Build ``parts``; yields each when it is complete, in order of completion."""
+        remaining = iter(parts)
         more = True
         while True:
             while more and len(self._queues[0]) < max(1, self._pool.free_slots(0)):
-                part = next(coming, None)
+                part = next(remaining, None)
                 more = part is not None
                 if part is not None:
                     self._admit(part)
                     yield from self._complete(part.name)
-            self._hand_out()
+            self._submit()
             if self._in_flight == 0:
                 if not more and not any(self._queues):
                     return
                 continue
             task, result = self._pool.wait()
             self._in_flight -= 1
-            self._take_back(task, result)
+            self._receive(task, result)
             yield from self._complete(task.part)
 
     def _admit(self, part: WorkPart) -> None:
@@ -155,8 +155,8 @@ class Schedule:
             opened.rows[i] = _OpenRow(row)
             self._queues[0].append(Task(part.name, i, (0,), 0, row))
 
-    def _hand_out(self) -> None:
-        """Later segments first, and none is fed while the next one's queue is long."""
+    def _submit(self) -> None:
+        """Later segments first; a segment gets no items while the queue of the next one is full."""
         for segment in reversed(range(self._pool.segments)):
             queue = self._queues[segment]
             last = segment == self._pool.segments - 1
@@ -166,7 +166,7 @@ class Schedule:
                 self._pool.submit(queue.popleft())
                 self._in_flight += 1
 
-    def _take_back(self, task: Task, result: ItemResult | WorkerLost | None) -> None:
+    def _receive(self, task: Task, result: ItemResult | WorkerLost | None) -> None:
         opened = self._open[task.part]
         row = opened.rows[task.row]
         if result is None:
@@ -178,7 +178,7 @@ class Schedule:
             if times < self._poison_after:
                 self._queues[task.segment].appendleft(task)
                 return
-            status = "failed" if result.reason == "timeout" else "quarantined"
+            status: Status = "failed" if result.reason == "timeout" else "quarantined"
             detail = f"{result.detail}, {times} times"
             result = ItemResult(error=ItemError(status, "run", result.reason, detail, retryable=False))
         row.pieces[task.order] = result
@@ -203,50 +203,45 @@ class Schedule:
 
 
 def _conclude(opened: _OpenRow) -> RowResult:
-    """One fate for a row from its pieces: kept if any clip is, else failed if anything did, else refused."""
     pieces = [opened.pieces[order] for order in sorted(opened.pieces)]
     clips = [clip for piece in pieces for clip in piece.clips]
-    samples = [item for piece in pieces for item in piece.outputs if isinstance(item, Sample)]
     errors = [piece.error for piece in pieces if piece.error is not None]
-    outcome = _outcome(opened.row, clips, errors)
-    seconds = summed(piece.seconds for piece in pieces)
-    return RowResult(outcome, tuple(samples), seconds, sum(piece.frames for piece in pieces))
-
-
-def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Worker seconds by stage, added up."""
-    total: dict[str, float] = {}
-    for each in spent:
-        for stage, seconds in each.items():
-            total[stage] = total.get(stage, 0.0) + seconds
-    return total
+    if clips:
+        # An error after the first clips (a file that breaks off) is the outcome of one more span of the video.
+        clips += [
+            ClipOutcome(
+                status="refused" if error.status == "refused" else "failed",
+                stage=error.stage,
+                reason=error.reason,
+                detail=error.detail,
+            )
+            for error in errors
+        ]
+    return RowResult(
+        outcome=_outcome(opened.row, clips, errors),
+        samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample)),
+        seconds=summed(piece.seconds for piece in pieces),
+        frames=sum(piece.frames for piece in pieces),
+    )
 
 
 def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> RowOutcome:
-    def fate(status: Any, stage: str = "", reason: str = "", detail: str = "", retryable: bool = False) -> RowOutcome:
-        return RowOutcome(
-            row_id=row.row_id,
-            uri=row.uri,
-            status=status,
-            stage=stage,
-            reason=reason,
-            detail=detail,
-            retryable=retryable,
-            clips=tuple(clips),
-        )
-
-    if clips:
-        # ItemError after the first clips (a file that breaks off) is one more stretch with a fate of its own.
-        clips += [
-            ClipOutcome(
-                status="failed" if t.status != "refused" else "refused", stage=t.stage, reason=t.reason, detail=t.detail
-            )
-            for t in errors
-        ]
+    """Kept if any clip is, else the first failure, else the first refusal; errors of the whole item come first."""
+    outcome = RowOutcome(row_id=row.row_id, uri=row.uri, status="kept", clips=tuple(clips))
     if any(clip.status == "kept" for clip in clips):
-        return fate("kept")
-    for error in sorted(errors, key=lambda t: t.status == "refused"):
-        return fate(error.status, error.stage, error.reason, error.detail, error.retryable)
-    for clip in sorted(clips, key=lambda c: c.status != "failed"):
-        return fate(clip.status, clip.stage, clip.reason, clip.detail)
-    return fate("refused", "decode", "no_clips", "the video gave no clip")
+        return outcome
+    no_clips = ItemError("refused", "decode", "no_clips", "the video gave no clip", retryable=False)
+    of_clips = [ItemError(c.status, c.stage, c.reason, c.detail, retryable=False) for c in clips]
+    by_severity = sorted(errors, key=lambda e: e.status == "refused") or sorted(
+        of_clips, key=lambda e: e.status != "failed"
+    )
+    return replace(outcome, **vars([*by_severity, no_clips][0]))
+
+
+def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sum of worker seconds by stage."""
+    total: dict[str, float] = defaultdict(float)
+    for seconds in spent:
+        for stage, value in seconds.items():
+            total[stage] += value
+    return dict(total)
