@@ -192,7 +192,7 @@ def _detections(
 
 def _network_in(path: Path) -> Inert:
     """The network's record in a published file: the averaged weights where training left them, else the plain ones."""
-    content = checkpoints.load(path, strangers="inert")
+    content = checkpoints.load(path, unknown_classes="inert")
     if isinstance(content, dict):
         for key in ("ema", "model"):
             if isinstance(record := content.get(key), Inert):

@@ -1,7 +1,7 @@
 """Checkpoints of networks: tensors out of hostile files, and into a network that they fit.
 
 ``.pt``, ``.pth``, ``.ckpt`` and ``.bin`` files hold pickles, whose loading runs whatever they name. Here nothing of a
-file is run (:mod:`posecap.weights.pickled`). What a file is follows from its first bytes; its name is not believed.
+file is run (:mod:`posecap.weights.unpickle`). What a file is follows from its first bytes; its name is not believed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from posecap.download.file_type import HEAD_BYTES, sniff
-from posecap.weights.pickled_values import BadPickle, Inert
-from posecap.weights.torch_files import PICKLE_MAGIC, ZIP_MAGIC, read_legacy, read_zip
+from posecap.weights.pickle_names import BadPickle, Inert
+from posecap.weights.torch_file import PICKLE_MAGIC, ZIP_MAGIC, read_legacy, read_zip
+from posecap.weights.unpickle import UnknownClasses
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +40,12 @@ class RandomWeights(BadCheckpoint):
     """The file was made for tests: its weights are random."""
 
 
-def load(path: Path, *, strangers: Literal["refuse", "inert"] = "refuse") -> Any:
+def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
     """The whole content of a checkpoint: tensors on the CPU, plain containers and plain values.
 
     Args:
-        strangers: objects of other classes end the reading (``refuse``), or become records of what the file says of
-            them, :class:`~posecap.weights.pickled_values.Inert` (``inert``). They are never made.
+        unknown_classes: objects of other classes end the reading (``refuse``), or become records of what the file says
+            of them, :class:`~posecap.weights.pickle_names.Inert` (``inert``). They are never made.
 
     Returns:
         What the file holds; for safetensors a dict of tensors.
@@ -55,7 +56,7 @@ def load(path: Path, *, strangers: Literal["refuse", "inert"] = "refuse") -> Any
         ModuleNotFoundError: it is a safetensors file, and that package is missing.
     """
     try:
-        content = _content(path, strangers)
+        content = _content(path, unknown_classes)
     except BadPickle as trouble:
         raise BadCheckpoint(
             f"{path} cannot be read: {trouble}. Fetch it again, or name another file; its code is never run"
@@ -75,7 +76,7 @@ def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "modul
     Raises:
         BadCheckpoint, RandomWeights, ModuleNotFoundError: as :func:`load`; BadCheckpoint too when it holds no tensors.
     """
-    content = load(path, strangers="inert")
+    content = load(path, unknown_classes="inert")
     if isinstance(content, dict):
         content = next((content[key] for key in under if isinstance(content.get(key), dict | Inert)), content)
     found = module_tensors(content) if isinstance(content, Inert) else _tensors_of(content)
@@ -146,18 +147,18 @@ def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file")
         )
 
 
-def _content(path: Path, strangers: Literal["refuse", "inert"]) -> Any:
+def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise BadCheckpoint(f"{path} cannot be opened: {error.strerror}") from error
     if head.startswith(ZIP_MAGIC):
-        return read_zip(path, strangers=strangers)
+        return read_zip(path, unknown_classes=unknown_classes)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         return _safetensors(path)
     if head.startswith(PICKLE_MAGIC):
-        return read_legacy(path, strangers=strangers)
+        return read_legacy(path, unknown_classes=unknown_classes)
     raise BadCheckpoint(f"{path} is no checkpoint: it {_instead(head)}. Fetch it again, or name another file")
 
 

@@ -4,7 +4,7 @@ A. Shahroudy et al., CVPR 2016; J. Liu et al., TPAMI 2019; H. Duan et al., "PYSK
 ``ntu120_hrnet.pkl`` are pickles of a dict: ``split`` has lists of names (``xsub_train``, ``xsub_val``, ...),
 ``annotations`` a dict for each clip, with ``frame_dir`` (``S001C002P003R002A013``: setup, camera, person, repetition,
 action), ``label`` from 0, ``img_shape`` (height, width), ``keypoint`` (M, T, 17, 2) in pixels and ``keypoint_score``
-(M, T, 17). They are read by :mod:`posecap.weights.pickled`, which runs nothing of them. The split of the file counts;
+(M, T, 17). They are read by :mod:`posecap.weights.unpickle`, which runs nothing of them. The split of the file counts;
 what it names ``val`` is the test of the benchmark. A joint at (0, 0) was not found.
 """
 
@@ -19,9 +19,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from posecap.weights.pickled import read_pickle
-from posecap.weights.pickled_values import BadPickle
-from posecap.weights.torch_names import known_names
+from posecap.weights.pickle_names import ARRAY_NAMES, BadPickle
+from posecap.weights.unpickle import unpickle
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFile, Origin
@@ -31,7 +30,6 @@ MAX_FILE_BYTES = 8 << 30
 MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES = 200_000, 8, 2_000
 _OPCODES_A_CLIP = 200
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
-_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs")
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, Any]]]:
@@ -46,16 +44,13 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         raise DamagedFile(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
-    known = {name: found for name, found in known_names().items() if name[0] in _MODULES}
     try:
         with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            content = read_pickle(
+            content = unpickle(
                 cast(BinaryIO, mapped),
-                known=known,
-                persistent=_no_storage,
-                strangers="refuse",
-                most_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
-                most_copied_bytes=4 * size,
+                names=ARRAY_NAMES,
+                max_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
+                max_copied_bytes=4 * size,
             )
     except BadPickle as error:
         raise DamagedFile(f"{path} is no annotation file of PYSKL: {error}") from error
@@ -66,10 +61,6 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
     if not lists or not isinstance(annotations, list) or len(annotations) > MAX_CLIPS:
         raise DamagedFile(f"{path}: its splits are no lists of names, or its annotations no list of up to {MAX_CLIPS}")
     return split, annotations
-
-
-def _no_storage(_key: Any) -> Any:
-    raise BadPickle("it refers to something outside itself")
 
 
 def _origin(file: str) -> Origin:

@@ -125,7 +125,7 @@ def test_it_travels_to_workers_and_serves_as_a_key():
 
 def test_half_precision_files_compute_in_float32(folder):
     network = engine(folder)._model.network
-    assert checkpoints.load(folder / "yolo11n-pose.pt", strangers="inert")["model"].name == "PoseModel"
+    assert checkpoints.load(folder / "yolo11n-pose.pt", unknown_classes="inert")["model"].name == "PoseModel"
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 

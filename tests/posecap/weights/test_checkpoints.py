@@ -23,6 +23,8 @@ from torch import nn
 
 from posecap.weights import checkpoints
 from posecap.weights.checkpoints import BadCheckpoint, Inert, RandomWeights, WrongArchitecture
+from posecap.weights.pickle_names import BadPickle
+from posecap.weights.torch_file import Storages
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -129,7 +131,7 @@ class TestReading:
         path = saved(tmp_path / "a.pt", {"model": net, "epoch": 3}, zipped=zipped)
         with pytest.raises(BadCheckpoint, match=r"names torch\.nn\.modules\.container\.Sequential"):
             checkpoints.load(path)
-        module = checkpoints.load(path, strangers="inert")["model"]
+        module = checkpoints.load(path, unknown_classes="inert")["model"]
         assert isinstance(module, Inert)
         assert (module.module, module.name) == ("torch.nn.modules.container", "Sequential")
         found, wanted = checkpoints.tensors(path), net.state_dict()
@@ -358,7 +360,7 @@ class TestHostile:
         path = archive(tmp_path / "a.pt", pickle.dumps({"x": calls(flag)[name]}, protocol=protocol))
         with pytest.raises(BadCheckpoint, match=r"names|uses PERSID"):
             checkpoints.load(path)
-        read = checkpoints.load(path, strangers="inert")
+        read = checkpoints.load(path, unknown_classes="inert")
         assert isinstance(read["x"], Inert)
         with pytest.raises(BadCheckpoint, match="holds no tensors"):
             checkpoints.tensors(path)
@@ -371,19 +373,19 @@ class TestHostile:
         path = saved(tmp_path / "a.pt", {"x": calls(flag)[name]}, zipped=False)
         with pytest.raises(BadCheckpoint, match="names"):
             checkpoints.load(path)
-        assert isinstance(checkpoints.load(path, strangers="inert")["x"], Inert)
+        assert isinstance(checkpoints.load(path, unknown_classes="inert")["x"], Inert)
         assert not flag.exists()
 
     def test_nor_before_the_legacy_header(self, tmp_path: Path) -> None:
         flag = tmp_path / "flag"
         (tmp_path / "a.pt").write_bytes(pickle.dumps(hostile(os.system, f"touch {flag}"), protocol=2))
         with pytest.raises(BadCheckpoint, match="names"):
-            checkpoints.load(tmp_path / "a.pt", strangers="inert")
+            checkpoints.load(tmp_path / "a.pt", unknown_classes="inert")
         assert not flag.exists()
 
     def test_an_inert_record_says_what_was_wanted(self, tmp_path: Path) -> None:
         path = archive(tmp_path / "a.pt", pickle.dumps(hostile(os.system, "echo", state={"a": 1})))
-        record = checkpoints.load(path, strangers="inert")
+        record = checkpoints.load(path, unknown_classes="inert")
         assert (record.module, record.name, record.args, record.state) == ("posix", "system", ("echo",), {"a": 1})
         assert "echo" not in repr(record)
 
@@ -395,18 +397,22 @@ class TestHostile:
             (b"\x80\x05\x97.", "NEXT_BUFFER"),
             (b"(S'touch x'\nios\nsystem\n.", "names os.system"),
             (b"\x80\x02(cos\nsystem\nX\x01\x00\x00\x00xo.", "names os.system"),
-            (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__)s\x86b.", "fills a Known"),
-            (b"\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00xK\x01sb.", "fills a StorageKind"),
+            (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__)s\x86b.", "fills a function"),
+            (b"\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00xK\x01sb.", "fills a dtype"),
             (b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb.", None),
             (b"\x80\x02}\x8c\x01xK\x01s)R.", "calls a dict"),
             (b"\x80\x02K\x01K\x02a.", "appends to a int"),
             (b"\x80\x02K\x01K\x02K\x03s.", "sets items of a int"),
-            (b"\x80\x02h\x07.", "KeyError"),
+            (b"\x80\x02h\x07.", "Memo value not found at index 7"),
             (b"\x80\x02R.", "malformed"),
             (b"\x80\x02(K\x01u.", "malformed"),
             (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fx", "cut off"),
             (b"\x80\x02\x8b\xff\xff\xff\x7f\x01.", "cut off"),
             (b"\x80\x02c__builtin__\nset\n]]a\x85R.", "a list cannot be a key"),
+            (b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00x.", "cut off"),
+            (b"\x80\x02K\x01r\xff\xff\xff\xff0j\xff\xff\xff\x7f.", "Memo value not found"),
+            (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R)R.", "calls a _DtypeRecord"),
+            (b"\x80\x02cnumpy\nndarray\n}X\x01\x00\x00\x00xK\x01sb.", "fills a type"),
         ],
     )
     def test_strange_opcodes(self, tmp_path: Path, pickled: bytes, said: str | None) -> None:
@@ -444,7 +450,7 @@ class TestHostile:
     )
     def test_what_would_cost_too_much_or_speak_to_a_terminal(self, tmp_path: Path, pickled: bytes, said: str) -> None:
         with pytest.raises(BadCheckpoint, match=said):
-            checkpoints.load(archive(tmp_path / "a.pt", pickled), strangers="inert")
+            checkpoints.load(archive(tmp_path / "a.pt", pickled), unknown_classes="inert")
 
     @pytest.mark.parametrize(
         "again",
@@ -457,16 +463,28 @@ class TestHostile:
         ids=["set", "ordered", "bytes", "words"],
     )
     def test_copies_are_counted(self, tmp_path: Path, again: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("posecap.weights.pickled.MOST_COPIED_BYTES", 100_000)
+        monkeypatch.setattr("posecap.weights.unpickle.MAX_COPIED_BYTES", 100_000)
         numbers = b"(" + b"".join(b"K" + bytes([n]) for n in range(200)) + b"l"
         pairs = b"(" + b"".join(b"K" + bytes([n]) + b"N\x86" for n in range(200)) + b"l"
         words = b"(" + b"".join(b"K" + bytes([n]) + b"N" for n in range(200)) + b"d"
         made = b"\x80\x02" + numbers + b"q\x010" + pairs + b"q\x020X\xc8\x00\x00\x00" + b"x" * 200 + b"q\x030"
         made += words + b"q\x040"
         few = archive(tmp_path / "a.pt", made + again * 2 + b"N.")
-        assert checkpoints.load(few, strangers="inert") is None
+        assert checkpoints.load(few, unknown_classes="inert") is None
         with pytest.raises(BadCheckpoint, match="copies more than 100000 bytes"):
-            checkpoints.load(archive(tmp_path / "b.pt", made + again * 1000 + b"N."), strangers="inert")
+            checkpoints.load(archive(tmp_path / "b.pt", made + again * 1000 + b"N."), unknown_classes="inert")
+
+    def test_steps_are_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("posecap.weights.unpickle.MAX_OPCODES", 1000)
+        assert checkpoints.load(archive(tmp_path / "a.pt", b"\x80\x02" + b"N0" * 400 + b"N.")) is None
+        with pytest.raises(BadCheckpoint, match="more than 1000 steps"):
+            checkpoints.load(archive(tmp_path / "b.pt", b"\x80\x02" + b"N0" * 600 + b"N."))
+
+    def test_hashing_a_key_is_bounded(self, tmp_path: Path) -> None:
+        # A pair of a pair of a pair, each twice the one below: 179 bytes that take hours to hash.
+        pickled = b"\x80\x02}K\x01" + b"q\x00h\x00\x86" * 34 + b"K\x01s."
+        with pytest.raises(BadCheckpoint, match="nested too deeply"):
+            checkpoints.load(archive(tmp_path / "a.pt", pickled))
 
     def test_deep_nesting_ends_no_process(self, tmp_path: Path) -> None:
         deep = b")" + b"\x85" * 50_000
@@ -509,14 +527,10 @@ class TestBombs:
         pickled = pickle.dumps(0)
         path = tmp_path / "a.pt"
         archive(path, pickled, **{"0": bytes(4096)})
-        from posecap.weights.pickled_values import BadPickle
-        from posecap.weights.torch_files import _Blocks
-        from posecap.weights.torch_names import StorageKind
-
-        blocks = _Blocks(4096, lambda _key, _block: None)
-        blocks.persistent(("storage", StorageKind(torch.float32), "0", "cpu", 1024))
+        storages = Storages(4096, fill=lambda _key, _block: None)
+        storages.get(("storage", torch.float32, "0", "cpu", 1024))
         with pytest.raises(BadPickle, match="more bytes than it has"):
-            blocks.persistent(("storage", StorageKind(torch.float32), "1", "cpu", 1))
+            storages.get(("storage", torch.float32, "1", "cpu", 1))
 
     def test_compressed_members_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pt"

@@ -1,0 +1,160 @@
+"""What names in pickles stand for: containers and numbers of Python, arrays and numbers of NumPy.
+
+The functions get what a hostile file gives them: each checks its arguments, and none sets aside more memory than the
+file has bytes. Every other name becomes an :class:`Inert` record or ends the reading
+(:mod:`posecap.weights.unpickle`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+_MAX_KEY_DEPTH, _MAX_KEY_WIDTH, _MAX_KEY_BITS, _MAX_DIMENSIONS = 8, 64, 1024, 64
+_NUMPY_CODE = re.compile(r"[<>|=]?[biufcSU][0-9]{1,6}")
+
+Names: TypeAlias = Mapping[tuple[str, str], Any]
+"""What ``(module, name)`` stands for: a function that checks its arguments, or a constant."""
+
+
+class BadPickle(ValueError):
+    """The bytes are no whole pickle, or describe something that is not read here; the message says what."""
+
+
+@dataclass(eq=False)
+class Inert:
+    """An object of a class that was not loaded: its class by name, and what the file says of it.
+
+    Attributes:
+        args: what the class, or the function that ``name`` is, would have been called with.
+        state: what the object would have been filled with, usually its attributes by name.
+        entries: items of a list or set subclass, ``(key, value)`` pairs of a mapping subclass.
+    """
+
+    module: str
+    name: str
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    state: Any = field(default=None, repr=False)
+    entries: list[Any] = field(default_factory=list, repr=False)
+
+
+def plain_key(key: Any, depth: int = 0) -> Any:
+    """``key`` if hashing it is safe and quick: hashing tuples nested a million deep would end the process."""
+    if isinstance(key, tuple):
+        if depth >= _MAX_KEY_DEPTH or len(key) > _MAX_KEY_WIDTH:
+            raise BadPickle("a key is nested too deeply, or too wide")
+        for part in key:
+            plain_key(part, depth + 1)
+    elif isinstance(key, int) and key.bit_length() > _MAX_KEY_BITS:
+        raise BadPickle("a key is too large a number")
+    elif isinstance(key, list | dict | set | bytearray):
+        raise BadPickle(f"a {type(key).__name__} cannot be a key")
+    return key
+
+
+def lengths(value: Any) -> tuple[int, ...]:
+    """``value``, a shape or the like, if it is one.
+
+    Raises:
+        BadPickle: it holds anything but natural numbers, or too many of them.
+    """
+    if not isinstance(value, tuple | list) or len(value) > _MAX_DIMENSIONS:
+        raise BadPickle("a shape is malformed")
+    if any(type(n) is not int or not 0 <= n < 1 << 63 for n in value):
+        raise BadPickle("a shape is malformed")
+    return tuple(value)
+
+
+def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
+    made = OrderedDict()
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise BadPickle("an OrderedDict is made of something that is no pair")
+        made[plain_key(pair[0])] = pair[1]
+    return made
+
+
+def _collection(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
+    def make(items: Any = ()) -> Any:
+        if not isinstance(items, list | tuple):
+            raise BadPickle("a set is made of something that is no list")
+        return kind(map(plain_key, items))
+
+    return make
+
+
+def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
+    return complex(float(real), float(imaginary))
+
+
+def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise BadPickle("bytes are written in an unknown way")
+    return text.encode("latin1")
+
+
+class _DtypeRecord(Inert):
+    """A dtype until an array or a number is made with it: its byte order comes as the record's state."""
+
+
+def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:
+    if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
+        raise BadPickle("an array holds something other than numbers")
+    return _DtypeRecord("numpy", "dtype", (code,))
+
+
+def _dtype(record: Any) -> np.dtype[Any]:
+    if not isinstance(record, _DtypeRecord):
+        raise BadPickle("an array holds something other than numbers")
+    state = record.state
+    dtype: np.dtype[Any] = np.dtype(record.args[0])
+    if state is None:
+        return dtype
+    if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+        raise BadPickle("an array's dtype is malformed")
+    return dtype.newbyteorder(state[1])
+
+
+def _empty_array(kind: Any, *_rest: Any) -> np.ndarray[Any, Any]:
+    if kind is not np.ndarray:
+        raise BadPickle("an array is of an unknown class")
+    return np.empty(0, np.uint8)
+
+
+def fill_array(array: np.ndarray[Any, Any], state: Any) -> None:
+    """``state``: (version, shape, dtype, Fortran order, bytes)."""
+    _, shape, record, fortran, raw = state
+    dtype = _dtype(record)
+    if not isinstance(raw, bytes) or math.prod(lengths(shape)) * dtype.itemsize != len(raw):
+        raise BadPickle("an array's shape and bytes disagree")
+    array.__setstate__((shape, dtype, bool(fortran), raw))  # type: ignore[arg-type]  # wants no np.bool
+
+
+def _number(record: Any, raw: Any = b"") -> Any:
+    dtype = _dtype(record)
+    if not isinstance(raw, bytes) or len(raw) != dtype.itemsize:
+        raise BadPickle("a number is malformed")
+    return np.frombuffer(raw, dtype)[0].item()
+
+
+ARRAY_NAMES: Names = {
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _dtype_record,
+    ("numpy", "ndarray"): np.ndarray,
+    **{(f"numpy.{core}.multiarray", "scalar"): _number for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")},
+}
+"""What arrays and numbers of NumPy are pickled with."""
+PLAIN_NAMES: Names = {("collections", "OrderedDict"): _ordered_dict} | {
+    (module, name): make
+    for module in ("builtins", "__builtin__")
+    for name, make in (("set", _collection(set)), ("frozenset", _collection(frozenset)), ("complex", _complex))
+}
+"""Containers and numbers of Python that have no opcode in every protocol."""

@@ -1,0 +1,263 @@
+"""The files that ``torch.save`` writes: zip archives, and the older plain pickles, read by our own unpickler.
+
+Storages count against the size of the file, so no file can ask for more memory than it has bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import mmap
+import re
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from posecap.weights.pickle_names import ARRAY_NAMES, PLAIN_NAMES, BadPickle, Inert, Names, lengths
+from posecap.weights.unpickle import UnknownClasses, unpickle
+
+if TYPE_CHECKING:
+    import torch
+
+ZIP_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_MAX_PICKLE_BYTES = 1 << 28
+_MAX_KEY = 64
+_CHUNK_BYTES = 1 << 24
+_DEVICE = re.compile(r"[a-z]{1,16}(:[0-9]{1,3})?")
+_STORAGES = {
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "Untyped": "uint8",
+    "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128",
+}
+
+
+def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
+    """The content of an archive of ``torch.save`` (torch 1.6 and later).
+
+    Raises:
+        BadPickle: broken, compressed, big-endian, a program (TorchScript), or as :func:`unpickle`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root = _root(archive)
+            order = _read_member(archive, f"{root}/byteorder", max_bytes=16)
+            if order not in (None, b"little"):
+                raise BadPickle("its numbers are big-endian")
+            pickled = _read_member(archive, f"{root}/data.pkl", max_bytes=_MAX_PICKLE_BYTES)
+            storages = Storages(
+                path.stat().st_size, fill=lambda key, block: _read_into(archive, f"{root}/data/{key}", block)
+            )
+            return unpickle(
+                BytesIO(pickled or b""), names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes
+            )
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, BadPickle):
+            raise
+        raise BadPickle(f"it is cut off or damaged ({error})") from error
+
+
+def _root(archive: zipfile.ZipFile) -> str:
+    """The one folder in the archive that everything lies in."""
+    names = set(archive.namelist())
+    roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(roots) != 1:
+        raise BadPickle("it is a zip, but not one that torch.save wrote")
+    if f"{roots[0]}/constants.pkl" in names:
+        raise BadPickle(
+            "it is a TorchScript archive, a program rather than weights, and is not run; "
+            "use the same model's safetensors file or state dict"
+        )
+    return roots[0]
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes | None:
+    info = archive.NameToInfo.get(name)
+    if info is None:
+        return None
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
+        raise BadPickle(f"{name} in it is compressed or too large")
+    return archive.read(info)
+
+
+def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
+    info = archive.NameToInfo.get(name)
+    if info is None:
+        raise BadPickle(f"it has no {name}")
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size < len(block):
+        raise BadPickle(f"{name} in it is compressed or cut off")
+    with archive.open(info) as member:
+        for start in range(0, len(block), _CHUNK_BYTES):
+            chunk = block[start : start + _CHUNK_BYTES]
+            if member.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]  # stubs: a plain IO
+                raise BadPickle(f"{name} in it is cut off")
+        if member.read(1) and info.file_size == len(block):
+            raise BadPickle(f"{name} in it is longer than it says")
+
+
+def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
+    """The content of a file of ``torch.save`` before 1.6: five pickles, then the storages' bytes.
+
+    Raises:
+        BadPickle: broken, not of ``torch.save``, big-endian, or as :func:`unpickle`.
+    """
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        # A map's read() never sets aside more than the file has, whatever length a hostile pickle names.
+        file = cast(BinaryIO, mapped)
+        for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
+            if unpickle(file, names={}) != expected:
+                raise BadPickle("it is a pickle, but not one that torch.save wrote")
+        system = unpickle(file, names={})
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise BadPickle("its numbers are big-endian")
+        empty: dict[str, memoryview] = {}
+        storages = Storages(len(mapped), fill=empty.__setitem__)
+        content = unpickle(file, names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes)
+        keys = unpickle(file, names={})
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(empty):
+            raise BadPickle("it is malformed: its list of storages is not the one that its tensors name")
+        for key in keys:
+            count = int.from_bytes(file.read(8), "little", signed=True)
+            if count * storages.flat[key].itemsize != len(empty[key]):
+                raise BadPickle("it is malformed: a storage has another length than its tensors say")
+            raw = file.read(len(empty[key]))
+            if len(raw) != len(empty[key]):
+                raise BadPickle("it is cut off")
+            empty[key][:] = raw
+        return content
+
+
+class Storages:
+    """The storages of a file, each made once as a flat tensor.
+
+    Attributes:
+        flat: by key, in the dtype of its first mention.
+    """
+
+    def __init__(self, max_bytes: int, *, fill: Callable[[str, memoryview], None]) -> None:
+        """``fill`` writes the bytes of one, at once or later; all of them together have at most ``max_bytes``."""
+        self._bytes_left, self._fill = max_bytes, fill
+        self.flat: dict[str, torch.Tensor] = {}
+
+    def get(self, pid: Any) -> Any:
+        """What a persistent id stands for: ``("storage", dtype, key, device, count[, view])``, or the class of a module
+        (whose source code follows it).
+        """
+        import torch
+
+        if isinstance(pid, tuple) and pid[:1] == ("module",) and isinstance(pid[1], Inert):
+            return pid[1]
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or any(pid[5:]):
+            raise BadPickle("it is malformed: a storage is described in an unknown way")
+        _, dtype, key, _, count = pid[:5]
+        is_key = isinstance(key, str) and len(key) <= _MAX_KEY and key.isprintable()
+        if not isinstance(dtype, torch.dtype) or not is_key or type(count) is not int or count < 0:
+            raise BadPickle("it is malformed: a storage is described in an unknown way")
+        size = count * dtype.itemsize
+        if key not in self.flat:
+            self._bytes_left -= size
+            if self._bytes_left < 0:
+                raise BadPickle("its tensors need more bytes than it has")
+            block = torch.empty(size, dtype=torch.uint8)
+            self.flat[key] = block.view(dtype)
+            self._fill(key, block.numpy().data)
+        if self.flat[key].nbytes != size:
+            raise BadPickle("it is malformed: a storage has two lengths")
+        return self.flat[key].view(dtype)
+
+
+@functools.cache
+def _names() -> Names:
+    import torch
+
+    dtypes = {("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+    storages = {f"{name}Storage": getattr(torch, dtype) for name, dtype in _STORAGES.items()}
+    return {
+        **ARRAY_NAMES,
+        **PLAIN_NAMES,
+        **dtypes,
+        **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in storages.items()},
+        ("torch", "Tensor"): "torch.Tensor",
+        ("torch.nn.parameter", "Parameter"): "torch.nn.Parameter",
+        **{("torch._utils", name): function for name, function in _REBUILD.items()},
+        ("torch._tensor", "_rebuild_from_type_v2"): _subclass,
+        ("torch", "Size"): _size,
+        ("torch", "device"): _device,
+    }
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> torch.Tensor:
+    import torch
+
+    if not isinstance(storage, torch.Tensor):
+        raise BadPickle("a tensor has no storage")
+    try:
+        (offset,), size, stride = lengths((offset,)), lengths(size), lengths(stride)
+    except BadPickle:
+        raise BadPickle("a tensor's size, stride or offset is malformed") from None
+    if len(size) != len(stride):
+        raise BadPickle("a tensor's size, stride or offset is malformed")
+    count, elements = math.prod(size), storage.numel()
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count > elements or (count and last >= elements):
+        raise BadPickle(f"a tensor of size {size} reaches beyond its storage of {elements} numbers")
+    return storage.as_strided(size, stride, offset if count else 0)
+
+
+def _tensor_v3(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
+    """A tensor of a storage without a dtype: after the stride come requires_grad, hooks, dtype, and more."""
+    import torch
+
+    if not isinstance(storage, torch.Tensor) or len(rest) < 3 or not isinstance(rest[2], torch.dtype):
+        raise BadPickle("a tensor has no storage or no dtype")
+    elements = storage.nbytes // rest[2].itemsize
+    return _tensor(storage.view(torch.uint8)[: elements * rest[2].itemsize].view(rest[2]), offset, size, stride)
+
+
+def _parameter(data: Any, *_rest: Any) -> torch.Tensor:
+    import torch
+
+    if not isinstance(data, torch.Tensor):
+        raise BadPickle("a parameter holds no tensor")
+    return data
+
+
+_REBUILD: dict[str, Callable[..., torch.Tensor]] = {
+    "_rebuild_tensor": _tensor,
+    "_rebuild_tensor_v2": _tensor,
+    "_rebuild_tensor_v3": _tensor_v3,
+    "_rebuild_parameter": _parameter,
+    "_rebuild_parameter_with_state": _parameter,
+}
+
+
+def _subclass(rebuild: Any, _kind: Any, args: Any, _state: Any = None) -> torch.Tensor:
+    """A tensor that had a class or attributes of its own, which are not kept."""
+    if rebuild not in _REBUILD.values() or not isinstance(args, tuple):
+        raise BadPickle("a tensor is made in an unknown way")
+    tensor: torch.Tensor = rebuild(*args)
+    return tensor
+
+
+def _size(numbers: Any = ()) -> tuple[int, ...]:
+    return lengths(numbers)
+
+
+def _device(kind: Any, index: Any = None) -> torch.device:
+    import torch
+
+    if not isinstance(kind, str) or not _DEVICE.fullmatch(kind) or type(index) not in (int, type(None)):
+        raise BadPickle("a device is malformed")
+    return torch.device(kind) if index is None else torch.device(kind, index)

@@ -1,0 +1,240 @@
+"""Pickles of plain values, arrays and tensors, read without running anything that they name.
+
+This is CPython's pickle machine, in its pure Python form, with an allow-list of opcodes: names become functions of a
+table that the caller gives, or :class:`~posecap.weights.pickle_names.Inert` records; only functions of the table are
+called, and only records and arrays take a state.
+
+``torch.load(weights_only=True)`` reads neither pickle protocols above 2 nor objects of unknown classes, and a pickle of
+179 bytes keeps it hashing one key for minutes, twice as long with every five bytes more. A subclass of the C
+``pickle.Unpickler`` allocates 4 GB for nine bytes, which name a large memo index. Here such files are refused at once.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from collections import OrderedDict
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from posecap.weights.pickle_names import BadPickle, Inert, Names, fill_array, plain_key
+
+MAX_OPCODES = 5_000_000
+"""A bound on the time that one pickle may take; checkpoints have thousands."""
+MAX_COPIED_BYTES = 1 << 28
+"""A bound on what calls may copy: a list that is made a set of a million times would fill any memory."""
+_ITEM_BYTES = 64
+_MAX_NAME = 200
+
+UnknownClasses: TypeAlias = Literal["refuse", "inert"]
+"""What a class or function outside the table does: it ends the reading, or becomes an :class:`Inert` record."""
+
+
+def unpickle(
+    file: BinaryIO,
+    *,
+    names: Names,
+    persistent_load: Callable[[Any], Any] | None = None,
+    unknown_classes: UnknownClasses = "refuse",
+    max_opcodes: int | None = None,
+    max_copied_bytes: int | None = None,
+) -> Any:
+    """The value of the pickle that begins where ``file`` stands; the file stands behind it afterwards.
+
+    Args:
+        file: a ``read(n)`` of it must not set aside more memory than there are bytes (as of ``BytesIO`` and ``mmap``).
+        persistent_load: gives the value of a persistent id; by default there may be none.
+        max_opcodes: in place of MAX_OPCODES: data sets have more than checkpoints.
+        max_copied_bytes: in place of MAX_COPIED_BYTES.
+
+    Raises:
+        BadPickle: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
+    """
+    unpickler = _Unpickler(
+        file,
+        names,
+        persistent_load,
+        unknown_classes,
+        MAX_OPCODES if max_opcodes is None else max_opcodes,
+        MAX_COPIED_BYTES if max_copied_bytes is None else max_copied_bytes,
+    )
+    try:
+        return unpickler.load()
+    except BadPickle:
+        raise
+    except (
+        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError),
+        pickle.UnpicklingError,
+    ) as error:
+        # Whatever a malformed pickle trips over is the file's fault; nothing of it has been run.
+        raise BadPickle(f"it is cut off or malformed ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+class _Unpickler(pickle._Unpickler):
+    """The handlers of opcodes that CPython's would do more than is safe for."""
+
+    # Of the base class, where the type stubs leave them out:
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        names: Names,
+        persistent_load: Callable[[Any], Any] | None,
+        unknown_classes: UnknownClasses,
+        max_opcodes: int,
+        max_copied_bytes: int,
+    ) -> None:
+        super().__init__(file, encoding="latin-1")
+        self.dispatch = _Dispatch(max_opcodes)  # type: ignore[misc]  # the base class looks it up on the instance
+        self._names, self._persistent_load, self._unknown_classes = names, persistent_load, unknown_classes
+        self._copies_left = self._max_copied_bytes = max_copied_bytes
+
+    def find_class(self, module: str, name: str) -> Any:
+        if len(module) + len(name) > _MAX_NAME or not f"{module}{name}".isprintable():
+            raise BadPickle("it is malformed: a name is too long or not printable")
+        if (module, name) in self._names:
+            return self._names[module, name]
+        if self._unknown_classes == "refuse":
+            raise BadPickle(f"it names {module}.{name}, which is neither a tensor nor a plain value")
+        return Inert(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._persistent_load is None:
+            raise BadPickle("it refers to something outside itself")
+        return self._persistent_load(pid)
+
+    def load_bytearray8(self) -> None:  # CPython's sets aside what the file says before it reads
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        pairs = zip(items[::2], items[1::2], strict=True)
+        if isinstance(target, dict):
+            target.update((plain_key(key), value) for key, value in pairs)
+        elif isinstance(target, Inert):
+            target.entries.extend(pairs)
+        else:
+            raise BadPickle(f"it sets items of a {type(target).__name__}")
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()
+        self.append(frozenset(map(plain_key, items)))
+
+    def load_append(self) -> None:
+        item = self.stack.pop()
+        self._extend([item])
+
+    def load_appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    load_additems = load_appends
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+        elif isinstance(target, set):
+            target.update(map(plain_key, items))
+        elif isinstance(target, Inert):
+            target.entries.extend(items)
+        else:
+            raise BadPickle(f"it appends to a {type(target).__name__}")
+
+    def load_reduce(self) -> None:
+        args, called = self.stack.pop(), self.stack.pop()
+        self.append(self._call(called, args))
+
+    load_newobj = load_reduce
+
+    def load_newobj_ex(self) -> None:
+        keywords, args, called = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        if not isinstance(called, Inert) or not isinstance(keywords, dict):
+            raise BadPickle("it makes something plain with keyword arguments")
+        made = self._call(called, args)
+        self._count_copies(keywords)
+        made.entries.extend(keywords.items())
+        self.append(made)
+
+    def _instantiate(self, called: Any, args: list[Any]) -> None:  # of INST and OBJ
+        self.append(self._call(called, tuple(args)))
+
+    def _call(self, called: Any, args: Any) -> Any:
+        if not isinstance(args, tuple):
+            raise BadPickle("it is malformed: a call without arguments")
+        if type(called) is Inert:
+            return Inert(called.module, called.name, args)
+        if isinstance(called, FunctionType):  # only the functions of the table come onto the stack
+            self._count_copies(*args)
+            return called(*args)
+        raise BadPickle(f"it calls a {type(called).__name__}")
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Inert):
+            target.state = state
+        elif isinstance(target, np.ndarray):
+            self._count_copies(*(state if isinstance(state, tuple) else ()))
+            fill_array(target, state)
+        elif not isinstance(target, OrderedDict):  # attributes of one, as a state dict's _metadata, are not kept
+            raise BadPickle(f"it fills a {type(target).__name__}")
+
+    def _count_copies(self, *values: Any) -> None:
+        for value in values:
+            if isinstance(value, list | tuple | dict | set | frozenset):
+                self._copies_left -= _ITEM_BYTES * len(value)
+            elif isinstance(value, str | bytes | bytearray):
+                self._copies_left -= len(value)
+        if self._copies_left < 0:
+            raise BadPickle(f"it copies more than {self._max_copied_bytes} bytes of itself")
+
+
+_AS_CPYTHON = """
+    PROTO FRAME MARK STOP POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT
+    BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE
+    BINUNICODE8 EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET TUPLE TUPLE1 TUPLE2 TUPLE3 LIST PUT BINPUT LONG_BINPUT GET
+    BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL INST OBJ BINPERSID
+"""
+_OWN = "BYTEARRAY8 DICT SETITEM SETITEMS FROZENSET APPEND APPENDS ADDITEMS REDUCE NEWOBJ NEWOBJ_EX BUILD"
+_HANDLERS: dict[int, Callable[[Any], None]] = {
+    **{code: pickle._Unpickler.dispatch[code] for op in _AS_CPYTHON.split() for code in getattr(pickle, op)},
+    **{code: getattr(_Unpickler, f"load_{op.lower()}") for op in _OWN.split() for code in getattr(pickle, op)},
+}
+
+
+class _Dispatch(dict[int, Callable[[Any], None]]):
+    """The allowed opcodes. Each look-up counts as a step."""
+
+    def __init__(self, max_opcodes: int) -> None:
+        super().__init__(_HANDLERS)
+        self._left = self._max_opcodes = max_opcodes
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], None]:
+        self._left -= 1
+        if self._left < 0:
+            raise BadPickle(f"it has more than {self._max_opcodes} steps")
+        return super().__getitem__(opcode)
+
+    def __missing__(self, opcode: int) -> Callable[[Any], None]:
+        name = next(
+            (op.name for op in pickletools.opcodes if op.code == chr(opcode)), f"the byte {opcode} as an opcode"
+        )
+        raise BadPickle(f"it uses {name}, which no checkpoint needs")
