@@ -23,7 +23,11 @@ from time import perf_counter
 
 import numpy as np
 
-from tmor_train.clustering.clusters import adjusted_rand_index, auto_eps, dbscan, dbscan_faiss, dbscan_near_cells
+from tmor_train.clustering.blockwise import normalize
+from tmor_train.clustering.dbscan import dbscan, dbscan_near_cells
+from tmor_train.clustering.faiss_graph import dbscan_faiss
+from tmor_train.clustering.metrics import adjusted_rand_score
+from tmor_train.clustering.neighbours import adaptive_eps
 
 MIN_SAMPLES = 4
 DIMENSIONS = 256
@@ -102,7 +106,7 @@ def beside_faiss(size: int, options: argparse.Namespace, exact: dict[int, Run]) 
 def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
     """Adjusted Rand index of all points (noise as one class) and share of points on which both agree about noise."""
     alike = ((labels < 0) == (exact < 0)).mean()
-    return f"ARI to exact {adjusted_rand_index(labels, exact):.4f}   noise alike {alike:.4f}"
+    return f"ARI to exact {adjusted_rand_score(labels, exact):.4f}   noise alike {alike:.4f}"
 
 
 def apart(who: str, embeddings: np.ndarray, eps: float, *, probes: int = 0) -> Run:
@@ -143,7 +147,7 @@ def peak_mebibytes() -> float:
 
 
 def eps_for(embeddings: np.ndarray) -> float:
-    return auto_eps(embeddings, min_samples=MIN_SAMPLES, sample=1000)
+    return adaptive_eps(normalize(embeddings), min_samples=MIN_SAMPLES, sample=1000)
 
 
 def made(size: int, fill: int) -> np.ndarray:

@@ -1,1 +1,4 @@
-"""The parts of `tmor_train.clustering.clusters`, which is the face to import from."""
+"""Clusters of motion embeddings: DBSCAN on cosine or Jaccard distance, exact, with memory linear in their number.
+
+`clusters.cluster` is what training calls after each epoch; `dbscan.dbscan` and its variants are what it chooses from.
+"""

@@ -1,126 +1,234 @@
-"""Clusters of motion embeddings: DBSCAN on cosine distance, exact, with memory that stays linear in their number.
-
-`cluster` is what the training loop calls after each epoch; `dbscan`, `dbscan_near_cells`, `dbscan_faiss`,
-`dbscan_jaccard` and `auto_eps` are its parts.
-"""
+"""The clustering of an epoch: a radius from the data, tried again where it finds one cluster or only noise."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 
-from tmor_train.clustering.agreement import adjusted_rand_index, normalized_mutual_information
-from tmor_train.clustering.auto_eps import eps_of
-from tmor_train.clustering.dbscan import labels_of_all_pairs, labels_of_near_cells, refuse_settings
-from tmor_train.clustering.directions import directions_of
-from tmor_train.clustering.faiss_graph import NoFaiss, labels_of_faiss_graph
-from tmor_train.clustering.guarded import ClusterConfig, Clustering, ClusterState, classes_of, cluster
-from tmor_train.clustering.jaccard import labels_by_jaccard, reciprocal_weights
+from tmor_train.clustering.blockwise import UnitVectors, normalize
+from tmor_train.clustering.dbscan import check_settings, labels_exact, labels_near_cells
+from tmor_train.clustering.faiss_graph import labels_faiss
+from tmor_train.clustering.jaccard import labels_jaccard, reciprocal_weights
+from tmor_train.clustering.metrics import adjusted_rand_score, noise_as_singletons, normalized_mutual_info_score
+from tmor_train.clustering.neighbours import adaptive_eps
 
-__all__ = [
-    "ClusterConfig",
-    "ClusterState",
-    "Clustering",
-    "NoFaiss",
-    "adjusted_rand_index",
-    "auto_eps",
-    "classes_of",
-    "cluster",
-    "dbscan",
-    "dbscan_faiss",
-    "dbscan_jaccard",
-    "dbscan_near_cells",
-    "normalized_mutual_information",
-]
+Noise = Literal["singleton", "drop"]
+Metric = Literal["cosine", "jaccard"]
+Failure = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
+Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-Rows = TypeVar("Rows", np.ndarray, torch.Tensor)
+SHRINK, GROW = 0.9, 1.1
+FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
+EPS_OF_JACCARD = 0.6
+# On a CPU all pairs of so many rows take minutes; ten times as many take hours.
+EXACT_ON_CPU = 150_000
 
 
-def dbscan(embeddings: Rows, *, eps: float, min_samples: int) -> Rows:
-    """Exact DBSCAN (Ester et al., KDD 1996) of N×D embeddings on cosine distance; labels int64 (N,), −1 for noise.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How to cluster.
 
-    A pair is within reach if its distance, in float64 from the numbers as given, is at most eps. A point counts towards
-    its own min_samples. Clusters are numbered by their first core point; a border point goes to the lowest numbered
-    cluster it touches. This is scikit-learn's result (metric="cosine", algorithm="brute"), which however measures
-    float32 embeddings in float32, where pairs closer to eps than about 1e-6 may fall on either side.
-
-    Labels come as the embeddings do: an array, or a tensor on their device, which does the work. Neither device nor
-    number of threads changes a label. Beside the embeddings this holds their unit vectors (float32 on a CPU, float16 on
-    a GPU), both once more in another order, at most N · min_samples edges and a block of distances for each thread.
-    Raises ValueError for NaN, infinite or zero embeddings, eps ≤ 0 and min_samples < 1.
+    eps is a distance, or "auto". Of cosine distances that is the `quantile` of those to the min_samples-th neighbour,
+    measured on `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Of Jaccard distances
+    (of neighbourhoods of `k1` rows, averaged over `k2`) it is 0.6, as in SpCL and ClusterContrast. Search "auto" is
+    exact for Jaccard distances, on a GPU, and up to 150,000 rows on a CPU, else "near_cells", which compares `probes`
+    cells of about `rows_per_cell` rows; "faiss" takes a graph of the `nearest` rows that it finds in `probes` of its
+    lists. A result with one cluster of more than `largest_share` of the points, with more than `noise_share` noise or
+    with fewer than two clusters is tried again with another eps, `tries` times.
     """
-    refuse_settings(eps, min_samples)
-    return _as_given(embeddings, labels_of_all_pairs(directions_of(embeddings), eps=eps, min_samples=min_samples))
+
+    metric: Metric = "cosine"
+    eps: float | Literal["auto"] = "auto"
+    min_samples: int = 4
+    k1: int = 30
+    k2: int = 6
+    quantile: float = 0.85
+    sample: int = 5000
+    eps_momentum: float = 0.5
+    search: Literal["auto", "exact", "near_cells", "faiss"] = "auto"
+    probes: int = 32
+    nearest: int = 32
+    rows_per_cell: int = 1024
+    largest_share: float = 0.5
+    noise_share: float = 0.95
+    tries: int = 10
+    seed: int = 0
 
 
-def dbscan_near_cells(
-    embeddings: Rows, *, eps: float, min_samples: int, rows_per_cell: int = 1024, probes: int = 32, seed: int = 0
-) -> Rows:
-    """DBSCAN on part of the neighbours, for sizes at which comparing all pairs takes too long.
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """What the next epoch's clustering starts from: the averaged eps and the labels."""
 
-    Embeddings are cut into cells of about `rows_per_cell` around learned centres. Only pairs in the same cell, or in
-    two cells of which one is among the other's `probes` nearest, are compared. Pairs found are exact; missed pairs can
-    turn core points into border points or noise and split clusters, never join any. Otherwise like `dbscan`.
+    eps: float | None = None
+    labels_N: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clustering:
+    """Labels of shape (N,), −1 for noise; eps they were made with; metrics of them.
+
+    Shares are of all points. `tries` counts the runs after the first. Where `failure` stayed to the end, all labels are
+    −1 and `fell_back` says so: this epoch each clip stands for itself. The other metrics are those of the last try.
     """
-    refuse_settings(eps, min_samples)
-    labels_N = labels_of_near_cells(
-        directions_of(embeddings),
+
+    labels_N: Labels
+    eps: float
+    clusters: int
+    noise_share: float
+    largest_share: float
+    mean_size: float
+    tries: int = 0
+    failure: Failure | None = None
+    state: ClusterState
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether this epoch goes on without clusters."""
+        return self.failure is not None
+
+    def classes(self, noise: Noise) -> Labels:
+        """Class of each point for the loss; −1 leaves a point out. See `classes_of`."""
+        return classes_of(self.labels_N, "singleton" if self.fell_back else noise)
+
+    def metrics(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
+        """Numbers to log, ready for JSON.
+
+        Agreement is with known labels (−1: unknown, left out) and with the labels of the epoch before; None where there
+        is nothing to compare. A noise point counts as a class of its own.
+        """
+        earlier_N = before.labels_N if before else None
+        return {
+            "clusters": self.clusters,
+            "noise_share": self.noise_share,
+            "largest_share": self.largest_share,
+            "mean_size": self.mean_size,
+            "eps": self.eps,
+            "tries": self.tries,
+            "fell_back": int(self.fell_back),
+            **_agreement("labels", self.labels_N, known_N),
+            **_agreement("previous", self.labels_N, None if earlier_N is None else noise_as_singletons(earlier_N)),
+        }
+
+
+def cluster(
+    embeddings: np.ndarray | torch.Tensor, config: ClusterConfig, state: ClusterState | None = None
+) -> Clustering:
+    """Clusters of N×D embeddings, guarded. `Clustering.state` is the state for the next epoch.
+
+    After failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth (otherwise); once an eps too small
+    and one too large are known, the next is their geometric mean.
+    Raises ValueError for embeddings or settings that nothing can be clustered with.
+    """
+    check_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
+    if config.metric == "jaccard" and config.search not in ("auto", "exact"):
+        raise ValueError(f"the Jaccard distance has no search {config.search!r}; set search to auto or exact")
+    vectors = normalize(embeddings)
+    if not len(vectors.norms_N):
+        raise ValueError("there are no embeddings to cluster")
+    labels_at = _clusterer(vectors, config)
+    first = _first_eps(vectors, config, state or ClusterState())
+    eps, too_small, too_large = first, 0.0, float("inf")
+    for tries in range(config.tries + 1):
+        found = _summarized(labels_at(eps).cpu().numpy(), eps=eps, tries=tries)
+        failure = _failure(found, config)
+        if failure is None:
+            return found
+        if failure == "one_cluster_dominates":
+            too_large = eps
+            eps = SHRINK * eps if not too_small else (too_small * too_large) ** 0.5
+        else:
+            too_small = eps
+            eps = (
+                min(GROW * eps, FARTHEST[config.metric])
+                if too_large == float("inf")
+                else (too_small * too_large) ** 0.5
+            )
+    alone_N = np.full_like(found.labels_N, -1)
+    return replace(found, labels_N=alone_N, failure=failure, state=ClusterState(first, alone_N))
+
+
+def classes_of(labels_N: Labels, noise: Noise) -> Labels:
+    """Class of each point for the loss. A noise point is a class of its own ("singleton") or stays −1 ("drop")."""
+    return noise_as_singletons(labels_N) if noise == "singleton" else labels_N.copy()
+
+
+def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState) -> float:
+    if config.eps != "auto":
+        return config.eps
+    if config.metric == "jaccard":
+        return EPS_OF_JACCARD
+    now = adaptive_eps(
+        vectors,
+        min_samples=config.min_samples,
+        quantile=config.quantile,
+        sample=config.sample,
+        seed=config.seed,
+    )
+    if state.eps is None:
+        return now
+    return config.eps_momentum * state.eps + (1.0 - config.eps_momentum) * now
+
+
+def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[[float], torch.Tensor]:
+    """Labels by eps; what all tries have in common is done here."""
+    if config.metric == "jaccard":
+        weights = reciprocal_weights(vectors, k1=config.k1, k2=config.k2)
+        return lambda eps: labels_jaccard(weights, eps=eps, min_samples=config.min_samples)
+    if config.search == "faiss":
+        return lambda eps: labels_faiss(
+            vectors,
+            eps=eps,
+            min_samples=config.min_samples,
+            nearest=config.nearest,
+            probes=config.probes,
+            seed=config.seed,
+        )
+    large = vectors.norms_N.device.type == "cpu" and len(vectors.norms_N) > EXACT_ON_CPU
+    if config.search == "near_cells" or (config.search == "auto" and large):
+        return lambda eps: labels_near_cells(
+            vectors,
+            eps=eps,
+            min_samples=config.min_samples,
+            rows_per_cell=config.rows_per_cell,
+            probes=config.probes,
+            seed=config.seed,
+        )
+    return lambda eps: labels_exact(vectors, eps=eps, min_samples=config.min_samples)
+
+
+def _summarized(labels_N: Labels, *, eps: float, tries: int) -> Clustering:
+    sizes_K = np.bincount(labels_N[labels_N >= 0])
+    return Clustering(
+        labels_N=labels_N,
         eps=eps,
-        min_samples=min_samples,
-        rows_per_cell=rows_per_cell,
-        probes=probes,
-        seed=seed,
+        clusters=len(sizes_K),
+        noise_share=float((labels_N < 0).mean()),
+        largest_share=float(sizes_K.max(initial=0) / len(labels_N)),
+        mean_size=float(sizes_K.mean()) if len(sizes_K) else 0.0,
+        tries=tries,
+        state=ClusterState(eps, labels_N),
     )
-    return _as_given(embeddings, labels_N)
 
 
-def dbscan_faiss(
-    embeddings: Rows, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
-) -> Rows:
-    """DBSCAN that takes as neighbours only rows of which one is among the `nearest` that faiss finds for the other.
-
-    On the CPU, with faiss's own threads. Otherwise like `dbscan`.
-
-    Raises ValueError as `dbscan` does, and NoFaiss (a ValueError) where faiss is not installed.
-    """
-    refuse_settings(eps, min_samples)
-    labels_N = labels_of_faiss_graph(
-        directions_of(embeddings), eps=eps, min_samples=min_samples, nearest=nearest, probes=probes, seed=seed
-    )
-    return _as_given(embeddings, labels_N)
+def _failure(found: Clustering, config: ClusterConfig) -> Failure | None:
+    if found.largest_share > config.largest_share:
+        return "one_cluster_dominates"
+    if found.noise_share > config.noise_share:
+        return "nearly_all_noise"
+    return "too_few_clusters" if found.clusters < 2 else None
 
 
-def dbscan_jaccard(embeddings: Rows, *, eps: float = 0.6, min_samples: int = 4, k1: int = 30, k2: int = 6) -> Rows:
-    """DBSCAN on the Jaccard distance of k-reciprocal neighbourhoods (Zhong et al., CVPR 2017), as SpCL clusters.
-
-    The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
-    the neighbourhoods of the `k2` nearest rows are averaged. The nearest rows are exact: all pairs are multiplied once.
-    Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach, whatever eps is. Otherwise
-    like `dbscan`.
-    """
-    refuse_settings(eps, min_samples)
-    weights = reciprocal_weights(directions_of(embeddings), k1=k1, k2=k2)
-    return _as_given(embeddings, labels_by_jaccard(weights, eps=eps, min_samples=min_samples))
-
-
-def auto_eps(
-    embeddings: np.ndarray | torch.Tensor,
-    *,
-    min_samples: int,
-    quantile: float = 0.85,
-    sample: int = 5000,
-    seed: int = 0,
-) -> float:
-    """An eps for `dbscan`: quantile of the cosine distance to the min_samples-th nearest other embedding.
-
-    Measured for `sample` embeddings, drawn by `seed`, against all. Averaging over epochs is up to `cluster`.
-    """
-    return eps_of(directions_of(embeddings), min_samples=min_samples, quantile=quantile, sample=sample, seed=seed)
-
-
-def _as_given(embeddings: Rows, labels_N: torch.Tensor) -> Rows:
-    if isinstance(embeddings, torch.Tensor):
-        return labels_N.to(embeddings.device)
-    return labels_N.cpu().numpy()
+def _agreement(name: str, labels_N: Labels, others_N: Labels | None) -> dict[str, float | None]:
+    ari, nmi = f"ari_{name}", f"nmi_{name}"
+    if others_N is None or not (others_N >= 0).any():
+        return {ari: None, nmi: None}
+    known = others_N >= 0
+    ours = noise_as_singletons(labels_N)[known]
+    return {
+        ari: adjusted_rand_score(ours, others_N[known]),
+        nmi: normalized_mutual_info_score(ours, others_N[known]),
+    }

@@ -1,25 +1,77 @@
-"""DBSCAN on cosine distance, exact, with memory linear in the number of points."""
+"""DBSCAN (Ester et al., KDD 1996) on cosine distance: exact, or on part of the pairs; memory linear in the points.
+
+One pass over pairs of neighbours that arrive in any order, each pair once. Whether an edge joins two clusters depends
+on whether both ends are core points, which is known for certain only at the end. But "core" never reverts: a point is
+core from its min_samples-th neighbour on. So edges between points known to be core are merged at once and forgotten;
+others are kept. A kept edge has an end with fewer than min_samples neighbours so far, hence never more than
+N · min_samples are kept, however dense the clusters are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
+import numpy as np
 import torch
 
-from tmor_train.clustering.abreast import one_thread_each, results_in_order
-from tmor_train.clustering.blocks import side_for, upper_triangle
-from tmor_train.clustering.cells import cells_of, pairs_of_near_cells
-from tmor_train.clustering.density import Density
-from tmor_train.clustering.directions import Directions
-from tmor_train.clustering.neighbours import Neighbours
-from tmor_train.clustering.screening import Screening, screening_for
+from tmor_train.clustering.blockwise import (
+    UnitVectors,
+    block_size_for,
+    normalize,
+    parallel_map,
+    single_threaded_ops,
+    triangle_blocks,
+)
+from tmor_train.clustering.kmeans import near_cell_blocks, spherical_kmeans
+from tmor_train.clustering.neighbours import Neighbours, choose_prefilter
+
+Rows = TypeVar("Rows", np.ndarray, torch.Tensor)
 
 # Cells only sort the rows here; more than this sort no better and cost more.
 MOST_CELLS = 256
 ROWS_PER_CELL = 256
 
 
-def refuse_settings(eps: float, min_samples: int) -> None:
+def dbscan(embeddings: Rows, *, eps: float, min_samples: int) -> Rows:
+    """Exact DBSCAN (Ester et al., KDD 1996) of N×D embeddings on cosine distance; labels int64 (N,), −1 for noise.
+
+    A pair is within reach if its distance, in float64 from the numbers as given, is at most eps. A point counts towards
+    its own min_samples. Clusters are numbered by their first core point; a border point goes to the lowest numbered
+    cluster it touches. This is scikit-learn's result (metric="cosine", algorithm="brute"), which however measures
+    float32 embeddings in float32, where pairs closer to eps than about 1e-6 may fall on either side.
+
+    Labels come as the embeddings do: an array, or a tensor on their device, which does the work. Neither device nor
+    number of threads changes a label. Beside the embeddings this holds their unit vectors (float32 on a CPU, float16 on
+    a GPU), both once more in another order, at most N · min_samples edges and a block of distances for each thread.
+    Raises ValueError for NaN, infinite or zero embeddings, eps ≤ 0 and min_samples < 1.
+    """
+    check_settings(eps, min_samples)
+    return as_given(embeddings, labels_exact(normalize(embeddings), eps=eps, min_samples=min_samples))
+
+
+def dbscan_near_cells(
+    embeddings: Rows, *, eps: float, min_samples: int, rows_per_cell: int = 1024, probes: int = 32, seed: int = 0
+) -> Rows:
+    """DBSCAN on part of the neighbours, for sizes at which comparing all pairs takes too long.
+
+    Embeddings are cut into cells of about `rows_per_cell` around learned centres. Only pairs in the same cell, or in
+    two cells of which one is among the other's `probes` nearest, are compared. Pairs found are exact; missed pairs can
+    turn core points into border points or noise and split clusters, never join any. Otherwise like `dbscan`.
+    """
+    check_settings(eps, min_samples)
+    labels_N = labels_near_cells(
+        normalize(embeddings),
+        eps=eps,
+        min_samples=min_samples,
+        rows_per_cell=rows_per_cell,
+        probes=probes,
+        seed=seed,
+    )
+    return as_given(embeddings, labels_N)
+
+
+def check_settings(eps: float, min_samples: int) -> None:
     """Raises ValueError for an eps or min_samples that no clustering can have."""
     if not eps > 0:
         raise ValueError(
@@ -29,56 +81,151 @@ def refuse_settings(eps: float, min_samples: int) -> None:
         raise ValueError(f"min_samples is {min_samples}; it is at least 1, for it counts the point itself")
 
 
-def labels_of_all_pairs(
-    directions: Directions, *, eps: float, min_samples: int, side: int | None = None
-) -> torch.Tensor:
-    """Labels from all pairs of rows; `side` is that of a block and changes no label."""
-    device, points = directions.norms_N.device, len(directions.norms_N)
-    side = side or side_for(device)
+def labels_exact(vectors: UnitVectors, *, eps: float, min_samples: int, block_size: int | None = None) -> torch.Tensor:
+    """Labels (N,) int64 from all pairs of rows, compared in blocks of `block_size`, which changes no label."""
+    device, points = vectors.norms_N.device, len(vectors.norms_N)
+    block_size = block_size or block_size_for(device)
     names_N = torch.arange(points, device=device)
-    with one_thread_each(device) as workers:
-        if points > 2 * side:
-            names_N = cells_of(directions, cells=min(MOST_CELLS, 1 + points // ROWS_PER_CELL)).order_N
-            directions = directions.taken(names_N)
-        pairs = list(upper_triangle(points, side))
-        search = Search(directions, eps, side=side, screening=screening_for(directions, eps, pairs))
-        return search.labels(pairs, names_N, min_samples=min_samples, workers=workers)
+    with single_threaded_ops(device) as workers:
+        if points > 2 * block_size:
+            names_N = spherical_kmeans(vectors, cells=min(MOST_CELLS, 1 + points // ROWS_PER_CELL)).order_N
+            vectors = vectors.select(names_N)
+        blocks = list(triangle_blocks(points, block_size))
+        prefilter = choose_prefilter(vectors, eps, blocks)
+        neighbours = Neighbours(vectors, eps, block_size=block_size, prefilter=prefilter)
+        return _labels_from_blocks(neighbours, blocks, names_N, min_samples=min_samples, workers=workers)
 
 
-def labels_of_near_cells(
-    directions: Directions, *, eps: float, min_samples: int, rows_per_cell: int, probes: int, seed: int
+def labels_near_cells(
+    vectors: UnitVectors, *, eps: float, min_samples: int, rows_per_cell: int, probes: int, seed: int
 ) -> torch.Tensor:
     """Labels from pairs within a cell and between each cell and its `probes` nearest: other neighbours are missed."""
-    device, points = directions.norms_N.device, len(directions.norms_N)
-    side = side_for(device)
-    with one_thread_each(device) as workers:
-        cells = cells_of(directions, cells=1 + points // rows_per_cell, seed=seed)
-        search = Search(directions.taken(cells.order_N), eps, side=side)
-        pairs = pairs_of_near_cells(cells, probes=probes, side=side)
-        return search.labels(pairs, cells.order_N, min_samples=min_samples, workers=workers)
+    device, points = vectors.norms_N.device, len(vectors.norms_N)
+    block_size = block_size_for(device)
+    with single_threaded_ops(device) as workers:
+        cells = spherical_kmeans(vectors, cells=1 + points // rows_per_cell, seed=seed)
+        neighbours = Neighbours(vectors.select(cells.order_N), eps, block_size=block_size)
+        blocks = near_cell_blocks(cells, probes=probes, block_size=block_size)
+        return _labels_from_blocks(neighbours, blocks, cells.order_N, min_samples=min_samples, workers=workers)
 
 
-class Search:
-    """Labels from the neighbours found between given pairs of blocks."""
+def _labels_from_blocks(
+    neighbours: Neighbours,
+    blocks: Iterable[tuple[slice, slice]],
+    names_N: torch.Tensor,
+    *,
+    min_samples: int,
+    workers: int,
+) -> torch.Tensor:
+    """Labels by name, from the neighbours within each pair of blocks; row i is called names_N[i]."""
+    rows_N = torch.arange(len(names_N), device=names_N.device)
 
-    def __init__(self, directions: Directions, eps: float, *, side: int, screening: Screening | None = None) -> None:
-        self._neighbours = Neighbours(directions, eps, side=side, screening=screening)
-        self._all_N = torch.arange(len(directions.norms_N), device=directions.norms_N.device)
-
-    def labels(
-        self, pairs: Iterable[tuple[slice, slice]], names_N: torch.Tensor, *, min_samples: int, workers: int
-    ) -> torch.Tensor:
-        """Labels by name: row i of the directions is called names_N[i]."""
-        density = Density(len(names_N), min_samples=min_samples, device=names_N.device)
-        open_pairs = (pair for pair in pairs if not density.settled(*pair))
-        for left_P, right_P in results_in_order(self._found, open_pairs, workers=workers):
-            density.add(left_P, right_P)
-        return torch.empty_like(names_N).scatter_(0, names_N, density.labels(names_N))
-
-    def _found(self, pair: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
-        left, right = pair
-        left_P, right_P = self._neighbours.between(self._all_N[left], self._all_N[right])
+    def pairs_in(block: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
+        left, right = block
+        left_P, right_P = neighbours.between(rows_N[left], rows_N[right])
         if left != right:
             return left_P, right_P
         upper_P = left_P < right_P
         return left_P[upper_P], right_P[upper_P]
+
+    clustering = IncrementalDBSCAN(len(names_N), min_samples=min_samples, device=names_N.device)
+    unsettled = (block for block in blocks if not clustering.settled(*block))
+    for left_P, right_P in parallel_map(pairs_in, unsettled, workers=workers):
+        clustering.add(left_P, right_P)
+    return torch.empty_like(names_N).scatter_(0, names_N, clustering.labels(names_N))
+
+
+class IncrementalDBSCAN:
+    """Neighbour counts, core points and joined sets of N points from the pairs added so far."""
+
+    def __init__(self, points: int, *, min_samples: int, device: torch.device) -> None:
+        self._min_samples = min_samples
+        self._counts_N = torch.ones(points, dtype=torch.int64, device=device)  # a point is its own neighbour
+        self._core_N = self._counts_N >= min_samples
+        self._sets = UnionFind(points, device)
+        self._kept: list[torch.Tensor] = []
+
+    def add(self, left_P: torch.Tensor, right_P: torch.Tensor) -> None:
+        """Pairs of different points that are neighbours, none of them added before."""
+        if not len(left_P):
+            return
+        points = len(self._counts_N)
+        self._counts_N += torch.bincount(left_P, minlength=points)
+        self._counts_N += torch.bincount(right_P, minlength=points)
+        torch.ge(self._counts_N, self._min_samples, out=self._core_N)
+        dense_P = self._core_N[left_P] & self._core_N[right_P]
+        self._sets.union(left_P[dense_P], right_P[dense_P])
+        if not bool(dense_P.all()):
+            self._kept.append(torch.stack([left_P[~dense_P], right_P[~dense_P]]))
+
+    def settled(self, left: slice, right: slice) -> bool:
+        """Whether pairs between two slices of points can no longer change anything: all core, all of one cluster."""
+        if not bool(self._core_N[left].all()) or not bool(self._core_N[right].all()):
+            return False
+        ends_P = torch.cat([torch.arange(end.start, end.stop, device=self._core_N.device) for end in (left, right)])
+        roots_P = self._sets.find(ends_P)
+        return bool((roots_P == roots_P[0]).all())
+
+    def labels(self, names_N: torch.Tensor) -> torch.Tensor:
+        """Cluster of each point, −1 for noise.
+
+        names_N are the points' numbers to the outside. Clusters are numbered by their core point of the lowest
+        number. A border point goes to the lowest numbered cluster of which it has a core point as neighbour.
+        """
+        kept_2P = torch.cat([*self._kept, names_N.new_empty(2, 0)], dim=1)
+        core_2P = self._core_N[kept_2P]
+        self._sets.union(*kept_2P[:, core_2P.all(0)])
+        core_C = torch.nonzero(self._core_N).flatten()
+        roots_C = self._sets.find(core_C)
+        first_N = torch.full_like(names_N, len(names_N)).scatter_reduce(0, roots_C, names_N[core_C], "amin")
+        labels_N = torch.full_like(names_N, -1)
+        labels_N[core_C] = torch.unique(first_N[roots_C], return_inverse=True)[1]
+        core_end = torch.where(core_2P[0], kept_2P[0], kept_2P[1])
+        border_end = torch.where(core_2P[0], kept_2P[1], kept_2P[0])
+        one = core_2P[0] ^ core_2P[1]
+        none = len(names_N)
+        border_N = torch.full_like(names_N, none).scatter_reduce(0, border_end[one], labels_N[core_end[one]], "amin")
+        return torch.where(border_N < none, border_N, labels_N)
+
+
+class UnionFind:
+    """Disjoint sets of points, on whole tensors and on any device; the smallest member represents a set.
+
+    SciPy's connected_components is no substitute: edges arrive block by block, `settled` asks for sets in between, and
+    on a GPU all edges would have to be copied to the CPU.
+    """
+
+    def __init__(self, points: int, device: torch.device) -> None:
+        self._parent_N = torch.arange(points, device=device)
+
+    def find(self, points_P: torch.Tensor) -> torch.Tensor:
+        """Smallest member of each point's set; compresses the paths for the next call."""
+        parent_P = self._parent_N[points_P]
+        while True:
+            above_P = self._parent_N[parent_P]
+            if torch.equal(above_P, parent_P):
+                break
+            parent_P = above_P
+        self._parent_N[points_P] = parent_P
+        return parent_P
+
+    def union(self, left_P: torch.Tensor, right_P: torch.Tensor) -> None:
+        """Joins the sets of each pair.
+
+        Each round hangs every larger root under the smallest root it meets, so at least half of the roots that still
+        have an edge outwards vanish or shrink; edges within a set drop out.
+        """
+        while len(left_P):
+            left_P, right_P = self.find(left_P), self.find(right_P)
+            apart_P = left_P != right_P
+            left_P, right_P = left_P[apart_P], right_P[apart_P]
+            lower_P, higher_P = torch.minimum(left_P, right_P), torch.maximum(left_P, right_P)
+            self._parent_N.scatter_reduce_(0, higher_P, lower_P, "amin")
+            left_P, right_P = lower_P, higher_P
+
+
+def as_given(embeddings: Rows, labels_N: torch.Tensor) -> Rows:
+    """Labels as the embeddings are: an array, or a tensor on their device."""
+    if isinstance(embeddings, torch.Tensor):
+        return labels_N.to(embeddings.device)
+    return labels_N.cpu().numpy()

@@ -10,20 +10,35 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tmor_train.clustering.blocks import runs
-from tmor_train.clustering.density import Density
-from tmor_train.clustering.directions import Directions
+from tmor_train.clustering.blockwise import UnitVectors, chunks, normalize
+from tmor_train.clustering.dbscan import IncrementalDBSCAN, Rows, as_given, check_settings
 
 PAIRS_AT_ONCE = 2**16
 _ROWS_PER_CENTROID = 64  # that the lists' centres are learned from; more cost time and find hardly better ones
 
 
-class NoFaiss(ValueError):
+class FaissMissingError(ValueError):
     """faiss is not installed; the message says how to get it."""
 
 
-def labels_of_faiss_graph(
-    directions: Directions, *, eps: float, min_samples: int, nearest: int, probes: int, seed: int
+def dbscan_faiss(
+    embeddings: Rows, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
+) -> Rows:
+    """DBSCAN that takes as neighbours only rows of which one is among the `nearest` that faiss finds for the other.
+
+    On the CPU, with faiss's own threads. Otherwise like `dbscan`.
+
+    Raises ValueError as `dbscan` does, and FaissMissingError (a ValueError) where faiss is not installed.
+    """
+    check_settings(eps, min_samples)
+    labels_N = labels_faiss(
+        normalize(embeddings), eps=eps, min_samples=min_samples, nearest=nearest, probes=probes, seed=seed
+    )
+    return as_given(embeddings, labels_N)
+
+
+def labels_faiss(
+    vectors: UnitVectors, *, eps: float, min_samples: int, nearest: int, probes: int, seed: int
 ) -> torch.Tensor:
     """Labels (N,) int64 on the CPU, −1 for noise. Distances of the pairs that faiss finds are decided in float64.
 
@@ -32,29 +47,31 @@ def labels_of_faiss_graph(
         probes: lists of the 4 · √N that are searched for each row.
 
     Raises:
-        NoFaiss: faiss is not installed.
+        FaissMissingError: faiss is not installed.
         ValueError: nearest is below min_samples.
     """
     if nearest < min_samples:
         raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
-    points = len(directions.norms_N)
-    density = Density(points, min_samples=min_samples, device=torch.device("cpu"))
-    left_P, right_P = _candidates(directions, eps + directions.margin, nearest=nearest, probes=probes, seed=seed)
-    for some in runs(len(left_P), PAIRS_AT_ONCE):
-        near = directions.distances(left_P[some], right_P[some]).cpu() <= eps
+    points = len(vectors.norms_N)
+    density = IncrementalDBSCAN(points, min_samples=min_samples, device=torch.device("cpu"))
+    left_P, right_P = _candidates(vectors, eps + vectors.margin, nearest=nearest, probes=probes, seed=seed)
+    for some in chunks(len(left_P), PAIRS_AT_ONCE):
+        near = vectors.distances(left_P[some], right_P[some]).cpu() <= eps
         density.add(left_P[some][near], right_P[some][near])
     return density.labels(torch.arange(points))
 
 
 def _candidates(
-    directions: Directions, reach: float, *, nearest: int, probes: int, seed: int
+    vectors: UnitVectors, reach: float, *, nearest: int, probes: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pairs (left < right), each once, that faiss finds no further apart than `reach`."""
     try:
         import faiss
     except ImportError as error:
-        raise NoFaiss('faiss is not installed: pip install "faiss-cpu", or set search to near_cells') from error
-    unit_ND = directions.quick_ND.float().cpu().numpy()
+        raise FaissMissingError(
+            'faiss is not installed: pip install "faiss-cpu", or set search to near_cells'
+        ) from error
+    unit_ND = vectors.unit_ND.float().cpu().numpy()
     points, width = unit_ND.shape
     lists = max(1, min(round(4 * points**0.5), points))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
@@ -68,6 +85,3 @@ def _candidates(
     ends_2P = np.sort(np.stack([row_P[close], other_P[close]]), axis=0)
     left_P, right_P = np.divmod(np.unique(ends_2P[0] * points + ends_2P[1]), points)
     return torch.from_numpy(left_P), torch.from_numpy(right_P)
-
-
-__all__ = ["NoFaiss", "labels_of_faiss_graph"]

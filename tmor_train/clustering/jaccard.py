@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tmor_train.clustering.auto_eps import SCORES_AT_ONCE, SPARE
-from tmor_train.clustering.blocks import runs
-from tmor_train.clustering.density import Density
-from tmor_train.clustering.directions import Directions
+from tmor_train.clustering.blockwise import UnitVectors, chunks, normalize
+from tmor_train.clustering.dbscan import IncrementalDBSCAN, Rows, as_given, check_settings
+from tmor_train.clustering.neighbours import SCORES_AT_ONCE, SPARE
 
 Numbers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -50,7 +49,20 @@ class Sparse:
         return Sparse(_bounds(self.columns_P, points), rows_P[order_P], self.values_P[order_P])
 
 
-def reciprocal_weights(directions: Directions, *, k1: int = 30, k2: int = 6) -> Sparse:
+def dbscan_jaccard(embeddings: Rows, *, eps: float = 0.6, min_samples: int = 4, k1: int = 30, k2: int = 6) -> Rows:
+    """DBSCAN on the Jaccard distance of k-reciprocal neighbourhoods (Zhong et al., CVPR 2017), as SpCL clusters.
+
+    The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
+    the neighbourhoods of the `k2` nearest rows are averaged. The nearest rows are exact: all pairs are multiplied once.
+    Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach, whatever eps is. Otherwise
+    like `dbscan`.
+    """
+    check_settings(eps, min_samples)
+    weights = reciprocal_weights(normalize(embeddings), k1=k1, k2=k2)
+    return as_given(embeddings, labels_jaccard(weights, eps=eps, min_samples=min_samples))
+
+
+def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sparse:
     """V, from which all distances follow.
 
     As in SpCL's code k1 and k2 count the row itself, and half of k1 does not. Every pair of rows is multiplied once,
@@ -61,38 +73,38 @@ def reciprocal_weights(directions: Directions, *, k1: int = 30, k2: int = 6) -> 
     """
     if k1 < 1 or k2 < 1:
         raise ValueError(f"k1 and k2 are at least 1 (a row counts as its own neighbour), not {k1} and {k2}")
-    nearest_NK = nearest(directions, most=max(k1, k2, round(k1 / 2) + 1))
-    return averaged(neighbourhoods(directions, nearest_NK, k1=k1), nearest_NK[:, :k2])
+    nearest_NK = nearest(vectors, most=max(k1, k2, round(k1 / 2) + 1))
+    return averaged(neighbourhoods(vectors, nearest_NK, k1=k1), nearest_NK[:, :k2])
 
 
-def labels_by_jaccard(weights: Sparse, *, eps: float, min_samples: int) -> torch.Tensor:
+def labels_jaccard(weights: Sparse, *, eps: float, min_samples: int) -> torch.Tensor:
     """Labels int64 (N,) on the CPU, −1 for noise, of DBSCAN on the Jaccard distance of the rows of V."""
     points = len(weights.bounds_N) - 1
-    density = Density(points, min_samples=min_samples, device=torch.device("cpu"))
+    density = IncrementalDBSCAN(points, min_samples=min_samples, device=torch.device("cpu"))
     for left_P, right_P in pairs_within(weights, eps):
         density.add(torch.from_numpy(left_P), torch.from_numpy(right_P))
     return density.labels(torch.arange(points))
 
 
-def nearest(directions: Directions, *, most: int) -> Numbers:
+def nearest(vectors: UnitVectors, *, most: int) -> Numbers:
     """The nearest rows of each row by angle in float64, itself first; (N, most), or (N, N) where fewer are there."""
-    points, quick_ND = len(directions.norms_N), directions.quick_ND
+    points, unit_ND = len(vectors.norms_N), vectors.unit_ND
     others = min(most, points) - 1
     measured = min(others + SPARE, points - 1)
     found = []
-    for some in runs(points, max(1, SCORES_AT_ONCE // max(1, points))):
-        own_B = torch.arange(some.start, some.stop, device=quick_ND.device)
-        scores_BN = quick_ND[some] @ quick_ND.T
+    for some in chunks(points, max(1, SCORES_AT_ONCE // max(1, points))):
+        own_B = torch.arange(some.start, some.stop, device=unit_ND.device)
+        scores_BN = unit_ND[some] @ unit_ND.T
         scores_BN[own_B - some.start, own_B] = -float("inf")
         near_BM = scores_BN.topk(measured, dim=1).indices.sort(dim=1).values
-        far_BM = directions.distances(own_B.repeat_interleave(measured), near_BM.flatten()).view(near_BM.shape)
+        far_BM = vectors.distances(own_B.repeat_interleave(measured), near_BM.flatten()).view(near_BM.shape)
         order_BM = far_BM.argsort(dim=1, stable=True)[:, :others]
         found.append(torch.cat([own_B[:, None], near_BM.gather(1, order_BM)], dim=1).cpu())
     ranked: Numbers = torch.cat(found).numpy() if found else np.zeros((0, 1), np.int64)
     return ranked
 
 
-def neighbourhoods(directions: Directions, nearest_NK: Numbers, *, k1: int) -> Sparse:
+def neighbourhoods(vectors: UnitVectors, nearest_NK: Numbers, *, k1: int) -> Sparse:
     """V before it is averaged: a row's weights over its grown reciprocal neighbours."""
     points = len(nearest_NK)
     full_NK, half_NK = nearest_NK[:, :k1], nearest_NK[:, : round(k1 / 2) + 1]
@@ -100,7 +112,7 @@ def neighbourhoods(directions: Directions, nearest_NK: Numbers, *, k1: int) -> S
     half_NK = np.where(keep_half_NK, half_NK, -1)
     size_N = keep_half_NK.sum(1)
     keys = []
-    for some in runs(points, ROWS_AT_ONCE):
+    for some in chunks(points, ROWS_AT_ONCE):
         member_BK = np.where(keep_NK[some], full_NK[some], -2)
         candidate_BKH = half_NK[full_NK[some]]
         inside_BK = (candidate_BKH[..., None] == member_BK[:, None, None, :]).any(-1).sum(-1)
@@ -111,8 +123,8 @@ def neighbourhoods(directions: Directions, nearest_NK: Numbers, *, k1: int) -> S
         keys.append(np.unique(key_BL[column_BL >= 0]))
     row_P, column_P = np.divmod(np.concatenate([*keys, np.zeros(0, np.int64)]), max(1, points))
     far_P = [
-        directions.distances(*(torch.from_numpy(ends[run]).to(directions.norms_N.device) for ends in (row_P, column_P)))
-        for run in runs(len(row_P), TERMS_AT_ONCE // 64)
+        vectors.distances(*(torch.from_numpy(ends[run]).to(vectors.norms_N.device) for ends in (row_P, column_P)))
+        for run in chunks(len(row_P), TERMS_AT_ONCE // 64)
     ]
     # |x − y|² of unit vectors is twice the cosine distance.
     weight_P = np.exp(-2.0 * (torch.cat(far_P).cpu().numpy() if far_P else np.zeros(0)))
@@ -124,7 +136,7 @@ def averaged(weights: Sparse, nearest_NK: Numbers) -> Sparse:
     """The mean of the rows that are nearest to each row."""
     points, several = nearest_NK.shape
     rows, columns, values = [], [], []
-    for some in runs(points, ROWS_AT_ONCE):
+    for some in chunks(points, ROWS_AT_ONCE):
         row_P, place_P = weights.places(nearest_NK[some].reshape(-1))
         key_P = row_P // several * points + weights.columns_P[place_P]
         key_Q, at_P = np.unique(key_P, return_inverse=True)
@@ -166,7 +178,7 @@ def _reciprocal(nearest_NK: Numbers) -> NDArray[np.bool_]:
     """Which of the nearest rows of each row have that row among their own nearest."""
     keep = [
         (nearest_NK[nearest_NK[some]] == np.arange(some.start, some.stop)[:, None, None]).any(2)
-        for some in runs(len(nearest_NK), 8 * ROWS_AT_ONCE)
+        for some in chunks(len(nearest_NK), 8 * ROWS_AT_ONCE)
     ]
     return np.concatenate([*keep, np.zeros((0, nearest_NK.shape[1]), np.bool_)])
 

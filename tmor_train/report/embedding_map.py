@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_index, cluster
+from tmor_train.clustering.clusters import ClusterConfig, cluster
+from tmor_train.clustering.metrics import adjusted_rand_score
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.report.charts import COLOURS, label, legend, svg
 from tmor_train.report.collect import Collected
@@ -103,10 +104,10 @@ def _map(cloud: Cloud, number: int) -> list[Chart]:
     if (cloud.label_N >= 0).any():
         drawing = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
         charts.append(Chart(drawing, f"By class: {words}"))
-    trouble = f"; none to be had: {found.trouble}" if found.fell_back else ""
+    failure = f"; none to be had: {found.failure}" if found.fell_back else ""
     caption = (
         f"By cluster (DBSCAN on these embeddings): {found.clusters} clusters, {100 * found.noise_share:.0f} % noise"
-        f"{_agreement(cloud.label_N, cluster_N)}{trouble}"
+        f"{_agreement(cloud.label_N, cluster_N)}{failure}"
     )
     names = [f"cluster {at + 1}" for at in range(int(cluster_N.max(initial=-1)) + 1)]
     return [*charts, Chart(_scatter(place_N2, cluster_N, names, f"map-cluster-{number}"), caption)]
@@ -117,7 +118,7 @@ def _agreement(label_N: Numbers, cluster_N: Numbers) -> str:
     both = (label_N >= 0) & (cluster_N >= 0)
     if both.sum() < 2:
         return ""
-    return f", agreement with classes (ARI without noise) {adjusted_rand_index(label_N[both], cluster_N[both]):.2f}"
+    return f", agreement with classes (ARI without noise) {adjusted_rand_score(label_N[both], cluster_N[both]):.2f}"
 
 
 def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: str) -> Markup | None:

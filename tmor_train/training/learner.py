@@ -194,7 +194,7 @@ class Learner:
         if self.team.leads:
             clustering = cluster(embeddings_ND, self.config.clusters.how, self.clusters)
             known_N = self.motions.clips.label_N
-            figures = clustering.figures(known_N=known_N, before=self.clusters)
+            figures = clustering.metrics(known_N=known_N, before=self.clusters)
             labels_N = torch.from_numpy(clustering.labels_N).to(self.team.device)
             eps.fill_(clustering.state.eps or 0.0)
         labels_N, eps = self.team.from_lead(labels_N), self.team.from_lead(eps)

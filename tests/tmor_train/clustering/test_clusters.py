@@ -1,266 +1,140 @@
-"""DBSCAN against one written plainly, where it could go wrong, and against scikit-learn where that is installed."""
+"""The clustering of an epoch: guards, averaged eps, classes for the loss, figures."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tmor_train.clustering import dbscan as dbscan_module
-from tmor_train.clustering.clusters import auto_eps, dbscan, dbscan_near_cells
-from tmor_train.clustering.dbscan import labels_of_all_pairs
-from tmor_train.clustering.directions import directions_of
+from tmor_train.clustering.clusters import ClusterConfig, ClusterState, classes_of, cluster
 
 
-def plain_dbscan(embeddings: np.ndarray, *, eps: float, min_samples: int) -> np.ndarray:
-    """The textbook: grow each cluster from its first core point, one neighbourhood after another."""
-    unit = embeddings.astype(np.float64)
-    unit = unit / np.sqrt((unit**2).sum(1, keepdims=True))
-    near = [np.flatnonzero(np.clip(1.0 - (unit * row).sum(1), 0.0, 2.0) <= eps) for row in unit]
-    labels, clusters = np.full(len(unit), -1), 0
-    for first in range(len(unit)):
-        if labels[first] != -1 or len(near[first]) < min_samples:
-            continue
-        to_grow = [first]
-        while to_grow:
-            point = to_grow.pop()
-            if labels[point] == -1:
-                labels[point] = clusters
-                to_grow.extend(near[point] if len(near[point]) >= min_samples else [])
-        clusters += 1
-    return labels
-
-
-def cloud(points: int, *, dimensions: int = 16, clusters: int = 8, spread: float = 0.15, seed: int = 0) -> np.ndarray:
-    """Gaussian clusters on the sphere and a tenth of outliers, float32."""
+def bundles(*sizes: int, spread: float = 0.02, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """So many points around each of several axes, float32, and their axis."""
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((clusters, dimensions))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    made = centres[rng.integers(0, clusters, points)] + spread * rng.standard_normal((points, dimensions))
-    far = rng.random(points) < 0.1
-    made[far] = rng.standard_normal((far.sum(), dimensions))
-    return (made * rng.uniform(0.1, 10.0, (points, 1))).astype(np.float32)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    return (np.eye(8)[truth] + spread * rng.standard_normal((len(truth), 8))).astype(np.float32), truth
 
 
-def circle(*degrees: float) -> np.ndarray:
-    turned = np.deg2rad(np.array(degrees))
-    return np.stack([np.cos(turned), np.sin(turned)], axis=1)
+def test_auto_eps_finds_the_bundles_and_reports_them() -> None:
+    embeddings, truth = bundles(40, 30, 20, 10)
+    found = cluster(embeddings, ClusterConfig(quantile=0.99))
+    figures = found.metrics(known_N=truth)
+    assert (found.clusters, found.tries, found.fell_back) == (4, 0, False)
+    assert found.noise_share == pytest.approx((found.labels_N < 0).mean())
+    assert found.largest_share == pytest.approx(0.4, abs=0.03)
+    assert found.mean_size == pytest.approx((found.labels_N >= 0).sum() / 4)
+    assert figures["ari_labels"] > 0.95
+    assert figures["ari_previous"] is None
+    assert json.loads(json.dumps(figures)) == figures
 
 
-@pytest.mark.parametrize("eps", [0.02, 0.1, 0.2, 0.35, 0.6])
-@pytest.mark.parametrize("min_samples", [1, 2, 4, 15])
-def test_agrees_with_the_textbook(eps: float, min_samples: int) -> None:
-    embeddings = cloud(400)
-    expected = plain_dbscan(embeddings, eps=eps, min_samples=min_samples)
-    assert dbscan(embeddings, eps=eps, min_samples=min_samples).tolist() == expected.tolist()
+def test_one_dominating_cluster_shrinks_eps_by_a_tenth_until_it_falls_apart() -> None:
+    embeddings, truth = bundles(30, 30, 30)
+    found = cluster(embeddings, ClusterConfig(eps=1.3))
+    assert found.tries == 4  # the axes are 1 apart, less some noise: 1.3, 1.17, 1.05, 0.95, 0.85
+    assert found.eps == pytest.approx(1.3 * 0.9**4)
+    assert found.labels_N.tolist() == truth.tolist()
 
 
-@pytest.mark.parametrize("side", [7, 50, 64, 1000])
-@pytest.mark.parametrize("precision", ["single", "half"])
-@pytest.mark.parametrize("eps", [0.1, 0.3])
-def test_neither_blocks_nor_precision_change_a_label(side: int, precision: str, eps: float) -> None:
-    embeddings = cloud(500, seed=1)
-    expected = plain_dbscan(embeddings, eps=eps, min_samples=4)
-    assert expected.max() > 1
-    assert (expected == -1).any()
-    directions = directions_of(embeddings, precision=precision)
-    assert labels_of_all_pairs(directions, eps=eps, min_samples=4, side=side).tolist() == expected.tolist()
+def test_only_noise_grows_eps_by_a_tenth() -> None:
+    embeddings, _ = bundles(30, 30, 30)
+    found = cluster(embeddings, ClusterConfig(eps=0.0006, noise_share=0.2))
+    assert found.tries > 0
+    assert found.eps == pytest.approx(0.0006 * 1.1**found.tries)
+    assert found.noise_share <= 0.2
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_change_neither_labels_nor_torch(threads: int) -> None:
-    before = torch.get_num_threads()
-    embeddings = cloud(600, seed=2)
-    torch.set_num_threads(threads)
-    try:
-        found = labels_of_all_pairs(directions_of(embeddings), eps=0.2, min_samples=4, side=64)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    assert found.tolist() == plain_dbscan(embeddings, eps=0.2, min_samples=4).tolist()
+def test_between_too_small_and_too_large_eps_is_halved_on_a_logarithmic_scale() -> None:
+    # Two arcs with a point each degree and a gap of 1.02° between them, and four points on their own.
+    degrees = np.concatenate([np.arange(8.0), np.arange(8.02, 16.0), [60.0, 90.0, 120.0, 150.0]])
+    embeddings = np.stack([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))], axis=1)
+    reach = 1.0 - np.cos(np.deg2rad(np.array([0.98, 1.0, 1.02])))
+    found = cluster(embeddings, ClusterConfig(eps=float(reach[0]), min_samples=2, noise_share=0.5))
+    assert found.tries == 2  # too small, a tenth more is too large, then between both
+    assert found.eps == pytest.approx(reach[0] * 1.1**0.5)
+    assert reach[1] < found.eps < reach[2]
+    assert found.labels_N.tolist() == [0] * 8 + [1] * 8 + [-1] * 4
 
 
-def test_screening_by_leading_dimensions_loses_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = []
-    choose = dbscan_module.screening_for
-    monkeypatch.setattr(dbscan_module, "screening_for", lambda *told: chosen.append(choose(*told)) or chosen[-1])
-    rng = np.random.default_rng(3)
-    flat = cloud(900, dimensions=4, clusters=12, spread=0.05, seed=3)
-    embeddings = (flat @ rng.standard_normal((4, 64)) + 0.00005 * rng.standard_normal((900, 64))).astype(np.float32)
-    found = labels_of_all_pairs(directions_of(embeddings), eps=0.02, min_samples=4, side=16)
-    assert chosen[0] is not None
-    expected = plain_dbscan(embeddings, eps=0.02, min_samples=4)
-    assert expected.max() > 5
-    assert found.tolist() == expected.tolist()
+def test_one_direction_only_ends_at_instance_level() -> None:
+    embeddings = np.ones((20, 4), np.float32)
+    found = cluster(embeddings, ClusterConfig())
+    assert found.fell_back
+    assert found.failure == "one_cluster_dominates"
+    assert found.tries == 10
+    assert found.labels_N.tolist() == [-1] * 20
+    assert found.classes("drop").tolist() == list(range(20)), "dropping every point would leave nothing to learn from"
+    assert found.metrics()["fell_back"] == 1
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    rows=st.lists(st.tuples(*[st.integers(-3, 3)] * 3).filter(any), min_size=1, max_size=40),
-    eps=st.floats(0.001, 2.0),
-    min_samples=st.integers(1, 8),
-    side=st.integers(1, 50),
-)
-def test_small_integers_with_all_their_ties(
-    rows: list[tuple[int, ...]], eps: float, min_samples: int, side: int
-) -> None:
-    embeddings = np.array(rows, dtype=np.float64)
-    expected = plain_dbscan(embeddings, eps=eps, min_samples=min_samples)
-    found = labels_of_all_pairs(directions_of(embeddings), eps=eps, min_samples=min_samples, side=side)
-    assert found.tolist() == expected.tolist()
+def test_points_too_far_apart_end_at_instance_level() -> None:
+    found = cluster(np.eye(30), ClusterConfig(eps=0.1))
+    assert (found.failure, found.tries, found.clusters) == ("nearly_all_noise", 10, 0)
+    assert cluster(np.eye(2), ClusterConfig(eps=1.9, largest_share=1.0)).failure == "nearly_all_noise"
 
 
-def test_a_pair_exactly_at_eps_is_within_reach() -> None:
-    axes = np.eye(3)
-    assert dbscan(axes, eps=1.0, min_samples=2).tolist() == [0, 0, 0]
-    assert dbscan(axes, eps=np.nextafter(1.0, 0.0), min_samples=2).tolist() == [-1, -1, -1]
-    right = np.array([[3.0, 4.0], [1.0, 0.0]])  # cosine 3/5
-    assert dbscan(right, eps=0.4, min_samples=2).tolist() == [0, 0]
-    assert dbscan(right, eps=0.4 - 1e-12, min_samples=2).tolist() == [-1, -1]
+def test_one_small_cluster_is_too_few() -> None:
+    embeddings = np.concatenate([bundles(6)[0], np.eye(8)[1:]])
+    found = cluster(embeddings, ClusterConfig(eps=0.05, tries=0))
+    assert (found.clusters, found.failure) == (1, "too_few_clusters")
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_differences_far_below_single_precision_decide(kind: type) -> None:
-    rng = np.random.default_rng(4)
-    embeddings = rng.standard_normal((2, 256)).astype(kind)
-    wide = embeddings.astype(np.float64)
-    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
-    distance = 1.0 - float(wide[0] @ wide[1])
-    for precision in ("single", "half"):
-        directions = directions_of(embeddings, precision=precision)
-        for eps, together in ((distance - 1e-13, False), (distance + 1e-13, True)):
-            labels = labels_of_all_pairs(directions, eps=eps, min_samples=2)
-            assert labels.tolist() == ([0, 0] if together else [-1, -1])
+def test_eps_is_averaged_over_epochs_and_compared_with_the_epoch_before() -> None:
+    embeddings, _ = bundles(40, 30, 20, 10)
+    config = ClusterConfig(quantile=0.99)
+    first = cluster(embeddings, config)
+    wider = bundles(40, 30, 20, 10, spread=0.04)[0]
+    alone, after = cluster(wider, config), cluster(wider, config, first.state)
+    assert after.eps == pytest.approx(0.5 * first.eps + 0.5 * alone.eps)
+    assert after.eps != pytest.approx(alone.eps, rel=0.01)
+    assert first.metrics(before=first.state)["ari_previous"] == 1.0
+    assert first.metrics(before=first.state)["nmi_previous"] == pytest.approx(1.0)
+    assert 0.5 < after.metrics(before=first.state)["ari_previous"] < 1.0
 
 
-def test_the_quick_product_keeps_its_error_below_the_margin() -> None:
-    embeddings = cloud(300, dimensions=256, seed=5)
-    unit = embeddings.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    for precision in ("single", "half"):
-        directions = directions_of(embeddings, precision=precision)
-        product = (directions.quick_ND @ directions.quick_ND.T).double().numpy()
-        assert 0 < np.abs(product - unit @ unit.T).max() < directions.margin
+def test_known_labels_of_minus_one_are_left_out() -> None:
+    embeddings, truth = bundles(40, 30, 20)
+    found = cluster(embeddings, ClusterConfig(eps=0.1))
+    wrong_but_unknown = truth.copy()
+    assert found.metrics(known_N=wrong_but_unknown)["ari_labels"] == 1.0
+    wrong_but_unknown[:20] = 2
+    assert found.metrics(known_N=wrong_but_unknown)["ari_labels"] < 0.8
+    wrong_but_unknown[:20] = -1
+    assert found.metrics(known_N=wrong_but_unknown)["ari_labels"] == 1.0
+    assert found.metrics(known_N=np.full(90, -1))["ari_labels"] is None
 
 
-def test_clusters_are_numbered_by_first_core_point_and_border_points_join_the_lowest() -> None:
-    high, low = (40.0, 41.0, 42.0, 43.0), (20.0, 19.0, 18.0, 17.0)
-    eps = 1.0 - float(np.cos(np.deg2rad(10.2)))
-    for order in ((30.0, *high, *low, 180.0), (30.0, *low, *high, 180.0)):  # 30° reaches 40° and 20°, and is no core
-        labels = dbscan(circle(*order), eps=eps, min_samples=4)
-        assert labels.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, -1]
-    between = (*high, 30.0, *low, 0.0, 30.5)  # with one more in the middle, 30° becomes a core point and joins both
-    assert dbscan(circle(*between), eps=eps, min_samples=4).tolist() == [0] * 9 + [-1, 0]
+def test_noise_points_are_classes_of_their_own_or_left_out() -> None:
+    labels = np.array([1, -1, 0, -1, 1])
+    assert classes_of(labels, "singleton").tolist() == [1, 2, 0, 3, 1]
+    assert classes_of(labels, "drop").tolist() == [1, -1, 0, -1, 1]
+    assert classes_of(np.full(3, -1), "singleton").tolist() == [0, 1, 2]
+    assert labels.tolist() == [1, -1, 0, -1, 1]
 
 
-def test_a_chain_is_one_cluster_however_it_is_cut() -> None:
-    degrees = np.arange(0.0, 180.0, 0.5)
-    shuffled = np.random.default_rng(6).permutation(degrees)
-    eps = 1.0 - float(np.cos(np.deg2rad(0.6)))
-    labels = labels_of_all_pairs(directions_of(circle(*shuffled)), eps=eps, min_samples=2, side=16)
-    assert set(labels.tolist()) == {0}
+def test_the_search_of_near_cells_can_be_asked_for() -> None:
+    embeddings, truth = bundles(40, 30, 20)
+    found = cluster(embeddings, ClusterConfig(eps=0.1, search="near_cells", rows_per_cell=30, probes=5))
+    assert found.labels_N.tolist() == truth.tolist()
 
 
-def test_identical_points_are_one_cluster_or_noise_if_too_few() -> None:
-    same = np.full((50, 7), 0.3, dtype=np.float32)
-    assert dbscan(same, eps=1e-9, min_samples=50).tolist() == [0] * 50
-    assert dbscan(same, eps=1e-9, min_samples=51).tolist() == [-1] * 50
-    assert dbscan(same[:3], eps=0.5, min_samples=4).tolist() == [-1] * 3
+def test_a_state_can_be_made_from_what_a_checkpoint_holds() -> None:
+    embeddings, _ = bundles(40, 30, 20)
+    kept = cluster(embeddings, ClusterConfig(quantile=0.99)).state
+    again = ClusterState(eps=kept.eps, labels_N=kept.labels_N.copy())
+    one, other = (cluster(embeddings, ClusterConfig(quantile=0.99), state) for state in (kept, again))
+    assert one.eps == other.eps
+    assert one.labels_N.tolist() == other.labels_N.tolist()
 
 
-def test_opposite_points_are_two_apart() -> None:
-    ends = np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]])
-    assert dbscan(ends, eps=2.0, min_samples=2).tolist() == [0, 0]
-    assert dbscan(ends, eps=1.999, min_samples=2).tolist() == [-1, -1]
+@pytest.mark.parametrize("config", [ClusterConfig(eps=0.0), ClusterConfig(eps=-1.0), ClusterConfig(min_samples=0)])
+def test_settings_that_nothing_can_be_clustered_with_are_refused(config: ClusterConfig) -> None:
+    with pytest.raises(ValueError, match=r"eps is|min_samples is"):
+        cluster(bundles(20, 20)[0], config)
 
 
-def test_length_does_not_matter() -> None:
-    embeddings = cloud(200, seed=7).astype(np.float64)
-    scaled = embeddings * np.geomspace(1e-100, 1e100, 200)[:, None]
-    assert dbscan(scaled, eps=0.2, min_samples=4).tolist() == dbscan(embeddings, eps=0.2, min_samples=4).tolist()
-
-
-def test_labels_are_of_the_embeddings_kind() -> None:
-    embeddings = cloud(50)
-    array, tensor = dbscan(embeddings, eps=0.2, min_samples=4), dbscan(torch.tensor(embeddings), eps=0.2, min_samples=4)
-    assert isinstance(array, np.ndarray)
-    assert array.dtype == np.int64
-    assert isinstance(tensor, torch.Tensor)
-    assert tensor.dtype == torch.int64
-    assert array.tolist() == tensor.tolist()
-    assert dbscan(embeddings[:0], eps=0.2, min_samples=4).shape == (0,)
-
-
-def test_embeddings_are_left_as_they_were() -> None:
-    embeddings = cloud(50)
-    copy = embeddings.copy()
-    dbscan(embeddings, eps=0.2, min_samples=4)
-    assert (embeddings == copy).all()
-
-
-@pytest.mark.parametrize(
-    ("row", "value", "message"),
-    [
-        (3, np.nan, "1 of 50 embeddings are not finite .*row 3"),
-        (0, np.inf, "not finite .*row 0"),
-        (7, 0.0, "1 of 50 embeddings are zero .*row 7"),
-    ],
-)
-def test_rows_without_a_direction_are_refused_by_number(row: int, value: float, message: str) -> None:
-    embeddings = cloud(50)
-    embeddings[row] = value
-    for function in (dbscan, dbscan_near_cells):
-        with pytest.raises(ValueError, match=message):
-            function(embeddings, eps=0.2, min_samples=4)
-
-
-def test_wrong_settings_are_refused() -> None:
-    for eps in (0.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="eps is"):
-            dbscan(cloud(10), eps=eps, min_samples=4)
-    with pytest.raises(ValueError, match="min_samples is 0"):
-        dbscan(cloud(10), eps=0.1, min_samples=0)
-    with pytest.raises(ValueError, match=r"shape \(10,\)"):
-        dbscan(np.ones(10), eps=0.1, min_samples=4)
-
-
-def test_near_cells_with_every_cell_is_exact_and_with_few_never_joins_clusters() -> None:
-    embeddings = cloud(600, seed=8)
-    exact = dbscan(embeddings, eps=0.15, min_samples=4)
-    every = dbscan_near_cells(embeddings, eps=0.15, min_samples=4, rows_per_cell=20, probes=1000)
-    assert every.tolist() == exact.tolist()
-    some = dbscan_near_cells(embeddings, eps=0.15, min_samples=4, rows_per_cell=5, probes=1)
-    assert (exact[some >= 0] >= 0).all()
-    assert 0 < (some >= 0).sum() < (exact >= 0).sum()
-    again = dbscan_near_cells(embeddings, eps=0.15, min_samples=4, rows_per_cell=5, probes=1)
-    assert again.tolist() == some.tolist()
-
-
-def test_auto_eps_is_the_quantile_of_the_neighbour_distance() -> None:
-    embeddings = cloud(300, seed=9)
-    unit = embeddings.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    ordered = np.sort(1.0 - unit @ unit.T, axis=1)  # column 0: the point itself
-    expected = np.quantile(ordered[:, 4], 0.85)
-    assert auto_eps(embeddings, min_samples=4) == pytest.approx(expected, abs=1e-12)
-    assert auto_eps(embeddings, min_samples=4, quantile=0.5) == pytest.approx(np.median(ordered[:, 4]), abs=1e-12)
-    assert auto_eps(embeddings, min_samples=4, sample=100) == pytest.approx(expected, rel=0.3)
-    farthest = (1.0 - unit[:3] @ unit[:3].T).max(1)
-    assert auto_eps(embeddings[:3], min_samples=10) == pytest.approx(np.quantile(farthest, 0.85))
-
-
-def test_auto_eps_of_identical_points_is_small_but_not_zero() -> None:
-    assert 0 < auto_eps(np.ones((20, 3)), min_samples=4) < 1e-6
-    with pytest.raises(ValueError, match="1 embeddings have no neighbours"):
-        auto_eps(np.ones((1, 3)), min_samples=4)
-
-
-@pytest.mark.parametrize("eps", [0.3, 0.4, 0.45, 0.6])
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_agrees_with_scikit_learn(eps: float, kind: type) -> None:
-    cluster = pytest.importorskip("sklearn.cluster", reason="scikit-learn is not installed")
-    embeddings = cloud(2500, dimensions=128, clusters=60, spread=0.07, seed=10).astype(kind)
-    theirs = cluster.DBSCAN(eps=eps, min_samples=4, metric="cosine", algorithm="brute").fit(embeddings).labels_
-    assert dbscan(embeddings, eps=eps, min_samples=4).tolist() == theirs.tolist()
+def test_no_embeddings_are_refused() -> None:
+    with pytest.raises(ValueError, match="no embeddings"):
+        cluster(np.zeros((0, 4), np.float32), ClusterConfig(eps=0.1))

@@ -5,7 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from tmor_train.clustering.clusters import ClusterConfig, NoFaiss, adjusted_rand_index, cluster, dbscan, dbscan_faiss
+from tmor_train.clustering.clusters import ClusterConfig, cluster
+from tmor_train.clustering.dbscan import dbscan
+from tmor_train.clustering.faiss_graph import FaissMissingError, dbscan_faiss
+from tmor_train.clustering.metrics import adjusted_rand_score
 
 
 def cloud(points: int, *, clusters: int, dimensions: int = 16, seed: int = 0) -> np.ndarray:
@@ -32,7 +35,7 @@ def test_few_neighbours_and_probes_come_close() -> None:
     embeddings = cloud(4000, clusters=20)
     expected = dbscan(embeddings, eps=0.1, min_samples=4)
     found = dbscan_faiss(embeddings, eps=0.1, min_samples=4)
-    assert adjusted_rand_index(found, expected) > 0.98
+    assert adjusted_rand_score(found, expected) > 0.98
     assert ((found < 0) == (expected < 0)).mean() > 0.98
 
 
@@ -50,7 +53,7 @@ def test_fewer_neighbours_than_a_core_point_needs_are_refused() -> None:
 
 def test_without_faiss_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(NoFaiss, match=r"pip install .*faiss-cpu"):
+    with pytest.raises(FaissMissingError, match=r"pip install .*faiss-cpu"):
         dbscan_faiss(cloud(20, clusters=2), eps=0.1, min_samples=4)
 
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from tmor_train.clustering import jaccard
-from tmor_train.clustering.clusters import ClusterConfig, cluster, dbscan_jaccard
-from tmor_train.clustering.directions import directions_of
-from tmor_train.clustering.jaccard import nearest, neighbourhoods, pairs_within, reciprocal_weights
+from tmor_train.clustering.blockwise import normalize
+from tmor_train.clustering.clusters import ClusterConfig, cluster
+from tmor_train.clustering.jaccard import dbscan_jaccard, nearest, neighbourhoods, pairs_within, reciprocal_weights
 
 torch.set_num_threads(1)
 
@@ -55,8 +55,8 @@ def test_pairs_are_those_of_the_plain_formulation(k1: int, k2: int, monkeypatch:
     monkeypatch.setattr(jaccard, "ROWS_AT_ONCE", 50)  # several blocks of everything
     monkeypatch.setattr(jaccard, "TERMS_AT_ONCE", 2000)
     embeddings = cloud(160)
-    directions = directions_of(embeddings)
-    weights = reciprocal_weights(directions, k1=k1, k2=k2)
+    vectors = normalize(embeddings)
+    weights = reciprocal_weights(vectors, k1=k1, k2=k2)
     distances = plain_distances(embeddings, k1, k2)
     for eps in (0.3, 0.6, 0.8):
         expected = {(i, j) for i, j in np.argwhere(distances <= eps).tolist() if i < j}
@@ -83,8 +83,8 @@ def test_two_pairs_by_hand() -> None:
     and the distance is 1 − s / (2 − s) = 0.02993.
     """
     turned = np.deg2rad([0.0, 10.0, 90.0, 100.0])
-    directions = directions_of(np.stack([np.cos(turned), np.sin(turned)], axis=1))
-    weights = neighbourhoods(directions, nearest(directions, most=2), k1=2)
+    vectors = normalize(np.stack([np.cos(turned), np.sin(turned)], axis=1))
+    weights = neighbourhoods(vectors, nearest(vectors, most=2), k1=2)
     assert weights.columns_P.tolist() == [0, 1, 0, 1, 2, 3, 2, 3]
     e = np.exp(-(2 - 2 * np.cos(np.deg2rad(10.0))))
     np.testing.assert_allclose(weights.values_P[:2], [1 / (1 + e), e / (1 + e)], rtol=1e-6)
@@ -108,7 +108,7 @@ def test_no_neighbours_are_refused() -> None:
 def test_the_guarded_clustering_takes_the_metric() -> None:
     embeddings = cloud(300, seed=1)
     found = cluster(embeddings, ClusterConfig(metric="jaccard", largest_share=1.0))
-    assert (found.eps, found.tries, found.trouble) == (0.6, 0, None)
+    assert (found.eps, found.tries, found.failure) == (0.6, 0, None)
     assert found.labels_N.tolist() == dbscan_jaccard(embeddings).tolist()
     with pytest.raises(ValueError, match="near_cells"):
         cluster(embeddings, ClusterConfig(metric="jaccard", search="near_cells"))

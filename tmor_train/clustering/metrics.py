@@ -1,4 +1,7 @@
-"""How alike two partitions of the same points are: adjusted Rand index and normalized mutual information."""
+"""Agreement of two partitions of the same points, as scikit-learn's functions of the same names give it.
+
+Written here because scikit-learn is not among what training installs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from math import comb, log
 import numpy as np
 
 
-def adjusted_rand_index(one_N: np.ndarray, other_N: np.ndarray) -> float:
+def adjusted_rand_score(one_N: np.ndarray, other_N: np.ndarray) -> float:
     """1 for the same partition, about 0 for independent ones (Hubert and Arabie, 1985, equation 5)."""
     cells, one_sizes, other_sizes = _contingency(one_N, other_N)
     together, pairs = _pairs(cells), comb(len(one_N), 2)
@@ -18,7 +21,7 @@ def adjusted_rand_index(one_N: np.ndarray, other_N: np.ndarray) -> float:
     return above / below if below else 1.0
 
 
-def normalized_mutual_information(one_N: np.ndarray, other_N: np.ndarray) -> float:
+def normalized_mutual_info_score(one_N: np.ndarray, other_N: np.ndarray) -> float:
     """Mutual information over the mean of both entropies: 1 for the same partition, 0 for independent ones."""
     cells, one_sizes, other_sizes = _contingency(one_N, other_N)
     one_entropy, other_entropy = _entropy(one_sizes), _entropy(other_sizes)
@@ -28,7 +31,7 @@ def normalized_mutual_information(one_N: np.ndarray, other_N: np.ndarray) -> flo
     return min(1.0, max(0.0, 2.0 * mutual / (one_entropy + other_entropy)))
 
 
-def noise_alone(labels_N: np.ndarray) -> np.ndarray:
+def noise_as_singletons(labels_N: np.ndarray) -> np.ndarray:
     """Labels with a class of its own for each noise point (−1)."""
     noise_N = labels_N < 0
     alone_N = labels_N.copy()
