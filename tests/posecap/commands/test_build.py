@@ -75,12 +75,17 @@ def test_input_that_is_wrong_ends_it_with_1(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_130_and_the_same_command_goes_on(media: Path, tmp_path: Path) -> None:
     spans = [{**KEPT, "id": f"kept-{n}", "label": f"take {n}"} for n in range(12)]
     path = small.manifest(tmp_path, spans, rows_per_part=1, media_root=media)
     root = tmp_path / "dataset"
     command = ["build", "--manifest", str(path), "--runner", "local", "--workers", "1"]
-    code = "import sys; from posecap.cli import main; sys.exit(main())"
+    # A shell that runs this in the background has its children ignore Ctrl-C.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from posecap.cli import main; sys.exit(main())"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, *command],
         stdout=subprocess.PIPE,

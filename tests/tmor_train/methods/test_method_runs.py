@@ -67,6 +67,7 @@ def test_a_recipe_is_what_its_json_says(name: str) -> None:
     assert from_json(PretrainConfig, values).method is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cluster_contrast", "crosclr", "aimclr", "motionclip", "via"])
 def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

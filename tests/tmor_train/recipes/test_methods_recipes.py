@@ -122,6 +122,7 @@ def test_moco_is_its_equation_also_with_older_keys_of_the_same_clip_in_the_queue
     assert found == pytest.approx(sum(with_all) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["moco_cpu", "sets_moco", "sets_mm"])
 def test_stopped_in_the_middle_and_resumed_ends_in_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -165,6 +165,7 @@ def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
     assert [line["event"] for line in read(folder, "start", "resume", "done")] == ["start", "resume", "done"]
 
 
+@pytest.mark.slow
 def test_killed_loses_only_the_steps_since_the_last_checkpoint(
     straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.ray_team import RayError, RayTeam, _process, _reason, pretrain_on_ray
 from tmor_train.training.runs import RunError, pretrain
 
+pytestmark = pytest.mark.slow
+
 TWO = RayTeam(address="local", workers=2)
 
 

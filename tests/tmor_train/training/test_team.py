@@ -22,6 +22,8 @@ from tmor_train.training.journal import read
 from tmor_train.training.runs import pretrain
 from tmor_train.training.team import Team, team_of
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 CLIPS, WIDTH = 8, 6
