@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download import package_index as registry
 from posecap.download.package_index import PackageFile, cache_folder, fetch
 from posecap.interfaces import Limits
 from posecap.stage import Drop, Retry
@@ -263,4 +262,3 @@ def test_cache_folder_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
-    assert registry.WHEEL_BYTES == 1 << 30
