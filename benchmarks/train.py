@@ -36,7 +36,7 @@ from posecap.types import Caption, PartName, Sample
 from tmor_train.configuration import changed
 from tmor_train.data import Loader, MotionBatch, MotionSet, read_shards
 from tmor_train.data.augment import augmented
-from tmor_train.losses.memory import Entries
+from tmor_train.losses.queue import Entries
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import joint
 from tmor_train.training.device import autocast_of
@@ -261,17 +261,16 @@ def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device)
         return torch.from_numpy(rng.integers(0, most, count)).to(device)
 
     everybody = torch.ones(size, dtype=torch.bool, device=device)
-    learner.objective.advance(
-        Entries(
-            motion_KD=functional.normalize(vectors(config.objective.width), dim=1),
-            video_KDv=vectors(WIDTH),
-            text_KDt=vectors(WIDTH),
-            has_video_K=everybody,
-            has_text_K=everybody,
-            index_K=numbers(len(motions)),
-            text_id_K=numbers(len(motions.sentences)),
-        )
+    full = Entries(
+        motion_KD=functional.normalize(vectors(config.objective.width), dim=1),
+        video_KDv=vectors(WIDTH),
+        text_KDt=vectors(WIDTH),
+        has_video_K=everybody,
+        has_text_K=everybody,
+        index_K=numbers(len(motions)),
+        text_id_K=numbers(len(motions.sentences)),
     )
+    learner.objective.after_step([full])
     labels = numbers(CLUSTERS, len(motions))
     labels[::4] = -1
     learner.cluster_of = labels

@@ -59,7 +59,7 @@ class Heads:
 
 
 def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Literal["averaged", "live"]) -> Heads:
-    """The heads in the state dict of an :class:`~tmor_train.objective.Objective` of ``config``.
+    """The heads in the state dict of an :class:`~tmor_train.methods.tmor.Objective` of ``config``.
 
     Args:
         of: the averaged motion head, where there is one, or the one that was trained. Of texts there is one.

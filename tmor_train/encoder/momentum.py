@@ -8,28 +8,28 @@ import torch
 from torch import Tensor, nn
 
 
-class Momentum(nn.Module):
-    """A copy of ``live`` that follows it: after each step its parameters are m * own + (1 - m) * live.
+class EMA(nn.Module):
+    """A copy of ``online`` that follows it: after each step its parameters are m * own + (1 - m) * online.
 
     Running statistics are its own: batch norm of the copy sees the batches that the copy sees (train mode), as in MoCo.
-    The copy has no gradient and lies under ``module``; ``Momentum(...)`` is called as the module it copies.
+    The copy has no gradient and lies under ``module``; ``EMA(...)`` is called as the module it copies.
     """
 
-    def __init__(self, live: nn.Module, momentum: float) -> None:
+    def __init__(self, online: nn.Module, momentum: float) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is at least 0 and below 1; got {momentum}")
         self.momentum = momentum
-        self.module = copy.deepcopy(live).requires_grad_(False)
+        self.module = copy.deepcopy(online).requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, *args: object, **named: object) -> object:
         return self.module(*args, **named)
 
     @torch.no_grad()
-    def update(self, live: nn.Module) -> None:
-        """One step towards ``live``, in place; call it after the optimiser's step."""
+    def update(self, online: nn.Module) -> None:
+        """One step towards ``online``, in place; call it after the optimiser's step."""
         own: list[Tensor] = list(self.module.parameters())
-        new: list[Tensor] = list(live.parameters())
+        new: list[Tensor] = list(online.parameters())
         if own:
             torch._foreach_lerp_(own, new, 1 - self.momentum)

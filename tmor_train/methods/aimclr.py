@@ -31,12 +31,11 @@ from tmor_train.data.augment import (
     TimeFlip,
 )
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.momentum import EMA
 from tmor_train.encoder.projection import Projection
-from tmor_train.losses.memory import Entries, Queue
-from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
-from tmor_train.methods.pool import log_shares, nearest_of, outside, pool_of
-from tmor_train.methods.settings import Settings
+from tmor_train.losses.queue import Entries, Queue
+from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
+from tmor_train.methods.pool import log_shares, multi_positive_info_nce, nearest_of, pool_of
 
 Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
 
@@ -44,7 +43,7 @@ _SMALL = 1e-4  # SimAM's lambda
 
 
 @dataclass(frozen=True, kw_only=True)
-class AimCLR(Settings):
+class AimCLR(MethodSettings):
     """``extreme`` comes after the steps of ``views.anchor``, the normal view: the authors' normal view is sheared and
     cropped in time, and these six make eight. ``keep`` is the share of the last feature that is kept; ``mine_from`` is
     the epoch, counted from 0, from which on neighbours are positives, the ``nearest`` of each query.
@@ -71,53 +70,53 @@ class AimCLR(Settings):
                 f"{self.keep}, {self.mine_from} and {self.nearest}"
             )
 
-    def method(self, setup: Setup) -> Method:
-        return ExtremeContrast(self, setup)
+    def method(self, context: MethodContext) -> Method:
+        return ExtremeContrast(self, context)
 
 
 class ExtremeContrast(Method):
     """Head, averaged head and queue, and the three queries' losses."""
 
-    def __init__(self, config: AimCLR, setup: Setup) -> None:
+    def __init__(self, config: AimCLR, context: MethodContext) -> None:
         super().__init__()
-        objective = setup.objective
-        self.config, self.gather, self.temperature = config, setup.gather, objective.temperature_mm
-        self._anchor, self._positive = setup.anchor, setup.positive
+        objective = context.objective
+        self.config, self.gather, self.temperature = config, context.gather, objective.temperature_mm
+        self._anchor, self._positive = context.anchor, context.positive
         self.motion_head = Projection(objective.motion_head, FEATURES, objective.width)
-        self.key_head = Momentum(self.motion_head, objective.momentum)
+        self.key_head = EMA(self.motion_head, objective.momentum)
         self.queue = Queue(objective.queue_size, motion=objective.width, video=None, text=None)
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
         config = self.config
-        normal, positive = (turn.view(batch, steps) for steps in (self._anchor, self._positive))
-        extreme = turn.view(batch, (*self._anchor, *config.extreme))
-        features_ND, keys_ND = turn.features(normal), turn.keys(positive)
-        with turn.autocast():
-            whole_ND, dropped_ND = both_features(turn.encoder, extreme, keep=config.keep)
+        normal, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
+        extreme = step.view(batch, (*self._anchor, *config.extreme))
+        features_ND, keys_ND = step.features(normal), step.keys(positive)
+        with step.autocast():
+            whole_ND, dropped_ND = both_features(step.encoder, extreme, keep=config.keep)
         queries = [self.motion_head(part.float()) for part in (features_ND, whole_ND, dropped_ND)]
         with torch.no_grad():
             projected_ND: Tensor = self.key_head.module(keys_ND)
-        fresh, first = self.gather(entries_of(projected_ND, batch))
+        fresh, first = self.gather(Entries.of_motion(projected_ND, batch.index_N))
         pool = pool_of(self.queue, fresh, first=first, count=len(batch))
         similar = [pool.similarities(query) for query in queries]
         positives_NK = pool.own()
-        if turn.epoch >= config.mine_from:
+        if step.epoch >= config.mine_from:
             for s in similar:
                 positives_NK = positives_NK | nearest_of(s, pool.others, config.nearest)
         logits = [s / self.temperature for s in similar]
-        info = outside(logits[0], positives_NK, pool.valid_NK)
+        info = multi_positive_info_nce(logits[0], positives_NK, pool.valid_NK)
         first_d, second_d = (divergence(logits[0], other, pool.valid_NK) for other in logits[1:])
         total = info + (first_d + second_d) / 2
-        return Made(
+        return MethodOutput(
             total=total,
-            figures=told(total, {"info/loss": info, "extreme/loss": first_d, "dropped/loss": second_d}),
+            terms={"info/loss": info, "extreme/loss": first_d, "dropped/loss": second_d},
             features_ND=features_ND,
             keys_ND=keys_ND,
             fresh=(fresh,),
         )
 
     def after_step(self, fresh: Sequence[Entries]) -> None:
-        self.queue.take(fresh[0])
+        self.queue.enqueue(fresh[0])
         self.key_head.update(self.motion_head)
 
 
@@ -168,6 +167,3 @@ class _Given(Backbone):
 
     def joint_features(self, x: Tensor) -> Tensor:
         return self._given
-
-
-__all__ = ["AimCLR", "ExtremeContrast", "attention", "both_features", "divergence", "dropped"]

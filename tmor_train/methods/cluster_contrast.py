@@ -21,13 +21,12 @@ from torch.nn import functional
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder.projection import Projection
-from tmor_train.losses.memory import Entries
-from tmor_train.methods.contract import Made, Method, Setup, Turn, entries_of, told
-from tmor_train.methods.settings import Settings
+from tmor_train.losses.queue import Entries
+from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterContrast(Settings):
+class ClusterContrast(MethodSettings):
     """``momentum`` is the weight of the past in a centroid. ``update`` says which features of a step move it: ``each``
     one after the other, or the ``hardest``, the one least like it, alone (the authors' CM-hard).
 
@@ -42,8 +41,8 @@ class ClusterContrast(Settings):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is at least 0 and below 1, not {self.momentum}")
 
-    def method(self, setup: Setup) -> Method:
-        return CentroidContrast(self, setup)
+    def method(self, context: MethodContext) -> Method:
+        return CentroidContrast(self, context)
 
 
 class CentroidContrast(Method):
@@ -53,9 +52,9 @@ class CentroidContrast(Method):
     embedding, or, while none is known, its place is empty and is left out.
     """
 
-    def __init__(self, config: ClusterContrast, setup: Setup) -> None:
+    def __init__(self, config: ClusterContrast, context: MethodContext) -> None:
         super().__init__()
-        objective = setup.objective
+        objective = context.objective
         if objective.motion_head != "identity" or objective.keys != "same":
             raise ValueError(
                 "ClusterContrast compares features with means of features, by the trained encoder alone; set "
@@ -63,22 +62,22 @@ class CentroidContrast(Method):
             )
         self.config, self.scale = config, 1 / objective.temperature_mm
         self.motion_head = Projection("identity", FEATURES, objective.width)
-        self.gather, self._view = setup.gather, setup.positive
+        self.gather, self._view = context.gather, context.positive
         self._cluster_of: Tensor | None = None  # for after_step; the loop has it
-        self.register_buffer("centroids_KD", torch.zeros(setup.clips, FEATURES))
+        self.register_buffer("centroids_KD", torch.zeros(context.clips, FEATURES))
         self.centroids_KD: Tensor
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
-        features_ND = turn.features(turn.view(batch, self._view))
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        features_ND = step.features(step.view(batch, self._view))
         queries_ND = self.motion_head(features_ND)
-        self._cluster_of = turn.cluster_of
-        target_N = batch.index_N if turn.cluster_of is None else turn.cluster_of[batch.index_N]
+        self._cluster_of = step.cluster_of
+        target_N = batch.index_N if step.cluster_of is None else step.cluster_of[batch.index_N]
         loss, kept = centroid_contrast(queries_ND, self.centroids_KD, target_N, scale=self.scale)
-        fresh, _ = self.gather(entries_of(queries_ND.detach(), batch))
+        fresh, _ = self.gather(Entries.of_motion(queries_ND.detach(), batch.index_N))
         terms = {"cc/loss": loss, "cc/kept": kept}
-        return Made(
+        return MethodOutput(
             total=loss,
-            figures=told(loss, terms),
+            terms=terms,
             features_ND=features_ND,
             keys_ND=features_ND,
             fresh=(fresh,),
@@ -89,14 +88,16 @@ class CentroidContrast(Method):
         """Eq. 6 for all features of the step."""
         index_B = fresh[0].index_K
         target_B = index_B if self._cluster_of is None else self._cluster_of[index_B]
-        moved(self.centroids_KD, fresh[0].motion_KD, target_B, momentum=self.config.momentum, update=self.config.update)
+        update_centroids(
+            self.centroids_KD, fresh[0].motion_KD, target_B, momentum=self.config.momentum, update=self.config.update
+        )
 
     @torch.no_grad()
-    def clustered(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
+    def after_clustering(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
         """The clusters' means are the new centroids."""
         units_KD = functional.normalize(embeddings_KD.float(), dim=1)
         own_K = labels_K if bool((labels_K >= 0).any()) else torch.arange(len(labels_K), device=labels_K.device)
-        self.centroids_KD = means_of(units_KD, own_K)
+        self.centroids_KD = cluster_means(units_KD, own_K)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         saved = state_dict.get(f"{prefix}centroids_KD")
@@ -105,7 +106,7 @@ class CentroidContrast(Method):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def means_of(units_ND: Tensor, labels_N: Tensor) -> Tensor:
+def cluster_means(units_ND: Tensor, labels_N: Tensor) -> Tensor:
     """The mean of each cluster's unit vectors as a unit vector, (K, D); labels are 0 to K - 1, -1 is left out."""
     kept = labels_N >= 0
     sums_KD = units_ND.new_zeros(int(labels_N.max()) + 1, units_ND.shape[1])
@@ -128,7 +129,7 @@ def centroid_contrast(
     return functional.cross_entropy(logits_NK[kept_N], target_N[kept_N]), kept_N.float().mean()
 
 
-def moved(
+def update_centroids(
     centroids_KD: Tensor, queries_BD: Tensor, target_B: Tensor, *, momentum: float, update: Literal["each", "hardest"]
 ) -> None:
     """Eq. 6 in place: each query moves its centroid, one after the other, or each centroid's hardest query alone. An
@@ -150,6 +151,3 @@ def moved(
         if (target := targets[row]) >= 0:
             mixed_D = momentum * centroids_KD[target] + (1 - momentum) * units_BD[row]
             centroids_KD[target] = functional.normalize(mixed_D, dim=0)
-
-
-__all__ = ["CentroidContrast", "ClusterContrast", "centroid_contrast", "means_of", "moved"]

@@ -26,20 +26,19 @@ from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.momentum import EMA
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.encoder.projection import Projection
-from tmor_train.losses.memory import Entries, Queue
-from tmor_train.methods.contract import HeadsOf, Made, Method, Setup, Turn, entries_of, told
-from tmor_train.methods.pool import Pool, nearest_of, outside, pool_of
-from tmor_train.methods.settings import Settings
+from tmor_train.losses.queue import Entries, Queue
+from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
+from tmor_train.methods.pool import Pool, multi_positive_info_nce, nearest_of, pool_of
 
 STREAMS = 3
 """Joints, motion and bones, side by side as channels: ``views.streams`` names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrosSCLR(Settings):
+class CrosSCLR(MethodSettings):
     """``cross_from`` is the epoch, counted from 0, from which on streams learn from each other; ``nearest`` how many of
     another stream's nearest keys become positives.
 
@@ -56,8 +55,8 @@ class CrosSCLR(Settings):
         if self.cross_from < 0 or self.nearest < 1:
             raise ValueError(f"cross_from is at least 0 and nearest at least 1, not {self.cross_from}, {self.nearest}")
 
-    def method(self, setup: Setup) -> Method:
-        return CrossStreams(self, setup)
+    def method(self, context: MethodContext) -> Method:
+        return CrossStreams(self, context)
 
     def encoder(self, config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
         if config.channels % STREAMS:
@@ -92,43 +91,43 @@ class StreamEncoders(Backbone):
 class CrossStreams(Method):
     """Heads and queues of three streams, and their losses."""
 
-    def __init__(self, config: CrosSCLR, setup: Setup) -> None:
+    def __init__(self, config: CrosSCLR, context: MethodContext) -> None:
         super().__init__()
-        objective = setup.objective
-        self.config, self.gather, self.temperature = config, setup.gather, objective.temperature_mm
-        self._anchor, self._positive = setup.anchor, setup.positive
+        objective = context.objective
+        self.config, self.gather, self.temperature = config, context.gather, objective.temperature_mm
+        self._anchor, self._positive = context.anchor, context.positive
         self.heads = nn.ModuleList(Projection(objective.motion_head, FEATURES, objective.width) for _ in range(STREAMS))
-        self.key_heads = Momentum(self.heads, objective.momentum)
+        self.key_heads = EMA(self.heads, objective.momentum)
         self.queues = nn.ModuleList(
             Queue(objective.queue_size, motion=objective.width, video=None, text=None) for _ in range(STREAMS)
         )
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
-        one, other = (turn.view(batch, steps) for steps in (self._anchor, self._positive))
-        with turn.autocast():
-            features = [part.float() for part in _streams(turn.encoder).each(one.motion_NCTVM, one.present)]
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        one, other = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
+        with step.autocast():
+            features = [part.float() for part in _streams(step.encoder).each(one.motion_NCTVM, one.present)]
             with torch.no_grad():
-                keys = [part.float() for part in _streams(turn.key_encoder).each(other.motion_NCTVM, other.present)]
+                keys = [part.float() for part in _streams(step.key_encoder).each(other.motion_NCTVM, other.present)]
         queries = [head(part) for head, part in zip(self.heads, features, strict=True)]
         pools, fresh = [], []
         for head, queue, part in zip(self._key_heads(), self.queues, keys, strict=True):
             assert isinstance(queue, Queue)  # noqa: S101, all of them are
             with torch.no_grad():
-                entries, first = self.gather(entries_of(head(part), batch))
+                entries, first = self.gather(Entries.of_motion(head(part), batch.index_N))
             pools.append(pool_of(queue, entries, first=first, count=len(batch)))
             fresh.append(entries)
         similar = [pool.similarities(part) for pool, part in zip(pools, queries, strict=True)]
-        if turn.epoch < self.config.cross_from:
-            each = [outside(s / self.temperature, pools[0].own(), pools[0].valid_NK) for s in similar]
+        if step.epoch < self.config.cross_from:
+            each = [multi_positive_info_nce(s / self.temperature, pools[0].own(), pools[0].valid_NK) for s in similar]
         else:
             each = [
-                crossed(similar, u, pools[0], temperature=self.temperature, nearest=self.config.nearest)
+                cross_stream_loss(similar, u, pools[0], temperature=self.temperature, nearest=self.config.nearest)
                 for u in range(STREAMS)
             ]
         total = torch.stack(each).sum()
-        return Made(
+        return MethodOutput(
             total=total,
-            figures=told(total, dict(zip(("joint/loss", "motion/loss", "bone/loss"), each, strict=True))),
+            terms=dict(zip(("joint/loss", "motion/loss", "bone/loss"), each, strict=True)),
             features_ND=torch.stack(features).mean(0),
             keys_ND=torch.stack(keys).mean(0),
             fresh=tuple(fresh),
@@ -137,7 +136,7 @@ class CrossStreams(Method):
     def after_step(self, fresh: Sequence[Entries]) -> None:
         for queue, entries in zip(self.queues, fresh, strict=True):
             assert isinstance(queue, Queue)  # noqa: S101, all of them are
-            queue.take(entries)
+            queue.enqueue(entries)
         self.key_heads.update(self.heads)
 
     def _key_heads(self) -> nn.ModuleList:
@@ -146,7 +145,7 @@ class CrossStreams(Method):
         return heads
 
 
-def crossed(similar: Sequence[Tensor], u: int, pool: Pool, *, temperature: float, nearest: int) -> Tensor:
+def cross_stream_loss(similar: Sequence[Tensor], u: int, pool: Pool, *, temperature: float, nearest: int) -> Tensor:
     """L_u: the mean of L_u<-v over the other streams v, of the streams' cosines (N, K) with keys of the same clips."""
     own_NK, others_NK = pool.own(), pool.others
     losses = []
@@ -155,13 +154,10 @@ def crossed(similar: Sequence[Tensor], u: int, pool: Pool, *, temperature: float
             near_NK = nearest_of(similar[v], others_NK, nearest)
             logits = torch.cat([similar[u], similar[u] * similar[v]], 1) / temperature
             positives, valid = torch.cat([own_NK | near_NK, near_NK], 1), torch.cat([pool.valid_NK, others_NK], 1)
-            losses.append(outside(logits, positives, valid))
+            losses.append(multi_positive_info_nce(logits, positives, valid))
     return torch.stack(losses).mean()
 
 
 def _streams(encoder: Backbone) -> StreamEncoders:
     assert isinstance(encoder, StreamEncoders)  # noqa: S101, the settings make it
     return encoder
-
-
-__all__ = ["STREAMS", "CrosSCLR", "CrossStreams", "StreamEncoders", "crossed"]

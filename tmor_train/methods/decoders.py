@@ -58,6 +58,3 @@ def distance(made_NCTVM: Tensor, motion_NCTVM: Tensor, seen_NTVM: Tensor) -> Ten
     weight = seen_NTVM[:, None].to(made_NCTVM.dtype)
     squares = (made_NCTVM - motion_NCTVM).square() * weight
     return squares.sum() / (weight.sum() * motion_NCTVM.shape[1]).clamp(min=1)
-
-
-__all__ = ["ClipDecoder", "FrameDecoder", "distance", "time_code"]

@@ -22,14 +22,13 @@ from torch.nn import functional
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder.projection import Projection
-from tmor_train.losses.memory import NOBODY
-from tmor_train.methods.contract import Made, Method, Setup, Turn, told
+from tmor_train.losses.queue import NOBODY
+from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.decoders import ClipDecoder, distance
-from tmor_train.methods.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class MotionCLIP(Settings):
+class MotionCLIP(MethodSettings):
     """``velocity`` is w, the weight of velocities in the reconstruction, and ``reconstruction`` that of it all.
 
     λ_text and λ_video are ``objective.w_mt`` and ``w_mv``; ``objective.width`` is that of the frozen vectors, whose
@@ -43,8 +42,8 @@ class MotionCLIP(Settings):
         if self.reconstruction < 0 or self.velocity < 0:
             raise ValueError(f"weights are at least 0, not {self.reconstruction} and {self.velocity}")
 
-    def method(self, setup: Setup) -> Method:
-        return VectorRegression(self, setup)
+    def method(self, context: MethodContext) -> Method:
+        return VectorRegression(self, context)
 
 
 class VectorRegression(Method):
@@ -54,11 +53,11 @@ class VectorRegression(Method):
         ValueError: a weight for vectors that the data has not, or vectors of another width than the head gives.
     """
 
-    def __init__(self, config: MotionCLIP, setup: Setup) -> None:
+    def __init__(self, config: MotionCLIP, context: MethodContext) -> None:
         super().__init__()
-        objective = setup.objective
+        objective = context.objective
         self.config, self.weights = config, {"text": objective.w_mt, "video": objective.w_mv}
-        for name, width, weight in (("mt", setup.text, objective.w_mt), ("mv", setup.video, objective.w_mv)):
+        for name, width, weight in (("mt", context.text, objective.w_mt), ("mv", context.video, objective.w_mv)):
             if weight and width != objective.width:
                 have = "none" if width is None else f"vectors of width {width}"
                 raise ValueError(
@@ -70,14 +69,14 @@ class VectorRegression(Method):
                 "MotionCLIP leaves frozen vectors as they are and has no averaged head; set "
                 "objective.text_head=identity objective.video_head=identity objective.keys=same"
             )
-        self._view, encoder = setup.anchor, setup.encoder
+        self._view, encoder = context.anchor, context.encoder
         self.motion_head = Projection(objective.motion_head, FEATURES, objective.width)
         # People share the clip's vector, so each person slot has outputs of its own.
-        self.decoder = ClipDecoder(encoder.channels * encoder.joints * setup.persons)
+        self.decoder = ClipDecoder(encoder.channels * encoder.joints * context.persons)
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
-        view = turn.view(batch, self._view)
-        features_ND = turn.features(view)
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        view = step.view(batch, self._view)
+        features_ND = step.features(view)
         shape = view.motion_NCTVM.shape
         made = self.decoder(features_ND, shape[2]).view(shape[0], shape[1], shape[3], shape[4], shape[2])
         terms = {"recon/loss": reconstruction(made.permute(0, 1, 4, 2, 3), view, velocity=self.config.velocity)}
@@ -86,9 +85,9 @@ class VectorRegression(Method):
         total = self.config.reconstruction * terms["recon/loss"]
         for name, (vectors_ND, has_N) in vectors.items():
             if self.weights[name] and vectors_ND is not None:
-                terms[f"{name}/loss"] = away(units_ND, vectors_ND, has_N)
+                terms[f"{name}/loss"] = cosine_distance(units_ND, vectors_ND, has_N)
                 total = total + self.weights[name] * terms[f"{name}/loss"]
-        return Made(total=total, figures=told(total, terms), features_ND=features_ND, keys_ND=features_ND)
+        return MethodOutput(total=total, terms=terms, features_ND=features_ND, keys_ND=features_ND)
 
 
 def reconstruction(made_NCTVM: Tensor, view: MotionBatch, *, velocity: float) -> Tensor:
@@ -98,10 +97,7 @@ def reconstruction(made_NCTVM: Tensor, view: MotionBatch, *, velocity: float) ->
     return distance(made_NCTVM, motion, seen) + velocity * steps
 
 
-def away(units_ND: Tensor, vectors_ND: Tensor, has_N: Tensor) -> Tensor:
+def cosine_distance(units_ND: Tensor, vectors_ND: Tensor, has_N: Tensor) -> Tensor:
     """Mean of 1 - cos over the clips that have a vector; 0 where none has."""
     cosines_N = functional.cosine_similarity(units_ND, vectors_ND.to(units_ND.dtype), dim=1)
     return torch.where(has_N, 1 - cosines_N, 0).sum() / has_N.sum().clamp(min=1)
-
-
-__all__ = ["MotionCLIP", "VectorRegression", "away", "reconstruction"]

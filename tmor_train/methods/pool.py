@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tmor_train.losses.memory import NOBODY, Entries, Queue
+from tmor_train.losses.queue import NOBODY, Entries, Queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Pool:
 
 def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
     """The pool of ``count`` queries whose own keys are ``fresh`` from ``first`` on."""
-    keys = fresh.then(queue.beside(fresh))
+    keys = fresh.concat(queue.negatives(fresh))
     own_N = torch.arange(first, first + count, device=keys.index_K.device)
     index_N = fresh.index_K[own_N]
     taken_K = keys.index_K != NOBODY
@@ -47,7 +47,7 @@ def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
     return Pool(keys_KD=keys.motion_KD, own_N=own_N, valid_NK=valid_NK.scatter(1, own_N[:, None], True))
 
 
-def outside(logits_NK: Tensor, positives_NK: Tensor, valid_NK: Tensor) -> Tensor:
+def multi_positive_info_nce(logits_NK: Tensor, positives_NK: Tensor, valid_NK: Tensor) -> Tensor:
     """-mean over a query's positives of log softmax over its candidates, then the mean over queries; shape ().
 
     With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
@@ -66,6 +66,3 @@ def nearest_of(similarities_NK: Tensor, others_NK: Tensor, count: int) -> Tensor
     masked = similarities_NK.detach().masked_fill(~others_NK, -torch.inf)
     top = masked.topk(min(count, masked.shape[1]), dim=1).indices
     return torch.zeros_like(others_NK).scatter(1, top, True) & others_NK
-
-
-__all__ = ["Pool", "log_shares", "nearest_of", "outside", "pool_of"]

@@ -1,40 +1,229 @@
-"""T-MOR itself, Eqs. 5 and 9, as a method of the loop: two views, a key by the averaged encoder, three losses."""
+"""T-MOR, Eqs. 5 and 9: heads, temperatures, memory and the three losses, and their use as a method of pre-training.
+
+A step of training::
+
+    anchors = Anchors(features_ND=encoder.clip_features(x), keys_ND=ema_features_of_the_view, index_N=…, …)
+    output = objective(anchors, cluster_of)
+    output.total.backward()
+    optimizer.step()
+    objective.after_step(output.fresh)  # after the optimiser: memory, averaged head, clamped temperatures
+    ema_encoder.update(encoder)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
-from tmor_train.losses.anchors import Anchors
-from tmor_train.losses.memory import Entries
-from tmor_train.methods.contract import Made, Method, Setup, Turn
-from tmor_train.objective import Objective
+from tmor_train.encoder.momentum import EMA
+from tmor_train.encoder.projection import Projection, Temperatures
+from tmor_train.losses.contrastive import Term, motion_motion, motion_text, motion_video
+from tmor_train.losses.pair_masks import relate
+from tmor_train.losses.queue import NOBODY, Entries, Gather, build_memory
+from tmor_train.methods.base import Method, MethodContext, MethodOutput, StepContext
+from tmor_train.objective_config import ObjectiveConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchors:
+    """A step's N clips: features (N, F) of the clip by the encoder, keys (N, F) of its augmented view.
+
+    Video (N, Dv) and text (N, Dt) are the frozen encoders' vectors, or None where the set has none; the masks (N,) say
+    which clips have one (all, where a mask is None). ``index_N`` int64 is the clip's index in the dataset;
+    ``text_id_N`` int64 is the same for the same sentence, −1 for none.
+    """
+
+    features_ND: Tensor
+    keys_ND: Tensor
+    index_N: Tensor
+    video_NDv: Tensor | None = None
+    text_NDt: Tensor | None = None
+    text_id_N: Tensor | None = None
+    has_video_N: Tensor | None = None
+    has_text_N: Tensor | None = None
+
+    def entries(self, keys_ND: Tensor, *, video: int | None, text: int | None) -> Entries:
+        """The clips as candidates with the projected ``keys_ND``; frozen vectors as wide as said, or left out.
+
+        Raises:
+            ValueError: there are texts, but not which of them are the same.
+        """
+        text_id_N = torch.full_like(self.index_N, NOBODY) if self.text_id_N is None else self.text_id_N
+        if text is not None and self.text_NDt is not None and self.text_id_N is None:
+            raise ValueError("clips with text need text_id_N, which says whose sentences are the same")
+        video_NDv, has_video_N = _present(self.video_NDv, self.has_video_N, video, like=keys_ND)
+        text_NDt, has_text_N = _present(self.text_NDt, self.has_text_N, text, like=keys_ND)
+        return Entries(
+            motion_KD=keys_ND,
+            video_KDv=video_NDv,
+            text_KDt=text_NDt,
+            has_video_K=has_video_N,
+            has_text_K=has_text_N & (text_id_N != NOBODY),
+            index_K=self.index_N,
+            text_id_K=text_id_N,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveOutput(MethodOutput):
+    """The output of a step with the terms of weight above 0, all detached; ``terms`` are their numbers by name."""
+
+    mm: Term | None
+    mv: Term | None
+    mt: Term | None
+
+
+class Objective(nn.Module):
+    """w_mm L_mm + w_mv L_mv + w_mt L_mt of encoder features; see :class:`ObjectiveConfig` for every choice.
+
+    ``features`` is the width of the encoder's features, ``video`` and ``text`` those of the frozen vectors (None: there
+    are none), ``clips`` the size of the dataset, which only a memory bank needs. ``gather`` brings the batches of other
+    ranks together. Forward changes nothing: the memory and the averages move in ``after_step``.
+
+    Raises:
+        ValueError: a loss has a weight, but its vectors have no width; an identity head between unequal widths.
+    """
+
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        *,
+        features: int,
+        video: int | None = None,
+        text: int | None = None,
+        clips: int | None = None,
+        gather: Gather | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.gather = config, gather
+        self.video, self.text = video if config.w_mv else None, text if config.w_mt else None
+        for name, weight, width in (("mv", config.w_mv, video), ("mt", config.w_mt, text)):
+            if weight and width is None:
+                raise ValueError(f"w_{name} is {weight}, but the data has no vectors for it; set w_{name}=0")
+        self.motion_head = Projection(config.motion_head, features, config.width)
+        self.video_head = None if self.video is None else Projection(config.video_head, self.video, config.width)
+        self.text_head = None if self.text is None else Projection(config.text_head, self.text, config.width)
+        self.key_head = EMA(self.motion_head, config.momentum) if config.keys == "ema" else None
+        self.temperatures = Temperatures(config)
+        self.memory = build_memory(config, video=self.video, text=self.text, clips=clips)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.step: Tensor
+
+    def forward(self, anchors: Anchors, cluster_of: Tensor | None) -> ObjectiveOutput:
+        """The losses of a step; ``cluster_of`` is int64 over the dataset (−1 noise), None before the first clustering.
+
+        Raises:
+            ValueError: a loss has a weight and the step has text without ``text_id_N``.
+        """
+        config = self.config
+        motion_ND = self.motion_head(anchors.features_ND)
+        fresh, first = anchors.entries(self._keys(anchors), video=self.video, text=self.text), 0
+        if self.gather is not None:
+            fresh, first = self.gather(fresh)
+        pool = self._projected(fresh)
+        negatives = self.memory.negatives(fresh)
+        if negatives is not None:
+            pool = pool.concat(self._projected(negatives))
+        rows = range(first, first + len(motion_ND))
+        relations = relate(pool, rows, cluster_of=cluster_of, step=self.step, config=config)
+        scale_mm, scale_mv, scale_mt = self.temperatures()
+        keys_KD, total = pool.motion_KD, motion_ND.new_zeros(())
+        terms: dict[str, Term] = {}
+        if config.w_mm:
+            terms["mm"] = motion_motion(motion_ND, keys_KD, relations, scale=scale_mm, config=config)
+            total = total + config.w_mm * terms["mm"].loss
+        if pool.video_KDv is not None:
+            terms["mv"] = motion_video(motion_ND, pool.video_KDv, keys_KD, relations, scale=scale_mv, config=config)
+            total = total + config.w_mv * terms["mv"].loss
+        if pool.text_KDt is not None:
+            terms["mt"] = motion_text(motion_ND, pool.text_KDt, keys_KD, relations, scale=scale_mt, config=config)
+            total = total + config.w_mt * terms["mt"].loss
+        terms = {name: term.detached() for name, term in terms.items()}
+        return ObjectiveOutput(
+            total=total,
+            terms={f"{name}/{key}": value for name, term in terms.items() for key, value in term.values().items()},
+            features_ND=anchors.features_ND,
+            keys_ND=anchors.keys_ND,
+            fresh=(fresh.map(Tensor.detach),),
+            mm=terms.get("mm"),
+            mv=terms.get("mv"),
+            mt=terms.get("mt"),
+        )
+
+    @torch.no_grad()
+    def after_step(self, fresh: Sequence[Entries]) -> None:
+        """Remembers the batch and moves the averaged head; once after each forward, after the optimiser's step."""
+        self.memory.enqueue(fresh[0])
+        if self.key_head is not None:
+            self.key_head.update(self.motion_head)
+        self.temperatures.clamp()
+        self.step.add_(1)
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Loads the heads and temperatures out of another objective's ``state_dict`` (stage 1, for stage 2).
+
+        What only one side has stays as it is; so do the memory and the step. Returns the names that were loaded.
+
+        Raises:
+            ValueError: a shape differs.
+        """
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith(("memory.", "step"))}
+        shared = {name: state[name] for name in own if name in state}
+        for name, value in shared.items():
+            if value.shape != own[name].shape:
+                raise ValueError(
+                    f"{name} is {tuple(own[name].shape)} here and {tuple(value.shape)} in the other objective; "
+                    f"give both the same heads and width"
+                )
+        self.load_state_dict(shared, strict=False)
+        return sorted(shared)
+
+    def _keys(self, anchors: Anchors) -> Tensor:
+        """The projected keys, (N, D)."""
+        head = self.motion_head if self.key_head is None else self.key_head
+        keys_ND: Tensor = head(anchors.keys_ND)
+        return keys_ND
+
+    def _projected(self, entries: Entries) -> Entries:
+        """``entries`` with their video and text as unit vectors of the width of motion."""
+        video_KD = text_KD = None
+        if self.video_head is not None and entries.video_KDv is not None:
+            video_KD = self.video_head(entries.video_KDv)
+        if self.text_head is not None and entries.text_KDt is not None:
+            text_KD = self.text_head(entries.text_KDt)
+        return replace(entries, video_KDv=video_KD, text_KDt=text_KD)
 
 
 class TMOR(Objective, Method):
-    """The objective with what makes its anchors; its state is the objective's.
+    """The objective with what makes its anchors: two views, a key by the averaged encoder, three losses.
+
+    Its state is the objective's.
 
     Raises:
-        ValueError: as :class:`~tmor_train.objective.Objective`.
+        ValueError: as :class:`Objective`.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, context: MethodContext) -> None:
         super().__init__(
-            setup.objective,
+            context.objective,
             features=FEATURES,
-            video=setup.video,
-            text=setup.text,
-            clips=setup.clips,
-            gather=setup.gather,
+            video=context.video,
+            text=context.text,
+            clips=context.clips,
+            gather=context.gather,
         )
-        self._anchor, self._positive = setup.anchor, setup.positive
+        self._anchor, self._positive = context.anchor, context.positive
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
         """Eq. 9 of the clips and their second views."""
-        anchor, positive = (turn.view(batch, steps) for steps in (self._anchor, self._positive))
-        features_ND = turn.features(anchor)
-        keys_ND = turn.features(positive) if self.config.keys == "same" else turn.keys(positive)
+        anchor, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
+        features_ND = step.features(anchor)
+        keys_ND = step.features(positive) if self.config.keys == "same" else step.keys(positive)
         anchors = Anchors(
             features_ND=features_ND,
             keys_ND=keys_ND,
@@ -44,18 +233,17 @@ class TMOR(Objective, Method):
             text_id_N=batch.text_id_N,
             has_video_N=batch.has_video_N,
         )
-        losses = self(anchors, turn.cluster_of)
-        return Made(
-            total=losses.total,
-            figures=losses.figures,
-            features_ND=features_ND,
-            keys_ND=keys_ND,
-            fresh=(losses.fresh,),
-        )
-
-    def after_step(self, fresh: Sequence[Entries]) -> None:
-        """Memory, averaged head and temperatures."""
-        self.advance(fresh[0])
+        output: MethodOutput = self(anchors, step.cluster_of)
+        return output
 
 
-__all__ = ["TMOR"]
+def _present(
+    vectors_ND: Tensor | None, has_N: Tensor | None, width: int | None, *, like: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """The vectors, zeros where there are none (whatever the data holds there), and the mask of who has one."""
+    if width is None or vectors_ND is None:
+        nobody_N = torch.zeros(len(like), dtype=torch.bool, device=like.device)
+        return None if width is None else like.new_zeros(len(like), width), nobody_N
+    if has_N is None:
+        return vectors_ND, torch.ones(len(like), dtype=torch.bool, device=like.device)
+    return vectors_ND.masked_fill(~has_N[:, None], 0.0), has_N

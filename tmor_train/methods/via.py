@@ -26,15 +26,14 @@ from torch import Tensor, nn
 from tmor_train.backbones import FEATURES
 from tmor_train.data.augment import CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
-from tmor_train.methods.contract import HeadsOf, Made, Method, Setup, Turn, told
+from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.decoders import FrameDecoder, distance
-from tmor_train.methods.settings import Settings
 
 _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViA(Settings):
+class ViA(MethodSettings):
     """``directions`` are those of the static part, ``triplet`` is w and ``margin`` that of the triplet loss. Nothing of
     ``objective`` is used."""
 
@@ -51,8 +50,8 @@ class ViA(Settings):
                 f"and {self.margin}"
             )
 
-    def method(self, setup: Setup) -> Method:
-        return Retargeting(self, setup)
+    def method(self, context: MethodContext) -> Method:
+        return Retargeting(self, context)
 
 
 class Retargeting(Method):
@@ -62,23 +61,23 @@ class Retargeting(Method):
         ValueError: the two views do not keep the clip's time.
     """
 
-    def __init__(self, config: ViA, setup: Setup) -> None:
+    def __init__(self, config: ViA, context: MethodContext) -> None:
         super().__init__()
         self.config = config
-        self._anchor, self._positive = setup.anchor, setup.positive
-        bent = [type(step).__name__ for step in (*setup.anchor, *setup.positive) if isinstance(step, _CHANGE_TIME)]
+        self._anchor, self._positive = context.anchor, context.positive
+        bent = [type(step).__name__ for step in (*context.anchor, *context.positive) if isinstance(step, _CHANGE_TIME)]
         if bent:
             raise ValueError(
                 f"ViA's two views show the same moments, but {', '.join(bent)} changes time; leave it out of "
                 "views.anchor and views.positive"
             )
         self.basis = nn.Parameter(torch.randn(FEATURES, config.directions))
-        self.decoder = FrameDecoder(setup.encoder.channels * setup.encoder.joints)
+        self.decoder = FrameDecoder(context.encoder.channels * context.encoder.joints)
 
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
-        views = [turn.view(batch, steps) for steps in (self._anchor, self._positive)]
-        with turn.autocast():
-            frames = [turn.encoder.frame_features(view.motion_NCTVM).float() for view in views]
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        views = [step.view(batch, augmentations) for augmentations in (self._anchor, self._positive)]
+        with step.autocast():
+            frames = [step.encoder.frame_features(view.motion_NCTVM).float() for view in views]
         parts = [split(one, orthogonal(self.basis)) for one in frames]
         recon = frames[0].new_zeros(())
         for motion, _ in parts:
@@ -87,9 +86,9 @@ class Retargeting(Method):
         means = [motion.mean((1, 3)) for motion, _ in parts]
         trip = triplet(*means, margin=self.config.margin)
         total = recon + self.config.triplet * trip
-        return Made(
+        return MethodOutput(
             total=total,
-            figures=told(total, {"recon/loss": recon, "triplet/loss": trip}),
+            terms={"recon/loss": recon, "triplet/loss": trip},
             features_ND=frames[0].mean((1, 3)),
             keys_ND=frames[1].mean((1, 3)),
         )
@@ -122,6 +121,3 @@ def triplet(one_ND: Tensor, same_ND: Tensor, *, margin: float) -> Tensor:
     near_N = (one_ND - same_ND).square().mean(1)
     far_N = (one_ND - one_ND.roll(-1, 0)).square().mean(1)
     return (near_N - far_N + margin).clamp(min=0).mean()
-
-
-__all__ = ["Retargeting", "ViA", "orthogonal", "split", "triplet"]

@@ -21,10 +21,10 @@ from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, Place
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.hash_rng import hashes
 from tmor_train.data.modalities import streamed
-from tmor_train.encoder.momentum import Momentum
-from tmor_train.losses.memory import Entries
-from tmor_train.methods import Made, Method, Setup, Turn, encoder_for, method_of
-from tmor_train.objective import Objective
+from tmor_train.encoder.momentum import EMA
+from tmor_train.losses.queue import Entries
+from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of
+from tmor_train.methods.tmor import Objective
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.training.device import autocast_of
 from tmor_train.training.monitor import watched
@@ -59,8 +59,8 @@ class Learner:
         layout, persons = config.sampling.layout, config.sampling.people
         self.encoder = encoder_for(config.method, config.encoder, layout=layout, persons=persons)
         self.encoder.to(team.device)
-        self.averaged = Momentum(self.encoder, config.objective.momentum)
-        setup = Setup(
+        self.averaged = EMA(self.encoder, config.objective.momentum)
+        context = MethodContext(
             objective=config.objective,
             anchor=config.views.anchor,
             positive=config.views.positive,
@@ -71,7 +71,7 @@ class Learner:
             persons=persons,
             gather=team.gather,
         )
-        self.method: Method = method_of(config.method, setup).to(team.device)
+        self.method: Method = method_of(config.method, context).to(team.device)
         own = [*self.encoder.parameters(), *self.method.parameters()]
         self.parameters = [parameter for parameter in own if parameter.requires_grad]
         self.optimizer = optimizer_of(config.optimizer, self.parameters)
@@ -124,21 +124,21 @@ class Learner:
         if not np.isfinite([loss, norm_number]).all():
             raise NotFinite(batches, f"the loss is {loss} and its gradient's norm {norm_number}")
         self.optimizer.step()
-        self.method.after_step([reduce(Entries.then, memory) for memory in zip(*fresh, strict=True)])
+        self.method.after_step([reduce(Entries.concat, memory) for memory in zip(*fresh, strict=True)])
         self._average()
         self.step += 1
         if not watch:
             return Step(loss=loss, figures={})
-        figures = losses.figures() | watched(losses.features_ND, losses.keys_ND)
+        figures = losses.metrics() | watched(losses.features_ND, losses.keys_ND)
         return Step(loss=loss, figures=figures | {"gradient": norm_number})
 
-    def _losses(self, batch: MotionBatch, number: int, epoch: int) -> Made:
+    def _losses(self, batch: MotionBatch, number: int, epoch: int) -> MethodOutput:
         """What the method makes of a batch."""
         seed, rank = self.config.loop.seed, self.team.rank
         # Dropout draws from torch's own generator, views from another one. Set anew each time, none has to be saved.
         torch.manual_seed(seed_of(seed, _DROPOUT, self.step, number, rank))
         self._generator.manual_seed(seed_of(seed, _VIEWS, self.step, number, rank))
-        turn = Turn(
+        context = StepContext(
             view=self.view,
             encode=self._encode,
             encode_key=self._encode_key,
@@ -148,7 +148,7 @@ class Learner:
             cluster_of=self.cluster_of,
             epoch=epoch,
         )
-        return self.method.losses(batch, turn)
+        return self.method.losses(batch, context)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -199,7 +199,7 @@ class Learner:
             eps.fill_(clustering.state.eps or 0.0)
         labels_N, eps = self.team.from_lead(labels_N), self.team.from_lead(eps)
         self._take_clusters(ClusterState(float(eps), labels_N.cpu().numpy()))
-        self.method.clustered(embeddings_ND, labels_N)
+        self.method.after_clustering(embeddings_ND, labels_N)
         return figures
 
     def _take_clusters(self, state: ClusterState) -> None:
@@ -250,7 +250,7 @@ class Learner:
             self.averaged.module.load_state_dict(state["averaged"])
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's encoder is another one than the recipe's: {error}") from error
-        return self.method.inherit(state["objective"])
+        return self.method.load_pretrained(state["objective"])
 
 
 def with_directions(embeddings_ND: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tmor_train.losses.memory import Entries
+from tmor_train.losses.queue import Entries
 from tmor_train.training.device import device_of
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ class Team:
         """The entries of all ranks in order of rank, and where this rank's begin; gradients find their way back."""
         if self.world == 1:
             return entries, 0
-        return entries.each(self._gathered), self.rank * len(entries.index_K)
+        return entries.map(self._gathered), self.rank * len(entries.index_K)
 
     def _gathered(self, part: Tensor) -> Tensor:
         if part.requires_grad:

@@ -7,7 +7,7 @@ import torch
 from tmor_train.backbones import FEATURES
 from tmor_train.encoder.heads import CannotUse, Heads, heads_of
 from tmor_train.encoder.projection import Projection
-from tmor_train.objective import Objective
+from tmor_train.methods.tmor import Objective
 from tmor_train.objective_config import ObjectiveConfig
 
 torch.set_num_threads(1)

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from tmor_train.encoder.momentum import Momentum
+from tmor_train.encoder.momentum import EMA
 
 
 def test_it_follows_with_the_given_momentum():
     live = nn.Linear(1, 1, bias=False)
     nn.init.constant_(live.weight, 1.0)
-    averaged = Momentum(live, 0.9)
+    averaged = EMA(live, 0.9)
     nn.init.constant_(live.weight, 2.0)
     for expected in (1.1, 1.19):
         averaged.update(live)
@@ -20,7 +20,7 @@ def test_it_follows_with_the_given_momentum():
 
 def test_its_keys_have_no_gradient():
     live = nn.Linear(3, 2)
-    averaged = Momentum(live, 0.9)
+    averaged = EMA(live, 0.9)
     x = torch.randn(4, 3, requires_grad=True)
     assert torch.equal(averaged(x), live(x))
     assert not averaged(x).requires_grad
@@ -29,7 +29,7 @@ def test_its_keys_have_no_gradient():
 
 def test_running_statistics_are_its_own():
     live = nn.BatchNorm1d(1, momentum=1.0)
-    averaged = Momentum(live, 0.9)
+    averaged = EMA(live, 0.9)
     live(torch.tensor([[0.0], [2.0]]))
     averaged(torch.tensor([[4.0], [6.0]]))
     averaged.update(live)
@@ -38,11 +38,11 @@ def test_running_statistics_are_its_own():
 
 def test_a_module_without_parameters_is_averaged_too():
     live = nn.Identity()
-    averaged = Momentum(live, 0.9)
+    averaged = EMA(live, 0.9)
     averaged.update(live)
     assert averaged(torch.tensor(3.0)).item() == 3
 
 
 def test_a_momentum_of_one_would_never_move():
     with pytest.raises(ValueError, match="below 1"):
-        Momentum(nn.Linear(1, 1), 1.0)
+        EMA(nn.Linear(1, 1), 1.0)

@@ -13,8 +13,7 @@ from posecap.types import PartName
 from tests import built
 from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed
-from tmor_train.losses.anchors import Anchors
-from tmor_train.objective import Objective
+from tmor_train.methods.tmor import Anchors, Objective
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import pretrain as stages
 from tmor_train.recipes.methods import RECIPES
@@ -110,7 +109,7 @@ def test_moco_is_its_equation_also_with_older_keys_of_the_same_clip_in_the_queue
         return Anchors(features_ND=drawn[0], keys_ND=drawn[1], index_N=torch.tensor(index))
 
     first, second = anchors([0, 1, 2]), anchors([2, 3])
-    objective.advance(objective(first, None).fresh)
+    objective.after_step(objective(first, None).fresh)
     found = float(objective(second, None).total)
     with_all = [
         plain_info_nce(second.features_ND[n : n + 1], second.keys_ND[[n]], queue, 0.07)

@@ -13,8 +13,7 @@ from torch import nn
 from posecap.types import PartName
 from tests import built
 from tmor_train.configuration import changed
-from tmor_train.losses.anchors import Anchors
-from tmor_train.objective import Objective
+from tmor_train.methods.tmor import Anchors, Objective
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
@@ -56,7 +55,7 @@ def step(team: Team, keys: str) -> tuple[torch.Tensor, list[torch.Tensor], torch
         losses = objective(anchors, cluster_of)
         losses.total.backward()
         team.average_gradients(parameters)
-        objective.advance(losses.fresh)
+        objective.after_step(losses.fresh)
     total = team.sum(losses.total.detach().clone()) / team.world
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return total, gradients, objective.memory.get_buffer("motion_KD")

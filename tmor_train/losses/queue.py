@@ -1,4 +1,4 @@
-"""Who an anchor can be compared with beyond its batch: the last keys, or one key for every clip of the dataset.
+"""MoCo queue and memory bank: the last keys, or one key per clip of the dataset, as further candidates.
 
 Motion keys are stored as projected by the averaged head, which moves slowly. Video and text vectors are stored as the
 frozen encoders gave them and are projected when used, because their heads are trained. Clusters are not stored: they
@@ -34,41 +34,49 @@ class Entries:
     index_K: Tensor
     text_id_K: Tensor
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Entries:
-        """These with ``change`` done to every tensor."""
-        return Entries(
-            motion_KD=change(self.motion_KD),
-            video_KDv=None if self.video_KDv is None else change(self.video_KDv),
-            text_KDt=None if self.text_KDt is None else change(self.text_KDt),
-            has_video_K=change(self.has_video_K),
-            has_text_K=change(self.has_text_K),
-            index_K=change(self.index_K),
-            text_id_K=change(self.text_id_K),
+    @classmethod
+    def of_motion(cls, keys_KD: Tensor, index_K: Tensor) -> Entries:
+        """Motion keys alone, without frozen vectors."""
+        none_K = torch.zeros_like(index_K, dtype=torch.bool)
+        return cls(
+            motion_KD=keys_KD,
+            video_KDv=None,
+            text_KDt=None,
+            has_video_K=none_K,
+            has_text_K=none_K,
+            index_K=index_K,
+            text_id_K=torch.full_like(index_K, NOBODY),
         )
 
-    def then(self, others: Entries) -> Entries:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Entries:
+        """These with ``change`` applied to every tensor."""
+        return self._zip(self, lambda part, _: change(part))
+
+    def concat(self, others: Entries) -> Entries:
         """These, then the others, which have the same kinds of vectors."""
+        return self._zip(others, lambda first, second: torch.cat([first, second.to(first.dtype)]))
+
+    def _zip(self, others: Entries, combine: Callable[[Tensor, Tensor], Tensor]) -> Entries:
+        def if_both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+            return None if first is None or second is None else combine(first, second)
+
         return Entries(
-            motion_KD=_joined(self.motion_KD, others.motion_KD),
-            video_KDv=_joined_if(self.video_KDv, others.video_KDv),
-            text_KDt=_joined_if(self.text_KDt, others.text_KDt),
-            has_video_K=_joined(self.has_video_K, others.has_video_K),
-            has_text_K=_joined(self.has_text_K, others.has_text_K),
-            index_K=_joined(self.index_K, others.index_K),
-            text_id_K=_joined(self.text_id_K, others.text_id_K),
+            motion_KD=combine(self.motion_KD, others.motion_KD),
+            video_KDv=if_both(self.video_KDv, others.video_KDv),
+            text_KDt=if_both(self.text_KDt, others.text_KDt),
+            has_video_K=combine(self.has_video_K, others.has_video_K),
+            has_text_K=combine(self.has_text_K, others.has_text_K),
+            index_K=combine(self.index_K, others.index_K),
+            text_id_K=combine(self.text_id_K, others.text_id_K),
         )
 
 
-def _joined(first: Tensor, second: Tensor) -> Tensor:
-    return torch.cat([first, second.to(first.dtype)])
-
-
-def _joined_if(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return None if first is None or second is None else _joined(first, second)
+Gather = Callable[[Entries], tuple[Entries, int]]
+"""Returns the entries of all ranks in order of rank, and the position of this rank's first one."""
 
 
 class Slots(nn.Module):
-    """Fixed room for entries, in buffers: a checkpoint holds them and a resumed run goes on with the same ones."""
+    """A fixed number of entries, in buffers: a checkpoint holds them and a resumed run goes on with the same ones."""
 
     motion_KD: Tensor
     video_KDv: Tensor | None
@@ -107,7 +115,7 @@ class Slots(nn.Module):
 
     def write(self, slots_B: Tensor, entries: Entries) -> None:
         """Puts entries, which have the same kinds of vectors as the slots, into the slots ``slots_B``."""
-        new = entries.each(Tensor.detach)
+        new = entries.map(Tensor.detach)
         self.motion_KD[slots_B] = new.motion_KD.to(self.motion_KD.dtype)
         if self.video_KDv is not None and new.video_KDv is not None:
             self.video_KDv[slots_B] = new.video_KDv.to(self.video_KDv.dtype)
@@ -127,15 +135,15 @@ class Queue(Slots):
         self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))
         self.cursor: Tensor
 
-    def beside(self, fresh: Entries) -> Entries:
-        """The candidates beside the batch's own: all slots."""
+    def negatives(self, fresh: Entries) -> Entries:
+        """The candidates besides the batch's own: all slots."""
         return self.slots()
 
     @torch.no_grad()
-    def take(self, fresh: Entries) -> None:
+    def enqueue(self, fresh: Entries) -> None:
         """Puts the batch's entries where the oldest are; of a batch larger than the queue, its last entries."""
         slots = len(self.index_K)
-        last = fresh.each(lambda part: part[-slots:])
+        last = fresh.map(lambda part: part[-slots:])
         count = len(last.index_K)
         self.write((self.cursor + torch.arange(count, device=self.cursor.device)) % slots, last)
         self.cursor.add_(count).remainder_(slots)
@@ -151,13 +159,13 @@ class MemoryBank(Slots):
         super().__init__(slots, motion=motion, video=video, text=text)
         self.momentum = momentum
 
-    def beside(self, fresh: Entries) -> Entries:
-        """The candidates beside the batch's own: the slots of all other clips."""
+    def negatives(self, fresh: Entries) -> Entries:
+        """The candidates besides the batch's own: the slots of all other clips."""
         slots = self.slots()
         return replace(slots, index_K=slots.index_K.index_fill(0, fresh.index_K, NOBODY))
 
     @torch.no_grad()
-    def take(self, fresh: Entries) -> None:
+    def enqueue(self, fresh: Entries) -> None:
         """Averages the batch's keys into the slots of their clips; the first key of a clip is taken as it is."""
         slots_B = fresh.index_K
         old, new = self.motion_KD[slots_B], fresh.motion_KD.to(self.motion_KD.dtype)
@@ -166,27 +174,27 @@ class MemoryBank(Slots):
         self.write(slots_B, replace(fresh, motion_KD=torch.where(first_B[:, None], new, mixed)))
 
 
-class BatchAlone(nn.Module):
+class NoQueue(nn.Module):
     """No memory: the candidates are the batch."""
 
-    def beside(self, fresh: Entries) -> None:
-        """There are no candidates beside the batch's own."""
+    def negatives(self, fresh: Entries) -> None:
+        """There are no candidates besides the batch's own."""
 
-    def take(self, fresh: Entries) -> None:
+    def enqueue(self, fresh: Entries) -> None:
         """Nothing is kept."""
 
 
-Memory = Queue | MemoryBank | BatchAlone
+Memory = Queue | MemoryBank | NoQueue
 
 
-def memory_of(config: ObjectiveConfig, *, video: int | None, text: int | None, clips: int | None) -> Memory:
+def build_memory(config: ObjectiveConfig, *, video: int | None, text: int | None, clips: int | None) -> Memory:
     """The memory that ``config`` names.
 
     Raises:
         ValueError: a memory bank for a dataset of unknown size.
     """
     if config.negatives == "batch":
-        return BatchAlone()
+        return NoQueue()
     if config.negatives == "queue":
         return Queue(config.queue_size, motion=config.width, video=video, text=text)
     if clips is None:

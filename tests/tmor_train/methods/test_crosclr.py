@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tmor_train.encoder.motion import EncoderConfig
-from tmor_train.losses.memory import Entries, Queue
-from tmor_train.methods.crosclr import CrosSCLR, StreamEncoders, crossed
-from tmor_train.methods.pool import Pool, nearest_of, outside, pool_of
+from tmor_train.losses.queue import Entries, Queue
+from tmor_train.methods.crosclr import CrosSCLR, StreamEncoders, cross_stream_loss
+from tmor_train.methods.pool import Pool, multi_positive_info_nce, nearest_of, pool_of
 
 
 def units(*shape: int) -> Tensor:
@@ -34,7 +34,7 @@ def filled() -> tuple[Queue, Entries]:
     """A queue of five places with keys of clips 7, 1 and 9, and fresh keys of clips 1, 2 and 3."""
     torch.manual_seed(0)
     queue = Queue(5, motion=6, video=None, text=None).double()
-    queue.take(entries(units(3, 6), [7, 1, 9]))
+    queue.enqueue(entries(units(3, 6), [7, 1, 9]))
     return queue, entries(units(3, 6), [1, 2, 3])
 
 
@@ -78,7 +78,7 @@ def test_streams_mine_for_each_other(u: int) -> None:
     queue, fresh = filled()
     pool = pool_of(queue, fresh, first=0, count=3)
     similar = [units(3, 6) @ pool.keys_KD.T for _ in range(3)]
-    found = crossed(similar, u, pool, temperature=0.07, nearest=1)
+    found = cross_stream_loss(similar, u, pool, temperature=0.07, nearest=1)
     assert float(found) == pytest.approx(plain_crossed(similar, u, pool, 0.07))
 
 
@@ -90,7 +90,7 @@ def test_with_the_own_key_alone_it_is_info_nce() -> None:
     for n in range(3):
         scale = sum(math.exp(float(logits[n, k])) for k in range(8) if pool.valid_NK[n, k])
         wanted -= math.log(math.exp(float(logits[n, n])) / scale) / 3
-    assert float(outside(logits, pool.own(), pool.valid_NK)) == pytest.approx(wanted)
+    assert float(multi_positive_info_nce(logits, pool.own(), pool.valid_NK)) == pytest.approx(wanted)
 
 
 def test_the_encoder_gives_the_mean_of_three() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tmor_train.methods.cluster_contrast import ClusterContrast, centroid_contrast, means_of, moved
+from tmor_train.methods.cluster_contrast import ClusterContrast, centroid_contrast, cluster_means, update_centroids
 
 
 def units(*shape: int) -> torch.Tensor:
@@ -38,7 +38,7 @@ def test_a_batch_of_noise_is_no_loss_and_no_gradient() -> None:
 def test_centroids_begin_as_their_clusters_means() -> None:
     torch.manual_seed(0)
     embeddings = units(6, 8)
-    found = means_of(embeddings, torch.tensor([1, 0, 1, -1, 0, 1]))
+    found = cluster_means(embeddings, torch.tensor([1, 0, 1, -1, 0, 1]))
     for cluster, members in enumerate(([1, 4], [0, 2, 5])):
         mean = sum(embeddings[m] for m in members) / len(members)
         torch.testing.assert_close(found[cluster], mean / mean.norm())
@@ -55,7 +55,7 @@ def test_queries_move_centroids_by_equation_6(update: str) -> None:
     for row in rows:
         mixed = 0.2 * wanted[target[row]] + 0.8 * queries[row]
         wanted[target[row]] = mixed / mixed.norm()
-    moved(centroids, queries, torch.tensor(target), momentum=0.2, update=update)  # type: ignore[arg-type]
+    update_centroids(centroids, queries, torch.tensor(target), momentum=0.2, update=update)  # type: ignore[arg-type]
     torch.testing.assert_close(centroids, wanted)
     assert torch.equal(centroids[1], wanted[1])
 

@@ -1,7 +1,7 @@
-"""What a method of pre-training is to the loop: a module that makes losses of batches, and remembers after a step.
+"""The interface of a method of pre-training: a module that makes a loss of a batch, and what it is built from.
 
-The loop (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and the
-journal; a method has all else that is learned or remembered, as parameters and buffers.
+Training (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and metrics; a
+method has all else that is learned or remembered, as parameters and buffers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +18,18 @@ from torch import Tensor, nn
 from tmor_train.backbones import Backbone
 from tmor_train.data.augment import Augmentation
 from tmor_train.data.batch import MotionBatch
-from tmor_train.losses.anchors import Anchors
-from tmor_train.losses.memory import Entries
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.losses.queue import Entries, Gather
 from tmor_train.objective_config import ObjectiveConfig
-
-Gather = Callable[[Entries], tuple[Entries, int]]
-"""The entries of all ranks in order of rank, and the place of this rank's first one."""
 
 HeadsOf = Literal["objective", "none"]
 """Whether a method's state has the heads that ``objective`` names, by the names that the objective gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What a method is made for: the settings of contrast, the steps of both views, the encoder as it begins, widths of
-    the set's frozen vectors (None: it has none), its number of clips, and the person slots of a clip."""
+class MethodContext:
+    """What a method is built from: the settings of contrast, the augmentations of both views, the encoder as it begins,
+    widths of the set's frozen vectors (None: it has none), its number of clips, and the person slots of a clip."""
 
     objective: ObjectiveConfig
     anchor: Sequence[Augmentation]
@@ -46,8 +43,8 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What the loop offers for one batch.
+class StepContext:
+    """What a method may use for one batch.
 
     ``view`` makes a view of clips with numbers of its own generator. ``encode`` and ``encode_key`` are the encoder and
     its average as functions, ``encoder`` and ``key_encoder`` the modules; ``autocast`` is the precision they run in.
@@ -76,50 +73,63 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """What a method makes of a batch: ``total`` with its gradient, figures (which wait for the device), the features
-    (N, 256) of two views for the monitor, and the entries to remember, one for each memory."""
+class MethodOutput:
+    """The loss of a batch and what is logged and remembered of it.
+
+    ``total`` has its gradient. ``terms`` are scalars to log by name. ``features_ND`` and ``keys_ND`` (N, 256) are those
+    of two views, before projection. ``fresh`` are the entries to remember, one for each memory.
+    """
 
     total: Tensor
-    figures: Callable[[], dict[str, float]]
+    terms: Mapping[str, Tensor]
     features_ND: Tensor
     keys_ND: Tensor
     fresh: tuple[Entries, ...] = ()
+
+    def metrics(self) -> dict[str, float]:
+        """``loss`` and the terms as numbers, all brought from the device together."""
+        named = {"loss": self.total, **self.terms}
+        numbers = torch.stack([number.detach().double() for number in named.values()]).tolist()
+        return dict(zip(named, numbers, strict=True))
 
 
 class Method(nn.Module, ABC):
     """A way to pre-train. Forward changes nothing that a checkpoint holds but running statistics."""
 
     @abstractmethod
-    def losses(self, batch: MotionBatch, turn: Turn) -> Made:
+    def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
         """The loss of a batch."""
 
     def after_step(self, fresh: Sequence[Entries]) -> None:
         """After the optimiser: remembers all batches of the step (memory by memory) and moves averaged heads."""
 
-    def clustered(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
+    def after_clustering(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
         """After a clustering: embeddings of the whole set, and its labels, -1 for noise. Every process calls it."""
 
-    def inherit(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Takes heads out of another run's state; returns their names. A method has none unless it says so."""
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Loads heads out of another run's state; returns their names. A method has none unless it says so."""
         return []
 
 
-def told(total: Tensor, terms: Mapping[str, Tensor]) -> Callable[[], dict[str, float]]:
-    """The figures of a step: ``loss`` and the terms, all brought from the device together."""
-    named = {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings(ABC):
+    """A method's own numbers, a configuration; what it shares with T-MOR (temperature, width, queue, momentum, heads)
+    stands in ``objective``."""
 
-    def figures() -> dict[str, float]:
-        numbers = torch.stack([number.double() for number in named.values()]).tolist()
-        return dict(zip(named, numbers, strict=True))
+    heads: ClassVar[HeadsOf] = "objective"
 
-    return figures
+    @abstractmethod
+    def method(self, context: MethodContext) -> Method:
+        """The method.
 
+        Raises:
+            ValueError: it does not fit the data or the settings of contrast; the message says what to set.
+        """
 
-def entries_of(keys_ND: Tensor, batch: MotionBatch) -> Entries:
-    """Keys of a batch's clips as entries of a memory, without frozen vectors."""
-    clips = Anchors(features_ND=keys_ND, keys_ND=keys_ND, index_N=batch.index_N)
-    return clips.entries(keys_ND, video=None, text=None)
+    def encoder(self, config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
+        """The encoder that the method trains.
 
-
-__all__ = ["Gather", "HeadsOf", "Made", "Method", "Setup", "Turn", "entries_of", "told"]
+        Raises:
+            ValueError: it does not fit.
+        """
+        return encoder_of(config, layout=layout, persons=persons)

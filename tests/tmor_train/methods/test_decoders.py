@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tmor_train.data.batch import MotionBatch
 from tmor_train.methods.decoders import ClipDecoder, FrameDecoder, distance
-from tmor_train.methods.motionclip import away, reconstruction
+from tmor_train.methods.motionclip import cosine_distance, reconstruction
 from tmor_train.methods.via import orthogonal, split, triplet
 
 
@@ -54,8 +54,8 @@ def test_reconstruction_counts_places_and_velocities_that_are_seen() -> None:
 def test_cosines_count_where_there_is_a_vector() -> None:
     units = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, -2.0]])
-    assert float(away(units, vectors, torch.tensor([True, False, True]))) == pytest.approx((0.4 + 2.0) / 2)
-    assert float(away(units, vectors, torch.tensor([False, False, False]))) == 0
+    assert float(cosine_distance(units, vectors, torch.tensor([True, False, True]))) == pytest.approx((0.4 + 2.0) / 2)
+    assert float(cosine_distance(units, vectors, torch.tensor([False, False, False]))) == 0
 
 
 def test_a_basis_splits_frames_into_what_stays_in_it_and_the_rest() -> None:

@@ -1,5 +1,7 @@
 """The objective against the paper's equations as loops, and against the ways in which such a loss goes wrong."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import math
@@ -13,8 +15,7 @@ from hypothesis import strategies as st
 from tests import plain_objective
 from tests.plain_objective import Clip
 from tmor_train import objective_config as words
-from tmor_train.losses.anchors import Anchors
-from tmor_train.objective import Losses, Objective
+from tmor_train.methods.tmor import Anchors, Objective, ObjectiveOutput
 from tmor_train.objective_config import ObjectiveConfig
 
 torch.set_num_threads(1)
@@ -122,7 +123,7 @@ def plain_pool(given_case: Case) -> list[Clip]:
     ]
 
 
-def check(config: ObjectiveConfig, given_case: Case) -> Losses:
+def check(config: ObjectiveConfig, given_case: Case) -> ObjectiveOutput:
     """All three losses and their sum are those of the loops."""
     losses = objective_of(config, given_case)(given_case.anchors, given_case.cluster_of)
     pool, anchors = plain_pool(given_case), given_case.anchors.features_ND.tolist()
@@ -164,7 +165,7 @@ def test_the_order_of_the_pool_changes_nothing():
     shuffled = Case(given_case.anchors, {n: part[order] for n, part in given_case.queued.items()}, None)
     after = objective_of(config, shuffled)(given_case.anchors, given_case.cluster_of)
     assert before.mm.negatives.item() == 6
-    assert after.figures() == pytest.approx(before.figures(), rel=1e-12)
+    assert after.metrics() == pytest.approx(before.metrics(), rel=1e-12)
 
 
 @pytest.mark.parametrize("reduction", get_args(words.Reduction))
@@ -191,7 +192,7 @@ def test_gradients_are_right(reduction, symmetric):
     assert torch.autograd.gradcheck(total, (features, keys, *values))
 
 
-def one_cluster(reduction: str, spread: float, **more: Any) -> Losses:
+def one_cluster(reduction: str, spread: float, **more: Any) -> ObjectiveOutput:
     """Eight clips in one cluster; each has a direction of its own, by which it stands out from a common one."""
     config = ObjectiveConfig(**{**IDENTITY, "width": 9}, positive_reduction=reduction, negatives="batch", **more)
     directions = torch.cat([torch.ones(8, 1), spread * torch.eye(8)], 1)
@@ -274,8 +275,8 @@ def test_no_number_is_ever_nan(chosen, seed, size, clusters):
         )
         losses = objective(anchors, labels)
         losses.total.backward()
-        objective.advance(losses.fresh)
-        assert all(math.isfinite(number) for number in losses.figures().values())
+        objective.after_step(losses.fresh)
+        assert all(math.isfinite(number) for number in losses.metrics().values())
         assert features.grad.isfinite().all()
         assert all(p.grad is None or p.grad.isfinite().all() for p in objective.parameters())
 
@@ -287,11 +288,11 @@ def test_half_precision_stops_at_the_heads():
     full = objective(anchors, None)
     with torch.autocast("cpu", torch.bfloat16):
         half = objective(anchors, None)
-    assert half.total.dtype == half.fresh.motion_KD.dtype == torch.float32
+    assert half.total.dtype == half.fresh[0].motion_KD.dtype == torch.float32
     assert half.total.item() == pytest.approx(full.total.item(), rel=0.05)
     assert half.total.item() != full.total.item()
     # bf16 keeps 8 bits: a cosine that went through it would be off by more than this.
-    assert half.fresh.motion_KD.norm(dim=1).sub(1).abs().max().item() < 1e-5
+    assert half.fresh[0].motion_KD.norm(dim=1).sub(1).abs().max().item() < 1e-5
 
 
 @pytest.mark.parametrize("negatives", get_args(words.Negatives))
@@ -306,7 +307,7 @@ def test_the_objective_is_one_graph(negatives, clustered):
     plain = objective(given_case.anchors, given_case.cluster_of)
     torch._dynamo.reset()
     compiled = torch.compile(objective, backend="eager", fullgraph=True)(given_case.anchors, given_case.cluster_of)
-    assert compiled.figures() == plain.figures()
+    assert compiled.metrics() == plain.metrics()
 
 
 def test_a_resumed_objective_goes_on_bit_for_bit():
@@ -318,7 +319,7 @@ def test_a_resumed_objective_goes_on_bit_for_bit():
             optimizer.zero_grad()
             losses.total.backward()
             optimizer.step()
-            objective.advance(losses.fresh)
+            objective.after_step(losses.fresh)
             totals.append(losses.total.item())
         return totals
 
@@ -341,14 +342,14 @@ def test_the_second_stage_inherits_heads_and_starts_with_an_empty_queue():
     torch.manual_seed(0)
     first = Objective(ObjectiveConfig(w_mt=0, queue_size=4), features=WIDTH, video=WIDTH)
     losses = first(as_single(case(0).anchors), None)
-    first.advance(losses.fresh)
+    first.after_step(losses.fresh)
     second = Objective(ObjectiveConfig(queue_size=4), features=WIDTH, video=WIDTH, text=WIDTH)
-    taken = second.inherit(first.state_dict())
+    taken = second.load_pretrained(first.state_dict())
     assert "motion_head.layers.0.weight" in taken
     assert torch.equal(second.video_head.layers[0].weight, first.video_head.layers[0].weight)
     assert second.memory.filled.item() == 0 < first.memory.filled.item()
     with pytest.raises(ValueError, match="give both the same heads and width"):
-        Objective(ObjectiveConfig(width=5), features=WIDTH, video=WIDTH, text=WIDTH).inherit(first.state_dict())
+        Objective(ObjectiveConfig(width=5), features=WIDTH, video=WIDTH, text=WIDTH).load_pretrained(first.state_dict())
 
 
 def as_single(anchors: Anchors) -> Anchors:
@@ -389,9 +390,39 @@ def test_gathered_anchors_find_their_own_candidates():
         part = {f.name: getattr(given_case.anchors, f.name) for f in dataclasses.fields(Anchors)}
         anchors = Anchors(**{name: None if value is None else value[rows] for name, value in part.items()})
         ranked = Objective(
-            config, features=WIDTH, video=WIDTH, text=WIDTH, gather=lambda _, first=first: (together.fresh, first)
+            config, features=WIDTH, video=WIDTH, text=WIDTH, gather=lambda _, first=first: (together.fresh[0], first)
         )
         halves.append(ranked.double()(anchors, given_case.cluster_of))
     weights = [half.mm.anchors.item() for half in halves]
     mean = sum(w * half.mm.loss.item() for w, half in zip(weights, halves, strict=True)) / sum(weights)
     assert mean == pytest.approx(together.mm.loss.item())
+
+
+KEYS = torch.eye(2)
+
+
+def anchors(**more: torch.Tensor) -> Anchors:
+    return Anchors(features_ND=KEYS, keys_ND=KEYS, index_N=torch.tensor([4, 9]), **more)
+
+
+def test_absent_vectors_are_zeros_whatever_the_data_holds_there():
+    video = torch.tensor([[1.0, 2.0, 3.0], [math.nan, math.nan, math.nan]])
+    entries = anchors(video_NDv=video, has_video_N=torch.tensor([True, False])).entries(KEYS, video=3, text=5)
+    assert entries.video_KDv.tolist() == [[1, 2, 3], [0, 0, 0]]
+    assert entries.has_video_K.tolist() == [True, False]
+    assert entries.text_KDt.shape == (2, 5)
+    assert not entries.has_text_K.any()
+    assert entries.text_id_K.tolist() == [-1, -1]
+
+
+def test_all_have_what_no_mask_denies():
+    entries = anchors(video_NDv=torch.ones(2, 3)).entries(KEYS, video=3, text=None)
+    assert entries.has_video_K.all()
+    assert entries.text_KDt is None
+
+
+def test_a_text_without_a_name_is_no_text():
+    named = anchors(text_NDt=torch.ones(2, 3), text_id_N=torch.tensor([-1, 0])).entries(KEYS, video=None, text=3)
+    assert named.has_text_K.tolist() == [False, True]
+    with pytest.raises(ValueError, match="text_id_N"):
+        anchors(text_NDt=torch.ones(2, 3)).entries(KEYS, video=None, text=3)
