@@ -127,8 +127,8 @@ KINDS: dict[str, Kind] = {
     ),
     "TableConfig": Kind(
         about="tables of the paper",
-        config="tmor_train.tables.config:TableConfig",
-        run="tmor_train.tables.measuring:measure_table",
+        config="tmor_train.tables.base:TableConfig",
+        run="tmor_train.tables.run:measure_table",
         flags={
             "data-root": ("data_root={}",),
             "from": ("weights={}",),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tmor_train.commands import leads
 
-_TABLE = "table.md"  # of tmor_train.tables.written, which would import torch here
+_TABLE = "table.md"  # of tmor_train.tables.render, which would import torch here
 
 
 def told(written: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tmor_train.tables.config import TableConfig, TableName
+from tmor_train.tables.base import TableConfig, TableName
 
 _ABOUT: dict[TableName, str] = {
     "table1": "classification of clips, linear and fine-tuned (--data-root DIR --from CHECKPOINT)",

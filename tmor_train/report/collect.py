@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tmor_train.results import RESULT, BadResult, Result, read_result
-from tmor_train.tables.written import FORMAT, JSON
+from tmor_train.tables.render import FORMAT, JSON
 from tmor_train.training.journal import NAME
 
 _MOST_BYTES = 64 * 2**20

@@ -18,11 +18,10 @@ from tmor_train.evaluation.task import NoTask
 from tmor_train.metrics.spread import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
-from tmor_train.tables import TABLES
-from tmor_train.tables.cells import cells_of
-from tmor_train.tables.checkpoints import Weights, key_of, weights_by_key
-from tmor_train.tables.config import TableConfig
-from tmor_train.tables.measuring import measure_table
+from tmor_train.tables.base import TableConfig
+from tmor_train.tables.jobs import Weights, jobs_of, key_of, weights_by_key
+from tmor_train.tables.paper import TABLES
+from tmor_train.tables.run import measure_table
 from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
@@ -161,7 +160,7 @@ def test_the_place_of_a_figure_follows_from_what_it_depends_on(root: Path, demo_
     def places(*changes: str) -> set[str]:
         one = changed(config(root, demo_run, "table5"), changes)
         table = TABLES["table5"]
-        return {cell.place for cell in cells_of(table, one, weights_by_key(one, table)) if cell.config is not None}
+        return {job.folder for job in jobs_of(table, one, weights_by_key(one, table)) if job.config is not None}
 
     here = places()
     assert places("data_root=/elsewhere") == here

@@ -4,8 +4,8 @@ import pytest
 
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.recipes import RECIPES
-from tmor_train.tables import TABLES
-from tmor_train.tables.contract import Column, Here, Row, Table
+from tmor_train.tables.base import Column, Reproduction, Row, Table
+from tmor_train.tables.paper import TABLES
 
 
 def paper(table: str, method: str, section: str | None = None, **more: str) -> tuple[float | None, ...]:
@@ -57,11 +57,11 @@ def test_what_is_measured_is_there(name: str) -> None:
         assert column.benchmark in BENCHMARKS or column.benchmark == "pku_mmd"
         if column.benchmark in BENCHMARKS:
             assert column.protocol in BENCHMARKS[column.benchmark].protocols
-    recipes = {here.recipe for row in table.rows for here in row.here}
+    recipes = {one.recipe for row in table.rows for one in row.reproductions}
     assert recipes
     assert {recipe for recipe in recipes if not recipe.startswith("detect_")} <= RECIPES.keys()
     # Every key is a row's, and a key has one line for each column of a section.
-    assert {here.key for row in table.rows for here in row.here} == set(table.keys)
+    assert {one.key for row in table.rows for one in row.reproductions} == set(table.keys)
 
 
 def test_a_table_that_does_not_fit_is_refused() -> None:
@@ -70,6 +70,6 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
         Table(
             name="table", title="", columns=(column,), sections=(("", (Row(method="X", paper=(1.0, 2.0)),)),), keys={}
         )
-    row = Row(method="X", paper=(None,), here=(Here(key="vm", recipe="probe", mode="probe"),))
+    row = Row(method="X", paper=(None,), reproductions=(Reproduction(key="vm", recipe="probe", mode="probe"),))
     with pytest.raises(ValueError, match="measured with 'vm', which is no key"):
         Table(name="table", title="", columns=(column,), sections=(("", (row,)),), keys={})

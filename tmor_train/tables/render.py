@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tmor_train.atomic_write import atomic_write
 from tmor_train.metrics.spread import spread
-from tmor_train.tables.cells import Cell
-from tmor_train.tables.checkpoints import Weights
-from tmor_train.tables.contract import Here, Row, Table
+from tmor_train.tables.base import Column, Reproduction, Row, Table
+from tmor_train.tables.jobs import Job, Weights
 
 FORMAT = "tmor_train.table/1"
 MARKDOWN, JSON = "table.md", "table.json"
@@ -20,10 +19,10 @@ _DASH = "–"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Figure:
-    """What came of a cell: shares from 0 to 1, one a seed, or the ``reason`` why there is none."""
+class Measurement:
+    """The outcome of a job: shares from 0 to 1, one a seed, or the ``reason`` why there is none."""
 
-    cell: Cell
+    job: Job
     values: tuple[float, ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
@@ -38,16 +37,16 @@ class Figure:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Measured:
-    """A table with the figures that are there so far, and what differs from the recipes."""
+class MeasuredTable:
+    """A table with what is measured so far, and what differs from the recipes."""
 
     table: Table
     weights: Mapping[str, Weights]
-    figures: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
     changes: tuple[str, ...] = ()
 
 
-def write(measured: Measured, folder: Path) -> None:
+def write_table(measured: MeasuredTable, folder: Path) -> None:
     """Both files, in place of those from before."""
     with atomic_write(folder / JSON, existing="replace") as part:
         part.write_text(json.dumps(as_values(measured), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -55,75 +54,70 @@ def write(measured: Measured, folder: Path) -> None:
         part.write_text(markdown(measured), encoding="utf-8")
 
 
-def as_values(measured: Measured) -> dict[str, Any]:
+def as_values(measured: MeasuredTable) -> dict[str, Any]:
     """All of it as JSON values; figures of the paper in percent, those measured here as shares."""
     table = measured.table
-    rows = []
-    number = 0
-    for heading, section in table.sections:
-        for row in section:
-            # Recipes of different columns are one line to a reader.
-            lines = dict.fromkeys((one.key, one.words) for one in row.here if one.key in measured.weights)
-            here = [_line_here(measured, number, row, key=key, words=words) for key, words in lines]
-            rows.append(
-                {
-                    "section": heading,
-                    "method": row.method,
-                    "more": dict(row.more),
-                    "paper": list(row.paper),
-                    "here": here,
-                }
-            )
-            number += 1
+    headings = [heading for heading, rows in table.sections for _ in rows]
+    notes = {f"{one.job.column.title}: {note}": None for one in measured.measurements for note in one.notes}
+    reasons: dict[str, dict[str, None]] = {}
+    for one in measured.measurements:
+        if one.reason:
+            reasons.setdefault(" ".join(one.reason.split()), {})[one.job.column.title] = None
     return {
         "format": FORMAT,
         "name": table.name,
         "title": table.title,
-        "columns": [{**asdict(column), "figure": column.metric} for column in table.columns],
+        "columns": [
+            {"title": one.title, "benchmark": one.benchmark, "protocol": one.protocol, "figure": one.metric}
+            for one in table.columns
+        ],
         "weights": {key: one.facts() | {"stands_for": table.keys[key]} for key, one in measured.weights.items()},
-        "rows": rows,
-        "notes": [*table.notes, *(f"changed here: {change}" for change in measured.changes), *_notes(measured)],
-        "not_measured": [f"{', '.join(titles)}: {reason}" for reason, titles in _reasons(measured).items()],
+        "rows": [
+            {
+                "section": heading,
+                "method": row.method,
+                "more": dict(row.more),
+                "paper": list(row.paper),
+                "here": _lines_here(measured, number, row),
+            }
+            for number, (heading, row) in enumerate(zip(headings, table.rows, strict=True))
+        ],
+        "notes": [*table.notes, *(f"changed here: {change}" for change in measured.changes), *notes],
+        "not_measured": [f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items()],
     }
 
 
-def _line_here(measured: Measured, number: int, row: Row, *, key: str, words: str) -> dict[str, Any]:
-    """A line of figures measured here; None where one is not asked for, or not yet."""
-    own = [one for one in row.here if (one.key, one.words) == (key, words)]
-    found: list[dict[str, Any] | None] = []
-    for column in measured.table.columns:
-        cells = (one for one in measured.figures if (one.cell.row, one.cell.column) == (number, column))
-        figure = next((one for one in cells if one.cell.here in own), None)
-        if figure is None:
-            found.append(None)
-        else:
-            found.append({"values": list(figure.values), "words": figure.words, "folder": figure.cell.place})
-    recipes = " / ".join(dict.fromkeys(_recipe(measured, one) for one in own))
-    return {"key": key, "recipe": recipes, "words": words, "figures": found}
+def _lines_here(measured: MeasuredTable, number: int, row: Row) -> list[dict[str, Any]]:
+    """Lines of what was measured for a row, None in a column that is not asked for, or not yet measured."""
+    lines: dict[tuple[str, str], list[Reproduction]] = {}
+    for one in row.reproductions:
+        if one.key in measured.weights:  # recipes of different columns are one line to a reader
+            lines.setdefault((one.key, one.words), []).append(one)
+    return [
+        {
+            "key": key,
+            "recipe": " / ".join(dict.fromkeys(_recipe(measured, one) for one in own)),
+            "words": words,
+            "figures": [_figure(measured, number, own, column) for column in measured.table.columns],
+        }
+        for (key, words), own in lines.items()
+    ]
 
 
-def _recipe(measured: Measured, here: Here) -> str:
-    """The recipe that a line was measured by, which may stand in the place of the table's."""
-    configs = (figure.cell.config for figure in measured.figures if figure.cell.here == here)
-    return next((str(config.recipe) for config in configs if config is not None), here.recipe)
+def _figure(measured: MeasuredTable, number: int, own: list[Reproduction], column: Column) -> dict[str, Any] | None:
+    for one in measured.measurements:
+        if (one.job.row, one.job.column) == (number, column) and one.job.reproduction in own:
+            return {"values": list(one.values), "words": one.words, "folder": one.job.folder}
+    return None
 
 
-def _notes(measured: Measured) -> list[str]:
-    """What results say beside their figures, with the column that it is said of."""
-    said = ((figure.cell.column.title, note) for figure in measured.figures for note in figure.notes)
-    return [f"{title}: {note}" for title, note in dict.fromkeys(said)]
+def _recipe(measured: MeasuredTable, reproduction: Reproduction) -> str:
+    """The recipe that was run, which may stand in the place of the table's."""
+    configs = (one.job.config for one in measured.measurements if one.job.reproduction == reproduction)
+    return next((str(config.recipe) for config in configs if config is not None), reproduction.recipe)
 
 
-def _reasons(measured: Measured) -> dict[str, list[str]]:
-    """Why figures were not measured, each with its columns."""
-    found: dict[str, dict[str, None]] = {}
-    for figure in measured.figures:
-        if figure.reason:
-            found.setdefault(" ".join(figure.reason.split()), {})[figure.cell.column.title] = None
-    return {reason: list(titles) for reason, titles in found.items()}
-
-
-def markdown(measured: Measured) -> str:
+def markdown(measured: MeasuredTable) -> str:
     """The table with the figures measured here in bold below the paper's."""
     values = as_values(measured)
     headings = list(dict.fromkeys(name for row in values["rows"] for name in row["more"]))
@@ -165,13 +159,13 @@ def _about(values: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(_plain(cell) for cell in cells)} |"
+def _line(jobs: list[str]) -> str:
+    return f"| {' | '.join(_plain(job) for job in jobs)} |"
 
 
 def _plain(words: str) -> str:
-    """Words that end no cell of a table."""
+    """Words that end no job of a table."""
     return " ".join(words.split()).replace("|", "\\|")
 
 
-__all__ = ["FORMAT", "JSON", "MARKDOWN", "Figure", "Measured", "as_values", "markdown", "write"]
+__all__ = ["FORMAT", "JSON", "MARKDOWN", "MeasuredTable", "Measurement", "as_values", "markdown", "write_table"]

@@ -1,0 +1,133 @@
+"""Measure a table of the paper anew: every metric whose data and checkpoint are at hand, kept in the run's folder.
+
+``table.md`` and ``table.json`` are written after each metric, so a run that was stopped has what it measured. Doing the
+same again in the same folder, later with more data or another checkpoint, measures only what is not there yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tmor_train import kinds
+from tmor_train.benchmarks import BENCHMARKS
+from tmor_train.configuration import KIND, as_json
+from tmor_train.data.datasets.files import DamagedFile, MissingFiles
+from tmor_train.encoder.heads import CannotUse
+from tmor_train.evaluation.task import NoTask
+from tmor_train.evaluation.trials import Begun
+from tmor_train.prompts import NoText
+from tmor_train.results import BadResult, Result, results_under
+from tmor_train.tables.base import TableConfig
+from tmor_train.tables.jobs import Job, jobs_of, weights_by_key
+from tmor_train.tables.paper import TABLES
+from tmor_train.tables.render import MeasuredTable, Measurement, write_table
+from tmor_train.training.progress import Progress
+from tmor_train.training.runs import CONFIG, RunError
+
+_SHOWN = 3
+_REASONS = (BadResult, CannotUse, DamagedFile, MissingFiles, NoTask, NoText, RunError, kinds.NoKind)
+
+
+def measure_table(config: TableConfig, folder: Path, *, begun: Begun = "new") -> Path:
+    """Every metric of a table that can be measured; returns ``folder``.
+
+    Raises:
+        NoTask: it is not said where the benchmarks lie.
+        NoEncoder, BadConfig: as :func:`weights_by_key` and :func:`jobs_of`.
+        RunError: the folder holds a run of another kind.
+    """
+    if config.data_root is None:
+        raise NoTask("where the benchmarks lie is not said: --data-root DIR, a folder for each benchmark, of its name")
+    table = TABLES[config.table]
+    weights = weights_by_key(config, table)
+    jobs = jobs_of(table, config, weights)
+    _begin(config, folder)
+    changes = (*(f"recipe {pair}" for pair in config.recipes), *config.changes)
+    done: dict[str, str] = {}
+    measurements: list[Measurement] = []
+    progress = Progress(steps=len(jobs))
+    for number, job in enumerate(jobs):
+        what = f"{job.reproduction.recipe} {job.reproduction.key} on {job.column.title}"
+        progress.say(f"{table.name} {number + 1}/{len(jobs)}: {what}")
+        measurements.append(_measurement(job, config, folder, done))
+        if reason := measurements[-1].reason:
+            progress.say(f"  not measured: {reason.splitlines()[0]}")
+        found = MeasuredTable(table=table, weights=weights, measurements=tuple(measurements), changes=changes)
+        write_table(found, folder)
+    return folder
+
+
+def _begin(config: TableConfig, folder: Path) -> None:
+    path = folder / CONFIG
+    kind = type(config).__name__
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known.get(KIND) != kind or known.get("table") != config.table:
+            raise RunError(f"{folder} holds another run; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({KIND: kind} | as_json(config), indent=2) + "\n")
+
+
+def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, str]) -> Measurement:
+    """The metric of a job, measured if it is not there. ``done`` keeps why a folder could not be measured, '' if it
+    was, so that jobs that share one run it once."""
+    if job.config is None:
+        return Measurement(job=job, reason=job.reason)
+    place = folder / job.folder
+    found = _results(job, place)
+    if len(found) < _wanted(job, config):
+        if job.folder not in done:
+            done[job.folder] = lacking(job, config) or _run(job, place)
+        if done[job.folder]:
+            return Measurement(job=job, reason=done[job.folder])
+        found = _results(job, place)
+    values = tuple(result.metrics[job.column.metric] for result in found if job.column.metric in result.metrics)
+    if not values:
+        return Measurement(job=job, reason=_no_metric(job))
+    notes = tuple(dict.fromkeys(note for result in found for note in result.notes))
+    return Measurement(job=job, values=values, notes=notes)
+
+
+def _no_metric(job: Job) -> str:
+    if "visual" in job.reproduction.mode:
+        return f"motion + visual needs video vectors, which the clips of {job.column.benchmark} do not have"
+    return f"{job.reproduction.recipe} gave no {job.column.metric} of {job.reproduction.mode}"
+
+
+def _wanted(job: Job, config: TableConfig) -> int:
+    """How many results a metric is the mean of."""
+    return len(config.seeds) if hasattr(job.config, "seeds") else 1
+
+
+def lacking(job: Job, config: TableConfig) -> str:
+    """Which files a metric needs that are not there, and where they are had; '' if all are."""
+    column = job.column
+    if column.benchmark not in BENCHMARKS:
+        return f"there is no benchmark {column.benchmark!r} in this version"
+    place = Path(config.data_root or "") / column.benchmark
+    missing = BENCHMARKS[column.benchmark].missing(place, column.protocol)
+    more = f" (and {len(missing) - _SHOWN:,} more files)" if len(missing) > _SHOWN else ""
+    return "; ".join(map(str, missing[:_SHOWN])) + more
+
+
+def _run(job: Job, place: Path) -> str:
+    """Run or resume an evaluation; why that could not be, or ''."""
+    try:
+        if (place / CONFIG).exists():
+            kinds.resume(place)
+        else:
+            kinds.run(job.config, place)
+    except _REASONS as error:
+        return str(error)
+    return ""
+
+
+def _results(job: Job, place: Path) -> Sequence[Result]:
+    if not place.is_dir():
+        return ()
+    return [result for _, result in results_under(place) if job.reproduction.mode in ("", result.mode)]
+
+
+__all__ = ["lacking", "measure_table"]
