@@ -1,4 +1,4 @@
-"""posecap: from a list of videos to synchronized video, skeleton and text; see the README for the walk.
+"""posecap: from a list of videos to synchronized video, skeleton and text.
 
 ``posecap.open`` streams a dataset's samples, ``posecap.index`` gives its index as a table and ``posecap.read`` one
 sample by its key. They load on first use, so that ``import posecap`` stays light.

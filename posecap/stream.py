@@ -1,4 +1,4 @@
-"""Samples of different numbers of people, frames and captions as one batch of padded, masked tensors."""
+"""Streams a dataset's samples to a torch ``DataLoader``, and collates them into padded, masked batches."""
 
 from __future__ import annotations
 
@@ -18,74 +18,36 @@ from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.types import PartName, Sample
 
-
-def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A batch: arrays padded with zeros and stacked, everything else in lists.
-
-    Returns:
-        joints_BMTJ3 and frames_BMT (bool, True where a person's frame is there at all), pts_BT and frames_BT (bool),
-        video_BD, text_BCD and captions_BC (bool); ``key``, ``captions`` and ``facts`` as lists. Padded axes are as
-        long as the batch's longest.
-
-    Raises:
-        ShardError: samples differ in their joints or vector lengths and so do not fit one batch.
-    """
-    batch: dict[str, Any] = {"key": [sample["key"] for sample in samples]}
-    for name in ("captions", "facts"):
-        if name in samples[0]:
-            batch[name] = [sample[name] for sample in samples]
-    try:
-        if "joints" in samples[0]:
-            batch["joints_BMTJ3"], batch["frames_BMT"] = _pad_people([sample["joints"] for sample in samples])
-        if "pts" in samples[0]:
-            batch["pts_BT"], batch["frames_BT"] = _pad([sample["pts"] for sample in samples])
-        if "video" in samples[0]:
-            batch["video_BD"] = torch.stack([sample["video"] for sample in samples])
-        if "text" in samples[0]:
-            batch["text_BCD"], batch["captions_BC"] = _pad([sample["text"] for sample in samples])
-    except RuntimeError as error:
-        raise ShardError(f"samples {batch['key'][0]} … do not fit one batch: {error}") from error
-    return batch
-
-
-def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack tensors that differ in their first axis, with a mask of what is there."""
-    mask = pad_sequence([torch.ones(len(tensor), dtype=torch.bool) for tensor in tensors], batch_first=True)
-    return pad_sequence(tensors, batch_first=True), mask
-
-
-def _pad_people(joints: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack (M, T, J, 3) tensors that differ in M and T, with a mask (B, M, T)."""
-    most, longest = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
-    padded = joints[0].new_zeros(len(joints), most, longest, *joints[0].shape[2:])
-    mask = torch.zeros(len(joints), most, longest, dtype=torch.bool)
-    for number, tensor in enumerate(joints):
-        people, frames = tensor.shape[:2]
-        if tensor.shape[2:] != padded.shape[3:]:  # assignment would silently repeat a single joint
-            raise RuntimeError(f"joints of shape {tuple(tensor.shape)} beside {tuple(joints[0].shape)}")
-        padded[number, :people, :frames] = tensor
-        mask[number, :people, :frames] = True
-    return padded, mask
-
-
-# Shards as training data: a torch dataset over local or remote parts, split over ranks and workers.
-#
-# The parts of a split are put into a seeded order and their samples laid in one line; the line is cut into
-# ``world_size x workers`` equal stretches (they differ by one sample at most). Each consumer reads its own stretch
-# front to back, so that reads stay sequential, and shuffles through a seeded buffer.
-
-
 Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Streamed = dict[str, Any]
 """``key`` and the chosen fields: joints (M, T, J, 3) float32, pts (T) float64, video (D) float32, text (C, D) float32,
 captions (list of str), facts (dict)."""
 
-_Stretch = tuple[PartName, NDArray[np.int64]]
+_Range = tuple[PartName, NDArray[np.int64]]
 
 
 class ShardStream(IterableDataset[Streamed]):
-    """Samples of one split, see :func:`open_dataset`."""
+    """The samples of a dataset as a torch ``IterableDataset``; give it to a ``DataLoader`` with :func:`collate`.
+
+    The parts of a split are put into a seeded order, and their samples are divided into ``world_size x workers``
+    consecutive ranges of equal size, give or take one sample. Each consumer reads its range front to back, so that
+    reads stay sequential, and shuffles through a seeded buffer.
+
+    Args:
+        location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
+        split: one split, or None for all.
+        seed: of the order, which changes with ``set_epoch``; None for the order on disk.
+        shuffle_buffer: samples that a consumer holds to draw from.
+        rank: this process among ``world_size``; both default to torch.distributed, then to the environment's
+            ``RANK`` and ``WORLD_SIZE``. Ranks get equally many samples, give or take one.
+        read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster.
+        fields: what each sample holds besides its key. Facts and captions cost a JSON parse each.
+
+    Raises:
+        ShardError: there is no dataset, or it has no samples of that split; later, when a part is damaged.
+        ValueError: an argument is out of its range.
+    """
 
     def __init__(
         self,
@@ -111,7 +73,7 @@ class ShardStream(IterableDataset[Streamed]):
         if not self._parts:
             raise ShardError(f"no samples of split {split!r} at {self._dataset.location}; `posecap.index` lists splits")
         self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
-        self._place = None if rank is None or world_size is None else (rank, world_size)
+        self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
         # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -133,15 +95,15 @@ class ShardStream(IterableDataset[Streamed]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         consumer, consumers = rank * workers + worker, world * workers
         epoch = int(self._epoch)
-        samples = self._samples(self._stretches(epoch, consumer, consumers))
+        samples = self._samples(self._ranges(epoch, consumer, consumers))
         if self._seed is None:
             return samples
         return _shuffled(samples, self._shuffle_buffer, np.random.default_rng([self._seed, epoch, 1, consumer]))
 
     def _rank(self) -> tuple[int, int]:
         """(rank, world size): as given, else from torch.distributed, else from the environment."""
-        if self._place is not None:
-            rank, world = self._place
+        if self._rank_and_world is not None:
+            rank, world = self._rank_and_world
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         else:
@@ -150,7 +112,7 @@ class ShardStream(IterableDataset[Streamed]):
             raise ValueError(f"rank {rank} is not below world_size {world}")
         return rank, world
 
-    def _stretches(self, epoch: int, consumer: int, consumers: int) -> Iterator[_Stretch]:
+    def _ranges(self, epoch: int, consumer: int, consumers: int) -> Iterator[_Range]:
         """The rows of each part that one consumer reads."""
         order = np.arange(len(self._parts))
         if self._seed is not None:
@@ -165,8 +127,8 @@ class ShardStream(IterableDataset[Streamed]):
                 yield part, mine
             position += len(rows)
 
-    def _samples(self, stretches: Iterable[_Stretch]) -> Iterator[Streamed]:
-        for part, rows in stretches:
+    def _samples(self, ranges: Iterable[_Range]) -> Iterator[Streamed]:
+        for part, rows in ranges:
             if self._read == "columns":
                 yield from self._from_columns(part, rows)
             else:
@@ -206,43 +168,8 @@ class ShardStream(IterableDataset[Streamed]):
         return sample
 
 
-def open_dataset(
-    location: str | os.PathLike[str],
-    *,
-    split: str | None = "train",
-    seed: int | None = 0,
-    shuffle_buffer: int = 1024,
-    rank: int | None = None,
-    world_size: int | None = None,
-    read: Literal["tar", "columns"] = "tar",
-    fields: Sequence[Field] = FIELDS,
-) -> ShardStream:
-    """The samples of a dataset as a torch ``IterableDataset``; give it to a ``DataLoader`` with :func:`collate`.
-
-    Args:
-        location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
-        split: one split, or None for all.
-        seed: of the order, which changes with ``set_epoch``; None for the order on disk.
-        shuffle_buffer: samples that a consumer holds to draw from.
-        rank: this process among ``world_size``; both default to torch.distributed, then to the environment's
-            ``RANK`` and ``WORLD_SIZE``. Ranks get equally many samples, give or take one.
-        read: ``tar`` reads what is exchanged; ``columns`` maps the columns file into memory, faster.
-        fields: what each sample holds besides its key. Facts and captions cost a JSON parse each.
-
-    Raises:
-        ShardError: no dataset there, or no samples of that split; later, when a part turns out to be damaged.
-        ValueError: an argument is out of its range.
-    """
-    return ShardStream(
-        location,
-        split=split,
-        seed=seed,
-        shuffle_buffer=shuffle_buffer,
-        rank=rank,
-        world_size=world_size,
-        read=read,
-        fields=fields,
-    )
+open_dataset = ShardStream
+"""What ``posecap.open`` is."""
 
 
 def read_index(location: str | os.PathLike[str], split: str | None = None) -> Any:
@@ -287,4 +214,50 @@ def _shuffled(samples: Iterator[Streamed], size: int, rng: np.random.Generator) 
     yield from buffer
 
 
-__all__ = ["FIELDS", "Field", "ShardStream", "collate", "open_dataset", "read_index", "read_sample"]
+def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch: arrays padded with zeros and stacked, everything else in lists.
+
+    Returns:
+        joints_BMTJ3 and frames_BMT (bool, False where padded), pts_BT and frames_BT (bool),
+        video_BD, text_BCD and captions_BC (bool); ``key``, ``captions`` and ``facts`` as lists. Padded axes are as
+        long as the batch's longest.
+
+    Raises:
+        ShardError: samples differ in their joints or vector lengths and so do not fit one batch.
+    """
+    batch: dict[str, Any] = {"key": [sample["key"] for sample in samples]}
+    for name in ("captions", "facts"):
+        if name in samples[0]:
+            batch[name] = [sample[name] for sample in samples]
+    try:
+        if "joints" in samples[0]:
+            batch["joints_BMTJ3"], batch["frames_BMT"] = _pad_people([sample["joints"] for sample in samples])
+        if "pts" in samples[0]:
+            batch["pts_BT"], batch["frames_BT"] = _pad([sample["pts"] for sample in samples])
+        if "video" in samples[0]:
+            batch["video_BD"] = torch.stack([sample["video"] for sample in samples])
+        if "text" in samples[0]:
+            batch["text_BCD"], batch["captions_BC"] = _pad([sample["text"] for sample in samples])
+    except RuntimeError as error:
+        raise ShardError(f"samples {batch['key'][0]} … do not fit one batch: {error}") from error
+    return batch
+
+
+def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack tensors that differ in their first axis, with a mask (B, longest) that is True where a tensor has data."""
+    mask = pad_sequence([torch.ones(len(tensor), dtype=torch.bool) for tensor in tensors], batch_first=True)
+    return pad_sequence(tensors, batch_first=True), mask
+
+
+def _pad_people(joints: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack (M, T, J, 3) tensors that differ in M and T, with a mask (B, M, T)."""
+    most, longest = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
+    padded = joints[0].new_zeros(len(joints), most, longest, *joints[0].shape[2:])
+    mask = torch.zeros(len(joints), most, longest, dtype=torch.bool)
+    for number, tensor in enumerate(joints):
+        people, frames = tensor.shape[:2]
+        if tensor.shape[2:] != padded.shape[3:]:  # assignment would silently repeat a single joint
+            raise RuntimeError(f"joints of shape {tuple(tensor.shape)} beside {tuple(joints[0].shape)}")
+        padded[number, :people, :frames] = tensor
+        mask[number, :people, :frames] = True
+    return padded, mask

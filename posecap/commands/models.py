@@ -13,7 +13,7 @@ from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
 
 if TYPE_CHECKING:
     from posecap.models import Weights
-    from posecap.progress import Meter
+    from posecap.progress import DownloadProgress
 
 _MORE = """\
   posecap models list                          what there is, its licence, and whether it is here
@@ -60,7 +60,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_pull(options: argparse.Namespace) -> int:
     from posecap.models import MissingWeights
-    from posecap.progress import Meter
+    from posecap.progress import DownloadProgress
 
     names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
     if not names:
@@ -75,8 +75,8 @@ def run_pull(options: argparse.Namespace) -> int:
     failed = False
     for name in dict.fromkeys(names):
         try:
-            with Meter(name) as meter:
-                lines = _pulled(name, options.source, meter)
+            with DownloadProgress(name) as progress:
+                lines = _pulled(name, options.source, progress)
         except MissingWeights as error:
             failed = True
             print(f"posecap: {error}", file=sys.stderr)
@@ -85,10 +85,10 @@ def run_pull(options: argparse.Namespace) -> int:
     return ERROR if failed else COMPLETE
 
 
-def _pulled(name: str, source: Path | None, meter: Meter) -> str:
+def _pulled(name: str, source: Path | None, progress: DownloadProgress) -> str:
     from posecap.models import CATALOGUE, identity, pull
 
-    path = pull(name, source=source, told=meter.told)
+    path = pull(name, source=source, told=progress.update)
     if name not in CATALOGUE:
         return f"{name}  your own file"
     weights = CATALOGUE[name]

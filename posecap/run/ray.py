@@ -1,8 +1,8 @@
-"""Workers as Ray actors, on this machine or on a cluster: the same results, and a crash costs one item.
+"""Workers as Ray actors, on this machine or on a cluster: the same results as local threads, and a crash ends one item.
 
-One actor holds the engines of one segment, so frames never leave its process; only paths and small arrays
-travel. Actors are placed node by node and an item with a local file stays on the node that fetched it. The
-sum of declared CPUs never exceeds what a node has: nothing else of the build runs as a Ray task, so nothing starves.
+One actor loads the engines of one segment, so frames never leave its process; only paths and small arrays are sent.
+Actors are placed node by node, and an item with a local file stays on the node that downloaded it. The declared CPUs
+of all actors never exceed what a node has, and a build starts no other Ray tasks, so every actor can be scheduled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
-_FETCHERS_PER_NODE = 2
+_DOWNLOADERS_PER_NODE = 2
 _WAITING_PER_LANE = 1
 _START_SECONDS = 600.0
 
@@ -44,16 +44,16 @@ class _Worker:
         for stage in stages:
             stage.warm_up()
 
-    def where(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+    def ping(self) -> None:
+        """Returns once the process is up and its engines are loaded."""
 
     def work(self, item: Any) -> ItemResult:
         return execute(self._stages, item)
 
 
 @dataclass
-class _Held:
-    """A task in an actor's hands; ``since`` is when it got a lane, None while it waits behind others."""
+class _Submitted:
+    """A task sent to an actor; ``since`` is when a lane started it, None while it is queued behind others."""
 
     ref: Any
     task: Task
@@ -62,17 +62,18 @@ class _Held:
 
 @dataclass(eq=False)
 class _Actor:
-    """An actor and the tasks it has, oldest first.
+    """An actor and its tasks, oldest first.
 
-    ``pending`` tasks wait here until a process that was lost is back: sent earlier, they would count as lost too.
-    ``in_doubt`` were in its hands together when the process died. While the actor is ``isolating`` each is tried
-    alone, so that only the one that takes the process down again is blamed.
+    ``submitted`` tasks were sent to the process. ``pending`` ones are kept here until a process that died has
+    restarted: sent earlier, they would be counted as lost too. ``in_doubt`` ones were submitted together when the
+    process died; while the actor is ``isolating``, each runs alone, so that only the one on which the process dies
+    again is counted as lost.
     """
 
     handle: Any
     node: str
     lanes: int
-    held: deque[_Held] = field(default_factory=deque)
+    submitted: deque[_Submitted] = field(default_factory=deque)
     pending: deque[Task] = field(default_factory=deque)
     in_doubt: deque[Task] = field(default_factory=deque)
     isolating: bool = False
@@ -81,30 +82,31 @@ class _Actor:
 
     @property
     def load(self) -> int:
-        return len(self.held) + len(self.pending) + len(self.in_doubt)
+        return len(self.submitted) + len(self.pending) + len(self.in_doubt)
 
     @property
     def capacity(self) -> int:
-        """Tasks it may have: those under way, and as many behind them so that no lane goes hungry."""
+        """Tasks it may have: one running and one queued for each lane, so that no lane is idle between two."""
         return self.lanes * (1 + _WAITING_PER_LANE)
 
     @property
     def paused(self) -> bool:
-        """Whether new tasks must wait."""
+        """Whether new tasks must be kept in ``pending``."""
         return self.restarting or self.isolating
 
     @property
-    def running(self) -> list[_Held]:
-        return [held for held in self.held if held.since is not None]
+    def running(self) -> dict[Any, float]:
+        """References of the tasks that lanes have started, each with the time of its start."""
+        return {sent.ref: sent.since for sent in self.submitted if sent.since is not None}
 
     def start_clocks(self) -> None:
-        """Lanes take tasks in the order they were sent."""
-        for held in list(self.held)[: self.lanes]:
-            held.since = held.since or time.monotonic()
+        """Lanes start tasks in the order in which they were submitted."""
+        for sent in list(self.submitted)[: self.lanes]:
+            sent.since = sent.since or time.monotonic()
 
     def ready(self) -> Any:
-        """A reference that is there when the process is, however often it must be started until then."""
-        return self.handle.where.options(max_task_retries=-1).remote()
+        """A reference that is ready when the process is, however often it must be restarted until then."""
+        return self.handle.ping.options(max_task_retries=-1).remote()
 
 
 class RayPool:
@@ -114,7 +116,7 @@ class RayPool:
         segments: of the pipeline.
         address: of a running cluster; None starts Ray on this machine for the time of the build.
         workers: computing actors in all; None takes what the nodes' CPUs or GPUs hold.
-        row_seconds: an item that holds its actor for longer is stopped with it, and counts as lost.
+        row_seconds: an item that runs for longer is stopped together with its actor, and counts as lost.
 
     Raises:
         WorkersNotReadyError: an actor cannot start (missing weights, package or hardware).
@@ -129,8 +131,8 @@ class RayPool:
         _connect(address)
         self._actors = [_place(segment, workers) for segment in segments]
         self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
-        self._waking: dict[Any, _Actor] = {}
-        self._handed_back: deque[tuple[Task, WorkerLost | None]] = deque()
+        self._restarting: dict[Any, _Actor] = {}
+        self._returned: deque[tuple[Task, WorkerLost | None]] = deque()
         self._await_ready()
         self.start_seconds = time.monotonic() - self._since
 
@@ -138,10 +140,10 @@ class RayPool:
         return sum(max(0, actor.capacity - actor.load) for actor in self._actors[segment])
 
     def submit(self, task: Task) -> None:
-        near = [a for a in self._actors[task.segment] if self._reaches(a, task)]
-        if not near:
+        usable = [a for a in self._actors[task.segment] if _can_read(a, task)]
+        if not usable:
             raise WorkersNotReadyError("a node of the cluster is gone: start the build again to go on without it")
-        actor = min(near, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
+        actor = min(usable, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
         if actor.paused:
             actor.pending.append(task)
         else:
@@ -150,13 +152,13 @@ class RayPool:
     def _send(self, actor: _Actor, task: Task) -> None:
         item = task.item.video if isinstance(task.item, _Placed) else task.item
         ref = actor.handle.work.remote(item)
-        actor.held.append(_Held(ref, task))
+        actor.submitted.append(_Submitted(ref, task))
         actor.start_clocks()
         self._by_ref[ref] = (actor, task)
 
     def _send_next(self, actor: _Actor) -> None:
-        """Suspects one by one, then all that has been waiting."""
-        if actor.isolating and actor.held:
+        """Tasks in doubt one by one, then all that are pending."""
+        if actor.isolating and actor.submitted:
             return
         if actor.in_doubt:
             self._send(actor, actor.in_doubt.popleft())
@@ -167,10 +169,10 @@ class RayPool:
 
     def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
         while True:
-            if self._handed_back:
-                return self._handed_back.popleft()
-            ready, _ = ray.wait([*self._by_ref, *self._waking], num_returns=1, timeout=self._until_deadline())
-            if ready and ready[0] in self._waking:
+            if self._returned:
+                return self._returned.popleft()
+            ready, _ = ray.wait([*self._by_ref, *self._restarting], num_returns=1, timeout=self._until_deadline())
+            if ready and ready[0] in self._restarting:
                 self._restarted(ready[0])
             elif ready:
                 done = self._collect(ready[0])
@@ -183,45 +185,44 @@ class RayPool:
         ray.shutdown()
 
     def _collect(self, ref: Any) -> tuple[Task, ItemResult | WorkerLost | None] | None:
-        """What came of a task; None when its process died and nobody is to blame for it yet."""
+        """The result of a task; None when its process died and it is not known yet on which task."""
         actor, task = self._by_ref.pop(ref)
         try:
             result: ItemResult = ray.get(ref)
         except RayActorError:
             return self._lose(actor)
-        actor.held = deque(held for held in actor.held if held.ref != ref)
+        actor.submitted = deque(sent for sent in actor.submitted if sent.ref != ref)
         actor.start_clocks()
         self._send_next(actor)
-        # The next segment must find the file, so the item remembers its node.
+        # The next segment must run on the node that has the file.
         result.outputs = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in result.outputs]
         return task, result
 
     def _lose(self, actor: _Actor) -> tuple[Task, WorkerLost] | None:
-        """The item that took the process down, when it is known; the others are handed back untouched."""
-        blamed = next((held for held in actor.held if held.ref == actor.overdue), None)
-        if blamed is None and len(actor.held) == 1:
-            (blamed,) = actor.held
-        for held in actor.held:
-            self._by_ref.pop(held.ref, None)
-            if held is blamed:
-                continue
-            if blamed is None:
-                # Even one behind the others may be it: a result that was on its way is lost with the process.
-                actor.in_doubt.append(held.task)
+        """The task on which the process died, when it is known; the others are returned to be submitted again."""
+        lost = next((sent for sent in actor.submitted if sent.ref == actor.overdue), None)
+        if lost is None and len(actor.submitted) == 1:
+            (lost,) = actor.submitted
+        for sent in actor.submitted:
+            self._by_ref.pop(sent.ref, None)
+            if lost is None:
+                # A queued task may be the one too: results on their way to the driver are lost with the process.
+                actor.in_doubt.append(sent.task)
                 actor.isolating = True
-            else:
-                self._handed_back.append((held.task, None))
-        late = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
-        lost = late if actor.overdue is not None else WorkerLost("worker_died", "the worker process died")
-        actor.held.clear()
+            elif sent is not lost:
+                self._returned.append((sent.task, None))
+        reason = WorkerLost("worker_died", "the worker process died")
+        if actor.overdue is not None:
+            reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
+        actor.submitted.clear()
         actor.overdue = None
         actor.restarting = True
-        self._waking[actor.ready()] = actor
-        return None if blamed is None else (blamed.task, lost)
+        self._restarting[actor.ready()] = actor
+        return None if lost is None else (lost.task, reason)
 
     def _restarted(self, ref: Any) -> None:
-        """The process is back and takes what was kept for it; one that cannot come back leaves it to the others."""
-        actor = self._waking.pop(ref)
+        """Send the tasks that were kept to a restarted process; where it cannot start again, return them instead."""
+        actor = self._restarting.pop(ref)
         actor.restarting = False
         try:
             ray.get(ref)
@@ -231,30 +232,27 @@ class RayPool:
                     actors.remove(actor)
             if not all(self._actors):
                 raise WorkersNotReadyError(f"a worker could not start again: {_cause(error)}") from error
-            self._handed_back.extend((task, None) for task in (*actor.in_doubt, *actor.pending))
+            self._returned.extend((task, None) for task in (*actor.in_doubt, *actor.pending))
             return
         self._send_next(actor)
 
     def _until_deadline(self) -> float | None:
-        began = [held.since for actors in self._actors for a in actors for held in a.running if held.since]
+        began = [since for actor in self._every_actor() for since in actor.running.values()]
         return max(0.1, min(began) + self._row_seconds - time.monotonic()) if began else None
 
     def _stop_overdue(self) -> None:
-        for actors in self._actors:
-            for actor in actors:
-                if actor.overdue is not None:
-                    continue
-                for held in actor.running:
-                    if held.since is not None and time.monotonic() - held.since >= self._row_seconds:
-                        actor.overdue = held.ref
-                        ray.kill(actor.handle, no_restart=False)
-                        break
+        latest = time.monotonic() - self._row_seconds
+        for actor in self._every_actor():
+            overdue = [ref for ref, since in actor.running.items() if since <= latest]
+            if overdue and actor.overdue is None:
+                actor.overdue = overdue[0]
+                ray.kill(actor.handle, no_restart=False)
 
-    def _reaches(self, actor: _Actor, task: Task) -> bool:
-        return not isinstance(task.item, _Placed) or task.item.node == actor.node
+    def _every_actor(self) -> list[_Actor]:
+        return [actor for actors in self._actors for actor in actors]
 
     def _await_ready(self) -> None:
-        every = [actor for actors in self._actors for actor in actors]
+        every = self._every_actor()
         try:
             ray.get([actor.ready() for actor in every], timeout=_START_SECONDS)
         except ray.exceptions.GetTimeoutError:
@@ -270,10 +268,14 @@ class RayPool:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A video and the node whose disk holds it."""
+    """A video and the node on whose disk it lies."""
 
     video: Video
     node: str
+
+
+def _can_read(actor: _Actor, task: Task) -> bool:
+    return not isinstance(task.item, _Placed) or task.item.node == actor.node
 
 
 def _connect(address: str | None) -> None:
@@ -294,7 +296,7 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
     for node in sorted((n for n in ray.nodes() if n["Alive"]), key=lambda n: n["NodeID"]):
         has = node["Resources"]
         fitting = [int(has.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each]
-        count = min(fitting) if fitting else _FETCHERS_PER_NODE
+        count = min(fitting) if fitting else _DOWNLOADERS_PER_NODE
         if workers is not None and (wanted.cpus or wanted.gpus):
             count = min(count, workers - len(placed))
         for _ in range(count):

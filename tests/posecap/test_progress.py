@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from posecap.engines.pyav import PyAV
-from posecap.progress import Progress
+from posecap.progress import DownloadProgress, Progress
 from posecap.run.schedule import RowResult
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
@@ -109,7 +109,7 @@ def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):
     assert "2 clips kept, 1 not: too_short 1" in written
 
 
-def test_an_alarm_rings_once(shown: Shown):
+def test_an_alarm_is_printed_once(shown: Shown):
     with shown.progress(rows=60, expected_refusals={"cut": 0.5}) as progress:
         for part in range(3):
             for _ in range(20):
@@ -145,3 +145,54 @@ def test_nothing_planned_is_no_division_by_zero(shown: Shown):
     with shown.progress(rows=0):
         pass
     assert shown.lines == ["0/0 rows (100 %); 0.0 clips/s, 0 frames/s; 0 clips kept; took 0:00"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(now=0.0)
+
+
+def plain(clock: Clock) -> tuple[io.StringIO, DownloadProgress]:
+    out = io.StringIO()
+    return out, DownloadProgress("net", console=Console(file=out), clock=clock)
+
+
+def test_a_plain_line_every_half_minute(clock: Clock) -> None:
+    out, progress = plain(clock)
+    with progress:
+        for second in range(0, 61, 10):
+            clock.now = second
+            progress.update(second * 1_000_000, 120_000_000)
+    assert out.getvalue().splitlines() == [
+        "net  30.0 of 120.0 MB (25 %)  1.0 MB/s  ETA 1:30",
+        "net  60.0 of 120.0 MB (50 %)  1.0 MB/s  ETA 1:00",
+    ]
+
+
+def test_bytes_of_an_earlier_run_are_in_no_rate(clock: Clock) -> None:
+    out, progress = plain(clock)
+    progress.update(90_000_000, 120_000_000)
+    clock.now = 30
+    progress.update(105_000_000, 120_000_000)
+    assert out.getvalue() == "net  105.0 of 120.0 MB (88 %)  0.5 MB/s  ETA 0:30\n"
+
+
+def test_a_start_over_starts_the_rate_over(clock: Clock) -> None:
+    out, progress = plain(clock)
+    progress.update(90_000_000, None)
+    clock.now = 20
+    progress.update(0, None)
+    clock.now = 40
+    progress.update(20_000_000, None)
+    assert out.getvalue() == "net  20.0 MB  1.0 MB/s  ETA unknown\n"
+
+
+def test_a_terminal_shows_one_line_and_clears_it(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    with DownloadProgress("net", console=console, clock=clock) as progress:
+        progress.update(0, 10_000_000)
+        clock.now = 2
+        progress.update(5_000_000, 10_000_000)
+    assert "net  5.0 of 10.0 MB (50 %)  2.5 MB/s  ETA 0:02" in out.getvalue()

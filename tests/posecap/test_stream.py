@@ -175,7 +175,7 @@ def test_workers_share_their_rank_s_samples(root: Path, rank_world: tuple[int, i
     rank, world = rank_world
     stream = posecap.open(root, rank=rank, world_size=world, fields=())
     shares = [
-        sum(len(rows) for _, rows in stream._stretches(0, rank * workers + worker, world * workers))
+        sum(len(rows) for _, rows in stream._ranges(0, rank * workers + worker, world * workers))
         for worker in range(workers)
     ]
     assert sum(shares) == len(stream)
