@@ -16,7 +16,7 @@ from typing import Any
 
 from posecap import legacy
 from posecap.hashing import digest
-from posecap.models import identity
+from posecap.models import weights_sha256
 from posecap.stage import Resources, Stage, configuration, engines_of
 from posecap.types import Clip, Row, Sample
 
@@ -89,7 +89,9 @@ class Pipeline:
         weights = sorted({w for engine in engines for w in engine.weights})
         return {
             "packages": {name: _version(name) for name in packages},
-            "weights": {shown: identity(name) for shown, name in zip(_without_places(weights), weights, strict=True)},
+            "weights": {
+                shown: weights_sha256(name) for shown, name in zip(_without_places(weights), weights, strict=True)
+            },
         }
 
     def fingerprint(self) -> str:

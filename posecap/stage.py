@@ -102,7 +102,7 @@ class Engine:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names in :data:`posecap.models.CATALOGUE` of the weights it loads."""
+        """Names in :data:`posecap.weights.registry.REGISTRY` of the weights it loads."""
         return ()
 
     def warm_up(self) -> None:

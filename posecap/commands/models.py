@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
 
 if TYPE_CHECKING:
-    from posecap.models import Weights
     from posecap.progress import DownloadProgress
+    from posecap.weights.registry import Weights
 
 _MORE = """\
   posecap models list                          what there is, its licence, and whether it is here
@@ -48,9 +48,9 @@ def _no_word(options: argparse.Namespace) -> int:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    from posecap.models import CATALOGUE
+    from posecap.weights.registry import REGISTRY
 
-    every = list(CATALOGUE.values())
+    every = list(REGISTRY.values())
     if options.json:
         print(json.dumps([_facts(weights) for weights in every], indent=1))
     else:
@@ -86,32 +86,35 @@ def run_pull(options: argparse.Namespace) -> int:
 
 
 def _pulled(name: str, source: Path | None, progress: DownloadProgress) -> str:
-    from posecap.models import CATALOGUE, identity, pull
+    from posecap.models import pull, weights_sha256
+    from posecap.weights.checksums import SHA256_DIGITS
+    from posecap.weights.registry import REGISTRY
 
-    path = pull(name, source=source, told=progress.update)
-    if name not in CATALOGUE:
+    path = pull(name, source=source, on_progress=progress.update)
+    if name not in REGISTRY:
         return f"{name}  your own file"
-    weights = CATALOGUE[name]
-    pin = "" if len(weights.sha256) == 64 else f"\n  from now on pinned to SHA-256 {identity(name)}"
+    weights = REGISTRY[name]
+    pin = "" if len(weights.sha256) == SHA256_DIGITS else f"\n  from now on pinned to SHA-256 {weights_sha256(name)}"
     return f"{name}  {path}  {weights.licence}{pin}"
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from posecap.models import CATALOGUE, MissingWeights, check, place
-    from posecap.weights.pins import WrongHash
+    from posecap.models import MissingWeights
+    from posecap.weights.checksums import WrongHash, check
+    from posecap.weights.registry import REGISTRY
 
-    unknown = [name for name in options.names if name not in CATALOGUE]
+    unknown = [name for name in options.names if name not in REGISTRY]
     if unknown:
         raise MissingWeights(f"no weights named {unknown[0]!r}; `posecap models list` names them all")
-    named = [CATALOGUE[name] for name in options.names]
+    named = [REGISTRY[name] for name in options.names]
     for weights in named:
-        if not place(weights).is_file():
+        if not weights.path.is_file():
             raise MissingWeights(f"{weights.name} is not here; run `posecap models pull {weights.name}`")
-    here = named or [weights for weights in CATALOGUE.values() if place(weights).is_file()]
+    here = named or [weights for weights in REGISTRY.values() if weights.path.is_file()]
     damaged = 0
     for weights in here:
         try:
-            print(f"{weights.name}  sound  SHA-256 {check(weights, place(weights))}")
+            print(f"{weights.name}  sound  SHA-256 {check(weights, weights.path)}")
         except WrongHash as error:
             damaged += 1
             print(f"{weights.name}  damaged: {error.detail}; then run `posecap models pull {weights.name}`")
@@ -129,9 +132,8 @@ def _needed(pipeline: Path) -> list[str]:
 
 
 def _facts(weights: Weights) -> dict[str, object]:
-    from posecap.models import address, pinned, place
+    from posecap.weights.checksums import known_sha256
 
-    path = place(weights)
     return {
         "name": weights.name,
         "about": weights.about,
@@ -139,19 +141,17 @@ def _facts(weights: Weights) -> dict[str, object]:
         "size_bytes": weights.size_bytes,
         "used_by": list(weights.used_by),
         "homepage": weights.homepage,
-        "address": address(weights),
-        "sha256": pinned(weights) or weights.sha256,
-        "path": str(path),
-        "here": path.is_file(),
+        "address": weights.url,
+        "sha256": known_sha256(weights) or weights.sha256,
+        "path": str(weights.path),
+        "here": weights.path.is_file(),
     }
 
 
 def _table(every: Sequence[Weights]) -> Iterator[str]:
-    from posecap.models import place
-
     rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENCE")]
     for weights in every:
-        here = "here" if place(weights).is_file() else "-"
+        here = "here" if weights.path.is_file() else "-"
         size = f"{weights.size_bytes / 1e6:,.1f} MB"
         rows.append((weights.name, size, here, _pin(weights), ", ".join(weights.used_by), weights.licence))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -166,10 +166,10 @@ def _table(every: Sequence[Weights]) -> Iterator[str]:
 
 
 def _pin(weights: Weights) -> str:
-    from posecap.models import pinned
+    from posecap.weights.checksums import SHA256_DIGITS, known_sha256
 
-    if len(weights.sha256) == 64:
+    if len(weights.sha256) == SHA256_DIGITS:
         return "full"
-    if pinned(weights):
+    if known_sha256(weights):
         return "pinned"
     return f"{len(weights.sha256)} digits" if weights.sha256 else "first use"

@@ -14,10 +14,10 @@ import yaml
 
 from posecap import __version__
 from posecap.joints import LAYOUTS
-from posecap.models import CATALOGUE
 from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, licence_url
 from posecap.shards.atomic_commit import write_file
 from posecap.status.stage_stats import LOST
+from posecap.weights.registry import REGISTRY
 
 CARD_FILE = "card.md"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -170,7 +170,7 @@ def _making(info: DatasetInfo) -> Iterator[str]:
     weights = info.lineage.get("weights", {})
     if weights:
         yield from ("", "Models:", "")
-        known = [(name, sha256, CATALOGUE.get(name)) for name, sha256 in sorted(weights.items())]
+        known = [(name, sha256, REGISTRY.get(name)) for name, sha256 in sorted(weights.items())]
         yield from _table(
             ["weights", "what", "licence", "SHA-256"],
             [[n, w.about if w else "", w.licence if w else "not stated", sha] for n, sha, w in known],

