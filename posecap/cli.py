@@ -13,17 +13,20 @@ from posecap.commands import (
     ERROR,
     INTERRUPTED,
     build,
-    forget,
     inspect,
     manifest,
     models,
     plan,
+    remove,
     status,
     verify,
     view,
 )
 
-COMMANDS = (plan, build, manifest, status, verify, inspect, view, forget, models)
+COMMANDS = (plan, build, manifest, status, verify, inspect, view, remove, models)
+
+RENAMED = {"forget": "remove"}
+"""Former names of commands, which are still taken."""
 
 _EPILOG = """\
 a first dataset, from real footage, in a few minutes:
@@ -46,7 +49,7 @@ exit codes: 0 complete, 3 partial (some rows failed and are recorded), 1 error, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -70,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _ours(error):
             print("posecap: set POSECAP_TRACEBACK=1 for the traceback", file=sys.stderr)
         return ERROR
+
+
+def _renamed(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments with the command's present name; says so where it was another one."""
+    if not arguments or arguments[0] not in RENAMED:
+        return arguments
+    name = RENAMED[arguments[0]]
+    print(f"posecap: the command {arguments[0]} is called {name} now", file=sys.stderr)
+    return [name, *arguments[1:]]
 
 
 def _ours(error: Exception) -> bool:

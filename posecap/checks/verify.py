@@ -109,7 +109,7 @@ class _Look:
         self.keys.append(pa.array(check.keys, pa.string()))
         for key, source in zip(check.keys, check.sources, strict=True):
             if self.tombstones.covers(key, source):
-                remedy = "run `posecap forget` with it again"
+                remedy = "run `posecap remove` with it again"
                 yield Problem(index_path(part), "was removed, yet is still there", remedy, key)
 
     def _changed(self, path: Path, entry: Mapping[str, Any]) -> str:

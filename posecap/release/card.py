@@ -229,7 +229,7 @@ def _people(info: DatasetInfo) -> Iterator[str]:
         "- Consent: the licence of a video is its maker's permission, not that of the people in it. Whoever publishes "
         "or uses this dataset needs a lawful ground for processing their data.",
         f"- Removal: write to {_plain(info.contact)}, with the video or the clip's key. The clip is then removed "
-        "from shards, columns and index with `posecap forget`, and later builds leave it out. If you hold a copy, take "
+        "from shards, columns and index with `posecap remove`, and later builds leave it out. If you hold a copy, take "
         "over `tombstones.json` from newer versions: readers skip what it lists.",
         "- Not for recognising people, by gait or otherwise, and not for deciding about them.",
     )

@@ -307,7 +307,7 @@ def test_stored_video_plays(media: Path, tmp_path: Path) -> None:
 def test_what_was_removed_stays_removed(one: Path) -> None:
     root = one.parent / "dataset"
     (key,) = Dataset(root).index()["key"].to_pylist()
-    assert main(["forget", str(root), key]) == 0
+    assert main(["remove", str(root), key]) == 0
     assert fates(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
     assert small.build(one).report["counts"]["clips"]["kept"] == 0
     assert fates(root)["kept"] == ("refused", "forget", "forgotten", 0)

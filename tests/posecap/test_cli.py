@@ -10,7 +10,7 @@ from posecap import __version__
 from posecap.cli import main
 from tests import built, small
 
-COMMANDS = ("plan", "build", "manifest", "status", "verify", "inspect", "view", "forget")
+COMMANDS = ("plan", "build", "manifest", "status", "verify", "inspect", "view", "remove")
 
 
 def help_of(*arguments: str) -> int | str | None:
@@ -65,12 +65,12 @@ def test_an_unforeseen_error_names_its_type_and_the_way_to_a_traceback(
     monkeypatch.delenv("POSECAP_TRACEBACK", raising=False)
     built.build(tmp_path)
     (tmp_path / "report.json").mkdir()
-    assert main(["forget", str(tmp_path), "somekey"]) == 1
+    assert main(["remove", str(tmp_path), "somekey"]) == 1
     said = capsys.readouterr().err
     assert said.splitlines()[1] == "posecap: set POSECAP_TRACEBACK=1 for the traceback"
     monkeypatch.setenv("POSECAP_TRACEBACK", "1")
     with pytest.raises(OSError, match=r"report\.json"):
-        main(["forget", str(tmp_path), "somekey"])
+        main(["remove", str(tmp_path), "somekey"])
 
 
 def test_a_missing_package_says_what_to_install(

@@ -194,12 +194,12 @@ class TestView:
         assert (code, error) == (2, "posecap: name one clip by its key, or ask for a --sheet\n")
 
 
-class TestForget:
+class TestRemove:
     def test_a_key_and_a_source(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         first, second = built.build(tmp_path).values()
         (tmp_path / "report.json").write_text("{}")
         (tmp_path / "contact_sheet.jpg").write_bytes(b"faces")
-        code, said, _ = run(capsys, "forget", tmp_path, first[0].key, "--source", second[0].facts["source_id"])
+        code, said, _ = run(capsys, "remove", tmp_path, first[0].key, "--source", second[0].facts["source_id"])
         assert code == 0
         assert said.startswith("2 parts rewritten; run `posecap build` again")
         assert not (tmp_path / "report.json").exists()
@@ -212,17 +212,17 @@ class TestForget:
         samples = [sample for part in built.build(tmp_path).values() for sample in part]
         uri = samples[0].facts["uri"]
         left = [sample for sample in samples if sample.facts["uri"] != uri]
-        code, _, _ = run(capsys, "forget", tmp_path, "--video", uri)
+        code, _, _ = run(capsys, "remove", tmp_path, "--video", uri)
         assert code == 0
         _, said, _ = run(capsys, "verify", tmp_path)
         assert f" {len(left)} samples" in said
-        code, _, error = run(capsys, "forget", tmp_path, "--video", "https://nowhere/a.mp4")
+        code, _, error = run(capsys, "remove", tmp_path, "--video", "https://nowhere/a.mp4")
         assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
 
     def test_nothing_named_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         before = built.files(tmp_path)
-        code, _, error = run(capsys, "forget", tmp_path)
+        code, _, error = run(capsys, "remove", tmp_path)
         assert (code, error) == (2, "posecap: name keys of clips, a --video or a --source\n")
         assert built.files(tmp_path) == before
 
@@ -231,6 +231,12 @@ class TestForget:
 
         (first, *_), *_ = built.build(tmp_path).values()
         with lock_dataset(tmp_path):
-            code, _, error = run(capsys, "forget", tmp_path, first.key)
+            code, _, error = run(capsys, "remove", tmp_path, first.key)
         assert code == 1
         assert "is being built by process" in error
+
+    def test_its_former_name_still_works_with_a_hint(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (first, *_), *_ = built.build(tmp_path).values()
+        code, said, error = run(capsys, "forget", tmp_path, first.key)
+        assert (code, error) == (0, "posecap: the command forget is called remove now\n")
+        assert said.startswith("1 parts rewritten")

@@ -88,7 +88,7 @@ def test_known_models_bring_their_licence(tmp_path: Path):
 def test_the_people_in_the_videos(tmp_path: Path):
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path)))
     assert "No frame of any video is in this dataset (`store_video: none`)" in body
-    assert "posecap forget" in body
+    assert "posecap remove" in body
     assert "write to me@example.org" in body
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path / "other", store_video="clip")))
     assert "faces and surroundings can be seen" in body

@@ -1,4 +1,4 @@
-"""``posecap forget``: remove clips for good."""
+"""``posecap remove``: take clips out for good."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from posecap.commands.arguments import add_dataset, split_words
 
 
 class NoSuchVideo(ValueError):
-    """The video to forget is not in the dataset."""
+    """The video to remove is not in the dataset."""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = command(
         commands,
-        "forget",
+        "remove",
         run,
         about="remove clips from shards, columns and index for good, as when a person in them asks",
         more="Removed clips stay removed: later builds refuse them, and readers skip them.",
