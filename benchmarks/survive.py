@@ -84,7 +84,7 @@ pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) fo
 
 
 def write_input(folder: Path) -> Path:
-    """The benchmark's own manifest: rows that are kept, refused and failed, in seven parts."""
+    """The benchmark's own manifest: rows that are kept, rejected and failed, in seven parts."""
     with DEMO.open(newline="", encoding="utf-8") as file:
         demo = list(csv.DictReader(file))
     rows = [{**row, "start": "0.05", "end": "0.45"} for row in demo]

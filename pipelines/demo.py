@@ -47,6 +47,6 @@ pipeline = Pipeline(
         Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
-    # Shares of refused clips above which the build speaks up; clips of walking people rarely fail.
-    expected_refusals={"track": 0.5, "select": 0.6},
+    # Shares of rejected clips above which the build speaks up; clips of walking people rarely fail.
+    expected_rejections={"track": 0.5, "select": 0.6},
 )

@@ -72,7 +72,7 @@ pipeline = Pipeline(
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
     # Many of the clips of any list of web videos show nobody, or somebody for a moment only.
-    expected_refusals={"track": 0.3, "select": 0.4},
+    expected_rejections={"track": 0.3, "select": 0.4},
     # One worker a GPU: while the frames of one clip are on it, seven others are being decoded.
     worker=Resources(cpus=8, gpus=1, lanes=8),
 )

@@ -30,7 +30,7 @@ from posecap.shards import (
     read_part,
     read_sidecar,
     read_tombstones,
-    refuse_forgotten,
+    reject_forgotten,
     remove_part,
     write_part,
 )
@@ -57,7 +57,7 @@ class Options:
         workers: computing workers; None takes what the machine or cluster has.
         address: of a running Ray cluster.
         retry: also try rows of earlier runs again: those that failed and are retryable (empty tuple), or those
-            refused or failed for one of these reasons; None leaves them.
+            rejected or failed for one of these reasons; None leaves them.
         on_change: ``refuse`` to go on when pipeline or manifest no longer fit what is built, or ``update``,
             which rebuilds exactly the parts that changed.
         row_seconds: longest time one row may hold a Ray worker.
@@ -166,7 +166,7 @@ class _Build:
             rows=total,
             rows_before=total - sum(part.rows for part in todo),
             stages=self.pipeline.stages,
-            expected_refusals=self.pipeline.expected_refusals,
+            expected_rejections=self.pipeline.expected_rejections,
         )
 
     def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
@@ -294,7 +294,7 @@ def _duplicate(row: Row, first: str) -> RowResult:
         RowOutcome(
             row_id=row.row_id,
             uri=row.uri,
-            status="refused",
+            status="rejected",
             stage="plan",
             reason="duplicate",
             detail=f"repeats row {first}: same video, span and label",
@@ -311,7 +311,7 @@ def _without_forgotten(done: RowResult, tombstones: Tombstones) -> RowResult:
     }
     if not gone:
         return done
-    outcome = refuse_forgotten(done.outcome, gone)
+    outcome = reject_forgotten(done.outcome, gone)
     return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in gone))
 
 

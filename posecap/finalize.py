@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from posecap import legacy
 from posecap.manifest.manifest_file import Manifest
 from posecap.pipeline import Pipeline
 from posecap.release import card, croissant
@@ -47,7 +48,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     croissant.write(croissant.make_croissant(info, published=run.ended.date()), root)
     if info.clips:
         view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
-    report = make_report(info, run, expected_refusals=pipeline.expected_refusals)
+    report = make_report(info, run, expected_rejections=pipeline.expected_rejections)
     write(report, root)
     return report
 
@@ -55,7 +56,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
 def read_final_report(root: Path) -> dict[str, Any] | None:
     """The report of a finished dataset; None while there is work left, if only a list that is not that of its parts."""
     try:
-        report: dict[str, Any] = json.loads((root / REPORT_FILE).read_bytes())
+        report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
         listed = (root / DATASET_LIST).read_bytes()
     except (FileNotFoundError, ValueError):
         return None

@@ -46,8 +46,8 @@ class Fetcher(Protocol):
             span: what is wanted of the video, None for all of it. A fetcher may bring more, up to the whole.
 
         Raises:
-            Drop: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
-            Retry: a passing trouble, after the engine's own attempts.
+            Reject: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
+            TransientError: a passing trouble, after the engine's own attempts.
         """
         ...
 
@@ -63,7 +63,7 @@ class Prober(Protocol):
         """The first video stream's facts; cover pictures are no video.
 
         Raises:
-            Drop: ``undecodable``, ``no_video_stream`` or ``too_large``.
+            Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
         """
         ...
 
@@ -94,7 +94,7 @@ class Decoder(Protocol):
             size: (width, height) of the frames to give, in pixels.
 
         Raises:
-            Drop: ``undecodable`` when the stream holds no usable frame.
+            Reject: ``undecodable`` when the stream holds no usable frame.
             DecoderGaveUp: this decoder cannot, another may.
         """
         ...

@@ -30,10 +30,17 @@ MODULES: Mapping[str, str] = {
 }
 """Modules that a pipeline file may import: as they were, and as they are."""
 
-CLASSES: Mapping[str, str] = {}
+CLASSES: Mapping[str, str] = {
+    "Drop": "Reject",
+    "Fail": "PermanentError",
+    "Refused": "Rejected",
+    "Retry": "TransientError",
+}
 """Classes and functions of those modules."""
 
-KEYWORDS: Mapping[str, Mapping[str, str]] = {}
+KEYWORDS: Mapping[str, Mapping[str, str]] = {
+    "Pipeline": {"expected_refusals": "expected_rejections"},
+}
 """Arguments, by the class (as it is called now) that takes them."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {}
@@ -41,6 +48,12 @@ FIELDS: Mapping[str, Mapping[str, str]] = {}
 
 STAGES: Mapping[str, str] = {}
 """Names of stages."""
+
+STATUSES: Mapping[str, str] = {"refused": "rejected"}
+"""What becomes of rows and clips."""
+
+KEYS: Mapping[str, str] = {**STATUSES}
+"""Keys of reports, sidecars and samples' facts."""
 
 MEMBERS: Mapping[str, str] = {}
 """Methods and class attributes of a stage or an engine of somebody's own."""
@@ -113,6 +126,21 @@ class _Translation(ast.NodeTransformer):
 def upgraded(value: Any, *, held_by: str = "") -> Any:
     """A stored JSON value in today's words."""
     return _renamed(value, FIELDS, STAGES, held_by)
+
+
+def upgraded_record(value: Any) -> Any:
+    """A report, a sidecar's counts or a row's outcome in today's words: keys, statuses and names of stages."""
+    if isinstance(value, list):
+        return [upgraded_record(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    known = {"status": STATUSES, "kind": STATUSES, "stage": STAGES}
+    return {
+        KEYS.get(key, key): known[key].get(item, item)
+        if key in known and isinstance(item, str)
+        else upgraded_record(item)
+        for key, item in value.items()
+    }
 
 
 def as_format_1(value: Any) -> Any:

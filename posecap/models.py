@@ -9,7 +9,7 @@ from pathlib import Path
 
 from posecap.download.package_index import cache_folder
 from posecap.hashing import file_sha256
-from posecap.stage import Drop
+from posecap.stage import Reject
 from posecap.weights.cache import OnProgress, copy_into_cache, download, find, find_in_folder
 from posecap.weights.checksums import SHA256_DIGITS, known_sha256
 from posecap.weights.registry import REGISTRY, Weights
@@ -78,7 +78,7 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
         if path is None or not path.is_file():
             raise _missing(weights, f"no file of theirs in {source}" if source.is_dir() else f"no file at {source}")
         return copy_into_cache(weights, path)
-    except Drop as error:
+    except Reject as error:
         raise _missing(weights, str(error)) from error
 
 
@@ -98,7 +98,7 @@ def _verified(weights: Weights, cache: Path) -> Path:
     """``cache`` is part of the key: another cache folder has another file."""
     try:
         return find(weights) or _download(weights, None)
-    except Drop as error:
+    except Reject as error:
         raise _missing(weights, str(error)) from error
 
 

@@ -39,7 +39,7 @@ class Pipeline:
 
     Args:
         stages: in order.
-        expected_refusals: stage name → share of items it may refuse before a build raises an alarm. It shapes
+        expected_rejections: stage name → share of items it may reject before a build raises an alarm. It shapes
             no sample, so it is no part of the fingerprint.
         worker: what one computing worker occupies, for every stage that does not say it itself. It shapes no
             sample either.
@@ -49,7 +49,7 @@ class Pipeline:
     """
 
     stages: tuple[Stage, ...]
-    expected_refusals: Mapping[str, float] = field(default_factory=dict)
+    expected_rejections: Mapping[str, float] = field(default_factory=dict)
     worker: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
@@ -66,9 +66,9 @@ class Pipeline:
                     f"stage {after.name!r} takes {_takes(after)}, but {before.name!r} before it gives "
                     f"{before.gives.__name__}: put the stage that makes a {_takes(after)} between them"
                 )
-        for name in self.expected_refusals:
+        for name in self.expected_rejections:
             if name not in {stage.name for stage in self.stages}:
-                raise PipelineError(f"expected_refusals names {name!r}, which is no stage of this pipeline")
+                raise PipelineError(f"expected_rejections names {name!r}, which is no stage of this pipeline")
         if not issubclass(self.stages[-1].gives, Sample):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {self.stages[-1].name!r} does not")
         for segment in self.segments():

@@ -88,7 +88,7 @@ class Progress(_Display):
         rows: planned, over the whole dataset.
         rows_before: of those, rows that earlier runs finished; they count as done but not in rates or ETA.
         stages: of the pipeline, in order.
-        expected_refusals: see :func:`posecap.status.stage_stats.alarms`.
+        expected_rejections: see :func:`posecap.status.stage_stats.alarms`.
         console: for stderr by default.
         clock: monotonic seconds.
 
@@ -101,7 +101,7 @@ class Progress(_Display):
         rows: int,
         rows_before: int = 0,
         stages: Iterable[Stage],
-        expected_refusals: Mapping[str, float] | None = None,
+        expected_rejections: Mapping[str, float] | None = None,
         console: Console | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -110,7 +110,7 @@ class Progress(_Display):
         self.stage_stats = StageStats(StageOrder.of(stages))
         self.clips = self.frames = self.parts = 0
         self._executed = 0
-        self._expected = expected_refusals
+        self._expected = expected_rejections
         self._printed_alarms: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
@@ -137,7 +137,7 @@ class Progress(_Display):
     def part(self, name: PartName) -> None:
         """Count a committed part, and print alarms that are new since the last one."""
         self.parts += 1
-        for alarm in alarms(self.stage_stats.lines(), expected_refusals=self._expected):
+        for alarm in alarms(self.stage_stats.lines(), expected_rejections=self._expected):
             self._print_once(alarm, name)
         self._draw(force=True)
 

@@ -14,8 +14,8 @@ from posecap.types import Span
 JSON = Any
 
 
-class Drop(Exception):
-    """This item will never pass: recorded as *refused*, with a reason that counts and a detail that explains.
+class Reject(Exception):
+    """This item will never pass: recorded as *rejected*, with a reason that counts and a detail that explains.
 
     Args:
         reason: snake_case word that the report counts, e.g. ``no_person``.
@@ -30,16 +30,16 @@ class Drop(Exception):
         return type(self), (self.reason, self.detail)
 
 
-class Fail(Drop):
+class PermanentError(Reject):
     """This item could not be processed, though it might be sound: recorded as *failed*, not retryable."""
 
 
-class Retry(Fail):
+class TransientError(PermanentError):
     """A passing trouble (network, full disk): recorded as *failed*, retryable by ``build --retry-failed``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """What a stage may yield beside its items: a stretch of a video that will never become one."""
 
     span: Span
@@ -71,8 +71,8 @@ class Stage(ABC):
     """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
 
     ``takes`` and ``gives`` are nouns of :mod:`posecap.types`; a pipeline checks them before anything runs.
-    Calling a stage yields zero or more items; it raises :class:`Drop`, :class:`Fail` or :class:`Retry`.
-    Engines load lazily, in the worker that uses them.
+    Calling a stage yields zero or more items; it raises :class:`Reject`, :class:`PermanentError` or
+    :class:`TransientError`. Engines load lazily, in the worker that uses them.
     """
 
     name: ClassVar[str]

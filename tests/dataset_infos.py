@@ -15,13 +15,13 @@ ORDER = StageOrder(("download", "decode"), ("decode", "select", "pack"))
 
 
 def outcomes(kept: int) -> list[RowOutcome]:
-    """``kept`` rows with a clip each, one of them with a second clip refused; two more rows that gave none."""
+    """``kept`` rows with a clip each, one of them with a second clip rejected; two more rows that gave none."""
     rows = [
         RowOutcome(row_id=f"row-{i}", uri="u", status="kept", clips=(ClipOutcome(status="kept"),)) for i in range(kept)
     ]
-    refused = ClipOutcome(status="refused", stage="select", reason="no_motion")
-    rows[0] = RowOutcome(row_id="row-0", uri="u", status="kept", clips=(*rows[0].clips, refused))
-    missing = RowOutcome(row_id="gone", uri="u", status="refused", stage="download", reason="not_found")
+    rejected = ClipOutcome(status="rejected", stage="select", reason="no_motion")
+    rows[0] = RowOutcome(row_id="row-0", uri="u", status="kept", clips=(*rows[0].clips, rejected))
+    missing = RowOutcome(row_id="gone", uri="u", status="rejected", stage="download", reason="not_found")
     late = RowOutcome(row_id="late", uri="u", status="failed", stage="download", reason="timeout", retryable=True)
     return [*rows, missing, late]
 

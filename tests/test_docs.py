@@ -12,7 +12,7 @@ import pytest
 
 import posecap
 from posecap.interfaces import Detections, Detector
-from posecap.stage import Drop, Engine, Stage
+from posecap.stage import Engine, Reject, Stage
 from tests import ROOT, building, built
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -71,7 +71,7 @@ def test_the_steady_stage_puts_a_jump_back_in_line(examples: ModuleType) -> None
     (steady,) = stage(building.posed(joints_MTJ3=joints))
     np.testing.assert_array_equal(steady.joints_MTJ3[0, :, 0], [[10, 20, 0.5]] * 5)
     assert not steady.joints_MTJ3[0, :, 1:].any()
-    with pytest.raises(Drop, match="too_short"):
+    with pytest.raises(Reject, match="too_short"):
         list(stage(building.posed(frames=2)))
 
 

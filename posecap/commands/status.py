@@ -18,12 +18,13 @@ _NOT_STARTED = "no plan here: nothing was built yet"
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    about = "how far a build is, and which rows were refused or failed"
+    about = "how far a build is, and which rows were rejected or failed"
     more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
     parser = command(commands, "status", run, about=about, more=more)
     add_dataset(parser)
     parser.add_argument("--failed", action="store_true", help="list every failed or quarantined row, and why")
-    parser.add_argument("--refused", action="store_true", help="list every refused row, and why")
+    parser.add_argument("--rejected", action="store_true", help="list every rejected row, and why")
+    parser.add_argument("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     planned = sum(part.rows for part in plan.parts())
     built, damaged, tally = 0, [], Tally()
     listed: list[RowOutcome] = []
-    wanted = {*(("failed", "quarantined") if options.failed else ()), *(("refused",) if options.refused else ())}
+    wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
     for part in committed(root):
         try:
             rows = read_sidecar(root, part)["rows"]
@@ -66,8 +67,8 @@ def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Itera
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
     built = f"{parts['built']:,} of {parts['planned']:,} parts built"
     yield f"{root}: {built}, {rows['planned']:,} of {planned:,} rows done"
-    yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "refused", "failed", "quarantined"))
-    yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "refused", "failed"))
+    yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
+    yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
     for reason, count in sorted(counts["reasons"].items(), key=lambda item: (-item[1], item[0])):
         yield f"  {count:>8,}  {reason}"
 

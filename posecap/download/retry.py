@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TypeVar
 
 from posecap.download.atomic_file import locked
-from posecap.stage import Retry
+from posecap.stage import TransientError
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Patience:
             raise ValueError(f"Patience: attempts is {self.attempts}, expected at least 1")
 
 
-class AskedToWait(Retry):
+class AskedToWait(TransientError):
     """A server named the seconds after which it may be asked again."""
 
     def __init__(self, reason: str, detail: str = "", *, seconds: float = 0.0) -> None:
@@ -39,16 +39,16 @@ class AskedToWait(Retry):
 
 
 def persist(attempt: Callable[[], T], *, patience: Patience, until: float) -> T:
-    """Call ``attempt`` until it returns or raises anything but :class:`Retry`.
+    """Call ``attempt`` until it returns or raises anything but :class:`TransientError`.
 
-    Gives up, raising the last Retry, when attempts are used up, when the next wait would pass ``until``
+    Gives up, raising the last TransientError, when attempts are used up, when the next wait would pass ``until``
     (on :func:`time.monotonic`), or when a server asks for more than ``longest_wait_seconds``: coming
     back sooner than asked would not be welcome, and waiting longer is the next build's job.
     """
     for number in count(1):
         try:
             return attempt()
-        except Retry as trouble:
+        except TransientError as trouble:
             asked = trouble.seconds if isinstance(trouble, AskedToWait) else 0.0
             doubled = min(patience.base_seconds * 2.0 ** (number - 1), patience.longest_wait_seconds)
             wait = max(asked, doubled)
@@ -64,7 +64,7 @@ def within(seconds: float, work: Callable[[], T], *, what: str) -> T:
     For calls into code that cannot be told to stop. ``what`` names the work in the message.
 
     Raises:
-        Retry: ``timeout``.
+        TransientError: ``timeout``.
     """
     outcome: Future[T] = Future()
 
@@ -80,7 +80,7 @@ def within(seconds: float, work: Callable[[], T], *, what: str) -> T:
     except TimeoutError:
         if outcome.done():
             raise
-        raise Retry("timeout", f"{what}: not finished within {seconds:g} s") from None
+        raise TransientError("timeout", f"{what}: not finished within {seconds:g} s") from None
 
 
 # A pace that everything on this machine keeps together: so many turns a minute, whoever takes them.
@@ -98,13 +98,15 @@ def wait_for_turn(book: Path, *, per_minute: float, until: float) -> None:
         until: on :func:`time.monotonic`; a turn that comes later is not taken.
 
     Raises:
-        Retry: ``no_turn``, when so many wait that no turn comes before ``until``.
+        TransientError: ``no_turn``, when so many wait that no turn comes before ``until``.
     """
     with locked(book.with_name(f"{book.name}.lock")):
         now = time.time()
         turn = max(now, _next_turn(book, now))
         if time.monotonic() + (turn - now) >= until:
-            raise Retry("no_turn", f"no turn in time at {per_minute:g} requests a minute; allow more, or more time")
+            raise TransientError(
+                "no_turn", f"no turn in time at {per_minute:g} requests a minute; allow more, or more time"
+            )
         book.write_text(repr(turn + 60 / per_minute), encoding="ascii")
     time.sleep(turn - now)
 

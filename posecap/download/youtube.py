@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 Format = dict[str, Any]
 """One of a video's formats, in yt-dlp's words."""
@@ -56,7 +56,7 @@ class _Refusal:
     """One kind of refusal: the words it is known by, and what to do. ``quoted`` adds YouTube's own sentence."""
 
     reason: str
-    outcome: type[Drop]
+    outcome: type[Reject]
     pattern: str
     advice: str
     words: Literal["quoted", "left_out"] = "quoted"
@@ -69,50 +69,56 @@ _COOKIES = "a cookies_file of an account that may see it would help"
 _REFUSALS = (
     _Refusal(
         "rate_limited",
-        Retry,
+        TransientError,
         r"not a bot|too many requests|http error 429|rate.?limited|try again later|captcha|ip is likely being blocked",
         "YouTube wants fewer requests from here: lower requests_per_minute, wait an hour, or name a cookies_file",
         "left_out",
     ),
-    _Refusal("private", Drop, r"private video|video is private", _COOKIES),
+    _Refusal("private", Reject, r"private video|video is private", _COOKIES),
     _Refusal(
         "age_restricted",
-        Drop,
+        Reject,
         r"confirm your age|age.restricted|age.verif|inappropriate for some|age_check",
         "name a cookies_file of an account of age",
     ),
     _Refusal(
         "geo_blocked",
-        Drop,
+        Reject,
         r"in your country|geo.?restrict|not available from your location|in your region",
         "a machine in another country may get it",
     ),
-    _Refusal("members_only", Drop, r"members.only|join this channel|channel.s members|premium members", _COOKIES),
-    _Refusal("paid", Drop, r"requires payment|\bpurchase\b|\brent(al)?\b", _COOKIES),
-    _Refusal("copyright", Drop, r"copyright", "it is gone"),
+    _Refusal("members_only", Reject, r"members.only|join this channel|channel.s members|premium members", _COOKIES),
+    _Refusal("paid", Reject, r"requires payment|\bpurchase\b|\brent(al)?\b", _COOKIES),
+    _Refusal("copyright", Reject, r"copyright", "it is gone"),
     _Refusal(
         "not_yet_available",
-        Retry,
+        TransientError,
         r"premieres? (in|will)|live event (will|has ended)|begin in|processing this video",
         "it has not been shown yet, or is being prepared: run again later",
         "left_out",
     ),
-    _Refusal("live", Drop, r"live stream recording is not available|is offline", "a live stream has no fixed content"),
-    _Refusal("drm", Drop, r"\bdrm\b", "it cannot be downloaded"),
+    _Refusal(
+        "live", Reject, r"live stream recording is not available|is offline", "a live stream has no fixed content"
+    ),
+    _Refusal("drm", Reject, r"\bdrm\b", "it cannot be downloaded"),
     _Refusal(
         "removed",
-        Drop,
+        Reject,
         r"removed|terminated|no longer available|closed their|does not exist|doesn.t exist|video (is )?unavailable"
         r"|isn.t available any ?more|account .* closed",
         "it is gone",
     ),
     _Refusal(
-        "tls", Retry, r"certificate|\bssl", "no trusted connection to YouTube; check certificates and clock", "left_out"
+        "tls",
+        TransientError,
+        r"certificate|\bssl",
+        "no trusted connection to YouTube; check certificates and clock",
+        "left_out",
     ),
-    _Refusal("timeout", Retry, r"timed out|timeout", "YouTube fell silent", "left_out"),
+    _Refusal("timeout", TransientError, r"timed out|timeout", "YouTube fell silent", "left_out"),
     _Refusal(
         "connection",
-        Retry,
+        TransientError,
         r"http error 5\d\d|transporterror|incompleteread|connection|unable to connect|name resolution|getaddrinfo"
         r"|remote end closed|bytes read|proxy|network is unreachable",
         "the connection to YouTube failed",
@@ -123,11 +129,11 @@ _REFUSALS = (
 # kind of player may not show; only a person or another player can tell, so it is left to be tried again.
 _UNCLEAR = _Refusal(
     "unavailable",
-    Retry,
+    TransientError,
     r"video is not available",
     "it may be gone, or want a signed-in player: open it in a browser, try javascript or a cookies_file",
 )
-_UNKNOWN = _Refusal("extractor_broken", Retry, "", UPDATE)
+_UNKNOWN = _Refusal("extractor_broken", TransientError, "", UPDATE)
 _PREFIX = re.compile(r"^(\x1b\[[0-9;]*m)*(ERROR:(\x1b\[[0-9;]*m)*\s*)?(\[[\w:+-]+\]\s*)?([A-Za-z0-9_-]{11}:\s*)?")
 _NOISE = (
     _PREFIX,
@@ -142,7 +148,7 @@ _NOISE = (
 _LONGEST_QUOTE = 200
 
 
-def refusal(name: str, said: str, *, asides: tuple[str, ...] = ()) -> Drop:
+def refusal(name: str, said: str, *, asides: tuple[str, ...] = ()) -> Reject:
     """What yt-dlp's last words about a video mean, to be raised.
 
     Args:
@@ -153,7 +159,7 @@ def refusal(name: str, said: str, *, asides: tuple[str, ...] = ()) -> Drop:
     """
     wording = _trimmed(said)
     hints = [kind for kind in map(_kind_of, asides) if kind]
-    hints = [kind for kind in hints if kind.outcome is Retry or kind.reason == "age_restricted"]
+    hints = [kind for kind in hints if kind.outcome is TransientError or kind.reason == "age_restricted"]
     known = _kind_of(said) or next(iter(hints), _UNKNOWN)
     quote = f"{wording}; " if known.words == "quoted" and wording else ""
     return known.outcome(known.reason, f"{name}: {quote}{known.advice}")

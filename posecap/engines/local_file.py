@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 from posecap.interfaces import Fetched, Limits
-from posecap.stage import Drop, Engine
+from posecap.stage import Engine, Reject
 from posecap.types import Span
 
 
@@ -26,7 +26,7 @@ class LocalFile(Engine):
         """The file itself; ``folder`` is left alone.
 
         Raises:
-            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
+            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
         """
         path = _path_of(uri)
         try:
@@ -34,15 +34,15 @@ class LocalFile(Engine):
             if stat.S_ISREG(found.st_mode):
                 path.open("rb").close()
         except PermissionError:
-            raise Drop("forbidden", f"{uri} may not be read; check its permissions and its folder's") from None
+            raise Reject("forbidden", f"{uri} may not be read; check its permissions and its folder's") from None
         except (OSError, ValueError) as error:
-            raise Drop("not_found", f"{uri} cannot be opened ({type(error).__name__}); check the path") from None
+            raise Reject("not_found", f"{uri} cannot be opened ({type(error).__name__}); check the path") from None
         if not stat.S_ISREG(found.st_mode):
-            raise Drop("not_a_file", f"{uri} is a folder or a device; name a file")
+            raise Reject("not_a_file", f"{uri} is a folder or a device; name a file")
         if found.st_size == 0:
-            raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+            raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
         if found.st_size > limits.size_bytes:
-            raise Drop("too_large", f"{uri} has {found.st_size} bytes, more than the limit of {limits.size_bytes}")
+            raise Reject("too_large", f"{uri} has {found.st_size} bytes, more than the limit of {limits.size_bytes}")
         return Fetched(path, "borrowed")
 
 
@@ -52,7 +52,7 @@ def _path_of(uri: str) -> Path:
     try:
         split = urlsplit(uri)
     except ValueError:
-        raise Drop("bad_uri", f"{uri} is no URI; write file:///absolute/path") from None
+        raise Reject("bad_uri", f"{uri} is no URI; write file:///absolute/path") from None
     if split.netloc not in ("", "localhost") or split.query or split.fragment:
-        raise Drop("bad_uri", f"{uri} names a host, a query or a fragment; write file:///absolute/path")
+        raise Reject("bad_uri", f"{uri} names a host, a query or a fragment; write file:///absolute/path")
     return Path(unquote(split.path))

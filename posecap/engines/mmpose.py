@@ -93,7 +93,7 @@ class RTMPose(Engine):
         Raises:
             MissingWeights: the checkpoint is not here.
             BadCheckpoint: it is damaged, hostile, or (``WrongArchitecture``) of another network.
-            Retry: ``out_of_memory`` when not even one crop fits.
+            TransientError: ``out_of_memory`` when not even one crop fits.
         """
         seen = sights(tracks)
         # Cropped by the caller's own thread; only the network waits for its turn.

@@ -13,7 +13,7 @@ import fsspec
 from posecap.download.atomic_file import landing, unused_path
 from posecap.download.retry import Patience, persist, within
 from posecap.interfaces import Fetched, Limits
-from posecap.stage import Drop, Engine, Retry
+from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
 
 _BLOCK = 1 << 20
@@ -38,8 +38,8 @@ class ObjectStore(Engine):
         """Copy the object into ``folder``.
 
         Raises:
-            Drop: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
-            Retry: ``missing_package``, ``timeout``, ``disk_full``, ``object_store``.
+            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
+            TransientError: ``missing_package``, ``timeout``, ``disk_full``, ``object_store``.
         """
         target = unused_path(folder, uri)
         until = time.monotonic() + limits.seconds
@@ -65,43 +65,45 @@ def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
         with store.open(path, "rb") as source:
             while block := source.read(_BLOCK):
                 if time.monotonic() > until:
-                    raise Retry("timeout", f"{uri}: not finished in time")
+                    raise TransientError("timeout", f"{uri}: not finished in time")
                 if file.tell() + len(block) > size_bytes:
-                    raise Drop("too_large", f"{uri} has more than {size_bytes} bytes")
+                    raise Reject("too_large", f"{uri} has more than {size_bytes} bytes")
                 file.write(block)
     except Exception as error:  # each back-end raises errors of its own library
         raise _translated(uri, error) from error
     if file.tell() == 0:
-        raise Drop("empty_file", f"{uri} has no bytes; put the whole video there")
+        raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
 
 
 def _refuse(uri: str, info: dict[str, Any], *, size_bytes: int) -> None:
     if info.get("type") != "file":
-        raise Drop("not_a_file", f"{uri} is a folder; name an object")
+        raise Reject("not_a_file", f"{uri} is a folder; name an object")
     size = info.get("size")
     if size is not None and size > size_bytes:
-        raise Drop("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
+        raise Reject("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
 
 
-def _translated(uri: str, error: Exception) -> Drop:
+def _translated(uri: str, error: Exception) -> Reject:
     """The error in our words; back-ends' own are left out, since they may hold request ids and keys."""
     kind = type(error).__name__
     match error:
-        case Drop():
+        case Reject():
             return error
         case ImportError():
             scheme = uri.partition("://")[0]
-            return Retry("missing_package", f"{uri}: install the fsspec back-end for {scheme}:// and run again")
+            return TransientError(
+                "missing_package", f"{uri}: install the fsspec back-end for {scheme}:// and run again"
+            )
         case FileNotFoundError():
-            return Drop("not_found", f"{uri} does not exist; check bucket and key")
+            return Reject("not_found", f"{uri} does not exist; check bucket and key")
         case PermissionError():
-            return Drop("forbidden", f"{uri} may not be read; check the credentials")
+            return Reject("forbidden", f"{uri} may not be read; check the credentials")
         case IsADirectoryError():
-            return Drop("not_a_file", f"{uri} is a folder; name an object")
+            return Reject("not_a_file", f"{uri} is a folder; name an object")
         case TimeoutError():
-            return Retry("timeout", f"{uri}: the store did not answer in time")
+            return TransientError("timeout", f"{uri}: the store did not answer in time")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return Retry("disk_full", f"{uri}: no space for the copy; free some and run again")
+            return TransientError("disk_full", f"{uri}: no space for the copy; free some and run again")
         case ValueError():
-            return Drop("bad_uri", f"{uri} is no address of this store ({kind})")
-    return Retry("object_store", f"{uri}: the store could not give it ({kind})")
+            return Reject("bad_uri", f"{uri} is no address of this store ({kind})")
+    return TransientError("object_store", f"{uri}: the store could not give it ({kind})")

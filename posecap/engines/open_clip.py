@@ -96,7 +96,7 @@ class OpenClip(Engine):
         """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size and number.
 
         Raises:
-            Retry: ``out_of_memory`` when not even one frame fits.
+            TransientError: ``out_of_memory`` when not even one frame fits.
         """
         every = [frame for clip in batch for frame in clip]
         vectors = np.array(self._image_batches.run_together(self._images, every), np.float64)

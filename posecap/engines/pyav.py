@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from posecap.interfaces import Frames
-from posecap.stage import Drop, Engine, Fail
+from posecap.stage import Engine, PermanentError, Reject
 from posecap.types import Media, Pixels, Span
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class PyAV(Engine):
         """See :class:`posecap.interfaces.Prober`. One frame is decoded for its rotation.
 
         Raises:
-            Drop: ``undecodable``, ``no_video_stream`` or ``too_large``.
+            Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
         """
         with self._opened(path) as (container, stream):
             context = stream.codec_context
@@ -91,8 +91,8 @@ class PyAV(Engine):
         are left out.
 
         Raises:
-            Drop: ``undecodable`` or ``too_large``.
-            Fail: ``decode_timeout``.
+            Reject: ``undecodable`` or ``too_large``.
+            PermanentError: ``decode_timeout``.
         """
         with self._opened(path) as (container, stream):
             reading = _Reading(container, stream, self)
@@ -112,7 +112,7 @@ class PyAV(Engine):
             if images:
                 yield Frames(np.stack(images), np.array(pts))
             if not reading.sound:
-                raise Drop("undecodable", "the stream holds no usable frame")
+                raise Reject("undecodable", "the stream holds no usable frame")
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -127,22 +127,22 @@ class PyAV(Engine):
         except (FileNotFoundError, PermissionError):
             raise
         except av.error.FFmpegError as error:
-            raise Drop("undecodable", f"FFmpeg says: {error.strerror}") from error
+            raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
 
     def _video_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
 
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
-            raise Drop("no_video_stream", f"{len(container.streams)} streams, none of them video")
+            raise Reject("no_video_stream", f"{len(container.streams)} streams, none of them video")
         stream = streams[0]
         context = stream.codec_context
         if context is None:
-            raise Drop("undecodable", "no decoder for the stream's codec")
+            raise Reject("undecodable", "no decoder for the stream's codec")
         if not context.width or not context.height:
-            raise Drop("undecodable", "the container gives the video no size")
+            raise Reject("undecodable", "the container gives the video no size")
         if max(context.width, context.height) > self.side_at_most:
-            raise Drop("too_large", f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side")
+            raise Reject("too_large", f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side")
         context.thread_type = "NONE"
         context.options = {"max_pixels": str(self.side_at_most**2)}
         return stream
@@ -223,7 +223,7 @@ class _Reading:
             hurt = True
             lost += met
             if lost > self._engine.damaged_at_most:
-                raise Drop("undecodable", f"more than {self._engine.damaged_at_most} frames in a row are damaged")
+                raise Reject("undecodable", f"more than {self._engine.damaged_at_most} frames in a row are damaged")
 
     def _frames(self) -> Iterator[VideoFrame | None]:
         """Everything the decoder gives, None for a packet that would not decode."""
@@ -233,7 +233,7 @@ class _Reading:
         while True:
             if monotonic() > self._until:
                 allowed = self._engine.seconds_per_block
-                raise Fail("decode_timeout", f"{allowed:g} s did not suffice for one block of frames")
+                raise PermanentError("decode_timeout", f"{allowed:g} s did not suffice for one block of frames")
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:

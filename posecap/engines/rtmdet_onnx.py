@@ -68,7 +68,7 @@ class RTMDetOnnx(Engine):
         Raises:
             MissingWeights: the file is not here.
             BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
-            Retry: ``out_of_memory`` when not even one frame fits.
+            TransientError: ``out_of_memory`` when not even one frame fits.
         """
         height, width = self._network.size
         # Scaled by the caller's own thread; only the network waits for its turn.

@@ -74,7 +74,7 @@ class RTMPoseOnnx(Engine):
         Raises:
             MissingWeights: the file is not here.
             BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
-            Retry: ``out_of_memory`` when not even one crop fits.
+            TransientError: ``out_of_memory`` when not even one crop fits.
         """
         seen = sights(tracks)
         # Cropped by the caller's own thread; only the network waits for its turn.

@@ -138,7 +138,7 @@ class TransformersCaptioner(Engine):
         """At most ``sentences`` sentences for each prompt, in the order of the prompts.
 
         Raises:
-            Retry: ``out_of_memory`` when not even one question fits.
+            TransientError: ``out_of_memory`` when not even one question fits.
         """
         pictures = self._pictures(clip)
         seconds = float(clip.pts_T[-1] - clip.pts_T[0])

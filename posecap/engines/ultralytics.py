@@ -114,7 +114,7 @@ class Ultralytics(Engine):
         Raises:
             MissingWeights, BadCheckpoint: as :mod:`posecap.models` and :mod:`posecap.weights.checkpoints` say.
             ModuleNotFoundError: the package is not installed.
-            Retry: not even one frame fits in memory.
+            TransientError: not even one frame fits in memory.
         """
         _ = self._model  # before anything of the package is imported: it prepares the package
         # Scaled by the caller's own thread; only the network waits for its turn.

@@ -92,7 +92,7 @@ class ViCLIPEmbedder(Engine):
         """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size.
 
         Raises:
-            Retry: ``out_of_memory`` when not even one clip fits.
+            TransientError: ``out_of_memory`` when not even one clip fits.
         """
         return self._rows(self._video_batches.run_together(self._videos, batch))
 

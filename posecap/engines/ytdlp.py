@@ -17,7 +17,7 @@ from posecap.download.package_index import cache_folder
 from posecap.download.retry import Patience, persist, wait_for_turn, within
 from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
 from posecap.interfaces import Fetched, Limits
-from posecap.stage import Drop, Engine, Retry
+from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
 
 T = TypeVar("T")
@@ -87,15 +87,15 @@ class YtDlp(Engine):
         """Fetch into ``folder``; see :class:`posecap.interfaces.Fetcher`.
 
         Raises:
-            Drop: ``bad_uri``, ``removed``, ``private``, ``age_restricted``, ``geo_blocked``, ``members_only``,
+            Reject: ``bad_uri``, ``removed``, ``private``, ``age_restricted``, ``geo_blocked``, ``members_only``,
                 ``paid``, ``copyright``, ``live``, ``drm``, ``no_format``, ``too_large``, ``no_video_stream``,
                 ``undecodable``, ``span_outside_video``.
-            Retry: ``not_yet_available``, ``rate_limited``, ``no_turn``, ``unavailable``, ``forbidden``,
+            TransientError: ``not_yet_available``, ``rate_limited``, ``no_turn``, ``unavailable``, ``forbidden``,
                 ``extractor_broken``, ``connection``, ``timeout``, ``tls``, ``truncated``, ``changed``, ``bad_range``.
         """
         identity = video_id(uri)
         if identity is None:
-            raise Drop("bad_uri", f"{uri} names no single YouTube video; write https://www.youtube.com/watch?v=ID")
+            raise Reject("bad_uri", f"{uri} names no single YouTube video; write https://www.youtube.com/watch?v=ID")
         until = time.monotonic() + limits.seconds
         target = unused_path(folder, "video.mp4")
         with landing(target) as file:
@@ -161,7 +161,9 @@ class _Session:
             margin = self._engine.margin_seconds
             return keep_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
         if remote.size > limits.size_bytes:
-            raise Drop("too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}")
+            raise Reject(
+                "too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}"
+            )
         while part := remote.read(_WHOLE_BLOCK):
             file.write(part)
         return 0.0, str(chosen["ext"])
@@ -207,15 +209,17 @@ class _Session:
             raise refusal(self.shown, str(error), asides=tuple(self._words.asides)) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Answers of a shape that the extractor was not written for.
-            raise Retry("extractor_broken", f"{self.shown}: {type(error).__name__} in yt-dlp; {UPDATE}") from error
+            raise TransientError(
+                "extractor_broken", f"{self.shown}: {type(error).__name__} in yt-dlp; {UPDATE}"
+            ) from error
         finally:
             del youtube.urlopen
         if found.get("id") != self._identity:
-            raise Drop("paid", f"{self.shown} shows strangers only a trailer; a cookies_file of a buyer would help")
+            raise Reject("paid", f"{self.shown} shows strangers only a trailer; a cookies_file of a buyer would help")
         if found.get("live_status") == "is_live":
-            raise Drop("live", f"{self.shown} is a live stream, which has no fixed content")
+            raise Reject("live", f"{self.shown} is a live stream, which has no fixed content")
         if found.get("live_status") in ("is_upcoming", "post_live"):
-            raise Retry(
+            raise TransientError(
                 "not_yet_available", f"{self.shown}: the live event is ahead or being prepared: run again later"
             )
         return found
@@ -223,10 +227,12 @@ class _Session:
     def _choose(self, found: dict[str, Any]) -> Format:
         usable = [f for f in found.get("formats") or () if is_plain_video(f)]
         if not usable:
-            raise Retry("extractor_broken", f"{self.shown} shows no plain video file to this player; {UPDATE}")
+            raise TransientError("extractor_broken", f"{self.shown} shows no plain video file to this player; {UPDATE}")
         best = best_format(usable, height=self._engine.height)
         if best is None:
-            raise Drop("no_format", f"{self.shown} has no format of at most {self._engine.height} lines; raise height")
+            raise Reject(
+                "no_format", f"{self.shown} has no format of at most {self._engine.height} lines; raise height"
+            )
         return best
 
     def _wait_until_playable(self, chosen: Format) -> None:
@@ -234,7 +240,7 @@ class _Session:
         wait = (chosen.get("available_at") or 0) - time.time()
         if wait > 0:
             if time.monotonic() + wait >= self._until:
-                raise Retry("timeout", f"{self.shown}: not to be had within the time allowed")
+                raise TransientError("timeout", f"{self.shown}: not to be had within the time allowed")
             time.sleep(wait)
 
     def _part(self, youtube: Any, chosen: Format, first: int, last: int) -> tuple[bytes, int]:
@@ -252,15 +258,15 @@ class _Session:
         ):
             match = _CONTENT_RANGE.fullmatch(got.headers.get("Content-Range", ""))
             if got.status != 206 or match is None or int(match[1]) != first or int(match[2]) > last:
-                raise Retry("bad_range", f"{self.shown}: the server sent another part than the one asked for")
+                raise TransientError("bad_range", f"{self.shown}: the server sent another part than the one asked for")
             length = int(match[2]) + 1 - first
             body = io.BytesIO()
             while body.tell() < length and (piece := got.read(min(_PIECE, length - body.tell()))):
                 if time.monotonic() > self._until:
-                    raise Retry("timeout", f"{self.shown}: not finished within the time allowed")
+                    raise TransientError("timeout", f"{self.shown}: not finished within the time allowed")
                 body.write(piece)
         if body.tell() < length:
-            raise Retry("truncated", f"{self.shown}: the server sent less than it announced")
+            raise TransientError("truncated", f"{self.shown}: the server sent less than it announced")
         return body.getvalue(), int(match[3])
 
     @contextlib.contextmanager
@@ -273,7 +279,7 @@ class _Session:
             error.close()
             if error.status in (401, 403, 404, 410):
                 advice = "update yt-dlp, or try javascript or a cookies_file"
-                raise Retry(
+                raise TransientError(
                     "forbidden", f"{self.shown}: the video's bytes were refused ({error.status}); {advice}"
                 ) from None
             raise refusal(self.shown, f"HTTP Error {error.status}") from None
@@ -284,16 +290,16 @@ class _Session:
     def _persist(self, attempt: Callable[[], T]) -> T:
         """The result of ``attempt``, repeated for troubles that pass in seconds."""
 
-        def one() -> T | Retry:
+        def one() -> T | TransientError:
             try:
                 return attempt()
-            except Retry as trouble:
+            except TransientError as trouble:
                 if trouble.reason in _SOON:
                     raise
                 return trouble
 
         result = persist(one, patience=self._engine.patience, until=self._until)
-        if isinstance(result, Retry):
+        if isinstance(result, TransientError):
             raise result
         return result
 

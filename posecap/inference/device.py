@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from posecap.stage import Retry
+from posecap.stage import TransientError
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class Batches:
         """One result per item, in order. ``items`` may be an array; its slices then go to ``compute``.
 
         Raises:
-            Retry: ``out_of_memory`` when not even one item fits.
+            TransientError: ``out_of_memory`` when not even one item fits.
         """
         results: list[R] = []
         with self._computing:
@@ -94,7 +94,9 @@ class Batches:
                     results.extend(done)
                     continue
                 if len(batch) == 1:
-                    raise Retry("out_of_memory", "not even one item fits in memory: use a smaller model or input size")
+                    raise TransientError(
+                        "out_of_memory", "not even one item fits in memory: use a smaller model or input size"
+                    )
                 self.most = len(batch) // 2
                 _free()
                 _log.warning("out of memory with a batch of %d; going on with %d", len(batch), self.most)

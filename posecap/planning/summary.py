@@ -56,7 +56,7 @@ def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]
     """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
     stamp), and 150 kB a second of stored video; a row without a span counts as one clip of 10 seconds.
 
-    An order of magnitude: refusals, shots and people vary.
+    An order of magnitude: rejections, shots and people vary.
     """
     frame = ASSUMED_PEOPLE * BYTES_PER_PERSON_AND_FRAME + BYTES_PER_FRAME
     video = seconds * BYTES_PER_SECOND_OF_VIDEO if store_video == "clip" else 0.0
@@ -123,7 +123,7 @@ def show(summary: Summary, console: Console) -> None:
     facts = Table("plan", "", title_justify="left")
     facts.columns[1].justify = "right"
     facts.add_row("rows", f"{summary.rows:,}")
-    facts.add_row("  repeats of an earlier row, to be refused", f"{summary.duplicates:,}")
+    facts.add_row("  repeats of an earlier row, to be rejected", f"{summary.duplicates:,}")
     facts.add_row("  without a span, to be cut by shots", f"{summary.rows_without_span:,}")
     facts.add_row("  without label and captions", f"{summary.rows_without_text:,}")
     facts.add_row("seconds in the spans that have both ends", f"{summary.span_seconds:,.1f}")

@@ -155,7 +155,7 @@ def _making(info: DatasetInfo) -> Iterator[str]:
     yield ""
     yield (
         f"Of {tally.rows.total():,} rows in the manifest {tally.rows['kept']:,} gave clips, "
-        f"{tally.rows['refused']:,} were refused, {tally.rows['failed']:,} failed and "
+        f"{tally.rows['rejected']:,} were rejected, {tally.rows['failed']:,} failed and "
         f"{tally.rows['quarantined']:,} took their worker down. What went into each step and what was left out:"
     )
     yield ""

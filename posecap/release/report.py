@@ -47,11 +47,13 @@ class Run:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def make_report(info: DatasetInfo, run: Run, *, expected_refusals: Mapping[str, float] | None = None) -> dict[str, Any]:
+def make_report(
+    info: DatasetInfo, run: Run, *, expected_rejections: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """The report as JSON-able data.
 
     Args:
-        expected_refusals: see :func:`posecap.status.stage_stats.alarms`.
+        expected_rejections: see :func:`posecap.status.stage_stats.alarms`.
     """
     lines = info.stage_stats.lines()
     return {
@@ -74,7 +76,7 @@ def make_report(info: DatasetInfo, run: Run, *, expected_refusals: Mapping[str, 
         "rates": _rates(run),
         "counts": info.stage_stats.tally.as_json(),
         "yield": _yield(info, run),
-        "alarms": [alarm.as_json() for alarm in alarms(lines, expected_refusals=expected_refusals)],
+        "alarms": [alarm.as_json() for alarm in alarms(lines, expected_rejections=expected_rejections)],
         "splits": info.by_split(),
         "content_duplicates": info.content_duplicates(),
         "quality": info.quality(),
@@ -94,7 +96,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     dataset, rows, clips = report["dataset"], report["counts"]["rows"], report["counts"]["clips"]
     table = Table(title=f"{dataset['name']} {dataset['version']}: yield by stage", title_justify="left")
     table.add_column("stage", no_wrap=True)
-    for column in ("in", "out", "refused", "failed", "seconds"):
+    for column in ("in", "out", "rejected", "failed", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     unit = ""
@@ -102,16 +104,16 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         if unit and line["unit"] != unit:
             table.add_section()
         unit = line["unit"]
-        refused, failed, quarantined = (sum(line[fate].values()) for fate in LOST)
+        rejected, failed, quarantined = (sum(line[fate].values()) for fate in LOST)
         table.add_row(
             f"{escape(line['stage'])} [dim]{unit}[/dim]",
-            *(f"{n:,}" if n else "·" for n in (line["in"], line["out"], refused, failed + quarantined)),
+            *(f"{n:,}" if n else "·" for n in (line["in"], line["out"], rejected, failed + quarantined)),
             "" if line["seconds"] is None else f"{line['seconds']:,.1f}",
             escape(_reasons(line)),
         )
     console.print(table)
     console.print(
-        f"rows: {rows['planned']:,} planned = {rows['kept']:,} kept + {rows['refused']:,} refused + "
+        f"rows: {rows['planned']:,} planned = {rows['kept']:,} kept + {rows['rejected']:,} rejected + "
         f"{rows['failed']:,} failed + {rows['quarantined']:,} quarantined; clips: {clips['kept']:,} kept",
         highlight=False,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from posecap.stage import Drop, Fail, Refused, Retry, Stage
+from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
 from posecap.status.outcome import ClipOutcome, Status
 from posecap.types import Clip, CutVideo, Row, Sample, Video
 
@@ -61,10 +61,10 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
         return
     stage, *later = stages
     for output in _outputs(stage, item, result):
-        if isinstance(output, Refused):
+        if isinstance(output, Rejected):
             result.clips.append(
                 ClipOutcome(
-                    status="refused",
+                    status="rejected",
                     start_seconds=output.span.start_seconds,
                     end_seconds=output.span.end_seconds,
                     stage=stage.name,
@@ -102,14 +102,14 @@ def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
 def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> None:
     status: Status = "failed"
     reason, detail = "error", f"{type(error).__name__}: {error}"
-    if isinstance(error, Drop):
-        status = "failed" if isinstance(error, Fail) else "refused"
+    if isinstance(error, Reject):
+        status = "failed" if isinstance(error, PermanentError) else "rejected"
         reason, detail = error.reason, error.detail
     elif isinstance(error, MemoryError):
         reason = "out_of_memory"
     detail = _without_paths(detail, item)[:_MAX_DETAIL_LENGTH]
     if not isinstance(item, Clip):
-        retryable = isinstance(error, Retry | MemoryError | OSError)
+        retryable = isinstance(error, TransientError | MemoryError | OSError)
         result.error = ItemError(status, stage.name, reason, detail, retryable)
         return
     result.clips.append(

@@ -210,7 +210,7 @@ def _conclude(opened: _OpenRow) -> RowResult:
         # An error after the first clips (a file that breaks off) is the outcome of one more span of the video.
         clips += [
             ClipOutcome(
-                status="refused" if error.status == "refused" else "failed",
+                status="rejected" if error.status == "rejected" else "failed",
                 stage=error.stage,
                 reason=error.reason,
                 detail=error.detail,
@@ -226,13 +226,13 @@ def _conclude(opened: _OpenRow) -> RowResult:
 
 
 def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> RowOutcome:
-    """Kept if any clip is, else the first failure, else the first refusal; errors of the whole item come first."""
+    """Kept if any clip is, else the first failure, else the first rejection; errors of the whole item come first."""
     outcome = RowOutcome(row_id=row.row_id, uri=row.uri, status="kept", clips=tuple(clips))
     if any(clip.status == "kept" for clip in clips):
         return outcome
-    no_clips = ItemError("refused", "decode", "no_clips", "the video gave no clip", retryable=False)
+    no_clips = ItemError("rejected", "decode", "no_clips", "the video gave no clip", retryable=False)
     of_clips = [ItemError(c.status, c.stage, c.reason, c.detail, retryable=False) for c in clips]
-    by_severity = sorted(errors, key=lambda e: e.status == "refused") or sorted(
+    by_severity = sorted(errors, key=lambda e: e.status == "rejected") or sorted(
         of_clips, key=lambda e: e.status != "failed"
     )
     return replace(outcome, **vars([*by_severity, no_clips][0]))

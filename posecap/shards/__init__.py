@@ -18,7 +18,7 @@ from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.part import read_part, remove_part, write_part
 from posecap.shards.paths import FORMAT, ShardError, committed
 from posecap.shards.sidecar import damage, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.tombstones import Tombstones, forget, read_tombstones, refuse_forgotten
+from posecap.shards.tombstones import Tombstones, forget, read_tombstones, reject_forgotten
 
 __all__ = [
     "COLUMNS_SCHEMA",
@@ -33,7 +33,7 @@ __all__ = [
     "read_part",
     "read_sidecar",
     "read_tombstones",
-    "refuse_forgotten",
+    "reject_forgotten",
     "remove_part",
     "sidecars",
     "write_dataset_list",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from posecap import legacy
 from posecap.hashing import canonical_json, digest
 from posecap.shards.atomic_commit import Written, write_file
 from posecap.shards.paths import (
@@ -86,11 +87,20 @@ def sidecar(part: PartName, record: Mapping[str, Any], files: Mapping[str, Writt
 
 
 def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
-    """The sidecar of a committed part.
+    """The sidecar of a committed part, in today's words but for its rows, which :class:`RowOutcome` reads.
 
     Raises:
         ShardError: there is none, it is damaged, or it names files that are not the part's own.
     """
+    document = _as_written(root, part)
+    return document | {
+        key: upgrade(document[key])
+        for key, upgrade in (("counts", legacy.upgraded_record), ("pipeline", legacy.upgraded))
+        if key in document
+    }
+
+
+def _as_written(root: Path, part: PartName) -> dict[str, Any]:
     relative = sidecar_path(part)
     document = read_document(root, relative)
     own = (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
@@ -133,7 +143,7 @@ def dataset_list(root: Path) -> dict[str, Any]:
     """Every committed part with its number of samples and its sidecar's hash and size."""
     parts = []
     for part in committed(root):
-        document = read_sidecar(root, part)
+        document = _as_written(root, part)
         content = encode_document(document)
         parts.append(
             {

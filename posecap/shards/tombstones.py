@@ -119,16 +119,16 @@ def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
         return False
     reasons = {key: tombstones.reason(key, source) for key, source in zip(gone["key"], gone["source_id"], strict=True)}
     record = read_sidecar(root, part)
-    outcomes = [refuse_forgotten(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
+    outcomes = [reject_forgotten(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
     record["rows"] = [outcome.as_json() for outcome in outcomes]
     record["counts"] = tally(outcomes).as_json()
     write_part(root, part, read_part(root, part, kept), record=record)
     return True
 
 
-def refuse_forgotten(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
-    """A row's outcome once its kept clips in ``reasons`` (by key) are refused; without a clip left so is the row."""
-    fate: dict[str, Any] = {"status": "refused", "stage": "forget", "reason": "forgotten"}
+def reject_forgotten(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
+    """A row's outcome once its kept clips in ``reasons`` (by key) are rejected; without a clip left so is the row."""
+    fate: dict[str, Any] = {"status": "rejected", "stage": "forget", "reason": "forgotten"}
     clips, details = [], []
     for clip in row.clips:
         if clip.status == "kept" and clip.clip_id is not None and clip.clip_id in reasons:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from posecap.interfaces import Captioner
-from posecap.stage import Drop, Stage
+from posecap.stage import Reject, Stage
 from posecap.types import Caption, CaptionedClip, SkeletonClip
 
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
@@ -34,7 +34,7 @@ class WriteCaptions(Stage):
         longest_characters: of one sentence; longer ones end at the last whole word that fits.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
 
-    Refuses:
+    Rejects:
         ``no_caption``: fewer than ``fewest`` sentences.
     """
 
@@ -68,7 +68,7 @@ class WriteCaptions(Stage):
             if len(captions) >= self.most:
                 break
         if len(captions) < self.fewest:
-            raise Drop(
+            raise Reject(
                 "no_caption",
                 f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label",
             )

@@ -14,7 +14,7 @@ import numpy as np
 
 from posecap.hashing import clip_id
 from posecap.interfaces import Decoder, DecoderGaveUp, Frames, Prober
-from posecap.stage import Drop, Fail, Refused, Stage
+from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span
 from posecap.video import ShotDetector, Take, Thinner, frames_of, on_the_videos_clock, working_size
 
@@ -27,14 +27,14 @@ class Decode(Stage):
     """Asks the decoders in order; the first that can reads the video at working size.
 
     A row's span becomes one clip. It keeps the row's times where the video covers them, and ends with the
-    video otherwise. Refused with ``span_outside_video``, ``truncated`` (less than ``least_share`` of the span
+    video otherwise. Rejected with ``span_outside_video``, ``truncated`` (less than ``least_share`` of the span
     is there), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
 
     A video without a span is read once, from front to end, and cut at every shot boundary. A shot longer than
     the rule's longest clip gives clips of that length; what would be left over shorter than the rule's
     shortest is shared evenly with the clip before it. Shots that are too short, and stretches of more than
     ``gap_seconds`` that should hold frames but do not, inside or at the end, are yielded as
-    :class:`~posecap.stage.Refused`.
+    :class:`~posecap.stage.Rejected`.
 
     Memory holds one clip, at most a shortest clip beyond it, and a block of frames. Frames come at
     ``fps_at_most`` or the video's own rate, with the longer side at ``long_side`` pixels or the video's own.
@@ -53,7 +53,7 @@ class Decode(Stage):
     least_share: float = 0.5
     gap_seconds: float = 1.0
 
-    def __call__(self, item: CutVideo) -> Iterator[Clip | Refused]:
+    def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
         readings = [_Reading(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
         if item.span is None:
@@ -72,7 +72,7 @@ def _first_that_can(readings: Sequence[_Reading], span: Span) -> Clip:
     raise _undecodable(gave_up)
 
 
-def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[Clip | Refused]:
+def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[Clip | Rejected]:
     """Shots from the first decoder; where it gives up, the next goes on behind the last clip that was yielded."""
     done = 0.0
     gave_up = []
@@ -87,17 +87,17 @@ def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[C
             except DecoderGaveUp as reason:
                 gave_up.append(f"{reading.decoder.name}: {reason}")
         raise _undecodable(gave_up)
-    except Fail:
+    except PermanentError:
         raise
-    except Drop as drop:
+    except Reject as drop:
         if not done:
             raise
         end = max(media.seconds or 0.0, done + _frame_seconds([], media))
-        yield Refused(Span(done, end), drop.reason, drop.detail)
+        yield Rejected(Span(done, end), drop.reason, drop.detail)
 
 
-def _undecodable(gave_up: list[str]) -> Drop:
-    return Drop("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
+def _undecodable(gave_up: list[str]) -> Reject:
+    return Reject("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
 
 
 class _Reading:
@@ -111,25 +111,25 @@ class _Reading:
         """The whole span as one clip.
 
         Raises:
-            Drop: the video does not hold it.
+            Reject: the video does not hold it.
             DecoderGaveUp: another decoder may.
         """
         stage, ends = self._stage, self._media.seconds
         if ends is not None and span.start_seconds >= ends:
-            raise Drop("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
+            raise Reject("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
         take = Take()
         for block in self._blocks(span):
             if len(take) + len(block.pts_T) > stage.frames_at_most:
-                raise Drop(
+                raise Reject(
                     "too_many_frames",
                     f"more than {stage.frames_at_most} in the span: shorten it or raise frames_at_most",
                 )
             for frame, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
                 take.add(frame, pts)
         if not len(take):
-            raise Drop("span_outside_video", f"no frame from {span.start_seconds:g} s on")
+            raise Reject("span_outside_video", f"no frame from {span.start_seconds:g} s on")
         if len(take) < stage.fewest_frames:
-            raise Drop("too_short", f"{len(take)} frames, at least {stage.fewest_frames}")
+            raise Reject("too_short", f"{len(take)} frames, at least {stage.fewest_frames}")
         covered = self._covered(span, take.pts)
         return self._clip(take.hand_out(len(take)), covered)
 
@@ -145,16 +145,16 @@ class _Reading:
         if there < self._stage.least_share * whole:
             ends = self._media.seconds
             reason = "span_outside_video" if ends is not None and ends < promised - near else "truncated"
-            raise Drop(
+            raise Reject(
                 reason, f"{there:.3f} s of {whole:.3f} s are there, at least {self._stage.least_share:.0%} needed"
             )
         return Span(start, end)
 
-    def shots(self, start: float) -> Iterator[Clip | Refused]:
+    def shots(self, start: float) -> Iterator[Clip | Rejected]:
         """Clips of the shots from ``start`` seconds on, and what becomes none.
 
         Raises:
-            Drop: the video cannot be decoded.
+            Reject: the video cannot be decoded.
             DecoderGaveUp: another decoder may.
         """
         rule, stage = self._cut.shots, self._stage
@@ -167,7 +167,7 @@ class _Reading:
                 elif pts - take.last > stage.gap_seconds:
                     end = take.last + _frame_seconds(take.pts, self._media)
                     yield from self._finish(take, end)
-                    yield Refused(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
+                    yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
                 elif new or len(take) == stage.frames_at_most:
                     yield from self._finish(take, pts)
                 elif pts - take.first >= rule.longest_seconds + rule.shortest_seconds - _HAIR:
@@ -178,15 +178,15 @@ class _Reading:
             yield from self._finish(take, end)
         promised = self._media.seconds or end
         if promised - end > stage.gap_seconds:
-            yield Refused(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
+            yield Rejected(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
 
-    def _finish(self, take: Take, end: float) -> Iterator[Clip | Refused]:
+    def _finish(self, take: Take, end: float) -> Iterator[Clip | Rejected]:
         """Everything in hand, up to ``end``: one clip, or two halves if that is longer than a clip may be."""
         if end - take.first > self._cut.shots.longest_seconds + _HAIR and len(take) > 1:
             yield self._part(take, (take.first + end) / 2, end)
         yield self._part(take, end, end)
 
-    def _part(self, take: Take, until: float, end: float) -> Clip | Refused:
+    def _part(self, take: Take, until: float, end: float) -> Clip | Rejected:
         """The frames before ``until``; the part lasts to the first frame behind them, or to ``end``."""
         rule, stage, pts = self._cut.shots, self._stage, take.pts
         count = max(1, bisect_left(pts, until - _HAIR))
@@ -195,7 +195,7 @@ class _Reading:
             return self._clip(take.hand_out(count), span)
         take.leave_out(count)
         least = f"{rule.shortest_seconds:g} s and {stage.fewest_frames} frames"
-        return Refused(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
+        return Rejected(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
 
     def _blocks(self, span: Span | None) -> Iterator[Frames]:
         """What the decoder gives, thinned to the stage's frame rate."""

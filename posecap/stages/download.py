@@ -11,7 +11,7 @@ from posecap.download.atomic_file import scratch_folder
 from posecap.download.file_type import check_video
 from posecap.hashing import file_sha256
 from posecap.interfaces import Fetcher, Limits
-from posecap.stage import Drop, Resources, Stage
+from posecap.stage import Reject, Resources, Stage
 from posecap.types import Row, Span, Video
 
 
@@ -19,7 +19,7 @@ from posecap.types import Row, Span, Video
 class Download(Stage):
     """Asks the first of ``fetchers`` that accepts the row's URI.
 
-    ``content`` says what is looked at before a decoder sees the file: ``magic`` refuses pages, text, images
+    ``content`` says what is looked at before a decoder sees the file: ``magic`` rejects pages, text, images
     and archives by their first bytes, ``none`` leaves everything to the decoder.
     """
 
@@ -37,8 +37,8 @@ class Download(Stage):
         """Yield the one video.
 
         Raises:
-            Drop: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher refuses.
-            Retry: whatever the fetcher could not do this time.
+            Reject: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher rejects.
+            TransientError: whatever the fetcher could not do this time.
         """
         where = row.location or row.uri
         fetcher, span = self._fetcher_for(where), _wanted(row)
@@ -66,11 +66,11 @@ class Download(Stage):
                 return fetcher
         scheme, separator, _ = uri.partition("://")
         what = f"{scheme}:// URIs" if separator else "plain paths"
-        raise Drop("no_fetcher", f"no fetcher of this pipeline takes {what}; add one that does to its Download stage")
+        raise Reject("no_fetcher", f"no fetcher of this pipeline takes {what}; add one that does to its Download stage")
 
 
 def _wanted(row: Row) -> Span | None:
-    """The stretch that the row names. A span that is none is refused where spans are decided, not here."""
+    """The stretch that the row names. A span that is none is rejected where spans are decided, not here."""
     start = row.start_seconds or 0.0
     end = math.inf if row.end_seconds is None else row.end_seconds
     whole = row.start_seconds is None and row.end_seconds is None

@@ -1,4 +1,4 @@
-"""Who of the tracked people is kept, and which clips are refused for want of a person, of time or of motion."""
+"""Who of the tracked people is kept, and which clips are rejected for want of a person, of time or of motion."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.skeletons import own_motion
-from posecap.stage import Drop, Stage
+from posecap.stage import Reject, Stage
 from posecap.types import Floats, PosedClip, Tracks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Stage):
-    """Keeps at most ``people`` people, most prominent first, or refuses the clip.
+    """Keeps at most ``people`` people, most prominent first, or rejects the clip.
 
     A person is *confident* in a frame when at least ``confident_joints_share`` of the joints score
     ``joint_score`` or more. *Presence* is the share of the clip's frames in which a person is confident.
@@ -39,7 +39,7 @@ class Select(Stage):
         confident_frames_share: share of the clip's frames in which at least one kept person is confident.
         motion: person's own motion, root mean square, in body sizes. 0 keeps what stands still.
 
-    Refuses:
+    Rejects:
         ``too_short``, ``no_person`` (nobody was tracked), ``low_confidence`` (nobody is confident for long
         enough, or those kept are not together), ``no_motion`` (nobody who is confident moves).
     """
@@ -65,17 +65,17 @@ class Select(Stage):
                 raise ValueError(f"select: {share} is {getattr(self, share)}; it lies between 0 and 1")
 
     def __call__(self, item: PosedClip) -> Iterator[PosedClip]:
-        self._refuse_short(item)
+        self._reject_short(item)
         counted_MTJ = (item.joints_MTJ3[..., 2] >= self.joint_score) & (item.joints_MTJ3[..., 2] > 0)
         if not (item.joints_MTJ3[..., 2] > 0).any():
-            raise Drop("no_person", f"nobody was tracked in {item.frame_count} frames")
+            raise Reject("no_person", f"nobody was tracked in {item.frame_count} frames")
         confident_MT = np.asarray(
             counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= self.confident_joints_share), dtype=np.bool_
         )
         presence_M = confident_MT.mean(-1)
         present_M = (presence_M > 0) & (presence_M >= self.person_presence)
         if not present_M.any():
-            raise Drop(
+            raise Reject(
                 "low_confidence",
                 f"the clearest of {item.tracks.people} people is confident in {_percent(presence_M.max())} of the "
                 f"frames; needs {_percent(self.person_presence)}",
@@ -83,7 +83,7 @@ class Select(Stage):
         motion_M = own_motion(np.where(counted_MTJ[..., None], item.joints_MTJ3, np.float32(0)))
         moving_M = present_M & (motion_M >= self.motion)
         if not moving_M.any():
-            raise Drop(
+            raise Reject(
                 "no_motion",
                 f"the liveliest person moves {motion_M[present_M].max():.4f} sizes; needs {self.motion:.4f}",
             )
@@ -92,20 +92,20 @@ class Select(Stage):
         kept = ranked[moving_M[ranked]][: self.people]
         covered = float(confident_MT[kept].any(0).mean())
         if covered < self.confident_frames_share:
-            raise Drop(
+            raise Reject(
                 "low_confidence",
                 f"a kept person is confident in {_percent(covered)} of the frames; "
                 f"needs {_percent(self.confident_frames_share)}",
             )
         yield replace(item, tracks=_only(item.tracks, kept), joints_MTJ3=item.joints_MTJ3[kept])
 
-    def _refuse_short(self, item: PosedClip) -> None:
+    def _reject_short(self, item: PosedClip) -> None:
         frames, seconds = item.frame_count, 0.0
         if frames > 1:
             seconds = float(item.pts_T[-1] - item.pts_T[0]) * frames / (frames - 1)
         # A span of exactly the shortest length must pass, whatever the rounding of its frame times.
         if frames < self.fewest_frames or seconds < self.shortest_seconds - 1e-6:
-            raise Drop(
+            raise Reject(
                 "too_short",
                 f"{frames} frames, {seconds:.3f} s; needs {self.fewest_frames} frames and {self.shortest_seconds:g} s",
             )

@@ -1,4 +1,4 @@
-"""From a clip in memory to a sample on its way into a shard; refuses triplets that do not belong together."""
+"""From a clip in memory to a sample on its way into a shard; rejects triplets that do not belong together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from posecap.interfaces import VideoEncoder
-from posecap.stage import Drop, Stage
+from posecap.stage import Reject, Stage
 from posecap.types import EmbeddedClip, Sample
 
 
@@ -18,7 +18,7 @@ from posecap.types import EmbeddedClip, Sample
 class Pack(Stage):
     """The last stage: leaves the frames behind.
 
-    Refuses with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
+    Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
 
     Args:
         store_video: ``"clip"`` also keeps the clip as mp4 at working size, in a tar of its own.
@@ -71,7 +71,7 @@ class Pack(Stage):
         for what, (first, last) in covers.items():
             inside = start - self.tolerance_seconds <= first <= last <= end + self.tolerance_seconds
             if not inside or last - first < needed:
-                raise Drop(
+                raise Reject(
                     "span_mismatch", f"{what} covers {first:.3f}–{last:.3f} s of a clip of {start:.3f}–{end:.3f} s"
                 )
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.interfaces import PoseEstimator
-from posecap.stage import Fail, Stage
+from posecap.stage import PermanentError, Stage
 from posecap.types import Floats, PosedClip, TrackedClip
 
 
@@ -30,7 +30,9 @@ class Pose(Stage):
     def _joints(self, item: TrackedClip) -> tuple[Floats, str, str]:
         if self.estimator == "detector":
             if item.tracks.joints_MTJ3 is None or item.tracks.layout is None:
-                raise Fail("no_joints", "the detector gives boxes only: name a pose estimator in Pose(estimator=…)")
+                raise PermanentError(
+                    "no_joints", "the detector gives boxes only: name a pose estimator in Pose(estimator=…)"
+                )
             return item.tracks.joints_MTJ3, item.tracks.layout, item.detector
         x, y = item.source_per_working
         source_per_working = np.array([x, y, x, y], np.float32)

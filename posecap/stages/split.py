@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from posecap.stage import Drop, Stage
+from posecap.stage import Reject, Stage
 from posecap.types import CutVideo, Row, ShotRule, Span, Video
 
 
@@ -19,7 +19,7 @@ class Cut(Stage):
     ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; a row's
     span may be up to ``row_longest_seconds`` long.
 
-    Refuses with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
+    Rejects with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
     """
 
     name: ClassVar[str] = "cut"
@@ -56,11 +56,11 @@ class Cut(Stage):
         start = row.start_seconds or 0.0
         end = math.inf if row.end_seconds is None else row.end_seconds
         if not 0 <= start < end or math.isinf(row.end_seconds or 0.0):
-            raise Drop(
+            raise Reject(
                 "bad_span", f"start_seconds={row.start_seconds}, end_seconds={row.end_seconds}: needs 0 <= start < end"
             )
         if math.isfinite(end) and end - start > self.row_longest_seconds:
-            raise Drop(
+            raise Reject(
                 "span_too_long",
                 f"{end - start:g} s, at most {self.row_longest_seconds:g}: "
                 "shorten the row's span or raise row_longest_seconds",

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from posecap.interfaces import Detector, Tracker
-from posecap.stage import Drop, Stage
+from posecap.stage import Reject, Stage
 from posecap.types import Clip, Floats, TrackedClip, Tracks
 
 
@@ -17,7 +17,7 @@ from posecap.types import Clip, Floats, TrackedClip, Tracks
 class Track(Stage):
     """Detects people frame by frame and joins them into tracks.
 
-    Refuses with ``no_person`` when nobody is followed through any frames.
+    Rejects with ``no_person`` when nobody is followed through any frames.
     """
 
     name: ClassVar[str] = "track"
@@ -31,7 +31,7 @@ class Track(Stage):
         found = self.detector.detect(item.frames_THW3)
         tracks = self.tracker.follow(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
         if tracks.people == 0:
-            raise Drop("no_person", f"{self.detector.name} followed nobody through {item.frame_count} frames")
+            raise Reject("no_person", f"{self.detector.name} followed nobody through {item.frame_count} frames")
         yield item.grow(
             TrackedClip,
             tracks=_to_source_pixels(tracks, item.source_per_working),

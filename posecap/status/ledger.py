@@ -14,6 +14,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from posecap import legacy
 from posecap.status.outcome import RowOutcome, Tally
 from posecap.types import PartName
 
@@ -62,7 +63,7 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 """
-_VERSION = 2
+_VERSION, _WORDS_OF_0_1 = 3, 2
 _BATCH = 10_000
 _EXPORT = pa.schema(
     [
@@ -75,7 +76,7 @@ _EXPORT = pa.schema(
         ("detail", pa.string()),
         ("retryable", pa.bool_()),
         ("clips_kept", pa.int32()),
-        ("clips_refused", pa.int32()),
+        ("clips_rejected", pa.int32()),
         ("clips_failed", pa.int32()),
     ]
 )
@@ -174,6 +175,25 @@ class Ledger:
         temporary.replace(path)
 
 
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Put today's words into a ledger of posecap 0.1, which would be lost with its times otherwise."""
+    written = ((*_words(row), part, at) for part, at, row in db.execute("SELECT part, position, outcome FROM rows"))
+    with db:
+        db.executemany(
+            "UPDATE rows SET status = ?, stage = ?, outcome = ? WHERE part = ? AND position = ?", list(written)
+        )
+        spent = [
+            (json.dumps({legacy.STAGES.get(stage, stage): took for stage, took in json.loads(seconds).items()}), part)
+            for part, seconds in db.execute("SELECT part, seconds FROM parts")
+        ]
+        db.executemany("UPDATE parts SET seconds = ? WHERE part = ?", spent)
+
+
+def _words(written: str) -> tuple[str, str, str]:
+    outcome = RowOutcome.from_json(json.loads(written))
+    return outcome.status, outcome.stage, json.dumps(outcome.as_json())
+
+
 def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
     clips = outcome.pop("clips")
     fates = [clip["status"] for clip in clips]  # type: ignore[attr-defined]
@@ -181,7 +201,7 @@ def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
         "part": part,
         **outcome,
         "clips_kept": fates.count("kept"),
-        "clips_refused": fates.count("refused"),
+        "clips_rejected": fates.count("rejected"),
         "clips_failed": fates.count("failed"),
     }
 
@@ -208,7 +228,9 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version == _WORDS_OF_0_1:
+            _upgrade(db)
+        elif version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"ledger format {version}, expected {_VERSION}")
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -1,4 +1,4 @@
-"""What became of every row and every clip: kept, refused, failed or quarantined, exactly one of them."""
+"""What became of every row and every clip: kept, rejected, failed or quarantined, exactly one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["kept", "refused", "failed", "quarantined"]
+from posecap import legacy
+
+Status = Literal["kept", "rejected", "failed", "quarantined"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -42,7 +44,13 @@ class RowOutcome:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> RowOutcome:
-        return cls(**{**written, "clips": tuple(ClipOutcome(**clip) for clip in written["clips"])})
+        clips = tuple(ClipOutcome(**_in_words_of_today(clip)) for clip in written["clips"])
+        return cls(**{**_in_words_of_today(written), "clips": clips})
+
+
+def _in_words_of_today(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    old = written["status"] in legacy.STATUSES or written.get("stage", "") in legacy.STAGES
+    return legacy.upgraded_record(written) if old else written
 
 
 @dataclass

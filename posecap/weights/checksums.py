@@ -13,13 +13,13 @@ from pathlib import Path
 from posecap.download.atomic_file import landing
 from posecap.download.package_index import cache_folder
 from posecap.hashing import file_sha256
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 from posecap.weights.registry import Weights
 
 SHA256_DIGITS = 64
 
 
-class WrongHash(Drop):
+class WrongHash(Reject):
     """A file has another SHA-256 than the weights of that name."""
 
 
@@ -43,7 +43,7 @@ def check(weights: Weights, path: Path) -> str:
 
     Raises:
         WrongHash: it is not the expected one.
-        Retry: ``cache_trouble``.
+        TransientError: ``cache_trouble``.
     """
     return _check(weights, path, f"{path} is another file, or damaged; delete it, or correct POSECAP_WEIGHTS")
 
@@ -69,9 +69,11 @@ def _check(weights: Weights, path: Path, problem: str) -> str:
 
 @contextlib.contextmanager
 def cache_errors_named(weights: Weights) -> Iterator[None]:
-    """Turn an OSError (disk full, read-only, not readable) into :class:`~posecap.stage.Retry` with the remedy."""
+    """An OSError (disk full, not readable) becomes a :class:`~posecap.stage.TransientError` with the remedy."""
     try:
         yield
     except OSError as error:
         remedy = "correct that, or name a folder that can be written in POSECAP_CACHE"
-        raise Retry("cache_trouble", f"{weights.name}: {error.strerror}: {error.filename}; {remedy}") from error
+        raise TransientError(
+            "cache_trouble", f"{weights.name}: {error.strerror}: {error.filename}; {remedy}"
+        ) from error

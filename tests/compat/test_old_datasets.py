@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import posecap
-from posecap.build import Built, Options, build
+from posecap.build import BuildResult, Options, build
 from posecap.checks.verify import verify
 from posecap.cli import main
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
@@ -31,7 +31,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def build_again(made: Path, **options: object) -> tuple[Built, list[str]]:
+def build_again(made: Path, **options: object) -> tuple[BuildResult, list[str]]:
     said: list[str] = []
     known = Options(**{"runner": "local", "workers": 1, **options})  # type: ignore[arg-type]
     return build(made / "manifest.yaml", options=known, say=said.append), said

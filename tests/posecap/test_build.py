@@ -74,15 +74,15 @@ def times(root: Path) -> dict[str, int]:
 def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> None:
     assert fates(whole.root) == {
         "kept": ("kept", "", "", 1),
-        "missing": ("refused", "download", "not_found", 0),
-        "page": ("refused", "download", "not_a_video", 0),
-        "nobody": ("refused", "track", "no_person", 0),
-        "again": ("refused", "plan", "duplicate", 0),
+        "missing": ("rejected", "download", "not_found", 0),
+        "page": ("rejected", "download", "not_a_video", 0),
+        "nobody": ("rejected", "track", "no_person", 0),
+        "again": ("rejected", "plan", "duplicate", 0),
         "silent": ("failed", "download", "connection", 0),
         "shots": ("kept", "", "", 2),
     }
     counts = whole.report["counts"]
-    assert counts["rows"] == {"planned": 7, "kept": 2, "refused": 4, "failed": 1, "quarantined": 0}
+    assert counts["rows"] == {"planned": 7, "kept": 2, "rejected": 4, "failed": 1, "quarantined": 0}
     assert (counts["clips"]["kept"], counts["clips"]["failed"]) == (3, 0)
     assert counts["reasons"] == dict.fromkeys(["connection", "duplicate", "no_person", "not_a_video", "not_found"], 1)
     assert (whole.exit_code, whole.parts_built) == (3, 4)
@@ -175,10 +175,10 @@ def test_a_changed_pipeline_is_told_and_rebuilt_on_request(one: Path) -> None:
     root, pipeline = one.parent / "dataset", one.parent / "pipeline.py"
     before = small.published(root)
     pipeline.write_text(pipeline.read_text().replace('"fewest_frames": 4', '"fewest_frames": 5'))
-    with pytest.raises(BuildError, match=r"select\.fewest_frames: 4 → 5") as refusal:
+    with pytest.raises(BuildError, match=r"select\.fewest_frames: 4 → 5") as rejection:
         small.build(one)
-    assert "train/00000" in str(refusal.value)
-    assert "--update" in str(refusal.value)
+    assert "train/00000" in str(rejection.value)
+    assert "--update" in str(rejection.value)
     assert small.published(root) == before
     old = read_sidecar(root, PartName("train", 0))["fingerprint"]
     assert small.build(one, on_change="update").parts_built == 1
@@ -256,7 +256,7 @@ def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(medi
     shutil.copy(media / "people.mp4", own)
     late = {**KEPT, "id": "late", "video": "late.mp4"}
     path = small.manifest(tmp_path, [KEPT, late], media_root=own)
-    assert fates(small.build(path).root)["late"][:3] == ("refused", "download", "not_found")
+    assert fates(small.build(path).root)["late"][:3] == ("rejected", "download", "not_found")
     shutil.copy(media / "people.mp4", own / "late.mp4")
     assert small.build(path, retry=()).parts_built == 0
     again = small.build(path, retry=("not_found",))
@@ -276,7 +276,7 @@ def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(c
         assert [o.detail for o in ledger.outcomes() if o.row_id == "missing"] == ["told otherwise"]
 
 
-def test_two_builds_at_once_are_refused(one: Path) -> None:
+def test_two_builds_at_once_are_rejected(one: Path) -> None:
     with lock_dataset(one.parent / "dataset"), pytest.raises(DatasetLockedError, match="is being built by process"):
         small.build(one)
 
@@ -310,12 +310,12 @@ def test_what_was_removed_stays_removed(one: Path) -> None:
     assert main(["remove", str(root), key]) == 0
     assert fates(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
     assert small.build(one).report["counts"]["clips"]["kept"] == 0
-    assert fates(root)["kept"] == ("refused", "forget", "forgotten", 0)
+    assert fates(root)["kept"] == ("rejected", "forget", "forgotten", 0)
     shutil.rmtree(root / "data")
     built = small.build(one)
     assert built.parts_built == 1
     assert len(Dataset(root).index()["key"]) == 0
-    assert fates(root)["kept"][0] == "refused"
+    assert fates(root)["kept"][0] == "rejected"
     assert verify(root).problems == ()
 
 
@@ -332,7 +332,7 @@ def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path:
 
 def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:
     built = small.build(small.manifest(tmp_path, [MISSING, NOBODY], media_root=media))
-    assert (built.exit_code, built.report["counts"]["rows"]["refused"]) == (0, 2)
+    assert (built.exit_code, built.report["counts"]["rows"]["rejected"]) == (0, 2)
     assert verify(built.root).problems == ()
     with pytest.raises(ShardError):
         Dataset(built.root).sample("0" * 24)

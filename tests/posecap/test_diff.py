@@ -75,7 +75,7 @@ def test_other_package_versions_and_weights_are_named(tmp_path: Path, pipeline: 
 
 
 def test_a_stage_that_is_new_or_gone_is_named(tmp_path: Path, pipeline: Pipeline) -> None:
-    shorter = replace(pipeline, stages=tuple(s for s in pipeline.stages if s.name != "select"), expected_refusals={})
+    shorter = replace(pipeline, stages=tuple(s for s in pipeline.stages if s.name != "select"), expected_rejections={})
     write(tmp_path, PART, shorter, "a")
     assert found(tmp_path, pipeline, {PART: "b"}).reasons[0].startswith("pipeline.select is new: ")
 

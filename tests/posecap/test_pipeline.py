@@ -54,9 +54,9 @@ def test_stages_that_do_not_fit_are_named(stages: tuple[Stage, ...], words: str)
         Pipeline(stages)
 
 
-def test_expected_refusals_name_stages() -> None:
+def test_expected_rejections_name_stages() -> None:
     with pytest.raises(PipelineError, match="names 'tarck', which is no stage"):
-        Pipeline(SOUND, expected_refusals={"tarck": 0.5})
+        Pipeline(SOUND, expected_rejections={"tarck": 0.5})
 
 
 def test_a_list_of_stages_is_as_good_as_a_tuple() -> None:
@@ -75,7 +75,7 @@ def test_neighbours_share_a_worker_and_frames_never_leave_it() -> None:
 def test_the_fingerprint_covers_every_parameter_and_nothing_else() -> None:
     plain = Pipeline(SOUND)
     assert len(plain.fingerprint()) == 64
-    assert plain.fingerprint() == Pipeline(SOUND, expected_refusals={"pose": 0.5}).fingerprint()
+    assert plain.fingerprint() == Pipeline(SOUND, expected_rejections={"pose": 0.5}).fingerprint()
     stronger = replace(POSE, strength=2)  # type: ignore[type-var]
     assert plain.fingerprint() != Pipeline((FETCH, CUT, DECODE, stronger, PACK)).fingerprint()
 
@@ -113,7 +113,7 @@ def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", [None, "other = 1\n", "pipeline = [1, 2]\n"])
-def test_a_file_without_a_pipeline_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_a_file_without_a_pipeline_is_rejected(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "mine.py"
     if text is not None:
         path.write_text(text)

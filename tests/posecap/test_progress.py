@@ -46,9 +46,9 @@ def kept(clips: int = 1, frames: int = 50) -> RowResult:
     return RowResult(outcome, seconds={"decode": 1.0}, frames=frames)
 
 
-def refused(reason: str, stage: str = "cut") -> RowResult:
+def rejected(reason: str, stage: str = "cut") -> RowResult:
     return RowResult(
-        RowOutcome(row_id="r", uri="u", status="refused", stage=stage, reason=reason), seconds={stage: 0.1}
+        RowOutcome(row_id="r", uri="u", status="rejected", stage=stage, reason=reason), seconds={stage: 0.1}
     )
 
 
@@ -68,8 +68,8 @@ def test_a_plain_line_comes_every_half_minute_at_most_and_one_at_the_end(shown: 
             "6/12 rows (50 %); 0.2 clips/s, 5 frames/s; 12 clips kept; ETA 1:00",
             "9/12 rows (75 %); 0.2 clips/s, 5 frames/s; 18 clips kept; ETA 0:30",
         ]
-        progress.row(refused("too_short"))
-        progress.row(refused("not_found"))
+        progress.row(rejected("too_short"))
+        progress.row(rejected("not_found"))
     assert shown.lines[-1] == (
         "12/12 rows (100 %); 0.2 clips/s, 5 frames/s; 20 clips kept, 2 not: not_found 1, too_short 1; took 1:40"
     )
@@ -100,7 +100,7 @@ def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):
     with shown.progress(rows=4, terminal=True) as progress:
         shown.clock.now += 5
         progress.row(kept())
-        progress.row(refused("too_short"))
+        progress.row(rejected("too_short"))
         shown.clock.now += 5
         progress.row(kept())
         written = shown.text.getvalue()
@@ -110,14 +110,14 @@ def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):
 
 
 def test_an_alarm_is_printed_once(shown: Shown):
-    with shown.progress(rows=60, expected_refusals={"cut": 0.5}) as progress:
+    with shown.progress(rows=60, expected_rejections={"cut": 0.5}) as progress:
         for part in range(3):
             for _ in range(20):
-                progress.row(refused("bad_span"))
+                progress.row(rejected("bad_span"))
             progress.part(PartName("train", part))
     alarms = [line for line in shown.lines if line.startswith("alarm")]
     assert alarms == [
-        "alarm (after train/00000): cut refused 100 % of 20 rows (expected at most 50 %): most often bad_span; "
+        "alarm (after train/00000): cut rejected 100 % of 20 rows (expected at most 50 %): most often bad_span; "
         "is the threshold right?"
     ]
     assert progress.parts == 3
@@ -126,7 +126,7 @@ def test_an_alarm_is_printed_once(shown: Shown):
 def test_only_the_commonest_reasons_are_spelled_out(shown: Shown):
     with shown.progress(rows=7) as progress:
         for reason in ("a", "b", "c", "d", "e", "e", "f"):
-            progress.row(refused(reason))
+            progress.row(rejected(reason))
     assert "0 clips kept, 7 not: e 2, a 1, b 1, c 1, others 2" in shown.lines[-1]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from posecap.stage import Drop, Engine, Fail, Retry, Stage, configuration, engines_of
+from posecap.stage import Engine, PermanentError, Reject, Stage, TransientError, configuration, engines_of
 from posecap.types import Row
 
 WARMED: list[str] = []
@@ -68,7 +68,7 @@ def test_data_has_a_written_form(value: Any, written: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), lambda: 1, {1, 2}, Inner], ids=["object", "function", "set", "class"])
-def test_what_no_fingerprint_could_cover_is_refused(value: Any) -> None:
+def test_what_no_fingerprint_could_cover_is_rejected(value: Any) -> None:
     with pytest.raises(TypeError, match="no written form"):
         configuration(Step(one=Inner(), settings=value))
 
@@ -84,17 +84,17 @@ def test_warming_up_a_stage_warms_its_engines() -> None:
     assert WARMED == ["inner", "outer", "inner"]
 
 
-@pytest.mark.parametrize("kind", [Drop, Fail, Retry])
-def test_refusals_travel_between_processes(kind: type[Drop]) -> None:
+@pytest.mark.parametrize("kind", [Reject, PermanentError, TransientError])
+def test_rejections_travel_between_processes(kind: type[Reject]) -> None:
     back = pickle.loads(pickle.dumps(kind("no_person", "nobody")))
     assert type(back) is kind
     assert (back.reason, back.detail, str(back)) == ("no_person", "nobody", "no_person: nobody")
 
 
-def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_refusal() -> None:
-    assert issubclass(Retry, Fail)
-    assert issubclass(Fail, Drop)
-    assert str(Drop("no_person")) == "no_person"
+def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_rejection() -> None:
+    assert issubclass(TransientError, PermanentError)
+    assert issubclass(PermanentError, Reject)
+    assert str(Reject("no_person")) == "no_person"
 
 
 def test_places_of_files_are_recorded_by_their_names_only() -> None:

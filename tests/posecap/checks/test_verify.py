@@ -153,11 +153,11 @@ def test_refused_failed_and_quarantined_rows_count(tmp_path: Path) -> None:
     (kept,) = built.samples(1)
     more = [
         RowOutcome(row_id=f"r{n}", uri="u", status=status, reason="x")
-        for n, status in enumerate(("refused", "failed", "quarantined", "failed"))
+        for n, status in enumerate(("rejected", "failed", "quarantined", "failed"))
     ]
     document = write_part(tmp_path, FIRST, [kept], record=built.record([kept], more=more))
     write_dataset_list(tmp_path)
-    assert document["counts"]["rows"] == {"planned": 5, "kept": 1, "refused": 1, "failed": 2, "quarantined": 1}
+    assert document["counts"]["rows"] == {"planned": 5, "kept": 1, "rejected": 1, "failed": 2, "quarantined": 1}
     assert found(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from tests import built
 FAILED = RowOutcome(
     row_id="late", uri="late.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
 )
-GONE = RowOutcome(row_id="gone", uri="gone.mp4", status="refused", stage="download", reason="not_found", detail="no")
+GONE = RowOutcome(row_id="gone", uri="gone.mp4", status="rejected", stage="download", reason="not_found", detail="no")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) -> tuple[int, str, str]:
@@ -84,7 +84,7 @@ class TestVerify:
 class TestStatus:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
-        """One of two planned parts, three rows: one kept, one failed, one refused."""
+        """One of two planned parts, three rows: one kept, one failed, one rejected."""
         from posecap.manifest.manifest_file import read_manifest
         from posecap.planning.plan import make_plan
 
@@ -105,24 +105,24 @@ class TestStatus:
         assert code == 3
         assert said.splitlines() == [
             f"{root}: 1 of 2 parts built, 3 of 4 rows done",
-            "rows   1 kept, 1 refused, 1 failed, 0 quarantined",
-            "clips  1 kept, 0 refused, 0 failed",
+            "rows   1 kept, 1 rejected, 1 failed, 0 quarantined",
+            "clips  1 kept, 0 rejected, 0 failed",
             "         1  not_found",
             "         1  timeout",
         ]
 
     def test_lists(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         failed = "failed  late  late.mp4  download: timeout (slow, may pass when tried again)"
-        refused = "refused  gone  gone.mp4  download: not_found (no)"
+        rejected = "rejected  gone  gone.mp4  download: not_found (no)"
         assert run(capsys, "status", root, "--failed")[1].splitlines()[-1] == failed
-        assert run(capsys, "status", root, "--refused")[1].splitlines()[-1] == refused
-        assert run(capsys, "status", root, "--failed", "--refused")[1].splitlines()[-2:] == [failed, refused]
+        assert run(capsys, "status", root, "--rejected")[1].splitlines()[-1] == rejected
+        assert run(capsys, "status", root, "--failed", "--rejected")[1].splitlines()[-2:] == [failed, rejected]
 
     def test_json(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         counts = json.loads(run(capsys, "status", root, "--json")[1])
         assert counts["parts"] == {"planned": 2, "built": 1}
         assert counts["rows_planned"] == 4
-        assert counts["rows"] == {"planned": 3, "kept": 1, "refused": 1, "failed": 1, "quarantined": 0}
+        assert counts["rows"] == {"planned": 3, "kept": 1, "rejected": 1, "failed": 1, "quarantined": 0}
 
     def test_complete(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         kept = built.samples(1)

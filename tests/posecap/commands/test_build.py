@@ -27,7 +27,7 @@ def test_a_complete_build_ends_with_0_and_tells_what_came_of_it(
     path = small.manifest(tmp_path, [KEPT, MISSING], media_root=media)
     assert build(path) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "rows: 2 planned = 1 kept + 1 refused + 0 failed + 0 quarantined; clips: 1 kept" in said
+    assert "rows: 2 planned = 1 kept + 1 rejected + 0 failed + 0 quarantined; clips: 1 kept" in said
     assert said.endswith(f"dataset: {tmp_path / 'dataset'}")
     assert build(path) == 0
     assert "every part is built; nothing to do" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from posecap.download.package_index import take
-from posecap.stage import Drop
+from posecap.stage import Reject
 
 
 def zipped(members: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -25,8 +25,8 @@ def taken(content: bytes, tmp_path: Path, *steps: str, size_bytes: int = 1000, i
     return target.read_bytes()
 
 
-def refusal(content: bytes, tmp_path: Path, *steps: str, size_bytes: int = 1000, inner_bytes: int = 1000) -> Drop:
-    with pytest.raises(Drop) as caught:
+def refusal(content: bytes, tmp_path: Path, *steps: str, size_bytes: int = 1000, inner_bytes: int = 1000) -> Reject:
+    with pytest.raises(Reject) as caught:
         taken(content, tmp_path, *steps, size_bytes=size_bytes, inner_bytes=inner_bytes)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / "a.zip"]
     assert str(tmp_path) not in caught.value.detail

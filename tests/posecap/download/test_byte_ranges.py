@@ -13,7 +13,7 @@ import pytest
 
 from posecap.download.byte_ranges import RangeFile, keep_span
 from posecap.engines.pyav import PyAV
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 from posecap.types import Span
 from tests import footage
 
@@ -119,17 +119,17 @@ def test_a_rotation_is_kept(tmp_path: Path) -> None:
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     for body, reason in ((b"<!doctype html>" * 9000, "undecodable"), (b"#EXTM3U\n/etc/passwd\n", "undecodable")):
-        with pytest.raises(Drop) as caught:
+        with pytest.raises(Reject) as caught:
             keep_span(opened(Remote(body)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
         assert caught.value.reason == reason
     sound = footage.write_sound(tmp_path / "sound.mp4").read_bytes()
-    with pytest.raises(Drop, match="no_video_stream"):
+    with pytest.raises(Reject, match="no_video_stream"):
         keep_span(opened(Remote(sound)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
 
 
 def test_what_an_mp4_cannot_hold_is_refused(tmp_path: Path) -> None:
     raw = footage.write_video(tmp_path / "raw.mov", frames=30, size=SIZE, codec="qtrle", pixels="rgb24").read_bytes()
-    with pytest.raises(Drop, match="undecodable"):
+    with pytest.raises(Reject, match="undecodable"):
         keep_span(opened(Remote(raw)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
 
 
@@ -140,7 +140,7 @@ def test_damaged_files_are_refused_or_kept(whole: Path, seed: int) -> None:
     head = rng.integers(0, 2)  # damage the tables in front, or anything
     for place in rng.integers(0, 4000 if head else len(body), 30):
         body[place] = rng.integers(0, 256)
-    with contextlib.suppress(Drop):
+    with contextlib.suppress(Reject):
         span = Span(3.0, 4.0)
         keep_span(opened(Remote(bytes(body))), io.BytesIO(), span=span, margin_seconds=0, container=whole.suffix[1:])
 
@@ -152,11 +152,11 @@ def test_troubles_of_reading_are_raised_not_taken_for_the_end(whole: Path) -> No
 
         def ask(first: int, last: int, allowed: int = allowed) -> tuple[bytes, int]:
             if remote.asked > allowed:
-                raise Retry("connection", "cut")
+                raise TransientError("connection", "cut")
             return remote(first, last)
 
         file, container = opened(ask), whole.suffix[1:]
-        with pytest.raises(Retry, match="cut"):
+        with pytest.raises(TransientError, match="cut"):
             keep_span(file, io.BytesIO(), span=Span(0.0, 99.0), margin_seconds=0, container=container)
 
 
@@ -173,14 +173,14 @@ def test_reads_like_a_file() -> None:
 def test_the_limit_counts_every_byte_fetched() -> None:
     body = bytes(10_000)
     assert len(opened(Remote(body), limit=10_000).read()) == 10_000
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         opened(Remote(body), limit=9_999).read()
     assert caught.value.reason == "too_large"
 
 
 def test_a_file_that_changes_or_comes_short_is_tried_again_later() -> None:
     sizes = iter((10_000, 9_000))
-    with pytest.raises(Retry, match="changed"):
+    with pytest.raises(TransientError, match="changed"):
         opened(lambda first, last: (bytes(last + 1 - first), next(sizes))).read()
-    with pytest.raises(Retry, match="truncated"):
+    with pytest.raises(TransientError, match="truncated"):
         opened(lambda first, last: (bytes(7), 10_000)).read()

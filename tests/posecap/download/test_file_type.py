@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecap.download.file_type import check_video, sniff
-from posecap.stage import Drop
+from posecap.stage import Reject
 from tests import DATA
 
 VIDEOS = DATA / "videos"
@@ -74,10 +74,10 @@ def test_refusals_say_what_the_file_is(tmp_path: Path) -> None:
     page.write_bytes(b"<html>login</html>")
     empty.touch()
     odd.write_bytes(b"\x00" * 100)
-    with pytest.raises(Drop, match=r"not_a_video: https://h/a\.mp4 holds html, not a video") as caught:
+    with pytest.raises(Reject, match=r"not_a_video: https://h/a\.mp4 holds html, not a video") as caught:
         check_video(page, uri="https://h/a.mp4")
     assert str(tmp_path) not in caught.value.detail
-    with pytest.raises(Drop, match="empty_file"):
+    with pytest.raises(Reject, match="empty_file"):
         check_video(empty, uri="b.mp4")
     check_video(odd, uri="c.mp4")
 

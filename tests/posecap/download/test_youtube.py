@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from posecap.download.youtube import best_format, is_plain_video, refusal, video_id
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 ID = "dQw4w9WgX-_"
 
@@ -64,40 +64,48 @@ ENDED = " (caused by KeyError('x')); please report this issue on  https://github
 @pytest.mark.parametrize(
     ("said", "kind", "reason"),
     [
-        ("Video unavailable", Drop, "removed"),
-        ("Video unavailable. This video has been removed by the uploader", Drop, "removed"),
-        ("This video has been removed for violating YouTube's Terms of Service", Drop, "removed"),
-        ("Video unavailable. The YouTube account associated with this video has been terminated.", Drop, "removed"),
-        ("Video unavailable. The uploader has closed their YouTube account", Drop, "removed"),
-        ("This video isn’t available anymore", Drop, "removed"),
-        ("Video unavailable. This video does not exist.", Drop, "removed"),
-        ("Private video. Sign in if you've been granted access to this video", Drop, "private"),
-        ("Sign in to confirm your age. This video may be inappropriate for some users.", Drop, "age_restricted"),
-        ("The uploader has not made this video available in your country", Drop, "geo_blocked"),
-        ("Video unavailable. … who has blocked it in your country on copyright grounds", Drop, "geo_blocked"),
-        ("Video unavailable. … who has blocked it on copyright grounds", Drop, "copyright"),
-        ("Video unavailable. This video is no longer available due to a copyright claim by X", Drop, "copyright"),
-        ("Join this channel to get access to members-only content", Drop, "members_only"),
-        ("This video requires payment to watch", Drop, "paid"),
-        ("This video is DRM protected", Drop, "drm"),
-        ("This live stream recording is not available.", Drop, "live"),
-        ("Premieres in 5 hours", Retry, "not_yet_available"),
-        ("Premiere will begin shortly", Retry, "not_yet_available"),
-        ("This live event will begin in 2 days.", Retry, "not_yet_available"),
-        ("We're processing this video. Check back later.", Retry, "not_yet_available"),
-        ("Sign in to confirm you’re not a bot. Use --cookies-from-browser or …", Retry, "rate_limited"),
-        ("Unable to download API page: HTTP Error 429: Too Many Requests", Retry, "rate_limited"),
-        ("This content isn't available, try again later. The current session has been …", Retry, "rate_limited"),
-        ("Video unavailable. This video is not available", Retry, "unavailable"),
-        ("Unable to download webpage: HTTP Error 503: Busy", Retry, "connection"),
-        ("Unable to download webpage: [Errno 111] Connection refused", Retry, "connection"),
-        ("Unable to download webpage: The read operation timed out", Retry, "timeout"),
-        ("Unable to download webpage: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", Retry, "tls"),
-        ("Failed to extract any player response", Retry, "extractor_broken"),
-        ("No video formats found!", Retry, "extractor_broken"),
+        ("Video unavailable", Reject, "removed"),
+        ("Video unavailable. This video has been removed by the uploader", Reject, "removed"),
+        ("This video has been removed for violating YouTube's Terms of Service", Reject, "removed"),
+        ("Video unavailable. The YouTube account associated with this video has been terminated.", Reject, "removed"),
+        ("Video unavailable. The uploader has closed their YouTube account", Reject, "removed"),
+        ("This video isn’t available anymore", Reject, "removed"),
+        ("Video unavailable. This video does not exist.", Reject, "removed"),
+        ("Private video. Sign in if you've been granted access to this video", Reject, "private"),
+        ("Sign in to confirm your age. This video may be inappropriate for some users.", Reject, "age_restricted"),
+        ("The uploader has not made this video available in your country", Reject, "geo_blocked"),
+        ("Video unavailable. … who has blocked it in your country on copyright grounds", Reject, "geo_blocked"),
+        ("Video unavailable. … who has blocked it on copyright grounds", Reject, "copyright"),
+        ("Video unavailable. This video is no longer available due to a copyright claim by X", Reject, "copyright"),
+        ("Join this channel to get access to members-only content", Reject, "members_only"),
+        ("This video requires payment to watch", Reject, "paid"),
+        ("This video is DRM protected", Reject, "drm"),
+        ("This live stream recording is not available.", Reject, "live"),
+        ("Premieres in 5 hours", TransientError, "not_yet_available"),
+        ("Premiere will begin shortly", TransientError, "not_yet_available"),
+        ("This live event will begin in 2 days.", TransientError, "not_yet_available"),
+        ("We're processing this video. Check back later.", TransientError, "not_yet_available"),
+        ("Sign in to confirm you’re not a bot. Use --cookies-from-browser or …", TransientError, "rate_limited"),
+        ("Unable to download API page: HTTP Error 429: Too Many Requests", TransientError, "rate_limited"),
+        (
+            "This content isn't available, try again later. The current session has been …",
+            TransientError,
+            "rate_limited",
+        ),
+        ("Video unavailable. This video is not available", TransientError, "unavailable"),
+        ("Unable to download webpage: HTTP Error 503: Busy", TransientError, "connection"),
+        ("Unable to download webpage: [Errno 111] Connection refused", TransientError, "connection"),
+        ("Unable to download webpage: The read operation timed out", TransientError, "timeout"),
+        (
+            "Unable to download webpage: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed",
+            TransientError,
+            "tls",
+        ),
+        ("Failed to extract any player response", TransientError, "extractor_broken"),
+        ("No video formats found!", TransientError, "extractor_broken"),
     ],
 )
-def test_refusals(said: str, kind: type[Drop], reason: str) -> None:
+def test_refusals(said: str, kind: type[Reject], reason: str) -> None:
     for wording in (said, SAID + said, SAID + said + ENDED):
         found = refusal("it", wording)
         assert (type(found), found.reason) == (kind, reason)

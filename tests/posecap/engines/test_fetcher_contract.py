@@ -21,7 +21,7 @@ from posecap.engines.object_store import ObjectStore
 from posecap.engines.registry_package import RegistryPackage
 from posecap.engines.ytdlp import YtDlp
 from posecap.interfaces import Fetcher, Limits
-from posecap.stage import Drop, Engine, configuration
+from posecap.stage import Engine, Reject, configuration
 
 BODY = b"\x00\x00\x00\x20ftypisom" + bytes(range(256)) * 100
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -132,9 +132,9 @@ def test_deleting_a_scratch_file_leaves_the_source(case: Case, folder: Path) -> 
 def test_gone_for_good_is_not_found(case: Case, folder: Path) -> None:
     details = set()
     for _ in range(2):
-        with pytest.raises(Drop) as caught:
+        with pytest.raises(Reject) as caught:
             case.fetcher.fetch(case.gone, folder, limits=Limits())
-        assert type(caught.value) is Drop
+        assert type(caught.value) is Reject
         assert caught.value.reason in ("not_found", "no_such_package", "removed")
         details.add(caught.value.detail)
     assert len(details) == 1
@@ -145,9 +145,9 @@ def test_gone_for_good_is_not_found(case: Case, folder: Path) -> None:
 def test_size_limit_is_inclusive(case: Case, folder: Path) -> None:
     assert case.fetcher.fetch(case.here, folder, limits=Limits(size_bytes=len(BODY))).path.is_file()
     before = set(folder.iterdir())
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         case.fetcher.fetch(case.here, folder, limits=Limits(size_bytes=len(BODY) - 1))
-    assert (type(caught.value), caught.value.reason) == (Drop, "too_large")
+    assert (type(caught.value), caught.value.reason) == (Reject, "too_large")
     assert set(folder.iterdir()) == before
 
 

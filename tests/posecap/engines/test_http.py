@@ -17,7 +17,7 @@ import pytest
 from posecap.download.retry import Patience
 from posecap.engines.http import Http, without_secrets
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 BODY = b"\x00\x00\x00\x20ftypisom" + hashlib.sha256(b"posecap").digest() * 8192  # 256 KiB and a little
 QUICK = Http(patience=Patience(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
@@ -80,8 +80,8 @@ def range_start(headers: dict[str, str]) -> int:
     return int(headers["Range"].removeprefix("bytes=").rstrip("-"))
 
 
-def outcome(uri: str, folder: Path, *, engine: Http = QUICK, limits: Limits | None = None) -> Drop:
-    with pytest.raises(Drop) as caught:
+def outcome(uri: str, folder: Path, *, engine: Http = QUICK, limits: Limits | None = None) -> Reject:
+    with pytest.raises(Reject) as caught:
         engine.fetch(uri, folder, limits=limits or Limits())
     assert list(folder.iterdir()) == []  # nothing half-done stays
     return caught.value
@@ -159,7 +159,7 @@ def test_another_range_than_asked_for_is_not_glued_on(server: Server, tmp_path: 
 def test_lying_content_length_is_truncated_after_all_attempts(server: Server, tmp_path: Path) -> None:
     uri = server.plays("/short.mp4", always(200, BODY, Content_Length=len(BODY) + 10))
     trouble = outcome(uri, tmp_path)
-    assert (type(trouble), trouble.reason, len(server.visits("/short.mp4"))) == (Retry, "truncated", 3)
+    assert (type(trouble), trouble.reason, len(server.visits("/short.mp4"))) == (TransientError, "truncated", 3)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_lying_content_length_is_truncated_after_all_attempts(server: Server, tm
 )
 def test_refusals_are_final(server: Server, tmp_path: Path, status: int, reason: str) -> None:
     trouble = outcome(server.plays("/x.mp4", always(status, b"no")), tmp_path)
-    assert (type(trouble), trouble.reason, len(server.visits("/x.mp4"))) == (Drop, reason, 1)
+    assert (type(trouble), trouble.reason, len(server.visits("/x.mp4"))) == (Reject, reason, 1)
     assert f"{server.url}/x.mp4 answered {status}" in trouble.detail
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_passing_troubles_are_tried_again_then_left_for_later(server: Server, tmp_path: Path, status: int) -> None:
     trouble = outcome(server.plays("/busy.mp4", always(status)), tmp_path)
-    assert isinstance(trouble, Retry)
+    assert isinstance(trouble, TransientError)
     assert (trouble.reason, len(server.visits("/busy.mp4"))) == (f"http_{status}", 3)
 
 
@@ -212,7 +212,7 @@ def test_drip_ends_at_the_time_limit(server: Server, tmp_path: Path) -> None:
         trouble = outcome(server.plays("/drip.mp4", drip), tmp_path, limits=Limits(seconds=0.3))
     finally:
         stop.set()
-    assert (type(trouble), trouble.reason) == (Retry, "timeout")
+    assert (type(trouble), trouble.reason) == (TransientError, "timeout")
 
 
 def test_dripping_headers_end_at_the_time_limit(server: Server, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_dripping_headers_end_at_the_time_limit(server: Server, tmp_path: Path) 
         trouble = outcome(server.plays("/drip.mp4", drip), tmp_path, limits=Limits(seconds=0.3))
     finally:
         stop.set()
-    assert (type(trouble), trouble.reason) == (Retry, "timeout")
+    assert (type(trouble), trouble.reason) == (TransientError, "timeout")
 
 
 def test_silence_is_a_timeout(server: Server, tmp_path: Path) -> None:
@@ -240,13 +240,13 @@ def test_silence_is_a_timeout(server: Server, tmp_path: Path) -> None:
     uri = server.plays("/mute.mp4", mute)
     trouble = outcome(uri, tmp_path, engine=engine)
     stop.set()
-    assert (type(trouble), trouble.reason) == (Retry, "timeout")
+    assert (type(trouble), trouble.reason) == (TransientError, "timeout")
 
 
 def test_announced_oversize_is_refused_unread(server: Server, tmp_path: Path) -> None:
     uri = server.plays("/big.mp4", always(200, b"", Content_Length=10**12))
     trouble = outcome(uri, tmp_path)
-    assert (type(trouble), trouble.reason, len(server.visits("/big.mp4"))) == (Drop, "too_large", 1)
+    assert (type(trouble), trouble.reason, len(server.visits("/big.mp4"))) == (Reject, "too_large", 1)
 
 
 def test_unannounced_oversize_is_refused_on_the_way(server: Server, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_unannounced_oversize_is_refused_on_the_way(server: Server, tmp_path: Pa
             pass
 
     trouble = outcome(server.plays("/endless.mp4", endless), tmp_path, limits=Limits(size_bytes=1_000_000))
-    assert (type(trouble), trouble.reason) == (Drop, "too_large")
+    assert (type(trouble), trouble.reason) == (Reject, "too_large")
 
 
 def test_size_limit_is_inclusive(server: Server, tmp_path: Path) -> None:
@@ -331,21 +331,21 @@ def test_redirect_to_an_unquoted_path(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("location", ["/loop.mp4", "file:///etc/hostname", "ftp://127.0.0.1/x", "http://[", ""])
 def test_bad_redirects(server: Server, tmp_path: Path, location: str) -> None:
     trouble = outcome(server.plays("/loop.mp4", always(301, Location=location)), tmp_path)
-    assert type(trouble) is Drop
+    assert type(trouble) is Reject
     assert trouble.reason == "bad_redirect"
     assert len(server.visits("/loop.mp4")) == (6 if location in ("/loop.mp4", "") else 1)
 
 
 def test_no_server_is_a_connection_trouble(server: Server, tmp_path: Path) -> None:
     trouble = outcome("http://127.0.0.1:9/x.mp4", tmp_path)
-    assert (type(trouble), trouble.reason) == (Retry, "connection")
+    assert (type(trouble), trouble.reason) == (TransientError, "connection")
 
 
 @pytest.mark.parametrize("uri", ["http://", "http://[", "http://exa mple/\x00", "https://127.0.0.1:99999999/"])
 def test_malformed_addresses(tmp_path: Path, uri: str) -> None:
     assert QUICK.accepts(uri)
     trouble = outcome(uri, tmp_path)
-    assert (type(trouble), trouble.reason) == (Drop, "bad_uri")
+    assert (type(trouble), trouble.reason) == (Reject, "bad_uri")
 
 
 def test_secrets_stay_out_of_messages(server: Server, tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import pytest
 
 from posecap.engines.local_file import LocalFile
 from posecap.interfaces import Fetched, Limits
-from posecap.stage import Drop
+from posecap.stage import Reject
 
 ENGINE = LocalFile()
 
 
-def refusal(uri: str, folder: Path, *, limits: Limits | None = None) -> Drop:
-    with pytest.raises(Drop) as caught:
+def refusal(uri: str, folder: Path, *, limits: Limits | None = None) -> Reject:
+    with pytest.raises(Reject) as caught:
         ENGINE.fetch(uri, folder, limits=limits or Limits())
-    assert type(caught.value) is Drop
+    assert type(caught.value) is Reject
     return caught.value
 
 

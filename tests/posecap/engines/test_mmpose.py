@@ -11,7 +11,7 @@ import pytest
 
 from posecap.engines.mmpose import _CONFIGS, _FOLDER, RTMPose
 from posecap.models import MissingWeights
-from posecap.stage import Retry
+from posecap.stage import TransientError
 from posecap.types import Tracks
 from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 
@@ -120,7 +120,7 @@ def test_memory_for_not_even_one_crop_is_a_passing_trouble(checkpoint, real_fram
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(engine._network, "predict", full)
-    with pytest.raises(Retry, match="out_of_memory"):
+    with pytest.raises(TransientError, match="out_of_memory"):
         engine.estimate(real_frames, people(real_frames))
 
 

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from posecap.download.retry import Patience
 from posecap.engines.object_store import ObjectStore
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry
+from posecap.stage import Reject, TransientError
 
 BODY = bytes(range(256)) * 10_000
 ENGINE = ObjectStore(schemes=("memory", "flaky"), patience=Patience(attempts=3, base_seconds=0.01))
@@ -50,8 +50,8 @@ def store() -> Iterator[MemoryFileSystem]:
     memory.rm("/b", recursive=True)
 
 
-def refusal(uri: str, folder: Path, *, engine: ObjectStore = ENGINE, limits: Limits | None = None) -> Drop:
-    with pytest.raises(Drop) as caught:
+def refusal(uri: str, folder: Path, *, engine: ObjectStore = ENGINE, limits: Limits | None = None) -> Reject:
+    with pytest.raises(Reject) as caught:
         engine.fetch(uri, folder, limits=limits or Limits())
     assert list(folder.iterdir()) == []
     return caught.value
@@ -85,7 +85,7 @@ def test_only_its_schemes_and_no_chains() -> None:
 )
 def test_refusals(tmp_path: Path, uri: str, reason: str) -> None:
     found = refusal(uri, tmp_path)
-    assert (type(found), found.reason) == (Drop, reason)
+    assert (type(found), found.reason) == (Reject, reason)
 
 
 def test_too_large_by_its_announcement_and_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,28 +104,28 @@ def test_passing_troubles_are_tried_again(tmp_path: Path, error: BaseException) 
 @pytest.mark.parametrize(
     ("error", "kind", "reason"),
     [
-        (TimeoutError("4711"), Retry, "timeout"),
-        (OSError(28, "4711"), Retry, "disk_full"),
-        (RuntimeError("4711"), Retry, "object_store"),
-        (PermissionError("4711"), Drop, "forbidden"),
-        (ValueError("4711"), Drop, "bad_uri"),
+        (TimeoutError("4711"), TransientError, "timeout"),
+        (OSError(28, "4711"), TransientError, "disk_full"),
+        (RuntimeError("4711"), TransientError, "object_store"),
+        (PermissionError("4711"), Reject, "forbidden"),
+        (ValueError("4711"), Reject, "bad_uri"),
     ],
 )
 def test_errors_become_ours_without_their_words(
-    tmp_path: Path, error: BaseException, kind: type[Drop], reason: str
+    tmp_path: Path, error: BaseException, kind: type[Reject], reason: str
 ) -> None:
     FlakyStore.troubles = [error] * 3
     found = refusal("flaky://b/a.mp4", tmp_path)
     assert (type(found), found.reason) == (kind, reason)
     assert "4711" not in found.detail
-    assert len(FlakyStore.troubles) == (0 if kind is Retry else 2)
+    assert len(FlakyStore.troubles) == (0 if kind is TransientError else 2)
 
 
 def test_a_store_that_hangs_is_left_at_the_time_limit(tmp_path: Path) -> None:
     FlakyStore.hold = threading.Event()
     found = refusal("flaky://b/a.mp4", tmp_path, limits=Limits(seconds=0.2))
     FlakyStore.hold.set()
-    assert (type(found), found.reason) == (Retry, "timeout")
+    assert (type(found), found.reason) == (TransientError, "timeout")
 
 
 def test_a_missing_back_end_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +135,5 @@ def test_a_missing_back_end_names_itself(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(fsspec, "url_to_fs", missing)
     engine = ObjectStore(patience=Patience(attempts=1))
     found = refusal("s3://b/a.mp4", tmp_path, engine=engine)
-    assert (type(found), found.reason) == (Retry, "missing_package")
+    assert (type(found), found.reason) == (TransientError, "missing_package")
     assert "s3://" in found.detail

@@ -8,7 +8,7 @@ import pytest
 
 from posecap.engines.pyav import PyAV
 from posecap.interfaces import Prober
-from posecap.stage import Drop, Fail
+from posecap.stage import PermanentError, Reject
 from posecap.types import Media, Span
 from tests.footage import damaged, numbers, real_video, truncated, write_sound, write_video
 
@@ -23,8 +23,8 @@ def read(path: Path, span: Span | None = None, engine: PyAV | None = None) -> tu
     )
 
 
-def refused(path: Path, engine: PyAV | None = None) -> Drop:
-    with pytest.raises(Drop) as caught:
+def refused(path: Path, engine: PyAV | None = None) -> Reject:
+    with pytest.raises(Reject) as caught:
         (engine or PyAV()).probe(path)
     assert str(path.parent) not in str(caught.value)
     return caught.value
@@ -154,7 +154,7 @@ def test_damage_costs_the_frames_up_to_the_next_keyframe(tmp_path: Path) -> None
 
 def test_more_damage_than_allowed_is_undecodable(tmp_path: Path) -> None:
     path = damaged(write_video(tmp_path / "hurt.mp4", options={"g": "20", "sc_threshold": "0", "bf": "0"}), 22)
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         read(path)
     assert (caught.value.reason, caught.value.detail) == ("undecodable", "more than 15 frames in a row are damaged")
     assert read(path, engine=PyAV(damaged_at_most=18))[0] == [*range(22), *range(40, 60)]
@@ -169,7 +169,7 @@ def test_a_file_that_stops_is_read_to_where_it_stops(tmp_path: Path) -> None:
 
 def test_a_stream_without_a_single_sound_frame_is_undecodable(tmp_path: Path) -> None:
     path = damaged(write_video(tmp_path / "hurt.mp4", frames=20, options={"bf": "0"}), *range(20))
-    with pytest.raises(Drop, match="no usable frame"):
+    with pytest.raises(Reject, match="no usable frame"):
         read(path)
 
 
@@ -180,7 +180,7 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
 
 def test_a_block_that_takes_too_long_fails(tmp_path: Path) -> None:
     path = write_video(tmp_path / "slow.mp4", frames=10)
-    with pytest.raises(Fail) as caught:
+    with pytest.raises(PermanentError) as caught:
         read(path, engine=PyAV(seconds_per_block=-1.0))
     assert caught.value.reason == "decode_timeout"
 
@@ -200,5 +200,5 @@ def test_real_files_that_others_stumble_over() -> None:
     path = real_video("torchvision/RATRACE_wave_f_nm_np1_fr_goo_37.avi")
     assert sum(len(b.pts_T) for b in engine.frames(path, engine.probe(path), span=None, size=(80, 48))) == 72
     path = real_video("hostile/corrupted.mp4")
-    with pytest.raises(Drop, match="undecodable"):
+    with pytest.raises(Reject, match="undecodable"):
         list(engine.frames(path, engine.probe(path), span=None, size=(80, 48)))

@@ -24,7 +24,7 @@ from posecap.hashing import file_sha256
 from posecap.inference.device import Batches
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.models import MissingWeights
-from posecap.stage import Retry
+from posecap.stage import TransientError
 from posecap.types import Tracks
 from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from tests import building
@@ -183,7 +183,7 @@ def test_not_even_one_fits(folders, monkeypatch):
 
     mine = captioner(folders["reciting"])
     monkeypatch.setattr(mine._network, "generate", no_memory)
-    with pytest.raises(Retry, match="out_of_memory"):
+    with pytest.raises(TransientError, match="out_of_memory"):
         mine.write(building.skeleton())
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from posecap.engines.ultralytics import Ultralytics, _build  # noqa: E402
 from posecap.inference.package_compat import ensure_ultralytics  # noqa: E402
 from posecap.models import MissingWeights  # noqa: E402
-from posecap.stage import Retry  # noqa: E402
+from posecap.stage import TransientError  # noqa: E402
 from posecap.weights import checkpoints  # noqa: E402
 from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture  # noqa: E402
 from tests.random_weights import ultralytics as random_weights  # noqa: E402
@@ -165,7 +165,7 @@ def test_a_single_frame_that_does_not_fit_is_a_passing_trouble(folder, noise, mo
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(ours._model.network, "forward", full)
-    with pytest.raises(Retry, match="out_of_memory"):
+    with pytest.raises(TransientError, match="out_of_memory"):
         ours.detect(noise)
 
 

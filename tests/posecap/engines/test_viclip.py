@@ -11,7 +11,7 @@ import torch
 from posecap.engines.viclip import ViCLIPEmbedder
 from posecap.engines.viclip_model import ViCLIP
 from posecap.models import MissingWeights
-from posecap.stage import Retry, configuration
+from posecap.stage import TransientError, configuration
 from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
 from tests import building
 from tests.random_weights import open_clip as clip_weights
@@ -155,7 +155,7 @@ def test_memory_too_short_for_one_clip_can_be_retried(file, monkeypatch):
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(ViCLIP, "encode_video", never)
-    with pytest.raises(Retry) as told:
+    with pytest.raises(TransientError) as told:
         ViCLIPEmbedder(weights_from=str(file), device="cpu").embed_video(footage())
     assert told.value.reason == "out_of_memory"
 

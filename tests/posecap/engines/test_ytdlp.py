@@ -22,7 +22,7 @@ from posecap.download.retry import Patience
 from posecap.engines.pyav import PyAV
 from posecap.engines.ytdlp import YtDlp
 from posecap.interfaces import Limits
-from posecap.stage import Drop, Retry, configuration
+from posecap.stage import Reject, TransientError, configuration
 from posecap.types import Span
 from tests.played_youtube import PlayedYouTube, form
 
@@ -52,9 +52,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return footage.write_video(path, frames=300, size=SIZE, options={"g": "30", "bf": "2"})
 
 
-def refused(ytdlp: YtDlp, folder: Path, limits: Limits | None = None) -> Drop:
+def refused(ytdlp: YtDlp, folder: Path, limits: Limits | None = None) -> Reject:
     """What a fetch raises; nothing stays behind."""
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         ytdlp.fetch(URI, folder, limits=limits or Limits(), span=Span(4.0, 5.0))
     assert list(folder.iterdir()) == []
     assert str(folder) not in caught.value.detail
@@ -122,32 +122,32 @@ def test_waits_for_what_is_shown_before_the_video(youtube: PlayedYouTube, folder
     place = {"config": {"adPlacementConfig": {"kind": "AD_PLACEMENT_KIND_START"}}, "renderer": advertisement}
     youtube.players[VIDEO]["adPlacements"] = [{"adPlacementRenderer": place}]
     found = refused(YTDLP, folder, Limits(seconds=20))
-    assert (type(found), found.reason) == (Retry, "timeout")
+    assert (type(found), found.reason) == (TransientError, "timeout")
     assert youtube.ranges == []
 
 
 GEO = "The uploader has not made this video available in your country"
 REFUSALS = [
-    ("ERROR", "Video unavailable", "This video has been removed by the uploader", Drop, "removed"),
-    ("ERROR", "Video unavailable", "The YouTube account … has been terminated.", Drop, "removed"),
-    ("ERROR", "Video unavailable", "", Drop, "removed"),
-    ("ERROR", "Video unavailable", "This video is not available", Retry, "unavailable"),
-    ("LOGIN_REQUIRED", "Private video", "Sign in if you've been granted access", Drop, "private"),
-    ("LOGIN_REQUIRED", "Sign in to confirm your age", "It may be …", Drop, "age_restricted"),
-    ("LOGIN_REQUIRED", "This video may be inappropriate for some users.", "", Drop, "age_restricted"),
-    ("UNPLAYABLE", "Video unavailable", GEO, Drop, "geo_blocked"),
-    ("UNPLAYABLE", "Video unavailable", "X has blocked it on copyright grounds", Drop, "copyright"),
-    ("UNPLAYABLE", "Join this channel to get access to members-only content", "", Drop, "members_only"),
-    ("LIVE_STREAM_OFFLINE", "Premieres in 5 hours", "", Retry, "not_yet_available"),
-    ("LIVE_STREAM_OFFLINE", "This live event will begin in 2 days.", "", Retry, "not_yet_available"),
-    ("LOGIN_REQUIRED", "Sign in to confirm you’re not a bot", "This helps …", Retry, "rate_limited"),
-    ("UNPLAYABLE", "Never heard of", "", Retry, "extractor_broken"),
+    ("ERROR", "Video unavailable", "This video has been removed by the uploader", Reject, "removed"),
+    ("ERROR", "Video unavailable", "The YouTube account … has been terminated.", Reject, "removed"),
+    ("ERROR", "Video unavailable", "", Reject, "removed"),
+    ("ERROR", "Video unavailable", "This video is not available", TransientError, "unavailable"),
+    ("LOGIN_REQUIRED", "Private video", "Sign in if you've been granted access", Reject, "private"),
+    ("LOGIN_REQUIRED", "Sign in to confirm your age", "It may be …", Reject, "age_restricted"),
+    ("LOGIN_REQUIRED", "This video may be inappropriate for some users.", "", Reject, "age_restricted"),
+    ("UNPLAYABLE", "Video unavailable", GEO, Reject, "geo_blocked"),
+    ("UNPLAYABLE", "Video unavailable", "X has blocked it on copyright grounds", Reject, "copyright"),
+    ("UNPLAYABLE", "Join this channel to get access to members-only content", "", Reject, "members_only"),
+    ("LIVE_STREAM_OFFLINE", "Premieres in 5 hours", "", TransientError, "not_yet_available"),
+    ("LIVE_STREAM_OFFLINE", "This live event will begin in 2 days.", "", TransientError, "not_yet_available"),
+    ("LOGIN_REQUIRED", "Sign in to confirm you’re not a bot", "This helps …", TransientError, "rate_limited"),
+    ("UNPLAYABLE", "Never heard of", "", TransientError, "extractor_broken"),
 ]
 
 
 @pytest.mark.parametrize(("status", "said", "more", "kind", "reason"), REFUSALS)
 def test_each_refusal_has_its_reason(
-    youtube: PlayedYouTube, folder: Path, status: str, said: str, more: str, kind: type[Drop], reason: str
+    youtube: PlayedYouTube, folder: Path, status: str, said: str, more: str, kind: type[Reject], reason: str
 ) -> None:
     youtube.refuses(VIDEO, status, said, more)
     found = refused(YTDLP, folder)
@@ -158,10 +158,10 @@ def test_each_refusal_has_its_reason(
 
 @pytest.mark.parametrize(
     ("details", "kind", "reason"),
-    [({"isLive": True}, Drop, "live"), ({"isUpcoming": True}, Retry, "not_yet_available")],
+    [({"isLive": True}, Reject, "live"), ({"isUpcoming": True}, TransientError, "not_yet_available")],
 )
 def test_streams_are_told_apart(
-    youtube: PlayedYouTube, folder: Path, video: Path, details: dict[str, Any], kind: type[Drop], reason: str
+    youtube: PlayedYouTube, folder: Path, video: Path, details: dict[str, Any], kind: type[Reject], reason: str
 ) -> None:
     youtube.shows(VIDEO, video.read_bytes())
     youtube.players[VIDEO]["videoDetails"] |= {"isLiveContent": True, **details}
@@ -196,7 +196,7 @@ def test_a_trailer_is_not_the_video(youtube: PlayedYouTube, folder: Path, video:
 def test_answers_of_another_shape(youtube: PlayedYouTube, folder: Path, answer: Any) -> None:
     youtube.players[VIDEO] = answer
     found = refused(YTDLP, folder)
-    assert isinstance(found, Retry)
+    assert isinstance(found, TransientError)
     assert refused(YTDLP, folder).detail == found.detail
 
 
@@ -227,7 +227,7 @@ def test_gives_up_for_now_after_a_lasting_trouble(
     youtube.shows(VIDEO, video.read_bytes())
     youtube.status = {page: list(codes) for page, codes in status.items()}
     found = refused(YTDLP, folder)
-    assert (type(found), found.reason) == (Retry, reason)
+    assert (type(found), found.reason) == (TransientError, reason)
     assert not any(youtube.status.values())
 
 
@@ -239,7 +239,7 @@ def test_goes_on_where_a_transfer_broke(youtube: PlayedYouTube, folder: Path, vi
     fetched.path.unlink()
     youtube.cuts = [1000, 1000]
     found = refused(YTDLP, folder)
-    assert (type(found), found.reason) in ((Retry, "connection"), (Retry, "truncated"))
+    assert (type(found), found.reason) in ((TransientError, "connection"), (TransientError, "truncated"))
 
 
 def test_a_server_that_ignores_ranges(youtube: PlayedYouTube, folder: Path, video: Path) -> None:
@@ -254,16 +254,16 @@ def test_takes_the_tallest_format_allowed(youtube: PlayedYouTube, folder: Path) 
     youtube.shows_formats(VIDEO, {"136": b"tall", "134": b"low"}, formats)
     assert YTDLP.fetch(URI, folder, limits=Limits()).path.read_bytes() == b"tall"
     assert replace(YTDLP, height=719).fetch(URI, folder, limits=Limits()).path.read_bytes() == b"low"
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         replace(YTDLP, height=239).fetch(URI, folder, limits=Limits())
-    assert (caught.value.reason, type(caught.value)) == ("no_format", Drop)
+    assert (caught.value.reason, type(caught.value)) == ("no_format", Reject)
 
 
 @pytest.mark.parametrize("changes", [{"url": None}, {"url": "https://rr1.googlevideo.com/videoplayback?n=challenge"}])
 def test_formats_that_need_javascript(youtube: PlayedYouTube, folder: Path, changes: dict[str, Any]) -> None:
     youtube.shows(VIDEO, b"", **changes)
     found = refused(YTDLP, folder)
-    assert (type(found), found.reason) == (Retry, "extractor_broken")
+    assert (type(found), found.reason) == (TransientError, "extractor_broken")
     assert "javascript" in found.detail
     assert "yt-dlp" in found.detail
 
@@ -272,22 +272,22 @@ def test_size_limit(youtube: PlayedYouTube, folder: Path, video: Path) -> None:
     youtube.shows(VIDEO, video.read_bytes())
     for ytdlp in (YTDLP, replace(YTDLP, stretch="whole")):
         found = refused(ytdlp, folder, Limits(size_bytes=video.stat().st_size - 1))
-        assert (type(found), found.reason) == (Drop, "too_large")
+        assert (type(found), found.reason) == (Reject, "too_large")
 
 
 def test_time_limit(youtube: PlayedYouTube, folder: Path, video: Path) -> None:
     youtube.shows(VIDEO, video.read_bytes())
     youtube.silence_seconds = 1.0
     found = refused(YTDLP, folder, Limits(seconds=0.2))
-    assert (type(found), found.reason) == (Retry, "timeout")
+    assert (type(found), found.reason) == (TransientError, "timeout")
     found = refused(replace(YTDLP, socket_seconds=0.2), folder, Limits())
-    assert (type(found), found.reason) == (Retry, "timeout")
+    assert (type(found), found.reason) == (TransientError, "timeout")
 
 
 def test_a_pace_too_slow_for_the_time_allowed(youtube: PlayedYouTube, folder: Path, video: Path) -> None:
     youtube.shows(VIDEO, video.read_bytes())
     found = refused(replace(YTDLP, requests_per_minute=1), folder, Limits(seconds=30))
-    assert (type(found), found.reason) == (Retry, "no_turn")
+    assert (type(found), found.reason) == (TransientError, "no_turn")
     assert [page for page, _, _ in youtube.asked] == ["watch"]
 
 

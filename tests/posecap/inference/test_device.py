@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecap.inference.device import Batches, NoSuchDevice, ran_out_of_memory, torch_device, torch_dtype
-from posecap.stage import Retry
+from posecap.stage import TransientError
 
 
 class Small:
@@ -43,7 +43,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(error):
 
 
 def test_one_item_that_does_not_fit_is_a_retryable_failure():
-    with pytest.raises(Retry, match="out_of_memory"):
+    with pytest.raises(TransientError, match="out_of_memory"):
         Batches(4).run(Small(0, FULL), range(3))
 
 

@@ -66,7 +66,7 @@ def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path):
 def test_tables_hold_what_happened(tmp_path: Path):
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path)))
     assert table_after(body, "## Contents")[0][:5] == ["train", "5", "5", "7", "35"]
-    yields = table_after(body, "Of 7 rows in the manifest 5 gave clips, 1 were refused, 1 failed")
+    yields = table_after(body, "Of 7 rows in the manifest 5 gave clips, 1 were rejected, 1 failed")
     assert yields[0] == ["download", "rows", "7", "5", r"not\_found 1, timeout 1"]
     assert yields[3] == ["select", "clips", "6", "5", r"no\_motion 1"]
     assert table_after(body, "Models:") == [["made-up", "", "not stated", "ab" * 32]]

@@ -46,8 +46,8 @@ def test_counts_rates_and_times(tmp_path: Path):
         "frames_per_second": 20.0,
     }
     assert report["counts"] == {
-        "rows": {"planned": 7, "kept": 5, "refused": 1, "failed": 1, "quarantined": 0},
-        "clips": {"kept": 5, "refused": 1, "failed": 0, "quarantined": 0},
+        "rows": {"planned": 7, "kept": 5, "rejected": 1, "failed": 1, "quarantined": 0},
+        "clips": {"kept": 5, "rejected": 1, "failed": 0, "quarantined": 0},
         "reasons": {"no_motion": 1, "not_found": 1, "timeout": 1},
     }
     assert report["pipeline"]["fingerprint"] == "f" * 64
@@ -69,10 +69,10 @@ def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
     outcomes = dataset_infos.outcomes(1) * 15
     info = dataset_infos.info(tmp_path, stage_stats=StageStats.of(dataset_infos.ORDER, outcomes))
     assert [alarm["stage"] for alarm in make_report(info, run())["alarms"]] == ["download"]
-    strict = make_report(info, run(), expected_refusals={"select": 0.3})["alarms"]
+    strict = make_report(info, run(), expected_rejections={"select": 0.3})["alarms"]
     assert [(alarm["stage"], alarm["kind"], alarm["share"]) for alarm in strict] == [
         ("download", "failed", 0.333333),
-        ("select", "refused", 0.5),
+        ("select", "rejected", 0.5),
     ]
 
 
@@ -88,13 +88,13 @@ def test_the_table_shows_what_was_lost_where(tmp_path: Path):
     lines = [" ".join(line.replace("│", " ").split()) for line in text.splitlines()]
     assert "download rows 7 5 1 1 1.0 not_found 1, timeout 1" in lines
     assert "select clips 6 5 1 · 0.2 no_motion 1" in lines
-    assert "rows: 7 planned = 5 kept + 1 refused + 1 failed + 0 quarantined; clips: 5 kept" in lines
+    assert "rows: 7 planned = 5 kept + 1 rejected + 1 failed + 0 quarantined; clips: 5 kept" in lines
     assert any("5 clips and 400 frames in 25.0 s (5.0 s of it start-up) on ray, 2 workers" in line for line in lines)
 
 
 def test_names_from_outside_are_no_markup(tmp_path: Path):
     report = make_report(dataset_infos.info(tmp_path), run())
-    report["yield"][0]["refused"] = {"[bold]odd[/nothing]": 1}
+    report["yield"][0]["rejected"] = {"[bold]odd[/nothing]": 1}
     report["alarms"] = [{"sentence": "[red]oh[/]"}]
     text = shown(report)
     assert "[bold]odd[/nothing] 1" in text

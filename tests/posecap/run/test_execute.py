@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from posecap.run.execute import execute
-from posecap.stage import Drop, Fail, Refused, Retry, Stage
+from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 from tests import building
 
@@ -36,9 +36,9 @@ ROW = Row(row_id="r1", uri="a.mp4")
 @pytest.mark.parametrize(
     ("error", "status", "reason", "retryable"),
     [
-        (Drop("no_person", "nobody"), "refused", "no_person", False),
-        (Fail("broken"), "failed", "broken", False),
-        (Retry("http_503"), "failed", "http_503", True),
+        (Reject("no_person", "nobody"), "rejected", "no_person", False),
+        (PermanentError("broken"), "failed", "broken", False),
+        (TransientError("http_503"), "failed", "http_503", True),
         (ValueError("odd"), "failed", "error", False),
         (OSError("disk"), "failed", "error", True),
         (MemoryError(), "failed", "out_of_memory", True),
@@ -60,25 +60,25 @@ def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retr
 def test_a_refusing_stage_costs_its_clip_only():
     one, two = building.clip(clip_id="a" * 24), building.clip(clip_id="b" * 24)
 
-    class RefusesA(Says):
+    class RejectsA(Says):
         def __call__(self, item: Clip) -> Iterator[Clip]:
             if item.clip_id == "a" * 24:
-                raise Drop("no_person", "nobody")
+                raise Reject("no_person", "nobody")
             yield item
 
-    result = execute([Says(results=(one, two)), RefusesA()], ROW)
+    result = execute([Says(results=(one, two)), RejectsA()], ROW)
     assert [clip.clip_id for clip in result.outputs] == ["b" * 24]
-    assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("refused", "a" * 24, "no_person")]
+    assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("rejected", "a" * 24, "no_person")]
     assert result.error is None
     assert result.frames == one.frame_count + two.frame_count
 
 
 def test_samples_are_kept_and_short_stretches_accounted_for():
     sample = building.sample()
-    short = Refused(Span(0.0, 0.2), "too_short", "0.2 s")
+    short = Rejected(Span(0.0, 0.2), "too_short", "0.2 s")
     result = execute([Says(results=(short, sample))], ROW)
     assert [type(item) for item in result.outputs] == [Sample]
-    assert [(c.status, c.reason) for c in result.clips] == [("refused", "too_short"), ("kept", "")]
+    assert [(c.status, c.reason) for c in result.clips] == [("rejected", "too_short"), ("kept", "")]
 
 
 def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):

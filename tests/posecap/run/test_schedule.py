@@ -41,8 +41,8 @@ class Pool:
         if self.lose.get(row.row_id, 0) > 0:
             self.lose[row.row_id] -= 1
             return task, WorkerLost("worker_died", "the worker process died")
-        if row.label == "refused":
-            return task, ItemResult(error=ItemError("refused", "cut", "too_short", "", False))
+        if row.label == "rejected":
+            return task, ItemResult(error=ItemError("rejected", "cut", "too_short", "", False))
         if row.label == "failed":
             return task, ItemResult(error=ItemError("failed", "download", "http_503", "", True))
         sample = building.sample(key=row.row_id.ljust(24, "0"))
@@ -64,7 +64,7 @@ def run(pool: Pool, parts: list[WorkPart], **options: Any) -> dict[PartName, Par
 
 @settings(max_examples=60, deadline=None)
 @given(
-    labels=st.lists(st.lists(st.sampled_from(["ok", "refused", "failed"]), max_size=5), max_size=6),
+    labels=st.lists(st.lists(st.sampled_from(["ok", "rejected", "failed"]), max_size=5), max_size=6),
     size=st.integers(1, 4),
     picks=st.randoms(use_true_random=False),
 )
@@ -77,7 +77,7 @@ def test_every_row_comes_back_once_in_plan_order_whatever_finishes_first(labels,
         wanted = ["kept" if row.label == "ok" else row.label for row in p.rows]
         assert [row.outcome.status for row in done[p.name].rows] == wanted
     counts = tally(row.outcome for d in done.values() for row in d.rows).as_json()["rows"]
-    assert counts["planned"] == sum(counts[s] for s in ("kept", "refused", "failed", "quarantined"))
+    assert counts["planned"] == sum(counts[s] for s in ("kept", "rejected", "failed", "quarantined"))
 
 
 def test_parts_are_admitted_only_as_workers_have_room():
@@ -121,7 +121,7 @@ def test_attempts_of_earlier_runs_count():
 
 
 def test_rows_with_a_known_fate_are_not_worked_on():
-    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="rejected", reason="duplicate"))
     pool = Pool()
     both = WorkPart(PartName("train", 0), (known, Row(row_id="0-1", uri="y", label="ok")))
     seen: list[str] = []
@@ -132,7 +132,7 @@ def test_rows_with_a_known_fate_are_not_worked_on():
 
 
 def test_a_part_of_known_rows_and_an_empty_part_are_complete_at_once():
-    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="refused", reason="duplicate"))
+    known = RowResult(RowOutcome(row_id="0-0", uri="x", status="rejected", reason="duplicate"))
     done = run(Pool(), [WorkPart(PartName("train", 0), (known,)), WorkPart(PartName("train", 1), ())])
     assert [len(d.rows) for d in done.values()] == [1, 0]
 
@@ -152,7 +152,7 @@ def test_what_is_handed_back_is_worked_on_again():
 
 
 @pytest.mark.parametrize(
-    ("clips", "status"), [(["refused", "failed"], "failed"), (["refused"], "refused"), (["failed", "kept"], "kept")]
+    ("clips", "status"), [(["rejected", "failed"], "failed"), (["rejected"], "rejected"), (["failed", "kept"], "kept")]
 )
 def test_a_rows_fate_follows_from_its_clips(clips, status):
     class Gives(Pool):

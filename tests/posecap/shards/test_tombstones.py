@@ -13,7 +13,7 @@ from posecap.shards import (
     read_part,
     read_sidecar,
     read_tombstones,
-    refuse_forgotten,
+    reject_forgotten,
 )
 from posecap.status.outcome import ClipOutcome, RowOutcome
 from tests import built
@@ -32,12 +32,12 @@ def test_a_forgotten_clip_leaves_every_file_and_the_counts_say_so(tmp_path: Path
     assert {name: content for name, content in found.items() if "00003" in name} == untouched
     assert [s.key for s in read_part(tmp_path, FIRST)] == [s.key for s in made[FIRST][1:]]
     document = read_sidecar(tmp_path, FIRST)
-    assert document["counts"]["rows"] == {"planned": 3, "kept": 2, "refused": 1, "failed": 0, "quarantined": 0}
-    assert document["counts"]["clips"] == {"kept": 2, "refused": 1, "failed": 0, "quarantined": 0}
+    assert document["counts"]["rows"] == {"planned": 3, "kept": 2, "rejected": 1, "failed": 0, "quarantined": 0}
+    assert document["counts"]["clips"] == {"kept": 2, "rejected": 1, "failed": 0, "quarantined": 0}
     assert document["counts"]["reasons"] == {"forgotten": 1}
     row = document["rows"][0]
     assert (row["status"], row["stage"], row["reason"], row["detail"]) == (
-        "refused",
+        "rejected",
         "forget",
         "forgotten",
         "asked by the person",
@@ -111,15 +111,15 @@ def test_damaged_tombstones_stop_readers(tmp_path: Path) -> None:
 def test_a_row_is_kept_as_long_as_one_of_its_clips_is() -> None:
     clips = tuple(ClipOutcome(status="kept", clip_id=key) for key in "ab")
     row = RowOutcome(row_id="r", uri="u", status="kept", clips=clips)
-    assert refuse_forgotten(row, {"z": "x"}) == row
-    partly = refuse_forgotten(row, {"a": "x"})
-    assert (partly.status, [c.status for c in partly.clips]) == ("kept", ["refused", "kept"])
-    wholly = refuse_forgotten(partly, {"a": "never", "b": "y"})
-    assert (wholly.status, wholly.reason, wholly.detail) == ("refused", "forgotten", "y")
+    assert reject_forgotten(row, {"z": "x"}) == row
+    partly = reject_forgotten(row, {"a": "x"})
+    assert (partly.status, [c.status for c in partly.clips]) == ("kept", ["rejected", "kept"])
+    wholly = reject_forgotten(partly, {"a": "never", "b": "y"})
+    assert (wholly.status, wholly.reason, wholly.detail) == ("rejected", "forgotten", "y")
     assert [c.detail for c in wholly.clips] == ["x", "y"]
 
 
-def test_a_key_that_is_a_path_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_is_a_path_is_rejected(tmp_path: Path) -> None:
     built.build(tmp_path)
     with pytest.raises(ShardError, match="sample key"):
         forget(tmp_path, ["../x"], "x")

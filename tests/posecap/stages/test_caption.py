@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecap.stage import Drop, Engine, configuration
+from posecap.stage import Engine, Reject, configuration
 from posecap.stages.caption import WriteCaptions, clean, label_words
 from posecap.types import Caption, CaptionedClip, Row, SkeletonClip
 from tests.building import row, skeleton
@@ -66,13 +66,13 @@ def test_a_full_clip_asks_no_captioner() -> None:
 
 
 def test_no_caption() -> None:
-    with pytest.raises(Drop) as refused:
+    with pytest.raises(Reject) as rejected:
         list(WriteCaptions()(skeleton(row=row(label="__", captions=("https://a.example/b", "\u200b")))))
-    assert (refused.value.reason, refused.value.detail) == (
+    assert (rejected.value.reason, rejected.value.detail) == (
         "no_caption",
         "0 usable sentences, needs 1: give the row a caption or a label",
     )
-    with pytest.raises(Drop, match="no_caption: 3 usable sentences, needs 4"):
+    with pytest.raises(Reject, match="no_caption: 3 usable sentences, needs 4"):
         list(WriteCaptions(fewest=4)(skeleton(row=row(captions=()))))
     (made,) = WriteCaptions(fewest=0)(skeleton(row=row(label=None, captions=())))
     assert made.captions == ()

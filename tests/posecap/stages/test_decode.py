@@ -13,7 +13,7 @@ from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.hashing import clip_id
 from posecap.interfaces import DecoderGaveUp, Frames
-from posecap.stage import Drop, Fail, Refused, configuration
+from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode
 from posecap.stages.split import Cut
 from posecap.types import Clip, Media, Span
@@ -26,24 +26,24 @@ Result = tuple[float, float, list[int] | str]
 
 def decode(
     path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE, cut: Cut = CUT
-) -> list[Clip | Refused]:
+) -> list[Clip | Rejected]:
     return [result for item in cut(video(path, start=start, end=end)) for result in stage(item)]
 
 
-def told(results: list[Clip | Refused]) -> list[Result]:
+def told(results: list[Clip | Rejected]) -> list[Result]:
     """Start, end, and the numbers of the frames or the reason why there are none."""
     return [
         (
             round(r.span.start_seconds, 4),
             round(r.span.end_seconds, 4),
-            r.reason if isinstance(r, Refused) else numbers(r.frames_THW3),
+            r.reason if isinstance(r, Rejected) else numbers(r.frames_THW3),
         )
         for r in results
     ]
 
 
-def refused(path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE) -> Drop:
-    with pytest.raises(Drop) as caught:
+def rejected(path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE) -> Reject:
+    with pytest.raises(Reject) as caught:
         decode(path, start, end, stage=stage)
     assert str(path.parent) not in caught.value.detail
     return caught.value
@@ -114,25 +114,25 @@ def test_a_span_keeps_its_times_as_far_as_the_video_goes(
         (1.0, 1.03, "too_short"),
     ],
 )
-def test_a_span_that_the_video_does_not_hold_is_refused(
+def test_a_span_that_the_video_does_not_hold_is_rejected(
     tmp_path: Path, start: float, end: float | None, reason: str
 ) -> None:
-    assert refused(write_video(tmp_path / "walk.mp4", frames=60), start, end).reason == reason
+    assert rejected(write_video(tmp_path / "walk.mp4", frames=60), start, end).reason == reason
 
 
-def test_a_span_of_too_many_frames_is_refused(tmp_path: Path) -> None:
+def test_a_span_of_too_many_frames_is_rejected(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.mp4", frames=60)
     stage = replace(DECODE, frames_at_most=40)
     assert len(decode(path, 0.0, 1.3, stage=stage)) == 1
-    assert refused(path, 0.0, 1.4, stage=stage).reason == "too_many_frames"
+    assert rejected(path, 0.0, 1.4, stage=stage).reason == "too_many_frames"
 
 
-def test_a_span_of_which_half_is_missing_is_refused(tmp_path: Path) -> None:
+def test_a_span_of_which_half_is_missing_is_rejected(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.mp4", frames=120, options={"bf": "0"}, muxing={"movflags": "faststart"})
     path = truncated(path, 0.45)
     there = decode(path, cut=Cut(longest_seconds=9.0))[0].span.end_seconds
     assert 0.5 < there < 1.9
-    drop = refused(path, 0.0, 3.9)
+    drop = rejected(path, 0.0, 3.9)
     assert (drop.reason, drop.detail) == ("truncated", f"{there:.3f} s of 3.900 s are there, at least 50% needed")
     (clip,) = decode(path, 0.0, 1.5 * there)
     assert clip.span.end_seconds == pytest.approx(there)
@@ -213,19 +213,19 @@ def test_when_all_give_up_the_reasons_are_told(tmp_path: Path) -> None:
     stage = replace(DECODE, decoders=(Tiring(0, DecoderGaveUp("tired")), Tiring(1, DecoderGaveUp("bored"))))
     path = write_video(tmp_path / "walk.mp4", frames=60)
     for span in ((None, None), (0.0, 1.0)):
-        drop = refused(path, *span, stage=stage)
+        drop = rejected(path, *span, stage=stage)
         assert (drop.reason, drop.detail) == ("undecodable", "tiring: tired; tiring: bored")
 
 
-def test_damage_behind_good_clips_refuses_only_the_rest(tmp_path: Path) -> None:
+def test_damage_behind_good_clips_rejects_only_the_rest(tmp_path: Path) -> None:
     path = write_video(tmp_path / "shots.mp4", shots=(30, 30, 30))
-    stage = replace(DECODE, decoders=(Tiring(5, Drop("undecodable", "broken")),))
+    stage = replace(DECODE, decoders=(Tiring(5, Reject("undecodable", "broken")),))
     assert told(decode(path, stage=stage)) == [(0.0, 1.0, list(range(30))), (1.0, 3.0, "undecodable")]
 
 
 def test_a_failure_stays_a_failure(tmp_path: Path) -> None:
-    stage = replace(DECODE, decoders=(Tiring(5, Fail("decode_timeout", "slow")),))
-    with pytest.raises(Fail, match="decode_timeout"):
+    stage = replace(DECODE, decoders=(Tiring(5, PermanentError("decode_timeout", "slow")),))
+    with pytest.raises(PermanentError, match="decode_timeout"):
         decode(write_video(tmp_path / "shots.mp4", shots=(30, 30, 30)), stage=stage)
 
 
@@ -243,7 +243,7 @@ def test_a_truncated_file_gives_what_is_there_and_says_what_is_not(tmp_path: Pat
     path = write_video(tmp_path / "cut.mp4", frames=120, options={"bf": "0"}, muxing={"movflags": "faststart"})
     results = decode(truncated(path, 0.5))
     *clips, rest = results
-    assert isinstance(rest, Refused)
+    assert isinstance(rest, Rejected)
     assert (rest.reason, rest.span.end_seconds) == ("truncated", pytest.approx(4.0))
     found = [n for clip in clips for n in numbers(clip.frames_THW3)]
     assert found == list(range(len(found)))
@@ -261,11 +261,11 @@ def test_one_frame_is_too_short(tmp_path: Path) -> None:
     assert told(decode(write_video(tmp_path / "one.mp4", frames=1))) == [(0.0, 0.0333, "too_short")]
 
 
-def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
-    assert refused(write_sound(tmp_path / "song.mp4")).reason == "no_video_stream"
+def test_what_is_no_video_is_rejected(tmp_path: Path) -> None:
+    assert rejected(write_sound(tmp_path / "song.mp4")).reason == "no_video_stream"
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
-    assert refused(empty).reason == "undecodable"
+    assert rejected(empty).reason == "undecodable"
 
 
 def test_the_same_clips_twice(tmp_path: Path) -> None:
@@ -300,5 +300,5 @@ def test_real_footage(name: str, expected: list[int | str]) -> None:
 
 
 @pytest.mark.data
-def test_the_corrupted_real_file_is_refused() -> None:
-    assert refused(real_video("hostile/corrupted.mp4")).reason == "undecodable"
+def test_the_corrupted_real_file_is_rejected() -> None:
+    assert rejected(real_video("hostile/corrupted.mp4")).reason == "undecodable"

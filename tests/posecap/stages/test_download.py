@@ -16,7 +16,7 @@ from posecap.download.atomic_file import scratch_folder
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
 from posecap.interfaces import Fetched, Limits
-from posecap.stage import Drop, Engine, Resources, Retry, configuration
+from posecap.stage import Engine, Reject, Resources, TransientError, configuration
 from posecap.stages.download import Download
 from posecap.types import Row, Span, Video
 
@@ -43,7 +43,7 @@ class FromFolder(Engine):
         self.wanted.append(span)
         path = self.source / uri.partition("://")[2]
         if not path.exists():
-            raise Retry("connection", "the shelf is away")
+            raise TransientError("connection", "the shelf is away")
         if self.keeping == "borrowed":
             return Fetched(path, "borrowed", self.begins_seconds)
         copy = folder / path.name
@@ -118,7 +118,7 @@ def test_a_fetcher_hears_which_stretch_is_wanted(
 
 @pytest.mark.parametrize(("uri", "named"), [("gopher://h/a", "gopher:// URIs"), ("/a.mp4", "plain paths")])
 def test_no_fetcher(shelf: Path, uri: str, named: str) -> None:
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         list(Download((FromFolder(shelf),))(row(uri)))
     assert caught.value.reason == "no_fetcher"
     assert named in caught.value.detail
@@ -126,10 +126,10 @@ def test_no_fetcher(shelf: Path, uri: str, named: str) -> None:
 
 @pytest.mark.parametrize("keeping", ["borrowed", "scratch"])
 @pytest.mark.parametrize(("name", "reason"), [("page.mp4", "not_a_video"), ("empty.mp4", "empty_file")])
-def test_what_is_no_video_is_refused(
+def test_what_is_no_video_is_rejected(
     shelf: Path, keeping: Literal["borrowed", "scratch"], name: str, reason: str
 ) -> None:
-    with pytest.raises(Drop) as caught:
+    with pytest.raises(Reject) as caught:
         list(Download((FromFolder(shelf, keeping=keeping),))(row(f"shelf://{name}")))
     assert caught.value.reason == reason
     assert f"shelf://{name}" in caught.value.detail
@@ -142,7 +142,7 @@ def test_content_can_be_left_to_the_decoder(shelf: Path) -> None:
 
 
 def test_fetchers_troubles_pass_through(shelf: Path) -> None:
-    with pytest.raises(Retry, match="the shelf is away"):
+    with pytest.raises(TransientError, match="the shelf is away"):
         list(Download((FromFolder(shelf),))(row("shelf://none.mp4")))
 
 
@@ -164,10 +164,10 @@ def test_a_page_from_a_server_is_no_video(monkeypatch: pytest.MonkeyPatch) -> No
     with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_address[1]}/clip.mp4"
-        with pytest.raises(Drop) as caught:
+        with pytest.raises(Reject) as caught:
             list(Download((LocalFile(), Http()))(row(uri)))
         server.shutdown()
-    assert (type(caught.value), caught.value.reason) == (Drop, "not_a_video")
+    assert (type(caught.value), caught.value.reason) == (Reject, "not_a_video")
     assert caught.value.detail == f"{uri} holds html, not a video; a server may have sent a page in its place"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecap.stage import Drop
+from posecap.stage import Reject
 from posecap.stages.embed import Embed
 from posecap.stages.pack import Pack
 from posecap.types import Span
@@ -61,17 +61,17 @@ def test_a_sample_holds_the_clip_and_names_every_model():
     [Span(100.0, 101.0), Span(0.0, 1e-6)],
     ids=["elsewhere", "one moment of many"],
 )
-def test_a_triplet_that_does_not_belong_together_is_refused(video_span):
+def test_a_triplet_that_does_not_belong_together_is_rejected(video_span):
     clip = replace(building.embedded(), video_span=video_span)
-    with pytest.raises(Drop) as refused:
+    with pytest.raises(Reject) as rejected:
         list(Pack(thumbnail_side=0)(clip))
-    assert refused.value.reason == "span_mismatch"
+    assert rejected.value.reason == "span_mismatch"
 
 
-def test_a_skeleton_outside_its_span_is_refused():
+def test_a_skeleton_outside_its_span_is_rejected():
     clip = building.embedded()
     late = replace(clip, span=Span(clip.pts_T[-1] + 1, clip.pts_T[-1] + 2))
-    with pytest.raises(Drop, match="span_mismatch: skeleton covers"):
+    with pytest.raises(Reject, match="span_mismatch: skeleton covers"):
         list(Pack(thumbnail_side=0)(late))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.stage import Drop, configuration
+from posecap.stage import Reject, configuration
 from posecap.stages.filter_people import Select
 from posecap.types import PosedClip
 from tests.building import posed, tracks_of, walkers
@@ -16,11 +16,11 @@ def kept(item: PosedClip, **settings: object) -> PosedClip:
     return only
 
 
-def refusal(item: PosedClip, **settings: object) -> Drop:
-    with pytest.raises(Drop) as refused:
+def rejection(item: PosedClip, **settings: object) -> Reject:
+    with pytest.raises(Reject) as rejected:
         list(Select(**settings)(item))  # type: ignore[arg-type]
-    assert type(refused.value) is Drop
-    return refused.value
+    assert type(rejected.value) is Reject
+    return rejected.value
 
 
 def crowd() -> np.ndarray:
@@ -57,8 +57,8 @@ def test_who_stands_still_stays_where_motion_is_not_asked_for() -> None:
 
 
 def test_a_clip_without_people() -> None:
-    assert refusal(posed(people=0)).args == ("no_person: nobody was tracked in 24 frames",)
-    assert refusal(posed(joints_MTJ3=np.zeros((1, 24, 17, 3), np.float32))).reason == "no_person"
+    assert rejection(posed(people=0)).args == ("no_person: nobody was tracked in 24 frames",)
+    assert rejection(posed(joints_MTJ3=np.zeros((1, 24, 17, 3), np.float32))).reason == "no_person"
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_a_clip_without_people() -> None:
     ],
 )
 def test_a_clip_that_is_too_short(frames: int, fps: float, detail: str) -> None:
-    refused = refusal(posed(frames=frames, fps=fps))
-    assert (refused.reason, refused.detail) == ("too_short", detail)
+    rejected = rejection(posed(frames=frames, fps=fps))
+    assert (rejected.reason, rejected.detail) == ("too_short", detail)
 
 
 @pytest.mark.parametrize("fps", [24000 / 1001, 25.0, 29.97, 30.0])
@@ -85,11 +85,11 @@ def test_a_person_needs_enough_confident_joints_in_enough_frames() -> None:
     joints = walkers(frames=50)
     joints[..., 2] = 0.19
     joints[0, :9, :, 2] = 0.8
-    refused = refusal(posed(joints_MTJ3=joints))
-    assert refused.reason == "low_confidence"
-    assert refused.detail == "the clearest of 1 people is confident in 18.0 % of the frames; needs 20.0 %"
+    rejected = rejection(posed(joints_MTJ3=joints))
+    assert rejected.reason == "low_confidence"
+    assert rejected.detail == "the clearest of 1 people is confident in 18.0 % of the frames; needs 20.0 %"
     joints[0, :25, :8, 2] = 0.8  # 8 of 17 joints are less than half
-    assert refusal(posed(joints_MTJ3=joints)).detail == refused.detail
+    assert rejection(posed(joints_MTJ3=joints)).detail == rejected.detail
     joints[0, :25, :9, 2] = 0.2  # a joint at the floor counts
     assert kept(posed(joints_MTJ3=joints)).tracks.people == 1
 
@@ -98,17 +98,17 @@ def test_kept_people_must_cover_the_clip_together() -> None:
     joints = walkers(people=2, frames=50)
     joints[0, 15:], joints[1, :15], joints[1, 30:] = 0, 0, 0
     assert kept(posed(joints_MTJ3=joints)).tracks.people == 2
-    refused = refusal(posed(joints_MTJ3=joints), people=1)
-    assert refused.reason == "low_confidence"
-    assert refused.detail == "a kept person is confident in 30.0 % of the frames; needs 40.0 %"
+    rejected = rejection(posed(joints_MTJ3=joints), people=1)
+    assert rejected.reason == "low_confidence"
+    assert rejected.detail == "a kept person is confident in 30.0 % of the frames; needs 40.0 %"
 
 
 def test_a_clip_in_which_nothing_moves_by_itself() -> None:
     joints = walkers(frames=30)
     joints[:] = joints[:, :1]
     joints[..., 0] += np.linspace(0, 300, 30, dtype=np.float32)[:, None]  # the camera pans over a poster
-    refused = refusal(posed(joints_MTJ3=joints))
-    assert (refused.reason, refused.detail) == ("no_motion", "the liveliest person moves 0.0000 sizes; needs 0.0200")
+    rejected = rejection(posed(joints_MTJ3=joints))
+    assert (rejected.reason, rejected.detail) == ("no_motion", "the liveliest person moves 0.0000 sizes; needs 0.0200")
 
 
 def test_joints_below_the_floor_do_not_count_as_motion() -> None:
@@ -116,7 +116,7 @@ def test_joints_below_the_floor_do_not_count_as_motion() -> None:
     joints[0, ::2, 9:11, 0] += 60
     assert kept(posed(joints_MTJ3=joints)).tracks.people == 1
     joints[0, :, 9:11, 2] = 0.1
-    assert refusal(posed(joints_MTJ3=joints)).reason == "no_motion"
+    assert rejection(posed(joints_MTJ3=joints)).reason == "no_motion"
 
 
 def test_settings_are_checked_and_written_down() -> None:

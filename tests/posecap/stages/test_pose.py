@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.stage import Fail
+from posecap.stage import PermanentError
 from posecap.stages.pose import Pose
 from tests import building
 
@@ -31,7 +31,7 @@ def test_the_detectors_joints_are_kept_as_they_are():
 def test_boxes_without_joints_need_an_estimator():
     posed = building.posed()
     bare = replace(posed, tracks=replace(posed.tracks, joints_MTJ3=None, layout=None))
-    with pytest.raises(Fail) as failed:
+    with pytest.raises(PermanentError) as failed:
         list(Pose(estimator="detector")(bare))
     assert failed.value.reason == "no_joints"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.stage import Drop
+from posecap.stage import Reject
 from posecap.stages.split import Cut
 from posecap.types import CutVideo, ShotRule, Span
 from tests.footage import video
@@ -47,14 +47,14 @@ def test_the_rule_for_shots_goes_along(path: Path) -> None:
     ("start", "end"),
     [(2.0, 2.0), (3.0, 2.0), (-1.0, 2.0), (None, 0.0), (None, -1.0), (math.nan, 2.0), (0.0, math.nan), (0.0, math.inf)],
 )
-def test_a_span_that_is_none_is_refused(path: Path, start: float | None, end: float | None) -> None:
-    with pytest.raises(Drop) as caught:
+def test_a_span_that_is_none_is_rejected(path: Path, start: float | None, end: float | None) -> None:
+    with pytest.raises(Reject) as caught:
         cut(path, start, end)
     assert caught.value.reason == "bad_span"
 
 
-def test_a_span_beyond_the_bound_is_refused(path: Path) -> None:
-    with pytest.raises(Drop) as caught:
+def test_a_span_beyond_the_bound_is_rejected(path: Path) -> None:
+    with pytest.raises(Reject) as caught:
         cut(path, 10.0, 75.0)
     assert caught.value.reason == "span_too_long"
     assert caught.value.detail == "65 s, at most 60: shorten the row's span or raise row_longest_seconds"

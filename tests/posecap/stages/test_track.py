@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from posecap.interfaces import Detections
-from posecap.stage import Drop
+from posecap.stage import Reject
 from posecap.stages.track import Track
 from posecap.types import Tracks
 from tests import building
@@ -51,7 +51,7 @@ def test_tracks_come_in_source_pixels_and_name_their_engines():
     assert tracked.clip_id == clip.clip_id
 
 
-def test_nobody_is_a_refusal():
-    with pytest.raises(Drop) as refused:
+def test_nobody_is_a_rejection():
+    with pytest.raises(Reject) as rejected:
         list(Track(detector=Finds(people=0), tracker=Follows())(building.clip()))
-    assert refused.value.reason == "no_person"
+    assert rejected.value.reason == "no_person"

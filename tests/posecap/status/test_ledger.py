@@ -69,7 +69,7 @@ KEPT = RowOutcome(
     row_id="a",
     uri="a.mp4",
     status="kept",
-    clips=(ClipOutcome(status="kept", clip_id="k"), ClipOutcome(status="refused", stage="select", reason="no_motion")),
+    clips=(ClipOutcome(status="kept", clip_id="k"), ClipOutcome(status="rejected", stage="select", reason="no_motion")),
 )
 FAILED = RowOutcome(
     row_id="b", uri="b.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
@@ -151,7 +151,7 @@ def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
         record(ledger, ONE, KEPT, FAILED)
         ledger.export(tmp_path / "ledger.parquet")
     one, two = pq.read_table(tmp_path / "ledger.parquet").to_pylist()
-    assert (one["part"], one["row_id"], one["clips_kept"], one["clips_refused"]) == ("train/00000", "a", 1, 1)
+    assert (one["part"], one["row_id"], one["clips_kept"], one["clips_rejected"]) == ("train/00000", "a", 1, 1)
     assert two == {
         "part": "train/00000",
         "row_id": "b",
@@ -162,7 +162,7 @@ def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
         "detail": "slow",
         "retryable": True,
         "clips_kept": 0,
-        "clips_refused": 0,
+        "clips_rejected": 0,
         "clips_failed": 0,
     }
     assert sorted(p.name for p in tmp_path.glob("*.tmp")) == []

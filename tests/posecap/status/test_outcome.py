@@ -10,7 +10,7 @@ from posecap.status.outcome import STATUSES, ClipOutcome, RowOutcome, tally
 texts = st.text(max_size=8)
 clips = st.builds(
     ClipOutcome,
-    status=st.sampled_from(["kept", "refused", "failed"]),
+    status=st.sampled_from(["kept", "rejected", "failed"]),
     clip_id=st.none() | texts,
     start_seconds=st.none() | st.floats(0, 1e6),
     end_seconds=st.none() | st.floats(0, 1e6),
@@ -44,14 +44,14 @@ def test_planned_is_the_sum_of_the_four_fates(many: list[RowOutcome]) -> None:
 
 
 def test_reasons_are_counted_once_for_each_lost_clip_or_clipless_row() -> None:
-    lost = ClipOutcome(status="refused", stage="select", reason="no_motion")
+    lost = ClipOutcome(status="rejected", stage="select", reason="no_motion")
     counts = tally(
         [
             RowOutcome(row_id="a", uri="a", status="kept", clips=(ClipOutcome(status="kept"), lost)),
-            RowOutcome(row_id="b", uri="b", status="refused", reason="no_motion", clips=(lost, lost)),
+            RowOutcome(row_id="b", uri="b", status="rejected", reason="no_motion", clips=(lost, lost)),
             RowOutcome(row_id="c", uri="c", status="failed", reason="timeout"),
         ]
     ).as_json()
     assert counts["reasons"] == {"no_motion": 3, "timeout": 1}
-    assert counts["rows"] == {"planned": 3, "kept": 1, "refused": 1, "failed": 1, "quarantined": 0}
-    assert counts["clips"] == {"kept": 1, "refused": 3, "failed": 0, "quarantined": 0}
+    assert counts["rows"] == {"planned": 3, "kept": 1, "rejected": 1, "failed": 1, "quarantined": 0}
+    assert counts["clips"] == {"kept": 1, "rejected": 3, "failed": 0, "quarantined": 0}

@@ -11,30 +11,30 @@ from posecap.status.stage_stats import LOST, StageLine, StageOrder, StageStats, 
 
 
 def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> StageLine:
-    every = {fate: lost.get(fate, {}) for fate in ("refused", "failed", "quarantined")}
+    every = {fate: lost.get(fate, {}) for fate in ("rejected", "failed", "quarantined")}
     gone = sum(sum(reasons.values()) for reasons in every.values())
     return StageLine(stage=stage, unit=unit, entered=entered, left=entered - gone, lost=every)
 
 
-def test_a_stage_that_refuses_far_more_than_expected_is_named_with_its_commonest_reason():
-    (alarm,) = alarms([line("select", 120, refused={"no_motion": 100, "too_small": 15})])
+def test_a_stage_that_rejects_far_more_than_expected_is_named_with_its_commonest_reason():
+    (alarm,) = alarms([line("select", 120, rejected={"no_motion": 100, "too_small": 15})])
     assert alarm.sentence == (
-        "select refused 95.8 % of 120 clips (expected at most 80 %): most often no_motion; is the threshold right?"
+        "select rejected 95.8 % of 120 clips (expected at most 80 %): most often no_motion; is the threshold right?"
     )
-    assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("select", "refused", 120, 0.8)
+    assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("select", "rejected", 120, 0.8)
 
 
 def test_the_expected_share_itself_and_small_numbers_raise_none():
-    assert alarms([line("select", 100, refused={"no_motion": 80})]) == []
-    assert alarms([line("select", 19, refused={"no_motion": 19})]) == []
-    assert len(alarms([line("select", 20, refused={"no_motion": 20})])) == 1
+    assert alarms([line("select", 100, rejected={"no_motion": 80})]) == []
+    assert alarms([line("select", 19, rejected={"no_motion": 19})]) == []
+    assert len(alarms([line("select", 20, rejected={"no_motion": 20})])) == 1
 
 
 def test_a_stage_s_own_share_counts():
-    lines = [line("select", 100, refused={"no_motion": 50}), line("track", 100, refused={"no_person": 50})]
-    (alarm,) = alarms(lines, expected_refusals={"track": 0.4})
-    assert alarm.sentence.startswith("track refused 50 % of 100 clips (expected at most 40 %): most often no_person")
-    assert alarms(lines, expected_refusals={"select": 0.6}) == []
+    lines = [line("select", 100, rejected={"no_motion": 50}), line("track", 100, rejected={"no_person": 50})]
+    (alarm,) = alarms(lines, expected_rejections={"track": 0.4})
+    assert alarm.sentence.startswith("track rejected 50 % of 100 clips (expected at most 40 %): most often no_person")
+    assert alarms(lines, expected_rejections={"select": 0.6}) == []
 
 
 def test_failures_and_lost_workers_count_together():
@@ -47,7 +47,7 @@ def test_failures_and_lost_workers_count_together():
 
 
 def test_of_equally_common_reasons_the_first_by_name_is_said():
-    (alarm,) = alarms([line("select", 20, refused={"b": 10, "a": 10})])
+    (alarm,) = alarms([line("select", 20, rejected={"b": 10, "a": 10})])
     assert "most often a;" in alarm.sentence
 
 
@@ -58,7 +58,7 @@ ORDER = StageOrder(("download", "cut", "decode"), ("decode", "track", "select", 
 STAGES = ["download", "cut", "decode", "track", "select", "pack", "plan", "run", "forget", "elsewhere", ""]
 
 fates = st.fixed_dictionaries(
-    {"status": st.sampled_from(["refused", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
+    {"status": st.sampled_from(["rejected", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
     optional={"reason": st.sampled_from(["no_person", "too_short", "error"])},
 ) | st.just({"status": "kept"})
 clips = fates.map(lambda fate: ClipOutcome(**fate))
@@ -113,13 +113,15 @@ def test_a_build_by_hand():
     lines = StageStats.of(
         ORDER,
         [
-            row("kept", clips=(clip(), clip("refused", "select", "no_motion"), clip("refused", "decode", "too_short"))),
-            row("refused", "select", "no_motion", clips=(clip("refused", "select", "no_motion"),)),
-            row("refused", "download", "not_found"),
+            row(
+                "kept", clips=(clip(), clip("rejected", "select", "no_motion"), clip("rejected", "decode", "too_short"))
+            ),
+            row("rejected", "select", "no_motion", clips=(clip("rejected", "select", "no_motion"),)),
+            row("rejected", "download", "not_found"),
             row("failed", "download", "timeout"),
             row("quarantined", "run", "worker_died"),
-            row("refused", "plan", "duplicate"),
-            row("kept", clips=(clip(), clip("refused", "forget", "forgotten"))),
+            row("rejected", "plan", "duplicate"),
+            row("kept", clips=(clip(), clip("rejected", "forget", "forgotten"))),
         ],
     ).lines()
     assert [(line.unit, line.stage, line.entered, line.left) for line in lines] == [
@@ -139,7 +141,7 @@ def test_a_build_by_hand():
         "unit": "rows",
         "in": 5,
         "out": 3,
-        "refused": {"not_found": 1},
+        "rejected": {"not_found": 1},
         "failed": {"timeout": 1},
         "quarantined": {},
     }
@@ -147,11 +149,11 @@ def test_a_build_by_hand():
 
 def test_reasons_stand_commonest_first():
     outcomes = [
-        RowOutcome(row_id="r", uri="u", status="refused", stage="cut", reason=reason)
+        RowOutcome(row_id="r", uri="u", status="rejected", stage="cut", reason=reason)
         for reason in ("b", "a", "c", "c", "a", "c")
     ]
     lines = StageStats.of(ORDER, outcomes).lines()
-    assert list(lines[1].lost["refused"].items()) == [("c", 3), ("a", 2), ("b", 1)]
+    assert list(lines[1].lost["rejected"].items()) == [("c", 3), ("a", 2), ("b", 1)]
 
 
 def test_the_stage_that_makes_clips_is_last_of_one_and_first_of_the_other():
