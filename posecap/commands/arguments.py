@@ -1,15 +1,34 @@
-"""Which dataset a command is about: the one named, else the one at hand."""
+"""What the arguments of several commands have in common: which dataset is meant, and former names of flags."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 _SIGNS = ("plan.parquet", "dataset.json", "data")
 
 
 class WhichDataset(ValueError):
     """No dataset was named and there is not exactly one at hand."""
+
+
+class FormerFlag(argparse.Action):
+    """A flag's former name, which help leaves out: it sets the same value and says its name now (``const``)."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **settings)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        print(f"posecap: {option_string} is called {self.const} now", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
 def add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:

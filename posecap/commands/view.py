@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
-from posecap.commands.arguments import add_dataset, split_words
+from posecap.commands.arguments import FormerFlag, add_dataset, split_words
 
 if TYPE_CHECKING:
     from posecap.visualization.view import Background, Footage
@@ -21,7 +21,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
     parser.add_argument("--split", help="only clips of this split on the sheet")
     parser.add_argument("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+    parser.add_argument("--out", dest="output", type=Path, action=FormerFlag, const="--output")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 def _sheet(options: argparse.Namespace, root: Path) -> int:
     from posecap.visualization.contact_sheet import view_sheet
 
-    out = options.out or Path("contact_sheet.jpg")
+    out = options.output or Path("contact_sheet.jpg")
     background: Background = "blank" if options.blank else "footage"
     count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
     print(f"{out}: {count} clips")
@@ -46,7 +47,7 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
     from posecap.engines.pyav_encoder import PyAVEncoder
     from posecap.visualization.view import view_clip
 
-    out = options.out or Path(f"{key}.mp4")
+    out = options.output or Path(f"{key}.mp4")
     background: Background = "blank" if options.blank else "footage"
     viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
     print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")

@@ -172,7 +172,7 @@ class TestView:
     def test_a_clip_on_a_dark_ground(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (first, *_), *_ = built.build(tmp_path).values()
         out = tmp_path / "clip.mp4"
-        code, said, _ = run(capsys, "view", tmp_path, first.key, "--blank", "--out", out)
+        code, said, _ = run(capsys, "view", tmp_path, first.key, "--blank", "--output", out)
         assert code == 0
         assert said.splitlines()[0] == f"{out}: {first.pts_T.size} frames of {first.key}"
         with av.open(str(out)) as video:
@@ -181,9 +181,21 @@ class TestView:
     def test_a_sheet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         out = tmp_path / "sheet.png"
-        code, said, _ = run(capsys, "view", tmp_path, "--sheet", "--count", "3", "--out", out)
+        code, said, _ = run(capsys, "view", tmp_path, "--sheet", "--count", "3", "--output", out)
         assert (code, said) == (0, f"{out}: 3 clips\n")
         assert out.read_bytes()[1:4] == b"PNG"
+
+    def test_a_flags_former_name_still_works_with_a_hint(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        built.build(tmp_path)
+        out = tmp_path / "sheet.png"
+        code, said, error = run(capsys, "view", tmp_path, "--sheet", "--out", out)
+        assert (code, said) == (0, f"{out}: 5 clips\n")
+        assert error == "posecap: --out is called --output now\n"
+        with pytest.raises(SystemExit):
+            main(["view", "--help"])
+        assert "--out " not in capsys.readouterr().out
 
     @pytest.mark.parametrize("words", [[], ["abc", "--sheet"], ["abc", "abd"]])
     def test_neither_or_both_is_wrong_usage(
