@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from posecap.checks.verify import verify
-from posecap.planning.plan import open_plan
+from posecap.planning.plan_file import open_plan
 from posecap.shards import committed
 from posecap.status.ledger import Ledger
 from posecap.status.outcome import RowOutcome

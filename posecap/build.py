@@ -19,8 +19,8 @@ from posecap.finalize import finalize, mark_unfinished, read_final_report, write
 from posecap.hashing import digest, file_sha256
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.planning.plan import Plan, PlannedPart, make_plan, open_plan
-from posecap.planning.plan_file import PLAN_FILE
+from posecap.planning.plan import make_plan
+from posecap.planning.plan_file import PLAN_FILE, Plan, PlannedPart, open_plan
 from posecap.progress import Progress
 from posecap.release.report import Run
 from posecap.run.schedule import PartResult, Pool, RowResult, Schedule, WorkPart, summed

@@ -8,22 +8,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from posecap import __version__
-from posecap.commands import (
-    COMPLETE,
-    ERROR,
-    INTERRUPTED,
-    build,
-    inspect,
-    manifest,
-    models,
-    plan,
-    remove,
-    status,
-    verify,
-    view,
-)
+from posecap.commands import COMPLETE, ERROR, INTERRUPTED, build, manifest, models, remove, status, view
 
-COMMANDS = (plan, build, manifest, status, verify, inspect, view, remove, models)
+COMMANDS = (
+    build.add_plan,
+    build.add,
+    manifest.add,
+    status.add,
+    status.add_verify,
+    view.add_inspect,
+    view.add,
+    remove.add,
+    models.add,
+)
 
 RENAMED = {"forget": "remove"}
 """Former names of commands, which are still taken."""
@@ -85,7 +82,7 @@ def _renamed(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _ours(error: Exception) -> bool:
-    """Errors that were written for people need no type in front of them."""
+    """Whether the message is written for users and needs no exception type in front of it."""
     return type(error).__module__.startswith("posecap.")
 
 
@@ -98,6 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
+    for add_command in COMMANDS:
+        add_command(commands)
     return parser

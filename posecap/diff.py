@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from posecap.pipeline import Pipeline
-from posecap.planning.plan import Plan
+from posecap.planning.plan_file import Plan
 from posecap.shards import ShardError, committed, damage, read_sidecar
 from posecap.types import PartName
 

@@ -1,4 +1,4 @@
-"""``posecap build``: the main job."""
+"""``posecap build``, and ``posecap plan``, which prints what a build would do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from posecap.commands import INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
+from posecap.commands import COMPLETE, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
 
 _MORE = """\
-A build can be stopped at any moment, by Ctrl-C or kill -9: the same command goes on where the last finished
-part ended. A finished build does nothing. A changed pipeline or manifest is explained, never mixed in.
+A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
+part. A finished build does nothing. If the pipeline or manifest has changed, the command stops and says what changed.
 """
 
 
@@ -76,20 +76,42 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept. Go on with the same command:", file=sys.stderr)
         print(f"  posecap {shlex.join(sys.argv[1:])}", file=sys.stderr)
-        _leave(INTERRUPTED)
+        _exit_now(INTERRUPTED)
     show(built.report, Console())
-    print(f"dataset: {_short(built.root)}")
+    print(f"dataset: {_relative_to_here(built.root)}")
     if built.exit_code == PARTIAL:
         print("some rows failed: `posecap status --failed` lists them, `posecap build --retry-failed …` tries again")
     return built.exit_code
 
 
-def _leave(code: int) -> NoReturn:
-    """End now: worker threads in the middle of a frame would hold up an orderly exit."""
+def add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "plan", run_plan, about="print what a build would do, and do nothing")
+    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
+
+
+def run_plan(options: argparse.Namespace) -> int:
+    import tempfile
+
+    from rich.console import Console
+
+    from posecap.manifest.manifest_file import read_manifest
+    from posecap.planning.plan import make_plan
+    from posecap.planning.plan_file import PLAN_FILE
+    from posecap.planning.summary import show, summarise
+
+    manifest = read_manifest(options.manifest)
+    with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
+        plan = make_plan(manifest, Path(folder) / PLAN_FILE)
+        show(summarise(plan, store_video=manifest.store_video), Console())
+    return COMPLETE
+
+
+def _exit_now(code: int) -> NoReturn:
+    """Exit without waiting for worker threads, which may be in the middle of a video."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _short(path: Path) -> Path:
+def _relative_to_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from posecap.commands import COMPLETE, USAGE, Commands, command
-from posecap.commands.arguments import add_dataset, split_words
+from posecap.commands import COMPLETE, USAGE, Commands, add_dataset, command, dataset_and_words
 
 
 class NoSuchVideo(ValueError):
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from posecap.status.ledger import lock_dataset
     from posecap.visualization.contact_sheet import forget_previews
 
-    root, keys = split_words(options)
+    root, keys = dataset_and_words(options)
     if not keys and not options.source and not options.video:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE

@@ -1,4 +1,4 @@
-"""``posecap status``: how far a build is."""
+"""``posecap status`` prints how far a build is; ``posecap verify`` checks a dataset."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, command
-from posecap.commands.arguments import add_dataset, no_words
+from posecap.commands import COMPLETE, ERROR, PARTIAL, Commands, add_dataset, command, only_dataset
 
 if TYPE_CHECKING:
     from posecap.status.outcome import RowOutcome
@@ -29,12 +28,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from posecap.planning.plan import open_plan
-    from posecap.planning.plan_file import PLAN_FILE
+    from posecap.planning.plan_file import PLAN_FILE, open_plan
     from posecap.shards import ShardError, committed, read_sidecar
     from posecap.status.outcome import RowOutcome, Tally
 
-    root = no_words(options)
+    root = only_dataset(options)
     if not (root / PLAN_FILE).is_file():
         print(f"posecap: {root}: {_NOT_STARTED}")
         return ERROR
@@ -77,3 +75,22 @@ def _line(outcome: RowOutcome) -> str:
     retry = ", may pass when tried again" if outcome.retryable else ""
     why = f"{outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
     return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {why}"
+
+
+def add_verify(commands: Commands[argparse.ArgumentParser]) -> None:
+    about = "check every file, sample and count of a dataset, down to a flipped bit"
+    add_dataset(command(commands, "verify", run_verify, about=about))
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from posecap.checks.verify import verify
+
+    found = verify(only_dataset(options))
+    for problem in found.problems:
+        print(problem)
+    size = f"{found.parts:,} parts, {found.samples:,} samples, {found.size_bytes / 1e6:,.1f} MB"
+    if found.problems:
+        print(f"{len(found.problems):,} problems in {size}")
+        return ERROR
+    print(f"sound: {size}")
+    return COMPLETE

@@ -1,4 +1,4 @@
-"""``posecap view``: skeletons over a clip, or many clips on one sheet."""
+"""``posecap view`` draws skeletons over clips; ``posecap inspect`` prints one sample."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posecap.commands import COMPLETE, USAGE, Commands, at_least_one, command
-from posecap.commands.arguments import FormerFlag, add_dataset, split_words
+from posecap.commands import (
+    COMPLETE,
+    USAGE,
+    Commands,
+    FormerFlag,
+    add_dataset,
+    at_least_one,
+    command,
+    dataset_and_words,
+)
 
 if TYPE_CHECKING:
+    from posecap.shards import Dataset
     from posecap.visualization.view import Background, Footage
 
 
@@ -26,7 +35,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    root, keys = split_words(options)
+    root, keys = dataset_and_words(options)
     if options.sheet == bool(keys) or len(keys) > 1:
         print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
         return USAGE
@@ -83,3 +92,29 @@ def _footage(root: Path) -> Footage | None:
         limits=download.limits,
         media_root=manifest.media_root,
     )
+
+
+def add_inspect(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "inspect", run_inspect, about="print one sample with axes and units")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    from posecap.shards import Dataset
+    from posecap.visualization.describe import describe
+    from posecap.visualization.view import whole_key
+
+    root, keys = dataset_and_words(options)
+    dataset = Dataset(root)
+    for key in keys or [""]:
+        print(describe(dataset.sample(whole_key(dataset, key) if key else _first(dataset))), end="")
+    return COMPLETE
+
+
+def _first(dataset: Dataset) -> str:
+    from posecap.shards import ShardError
+
+    keys = dataset.index()["key"]
+    if len(keys) == 0:
+        raise ShardError("the dataset holds no samples; `posecap status` says why")
+    return str(keys[0])

@@ -1,4 +1,4 @@
-"""Checked rows on their way into a plan: set aside on disk by split, with only hashes of them in memory."""
+"""Finds duplicate rows and duplicate ids: rows are spooled to disk by split, only their hashes stay in memory."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ Ordinals = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Things that were there before: ``later`` int64 ordinals, ascending, ``first`` the ordinal of the first such
-    thing, ``nth`` 1 for the first repeat, 2 for the second."""
+    """Repetitions in a sequence of hashes, as int64 arrays of equal length.
+
+    ``later`` are the ordinals of the repetitions, ascending; ``first`` is the ordinal of each one's first occurrence;
+    ``nth`` is 1 for the first repetition, 2 for the second.
+    """
 
     later: Ordinals
     first: Ordinals
     nth: Ordinals
 
     def among(self, ordinals: Ordinals) -> tuple[NDArray[np.bool_], Ordinals]:
-        """Which of ``ordinals`` are repeats, and where those stand in :attr:`later`."""
+        """Which of ``ordinals`` are repetitions (bool), and the positions of those in :attr:`later`."""
         at = np.searchsorted(self.later, ordinals)
         hit = np.zeros(len(ordinals), bool)
         inside = at < len(self.later)
@@ -44,7 +47,7 @@ class Duplicates:
 
 
 def find_duplicates(hashes_N2: Hashes) -> Duplicates:
-    """Which rows of 128-bit hashes, taken in order, were there before."""
+    """The rows of 128-bit hashes that are equal to an earlier row."""
     order = np.lexsort((hashes_N2[:, 1], hashes_N2[:, 0]))
     in_order = hashes_N2[order]
     fresh = np.ones(len(order), bool)
@@ -69,7 +72,7 @@ class RowSpool:
         self.counts: dict[str, int] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Set rows aside; those without an id get one from video, span and label, alike on every machine."""
+        """Write rows to disk; those without an id get one from video, span and label, the same on every machine."""
         contents = _content_hashes(batch)
         ids = pc.coalesce(batch.column("id"), _default_ids(contents))
         start = sum(self.counts.values())
@@ -97,12 +100,12 @@ class RowSpool:
         return str(self._folder / f"{split}.arrows")
 
     def close(self) -> None:
-        """End the files; from here on rows are only read."""
+        """Complete the files, after which rows are only read."""
         for writer in self._writers.values():
             writer.close()
 
     def deduplicate(self) -> DedupedRows:
-        """The rows with their ids made unique and repeats marked.
+        """The rows with their ids made unique and duplicates marked.
 
         Raises:
             ManifestError: different rows have one id; up to twenty pairs are named.
@@ -110,14 +113,14 @@ class RowSpool:
         self.close()
         contents, ids = _joined(self._contents), _joined(self._ids)
         self._contents, self._ids = [], []
-        again = find_duplicates(ids)
-        clash = (contents[again.later] != contents[again.first]).any(axis=1)
+        same_id = find_duplicates(ids)
+        clash = (contents[same_id.later] != contents[same_id.first]).any(axis=1)
         if clash.any():
-            raise self._clash(again.first[clash][:MOST_CLASHES], again.later[clash][:MOST_CLASHES])
+            raise self._clash(same_id.first[clash][:MOST_CLASHES], same_id.later[clash][:MOST_CLASHES])
         del ids
-        same = find_duplicates(contents)
-        originals = np.unique(same.first)
-        return DedupedRows(self, again, same, originals, self._ids_of(originals))
+        same_content = find_duplicates(contents)
+        originals = np.unique(same_content.first)
+        return DedupedRows(self, same_id, same_content, originals, self._ids_of(originals))
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(self._file(split)) as file, pa.ipc.open_stream(file) as reader:
@@ -150,11 +153,11 @@ class RowSpool:
 
 @dataclass(frozen=True)
 class DedupedRows:
-    """Spooled rows of which it is known which ids and which contents repeat."""
+    """Spooled rows together with the duplicates among their ids and contents."""
 
     _spool: RowSpool
-    _again: Duplicates
-    _same: Duplicates
+    _same_id: Duplicates
+    _same_content: Duplicates
     _originals: Ordinals
     _original_ids: pa.Array
 
@@ -178,13 +181,13 @@ class DedupedRows:
     def _finished(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         ordinals = batch.column("ordinal").to_numpy()
         ids, repeated = batch.column("id"), np.full(batch.num_rows, None, object)
-        hit, at = self._again.among(ordinals)
+        hit, at = self._same_id.among(ordinals)
         if hit.any():
-            repeated[hit] = [f"~{nth + 1}" for nth in self._again.nth[at].tolist()]
+            repeated[hit] = [f"~{nth + 1}" for nth in self._same_id.nth[at].tolist()]
             ids = pc.binary_join_element_wise(ids, pc.fill_null(pa.array(repeated, pa.string()), ""), "")
-        hit, at = self._same.among(ordinals)
+        hit, at = self._same_content.among(ordinals)
         original = np.zeros(batch.num_rows, np.int64)
-        original[hit] = np.searchsorted(self._originals, self._same.first[at])
+        original[hit] = np.searchsorted(self._originals, self._same_content.first[at])
         duplicate_of = self._original_ids.take(pa.array(original, mask=~hit))
         return pa.RecordBatch.from_arrays([ids, *batch.columns[1:-1], duplicate_of], schema=PLAN_SCHEMA)
 

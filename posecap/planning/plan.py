@@ -1,8 +1,8 @@
-"""From rows to parts, fixed before any work: the plan is what a build resumes from and is held against.
+"""Divides the rows of a manifest into parts; a build follows the plan and is resumed by it.
 
-Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are
-planned too, and marked, so that every row of the manifest has a fate. Nothing is decided by chance or by time:
-the same tables give the same bytes.
+Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are in the
+plan too, marked as duplicates, so that every row of the manifest has an outcome. The plan is deterministic: the same
+tables give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from pathlib import Path
 from posecap.manifest.manifest_file import Manifest, ManifestError
 from posecap.manifest.tables import read_tables
 from posecap.planning.dedup import DedupedRows, RowSpool
-from posecap.planning.plan_file import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, PlanWriter, open_plan
-from posecap.planning.summary import Summary, show, summarise
+from posecap.planning.plan_file import PLAN_FILE, Plan, PlanWriter, open_plan
 from posecap.types import PartName
 
 MOST_PARTS = 30_000
-"""Parts of one plan: what a Parquet file can hold as row groups, and a reader list without delay."""
+"""Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 
 
 def make_plan(manifest: Manifest, destination: Path) -> Plan:
-    """Read, check and plan every row of a manifest, in bounded memory, into ``destination`` (replaced if there).
+    """Read, check and plan every row of a manifest, in bounded memory, into ``destination`` (replaced if present).
 
-    Rows are set aside in a folder beside ``destination``, which is gone afterwards; one that a killed run left
-    is cleared first. The plan appears under its name only when whole.
+    Rows are kept in a temporary folder beside ``destination``; one that a killed run left is removed first. The plan
+    gets its name only when it is complete.
 
     Raises:
         ManifestError: a table or row is wrong, two different rows share an id, or there is nothing to plan.
@@ -73,17 +72,3 @@ def _write(deduped: DedupedRows, rows_per_part: int, path: Path) -> None:
         writer.close()
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-__all__ = [
-    "PartName",
-    "Plan",
-    "PlanError",
-    "PlannedPart",
-    "PlannedRow",
-    "Summary",
-    "make_plan",
-    "open_plan",
-    "show",
-    "summarise",
-]

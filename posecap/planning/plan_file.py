@@ -1,7 +1,7 @@
-"""``plan.parquet``: the planned rows of a dataset, one row group a part, and what is read back from it.
+"""Writes and reads ``plan.parquet``: the planned rows of a dataset, one row group for each part.
 
-A plan holds no directory of the machine it was made on, unless a table names one: videos below a local media
-root are kept relative to it, so a dataset may move, and the same tables give the same bytes anywhere.
+Videos below a local media root are stored relative to it, so a plan names no directory of the machine on which it was
+made, unless a table does; the same tables give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ FORMAT = "posecap.planning.plan/1"
 PLAN_FILE = "plan.parquet"
 """Its name in a dataset."""
 _KEY = b"posecap.planning.plan"
-_PLACE = ("table", "row")
+_POSITION_COLUMNS = ("table", "row")
 
 
 class PlanError(ValueError):
-    """A file is no plan, or is damaged; the message names it and the remedy."""
+    """A plan cannot be read; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
     """One part: its name, how many rows it has, a SHA-256 over them, and which row group of the plan holds them.
 
-    ``rows_digest`` covers what a row is (id, video, span, label, captions, split, licence, source, whether it
-    repeats another) and not where in a table it stands.
+    ``rows_digest`` covers a row's content (id, video, span, label, captions, split, licence, source, whether it
+    repeats another) but not its position in a table.
     """
 
     name: PartName
@@ -57,7 +57,7 @@ class PlannedRow:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan on disk. ``media_root`` is where relative videos start; with ``""`` they stay relative."""
+    """A plan on disk. Relative video paths start at ``media_root``; with ``""`` they stay relative."""
 
     path: Path
     media_root: str
@@ -91,7 +91,7 @@ class Plan:
 
 
 def open_plan(path: Path, *, media_root: str) -> Plan:
-    """Open a plan that was made before.
+    """Open a plan.
 
     Args:
         media_root: the manifest's; ``""`` leaves relative videos relative.
@@ -139,14 +139,14 @@ class PlanWriter:
 
 
 def rows_digest(rows: pa.Table) -> str:
-    """SHA-256 over planned rows, whatever batches they come in and wherever their tables have them.
+    """SHA-256 over planned rows, independent of batches and of positions in tables.
 
-    Column by column: its name; lengths of lists and of texts as int32 (-1 for null) and the UTF-8 bytes, or
-    float64 with NaN for null; little-endian.
+    Hashed column by column: its name; then lengths of lists and of texts as int32 (-1 for null) and the UTF-8 bytes,
+    or float64 with NaN for null; little-endian.
     """
     hashed = hashlib.sha256()
     for name in rows.schema.names:
-        if name in _PLACE:
+        if name in _POSITION_COLUMNS:
             continue
         column = rows.column(name).combine_chunks()
         hashed.update(f"{name}:{len(column)}\0".encode())
@@ -168,6 +168,3 @@ def _bytes_of(texts: pa.StringArray) -> memoryview:
         return memoryview(b"")
     ends = np.frombuffer(offsets, np.int32)
     return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]
-
-
-__all__ = ["PLAN_SCHEMA", "Plan", "PlanError", "PlanWriter", "PlannedPart", "PlannedRow", "open_plan", "rows_digest"]

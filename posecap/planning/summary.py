@@ -1,4 +1,4 @@
-"""What a build would do, told before it does it."""
+"""Counts over a plan and an estimate of the size of its dataset, for ``posecap plan``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4
 BYTES_PER_FRAME = 8
 BYTES_PER_SECOND_OF_VIDEO = 150_000
 COPIES = 2
-"""Arrays lie in the tar for exchange and once more in columns for training."""
+"""Arrays are stored in the tar for exchange and again in the columns file for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]
 
 
 @dataclass
-class _Tally:
-    """Counts while batches of planned rows go by."""
+class _Counts:
+    """Running counts over batches of planned rows."""
 
     rows: int = 0
     duplicates: int = 0
@@ -95,26 +95,26 @@ class _Tally:
 
 
 def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> Summary:
-    """Count a plan's rows, streaming through them in bounded memory."""
-    tally = _Tally()
+    """Count a plan's rows in bounded memory."""
+    counts = _Counts()
     columns = ["uri", "start", "end", "label", "captions", "split", "licence", "duplicate_of"]
     with pyarrow.parquet.ParquetFile(plan.path) as file:
         for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
-            tally.add(batch)
+            counts.add(batch)
     parts = Counter(part.name.split for part in plan.parts())
     return Summary(
-        rows=tally.rows,
+        rows=counts.rows,
         parts=parts.total(),
         shards=parts.total() * (2 if store_video == "clip" else 1),
-        duplicates=tally.duplicates,
-        rows_by_split=dict(sorted(tally.words["split"].items())),
+        duplicates=counts.duplicates,
+        rows_by_split=dict(sorted(counts.words["split"].items())),
         parts_by_split=dict(sorted(parts.items())),
-        rows_by_licence=_largest_first(tally.words["licence"]),
-        rows_by_scheme=_largest_first(tally.schemes),
-        rows_without_text=tally.without_text,
-        rows_without_span=tally.without_span,
-        span_seconds=tally.span_seconds,
-        estimated_bytes=estimate(clips=tally.clips, seconds=tally.clip_seconds, store_video=store_video),
+        rows_by_licence=_largest_first(counts.words["licence"]),
+        rows_by_scheme=_largest_first(counts.schemes),
+        rows_without_text=counts.without_text,
+        rows_without_span=counts.without_span,
+        span_seconds=counts.span_seconds,
+        estimated_bytes=estimate(clips=counts.clips, seconds=counts.clip_seconds, store_video=store_video),
     )
 
 
@@ -149,7 +149,7 @@ def _count(mask: pa.Array) -> int:
 
 
 def _count_words(words: pa.Array, counter: Counter[str], missing: str) -> None:
-    """Add how often each word stands; beyond a thousand different ones, the rest counts as others."""
+    """Count each word; beyond a thousand different ones, further words count as others."""
     for found in pc.value_counts(pc.fill_null(words, missing)).to_pylist():
         word = found["values"] if found["values"] in counter or len(counter) < MOST_KINDS else OTHERS
         counter[word] += found["counts"]
@@ -165,6 +165,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:,.1f} TB"
-
-
-__all__ = ["Summary", "estimate", "show", "summarise"]

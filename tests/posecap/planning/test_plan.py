@@ -11,9 +11,10 @@ from rich.console import Console
 
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table
 from posecap.planning.dedup import find_duplicates
-from posecap.planning.plan import PartName, Plan, PlanError, PlannedRow, make_plan, open_plan, show, summarise
-from posecap.planning.plan_file import PLAN_SCHEMA, rows_digest
-from posecap.planning.summary import estimate
+from posecap.planning.plan import make_plan
+from posecap.planning.plan_file import PLAN_SCHEMA, Plan, PlanError, PlannedRow, open_plan, rows_digest
+from posecap.planning.summary import estimate, show, summarise
+from posecap.types import PartName
 
 HEADER = "video,start,end,label,split,licence,id\n"
 
