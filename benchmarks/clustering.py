@@ -94,11 +94,11 @@ def beside_faiss(size: int, options: argparse.Namespace, exact: dict[int, Run]) 
             print("faiss is not installed, so it is left out")
             continue
         found = apart(who, embeddings, eps, probes=options.probes)
-        told = agreement(found.labels, exact[size].labels) if size in exact else ""
+        found_agreement = agreement(found.labels, exact[size].labels) if size in exact else ""
         noise = (found.labels < 0).mean()
         print(
             f"{size:>9,}  eps {eps:.3f}  {who:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
-            f"{found.labels.max() + 1} clusters, noise {noise:.4f}   {told}",
+            f"{found.labels.max() + 1} clusters, noise {noise:.4f}   {found_agreement}",
             flush=True,
         )
 

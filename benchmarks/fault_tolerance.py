@@ -1,12 +1,12 @@
-"""Builds that are killed at random moments, held byte by byte against one that was left alone.
+"""Builds that are killed at random moments, compared byte by byte with an undisturbed build.
 
 Takes short spans of the demo's footage, a missing file, a server that does not answer and a repeated row, and
 builds them once undisturbed. Then builds them again and again, each time killing (SIGKILL) the driver, a Ray
 worker or every process of the build, up to three times, at moments drawn over the whole build or right after
 a file has appeared; what was killed is started again until it ends by itself. Run from the repository's root::
 
-    python benchmarks/survive.py                                # 20 builds, Ray and threads in turn
-    python benchmarks/survive.py --builds 100 --runner local --seed 7
+    python benchmarks/fault_tolerance.py                                # 20 builds, Ray and threads in turn
+    python benchmarks/fault_tolerance.py --builds 100 --runner local --seed 7
 
 Ends with status 1 if any build differs in any byte, loses or doubles a row, or does not end by itself.
 """
@@ -194,13 +194,13 @@ class Reference:
     """What the undisturbed build left, and how long it took with each runner."""
 
     files: dict[str, bytes]
-    fates: list[RowOutcome]
+    outcomes: list[RowOutcome]
     seconds: dict[Runner, float]
     names: int
 
     @classmethod
     def of(cls, root: Path, seconds: dict[Runner, float]) -> Reference:
-        return cls(published(root), fates(root), seconds, sum(1 for _ in files_of(root)))
+        return cls(published(root), outcomes(root), seconds, sum(1 for _ in files_of(root)))
 
 
 def published(root: Path) -> dict[str, bytes]:
@@ -210,7 +210,7 @@ def published(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in (*paths, *single) if path.is_file()}
 
 
-def fates(root: Path) -> list[RowOutcome]:
+def outcomes(root: Path) -> list[RowOutcome]:
     with Ledger(root / "ledger.sqlite") as ledger:
         return list(ledger.outcomes())
 
@@ -228,11 +228,11 @@ def differences(root: Path, reference: Reference) -> Iterator[str]:
     yield from (str(problem) for problem in verify(root).problems)
     plan = open_plan(root / "plan.parquet", media_root="")
     planned = [row.row.row_id for part in plan.parts() for row in plan.rows(part)]
-    entered = fates(root)
-    if [fate.row_id for fate in entered] != planned:
+    entered = outcomes(root)
+    if [outcome.row_id for outcome in entered] != planned:
         yield f"the ledger has {len(entered)} rows, not each of the plan's {len(planned)} exactly once"
-    elif entered != reference.fates:
-        yield "the ledger tells other fates"
+    elif entered != reference.outcomes:
+        yield "the ledger has other outcomes"
 
 
 @dataclass
@@ -330,11 +330,13 @@ def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Re
     for runner in runners[1:]:
         if wrong := list(differences(folder / f"undisturbed-{runner}", reference)):
             sys.exit(f"undisturbed builds with {runners[0]} and {runner} differ: {'; '.join(wrong)}")
-    told = Counter(fate.status for fate in reference.fates)
+    counts = Counter(outcome.status for outcome in reference.outcomes)
     size = sum(map(len, reference.files.values())) / 1e6
     times = ", ".join(f"{spent:.1f} s with {runner}" for runner, spent in seconds.items())
-    fate = ", ".join(f"{count} {status}" for status, count in sorted(told.items()))
-    print(f"undisturbed: {times}; {len(reference.fates)} rows ({fate}), {len(reference.files)} files, {size:.2f} MB")
+    shares = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    print(
+        f"undisturbed: {times}; {len(reference.outcomes)} rows ({shares}), {len(reference.files)} files, {size:.2f} MB"
+    )
     return reference
 
 
@@ -344,8 +346,8 @@ def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, 
         survived = trial.run(number, runners[number % len(runners)], random.Random(f"{options.seed}/{number}"))
         every.append(survived)
         verdict = "; ".join(survived.wrong) or "identical"
-        told = ", ".join(survived.strikes)
-        print(f"{number + 1:3d}  {survived.runner:5}  {told}; {survived.starts} starts: {verdict}", flush=True)
+        strikes = ", ".join(survived.strikes)
+        print(f"{number + 1:3d}  {survived.runner:5}  {strikes}; {survived.starts} starts: {verdict}", flush=True)
         if not survived.wrong:
             shutil.rmtree(trial.folder / f"build-{number:03d}")
     return every
