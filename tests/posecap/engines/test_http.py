@@ -192,7 +192,9 @@ def test_retry_after_is_heeded(server: Server, tmp_path: Path) -> None:
     assert time.monotonic() - began >= 1.0  # a lower bound: what was asked for, not how fast we are
 
 
-@pytest.mark.parametrize("asked", ["86400", format_datetime(datetime.now(UTC) + timedelta(days=2))])
+@pytest.mark.parametrize(
+    "asked", ["86400", format_datetime(datetime.now(UTC) + timedelta(days=2))], ids=["seconds", "date"]
+)
 def test_retry_after_of_a_day_is_left_for_the_next_build(server: Server, tmp_path: Path, asked: str) -> None:
     trouble = outcome(server.plays("/day.mp4", always(503, Retry_After=asked)), tmp_path)
     assert (trouble.reason, len(server.visits("/day.mp4"))) == ("http_503", 1)
