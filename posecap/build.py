@@ -30,7 +30,7 @@ from posecap.shards import (
     read_part,
     read_sidecar,
     read_tombstones,
-    reject_forgotten,
+    reject_removed,
     remove_part,
     write_part,
 )
@@ -200,7 +200,7 @@ class _Build:
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
-        rows = [_without_forgotten(row, tombstones) for row in done.rows]
+        rows = [_without_removed(row, tombstones) for row in done.rows]
         outcomes = [row.outcome for row in rows]
         samples = [sample for row in rows for sample in row.samples]
         write_preview(self.root, done.name, samples)
@@ -302,7 +302,7 @@ def _duplicate(row: Row, first: str) -> RowResult:
     )
 
 
-def _without_forgotten(done: RowResult, tombstones: Tombstones) -> RowResult:
+def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
     """Clips that were removed on request stay removed, however often the dataset is rebuilt."""
     gone = {
         s.key: tombstones.reason(s.key, s.facts["source_id"])
@@ -311,7 +311,7 @@ def _without_forgotten(done: RowResult, tombstones: Tombstones) -> RowResult:
     }
     if not gone:
         return done
-    outcome = reject_forgotten(done.outcome, gone)
+    outcome = reject_removed(done.outcome, gone)
     return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in gone))
 
 

@@ -33,9 +33,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from posecap.finalize import mark_unfinished
-    from posecap.shards import forget
+    from posecap.shards import remove_samples
     from posecap.status.ledger import lock_dataset
-    from posecap.visualization.contact_sheet import forget_previews
+    from posecap.visualization.contact_sheet import remove_previews
 
     root, keys = dataset_and_words(options)
     if not keys and not options.source and not options.video:
@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     with lock_dataset(root):
         mark_unfinished(root)
         sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
-        rewritten = forget(root, keys, options.reason, sources=sources)
-        forget_previews(root)
+        rewritten = remove_samples(root, keys, options.reason, sources=sources)
+        remove_previews(root)
     print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
 

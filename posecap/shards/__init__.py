@@ -18,7 +18,7 @@ from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.part import read_part, remove_part, write_part
 from posecap.shards.paths import FORMAT, ShardError, committed
 from posecap.shards.sidecar import damage, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.tombstones import Tombstones, forget, read_tombstones, reject_forgotten
+from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
 
 __all__ = [
     "COLUMNS_SCHEMA",
@@ -29,12 +29,12 @@ __all__ = [
     "Tombstones",
     "committed",
     "damage",
-    "forget",
     "read_part",
     "read_sidecar",
     "read_tombstones",
-    "reject_forgotten",
+    "reject_removed",
     "remove_part",
+    "remove_samples",
     "sidecars",
     "write_dataset_list",
     "write_part",

@@ -77,7 +77,7 @@ def tombstones_in(content: bytes) -> Tombstones:
     return Tombstones.parse(decode_document(content, name=TOMBSTONES, remedy=_REMEDY))
 
 
-def forget(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
+def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
     """Remove clips from tars, columns and index, and see that no reader and no later build brings them back.
 
     The tombstones are written first: from then on readers leave the clips out, and a call that was cut short can be
@@ -119,14 +119,14 @@ def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
         return False
     reasons = {key: tombstones.reason(key, source) for key, source in zip(gone["key"], gone["source_id"], strict=True)}
     record = read_sidecar(root, part)
-    outcomes = [reject_forgotten(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
+    outcomes = [reject_removed(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
     record["rows"] = [outcome.as_json() for outcome in outcomes]
     record["counts"] = tally(outcomes).as_json()
     write_part(root, part, read_part(root, part, kept), record=record)
     return True
 
 
-def reject_forgotten(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
+def reject_removed(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
     """A row's outcome once its kept clips in ``reasons`` (by key) are rejected; without a clip left so is the row."""
     fate: dict[str, Any] = {"status": "rejected", "stage": "forget", "reason": "forgotten"}
     clips, details = [], []

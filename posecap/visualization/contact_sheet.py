@@ -41,7 +41,7 @@ def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None
             (folder / f"{sample.key}.jpg").write_bytes(sample.thumbnail_jpeg)
 
 
-def forget_previews(root: Path) -> None:
+def remove_previews(root: Path) -> None:
     """Remove every picture: who was in a removed clip may be in others, too."""
     shutil.rmtree(root / PREVIEW_FOLDER, ignore_errors=True)
     (root / CONTACT_SHEET).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import posecap
-from posecap.shards import ShardError, forget
+from posecap.shards import ShardError, remove_samples
 from posecap.shards import arrow_file as columns
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
@@ -217,7 +217,7 @@ def test_torch_distributed_goes_before_the_environment(
 def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = built.build(tmp_path)
     monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
-    forget(tmp_path, [made[FIRST][1].key], "x", sources=[made[SECOND][0].facts["source_id"]])
+    remove_samples(tmp_path, [made[FIRST][1].key], "x", sources=[made[SECOND][0].facts["source_id"]])
     expected = [made[FIRST][0].key, made[FIRST][2].key, made[SECOND][1].key]
     for read in ("tar", "columns"):
         for world in (1, 2, 3):

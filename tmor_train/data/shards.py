@@ -35,7 +35,7 @@ def read_shards(
     video: Literal["read", "leave"] = "read",
     text: Literal["read", "leave"] = "read",
 ) -> MotionSet:
-    """The samples of a posecap dataset, those that were forgotten left out.
+    """The samples of a posecap dataset, those that were removed left out.
 
     Args:
         location: a folder, or for ``tar`` any URL that fsspec can read.

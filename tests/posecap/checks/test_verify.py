@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posecap.checks.verify import Problem, verify
-from posecap.shards import forget, read_sidecar, write_dataset_list, write_part
+from posecap.shards import read_sidecar, remove_samples, write_dataset_list, write_part
 from posecap.shards.sidecar import encode_document
 from posecap.status.outcome import RowOutcome
 from posecap.types import PartName
@@ -27,7 +27,7 @@ def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
     built.build(
         tmp_path, {**built.parts(), PartName("val", 0): [], PartName("val", 1): built.samples(1, first=9, split="val")}
     )
-    forget(tmp_path, [built.parts()[SECOND][0].key], "x")
+    remove_samples(tmp_path, [built.parts()[SECOND][0].key], "x")
     verified = verify(tmp_path)
     assert verified.problems == ()
     assert (verified.parts, verified.samples) == (4, 5)
@@ -37,7 +37,7 @@ def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
 
 def test_one_flipped_byte_anywhere_is_found_and_its_file_named(tmp_path: Path) -> None:
     built.build(tmp_path)
-    forget(tmp_path, ["never-seen"], "x")
+    remove_samples(tmp_path, ["never-seen"], "x")
     draw = random.Random(7)
     for name, content in built.files(tmp_path).items():
         places = {0, len(content) - 1, *(draw.randrange(len(content)) for _ in range(12))}

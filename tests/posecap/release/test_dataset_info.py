@@ -7,7 +7,7 @@ import pytest
 
 from posecap.hashing import file_sha256
 from posecap.release.dataset_info import COLUMNS, QUALITY, hub_identifier, licence_url
-from posecap.shards import forget
+from posecap.shards import remove_samples
 from posecap.types import PartName, Quality, Span
 from tests import building, built, dataset_infos
 
@@ -102,7 +102,7 @@ def test_files_are_listed_as_they_lie_on_disk(tmp_path: Path):
 
 def test_removed_clips_count_no_more(tmp_path: Path):
     before = dataset_infos.info(tmp_path)
-    forget(tmp_path, [before.index["key"][0].as_py()], "on request")
+    remove_samples(tmp_path, [before.index["key"][0].as_py()], "on request")
     assert dataset_infos.read_index_columns(tmp_path).num_rows == before.clips - 1 == 4
 
 

@@ -9,22 +9,22 @@ from posecap.shards import (
     Dataset,
     ShardError,
     Tombstones,
-    forget,
     read_part,
     read_sidecar,
     read_tombstones,
-    reject_forgotten,
+    reject_removed,
+    remove_samples,
 )
 from posecap.status.outcome import ClipOutcome, RowOutcome
 from tests import built
 from tests.built import FIRST, SECOND
 
 
-def test_a_forgotten_clip_leaves_every_file_and_the_counts_say_so(tmp_path: Path) -> None:
+def test_a_removed_clip_leaves_every_file_and_the_counts_say_so(tmp_path: Path) -> None:
     made = built.build(tmp_path)
     key = made[FIRST][0].key
     untouched = {name: content for name, content in built.files(tmp_path).items() if "00003" in name}
-    assert forget(tmp_path, [key], "asked by the person") == [FIRST]
+    assert remove_samples(tmp_path, [key], "asked by the person") == [FIRST]
     found = built.files(tmp_path)
     assert "data/train/video-00000.tar" not in found
     for name in ("data/train/pose-00000.tar", "data/train/pose-00000.columns", "index/train-00000.parquet"):
@@ -48,17 +48,17 @@ def test_a_forgotten_clip_leaves_every_file_and_the_counts_say_so(tmp_path: Path
 
 def test_the_rest_of_the_part_is_what_a_build_without_the_clip_gives(tmp_path: Path) -> None:
     made = built.build(tmp_path / "a")
-    forget(tmp_path / "a", [made[SECOND][1].key], "x")
+    remove_samples(tmp_path / "a", [made[SECOND][1].key], "x")
     built.build(tmp_path / "b", {FIRST: made[FIRST], SECOND: made[SECOND][:1]})
     one, other = built.files(tmp_path / "a"), built.files(tmp_path / "b")
     for name in ("data/train/pose-00003.tar", "data/train/pose-00003.columns", "index/train-00003.parquet"):
         assert one[name] == other[name]
 
 
-def test_a_forgotten_source_takes_all_its_clips_and_may_empty_a_part(tmp_path: Path) -> None:
+def test_a_removed_source_takes_all_its_clips_and_may_empty_a_part(tmp_path: Path) -> None:
     made = built.build(tmp_path)
     sources = {sample.facts["source_id"] for sample in made[SECOND]}
-    assert forget(tmp_path, [], "withdrawn", sources=sources) == [SECOND]
+    assert remove_samples(tmp_path, [], "withdrawn", sources=sources) == [SECOND]
     assert read_sidecar(tmp_path, SECOND)["files"] == {}
     assert list(read_part(tmp_path, SECOND)) == []
     assert verify(tmp_path).problems == ()
@@ -67,11 +67,11 @@ def test_a_forgotten_source_takes_all_its_clips_and_may_empty_a_part(tmp_path: P
 def test_again_is_nothing_and_reasons_add_up(tmp_path: Path) -> None:
     made = built.build(tmp_path)
     one, other = made[FIRST][0].key, made[FIRST][1].key
-    forget(tmp_path, [one], "first")
+    remove_samples(tmp_path, [one], "first")
     before = built.files(tmp_path)
-    assert forget(tmp_path, [one], "second") == []
+    assert remove_samples(tmp_path, [one], "second") == []
     assert built.files(tmp_path) == before
-    forget(tmp_path, [other, "never-seen"], "third", sources=["s"])
+    remove_samples(tmp_path, [other, "never-seen"], "third", sources=["s"])
     assert read_tombstones(tmp_path) == Tombstones(
         {one: "first", other: "third", "never-seen": "third"}, {"s": "third"}
     )
@@ -83,7 +83,7 @@ def test_readers_leave_removed_clips_out_before_the_parts_are_rewritten(
     made = built.build(tmp_path)
     key, source = made[FIRST][1].key, made[SECOND][0].facts["source_id"]
     monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
-    forget(tmp_path, [key], "x", sources=[source])
+    remove_samples(tmp_path, [key], "x", sources=[source])
     kept = [made[FIRST][0].key, made[FIRST][2].key, made[SECOND][1].key]
     dataset = Dataset(tmp_path)
     assert dataset.index()["key"].to_pylist() == kept
@@ -100,7 +100,7 @@ def test_readers_leave_removed_clips_out_before_the_parts_are_rewritten(
 
 def test_damaged_tombstones_stop_readers(tmp_path: Path) -> None:
     built.build(tmp_path)
-    forget(tmp_path, ["a"], "x")
+    remove_samples(tmp_path, ["a"], "x")
     content = bytearray((tmp_path / "tombstones.json").read_bytes())
     content[20] ^= 1
     (tmp_path / "tombstones.json").write_bytes(content)
@@ -111,10 +111,10 @@ def test_damaged_tombstones_stop_readers(tmp_path: Path) -> None:
 def test_a_row_is_kept_as_long_as_one_of_its_clips_is() -> None:
     clips = tuple(ClipOutcome(status="kept", clip_id=key) for key in "ab")
     row = RowOutcome(row_id="r", uri="u", status="kept", clips=clips)
-    assert reject_forgotten(row, {"z": "x"}) == row
-    partly = reject_forgotten(row, {"a": "x"})
+    assert reject_removed(row, {"z": "x"}) == row
+    partly = reject_removed(row, {"a": "x"})
     assert (partly.status, [c.status for c in partly.clips]) == ("kept", ["rejected", "kept"])
-    wholly = reject_forgotten(partly, {"a": "never", "b": "y"})
+    wholly = reject_removed(partly, {"a": "never", "b": "y"})
     assert (wholly.status, wholly.reason, wholly.detail) == ("rejected", "forgotten", "y")
     assert [c.detail for c in wholly.clips] == ["x", "y"]
 
@@ -122,5 +122,5 @@ def test_a_row_is_kept_as_long_as_one_of_its_clips_is() -> None:
 def test_a_key_that_is_a_path_is_rejected(tmp_path: Path) -> None:
     built.build(tmp_path)
     with pytest.raises(ShardError, match="sample key"):
-        forget(tmp_path, ["../x"], "x")
+        remove_samples(tmp_path, ["../x"], "x")
     assert read_tombstones(tmp_path) == Tombstones()

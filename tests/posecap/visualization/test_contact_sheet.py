@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posecap.shards import forget
+from posecap.shards import remove_samples
 from posecap.types import PartName, Sample
 from posecap.visualization.contact_sheet import (
     CONTACT_SHEET,
     PREVIEW_FOLDER,
-    forget_previews,
+    remove_previews,
     view_sheet,
     write_preview,
 )
@@ -65,12 +65,12 @@ def test_a_part_keeps_few_and_samples_without_pictures_leave_no_folder(tmp_path:
     assert [path.stem for path in previews(tmp_path)] == [f"k{n:02d}" for n in range(24)]
 
 
-def test_all_of_them_can_be_forgotten(tmp_path: Path) -> None:
+def test_all_of_them_can_be_removed(tmp_path: Path) -> None:
     write_preview(tmp_path, PART, pictured(1))
     (tmp_path / CONTACT_SHEET).write_bytes(b"faces")
-    forget_previews(tmp_path)
+    remove_previews(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    forget_previews(tmp_path)
+    remove_previews(tmp_path)
 
 
 # .
@@ -122,7 +122,7 @@ def test_split_and_count_are_obeyed_and_parts_take_turns(root: Path, tmp_path: P
 
 def test_removed_clips_are_not_shown(root: Path, tmp_path: Path):
     gone = sorted(path.stem for path in (root / "preview").rglob("*.jpg"))[0]
-    forget(root, [gone], "on request")
+    remove_samples(root, [gone], "on request")
     assert view_sheet(root, out=tmp_path / "sheet.png") == 5
     assert red_tiles(tmp_path / "sheet.png") == 1
 

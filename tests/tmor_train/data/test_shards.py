@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.shards import ShardError, forget
+from posecap.shards import ShardError, remove_samples
 from posecap.types import Caption, PartName
 from tests import building, built
 from tmor_train.data import Batching, Loader, MotionSet, Sampling, read_shards
@@ -60,10 +60,10 @@ def test_each_sentence_keeps_its_vector(tmp_path: Path) -> None:
     same(motions, read_shards(tmp_path, read="tar"))
 
 
-def test_forgotten_samples_are_not_there(tmp_path: Path) -> None:
+def test_removed_samples_are_not_there(tmp_path: Path) -> None:
     written = [sample.key for part in built.build(tmp_path).values() for sample in part]
     parts = {path: path.read_bytes() for folder in ("data", "index") for path in (tmp_path / folder).rglob("*.*")}
-    forget(tmp_path, [written[1]], "asked")
+    remove_samples(tmp_path, [written[1]], "asked")
     remaining = [key for key in written if key != written[1]]
     assert read_shards(tmp_path).clips.key_N.tolist() == remaining
     for path, content in parts.items():  # an old copy of the parts comes back; the tombstones stand
