@@ -21,7 +21,7 @@ import numpy as np
 
 from tmor_train.benchmarks import charades, tsu
 from tmor_train.benchmarks.base import Timelines
-from tmor_train.evaluation.frames.prior import class_shares, perfect_scores, prior_scores
+from tmor_train.evaluation.detection.scores import class_shares, perfect_scores, prior_scores
 from tmor_train.metrics.frame_ap import FrameAP, frame_ap_of
 
 Labels = Callable[[int], np.ndarray]

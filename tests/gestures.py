@@ -69,7 +69,7 @@ def task(per_class: int = 4, *, validation: MotionSet | None = None, primary_met
         benchmark=benchmark(known, primary_metric=primary_metric),
         protocol=PROTOCOLS[0],
         train=known.train,
-        measured=known.test,
+        test=known.test,
         validation=validation,
     )
 

@@ -96,20 +96,20 @@ KINDS: dict[str, Kind] = {
     ),
     "DetectConfig": Kind(
         about="detection by frames",
-        config="tmor_train.evaluation.frames.config:DetectConfig",
-        run="tmor_train.evaluation.frames.detect:detect",
+        config="tmor_train.evaluation.detection.config:DetectConfig",
+        run="tmor_train.evaluation.detection.detect:detect",
         flags={**_ENCODER, "epochs": ("train.epochs={}",)},
     ),
     "DetectEventsConfig": Kind(
         about="detection of events",
-        config="tmor_train.evaluation.frames.config:DetectEventsConfig",
-        run="tmor_train.evaluation.frames.events:detect_events",
+        config="tmor_train.evaluation.detection.config:DetectEventsConfig",
+        run="tmor_train.evaluation.detection.detect:detect_events",
         flags={**_ENCODER, "epochs": ("train.epochs={}",)},
     ),
     "LogisticConfig": Kind(
         about="raw coordinates",
         config="tmor_train.evaluation.clips.config:LogisticConfig",
-        run="tmor_train.evaluation.clips.logistic:logistic",
+        run="tmor_train.evaluation.clips.linear_probe:logistic",
         flags=_CLIPS,
     ),
     "ZeroShotConfig": Kind(

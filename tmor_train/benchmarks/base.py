@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.datasets.files import Origin
+from tmor_train.metrics.event_ap import Proposal
 from tmor_train.metrics.frame_ap import times
-from tmor_train.metrics.proposal import Proposal
 
 TaskKind = Literal["clips", "frames", "events"]
 

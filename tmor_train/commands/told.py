@@ -16,7 +16,7 @@ def told(written: Path) -> None:
     if (written / _TABLE).is_file():
         print((written / _TABLE).read_text(encoding="utf-8"))
     elif written.is_dir():
-        from tmor_train.evaluation.summary import summary
+        from tmor_train.evaluation.runner import summary
         from tmor_train.results import results_under
 
         for line in summary([result for _, result in results_under(written)]):

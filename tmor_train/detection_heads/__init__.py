@@ -10,11 +10,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from tmor_train.detection_heads.bilstm import BiLSTM
-from tmor_train.detection_heads.linear import Linear
 from tmor_train.detection_heads.mstct import MSTCT
 from tmor_train.detection_heads.pdan import PDAN
-from tmor_train.detection_heads.sdtcn import SDTCN
+from tmor_train.detection_heads.simple import SDTCN, BiLSTM, Linear
 from tmor_train.detection_heads.tgm import TGM
 
 DETECTION_HEADS: dict[str, Callable[[int], nn.Module]] = {

@@ -71,7 +71,7 @@ class StartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookConfig:
+class TTAConfig:
     """How often a clip is looked at when it is measured; what comes out is averaged.
 
     ``crops``: 1 takes the middle frame of each part of the clip (or its middle window), more add others at random.
@@ -87,4 +87,4 @@ class LookConfig:
             raise ValueError(f"crops and batch are at least 1, not {self.crops} and {self.batch}")
 
 
-__all__ = ["SCRATCH", "HoldOut", "LookConfig", "ScratchConfig", "StartConfig", "TaskConfig"]
+__all__ = ["SCRATCH", "HoldOut", "ScratchConfig", "StartConfig", "TTAConfig", "TaskConfig"]

@@ -25,13 +25,13 @@ class NoTask(ValueError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """Clips to ``train`` on, and the ``measured`` ones, all labelled. ``validation`` are clips that settings are chosen
+    """Clips to ``train`` on, and the ``test`` ones, all labelled. ``validation`` are clips that settings are chosen
     on, where the benchmark has such; ``notes`` are what is to be said beside every metric."""
 
     benchmark: Benchmark
     protocol: str
     train: MotionSet
-    measured: MotionSet
+    test: MotionSet
     validation: MotionSet | None = None
     notes: tuple[str, ...] = ()
 
@@ -65,17 +65,15 @@ def task_of(config: TaskConfig) -> Task:
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
             raise NoTask(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
     if config.part == "test":
-        return Task(
-            benchmark=found, protocol=protocol, train=parts.train, measured=parts.test, validation=parts.validation
-        )
+        return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation)
     note = "measured on a part of the train clips that was held out, not on the test part"
     if parts.validation is not None:
-        return Task(benchmark=found, protocol=protocol, train=parts.train, measured=parts.validation, notes=(note,))
+        return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
     rest, held = held_out(parts.train, config.holdout)
     if not len(held):
         raise NoTask(f"{found.name} {protocol} has no class with two clips to train on, so none can be held out")
-    train, measured = parts.train.select(rest), parts.train.select(held)
-    return Task(benchmark=found, protocol=protocol, train=train, measured=measured, notes=(note,))
+    train, test = parts.train.select(rest), parts.train.select(held)
+    return Task(benchmark=found, protocol=protocol, train=train, test=test, notes=(note,))
 
 
 def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:

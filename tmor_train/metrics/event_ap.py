@@ -23,7 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmor_train.data.arrays import Numbers
-from tmor_train.metrics.proposal import Proposal, iou
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Frames ``begin`` to ``end`` (excluded) show class ``number`` (of those without background)."""
+
+    begin: int
+    end: int
+    number: int
+    confidence: float
+
+
+def iou(one: Proposal, other: Proposal) -> float:
+    """Frames in both of two events, as a share of the frames in either."""
+    both = max(0, min(one.end, other.end) - max(one.begin, other.begin))
+    return both / (one.end - one.begin + other.end - other.begin - both)
+
 
 Matching = Literal["many_to_one", "one_to_one"]
 OVERLAPS = (0.1, 0.3, 0.5)
@@ -178,4 +194,5 @@ _MEASURES: dict[Matching, Callable[[list[int], int], float]] = {
     "one_to_one": _one_to_one,
 }
 
-__all__ = ["OVERLAPS", "EventAP", "Matching", "event_ap"]
+
+__all__ = ["OVERLAPS", "EventAP", "Matching", "Proposal", "event_ap", "iou"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tmor_train.data.augment import RandomMove
-from tmor_train.evaluation.frames.config import (
+from tmor_train.evaluation.detection.config import (
     DetectConfig,
     DetectEventsConfig,
     DetectorConfig,

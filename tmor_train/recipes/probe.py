@@ -19,7 +19,7 @@ from tmor_train.evaluation.clips.config import (
     ProbeConfig,
     TuneConfig,
 )
-from tmor_train.evaluation.config import LookConfig, StartConfig
+from tmor_train.evaluation.config import StartConfig, TTAConfig
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig
 
@@ -82,7 +82,7 @@ def finetune_cpu() -> FineTuneConfig:
         recipe="finetune_cpu",
         about="fine-tuning for small sets and a CPU: 48 frames, AdamW, augmentations, averaged weights",
         start=StartConfig(frames=48),
-        look=LookConfig(crops=3, mirrored="on"),
+        look=TTAConfig(crops=3, mirrored="on"),
         tune=TuneConfig(
             augment=(CropResize(shortest=0.7), Rotate(degrees=10.0), Flip(), Noise(sigma=0.01)),
             head_rate=10.0,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tmor_train.atomic_write import atomic_write
-from tmor_train.metrics.spread import spread
+from tmor_train.metrics.accuracy import spread
 from tmor_train.tables.base import Column, Reproduction, Row, Table
 from tmor_train.tables.jobs import Job, Weights
 

@@ -15,8 +15,8 @@ from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.datasets.files import DamagedFile, MissingFiles
 from tmor_train.encoder.heads import CannotUse
+from tmor_train.evaluation.runner import Begun
 from tmor_train.evaluation.task import NoTask
-from tmor_train.evaluation.trials import Begun
 from tmor_train.prompts import NoText
 from tmor_train.results import BadResult, Result, results_under
 from tmor_train.tables.base import TableConfig

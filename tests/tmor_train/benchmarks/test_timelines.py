@@ -5,7 +5,7 @@ import pytest
 
 from tmor_train.benchmarks import Timelines
 from tmor_train.benchmarks.base import events_of
-from tmor_train.evaluation.frames.proposals import runs
+from tmor_train.evaluation.detection.detect import runs
 from tmor_train.metrics.frame_ap import points
 
 

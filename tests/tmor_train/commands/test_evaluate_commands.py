@@ -11,8 +11,8 @@ import torch
 
 from tests import gestures
 from tmor_train.cli import main
-from tmor_train.evaluation.clips.tuner import Tuner
-from tmor_train.metrics.spread import spread
+from tmor_train.evaluation.clips.fine_tune import FineTuner
+from tmor_train.metrics.accuracy import spread
 from tmor_train.results import read_result, read_scores, results_under
 
 torch.set_num_threads(1)
@@ -102,16 +102,16 @@ def test_logistic(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_finetune_that_is_stopped_and_gone_on_with(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, train = tmp_path / "tuned", Tuner.train
+    out, train = tmp_path / "tuned", FineTuner.train
     typed = words("finetune_cpu", shards, out, "--from", "scratch", "--epochs", "2", "--set", *SMALL, *TUNED[:2])
 
-    def asked(self: Tuner, batch: Any, *, rate: float) -> Any:
+    def asked(self: FineTuner, batch: Any, *, rate: float) -> Any:
         if self.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return train(self, batch, rate=rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tuner, "train", asked)
+        patch.setattr(FineTuner, "train", asked)
         assert main([*typed, "tune.batching.size=4"]) == 130
     assert "stopped; `tmor_train resume DIR` goes on from the last checkpoint" in capsys.readouterr().err
     assert not results_under(out)

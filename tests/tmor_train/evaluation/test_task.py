@@ -68,16 +68,16 @@ def test_classes_of_one_clip_each_leave_none_to_hold_out(monkeypatch: pytest.Mon
 def test_the_test_part_is_measured() -> None:
     task = task_of(SOME)
     assert task.protocol == "cross_subject"
-    assert (len(task.train), len(task.measured), task.validation, task.notes) == (12, 6, None, ())
+    assert (len(task.train), len(task.test), task.validation, task.notes) == (12, 6, None, ())
     assert task.classes == gestures.CLASSES
 
 
 @pytest.mark.parametrize("by", ["clips", "subjects"])
 def test_a_hold_out_holds_no_clip_of_the_test_part(by: str) -> None:
     task = task_of(replace(SOME, part="holdout", holdout=HoldOut(by=by, share=0.34)))  # type: ignore[arg-type]
-    train, measured = (set(part.clips.key_N.tolist()) for part in (task.train, task.measured))
-    assert not train & measured
-    assert train | measured == {f"train-{number}" for number in range(12)}
+    train, test = (set(part.clips.key_N.tolist()) for part in (task.train, task.test))
+    assert not train & test
+    assert train | test == {f"train-{number}" for number in range(12)}
     assert "not on the test part" in task.notes[0]
 
 
@@ -87,7 +87,7 @@ def test_a_validation_part_is_the_hold_out_where_there_is_one(monkeypatch: pytes
     monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(made))
     assert task_of(SOME).validation is made.validation
     task = task_of(replace(SOME, part="holdout"))
-    assert task.measured is made.validation
+    assert task.test is made.validation
     assert task.train is made.train
     assert task.validation is None
 

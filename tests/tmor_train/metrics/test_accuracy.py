@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tmor_train.metrics.accuracy import accuracy
+from tmor_train.metrics.accuracy import accuracy, spread
 
 
 def scores(*predicted: int, classes: int = 3) -> np.ndarray:
@@ -41,3 +41,24 @@ def test_of_equal_scores_the_first_class_counts() -> None:
 def test_what_cannot_be_counted_is_refused(found: np.ndarray, label: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         accuracy(found, label)
+
+
+def test_three_seeds() -> None:
+    found = spread([90, 92, 94])
+    assert found.mean == 92
+    assert found.half_width == pytest.approx(4.303 * 2 / math.sqrt(3), rel=1e-3)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert spread([90]).mean == 90
+    assert math.isnan(spread([90]).half_width)
+
+
+def test_a_higher_confidence_is_wider() -> None:
+    assert spread([1, 2], confidence=0.99).half_width > spread([1, 2]).half_width
+
+
+@pytest.mark.parametrize(("values", "confidence"), [([], 0.95), ([1, 2], 1.0), ([1, 2], 0.0)])
+def test_what_has_no_interval_is_refused(values: list[float], confidence: float) -> None:
+    with pytest.raises(ValueError, match="have no interval"):
+        spread(values, confidence=confidence)

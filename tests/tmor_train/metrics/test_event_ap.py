@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tmor_train.metrics.event_ap import event_ap
-from tmor_train.metrics.proposal import Proposal
+from tmor_train.metrics.event_ap import Proposal, event_ap
 
 
 def truth(begin: int, end: int, number: int = 0) -> Proposal:

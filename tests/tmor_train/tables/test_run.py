@@ -15,7 +15,7 @@ from tmor_train.cli import main
 from tmor_train.configuration import BadConfig, changed
 from tmor_train.evaluation.encoders import NoEncoder
 from tmor_train.evaluation.task import NoTask
-from tmor_train.metrics.spread import spread
+from tmor_train.metrics.accuracy import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
 from tmor_train.tables.base import TableConfig

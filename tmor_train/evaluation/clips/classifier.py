@@ -42,7 +42,7 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Chosen:
+class BestFit:
     """The classifier of the whole train part with the setting that was best, and each setting's metric on the hold-out
     (none where there was nothing to choose)."""
 
@@ -56,7 +56,7 @@ def settings_of(config: LinearConfig) -> tuple[float, ...]:
     return config.descent.rates if config.solver == "sgd" else config.exact.strengths
 
 
-def chosen(
+def fit_best(
     train: Labelled,
     pairs: Sequence[tuple[Labelled, Labelled]],
     config: LinearConfig,
@@ -64,7 +64,7 @@ def chosen(
     classes: int,
     seed: int,
     metric: Callable[[Floats, Numbers], float],
-) -> Chosen:
+) -> BestFit:
     """A classifier of ``train`` with the setting whose ``metric`` is highest on the hold-out, the first of equals.
 
     Args:
@@ -86,7 +86,7 @@ def chosen(
             ]
             found[setting] = float(np.mean(metrics))
     best = max(settings, key=lambda setting: found.get(setting, 0.0))
-    return Chosen(fitted(train, config, best, classes=classes, seed=seed), best, found)
+    return BestFit(fitted(train, config, best, classes=classes, seed=seed), best, found)
 
 
 def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: int, seed: int) -> Linear:
@@ -157,4 +157,4 @@ def _optimum(
     return weight.detach().float(), bias.detach().float()
 
 
-__all__ = ["Chosen", "Labelled", "Linear", "chosen", "fitted", "settings_of"]
+__all__ = ["BestFit", "Labelled", "Linear", "fit_best", "fitted", "settings_of"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Rotate, View
-from tmor_train.evaluation.config import LookConfig, StartConfig, TaskConfig
+from tmor_train.evaluation.config import StartConfig, TaskConfig, TTAConfig
 from tmor_train.training.device import Precision
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig
@@ -75,7 +75,7 @@ class RawConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticConfig:
-    """Logistic regression on raw coordinates; see :mod:`tmor_train.evaluation.clips.logistic`."""
+    """Logistic regression on raw coordinates; see :mod:`tmor_train.evaluation.clips.linear_probe`."""
 
     recipe: str
     about: str
@@ -93,7 +93,7 @@ class ProbeConfig:
     about: str
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
+    look: TTAConfig = field(default_factory=TTAConfig)
     people: int = 1
     linear: LinearConfig = field(default_factory=LinearConfig)
     beside: Literal["logistic", "nothing"] = "logistic"
@@ -151,7 +151,7 @@ class FineTuneConfig:
     about: str
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
+    look: TTAConfig = field(default_factory=TTAConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     seeds: tuple[int, ...] = (0,)
 
@@ -171,7 +171,7 @@ class FewShotConfig:
     modes: tuple[Literal["linear", "finetune"], ...] = ("linear", "finetune")
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
+    look: TTAConfig = field(default_factory=TTAConfig)
     linear: LinearConfig = field(default_factory=lambda: LinearConfig(exact=ExactConfig(strengths=(1.0,))))
     tune: TuneConfig = field(default_factory=TuneConfig)
     steps: int = 200

@@ -16,12 +16,12 @@ import numpy as np
 
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.hash_rng import permutation
-from tmor_train.evaluation.clips.cached import EncoderFeatures, classified
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
-from tmor_train.evaluation.clips.fine_tune import tuned_and_measured
-from tmor_train.evaluation.encoders import named
+from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score
+from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, probe_scores
+from tmor_train.evaluation.encoders import encoder_name
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
-from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured, of_each_seed
 
 _MODES = {"linear": "probe", "finetune": "finetune"}
 
@@ -34,17 +34,17 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
         NoTask, NoEncoder: it is not said what is to be measured, or with what.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
-    named(config.start)
+    encoder_name(config.start)
     task = task_of(config.task)
-    begin(config, folder, begun)
-    return measured(_trials(config, task), task=task, config=config, folder=folder)
+    begin_run(config, folder, begun)
+    return run_trials(_trials(config, task), task=task, config=config, folder=folder)
 
 
 def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
     features = EncoderFeatures(task, config.start, config.look, device=config.tune.device, workers=config.tune.workers)
     for mode in config.modes:
         for percent in config.percent:
-            for seed, name in of_each_seed(config.seeds, f"{mode}-{percent:g}"):
+            for seed, name in seed_folders(config.seeds, f"{mode}-{percent:g}"):
                 few = drawn(task.train.clips.label_N, percent, seed=seed)
                 if mode == "linear":
                     measure = partial(_classified, config, task, features, few, seed)
@@ -55,15 +55,15 @@ def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
 
 def _classified(
     config: FewShotConfig, task: Task, features: EncoderFeatures, few: Numbers, seed: int, place: Path
-) -> Found:
+) -> TrialOutput:
     found, source = features.of(seed)
-    scores_NK, chosen = classified(found.few(few), task, config.linear, config.task.holdout, seed=seed)
-    return Found(scores_NK=scores_NK, source=source, trained=len(few), chosen=chosen)
+    scores_NK, chosen = probe_scores(found.few(few), task, config.linear, config.task.holdout, seed=seed)
+    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(few), chosen=chosen)
 
 
-def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> Found:
+def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> TrialOutput:
     less = replace(task, train=task.train.select(few))
-    return tuned_and_measured(replace(config, tune=lengthened(config.tune, len(few), config.steps)), less, seed, place)
+    return fine_tune_and_score(replace(config, tune=lengthened(config.tune, len(few), config.steps)), less, seed, place)
 
 
 def lengthened(tune: TuneConfig, clips: int, steps: int) -> TuneConfig:

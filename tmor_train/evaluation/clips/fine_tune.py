@@ -1,34 +1,129 @@
 """Fine-tuning: an encoder and a new Linear(256, K), trained together on labelled clips.
 
-The epochs are a setting like others; what is measured is the network after the last one, and the measured part is seen
-then alone. A run that was stopped goes on from its newest checkpoint.
+The epochs are a setting like others; what is measured is the network after the last one, and the test part is seen then
+alone. A run that was stopped continues from its newest checkpoint: everything drawn at random is a function of seed and
+step, so that it does what the first would have done, to the last bit on a CPU.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
-from tmor_train.evaluation.clips.tuner import Tuner
-from tmor_train.evaluation.config import LookConfig
-from tmor_train.evaluation.encoders import named, started
-from tmor_train.evaluation.features import looked_at
+from tmor_train.evaluation.config import TTAConfig
+from tmor_train.evaluation.encoders import encoder_name, load_encoder, tta_features
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
-from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured, of_each_seed
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.device import autocast_of
 from tmor_train.training.journal import Journal
+from tmor_train.training.learner import seed_of
+from tmor_train.training.optimizer import optimizer_of, set_rate
 from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
 from tmor_train.training.schedule import rate_at
 from tmor_train.training.stopping import Stop, Stopped
+
+_HEAD, _DROPOUT, _VIEWS = 0, 1, 2
+_HEAD_DEVIATION = 0.01
+
+
+class FineTuner:
+    """A copy of an encoder with a new head, and all that changes as it is trained."""
+
+    def __init__(self, encoder: Pretrained, config: TuneConfig, *, classes: int, seed: int) -> None:
+        self.encoder, self.config, self.seed = encoder, config, seed
+        network = copy.deepcopy(encoder.network).requires_grad_(config.trains == "all")
+        torch.manual_seed(seed_of(seed, _HEAD))
+        network.fc = nn.Linear(FEATURES, classes).to(encoder.device)
+        nn.init.normal_(network.fc.weight, 0, _HEAD_DEVIATION)
+        nn.init.zeros_(network.fc.bias)
+        self.network: Backbone = network
+        head = list(network.fc.parameters())
+        trunk = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("fc.")]
+        self.parameters = [*trunk, *head]
+        self._optimizers = [(optimizer_of(config.optimizer, head), config.head_rate)]
+        if trunk:
+            self._optimizers.append((optimizer_of(config.optimizer, trunk), 1.0))
+        self.ema = None if config.average is None else _ema(network, config.average)
+        self.step = 0
+        self._generator = torch.Generator(encoder.device)
+
+    def train(self, batch: MotionBatch, *, rate: float) -> tuple[Tensor, Tensor]:
+        """One step; the batch's loss, and how many of its clips were classified correctly.
+
+        Raises:
+            ArithmeticError: the loss or its gradient is NaN or infinite; no weight has changed.
+        """
+        config = self.config
+        self.network.train(config.statistics == "adapting")
+        torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
+        self._generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
+        for optimizer, share in self._optimizers:
+            set_rate(optimizer, rate * share * config.optimizer.rate)
+            optimizer.zero_grad(set_to_none=True)
+        seen = self.encoder.taken(batch, (*self.encoder.views.still, *config.augment), self._generator)
+        with autocast_of(config.precision, self.encoder.device):
+            features_ND = self.network.clip_features(seen.motion_NCTVM, seen.present)
+            scores_NK = self.network.fc(functional.dropout(features_ND, config.dropout))
+        loss = functional.cross_entropy(scores_NK.float(), batch.label_N, label_smoothing=config.smoothing)
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or math.inf)
+        if not torch.isfinite(loss.detach() + norm):
+            raise ArithmeticError(f"the loss is {float(loss.detach())} and its gradient's norm {float(norm)}")
+        for optimizer, _ in self._optimizers:
+            optimizer.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.network)
+        self.step += 1
+        return loss.detach(), (scores_NK.detach().argmax(1) == batch.label_N).sum()
+
+    @property
+    def result(self) -> Backbone:
+        """The network that is measured."""
+        if self.ema is None:
+            return self.network
+        assert isinstance(self.ema.module, Backbone)  # noqa: S101, it is a copy of one
+        return self.ema.module
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as tensors and plain values."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": None if self.ema is None else self.ema.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self._optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict` of the same configuration."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["averaged"])
+        for (optimizer, _), known in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(known)
+
+
+def _ema(network: nn.Module, momentum: float) -> AveragedModel:
+    """The average over the steps, running statistics too; it begins with the first step's weights."""
+    rule = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=rule, use_buffers=True)
+
 
 _KEPT = 1  # checkpoints of a run; they hold nothing that the last one lacks
 
@@ -41,26 +136,26 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
         NoTask, NoEncoder: it is not said what is to be measured, or with what.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
-    named(config.start)
+    encoder_name(config.start)
     task = task_of(config.task)
     trials = [
-        Trial(mode="finetune", name=name, seed=seed, measure=partial(tuned_and_measured, config, task, seed))
-        for seed, name in of_each_seed(config.seeds)
+        Trial(mode="finetune", name=name, seed=seed, measure=partial(fine_tune_and_score, config, task, seed))
+        for seed, name in seed_folders(config.seeds)
     ]
-    begin(config, folder, begun)
-    return measured(trials, task=task, config=config, folder=folder)
+    begin_run(config, folder, begun)
+    return run_trials(trials, task=task, config=config, folder=folder)
 
 
-def tuned_and_measured(config: FineTuneConfig | FewShotConfig, task: Task, seed: int, place: Path) -> Found:
+def fine_tune_and_score(config: FineTuneConfig | FewShotConfig, task: Task, seed: int, place: Path) -> TrialOutput:
     """One network, fine-tuned on a task's train part in the folder ``place``, and its scores."""
-    encoder, source = started(config.start, seed=seed, device=config.tune.device)
+    encoder, source = load_encoder(config.start, seed=seed, device=config.tune.device)
     network = tuned(encoder, config.tune, task.train, place, seed=seed)
-    scores_NK = class_shares(network, task.measured, config.look, config.tune)
-    return Found(scores_NK=scores_NK, source=source, trained=len(task.train))
+    scores_NK = class_shares(network, task.test, config.look, config.tune)
+    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(task.train))
 
 
 def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: Path, *, seed: int) -> Pretrained:
-    """``encoder`` with a head, trained on labelled clips; gone on with from what is of it in ``folder``.
+    """``encoder`` with a head, trained on labelled clips; continued from a checkpoint of it in ``folder``.
 
     Returns:
         the network in evaluation mode; calling it gives class scores.
@@ -68,7 +163,7 @@ def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: P
     Raises:
         RunError, Stopped: as :func:`fine_tune`.
     """
-    tuner = Tuner(encoder, config, classes=len(motions.classes), seed=seed)
+    tuner = FineTuner(encoder, config, classes=len(motions.classes), seed=seed)
     loader = Loader(
         motions,
         sampling=replace(encoder.sampling, draw="random"),
@@ -81,36 +176,36 @@ def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: P
             "tune.batching.size, or tune.batching.last=fill"
         )
     training = _Training(tuner, loader, folder)
-    training.go()
+    training.fit()
     return replace(encoder, network=tuner.result.eval().requires_grad_(False), heads=None)
 
 
-def class_shares(network: Pretrained, motions: MotionSet, look: LookConfig, config: TuneConfig) -> Floats:
+def class_shares(network: Pretrained, motions: MotionSet, look: TTAConfig, config: TuneConfig) -> Floats:
     """How likely each class is for each clip, the mean over all looks: (N, K) float32, rows sum to 1."""
 
     def shares(batch: MotionBatch) -> torch.Tensor:
         with autocast_of(config.precision, network.device):
             return torch.softmax(network.network(batch.motion_NCTVM, batch.present).float(), 1)
 
-    return looked_at(motions, network, look, shares, workers=config.workers)
+    return tta_features(motions, network, look, shares, workers=config.workers)
 
 
 class _Training:
     """The epochs that remain."""
 
-    def __init__(self, tuner: Tuner, loader: Loader, folder: Path) -> None:
+    def __init__(self, tuner: FineTuner, loader: Loader, folder: Path) -> None:
         self.tuner, self.loader, self.folder, self.config = tuner, loader, folder, tuner.config
         self.per_epoch = len(loader)
         self.checkpoints = Checkpoints(folder / "checkpoints", _KEPT)
         if self.checkpoints.all():
             _, content = self.checkpoints.latest()
-            tuner.take(content["tuner"])
+            tuner.load_state_dict(content["tuner"])
             loader.state = LoaderState(**content["loader"])
         self.steps = self.config.epochs * self.per_epoch
         self.progress = Progress(steps=self.steps, done=tuner.step)
         self.stop = Stop()
 
-    def go(self) -> None:
+    def fit(self) -> None:
         with Journal(self.folder) as journal, self.stop:
             journal.tell("start", self.tuner.step, {"clips": len(self.loader.motions), "steps": self.steps})
             while self.loader.state.epoch < self.config.epochs:
@@ -132,11 +227,11 @@ class _Training:
             if self.stop.asked:
                 raise Stopped
         if clips:
-            self._tell(journal, epoch, loss=float(loss) / clips, right=float(right) / clips)
+            self._log_epoch(journal, epoch, loss=float(loss) / clips, right=float(right) / clips)
         self._save()
 
-    def _tell(self, journal: Journal, epoch: int, *, loss: float, right: float) -> None:
-        """An epoch's metrics; what was in it before a run was gone on with is not among them."""
+    def _log_epoch(self, journal: Journal, epoch: int, *, loss: float, right: float) -> None:
+        """An epoch's metrics; what was in it before a run was resumed is not among them."""
         metrics = {"epoch": epoch, "loss": loss, "train_top1": right}
         journal.tell("epoch", self.tuner.step, metrics | self.progress.figures())
         words = f"loss {loss:.4f}  right of augmented train clips {100 * right:.1f} %"
@@ -154,8 +249,8 @@ class _Training:
         at = self.loader.state
         self.checkpoints.save(
             self.tuner.step,
-            {"tuner": self.tuner.state(), "loader": {"epoch": at.epoch, "position": at.position}},
+            {"tuner": self.tuner.state_dict(), "loader": {"epoch": at.epoch, "position": at.position}},
         )
 
 
-__all__ = ["class_shares", "fine_tune", "tuned", "tuned_and_measured"]
+__all__ = ["FineTuner", "class_shares", "fine_tune", "fine_tune_and_score", "tuned"]

@@ -1,25 +1,39 @@
 """Linear probing: the encoder stays as it is, batch norm too, and one Linear(256, K) is trained on its clip features.
 
 Features are computed once and kept. The setting of the classifier is chosen on the benchmark's validation part, or on
-clips held out of its train part; then the classifier is trained on the whole train part. The measured part is seen
-once, at the end.
+clips held out of its train part; then the classifier is trained on the whole train part. The test part is seen once, at
+the end.
 
 The default solver goes to the optimum of multinomial logistic regression. That takes a second, has no rate, schedule or
 seed, and so says what the features hold and not how well SGD was set. ``sgd`` is what the literature does.
+
+Beside it stands the baseline that a learned feature has to exceed: logistic regression on raw coordinates. Frames at
+even steps from the first to the last, each joint relative to the middle of the hips and to the size of the picture
+(joints in space stay in metres); all joints of all frames side by side, scaled by their deviation over the train part.
+Whether a joint was seen is ignored: one that was not lies where its file says, if only at 0. A person whom a clip does
+not have is 0 everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tmor_train.evaluation.clips.cached import EncoderFeatures, classified
-from tmor_train.evaluation.clips.config import ProbeConfig
-from tmor_train.evaluation.clips.logistic import raw_trial
-from tmor_train.evaluation.encoders import named
-from tmor_train.evaluation.task import Task, task_of
-from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured, of_each_seed
+import numpy as np
+
+from posecap.joints import LAYOUTS
+from tmor_train.data import MotionSet
+from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.modalities import people_of
+from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_of
+from tmor_train.evaluation.clips.config import LinearConfig, LogisticConfig, ProbeConfig, RawConfig
+from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
+from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.task import NoTask, Task, held_out, task_of
 
 
 def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
@@ -29,26 +43,163 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
         RunError: the folder holds a run.
         NoTask, NoEncoder: it is not said what is to be measured, or with what.
     """
-    named(config.start)
+    encoder_name(config.start)
     task = task_of(config.task)
-    begin(config, folder, begun)
-    return measured(_trials(config, task), task=task, config=config, folder=folder)
+    begin_run(config, folder, begun)
+    return run_trials(_trials(config, task), task=task, config=config, folder=folder)
 
 
 def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
     features = EncoderFeatures(
         task, config.start, config.look, device=config.device, workers=config.workers, people=config.people
     )
-    for seed, name in of_each_seed(config.seeds):
+    for seed, name in seed_folders(config.seeds):
         yield Trial(mode="probe", name=name, seed=seed, measure=partial(_measured, config, task, features, seed))
     if config.beside == "logistic":
-        yield raw_trial(task, config.raw, config.task.holdout, name="logistic", seed=config.seeds[0])
+        yield logistic_trial(task, config.raw, config.task.holdout, name="logistic", seed=config.seeds[0])
 
 
-def _measured(config: ProbeConfig, task: Task, features: EncoderFeatures, seed: int, place: Path) -> Found:
+def _measured(config: ProbeConfig, task: Task, features: EncoderFeatures, seed: int, place: Path) -> TrialOutput:
     found, source = features.of(seed)
-    scores_NK, chosen = classified(found, task, config.linear, config.task.holdout, seed=seed)
-    return Found(scores_NK=scores_NK, source=source, trained=len(task.train), chosen=chosen)
+    scores_NK, chosen = probe_scores(found, task, config.linear, config.task.holdout, seed=seed)
+    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(task.train), chosen=chosen)
 
 
-__all__ = ["probe"]
+@dataclass(frozen=True, eq=False, slots=True)
+class Cached:
+    """Features of the clips to train on, of those that are measured, and of those that settings are chosen on."""
+
+    train: Labelled
+    test_ND: Floats
+    validation: Labelled | None
+
+    def few(self, index: Numbers) -> Cached:
+        """The same with some of the clips to train on, and none to choose settings on."""
+        return replace(self, train=self.train.take(index), validation=None)
+
+
+def cached_features(task: Task, features: Callable[[MotionSet], Floats]) -> Cached:
+    """Features of all of a task's clips."""
+    validation = task.validation
+    return Cached(
+        Labelled(features(task.train), task.train.clips.label_N),
+        features(task.test),
+        None if validation is None else Labelled(features(validation), validation.clips.label_N),
+    )
+
+
+class EncoderFeatures:
+    """Features of a task's clips by the encoder that a configuration names, found once; those by new weights, which
+    differ by seed, once for each seed in a row."""
+
+    def __init__(
+        self, task: Task, start: StartConfig, look: TTAConfig, *, device: str, workers: int, people: int = 1
+    ) -> None:
+        self._task, self._start, self._look, self._people = task, start, look, people
+        self._device, self._workers = device, workers
+        self._kept: tuple[int, Cached, Source] | None = None
+
+    def of(self, seed: int) -> tuple[Cached, Source]:
+        """The features, and whose they are.
+
+        Raises:
+            tmor_train.evaluation.encoders.NoEncoder: none is named.
+        """
+        if self._kept is None or (self._start.weights == SCRATCH and self._kept[0] != seed):
+            encoder, source = load_encoder(self._start, seed=seed, device=self._device)
+            look = partial(features_of, encoder, look=self._look, people=self._people, workers=self._workers)
+            self._kept = seed, cached_features(self._task, look), source
+        return self._kept[1:]
+
+
+def probe_scores(
+    features: Cached, task: Task, config: LinearConfig, holdout: HoldOut, *, seed: int
+) -> tuple[Floats, dict[str, Any]]:
+    """Scores (N, K) of the measured clips by a linear classifier, and what was chosen for it, as JSON values.
+
+    Raises:
+        NoTask: there are several settings, and no clips to choose on.
+    """
+    pairs = []
+    if features.validation is not None:
+        pairs = [(features.train, features.validation)]
+    elif len(settings_of(config)) > 1:
+        rest, held = held_out(task.train, holdout)
+        if not len(held):
+            raise NoTask(
+                "no class has two clips to train on, so none can be held out to choose a setting on; name one of "
+                "linear.exact.strengths, or of linear.descent.rates"
+            )
+        pairs = [(features.train.take(rest), features.train.take(held))]
+    found = fit_best(features.train, pairs, config, classes=len(task.classes), seed=seed, metric=task.metric)
+    settings: dict[str, Any] = {"solver": config.solver, "setting": found.setting}
+    if found.held_out:
+        settings["held_out"] = {f"{setting:g}": round(share, 4) for setting, share in found.held_out.items()}
+    return found.linear.scores(features.test_ND), settings
+
+
+_MOST_PEOPLE = 2
+_HIPS = ("left_hip", "right_hip")
+
+
+def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> Path:
+    """The baseline of a benchmark; returns ``folder``.
+
+    Raises:
+        RunError: the folder holds a run.
+        NoTask: it is not said what is to be measured.
+    """
+    task = task_of(config.task)
+    trials = [
+        logistic_trial(task, config.raw, config.task.holdout, name=name, seed=seed)
+        for seed, name in seed_folders(config.seeds)
+    ]
+    begin_run(config, folder, begun)
+    return run_trials(trials, task=task, config=config, folder=folder)
+
+
+def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str, seed: int) -> Trial:
+    """The baseline as one measurement of a run."""
+
+    def measure(place: Path) -> TrialOutput:
+        features = cached_features(task, lambda motions: raw_coordinates(motions, config, people=_people(task)))
+        scores_NK, chosen = probe_scores(features, task, config.linear, holdout, seed=seed)
+        return TrialOutput(scores_NK=scores_NK, source=None, trained=len(task.train), chosen=chosen)
+
+    return Trial(mode="logistic", name=name, seed=seed, measure=measure)
+
+
+def _people(task: Task) -> int:
+    return min(int(task.train.clips.people_N.max()), _MOST_PEOPLE)
+
+
+def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:
+    """Coordinates of all joints, frames and people of each clip, centred and scaled: (N, M * T * V * C) float32."""
+    clips, layout = motions.clips, motions.blocks[0].layout
+    index_N = np.arange(len(motions))
+    last_N1 = (clips.frames_N - 1)[:, None]
+    frame_NT = np.rint(np.linspace(0, 1, config.frames) * last_N1).astype(np.int64)
+    person_NM = people_of(motions, most=people, by="first")
+    found, _ = motions.gather(index_N, frame_NT=frame_NT, person_NM=person_NM, layout=layout)
+    joints_NMTVC = found.numpy()
+    hips = [LAYOUTS[layout].names.index(name) for name in _HIPS]
+    middle = joints_NMTVC[:, :1, :, hips].mean(3, keepdims=True)  # the first person's, for all
+    centred = joints_NMTVC - (middle[:, :, :1] if config.centre == "first" else middle)
+    centred[person_NM < 0] = 0  # the set gathers anything for a person whom a clip does not have
+    size_NC = np.ones((len(motions), joints_NMTVC.shape[-1]), np.float32)
+    flat = ~motions.has_depth
+    size_NC[flat, :2] = np.stack([clips.width_N, clips.height_N], 1)[flat]
+    scaled: Floats = (centred / size_NC[:, None, None, None]).reshape(len(motions), -1).astype(np.float32)
+    return scaled
+
+
+__all__ = [
+    "Cached",
+    "EncoderFeatures",
+    "cached_features",
+    "logistic",
+    "logistic_trial",
+    "probe",
+    "probe_scores",
+    "raw_coordinates",
+]

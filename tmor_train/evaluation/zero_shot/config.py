@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tmor_train.evaluation.config import LookConfig, StartConfig, TaskConfig
+from tmor_train.evaluation.config import StartConfig, TaskConfig, TTAConfig
 from tmor_train.prompts import PromptSet
 
 Visual = Literal["normalised_mean", "raw_mean", "score_mean", "frozen_mean"]
@@ -27,7 +27,7 @@ class ZeroShotConfig:
     about: str
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
-    look: LookConfig = field(default_factory=LookConfig)
+    look: TTAConfig = field(default_factory=TTAConfig)
     texts: str | None = None
     prompts: tuple[PromptSet, ...] = ("plain", "person", "templates")
     visual: tuple[Visual, ...] = ("normalised_mean",)

@@ -6,22 +6,21 @@ vectors, motion and video together are measured, too. Every set of prompts is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tmor_train.data.arrays import Floats
 from tmor_train.encoder.heads import CannotUse
 from tmor_train.evaluation.config import SCRATCH
-from tmor_train.evaluation.encoders import named, started
-from tmor_train.evaluation.features import features_of
+from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials
 from tmor_train.evaluation.task import Task, task_of
-from tmor_train.evaluation.trials import Begun, Found, Trial, begin, measured
 from tmor_train.evaluation.zero_shot.config import Visual, ZeroShotConfig
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, video_head_of
-from tmor_train.evaluation.zero_shot.seen import seen_before
 from tmor_train.prompts import NoText, PromptSet, class_texts, prompt_vectors, prompts
 
 
@@ -34,14 +33,14 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
         NoText: a class has no words, or a sentence no vector.
         CannotUse: the encoder was trained without text, or with text vectors of another length.
     """
-    if named(config.start) == SCRATCH:
+    if encoder_name(config.start) == SCRATCH:
         raise CannotUse(
             "an encoder that was never trained knows no texts; name a checkpoint that was trained with them"
         )
     task = task_of(config.task)
     recognition = _Recognition(config, task)
-    begin(config, folder, begun)
-    return measured(recognition.trials(), task=task, config=config, folder=folder)
+    begin_run(config, folder, begun)
+    return run_trials(recognition.trials(), task=task, config=config, folder=folder)
 
 
 class _Recognition:
@@ -53,13 +52,13 @@ class _Recognition:
         if len(texts) != len(task.classes):
             raise NoText(f"class_texts gives words for {len(texts)} classes, but there are {len(task.classes)}")
         self._texts = {name: self._vectors(name, texts) for name in config.prompts}
-        self._encoder, self._source = started(config.start, seed=config.seed, device=config.device)
+        self._encoder, self._source = load_encoder(config.start, seed=config.seed, device=config.device)
         if self._encoder.heads is None or self._encoder.heads.text is None:
             raise CannotUse(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
         self._motion: Floats | None = None
         self._video, video_note = _video_of(task)
         self._video_head = None if self._video is None else video_head_of(self._encoder)
-        seen = seen_before(task.benchmark.name, config.task.folder, self._encoder.config)
+        seen = leakage_notes(task.benchmark.name, config.task.folder, self._encoder.config)
         self._notes = (chance(task), *seen, *video_note)
 
     def _vectors(self, name: PromptSet, texts: tuple[str, ...]) -> Floats:
@@ -84,25 +83,25 @@ class _Recognition:
                 place = f"{name}/{f'visual_{way}' if way else 'motion'}"
                 yield Trial(mode=mode, name=place, seed=self._config.seed, measure=partial(self._found, name, way))
 
-    def _found(self, name: PromptSet, way: Visual | None, place: Path) -> Found:
+    def _found(self, name: PromptSet, way: Visual | None, place: Path) -> TrialOutput:
         motion_ND, texts_KPD = self._features(), self._texts[name]
         if way is None or self._video is None:
             scores_NK = self._encoder.text_cosines(motion_ND, texts_KPD)
         else:
             sides = Sides(motion_ND=motion_ND, video_NDv=self._video, texts_KPDt=texts_KPD)
             scores_NK = combined(self._encoder, self._video_head, sides, way)
-        return Found(scores_NK=scores_NK, source=self._source, trained=0, notes=self._notes)
+        return TrialOutput(scores_NK=scores_NK, source=self._source, trained=0, notes=self._notes)
 
     def _features(self) -> Floats:
         if self._motion is None:
             config = self._config
-            self._motion = features_of(self._encoder, self._task.measured, config.look, workers=config.workers)
+            self._motion = features_of(self._encoder, self._task.test, config.look, workers=config.workers)
         return self._motion
 
 
 def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
     """Video vectors of the measured clips, where each has one."""
-    motions = task.measured
+    motions = task.test
     without = int((motions.clips.video_N < 0).sum())
     if motions.video is None or without == len(motions):
         return None, ()
@@ -113,8 +112,39 @@ def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
 
 def chance(task: Task) -> str:
     """What guessing gives: any class as likely as the others, or always the one with the most measured clips."""
-    most = np.bincount(task.measured.clips.label_N).max() / len(task.measured)
+    most = np.bincount(task.test.clips.label_N).max() / len(task.test)
     return f"chance is {100 / len(task.classes):.2f} %, the most frequent class alone {100 * most:.2f} %"
 
 
-__all__ = ["chance", "zero_shot"]
+def leakage_notes(benchmark: str, folder: str | None, config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Notes to be said beside a zero-shot metric.
+
+    Args:
+        folder: where the benchmark's files lie.
+        config: of the run that the encoder is from, as JSON values; None where it is not known.
+    """
+    if config is None:
+        return ("not known what the encoder was trained on",)
+    data, objective = config["data"], config["objective"]
+    captions = "clips and captions" if objective["w_mt"] else "clips"
+    notes = []
+    for entry in data["sets"]:
+        name, _, parts = entry.partition(":")
+        if name == benchmark:
+            what = f"{captions} of its {parts.replace('+', ' and ')} part" if parts else f"all its {captions}"
+            notes.append(f"not strictly zero-shot: {what} were pre-trained on")
+    here = None if folder is None else Path(folder).resolve()
+    for location in data["shards"]:
+        if "://" not in location and here is not None and Path(location).resolve() == here:
+            part = f"its {data['split']} part" if data["split"] else "the whole of it"
+            notes.append(f"not strictly zero-shot: {captions} of {part} were pre-trained on")
+    if not notes:
+        sets = [*data["sets"], *(Path(location.rstrip("/")).name for location in data["shards"])]
+        notes.append(f"pre-trained on {', '.join(sets) or 'no data that is named'}, not on {benchmark} by name")
+    if config["loop"]["start"] == "checkpoint":
+        began = Path(str(config["loop"]["start_from"])).name
+        notes.append(f"it began with the weights of {began}, whose data are not known here")
+    return tuple(notes)
+
+
+__all__ = ["chance", "leakage_notes", "zero_shot"]

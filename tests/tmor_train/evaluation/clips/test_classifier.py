@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tmor_train.data.hash_rng import permutation
-from tmor_train.evaluation.clips.classifier import Labelled, Linear, chosen, fitted, settings_of
+from tmor_train.evaluation.clips.classifier import Labelled, Linear, fit_best, fitted, settings_of
 from tmor_train.evaluation.clips.config import DescentConfig, ExactConfig, LinearConfig
 
 torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def test_the_setting_is_chosen_on_the_hold_out_alone() -> None:
         return next(metrics)
 
     config = exact(0.01, 1.0, 10.0)
-    found = chosen(data, [(fit, held)], config, classes=3, seed=0, metric=metric)
+    found = fit_best(data, [(fit, held)], config, classes=3, seed=0, metric=metric)
     assert [labels.tolist() for labels in asked] == [held.label_N.tolist()] * 3
     assert found.held_out == {0.01: 0.2, 1.0: 0.7, 10.0: 0.7}
     assert found.setting == 1.0  # the first of equals
@@ -118,13 +118,13 @@ def test_the_setting_is_chosen_on_the_hold_out_alone() -> None:
 
 
 def test_one_setting_needs_no_hold_out() -> None:
-    found = chosen(drawn(), [], exact(0.5), classes=3, seed=0, metric=top1)
+    found = fit_best(drawn(), [], exact(0.5), classes=3, seed=0, metric=top1)
     assert (found.setting, found.held_out) == (0.5, {})
 
 
 def test_several_settings_without_a_hold_out_are_refused() -> None:
     with pytest.raises(ValueError, match="no hold-out to choose on"):
-        chosen(drawn(), [], exact(0.5, 1.0), classes=3, seed=0, metric=top1)
+        fit_best(drawn(), [], exact(0.5, 1.0), classes=3, seed=0, metric=top1)
 
 
 def test_settings_are_those_of_the_solver() -> None:

@@ -12,10 +12,10 @@ from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Batching
-from tmor_train.evaluation.clips.cached import EncoderFeatures
 from tmor_train.evaluation.clips.classifier import fitted
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.few_shot import drawn, few_shot, lengthened
+from tmor_train.evaluation.clips.linear_probe import EncoderFeatures
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.training.schedule import ScheduleConfig
@@ -106,7 +106,7 @@ def test_a_probe_sees_the_labels_that_were_drawn_alone(run: Path, config: FewSho
     few = drawn(task.train.clips.label_N, 50, seed=1)
     linear = fitted(features.train.take(few), config.linear, 1.0, classes=3, seed=1)
     np.testing.assert_allclose(
-        read_scores(run / "linear-50/seed-1").scores_NK, linear.scores(features.measured_ND), atol=1e-4
+        read_scores(run / "linear-50/seed-1").scores_NK, linear.scores(features.test_ND), atol=1e-4
     )
     assert read_result(run / "linear-50/seed-1").chosen == {"solver": "lbfgs", "setting": 1.0}
 

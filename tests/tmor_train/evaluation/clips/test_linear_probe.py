@@ -1,5 +1,6 @@
 """Linear probes as a run: what is measured beside them, and that the encoder stays as it is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,26 @@ import numpy as np
 import pytest
 import torch
 
+from posecap.joints import LAYOUTS
 from tests import gestures
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS, Parts
 from tmor_train.configuration import changed
-from tmor_train.evaluation.clips import cached as cached_module
-from tmor_train.evaluation.clips.config import ProbeConfig
-from tmor_train.evaluation.clips.linear_probe import probe
+from tmor_train.data import Clip, MotionSet, from_clips
+from tmor_train.evaluation.clips import linear_probe
+from tmor_train.evaluation.clips.classifier import fitted
+from tmor_train.evaluation.clips.config import ExactConfig, LinearConfig, ProbeConfig, RawConfig
+from tmor_train.evaluation.clips.linear_probe import (
+    EncoderFeatures,
+    cached_features,
+    logistic,
+    probe,
+    probe_scores,
+    raw_coordinates,
+)
+from tmor_train.evaluation.config import HoldOut, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import NoEncoder
+from tmor_train.evaluation.task import NoTask, held_out
 from tmor_train.pretrained.encoder import CannotUse
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
@@ -54,14 +67,14 @@ def test_probing_changes_nothing_in_the_encoder(
 ) -> None:
     """Neither a weight nor a running statistic, of the encoder that was asked."""
     kept: list[tuple[Any, dict[str, torch.Tensor]]] = []
-    began = cached_module.started
+    began = linear_probe.load_encoder
 
     def watched(*values: Any, **settings: Any) -> Any:
         encoder, source = began(*values, **settings)
         kept.append((encoder, {name: tensor.clone() for name, tensor in encoder.network.state_dict().items()}))
         return encoder, source
 
-    monkeypatch.setattr(cached_module, "started", watched)
+    monkeypatch.setattr(linear_probe, "load_encoder", watched)
     probe(config(f"start.weights={demo_run}", "beside=nothing", "look.mirrored=on"), tmp_path / "run")
     ((encoder, before),) = kept
     after = encoder.network.state_dict()
@@ -113,3 +126,164 @@ def test_what_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
     kinds.run(config("beside=nothing"), tmp_path / "run")
     with pytest.raises(RunError, match="holds a run"):
         kinds.run(config(), tmp_path / "run")
+
+
+torch.set_num_threads(1)
+SEVERAL = LinearConfig(exact=ExactConfig(strengths=(0.01, 1.0)))
+ONE = LinearConfig(exact=ExactConfig(strengths=(0.5,)))
+
+
+def ends(motions: MotionSet) -> np.ndarray:
+    """Where the first joint ends minus where it begins: the class, plainly."""
+    clips = [motions.clip(number).joints_MTJC[0, :, 0, :2] for number in range(len(motions))]
+    return np.array([joints[-1] - joints[0] for joints in clips], np.float32)
+
+
+def test_each_part_keeps_its_features_and_labels() -> None:
+    task = gestures.task(validation=gestures.motions(gestures.CLASSES, seed=5))
+    found = cached_features(task, ends)
+    np.testing.assert_array_equal(found.train.features_ND, ends(task.train))
+    np.testing.assert_array_equal(found.train.label_N, task.train.clips.label_N)
+    np.testing.assert_array_equal(found.test_ND, ends(task.test))
+    assert found.validation is not None
+    assert found.validation.label_N.tolist() == [0, 1, 2]
+    few = found.few(np.array([4, 1]))
+    np.testing.assert_array_equal(few.train.features_ND, ends(task.train)[[4, 1]])
+    assert few.validation is None
+    np.testing.assert_array_equal(few.test_ND, found.test_ND)
+
+
+def test_a_setting_is_chosen_on_clips_held_out_of_the_train_part() -> None:
+    task, holdout = gestures.task(), HoldOut(share=0.5, seed=3)
+    found = cached_features(task, ends)
+    scores_NK, settings = probe_scores(found, task, SEVERAL, holdout, seed=0)
+    rest, held = held_out(task.train, holdout)
+    metrics = {}
+    for strength in (0.01, 1.0):
+        linear = fitted(found.train.take(rest), SEVERAL, strength, classes=3, seed=0)
+        right = linear.scores(found.train.features_ND[held]).argmax(1) == found.train.label_N[held]
+        metrics[f"{strength:g}"] = float(right.mean())
+    assert settings == {"solver": "lbfgs", "setting": settings["setting"], "held_out": metrics}
+    best = max(metrics, key=lambda name: metrics[name])
+    assert settings["setting"] == float(best)
+    linear = fitted(found.train, SEVERAL, float(best), classes=3, seed=0)
+    np.testing.assert_array_equal(scores_NK, linear.scores(found.test_ND))
+    assert (scores_NK.argmax(1) == task.test.clips.label_N).all()
+
+
+def test_a_validation_part_is_what_is_chosen_on() -> None:
+    """Right and wrong labels of its clips are told apart; clips of the train part would be right either way."""
+    task = gestures.task(validation=gestures.motions(("raise",) * 3, seed=5))
+    found = cached_features(task, ends)
+    assert found.validation is not None
+    for label, metric in ((1, 1.0), (0, 0.0)):
+        asked = replace(found, validation=replace(found.validation, label_N=np.full(3, label)))
+        _, settings = probe_scores(asked, task, SEVERAL, HoldOut(), seed=0)
+        assert settings["held_out"] == {"0.01": metric, "1": metric}
+        assert settings["setting"] == 0.01  # the first of equals
+
+
+def test_one_setting_holds_nothing_out() -> None:
+    task = gestures.task(1)  # a clip of each class, of which none can be held out
+    _, settings = probe_scores(cached_features(task, ends), task, ONE, HoldOut(), seed=0)
+    assert settings == {"solver": "lbfgs", "setting": 0.5}
+    with pytest.raises(NoTask, match=r"no class has two clips .* name one of linear\.exact\.strengths"):
+        probe_scores(cached_features(task, ends), task, SEVERAL, HoldOut(), seed=0)
+
+
+@pytest.mark.parametrize(("weights", "times"), [("scratch", 3), ("run", 1)])
+def test_features_are_found_once_for_each_encoder(
+    weights: str, times: int, demo_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(config: StartConfig, *, seed: int, device: str) -> Any:
+        asked.append(seed)
+        return began(config, seed=seed, device=device)
+
+    began = linear_probe.load_encoder
+    monkeypatch.setattr(linear_probe, "load_encoder", counted)
+    place = str(demo_run) if weights == "run" else weights
+    start = changed(StartConfig(weights=place), ["scratch.encoder.backbone=stgcn", "scratch.sampling.frames=8"])
+    features = EncoderFeatures(gestures.task(1), start, TTAConfig(), device="cpu", workers=0)
+    first, source = features.of(0)
+    assert features.of(0)[0] is first
+    other, _ = features.of(1)
+    again, _ = features.of(0)
+    assert len(asked) == times
+    assert (other is first) == (weights == "run")
+    np.testing.assert_array_equal(first.test_ND, again.test_ND)
+    assert np.array_equal(first.test_ND, other.test_ND) == (weights == "run")
+    assert (source.sha256 is None) == (weights == "scratch")
+
+
+NAMES = LAYOUTS["unik17"].names
+LEFT, RIGHT = NAMES.index("left_hip"), NAMES.index("right_hip")
+
+
+def clip(people: int, frames: int, *, seed: int = 0, dimensions: int = 2) -> Clip:
+    values = np.random.default_rng(seed).uniform(0, 300, (people, frames, 17, dimensions + 1)).astype(np.float32)
+    values[..., -1] = 1
+    size = {"width": 400.0, "height": 200.0} if dimensions == 2 else {}
+    return Clip(key=f"c{seed}", joints_MTJC=values, layout="unik17", label="walk", **size)
+
+
+def test_a_clip_by_hand() -> None:
+    """The hips stand at (100, 60) and go 20 to the right; one joint is 40 to their right and 10 above."""
+    values = np.zeros((1, 2, 17, 3), np.float32)
+    values[0, :, :, :2] = (100, 60)
+    values[0, :, LEFT, :2], values[0, :, RIGHT, :2] = (90, 70), (110, 50)
+    values[0, :, 0, :2] = (140, 50)
+    values[0, 1, :, 0] += 20
+    values[0, :, :, 2] = 0  # never seen, which counts for nothing
+    motions = from_clips([Clip(key="c", joints_MTJC=values, layout="unik17", width=400, height=200)])
+    for centre, way in (("frame", 0.0), ("first", 20 / 400)):
+        config = RawConfig(frames=2, centre=centre)  # type: ignore[arg-type]
+        found = raw_coordinates(motions, config, people=1)
+        assert (found.shape, found.dtype) == ((1, 2 * 17 * 2), np.float32)
+        joints = found.reshape(2, 17, 2)
+        np.testing.assert_allclose(joints[0, 0], [0.1, -0.05], atol=1e-7)
+        np.testing.assert_allclose(joints[1, 0], [0.1 + way, -0.05], atol=1e-7)
+        np.testing.assert_allclose(joints[0, LEFT], [-0.025, 0.05], atol=1e-7)
+
+
+@pytest.mark.parametrize("centre", ["frame", "first"])
+def test_two_people_stand_relative_to_the_first_ones_hips(centre: Any) -> None:
+    made = [clip(2, 63, seed=1), clip(1, 5, seed=2)]
+    found = raw_coordinates(from_clips(made), RawConfig(centre=centre), people=2).reshape(2, 2, 32, 17, 2)
+    for number, one in enumerate(made):
+        frames = one.joints_MTJC.shape[1]
+        for t in range(32):
+            frame = round(t / 31 * (frames - 1))
+            hips = one.joints_MTJC[0, 0 if centre == "first" else frame, :, :2]
+            middle = (hips[LEFT] + hips[RIGHT]) / 2
+            for person in range(2):
+                wanted = np.zeros((17, 2))  # nobody is there
+                if person < len(one.joints_MTJC):
+                    wanted = (one.joints_MTJC[person, frame, :, :2] - middle) / (400, 200)
+                np.testing.assert_allclose(found[number, person, t], wanted, atol=1e-6)
+
+
+def test_joints_in_space_stay_in_metres() -> None:
+    one = clip(1, 3, seed=3, dimensions=3)
+    found = raw_coordinates(from_clips([one]), RawConfig(frames=3), people=1).reshape(3, 17, 3)
+    joints_TJ3 = one.joints_MTJC[0, :, :, :3]
+    wanted = joints_TJ3 - (joints_TJ3[:, LEFT] + joints_TJ3[:, RIGHT])[:, None] / 2
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_the_baseline_is_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark())
+    config = changed(recipe("logistic"), ["task.benchmark=gestures", "task.folder=anywhere"])
+    assert logistic(config, tmp_path / "run") == tmp_path / "run"
+    result, scores = read_result(tmp_path / "run"), read_scores(tmp_path / "run")
+    assert (result.mode, result.checkpoint, result.seed) == ("logistic", None, 0)
+    assert result.counts == {"train": 12, "test": 6}
+    assert result.chosen == {"solver": "lbfgs", "setting": 1.0}
+    assert scores.key_N.tolist() == [f"test-{number}" for number in range(6)]
+    assert result.metrics["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
+    with pytest.raises(RunError, match="holds a run"):
+        logistic(config, tmp_path / "run")
+    with pytest.raises(NoTask, match="--benchmark NAME"):
+        logistic(changed(config, ["task.benchmark=none"]), tmp_path / "other")
+    assert not (tmp_path / "other").exists()

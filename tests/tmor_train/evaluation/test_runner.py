@@ -1,0 +1,147 @@
+"""Measurements as results in a run's folder, none of them made twice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import gestures
+from tmor_train.configuration import as_json
+from tmor_train.evaluation.clips.config import LogisticConfig
+from tmor_train.evaluation.encoders import Source
+from tmor_train.evaluation.runner import Trial, TrialOutput, begin_run, result_of, run_trials, seed_folders, summary
+from tmor_train.results import Result, read_result, read_scores
+from tmor_train.training.runs import RunError
+
+CONFIG = LogisticConfig(recipe="logistic", about="made up")
+# Of two clips of each class: bow 1 of 2, raise 2 of 2, stand 0 of 2.
+SCORES = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1, 1]]
+TASK = gestures.task(primary_metric="mean_per_class")
+
+
+def found(**changes: object) -> TrialOutput:
+    return TrialOutput(**{"scores_NK": SCORES, "source": Source("a.pt", "ab"), "trained": 7, **changes})  # type: ignore[arg-type]
+
+
+def trial(name: str, asked: list[Path], *, seed: int = 0) -> Trial:
+    def measure(place: Path) -> TrialOutput:
+        asked.append(place)
+        return found()
+
+    return Trial(mode="probe", name=name, seed=seed, labels=0.1, measure=measure)
+
+
+def test_a_result_has_the_figures_of_its_scores() -> None:
+    made = trial("x", [], seed=4)
+    result = result_of(found(chosen={"setting": 1.0}, notes=("note",)), made, task=TASK, config=CONFIG, seconds=1.26)
+    assert TASK.test.clips.label_N.tolist() == [0, 1, 2, 0, 1, 2]
+    assert result.metrics == {"top1": 0.5, "mean_per_class": 0.5}
+    assert result.per_class == (0.5, 1.0, 0.0)
+    assert (result.primary_metric, result.benchmark, result.protocol) == ("mean_per_class", "gestures", "cross_subject")
+    assert (result.mode, result.seed, result.labels, result.recipe) == ("probe", 4, 0.1, "logistic")
+    assert (result.checkpoint, result.checkpoint_sha256) == ("a.pt", "ab")
+    assert result.counts == {"train": 7, "test": 6}
+    assert (result.seconds, result.chosen, result.notes) == (1.3, {"setting": 1.0}, ("note",))
+    assert result.config == as_json(CONFIG)
+    assert result_of(found(source=None), made, task=TASK, config=CONFIG, seconds=0).checkpoint is None
+
+
+def test_a_class_without_a_measured_clip_has_no_figure(tmp_path: Path) -> None:
+    task = gestures.task()
+    less = task.test.select([0, 1, 3])
+    result = result_of(
+        found(scores_NK=SCORES[[0, 1, 3]]),
+        trial("x", []),
+        task=gestures.Task(benchmark=task.benchmark, protocol="p", train=task.train, test=less),
+        config=CONFIG,
+        seconds=0,
+    )
+    assert result.per_class == (0.5, 1.0, None)
+    assert result.metrics == {"top1": 2 / 3, "mean_per_class": 0.75}
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path: Path) -> None:
+    asked: list[Path] = []
+    trials = [trial("", asked), trial("b/c", asked)]
+    assert run_trials(trials, task=TASK, config=CONFIG, folder=tmp_path) == tmp_path
+    assert asked == [tmp_path, tmp_path / "b/c"]
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    (tmp_path / "b/c/result.json").unlink()
+    run_trials(trials, task=TASK, config=CONFIG, folder=tmp_path)
+    assert asked == [tmp_path, tmp_path / "b/c", tmp_path / "b/c"]
+    assert (tmp_path / "result.json").read_bytes() == kept[tmp_path / "result.json"]
+    scores = read_scores(tmp_path / "b/c")
+    assert np.array_equal(scores.scores_NK, SCORES)
+    assert scores.key_N.tolist() == TASK.test.clips.key_N.tolist()
+    assert scores.label_N.tolist() == TASK.test.clips.label_N.tolist()
+
+
+def test_each_result_is_saved_before_the_next_is_measured(tmp_path: Path) -> None:
+    def fail(place: Path) -> TrialOutput:
+        assert read_result(tmp_path / "a").mode == "probe"
+        raise RunError("the second fails")
+
+    trials = [trial("a", []), Trial(mode="probe", name="b", seed=0, measure=fail)]
+    with pytest.raises(RunError, match="the second fails"):
+        run_trials(trials, task=TASK, config=CONFIG, folder=tmp_path)
+    assert not (tmp_path / "b/result.json").exists()
+
+
+def test_a_run_is_begun_once(tmp_path: Path) -> None:
+    folder = tmp_path / "deep/run"
+    begin_run(CONFIG, folder, "new")
+    assert json.loads((folder / "config.json").read_text()) == {"kind": "LogisticConfig", **as_json(CONFIG)}
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(RunError, match=r"holds a run; go on with `tmor_train resume .*run`, or choose another --out"):
+        begin_run(LogisticConfig(recipe="other", about=""), folder, "new")
+    begin_run(LogisticConfig(recipe="other", about=""), folder, "before")
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_several_seeds_have_folders_of_their_own() -> None:
+    assert seed_folders((3,)) == [(3, "")]
+    assert seed_folders((3,), "linear-5") == [(3, "linear-5")]
+    assert seed_folders((0, 2)) == [(0, "seed-0"), (2, "seed-2")]
+    assert seed_folders((0, 2), "linear-5") == [(0, "linear-5/seed-0"), (2, "linear-5/seed-2")]
+
+
+def result(seed=0, **changes):
+    values = {
+        "benchmark": "tsu",
+        "protocol": "CS",
+        "mode": "detect_probe",
+        "recipe": "detect_probe",
+        "checkpoint": "scratch",
+        "metrics": {"nonzero": 0.2, "all_classes": 0.1},
+        "primary_metric": "nonzero",
+        "counts": {"test": 185},
+    }
+    return Result(seed=seed, **(values | changes))
+
+
+def test_figures_of_frames_have_their_words():
+    lines = list(summary([result()]))
+    assert lines[0] == "tsu CS, 185 measured"
+    assert [head.strip() for head in lines[1].split("  ")[-2:]] == [
+        "frame mAP, classes above 0",
+        "frame mAP, all classes",
+    ]
+    assert lines[2].split() == ["detect_probe", "scratch", "20.00", "%", "10.00", "%"]
+    assert lines[3] == "  the paper's table has frame mAP, classes above 0"
+
+
+def test_figures_of_events_say_their_mean_overlap_and_matching():
+    found = result(
+        metrics={"action_0.5": 0.9, "video_0.5_one_to_one": 0.8}, primary_metric="action_0.5", mode="events_finetune"
+    )
+    lines = list(summary([found]))
+    assert [head.strip() for head in lines[1].split("  ")[-2:]] == ["mAP_a 0.5", "mAP_v 0.5 1:1"]
+    assert lines[-1] == "  the paper's table has mAP_a 0.5"
+
+
+def test_several_seeds_have_an_interval_and_other_modes_a_row_of_their_own():
+    lines = list(summary([result(0), result(1, metrics={"nonzero": 0.4}), result(mode="detect_probe_sdtcn")]))
+    assert len(lines) == 5
+    assert "30.00 ±" in lines[2]
+    assert "detect_probe_sdtcn" in lines[3]

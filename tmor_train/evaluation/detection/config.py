@@ -1,0 +1,165 @@
+"""What detection in recordings can be told: by frames (multi-label) and by events, as frozen trees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tmor_train.data.augment import SpaceView
+from tmor_train.evaluation.config import StartConfig, TaskConfig
+from tmor_train.training.device import Precision
+from tmor_train.training.optimizer import OptimizerConfig
+from tmor_train.training.schedule import ScheduleConfig
+
+Last = Literal["shorter", "shifted"]
+"""What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""
+HeadName = Literal["linear", "bilstm", "sdtcn", "tgm", "pdan", "mstct"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """Recordings are seen ``length`` frames at a time, at their own rate, a window every ``stride`` frames (none: as
+    many as it has, so that windows do not overlap). ``last``: the last window of a recording is ``shorter`` where fewer
+    frames are left, as UNIK's detector has it, or is ``shifted`` to begin earlier, which gives a trunk in training no
+    absent frames to see."""
+
+    length: int = 300
+    stride: int | None = None
+    last: Last = "shorter"
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or (self.stride is not None and not 1 <= self.stride <= self.length):
+            raise ValueError(f"length is at least 1 and stride 1 to length, not {self.length} and {self.stride}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """How weights of one kind of skeleton serve another (the paper does not say it of PKU-MMD).
+
+    ``project``: the recordings are brought to what the encoder takes: its layout, and x and y alone where it takes two
+    coordinates. ``trunk``: a new encoder for ``layout`` with three coordinates and ``people`` persons takes every
+    weight whose name and shape fit; those that are shaped by joints or coordinates are new, so ``head`` alone should
+    not be trained then.
+    """
+
+    how: Literal["project", "trunk"] = "project"
+    layout: str = "ntu25"
+    people: int = 2
+
+    def __post_init__(self) -> None:
+        if self.people < 1:
+            raise ValueError(f"people is at least 1, not {self.people}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """How a detector is trained: an encoder's features of frames and a ``head`` on them.
+
+    ``trains``: only the head, with the trunk's weights as they are, or all. ``statistics`` of the trunk's batch norm:
+    ``frozen``, or ``adapting`` to the batches. A trunk that does not change at all and is not augmented is computed
+    once and its features are kept, as ``cache`` numbers. Only then can ``scale`` be ``standard``: each feature less its
+    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``head_rate`` is the head's
+    learning rate against the trunk's. ``context``: windows in a row whose kept features the head sees at once, one
+    after the other (what ``batch`` counts then); the trunk sees each alone.
+    """
+
+    head: HeadName = "linear"
+    trains: Literal["head", "all"] = "head"
+    statistics: Literal["frozen", "adapting"] = "frozen"
+    scale: Literal["none", "standard"] = "none"
+    cache: Literal["float16", "float32"] = "float16"
+    augment: tuple[SpaceView, ...] = ()
+    head_rate: float = 1.0
+    batch: int = 32
+    context: int = 1
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: int = 50
+    device: str = "auto"
+    precision: Precision = "auto"
+    checkpoint_steps: int = 200
+    log_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.context, self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.head_rate <= 0:
+            raise ValueError(
+                "batch, context, epochs, checkpoint_steps and log_steps are at least 1, and head_rate above 0"
+            )
+
+    @property
+    def cached(self) -> bool:
+        """Whether features of the train windows are the same in every step."""
+        return self.trains == "head" and self.statistics == "frozen" and not self.augment
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig:
+    """Frame-wise detection; see :mod:`tmor_train.evaluation.detection.detect`. ``frames`` and ``choice`` of
+    ``start`` are not used: ``windows`` says what is seen at a time."""
+
+    recipe: str
+    about: str
+    task: TaskConfig = field(default_factory=TaskConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    train: DetectorConfig = field(default_factory=DetectorConfig)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventConfig:
+    """Events out of class probabilities of frames, of which class 0 is background.
+
+    ``background`` is its weight in the loss. Probabilities are smoothed over ``width`` frames, an odd number.
+    ``grouped`` takes runs of frames with 1 - p(background) of ``threshold`` or more; ``per_class`` takes runs of each
+    class at each of ``thresholds``, then drops those that a surer one of the class overlaps by more than ``overlap``.
+    ``settings`` ``chosen``: a second detector, trained without the recordings that ``task.holdout`` holds out, says on
+    those which of both ``proposals`` and which of ``widths`` is best; the first of equals.
+    """
+
+    background: float = 0.5
+    smoothing: Literal["median", "mean", "none"] = "median"
+    width: int = 15
+    proposals: Literal["grouped", "per_class"] = "grouped"
+    threshold: float = 0.4
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    overlap: float = 0.5
+    settings: Literal["fixed", "chosen"] = "fixed"
+    widths: tuple[int, ...] = (1, 15, 31)
+
+    def __post_init__(self) -> None:
+        if not all(width > 0 and width % 2 for width in (self.width, *self.widths)) or self.background <= 0:
+            raise ValueError(f"widths are odd and background above 0, not {self.width} and {self.background}")
+        if self.settings == "chosen" and not self.widths:
+            raise ValueError("settings can be chosen among one width at least")
+        if not self.thresholds or not all(0 < share < 1 for share in (self.threshold, *self.thresholds)):
+            raise ValueError("thresholds lie between 0 and 1, and there is at least one")
+        if not 0 <= self.overlap <= 1:
+            raise ValueError(f"overlap is from 0 to 1, not {self.overlap}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectEventsConfig:
+    """Detection of events; see :mod:`tmor_train.evaluation.detection.detect`."""
+
+    recipe: str
+    about: str
+    task: TaskConfig = field(default_factory=TaskConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    windows: WindowConfig = field(default_factory=lambda: WindowConfig(stride=150))
+    train: DetectorConfig = field(default_factory=DetectorConfig)
+    events: EventConfig = field(default_factory=EventConfig)
+    seeds: tuple[int, ...] = (0,)
+
+
+__all__ = [
+    "DetectConfig",
+    "DetectEventsConfig",
+    "DetectorConfig",
+    "EventConfig",
+    "HeadName",
+    "TransferConfig",
+    "WindowConfig",
+]

@@ -1,0 +1,204 @@
+"""A detector: an encoder's features of frames, a head on them, and its logits brought to the frames' own rate.
+
+With its losses, in which padded frames count neither in the sum nor in the number that it is divided by, and with what
+adapts an encoder to another kind of skeleton: joints projected for the encoder, or its trunk moved to the joints.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmor_train.backbones import FEATURES, STRIDE, Backbone
+from tmor_train.backbones.unik import UNIK
+from tmor_train.configuration import from_json
+from tmor_train.data import MotionSet
+from tmor_train.data.arrays import Numbers
+from tmor_train.data.augment import Augmentation, Project
+from tmor_train.detection_heads import DETECTION_HEADS
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.evaluation.config import StartConfig
+from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig
+from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
+from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.training.device import autocast_of
+
+
+def frame_bce(logits_NKT: Tensor, label_NTK: Tensor, valid_NT: Tensor) -> Tensor:
+    """Binary cross-entropy summed over classes and valid frames, divided by the number of valid frames.
+
+    L = 1/|V| sum_{(n,t) in V} sum_k -[y log s(z) + (1 - y) log(1 - s(z))], which is K times the mean, as in UNIK's
+    detector; that one also sums over padded frames.
+
+    Args:
+        logits_NKT: float; label_NTK: bool; valid_NT: bool, true for at least one frame.
+    """
+    one_NKT = functional.binary_cross_entropy_with_logits(
+        logits_NKT, label_NTK.transpose(1, 2).to(logits_NKT.dtype), reduction="none"
+    )
+    return (one_NKT.sum(1) * valid_NT).sum() / valid_NT.sum()
+
+
+def event_cross_entropy(logits_NKT: Tensor, label_NTK: Tensor, valid_NT: Tensor, *, background: float) -> Tensor:
+    """Cross-entropy over K + 1 classes, background first, the mean over valid frames by the weight of their class.
+
+    L = sum_V w(y) (-log softmax(z)_y) / sum_V w(y), with w(0) = ``background`` and 1 for every other class.
+
+    Args:
+        logits_NKT: float, with K + 1 classes; label_NTK: bool without background; valid_NT: bool.
+    """
+    class_NT = event_classes(label_NTK)
+    one_NT = functional.cross_entropy(logits_NKT, class_NT, reduction="none")
+    weight_NT = torch.where(class_NT == 0, background, 1.0) * valid_NT
+    return (one_NT * weight_NT).sum() / weight_NT.sum()
+
+
+def event_classes(label_NTK: Tensor) -> Tensor:
+    """One class a frame: 0 where there is none, else 1 + its number, the lowest one where there are several."""
+    return torch.where(label_NTK.any(-1), label_NTK.to(torch.uint8).argmax(-1) + 1, 0)
+
+
+class Detector(nn.Module):
+    """A copy of an encoder with a new head of ``classes`` outputs.
+
+    ``mean`` and ``deviation`` (256, 1) scale features before the head; they begin as 0 and 1.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, encoder: Pretrained, config: DetectorConfig, *, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.config = encoder, config
+        self.trunk: Backbone = copy.deepcopy(encoder.network).requires_grad_(config.trains == "all")
+        self.head = DETECTION_HEADS[config.head](classes)
+        self.register_buffer("mean", torch.zeros(FEATURES, 1))
+        self.register_buffer("deviation", torch.ones(FEATURES, 1))
+        self.to(encoder.device)
+
+    def features(
+        self, windows: RecordingWindows, index_N: Numbers, steps: Sequence[Augmentation], generator: torch.Generator
+    ) -> Tensor:
+        """Features of some windows after ``steps``, persons pooled: (N, 256, T') float32."""
+        batch = windows.gather(index_N).to(self.encoder.device)
+        seen = self.encoder.taken(batch, (*self.encoder.views.still, *steps), generator)
+        with autocast_of(self.config.precision, self.encoder.device):
+            return self.trunk.pooled_frames(seen.motion_NCTVM, seen.present).float()
+
+    def forward(self, features: Tensor, length_N: Sequence[int]) -> Tensor:
+        """Logits of every frame, (N, K, T) with T the longest of the windows' ``length_N``; zeros behind the others.
+
+        Args:
+            features: (N, 256, T'); of a window of ``length`` frames the first ceil(length / 4) are its own.
+        """
+        own = torch.tensor([-(-length // STRIDE) for length in length_N], device=features.device)
+        valid = torch.arange(features.shape[2], device=features.device) < own[:, None]
+        coarse: Tensor = self.head((features - self.mean) / self.deviation, valid)
+        logits = coarse.new_zeros(len(length_N), coarse.shape[1], max(length_N))
+        for length in sorted(set(length_N)):
+            rows = [row for row, other in enumerate(length_N) if other == length]
+            logits[rows, :, :length] = to_frames(coarse[rows, :, : -(-length // STRIDE)], length)
+        return logits
+
+    @torch.no_grad()
+    def scale_to(self, features_W: Sequence[Tensor]) -> None:
+        """Scale features so that over all frames of ``features_W``, (256, T') each, their mean is 0 and their deviation
+        1; one that never changes is left as it is."""
+        count = sum(one.shape[1] for one in features_W)
+        mean = torch.stack([one.double().sum(1) for one in features_W]).sum(0) / count
+        squares = torch.stack([(one.double() - mean[:, None]).square().sum(1) for one in features_W]).sum(0)
+        deviation = (squares / count).sqrt()
+        deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = 1.0
+        self.mean.copy_(mean[:, None])
+        self.deviation.copy_(deviation[:, None])
+
+
+def padded(features: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Features (256, T') of windows side by side, zeros behind the shorter ones: (N, 256, longest) float32."""
+    found = torch.zeros(len(features), FEATURES, max(one.shape[1] for one in features))
+    for row, one in enumerate(features):
+        found[row, :, : one.shape[1]] = one
+    return found.to(device)
+
+
+FLAT = Project(yaw=0.0, pitch=0.0, camera="orthographic")
+"""x and y as they are; clips without depth stay as they are."""
+
+
+def adapted(
+    encoder: Pretrained, config: TransferConfig, *, start: StartConfig, motions: MotionSet
+) -> tuple[Pretrained, tuple[str, ...]]:
+    """The encoder for recordings like ``motions``, and what is to be said of it.
+
+    ``project`` adds the projection on x and y to an encoder of two coordinates that was trained without one, where the
+    recordings have depth; their joints become its layout as they are gathered. ``trunk`` is :func:`transplant_trunk`.
+
+    Raises:
+        CannotUse: ``trunk`` with released weights of another network than UNIK.
+    """
+    if config.how == "trunk":
+        return transplant_trunk(encoder, config, start=start)
+    streams = len(encoder.views.streams)
+    flat = any(isinstance(step, Project) for step in encoder.views.still)
+    if motions.dimensions == 3 and encoder.network.channels == 2 * streams and not flat:
+        views = replace(encoder.views, still=(FLAT, *encoder.views.still))
+        return replace(encoder, views=views), ("joints in space were projected on x and y",)
+    return encoder, ()
+
+
+def transplant_trunk(
+    encoder: Pretrained, config: TransferConfig, *, start: StartConfig
+) -> tuple[Pretrained, tuple[str, ...]]:
+    """A new encoder of three coordinates with every weight of ``encoder`` whose name and shape fit.
+
+    New weights are drawn from torch's generator. Views that change joints are left out: they were those of pictures.
+    """
+    streams = encoder.views.streams
+    shape = replace(_shape_of(encoder, start), channels=3 * len(streams))
+    network = encoder_of(shape, layout=config.layout, persons=config.people)
+    own, given = network.state_dict(), encoder.network.state_dict()
+    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    # Normalisation of the joints' own coordinates means nothing for other joints, even where their number is the same.
+    if encoder.sampling.layout != config.layout:
+        fitting = {name: tensor for name, tensor in fitting.items() if not name.startswith("data_bn")}
+    network.load_state_dict({**own, **fitting})
+    moved = sum(fitting[name].numel() for name, _ in network.named_parameters() if name in fitting)
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return (
+        replace(
+            encoder,
+            network=network.to(encoder.device).eval().requires_grad_(False),
+            heads=None,
+            sampling=replace(encoder.sampling, layout=config.layout, people=config.people),
+            views=replace(encoder.views, still=()),
+        ),
+        (f"{moved:,} of {total:,} weights of the encoder were taken over, the others are new",),
+    )
+
+
+def _shape_of(encoder: Pretrained, start: StartConfig) -> EncoderConfig:
+    """What kind of encoder it is, from its run, from its own numbers, or from the configuration of new weights."""
+    if encoder.config is not None:
+        return from_json(EncoderConfig, encoder.config["encoder"])
+    if not encoder.sha256:
+        return start.scratch.encoder
+    if isinstance(encoder.network, UNIK):
+        return EncoderConfig(tau=encoder.network.tau, heads=encoder.network.heads, people=encoder.network.people)
+    raise CannotUse(f"{encoder.path} does not say which network it is; transfer.how=project needs no such thing")
+
+
+__all__ = [
+    "FLAT",
+    "Detector",
+    "adapted",
+    "event_classes",
+    "event_cross_entropy",
+    "frame_bce",
+    "padded",
+    "transplant_trunk",
+]

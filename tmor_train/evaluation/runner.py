@@ -1,0 +1,181 @@
+"""A run of an evaluation as a folder: ``config.json``, a result for each of its measurements, and their summary.
+
+What is measured already is not measured again, so running it once more resumes a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+
+from tmor_train.configuration import KIND, as_json
+from tmor_train.data.arrays import Floats
+from tmor_train.evaluation.encoders import Source
+from tmor_train.evaluation.task import Task
+from tmor_train.metrics.accuracy import accuracy, spread
+from tmor_train.results import RESULT, Result, Scores, save
+from tmor_train.training.runs import CONFIG, RunError
+
+Begun = Literal["new", "before"]
+"""Whether a run's folder is made by it, or is there from before."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrialOutput:
+    """What a measurement gives: scores (N, K) of the task's measured clips; whose features they are made of (None:
+    raw coordinates); and on how many clips it was ``trained``. ``chosen`` are settings found on a hold-out, and
+    ``notes`` what is to be said beside the metrics."""
+
+    scores_NK: Floats
+    source: Source | None
+    trained: int
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trial:
+    """One measurement: its ``mode``, the ``name`` of its folder below the run's ('': the run's own), its seed, what
+    share of the train part's labels it has, and what makes it, given that folder."""
+
+    mode: str
+    name: str
+    seed: int
+    labels: float = 1.0
+    measure: Callable[[Path], TrialOutput]
+
+
+def begin_run(config: Any, folder: Path, begun: Begun) -> None:
+    """Write the run's configuration, or see that there is none yet.
+
+    Raises:
+        RunError: a new run, and the folder holds one.
+    """
+    if begun == "before":
+        return
+    if (folder / CONFIG).exists():
+        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps({KIND: type(config).__name__} | as_json(config), indent=2) + "\n")
+
+
+def run_trials(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path) -> Path:
+    """Every trial that has no result yet, each saved as soon as it is there; returns ``folder``."""
+    for trial in trials:
+        place = folder / trial.name
+        if (place / RESULT).exists():
+            continue
+        began = monotonic()
+        found = trial.measure(place)
+        result = result_of(found, trial, task=task, config=config, seconds=monotonic() - began)
+        clips = task.test.clips
+        save(result, place, scores=Scores(found.scores_NK, clips.label_N, clips.key_N))
+    return folder
+
+
+def result_of(found: TrialOutput, trial: Trial, *, task: Task, config: Any, seconds: float) -> Result:
+    """A measurement with its metrics."""
+    metrics = accuracy(found.scores_NK, task.test.clips.label_N)
+    source = found.source
+    return Result(
+        benchmark=task.benchmark.name,
+        protocol=task.protocol,
+        mode=trial.mode,
+        recipe=config.recipe,
+        seed=trial.seed,
+        labels=trial.labels,
+        checkpoint=None if source is None else source.name,
+        checkpoint_sha256=None if source is None else source.sha256,
+        metrics={"top1": metrics.top1, "mean_per_class": metrics.mean_per_class},
+        primary_metric=task.primary_metric,
+        per_class=tuple(None if np.isnan(share) else float(share) for share in metrics.per_class_K),
+        classes=task.classes,
+        counts={"train": found.trained, "test": len(task.test)},
+        seconds=round(seconds, 1),
+        config=as_json(config),
+        chosen=dict(found.chosen),
+        notes=(*task.notes, *found.notes),
+    )
+
+
+def seed_folders(seeds: Sequence[int], name: str = "") -> list[tuple[int, str]]:
+    """Seeds with the names of their folders below ``name``; a sole seed needs no folder of its own."""
+    if len(seeds) == 1:
+        return [(seeds[0], name)]
+    return [(seed, f"{name}/seed-{seed}" if name else f"seed-{seed}") for seed in seeds]
+
+
+_WORDS = {
+    "top1": "Top-1",
+    "mean_per_class": "mean per class",
+    "nonzero": "frame mAP, classes above 0",
+    "all_classes": "frame mAP, all classes",
+    "points25": "mAP at 25 times",
+}
+_EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
+
+
+def summary(results: Sequence[Result]) -> Iterator[str]:
+    """A table for each benchmark and protocol: its metrics in percent, with a 95 % interval where there are several
+    seeds. The metric of the paper's table is named last."""
+    for (benchmark, protocol), found in groupby(sorted(results, key=_task), _task):
+        some = list(found)
+        names = list(dict.fromkeys(name for result in some for name in result.metrics))
+        rows = [[_row_words(key), *_cells(list(same), names)] for key, same in groupby(sorted(some, key=_row), _row)]
+        notes = "; ".join(dict.fromkeys(note for result in some for note in result.notes))
+        clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("test", 0) for result in some}))
+        yield f"{benchmark} {protocol}, {clips} measured" + (f" ({notes})" if notes else "")
+        heads = ["", *map(_metric_words, names)]
+        widths = [max(len(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
+        for row in [heads, *rows]:
+            cells = [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+            yield "  " + "  ".join(cells)
+        primaries = dict.fromkeys(_metric_words(result.primary_metric) for result in some)
+        yield f"  the paper's table has {', '.join(primaries)}"
+
+
+def _metric_words(name: str) -> str:
+    """``action_0.5_one_to_one`` is ``mAP_a 0.5 1:1``: the mean over actions, each truth found once."""
+    if (event := _EVENTS.fullmatch(name)) is not None:
+        return f"mAP_{event[1][0]} {event[2]}" + (" 1:1" if event[3] else "")
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def _task(result: Result) -> tuple[str, str]:
+    return result.benchmark, result.protocol
+
+
+def _row(result: Result) -> tuple[str, float, str, str]:
+    return result.mode, -result.labels, result.checkpoint or "raw coordinates", result.recipe
+
+
+def _row_words(key: tuple[str, float, str, str]) -> str:
+    mode, labels, checkpoint, _ = key
+    return f"{mode}  {checkpoint}" + (f"  {-100 * labels:g} % of labels" if labels > -1 else "")
+
+
+def _cells(same: Sequence[Result], names: Sequence[str]) -> list[str]:
+    """Each metric of one kind of measurement over its seeds, in words."""
+    cells = []
+    for name in names:
+        values = [100 * result.metrics[name] for result in same if name in result.metrics]
+        if len(values) > 1:
+            over = spread(values)
+            cells.append(f"{over.mean:.2f} ± {over.half_width:.2f} %")
+        else:
+            cells.append(f"{values[0]:.2f} %" if values else "–")
+    return cells
+
+
+__all__ = ["Begun", "Trial", "TrialOutput", "begin_run", "result_of", "run_trials", "seed_folders", "summary"]
