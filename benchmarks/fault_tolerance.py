@@ -66,12 +66,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
-from posecap.download.retry import Patience
+from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))
 stage = {{s.name: s for s in demo.stages}}
-impatient = Http(patience=Patience(attempts=1))
+impatient = Http(patience=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "decode": {{"long_side": 256, "fps_at_most": 20.0}},

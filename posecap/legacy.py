@@ -17,6 +17,7 @@ from typing import Any
 
 MODULES: Mapping[str, str] = {
     "posecap.fetching.content": "posecap.download.file_type",
+    "posecap.fetching.landing": "posecap.download.atomic_file",
     "posecap.fetching.pace": "posecap.download.retry",
     "posecap.fetching.patience": "posecap.download.retry",
     "posecap.fetching.web": "posecap.download.http",
@@ -31,10 +32,18 @@ MODULES: Mapping[str, str] = {
 """Modules that a pipeline file may import: as they were, and as they are."""
 
 CLASSES: Mapping[str, str] = {
+    "AskedToWait": "RetryAfter",
     "Drop": "Reject",
     "Fail": "PermanentError",
+    "Manners": "HttpOptions",
+    "Patience": "RetryPolicy",
     "Refused": "Rejected",
     "Retry": "TransientError",
+    "Transfer": "HttpDownload",
+    "landing": "atomic_file",
+    "persist": "retry",
+    "wait_for_turn": "wait_for_rate_limit",
+    "within": "with_timeout",
 }
 """Classes and functions of those modules."""
 

@@ -43,12 +43,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
-from posecap.download.retry import Patience
+from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(DEMO)!r}))
 stage = {{s.name: s for s in demo.stages}}
-impatient = Http(patience=Patience(attempts=1))
+impatient = Http(patience=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "cut": {{"threshold": 20.0, "shortest_seconds": 0.3}},

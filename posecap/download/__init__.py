@@ -1,1 +1,1 @@
-"""Bringing files here: transfers that resume, files that land whole, patience with hosts."""
+"""Downloads: resumed and bounded transfers, atomic files, retries and rate limits."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, in a folder of their own process."""
+"""Files that are written whole or not at all, locks, and a scratch folder for each process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _held: list[int] = []
 
 
 @contextlib.contextmanager
-def landing(target: Path) -> Iterator[BinaryIO]:
-    """A file open for writing that becomes ``target`` when the block ends, and vanishes if the block raises.
+def atomic_file(target: Path) -> Iterator[BinaryIO]:
+    """A file open for writing that becomes ``target`` when the block ends, and is removed if the block raises.
 
     The folder is made. Readers and other processes never see a partial ``target``; the last writer wins.
     """
@@ -40,7 +40,7 @@ def landing(target: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at ``path``, waiting for other threads and processes; it is freed even by SIGKILL."""
+    """Hold the lock file at ``path``, waiting for other threads and processes. Even SIGKILL releases it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -65,9 +65,9 @@ def scratch_folder() -> Path:
 @functools.cache
 def _scratch_folder_of(pid: int) -> Path:
     root = Path(tempfile.gettempdir())
-    _sweep(root)
+    _remove_stale(root)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{pid}-", dir=root))
-    # Locked before it gets its name: a sweeper that finds the lock file finds it held.
+    # Locked before it gets its name: a process that cleans up and finds the lock file finds it held.
     unnamed = folder / f"{_LOCK}.new"
     descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -82,7 +82,7 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(root: Path) -> None:
+def _remove_stale(root: Path) -> None:
     """Remove scratch folders of this user's processes that ended without removing them."""
     for folder in root.glob(f"{_PREFIX}*"):
         try:

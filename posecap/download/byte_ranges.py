@@ -1,4 +1,4 @@
-"""A stretch of a video that lies elsewhere: only the bytes that hold it are read, its packets kept as they are."""
+"""A span of a remote video: only the bytes that hold it are read, and its packets are kept as they are."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-Ask = Callable[[int, int], tuple[bytes, int]]
-"""Bytes ``first`` to ``last``, both included, and the size of the whole file."""
+FetchRange = Callable[[int, int], tuple[bytes, int]]
+"""Gives bytes ``first`` to ``last``, both included, and the size of the whole file."""
 
 _LOOK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
-"""How much earlier than asked a seek aims when the keyframe it landed on comes too late."""
-_BLOCKS_HELD = 8
-_HAIR = 1e-6
+"""How much earlier to seek, in turn, when the keyframe found comes too late."""
+_CACHED_BLOCKS = 8
+_EPSILON_SECONDS = 1e-6
 
 
 class RangeFile(io.RawIOBase):
-    """A remote file that can be read from anywhere, block by block; the last few blocks are held.
+    """A remote file with random access, read block by block; the last few blocks are cached.
 
     Args:
-        ask: fetches a range; what it raises is raised by :meth:`read`, and again by :meth:`check`.
+        fetch_range: what it raises is raised by :meth:`read`, and again by :meth:`check`.
         size_limit: bytes that may be fetched in all.
-        name: how messages call the file.
+        name: of the file in messages.
         block_bytes: fetched at a time.
     """
 
-    def __init__(self, ask: Ask, *, size_limit: int, name: str, block_bytes: int) -> None:
+    def __init__(self, fetch_range: FetchRange, *, size_limit: int, name: str, block_bytes: int) -> None:
         super().__init__()
-        self._ask, self._size_limit, self._name, self._block_bytes = ask, size_limit, name, block_bytes
+        self._fetch_range, self._size_limit, self._name, self._block_bytes = fetch_range, size_limit, name, block_bytes
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._size: int | None = None
-        self._at = self._fetched = 0
-        self._trouble: Exception | None = None
+        self._position = self._fetched = 0
+        self._error: Exception | None = None
 
     @property
     def size(self) -> int:
@@ -52,9 +52,9 @@ class RangeFile(io.RawIOBase):
         return self._size or 0
 
     def check(self) -> None:
-        """Raise what a read has raised: FFmpeg's libraries take a failed read for the end of the file."""
-        if self._trouble is not None:
-            raise self._trouble
+        """Raise what a read has raised: FFmpeg takes a failed read for the end of the file."""
+        if self._error is not None:
+            raise self._error
 
     def readable(self) -> bool:
         return True
@@ -63,21 +63,21 @@ class RangeFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence)
-        self._at = max(0, offset + (self.size if start is None else start))
-        return self._at
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        self._position = max(0, offset + (self.size if start is None else start))
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
-        wanted = self.size - self._at if size < 0 else size
+        wanted = self.size - self._position if size < 0 else size
         pieces = []
-        while wanted > 0 and self._at < self.size:
-            number, skipped = divmod(self._at, self._block_bytes)
+        while wanted > 0 and self._position < self.size:
+            number, skipped = divmod(self._position, self._block_bytes)
             piece = self._block(number)[skipped : skipped + wanted]
             pieces.append(piece)
-            self._at += len(piece)
+            self._position += len(piece)
             wanted -= len(piece)
         return b"".join(pieces)
 
@@ -87,11 +87,11 @@ class RangeFile(io.RawIOBase):
             return self._blocks[number]
         try:
             block = self._fetched_block(number)
-        except Exception as trouble:
-            self._trouble = trouble
+        except Exception as error:
+            self._error = error
             raise
         self._blocks[number] = block
-        if len(self._blocks) > _BLOCKS_HELD:
+        if len(self._blocks) > _CACHED_BLOCKS:
             self._blocks.popitem(last=False)
         return block
 
@@ -99,7 +99,7 @@ class RangeFile(io.RawIOBase):
         self.check()
         first = number * self._block_bytes
         last = first + self._block_bytes - 1
-        block, size = self._ask(first, last if self._size is None else min(last, self._size - 1))
+        block, size = self._fetch_range(first, last if self._size is None else min(last, self._size - 1))
         if self._size not in (None, size):
             raise TransientError("changed", f"{self._name}: the file changed while it was read; run again")
         self._size = size
@@ -111,18 +111,17 @@ class RangeFile(io.RawIOBase):
         return block
 
 
-def keep_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:
-    """Write the packets of a stretch of ``remote`` into ``out``, an mp4, without decoding them.
+def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:
+    """Write the packets of ``span`` from ``remote`` into ``out``, an mp4, without decoding them.
 
-    The stretch begins at the last keyframe at or before ``span`` (and its margin, where one lies there) and
-    goes on to the first packet behind its end and margin, so that every frame of the span decodes to the
-    same pixels as from the whole file.
+    They begin at the last keyframe at or before ``span`` (and its margin, where there is one) and end before the first
+    packet after its end and margin, so that every frame of the span decodes to the same pixels as from the whole file.
 
     Args:
         container: FFmpeg's name of the remote file's format, ``mp4`` or ``webm``; no other is tried.
 
     Returns:
-        Seconds on the whole video's clock (zero where its video stream starts) at which the stretch's clock is zero.
+        The time in the whole video, in seconds from the start of its video stream, at which ``out`` begins.
 
     Raises:
         Reject: ``no_video_stream``, ``undecodable`` or ``span_outside_video``.
@@ -135,7 +134,7 @@ def keep_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: f
             if not source.streams.video:
                 raise Reject("no_video_stream", "the remote file holds no video")
             stream = source.streams.video[0]
-            begins = _remux(_stretch(source, stream, span, margin_seconds), stream, out)
+            start = _remux(_span_packets(source, stream, span, margin_seconds), stream, out)
     except (av.error.FFmpegError, ArithmeticError, ValueError, Reject) as error:
         remote.check()
         if isinstance(error, Reject):
@@ -143,10 +142,12 @@ def keep_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: f
         said = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
         raise Reject("undecodable", f"FFmpeg says of the remote file: {said}") from error
     remote.check()
-    return begins
+    return start
 
 
-def _stretch(source: InputContainer, stream: VideoStream, span: Span, margin: float) -> Iterator[Packet[VideoStream]]:
+def _span_packets(
+    source: InputContainer, stream: VideoStream, span: Span, margin: float
+) -> Iterator[Packet[VideoStream]]:
     """Packets in decoding order, from a keyframe on, without the leading pictures that need what comes before it."""
     unit, zero = float(stream.time_base or 0), stream.start_time or 0
     first, packets = _first_keyframe(source, stream, span, margin)
@@ -166,30 +167,30 @@ def _stretch(source: InputContainer, stream: VideoStream, span: Span, margin: fl
 def _first_keyframe(
     source: InputContainer, stream: VideoStream, span: Span, margin: float
 ) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
-    """The keyframe that the stretch begins with, and what follows it."""
+    """The keyframe to begin with, and the packets after it."""
     import av
 
     unit, zero = float(stream.time_base or 0), stream.start_time or 0
-    aim = span.start_seconds - margin
-    for target in (*(aim - earlier for earlier in _LOOK_BACK_SECONDS if earlier < aim), 0.0):
+    wanted = span.start_seconds - margin
+    for target in (*(wanted - earlier for earlier in _LOOK_BACK_SECONDS if earlier < wanted), 0.0):
         with suppress(av.error.FFmpegError):
             source.seek(zero + int(target / unit), stream=stream)
         packets = (packet for packet in source.demux(stream) if packet.size)
         first = next((packet for packet in packets if packet.is_keyframe), None)
         if first is None or first.pts is None:
             continue
-        if target == 0 or (first.pts - zero) * unit <= span.start_seconds + _HAIR:
+        if target == 0 or (first.pts - zero) * unit <= span.start_seconds + _EPSILON_SECONDS:
             return first, packets
     raise Reject("span_outside_video", f"no keyframe at or before {span.start_seconds:g} s")
 
 
 def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:
-    """Write ``packets`` with the first one's time as zero; the seconds that this takes away."""
+    """Write ``packets`` with times from the first one on; gives the first one's time in seconds."""
     import av
 
     first = next(packets)
     start, zero = first.pts or 0, stream.start_time or 0
-    # bitexact: no version of the library in the file, so the same stretch has the same bytes.
+    # bitexact: no version of the library in the file, so the same span has the same bytes.
     with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as sink:
         target = sink.add_stream_from_template(stream)
         for packet in chain((first,), packets):

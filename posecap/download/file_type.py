@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names and servers' words are not believed."""
+"""File types by the first bytes; file names and content types of servers are not trusted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def sniff(head: bytes) -> str:
 
 
 def check_video(path: Path, *, uri: str) -> None:
-    """Let through whatever may be a video; what is unknown here is for the decoder to judge.
+    """Reject what is known to be no video; unknown types are left to the decoder.
 
     Raises:
         Reject: ``empty_file``, or ``not_a_video`` with what it is instead.

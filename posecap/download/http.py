@@ -1,4 +1,4 @@
-"""One file from a web server into a file that is open here: resumed, bounded in time and size, its faults named."""
+"""Downloads over http and https into an open file: resumed, bounded in time and size, every failure named."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests import exceptions as faults
+from requests import exceptions
 
-from posecap.download.retry import AskedToWait
+from posecap.download.retry import RetryAfter
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
-_REFUSALS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
-_PASSING = frozenset({408, 425, 429})
+_REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
+_TRANSIENT = frozenset({408, 425, 429})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
-    """How a server is asked. Each silence is bounded; ``headers`` go to the host of the first address alone."""
+class HttpOptions:
+    """Time limits for connecting and for each read; extra ``headers``, which go to the host of the first URL only."""
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
@@ -40,14 +40,14 @@ class Manners:
 
 
 class Session(requests.Session):
-    """Leaves redirects to its caller. ``allow_redirects=False`` alone still reads their bodies whole into memory."""
+    """Follows no redirects; the caller does. ``allow_redirects=False`` alone still reads their bodies into memory."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
 
 def without_secrets(uri: str) -> str:
-    """The URI as messages show it: no user, password, query or fragment, which may hold keys."""
+    """The URI as messages show it: without user, password, query and fragment, which may hold keys."""
     try:
         split = urlsplit(uri)
         return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()
@@ -56,14 +56,14 @@ def without_secrets(uri: str) -> str:
 
 
 @dataclass
-class Transfer:
-    """One file on its way into ``file``, which is open for reading and writing.
+class HttpDownload:
+    """The download of one file into ``file``, which is open for reading and writing.
 
     Args:
         until: on :func:`time.monotonic`.
-        validator: names the version of the bytes that are already in ``file``; without one, or when the server
-            has another version by now, the transfer starts again.
-        told: called with the bytes that are here and those of the whole file, None where the server does not say.
+        validator: the ETag or date of the bytes that are already in ``file``; without one, or when the server has
+            another version by now, the download starts again.
+        on_progress: called with the bytes received and those of the whole file, None where the server does not say.
     """
 
     session: Session
@@ -71,16 +71,16 @@ class Transfer:
     file: BinaryIO
     limits: Limits
     until: float
-    manners: Manners = field(default_factory=Manners)
+    options: HttpOptions = field(default_factory=HttpOptions)
     validator: str | None = None
-    told: Callable[[int, int | None], None] | None = None
+    on_progress: Callable[[int, int | None], None] | None = None
 
     @property
     def shown(self) -> str:
         return without_secrets(self.uri)
 
     def attempt(self) -> None:
-        """Ask for what is missing, and receive it.
+        """Request the bytes that are missing, and append them.
 
         Raises:
             Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
@@ -90,9 +90,9 @@ class Transfer:
         """
         if self.validator is None:
             self._start_again()
-        with self._faults_translated(), contextlib.closing(self._answer()) as response:
-            self._refuse(response)
-            expected = self._whole_size(response)
+        with self._errors_translated(), contextlib.closing(self._request()) as response:
+            self._check_status(response)
+            expected = self._total_bytes(response)
             if expected is not None and expected > self.limits.size_bytes:
                 raise self._too_large()
             self._receive(response, expected)
@@ -106,43 +106,43 @@ class Transfer:
         self.file.seek(0)
         self.file.truncate()
 
-    def _answer(self) -> requests.Response:
-        """The answer after redirects."""
-        # identity: what is counted on the way is what lands on disk, so nothing can unpack into a bomb.
+    def _request(self) -> requests.Response:
+        """The response after redirects."""
+        # identity: the bytes counted are the bytes on disk, so nothing can unpack into a bomb.
         headers = {"Accept-Encoding": "identity", "User-Agent": "posecap"}
         if self.validator is not None and self.file.tell():
             headers |= {"Range": f"bytes={self.file.tell()}-", "If-Range": self.validator}
-        silence = (self.manners.connect_seconds, self.manners.read_seconds)
+        timeouts = (self.options.connect_seconds, self.options.read_seconds)
         url = self.uri
-        for _ in range(self.manners.redirects + 1):
-            asked = {**headers, **self.manners.headers} if _same_host(url, self.uri) else headers
-            response = self.session.get(url, headers=asked, stream=True, allow_redirects=False, timeout=silence)
+        for _ in range(self.options.redirects + 1):
+            sent = {**headers, **self.options.headers} if _same_host(url, self.uri) else headers
+            response = self.session.get(url, headers=sent, stream=True, allow_redirects=False, timeout=timeouts)
             if not response.is_redirect:
                 return response
             response.close()
-            url = _redirected(url, response.headers["Location"])
+            url = _redirect_url(url, response.headers["Location"])
             if not url.lower().startswith(SCHEMES):
                 raise Reject("bad_redirect", f"{self.shown} redirects to something that is neither http nor https")
-        raise Reject("bad_redirect", f"{self.shown} redirects more than {self.manners.redirects} times")
+        raise Reject("bad_redirect", f"{self.shown} redirects more than {self.options.redirects} times")
 
-    def _refuse(self, response: requests.Response) -> None:
+    def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
-        if status == 416:  # what is here is more than the server has: another file by now
+        if status == 416:  # the file here is longer than the server's: another version by now
             self._start_again()
-        if status in _PASSING or status == 416 or status >= 500:
-            asked = _seconds_asked(response.headers.get("Retry-After", ""))
-            raise AskedToWait(f"http_{status}", f"{self.shown} answered {status}", seconds=asked)
+        if status in _TRANSIENT or status == 416 or status >= 500:
+            seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
+            raise RetryAfter(f"http_{status}", f"{self.shown} answered {status}", seconds=seconds)
         if status not in (200, 203, 206):
-            reason = _REFUSALS.get(status, f"http_{status}")
+            reason = _REASONS.get(status, f"http_{status}")
             raise Reject(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise Reject("encoded_body", f"{self.shown} came packed as {encoding} though plain bytes were asked for")
 
-    def _whole_size(self, response: requests.Response) -> int | None:
-        """Bytes of the whole file as announced; ``file`` stands where the body belongs afterwards."""
+    def _total_bytes(self, response: requests.Response) -> int | None:
+        """Bytes of the whole file as announced. Afterwards ``file`` is positioned where the body belongs."""
         length = response.headers.get("Content-Length", "")
-        announced = int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
+        announced = int(length) if length.isdecimal() and "HttpDownload-Encoding" not in response.headers else None
         if response.status_code == 206:
             match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if match is None or int(match[1]) != self.file.tell():
@@ -156,33 +156,33 @@ class Transfer:
         return announced
 
     def _receive(self, response: requests.Response, expected: int | None) -> None:
-        # read1 gives what has come so far, so a server that drips cannot hold the clock.
-        response.raw.enforce_content_length = False  # the caller compares, and knows how to go on
+        # read1 returns what has arrived, so that a slow server cannot delay the check of the time.
+        response.raw.enforce_content_length = False  # the caller compares, and can resume
         while block := response.raw.read1(_BLOCK, decode_content=False):
             if time.monotonic() > self.until:
                 raise TransientError("timeout", f"{self.shown}: not finished within {self.limits.seconds:g} s")
             if self.file.tell() + len(block) > self.limits.size_bytes:
                 raise self._too_large()
             self.file.write(block)
-            if self.told:
-                self.told(self.file.tell(), expected)
+            if self.on_progress:
+                self.on_progress(self.file.tell(), expected)
 
     def _too_large(self) -> Reject:
         return Reject("too_large", f"{self.shown} has more than {self.limits.size_bytes} bytes")
 
     @contextlib.contextmanager
-    def _faults_translated(self) -> Iterator[None]:
+    def _errors_translated(self) -> Iterator[None]:
         try:
             yield
-        except faults.InvalidProxyURL as error:
+        except exceptions.InvalidProxyURL as error:
             raise TransientError("connection", f"{self.shown}: the proxy's URL is malformed; correct it") from error
-        except (faults.SSLError, urllib3.exceptions.SSLError) as error:
+        except (exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             raise TransientError("tls", f"{self.shown}: no trusted connection; check certificates and clock") from error
-        except (faults.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        except (exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TransientError("timeout", f"{self.shown}: the server fell silent") from error
-        except (faults.InvalidURL, faults.InvalidSchema, faults.MissingSchema, UnicodeError) as error:
+        except (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.MissingSchema, UnicodeError) as error:
             raise Reject("bad_uri", f"{self.shown} is no web address, or redirects to none; correct it") from error
-        except (faults.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        except (exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
             raise TransientError("connection", f"{self.shown}: the connection failed") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -193,7 +193,7 @@ class Transfer:
 
 
 def _same_host(one: str, other: str) -> bool:
-    """Whether both addresses have the same scheme, host and port; headers with keys go nowhere else."""
+    """Whether both URLs have the same scheme, host and port; headers with keys are sent nowhere else."""
     try:
         a, b = urlsplit(one), urlsplit(other)
         return (a.scheme, a.hostname, a.port) == (b.scheme, b.hostname, b.port)
@@ -201,8 +201,8 @@ def _same_host(one: str, other: str) -> bool:
         return False
 
 
-def _redirected(url: str, location: str) -> str:
-    """Where ``location`` leads from ``url``; nowhere (an empty string) when it is malformed."""
+def _redirect_url(url: str, location: str) -> str:
+    """The URL that ``location`` means at ``url``; an empty string when it is malformed."""
     try:
         # Headers arrive as Latin-1; servers that do not quote their paths mean UTF-8.
         return urljoin(url, location.encode("latin-1").decode())
@@ -210,8 +210,8 @@ def _redirected(url: str, location: str) -> str:
         return ""
 
 
-def _seconds_asked(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for, 0 when it asks nothing that can be read."""
+def _retry_after_seconds(retry_after: str) -> float:
+    """Seconds that a Retry-After header asks for, 0 when it cannot be parsed."""
     if retry_after.isdecimal():
         return float(retry_after[:9])
     try:
@@ -220,6 +220,3 @@ def _seconds_asked(retry_after: str) -> float:
         return 0.0
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
     return max(0.0, math.ceil((then - datetime.now(UTC)).total_seconds()))
-
-
-__all__ = ["SCHEMES", "Manners", "Session", "Transfer", "without_secrets"]

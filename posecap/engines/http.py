@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from posecap.download.atomic_file import landing, unused_path
-from posecap.download.http import SCHEMES, Manners, Session, Transfer, without_secrets
-from posecap.download.retry import Patience, persist, within
+from posecap.download.atomic_file import atomic_file, unused_path
+from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session, without_secrets
+from posecap.download.retry import RetryPolicy, retry, with_timeout
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine
 from posecap.types import Span
@@ -25,7 +25,7 @@ class Http(Engine):
     """
 
     name: ClassVar[str] = "http"
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
     redirects: int = 5
@@ -34,18 +34,18 @@ class Http(Engine):
         return uri.lower().startswith(SCHEMES)
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """Download into ``folder``. Raises what :meth:`posecap.download.http.Transfer.attempt` does."""
+        """Download into ``folder``. Raises what :meth:`posecap.download.http.HttpDownload.attempt` does."""
         until = time.monotonic() + limits.seconds
         target = unused_path(folder, uri)
-        manners = Manners(
+        options = HttpOptions(
             connect_seconds=self.connect_seconds, read_seconds=self.read_seconds, redirects=self.redirects
         )
-        with landing(target) as file, Session() as session:
-            transfer = Transfer(session, uri, file, limits, until, manners)
-            within(
+        with atomic_file(target) as file, Session() as session:
+            download = HttpDownload(session, uri, file, limits, until, options)
+            with_timeout(
                 limits.seconds,
-                lambda: persist(transfer.attempt, patience=self.patience, until=until),
-                what=transfer.shown,
+                lambda: retry(download.attempt, policy=self.patience, until=until),
+                what=download.shown,
             )
         return Fetched(target, "scratch")
 

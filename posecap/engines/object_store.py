@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import fsspec
 
-from posecap.download.atomic_file import landing, unused_path
-from posecap.download.retry import Patience, persist, within
+from posecap.download.atomic_file import atomic_file, unused_path
+from posecap.download.retry import RetryPolicy, retry, with_timeout
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
@@ -28,7 +28,7 @@ class ObjectStore(Engine):
 
     name: ClassVar[str] = "object_store"
     schemes: tuple[str, ...] = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "hf")
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     def accepts(self, uri: str) -> bool:
         scheme, separator, rest = uri.partition("://")
@@ -43,12 +43,12 @@ class ObjectStore(Engine):
         """
         target = unused_path(folder, uri)
         until = time.monotonic() + limits.seconds
-        with landing(target) as file:
-            within(
+        with atomic_file(target) as file:
+            with_timeout(
                 limits.seconds,
-                lambda: persist(
+                lambda: retry(
                     lambda: _copy(uri, file, size_bytes=limits.size_bytes, until=until),
-                    patience=self.patience,
+                    policy=self.patience,
                     until=until,
                 ),
                 what=uri,

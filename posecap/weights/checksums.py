@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from posecap.download.atomic_file import landing
+from posecap.download.atomic_file import atomic_file
 from posecap.download.package_index import cache_folder
 from posecap.hashing import file_sha256
 from posecap.stage import Reject, TransientError
@@ -62,14 +62,14 @@ def _check(weights: Weights, path: Path, problem: str) -> str:
             known = expected or f"{weights.sha256}…"
             raise WrongHash("wrong_hash", f"{problem} (expected SHA-256 {known}{first}; found {found})")
         if expected is None:
-            with landing(sha256_file(weights)) as file:
+            with atomic_file(sha256_file(weights)) as file:
                 file.write(f"{found}\n".encode("ascii"))
         return found
 
 
 @contextlib.contextmanager
 def cache_errors_named(weights: Weights) -> Iterator[None]:
-    """An OSError (disk full, not readable) becomes a :class:`~posecap.stage.TransientError` with the remedy."""
+    """Turn an OSError (disk full, read-only) into :class:`~posecap.stage.TransientError` with the remedy."""
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ import pytest
 
 from posecap import models
 from posecap.download import package_index
-from posecap.download.retry import Patience
+from posecap.download.retry import RetryPolicy
 from posecap.models import MissingWeights, locate, pull, weights_sha256
 from posecap.weights import cache as weights_cache
 from posecap.weights.registry import REGISTRY, Weights
@@ -121,7 +121,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("POSECAP_WEIGHTS", "POSECAP_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=6, base_seconds=0.001))
+    monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=6, base_seconds=0.001))
     return tmp_path / "cache"
 
 
@@ -157,7 +157,7 @@ class TestDownload:
     def test_a_later_process_goes_on_where_an_earlier_one_gave_up(
         self, net: Weights, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=1))
+        monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts = 1
         with pytest.raises(MissingWeights, match="truncated"):
             pull("net")
@@ -170,7 +170,7 @@ class TestDownload:
     def test_another_version_on_the_server_starts_again(
         self, net: Weights, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weights_cache, "RETRY_POLICY", Patience(attempts=1))
+        monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts, server.files["/v1/net.pt"] = 1, bytes(len(NET))
         with pytest.raises(MissingWeights):
             pull("net")

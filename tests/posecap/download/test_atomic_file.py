@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download.atomic_file import landing, locked, unused_path
+from posecap.download.atomic_file import atomic_file, locked, unused_path
 
 
 def test_a_file_lands_whole(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file.bin"
-    with landing(target) as file:
+    with atomic_file(target) as file:
         file.write(b"abc")
         assert not target.exists()
     assert target.read_bytes() == b"abc"
@@ -25,7 +25,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     target.write_bytes(b"old")
 
     def interrupted() -> None:
-        with landing(target) as file:
+        with atomic_file(target) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from posecap.download.byte_ranges import RangeFile, keep_span
+from posecap.download.byte_ranges import RangeFile, remux_span
 from posecap.engines.pyav import PyAV
 from posecap.stage import Reject, TransientError
 from posecap.types import Span
@@ -67,7 +67,7 @@ def test_a_stretch_decodes_to_the_same_frames_at_the_same_times(
     with stretch.open("wb") as out:
         remote = opened(Remote(whole.read_bytes()))
         container = whole.suffix[1:]
-        found = keep_span(remote, out, span=Span(start, end), margin_seconds=margin, container=container)
+        found = remux_span(remote, out, span=Span(start, end), margin_seconds=margin, container=container)
     assert found == begins
     wanted, wanted_pts = decoded(whole, Span(start, end))
     got, got_pts = decoded(stretch, Span(start - begins, end - begins))
@@ -94,7 +94,7 @@ def noise(path: Path, muxing: dict[str, str]) -> Path:
 def test_only_the_bytes_around_the_span_are_read(tmp_path: Path, flags: str) -> None:
     remote = Remote(noise(tmp_path / "long.mp4", {"movflags": flags}).read_bytes())
     file, out = opened(remote, block=1 << 14), io.BytesIO()
-    assert keep_span(file, out, span=Span(8.1, 8.9), margin_seconds=0.0, container="mp4") == 8.0
+    assert remux_span(file, out, span=Span(8.1, 8.9), margin_seconds=0.0, container="mp4") == 8.0
     assert len(remote.body) > 1_000_000
     assert len(out.getvalue()) < remote.asked < 0.25 * len(remote.body)
 
@@ -103,7 +103,7 @@ def test_the_same_stretch_has_the_same_bytes(whole: Path) -> None:
     outs = [io.BytesIO(), io.BytesIO()]
     for out in outs:
         remote = opened(Remote(whole.read_bytes()))
-        keep_span(remote, out, span=Span(3.0, 4.0), margin_seconds=1.0, container=whole.suffix[1:])
+        remux_span(remote, out, span=Span(3.0, 4.0), margin_seconds=1.0, container=whole.suffix[1:])
     assert outs[0].getvalue() == outs[1].getvalue()
     assert b"Lavf" not in outs[0].getvalue()
 
@@ -113,24 +113,24 @@ def test_a_rotation_is_kept(tmp_path: Path) -> None:
     stretch = tmp_path / "stretch.mp4"
     with stretch.open("wb") as out:
         remote = opened(Remote(path.read_bytes()))
-        keep_span(remote, out, span=Span(1.0, 2.0), margin_seconds=0.0, container="mp4")
+        remux_span(remote, out, span=Span(1.0, 2.0), margin_seconds=0.0, container="mp4")
     assert PyAV().probe(stretch).rotation_degrees == PyAV().probe(path).rotation_degrees == 270
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     for body, reason in ((b"<!doctype html>" * 9000, "undecodable"), (b"#EXTM3U\n/etc/passwd\n", "undecodable")):
         with pytest.raises(Reject) as caught:
-            keep_span(opened(Remote(body)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
+            remux_span(opened(Remote(body)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
         assert caught.value.reason == reason
     sound = footage.write_sound(tmp_path / "sound.mp4").read_bytes()
     with pytest.raises(Reject, match="no_video_stream"):
-        keep_span(opened(Remote(sound)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
+        remux_span(opened(Remote(sound)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
 
 
 def test_what_an_mp4_cannot_hold_is_refused(tmp_path: Path) -> None:
     raw = footage.write_video(tmp_path / "raw.mov", frames=30, size=SIZE, codec="qtrle", pixels="rgb24").read_bytes()
     with pytest.raises(Reject, match="undecodable"):
-        keep_span(opened(Remote(raw)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
+        remux_span(opened(Remote(raw)), io.BytesIO(), span=Span(0, 1), margin_seconds=0, container="mp4")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -142,7 +142,7 @@ def test_damaged_files_are_refused_or_kept(whole: Path, seed: int) -> None:
         body[place] = rng.integers(0, 256)
     with contextlib.suppress(Reject):
         span = Span(3.0, 4.0)
-        keep_span(opened(Remote(bytes(body))), io.BytesIO(), span=span, margin_seconds=0, container=whole.suffix[1:])
+        remux_span(opened(Remote(bytes(body))), io.BytesIO(), span=span, margin_seconds=0, container=whole.suffix[1:])
 
 
 def test_troubles_of_reading_are_raised_not_taken_for_the_end(whole: Path) -> None:
@@ -157,7 +157,7 @@ def test_troubles_of_reading_are_raised_not_taken_for_the_end(whole: Path) -> No
 
         file, container = opened(ask), whole.suffix[1:]
         with pytest.raises(TransientError, match="cut"):
-            keep_span(file, io.BytesIO(), span=Span(0.0, 99.0), margin_seconds=0, container=container)
+            remux_span(file, io.BytesIO(), span=Span(0.0, 99.0), margin_seconds=0, container=container)
 
 
 def test_reads_like_a_file() -> None:

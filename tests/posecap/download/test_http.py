@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from posecap.download.http import Manners, Session, Transfer
+from posecap.download.http import HttpDownload, HttpOptions, Session
 from posecap.interfaces import Limits
 
 BODY = bytes(range(256)) * 4096
@@ -48,16 +48,16 @@ def url(asked: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterato
         server.shutdown()
 
 
-def transfer(url: str, file: io.BytesIO, **known: object) -> Transfer:
+def transfer(url: str, file: io.BytesIO, **known: object) -> HttpDownload:
     limits = Limits(size_bytes=1 << 24, seconds=10)
-    return Transfer(Session(), url, file, limits, time.monotonic() + 10, **known)  # type: ignore[arg-type]
+    return HttpDownload(Session(), url, file, limits, time.monotonic() + 10, **known)  # type: ignore[arg-type]
 
 
 def test_bytes_that_are_here_are_gone_on_from(url: str, asked: list[dict[str, str]]) -> None:
     file = io.BytesIO(BODY[:1000])
     file.seek(1000)
     heard: list[tuple[int, int | None]] = []
-    transfer(url, file, validator='"one"', told=lambda here, whole: heard.append((here, whole))).attempt()
+    transfer(url, file, validator='"one"', on_progress=lambda here, whole: heard.append((here, whole))).attempt()
     assert file.getvalue() == BODY
     assert asked[0]["Range"] == "bytes=1000-"
     assert heard[-1] == (len(BODY), len(BODY))
@@ -75,6 +75,6 @@ def test_bytes_of_another_version_are_not(url: str, validator: str | None) -> No
 
 
 def test_headers_of_ones_own(url: str, asked: list[dict[str, str]]) -> None:
-    transfer(url, io.BytesIO(), manners=Manners(headers={"X-Mine": "1"})).attempt()
+    transfer(url, io.BytesIO(), options=HttpOptions(headers={"X-Mine": "1"})).attempt()
     assert asked[0]["X-Mine"] == "1"
     assert asked[0]["Accept-Encoding"] == "identity"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from posecap.download import retry as pace
-from posecap.download.retry import AskedToWait, Patience, persist, wait_for_turn, within
+from posecap.download.retry import RetryAfter, RetryPolicy, retry, wait_for_rate_limit, with_timeout
 from posecap.stage import PermanentError, Reject, TransientError
 
 
@@ -40,34 +40,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_turns_come_one_after_another(tmp_path: Path, clock: Clock) -> None:
     for _ in range(3):
-        wait_for_turn(tmp_path / "book", per_minute=20, until=2000.0)
+        wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)
     assert clock.slept == [0.0, 3.0, 6.0]
     clock.now += 60
-    wait_for_turn(tmp_path / "book", per_minute=20, until=2000.0)
+    wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)
     assert clock.slept[-1] == 0.0
 
 
 def test_a_turn_that_comes_too_late_is_left_to_others(tmp_path: Path, clock: Clock) -> None:
-    wait_for_turn(tmp_path / "book", per_minute=1, until=2000.0)
+    wait_for_rate_limit(tmp_path / "book", per_minute=1, until=2000.0)
     for _ in range(2):
         with pytest.raises(TransientError) as caught:
-            wait_for_turn(tmp_path / "book", per_minute=1, until=1059.0)
+            wait_for_rate_limit(tmp_path / "book", per_minute=1, until=1059.0)
         assert caught.value.reason == "no_turn"
-    wait_for_turn(tmp_path / "book", per_minute=1, until=2000.0)
+    wait_for_rate_limit(tmp_path / "book", per_minute=1, until=2000.0)
     assert clock.slept == [0.0, 60.0]
 
 
 @pytest.mark.parametrize("content", ["", "tomorrow", "nan", "inf", "9e99", "-5", "\udcff"])
 def test_a_spoilt_book_is_begun_again(tmp_path: Path, clock: Clock, content: str) -> None:
     (tmp_path / "book").write_bytes(content.encode(errors="surrogateescape"))
-    wait_for_turn(tmp_path / "book", per_minute=20, until=2000.0)
+    wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)
     assert clock.slept == [0.0]
 
 
 def test_threads_share_the_book(tmp_path: Path) -> None:
     since = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        turns = [pool.submit(wait_for_turn, tmp_path / "book", per_minute=1200, until=since + 60) for _ in range(6)]
+        turns = [
+            pool.submit(wait_for_rate_limit, tmp_path / "book", per_minute=1200, until=since + 60) for _ in range(6)
+        ]
         for turn in turns:
             turn.result()
     assert time.monotonic() - since >= 5 * 60 / 1200 - 0.01
@@ -98,15 +100,15 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_waits_double_up_to_the_longest(slept: list[float]) -> None:
     attempt = Attempts(*[TransientError("busy")] * 5)
-    patience = Patience(attempts=6, base_seconds=1.0, longest_wait_seconds=5.0)
-    assert persist(attempt, patience=patience, until=time.monotonic() + 100) == "here"
+    patience = RetryPolicy(attempts=6, base_seconds=1.0, longest_wait_seconds=5.0)
+    assert retry(attempt, policy=patience, until=time.monotonic() + 100) == "here"
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
 def test_last_trouble_is_raised_when_attempts_are_used_up(slept: list[float]) -> None:
     attempt = Attempts(TransientError("first"), TransientError("second"), TransientError("third"))
     with pytest.raises(TransientError, match="second"):
-        persist(attempt, patience=Patience(attempts=2), until=time.monotonic() + 100)
+        retry(attempt, policy=RetryPolicy(attempts=2), until=time.monotonic() + 100)
     assert (attempt.calls, slept) == (2, [1.0])
 
 
@@ -114,38 +116,38 @@ def test_last_trouble_is_raised_when_attempts_are_used_up(slept: list[float]) ->
 def test_only_retries_are_tried_again(slept: list[float], final: Reject) -> None:
     attempt = Attempts(final)
     with pytest.raises(type(final)):
-        persist(attempt, patience=Patience(), until=time.monotonic() + 100)
+        retry(attempt, policy=RetryPolicy(), until=time.monotonic() + 100)
     assert (attempt.calls, slept) == (1, [])
 
 
 def test_a_wait_that_was_asked_for_is_kept(slept: list[float]) -> None:
-    attempt = Attempts(AskedToWait("busy", seconds=30))
-    assert persist(attempt, patience=Patience(), until=time.monotonic() + 100) == "here"
+    attempt = Attempts(RetryAfter("busy", seconds=30))
+    assert retry(attempt, policy=RetryPolicy(), until=time.monotonic() + 100) == "here"
     assert slept == [30]
 
 
 @pytest.mark.parametrize(("asked", "left"), [(61, 1000), (30, 20)])
 def test_too_long_a_wait_gives_up_at_once(slept: list[float], asked: float, left: float) -> None:
-    attempt = Attempts(AskedToWait("busy", seconds=asked))
-    with pytest.raises(AskedToWait):
-        persist(attempt, patience=Patience(longest_wait_seconds=60), until=time.monotonic() + left)
+    attempt = Attempts(RetryAfter("busy", seconds=asked))
+    with pytest.raises(RetryAfter):
+        retry(attempt, policy=RetryPolicy(longest_wait_seconds=60), until=time.monotonic() + left)
     assert (attempt.calls, slept) == (1, [])
 
 
 def test_no_attempt_is_refused() -> None:
     with pytest.raises(ValueError, match="attempts is 0"):
-        Patience(attempts=0)
+        RetryPolicy(attempts=0)
 
 
 def test_asked_to_wait_travels_between_processes() -> None:
-    there = pickle.loads(pickle.dumps(AskedToWait("http_503", "answered 503", seconds=9)))
-    assert (type(there), there.reason, there.detail) == (AskedToWait, "http_503", "answered 503")
+    there = pickle.loads(pickle.dumps(RetryAfter("http_503", "answered 503", seconds=9)))
+    assert (type(there), there.reason, there.detail) == (RetryAfter, "http_503", "answered 503")
 
 
 def test_within_gives_results_and_errors_as_they_are() -> None:
-    assert within(5, lambda: 42, what="sum") == 42
+    assert with_timeout(5, lambda: 42, what="sum") == 42
     with pytest.raises(ZeroDivisionError):
-        within(5, lambda: 1 // 0, what="division")
+        with_timeout(5, lambda: 1 // 0, what="division")
 
 
 def test_within_tells_its_own_timeout_from_one_inside() -> None:
@@ -153,8 +155,8 @@ def test_within_tells_its_own_timeout_from_one_inside() -> None:
         raise TimeoutError("inside")
 
     with pytest.raises(TimeoutError, match="inside"):
-        within(5, inner, what="work")
+        with_timeout(5, inner, what="work")
     hold = threading.Event()
     with pytest.raises(TransientError, match=r"timeout: work: not finished within 0\.05 s"):
-        within(0.05, lambda: hold.wait(5), what="work")
+        with_timeout(0.05, lambda: hold.wait(5), what="work")
     hold.set()

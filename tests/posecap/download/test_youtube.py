@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posecap.download.youtube import best_format, is_plain_video, refusal, video_id
+from posecap.download.youtube import best_format, is_plain_video, video_id, youtube_error
 from posecap.stage import Reject, TransientError
 
 ID = "dQw4w9WgX-_"
@@ -107,7 +107,7 @@ ENDED = " (caused by KeyError('x')); please report this issue on  https://github
 )
 def test_refusals(said: str, kind: type[Reject], reason: str) -> None:
     for wording in (said, SAID + said, SAID + said + ENDED):
-        found = refusal("it", wording)
+        found = youtube_error("it", wording)
         assert (type(found), found.reason) == (kind, reason)
         assert found.detail.startswith("it: ")
         assert not any(noise in found.detail for noise in ("ERROR", "[youtube]", "caused by", "report", "--cookies"))
@@ -115,22 +115,22 @@ def test_refusals(said: str, kind: type[Reject], reason: str) -> None:
 
 def test_asides_explain_an_error_that_says_nothing() -> None:
     asides = ("Unable to download API page: HTTP Error 429: Too Many Requests", "This video is age-restricted")
-    assert refusal("it", "Failed to extract any player response", asides=asides).reason == "rate_limited"
-    assert refusal("it", "Private video", asides=asides).reason == "private"
-    assert refusal("it", "No video formats found!", asides=asides[1:]).reason == "age_restricted"
-    assert refusal("it", "No video formats found!", asides=("Private video",)).reason == "extractor_broken"
-    assert refusal("it", "ERROR: [youtube] drm-ssl-age: Odd").reason == "extractor_broken"
-    assert refusal("it", "The current session is odd").reason == "extractor_broken"
+    assert youtube_error("it", "Failed to extract any player response", warnings=asides).reason == "rate_limited"
+    assert youtube_error("it", "Private video", warnings=asides).reason == "private"
+    assert youtube_error("it", "No video formats found!", warnings=asides[1:]).reason == "age_restricted"
+    assert youtube_error("it", "No video formats found!", warnings=("Private video",)).reason == "extractor_broken"
+    assert youtube_error("it", "ERROR: [youtube] drm-ssl-age: Odd").reason == "extractor_broken"
+    assert youtube_error("it", "The current session is odd").reason == "extractor_broken"
 
 
 def test_details_are_the_same_every_time() -> None:
     broken = (
         "\x1b[0;31mERROR:\x1b[0m [youtube] dQw4w9WgX-_: Odd <object at 0x7f{}> thing; please report this issue on …"
     )
-    details = {refusal("it", broken.format(address)).detail for address in ("12ab", "99ff")}
+    details = {youtube_error("it", broken.format(address)).detail for address in ("12ab", "99ff")}
     assert len(details) == 1
     assert details.pop().startswith("it: Odd <object at > thing; update yt-dlp")
-    hours = {refusal("it", f"Premieres in {hours} hours").detail for hours in (4, 5)}
+    hours = {youtube_error("it", f"Premieres in {hours} hours").detail for hours in (4, 5)}
     assert len(hours) == 1
 
 

