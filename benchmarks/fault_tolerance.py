@@ -52,7 +52,7 @@ _STRUCK = -signal.SIGKILL
 MANIFEST = """\
 name: survive
 version: 1.0.0
-licence: BSD-3-Clause
+license: BSD-3-Clause
 contact: https://github.com/perfanalytics/pose2sim
 pipeline: pipeline.py
 output: dataset

@@ -44,7 +44,7 @@ def write_manifest(folder: Path, rows: int) -> Path:
             table.writerow([i, video if real else f"missing-{i}.mp4", start, start + CLIP_SECONDS, "balancing"])
     manifest = folder / "manifest.yaml"
     manifest.write_text(
-        "name: memory\nversion: 1.0.0\nlicence: BSD-3-Clause\ncontact: https://example.org\n"
+        "name: memory\nversion: 1.0.0\nlicense: BSD-3-Clause\ncontact: https://example.org\n"
         f"pipeline: {HERE / 'pipelines' / 'demo.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
     )
     return manifest

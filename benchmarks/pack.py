@@ -111,7 +111,7 @@ def sample(number: int, frames: int) -> Sample:
         "layout": "coco17",
         "label": "walking",
         "split": "train",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "source": "made up",
         "quality": {name: getattr(quality, name) for name in Quality.__slots__},
         "models": {"decoder": "decord", "video": "efficientnet-lite0", "text": "minilm"},

@@ -1,6 +1,6 @@
 """Seconds and peak memory of planning large manifests.
 
-Writes a CSV with splits, spans, labels, licences and 1 % repeated rows into a temporary folder, then plans and
+Writes a CSV with splits, spans, labels, licenses and 1 % repeated rows into a temporary folder, then plans and
 summarises it in a fresh process, once for each size. Run from the repository's root::
 
     python benchmarks/plan.py            # 100,000 and 1,000,000 rows
@@ -21,7 +21,7 @@ from time import perf_counter
 MANIFEST = """\
 name: many-rows
 version: 1.0.0
-licence: CC-BY-4.0
+license: CC-BY-4.0
 contact: https://example.org/contact
 pipeline: unused.py
 output: dataset
@@ -35,7 +35,7 @@ rows_per_part: 1000
 def write_rows(path: Path, count: int) -> None:
     """A table whose every hundredth row repeats the row before it; one row in twenty is for validation."""
     with path.open("w", encoding="utf-8") as file:
-        file.write("video,start,end,label,split,licence\n")
+        file.write("video,start,end,label,split,license\n")
         for row in range(count):
             number = row - 1 if row % 100 == 99 else row
             start = number % 600 / 2

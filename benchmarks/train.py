@@ -306,7 +306,7 @@ def sample(number: int, frames: int) -> Sample:
         "layout": "coco17",
         "label": "walking",
         "split": "train",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "source": "made up",
         "quality": {},
         "models": {},

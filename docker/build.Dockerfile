@@ -10,7 +10,7 @@
 # credentials for object stores and cookies for YouTube at run time, as environment variables or mounted files.
 #
 # ultralytics is AGPL-3.0: whoever passes on an image with it, or lets others use it over a network, takes on that
-# licence's duties. An image without it:
+# license's duties. An image without it:
 #
 #   docker build -f docker/build.Dockerfile --build-arg EXTRAS=build,mmpose,clip,youtube,caption -t posecap-build .
 #

@@ -30,7 +30,7 @@ def main() -> None:
     # A table with a row for each video, and the YAML that says what to make of them.
     made = from_folder(arguments.videos, arguments.manifest, pipeline=arguments.pipeline)
     manifest = yaml.safe_load(made.manifest.read_text())
-    manifest |= {"licence": arguments.license, "contact": arguments.contact}
+    manifest |= {"license": arguments.license, "contact": arguments.contact}
     made.manifest.write_text(yaml.safe_dump(manifest, sort_keys=False))
 
     # Stopped at any moment, the same call goes on where it was. "ray" instead of "local" survives crashes of decoders.

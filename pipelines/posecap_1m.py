@@ -6,7 +6,7 @@ Needs `pip install 'posecap[build,ultralytics,mmpose,clip,youtube]'` and, once,
 
 The paper names ViCLIP and skeletons tracked in video, and says no more of it in public: no resolution, threshold, model
 size, clip length or number of people. A line marked `ours` is our choice; copy the file to make another. An engine is
-swapped in one line. Without ultralytics, whose licence is AGPL-3.0, this does the same job under Apache-2.0:
+swapped in one line. Without ultralytics, whose license is AGPL-3.0, this does the same job under Apache-2.0:
 `Track(detector=RTMDetOnnx(size="m"), tracker=ByteTrack())`; without MMPose, `Pose(estimator=RTMPoseOnnx(size="m"))`.
 """
 

@@ -34,7 +34,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     info = DatasetInfo(
         name=manifest.name,
         version=manifest.version,
-        licence=manifest.licence,
+        license=manifest.license,
         contact=manifest.contact,
         description=manifest.description,
         store_video=manifest.store_video,

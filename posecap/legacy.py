@@ -11,8 +11,10 @@ Everything that was renamed since 0.1.0 stands in the tables, one line each. Wha
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 MODULES: Mapping[str, str] = {
@@ -61,8 +63,8 @@ STAGES: Mapping[str, str] = {}
 STATUSES: Mapping[str, str] = {"refused": "rejected"}
 """What becomes of rows and clips."""
 
-KEYS: Mapping[str, str] = {**STATUSES}
-"""Keys of reports, sidecars and samples' facts."""
+KEYS: Mapping[str, str] = {**STATUSES, "licence": "license"}
+"""Keys of manifests, reports, sidecars and samples' facts, and columns of tables."""
 
 MEMBERS: Mapping[str, str] = {}
 """Methods and class attributes of a stage or an engine of somebody's own."""
@@ -78,6 +80,11 @@ class Hint:
 
     def __str__(self) -> str:
         return f"{self.old} is {self.new} now"
+
+
+def hint(word: Hint, file: Path) -> None:
+    """Point an old word in somebody's file out to them."""
+    warnings.warn_explicit(f"{word}: write the new word", FutureWarning, str(file), word.line)
 
 
 def translated(tree: ast.Module) -> list[Hint]:
@@ -150,6 +157,27 @@ def upgraded_record(value: Any) -> Any:
         else upgraded_record(item)
         for key, item in value.items()
     }
+
+
+def upgraded_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """A sample's facts with today's keys; the same ones where no key is old."""
+    return {KEYS.get(key, key): value for key, value in facts.items()} if facts.keys() & KEYS.keys() else facts
+
+
+def facts_of_format_1(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample's facts with the keys of 0.1."""
+    turned = _turned(KEYS)
+    return {turned.get(key, key): value for key, value in facts.items()}
+
+
+def column_of(column: str, names: Collection[str]) -> str:
+    """What a table calls a column: its name today, or its old one where the table has only that."""
+    return next((old for old, new in KEYS.items() if new == column and old in names and column not in names), column)
+
+
+def format_1_word(column: str) -> str:
+    """A column's name in 0.1, which digests of rows are taken over."""
+    return _turned(KEYS).get(column, column)
 
 
 def as_format_1(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,8 +131,8 @@ def _run(path: Path) -> dict[str, Any]:
         tree = ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:
         raise PipelineError(f"{path} is no Python file: {error}") from error
-    for hint in legacy.translated(tree):
-        warnings.warn_explicit(f"{hint}: write the new word", FutureWarning, str(path), hint.line)
+    for word in legacy.translated(tree):
+        legacy.hint(word, path)
     module = ModuleType(f"<pipeline {path}>")  # where dataclasses look their annotations up
     module.__file__ = str(path)
     sys.modules[module.__name__] = module

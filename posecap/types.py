@@ -93,7 +93,7 @@ class Row:
     label: str | None = None
     captions: tuple[str, ...] = ()
     split: str = "train"
-    licence: str | None = None
+    license: str | None = None
     source: str | None = None
     location: str = ""
     place: str = ""
@@ -335,7 +335,7 @@ class Sample:
     """What a shard holds of a clip: no frames, only arrays, sentences and facts.
 
     ``joints_MTJ3`` float32 source pixels + score; ``pts_T`` float64 seconds; ``video_D``, ``text_CD``
-    float32; ``facts`` JSON-able (span, size, fps, layout, quality, models, licence …). ``video_mp4`` only
+    float32; ``facts`` JSON-able (span, size, fps, layout, quality, models, license …). ``video_mp4`` only
     where the pipeline stores video; ``thumbnail_jpeg`` feeds the contact sheet and is never in a shard.
     """
 

@@ -47,7 +47,7 @@ _SWING = np.array([1, 1, 1, 1, 1, 3, -3, 8, -8, 16, -16, -2, 2, -9, 9, -18, 18],
 
 def row(**changes: Any) -> Row:
     known = {"row_id": "walk-1", "uri": "videos/walk.mp4", "label": "walking", "captions": ("Somebody walks by.",)}
-    return Row(**{**known, "licence": "CC0-1.0", "source": "made up", "place": "rows.csv:2", **changes})
+    return Row(**{**known, "license": "CC0-1.0", "source": "made up", "place": "rows.csv:2", **changes})
 
 
 def walkers(*, people: int = 1, frames: int = 24, seed: int = 0, layout: str = "coco17") -> np.ndarray:

@@ -32,7 +32,7 @@ def info(root: Path, made: dict[PartName, list[Sample]] | None = None, **changes
     known = {
         "name": "walkers",
         "version": "1.2.0",
-        "licence": "CC-BY-4.0",
+        "license": "CC-BY-4.0",
         "contact": "me@example.org",
         "description": "People who walk.",
         "store_video": "none",

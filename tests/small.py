@@ -20,7 +20,7 @@ from posecap.build import build as build_dataset
 from tests import ROOT
 
 DEMO = ROOT / "pipelines" / "demo.py"
-COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "licence")
+COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "license")
 KEPT = {
     "id": "kept",
     "video": "people.mp4",
@@ -107,7 +107,7 @@ def manifest(
     (folder / "pipeline.py").write_text(PIPELINE.replace("SELECT_MOTION", repr(motion)), encoding="utf-8")
     path = folder / "manifest.yaml"
     path.write_text(
-        "name: small\nversion: 1.0.0\nlicence: BSD-3-Clause\ncontact: https://example.org/contact\n"
+        "name: small\nversion: 1.0.0\nlicense: BSD-3-Clause\ncontact: https://example.org/contact\n"
         f"pipeline: pipeline.py\noutput: dataset\nmedia_root: {media_root}\ntables:\n  - path: rows.csv\n"
         f"rows_per_part: {rows_per_part}\nstore_video: {store_video}\n",
         encoding="utf-8",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from posecap import legacy
 from posecap.joints import LAYOUTS
 from posecap.shards.arrow_file import Batch, map_columns, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
@@ -244,7 +245,8 @@ def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterat
         # Bytes, so that -0.0 and 0.0 differ and NaN is itself.
         if other.shape != array.shape or not np.array_equal(other.view(np.uint8), array.view(np.uint8)):
             yield f"{name} in the tar is not {name} in the columns file"
-    if batch.facts(row).encode() != facts_json(sample):
+    as_in_0_1 = replace(sample, facts=legacy.facts_of_format_1(sample.facts))
+    if batch.facts(row).encode() not in (facts_json(sample), facts_json(as_in_0_1)):
         yield "facts in the tar are not the facts in the columns file"
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from posecap.weights.registry import Weights
 
 _MORE = """\
-  posecap models list                          what there is, its licence, and whether it is here
+  posecap models list                          what there is, its license, and whether it is here
   posecap models pull yolo11n rtmpose-m        fetch before a build, or on a machine that has a network
   posecap models pull --pipeline mine.py       everything that a pipeline needs
   posecap models pull yolo11n --from /media/usb
@@ -30,7 +30,7 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = command(commands, "models", _no_word, about="list, fetch and check the weights of models", more=_MORE)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    about = "what there is, its licence, and whether it is here"
+    about = "what there is, its license, and whether it is here"
     listing = command(actions, "list", run_list, about=about)
     listing.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
     pulling = command(actions, "pull", run_pull, about="bring weights here, and check them", more=_MORE)
@@ -95,7 +95,7 @@ def _pulled(name: str, source: Path | None, progress: DownloadProgress) -> str:
         return f"{name}  your own file"
     weights = REGISTRY[name]
     pin = "" if len(weights.sha256) == SHA256_DIGITS else f"\n  from now on pinned to SHA-256 {weights_sha256(name)}"
-    return f"{name}  {path}  {weights.licence}{pin}"
+    return f"{name}  {path}  {weights.license}{pin}"
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def _facts(weights: Weights) -> dict[str, object]:
     return {
         "name": weights.name,
         "about": weights.about,
-        "licence": weights.licence,
+        "license": weights.license,
         "size_bytes": weights.size_bytes,
         "used_by": list(weights.used_by),
         "homepage": weights.homepage,
@@ -149,11 +149,11 @@ def _facts(weights: Weights) -> dict[str, object]:
 
 
 def _table(every: Sequence[Weights]) -> Iterator[str]:
-    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENCE")]
+    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENSE")]
     for weights in every:
         here = "here" if weights.path.is_file() else "-"
         size = f"{weights.size_bytes / 1e6:,.1f} MB"
-        rows.append((weights.name, size, here, _pin(weights), ", ".join(weights.used_by), weights.licence))
+        rows.append((weights.name, size, here, _pin(weights), ", ".join(weights.used_by), weights.license))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from posecap.manifest.strict_yaml import ManifestError, shown
 
-LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "licence": 512, "source": 512, "start": 64, "end": 64}
+LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
 """Most characters of a text cell, by row field."""
 LONGEST_CAPTION = 2000
 MOST_CAPTIONS = 64

@@ -1,7 +1,7 @@
 """Manifests from what the field already has: Kinetics lists and folders of videos.
 
 Each function writes two files, a table and a manifest that names it, and never over files that are there unless
-told so. Licence and contact cannot be guessed: the manifest is written with words to replace.
+told so. License and contact cannot be guessed: the manifest is written with words to replace.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
 )
 SPLIT_FOLDERS = ("train", "val", "test")
-COLUMNS = ("id", "video", "start", "end", "label", "split", "licence", "source")
+COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 MOST_EXAMPLES = 5
-TO_FILL = ("licence", "contact")
+TO_FILL = ("license", "contact")
 
 Overwrite = Literal["yes", "no"]
 
@@ -143,7 +143,7 @@ def _kinetics_rows(file: Path, clips: _Clips | None, made: Imported) -> Iterator
                 "id": stem,
                 "label": label,
                 "split": row.get("split") or "",
-                "licence": "CC-BY" if row.get("is_cc") == "1" else "",
+                "license": "CC-BY" if row.get("is_cc") == "1" else "",
             }
             clip = clips.find(stem, label) if clips else None
             if clip:
@@ -247,7 +247,7 @@ def _write_manifest(made: Imported, pipeline: Path, *, media_root: Path | None) 
     lines = [
         f"name: {_quoted(name)}",
         "version: 0.1.0",
-        "licence: unknown                 # replace: the licence of the dataset",
+        "license: unknown                 # replace: the license of the dataset",
         "contact: somebody@example.org    # replace: whom people in the videos can reach",
         f"pipeline: {_quoted(_relative(pipeline, made.manifest))}",
         f"output: {_quoted(f'datasets/{name}')}",

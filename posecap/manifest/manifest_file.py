@@ -5,7 +5,7 @@ says file and line, key, value and remedy. The keys::
 
     name: my-dataset               # letters, digits, . _ -
     version: 1.0.0
-    licence: CC-BY-4.0             # of the dataset; rows may name their own
+    license: CC-BY-4.0             # of the dataset; rows may name their own
     contact: me@example.org        # e-mail address or web address
     description: …                 # optional
     pipeline: ../pipelines/demo.py # relative to the manifest; code, so always a local file
@@ -15,7 +15,7 @@ says file and line, key, value and remedy. The keys::
       - path: rows.csv             # CSV, JSONL or Parquet; local, or a URL that fsspec opens
         columns: {video: uri}      # field of a row -> column of the table; null leaves the field unread
         video_prefix: https://…/   # put before every cell of video, for tables that hold ids only
-        defaults: {split: train}   # for empty cells of split, licence, source, label
+        defaults: {split: train}   # for empty cells of split, license, source, label
     rows_per_part: 1000            # rows in one shard
     store_video: none              # none or clip
 """
@@ -30,8 +30,8 @@ from typing import Literal, cast
 
 from posecap.manifest.strict_yaml import LINE, Keys, ManifestError, open_keys, suffix_of
 
-ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "licence", "source")
-DEFAULT_FIELDS = ("split", "licence", "source", "label")
+ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
+DEFAULT_FIELDS = ("split", "license", "source", "label")
 TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
 MOST_ROWS_PER_PART = 100_000
 
@@ -69,7 +69,7 @@ class Manifest:
     path: Path
     name: str
     version: str
-    licence: str
+    license: str
     contact: str
     description: str
     pipeline: Path
@@ -92,7 +92,7 @@ def read_manifest(path: Path) -> Manifest:
         path=path,
         name=keys.text("name", _NAME, "letters, digits, '.', '_' and '-', such as kinetics-poses"),
         version=keys.text("version", _VERSION, "a version such as 1.0.0"),
-        licence=keys.text("licence", LINE, "one line such as CC-BY-4.0"),
+        license=keys.text("license", LINE, "one line such as CC-BY-4.0"),
         contact=keys.text("contact", _CONTACT, "an e-mail or web address that people in the videos can reach"),
         description=keys.text("description", _PROSE, "plain text of at most 10,000 characters", default=""),
         pipeline=keys.local("pipeline", folder, "a Python file on this machine; it is code and is never fetched"),

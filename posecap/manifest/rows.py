@@ -9,6 +9,7 @@ from difflib import get_close_matches
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap import legacy
 from posecap.manifest.columns import Problems, RawBatch, captions, seconds, text
 from posecap.manifest.manifest_file import ROW_FIELDS, SPLIT_NAME, ManifestError, Table
 from posecap.manifest.strict_yaml import is_url
@@ -35,7 +36,7 @@ ROW_SCHEMA = pa.schema(
         ("label", pa.string()),
         ("captions", pa.list_(pa.string())),
         ("split", pa.string()),
-        ("licence", pa.string()),
+        ("license", pa.string()),
         ("source", pa.string()),
         ("table", pa.string()),
         ("row", pa.int64()),
@@ -56,7 +57,7 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
     there = f"the table has {', '.join(map(repr, names[:30]))}"
     found: dict[str, str] = {}
     for field in ROW_FIELDS:
-        column = table.columns.get(field, field)
+        column = table.columns.get(field, legacy.column_of(field, names))
         if column is not None and column in names:
             if names.count(column) > 1:
                 raise ManifestError(f"{table.written}: column '{column}' stands there twice; rename one of them")
@@ -78,7 +79,7 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
 
 def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
     """Raw cells as a batch of :data:`ROW_SCHEMA`; what is wrong goes to ``problems``."""
-    words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "licence", "source")}
+    words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
     _check_words(raw, words, problems)
     if table.video_prefix:
         words["video"] = pc.binary_join_element_wise(table.video_prefix, words["video"], "")
@@ -91,7 +92,7 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
         "label": words["label"],
         "captions": captions(raw, problems),
         "split": words["split"],
-        "licence": words["licence"],
+        "license": words["license"],
         "source": words["source"],
         "table": pa.repeat(table.written, len(raw.numbers)),
         "row": pa.array(raw.numbers),

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from posecap import legacy
+
 URL_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "hf")
 MOST_BYTES = 1 << 20
 LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
@@ -57,9 +59,12 @@ class Keys:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, f"a key under {where.rstrip('.') or 'the manifest'} must be a single word")
-            if key.value in self._nodes:
-                raise self._error(key, f"key '{where}{key.value}' stands here a second time: keep one of the two")
-            self._nodes[key.value] = value
+            name = legacy.KEYS.get(key.value, key.value)
+            if name in self._nodes:
+                raise self._error(key, f"key '{where}{name}' stands here a second time: keep one of the two")
+            if name != key.value:
+                legacy.hint(legacy.Hint(key.start_mark.line + 1, key.value, name), file)
+            self._nodes[name] = value
 
     def text(self, key: str, pattern: str, wanted: str, *, default: str | None = None) -> str:
         """A scalar as it is written (``1.10`` stays ``1.10``), trimmed, matched whole."""

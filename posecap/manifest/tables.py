@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from posecap import legacy
 from posecap.manifest.columns import Problems, RawBatch
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table
 from posecap.manifest.rows import checked, columns_of
@@ -164,6 +165,8 @@ def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
         for numbers, objects in _objects(file, table, problems):
             for found in objects:
                 seen.update(dict.fromkeys(found))
+            named = {field: table.columns.get(field, legacy.column_of(field, seen)) for field in ROW_FIELDS}
+            columns = {field: name for field, name in named.items() if name is not None}
             if columns.get("video") not in seen:
                 columns_of(table, list(seen))
             cells = {field: [found.get(name) for found in objects] for field, name in columns.items()}

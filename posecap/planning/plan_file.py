@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from posecap import legacy
 from posecap.manifest.rows import ROW_SCHEMA, located
 from posecap.types import PartName, Row
 
@@ -37,7 +38,7 @@ class PlanError(ValueError):
 class PlannedPart:
     """One part: its name, how many rows it has, a SHA-256 over them, and which row group of the plan holds them.
 
-    ``rows_digest`` covers a row's content (id, video, span, label, captions, split, licence, source, whether it
+    ``rows_digest`` covers a row's content (id, video, span, label, captions, split, license, source, whether it
     repeats another) but not its position in a table.
     """
 
@@ -82,7 +83,7 @@ class Plan:
             label=found["label"],
             captions=tuple(found["captions"] or ()),
             split=found["split"],
-            licence=found["licence"],
+            license=found[legacy.column_of("license", found)],
             source=found["source"],
             location=located(found["uri"], self.media_root),
             place=f"{found['table']}:{found['row']}",
@@ -122,7 +123,7 @@ class PlanWriter:
             path,
             PLAN_SCHEMA,
             compression="zstd",
-            use_dictionary=["label", "split", "licence", "source", "table"],
+            use_dictionary=["label", "split", "license", "source", "table"],
             write_statistics=False,
             store_schema=False,
         )
@@ -149,7 +150,7 @@ def rows_digest(rows: pa.Table) -> str:
         if name in _POSITION_COLUMNS:
             continue
         column = rows.column(name).combine_chunks()
-        hashed.update(f"{name}:{len(column)}\0".encode())
+        hashed.update(f"{legacy.format_1_word(name)}:{len(column)}\0".encode())
         if pa.types.is_list(column.type):
             hashed.update(pc.fill_null(pc.list_value_length(column), -1).to_numpy().astype("<i4"))
             column = pc.list_flatten(column)

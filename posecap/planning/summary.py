@@ -44,7 +44,7 @@ class Summary:
     duplicates: int
     rows_by_split: Mapping[str, int]
     parts_by_split: Mapping[str, int]
-    rows_by_licence: Mapping[str, int]
+    rows_by_license: Mapping[str, int]
     rows_by_scheme: Mapping[str, int]
     rows_without_text: int
     rows_without_span: int
@@ -74,7 +74,7 @@ class _Counts:
     clips: int = 0
     clip_seconds: float = 0.0
     span_seconds: float = 0.0
-    words: dict[str, Counter[str]] = field(default_factory=lambda: {"split": Counter(), "licence": Counter()})
+    words: dict[str, Counter[str]] = field(default_factory=lambda: {"split": Counter(), "license": Counter()})
     schemes: Counter[str] = field(default_factory=Counter)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -97,7 +97,7 @@ class _Counts:
 def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> Summary:
     """Count a plan's rows in bounded memory."""
     counts = _Counts()
-    columns = ["uri", "start", "end", "label", "captions", "split", "licence", "duplicate_of"]
+    columns = ["uri", "start", "end", "label", "captions", "split", "license", "duplicate_of"]
     with pyarrow.parquet.ParquetFile(plan.path) as file:
         for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
             counts.add(batch)
@@ -109,7 +109,7 @@ def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> S
         duplicates=counts.duplicates,
         rows_by_split=dict(sorted(counts.words["split"].items())),
         parts_by_split=dict(sorted(parts.items())),
-        rows_by_licence=_largest_first(counts.words["licence"]),
+        rows_by_license=_largest_first(counts.words["license"]),
         rows_by_scheme=_largest_first(counts.schemes),
         rows_without_text=counts.without_text,
         rows_without_span=counts.without_span,
@@ -135,7 +135,7 @@ def show(summary: Summary, console: Console) -> None:
     for name, rows in summary.rows_by_split.items():
         splits.add_row(name, f"{rows:,}", f"{summary.parts_by_split[name]:,}")
     console.print(splits)
-    for title, counts in (("licence", summary.rows_by_licence), ("video is", summary.rows_by_scheme)):
+    for title, counts in (("license", summary.rows_by_license), ("video is", summary.rows_by_scheme)):
         table = Table(title, "rows")
         for name, rows in list(counts.items())[:20]:
             table.add_row(escape(name), f"{rows:,}")

@@ -14,7 +14,7 @@ import yaml
 
 from posecap import __version__
 from posecap.joints import LAYOUTS
-from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, licence_url
+from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, license_url
 from posecap.shards.atomic_commit import write_file
 from posecap.status.stage_stats import LOST
 from posecap.weights.registry import REGISTRY
@@ -61,15 +61,15 @@ def write(card: str, root: Path) -> Path:
 
 
 def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:
-    identifier = hub_identifier(info.licence)
-    licence: dict[str, Any] = {"license": identifier or "other"}
+    identifier = hub_identifier(info.license)
+    license: dict[str, Any] = {"license": identifier or "other"}
     if identifier is None:
-        licence["license_name"] = re.sub(r"[^a-z0-9.]+", "-", info.licence.lower()).strip("-") or "unnamed"
-        if url := licence_url(info.licence):
-            licence["license_link"] = url
+        license["license_name"] = re.sub(r"[^a-z0-9.]+", "-", info.license.lower()).strip("-") or "unnamed"
+        if url := license_url(info.license):
+            license["license_link"] = url
     return {
         "pretty_name": f"{info.name} {info.version}",
-        **licence,
+        **license,
         "language": list(languages),
         "task_categories": ["video-classification", "keypoint-detection", "feature-extraction"],
         "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
@@ -141,7 +141,7 @@ def _loading(info: DatasetInfo) -> Iterator[str]:
         '    sample["video"], sample["text"]  # feature vectors: (D), (captions, D)',
         '    sample["captions"]',
         "",
-        'table = posecap.index("path/or/url")  # one row per clip: source, span, size, quality, licence, models',
+        'table = posecap.index("path/or/url")  # one row per clip: source, span, size, quality, license, models',
         'sample = posecap.read("path/or/url", table["key"][0].as_py())',
         "```",
         "",
@@ -172,8 +172,8 @@ def _making(info: DatasetInfo) -> Iterator[str]:
         yield from ("", "Models:", "")
         known = [(name, sha256, REGISTRY.get(name)) for name, sha256 in sorted(weights.items())]
         yield from _table(
-            ["weights", "what", "licence", "SHA-256"],
-            [[n, w.about if w else "", w.licence if w else "not stated", sha] for n, sha, w in known],
+            ["weights", "what", "license", "SHA-256"],
+            [[n, w.about if w else "", w.license if w else "not stated", sha] for n, sha, w in known],
         )
     yield from ("", "Engines behind the clips:", "")
     yield from _table(["step", "engine", "clips"], _engines(info))
@@ -205,13 +205,13 @@ def _quality(info: DatasetInfo) -> Iterator[str]:
 
 
 def _terms(info: DatasetInfo) -> Iterator[str]:
-    url = licence_url(info.licence)
-    yield "## Licences"
+    url = license_url(info.license)
+    yield "## Licenses"
     yield ""
-    yield (f"This dataset (skeletons, vectors, captions): {_plain(info.licence)}" + (f", <{url}>" if url else "") + ".")
-    yield "The videos that it was made from keep their own terms; the index has them per clip in `licence`:"
+    yield (f"This dataset (skeletons, vectors, captions): {_plain(info.license)}" + (f", <{url}>" if url else "") + ".")
+    yield "The videos that it was made from keep their own terms; the index has them per clip in `license`:"
     yield ""
-    yield from _table(["licence of the source video", "clips"], _counts(info.counted("licence")))
+    yield from _table(["license of the source video", "clips"], _counts(info.counted("license")))
 
 
 def _people(info: DatasetInfo) -> Iterator[str]:
@@ -226,7 +226,7 @@ def _people(info: DatasetInfo) -> Iterator[str]:
         f"{stored} Skeletons are nevertheless personal data where the person can be identified: from the source "
         "video that `uri` points to, or from the way somebody moves.",
         "",
-        "- Consent: the licence of a video is its maker's permission, not that of the people in it. Whoever publishes "
+        "- Consent: the license of a video is its maker's permission, not that of the people in it. Whoever publishes "
         "or uses this dataset needs a lawful ground for processing their data.",
         f"- Removal: write to {_plain(info.contact)}, with the video or the clip's key. The clip is then removed "
         "from shards, columns and index with `posecap remove`, and later builds leave it out. If you hold a copy, take "

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from posecap.release.dataset_info import DatasetInfo, licence_url
+from posecap.release.dataset_info import DatasetInfo, license_url
 from posecap.shards import INDEX_SCHEMA
 from posecap.shards.atomic_commit import write_file
 
@@ -71,7 +71,7 @@ _ABOUT: Final = {
     "source_id": "SHA-256 of the source video's bytes",
     "start_seconds": "start of the clip on the video's clock",
     "end_seconds": "end of the clip on the video's clock",
-    "licence": "licence of the source video, as the manifest states it",
+    "license": "license of the source video, as the manifest states it",
     "source": "where the source video comes from, as the manifest states it",
     "layout": "order and meaning of the joints",
     "M": "people tracked",
@@ -81,7 +81,7 @@ _ABOUT: Final = {
     "caption_origins": "where each sentence comes from",
     "weights": "model files behind the sample, as name:SHA-256",
 }
-_SAME_AS: Final = {"licence": "https://schema.org/license", "captions": "https://schema.org/caption"}
+_SAME_AS: Final = {"license": "https://schema.org/license", "captions": "https://schema.org/caption"}
 
 
 def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
         "name": info.name,
         "version": info.version,
         "description": info.description or f"{info.clips} clips of people: skeletons, captions, feature vectors.",
-        "license": licence_url(info.licence) or info.licence,
+        "license": license_url(info.license) or info.license,
         "creator": {"@type": "Organization", "name": info.contact, reach: info.contact},
         **({"url": page} if page else {}),
         "citeAs": f"@misc{{{info.name}, title={{{info.name}}}, info={{{info.version}}}, "

@@ -1,4 +1,4 @@
-"""Licences by the names that dataset hubs and machines know."""
+"""Licenses by the names that dataset hubs and machines know."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ _OTHER_NAMES: Final = {
 }
 
 
-def hub_identifier(licence: str) -> str | None:
-    """The identifier that the Hugging Face Hub gives a licence (``CC BY 4.0`` → ``cc-by-4.0``); None if it has none."""
-    written = re.sub(r"[\s_-]+", "-", licence.strip().lower()).removesuffix("-license").removesuffix("-licence")
+def hub_identifier(license: str) -> str | None:
+    """The identifier that the Hugging Face Hub gives a license (``CC BY 4.0`` → ``cc-by-4.0``); None if it has none."""
+    written = re.sub(r"[\s_-]+", "-", license.strip().lower()).removesuffix("-license").removesuffix("-licence")
     name = _OTHER_NAMES.get(written, written)
     return name if name in _KNOWN else None
 
 
-def licence_url(licence: str) -> str | None:
-    """Where the licence's text stands; a licence that is written as a web address is its own."""
-    if re.fullmatch(r"https?://\S+", licence.strip()):
-        return licence.strip()
-    identifier = hub_identifier(licence)
+def license_url(license: str) -> str | None:
+    """Where the license's text stands; a license that is written as a web address is its own."""
+    if re.fullmatch(r"https?://\S+", license.strip()):
+        return license.strip()
+    identifier = hub_identifier(license)
     return _KNOWN[identifier] if identifier else None
 
 
@@ -80,7 +80,7 @@ def licence_url(licence: str) -> str | None:
 QUALITY = tuple(f.name for f in fields(Quality))
 MODELS = tuple(name for name in INDEX_SCHEMA.names if name.endswith("_model"))
 COLUMNS = (
-    *("key", "split", "uri", "source_id", "start_seconds", "end_seconds", "M", "T", "J", "layout", "label", "licence"),
+    *("key", "split", "uri", "source_id", "start_seconds", "end_seconds", "M", "T", "J", "layout", "label", "license"),
     *("video_dimension", "text_dimension"),
     *QUALITY,
     *MODELS,
@@ -113,7 +113,7 @@ class DatasetInfo:
 
     name: str
     version: str
-    licence: str
+    license: str
     contact: str
     description: str
     store_video: Literal["none", "clip"]
@@ -218,7 +218,7 @@ __all__ = [
     "DatasetInfo",
     "ListedFile",
     "hub_identifier",
-    "licence_url",
+    "license_url",
     "listed_files",
     "read_index_columns",
 ]

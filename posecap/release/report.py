@@ -60,7 +60,7 @@ def make_report(
         "dataset": {
             "name": info.name,
             "version": info.version,
-            "licence": info.licence,
+            "license": info.license,
             "store_video": info.store_video,
         },
         "posecap": __version__,

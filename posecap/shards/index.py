@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from posecap import legacy
 from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.paths import MEMBERS, ShardError
 from posecap.types import PartName, Quality, Sample
@@ -27,7 +28,7 @@ _FACTS = {
     "codec": pa.string(),
     "layout": pa.string(),
     "label": pa.string(),
-    "licence": pa.string(),
+    "license": pa.string(),
     "source": pa.string(),
 }
 _NEEDED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
@@ -139,9 +140,13 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
     try:
         with pq.ParquetFile(content) as file:
             found = file.schema_arrow
-            if not found.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
+            names = [legacy.KEYS.get(name, name) for name in found.names]
+            known = pa.schema([column.with_name(name) for column, name in zip(found, names, strict=True)])
+            if not known.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
                 raise ShardError("index has another schema than this version of posecap writes")
-            return file.read(columns=columns, use_threads=False)
+            wanted = None if columns is None else [legacy.column_of(name, found.names) for name in columns]
+            table = file.read(columns=wanted, use_threads=False)
+            return table.rename_columns([legacy.KEYS.get(name, name) for name in table.column_names])
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(f"index cannot be read: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap import legacy
 from posecap.hashing import canonical_json
 from posecap.shards import serialization as npy
 from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, ShardError, checked_key
@@ -130,7 +131,7 @@ def read_facts(member: memoryview | bytes | str) -> dict[str, Any]:
         raise ShardError(f"json member cannot be read: {error}") from error
     if not isinstance(facts, dict):
         raise ShardError("json member is not an object")
-    return facts
+    return legacy.upgraded_facts(facts)
 
 
 def read_captions(facts: Mapping[str, Any]) -> tuple[Caption, ...]:

@@ -99,7 +99,7 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
         "layout": item.layout,
         "label": row.label,
         "split": row.split,
-        "licence": row.licence,
+        "license": row.license,
         "source": row.source,
         "captions": [asdict(caption) for caption in item.captions],
         "quality": asdict(item.quality),

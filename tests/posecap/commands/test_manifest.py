@@ -23,11 +23,11 @@ def test_a_folder_becomes_a_manifest_that_can_be_planned(
     assert main(["manifest", "folder", str(videos), "--output", str(made)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("mine.csv: 3 rows (3 train), 2 labels")
-    assert said[1] == f"{made}: fill in licence and contact, then"
+    assert said[1] == f"{made}: fill in license and contact, then"
     assert said[2] == f"  posecap plan --manifest {made}"
 
     text = made.read_text()
-    for key, value in (("licence", "CC0-1.0"), ("contact", "me@example.org")):
+    for key, value in (("license", "CC0-1.0"), ("contact", "me@example.org")):
         text = "\n".join(f"{key}: {value}" if line.startswith(f"{key}:") else line for line in text.splitlines())
     made.write_text(text + "\n")
     assert main(["plan", "--manifest", str(made)]) == 0

@@ -48,7 +48,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         uri="https://nowhere.invalid/net.pt",
         sha256=SHA,
         size_bytes=len(NET),
-        licence="AGPL-3.0",
+        license="AGPL-3.0",
         about="a network",
         used_by=("engine",),
     )
@@ -57,7 +57,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         uri="https://nowhere.invalid/other.pt",
         sha256="",
         size_bytes=5_600_000,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         about="another",
         used_by=("engine",),
     )
@@ -83,7 +83,7 @@ def test_a_table_of_what_there_is(capsys: pytest.CaptureFixture[str], usb: Path)
     capsys.readouterr()
     assert main(["models", "list"]) == 0
     head, net, other, _, note = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "SIZE", "HERE", "HASH", "USED", "BY", "LICENCE"]
+    assert head.split() == ["NAME", "SIZE", "HERE", "HASH", "USED", "BY", "LICENSE"]
     assert net.split() == ["net", "0.0", "MB", "here", "full", "engine", "AGPL-3.0"]
     assert other.split() == ["other", "5.6", "MB", "-", "first", "use", "engine", "Apache-2.0"]
     assert note.startswith("hash: ")
@@ -94,10 +94,10 @@ def test_everything_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     net, other = json.loads(capsys.readouterr().out)
     assert net["path"] == str(tmp_path / "cache" / "weights" / "net" / "net.pt")
     assert (net["here"], net["sha256"], net["address"]) == (False, SHA, "https://nowhere.invalid/net.pt")
-    assert (other["sha256"], other["licence"], other["size_bytes"]) == ("", "Apache-2.0", 5_600_000)
+    assert (other["sha256"], other["license"], other["size_bytes"]) == ("", "Apache-2.0", 5_600_000)
 
 
-def test_pull_from_a_folder_tells_licence_and_new_pin(capsys: pytest.CaptureFixture[str], usb: Path) -> None:
+def test_pull_from_a_folder_tells_license_and_new_pin(capsys: pytest.CaptureFixture[str], usb: Path) -> None:
     assert main(["models", "pull", "net", "other", "--from", str(usb)]) == 0
     net, other, pin = capsys.readouterr().out.splitlines()
     assert net.startswith("net  ")

@@ -40,8 +40,8 @@ def test_a_kinetics_list_becomes_pages_with_spans(tmp_path: Path) -> None:
     assert (made.rows, made.labels, made.rows_by_split, made.missing) == (2, 2, {"val": 1, "train": 1}, 0)
     one, two = sorted(planned(tmp_path), key=lambda row: row.split, reverse=True)
     assert (one.row_id, one.uri) == ("0wR5jVB-WPk_000417_000427", "https://www.youtube.com/watch?v=0wR5jVB-WPk")
-    assert (one.start_seconds, one.end_seconds, one.label, one.licence) == (417.0, 427.0, "abseiling", None)
-    assert (two.label, two.licence) == ("run (fast)", "CC-BY")
+    assert (one.start_seconds, one.end_seconds, one.label, one.license) == (417.0, 427.0, "abseiling", None)
+    assert (two.label, two.license) == ("run (fast)", "CC-BY")
 
 
 def test_local_clips_are_found_by_their_usual_names_and_missing_ones_told(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_manifest_names_what_it_needs(tmp_path: Path) -> None:
     assert (manifest.name, manifest.pipeline) == ("my-set", tmp_path / "p" / "demo.py")
     assert manifest.media_root == videos.as_posix()
     assert manifest.output == tmp_path / "lists" / "datasets" / "my-set"
-    assert made.to_fill == ("licence", "contact")
+    assert made.to_fill == ("license", "contact")
 
 
 def test_nothing_is_overwritten_unasked_and_the_list_never(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tests import ROOT
 GOOD = {
     "name": "small",
     "version": "1.10",
-    "licence": "CC-BY-4.0",
+    "license": "CC-BY-4.0",
     "contact": "me@example.org",
     "pipeline": "../pipelines/demo.py",
     "output": "../datasets/small",
@@ -47,12 +47,12 @@ def test_tables_with_urls_columns_and_defaults(tmp_path: Path) -> None:
     tables = """
   - path: https://example.org/a/rows.parquet?version=2
     columns: {video: uri, start: null}
-    defaults: {split: val, licence: CC0-1.0}
+    defaults: {split: val, license: CC0-1.0}
   - {path: s3://bucket/rows.jsonl}"""
     one, two = read_manifest(written(tmp_path, tables=tables, media_root="https://example.org/v/")).tables
     assert (one.suffix, two.suffix) == (".parquet", ".jsonl")
     assert one.columns == {"video": "uri", "start": None}
-    assert one.defaults == {"split": "val", "licence": "CC0-1.0"}
+    assert one.defaults == {"split": "val", "license": "CC0-1.0"}
 
 
 def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> None:
@@ -62,8 +62,8 @@ def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"licence": None}, ["'licence' is missing", "CC-BY-4.0"]),
-        ({"licence": None, "license": "MIT"}, ["'licence' is missing", "is 'license' meant?"]),
+        ({"license": None}, ["'license' is missing", "CC-BY-4.0"]),
+        ({"license": None, "lisense": "MIT"}, ["'license' is missing", "is 'lisense' meant?"]),
         ({"rows_per_prat": "3"}, ["m.yaml:9:", "unknown key 'rows_per_prat'", "did you mean 'rows_per_part'?"]),
         ({"rows_per_part": "0"}, ["m.yaml:9:", "'rows_per_part' is '0'", "from 1 to 100,000"]),
         ({"rows_per_part": "many"}, ["'rows_per_part' is 'many'"]),
@@ -121,7 +121,7 @@ def test_bad_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 def test_the_demo_manifest_is_sound() -> None:
     manifest = read_manifest(ROOT / "manifests" / "demo.yaml")
-    assert (manifest.name, manifest.licence, manifest.rows_per_part) == ("posecap-demo", "BSD-3-Clause", 3)
+    assert (manifest.name, manifest.license, manifest.rows_per_part) == ("posecap-demo", "BSD-3-Clause", 3)
     assert manifest.pipeline.name == "demo.py"
 
 

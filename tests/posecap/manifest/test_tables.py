@@ -45,7 +45,7 @@ def refused(folder: Path, text: str | bytes, name: str = "t.csv", **table: Any) 
 
 def test_a_whole_csv_row(tmp_path: Path) -> None:
     text = (
-        "\ufeffid,video,start,end,label,caption,captions,split,licence,source\r\n"
+        "\ufeffid,video,start,end,label,caption,captions,split,license,source\r\n"
         'a1, x.mp4 ,1.5,2e1,run,"he, runs","they run |  she\n runs",val,MIT,web\r\n'
     )
     assert read_csv(tmp_path, text) == [
@@ -57,7 +57,7 @@ def test_a_whole_csv_row(tmp_path: Path) -> None:
             "label": "run",
             "captions": ["he, runs", "they run", "she runs"],
             "split": "val",
-            "licence": "MIT",
+            "license": "MIT",
             "source": "web",
             "table": "t.csv",
             "row": 2,
@@ -66,8 +66,8 @@ def test_a_whole_csv_row(tmp_path: Path) -> None:
 
 
 def test_only_a_video_is_needed_and_defaults_fill_empty_cells(tmp_path: Path) -> None:
-    rows = read_csv(tmp_path, "video,licence\na.mp4,\nb.mp4,MIT\n", defaults={"licence": "CC0-1.0", "split": "test"})
-    assert [(r["licence"], r["split"], r["id"], r["start"], r["captions"]) for r in rows] == [
+    rows = read_csv(tmp_path, "video,license\na.mp4,\nb.mp4,MIT\n", defaults={"license": "CC0-1.0", "split": "test"})
+    assert [(r["license"], r["split"], r["id"], r["start"], r["captions"]) for r in rows] == [
         ("CC0-1.0", "test", None, None, None),
         ("MIT", "test", None, None, None),
     ]
@@ -180,7 +180,7 @@ def test_twenty_problems_are_enough(tmp_path: Path) -> None:
         ("uri\na\n", {}, ["no column 'video'", "'uri'", "columns: {video"]),
         ("video\na\n", {"columns": {"label": "class"}}, ["no column 'class'", "'label'"]),
         ("video,video\na,b\n", {}, ["'video' stands there twice"]),
-        ("video,license\na,b\n", {}, ["'license' is nearly 'licence'", "columns: {licence: license}"]),
+        ("video,lisense\na,b\n", {}, ["'lisense' is nearly 'license'", "columns: {license: lisense}"]),
         ("", {}, ["t.csv: cannot be read", "Empty CSV"]),
         (b"\xff\xfev\x00i\x00d\x00e\x00o\x00\n\x00", {}, ["t.csv row 1: ", "is not UTF-8"]),
         ('video,label\na,"never closed\nb,c\n', {}, ["quote"]),

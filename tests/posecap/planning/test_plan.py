@@ -16,7 +16,7 @@ from posecap.planning.plan_file import PLAN_SCHEMA, Plan, PlanError, PlannedRow,
 from posecap.planning.summary import estimate, show, summarise
 from posecap.types import PartName
 
-HEADER = "video,start,end,label,split,licence,id\n"
+HEADER = "video,start,end,label,split,license,id\n"
 
 
 def manifest(folder: Path, *tables: str, rows_per_part: int = 2, media_root: str | None = None) -> Manifest:
@@ -26,7 +26,7 @@ def manifest(folder: Path, *tables: str, rows_per_part: int = 2, media_root: str
         path=folder / "m.yaml",
         name="small",
         version="1",
-        licence="MIT",
+        license="MIT",
         contact="me@example.org",
         description="",
         pipeline=folder / "p.py",
@@ -64,7 +64,7 @@ def test_parts_are_numbered_by_split_in_manifest_order(tmp_path: Path) -> None:
 
 
 def test_a_row_comes_back_whole(tmp_path: Path) -> None:
-    text = 'id,video,start,end,label,captions,licence,source\nr,https://x.org/a.mp4,1.5,2,run,"one|two",MIT,web\n'
+    text = 'id,video,start,end,label,captions,license,source\nr,https://x.org/a.mp4,1.5,2,run,"one|two",MIT,web\n'
     (row,) = all_rows(make_plan(manifest(tmp_path, text), tmp_path / "plan.parquet"))
     assert row.duplicate_of is None
     assert (row.row.row_id, row.row.uri, row.row.start_seconds, row.row.end_seconds) == (
@@ -73,7 +73,7 @@ def test_a_row_comes_back_whole(tmp_path: Path) -> None:
         1.5,
         2.0,
     )
-    assert (row.row.label, row.row.captions, row.row.licence, row.row.source) == ("run", ("one", "two"), "MIT", "web")
+    assert (row.row.label, row.row.captions, row.row.license, row.row.source) == ("run", ("one", "two"), "MIT", "web")
 
 
 def test_repeats_are_kept_marked_and_given_ids_of_their_own(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_part_digest_follows_its_rows_and_not_their_places(tmp_path: Path) -> 
 def planned_table(**changed: object) -> pa.Table:
     row = {
         "id": "i", "uri": "u", "start": 1.0, "end": 2.0, "label": "ab", "captions": ["c", ""], "split": "s",
-        "licence": "l", "source": None, "table": "t", "row": 1, "duplicate_of": None,
+        "license": "l", "source": None, "table": "t", "row": 1, "duplicate_of": None,
     }  # fmt: skip
     return pa.Table.from_pylist([row, {**row, **changed}], PLAN_SCHEMA)
 
@@ -154,7 +154,7 @@ def planned_table(**changed: object) -> pa.Table:
     "changed",
     [
         {"id": "j"}, {"uri": ""}, {"start": None}, {"end": 2.5}, {"label": None}, {"label": ""}, {"captions": None},
-        {"captions": []}, {"captions": ["c"]}, {"captions": ["", "c"]}, {"split": "t"}, {"licence": None},
+        {"captions": []}, {"captions": ["c"]}, {"captions": ["", "c"]}, {"split": "t"}, {"license": None},
         {"source": ""}, {"duplicate_of": "i"}, {"uri": "ua", "label": "b"},
     ],
 )  # fmt: skip
@@ -236,7 +236,7 @@ def test_a_summary_counts(tmp_path: Path) -> None:
     found = summarise(plan, store_video="clip")
     assert (found.rows, found.parts, found.shards, found.duplicates) == (5, 3, 6, 1)
     assert (found.rows_by_split, found.parts_by_split) == ({"train": 3, "val": 2}, {"train": 2, "val": 1})
-    assert found.rows_by_licence == {"MIT": 2, "not stated": 2, "CC0-1.0": 1}
+    assert found.rows_by_license == {"MIT": 2, "not stated": 2, "CC0-1.0": 1}
     assert found.rows_by_scheme == {"local path": 2, "https": 2, "pypi": 1}
     assert (found.rows_without_text, found.rows_without_span, found.span_seconds) == (1, 1, 6.0)
     # four clips of 2.5, 10 and 10 (assumed) and 1 seconds: 2 x (80 kB + 23.5 x 30 x 314) + 23.5 x 150 kB

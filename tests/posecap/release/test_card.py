@@ -57,8 +57,8 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
             assert len(list(tmp_path.glob(files["path"]))) == 1
 
 
-def test_licences_that_the_hub_does_not_know_are_named(tmp_path: Path):
-    front, body = front_and_body(make_card(dataset_infos.info(tmp_path, licence="Our Own: research, v2")))
+def test_licenses_that_the_hub_does_not_know_are_named(tmp_path: Path):
+    front, body = front_and_body(make_card(dataset_infos.info(tmp_path, license="Our Own: research, v2")))
     assert (front["license"], front["license_name"]) == ("other", "our-own-research-v2")
     assert "captions): Our Own: research, v2." in body
 
@@ -70,19 +70,19 @@ def test_tables_hold_what_happened(tmp_path: Path):
     assert yields[0] == ["download", "rows", "7", "5", r"not\_found 1, timeout 1"]
     assert yields[3] == ["select", "clips", "6", "5", r"no\_motion 1"]
     assert table_after(body, "Models:") == [["made-up", "", "not stated", "ab" * 32]]
-    assert table_after(body, "## Licences") == [["CC0-1.0", "5"]]
+    assert table_after(body, "## Licenses") == [["CC0-1.0", "5"]]
     assert ["detector", "made-up-detector", "5"] in table_after(body, "Engines behind")
     assert "f" * 64 in body
 
 
-def test_known_models_bring_their_licence(tmp_path: Path):
+def test_known_models_bring_their_license(tmp_path: Path):
     from posecap.weights.registry import REGISTRY
 
     name, weights = next(iter(REGISTRY.items()))
     lineage = {"packages": {}, "weights": {name: weights.sha256}}
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path, lineage=lineage)))
     (row,) = table_after(body, "Models:")
-    assert (row[0], row[2], row[3]) == (name, weights.licence, weights.sha256)
+    assert (row[0], row[2], row[3]) == (name, weights.license, weights.sha256)
 
 
 def test_the_people_in_the_videos(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_the_people_in_the_videos(tmp_path: Path):
 
 
 def test_words_from_outside_stay_words(tmp_path: Path):
-    row = building.row(label="a | b\n## <script>x</script> [l](javascript:0) `c`", licence="<img src=x>")
+    row = building.row(label="a | b\n## <script>x</script> [l](javascript:0) `c`", license="<img src=x>")
     made = {PartName("train", 0): [building.sample(frames=5, row=row)]}
     front, body = front_and_body(
         make_card(dataset_infos.info(tmp_path, made, description="---\nlicense: mit\n# Title"))

@@ -29,7 +29,7 @@ def test_required_properties(tmp_path: Path):
 
 
 def test_an_e_mail_address_is_no_url(tmp_path: Path):
-    found = document(tmp_path, licence="our own terms")
+    found = document(tmp_path, license="our own terms")
     assert "url" not in found
     assert found["creator"] == {"@type": "Organization", "name": "me@example.org", "email": "me@example.org"}
     assert found["license"] == "our own terms"
@@ -72,7 +72,7 @@ def test_clips_have_a_field_for_every_column_but_places(tmp_path: Path):
         "sc:Text",
     )
     assert fields["captions"]["repeated"] is True
-    assert fields["licence"]["equivalentProperty"] == "https://schema.org/license"
+    assert fields["license"]["equivalentProperty"] == "https://schema.org/license"
     assert fields["split"]["references"] == {"field": {"@id": "splits/name"}}
     assert splits["data"] == [{"splits/name": "train"}]
 

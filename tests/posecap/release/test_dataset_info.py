@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posecap.hashing import file_sha256
-from posecap.release.dataset_info import COLUMNS, QUALITY, hub_identifier, licence_url
+from posecap.release.dataset_info import COLUMNS, QUALITY, hub_identifier, license_url
 from posecap.shards import remove_samples
 from posecap.types import PartName, Quality, Span
 from tests import building, built, dataset_infos
@@ -29,12 +29,12 @@ def test_splits_are_counted(tmp_path: Path):
 
 
 def test_values_are_counted_commonest_first_and_nothing_last(tmp_path: Path):
-    licences = ("b", "a", None, "b", None, "a", "c")
+    licenses = ("b", "a", None, "b", None, "a", "c")
     made = [
-        building.sample(key=f"k{i}", frames=5, seed=i, row=building.row(row_id=f"r{i}", licence=licence))
-        for i, licence in enumerate(licences)
+        building.sample(key=f"k{i}", frames=5, seed=i, row=building.row(row_id=f"r{i}", license=license))
+        for i, license in enumerate(licenses)
     ]
-    counted = dataset_infos.info(tmp_path, {PartName("train", 0): made}).counted("licence")
+    counted = dataset_infos.info(tmp_path, {PartName("train", 0): made}).counted("license")
     assert list(counted.items()) == [("a", 2), ("b", 2), (None, 2), ("c", 1)]
 
 
@@ -140,7 +140,7 @@ def test_hub_identifiers(written: str, identifier: str | None):
 
 
 def test_addresses():
-    assert licence_url("CC-BY-4.0") == "https://creativecommons.org/licenses/by/4.0/"
-    assert licence_url("https://example.org/terms") == "https://example.org/terms"
-    assert licence_url("see https://example.org") is None
-    assert licence_url("our own") is None
+    assert license_url("CC-BY-4.0") == "https://creativecommons.org/licenses/by/4.0/"
+    assert license_url("https://example.org/terms") == "https://example.org/terms"
+    assert license_url("see https://example.org") is None
+    assert license_url("our own") is None

@@ -36,7 +36,7 @@ def shown(report: dict[str, Any]) -> str:
 
 def test_counts_rates_and_times(tmp_path: Path):
     report = make_report(dataset_infos.info(tmp_path), run())
-    assert report["dataset"] == {"name": "walkers", "version": "1.2.0", "licence": "CC-BY-4.0", "store_video": "none"}
+    assert report["dataset"] == {"name": "walkers", "version": "1.2.0", "license": "CC-BY-4.0", "store_video": "none"}
     assert (report["run"]["started"], report["run"]["ended"]) == ("2026-05-01T10:00:00Z", "2026-05-01T10:00:25Z")
     assert report["posecap"] == __version__
     assert report["rates"] == {

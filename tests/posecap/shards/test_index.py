@@ -33,7 +33,7 @@ def test_a_row_says_everything_about_a_sample(tmp_path: Path) -> None:
     assert list(row) == INDEX_SCHEMA.names
     expected = {
         "key": sample.key, "split": "train", "part": "train/00007", "fingerprint": "f" * 64,
-        "row_id": "walk-1", "uri": "videos/walk.mp4", "label": "walking", "licence": "CC0-1.0", "layout": "coco17",
+        "row_id": "walk-1", "uri": "videos/walk.mp4", "label": "walking", "license": "CC0-1.0", "layout": "coco17",
         "start_seconds": 0.0, "end_seconds": 1.5, "fps": 4.0, "width": 640, "height": 360, "codec": "h264",
         "M": 2, "T": 6, "J": 17, "video_dimension": 6, "text_dimension": 4,
         "first_pts_seconds": 0.0, "last_pts_seconds": 1.25, "video_start_seconds": 0.0, "video_end_seconds": 1.25,

@@ -19,7 +19,7 @@ def test_says_axes_units_quality_and_captions() -> None:
         "  from      row walk-1, videos/walk.mp4",
         "  span      0.000 s to 1.000 s of the video",
         "  video     640 x 360 px, 4 frames/s, h264",
-        "  terms     licence CC0-1.0, source made up",
+        "  terms     license CC0-1.0, source made up",
         "  joints    float32 (2, 4, 17, 3)  M=2 people, T=4 frames, J=17 joints (coco17)",
         "            seen 50% of joints, within x 10 to 110, y 20 to 220 px",
         "  pts       float64 (4,)  T presentation times, seconds on the video's clock",

