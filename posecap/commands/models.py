@@ -1,4 +1,4 @@
-"""``posecap models``: the weights that engines use: listed, fetched before they are needed, checked."""
+"""``posecap models``: list, download and verify the weights that engines use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "models", _no_word, about="list, fetch and check the weights of models", more=_MORE)
+    parser = command(commands, "models", _no_action, about="list, fetch and check the weights of models", more=_MORE)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     about = "what there is, its license, and whether it is here"
     listing = command(actions, "list", run_list, about=about)
@@ -43,7 +43,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     checking.add_argument("names", nargs="*", metavar="NAME", help="default: everything that is here")
 
 
-def _no_word(options: argparse.Namespace) -> int:
+def _no_action(options: argparse.Namespace) -> int:
     raise AssertionError("argparse asks for an action")
 
 
@@ -76,7 +76,7 @@ def run_pull(options: argparse.Namespace) -> int:
     for name in dict.fromkeys(names):
         try:
             with DownloadProgress(name) as progress:
-                lines = _pulled(name, options.source, progress)
+                lines = _pull(name, options.source, progress)
         except MissingWeights as error:
             failed = True
             print(f"posecap: {error}", file=sys.stderr)
@@ -85,7 +85,7 @@ def run_pull(options: argparse.Namespace) -> int:
     return ERROR if failed else COMPLETE
 
 
-def _pulled(name: str, source: Path | None, progress: DownloadProgress) -> str:
+def _pull(name: str, source: Path | None, progress: DownloadProgress) -> str:
     from posecap.models import pull, weights_sha256
     from posecap.weights.checksums import SHA256_DIGITS
     from posecap.weights.registry import REGISTRY
@@ -123,7 +123,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def _needed(pipeline: Path) -> list[str]:
-    """Names of the weights that a pipeline's engines use, in the order of its stages."""
+    """Names of the weights that a pipeline's engines use, in the order of the stages."""
     from posecap.pipeline import load_pipeline
     from posecap.stage import engines_of
 

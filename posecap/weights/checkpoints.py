@@ -1,7 +1,8 @@
-"""Checkpoints of networks: tensors out of hostile files, and into a network that they fit.
+"""Checkpoints of networks: read safely from untrusted files, and loaded into a network.
 
-``.pt``, ``.pth``, ``.ckpt`` and ``.bin`` files hold pickles, whose loading runs whatever they name. Here nothing of a
-file is run (:mod:`posecap.weights.unpickle`). What a file is follows from its first bytes; its name is not believed.
+``.pt``, ``.pth``, ``.ckpt`` and ``.bin`` files hold pickles, and to unpickle them with Python runs whatever they name.
+Here nothing of a file is run (:mod:`posecap.weights.unpickle`). The format is recognised by the first bytes, not by the
+file's name.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 MARK = "posecap_random_weights"
-"""Key that files of random weights, made for tests, carry at their top level; in their metadata where they have it."""
+"""A key of files with random weights, made for tests: at the top level, or in the metadata if the format has some."""
 _ALLOW = "POSECAP_RANDOM_WEIGHTS"
 _LARGEST_HEADER = 100_000_000
 _SHOWN, _LONGEST_SHOWN = 3, 120
@@ -29,31 +30,31 @@ _DEEPEST_MODULE, _MOST_MODULES = 64, 50_000
 
 
 class BadCheckpoint(ValueError):
-    """The file is no checkpoint that can be read safely and whole; the message names it and the remedy."""
+    """The file cannot be read safely and completely; the message names it and the remedy."""
 
 
 class WrongArchitecture(BadCheckpoint):
-    """The tensors of the file are not those of the network."""
+    """The tensors of the file do not fit the network."""
 
 
 class RandomWeights(BadCheckpoint):
-    """The file was made for tests: its weights are random."""
+    """The file has random weights, made for tests."""
 
 
 def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
     """The whole content of a checkpoint: tensors on the CPU, plain containers and plain values.
 
     Args:
-        unknown_classes: objects of other classes end the reading (``refuse``), or become records of what the file says
-            of them, :class:`~posecap.weights.pickle_names.Inert` (``inert``). They are never made.
+        unknown_classes: objects of other classes raise BadCheckpoint (``refuse``), or become
+            :class:`~posecap.weights.pickle_names.Inert` records (``inert``). They are never created.
 
     Returns:
         What the file holds; for safetensors a dict of tensors.
 
     Raises:
-        BadCheckpoint: truncated, no checkpoint, a program (TorchScript), or not to be read without running it.
-        RandomWeights: it carries :data:`MARK`.
-        ModuleNotFoundError: it is a safetensors file, and that package is missing.
+        BadCheckpoint: truncated, no checkpoint, a program (TorchScript), or not readable without running it.
+        RandomWeights: it has the key :data:`MARK`.
+        ModuleNotFoundError: it is a safetensors file, and that package is not installed.
     """
     try:
         content = _content(path, unknown_classes)
@@ -67,14 +68,14 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
 
 
 def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "module")) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint, flat; its file's other content is left out.
+    """The state dict of a checkpoint, without the file's other content.
 
     Args:
-        under: keys under which it may lie, the first one found counts; otherwise the file itself is the state dict.
-            Under such a key a pickled module is as good as a state dict.
+        under: keys that may hold it; the first one found is used. Without one the file itself is the state dict. The
+            value may also be a pickled module.
 
     Raises:
-        BadCheckpoint, RandomWeights, ModuleNotFoundError: as :func:`load`; BadCheckpoint too when it holds no tensors.
+        BadCheckpoint, RandomWeights, ModuleNotFoundError: as :func:`load`; BadCheckpoint also when it holds no tensors.
     """
     content = load(path, unknown_classes="inert")
     if isinstance(content, dict):
@@ -89,19 +90,19 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
     """The state dict of a pickled ``torch.nn.Module``: its parameters and persistent buffers, in the module's order.
 
     Raises:
-        BadCheckpoint: it is no module, or one that holds itself.
+        BadCheckpoint: it is no module, or one that contains itself.
     """
-    return dict(_walk(module))
+    return dict(_named_tensors(module))
 
 
 def load_into(
     network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, path: Path, ignore: Sequence[str] = ()
 ) -> None:
-    """Copy ``tensors`` into ``network``; every name and shape must agree.
+    """Copy ``tensors`` into ``network``; names and shapes must be the same.
 
     Args:
-        path: where the tensors come from, for messages.
-        ignore: patterns (``data_preprocessor.*``) of names that may be missing on either side; they are left out.
+        path: of the tensors' file, for messages.
+        ignore: patterns (``data_preprocessor.*``) of names to leave out on both sides.
 
     Raises:
         WrongArchitecture: names or shapes differ.
@@ -118,27 +119,27 @@ def load_into(
         ("unknown", [name for name in given if name not in wanted]),
         ("of another shape", shapes),
     )
-    if told := [f"{len(names)} {what}: {_few(names)}" for what, names in differences if names]:
+    if problems := [f"{len(names)} {what}: {_few(names)}" for what, names in differences if names]:
         raise WrongArchitecture(
-            f"{path} does not fit {type(network).__name__}: of {len(wanted)} tensors {'; '.join(told)}. "
+            f"{path} does not fit {type(network).__name__}: of {len(wanted)} tensors {'; '.join(problems)}. "
             "Name the weights of this very model and size, or the model and size of these weights"
         )
     network.load_state_dict(given, strict=not ignore)
 
 
 def mark(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` with the mark of random weights."""
+    """``content`` with the key :data:`MARK`."""
     return {**content, MARK: True}
 
 
 def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file") -> None:
-    """Refuse what carries :data:`MARK`, unless ``POSECAP_RANDOM_WEIGHTS=allow`` is set.
+    """Raise for content with the key :data:`MARK`, unless ``POSECAP_RANDOM_WEIGHTS=allow`` is set.
 
     Args:
         metadata: a checkpoint's top level, or the metadata of a safetensors or ONNX file.
 
     Raises:
-        RandomWeights: it carries the mark.
+        RandomWeights: it has the key.
     """
     if MARK in metadata and os.environ.get(_ALLOW) != "allow":
         raise RandomWeights(
@@ -159,10 +160,10 @@ def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
         return _safetensors(path)
     if head.startswith(PICKLE_MAGIC):
         return read_legacy(path, unknown_classes=unknown_classes)
-    raise BadCheckpoint(f"{path} is no checkpoint: it {_instead(head)}. Fetch it again, or name another file")
+    raise BadCheckpoint(f"{path} is no checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
 
 
-def _instead(head: bytes) -> str:
+def _what_it_is(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer that Git LFS left in place of the file (run git lfs pull)"
     kind = sniff(head)
@@ -192,24 +193,24 @@ def _tensors_of(content: Any) -> dict[str, torch.Tensor]:
     return {name: v for name, v in content.items() if isinstance(name, str) and isinstance(v, torch.Tensor)}
 
 
-def _walk(root: Inert) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of a module and those below it, depth first, as ``state_dict`` orders them."""
-    waiting: list[tuple[str, Inert, int]] = [("", root, 0)]
+def _named_tensors(root: Inert) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors of a module and its children, depth first, in the order of ``state_dict``."""
+    stack: list[tuple[str, Inert, int]] = [("", root, 0)]
     for _ in range(_MOST_MODULES):
-        if not waiting:
+        if not stack:
             return
-        prefix, module, depth = waiting.pop()
+        prefix, module, depth = stack.pop()
         state = module.state
         if depth > _DEEPEST_MODULE or not isinstance(state, dict) or not isinstance(state.get("_modules"), dict):
             raise BadCheckpoint(f"{module.module}.{module.name} at {prefix or 'the top'} is no network's module")
-        passing = state.get("_non_persistent_buffers_set")
-        passing = passing if isinstance(passing, set | frozenset) else frozenset()
+        transient = state.get("_non_persistent_buffers_set")
+        transient = transient if isinstance(transient, set | frozenset) else frozenset()
         for kind in ("_parameters", "_buffers"):
             for name, tensor in _tensors_of(state.get(kind)).items():
-                if kind == "_parameters" or name not in passing:
+                if kind == "_parameters" or name not in transient:
                     yield f"{prefix}{name}", tensor
         children = [(n, m) for n, m in state["_modules"].items() if isinstance(n, str) and isinstance(m, Inert)]
-        waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
+        stack += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
     raise BadCheckpoint(f"it has more than {_MOST_MODULES} modules")
 
 
@@ -218,7 +219,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names, which a file may have chosen, as one short line."""
+    """The first names as one short line; hostile ones are escaped and cut."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(repr(name[:_LONGEST_SHOWN])[1:-1] for name in names[:_SHOWN]) + more
 

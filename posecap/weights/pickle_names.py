@@ -1,8 +1,7 @@
-"""What names in pickles stand for: containers and numbers of Python, arrays and numbers of NumPy.
+"""The names that pickles may use: containers and numbers of Python, arrays and numbers of NumPy.
 
-The functions get what a hostile file gives them: each checks its arguments, and none sets aside more memory than the
-file has bytes. Every other name becomes an :class:`Inert` record or ends the reading
-(:mod:`posecap.weights.unpickle`).
+The functions get arguments from hostile files: each checks them, and none allocates more memory than the file has
+bytes. Every other name becomes an :class:`Inert` record or raises (:mod:`posecap.weights.unpickle`).
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ class BadPickle(ValueError):
 
 @dataclass(eq=False)
 class Inert:
-    """An object of a class that was not loaded: its class by name, and what the file says of it.
+    """The record of an object whose class was not loaded: the names, and what the file holds of it.
 
     Attributes:
-        args: what the class, or the function that ``name`` is, would have been called with.
-        state: what the object would have been filled with, usually its attributes by name.
+        args: of the call of the class or function.
+        state: of the object, usually its attributes by name.
         entries: items of a list or set subclass, ``(key, value)`` pairs of a mapping subclass.
     """
 

@@ -1,6 +1,6 @@
-"""The files that ``torch.save`` writes: zip archives, and the older plain pickles, read by our own unpickler.
+"""Files of ``torch.save``: zip archives, and the older plain pickles.
 
-Storages count against the size of the file, so no file can ask for more memory than it has bytes.
+All storages together may have as many bytes as the file, so no file can make this allocate more.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
         BadPickle: broken, not of ``torch.save``, big-endian, or as :func:`unpickle`.
     """
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        # A map's read() never sets aside more than the file has, whatever length a hostile pickle names.
+        # read() of a map never allocates more than the file has, whatever length a hostile pickle states.
         file = cast(BinaryIO, mapped)
         for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
             if unpickle(file, names={}) != expected:
@@ -140,14 +140,14 @@ def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
 
 
 class Storages:
-    """The storages of a file, each made once as a flat tensor.
+    """The storages of a file, each created once as a flat tensor.
 
     Attributes:
         flat: by key, in the dtype of its first mention.
     """
 
     def __init__(self, max_bytes: int, *, fill: Callable[[str, memoryview], None]) -> None:
-        """``fill`` writes the bytes of one, at once or later; all of them together have at most ``max_bytes``."""
+        """``fill`` writes the bytes of one storage, at once or later; all together have at most ``max_bytes``."""
         self._bytes_left, self._fill = max_bytes, fill
         self.flat: dict[str, torch.Tensor] = {}
 

@@ -23,14 +23,14 @@ import numpy as np
 from posecap.weights.pickle_names import BadPickle, Inert, Names, fill_array, plain_key
 
 MAX_OPCODES = 5_000_000
-"""A bound on the time that one pickle may take; checkpoints have thousands."""
+"""A bound on the time for one pickle; checkpoints have thousands of opcodes."""
 MAX_COPIED_BYTES = 1 << 28
-"""A bound on what calls may copy: a list that is made a set of a million times would fill any memory."""
+"""A bound on copies by calls: a list that is turned into a set a million times would fill the memory."""
 _ITEM_BYTES = 64
 _MAX_NAME = 200
 
 UnknownClasses: TypeAlias = Literal["refuse", "inert"]
-"""What a class or function outside the table does: it ends the reading, or becomes an :class:`Inert` record."""
+"""What happens to a class or function outside the table: an error, or an :class:`Inert` record in its place."""
 
 
 def unpickle(
@@ -42,11 +42,12 @@ def unpickle(
     max_opcodes: int | None = None,
     max_copied_bytes: int | None = None,
 ) -> Any:
-    """The value of the pickle that begins where ``file`` stands; the file stands behind it afterwards.
+    """The value of the pickle that begins at the position of ``file``, which is behind the pickle afterwards.
 
     Args:
-        file: a ``read(n)`` of it must not set aside more memory than there are bytes (as of ``BytesIO`` and ``mmap``).
-        persistent_load: gives the value of a persistent id; by default there may be none.
+        file: ``read(n)`` must not allocate more memory than there are bytes (as ``BytesIO`` and ``mmap`` do).
+        names: functions and constants by ``(module, name)``.
+        persistent_load: gives the value of a persistent id; by default a persistent id is an error.
         max_opcodes: in place of MAX_OPCODES: data sets have more than checkpoints.
         max_copied_bytes: in place of MAX_COPIED_BYTES.
 
@@ -69,12 +70,12 @@ def unpickle(
         *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError),
         pickle.UnpicklingError,
     ) as error:
-        # Whatever a malformed pickle trips over is the file's fault; nothing of it has been run.
+        # Whatever error a malformed pickle causes, the file is at fault; nothing of it has been run.
         raise BadPickle(f"it is cut off or malformed ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 class _Unpickler(pickle._Unpickler):
-    """The handlers of opcodes that CPython's would do more than is safe for."""
+    """Own handlers of the opcodes for which those of CPython are not safe."""
 
     # Of the base class, where the type stubs leave them out:
     stack: list[Any]
@@ -110,7 +111,7 @@ class _Unpickler(pickle._Unpickler):
             raise BadPickle("it refers to something outside itself")
         return self._persistent_load(pid)
 
-    def load_bytearray8(self) -> None:  # CPython's sets aside what the file says before it reads
+    def load_bytearray8(self) -> None:  # CPython's allocates the stated size before it reads
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
     def load_dict(self) -> None:
