@@ -1,4 +1,9 @@
-"""Object keypoint similarity: how much two skeletons of one layout look like the same person."""
+"""Object keypoint similarity of two skeletons, and kinematic quality measures of a clip's skeletons.
+
+A joint is *seen* in a frame when its score is above 0, a person when any joint is. A person's *size* is the median,
+over the frames with at least two seen joints, of the diagonal of the bounding box of the seen joints. Distances are
+divided by it, so that near and far people count alike.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +15,22 @@ from numpy.typing import NDArray
 from posecap.joints import LAYOUTS
 from posecap.types import Floats, Quality, Seconds
 
-_COCO17_SIGMAS = np.array(
-    [
-        0.026,
-        0.025,
-        0.025,
-        0.035,
-        0.035,
-        0.079,
-        0.079,
-        0.072,
-        0.072,
-        0.062,
-        0.062,
-        0.107,
-        0.107,
-        0.087,
-        0.087,
-        0.089,
-        0.089,
-    ]
-)
+Doubles = NDArray[np.float64]
+
+BONE_FACTOR = 1.5
+BONE_SLACK = 0.05
+SWAP_FACTOR = 0.5
+JUMP_SECONDS = 0.25
+_MOTION_QUANTILE = 0.9
+_DIGITS = 6
+
+# nose, then pairs: eyes, ears, shoulders, elbows, wrists, hips, knees, ankles
+_COCO17_SIGMAS = np.array([0.026, *np.repeat([0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)])
 _OTHER_SIGMA = 0.08
 
 
 def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_score: float = 0.1) -> float:
-    """OKS in [0, 1] over joints that both sides see.
+    """OKS in [0, 1] over the joints that are seen in both skeletons.
 
     Args:
         joints_J3, reference_J3: (x, y, score), pixels, one layout.
@@ -53,23 +48,6 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
     return float(np.exp(-distance / (2 * area * (2 * sigmas[seen]) ** 2)).mean())
 
 
-# Kinematic quality of skeletons: what the joints themselves say about detection, tracking and pose.
-#
-# Terms used below. A joint is *seen* in a frame when its score is above 0, a person when any joint is. A person's
-# *size* is the median, over the frames with at least two seen joints, of the diagonal of the box around the seen
-# joints; distances are given in it, so that near and far people count alike.
-
-
-Doubles = NDArray[np.float64]
-
-BONE_FACTOR = 1.5
-BONE_SLACK = 0.05
-SWAP_FACTOR = 0.5
-JUMP_SECONDS = 0.25
-_LIVELY = 0.9
-_DIGITS = 6
-
-
 def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
     """Quality of one clip's skeletons; every figure is finite, 0 where there is nothing to measure, to 6 digits.
 
@@ -78,8 +56,7 @@ def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
     * ``zero_pose_share``: share of frames without the person, among those from first to last seen frame, all
       people together: holes inside tracks.
     * ``jitter``: median, over joints seen in three frames running, of the distance in sizes between the joint in
-      the middle frame and the point where, at that frame's time, a straight even move from the first to the
-      last frame would have put it. Unequal frame times do not count as jitter.
+      the middle frame and its linear interpolation in time between the first and the last frame.
     * ``bone_jump_share``: share of bones seen in two frames running of which the longer length exceeds 1.5 times
       the shorter one plus 0.05 sizes (:data:`BONE_FACTOR`, :data:`BONE_SLACK`).
     * ``identity_switches``: frames in which some pair of people, exchanged, would have moved less than half as far
@@ -122,18 +99,19 @@ def body_sizes(joints_MTJ3: Floats) -> Doubles:
 
 
 def own_motion(joints_MTJ3: Floats) -> Doubles:
-    """(M,) how much each person's pose changes, in sizes; what the whole body shares, as in a pan, does not count.
+    """(M,) how much each person's pose changes, in sizes, without motion common to the whole body such as panning.
 
-    A joint's place is its distance from its median position, less the median of that over the frame's seen
-    joints. The root mean square of a joint's places over time says how far it wanders; the figure is the 0.9
-    quantile over joints, so that one moving arm is enough. Joints seen in less than half of the person's
-    frames are left out, since a joint that comes and goes is mostly guessed.
+    The displacement of a joint from its median position, minus the frame's median displacement over seen joints, has
+    a root mean square over time; the result is its 0.9 quantile over joints, so that one moving arm is enough. Joints
+    seen in less than half of the person's frames are excluded as unreliable.
     """
     sizes = body_sizes(joints_MTJ3)
-    return np.array([_wander(joints, size) for joints, size in zip(joints_MTJ3, sizes, strict=True)], np.float64)
+    return np.array(
+        [_relative_motion(joints, size) for joints, size in zip(joints_MTJ3, sizes, strict=True)], np.float64
+    )
 
 
-def _wander(joints_TJ3: Floats, size: float) -> float:
+def _relative_motion(joints_TJ3: Floats, size: float) -> float:
     seen_TJ = joints_TJ3[..., 2] > 0
     seen_TJ = seen_TJ[seen_TJ.any(-1)]
     steady_J = seen_TJ.sum(0) * 2 >= max(len(seen_TJ), 1)
@@ -144,8 +122,8 @@ def _wander(joints_TJ3: Floats, size: float) -> float:
     away = np.where(joints[..., 2:] > 0, joints[..., :2], np.nan)
     away -= np.nanmedian(away, axis=0)
     away -= np.nanmedian(away, axis=1, keepdims=True)
-    wander_J = np.sqrt(np.nanmean((away**2).sum(-1), axis=0))
-    return float(np.quantile(wander_J, _LIVELY)) / size
+    deviation_J = np.sqrt(np.nanmean((away**2).sum(-1), axis=0))
+    return float(np.quantile(deviation_J, _MOTION_QUANTILE)) / size
 
 
 def _hole_share(seen_MT: NDArray[np.bool_]) -> float:

@@ -205,7 +205,7 @@ class Clip:
         height, width = self.frames_THW3.shape[1:3]
         return self.media.width / width, self.media.height / height
 
-    def grow(self, noun: type[NounT], **new: Any) -> NounT:
+    def extend(self, noun: type[NounT], **new: Any) -> NounT:
         """The same clip as a later ``noun``: its own fields kept, ``new`` ones added or replaced."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         return noun(**{**known, **new})

@@ -1,4 +1,4 @@
-"""Frames in hand: what has been decoded of a clip that has not ended yet."""
+"""Decoding helpers: a frame buffer, a frame rate limiter, shot detection, and timestamps of partial files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from posecap.interfaces import Decoder, Frames
 from posecap.types import Media, Pixels, Span
 
+_COLUMNS, _ROWS = 32, 18
+_SAMPLES = 4
+"""Pixels sampled per thumbnail cell and axis: robust against texture at negligible cost."""
+_LUMA = np.array([77, 150, 29], np.uint32)
+"""BT.601 weights in 1/256: grey levels are integers, identical on every machine."""
 
-class Take:
-    """Frames collected one by one and handed out from the front, never held twice."""
+
+class FrameBuffer:
+    """A FIFO of decoded frames with their timestamps."""
 
     def __init__(self) -> None:
         self._frames: deque[Pixels] = deque()
@@ -24,78 +30,68 @@ class Take:
     def __len__(self) -> int:
         return len(self._pts)
 
-    def add(self, frame_HW3: Pixels, pts: float) -> None:
-        """Append one frame, shown at ``pts`` seconds."""
+    def append(self, frame_HW3: Pixels, pts: float) -> None:
+        """Append one frame with its timestamp in seconds."""
         self._frames.append(frame_HW3)
         self._pts.append(pts)
 
     @property
-    def first(self) -> float:
-        """When the first frame is shown, seconds."""
+    def first_pts(self) -> float:
+        """Timestamp of the first frame, seconds."""
         return self._pts[0]
 
     @property
-    def last(self) -> float:
-        """When the last frame is shown, seconds."""
+    def last_pts(self) -> float:
+        """Timestamp of the last frame, seconds."""
         return self._pts[-1]
 
     @property
     def pts(self) -> list[float]:
-        """When each frame is shown, seconds."""
+        """Timestamps of all frames, seconds."""
         return list(self._pts)
 
-    def leave_out(self, count: int) -> None:
-        """Let go of the first ``count`` frames."""
+    def drop(self, count: int) -> None:
+        """Discard the first ``count`` frames."""
         for _ in range(count):
             self._frames.popleft()
             self._pts.popleft()
 
-    def hand_out(self, count: int) -> Frames:
-        """The first ``count`` frames as arrays. Each is let go as soon as it is copied: the peak is one clip."""
+    def pop(self, count: int) -> Frames:
+        """Remove and return the first ``count`` frames. Each is freed once copied: peak memory is one clip."""
         frames = np.empty((count, *self._frames[0].shape), np.uint8)
         for index in range(count):
             frames[index] = self._frames.popleft()
         return Frames(frames, np.array([self._pts.popleft() for _ in range(count)], np.float64))
 
 
-class Thinner:
-    """Drops frames of fast footage, evenly in time, so that at most ``fps_at_most`` a second remain.
+class FrameRateLimiter:
+    """Selects frames evenly in time so that at most ``fps_at_most`` per second remain.
 
-    Footage at or below that rate keeps every frame: 7 % of a period is forgiven, since containers round their
-    times (Matroska to milliseconds, 3 % at 60 frames a second, for this frame and for the one it is counted from).
+    Video at or below that rate keeps every frame. The tolerance is 7 % of a period, since containers round
+    timestamps (Matroska to milliseconds: 3 % at 60 fps, for this frame and for the reference frame).
     """
 
-    _FORGIVEN = 0.07
+    _TOLERANCE = 0.07
 
     def __init__(self, fps_at_most: float) -> None:
         self._period = 1 / fps_at_most
         self._due = float("-inf")
 
     def keeps(self, pts: float) -> bool:
-        """Whether the frame shown at ``pts`` seconds stays; asked of every frame once, in order."""
-        if pts < self._due - self._period * self._FORGIVEN:
+        """Whether to keep the frame at ``pts`` seconds. Call it once per frame, in order."""
+        if pts < self._due - self._period * self._TOLERANCE:
             return False
-        # Counted on from the moment that was due, not from this frame, so that errors do not add up.
+        # Relative to the due time, not to this frame, so that errors do not accumulate.
         late = pts - self._due >= self._period
         self._due = (pts if late else self._due) + self._period
         return True
 
 
 def working_size(media: Media, long_side: int) -> tuple[int, int]:
-    """(width, height) of decoded frames: the longer side at most ``long_side``, even numbers, never enlarged."""
+    """(width, height) of decoded frames: even, the longer side at most ``long_side``, never enlarged."""
     scale = min(1.0, long_side / max(media.width, media.height))
     width, height = (max(2, min(2 * round(side * scale / 2), side - side % 2)) for side in (media.width, media.height))
     return width, height
-
-
-# Where one shot ends and the next begins: a hard cut is a jump between two small grey pictures.
-
-
-_COLUMNS, _ROWS = 32, 18
-_SAMPLES = 4
-"""Pixels looked at per thumbnail cell and axis: enough to be calm on texture, few enough to cost nothing."""
-_LUMA = np.array([77, 150, 29], np.uint32)
-"""BT.601 weights in 1/256, so that grey levels are whole numbers and the same on every machine."""
 
 
 def thumbnails(frames_THW3: Pixels) -> NDArray[np.uint32]:
@@ -117,9 +113,9 @@ def _grid(cells: int, pixels: int) -> NDArray[np.intp]:
 
 
 class ShotDetector:
-    """Finds hard cuts in frames that come in blocks; the blocks' sizes make no difference.
+    """Detects hard cuts as jumps between thumbnails of consecutive frames. The result does not depend on chunk sizes.
 
-    ``threshold`` is that of :class:`posecap.types.ShotRule`. Dissolves and fades are not found.
+    ``threshold`` is that of :class:`posecap.types.ShotRule`. Dissolves and fades are not detected.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -127,27 +123,24 @@ class ShotDetector:
         self._last: NDArray[np.uint32] | None = None
 
     def begins(self, frames_THW3: Pixels) -> NDArray[np.bool_]:
-        """(T,) True where a frame begins a new shot. The very first frame begins none: nothing precedes it."""
+        """(T,) True where a frame starts a new shot; False for the very first frame."""
         seen = thumbnails(frames_THW3)
         before = seen[:1] if self._last is None else self._last[None]
         chain = np.concatenate([before, seen]).astype(np.int64)
         self._last = seen[-1] if len(seen) else self._last
-        # Whole numbers up to here, so the comparison cannot depend on the order of a sum.
+        # Integers up to here, so the comparison does not depend on the order of summation.
         jump = np.abs(np.diff(chain, axis=0)).sum(axis=(1, 2))
         return np.asarray(jump > self._threshold * 256 * _SAMPLES**2 * _ROWS * _COLUMNS)
 
 
-# The video's own clock, for files that hold only a stretch of their video.
-
-
-def on_the_videos_clock(media: Media, begins_seconds: float) -> Media:
-    """``media`` with its end told on the clock of the video that the file was taken from."""
+def shift_media(media: Media, begins_seconds: float) -> Media:
+    """``media`` with its end in the source video's time, for a file that holds part of a video."""
     if media.seconds is None or not begins_seconds:
         return media
     return replace(media, seconds=media.seconds + begins_seconds)
 
 
-def frames_of(
+def decode_span(
     decoder: Decoder,
     path: Path,
     media: Media,
@@ -156,11 +149,11 @@ def frames_of(
     span: Span | None,
     size: tuple[int, int],
 ) -> Iterator[Frames]:
-    """What :meth:`posecap.interfaces.Decoder.frames` gives, with ``span`` and times on the video's clock.
+    """Decode with ``span`` and timestamps in the source video's time; see :meth:`posecap.interfaces.Decoder.frames`.
 
     Args:
-        media: of the file itself, as its container states it.
-        begins_seconds: where on the video's clock the file begins.
+        media: of the file, as its container states it.
+        begins_seconds: where in the source video the file begins.
     """
     if not begins_seconds:
         yield from decoder.frames(path, media, span=span, size=size)

@@ -118,13 +118,13 @@ def posed(*, people: int = 1, frames: int = 24, fps: float = 25.0, seed: int = 0
 def skeleton(*, people: int = 1, frames: int = 24, fps: float = 25.0, seed: int = 0, **changes: Any) -> SkeletonClip:
     quality = changes.pop("quality", None)
     item = posed(people=people, frames=frames, fps=fps, seed=seed, **changes)
-    return item.grow(SkeletonClip, quality=quality or measure(item.joints_MTJ3, item.pts_T, item.layout))
+    return item.extend(SkeletonClip, quality=quality or measure(item.joints_MTJ3, item.pts_T, item.layout))
 
 
 def captioned(*, captions: tuple[Caption, ...] | None = None, **changes: Any) -> CaptionedClip:
     """Takes what :func:`skeleton` takes."""
     known = (Caption("Somebody walks by.", "row"), Caption("walking", "label"))
-    return skeleton(**changes).grow(CaptionedClip, captions=known if captions is None else captions)
+    return skeleton(**changes).extend(CaptionedClip, captions=known if captions is None else captions)
 
 
 def embedded(*, video_dimension: int = 6, text_dimension: int = 4, **changes: Any) -> EmbeddedClip:
@@ -140,7 +140,7 @@ def embedded(*, video_dimension: int = 6, text_dimension: int = 4, **changes: An
         "video_model": "made-up-video-model",
         "text_model": "made-up-text-model",
     }
-    return item.grow(EmbeddedClip, **{**known, **added})
+    return item.extend(EmbeddedClip, **{**known, **added})
 
 
 def sample(*, thumbnail_jpeg: bytes | None = None, video_mp4: bytes | None = None, **changes: Any) -> Sample:

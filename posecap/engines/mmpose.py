@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.crops import Sight, gathered, sights
+from posecap.inference.crops import PersonCrop, person_crops, scatter_keypoints
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import LAYOUTS, flip_order
@@ -95,19 +95,19 @@ class RTMPose(Engine):
             BadCheckpoint: it is damaged, hostile, or (``WrongArchitecture``) of another network.
             TransientError: ``out_of_memory`` when not even one crop fits.
         """
-        seen = sights(tracks)
+        seen = person_crops(tracks)
         # Cropped by the caller's own thread; only the network waits for its turn.
         found = self._batches.run_together(self._look, self._crops(frames_THW3, seen))
         shape = (tracks.people, frames_THW3.shape[0])
-        return gathered(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
+        return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
 
-    def _crops(self, frames_THW3: Pixels, seen: Sequence[Sight]) -> list[dict[str, Any]]:
-        """What MMPose's own test pipeline makes of each sight."""
+    def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[dict[str, Any]]:
+        """What MMPose's own test pipeline makes of each crop."""
         crops: list[dict[str, Any]] = []
-        for _, of_frame in groupby(seen, key=lambda sight: sight.frame):
+        for _, of_frame in groupby(seen, key=lambda crop: crop.frame):
             sights_here = list(of_frame)
             picture = np.ascontiguousarray(frames_THW3[sights_here[0].frame][..., ::-1])  # BGR
-            crops += [self._pipeline(self._wanted(picture, sight.box_4)) for sight in sights_here]
+            crops += [self._pipeline(self._wanted(picture, crop.box_4)) for crop in sights_here]
         return crops
 
     def _look(self, crops: Sequence[dict[str, Any]]) -> list[Floats]:

@@ -20,7 +20,7 @@ import numpy as np
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.frame_sampling import middle_frames
 from posecap.inference.package_compat import ensure_torchvision
-from posecap.inference.text import Remembered
+from posecap.inference.text import EmbeddingCache
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
@@ -107,7 +107,7 @@ class OpenClip(Engine):
     def embed_text(self, sentences: Sequence[str]) -> Floats:
         """(C, D) float32, rows of length 1. Sentences longer than the model's context are cut."""
         return self._rows(
-            self._remembered.vectors(sentences, lambda new: self._text_batches.run_together(self._texts, new))
+            self._text_cache.vectors(sentences, lambda new: self._text_batches.run_together(self._texts, new))
         )
 
     def _images(self, frames: Sequence[Pixels]) -> list[Floats]:
@@ -149,8 +149,8 @@ class OpenClip(Engine):
         return self.batch or (_ON_GPU if self._device.type == "cuda" else 1)
 
     @cached_property
-    def _remembered(self) -> Remembered:
-        return Remembered()
+    def _text_cache(self) -> EmbeddingCache:
+        return EmbeddingCache()
 
     @cached_property
     def _configuration(self) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.inference.device import Batches, Device
-from posecap.inference.onnx_session import OnnxNetwork, normalised, resized
+from posecap.inference.onnx_session import OnnxNetwork, normalize, resize
 from posecap.interfaces import Detections
 from posecap.models import locate
 from posecap.stage import Engine
@@ -78,7 +78,7 @@ class RTMDetOnnx(Engine):
     def _people(self, boxed: Sequence[tuple[Pixels, Pixels]]) -> list[Detections]:
         """People in pictures that are letterboxed, each with its frame as it was."""
         height, width = self._network.size
-        dets, labels = self._network.run(normalised(np.stack([box for box, _ in boxed]), mean=_MEAN, std=_STD))
+        dets, labels = self._network.run(normalize(np.stack([box for box, _ in boxed]), mean=_MEAN, std=_STD))
         if dets.shape[-1] != 5:
             raise WrongArchitecture(
                 f"the outputs of {self.weights[0]} have shape {dets.shape}, expected (N, K, 5): boxes and scores"
@@ -118,7 +118,7 @@ def _letterboxed(frame_HW3: Pixels, height: int, width: int) -> Pixels:
     """The frame in the upper left corner, grey to its right or below it."""
     high, wide = _fitted(frame_HW3, height, width)
     picture = np.full((height, width, 3), _GREY, np.uint8)
-    picture[:high, :wide] = resized(frame_HW3, height=high, width=wide)
+    picture[:high, :wide] = resize(frame_HW3, height=high, width=wide)
     return picture
 
 

@@ -14,9 +14,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.crops import Sight, gathered, sights
+from posecap.inference.crops import PersonCrop, person_crops, scatter_keypoints
 from posecap.inference.device import Batches, Device
-from posecap.inference.onnx_session import OnnxNetwork, normalised, sampled
+from posecap.inference.onnx_session import OnnxNetwork, normalize, sample
 from posecap.joints import LAYOUTS
 from posecap.models import locate
 from posecap.stage import Engine
@@ -76,22 +76,22 @@ class RTMPoseOnnx(Engine):
             BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
             TransientError: ``out_of_memory`` when not even one crop fits.
         """
-        seen = sights(tracks)
+        seen = person_crops(tracks)
         # Cropped by the caller's own thread; only the network waits for its turn.
-        found = self._batches.run_together(self._look, [self._cropped(frames_THW3, sight) for sight in seen])
+        found = self._batches.run_together(self._look, [self._cropped(frames_THW3, crop) for crop in seen])
         shape = (tracks.people, frames_THW3.shape[0])
-        return gathered(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
+        return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
 
-    def _cropped(self, frames_THW3: Pixels, sight: Sight) -> tuple[Pixels, Floats]:
+    def _cropped(self, frames_THW3: Pixels, crop: PersonCrop) -> tuple[Pixels, Floats]:
         height, width = self._network.size
-        area = _area(sight.box_4, ratio=width / height)
-        return _crop(frames_THW3[sight.frame], area, height, width), area
+        area = _area(crop.box_4, ratio=width / height)
+        return _crop(frames_THW3[crop.frame], area, height, width), area
 
     def _look(self, cropped: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
         """(J, 3) for each crop and the area that it shows."""
         height, width = self._network.size
         crops, areas = zip(*cropped, strict=True)
-        simcc_x, simcc_y = self._network.run(normalised(np.stack(crops), mean=_MEAN, std=_STD))
+        simcc_x, simcc_y = self._network.run(normalize(np.stack(crops), mean=_MEAN, std=_STD))
         if simcc_x.shape[1] != len(LAYOUTS[self.layout].names):
             raise WrongArchitecture(
                 f"the network of {self.weights[0]} gives {simcc_x.shape[1]} joints, and {self.layout} has "
@@ -127,7 +127,7 @@ def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
     x, y, wide, high = (float(value) for value in area_4)
     rows = (np.arange(height) - height / 2) * (high / height) + y
     columns = (np.arange(width) - width / 2) * (wide / width) + x
-    return sampled(frame_HW3, rows, columns, outside="black")
+    return sample(frame_HW3, rows, columns, outside="black")
 
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:

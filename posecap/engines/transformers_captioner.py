@@ -1,4 +1,9 @@
-"""Sentences out of what a language model answers."""
+"""Captions by a vision-language model of transformers, from a checkpoint that the user names.
+
+Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
+SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
+files only, and no code from the checkpoint is run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from posecap.hashing import digest
-from posecap.inference.crops import around_people, size
+from posecap.inference.crops import frame_size, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.frame_sampling import middle_frames
 from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
@@ -48,13 +53,6 @@ def sentences_of(answer: str, *, most: int, prompt: str, end: End) -> list[str]:
     if end == "cut off" and not _ENDED.search(text):
         found.pop()
     return [sentence for sentence in found if any(c.isalnum() for c in sentence)][:most]
-
-
-# Captions by a vision-language model of transformers, from a checkpoint that the user names.
-#
-# Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
-# SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
-# files only, and no code out of the checkpoint is run.
 
 
 MOTION = (
@@ -153,7 +151,7 @@ class TransformersCaptioner(Engine):
 
     def _pictures(self, clip: SkeletonClip) -> list[Image]:
         seen = middle_frames(clip.frame_count, self.frames)
-        left, top, right, bottom = around_people(clip) if self.view == "people" else (0, 0, *size(clip))
+        left, top, right, bottom = people_region(clip) if self.view == "people" else (0, 0, *frame_size(clip))
         return [_picture(clip.frames_THW3[t, top:bottom, left:right], self.longest_side) for t in seen]
 
     def _answer(self, questions: Sequence[Question]) -> list[tuple[str, End]]:

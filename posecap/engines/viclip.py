@@ -16,7 +16,7 @@ import numpy as np
 
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.frame_sampling import middle_frames
-from posecap.inference.text import Clean, Remembered, cleaned
+from posecap.inference.text import Clean, EmbeddingCache, cleaned
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
@@ -100,7 +100,7 @@ class ViCLIPEmbedder(Engine):
         """(C, D) float32, rows of length 1. Beyond 32 tokens a sentence is cut."""
         texts = cleaned(sentences, self.clean)
         return self._rows(
-            self._remembered.vectors(texts, lambda new: self._text_batches.run_together(self._texts, new))
+            self._text_cache.vectors(texts, lambda new: self._text_batches.run_together(self._texts, new))
         )
 
     def _videos(self, clips: Sequence[Pixels]) -> list[Floats]:
@@ -154,8 +154,8 @@ class ViCLIPEmbedder(Engine):
         return Batches(self.batch or (_SENTENCES_ON_GPU if self._place.type == "cuda" else 1))
 
     @cached_property
-    def _remembered(self) -> Remembered:
-        return Remembered()
+    def _text_cache(self) -> EmbeddingCache:
+        return EmbeddingCache()
 
     @property
     def _network(self) -> ViCLIP:

@@ -1,4 +1,10 @@
-"""ViCLIP's tokenizer: CLIP's byte-pair vocabulary, as open_clip ships it, with room for 32 tokens."""
+"""ViCLIP's network and tokenizer (InternVid, Wang et al., ICLR 2024): a CLIP whose image tower takes a whole clip.
+
+Every patch of every frame attends to every other. Tokens are patch-major (all times of the first patch, then all of the
+second), after one class token; a temporal embedding is added to the patches and not to the class token. Parameter names
+are those of the published checkpoints, and all sizes are derived from the tensors' shapes. The tokenizer is CLIP's
+byte-pair vocabulary, from open_clip, with 32 tokens.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -20,12 +26,14 @@ if TYPE_CHECKING:
 
 
 CONTEXT = 32
+_HEAD = 64
+"""Width of an attention head in every CLIP and ViCLIP."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _WORD = rf"{re.escape(_START)}|{re.escape(_END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
 
 
 def tokenize(sentences: Sequence[str], *, context: int = CONTEXT) -> torch.Tensor:
-    """(C, context) int64 ids: start, pieces of words, end, zeros. Longer sentences lose their tail, never their end.
+    """(C, context) int64 ids: start, pieces of words, end, zeros. Longer sentences are truncated before the end token.
 
     The same ids as the authors' tokenizer: broken Unicode is repaired, HTML entities are resolved, white space is
     collapsed, letters are lower-cased. Start and end are recognised where a sentence spells them out, which
@@ -69,20 +77,9 @@ def _vocabulary() -> tuple[SimpleTokenizer, re.Pattern[str]]:
     return SimpleTokenizer(), regex.compile(_WORD, regex.IGNORECASE)
 
 
-# ViCLIP's network (InternVid, Wang et al., ICLR 2024): a CLIP whose image tower sees a whole clip at once.
-#
-# Every patch of every frame attends to every other. Tokens come patch-major (all times of the first patch, then all of
-# the second), after one class token; a temporal embedding is added to the patches and not to the class token. Names of
-# parameters are those of the published checkpoints, and every size follows from the tensors' shapes.
-
-
-_HEAD = 64
-"""Width of an attention head in every CLIP and ViCLIP."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Everything that tells one ViCLIP from another. ``grid`` is patches per side of a frame, ``patch`` is pixels."""
+    """Hyperparameters of a ViCLIP. ``grid`` is patches per side of a frame, ``patch`` is pixels."""
 
     dimension: int
     frames: int
@@ -102,10 +99,10 @@ class Sizes:
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor]) -> Sizes:
-        """Sizes that a state dict's shapes say.
+        """Sizes derived from the shapes of a state dict.
 
         Raises:
-            WrongArchitecture: a tensor that says them is missing or has another number of axes.
+            WrongArchitecture: a tensor that determines them is missing or has another number of axes.
         """
         try:
             video_width, dimension = tensors["vision_encoder.proj"].shape
@@ -138,14 +135,14 @@ VICLIP_L14 = Sizes(
 
 
 class ViCLIP(nn.Module):
-    """Videos and sentences to vectors of one space. The constructor leaves weights at zero: see ``from_state_dict``."""
+    """Video and text encoders into one space. The constructor leaves weights at zero; see ``from_state_dict``."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.sizes = sizes
         self.vision_encoder = VideoTower(sizes)
         self.text_encoder = TextTower(sizes)
-        # By which training divided similarities. No vector depends on it.
+        # The softmax temperature of training; embeddings do not depend on it.
         self.temp = nn.Parameter(torch.tensor(0.01))
 
     @classmethod
@@ -177,7 +174,7 @@ class ViCLIP(nn.Module):
 
     @classmethod
     def from_clip(cls, state_dict: Mapping[str, torch.Tensor], *, frames: int = 8) -> Self:
-        """What ViCLIP's training began with: a CLIP's weights as open_clip names them, the temporal embedding zero.
+        """The initial state of ViCLIP's training: CLIP weights with open_clip's names, the temporal embedding zero.
 
         Patch kernels become kernels of one frame, texts keep the first 32 positions. OpenAI's CLIPs fit, which
         compute with QuickGELU as ViCLIP does; of others the vectors would be wrong.
@@ -266,7 +263,7 @@ class TextTower(nn.Module):
         self.positional_embedding = nn.Parameter(torch.zeros(sizes.context, width))
         self.text_projection = nn.Parameter(torch.zeros(width, sizes.dimension))
         self.token_embedding = nn.Embedding(sizes.vocabulary, width)
-        self.transformer = Transformer(width, sizes.text_layers, reads="backwards")
+        self.transformer = Transformer(width, sizes.text_layers, causal=True)
         self.ln_final = nn.LayerNorm(width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -277,11 +274,11 @@ class TextTower(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks whose tokens see ``everything``, or only what stands before them (``backwards``)."""
+    """Blocks in which every token attends to all tokens, or with ``causal`` only to those before it."""
 
-    def __init__(self, width: int, layers: int, *, reads: Literal["everything", "backwards"] = "everything") -> None:
+    def __init__(self, width: int, layers: int, *, causal: bool = False) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, causal=reads == "backwards") for _ in range(layers))
+        self.resblocks = nn.ModuleList(ResidualBlock(width, causal=causal) for _ in range(layers))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.resblocks:
@@ -289,7 +286,7 @@ class Transformer(nn.Module):
         return x
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     def __init__(self, width: int, *, causal: bool) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)

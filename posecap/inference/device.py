@@ -1,4 +1,4 @@
-"""Where torch computes: on the worker's GPU when it has one, else on one CPU thread."""
+"""Device and precision of torch models, and batches that shrink when memory runs out."""
 
 from __future__ import annotations
 
@@ -54,9 +54,6 @@ def torch_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if half else torch.float32
 
 
-# Work in batches that fit: a batch that runs out of memory is halved, and the work goes on.
-
-
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -66,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 
 class Batches:
-    """Runs a function over slices of at most ``most`` items. A size found too large is not tried again.
+    """Runs a function over slices of at most ``most`` items, halving ``most`` when memory runs out.
 
     One thread computes at a time, so a model that several threads share is never run by two of them at once.
     """
@@ -103,10 +100,10 @@ class Batches:
         return results
 
     def run_together(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
-        """:meth:`run`, joined with what other threads bring while an earlier batch computes.
+        """:meth:`run`, batched with the items of other threads that arrive while an earlier batch computes.
 
-        Nobody waits for company: whoever finds the model free takes along all that has gathered. Every thread
-        must bring the same ``compute`` and items that fit into one batch with the others'.
+        No thread waits to fill a batch: the one that finds the model free runs all pending items. Every thread must
+        pass the same ``compute``, and items that can be batched with those of the others.
         """
         mine = _Request(items)
         self._waiting.append(mine)
@@ -126,7 +123,7 @@ class Batches:
             if len(requests) == 1:
                 requests[0].error, requests[0].answered = error, True
                 return
-            for request in requests:  # alone, so that an error is only told to whom it belongs
+            for request in requests:  # one by one, so that an error reaches only the thread it belongs to
                 self._answer(compute, [request])
             return
         done = iter(results)
@@ -144,7 +141,7 @@ class _Request:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch, onnxruntime or Python says that memory was short."""
+    """Whether an error of torch, onnxruntime or Python reports a lack of memory."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)

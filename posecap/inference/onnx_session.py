@@ -1,7 +1,7 @@
-"""Pictures brought to another size and place by linear interpolation, as OpenCV's ``warpAffine`` and ``resize`` do it.
+"""ONNX networks through onnxruntime (one CPU thread, or the worker's GPU), and bilinear resampling of their input.
 
-No rotation, so rows and columns are interpolated one after the other. Results differ from OpenCV's by at most one
-grey level, in few pixels, for OpenCV rounds its weights.
+Resampling is that of OpenCV's ``warpAffine`` and ``resize`` without rotation, one axis after the other. Results differ
+by at most one grey level, in few pixels, since OpenCV rounds its weights.
 """
 
 from __future__ import annotations
@@ -23,71 +23,68 @@ if TYPE_CHECKING:
 
 
 Outside = Literal["black", "edge"]
-Places = NDArray[np.floating[Any]]
+Coordinates = NDArray[np.floating[Any]]
 
 
-def sampled(picture_HW3: Pixels, rows_h: Places, columns_w: Places, *, outside: Outside) -> Pixels:
-    """The picture read at every crossing of ``rows_h`` and ``columns_w``: (h, w, 3) uint8.
+def sample(picture_HW3: Pixels, rows_h: Coordinates, columns_w: Coordinates, *, outside: Outside) -> Pixels:
+    """Sample the image on the grid ``rows_h`` x ``columns_w``: (h, w, 3) uint8.
 
     Args:
-        rows_h: increasing places in pixels, where 0 is the middle of the first pixel.
-        outside: what lies beyond the picture: black, or its outermost pixels.
+        rows_h: increasing coordinates in pixels; 0 is the centre of the first pixel.
+        outside: fill beyond the image: black, or the nearest edge pixel.
     """
-    rows = _weighed(rows_h, picture_HW3.shape[0], outside)
-    columns = _weighed(columns_w, picture_HW3.shape[1], outside)
+    rows = _interpolation(rows_h, picture_HW3.shape[0], outside)
+    columns = _interpolation(columns_w, picture_HW3.shape[1], outside)
     used = slice(int(columns.low.min()), int(columns.high.max()) + 1)
-    lines = _mixed(picture_HW3[:, used], rows, axis=0)
-    return np.rint(_mixed(lines, columns.shifted(used.start), axis=1)).astype(np.uint8)
+    lines = _interpolate(picture_HW3[:, used], rows, axis=0)
+    return np.rint(_interpolate(lines, columns.shifted(used.start), axis=1)).astype(np.uint8)
 
 
-def resized(picture_HW3: Pixels, *, height: int, width: int) -> Pixels:
-    """The whole picture at another size; larger pixels are sampled, not averaged, as ``cv2.INTER_LINEAR`` does."""
+def resize(picture_HW3: Pixels, *, height: int, width: int) -> Pixels:
+    """Resize an image without averaging when it shrinks, as ``cv2.INTER_LINEAR`` does."""
     have_h, have_w = picture_HW3.shape[:2]
     rows = (np.arange(height) + 0.5) * (have_h / height) - 0.5
     columns = (np.arange(width) + 0.5) * (have_w / width) - 0.5
-    return sampled(picture_HW3, rows, columns, outside="edge")
+    return sample(picture_HW3, rows, columns, outside="edge")
 
 
 @dataclass(frozen=True, slots=True)
-class _Weighed:
-    """For each place its two neighbours along one axis, and how much each counts."""
+class _Interpolation:
+    """For each coordinate its two neighbours along one axis, and their weights."""
 
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     low_weight: Floats
     high_weight: Floats
 
-    def shifted(self, start: int) -> _Weighed:
-        return _Weighed(self.low - start, self.high - start, self.low_weight, self.high_weight)
+    def shifted(self, start: int) -> _Interpolation:
+        return _Interpolation(self.low - start, self.high - start, self.low_weight, self.high_weight)
 
 
-def _weighed(places: Places, size: int, outside: Outside) -> _Weighed:
-    floor = np.floor(places)
+def _interpolation(coordinates: Coordinates, size: int, outside: Outside) -> _Interpolation:
+    floor = np.floor(coordinates)
     low = floor.astype(np.intp)
-    high_weight = (places - floor).astype(np.float32)
+    high_weight = (coordinates - floor).astype(np.float32)
     low_weight = 1 - high_weight
     if outside == "black":
         low_weight = low_weight * ((low >= 0) & (low < size))
         high_weight = high_weight * ((low >= -1) & (low < size - 1))
-    return _Weighed(np.clip(low, 0, size - 1), np.clip(low + 1, 0, size - 1), low_weight, high_weight)
+    return _Interpolation(np.clip(low, 0, size - 1), np.clip(low + 1, 0, size - 1), low_weight, high_weight)
 
 
-def _mixed(lines: Pixels | Floats, weighed: _Weighed, *, axis: Literal[0, 1]) -> Floats:
+def _interpolate(lines: Pixels | Floats, weights: _Interpolation, *, axis: Literal[0, 1]) -> Floats:
     def part(index: NDArray[np.intp], weight: Floats) -> Floats:
         taken: Floats = np.take(lines, index, axis=axis).astype(np.float32, copy=False)
         taken *= weight[:, None, None] if axis == 0 else weight[None, :, None]
         return taken
 
-    mixed = part(weighed.low, weighed.low_weight)
-    mixed += part(weighed.high, weighed.high_weight)
-    return mixed
-
-
-# Networks in ONNX files through onnxruntime: on one CPU thread, or on the worker's GPU.
+    total = part(weights.low, weights.low_weight)
+    total += part(weights.high, weights.high_weight)
+    return total
 
 
 class OnnxNetwork:
-    """One input of pictures, named outputs.
+    """A network with one input of images and named outputs.
 
     Raises:
         BadCheckpoint: the file is damaged or no ONNX file, or (``WrongArchitecture``) has other outputs;
@@ -110,16 +107,16 @@ class OnnxNetwork:
 
     @property
     def most(self) -> int | None:
-        """Pictures that it takes at a time; None when any number."""
+        """Fixed batch size of the input; None for any."""
         size = self._input.shape[0]
         return size if isinstance(size, int) else None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of its pictures.
+        """(height, width) of the input.
 
         Raises:
-            WrongArchitecture: it takes any size.
+            WrongArchitecture: the size is not fixed.
         """
         height, width = self._input.shape[2:]
         if not isinstance(height, int) or not isinstance(width, int):
@@ -127,7 +124,7 @@ class OnnxNetwork:
         return height, width
 
     def run(self, pictures_N3HW: Floats) -> list[Any]:
-        """Its outputs in the order asked for.
+        """The outputs in the order given to the constructor.
 
         Raises:
             MemoryError: memory was short, whatever onnxruntime calls it.
@@ -140,7 +137,7 @@ class OnnxNetwork:
             raise
 
 
-def normalised(pictures_NHW3: np.ndarray[Any, Any], *, mean: Sequence[float], std: Sequence[float]) -> Floats:
+def normalize(pictures_NHW3: np.ndarray[Any, Any], *, mean: Sequence[float], std: Sequence[float]) -> Floats:
     """(N, 3, H, W) float32: (x − mean) / std, channel by channel, in the channels' given order."""
     shifted = (pictures_NHW3.astype(np.float32) - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(shifted.transpose(0, 3, 1, 2))
@@ -168,6 +165,3 @@ def _session(path: Path, device: Device) -> InferenceSession:
         raise BadCheckpoint(f"{path} cannot be opened: {error.strerror}") from error
     except Exception as error:  # as above
         raise BadCheckpoint(f"{path} cannot be read as ONNX: {error}. Fetch it again, or name another file") from error
-
-
-__all__ = ["OnnxNetwork", "normalised", "resized", "sampled"]

@@ -1,10 +1,13 @@
-"""Lets torchvision import beside a torch it was not linked against.
+"""Imports of packages that need a workaround: torchvision, MMPose and ultralytics. Each is applied only where needed.
 
-The registry's torchvision is linked against CUDA builds of torch. Beside a CPU-only torch its compiled half does
-not load, ``torchvision::nms`` is never registered, and ``import torchvision`` dies, and with it every package that
-imports it (ultralytics, open_clip, timm, transformers' image processors). What those packages use of it here is
-Python, but for one operator: so that one is defined in Python, and torchvision is told that operators are there.
-``torchvision.io`` stays out of use. Where torchvision imports by itself nothing is touched.
+* torchvision is published linked against CUDA builds of torch. Beside a CPU-only torch its compiled part does not load
+  and ``import torchvision`` fails for lack of ``torchvision::nms``, and with it ultralytics, open_clip, timm and
+  transformers' image processors. ``nms`` is defined in Python instead; ``torchvision.io`` is not used.
+* xtcocotools, which MMPose imports, is published for numpy 1 only: pycocotools has the same modules and replaces it.
+* mmcv-lite lacks mmcv's compiled part, ``mmcv._ext``, but ``mmcv.ops`` looks up every operator in it. The replacement
+  has ``nms``, the only operator that RTMPose and RTMDet call; every other one raises an error.
+* ultralytics goes online, installs packages, reports usage and writes settings to the user's home, all decided by its
+  environment at import. Here it is offline, and its settings are in posecap's cache folder.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import threading
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from posecap.download.package_index import cache_folder
 
@@ -26,21 +29,30 @@ if TYPE_CHECKING:
     import torch
 
 
-_lock = threading.Lock()
+P = ParamSpec("P")
+
+_lock = threading.RLock()
+_COCO_MODULES = ("", ".coco", ".cocoeval", ".mask")
 
 
+def _serialized(function: Callable[P, None]) -> Callable[P, None]:
+    """Run by one thread at a time. The functions are idempotent, so a repeated call only looks up modules."""
+
+    @functools.wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> None:
+        with _lock:
+            function(*args, **kwargs)
+
+    return locked
+
+
+@_serialized
 def ensure_torchvision() -> None:
     """Import torchvision, with the operators it needs. Call it before any package that imports torchvision.
 
     Raises:
         ModuleNotFoundError: torchvision is not installed.
     """
-    with _lock:
-        _import_once()
-
-
-@functools.cache
-def _import_once() -> None:
     try:
         import torchvision
     except RuntimeError as error:
@@ -50,7 +62,7 @@ def _import_once() -> None:
         if torchvision.extension._has_ops():
             return
     for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # the half that had been imported when it died
+        del sys.modules[name]  # partly imported
     _define_operators()
     import torchvision.extension
 
@@ -91,38 +103,17 @@ def _nms(boxes_N4: torch.Tensor, scores_N: torch.Tensor, iou_threshold: float) -
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
 
 
-# Lets MMPose import beside today's numpy, and without mmcv's compiled operators.
-#
-# Two things stand in its way, and each is put right only where it does:
-#
-# * ``xtcocotools``, which MMPose's data sets import, is published compiled for numpy 1 only. ``pycocotools`` has the
-# same modules under the same names, and stands in for it.
-# * ``mmcv-lite`` is mmcv without its compiled half, ``mmcv._ext``, and yet ``mmcv.ops`` wants every operator's name of
-# it. A module that knows ``nms`` and answers every other call with a clear error lets the rest import. RTMPose calls
-# no such operator, RTMDet none but ``nms``.
-
-
-_MODULES = ("", ".coco", ".cocoeval", ".mask")
-
-_lock_openmmlab = threading.Lock()
-
-
+@_serialized
 def ensure_mmpose() -> None:
     """Import MMPose. Call it before anything else imports mmpose, mmdet or ``mmcv.ops``.
 
     Raises:
         ModuleNotFoundError: MMPose, or something it needs, is not installed; the message names the extra.
     """
-    with _lock_openmmlab:
-        _import_once_openmmlab()
-
-
-@functools.cache
-def _import_once_openmmlab() -> None:
     try:
         ensure_torchvision()
-        _stand_in_for_xtcocotools()
-        _stand_in_for_operators()
+        _replace_xtcocotools()
+        _replace_mmcv_operators()
         importlib.import_module("mmpose.apis")
         importlib.import_module("mmdet.models")
     except ModuleNotFoundError as error:
@@ -133,15 +124,15 @@ def _import_once_openmmlab() -> None:
         ) from error
 
 
-def _stand_in_for_xtcocotools() -> None:
+def _replace_xtcocotools() -> None:
     if "xtcocotools" in sys.modules or _is_built_for_this_numpy("xtcocotools"):
         return
-    for name in _MODULES:
+    for name in _COCO_MODULES:
         sys.modules[f"xtcocotools{name}"] = importlib.import_module(f"pycocotools{name}")
 
 
 def _is_built_for_this_numpy(package: str) -> bool:
-    """Whether the package's compiled ``_mask`` loads. A refused import leaves nothing of the package behind."""
+    """Whether the package's compiled ``_mask`` loads. A failed import is removed from ``sys.modules``."""
     try:
         importlib.import_module(f"{package}._mask")
     except (ImportError, ValueError):  # ValueError: "numpy.dtype size changed"
@@ -151,13 +142,13 @@ def _is_built_for_this_numpy(package: str) -> bool:
     return True
 
 
-def _stand_in_for_operators() -> None:
+def _replace_mmcv_operators() -> None:
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _Operators("mmcv._ext")
 
 
 class _Operators(ModuleType):
-    """What ``mmcv.ops`` takes for its compiled half."""
+    """The replacement of ``mmcv._ext``."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -183,17 +174,7 @@ class _Operators(ModuleType):
         return kept
 
 
-# Imports the ultralytics package so that it keeps to itself.
-#
-# Left alone, the package looks for the internet, installs what it misses, reports usage, and keeps a settings file in
-# the user's home. All of that is decided by its environment at the moment of its first import. Here it is offline,
-# installs nothing and reports nothing, and its settings lie in a folder of posecap's cache: the user's own settings
-# file is neither read nor written.
-
-
-_lock_ultralytics_settings = threading.Lock()
-
-
+@_serialized
 def ensure_ultralytics(*also: str) -> None:
     """Import ultralytics, offline and silent. Call it before anything of ``ultralytics`` is imported.
 
@@ -211,12 +192,6 @@ def ensure_ultralytics(*also: str) -> None:
             raise ModuleNotFoundError(
                 f"the module {module!r} is not installed; get it with: pip install 'posecap[ultralytics]'", name=module
             )
-    with _lock_ultralytics_settings:
-        _import_once_ultralytics_settings()
-
-
-@functools.cache
-def _import_once_ultralytics_settings() -> None:
     ensure_torchvision()
     if "ultralytics" in sys.modules:
         return

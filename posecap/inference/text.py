@@ -1,4 +1,4 @@
-"""Text around CLIP-like models: how ViCLIP cleans captions, and the sentences that class names are put into."""
+"""Text for CLIP-like models: caption cleaning as in ViCLIP, prompt templates, and a cache of embeddings."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Sets of sentences with a place for a class name: the bare name; one sentence; the 16 of ActionCLIP, which ViCLIP's
-own zero-shot tests use; the 28 that CLIP used for Kinetics-700."""
+"""Prompt templates with a placeholder for the class name: the name alone; one sentence; the 16 of ActionCLIP, which
+ViCLIP's zero-shot evaluation uses; the 28 that CLIP used for Kinetics-700."""
 
 
 def clean_caption(text: str) -> str:
@@ -66,22 +66,19 @@ def prompts(label: str, templates: Sequence[str]) -> list[str]:
     return [template.replace("{}", label) for template in templates]
 
 
-# Vectors of sentences, computed once: the captions of a dataset repeat its class names a million times.
+class EmbeddingCache:
+    """Vectors (D,) by sentence, since captions repeat class names. Cleared when it exceeds ``max_size`` sentences."""
 
-
-class Remembered:
-    """Vectors (D,) by sentence, of at most ``most`` sentences; beyond that all are forgotten."""
-
-    def __init__(self, most: int = 10_000) -> None:
-        self.most = most
+    def __init__(self, max_size: int = 10_000) -> None:
+        self.max_size = max_size
         self._known: dict[str, Floats] = {}
 
     def vectors(self, sentences: Sequence[str], compute: Callable[[list[str]], Sequence[Floats]]) -> list[Floats]:
-        """One vector per sentence, in order. ``compute`` gets each sentence that is not known, once."""
+        """One vector per sentence, in order. ``compute`` is called with the distinct sentences that are not cached."""
         new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._known]
         found = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
         fresh = dict(zip(new, compute(new), strict=True)) if new else {}
-        if len(self._known) + len(fresh) > self.most:
+        if len(self._known) + len(fresh) > self.max_size:
             self._known.clear()
         self._known.update(fresh)
         found.update(fresh)

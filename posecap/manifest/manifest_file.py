@@ -1,7 +1,7 @@
 """The manifest: one YAML file that says what a dataset is made of, read strictly.
 
-Unknown and repeated keys are refused, and so are YAML anchors, which a manifest has no use for. Every message
-says file and line, key, value and remedy. The keys::
+Unknown and repeated keys and YAML anchors are rejected. Every message names file, line, key, value and remedy.
+The keys::
 
     name: my-dataset               # letters, digits, . _ -
     version: 1.0.0

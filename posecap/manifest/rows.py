@@ -1,4 +1,4 @@
-"""Where a video's URI leads from here."""
+"""From table cells to checked rows: which columns are read, what a row needs, and where its video is."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 
 
 def located(uri: str, media_root: str) -> str:
-    """An absolute path or URL for ``uri``: relative ones start at ``media_root``, a directory or a URL."""
+    """An absolute path or URL for ``uri``; relative ones are resolved against ``media_root``, a directory or a URL."""
     if not media_root or uri.startswith("/") or re.match(SCHEME, uri):
         return uri
     return f"{media_root.rstrip('/')}/{uri.removeprefix('./')}"
-
-
-# From a table's cells to rows: which columns are read, what makes a row whole, where its video is.
 
 
 ROW_SCHEMA = pa.schema(
@@ -137,6 +134,3 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
     # A file named clip:1.mp4 must not be taken for a URI of the scheme clip when the plan is read.
     colon = pc.and_not(pc.match_substring_regex(video, SCHEME), remote)
     return pc.if_else(colon, pc.binary_join_element_wise("./", video, ""), video)
-
-
-__all__ = ["ROW_SCHEMA", "SCHEME", "checked", "columns_of"]

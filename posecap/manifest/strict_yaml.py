@@ -1,7 +1,7 @@
-"""Strict reading of a manifest's YAML: keys are taken one by one, and what nobody took is refused.
+"""Strict reading of YAML mappings: each key is read by name, and keys that were not read are rejected.
 
-The text is composed into YAML's tree of nodes and no further, so that every message can name the line, a
-repeated key is seen, and a value keeps the form it was written in (``version: 1.10`` is not ``1.1``).
+The text is composed into YAML nodes and not converted to Python values, so that every message names the line,
+repeated keys are detected, and a value keeps its written form (``version: 1.10`` is not ``1.1``).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
 
 
 class ManifestError(ValueError):
-    """A manifest or one of its tables cannot be used; the message says where, what and how to put it right."""
+    """A manifest or one of its tables is invalid; the message names the place, the problem and the remedy."""
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is a URL rather than a path (``C:\\…`` is a path)."""
+    """Whether a location is a URL rather than a path (``C:\\…`` is a path)."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
 
 
@@ -36,7 +36,7 @@ def suffix_of(place: str) -> str:
 
 
 def nearest(word: str, words: tuple[str, ...]) -> str:
-    """The closing words of a message about an unknown word: the one it may have meant, and those there are."""
+    """The end of a message about an unknown word: the nearest known word, and all of them."""
     close = get_close_matches(word, words, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(words)}"
 
@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 
 class Keys:
-    """One YAML mapping of a manifest, whose keys are taken one by one; :meth:`done` refuses what is left."""
+    """One YAML mapping of a manifest. Each method reads a key; :meth:`done` rejects keys that were not read."""
 
     def __init__(self, file: Path, where: str, node: yaml.Node) -> None:
         self._file, self._where, self._node = file, where, node
@@ -67,8 +67,8 @@ class Keys:
             self._nodes[name] = value
 
     def text(self, key: str, pattern: str, wanted: str, *, default: str | None = None) -> str:
-        """A scalar as it is written (``1.10`` stays ``1.10``), trimmed, matched whole."""
-        node = self._take(key, wanted, "required" if default is None else "optional")
+        """A scalar in its written form (``1.10`` stays ``1.10``), stripped, that matches ``pattern`` as a whole."""
+        node = self._node_of(key, wanted, "required" if default is None else "optional")
         if node is None:
             return default or ""
         value: str | None = node.value.strip() if isinstance(node, yaml.ScalarNode) else None
@@ -77,7 +77,7 @@ class Keys:
         return value
 
     def word(self, key: str, words: tuple[str, ...], *, default: str) -> str:
-        node = self._take(key, "", "optional")
+        node = self._node_of(key, "", "optional")
         if node is None:
             return default
         if not isinstance(node, yaml.ScalarNode) or node.value not in words:
@@ -109,14 +109,14 @@ class Keys:
     def entries(self, key: str) -> list[Keys]:
         """A non-empty list of mappings."""
         wanted = "a list with at least one table: '- path: rows.csv'"
-        node = self._take(key, wanted, "required")
+        node = self._node_of(key, wanted, "required")
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             raise self.wrong(key, wanted)
         return [Keys(self._file, f"{self._where}{key}[{i}].", each) for i, each in enumerate(node.value)]
 
     def pairs(self, key: str, known: tuple[str, ...], wanted: str) -> dict[str, str | None]:
         """An optional mapping from known words to lines of text; an empty value gives None."""
-        node = self._take(key, wanted, "optional")
+        node = self._node_of(key, wanted, "optional")
         if node is None:
             return {}
         inner = Keys(self._file, f"{self._where}{key}.", node)
@@ -130,7 +130,7 @@ class Keys:
             if key not in self._known:
                 raise self._error(node, f"unknown key '{self._where}{key}': {nearest(key, tuple(self._known))}")
 
-    def _take(self, key: str, wanted: str, need: Literal["required", "optional"]) -> yaml.Node | None:
+    def _node_of(self, key: str, wanted: str, need: Literal["required", "optional"]) -> yaml.Node | None:
         self._known.append(key)
         node = self._nodes.get(key)
         if node is not None and node.tag != "tag:yaml.org,2002:null":
@@ -173,7 +173,7 @@ def open_keys(path: Path) -> Keys:
 
 
 class _Composer(yaml.SafeLoader):
-    """PyYAML's safe loader, stopped at the tree of nodes, which keeps line numbers and every written key."""
+    """PyYAML's safe loader up to nodes, which have line numbers and all keys; anchors are rejected."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]

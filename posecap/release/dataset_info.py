@@ -1,4 +1,4 @@
-"""Licenses by the names that dataset hubs and machines know."""
+"""Contents of a dataset on disk, as summarised in report, card and Croissant; identifiers and URLs of licenses."""
 
 from __future__ import annotations
 
@@ -67,14 +67,11 @@ def hub_identifier(license: str) -> str | None:
 
 
 def license_url(license: str) -> str | None:
-    """Where the license's text stands; a license that is written as a web address is its own."""
+    """URL of the license's text; a license that is written as a URL is its own."""
     if re.fullmatch(r"https?://\S+", license.strip()):
         return license.strip()
     identifier = hub_identifier(license)
     return _KNOWN[identifier] if identifier else None
-
-
-# A dataset as it stands on disk, in the figures that report, card and Croissant are filled from.
 
 
 QUALITY = tuple(f.name for f in fields(Quality))
@@ -107,7 +104,7 @@ class DatasetInfo:
     Args:
         index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
         files: shards and indexes, in order of parts.
-        stage_stats: what became of every row and clip.
+        stage_stats: outcomes of all rows and clips.
         lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
     """
 
@@ -209,16 +206,3 @@ def listed_files(root: Path) -> Iterator[ListedFile]:
     for _, document in sidecars(root):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])
-
-
-__all__ = [
-    "COLUMNS",
-    "MODELS",
-    "QUALITY",
-    "DatasetInfo",
-    "ListedFile",
-    "hub_identifier",
-    "license_url",
-    "listed_files",
-    "read_index_columns",
-]

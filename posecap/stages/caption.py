@@ -72,7 +72,7 @@ class WriteCaptions(Stage):
                 "no_caption",
                 f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label",
             )
-        yield item.grow(CaptionedClip, captions=tuple(captions.values())[: self.most])
+        yield item.extend(CaptionedClip, captions=tuple(captions.values())[: self.most])
 
     def _sentences(self, item: SkeletonClip) -> Iterator[tuple[str, str]]:
         for caption in item.row.captions:

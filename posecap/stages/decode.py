@@ -16,7 +16,7 @@ from posecap.hashing import clip_id
 from posecap.interfaces import Decoder, DecoderGaveUp, Frames, Prober
 from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span
-from posecap.video import ShotDetector, Take, Thinner, frames_of, on_the_videos_clock, working_size
+from posecap.video import FrameBuffer, FrameRateLimiter, ShotDetector, decode_span, shift_media, working_size
 
 _HAIR = 1e-6
 """Seconds within which two moments are one."""
@@ -57,7 +57,7 @@ class Decode(Stage):
         media = self.prober.probe(item.video.path)
         readings = [_Reading(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
         if item.span is None:
-            yield from _one_after_another(readings, on_the_videos_clock(media, item.video.begins_seconds))
+            yield from _one_after_another(readings, shift_media(media, item.video.begins_seconds))
         else:
             yield _first_that_can(readings, item.span)
 
@@ -105,7 +105,7 @@ class _Reading:
 
     def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
         self._stage, self._cut, self.decoder = stage, cut, decoder
-        self._file, self._media = media, on_the_videos_clock(media, cut.video.begins_seconds)
+        self._file, self._media = media, shift_media(media, cut.video.begins_seconds)
 
     def clip(self, span: Span) -> Clip:
         """The whole span as one clip.
@@ -117,21 +117,21 @@ class _Reading:
         stage, ends = self._stage, self._media.seconds
         if ends is not None and span.start_seconds >= ends:
             raise Reject("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
-        take = Take()
+        buffer = FrameBuffer()
         for block in self._blocks(span):
-            if len(take) + len(block.pts_T) > stage.frames_at_most:
+            if len(buffer) + len(block.pts_T) > stage.frames_at_most:
                 raise Reject(
                     "too_many_frames",
                     f"more than {stage.frames_at_most} in the span: shorten it or raise frames_at_most",
                 )
             for frame, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
-                take.add(frame, pts)
-        if not len(take):
+                buffer.append(frame, pts)
+        if not len(buffer):
             raise Reject("span_outside_video", f"no frame from {span.start_seconds:g} s on")
-        if len(take) < stage.fewest_frames:
-            raise Reject("too_short", f"{len(take)} frames, at least {stage.fewest_frames}")
-        covered = self._covered(span, take.pts)
-        return self._clip(take.hand_out(len(take)), covered)
+        if len(buffer) < stage.fewest_frames:
+            raise Reject("too_short", f"{len(buffer)} frames, at least {stage.fewest_frames}")
+        covered = self._covered(span, buffer.pts)
+        return self._clip(buffer.pop(len(buffer)), covered)
 
     def _covered(self, wanted: Span, pts: list[float]) -> Span:
         """What is there of a span: its own ends where frames reach them, the frames' where they do not."""
@@ -158,53 +158,53 @@ class _Reading:
             DecoderGaveUp: another decoder may.
         """
         rule, stage = self._cut.shots, self._stage
-        detector, take, end = ShotDetector(rule.threshold), Take(), start
+        detector, buffer, end = ShotDetector(rule.threshold), FrameBuffer(), start
         for block in self._blocks(Span(start, math.inf) if start else None):
             begins = detector.begins(block.frames_THW3)
             for frame, pts, new in zip(block.frames_THW3, block.pts_T.tolist(), begins.tolist(), strict=True):
-                if not len(take):
+                if not len(buffer):
                     pass
-                elif pts - take.last > stage.gap_seconds:
-                    end = take.last + _frame_seconds(take.pts, self._media)
-                    yield from self._finish(take, end)
+                elif pts - buffer.last_pts > stage.gap_seconds:
+                    end = buffer.last_pts + _frame_seconds(buffer.pts, self._media)
+                    yield from self._finish(buffer, end)
                     yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
-                elif new or len(take) == stage.frames_at_most:
-                    yield from self._finish(take, pts)
-                elif pts - take.first >= rule.longest_seconds + rule.shortest_seconds - _HAIR:
-                    yield self._part(take, take.first + rule.longest_seconds, pts)
-                take.add(frame, pts)
-        if len(take):
-            end = take.last + _frame_seconds(take.pts, self._media)
-            yield from self._finish(take, end)
+                elif new or len(buffer) == stage.frames_at_most:
+                    yield from self._finish(buffer, pts)
+                elif pts - buffer.first_pts >= rule.longest_seconds + rule.shortest_seconds - _HAIR:
+                    yield self._part(buffer, buffer.first_pts + rule.longest_seconds, pts)
+                buffer.append(frame, pts)
+        if len(buffer):
+            end = buffer.last_pts + _frame_seconds(buffer.pts, self._media)
+            yield from self._finish(buffer, end)
         promised = self._media.seconds or end
         if promised - end > stage.gap_seconds:
             yield Rejected(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
 
-    def _finish(self, take: Take, end: float) -> Iterator[Clip | Rejected]:
+    def _finish(self, buffer: FrameBuffer, end: float) -> Iterator[Clip | Rejected]:
         """Everything in hand, up to ``end``: one clip, or two halves if that is longer than a clip may be."""
-        if end - take.first > self._cut.shots.longest_seconds + _HAIR and len(take) > 1:
-            yield self._part(take, (take.first + end) / 2, end)
-        yield self._part(take, end, end)
+        if end - buffer.first_pts > self._cut.shots.longest_seconds + _HAIR and len(buffer) > 1:
+            yield self._part(buffer, (buffer.first_pts + end) / 2, end)
+        yield self._part(buffer, end, end)
 
-    def _part(self, take: Take, until: float, end: float) -> Clip | Rejected:
+    def _part(self, buffer: FrameBuffer, until: float, end: float) -> Clip | Rejected:
         """The frames before ``until``; the part lasts to the first frame behind them, or to ``end``."""
-        rule, stage, pts = self._cut.shots, self._stage, take.pts
+        rule, stage, pts = self._cut.shots, self._stage, buffer.pts
         count = max(1, bisect_left(pts, until - _HAIR))
         span = Span(pts[0], pts[count] if count < len(pts) else end)
         if span.seconds >= rule.shortest_seconds - _HAIR and count >= stage.fewest_frames:
-            return self._clip(take.hand_out(count), span)
-        take.leave_out(count)
+            return self._clip(buffer.pop(count), span)
+        buffer.drop(count)
         least = f"{rule.shortest_seconds:g} s and {stage.fewest_frames} frames"
         return Rejected(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
 
     def _blocks(self, span: Span | None) -> Iterator[Frames]:
         """What the decoder gives, thinned to the stage's frame rate."""
-        thinner = Thinner(self._stage.fps_at_most)
+        limiter = FrameRateLimiter(self._stage.fps_at_most)
         size = working_size(self._media, self._stage.long_side)
         video = self._cut.video
         begins = video.begins_seconds
-        for block in frames_of(self.decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
-            kept = np.array([thinner.keeps(pts) for pts in block.pts_T.tolist()])
+        for block in decode_span(self.decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
+            kept = np.array([limiter.keeps(pts) for pts in block.pts_T.tolist()])
             if kept.all():
                 yield block
             elif kept.any():

@@ -27,7 +27,7 @@ class Embed(Stage):
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
         seen = self.video.sees(item)
         first, last = float(item.pts_T[seen[0]]), float(item.pts_T[seen[-1]])
-        yield item.grow(
+        yield item.extend(
             EmbeddedClip,
             video_D=self.video.embed_video(item.frames_THW3[seen]),
             text_CD=self.text.embed_text([caption.text for caption in item.captions]),

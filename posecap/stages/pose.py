@@ -25,7 +25,7 @@ class Pose(Stage):
 
     def __call__(self, item: TrackedClip) -> Iterator[PosedClip]:
         joints, layout, model = self._joints(item)
-        yield item.grow(PosedClip, joints_MTJ3=joints, layout=layout, pose_model=model)
+        yield item.extend(PosedClip, joints_MTJ3=joints, layout=layout, pose_model=model)
 
     def _joints(self, item: TrackedClip) -> tuple[Floats, str, str]:
         if self.estimator == "detector":

@@ -44,7 +44,7 @@ class Skeleton(Stage):
         clear = item.joints_MTJ3[..., 2:] >= self.joint_score
         joints_MTJ3 = np.where(clear, item.joints_MTJ3, np.float32(0))
         converted = convert(joints_MTJ3, source=item.layout, target=self.layout)
-        yield item.grow(
+        yield item.extend(
             SkeletonClip,
             joints_MTJ3=converted,
             layout=self.layout,

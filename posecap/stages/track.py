@@ -32,7 +32,7 @@ class Track(Stage):
         tracks = self.tracker.follow(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
         if tracks.people == 0:
             raise Reject("no_person", f"{self.detector.name} followed nobody through {item.frame_count} frames")
-        yield item.grow(
+        yield item.extend(
             TrackedClip,
             tracks=_to_source_pixels(tracks, item.source_per_working),
             detector=self.detector.name,

@@ -1,6 +1,6 @@
-"""Small pictures of the first clips of each part, kept beside the dataset for people to look at.
+"""Previews of the first clips of each part, and contact sheets of clips of a dataset.
 
-They show people, so they are no part of the dataset: nothing under ``preview/`` is listed, hashed or published.
+Previews show people, so they are not part of the dataset: nothing under ``preview/`` is listed, hashed or published.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 PREVIEW_FOLDER = "preview"
 CONTACT_SHEET = "contact_sheet.jpg"
 _PER_PART = 24
+_TILE_SIDE, _DRAWN_SIDE = 320, 480
+_MAX_COLUMNS = 6
+_MAX_PREVIEW_BYTES = 4 << 20
 
 
 def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None:
-    """Keep the thumbnails of the part's first samples. A carried-over sample's picture is there already."""
+    """Write the thumbnails of the part's first samples. Samples carried over from an earlier build have one already."""
     folder = _folder(root, part)
     wanted = [sample.key for sample in samples[:_PER_PART]]
     for old in folder.glob("*.jpg") if folder.is_dir() else ():
@@ -42,7 +45,7 @@ def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None
 
 
 def remove_previews(root: Path) -> None:
-    """Remove every picture: who was in a removed clip may be in others, too."""
+    """Remove all previews: people of a removed clip may be visible in others."""
     shutil.rmtree(root / PREVIEW_FOLDER, ignore_errors=True)
     (root / CONTACT_SHEET).unlink(missing_ok=True)
 
@@ -51,23 +54,15 @@ def _folder(root: Path, part: PartName) -> Path:
     return root / PREVIEW_FOLDER / f"{part.split}-{part.number:05d}"
 
 
-# Many clips of a dataset on one picture.
-
-
-_TILE_SIDE, _DRAWN_SIDE = 320, 480
-_MOST_COLUMNS = 6
-_MAX_PREVIEW_BYTES = 4 << 20
-
-
 def view_sheet(
     root: Path, *, out: Path, split: str | None = None, count: int = 24, background: Background = "footage"
 ) -> int:
-    """A contact sheet: the kept previews of clips from many parts, else drawings from their joints.
+    """Write a contact sheet of clips from many parts: their previews, or drawings of their joints.
 
     Args:
         out: ``.jpg`` or ``.png``.
         split: only clips of this split.
-        count: most clips on it.
+        count: maximum number of clips.
         background: ``blank`` uses no preview, so that nobody can be recognised.
 
     Returns:
@@ -89,7 +84,7 @@ def view_sheet(
         image = _preview(root, row) if background == "footage" else None
         tiles.append((image or _drawn(dataset.sample(row["key"])), _caption(row)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(len(tiles))))
+    columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(tiles))))
     contact_sheet(tiles, columns=columns, tile_side=_TILE_SIDE).save(out, quality=90)
     return len(tiles)
 

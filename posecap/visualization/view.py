@@ -22,7 +22,7 @@ from posecap.manifest.rows import located
 from posecap.shards import Dataset
 from posecap.stage import Reject
 from posecap.types import Media, Pixels, Sample, Seconds, Span
-from posecap.video import frames_of
+from posecap.video import decode_span
 from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _decoded(
     wanted = np.empty((len(pts_T), size[1], size[0], 3), np.uint8)
     missing = np.ones(len(pts_T), bool)
     begins = fetched.begins_seconds
-    for block in frames_of(decoder, fetched.path, media, begins_seconds=begins, span=span, size=size):
+    for block in decode_span(decoder, fetched.path, media, begins_seconds=begins, span=span, size=size):
         for frame_HW3, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
             at = int(np.abs(pts_T - pts).argmin())
             if abs(float(pts_T[at]) - pts) <= _SAME_FRAME_SECONDS:

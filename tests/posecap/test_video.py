@@ -13,7 +13,15 @@ from posecap.engines.pyav import PyAV
 from posecap.stages.decode import Decode
 from posecap.stages.split import Cut
 from posecap.types import Media, Span
-from posecap.video import ShotDetector, Take, Thinner, frames_of, on_the_videos_clock, thumbnails, working_size
+from posecap.video import (
+    FrameBuffer,
+    FrameRateLimiter,
+    ShotDetector,
+    decode_span,
+    shift_media,
+    thumbnails,
+    working_size,
+)
 from tests.footage import numbers, video, write_video
 
 DECODE = Decode(prober=PyAV(), decoders=(PyAV(),))
@@ -31,7 +39,7 @@ def stretch(tmp_path: Path) -> Path:
 )
 def test_spans_and_times_are_the_videos(stretch: Path, span: Span | None, first: int, last: int) -> None:
     media = PyAV().probe(stretch)
-    blocks = list(frames_of(PyAV(), stretch, media, begins_seconds=7.5, span=span, size=(media.width, media.height)))
+    blocks = list(decode_span(PyAV(), stretch, media, begins_seconds=7.5, span=span, size=(media.width, media.height)))
     assert numbers(np.concatenate([b.frames_THW3 for b in blocks])) == list(range(first, last + 1))
     pts = np.concatenate([b.pts_T for b in blocks])
     np.testing.assert_allclose(pts, 7.5 + np.arange(first, last + 1) / 30, atol=1e-9)
@@ -40,14 +48,14 @@ def test_spans_and_times_are_the_videos(stretch: Path, span: Span | None, first:
 def test_a_span_before_the_stretch_holds_no_frame(stretch: Path) -> None:
     media = PyAV().probe(stretch)
     size = (media.width, media.height)
-    assert list(frames_of(PyAV(), stretch, media, begins_seconds=7.5, span=Span(1.0, 7.5), size=size)) == []
+    assert list(decode_span(PyAV(), stretch, media, begins_seconds=7.5, span=Span(1.0, 7.5), size=size)) == []
 
 
-def test_the_end_is_told_on_the_videos_clock(stretch: Path) -> None:
+def test_the_end_is_told_shift_media(stretch: Path) -> None:
     media = PyAV().probe(stretch)
-    assert on_the_videos_clock(media, 7.5).seconds == pytest.approx(9.5)
-    assert on_the_videos_clock(media, 0.0) == media
-    assert on_the_videos_clock(replace(media, seconds=None), 7.5).seconds is None
+    assert shift_media(media, 7.5).seconds == pytest.approx(9.5)
+    assert shift_media(media, 0.0) == media
+    assert shift_media(replace(media, seconds=None), 7.5).seconds is None
 
 
 def test_a_clip_of_a_stretch_has_the_videos_times(stretch: Path) -> None:
@@ -59,7 +67,7 @@ def test_a_clip_of_a_stretch_has_the_videos_times(stretch: Path) -> None:
     np.testing.assert_allclose(clip.pts_T, np.arange(240, 270) / 30, atol=1e-9)
 
 
-def test_a_stretch_is_cut_into_shots_on_the_videos_clock(stretch: Path) -> None:
+def test_a_stretch_is_cut_into_shots_shift_media(stretch: Path) -> None:
     item = video(stretch, start=None, end=None)
     (cut,) = Cut(shortest_seconds=0.5, longest_seconds=1.0)(replace(item, begins_seconds=7.5))
     spans = [(r.span.start_seconds, r.span.end_seconds) for r in DECODE(cut)]
@@ -112,19 +120,19 @@ def test_any_size_of_frame_will_do(size: tuple[int, int]) -> None:
 
 
 def kept(fps: float, fps_at_most: float, count: int = 240) -> list[int]:
-    thinner = Thinner(fps_at_most)
-    return [n for n in range(count) if thinner.keeps(n / fps)]
+    limiter = FrameRateLimiter(fps_at_most)
+    return [n for n in range(count) if limiter.keeps(n / fps)]
 
 
 def test_frames_are_handed_out_from_the_front() -> None:
-    take = Take()
+    buffer = FrameBuffer()
     for n in range(5):
-        take.add(np.full((2, 4, 3), n, np.uint8), n / 10)
-    first = take.hand_out(3)
+        buffer.append(np.full((2, 4, 3), n, np.uint8), n / 10)
+    first = buffer.pop(3)
     assert first.frames_THW3[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert first.pts_T.tolist() == [0.0, 0.1, 0.2]
-    take.leave_out(1)
-    assert (len(take), take.first, take.last, take.pts) == (1, 0.4, 0.4, [0.4])
+    buffer.drop(1)
+    assert (len(buffer), buffer.first_pts, buffer.last_pts, buffer.pts) == (1, 0.4, 0.4, [0.4])
 
 
 @pytest.mark.parametrize(
@@ -140,21 +148,21 @@ def test_rates_that_do_not_divide_alternate() -> None:
 
 
 def test_times_rounded_to_milliseconds_lose_no_frame() -> None:
-    thinner = Thinner(60)
-    assert all(thinner.keeps(round(n / 60, 3)) for n in range(600))
+    limiter = FrameRateLimiter(60)
+    assert all(limiter.keeps(round(n / 60, 3)) for n in range(600))
 
 
 def test_a_pause_does_not_let_the_frames_behind_it_pass() -> None:
-    thinner = Thinner(10)
+    limiter = FrameRateLimiter(10)
     times = [0.0, 5.0, 5.05, 5.1, 5.15, 5.2]
-    assert [t for t in times if thinner.keeps(t)] == [0.0, 5.0, 5.1, 5.2]
+    assert [t for t in times if limiter.keeps(t)] == [0.0, 5.0, 5.1, 5.2]
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=200), st.integers(1, 100))
 def test_never_more_frames_than_allowed(gaps: list[int], rate: int) -> None:
     times = np.cumsum(gaps) / 1000
-    thinner = Thinner(rate)
-    passed = [t for t in times if thinner.keeps(t)]
+    limiter = FrameRateLimiter(rate)
+    passed = [t for t in times if limiter.keeps(t)]
     assert passed[0] == times[0]
     assert len(passed) <= (times[-1] - times[0]) * rate + 1.5
 

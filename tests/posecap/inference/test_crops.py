@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.inference.crops import around_people, gathered, sights, size
+from posecap.inference.crops import frame_size, people_region, person_crops, scatter_keypoints
 from posecap.types import Tracks
 from tests import building
 
@@ -28,7 +28,7 @@ def test_all_people_in_all_frames_with_a_margin():
     # Together x 200..400 and y 100..300 of the source, so 100..200 and 50..150 here; 15 of 100 pixels on every side.
     first = [[200, 140, 300, 300], [0, 0, 0, 0]]
     second = [[0, 0, 0, 0], [300, 100, 400, 260]]
-    assert around_people(clip(first, second, seen=[[0.9, 0], [0, 0.8]])) == (85, 35, 215, 165)
+    assert people_region(clip(first, second, seen=[[0.9, 0], [0, 0.8]])) == (85, 35, 215, 165)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_all_people_in_all_frames_with_a_margin():
     ids=["at the edge", "small", "larger than the frame", "outside"],
 )
 def test_one_person(box, expected):
-    assert around_people(clip([box])) == expected
+    assert people_region(clip([box])) == expected
 
 
 def test_nobody():
-    assert around_people(clip([[0, 0, 0, 0]], seen=[[0]])) == (0, 0, 640, 360)
-    assert size(clip([[0, 0, 0, 0]])) == (640, 360)
+    assert people_region(clip([[0, 0, 0, 0]], seen=[[0]])) == (0, 0, 640, 360)
+    assert frame_size(clip([[0, 0, 0, 0]])) == (640, 360)
 
 
 # .
@@ -62,20 +62,20 @@ def tracks() -> Tracks:
 
 
 def test_sights_come_frame_after_frame() -> None:
-    assert [(s.person, s.frame) for s in sights(tracks())] == [(0, 0), (1, 1), (0, 2), (1, 2)]
-    np.testing.assert_array_equal(sights(tracks())[1].box_4, [5, 5, 9, 9])
+    assert [(s.person, s.frame) for s in person_crops(tracks())] == [(0, 0), (1, 1), (0, 2), (1, 2)]
+    np.testing.assert_array_equal(person_crops(tracks())[1].box_4, [5, 5, 9, 9])
 
 
 @pytest.mark.parametrize("box", [[10, 10, 10, 20], [10, 20, 30, 20], [30, 10, 10, 20], [0, 0, np.nan, 5]])
 def test_a_box_without_area_is_no_sight(box: list[float]) -> None:
     odd = Tracks(boxes_MT4=np.float32([[box]]), scores_MT=np.ones((1, 1), np.float32))
-    assert sights(odd) == []
+    assert person_crops(odd) == []
 
 
 def test_joints_go_where_their_person_was_seen() -> None:
-    seen = sights(tracks())
+    seen = person_crops(tracks())
     found = [np.float32([[i, i, 0.5], [i, i, 1.25]]) for i in range(1, 5)]
-    joints = gathered(found, seen, shape_MT=(2, 3), count=2)
+    joints = scatter_keypoints(found, seen, shape_MT=(2, 3), count=2)
     assert joints.shape == (2, 3, 2, 3)
     np.testing.assert_array_equal(joints[0, :, 0, 0], [1, 0, 3])
     np.testing.assert_array_equal(joints[1, :, 0, 0], [0, 2, 4])
@@ -84,7 +84,7 @@ def test_joints_go_where_their_person_was_seen() -> None:
 
 
 def test_a_joint_without_a_score_is_missing_altogether() -> None:
-    seen = sights(tracks())[:1]
+    seen = person_crops(tracks())[:1]
     found = [np.float32([[7, 7, -0.1], [7, 7, 0], [np.nan, 7, 0.5], [7, 7, np.inf], [7, 7, 0.5]])]
-    joints = gathered(found, seen, shape_MT=(1, 1), count=5)
+    joints = scatter_keypoints(found, seen, shape_MT=(1, 1), count=5)
     np.testing.assert_array_equal(joints[0, 0], [[0, 0, 0]] * 4 + [[7, 7, 0.5]])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from posecap.inference import package_compat as ultralytics_settings
+import posecap
 from posecap.inference.package_compat import _nms, ensure_torchvision, ensure_ultralytics
 from tests.random_weights import ultralytics as random_weights
 
@@ -60,12 +60,12 @@ def test_mmpose_imports_and_only_nms_works_of_the_operators() -> None:
 def test_nothing_is_replaced_where_nothing_is_missing() -> None:
     said = run("""
         import sys, types
-        from posecap.inference.package_compat import _stand_in_for_operators, _stand_in_for_xtcocotools
+        from posecap.inference.package_compat import _replace_mmcv_operators, _replace_xtcocotools
         for name in ("mmcv", "mmcv._ext", "xtcocotools", "xtcocotools._mask"):
             sys.modules[name] = types.ModuleType(name)
         before = dict(sys.modules)
-        _stand_in_for_xtcocotools()
-        _stand_in_for_operators()
+        _replace_xtcocotools()
+        _replace_mmcv_operators()
         print(all(sys.modules[name] is module for name, module in before.items()))
     """)
     assert said == "True"
@@ -110,16 +110,9 @@ def test_a_fresh_process_imports_torchvision_and_what_needs_it():
 
 
 def test_without_torchvision_it_says_so(monkeypatch):
-    from posecap.inference import package_compat as torchvision_ops
-
-    torchvision_ops._import_once.cache_clear()
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ModuleNotFoundError, match="torchvision"):
         ensure_torchvision()
-    torchvision_ops._import_once.cache_clear()
-
-
-# The package keeps to itself: in a process of its own, since what it does it does at its first import.
 
 
 if importlib.util.find_spec("ultralytics") is None:
@@ -160,9 +153,9 @@ print(sum(len(one.scores_N) for one in found))
 
 
 @pytest.fixture(scope="module")
-def lonely(tmp_path_factory):
+def isolated(tmp_path_factory):
     """A process without a network, in a home of its own that holds the user's settings of the package."""
-    folder = tmp_path_factory.mktemp("lonely")
+    folder = tmp_path_factory.mktemp("isolated")
     weights = random_weights.write(folder / "yolo11n-pose.pt", architecture="yolo11n-pose")
     for name in ("home", "here", "temporary"):
         (folder / name).mkdir()
@@ -176,7 +169,7 @@ def lonely(tmp_path_factory):
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "temporary"),
         "POSECAP_CACHE": str(folder / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(Path(ultralytics_settings.__file__).parents[2]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(Path(posecap.__file__).parents[1]), *sys.path]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-c", SCRIPT, str(weights)]
@@ -184,20 +177,20 @@ def lonely(tmp_path_factory):
     return folder, done
 
 
-def test_it_works_without_a_network_and_never_asks_for_one(lonely):
-    _, done = lonely
+def test_it_works_without_a_network_and_never_asks_for_one(isolated):
+    _, done = isolated
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
 
 
-def test_it_says_nothing(lonely):
-    _, done = lonely
+def test_it_says_nothing(isolated):
+    _, done = isolated
     assert done.stdout.strip().isdigit()
     assert done.stderr == ""
 
 
-def test_it_writes_its_settings_into_the_cache_and_nothing_elsewhere(lonely):
-    folder, _ = lonely
+def test_it_writes_its_settings_into_the_cache_and_nothing_elsewhere(isolated):
+    folder, _ = isolated
     written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert written == [
         "cache/ultralytics/Ultralytics/settings.json",
@@ -206,8 +199,8 @@ def test_it_writes_its_settings_into_the_cache_and_nothing_elsewhere(lonely):
     ]
 
 
-def test_it_reports_nothing_and_leaves_the_users_settings_alone(lonely):
-    folder, _ = lonely
+def test_it_reports_nothing_and_leaves_the_users_settings_alone(isolated):
+    folder, _ = isolated
     settings = json.loads((folder / "cache/ultralytics/Ultralytics/settings.json").read_text())
     assert settings["sync"] is False
     assert (folder / "home/.config/Ultralytics/settings.json").read_text() == '{"sync": true, "uuid": "the user"}'

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posecap.inference.text import TEMPLATES, Remembered, clean_caption, cleaned, prompts
+from posecap.inference.text import TEMPLATES, EmbeddingCache, clean_caption, cleaned, prompts
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_sentence_is_computed_once():
         asked.append(new)
         return [np.full(2, len(sentence), np.float32) for sentence in new]
 
-    memory = Remembered(most=3)
+    memory = EmbeddingCache(max_size=3)
     assert [v[0] for v in memory.vectors(["a", "bb", "a"], compute)] == [1, 2, 1]
     assert [v[0] for v in memory.vectors(["bb", "ccc"], compute)] == [2, 3]
     assert memory.vectors([], compute) == []
