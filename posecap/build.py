@@ -23,7 +23,7 @@ from posecap.planning.plan import make_plan
 from posecap.planning.plan_file import PLAN_FILE, Plan, PlannedPart, open_plan
 from posecap.progress import Progress
 from posecap.release.report import Run
-from posecap.run.schedule import PartResult, Pool, RowResult, Schedule, WorkPart, summed
+from posecap.run.schedule import PartResult, Pool, RowResult, Schedule, WorkPart
 from posecap.shards import (
     ShardError,
     Tombstones,
@@ -37,7 +37,7 @@ from posecap.shards import (
 from posecap.shards.paths import sidecar_path
 from posecap.stages.pack import Pack
 from posecap.status.ledger import Ledger, lock_dataset
-from posecap.status.outcome import RowOutcome, tally
+from posecap.status.outcome import RowOutcome, sum_seconds, tally
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
 
@@ -206,7 +206,7 @@ class _Build:
         write_preview(self.root, done.name, samples)
         fates = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
         write_part(self.root, done.name, samples, record={**record, **fates})
-        seconds = summed(row.seconds for row in rows)
+        seconds = sum_seconds(row.seconds for row in rows)
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
@@ -242,7 +242,7 @@ def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
     """Bring the ledger to what the sidecars say: it may be lost, older, or ahead of a part that was taken back."""
     entered = ledger.parts()
     for name in entered.keys() - {str(part) for part in change.built}:
-        ledger.forget_part(name)
+        ledger.remove_part(name)
     for part in change.built:
         sidecar = file_sha256(root / sidecar_path(part))
         if entered.get(str(part)) != sidecar:

@@ -7,13 +7,13 @@ the workers need to be busy, so memory does not grow with the plan.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from posecap.run.execute import ItemError, ItemResult
-from posecap.status.outcome import ClipOutcome, RowOutcome, Status
+from posecap.status.outcome import ClipOutcome, RowOutcome, Status, sum_seconds
 from posecap.types import PartName, Row, Sample
 
 
@@ -220,7 +220,7 @@ def _conclude(opened: _OpenRow) -> RowResult:
     return RowResult(
         outcome=_outcome(opened.row, clips, errors),
         samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample)),
-        seconds=summed(piece.seconds for piece in pieces),
+        seconds=sum_seconds(piece.seconds for piece in pieces),
         frames=sum(piece.frames for piece in pieces),
     )
 
@@ -236,12 +236,3 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
         of_clips, key=lambda e: e.status != "failed"
     )
     return replace(outcome, **vars([*by_severity, no_clips][0]))
-
-
-def summed(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The sum of worker seconds by stage."""
-    total: dict[str, float] = defaultdict(float)
-    for seconds in spent:
-        for stage, value in seconds.items():
-            total[stage] += value
-    return dict(total)

@@ -1,1 +1,1 @@
-"""What became of every row: fates, the ledger, yields, alarms."""
+"""Outcomes of rows and clips, the ledger that stores them, and statistics by stage."""

@@ -1,4 +1,9 @@
-"""One build at a time in one dataset directory."""
+"""The lock of a dataset directory, and the ledger: an SQLite file with the outcomes of all rows so far.
+
+The sidecars are authoritative: a part is done when its sidecar exists. The ledger answers questions about rows quickly,
+and stores what differs from run to run and so belongs in no sidecar: times, and the rows on which workers died. A lost
+or damaged ledger is rebuilt from the sidecars. Only the driver process writes it.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +20,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap import legacy
-from posecap.status.outcome import RowOutcome, Tally
+from posecap.status.outcome import RowOutcome, sum_seconds
 from posecap.types import PartName
 
 
 class DatasetLockedError(RuntimeError):
-    """Another build holds the directory; the message names its process."""
+    """Another process has locked the directory; the message names it."""
 
 
 @contextmanager
 def lock_dataset(root: Path) -> Iterator[None]:
-    """Hold ``root`` until the block ends, or the process dies: the kernel then lets go by itself.
+    """Lock ``root`` until the block ends or the process dies, whereupon the kernel releases the lock.
 
     Raises:
-        DatasetLockedError: another process holds it.
+        DatasetLockedError: another process holds the lock.
     """
     path = root / ".lease"
     with path.open("a+") as file:
@@ -45,13 +50,6 @@ def lock_dataset(root: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-# What happened so far, in one SQLite file that the driver alone writes.
-#
-# The sidecars are the truth: a part counts as done when its sidecar is there. The ledger makes questions cheap
-# (how many, which, why, how long) and remembers what no sidecar may hold, because it differs from run to run:
-# times, and which rows took workers down. A lost or damaged ledger is rebuilt from the sidecars.
 
 
 _SCHEMA = """
@@ -106,7 +104,7 @@ class Ledger:
         seconds: Mapping[str, float],
         frames: int,
     ) -> None:
-        """Enter a committed part, replacing what was known of it. ``sidecar`` is the SHA-256 of its sidecar's bytes."""
+        """Enter a committed part, replacing an earlier entry. ``sidecar`` is the SHA-256 of its sidecar's bytes."""
         with self._db:
             self._db.execute("DELETE FROM rows WHERE part = ?", (str(part),))
             self._db.execute(
@@ -121,21 +119,21 @@ class Ledger:
                 ),
             )
 
-    def forget_part(self, part: str) -> None:
-        """Strike a part that is no longer planned."""
+    def remove_part(self, part: str) -> None:
+        """Delete the entry of a part."""
         with self._db:
             self._db.execute("DELETE FROM rows WHERE part = ?", (part,))
             self._db.execute("DELETE FROM parts WHERE part = ?", (part,))
 
     def record_loss(self, row_id: str) -> None:
-        """A row took its worker down once more."""
+        """Count one more worker that died on a row."""
         with self._db:
             self._db.execute(
                 "INSERT INTO losses VALUES (?, 1) ON CONFLICT (row_id) DO UPDATE SET times = times + 1", (row_id,)
             )
 
     def losses(self) -> dict[str, int]:
-        """How often each row took a worker down, over all runs, for rows without a fate yet."""
+        """How often a worker has died on each row, over all runs, for rows without an outcome."""
         query = "SELECT row_id, times FROM losses WHERE row_id NOT IN (SELECT row_id FROM rows)"
         return dict(self._db.execute(query).fetchall())
 
@@ -144,29 +142,17 @@ class Ledger:
         return dict(self._db.execute("SELECT part, sidecar FROM parts").fetchall())
 
     def outcomes(self) -> Iterator[RowOutcome]:
-        """Every row's fate, part by part in plan order."""
+        """Every row's outcome, part by part in plan order."""
         for (written,) in self._db.execute("SELECT outcome FROM rows ORDER BY part, position"):
             yield RowOutcome.from_json(json.loads(written))
 
     def seconds(self) -> tuple[dict[str, float], int]:
         """Worker seconds by stage, and frames decoded, over the parts whose times are known."""
-        total: dict[str, float] = {}
-        frames = 0
-        for written, count in self._db.execute("SELECT seconds, frames FROM parts ORDER BY part"):
-            frames += count
-            for stage, spent in json.loads(written).items():
-                total[stage] = total.get(stage, 0.0) + spent
-        return total, frames
-
-    def tally(self) -> Tally:
-        """Counts over everything entered."""
-        total = Tally()
-        for outcome in self.outcomes():
-            total.add(outcome)
-        return total
+        parts = self._db.execute("SELECT seconds, frames FROM parts ORDER BY part").fetchall()
+        return sum_seconds(json.loads(seconds) for seconds, _ in parts), sum(frames for _, frames in parts)
 
     def export(self, path: Path) -> None:
-        """Write the rows as Parquet, for people and for pandas."""
+        """Write the rows as a Parquet file."""
         temporary = path.with_name(f".{path.name}.tmp")
         cursor = self._db.execute("SELECT part, outcome FROM rows ORDER BY part, position")
         with pq.ParquetWriter(temporary, _EXPORT) as writer:
@@ -196,18 +182,18 @@ def _words(written: str) -> tuple[str, str, str]:
 
 def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
     clips = outcome.pop("clips")
-    fates = [clip["status"] for clip in clips]  # type: ignore[attr-defined]
+    statuses = [clip["status"] for clip in clips]  # type: ignore[attr-defined]
     return {
         "part": part,
         **outcome,
-        "clips_kept": fates.count("kept"),
-        "clips_rejected": fates.count("rejected"),
-        "clips_failed": fates.count("failed"),
+        "clips_kept": statuses.count("kept"),
+        "clips_rejected": statuses.count("rejected"),
+        "clips_failed": statuses.count("failed"),
     }
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open or create. A file that is no ledger of this version makes way for a new one: parts are what is true.
+    """Open or create a ledger. A file that is no ledger of this version is replaced, since sidecars can rebuild it.
 
     Raises:
         sqlite3.OperationalError: the disk is full, or the file cannot be opened or is locked; it is left alone.

@@ -1,8 +1,8 @@
-"""What became of every row and every clip: kept, rejected, failed or quarantined, exactly one of them."""
+"""Outcomes of rows and clips: each is kept, rejected, failed or quarantined."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -15,7 +15,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutcome:
-    """One clip's fate. ``clip_id`` is None for stretches that never became a clip."""
+    """The outcome of one clip. ``clip_id`` is None for spans that never became a clip."""
 
     status: Status
     clip_id: str | None = None
@@ -28,7 +28,7 @@ class ClipOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RowOutcome:
-    """One row's fate, and that of its clips. A row is kept when at least one of its clips is."""
+    """The outcome of one row and of its clips. A row is kept if at least one of its clips is."""
 
     row_id: str
     uri: str
@@ -55,7 +55,7 @@ def _in_words_of_today(written: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass
 class Tally:
-    """Running counts over rows and clips; ``planned`` rows always equal the sum of the four fates."""
+    """Running counts over rows and clips; ``planned`` rows always equal the sum of the four outcomes."""
 
     rows: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
@@ -65,10 +65,8 @@ class Tally:
         self.rows[outcome.status] += 1
         for clip in outcome.clips:
             self.clips[clip.status] += 1
-        # A row with clips is explained by them; one without, by itself.
-        for fate in outcome.clips or (outcome,):
-            if fate.status != "kept":
-                self.reasons[fate.reason] += 1
+        # The reasons of a row with clips are those of the clips.
+        self.reasons.update(o.reason for o in outcome.clips or (outcome,) if o.status != "kept")
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -84,3 +82,12 @@ def tally(outcomes: Iterable[RowOutcome]) -> Tally:
     for outcome in outcomes:
         total.add(outcome)
     return total
+
+
+def sum_seconds(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sum of worker seconds by stage."""
+    total: dict[str, float] = defaultdict(float)
+    for seconds in spent:
+        for stage, value in seconds.items():
+            total[stage] += value
+    return dict(total)

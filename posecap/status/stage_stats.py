@@ -1,11 +1,11 @@
-"""What went into each stage, what came out, and what became of the rest; the sums always add up.
+"""Counts, for each stage, of items that entered, left, were rejected, failed or were quarantined, and alarms on them.
 
-A build counts rows until a video is decoded and clips from there on, so the yield is a list of lines, each with
-its unit. In every line ``entered = left + rejected + failed + quarantined``, and what left a line is what entered
-the next one of the same unit. The stage that turns rows into clips has two lines: rows that gave no stretch of
-video end in the first, stretches that became no clip in the second. What ended outside the pipeline's stages has
-lines of its own: ``plan`` (duplicate rows) and ``run`` (rows that took their worker down) before the stages,
-``forget`` (removed on request) after them.
+A build counts rows until a video is decoded and clips from there on, so the result is a list of lines, each with its
+unit. In every line ``entered = left + rejected + failed + quarantined``, and what left a line entered the next one of
+the same unit. The stage that turns rows into clips has two lines: rows without any span of video end in the first,
+spans that became no clip in the second. Items that ended outside the pipeline's stages have lines of their own:
+``plan`` (duplicate rows) and ``run`` (rows on which workers died) before the stages, ``forget`` (clips removed on
+request) after them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Unit = Literal["rows", "clips"]
 LossKind = Literal["rejected", "failed", "quarantined"]
 LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
 
-_OUTSIDE = {"plan": 0, "run": 1, "forget": 3}
-_AMONG_STAGES = 2
+_RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
+_RANK_OF_STAGES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
-    """One stage, one unit. ``lost`` counts by fate and reason, the commonest first."""
+    """One stage, one unit. ``lost`` counts by outcome and reason, most frequent first."""
 
     stage: str
     unit: Unit
@@ -37,9 +37,9 @@ class StageLine:
     left: int
     lost: Mapping[LossKind, Mapping[str, int]]
 
-    def total(self, fate: LossKind) -> int:
-        """How many of the line met this fate."""
-        return sum(self.lost[fate].values())
+    def total(self, kind: LossKind) -> int:
+        """How many of the line's items were lost in this way."""
+        return sum(self.lost[kind].values())
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -47,7 +47,7 @@ class StageLine:
             "unit": self.unit,
             "in": self.entered,
             "out": self.left,
-            **{fate: dict(self.lost[fate]) for fate in LOST},
+            **{kind: dict(self.lost[kind]) for kind in LOST},
         }
 
 
@@ -63,7 +63,7 @@ class StageOrder:
 
     @classmethod
     def of(cls, stages: Iterable[Stage]) -> StageOrder:
-        """Read off what the stages take and give."""
+        """The order of ``stages``, from the types they take and give."""
         stages = list(stages)
         rows = [stage.name for stage in stages if not issubclass(stage.takes, Clip)]
         clips = [stage.name for stage in stages if issubclass(stage.takes, Clip)]
@@ -75,7 +75,7 @@ class StageOrder:
 
 @dataclass
 class StageStats:
-    """Counts over outcomes as they come in; memory grows with the number of different reasons only."""
+    """Running counts over outcomes; memory grows with the number of different reasons only."""
 
     order: StageOrder
     tally: Tally = field(default_factory=Tally)
@@ -90,7 +90,7 @@ class StageStats:
         return stats
 
     def add(self, outcome: RowOutcome) -> None:
-        """Count a row: by its clips where it gave any, else by where it ended itself."""
+        """Count a row: by its clips if it has any, else by the stage in which it ended itself."""
         self.tally.add(outcome)
         if outcome.clips:
             self._ends["rows", "", "kept", ""] += 1
@@ -100,52 +100,50 @@ class StageStats:
             self._count("clips", clip)
 
     def lines(self) -> list[StageLine]:
-        """The yield, in the order in which rows and clips walk."""
+        """The counts, rows before clips, in the order of the stages."""
         return [*self._lines("rows"), *self._lines("clips")]
 
-    def _count(self, unit: Unit, fate: RowOutcome | ClipOutcome) -> None:
-        kept = fate.status == "kept"
-        self._ends[unit, "" if kept else fate.stage or "unknown", fate.status, "" if kept else fate.reason] += 1
+    def _count(self, unit: Unit, outcome: RowOutcome | ClipOutcome) -> None:
+        kept = outcome.status == "kept"
+        stage, reason = ("", "") if kept else (outcome.stage or "unknown", outcome.reason)
+        self._ends[unit, stage, outcome.status, reason] += 1
 
     def _lines(self, unit: Unit) -> list[StageLine]:
         ends = {key: count for key, count in self._ends.items() if key[0] == unit}
         entered = sum(ends.values())
         lines = []
-        for stage in _walked(self.order.stages(unit), {stage for _, stage, status, _ in ends if status != "kept"}):
-            lost = {fate: _by_reason(ends, stage, fate) for fate in LOST}
+        for stage in _in_order(self.order.stages(unit), {stage for _, stage, status, _ in ends if status != "kept"}):
+            lost = {kind: _by_reason(ends, stage, kind) for kind in LOST}
             left = entered - sum(sum(reasons.values()) for reasons in lost.values())
             lines.append(StageLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
             entered = left
         return lines
 
 
-def _walked(stages: Sequence[str], ended_in: set[str]) -> list[str]:
-    """The pipeline's stages, with the places outside them where something ended; unknown ones come first."""
-    rank = {stage: (_AMONG_STAGES, i, "") for i, stage in enumerate(stages)}
+def _in_order(stages: Sequence[str], ended_in: set[str]) -> list[str]:
+    """The pipeline's stages and the others in ``ended_in``; unknown ones come first."""
+    rank = {stage: (_RANK_OF_STAGES, i, "") for i, stage in enumerate(stages)}
     for stage in ended_in - rank.keys():
-        rank[stage] = (_OUTSIDE.get(stage, 0), 0, stage)
+        rank[stage] = (_RANK_OUTSIDE_STAGES.get(stage, 0), 0, stage)
     return sorted(rank, key=lambda stage: rank[stage])
 
 
-def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, fate: LossKind) -> dict[str, int]:
-    found = {reason: n for (_, at, status, reason), n in ends.items() if (at, status) == (stage, fate)}
+def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, kind: LossKind) -> dict[str, int]:
+    found = {reason: n for (_, at, status, reason), n in ends.items() if (at, status) == (stage, kind)}
     return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
-# Alarms: a stage that rejects or loses far more than it should points at a wrong threshold or a broken input.
-
-
 EXPECTED_REJECTIONS = 0.8
-"""Share of what enters a stage that it may reject, where the pipeline says nothing else."""
+"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise."""
 EXPECTED_FAILURES = 0.2
-"""Share of what enters a stage that may fail or take its worker down."""
+"""Share of the items entering a stage that may fail or be quarantined."""
 LEAST_ENTERED = 20
-"""Fewer items than this say nothing about a share."""
+"""Stages with fewer items raise no alarm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """One stage that lost more than expected. ``share`` and ``expected`` are of what entered it."""
+    """A stage that lost a larger share of its items than expected: a wrong threshold or a broken input."""
 
     stage: str
     kind: Literal["rejected", "failed"]
@@ -159,67 +157,36 @@ class Alarm:
 
 
 def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, float] | None = None) -> list[Alarm]:
-    """Alarms over the yield so far, in the order of its lines.
+    """Alarms over the counts so far, in the order of ``lines``.
 
     Args:
         expected_rejections: stage → share of items it may reject; 0.8 for the others.
     """
     expected = expected_rejections or {}
-    raised = []
+    found = []
     for line in lines:
-        if line.entered < LEAST_ENTERED:
-            continue
-        bounds = (expected.get(line.stage, EXPECTED_REJECTIONS), EXPECTED_FAILURES)
-        losses = (dict(line.lost["rejected"]), _together(line.lost["failed"], line.lost["quarantined"]))
-        kinds: tuple[Literal["rejected", "failed"], ...] = ("rejected", "failed")
-        for kind, bound, reasons in zip(kinds, bounds, losses, strict=True):
-            share = sum(reasons.values()) / line.entered
-            if share > bound:
-                raised.append(
-                    Alarm(
-                        stage=line.stage,
-                        kind=kind,
-                        share=share,
-                        expected=bound,
-                        entered=line.entered,
-                        sentence=_sentence(line, kind, share, bound, reasons),
-                    )
-                )
-    return raised
+        failed = Counter(line.lost["failed"]) + Counter(line.lost["quarantined"])
+        of_rejections = _alarm(line, "rejected", line.lost["rejected"], expected.get(line.stage, EXPECTED_REJECTIONS))
+        found += [of_rejections, _alarm(line, "failed", failed, EXPECTED_FAILURES)]
+    return [alarm for alarm in found if alarm is not None]
 
 
-def _sentence(
-    line: StageLine, kind: Literal["rejected", "failed"], share: float, bound: float, reasons: Mapping[str, int]
-) -> str:
+def _alarm(
+    line: StageLine, kind: Literal["rejected", "failed"], reasons: Mapping[str, int], expected: float
+) -> Alarm | None:
+    if line.entered < LEAST_ENTERED or (share := sum(reasons.values()) / line.entered) <= expected:
+        return None
     commonest = min(reasons, key=lambda reason: (-reasons[reason], reason))
-    remedy = (
-        "is the threshold right?"
-        if kind == "rejected"
-        else "`posecap status --failed` lists them; is the input, or a machine, broken?"
-    )
-    what = "rejected" if kind == "rejected" else "lost to failures"
-    return (
+    what, remedy = {
+        "rejected": ("rejected", "is the threshold right?"),
+        "failed": ("lost to failures", "`posecap status --failed` lists them; is the input, or a machine, broken?"),
+    }[kind]
+    sentence = (
         f"{line.stage} {what} {_percent(share)} of {line.entered} {line.unit} "
-        f"(expected at most {_percent(bound)}): most often {commonest}; {remedy}"
+        f"(expected at most {_percent(expected)}): most often {commonest}; {remedy}"
     )
+    return Alarm(stage=line.stage, kind=kind, share=share, expected=expected, entered=line.entered, sentence=sentence)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
-
-
-def _together(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in {*one, *other}}
-
-
-__all__ = [
-    "EXPECTED_FAILURES",
-    "EXPECTED_REJECTIONS",
-    "LEAST_ENTERED",
-    "LOST",
-    "Alarm",
-    "StageLine",
-    "StageOrder",
-    "StageStats",
-    "alarms",
-]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from posecap.status.ledger import DatasetLockedError, Ledger, lock_dataset
-from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.status.outcome import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName
 
 _HOLDER = """
@@ -92,7 +92,7 @@ def test_what_is_entered_is_read_by_the_next_process(path: Path) -> None:
     with Ledger(path) as ledger:
         assert list(ledger.outcomes()) == [KEPT, FAILED, FAILED]
         assert ledger.parts() == {"train/00000": "f", "val/00000": "f"}
-        assert ledger.tally().rows == {"kept": 1, "failed": 2}
+        assert tally(ledger.outcomes()).rows == {"kept": 1, "failed": 2}
 
 
 def test_a_part_entered_again_replaces_what_was_known(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_part_can_be_struck(path: Path) -> None:
     with Ledger(path) as ledger:
         record(ledger, ONE, KEPT)
         record(ledger, TWO, FAILED)
-        ledger.forget_part("train/00000")
+        ledger.remove_part("train/00000")
         assert list(ledger.outcomes()) == [FAILED]
         assert ledger.parts() == {"val/00000": "f"}
 
