@@ -1,7 +1,7 @@
-"""One build: manifest → plan → what is left to do → workers → committed parts → report and card.
+"""Builds a dataset: manifest → plan → parts left to build → workers → committed parts → report and card.
 
-Nothing here is remembered between runs but what lies on disk. What is left to do follows from the plan and the
-sidecars alone, so a build that was killed at any moment goes on where its last committed part ended.
+What is left to do follows from the plan and the sidecars on disk alone, so a build that was killed at any moment is
+resumed after its last committed part.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ LEDGER_FILE = "ledger.sqlite"
 
 
 class BuildError(RuntimeError):
-    """The build cannot go on; the message says why and what to do."""
+    """The build cannot continue; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to build, which shapes no sample.
+    """How to build; none of it changes a sample.
 
     Args:
         runner: ``ray`` actors or ``local`` threads.
-        workers: computing workers; None takes what the machine or cluster has.
+        workers: computing workers; None takes as many as the machine or cluster has cores or GPUs for.
         address: of a running Ray cluster.
         retry: also try rows of earlier runs again: those that failed and are retryable (empty tuple), or those
             rejected or failed for one of these reasons; None leaves them.
-        on_change: ``refuse`` to go on when pipeline or manifest no longer fit what is built, or ``update``,
+        on_change: ``refuse`` to continue when pipeline or manifest have changed since parts were built, or ``update``,
             which rebuilds exactly the parts that changed.
-        row_seconds: longest time one row may hold a Ray worker.
-        poison_after: a row that takes its worker down so many times is quarantined.
+        row_seconds: longest time one row may take on a Ray worker.
+        poison_after: a row on which a worker dies this many times is quarantined.
     """
 
     runner: Literal["ray", "local"] = "ray"
@@ -75,7 +75,7 @@ class Options:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build left: ``report`` as written to ``report.json``, and how many parts this run built."""
+    """The result of a build: ``report`` as written to ``report.json``, and the number of parts this run built."""
 
     root: Path
     report: dict[str, Any]
@@ -83,7 +83,7 @@ class BuildResult:
 
     @property
     def exit_code(self) -> int:
-        """0 when every row has a final fate, 3 when some failed or were quarantined."""
+        """0 when no row or clip failed or was quarantined, 3 otherwise."""
         rows, clips = self.report["counts"]["rows"], self.report["counts"]["clips"]
         return 3 if rows["failed"] or rows["quarantined"] or clips["failed"] else 0
 
@@ -93,14 +93,14 @@ def build(
     *,
     output: Path | None = None,
     options: Options | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> BuildResult:
-    """Build the dataset that a manifest describes, or finish building it.
+    """Build the dataset that a manifest describes, or resume building it.
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
-        BuildError: pipeline or manifest changed since parts were built, and ``on_change`` is ``refuse``.
-        DatasetLockedError: another build holds the directory.
+        BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``.
+        DatasetLockedError: another process is building or changing the dataset.
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
@@ -119,7 +119,7 @@ def build(
             _fill_ledger(ledger, root, change)
             retried = _to_retry(plan, root, change, options)
             work = _Build(
-                manifest, pipeline, plan, root, ledger, options, say, frozenset(part.name for part in retried)
+                manifest, pipeline, plan, root, ledger, options, log, frozenset(part.name for part in retried)
             )
             return work.run([*_to_build(plan, change), *retried], fingerprints)
 
@@ -132,13 +132,13 @@ class _Build:
     root: Path
     ledger: Ledger
     options: Options
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     retried: frozenset[PartName]
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
         finished = None if todo else read_final_report(self.root)
         if finished is not None:
-            self.say(f"{self.root}: every part is built; nothing to do")
+            self.log(f"{self.root}: every part is built; nothing to do")
             return BuildResult(self.root, finished, 0)
         mark_unfinished(self.root)
         started, since = datetime.now(UTC), monotonic()
@@ -188,15 +188,15 @@ class _Build:
         return pool.start_seconds
 
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
-        """Rows of each part; for a retry, the fates and samples that stand are carried over."""
+        """Rows of each part; for a retry, with the results of rows that are not tried again."""
         for part in todo:
-            standing = _standing(self.root, part, self.options) if part.name in self.retried else {}
+            carried_over = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
             rows: list[Row | RowResult] = []
             for planned in self.plan.rows(part):
                 if planned.duplicate_of is not None:
                     rows.append(_duplicate(planned.row, planned.duplicate_of))
                 else:
-                    rows.append(standing.get(planned.row.row_id, planned.row))
+                    rows.append(carried_over.get(planned.row.row_id, planned.row))
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
@@ -204,8 +204,8 @@ class _Build:
         outcomes = [row.outcome for row in rows]
         samples = [sample for row in rows for sample in row.samples]
         write_preview(self.root, done.name, samples)
-        fates = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
-        write_part(self.root, done.name, samples, record={**record, **fates})
+        counts = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
+        write_part(self.root, done.name, samples, record={**record, **counts})
         seconds = sum_seconds(row.seconds for row in rows)
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
@@ -213,7 +213,7 @@ class _Build:
 
 
 def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
-    """The manifest decides whether video is stored; the pipeline brings the encoder."""
+    """The pipeline with the manifest's setting of whether video is stored."""
     *before, last = pipeline.stages
     if isinstance(last, Pack):
         last = replace(last, store_video=manifest.store_video)
@@ -221,16 +221,16 @@ def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
 
 
 def _fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
-    """What each part is made from: pipeline, versions, weights, and its rows."""
-    made_by = pipeline.fingerprint()
+    """A hash of everything that determines a part: pipeline, package versions, weights and rows."""
+    pipeline_fingerprint = pipeline.fingerprint()
     return {
-        part.name: digest({"pipeline": made_by, "part": str(part.name), "rows": part.rows_digest})
+        part.name: digest({"pipeline": pipeline_fingerprint, "part": str(part.name), "rows": part.rows_digest})
         for part in plan.parts()
     }
 
 
 def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
-    """Make the new plan the dataset's plan, and take back parts that it no longer has."""
+    """Make the new plan the dataset's plan, and remove parts that it no longer has."""
     for name in change.gone:
         remove_part(root, name)
         write_preview(root, name, ())
@@ -239,7 +239,7 @@ def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
 
 
 def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
-    """Bring the ledger to what the sidecars say: it may be lost, older, or ahead of a part that was taken back."""
+    """Make the ledger agree with the sidecars: it may be missing, outdated, or have parts that were removed."""
     entered = ledger.parts()
     for name in entered.keys() - {str(part) for part in change.built}:
         ledger.remove_part(name)
@@ -255,12 +255,12 @@ def _to_build(plan: Plan, change: Change) -> list[PlannedPart]:
 
 
 def _to_retry(plan: Plan, root: Path, change: Change, options: Options) -> list[PlannedPart]:
-    """Sound parts that hold rows to try again."""
+    """Unchanged parts with rows to try again."""
     if options.retry is None:
         return []
     stale = set(change.changed)
-    sound = [part for part in plan.parts() if part.name in change.built and part.name not in stale]
-    return [part for part in sound if any(_is_retried(fate, options) for fate in _outcomes(root, part.name))]
+    unchanged = [part for part in plan.parts() if part.name in change.built and part.name not in stale]
+    return [part for part in unchanged if any(_is_retried(row, options) for row in _outcomes(root, part.name))]
 
 
 def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
@@ -268,20 +268,20 @@ def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
 
 
 def _is_retried(outcome: RowOutcome, options: Options) -> bool:
-    """Asked for by its reason, whatever its fate; or failed for a reason that may pass by itself."""
+    """Whether a row that was not kept has one of the given reasons or, without any given, is retryable."""
     if options.retry is None or outcome.status == "kept":
         return False
     return outcome.reason in options.retry if options.retry else outcome.retryable
 
 
-def _standing(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:
-    """Rows of a committed part whose fate is not tried again, with their samples."""
+def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:
+    """Results of a committed part's rows that are not tried again, by row id."""
     samples: dict[str, list[Sample]] = {}
     try:
         for sample in read_part(root, part.name):
             samples.setdefault(sample.facts["row_id"], []).append(sample)
     except ShardError:
-        return {}  # damaged: every row is walked again
+        return {}  # damaged: every row is executed again
     return {
         outcome.row_id: RowResult(outcome, tuple(samples.get(outcome.row_id, ())))
         for outcome in _outcomes(root, part.name)
@@ -303,16 +303,16 @@ def _duplicate(row: Row, first: str) -> RowResult:
 
 
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
-    """Clips that were removed on request stay removed, however often the dataset is rebuilt."""
-    gone = {
+    """The result without clips that tombstones cover, so that a rebuild does not bring them back."""
+    removed = {
         s.key: tombstones.reason(s.key, s.facts["source_id"])
         for s in done.samples
         if tombstones.covers(s.key, s.facts["source_id"])
     }
-    if not gone:
+    if not removed:
         return done
-    outcome = reject_removed(done.outcome, gone)
-    return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in gone))
+    outcome = reject_removed(done.outcome, removed)
+    return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in removed))
 
 
 def _start_pool(pipeline: Pipeline, options: Options) -> Pool:

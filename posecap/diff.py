@@ -1,4 +1,4 @@
-"""What differs between the dataset on disk and what the manifest and pipeline ask for now."""
+"""Compares the parts on disk with those that manifest and pipeline now describe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Change:
-    """Parts on disk against parts asked for.
+    """How parts on disk differ from the planned ones.
 
-    ``built`` holds the fingerprints of the parts on disk that are still planned; ``changed`` names those of
-    them whose fingerprint is another one now, ``gone`` those no longer planned.
+    ``built`` are fingerprints of the parts on disk that are still planned; ``changed`` are those of them whose
+    fingerprint is different now; ``gone`` are parts on disk that are no longer planned.
     """
 
     built: Mapping[PartName, str]
@@ -30,12 +30,12 @@ class Change:
 
     @property
     def needs_consent(self) -> bool:
-        """Whether going on would replace or remove what is built."""
+        """Whether continuing would replace or remove built parts."""
         return bool(self.changed or self.gone)
 
 
 def compare(root: Path, plan: Plan, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
-    """Hold the sidecars on disk against the fingerprints of the plan's parts.
+    """Compare the sidecars on disk with the fingerprints of the plan's parts.
 
     A part with a damaged sidecar or missing files counts as not built.
     """
@@ -59,7 +59,7 @@ def compare(root: Path, plan: Plan, fingerprints: Mapping[PartName, str], pipeli
 
 
 def explain(change: Change, root: Path) -> str:
-    """What changed, parameter by parameter, and the two ways on."""
+    """A message for the user: what changed, parameter by parameter, and the two options."""
     shown = list(change.reasons[:_SHOWN])
     if len(change.reasons) > _SHOWN:
         shown.append(f"… and {len(change.reasons) - _SHOWN} more")
@@ -73,7 +73,7 @@ def explain(change: Change, root: Path) -> str:
 
 
 def _sound(root: Path, part: PartName) -> dict[str, Any] | None:
-    """The part's sidecar, if it is readable and the files it names are there: otherwise the part is built again."""
+    """The part's sidecar; None if it is unreadable or files that it names are missing: the part is built again."""
     try:
         written = read_sidecar(root, part)
     except ShardError:
@@ -82,7 +82,7 @@ def _sound(root: Path, part: PartName) -> dict[str, Any] | None:
 
 
 def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
-    """Differences in configuration and lineage; where there are none, it must be the rows."""
+    """Differences in configuration and lineage; if there are none, the rows differ."""
     before = {"pipeline": _by_name(written["pipeline"]), **written["lineage"]}
     now = {"pipeline": _by_name(pipeline.configuration()), **pipeline.lineage()}
     found = list(_differences(before, now, ""))

@@ -1,6 +1,6 @@
-"""The end of a build: the lists, tables and pictures that are made from committed parts.
+"""Writes what describes a whole dataset once its parts are committed: part list, ledger, card, contact sheet, report.
 
-``report.json`` is written last and taken away first, so a dataset that has one is finished.
+``report.json`` is written last and deleted first, so a dataset that has one is finished.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.visualization.contact_sheet import CONTACT_SHEET, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
-_ORIGIN = ".origin.json"
-_ON_SHEET = 24
+_MANIFEST_PATH_FILE = ".origin.json"
+_CLIPS_ON_SHEET = 24
 
 
 def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
-    """Write everything that describes the dataset as a whole; gives the report."""
+    """Write everything that describes the dataset as a whole, and return the report."""
     write_dataset_list(root)
     ledger.export(root / LEDGER_EXPORT)
     info = DatasetInfo(
@@ -47,14 +47,14 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     card.write(card.make_card(info), root)
     croissant.write(croissant.make_croissant(info, published=run.ended.date()), root)
     if info.clips:
-        view_sheet(root, out=root / CONTACT_SHEET, count=_ON_SHEET)
+        view_sheet(root, out=root / CONTACT_SHEET, count=_CLIPS_ON_SHEET)
     report = make_report(info, run, expected_rejections=pipeline.expected_rejections)
     write(report, root)
     return report
 
 
 def read_final_report(root: Path) -> dict[str, Any] | None:
-    """The report of a finished dataset; None while there is work left, if only a list that is not that of its parts."""
+    """The report of a finished dataset; None if it is unfinished or its part list is not that of its parts."""
     try:
         report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
         listed = (root / DATASET_LIST).read_bytes()
@@ -64,19 +64,19 @@ def read_final_report(root: Path) -> dict[str, Any] | None:
 
 
 def mark_unfinished(root: Path) -> None:
-    """Say that there is work left."""
+    """Delete the report, so that the next build finalizes the dataset again."""
     (root / REPORT_FILE).unlink(missing_ok=True)
 
 
 def write_manifest_path(root: Path, manifest: Manifest) -> None:
-    """Remember which manifest the dataset is built from, for viewing its footage. Local, never published."""
-    (root / _ORIGIN).write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
+    """Record the manifest's path, by which ``posecap view`` finds the videos. The file is not part of a release."""
+    (root / _MANIFEST_PATH_FILE).write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
 
 
 def read_manifest_path(root: Path) -> Path | None:
-    """The manifest a dataset was built from, where that is still at hand."""
+    """The manifest a dataset was built from; None if it is not recorded or no longer there."""
     try:
-        manifest = Path(json.loads((root / _ORIGIN).read_text())["manifest"])
+        manifest = Path(json.loads((root / _MANIFEST_PATH_FILE).read_text())["manifest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return manifest if manifest.is_file() else None

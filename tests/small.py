@@ -117,7 +117,7 @@ def manifest(
 
 def build(path: Path, **options: Any) -> BuildResult:
     """Build a manifest with one thread of this process; ``options`` are those of a build."""
-    return build_dataset(path, options=Options(**{"runner": "local", "workers": 1, **options}), say=lambda line: None)
+    return build_dataset(path, options=Options(**{"runner": "local", "workers": 1, **options}), log=lambda line: None)
 
 
 def published(root: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Whether a sample agrees with itself: arrays with facts, and video, skeleton and features on the same time."""
+"""Checks of one sample and of one committed part: outcomes, counts, and tar, columns and index against each other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from posecap.shards.part import located_samples
 from posecap.shards.paths import ShardError, columns_path, index_path, sidecar_path, tar_path
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.shards.sidecar import damage
-from posecap.status.outcome import STATUSES, ClipOutcome, RowOutcome, tally
+from posecap.status.outcome import STATUSES, RowOutcome, tally
 from posecap.types import PartName, Sample
 
 
 def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Iterator[str]:
-    """Sentences on what is wrong with a sample; none for a sound one.
+    """Describe what is wrong with a sample, one sentence for each problem.
 
     Args:
         split: of the part that holds it.
@@ -76,12 +76,9 @@ def _pair(first: Any, last: Any) -> tuple[float, float]:
     return float(first), float(last)
 
 
-# Whether a committed part is what its sidecar says: outcomes, counts, and tar, columns and index side by side.
-
-
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a dataset: in which file, with which sample (if with one), and what to do."""
+    """A problem of a dataset: the file, the problem, the remedy, and the sample if it concerns one."""
 
     file: str
     what: str
@@ -94,7 +91,7 @@ class Problem:
 
 
 def rebuild(part: PartName) -> str:
-    """What to do about anything that is wrong with a part."""
+    """The remedy for any problem of a part."""
     return f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
 
 
@@ -104,12 +101,12 @@ def bad(part: PartName, file: str, what: str, key: str | None = None) -> Problem
 
 @dataclass
 class PartCheck:
-    """Checks what one sidecar names. ``keys`` and ``samples`` are known once :meth:`problems` has run.
+    """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`problems` has run.
 
     Args:
-        document: the sidecar, which has been read and found whole.
-        damaged: relative names of files that are not as the sidecar says. Arrow's readers are kept off these; a damaged
-            tar is read all the same, to say which samples are hit.
+        document: the sidecar.
+        damaged: relative names of files that differ from the sidecar. Arrow does not read these; a damaged tar is read
+            nevertheless, to name the samples that are affected.
         tolerance_seconds: how far frames may lie outside their clip's span.
     """
 
@@ -145,16 +142,16 @@ class PartCheck:
         return name in self.document["files"] and name not in self.damaged
 
     def _counts(self) -> Iterator[Problem]:
-        """Every row has one of the four fates, and the counts are those of the rows."""
+        """Every row has a known outcome that agrees with its clips, and the counts are those of the rows."""
         outcomes = _read_outcomes(self.document)
         if outcomes is None:
-            yield bad(self.part, self._sidecar, "does not tell what became of each row")
+            yield bad(self.part, self._sidecar, "does not give the outcome of each row")
             return
         for outcome in outcomes:
-            fates = {outcome.status, *(clip.status for clip in outcome.clips)}
-            if not fates <= set(STATUSES):
+            statuses = {outcome.status, *(clip.status for clip in outcome.clips)}
+            if not statuses <= set(STATUSES):
                 yield bad(
-                    self.part, self._sidecar, f"row {outcome.row_id} has an unknown outcome among {sorted(fates)}"
+                    self.part, self._sidecar, f"row {outcome.row_id} has an unknown outcome among {sorted(statuses)}"
                 )
             if (outcome.status == "kept") != any(clip.status == "kept" for clip in outcome.clips):
                 what = f"row {outcome.row_id} is {outcome.status}, which its clips do not bear out"
@@ -163,7 +160,7 @@ class PartCheck:
             yield bad(self.part, self._sidecar, "its counts are not those of its rows")
 
     def _outcomes(self, lines: list[dict[str, Any]]) -> Iterator[Problem]:
-        """The clips that were kept are those of the index."""
+        """The kept clips are those of the index."""
         samples = self.document["samples"]
         if len(lines) != samples:
             found = f"has {len(lines)} rows, the sidecar says {samples} samples"
@@ -175,14 +172,14 @@ class PartCheck:
             yield bad(self.part, self._sidecar, f"by the outcomes of its rows this sample is {where}", key)
 
     def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[Problem]:
-        """Samples of the tar, each held against its row in columns and index."""
+        """The samples of the tar, compared with their rows in columns and index."""
         tar = tar_path(self.part)
         columns: Iterator[tuple[Batch, int]] | None = None
         if self._readable(columns_path(self.part)):
             columns = _column_rows(self.root / columns_path(self.part))
         samples = located_samples(self.root, self.part, self.document["files"])
         try:
-            for (sample, places), column, line in _side_by_side(samples, columns, lines):
+            for (sample, ranges), column, line in _side_by_side(samples, columns, lines):
                 self.samples += 1
                 for what in check_sample(sample, split=self.part.split, tolerance_seconds=self.tolerance_seconds):
                     yield bad(self.part, tar, what, sample.key)
@@ -190,7 +187,7 @@ class PartCheck:
                     for what in _against_columns(sample, column):
                         yield bad(self.part, tar, what, sample.key)
                 if lines is not None:
-                    row = index_row(sample, self.part, places, self.document)
+                    row = index_row(sample, self.part, ranges, self.document)
                     for what in _against_index(row, line or {}):
                         yield bad(self.part, tar, what, sample.key)
         except (ShardError, OSError) as error:
@@ -202,7 +199,7 @@ def _side_by_side(
     columns: Iterator[tuple[Batch, int]] | None,
     lines: list[dict[str, Any]] | None,
 ) -> Iterator[tuple[tuple[Sample, ByteRanges], tuple[Batch, int] | None, dict[str, Any] | None]]:
-    """Every sample of the tar with its row of columns and index, None where they have ended.
+    """Every sample of the tar with its rows of columns and index, None where those have ended.
 
     Raises:
         ShardError: the tar ends first.
@@ -219,11 +216,9 @@ def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
         outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
     except (KeyError, TypeError, AttributeError):
         return None
-    fates: list[RowOutcome | ClipOutcome] = []
-    for row in outcomes:
-        fates += (row, *row.clips)
-    plain = all(isinstance(word, str) for fate in fates for word in (fate.status, fate.reason))
-    return outcomes if plain else None
+    words = [word for row in outcomes for word in (row.status, row.reason)]
+    words += [word for row in outcomes for clip in row.clips for word in (clip.status, clip.reason)]
+    return outcomes if all(isinstance(word, str) for word in words) else None
 
 
 def _column_rows(path: Path) -> Iterator[tuple[Batch, int]]:

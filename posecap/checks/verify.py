@@ -1,4 +1,4 @@
-"""Checking a dataset down to the last byte, one part after another, in memory that no number of parts fills."""
+"""Checks a dataset on local disk down to the last byte, part by part, in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,14 +26,12 @@ from posecap.shards.sidecar import read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.types import PartName
 
-__all__ = ["Problem", "VerifyResult", "verify"]
-
-_WRITE_LIST = "run `posecap build` again: it is written anew"
+_REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """What was looked at and what was found. The dataset is sound when ``problems`` is empty."""
+    """How much was checked, and the problems found: none in a sound dataset."""
 
     parts: int
     samples: int
@@ -41,25 +39,25 @@ class VerifyResult:
     problems: tuple[Problem, ...]
 
 
-def verify(root: Path, *, tolerance_seconds: float = 0.05, most: int = 1000) -> VerifyResult:
+def verify(root: Path, *, tolerance_seconds: float = 0.05, max_problems: int = 1000) -> VerifyResult:
     """Check every file, sample and count of a dataset on local disk.
 
-    Every file has the hash its sidecar says; tar, columns and index hold the same samples, finite and of one shape,
-    their times within their clips; every row has one outcome and the counts add up; no key is in two parts; nothing
-    lies about that no sidecar names; and what was removed is gone.
+    Every file has the hash given in its sidecar; tar, columns and index hold the same samples, finite, of consistent
+    shapes, with times within their clips; every row has one outcome and the counts add up; no key is in two parts;
+    every file under ``data`` and ``index`` is listed in a sidecar; and removed clips are gone.
 
     Args:
         tolerance_seconds: how far frames may lie outside their clip's span.
-        most: stop after so many problems.
+        max_problems: stop after this many.
     """
-    look = _Look(root, tolerance_seconds)
-    problems = tuple(islice(look.everything(), most))
-    return VerifyResult(look.parts, look.samples, look.size_bytes, problems)
+    verifier = _Verifier(root, tolerance_seconds)
+    problems = tuple(islice(verifier.problems(), max_problems))
+    return VerifyResult(verifier.parts, verifier.samples, verifier.size_bytes, problems)
 
 
 @dataclass
-class _Look:
-    """One pass over a dataset; counts what it sees and remembers keys and sidecars to compare across parts."""
+class _Verifier:
+    """One pass over a dataset; collects keys and sidecars of all parts to compare them."""
 
     root: Path
     tolerance_seconds: float
@@ -72,7 +70,7 @@ class _Look:
     owners: list[PartName] = field(default_factory=list)
     tombstones: Tombstones = field(default_factory=Tombstones)
 
-    def everything(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
         try:
             self.tombstones = read_tombstones(self.root)
         except ShardError as error:
@@ -113,7 +111,7 @@ class _Look:
                 yield Problem(index_path(part), "was removed, yet is still there", remedy, key)
 
     def _changed(self, path: Path, entry: Mapping[str, Any]) -> str:
-        """How a file differs from what the sidecar says of it; empty when it does not."""
+        """How a file differs from its entry in the sidecar; empty if it does not."""
         if path.is_symlink() or not path.is_file():
             return "is missing, or is no plain file"
         size = path.stat().st_size
@@ -125,7 +123,7 @@ class _Look:
         return ""
 
     def _duplicates(self) -> Iterator[Problem]:
-        """Keys that occur twice; of all keys together only their bytes are held."""
+        """Keys that occur more than once. All keys are kept in memory, as Arrow strings."""
         if not self.keys:
             return
         counted = pc.value_counts(pa.chunked_array(self.keys))
@@ -142,18 +140,18 @@ class _Look:
             yield Problem(DATASET_LIST, "is missing: the build has not been finished", "run `posecap build` again")
             return
         try:
-            document = read_document(self.root, DATASET_LIST, remedy=_WRITE_LIST)
+            document = read_document(self.root, DATASET_LIST, remedy=_REWRITE_LIST)
         except ShardError as error:
-            yield Problem(DATASET_LIST, str(error), _WRITE_LIST)
+            yield Problem(DATASET_LIST, str(error), _REWRITE_LIST)
             return
         entries = document.get("parts")
         listed = {entry["part"]: entry for entry in entries} if isinstance(entries, list) else {}
         for name in sorted(listed.keys() | self.listed.keys()):
             on_disk = self.listed.get(name)
             if on_disk is not None and on_disk["samples"] is None:
-                continue  # its sidecar is damaged, which has been said
+                continue  # its sidecar is damaged, which is reported already
             if listed.get(name) != on_disk:
-                yield Problem(DATASET_LIST, f"what it says of part {name} is not what is on disk", _WRITE_LIST)
+                yield Problem(DATASET_LIST, f"what it says of part {name} is not what is on disk", _REWRITE_LIST)
 
     def _orphans(self) -> Iterator[Problem]:
         for top in ("data", "index"):

@@ -1,4 +1,4 @@
-"""The on-disk schema of a dataset; nothing outside this package knows a file name, a column or a byte of it.
+"""The on-disk schema of a dataset: file names, columns and bytes are defined in this package only.
 
 ::
 
@@ -6,9 +6,9 @@
                                      .text.npy (C,D) float32, .txt (first caption), .json (facts, captions, origins)
     data/{split}/video-00042.tar     {key}.mp4, only where the pipeline stores video
     data/{split}/pose-00042.columns  the same arrays as an Arrow IPC file
-    data/{split}/pose-00042.json     the sidecar: hashes, counts, what became of every row; written last
+    data/{split}/pose-00042.json     the sidecar: hashes, counts, the outcome of every row; written last
     index/{split}-00042.parquet      one row for each sample, see INDEX_SCHEMA
-    dataset.json                     the committed parts
+    dataset.json                     the list of committed parts
     tombstones.json                  keys and sources that were removed
 """
 

@@ -1,4 +1,4 @@
-"""A part's samples as columns: an Arrow IPC file that is read by mapping it into memory.
+"""The columns file: a part's samples as an Arrow IPC file that is read by mapping it into memory.
 
 Every array column is flat; ``M``, ``T``, ``J`` and ``C`` give a row's shape: joints (M, T, J, 3), pts (T),
 video (all of it), text (C, the rest). The file is not compressed, so that a row is a view of the mapped file.
@@ -45,8 +45,8 @@ class ColumnsWriter:
         ShardError: an array holds NaN or infinity.
     """
 
-    def __init__(self, staged: AtomicFile) -> None:
-        self._file = pa.ipc.new_file(staged, COLUMNS_SCHEMA)
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = pa.ipc.new_file(file, COLUMNS_SCHEMA)
         self._waiting: list[tuple[Sample, str]] = []
         self._bytes = 0
 
@@ -76,8 +76,8 @@ def _batch(waiting: list[tuple[Sample, str]]) -> Any:
         flat = [array[name].reshape(-1) for array in arrays]
         values = np.concatenate(flat)
         with np.errstate(all="ignore"):
-            suspect = not np.isfinite(values.sum())  # quick; large values may overflow and be looked at for nothing
-        if suspect:
+            maybe_infinite = not np.isfinite(values.sum())  # fast, but a sum of large finite values may overflow
+        if maybe_infinite:
             _check_finite(name, samples, flat)
         offsets = np.zeros(len(flat) + 1, np.int64)
         np.cumsum([len(f) for f in flat], out=offsets[1:])
@@ -94,7 +94,7 @@ def _check_finite(name: str, samples: list[Sample], flat: list[NDArray[Any]]) ->
 
 
 class Batch:
-    """Some rows of a columns file. Arrays are views of the mapped file; writing to one changes no file."""
+    """Some rows of a columns file. Arrays are copy-on-write views of the mapped file."""
 
     def __init__(self, batch: Any, base: NDArray[np.uint8]) -> None:
         batch.validate(full=True)
@@ -128,7 +128,7 @@ class Batch:
         return str(self._facts[row].as_py())
 
     def sample(self, row: int) -> Sample:
-        """One row, whole."""
+        """The sample of one row."""
         facts = read_facts(self.facts(row))
         return Sample(
             key=self.keys[row],
@@ -145,7 +145,7 @@ class Batch:
 
 
 def map_columns(path: Path) -> NDArray[np.uint8]:
-    """A columns file on local disk as copy-on-write memory: pages are read when used, the file never changes."""
+    """Map a columns file on local disk as copy-on-write memory: pages are read on use, the file never changes."""
     return np.memmap(path, np.uint8, mode="c")
 
 

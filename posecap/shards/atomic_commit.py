@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary name, fsync, a second reading, then the rename."""
+"""Atomic writes: a temporary file is synced to disk, read back and compared, then renamed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is recorded of a file."""
+    """Hash and size of a written file."""
 
     sha256: str
     size_bytes: int
 
 
 class AtomicFile(io.RawIOBase):
-    """A file under way: written beside its final place, hashed as it is written, published by a rename.
+    """A file that appears under its name when :meth:`publish` renames it; it is hashed as it is written.
 
-    Small writes are gathered into blocks of 1 MiB. As a context it removes the temporary file when the block fails
-    before :meth:`publish`.
+    Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
+    :meth:`publish` was not called.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class AtomicFile(io.RawIOBase):
         return self.size
 
     def write(self, data: Buffer, /) -> int:
-        """Take bytes to write; they must not change before :meth:`finish`.
+        """Write bytes, which must not change before :meth:`finish`.
 
         Raises:
             OSError: e.g. the disk is full.
@@ -62,7 +62,7 @@ class AtomicFile(io.RawIOBase):
         return length
 
     def extend(self, pieces: Iterable[Buffer], size: int) -> None:
-        """Take ``pieces`` of together ``size`` bytes, as :meth:`write` does."""
+        """Write ``pieces``, of ``size`` bytes in all, as :meth:`write` does."""
         self._pieces.extend(pieces)
         self._waiting += size
         self.size += size
@@ -73,7 +73,7 @@ class AtomicFile(io.RawIOBase):
         """Flush to disk and read everything back.
 
         Raises:
-            OSError: the disk is full, or it gives back other bytes than were written.
+            OSError: the disk is full, or the bytes read back are not those written.
         """
         self._flush_block()
         os.fsync(self._file.fileno())
@@ -103,21 +103,21 @@ class AtomicFile(io.RawIOBase):
         try:
             self._file.close()
         finally:
-            self.temporary.unlink(missing_ok=True)  # published files have left this name already
+            self.temporary.unlink(missing_ok=True)  # a published file no longer has this name
 
 
 def write_file(path: Path, content: bytes) -> Written:
     """Write one whole file, durably."""
-    with AtomicFile(path) as staged:
-        staged.write(content)
-        written = staged.finish()
-        staged.publish()
+    with AtomicFile(path) as file:
+        file.write(content)
+        written = file.finish()
+        file.publish()
     sync_folder(path.parent)
     return written
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and see that its name outlives a power cut."""
+    """Create a folder durably, with its parents."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files that killed attempts at ``path`` have left."""
+    """Delete temporary files that killed processes left beside ``path``."""
     if path.parent.is_dir():
         for leftover in path.parent.glob(f".{path.name}.tmp-*"):
             leftover.unlink()

@@ -1,4 +1,4 @@
-"""Reading a dataset: its index, one sample by key, and the members of many samples in a row."""
+"""Reads a dataset: its index, one sample by key, or the members of many samples in sequence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Packed = dict[str, memoryview]
 
 
 class Dataset:
-    """The committed parts of a dataset, without what its tombstones remove.
+    """The committed parts of a dataset, without the samples that its tombstones remove.
 
     Args:
         location: a folder, or any URL that fsspec can read (``https://…``, ``s3://…``).
@@ -94,8 +94,8 @@ class Dataset:
         Raises:
             ShardError: no such sample, or it was removed, or its tar is damaged.
         """
-        part, places, mp4 = self._locate(key, index)
-        packed = next(self._members(part, [key], [places]))[1]
+        part, ranges, mp4 = self._locate(key, index)
+        packed = next(self._members(part, [key], [ranges]))[1]
         clip = None
         if video == "attach":
             if mp4 is None:
@@ -110,8 +110,8 @@ class Dataset:
             ShardError: index and tar disagree, or one of them is damaged.
         """
         table = self.part_index(part, ["key", *RANGE_COLUMNS]).take(rows)
-        places = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
-        yield from self._members(part, table["key"].to_pylist(), places)
+        ranges = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
+        yield from self._members(part, table["key"].to_pylist(), ranges)
 
     def batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, Batch]]:
         """Batches of a part's columns that end after row ``first``, each with the number of its first row.
@@ -141,22 +141,22 @@ class Dataset:
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _members(
-        self, part: PartName, keys: Sequence[str], places: Sequence[tuple[int, ...]]
+        self, part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]
     ) -> Iterator[tuple[str, Packed]]:
-        """Samples that lie one after another are read together; each gets its own copy, so that none keeps a block."""
-        spans = [_span(part, key, place) for key, place in zip(keys, places, strict=True)]
-        for first, last in _runs(spans):
+        """Adjacent samples are read in one block; each is copied, so that keeping one does not keep the block."""
+        spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
+        for first, last in _blocks(spans):
             start = spans[first][0]
             block = memoryview(self._source.read_range(tar_path(part), start, spans[last - 1][1] - start))
             for number in range(first, last):
                 begin, end = spans[number]
                 content = memoryview(bytearray(block[begin - start : end - start]))
-                yield keys[number], _cut(part, keys[number], content, begin, places[number])
+                yield keys[number], _split_members(part, keys[number], content, begin, ranges[number])
 
 
-def _span(part: PartName, key: str, place: tuple[int, ...]) -> tuple[int, int]:
+def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tuple[int, int]:
     """First byte (of the first member's header) and end of a sample in its tar."""
-    offsets, sizes = place[::2], place[1::2]
+    offsets, sizes = member_ranges[::2], member_ranges[1::2]
     begin = min(offsets) - tar.BLOCK
     end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
     if begin < 0 or min(sizes) < 0 or end - begin > 2 * MAX_MEMBER_BYTES:
@@ -164,8 +164,8 @@ def _span(part: PartName, key: str, place: tuple[int, ...]) -> tuple[int, int]:
     return begin, end
 
 
-def _runs(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ranges of samples that follow each other closely and fill about one block."""
+def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of adjacent samples that together fill about one block."""
     first = 0
     for number in range(1, len(spans) + 1):
         if number == len(spans):
@@ -177,11 +177,11 @@ def _runs(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
                 first = number
 
 
-def _cut(part: PartName, key: str, content: memoryview, begin: int, place: tuple[int, ...]) -> Packed:
-    """A sample's members by name; each must stand under its own name in the tar."""
+def _split_members(part: PartName, key: str, content: memoryview, begin: int, member_ranges: tuple[int, ...]) -> Packed:
+    """A sample's members by name, after checking that the tar has them under their own names."""
     packed = {}
     for number, (name, ending) in enumerate(MEMBERS.items()):
-        offset, size = place[2 * number] - begin, place[2 * number + 1]
+        offset, size = member_ranges[2 * number] - begin, member_ranges[2 * number + 1]
         written = f"{key}.{ending}\0".encode()
         if content[offset - tar.BLOCK : offset - tar.BLOCK + len(written)] != written:
             raise ShardError(f"{tar_path(part)}: no {key}.{ending} where the index says; run `posecap verify`")

@@ -1,4 +1,4 @@
-"""The index: a Parquet table with one row for each sample, and where in the tar each of its members lies."""
+"""The index: a Parquet table with one row for each sample, including the byte ranges of its members in the tar."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _FACTS = {
 _NEEDED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
 _QUALITY = {f.name: pa.int32() if f.type == "int" else pa.float64() for f in fields(Quality)}
 _MODELS = ("decoder", "detector", "tracker", "pose", "video", "text")
-_PLACES = (*MEMBERS, "mp4")
-_NOWHERE = (None, None)
+_RANGED_MEMBERS = (*MEMBERS, "mp4")
+_NO_RANGE = (None, None)
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -55,7 +55,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("weights", _WORDS, nullable=False),
         *(
             pa.field(f"{name}_{what}", pa.int64(), nullable=name == "mp4")
-            for name in _PLACES
+            for name in _RANGED_MEMBERS
             for what in ("offset", "size")
         ),
     ],
@@ -63,8 +63,8 @@ INDEX_SCHEMA = pa.schema(
 )
 """Columns of ``index/*.parquet``.
 
-``part`` is e.g. ``train/00042``; ``X_offset`` and ``X_size`` say in bytes where member X's data lie in the part's
-pose tar (``mp4`` in its video tar); ``weights`` are ``name:sha256`` of the model files behind the sample.
+``part`` is e.g. ``train/00042``; ``X_offset`` and ``X_size`` are the byte range of member X's data in the part's pose
+tar (``mp4``: in its video tar); ``weights`` are ``name:sha256`` of the model files behind the sample.
 """
 
 RANGE_COLUMNS = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
@@ -73,12 +73,12 @@ RANGE_COLUMNS = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "si
 ByteRanges = Mapping[str, tuple[int, int]]
 
 
-def index_row(sample: Sample, part: PartName, places: ByteRanges, record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A sample's line in the index: its values in the order of :data:`INDEX_SCHEMA`.
+def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A sample's row of the index: its values in the order of :data:`INDEX_SCHEMA`.
 
     Args:
-        places: (offset, size) of every member, by name.
-        record: the part's sidecar-to-be; its fingerprint and lineage are repeated in each row.
+        ranges: (offset, size) of every member, by name.
+        record: the content of the part's sidecar; its fingerprint and lineage are repeated in each row.
 
     Raises:
         ShardError: the sample's facts lack something that the index needs.
@@ -108,11 +108,11 @@ def index_row(sample: Sample, part: PartName, places: ByteRanges, record: Mappin
         *map(quality.get, _QUALITY),
         *map(models.get, _MODELS),
         [f"{name}:{sha256}" for name, sha256 in sorted(weights.items())],
-        *chain.from_iterable(places.get(name, _NOWHERE) for name in _PLACES),
+        *chain.from_iterable(ranges.get(name, _NO_RANGE) for name in _RANGED_MEMBERS),
     )
 
 
-def write_index(staged: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
+def write_index(file: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
     """Write a part's index; a part has at least one row.
 
     Raises:
@@ -125,7 +125,7 @@ def write_index(staged: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ShardError(f"index: column {field.name!r} takes {field.type}: {error}") from error
     table = pa.table(columns, schema=INDEX_SCHEMA)
-    pq.write_table(table, staged, compression="zstd", row_group_size=table.num_rows)
+    pq.write_table(table, file, compression="zstd", row_group_size=table.num_rows)
 
 
 def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
@@ -152,7 +152,7 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
 
 
 def index_rows(content: Any) -> int:
-    """How many samples an index lists, from its footer alone."""
+    """The number of samples in an index, from its footer alone."""
     try:
         with pq.ParquetFile(content) as file:
             return int(file.metadata.num_rows)

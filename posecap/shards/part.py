@@ -1,4 +1,4 @@
-"""Committing a part, reading it back byte for byte, and removing it."""
+"""Writes, reads and removes the files of one part."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NAME_OF = {ending: name for name, ending in MEMBERS.items()}
 def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]) -> dict[str, Any]:
     """Commit a part: all its files, then its sidecar, which makes them visible.
 
-    Readers see the part as it was before, or not at all, or as it is now. A part without samples is a sidecar only.
-    Memory does not grow with the number of samples, but for their lines of the index.
+    Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only.
+    Of each sample only its row of the index stays in memory.
 
     Args:
-        samples: in the order in which they are to lie; kept as it is.
-        record: what the sidecar says besides files and samples: fingerprint, pipeline, lineage, counts, rows.
+        samples: in the order in which they are written.
+        record: the further content of the sidecar: fingerprint, pipeline, lineage, counts, rows.
 
     Returns:
         The sidecar.
@@ -44,18 +44,18 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
     for relative in (*file_paths(part), layout.sidecar_path(part)):
         remove_leftovers(root / relative)
     with ExitStack() as stack:
-        writing = _Writing(root, part, record, stack)
+        writer = _PartWriter(root, part, record, stack)
         for sample in samples:
-            writing.add(sample)
-        written = writing.finish()
-        document = sidecar(part, record, written, len(writing.rows))
+            writer.add(sample)
+        written = writer.finish()
+        document = sidecar(part, record, written, len(writer.rows))
         last = stack.enter_context(AtomicFile(root / layout.sidecar_path(part)))
         last.write(encode_document(document))
         last.finish()
         remove_part(root, part, keep=written)
-        for staged in writing.staged.values():
-            staged.publish()
-        for folder in {staged.path.parent for staged in writing.staged.values()}:
+        for file in writer.files.values():
+            file.publish()
+        for folder in {file.path.parent for file in writer.files.values()}:
             sync_folder(folder)
         last.publish()
         sync_folder(last.path.parent)
@@ -63,10 +63,10 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
 
 
 def remove_part(root: Path, part: PartName, *, keep: Collection[str] = ()) -> None:
-    """Take a part back: its sidecar first, so that no reader finds files that are going, then its files.
+    """Remove a part: its sidecar first, so that no reader looks for files being deleted, then its files.
 
     Args:
-        keep: relative names of files to leave in place, since they are about to be replaced.
+        keep: relative names of files not to delete, because they are about to be replaced.
     """
     for relative in (layout.sidecar_path(part), *file_paths(part)):
         path = root / relative
@@ -76,14 +76,14 @@ def remove_part(root: Path, part: PartName, *, keep: Collection[str] = ()) -> No
 
 
 @dataclass
-class _Writing:
-    """The files of one part while samples are added to them; each is opened when it gets its first bytes."""
+class _PartWriter:
+    """Adds samples to the files of one part; each file is created when its first bytes are written."""
 
     root: Path
     part: PartName
     record: Mapping[str, Any]
     stack: ExitStack
-    staged: dict[str, AtomicFile] = field(default_factory=dict)
+    files: dict[str, AtomicFile] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     columns: ColumnsWriter | None = None
@@ -93,49 +93,49 @@ class _Writing:
             raise ShardError(f"part {self.part}: two samples have the key {sample.key}")
         self.keys.add(sample.key)
         packed = pack(sample)
-        places = self._append(layout.tar_path(self.part), sample.key, packed, MEMBERS)
+        ranges = self._append(layout.tar_path(self.part), sample.key, packed, MEMBERS)
         if sample.video_mp4 is not None:
             mp4 = {"mp4": (b"", memoryview(sample.video_mp4))}
-            places |= self._append(layout.video_path(self.part), sample.key, mp4, {"mp4": "mp4"})
+            ranges |= self._append(layout.video_path(self.part), sample.key, mp4, {"mp4": "mp4"})
         if self.columns is None:
             self.columns = ColumnsWriter(self._file(layout.columns_path(self.part)))
         self.columns.add(sample, bytes(packed["json"][1]))
-        self.rows.append(index_row(sample, self.part, places, self.record))
+        self.rows.append(index_row(sample, self.part, ranges, self.record))
 
     def finish(self) -> dict[str, Written]:
-        """Close every file and give its hash and size, by relative name."""
+        """Complete every file; returns hashes and sizes by relative name."""
         if self.columns is not None:
             self.columns.close()
             write_index(self._file(layout.index_path(self.part)), self.rows)
             for relative in (layout.tar_path(self.part), layout.video_path(self.part)):
-                if relative in self.staged:
-                    self.staged[relative].write(tar.end(self.staged[relative].size))
-        return {relative: staged.finish() for relative, staged in sorted(self.staged.items())}
+                if relative in self.files:
+                    self.files[relative].write(tar.end(self.files[relative].size))
+        return {relative: file.finish() for relative, file in sorted(self.files.items())}
 
     def _file(self, relative: str) -> AtomicFile:
-        if relative not in self.staged:
-            self.staged[relative] = self.stack.enter_context(AtomicFile(self.root / relative))
-        return self.staged[relative]
+        if relative not in self.files:
+            self.files[relative] = self.stack.enter_context(AtomicFile(self.root / relative))
+        return self.files[relative]
 
     def _append(
         self, relative: str, key: str, packed: Packed, endings: Mapping[str, str]
     ) -> dict[str, tuple[int, int]]:
-        """Add members to a tar in one write; gives where the data of each lie."""
+        """Add members to a tar in one write; returns the byte range of the data of each."""
         file = self._file(relative)
         pieces: list[Buffer] = []
-        places: dict[str, tuple[int, int]] = {}
+        ranges: dict[str, tuple[int, int]] = {}
         start, size = file.size, 0
         for name, (head, body) in packed.items():
             length = len(head) + body.nbytes
             pieces += (tar.header(f"{key}.{endings[name]}", length), head, body, tar.padding(length))
-            places[name] = (start + size + tar.BLOCK, length)
+            ranges[name] = (start + size + tar.BLOCK, length)
             size += tar.BLOCK + length + -length % tar.BLOCK
         file.extend(pieces, size)
-        return places
+        return ranges
 
 
 def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -> Iterator[Sample]:
-    """Samples of a committed part in their order, so exactly that writing them again gives the same files.
+    """Samples of a committed part in order; writing them again gives the same files.
 
     Args:
         keys: only these; all for None.
@@ -150,7 +150,7 @@ def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -
 def located_samples(
     root: Path, part: PartName, files: Collection[str], keys: Collection[str] | None = None
 ) -> Iterator[tuple[Sample, ByteRanges]]:
-    """What :func:`read_part` gives, each with (offset, size) of every member in its tar, by name.
+    """The samples of :func:`read_part`, each with (offset, size) of every member in its tar, by name.
 
     Args:
         files: relative names of the part's files.
@@ -168,16 +168,16 @@ def located_samples(
             video = _opened(root, layout.video_path(part), stack)
             videos = iter_byte_ranges(video, {"mp4": "mp4"})
         waiting = next(videos, None)
-        for key, places in iter_byte_ranges(pose, _NAME_OF):
+        for key, ranges in iter_byte_ranges(pose, _NAME_OF):
             clip: bytes | None = None
-            packed = places
+            pose_ranges = ranges
             if video is not None and waiting is not None and waiting[0] == key:
-                places = {**places, **waiting[1]}
-                clip = bytes(_content(video, *places["mp4"])) if keys is None or key in keys else None
+                ranges = {**ranges, **waiting[1]}
+                clip = bytes(_content(video, *ranges["mp4"])) if keys is None or key in keys else None
                 waiting = next(videos, None)
             if keys is None or key in keys:
-                members = {name: _content(pose, *place) for name, place in packed.items()}
-                yield unpack(key, members, video_mp4=clip), places
+                members = {name: _content(pose, *range_) for name, range_ in pose_ranges.items()}
+                yield unpack(key, members, video_mp4=clip), ranges
         if waiting is not None:
             raise ShardError(f"{layout.video_path(part)}: {waiting[0]}.mp4 belongs to no sample of the pose tar")
 
@@ -191,18 +191,18 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
     Raises:
         ShardError: members of one key are not together, or one has an unknown ending.
     """
-    key, places = "", dict[str, tuple[int, int]]()
+    key, ranges = "", dict[str, tuple[int, int]]()
     for member in tar.members(file):
         owner, _, ending = member.name.partition(".")
-        if ending not in names or (names[ending] in places and owner == key):
+        if ending not in names or (names[ending] in ranges and owner == key):
             raise ShardError(f"tar member {member.name!r} is none of a sample's members")
         if owner != key:
             if key:
-                yield key, places  # by then all its members are known; the next one's data has not been touched
-            key, places = layout.checked_key(owner), {}
-        places[names[ending]] = (member.offset, member.size)
+                yield key, ranges
+            key, ranges = layout.checked_key(owner), {}
+        ranges[names[ending]] = (member.offset, member.size)
     if key:
-        yield key, places
+        yield key, ranges
 
 
 def _opened(root: Path, relative: str, stack: ExitStack) -> BinaryIO:

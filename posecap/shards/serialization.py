@@ -1,4 +1,7 @@
-"""Arrays as npy version 1 bytes, C order, and back without pickle, copies or trust."""
+"""Converts samples to the members of a tar and back, byte for byte.
+
+Arrays are npy version 1 in C order. They are read without pickle and without copies, and every header is checked.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.hashing import canonical_json
-from posecap.shards import serialization as npy
 from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, ShardError, checked_key
 from posecap.types import Caption, Sample
 
@@ -24,7 +26,7 @@ _WRITTEN = re.compile(rb"\{'descr': '(<f[48])', 'fortran_order': False, 'shape':
 
 
 @lru_cache(maxsize=4096)
-def header(descr: str, shape: tuple[int, ...]) -> bytes:
+def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
     """The npy header of a C-order array, equal to what ``np.save`` writes."""
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     if shape:
@@ -40,7 +42,7 @@ def _read_header(written: bytes) -> tuple[str, tuple[int, ...]]:
     if found is None:
         raise ShardError("npy header is not one that posecap writes")
     descr, shape = found[1].decode(), tuple(int(n) for n in re.findall(rb"\d+", found[2]))
-    if header(descr, shape) != written:
+    if npy_header(descr, shape) != written:
         raise ShardError("npy header is not one that posecap writes")
     return descr, shape
 
@@ -63,9 +65,6 @@ def array_in(member: memoryview, *, descr: str, axes: int) -> NDArray[Any]:
     return np.frombuffer(member, descr, items, start).reshape(shape)
 
 
-# A sample as the members of a tar, and back, byte for byte.
-
-
 _AXES = {"joints": 4, "pts": 1, "video": 1, "text": 2}
 _DTYPES = {name: np.dtype(descr) for name, descr in ARRAYS.items()}
 
@@ -85,11 +84,11 @@ def facts_json(sample: Sample) -> bytes:
 
 
 Packed = Mapping[str, tuple[bytes, memoryview]]
-"""Members by name, in tar order, each as a head and a body; an array's body is the array itself."""
+"""Members by name, in tar order, each as header and content; the content of an array is a view of it."""
 
 
 def pack(sample: Sample) -> Packed:
-    """Every member of the pose tar.
+    """The members of the pose tar.
 
     Raises:
         ShardError: an array has another dtype or number of axes than the schema says.
@@ -104,7 +103,7 @@ def pack(sample: Sample) -> Packed:
             )
         if array.nbytes > MAX_MEMBER_BYTES - 4096:
             raise ShardError(f"sample {sample.key}: {name} takes {array.nbytes} bytes, at most {MAX_MEMBER_BYTES} fit")
-        packed[name] = npy.header(ARRAYS[name], array.shape), np.ascontiguousarray(array).data
+        packed[name] = npy_header(ARRAYS[name], array.shape), np.ascontiguousarray(array).data
     packed["txt"] = b"", memoryview(sample.captions[0].text.encode() if sample.captions else b"")
     packed["json"] = b"", memoryview(facts_json(sample))
     return packed
@@ -116,7 +115,7 @@ def read_array(name: str, member: memoryview) -> NDArray[Any]:
     Raises:
         ShardError: the member is not what the schema says.
     """
-    return npy.array_in(member, descr=ARRAYS[name], axes=_AXES[name])
+    return array_in(member, descr=ARRAYS[name], axes=_AXES[name])
 
 
 def read_facts(member: memoryview | bytes | str) -> dict[str, Any]:

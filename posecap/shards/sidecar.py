@@ -1,7 +1,7 @@
-"""Sealed JSON documents: a part's sidecar, the list of a dataset's parts, and the tombstones.
+"""JSON documents with a checksum: a part's sidecar, the list of a dataset's parts, and the tombstones.
 
-A document's ``seal`` is the SHA-256 of everything else in it, so that a flipped byte shows. The bytes are canonical:
-a document that was read and is written again is the same file.
+A document's key ``seal`` is the SHA-256 of its other content, so that damage is detected. The bytes are canonical:
+reading a document and writing it again gives the same file.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
-    """The document's bytes, with its seal."""
+    """The document's bytes, with its checksum."""
     return canonical_json({**document, "seal": digest(dict(document))}) + b"\n"
 
 
 def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, Any]:
-    """The document without its seal.
+    """The document without its checksum.
 
     Raises:
-        ShardError: not a document of this format, or any byte of it changed since it was sealed.
+        ShardError: not a document of this format, or its checksum does not match.
     """
     try:
         document = json.loads(content)
@@ -50,14 +50,14 @@ def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dic
     except (ValueError, RecursionError):
         sound = False
     if not sound:
-        raise ShardError(f"{name} is damaged: its seal does not fit its content; {remedy}")
+        raise ShardError(f"{name} is damaged: its checksum (seal) does not match its content; {remedy}")
     if document.get("format") != FORMAT:
         raise ShardError(f"{name} has format {document.get('format')!r}, this posecap reads {FORMAT}; update posecap")
     return dict(document)
 
 
 def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[str, Any]:
-    """A sealed document on local disk.
+    """A document with a checksum on local disk.
 
     Raises:
         ShardError: missing, larger than 256 MiB, or damaged.
@@ -111,7 +111,7 @@ def _as_written(root: Path, part: PartName) -> dict[str, Any]:
 
 
 def _whole(document: Mapping[str, Any]) -> bool:
-    """A sidecar's fields have their types, so that code behind this gate need not ask."""
+    """Whether a sidecar's fields have their types, so that later code need not check."""
     entries = document["files"].values()
     return (
         type(document.get("samples")) is int
@@ -131,7 +131,7 @@ def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
 
 
 def damage(root: Path, document: Mapping[str, Any]) -> list[str]:
-    """Files that a sidecar names and that are absent or have another size: what a build checks before it skips."""
+    """Files that a sidecar names and that are missing or have another size."""
     return [
         name
         for name, entry in document["files"].items()
@@ -156,7 +156,7 @@ def dataset_list(root: Path) -> dict[str, Any]:
 
 
 def write_dataset_list(root: Path) -> dict[str, Any]:
-    """Write ``dataset.json``, from which readers without a directory listing learn of the parts.
+    """Write ``dataset.json``, from which readers that cannot list directories get the parts.
 
     Raises:
         ShardError: a sidecar is damaged.

@@ -1,4 +1,4 @@
-"""Where a dataset's bytes come from: a folder, or any URL that fsspec can read."""
+"""Reads the files of a dataset from a folder or any URL that fsspec supports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Source(Protocol):
         ...
 
     def map(self, relative: str) -> NDArray[np.uint8]:
-        """A whole file as writable memory that changes no file."""
+        """A whole file as copy-on-write memory."""
         ...
 
 
@@ -80,7 +80,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Remote:
-    """A dataset behind a URL; its ``dataset.json`` says which parts there are."""
+    """A dataset at a URL; its ``dataset.json`` lists the parts."""
 
     filesystem: Any
     root: str
@@ -99,13 +99,13 @@ class Remote:
             raise ShardError(f"{DATASET_LIST} does not list parts: {error!r}") from error
 
     def read(self, relative: str, *, limit: int) -> bytes:
-        # A range, and not the whole file, so that a file without end costs `limit` bytes and no more.
+        # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
         content = self.filesystem.cat_file(self._url(relative), start=0, end=limit + 1)
         return _within(content, relative, limit)
 
     def read_range(self, relative: str, start: int, size: int) -> bytearray:
         content = self.filesystem.cat_file(self._url(relative), start=start, end=start + size)
-        if len(content) > size:  # an HTTP server that knows no ranges sends the whole file
+        if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
             content = content[start : start + size]
         if len(content) != size:
             raise _cut_short(relative, start, size)

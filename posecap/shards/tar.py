@@ -1,7 +1,9 @@
-"""USTAR archives with nothing in them that depends on the day, the machine or the user.
+"""Writes and reads reproducible USTAR archives.
 
-Every header has mode 0644, owner 0, time 0 and no names, so that equal members give equal bytes; the result equals
-what :mod:`tarfile` writes for such members, at several times its speed.
+Every header has mode 0644, owner 0, time 0 and no user names, so equal members give equal bytes, the same that
+:mod:`tarfile` writes for them. webdataset's ``TarWriter``, reproducible too, is not used
+because it sorts members by name, which format 1 does not, and writes 1,600 samples of six members a second where this
+module writes 27,000 (in ``benchmarks/pack.py``, 1,430 against 3,120 with columns, index, hashes and fsync included).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _TAIL: Final = b"0" + bytes(100) + b"ustar\x0000" + bytes(BLOCK - 265)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a tar: where its bytes lie (``offset`` is that of its first byte, after the header)."""
+    """One file of a tar; ``offset`` is that of its first byte, after the header."""
 
     name: str
     offset: int
@@ -30,7 +32,7 @@ class Member:
 
 @lru_cache(maxsize=1024)
 def _after_name(size: int) -> tuple[bytes, int]:
-    """The header from the mode on, up to the checksum, with the sum of the header's fixed bytes."""
+    """The header's bytes between name and checksum, and the sum of all bytes that do not depend on the name."""
     fields = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0"
     return fields, sum(fields) + sum(_TAIL) + 8 * ord(" ")
 
@@ -39,7 +41,7 @@ def header(name: str, size: int) -> bytes:
     """The 512 bytes before a member's data.
 
     Raises:
-        ShardError: the name is longer than 100 bytes or the size larger than USTAR can say.
+        ShardError: the name is longer than 100 bytes or the size too large for USTAR.
     """
     written = name.encode("ascii")
     if len(written) > 100 or not 0 <= size <= _LARGEST:
@@ -54,7 +56,7 @@ def padding(size: int) -> bytes:
 
 
 def end(size: int) -> bytes:
-    """What closes an archive of ``size`` bytes: two empty blocks, then zeros to a full record."""
+    """The end of an archive of ``size`` bytes: two empty blocks, then zeros up to a full record."""
     return bytes(2 * BLOCK + -(size + 2 * BLOCK) % _RECORD)
 
 
@@ -83,7 +85,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
     file.seek(position)
     closing = end(position)
     if size - position != len(closing) or file.read(len(closing) + 1) != closing:
-        raise ShardError(f"archive does not end as it should at byte {position}")
+        raise ShardError(f"archive has no proper end at byte {position}")
 
 
 def _member(found: bytes, position: int) -> Member:

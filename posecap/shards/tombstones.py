@@ -1,4 +1,4 @@
-"""Removing clips for good: the tombstone list, and the rewriting of the parts that hold them."""
+"""Removes clips permanently: keeps the list of removed clips and rewrites the parts that hold them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REMEDY = "restore it from a copy: without it removed clips would come back"
 
 @dataclass(frozen=True)
 class Tombstones:
-    """What was removed, each with the reason: clips by key, whole videos by ``source_id``."""
+    """Reasons of removals: clips by key, whole videos by ``source_id``."""
 
     keys: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Tombstones:
         return self.keys[key] if key in self.keys else self.sources[source_id]
 
     def kept(self, table: Any) -> Any:
-        """Which rows of an index (with columns ``key`` and ``source_id``) are not removed, as an Arrow mask."""
+        """An Arrow mask of the rows of an index (with columns ``key`` and ``source_id``) that are not removed."""
         removed = pc.or_(_among(table["key"], self.keys), _among(table["source_id"], self.sources))
         return pc.invert(removed)
 
@@ -78,13 +78,12 @@ def tombstones_in(content: bytes) -> Tombstones:
 
 
 def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
-    """Remove clips from tars, columns and index, and see that no reader and no later build brings them back.
+    """Remove clips from tars, columns and index, and keep readers and later builds from bringing them back.
 
-    The tombstones are written first: from then on readers leave the clips out, and a call that was cut short can be
-    made again.
+    The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated.
 
     Args:
-        keys: clips to remove; unknown ones are remembered too.
+        keys: clips to remove; unknown ones are recorded too.
         reason: why, in words, kept in the tombstones and in the outcome of each clip.
         sources: ``source_id`` of videos of which every clip is to be removed.
 
@@ -108,7 +107,7 @@ def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: C
 
 
 def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
-    """Write a part again without what is removed; False where it holds nothing of that."""
+    """Rewrite a part without the removed clips; False if it holds none of them."""
     if not (root / index_path(part)).exists():
         return False
     table = read_index(root / index_path(part), columns=["key", "source_id"])
@@ -128,17 +127,17 @@ def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
 
 def reject_removed(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
     """A row's outcome once its kept clips in ``reasons`` (by key) are rejected; without a clip left so is the row."""
-    fate: dict[str, Any] = {"status": "rejected", "stage": "forget", "reason": "forgotten"}
+    outcome: dict[str, Any] = {"status": "rejected", "stage": "forget", "reason": "forgotten"}
     clips, details = [], []
     for clip in row.clips:
         if clip.status == "kept" and clip.clip_id is not None and clip.clip_id in reasons:
             details.append(reasons[clip.clip_id])
-            clips.append(replace(clip, **fate, detail=details[-1]))
+            clips.append(replace(clip, **outcome, detail=details[-1]))
         else:
             clips.append(clip)
     if not details or any(clip.status == "kept" for clip in clips):
         return replace(row, clips=tuple(clips))
-    return replace(row, **fate, detail=details[0], clips=tuple(clips))
+    return replace(row, **outcome, detail=details[0], clips=tuple(clips))
 
 
 def _among(column: Any, names: Mapping[str, str]) -> Any:

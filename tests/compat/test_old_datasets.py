@@ -38,7 +38,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def build_again(made: Path, **options: object) -> tuple[BuildResult, list[str]]:
     said: list[str] = []
     known = Options(**{"runner": "local", "workers": 1, **options})  # type: ignore[arg-type]
-    return build(made / "manifest.yaml", options=known, say=said.append), said
+    return build(made / "manifest.yaml", options=known, log=said.append), said
 
 
 def test_it_opens_streams_and_verifies(made: Path) -> None:

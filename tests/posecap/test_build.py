@@ -323,10 +323,10 @@ def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path:
     path = small.manifest(tmp_path, [MISSING], media_root=media)
     said: list[str] = []
     options = Options(runner="local", workers=1)
-    built = build(path, output=tmp_path / "deep" / "down", options=options, say=said.append)
+    built = build(path, output=tmp_path / "deep" / "down", options=options, log=said.append)
     assert built.root == tmp_path / "deep" / "down"
     assert not (tmp_path / "dataset").exists()
-    build(path, output=tmp_path / "deep" / "down", options=options, say=said.append)
+    build(path, output=tmp_path / "deep" / "down", options=options, log=said.append)
     assert said == [f"{built.root}: every part is built; nothing to do"]
 
 

@@ -140,9 +140,9 @@ def test_counts_and_outcomes_must_add_up(tmp_path: Path) -> None:
         (made[FIRST][0].key, "by the outcomes of its rows this sample is in the shard but not kept")
     ]
     forge(tmp_path, rows=[{**rows[0], "status": ["kept"]}])
-    assert (SIDECAR, "does not tell what became of each row") in found(tmp_path)
+    assert (SIDECAR, "does not give the outcome of each row") in found(tmp_path)
     forge(tmp_path, rows=None)
-    assert (SIDECAR, "does not tell what became of each row") in found(tmp_path)
+    assert (SIDECAR, "does not give the outcome of each row") in found(tmp_path)
     forge(tmp_path, samples=4)
     assert ("index/train-00000.parquet", "has 3 rows, the sidecar says 4 samples") in found(tmp_path)
     forge(tmp_path, files={})
@@ -213,4 +213,4 @@ def test_it_stops_after_so_many_problems_and_an_empty_folder_is_unfinished(tmp_p
     built.build(tmp_path)
     for name in range(5):
         (tmp_path / f"index/stray-{name}").touch()
-    assert len(verify(tmp_path, most=3).problems) == 3
+    assert len(verify(tmp_path, max_problems=3).problems) == 3

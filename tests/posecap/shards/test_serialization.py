@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from posecap.shards import ShardError
 from posecap.shards import serialization as members
-from posecap.shards import serialization as npy
+from posecap.shards.serialization import array_in, npy_header
 from posecap.types import Caption
 from tests import building
 
@@ -97,9 +97,9 @@ def saved(array: np.ndarray) -> bytes:
 @given(SHAPES, st.sampled_from(["<f4", "<f8"]))
 def test_equals_np_save_and_reads_back(shape: tuple[int, ...], descr: str) -> None:
     array = np.arange(np.prod(shape), dtype=descr).reshape(shape)
-    written = npy.header(descr, shape) + array.tobytes()
+    written = npy_header(descr, shape) + array.tobytes()
     assert written == saved(array)
-    found = npy.array_in(memoryview(bytearray(written)), descr=descr, axes=len(shape))
+    found = array_in(memoryview(bytearray(written)), descr=descr, axes=len(shape))
     assert found.dtype == descr
     assert np.array_equal(found, array)
     assert found.shape == shape
@@ -107,7 +107,7 @@ def test_equals_np_save_and_reads_back(shape: tuple[int, ...], descr: str) -> No
 
 def test_the_array_is_a_view_that_can_be_written_to() -> None:
     content = bytearray(saved(np.zeros(3, np.float32)))
-    npy.array_in(memoryview(content), descr="<f4", axes=1)[0] = 1
+    array_in(memoryview(content), descr="<f4", axes=1)[0] = 1
     assert np.load(io.BytesIO(bytes(content))).tolist() == [1, 0, 0]
 
 
@@ -118,7 +118,7 @@ def test_the_array_is_a_view_that_can_be_written_to() -> None:
         (b"PK\x03\x04" + bytes(200), "version 1"),
         (saved(np.zeros((2, 2), np.float32))[:-1], "holds 15 bytes"),
         (saved(np.zeros((2, 2), np.float32)) + b"\0", "holds 17 bytes"),
-        (npy.header("<f4", (2**40, 2**40)), "promises"),
+        (npy_header("<f4", (2**40, 2**40)), "promises"),
         (saved(np.zeros((2, 2), np.float64)), "expected <f4"),
         (saved(np.zeros(4, np.float32)), "expected <f4 with 2 axes"),
         (saved(np.asfortranarray(np.zeros((2, 2), np.float32))), "not one that posecap writes"),
@@ -128,11 +128,11 @@ def test_the_array_is_a_view_that_can_be_written_to() -> None:
 )
 def test_what_is_not_such_an_array_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(ShardError, match=message):
-        npy.array_in(memoryview(content), descr="<f4", axes=2)
+        array_in(memoryview(content), descr="<f4", axes=2)
 
 
 def test_an_array_of_objects_is_never_unpickled() -> None:
     file = io.BytesIO()
     np.save(file, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(ShardError, match="not one that posecap writes"):
-        npy.array_in(memoryview(file.getvalue()), descr="<f4", axes=1)
+        array_in(memoryview(file.getvalue()), descr="<f4", axes=1)
