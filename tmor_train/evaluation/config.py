@@ -1,4 +1,4 @@
-"""What every evaluation can be told: the task, the encoder it begins with and how clips are looked at."""
+"""Settings that all evaluations share: the task, the encoder it begins with, and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TaskConfig:
     """What is measured: a ``benchmark`` by one of its ``protocol``s (none: its first), with its files in ``folder``.
 
     ``part`` is what the metrics are of. ``holdout`` trains on the rest of the train part and measures on what was held
-    out of it, so that settings can be compared without a look at the test part.
+    out of it, so that settings can be compared without the test part.
     """
 
     benchmark: str | None = None
@@ -72,7 +72,7 @@ class StartConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TTAConfig:
-    """How often a clip is looked at when it is measured; what comes out is averaged.
+    """Test-time augmentation: how often a clip is seen when it is measured; what comes out is averaged.
 
     ``crops``: 1 takes the middle frame of each part of the clip (or its middle window), more add others at random.
     ``mirrored`` adds the mirror image of each. ``batch``: clips at a time.

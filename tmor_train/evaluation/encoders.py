@@ -90,9 +90,9 @@ def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
 
 
 def features_of(
-    encoder: Pretrained, motions: MotionSet, look: TTAConfig, *, people: int = 1, workers: int = 1
+    encoder: Pretrained, motions: MotionSet, tta: TTAConfig, *, people: int = 1, workers: int = 1
 ) -> Floats:
-    """E_M of all clips, the mean over all looks: (N, 256 * people) float32.
+    """E_M of all clips, the mean over all views: (N, 256 * people) float32.
 
     Args:
         people: so many are seen one by one, by an encoder of single people, and their features stand side by side.
@@ -111,13 +111,13 @@ def features_of(
             return encoder.network.clip_features(batch.motion_NCTVM, batch.present).float()
 
     ranked = (replace(encoder.sampling, rank=encoder.sampling.rank + number) for number in range(people))
-    found = [tta_features(motions, replace(encoder, sampling=seen), look, features, workers=workers) for seen in ranked]
+    found = [tta_features(motions, replace(encoder, sampling=seen), tta, features, workers=workers) for seen in ranked]
     return np.concatenate(found, 1)
 
 
 @torch.no_grad()
 def tta_features(
-    motions: MotionSet, encoder: Pretrained, look: TTAConfig, answer: Callable[[MotionBatch], Tensor], *, workers: int
+    motions: MotionSet, encoder: Pretrained, tta: TTAConfig, answer: Callable[[MotionBatch], Tensor], *, workers: int
 ) -> Floats:
     """The mean of ``answer`` over all looks at each clip: (N, D) float32.
 
@@ -125,10 +125,10 @@ def tta_features(
         answer: what is wanted of a batch that the encoder takes: (n, D).
     """
     total: Floats | None = None
-    flips: tuple[tuple[Augmentation, ...], ...] = ((),) if look.mirrored == "off" else ((), (Flip(probability=1.0),))
-    progress = Progress(steps=look.crops * -(-len(motions) // look.batch))
-    for crop in range(look.crops):
-        for batch in _crop(motions, encoder.sampling, look, crop, workers):
+    flips: tuple[tuple[Augmentation, ...], ...] = ((),) if tta.mirrored == "off" else ((), (Flip(probability=1.0),))
+    progress = Progress(steps=tta.crops * -(-len(motions) // tta.batch))
+    for crop in range(tta.crops):
+        for batch in _crop(motions, encoder.sampling, tta, crop, workers):
             here = batch.to(encoder.device)
             for flip in flips:
                 seen = encoder.taken(here, (*encoder.views.still, *flip), torch.Generator(encoder.device))
@@ -136,18 +136,18 @@ def tta_features(
                 if total is None:
                     total = np.zeros((len(motions), found_ND.shape[1]), np.float32)
                 total[batch.index_N.numpy()] += found_ND
-            progress.step(clips=len(batch), waited=0.0, words="looking at clips")
+            progress.step(clips=len(batch), waited=0.0, words="clips seen")
     if total is None:
         raise ValueError("there are no clips to look at")
-    return total / np.float32(look.crops * len(flips))
+    return total / np.float32(tta.crops * len(flips))
 
 
-def _crop(motions: MotionSet, sampling: Sampling, look: TTAConfig, number: int, workers: int) -> Iterator[MotionBatch]:
-    """All clips once: look number 0 at their middle, others at places that depend on the number alone."""
+def _crop(motions: MotionSet, sampling: Sampling, tta: TTAConfig, number: int, workers: int) -> Iterator[MotionBatch]:
+    """All clips once: crop number 0 at their middle, others at places that depend on the number alone."""
     loader = Loader(
         motions,
         sampling=replace(sampling, draw="random" if number else "centre"),
-        batching=Batching(size=look.batch, order="stored", last="keep"),
+        batching=Batching(size=tta.batch, order="stored", last="keep"),
         workers=workers,
     )
     loader.state = LoaderState(epoch=number)

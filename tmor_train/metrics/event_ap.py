@@ -1,16 +1,16 @@
 """Average precision (AP) of events at an overlap: the official one of PKU-MMD, and that of PASCAL VOC.
 
 A proposal takes the truth of its class and recording that it overlaps most (IoU, in frames, end excluded; of equal ones
-the last), where that overlap is at least theta. Of proposals of equal confidence the last one given is the surest.
+the last), where that overlap is at least theta. Of equally confident proposals the last one given ranks first.
 
 ``many_to_one`` is PKU-MMD's ``evaluate.py`` (C. Liu et al., 2017; the version that counts a truth once however many
 proposals take it). Precision is truths taken / proposals, recall truths taken / truths. It is read with all proposals,
 and again after each proposal that takes a truth is removed, from the least confident on. A step of recall counts with
 the highest precision read so far, that after the removal included. This is not VOC's envelope: a single truth found by
-the surest of two proposals gets 1/2 here and 1 there.
+the more confident of two proposals gets 1/2 here and 1 there.
 
-``one_to_one`` is VOC's (M. Everingham et al., 2010, all points): the surest proposal takes a truth, later ones of the
-same truth are false, and a step of recall counts with the highest precision at that recall or a higher one.
+``one_to_one`` is VOC's (M. Everingham et al., 2010, all points): the most confident proposal takes a truth, later ones
+of the same truth are false, and a step of recall counts with the highest precision at that recall or a higher one.
 """
 
 from __future__ import annotations

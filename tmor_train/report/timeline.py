@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmor_train.evaluation.detection.detect import runs
 from tmor_train.report.charts import label, svg
 from tmor_train.report.collect import Collected, StoredResult
 from tmor_train.report.section import Block, Chart, Section
@@ -22,7 +23,7 @@ def timelines(collected: Collected) -> Section | None:
         key=StoredResult.primary,
         reverse=True,
     )
-    about = "Green: when the class is true. Blue, below it: when it is predicted, the darker the surer."
+    about = "Green: when the class is true. Blue, below it: when it is predicted, darker where it is more likely."
     blocks = [Block(text=about)]
     for number, one in enumerate(found[:_MOST_RESULTS]):
         try:
@@ -53,6 +54,7 @@ def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Ch
     rate = float(frames.fps_R[at]) or 0.0
     length = len(score_TK) * frames.every
     end, unit = (length / rate, "seconds") if rate else (float(length), "frames")
+    scale = end / len(score_TK)
     strip_KW = binned(score_TK[:, order])
     classes = [label(one.result.classes[k]) if k < len(one.result.classes) else str(k) for k in order]
 
@@ -68,9 +70,7 @@ def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Ch
                 vmax=max(float(strip_KW.max()), 1e-6),
                 interpolation="nearest",
             )
-            spans = [
-                (begin * end / len(score_TK), wide * end / len(score_TK)) for begin, wide in stretches(label_TK[:, k])
-            ]
+            spans = [(begin * scale, (stop - begin) * scale) for begin, stop in runs(label_TK[:, k])]
             axes.broken_barh(spans, (line - 0.35, 0.35), color="#2da44e")
         axes.set_xlim(0, end)
         axes.set_ylim(len(order), -0.6)
@@ -88,10 +88,4 @@ def binned(score_TK: NDArray[np.float32]) -> NDArray[np.float32]:
     return strip
 
 
-def stretches(label_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Begin and length of every run of true frames."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], label_T, [False])).astype(np.int8))).reshape(-1, 2)
-    return [(int(begin), int(end - begin)) for begin, end in edges]
-
-
-__all__ = ["binned", "stretches", "timelines"]
+__all__ = ["binned", "timelines"]

@@ -1,4 +1,4 @@
-"""What a table of the paper is, and what a run that measures one is told; imports nothing of what measures."""
+"""What a table of the paper is, and the settings of a run that measures one; imports nothing of what measures."""
 
 from __future__ import annotations
 

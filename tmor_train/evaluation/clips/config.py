@@ -1,4 +1,4 @@
-"""What evaluations of whole clips can be told, as frozen trees; recipes are values of them."""
+"""Settings of evaluations of whole clips, as frozen dataclasses; recipes are values of them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class LinearConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RawConfig:
-    """Raw coordinates as features, what learned ones are to be better than: ``frames`` of the whole clip at even steps,
+    """Raw coordinates as features, which learned ones are to exceed: ``frames`` of the whole clip at even steps,
     each joint relative to the middle of the hips, and relative to the size of the picture. Whether joints were seen is
-    ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one, which keeps the way of the body."""
+    ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one, which keeps the path of the body."""
 
     frames: int = 32
     centre: Literal["frame", "first"] = "frame"

@@ -8,7 +8,6 @@ step, so that it does what the first would have done, to the last bit on a CPU.
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.config import TTAConfig
 from tmor_train.evaluation.encoders import encoder_name, load_encoder, tta_features
+from tmor_train.evaluation.head_optimizer import HeadOptimizer
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
@@ -32,7 +32,6 @@ from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.device import autocast_of
 from tmor_train.training.journal import Journal
 from tmor_train.training.learner import seed_of
-from tmor_train.training.optimizer import optimizer_of, set_rate
 from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
 from tmor_train.training.schedule import rate_at
@@ -53,12 +52,10 @@ class FineTuner:
         nn.init.normal_(network.fc.weight, 0, _HEAD_DEVIATION)
         nn.init.zeros_(network.fc.bias)
         self.network: Backbone = network
-        head = list(network.fc.parameters())
         trunk = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("fc.")]
-        self.parameters = [*trunk, *head]
-        self._optimizers = [(optimizer_of(config.optimizer, head), config.head_rate)]
-        if trunk:
-            self._optimizers.append((optimizer_of(config.optimizer, trunk), 1.0))
+        self.optimizer = HeadOptimizer(
+            config.optimizer, head=network.fc.parameters(), trunk=trunk, head_rate=config.head_rate
+        )
         self.ema = None if config.average is None else _ema(network, config.average)
         self.step = 0
         self._generator = torch.Generator(encoder.device)
@@ -73,20 +70,13 @@ class FineTuner:
         self.network.train(config.statistics == "adapting")
         torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
         self._generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
-        for optimizer, share in self._optimizers:
-            set_rate(optimizer, rate * share * config.optimizer.rate)
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizer.start_step(rate)
         seen = self.encoder.taken(batch, (*self.encoder.views.still, *config.augment), self._generator)
         with autocast_of(config.precision, self.encoder.device):
             features_ND = self.network.clip_features(seen.motion_NCTVM, seen.present)
             scores_NK = self.network.fc(functional.dropout(features_ND, config.dropout))
         loss = functional.cross_entropy(scores_NK.float(), batch.label_N, label_smoothing=config.smoothing)
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or math.inf)
-        if not torch.isfinite(loss.detach() + norm):
-            raise ArithmeticError(f"the loss is {float(loss.detach())} and its gradient's norm {float(norm)}")
-        for optimizer, _ in self._optimizers:
-            optimizer.step()
+        self.optimizer.step(loss)
         if self.ema is not None:
             self.ema.update_parameters(self.network)
         self.step += 1
@@ -106,7 +96,7 @@ class FineTuner:
             "step": self.step,
             "network": self.network.state_dict(),
             "averaged": None if self.ema is None else self.ema.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self._optimizers],
+            "optimizers": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -115,8 +105,7 @@ class FineTuner:
         self.network.load_state_dict(state["network"])
         if self.ema is not None:
             self.ema.load_state_dict(state["averaged"])
-        for (optimizer, _), known in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(known)
+        self.optimizer.load_state_dict(state["optimizers"])
 
 
 def _ema(network: nn.Module, momentum: float) -> AveragedModel:
@@ -180,14 +169,14 @@ def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: P
     return replace(encoder, network=tuner.result.eval().requires_grad_(False), heads=None)
 
 
-def class_shares(network: Pretrained, motions: MotionSet, look: TTAConfig, config: TuneConfig) -> Floats:
-    """How likely each class is for each clip, the mean over all looks: (N, K) float32, rows sum to 1."""
+def class_shares(network: Pretrained, motions: MotionSet, tta: TTAConfig, config: TuneConfig) -> Floats:
+    """How likely each class is for each clip, the mean over all views: (N, K) float32, rows sum to 1."""
 
     def shares(batch: MotionBatch) -> torch.Tensor:
         with autocast_of(config.precision, network.device):
             return torch.softmax(network.network(batch.motion_NCTVM, batch.present).float(), 1)
 
-    return tta_features(motions, network, look, shares, workers=config.workers)
+    return tta_features(motions, network, tta, shares, workers=config.workers)
 
 
 class _Training:

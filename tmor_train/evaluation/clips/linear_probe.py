@@ -93,9 +93,9 @@ class EncoderFeatures:
     differ by seed, once for each seed in a row."""
 
     def __init__(
-        self, task: Task, start: StartConfig, look: TTAConfig, *, device: str, workers: int, people: int = 1
+        self, task: Task, start: StartConfig, tta: TTAConfig, *, device: str, workers: int, people: int = 1
     ) -> None:
-        self._task, self._start, self._look, self._people = task, start, look, people
+        self._task, self._start, self._tta, self._people = task, start, tta, people
         self._device, self._workers = device, workers
         self._kept: tuple[int, Cached, Source] | None = None
 
@@ -107,8 +107,8 @@ class EncoderFeatures:
         """
         if self._kept is None or (self._start.weights == SCRATCH and self._kept[0] != seed):
             encoder, source = load_encoder(self._start, seed=seed, device=self._device)
-            look = partial(features_of, encoder, look=self._look, people=self._people, workers=self._workers)
-            self._kept = seed, cached_features(self._task, look), source
+            features = partial(features_of, encoder, tta=self._tta, people=self._people, workers=self._workers)
+            self._kept = seed, cached_features(self._task, features), source
         return self._kept[1:]
 
 

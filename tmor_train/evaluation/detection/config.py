@@ -1,4 +1,4 @@
-"""What detection in recordings can be told: by frames (multi-label) and by events, as frozen trees."""
+"""Settings of detection in recordings, by frames (multi-label) and by events, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ class EventConfig:
 
     ``background`` is its weight in the loss. Probabilities are smoothed over ``width`` frames, an odd number.
     ``grouped`` takes runs of frames with 1 - p(background) of ``threshold`` or more; ``per_class`` takes runs of each
-    class at each of ``thresholds``, then drops those that a surer one of the class overlaps by more than ``overlap``.
-    ``settings`` ``chosen``: a second detector, trained without the recordings that ``task.holdout`` holds out, says on
-    those which of both ``proposals`` and which of ``widths`` is best; the first of equals.
+    class at each of ``thresholds``, then drops those that a more confident one of the class overlaps by more than
+    ``overlap``. ``settings`` ``chosen``: a second detector, trained without the recordings that ``task.holdout`` holds
+    out, says on those which of both ``proposals`` and which of ``widths`` is best; the first of equals.
     """
 
     background: float = 0.5

@@ -101,7 +101,8 @@ def per_class(probabilities_TK: Floats, *, thresholds: Iterable[float], overlap:
 
 
 def suppressed(proposals: Iterable[Proposal], *, overlap: float = 0.5) -> list[Proposal]:
-    """Temporal non-maximum suppression: none whose overlap (IoU) with a surer one of its class is above ``overlap``."""
+    """Temporal non-maximum suppression: no proposal overlaps (IoU) a more confident one of its
+    class by more than ``overlap``."""
     kept: list[Proposal] = []
     for one in sorted(proposals, key=lambda p: (-p.confidence, p.begin, p.end, p.number)):
         if all(one.number != other.number or iou(one, other) <= overlap for other in kept):

@@ -1,12 +1,11 @@
-"""Training of a detector on windows, from wherever it stands.
+"""Training of a detector on windows, from the start or from its newest checkpoint.
 
-What is drawn at random is a function of seed and step, so that a run that goes on from a checkpoint does what the first
-would have done, to the last bit on a CPU.
+What is drawn at random is a function of seed and step, so that a run that continues from a checkpoint does what the
+first would have done, to the last bit on a CPU.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from tmor_train.data.arrays import Numbers
 from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.detection.detector import Detector, padded
 from tmor_train.evaluation.detection.windows import RecordingWindows
+from tmor_train.evaluation.head_optimizer import HeadOptimizer
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.journal import Journal
 from tmor_train.training.learner import seed_of
-from tmor_train.training.optimizer import optimizer_of, set_rate
 from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
 from tmor_train.training.schedule import rate_at
@@ -39,7 +38,7 @@ class DetectorTraining:
 
     Args:
         kept: features (256, T') of each window, where the trunk does not change; None: they are computed each time.
-        folder: of the journal and the checkpoints; what is of this training in it is gone on with.
+        folder: of the journal and the checkpoints; training continues from a checkpoint that it holds.
     """
 
     def __init__(
@@ -54,12 +53,10 @@ class DetectorTraining:
     ) -> None:
         self.detector, self.windows, self.kept, self.loss = detector, windows, kept, loss
         self.config, self.seed, self.folder, self.step = detector.config, seed, folder, 0
-        head = list(detector.head.parameters())
         trunk = [parameter for parameter in detector.trunk.parameters() if parameter.requires_grad]
-        self.parameters = [*trunk, *head]
-        self._optimizers = [(optimizer_of(self.config.optimizer, head), self.config.head_rate)]
-        if trunk:
-            self._optimizers.append((optimizer_of(self.config.optimizer, trunk), 1.0))
+        self.optimizer = HeadOptimizer(
+            self.config.optimizer, head=detector.head.parameters(), trunk=trunk, head_rate=self.config.head_rate
+        )
         self._generator = torch.Generator(detector.encoder.device)
         self.per_epoch = -(-len(windows.length_W) // self.config.batch)
         self.steps = self.per_epoch * self.config.epochs
@@ -97,7 +94,7 @@ class DetectorTraining:
                 self._save()
             if self.stop.asked:
                 raise Stopped
-        # Steps before a run was gone on with are not in its metrics.
+        # Steps before a run was resumed are not in its metrics.
         mean = float(torch.stack(losses).mean())
         journal.tell("epoch", self.step, {"epoch": epoch, "loss": mean} | self.progress.figures())
         if (epoch + 1) % max(self.config.epochs // 10, 1) == 0:
@@ -111,9 +108,7 @@ class DetectorTraining:
         torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
         self._generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
         rate = rate_at(self.step, config.schedule, steps_per_epoch=self.per_epoch, epochs=config.epochs)
-        for optimizer, share in self._optimizers:
-            set_rate(optimizer, rate * share * config.optimizer.rate)
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizer.start_step(rate)
         device = detector.encoder.device
         if self.kept is None:
             features = detector.features(self.windows, index_N, config.augment, self._generator)
@@ -123,15 +118,10 @@ class DetectorTraining:
         valid_NT = torch.arange(int(length_N.max())) < torch.from_numpy(length_N)[:, None]
         logits_NKT = detector(features, length_N.tolist())
         loss = self.loss(logits_NKT, self.windows.labels(index_N).to(device), valid_NT.to(device))
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.optimizer.clip or math.inf)
-        if not torch.isfinite(loss.detach() + norm):
-            raise RunError(
-                f"step {self.step} was not taken: the loss is {float(loss.detach())} and its gradient's norm "
-                f"{float(norm)}; lower train.optimizer.rate"
-            )
-        for optimizer, _ in self._optimizers:
-            optimizer.step()
+        try:
+            self.optimizer.step(loss)
+        except ArithmeticError as error:
+            raise RunError(f"step {self.step} was not taken: {error}; lower train.optimizer.rate") from error
         self.step += 1
         return loss.detach()
 
@@ -142,7 +132,7 @@ class DetectorTraining:
                 "detector": {
                     "step": self.step,
                     "network": self.detector.state_dict(),
-                    "optimizers": [optimizer.state_dict() for optimizer, _ in self._optimizers],
+                    "optimizers": self.optimizer.state_dict(),
                 }
             },
         )
@@ -150,8 +140,7 @@ class DetectorTraining:
     def _take(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.detector.load_state_dict(state["network"])
-        for (optimizer, _), known in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(known)
+        self.optimizer.load_state_dict(state["optimizers"])
 
 
 __all__ = ["DetectorTraining", "Loss"]

@@ -1,1 +1,1 @@
-"""Classes told by their texts alone."""
+"""Recognition of classes by their texts alone."""

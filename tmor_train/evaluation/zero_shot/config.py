@@ -1,4 +1,4 @@
-"""What zero-shot recognition can be told."""
+"""Settings of zero-shot recognition."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from tmor_train.evaluation.detection.detect import (
     grouped,
     metrics_of,
     per_class,
+    runs,
     smoothed,
     suppressed,
 )
@@ -283,3 +284,8 @@ def test_suppression_is_within_a_class_and_keeps_the_surest():
 def test_runs_of_each_class_at_several_thresholds():
     found = per_class(SCORES, thresholds=(0.25, 0.7), overlap=0.5)
     assert [(p.begin, p.end, p.number) for p in found] == [(4, 5, 0), (2, 3, 1), (1, 3, 0)]
+
+
+def test_runs_of_true_frames():
+    assert runs(np.array([1, 1, 0, 0, 1], np.bool_)) == [(0, 2), (4, 5)]
+    assert runs(np.zeros(3, np.bool_)) == []

@@ -12,7 +12,6 @@ from markupsafe import escape
 
 from tmor_train.cli import main
 from tmor_train.metrics.accuracy import accuracy
-from tmor_train.report.charts import svg
 from tmor_train.report.collect import collect
 from tmor_train.report.page import page, report
 from tmor_train.report.section import printable
@@ -227,15 +226,3 @@ def test_words() -> None:
     assert printable("abcdef", limit=4) == "abc…"
     assert "&lt;a b=&#39;c&#39; d=&#34;e&#34;&gt;&amp;" in page("t", """<a b='c' d="e">&""", [])
     assert read(page("<t>", "<u>", [])).text.count("<t>") == 2
-
-
-def test_lines_of_a_picture_take_the_colour_of_the_page() -> None:
-    def draw(figure: object) -> None:
-        figure.add_subplot().set_title("words")  # type: ignore[attr-defined]
-
-    picture = svg(draw, width=2, height=2, name="a")
-    assert picture.startswith("<svg")
-    assert "currentColor" in picture
-    assert "#010203" not in picture
-    assert "<metadata>" not in picture
-    assert svg(draw, width=2, height=2, name="a") == picture

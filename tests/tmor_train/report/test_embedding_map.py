@@ -1,4 +1,4 @@
-"""What sections compute before they draw."""
+"""Embeddings as files, and in the plane."""
 
 from pathlib import Path
 
@@ -7,26 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tmor_train.report.charts import ordered
-from tmor_train.report.collect import StoredResult
 from tmor_train.report.embedding_map import BadEmbeddings, plane, read_cloud
-from tmor_train.report.timeline import binned, stretches
-from tmor_train.results import Result
-
-
-def test_stretches_of_true_frames() -> None:
-    assert stretches(np.array([1, 1, 0, 0, 1], np.bool_)) == [(0, 2), (4, 1)]
-    assert stretches(np.zeros(3, np.bool_)) == []
-
-
-def test_long_recordings_keep_their_peaks() -> None:
-    score_TK = np.zeros((5000, 2), np.float32)
-    score_TK[4321, 1] = 0.9
-    strip = binned(score_TK)
-    assert strip.shape == (2, 800)
-    assert strip[1].max() == np.float32(0.9)
-    assert (strip[1] > 0).sum() == 1
-    np.testing.assert_array_equal(binned(score_TK[:30]), score_TK[:30].T)
 
 
 def _file(path: Path, vectors: list[list[float]], labels: list[str | None]) -> Path:
@@ -89,23 +70,3 @@ def test_t_sne_keeps_groups_apart() -> None:
     distances = np.linalg.norm(found[:, None] - found[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     assert (group[distances.argmin(1)] == group).all()
-
-
-def _kept(*per_class: float | None) -> StoredResult:
-    result = Result(
-        benchmark="b",
-        protocol="p",
-        mode="m",
-        recipe="r",
-        seed=0,
-        checkpoint=None,
-        metrics={"top1": 0.5},
-        primary_metric="top1",
-        per_class=per_class,
-        classes=tuple("abcd"),
-    )
-    return StoredResult(Path("x"), "x", result)
-
-
-def test_classes_stand_by_the_first_results_figures_and_those_without_any_are_left_out() -> None:
-    assert ordered([_kept(0.5, None, 0.0, None), _kept(None, 0.1, 0.9, None)], 4) == [1, 2, 0]
