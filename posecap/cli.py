@@ -23,7 +23,7 @@ COMMANDS = (
 )
 
 RENAMED = {"forget": "remove"}
-"""Former names of commands, which are still taken."""
+"""Former names of commands, which still work."""
 
 _EPILOG = """\
 a first dataset, from real footage, in a few minutes:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:
-    """The arguments with the command's present name; says so where it was another one."""
+    """Replace the former name of a command by its present one, with a hint."""
     if not arguments or arguments[0] not in RENAMED:
         return arguments
     name = RENAMED[arguments[0]]

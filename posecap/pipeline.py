@@ -1,4 +1,4 @@
-"""A pipeline is a value: a list of stages, checked before anything runs, with a fingerprint."""
+"""Pipelines: lists of stages that are checked before anything runs, divided into segments, and fingerprinted."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ class Pipeline:
 
     Args:
         stages: in order.
-        expected_rejections: stage name → share of items it may reject before a build raises an alarm. It shapes
-            no sample, so it is no part of the fingerprint.
-        worker: what one computing worker occupies, for every stage that does not say it itself. It shapes no
-            sample either.
+        expected_rejections: stage name → share of items it may reject before a build raises an alarm. It does
+            not change samples, so it is not part of the fingerprint.
+        worker: resources of one computing worker, for stages that do not declare any. Not part of the fingerprint.
 
     Raises:
         PipelineError: the stages do not fit together.
@@ -78,10 +77,10 @@ class Pipeline:
         return [configuration(stage) for stage in self.stages]
 
     def lineage(self) -> dict[str, Any]:
-        """Versions of the packages and hashes of the weights that shape the result.
+        """Versions of the packages and hashes of the weights that determine the result.
 
         Raises:
-            MissingWeights: weights that nothing pins are neither here nor to be had.
+            MissingWeights: weights without a known hash are neither on disk nor downloadable.
         """
         engines = [engine for stage in self.stages for engine in engines_of(stage)]
         packages = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
@@ -89,7 +88,7 @@ class Pipeline:
         return {
             "packages": {name: _version(name) for name in packages},
             "weights": {
-                shown: weights_sha256(name) for shown, name in zip(_without_places(weights), weights, strict=True)
+                shown: weights_sha256(name) for shown, name in zip(_names_without_paths(weights), weights, strict=True)
             },
         }
 
@@ -98,21 +97,23 @@ class Pipeline:
         return digest({"configuration": legacy.as_format_1(self.configuration()), "lineage": self.lineage()})
 
     def segments(self) -> tuple[Segment, ...]:
-        """Stages fused into workers: neighbours share one when resources are equal or frames pass between them."""
+        """Groups of stages that share a worker: neighbours with equal resources, or between which frames are passed."""
         groups: list[list[Stage]] = []
         for stage in self.stages:
-            if groups and (issubclass(stage.takes, Clip) or self._wants(groups[-1][-1]) == self._wants(stage)):
+            if groups and (
+                issubclass(stage.takes, Clip) or self._resources_of(groups[-1][-1]) == self._resources_of(stage)
+            ):
                 groups[-1].append(stage)
             else:
                 groups.append([stage])
-        return tuple(Segment(tuple(group), _most(self._wants(s) for s in group)) for group in groups)
+        return tuple(Segment(tuple(group), _maximum(self._resources_of(s) for s in group)) for group in groups)
 
-    def _wants(self, stage: Stage) -> Resources:
+    def _resources_of(self, stage: Stage) -> Resources:
         return self.worker if stage.resources == Resources() else stage.resources
 
 
 def load_pipeline(path: Path) -> Pipeline:
-    """The value named ``pipeline`` of a Python file. The file is code and runs: only use ones you trust.
+    """The value named ``pipeline`` of a Python file. The file is executed, so it must be trusted.
 
     Raises:
         PipelineError: no such file, or it defines no ``pipeline``.
@@ -143,8 +144,8 @@ def _run(path: Path) -> dict[str, Any]:
     return vars(module)
 
 
-def _without_places(weights: list[str]) -> list[str]:
-    """Names of weights as they are recorded: of files their own, with their folder's where two are called the same."""
+def _names_without_paths(weights: list[str]) -> list[str]:
+    """Names of weights without paths: the file's name, preceded by its folder's if two files have the same name."""
     names = Counter(Path(name).name for name in weights)
     return [path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in map(Path, weights)]
 
@@ -153,7 +154,7 @@ def _takes(stage: Stage) -> str:
     return stage.takes.__name__
 
 
-def _most(resources: Iterator[Resources]) -> Resources:
+def _maximum(resources: Iterator[Resources]) -> Resources:
     every = list(resources)
     return Resources(
         cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every), lanes=max(r.lanes for r in every)

@@ -251,9 +251,9 @@ def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _pad_people(joints: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack (M, T, J, 3) tensors that differ in M and T, with a mask (B, M, T)."""
-    most, longest = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
-    padded = joints[0].new_zeros(len(joints), most, longest, *joints[0].shape[2:])
-    mask = torch.zeros(len(joints), most, longest, dtype=torch.bool)
+    most_people, most_frames = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
+    padded = joints[0].new_zeros(len(joints), most_people, most_frames, *joints[0].shape[2:])
+    mask = torch.zeros(len(joints), most_people, most_frames, dtype=torch.bool)
     for number, tensor in enumerate(joints):
         people, frames = tensor.shape[:2]
         if tensor.shape[2:] != padded.shape[3:]:  # assignment would silently repeat a single joint

@@ -1,1 +1,1 @@
-"""Whether a dataset is what it says it is."""
+"""Checks of a finished dataset on disk."""

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sources(root: Path, uri: str) -> list[str]:
-    """Files that the video's clips were taken from: several, where a fetcher brings a row's stretch only.
+    """Hashes of the files of a video: several if a fetcher downloaded only the spans of rows.
 
     Raises:
         NoSuchVideo: no clip in the index comes from there.

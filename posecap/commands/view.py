@@ -66,7 +66,7 @@ def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
 
 
 def _footage(root: Path) -> Footage | None:
-    """What the build itself fetched and decoded with, as long as its manifest and pipeline are still at hand."""
+    """The fetchers and decoders of the dataset's build; None if its manifest or pipeline cannot be read."""
     from posecap.finalize import read_manifest_path
     from posecap.manifest.manifest_file import ManifestError, read_manifest
     from posecap.pipeline import PipelineError, load_pipeline

@@ -1,1 +1,1 @@
-"""The plan: rows in parts, fixed before any work."""
+"""Plans: the rows of a manifest divided into parts before a build starts."""

@@ -15,27 +15,25 @@ from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
 from posecap.status.stage_stats import StageStats
 from posecap.types import Quality
 
+_CREATIVE_COMMONS: Final = {
+    "by": ("2.0", "2.5", "3.0", "4.0"),
+    "by-sa": ("3.0", "4.0"),
+    "by-nc": ("2.0", "3.0", "4.0"),
+    "by-nd": ("4.0",),
+    "by-nc-nd": ("3.0", "4.0"),
+    "by-nc-sa": ("2.0", "3.0", "4.0"),
+}
 _KNOWN: Final = {
     "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
     "mit": "https://opensource.org/license/mit",
     "bsd-2-clause": "https://opensource.org/license/bsd-2-clause",
     "bsd-3-clause": "https://opensource.org/license/bsd-3-clause",
     "cc0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
-    "cc-by-2.0": "https://creativecommons.org/licenses/by/2.0/",
-    "cc-by-2.5": "https://creativecommons.org/licenses/by/2.5/",
-    "cc-by-3.0": "https://creativecommons.org/licenses/by/3.0/",
-    "cc-by-4.0": "https://creativecommons.org/licenses/by/4.0/",
-    "cc-by-sa-3.0": "https://creativecommons.org/licenses/by-sa/3.0/",
-    "cc-by-sa-4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
-    "cc-by-nc-2.0": "https://creativecommons.org/licenses/by-nc/2.0/",
-    "cc-by-nc-3.0": "https://creativecommons.org/licenses/by-nc/3.0/",
-    "cc-by-nc-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
-    "cc-by-nd-4.0": "https://creativecommons.org/licenses/by-nd/4.0/",
-    "cc-by-nc-nd-3.0": "https://creativecommons.org/licenses/by-nc-nd/3.0/",
-    "cc-by-nc-nd-4.0": "https://creativecommons.org/licenses/by-nc-nd/4.0/",
-    "cc-by-nc-sa-2.0": "https://creativecommons.org/licenses/by-nc-sa/2.0/",
-    "cc-by-nc-sa-3.0": "https://creativecommons.org/licenses/by-nc-sa/3.0/",
-    "cc-by-nc-sa-4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+    **{
+        f"cc-{terms}-{version}": f"https://creativecommons.org/licenses/{terms}/{version}/"
+        for terms, versions in _CREATIVE_COMMONS.items()
+        for version in versions
+    },
     "odbl": "https://opendatacommons.org/licenses/odbl/1-0/",
     "odc-by": "https://opendatacommons.org/licenses/by/1-0/",
     "pddl": "https://opendatacommons.org/licenses/pddl/1-0/",
@@ -138,7 +136,7 @@ class DatasetInfo:
                 {
                     "split": split,
                     "clips": part.num_rows,
-                    # Rows of one video have files of their own where a fetcher brings their stretches only.
+                    # A fetcher that downloads only the span of a row gives each row of a video its own file.
                     "videos": min(pc.count_distinct(part[column]).as_py() for column in ("source_id", "uri")),
                     "people": pc.sum(part["M"]).as_py(),
                     "frames": pc.sum(part["T"]).as_py(),
@@ -195,7 +193,7 @@ class DatasetInfo:
 
 
 def read_index_columns(root: Path) -> Any:
-    """The columns of the index that an info needs, over all parts of a dataset on local disk."""
+    """The :data:`COLUMNS` of the index, over all parts of a dataset on local disk."""
     dataset = Dataset(root)
     tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
     return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])

@@ -142,7 +142,7 @@ class RayPool:
     def submit(self, task: Task) -> None:
         usable = [a for a in self._actors[task.segment] if _can_read(a, task)]
         if not usable:
-            raise WorkersNotReadyError("a node of the cluster is gone: start the build again to go on without it")
+            raise WorkersNotReadyError("a node of the cluster is gone: start the build again to continue without it")
         actor = min(usable, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
         if actor.paused:
             actor.pending.append(task)

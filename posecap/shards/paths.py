@@ -1,4 +1,4 @@
-"""Names, endings and limits of a dataset's files; every path is built here and none is taken from a file."""
+"""Names, endings and size limits of a dataset's files; all paths are built here, none is read from a file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 from posecap.types import PartName
 
 FORMAT: Final = 1
-"""Version of the on-disk schema; readers refuse others."""
+"""Version of the on-disk schema; readers reject others."""
 
 ARRAYS: Final = {"joints": "<f4", "pts": "<f8", "video": "<f4", "text": "<f4"}
-"""Array members of a sample and their dtypes, in the order in which they lie in the tar."""
+"""Array members of a sample and their dtypes, in tar order."""
 
 MEMBERS: Final = {**{name: f"{name}.npy" for name in ARRAYS}, "txt": "txt", "json": "json"}
 """Member names and their endings after the key, in tar order."""
@@ -39,7 +39,7 @@ def checked_key(key: str) -> str:
     """``key`` if it can name a sample.
 
     Raises:
-        ShardError: it holds characters that tar readers split at, or path parts.
+        ShardError: it holds characters at which tar readers split names, or path separators.
     """
     if not _KEY.fullmatch(key):
         raise ShardError(f"sample key {key!r} must be 1 to 64 letters, digits, '_' or '-'")
