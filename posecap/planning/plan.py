@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from posecap.manifest.manifest_file import Manifest, ManifestError
@@ -35,13 +36,10 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        spool = RowSpool(folder)
-        try:
+        with closing(RowSpool(folder)) as spool:
             for batch in read_tables(manifest):
                 spool.add(batch)
             deduped = spool.deduplicate()
-        finally:
-            spool.close()
         _check_parts(deduped, manifest)
         _write(deduped, manifest.rows_per_part, folder / PLAN_FILE)
         (folder / PLAN_FILE).replace(destination)
@@ -63,12 +61,9 @@ def _check_parts(deduped: DedupedRows, manifest: Manifest) -> None:
 
 
 def _write(deduped: DedupedRows, rows_per_part: int, path: Path) -> None:
-    writer = PlanWriter(path)
-    try:
+    with closing(PlanWriter(path)) as writer:
         for split in sorted(deduped.counts):
             for number, rows in enumerate(deduped.parts(split, rows_per_part)):
                 writer.write(PartName(split, number), rows)
-    finally:
-        writer.close()
     with path.open("rb") as file:
         os.fsync(file.fileno())

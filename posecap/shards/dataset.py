@@ -30,7 +30,7 @@ from posecap.shards.paths import (
 )
 from posecap.shards.serialization import unpack
 from posecap.shards.source import source_at
-from posecap.shards.tombstones import Tombstones, tombstones_in
+from posecap.shards.tombstones import Tombstones
 from posecap.types import PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
@@ -56,7 +56,7 @@ class Dataset:
     def tombstones(self) -> Tombstones:
         """What was removed from the dataset."""
         try:
-            return tombstones_in(self._source.read(TOMBSTONES, limit=MAX_DOCUMENT_BYTES))
+            return Tombstones.parse(self._source.read(TOMBSTONES, limit=MAX_DOCUMENT_BYTES))
         except FileNotFoundError:
             return Tombstones()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -26,33 +26,14 @@ from posecap.shards.sidecar import decode_document
 from posecap.types import PartName
 
 
-class Source(Protocol):
-    """Reads files of one dataset by their relative names. Missing files raise ``FileNotFoundError``."""
-
-    def parts(self) -> list[tuple[PartName, int]]:
-        """Committed parts with their number of samples, in order."""
-        ...
-
-    def read(self, relative: str, *, limit: int) -> bytes:
-        """A whole file of at most ``limit`` bytes."""
-        ...
-
-    def read_range(self, relative: str, start: int, size: int) -> bytearray:
-        """``size`` bytes from ``start``, or a ShardError."""
-        ...
-
-    def map(self, relative: str) -> NDArray[np.uint8]:
-        """A whole file as copy-on-write memory."""
-        ...
-
-
 @dataclass(frozen=True)
 class Folder:
-    """A dataset on local disk."""
+    """A dataset on local disk. Files are named relative to it; missing ones raise ``FileNotFoundError``."""
 
     root: Path
 
     def parts(self) -> list[tuple[PartName, int]]:
+        """Committed parts with their number of samples, in order."""
         found = []
         for part in committed(self.root):
             path = self.root / index_path(part)
@@ -60,10 +41,12 @@ class Folder:
         return found
 
     def read(self, relative: str, *, limit: int) -> bytes:
+        """A whole file of at most ``limit`` bytes; a larger one raises ShardError."""
         with (self.root / relative).open("rb") as file:
             return _within(file.read(limit + 1), relative, limit)
 
     def read_range(self, relative: str, start: int, size: int) -> bytearray:
+        """``size`` bytes from ``start``; a file that ends earlier raises ShardError."""
         with (self.root / relative).open("rb", buffering=0) as file:
             if start + size > os.fstat(file.fileno()).st_size:
                 raise _cut_short(relative, start, size)
@@ -75,12 +58,13 @@ class Folder:
         return content
 
     def map(self, relative: str) -> NDArray[np.uint8]:
+        """A whole file as copy-on-write memory."""
         return map_columns(self.root / relative)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A dataset at a URL; its ``dataset.json`` lists the parts."""
+    """A dataset at a URL, with the methods of :class:`Folder`; its ``dataset.json`` lists the parts."""
 
     filesystem: Any
     root: str
@@ -118,7 +102,7 @@ class Remote:
         return f"{self.root.rstrip('/')}/{relative}"
 
 
-def source_at(location: str | os.PathLike[str]) -> Source:
+def source_at(location: str | os.PathLike[str]) -> Folder | Remote:
     """The dataset at a path or URL.
 
     Raises:

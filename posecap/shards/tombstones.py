@@ -13,8 +13,18 @@ import pyarrow.compute as pc
 from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.part import read_part, write_part
-from posecap.shards.paths import DATASET_LIST, FORMAT, TOMBSTONES, ShardError, checked_key, committed, index_path
-from posecap.shards.sidecar import decode_document, encode_document, read_document, read_sidecar, write_dataset_list
+from posecap.shards.paths import (
+    DATASET_LIST,
+    FORMAT,
+    MAX_DOCUMENT_BYTES,
+    TOMBSTONES,
+    ShardError,
+    checked_key,
+    committed,
+    index_path,
+)
+from posecap.shards.sidecar import decode_document, encode_document, read_sidecar, write_dataset_list
+from posecap.shards.source import Folder
 from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName
 
@@ -44,12 +54,13 @@ class Tombstones:
         return pc.invert(removed)
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Tombstones:
-        """From the document ``tombstones.json``.
+    def parse(cls, content: bytes) -> Tombstones:
+        """From the bytes of ``tombstones.json``.
 
         Raises:
-            ShardError: it is not two tables of reasons.
+            ShardError: they are damaged, or not two tables of reasons.
         """
+        document = decode_document(content, name=TOMBSTONES, remedy=_REMEDY)
         tables = document.get("keys"), document.get("sources")
         for table in tables:
             if not isinstance(table, dict) or not all(isinstance(reason, str) for reason in table.values()):
@@ -63,18 +74,10 @@ def read_tombstones(root: Path) -> Tombstones:
     Raises:
         ShardError: the file is damaged.
     """
-    if not (root / TOMBSTONES).exists():
+    try:
+        return Tombstones.parse(Folder(root).read(TOMBSTONES, limit=MAX_DOCUMENT_BYTES))
+    except FileNotFoundError:
         return Tombstones()
-    return Tombstones.parse(read_document(root, TOMBSTONES, remedy=_REMEDY))
-
-
-def tombstones_in(content: bytes) -> Tombstones:
-    """Tombstones from the bytes of their file.
-
-    Raises:
-        ShardError: they are damaged.
-    """
-    return Tombstones.parse(decode_document(content, name=TOMBSTONES, remedy=_REMEDY))
 
 
 def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
