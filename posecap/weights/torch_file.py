@@ -128,14 +128,16 @@ def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
         keys = unpickle(file, names={})
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(empty):
             raise BadPickle("it is malformed: its list of storages is not the one that its tensors name")
-        for key in keys:
-            count = int.from_bytes(file.read(8), "little", signed=True)
-            if count * storages.flat[key].itemsize != len(empty[key]):
-                raise BadPickle("it is malformed: a storage has another length than its tensors say")
-            raw = file.read(len(empty[key]))
-            if len(raw) != len(empty[key]):
-                raise BadPickle("it is cut off")
-            empty[key][:] = raw
+        with memoryview(mapped) as raw:
+            for key in keys:
+                block, count = empty[key], int.from_bytes(file.read(8), "little", signed=True)
+                if count * storages.flat[key].itemsize != len(block):
+                    raise BadPickle("it is malformed: a storage has another length than its tensors say")
+                start, end = file.tell(), file.tell() + len(block)
+                if end > len(raw):
+                    raise BadPickle("it is cut off")
+                block[:] = raw[start:end]
+                file.seek(end)
         return content
 
 
