@@ -1,4 +1,4 @@
-"""What an evaluation found, as files: ``result.json``, and ``scores.npz`` with what every metric was made of.
+"""The result of an evaluation as files: ``result.json``, and ``scores.npz`` from which the metrics follow.
 
 ``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured. Where
 frames are measured there is ``frames.npz`` instead, with the fields of :class:`FrameScores`. Both are read without

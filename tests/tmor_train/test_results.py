@@ -149,7 +149,7 @@ def test_damaged_fields_are_refused(changes: dict[str, Any], tmp_path: Path) -> 
         read_result(tmp_path)
 
 
-def test_no_result_and_a_far_too_large_one_are_told(tmp_path: Path) -> None:
+def test_no_result_and_a_far_too_large_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadResult, match=r"result\.json cannot be read"):
         read_result(tmp_path)
     with (tmp_path / "result.json").open("wb") as file:

@@ -39,7 +39,7 @@ class StoredResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """All of it; ``problems`` says in words what could not be read."""
+    """Everything to report; ``problems`` says what could not be read."""
 
     folder: Path
     results: Sequence[StoredResult] = ()
@@ -57,7 +57,7 @@ class Collected:
         return list(found.values())
 
     def name_of(self, folder: Path) -> str:
-        """A folder below the report's, in words."""
+        """A folder as seen from the report's."""
         return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
 
 

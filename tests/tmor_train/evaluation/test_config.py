@@ -1,4 +1,4 @@
-"""What evaluations cannot be told."""
+"""Settings of evaluations that are refused."""
 
 from typing import Any
 

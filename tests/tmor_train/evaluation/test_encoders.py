@@ -39,7 +39,7 @@ def test_a_new_encoder_is_a_function_of_the_seed() -> None:
     assert not any(parameter.requires_grad for parameter in one.network.parameters())
 
 
-def test_a_new_encoder_sees_clips_as_it_is_told() -> None:
+def test_a_new_encoder_sees_clips_as_configured() -> None:
     config = changed(StartConfig(weights="scratch"), ["scratch.streams=joint,bone", "scratch.encoder.channels=4"])
     encoder, _ = load_encoder(config, seed=0, device="cpu")
     assert encoder.sampling == ScratchConfig().sampling
@@ -66,7 +66,7 @@ def test_frames_their_choice_and_which_encoder_can_be_said(demo_run: Path) -> No
     assert source.name == "step-000000008.pt (live)"
 
 
-def test_no_encoder_and_no_checkpoint_are_told(tmp_path: Path) -> None:
+def test_no_encoder_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NoEncoder, match=r"say --from CHECKPOINT .* or --from scratch"):
         encoder_name(StartConfig())
     with pytest.raises(NoEncoder):

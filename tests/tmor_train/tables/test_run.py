@@ -123,7 +123,7 @@ def test_what_is_measured_is_not_measured_again(
         measure_table(config(root, demo_run), tmp_path / "table")
 
 
-def test_a_measurement_that_was_stopped_is_gone_on_with(root: Path, demo_run: Path, tmp_path: Path) -> None:
+def test_a_measurement_that_was_stopped_is_resumed(root: Path, demo_run: Path, tmp_path: Path) -> None:
     one = config(root, demo_run, "table5", "scratch=left_out", "seeds=0,1")
     measure_table(one, tmp_path / "table")
     probes = [place for place, result in results_under(tmp_path / "table") if result.mode == "probe"]

@@ -1,4 +1,4 @@
-"""What evaluations of clips cannot be told."""
+"""Settings of clip evaluations that are refused."""
 
 from functools import partial
 from typing import Any

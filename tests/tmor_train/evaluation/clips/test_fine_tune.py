@@ -1,4 +1,4 @@
-"""Fine-tuning as a run: stopped and gone on with, what it measures, and how it says no."""
+"""Fine-tuning as a run: stopped and resumed, what it measures, and what it refuses."""
 
 import copy
 import json
@@ -87,9 +87,9 @@ def test_a_run_leaves_its_figures_scores_and_journal(straight: Path) -> None:
 
 
 # Steps 3 and 6 are the last of their epochs, of which nothing is left to tell then.
-@pytest.mark.parametrize(("step", "told"), [(2, [0, 1]), (3, [1]), (6, [0])])
-def test_asked_to_stop_and_gone_on_with_it_ends_as_it_would_have(
-    straight: Path, step: int, told: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "epochs"), [(2, [0, 1]), (3, [1]), (6, [0])])
+def test_stopped_and_resumed_it_ends_as_it_would_have(
+    straight: Path, step: int, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = FineTuner.train
 
@@ -110,7 +110,7 @@ def test_asked_to_stop_and_gone_on_with_it_ends_as_it_would_have(
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert np.array_equal(read_scores(folder).scores_NK, read_scores(straight).scores_NK)
     assert read_result(folder).metrics == read_result(straight).metrics
-    assert [line["epoch"] for line in events(folder, "epoch")] == told
+    assert [line["epoch"] for line in events(folder, "epoch")] == epochs
     assert all(line["loss"] > 0 for line in events(folder, "epoch"))
 
 
@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run/result.json").exists()
 
 
-def test_fewer_clips_than_a_batch_are_told_and_leave_no_run(tmp_path: Path) -> None:
+def test_fewer_clips_than_a_batch_are_refused_and_leave_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"12 clips to train on, fewer than a batch of 13; set tune\.batching\.size"):
         kinds.run(config("tune.batching.size=13"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -172,7 +172,7 @@ def test_a_setting_is_chosen_on_clips_held_out_of_the_train_part() -> None:
 
 
 def test_a_validation_part_is_what_is_chosen_on() -> None:
-    """Right and wrong labels of its clips are told apart; clips of the train part would be right either way."""
+    """Right and wrong labels of its clips are distinguished; clips of the train part would be right either way."""
     task = gestures.task(validation=gestures.motions(("raise",) * 3, seed=5))
     found = cached_features(task, ends)
     assert found.validation is not None

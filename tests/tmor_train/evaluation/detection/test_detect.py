@@ -101,8 +101,8 @@ def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, cha
             detect(some, tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
     kinds.resume(tmp_path / "run")
-    whole, gone_on = (read_frame_scores(tmp_path / name).scores_FK for name in ("whole", "run"))
-    assert np.array_equal(whole, gone_on)
+    whole, resumed = (read_frame_scores(tmp_path / name).scores_FK for name in ("whole", "run"))
+    assert np.array_equal(whole, resumed)
 
 
 def test_what_is_measured_is_not_measured_again(tmp_path):

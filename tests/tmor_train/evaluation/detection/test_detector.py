@@ -84,7 +84,7 @@ def test_features_of_a_window_do_not_depend_on_those_beside_it():
     assert [one.shape[1] for one in found] == [4, 4, 2, 4, 3]
 
 
-def test_a_feature_that_does_not_fit_is_told():
+def test_a_feature_that_does_not_fit_is_refused():
     made = detector()
     with torch.no_grad():
         made.trunk.l10.t_unit.bn.weight.fill_(1e8)

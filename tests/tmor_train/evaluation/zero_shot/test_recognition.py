@@ -171,7 +171,7 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
             assert score_K[k] == pytest.approx(sum(cosines) / 16, abs=1e-4)
 
 
-def test_a_run_is_gone_on_with_and_not_begun_twice(demo_run: Path, shards: Path, texts: Path, tmp_path: Path) -> None:
+def test_a_run_is_resumed_and_not_begun_twice(demo_run: Path, shards: Path, texts: Path, tmp_path: Path) -> None:
     one = config(demo_run, shards, texts, "prompts=plain", "visual=score_mean,raw_mean")
     zero_shot(one, tmp_path / "run")
     kept = tmp_path / "run/plain/motion/result.json"
