@@ -46,7 +46,7 @@ def test_captions_get_their_vectors(folder: Path) -> None:
     motions = motions_of(DataConfig(sets=("counted",), folder=str(folder), texts=str(texts)))
     assert motions.sentences == ("running", "sitting")
     assert motions.text is not None
-    np.testing.assert_array_equal(motions.text.take(np.array([0, 1])), [[0, 0, 3], [1, 0, 0]])
+    np.testing.assert_array_equal(motions.text.rows(np.array([0, 1])), [[0, 0, 3], [1, 0, 0]])
 
 
 def test_captions_without_vectors_are_refused(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark is: its protocols, the files it needs, and the parts that reading them gives."""
+"""The benchmark interface: protocols, required files, and the splits that are read from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Numbers
-from tmor_train.data.datasets.files import Origin
+from tmor_train.data.datasets.files import DatasetSource
 from tmor_train.metrics.event_ap import Proposal
 from tmor_train.metrics.frame_ap import times
 
@@ -21,7 +21,7 @@ TaskKind = Literal["clips", "frames", "events"]
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A ``file`` that is not there, the ``page`` to ask for it on, and the ``place`` it is to be put at."""
+    """A missing ``file``, the ``page`` to get it from, and the ``place`` to put it at."""
 
     file: str
     page: str
@@ -33,7 +33,7 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Clips with a class each, by part of a split."""
+    """Labelled clips by split."""
 
     train: MotionSet
     test: MotionSet
@@ -45,11 +45,11 @@ Bounds = Literal["strict", "closed", "half_open"]
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Labelled stretches of recordings: ``recording_E`` and ``class_E`` int64, ``begin_E`` and ``end_E`` float64.
+    """Labelled intervals of recordings: ``recording_E`` and ``class_E`` int64, ``begin_E`` and ``end_E`` float64.
 
-    Times are in frames of the recording. ``bounds`` says what they hold: ``strict`` is begin < frame < end (the rule of
-    TSU and of the per-frame evaluation of Charades), ``closed`` is begin <= frame <= end, ``half_open`` is begin <=
-    frame < end. An event that ends before it begins holds nothing.
+    Times are in frames of the recording. ``bounds`` defines which frames an event contains: ``strict`` is begin < frame
+    < end (as in TSU and the per-frame evaluation of Charades), ``closed`` is begin <= frame <= end, ``half_open`` is
+    begin <= frame < end. An event that ends before it begins is empty.
     """
 
     recording_E: Numbers
@@ -163,7 +163,7 @@ class Recordings:
 
 @dataclass(frozen=True, eq=False)
 class FrameParts:
-    """Recordings by part of a split."""
+    """Recordings by split."""
 
     train: Recordings
     test: Recordings
@@ -190,7 +190,7 @@ class Benchmark:
     read: Callable[[Path, str], Parts | FrameParts]
 
 
-def absent(folder: Path, names: tuple[str, ...], origin: Origin) -> tuple[Missing, ...]:
-    """Those of some files that are not in a folder; a name may be a pattern as of :meth:`Path.glob`."""
-    page = f"{origin.page} ({origin.archive})"
+def absent(folder: Path, names: tuple[str, ...], source: DatasetSource) -> tuple[Missing, ...]:
+    """The files that are missing from a folder; names may be patterns of :meth:`Path.glob`."""
+    page = f"{source.page} ({source.archive})"
     return tuple(Missing(name, page, folder / name) for name in names if next(folder.glob(name), None) is None)

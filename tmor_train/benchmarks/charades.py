@@ -17,9 +17,9 @@ import numpy as np
 
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import MotionSet, read_shards
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
 
-ORIGIN = Origin("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
+SOURCE = DatasetSource("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")
 CLASS_COUNT = 157
 MAX_SECONDS = 3600.0
@@ -52,7 +52,7 @@ def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]
     """The length in seconds and the actions of each video."""
     found = {}
     try:
-        for row in csv.DictReader(io.StringIO(read_text(path, origin=ORIGIN))):
+        for row in csv.DictReader(io.StringIO(read_text(path, source=SOURCE))):
             parts = [action.split() for action in row["actions"].split(";") if action]
             events = [(_number(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
             length = _seconds(row["length"])
@@ -84,7 +84,7 @@ def class_names(path: Path) -> tuple[str, ...]:
     Raises:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
-    lines = [line.split(maxsplit=1) for line in read_text(path, origin=ORIGIN).splitlines() if line.strip()]
+    lines = [line.split(maxsplit=1) for line in read_text(path, source=SOURCE).splitlines() if line.strip()]
     if [line[0] for line in lines] != [f"c{n:03d}" for n in range(CLASS_COUNT)] or any(len(line) < 2 for line in lines):
         raise DamagedFile(f"{path} does not name the classes c000 to c156")
     return tuple(line[1].strip() for line in lines)
@@ -105,16 +105,16 @@ def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...])
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    lists = absent(Path(folder), (*FILES.values(), _NAMES), ORIGIN)
+    lists = absent(Path(folder), (*FILES.values(), _NAMES), SOURCE)
     place = Path(folder) / "shards"
-    poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {ORIGIN.page}", place)
+    poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", place)
     return lists if place.is_dir() else (*lists, poses)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
     place = Path(folder)
     if not (place / "shards").is_dir():
-        raise ORIGIN.missing(place / "shards")
+        raise SOURCE.missing(place / "shards")
     motions, classes = read_shards(place / "shards"), class_names(place / _NAMES)
     return FrameParts(_part(place, "train", motions, classes), _part(place, "test", motions, classes))
 

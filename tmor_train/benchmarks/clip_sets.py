@@ -1,4 +1,13 @@
-"""Any posecap dataset as a benchmark, by its own labels and its splits ``train``, ``test`` and ``validation``."""
+"""Benchmarks of labelled clips: any posecap dataset, Penn Action, UTD-MHAD, MSR Action3D and SBU.
+
+* A posecap dataset is split by its own splits ``train``, ``test`` and ``validation``.
+* Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
+  leaves out the last). Joints are the annotators'.
+* UTD-MHAD: odd subjects train, even ones test (Chen et al., 2015).
+* MSR Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012).
+* SBU: the authors' five folds of pairs of subjects (Yun et al., 2012). The protocol ``foldN`` tests on fold N and
+  trains on the other four; the reported figure is their mean.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +20,7 @@ from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad
-from tmor_train.data.datasets.files import DamagedFile, Origin
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
@@ -45,20 +54,11 @@ SHARDS = Benchmark(
 )
 
 
-# Sets whose readers give the split of each clip: Penn Action, UTD-MHAD, MSR Action3D and SBU.
-#
-# Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
-# leaves out the last). Joints are the annotators'. UTD-MHAD: odd subjects train, even ones test (Chen et al.,
-# 2015). MSR Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012). SBU: the authors' five folds of pairs of
-# subjects (Yun et al., 2012); the protocol ``foldN`` tests on fold N and trains on the other four, and the set's
-# figure is their mean.
+def _check_files(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
+    return lambda folder, _: absent(Path(folder), names, source)
 
 
-def _looks(origin: Origin, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
-    return lambda folder, _: absent(Path(folder), names, origin)
-
-
-def _flagged(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]:
+def _by_split(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]:
     def parts(folder: Path, protocol: str) -> Parts:
         found = read(Path(folder))
         return Parts(train=found.split("train"), test=found.split("test"))
@@ -80,8 +80,8 @@ PENN_ACTION = Benchmark(
     primary_metric="top1",
     clips=2326,
     classes=15,
-    missing=_looks(penn_action.ORIGIN, "labels/*.mat"),
-    read=_flagged(penn_action.read),
+    missing=_check_files(penn_action.SOURCE, "labels/*.mat"),
+    read=_by_split(penn_action.read),
 )
 UTD_MHAD = Benchmark(
     name="utd_mhad",
@@ -91,8 +91,8 @@ UTD_MHAD = Benchmark(
     primary_metric="top1",
     clips=861,
     classes=27,
-    missing=_looks(utd_mhad.ORIGIN, "a*_skeleton.mat"),
-    read=_flagged(utd_mhad.read),
+    missing=_check_files(utd_mhad.SOURCE, "a*_skeleton.mat"),
+    read=_by_split(utd_mhad.read),
 )
 MSR_ACTION3D = Benchmark(
     name="msr_action3d",
@@ -102,8 +102,8 @@ MSR_ACTION3D = Benchmark(
     primary_metric="top1",
     clips=567,
     classes=20,
-    missing=_looks(msr_action3d.ORIGIN, "a*_skeleton3D.txt"),
-    read=_flagged(msr_action3d.read),
+    missing=_check_files(msr_action3d.SOURCE, "a*_skeleton3D.txt"),
+    read=_by_split(msr_action3d.read),
 )
 SBU = Benchmark(
     name="sbu",
@@ -113,6 +113,6 @@ SBU = Benchmark(
     primary_metric="top1",
     clips=282,
     classes=len(sbu.CLASSES),
-    missing=_looks(sbu.ORIGIN, "s*s*/*/*/skeleton_pos.txt"),
+    missing=_check_files(sbu.SOURCE, "s*s*/*/*/skeleton_pos.txt"),
     read=_fold,
 )

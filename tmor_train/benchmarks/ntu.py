@@ -23,7 +23,7 @@ from posecap.weights.pickle_names import ARRAY_NAMES, BadPickle
 from posecap.weights.unpickle import unpickle
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.datasets.files import DamagedFile, Origin
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30
@@ -63,8 +63,8 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
     return split, annotations
 
 
-def _origin(file: str) -> Origin:
-    return Origin("NTU RGB+D", _PAGE, f"the 2D skeletons {file}")
+def _origin(file: str) -> DatasetSource:
+    return DatasetSource("NTU RGB+D", _PAGE, f"the 2D skeletons {file}")
 
 
 def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:

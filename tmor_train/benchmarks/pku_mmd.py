@@ -19,10 +19,12 @@ from posecap.joints import LAYOUTS
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_numbers, read_text
 from tmor_train.data.datasets.kinect import as_ntu25, from_kinect
 
-ORIGIN = Origin("PKU-MMD", "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html", "skeletons, labels and splits")
+SOURCE = DatasetSource(
+    "PKU-MMD", "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html", "skeletons, labels and splits"
+)
 SKELETONS, LABELS, SPLITS = "PKU_Skeleton_Renew", "Train_Label_PKU_final", "Split"
 SPLIT_FILES = {"CS": "cross-subject.txt", "CV": "cross-view.txt"}
 MAX_FRAMES, MAX_RECORDINGS = 30_000, 5_000
@@ -91,7 +93,7 @@ def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
-    lines = read_text(path, origin=ORIGIN).splitlines()
+    lines = read_text(path, source=SOURCE).splitlines()
     if len(lines) < 4:
         raise DamagedFile(f"{path} has {len(lines)} lines, expected training names in line 2 and tested ones in line 4")
     parts = [tuple(name.strip() for name in lines[at].split(",") if name.strip()) for at in (1, 3)]
@@ -111,7 +113,7 @@ def read_labels(path: Path) -> list[tuple[int, float, float]]:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
     found = []
-    for number, line in enumerate(read_text(path, origin=ORIGIN).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -130,7 +132,7 @@ def read_skeleton(path: Path) -> Floats:
     Raises:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
-    rows = read_numbers(path, columns=150, origin=ORIGIN)
+    rows = read_numbers(path, columns=150, source=SOURCE)
     if len(rows) > MAX_FRAMES or np.abs(rows).max() > 1e4:
         raise DamagedFile(f"{path}: {len(rows)} frames of up to {np.abs(rows).max():g} m are no recording of PKU-MMD")
     metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)
@@ -152,11 +154,11 @@ def _recordings(folder: Path, names: tuple[str, ...], part: str) -> Recordings:
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
-    lists = absent(Path(folder), (file,), ORIGIN)
+    lists = absent(Path(folder), (file,), SOURCE)
     if lists:
-        return (*lists, *absent(Path(folder), (f"{SKELETONS}/*.txt", f"{LABELS}/*.txt"), ORIGIN))
+        return (*lists, *absent(Path(folder), (f"{SKELETONS}/*.txt", f"{LABELS}/*.txt"), SOURCE))
     names = sorted(name for part in read_split(Path(folder) / file) for name in part)
-    return absent(Path(folder), tuple(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)), ORIGIN)
+    return absent(Path(folder), tuple(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)), SOURCE)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:

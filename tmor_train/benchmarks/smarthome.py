@@ -23,9 +23,11 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
 
-ORIGIN = Origin("Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set")
+SOURCE = DatasetSource(
+    "Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set"
+)
 WIDTH, HEIGHT = 640.0, 480.0
 CV_CLASSES = (
     "Cutbread",
@@ -133,7 +135,7 @@ def read_poses(path: Path) -> Floats:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
     try:
-        frames = json.loads(read_text(path, origin=ORIGIN))["frames"]
+        frames = json.loads(read_text(path, source=SOURCE))["frames"]
         most = max([1, *(len(people) for people in frames)])
         if not frames or most > MAX_PEOPLE:
             raise DamagedFile(f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people")
@@ -173,12 +175,12 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("*_p*_r*_v*_c*.json",), ORIGIN)
+    return absent(Path(folder), ("*_p*_r*_v*_c*.json",), SOURCE)
 
 
 def _read(folder: Path, protocol: str) -> Parts:
     if _missing(folder, protocol):
-        raise ORIGIN.missing(Path(folder) / "Walk_p03_r01_v16_c06.json")
+        raise SOURCE.missing(Path(folder) / "Walk_p03_r01_v16_c06.json")
     found = from_clips(_clips(Path(folder), protocol), classes=CLASSES if protocol == "CS" else CV_CLASSES)
 
     def part(name: Part) -> MotionSet:

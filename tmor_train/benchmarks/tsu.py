@@ -22,9 +22,11 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
 
-ORIGIN = Origin("Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations")
+SOURCE = DatasetSource(
+    "Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations"
+)
 CLASSES = (
     "Enter",
     "Walk",
@@ -110,7 +112,7 @@ def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, fl
     """
     found = {}
     try:
-        for name, entry in json.loads(read_text(path, origin=ORIGIN)).items():
+        for name, entry in json.loads(read_text(path, source=SOURCE)).items():
             events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
             if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
                 raise DamagedFile(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
@@ -135,7 +137,7 @@ def read_poses(path: Path) -> Floats:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
     if not path.is_file():
-        raise ORIGIN.missing(path)
+        raise SOURCE.missing(path)
     if path.stat().st_size > MAX_FRAMES * 17 * 2 * 8:
         raise DamagedFile(f"{path} is larger than any recording of TSU")
     try:
@@ -199,11 +201,11 @@ def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    lists = absent(Path(folder), (f"smarthome_{protocol}_51.json",), ORIGIN)
+    lists = absent(Path(folder), (f"smarthome_{protocol}_51.json",), SOURCE)
     if lists:
-        return (*lists, *absent(Path(folder), (f"poses/P*{_POSES}",), ORIGIN))
+        return (*lists, *absent(Path(folder), (f"poses/P*{_POSES}",), SOURCE))
     known = read_annotations(Path(folder) / f"smarthome_{protocol}_51.json")
-    return absent(Path(folder), tuple(f"poses/{name}{_POSES}" for name in sorted(known)), ORIGIN)
+    return absent(Path(folder), tuple(f"poses/{name}{_POSES}" for name in sorted(known)), SOURCE)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
@@ -226,7 +228,7 @@ TSU = Benchmark(
 
 
 def _sample_missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"), ORIGIN)
+    return absent(Path(folder), ("smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"), SOURCE)
 
 
 def _sample(folder: Path, protocol: str) -> FrameParts:

@@ -17,9 +17,9 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
 
-ORIGIN = Origin("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
+SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
@@ -51,7 +51,7 @@ def read_skeleton(path: Path) -> Floats:
     Raises:
         MissingFiles, DamagedFile: the file is not there, or not as published.
     """
-    lines = iter(read_text(path, origin=ORIGIN).splitlines())
+    lines = iter(read_text(path, source=SOURCE).splitlines())
     try:
         frames = _count(next(lines), MAX_FRAMES)
         joints = np.zeros((MAX_PEOPLE, frames, 17, 3), np.float32)
@@ -85,7 +85,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
     matched = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir() if folder.is_dir() else ())]
     files = [(path, int(match[1]), int(match[2])) for path, match in matched if match]
     if not files:
-        raise ORIGIN.missing(folder / "P*A*R*.txt")
+        raise SOURCE.missing(folder / "P*A*R*.txt")
     for path, subject, action in files:
         if action >= len(CLASSES):
             raise DamagedFile(f"{path}: action {action} is none of the {len(CLASSES)} published")
@@ -102,7 +102,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("P*A*R*.txt",), ORIGIN)
+    return absent(Path(folder), ("P*A*R*.txt",), SOURCE)
 
 
 def _read(folder: Path, protocol: str) -> Parts:

@@ -15,7 +15,7 @@ from tmor_train.data.datasets import utkinect
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("joints/actionLabel.txt", "joints/joints_s*_e*.txt"), utkinect.ORIGIN)
+    return absent(Path(folder), ("joints/actionLabel.txt", "joints/joints_s*_e*.txt"), utkinect.SOURCE)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:

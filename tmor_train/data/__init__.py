@@ -1,4 +1,4 @@
-"""Training data of T-MOR: sets of clips, batches of them, and what is done to batches.
+"""Training data of T-MOR: motion sets, batches and augmentations.
 
 motions = read_shards("dataset", split="train")            # or tmor_train.data.datasets.penn_action.read(folder)
 loader = Loader(motions, sampling=Sampling(frames=64), batching=Batching(size=256))

@@ -1,4 +1,4 @@
-"""Values of many clips in a few flat arrays, and stretches taken out of them many at a time."""
+"""Flat arrays that hold the values of many clips, and batched reads of slices of them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 
-def stretches(values: Floats, start: Numbers, width: int) -> Floats:
+def slices(values: Floats, start: Numbers, width: int) -> Floats:
     """``values[s : s + width]`` for every s of ``start``: (*start.shape, width).
 
     Args:
-        values: flat and contiguous; may be mapped from a file, of which only these stretches are read.
+        values: flat and contiguous; may be mapped from a file, of which only these slices are read.
 
     Raises:
-        IndexError: a stretch begins before the array or reaches beyond its end.
+        IndexError: a slice is out of bounds.
     """
     if start.size == 0 or width == 0:
         return np.zeros((*start.shape, width), np.float32)
     if start.min() < 0 or start.max() + width > len(values):
-        raise IndexError(f"stretches of {width} values reach out of an array of {len(values)}")
-    # Every stretch there is, as rows that overlap. One fancy index copies those asked for, with Python's lock free;
-    # np.take would first copy all rows.
+        raise IndexError(f"slices of {width} values are out of bounds of an array of {len(values)}")
+    # All slices as overlapping rows. A fancy index copies those requested and releases the GIL; np.take would first
+    # copy all rows.
     rows = np.ndarray((len(values) - width + 1, width), np.float32, buffer=values, strides=(4, 4))
     taken: Floats = rows[start]
     return taken
@@ -44,26 +44,26 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.start_R)
 
-    def take(self, rows: Numbers) -> Floats:
-        """Some rows, (len(rows), width) float32; a row of -1 gives zeros."""
-        known = rows >= 0
+    def rows(self, index: Numbers) -> Floats:
+        """Rows as (len(index), width) float32; index -1 gives zeros."""
+        known = index >= 0
         if not len(self) or not known.all():
-            taken = np.zeros((len(rows), self.width), np.float32)
+            taken = np.zeros((len(index), self.width), np.float32)
             if known.any():
-                taken[known] = self.take(rows[known])
+                taken[known] = self.rows(index[known])
             return taken
         if len(self.maps) == 1:
-            return stretches(self.maps[0], self.start_R[rows], self.width)
-        taken = np.empty((len(rows), self.width), np.float32)
-        start, maps = self.start_R[rows], self.map_R[rows]
+            return slices(self.maps[0], self.start_R[index], self.width)
+        taken = np.empty((len(index), self.width), np.float32)
+        start, maps = self.start_R[index], self.map_R[index]
         for number in np.flatnonzero(np.bincount(maps)).tolist():
             here = np.flatnonzero(maps == number)
-            taken[here] = stretches(self.maps[number], start[here], self.width)
+            taken[here] = slices(self.maps[number], start[here], self.width)
         return taken
 
-    def pick(self, rows: Numbers) -> Vectors:
-        """The same store with only these rows, in this order."""
-        return Vectors(self.maps, self.map_R[rows], self.start_R[rows], self.width)
+    def select(self, index: Numbers) -> Vectors:
+        """The given rows, in that order, without copying values."""
+        return Vectors(self.maps, self.map_R[index], self.start_R[index], self.width)
 
 
 def vectors(values_RD: Floats) -> Vectors:
@@ -73,8 +73,8 @@ def vectors(values_RD: Floats) -> Vectors:
     return Vectors((flat,), np.zeros(rows, np.int64), np.arange(rows, dtype=np.int64) * width, width)
 
 
-def joined(stores: Sequence[Vectors]) -> Vectors:
-    """The rows of all stores, one store after another.
+def concat_vectors(stores: Sequence[Vectors]) -> Vectors:
+    """Concatenate the rows of all stores.
 
     Raises:
         ValueError: their vectors differ in length.

@@ -1,4 +1,4 @@
-"""What the loader hands over: clips of one length in one layout, and what is known of each."""
+"""The batch that the loader yields: clips of one length in one layout, with labels and vectors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class MotionBatch:
     """A batch of N clips.
 
     ``motion_NCTVM`` float32, 0 where a joint is not seen; ``seen_NTVM`` bool; ``index_N`` int64 the clips' numbers in
-    their set; ``label_N`` and ``text_id_N`` int64, -1 where not known; ``has_depth_N`` bool, False where the third
-    coordinate is only filled up; ``video_ND`` and ``text_ND`` float32, None where the set has no such vectors, and
+    their set; ``label_N`` and ``text_id_N`` int64, -1 where unknown; ``has_depth_N`` bool, False where the third
+    coordinate is padding; ``video_ND`` and ``text_ND`` float32, None where the set has no such vectors, and
     zeros for a clip without one (``has_video_N`` False, ``text_id_N`` -1). ``layout`` names the joints.
     """
 
@@ -48,7 +48,7 @@ class MotionBatch:
 
     @property
     def people(self) -> Tensor:
-        """Who is there at all."""
+        """Whether a person has any seen joint: (N, M) bool."""
         return self.seen_NTVM.any(2).any(1)
 
     @property
@@ -72,12 +72,12 @@ class MotionBatch:
         return replace(self, has_depth_N=torch.zeros_like(self.has_depth_N))
 
     def to(self, device: torch.device | str) -> MotionBatch:
-        """The batch on another device; copies from pinned memory do not wait."""
+        """The batch on another device; copies from pinned memory are asynchronous."""
         moved: dict[str, Any] = {name: t.to(device, non_blocking=True) for name, t in self._tensors().items()}
         return replace(self, **moved)
 
     def pinned(self) -> MotionBatch:
-        """The batch in memory from which a GPU copies without waiting."""
+        """The batch in pinned memory, for asynchronous copies to a GPU."""
         pinned: dict[str, Any] = {name: t.contiguous().pin_memory() for name, t in self._tensors().items()}
         return replace(self, **pinned)
 

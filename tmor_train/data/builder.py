@@ -1,4 +1,4 @@
-"""Sets made of single clips, and sets made of sets."""
+"""Motion sets from clips, and from other motion sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from tmor_train.data.arrays import Floats, Numbers, Vectors, joined
-from tmor_train.data.dataset import NOT_KNOWN, Block, Clip, ClipTable, MotionSet
+from tmor_train.data.arrays import Floats, Numbers, Vectors, concat_vectors
+from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet
 
 
 def from_clips(clips: Iterable[Clip], *, classes: Sequence[str] | None = None) -> MotionSet:
@@ -29,18 +29,18 @@ def from_clips(clips: Iterable[Clip], *, classes: Sequence[str] | None = None) -
         raise ValueError(f"labels that are no class: {', '.join(sorted(labels - set(names)))}")
     kinds = sorted({(clip.layout, clip.joints_MTJC.shape[3]) for clip in kept})
     of_kind = [[clip for clip in kept if (clip.layout, clip.joints_MTJC.shape[3]) == kind] for kind in kinds]
-    blocks = tuple(
-        Block(np.concatenate([clip.joints_MTJC.reshape(-1) for clip in same]), layout, 3 if floats == 4 else 2)
+    arrays = tuple(
+        JointArray(np.concatenate([clip.joints_MTJC.reshape(-1) for clip in same]), layout, 3 if floats == 4 else 2)
         for (layout, floats), same in zip(kinds, of_kind, strict=True)
     )
     place = {}
-    for block, same in enumerate(of_kind):
+    for array, same in enumerate(of_kind):
         starts = np.cumsum([0, *(clip.joints_MTJC.size for clip in same)]).tolist()
-        place.update({clip.key: (block, start) for clip, start in zip(same, starts, strict=False)})
+        place.update({clip.key: (array, start) for clip, start in zip(same, starts, strict=False)})
     number = {sentence: at for at, sentence in enumerate(dict.fromkeys(s for clip in kept for s in clip.captions))}
     counts = np.array([len(clip.captions) for clip in kept], np.int64)
     return MotionSet(
-        blocks=blocks,
+        arrays=arrays,
         clips=_table(kept, place, {name: at for at, name in enumerate(names)}, counts),
         classes=names,
         sentences=tuple(number),
@@ -59,7 +59,7 @@ def _table(
 
     return ClipTable(
         key_N=np.array([clip.key for clip in clips]),
-        block_N=whole(place[clip.key][0] for clip in clips),
+        array_N=whole(place[clip.key][0] for clip in clips),
         start_N=whole(place[clip.key][1] for clip in clips),
         people_N=whole(clip.joints_MTJC.shape[0] for clip in clips),
         frames_N=whole(clip.joints_MTJC.shape[1] for clip in clips),
@@ -77,10 +77,10 @@ def _table(
 
 
 def combined(sets: Sequence[MotionSet]) -> MotionSet:
-    """Several sets as one, their clips in a row; no joint is copied.
+    """Concatenate several sets; no joint is copied.
 
-    Classes and sentences are joined by name: one class or sentence that is in two sets gets one number. Video vectors
-    are kept where a set has them. Text vectors are kept where every set with sentences has them.
+    Classes and sentences are merged by name: one that is in two sets gets one number. Video vectors are kept where a
+    set has them. Text vectors are kept where every set with sentences has them.
 
     Raises:
         ValueError: no set, or vectors of different lengths.
@@ -93,31 +93,31 @@ def combined(sets: Sequence[MotionSet]) -> MotionSet:
     caption_K = [np.array([number[s] for s in one.sentences], np.int64)[one.caption_K] for one in sets]
     filmed = [one.video for one in sets if one.video is not None]
     return MotionSet(
-        blocks=tuple(block for one in sets for block in one.blocks),
+        arrays=tuple(array for one in sets for array in one.arrays),
         clips=_one_table(sets, {name: at for at, name in enumerate(classes)}),
         classes=classes,
         sentences=sentences,
         caption_K=np.concatenate(caption_K),
-        video=joined(filmed) if filmed else None,
+        video=concat_vectors(filmed) if filmed else None,
         text=_text(sets, sentences),
     )
 
 
 def _one_table(sets: Sequence[MotionSet], label: dict[str, int]) -> ClipTable:
-    tables, blocks, captions, videos = [], 0, 0, 0
+    tables, arrays, captions, videos = [], 0, 0, 0
     for one in sets:
         table = one.clips
         labels = np.array([label[name] for name in one.classes] + [NOT_KNOWN], np.int64)
         tables.append(
             replace(
                 table,
-                block_N=table.block_N + blocks,
+                array_N=table.array_N + arrays,
                 caption_first_N=table.caption_first_N + captions,
-                label_N=labels[table.label_N],  # the last entry answers for -1
+                label_N=labels[table.label_N],  # index -1 is the last entry
                 video_N=np.where(table.video_N >= 0, table.video_N + videos, NOT_KNOWN),
             )
         )
-        blocks, captions = blocks + len(one.blocks), captions + len(one.caption_K)
+        arrays, captions = arrays + len(one.arrays), captions + len(one.caption_K)
         videos += len(one.video) if one.video is not None else 0
     names = [f.name for f in fields(ClipTable)]
     return ClipTable(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in names})
@@ -130,4 +130,4 @@ def _text(sets: Sequence[MotionSet], sentences: tuple[str, ...]) -> Vectors | No
     if not stores or len(stores) < len(speaking):
         return None
     rows = {s: at for at, s in reversed(list(enumerate(s for one in speaking for s in one.sentences)))}
-    return joined(stores).pick(np.array([rows[s] for s in sentences], np.int64))
+    return concat_vectors(stores).select(np.array([rows[s] for s in sentences], np.int64))

@@ -1,4 +1,4 @@
-"""One clip of moving people."""
+"""Clips of moving skeletons as training data: joints in flat arrays, metadata in a table; conversion of layouts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posecap.joints import LAYOUTS, LayoutError, convert
-from tmor_train.data.arrays import Floats, Numbers, Vectors, stretches
+from tmor_train.data.arrays import Floats, Numbers, Vectors, slices
 
 NOT_KNOWN = -1
-"""What stands for a subject, camera, label or row that is not known."""
+"""Value of an unknown subject, camera, label or row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One clip as it is: ``joints_MTJC`` float32, people x frames x joints x (x, y, score) or (x, y, z, score).
+    """One clip: ``joints_MTJC`` float32, people x frames x joints x (x, y, score) or (x, y, z, score).
 
-    Two coordinates are pixels of a picture of ``width`` and ``height``. Three are metres as a camera sees them: x to
-    the right, y down, z away from it. A joint that was not seen has the score 0. ``fps`` is 0 where unknown.
+    Two coordinates are pixels of an image of ``width`` and ``height``. Three are metres in camera axes: x to the
+    right, y down, z away from it. A joint that was not seen has the score 0. ``fps`` is 0 where unknown.
     """
 
     key: str
@@ -50,14 +50,11 @@ class Clip:
             raise LayoutError(f"clip {self.key}: joints are to be finite float32")
 
 
-# Joints from one layout to another, a whole batch at once: the exact maps of :mod:`posecap.joints` as tensors.
-
-
 @lru_cache(maxsize=64)
 def _weights(source: str, target: str) -> Tensor:
-    """What each source joint gives to each target joint, (J, K); a column of zeros where the source lacks it."""
+    """Weight of each source joint in each target joint, (J, K); a column of zeros where the source lacks it."""
     joints = len(LAYOUTS[source].names) if source in LAYOUTS else 0
-    # A skeleton for each source joint, with 1 at that joint and 0 elsewhere, comes back as that joint's weights.
+    # Converting a skeleton with 1 at one joint and 0 elsewhere gives the weights of that joint.
     probes = np.zeros((joints, joints, 3), np.float32)
     probes[..., 2] = 1
     probes[np.arange(joints), np.arange(joints), 0] = 1
@@ -65,10 +62,10 @@ def _weights(source: str, target: str) -> Tensor:
 
 
 def relayout(joints: Tensor, seen: Tensor, *, source: str, target: str) -> tuple[Tensor, Tensor]:
-    """The same skeletons in another layout.
+    """Convert a batch of skeletons to another layout by the exact maps of :mod:`posecap.joints`.
 
     A joint that the source lacks is not seen, and neither is a mean of which one joint is not seen; no joint is
-    invented. Where a joint is not seen, its coordinates mean nothing.
+    invented. Coordinates of joints that are not seen are undefined.
 
     Args:
         joints: (..., J) float, one coordinate of all joints last, all finite.
@@ -89,12 +86,9 @@ def relayout(joints: Tensor, seen: Tensor, *, source: str, target: str) -> tuple
     return joints @ weights_JK, (there > needed_K - 0.5) & (needed_K > 0)
 
 
-# Clips of moving skeletons as training data: joints in flat arrays, what is known of each clip in a table.
-
-
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Joints of some clips in one flat array; those of a clip lie as (M, T, J, ``dimensions`` + 1), score last."""
+class JointArray:
+    """Joints of some clips in one flat array, each clip as (M, T, J, ``dimensions`` + 1), score last."""
 
     values: Floats
     layout: str
@@ -108,12 +102,12 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class ClipTable:
-    """A line for each clip. ``start_N`` is where its joints begin in its block; ``label_N`` a number of a class;
-    ``video_N`` a row of the video vectors; -1 where not known. Its captions are ``caption_count_N`` entries of the
+    """One row per clip. Its joints begin at ``start_N`` of array ``array_N``; ``label_N`` is a class index, ``video_N``
+    a row of the video vectors, -1 where unknown. Its captions are ``caption_count_N`` entries of the
     set's ``caption_K``, from ``caption_first_N`` on."""
 
     key_N: NDArray[np.str_]
-    block_N: Numbers
+    array_N: Numbers
     start_N: Numbers
     people_N: Numbers
     frames_N: Numbers
@@ -136,8 +130,8 @@ class ClipTable:
     def __len__(self) -> int:
         return len(self.key_N)
 
-    def take(self, index: NDArray[Any]) -> ClipTable:
-        """Some lines, by numbers or by a mask."""
+    def select(self, index: NDArray[Any]) -> ClipTable:
+        """Some rows, by indices or by a mask."""
         return ClipTable(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
@@ -145,12 +139,12 @@ class ClipTable:
 class MotionSet:
     """Clips held as flat arrays that may be mapped from files; nothing is read before it is gathered.
 
-    ``sentences`` are the different captions, so one sentence has one number; ``text`` holds a vector for each of them,
-    ``video`` one for each clip that has one. Blocks may differ in layout and dimensions: what comes out is brought to
-    one layout as it is gathered.
+    ``sentences`` are the distinct captions; ``text`` holds a vector for each of them,
+    ``video`` one for each clip that has one. Arrays may differ in layout and dimensions: :meth:`gather`
+    converts to one layout.
     """
 
-    blocks: tuple[Block, ...]
+    arrays: tuple[JointArray, ...]
     clips: ClipTable
     classes: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
@@ -164,19 +158,19 @@ class MotionSet:
     @property
     def dimensions(self) -> Literal[2, 3]:
         """3 where any clip has depth."""
-        return 3 if any(block.dimensions == 3 for block in self.blocks) else 2
+        return 3 if any(array.dimensions == 3 for array in self.arrays) else 2
 
     @property
     def has_depth(self) -> NDArray[np.bool_]:
         """Which clips have three coordinates."""
-        deep = np.array([block.dimensions == 3 for block in self.blocks], np.bool_)
-        found: NDArray[np.bool_] = deep[self.clips.block_N]
+        deep = np.array([array.dimensions == 3 for array in self.arrays], np.bool_)
+        found: NDArray[np.bool_] = deep[self.clips.array_N]
         return found
 
     def select(self, index: Sequence[int] | NDArray[Any]) -> MotionSet:
-        """Some clips, by numbers or by a mask, in that order. No joint is copied."""
+        """Some clips, by indices or by a mask, in that order. No joint is copied."""
         chosen = np.asarray(index)
-        return replace(self, clips=self.clips.take(chosen if chosen.size else np.zeros(0, np.int64)))
+        return replace(self, clips=self.clips.select(chosen if chosen.size else np.zeros(0, np.int64)))
 
     def split(self, *names: str) -> MotionSet:
         """The clips of some splits.
@@ -194,16 +188,16 @@ class MotionSet:
         return tuple(np.unique(self.clips.split_N).tolist())
 
     def clip(self, number: int) -> Clip:
-        """One clip as it is stored, its joints copied."""
-        line = self.clips.take(np.array([number]))
-        block = self.blocks[int(line.block_N[0])]
+        """One stored clip, with a copy of its joints."""
+        line = self.clips.select(np.array([number]))
+        array = self.arrays[int(line.array_N[0])]
         people, frames, label = (int(column[0]) for column in (line.people_N, line.frames_N, line.label_N))
         first, count = int(line.caption_first_N[0]), int(line.caption_count_N[0])
-        start, size = int(line.start_N[0]), people * frames * block.joint_floats
+        start, size = int(line.start_N[0]), people * frames * array.joint_floats
         return Clip(
             key=str(line.key_N[0]),
-            joints_MTJC=block.values[start : start + size].reshape(people, frames, -1, block.dimensions + 1).copy(),
-            layout=block.layout,
+            joints_MTJC=array.values[start : start + size].reshape(people, frames, -1, array.dimensions + 1).copy(),
+            layout=array.layout,
             fps=float(line.fps_N[0]),
             width=float(line.width_N[0]),
             height=float(line.height_N[0]),
@@ -220,25 +214,25 @@ class MotionSet:
         """Frames of people of many clips at once, in one layout.
 
         Args:
-            frame_NT: numbers of frames, person_NM: of people; what is at -1 is not seen.
+            frame_NT: indices of frames, person_NM: of people; -1 for none.
 
         Returns:
-            joints (N, M, T, V, C) float32, C being 3 where the set has depth, and seen (N, M, T, V) bool. Where a joint
-            is not seen, its coordinates mean nothing. In memory C comes before M, T and V, so that work on one
-            coordinate runs through memory in one go.
+            joints (N, M, T, V, C) float32, C being 3 where the set has depth, and seen (N, M, T, V) bool. Coordinates
+            of joints that are not seen are undefined. In memory C comes before M, T and V, so that each coordinate is
+            contiguous.
 
         Raises:
             IndexError: a clip has no such frame or person.
         """
         frames_N, people_N = self.clips.frames_N[index_N], self.clips.people_N[index_N]
         if (frame_NT.max(1, initial=-1) >= frames_N).any() or (person_NM.max(1, initial=-1) >= people_N).any():
-            raise IndexError("a frame or a person is asked for that its clip has not")
+            raise IndexError("a frame or person index is out of range of its clip")
         frame_NMT = person_NM[:, :, None] * frames_N[:, None, None] + frame_NT[:, None, :]
         absent = (person_NM < 0)[:, :, None] | (frame_NT < 0)[:, None, :]
         frame_NMT[absent] = 0
-        kind_N = self._kinds[self.clips.block_N[index_N]]
+        kind_N = self._kinds[self.clips.array_N[index_N]]
         kinds = np.unique(kind_N).tolist()
-        if len(kinds) == 1 and self.blocks[kinds[0]].dimensions == self.dimensions:
+        if len(kinds) == 1 and self.arrays[kinds[0]].dimensions == self.dimensions:
             planes, seen = self._of_kind(kinds[0], index_N, frame_NMT, layout)
         else:
             shape = (*frame_NMT.shape, len(LAYOUTS[layout].names))
@@ -254,39 +248,36 @@ class MotionSet:
 
     @cached_property
     def _kinds(self) -> Numbers:
-        """For each block the first one of the same layout and dimensions."""
-        kinds = [(block.layout, block.dimensions) for block in self.blocks]
+        """For each array the index of the first one with the same layout and dimensions."""
+        kinds = [(array.layout, array.dimensions) for array in self.arrays]
         return np.array([kinds.index(kind) for kind in kinds], np.int64)
 
     def _of_kind(
         self, kind: int, index_N: Numbers, frame_NMT: Numbers, layout: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Joints (N, C, M, T, V) and their mask (N, M, T, V) of clips whose blocks are alike."""
-        block = self.blocks[kind]
-        values = self._values(index_N, frame_NMT, block.joint_floats)
-        values = values.reshape(*frame_NMT.shape, -1, block.dimensions + 1)
-        planes = np.empty((len(values), block.dimensions, *values.shape[1:-1]), np.float32)
-        for axis in range(block.dimensions):  # NumPy copies a plane twice as fast as torch permutes
+        """Joints (N, C, M, T, V) and their mask (N, M, T, V) of clips whose arrays have one layout and dimensions."""
+        array = self.arrays[kind]
+        values = self._values(index_N, frame_NMT, array.joint_floats)
+        values = values.reshape(*frame_NMT.shape, -1, array.dimensions + 1)
+        planes = np.empty((len(values), array.dimensions, *values.shape[1:-1]), np.float32)
+        for axis in range(array.dimensions):  # NumPy copies a plane twice as fast as torch permutes
             planes[:, axis] = values[..., axis]
         seen = torch.from_numpy(values[..., -1] > 0)
-        return relayout(torch.from_numpy(planes), seen, source=block.layout, target=layout)
+        return relayout(torch.from_numpy(planes), seen, source=array.layout, target=layout)
 
     def _values(self, index_N: Numbers, frame_NMT: Numbers, width: int) -> Floats:
         """The stored values of frames, counted through all of a clip's people: (N, M, T, width)."""
         clips, people, frames = frame_NMT.shape
         first_NMT, length = frame_NMT, width
-        if (frame_NMT[..., 1:] - frame_NMT[..., :-1] == 1).all():  # frames in a row are one stretch
+        if (frame_NMT[..., 1:] - frame_NMT[..., :-1] == 1).all():  # consecutive frames are one slice
             first_NMT, length = frame_NMT[..., :1], width * frames
         start = self.clips.start_N[index_N][:, None, None] + first_NMT * width
-        block_N = self.clips.block_N[index_N]
-        if (block_N == block_N[:1]).all():
-            values = stretches(self.blocks[int(block_N[0])].values, start, length)
+        array_N = self.clips.array_N[index_N]
+        if (array_N == array_N[:1]).all():
+            values = slices(self.arrays[int(array_N[0])].values, start, length)
         else:
             values = np.empty((*start.shape, length), np.float32)
-            for number in np.flatnonzero(np.bincount(block_N)).tolist():
-                here = np.flatnonzero(block_N == number)
-                values[here] = stretches(self.blocks[number].values, start[here], length)
+            for number in np.flatnonzero(np.bincount(array_N)).tolist():
+                here = np.flatnonzero(array_N == number)
+                values[here] = slices(self.arrays[number].values, start[here], length)
         return values.reshape(clips, people, frames, width)
-
-
-__all__ = ["relayout"]

@@ -1,4 +1,4 @@
-"""Batches of clips, in an order that depends on seed and epoch alone, from wherever training stopped."""
+"""Batches of clips in an order that depends on seed and epoch alone, resumable at any position."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What is seen of a clip.
+    """How frames, people and a caption are sampled from a clip.
 
-    ``frames``: length T of what comes out. ``choice``: ``uniform`` takes a frame out of each T-th of the whole clip,
-    ``window`` T frames in a row. ``draw``: ``random`` while training (also among a clip's captions), ``centre`` always
-    the same (the middle of each part; the middle window, shorter clips at the end; the first caption). ``padding`` of
-    clips that are shorter than a window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: places
-    for people, filled ``by`` their spread or as they are stored, from number ``rank`` of that order on.
+    ``frames``: output length T. ``choice``: ``uniform`` selects one frame from each of T equal segments, ``window`` T
+    consecutive frames. ``draw``: ``random`` for training (captions, too), ``centre`` for deterministic sampling (the
+    middle of each segment; the middle window, shorter clips at the end; the first caption). ``padding`` of clips
+    shorter than a window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: number of person slots,
+    filled ``by`` spread or in stored order, from index ``rank`` of that order on.
     """
 
     frames: int = 64
@@ -69,11 +69,11 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """How clips become batches.
+    """How clips are grouped into batches.
 
-    ``size``: clips of each rank's batch. ``order``: ``shuffled`` anew each epoch, or ``stored``. ``last``: when fewer
-    clips remain than all ranks' batches take, ``drop`` leaves them out, ``keep`` divides them among the ranks (some may
-    get a batch of none), ``fill`` makes up the number with the first clips of the same epoch.
+    ``size``: batch size per rank. ``order``: ``shuffled`` anew each epoch, or ``stored``. ``last``: an incomplete last
+    batch is left out (``drop``), divided among the ranks, some of which may get no clip (``keep``), or completed with
+    the first clips of the same epoch (``fill``).
     """
 
     size: int = 256
@@ -93,7 +93,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This process among those that train together."""
+    """Rank of this process and number of processes."""
 
     rank: int = 0
     world: int = 1
@@ -105,7 +105,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class LoaderState:
-    """Where training is: ``position`` clips of this epoch's order have been handed out, by all ranks together."""
+    """Progress of training: ``position`` clips of this epoch's order have been returned, over all ranks."""
 
     epoch: int = 0
     position: int = 0
@@ -116,16 +116,16 @@ class LoaderState:
 
 
 class Loader:
-    """Batches of one epoch after another: each ``for batch in loader`` is the rest of the current epoch.
+    """Iterates over batches, one epoch per loop: ``for batch in loader`` yields the rest of the current epoch.
 
-    The order is a pure function of seed and epoch, and what is drawn of a clip one of seed, epoch and clip. So a batch
-    does not depend on ``workers``, and training that goes on from :attr:`state` sees exactly the clips that remain,
-    also with another batch size or number of ranks.
+    The order is a pure function of seed and epoch, and sampling of a clip one of seed, epoch and clip. Batches do not
+    depend on ``workers``, and training resumed from :attr:`state` sees exactly the remaining clips, also with another
+    batch size or number of ranks.
 
     Args:
-        workers: threads that gather batches ahead of their use; 0 gathers each when it is asked for. Threads suffice:
-            gathering is copying, during which Python's lock is free.
-        ahead: batches that each worker may have ready.
+        workers: threads that prefetch batches; 0 for none. Threads suffice, since gathering copies arrays with the GIL
+            released.
+        ahead: prefetched batches per worker.
     """
 
     def __init__(
@@ -148,17 +148,17 @@ class Loader:
 
     @property
     def state(self) -> LoaderState:
-        """Where the epoch stands after the batch that was handed out last; all there is to save."""
+        """State after the batch that was returned last; all that a checkpoint needs."""
         return self._state
 
     @state.setter
     def state(self, state: LoaderState) -> None:
         if state.position > len(self.motions):
-            raise ValueError(f"position {state.position} lies behind the {len(self.motions)} clips of the set")
+            raise ValueError(f"position {state.position} is beyond the {len(self.motions)} clips of the set")
         self._state = state
 
     def __len__(self) -> int:
-        """Batches that remain of this epoch."""
+        """Remaining batches of this epoch."""
         rest, step = len(self.motions) - self._state.position, self.batching.size * self.place.world
         return rest // step if self.batching.last == "drop" else -(-rest // step)
 
@@ -171,11 +171,11 @@ class Loader:
                 self._state = after
                 yield batch
         else:
-            yield from self._ahead_of_use(plan, epoch)
+            yield from self._prefetch(plan, epoch)
         self._state = LoaderState(epoch + 1, 0)
 
     def gather(self, index_N: Numbers, *, epoch: int = 0) -> MotionBatch:
-        """Some clips of the set as a batch, drawn as in ``epoch``."""
+        """Some clips of the set as a batch, sampled as in ``epoch``."""
         sampling, clips = self.sampling, self.motions.clips
         joints, seen = self.motions.gather(
             index_N,
@@ -199,8 +199,8 @@ class Loader:
             has_depth_N=has_depth_N,
             has_video_N=torch.from_numpy(video_N >= 0),
             layout=sampling.layout,
-            video_ND=None if video is None else torch.from_numpy(video.take(video_N)),
-            text_ND=None if text is None else torch.from_numpy(text.take(text_id_N)),
+            video_ND=None if video is None else torch.from_numpy(video.rows(video_N)),
+            text_ND=None if text is None else torch.from_numpy(text.rows(text_id_N)),
         )
 
     @cached_property
@@ -214,7 +214,7 @@ class Loader:
 
     @cached_property
     def _entries(self) -> Numbers:
-        """The captions of all clips, and at the end -1, which an index of -1 finds."""
+        """The captions of all clips, and -1 as the last entry, for index -1."""
         return np.append(self.motions.caption_K, -1)
 
     def _frames(self, index_N: Numbers, epoch: int) -> Numbers:
@@ -240,7 +240,7 @@ class Loader:
         return self._entries[np.where(count_N > 0, clips.caption_first_N[index_N] + number_N, -1)]
 
     def _plan(self, epoch: int) -> Iterator[tuple[Numbers, LoaderState]]:
-        """This rank's clips of each step that remains, with the state after it."""
+        """This rank's clips of each remaining step, with the state after it."""
         count, batching, (rank, world) = len(self.motions), self.batching, (self.place.rank, self.place.world)
         if batching.order == "shuffled":
             order = permutation(batching.seed, epoch, _ORDER, count=count)
@@ -256,21 +256,21 @@ class Loader:
                 clips = np.resize(np.concatenate([clips, order[: step - len(clips)]]), step)
             yield clips[len(clips) * rank // world : len(clips) * (rank + 1) // world], after
 
-    def _ahead_of_use(self, plan: Iterator[tuple[Numbers, LoaderState]], epoch: int) -> Iterator[MotionBatch]:
+    def _prefetch(self, plan: Iterator[tuple[Numbers, LoaderState]], epoch: int) -> Iterator[MotionBatch]:
         waiting: deque[tuple[Future[Any], LoaderState]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="loader") as pool:
             try:
                 for index_N, after in plan:
                     waiting.append((pool.submit(self.gather, index_N, epoch=epoch), after))
                     if len(waiting) > self._workers * self._ahead:
-                        yield self._taken(waiting)
+                        yield self._next(waiting)
                 while waiting:
-                    yield self._taken(waiting)
+                    yield self._next(waiting)
             finally:
                 for future, _ in waiting:
                     future.cancel()
 
-    def _taken(self, waiting: deque[tuple[Future[Any], LoaderState]]) -> MotionBatch:
+    def _next(self, waiting: deque[tuple[Future[Any], LoaderState]]) -> MotionBatch:
         future, after = waiting.popleft()
         batch: MotionBatch = future.result()
         self._state = after

@@ -1,4 +1,7 @@
-"""Which frames of a clip a network sees, and which people."""
+"""What a network sees of a clip: frames and people, normalised coordinates, and joint, bone and motion streams.
+
+Joints that are not seen stay 0, which is the image centre, as in UNIK.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +22,34 @@ from tmor_train.data.dataset import MotionSet
 Choice = Literal["uniform", "window"]
 Draw = Literal["random", "centre"]
 ByPeople = Literal["spread", "first"]
+Stream = Literal["joint", "bone", "motion"]
+Screen = Literal["frame", "fixed640", "body"]
+
+BODY_RADIUS = 0.5
+"""Mean distance of normalised joints from the body's centre. A standing person is then about as large in [-1, 1] as one
+who fills the image."""
 
 
 def uniform_frames(frames_N: Numbers, *, length: int, draw_NT: NDArray[np.float64]) -> Numbers:
-    """One frame out of each of ``length`` equal parts of the whole clip, in order: (N, T).
+    """One frame from each of ``length`` equal segments of the clip, in order: (N, T).
 
     Args:
-        draw_NT: where in its part each frame lies, in [0, 1); 0.5 everywhere takes the middle. A clip of fewer frames
-            shows some of them more than once.
+        draw_NT: position of each frame in its segment, in [0, 1); 0.5 is the middle. Frames of shorter clips
+            repeat.
     """
     position = (np.arange(length) + draw_NT) * (frames_N[:, None] / length)
-    # A draw just below 1 may round up into the next part.
+    # A draw just below 1 may round up into the next segment.
     last = -(-np.arange(1, length + 1) * frames_N[:, None] // length) - 1
     frames: Numbers = np.minimum(position.astype(np.int64), last)
     return frames
 
 
 def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]) -> Numbers:
-    """``length`` frames in a row, (N, T); a shorter clip lies somewhere among frames that are absent (-1).
+    """``length`` consecutive frames, (N, T); shorter clips are padded with absent frames (-1).
 
     Args:
-        draw_N: where the window begins, from 0 (as early as can be) to 1 (as late). For a shorter clip: how many of
-            the absent frames stand before it, from none to all.
+        draw_N: start of the window, from 0 (earliest) to 1 (latest). For a shorter clip: the share of the absent
+            frames before it.
     """
     spare = frames_N - length
     begin_N = np.floor(np.minimum(draw_N, 1 - 2.0**-53) * (np.abs(spare) + 1)).astype(np.int64) * np.sign(spare)
@@ -49,9 +58,9 @@ def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]
 
 
 def people_of(motions: MotionSet, *, most: int, by: ByPeople) -> Numbers:
-    """The people that are shown of each clip, (N, ``most``); -1 for a place that nobody takes.
+    """The people selected from each clip, (N, ``most``); -1 for empty slots.
 
-    ``first`` takes them as they are stored. ``spread`` takes those whose joints spread furthest (standard deviation of
+    ``first`` selects in stored order. ``spread`` selects those whose joints spread furthest (standard deviation of
     x plus that of y, over all joints seen in the clip), the furthest first; it reads the clips with several people.
     """
     people_N = motions.clips.people_N
@@ -72,18 +81,12 @@ def _spread(joints_TJC: NDArray[np.float32]) -> float:
     return float(joints_TJC[seen][:, :2].astype(np.float64).std(0).sum())
 
 
-# Views of the same motion: where joints are, how bones point, how joints move.
-
-
-Stream = Literal["joint", "bone", "motion"]
-
-
 def streamed(batch: MotionBatch, streams: Sequence[Stream]) -> MotionBatch:
-    """One stream, or several side by side as channels (early fusion): C times as many channels as streams.
+    """One stream, or several concatenated along channels (early fusion).
 
     ``joint`` is the joints as they are. ``bone`` is each joint minus its parent in the layout, 0 for the root.
-    ``motion`` is each joint's next place minus its place, 0 in the last frame. A bone or a motion of which one end is
-    not seen is 0 and not seen; of several streams together, a joint is seen where any of them sees it.
+    ``motion`` is each joint's next position minus its position, 0 in the last frame. A bone or a motion of which one
+    end is not seen is 0 and not seen; of several streams together, a joint is seen where any of them sees it.
 
     Raises:
         ValueError: no stream, a repeated one, or one that is not known.
@@ -121,18 +124,6 @@ def _parents(layout: str) -> list[int]:
     return [parents.get(joint, joint) for joint in range(len(LAYOUTS[layout].names))]
 
 
-# Coordinates that a network can take: of the screen for joints in pixels, of the body for joints in space.
-#
-# Joints that are not seen stay 0, which is the middle of the screen, as in UNIK.
-
-
-Screen = Literal["frame", "fixed640", "body"]
-
-# How far the joints lie from the body's middle on average once its size is taken out. A standing person is then about
-# as large in [-1, 1] as one who fills the picture.
-BODY_RADIUS = 0.5
-
-
 @dataclass(frozen=True)
 class Normalise:
     """How coordinates are scaled.
@@ -150,10 +141,10 @@ class Normalise:
             raise ValueError(f"screen is 'frame', 'fixed640' or 'body', not {self.screen!r}")
 
     def __call__(self, joints_NMTVC: Tensor, seen_NMTV: Tensor, size_N2: Tensor, has_depth_N: Tensor) -> Tensor:
-        """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten, which saves a copy of the batch.
+        """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten to save a copy.
 
         Args:
-            size_N2: width and height of each clip's picture; not looked at where ``has_depth_N``.
+            size_N2: width and height of each clip's image; ignored where ``has_depth_N``.
         """
         by_body = has_depth_N if self.screen != "body" else torch.ones_like(has_depth_N)
         if not by_body.any():
@@ -163,7 +154,7 @@ class Normalise:
         else:
             picked = by_body[:, None, None, None, None]
             scaled = of_the_body(joints_NMTVC, seen_NMTV).where(picked, self._on_screen(joints_NMTVC, size_N2))
-        if seen_NMTV.device.type == "cpu" and bool(seen_NMTV.numpy().all()):  # NumPy looks in no time, torch does not
+        if seen_NMTV.device.type == "cpu" and bool(seen_NMTV.numpy().all()):  # much faster in NumPy than in torch
             return scaled
         return scaled.mul_(seen_NMTV[..., None].to(scaled.dtype))  # several times faster than filling by a mask
 
@@ -194,8 +185,8 @@ def of_the_body(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
 def loop_padded(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> tuple[Tensor, Tensor]:
     """Each person's frames from the first to the last in which any joint is seen, repeated to fill all T.
 
-    This is UNIK's padding: empty frames before a person comes are taken away, and the tail is filled by going round.
-    Whoever is never seen stays away.
+    This is UNIK's padding: empty leading frames are removed, and the tail is filled by repetition. People who are never
+    seen stay absent.
     """
     there = seen_NMTV.any(3)
     frames = there.shape[2]

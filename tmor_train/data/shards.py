@@ -1,4 +1,4 @@
-"""posecap datasets as sets of clips: mapped from local columns, or streamed once from anywhere."""
+"""posecap datasets as motion sets: memory-mapped from local columns files, or streamed once from any URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from posecap.stream import open_dataset
 from posecap.types import PartName
 from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
 from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import NOT_KNOWN, Block, Clip, ClipTable, MotionSet
+from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")
 # Joints (0), video (1) and text (2) of a sample: which array, and how long a row of it is.
@@ -35,14 +35,14 @@ def read_shards(
     video: Literal["read", "leave"] = "read",
     text: Literal["read", "leave"] = "read",
 ) -> MotionSet:
-    """The samples of a posecap dataset, those that were removed left out.
+    """The samples of a posecap dataset, without removed ones.
 
     Args:
         location: a folder, or for ``tar`` any URL that fsspec can read.
         split: one split, or None for all.
         read: ``columns`` maps the columns files of a folder into memory, so that nothing is read before it is
             gathered; ``tar`` reads every sample once and keeps it; ``auto`` takes columns of a folder, tars of a URL.
-        video, text: ``leave`` leaves those vectors out.
+        video, text: ``leave`` omits those vectors.
 
     Raises:
         ShardError: no dataset there, no samples of that split, or a part is damaged.
@@ -67,7 +67,7 @@ def _local(location: str) -> Path | None:
 
 @dataclass
 class _Mapping:
-    """Where everything lies, collected part by part."""
+    """Mapped files and offsets, collected part by part."""
 
     maps: list[Floats] = field(default_factory=list)
     tables: list[Any] = field(default_factory=list)
@@ -137,21 +137,21 @@ def _set_of(found: _Mapping) -> MotionSet:
     people, frames, joints, captions, wide, wide_video = np.concatenate(found.shapes).T
     map_N = np.concatenate(found.map_numbers)
     layouts, layout_N = np.unique(np.array(table["layout"].to_pylist()), return_inverse=True)
-    kinds, block_N = np.unique(map_N * len(layouts) + layout_N, return_inverse=True)
-    blocks = tuple(Block(found.maps[kind // len(layouts)], str(layouts[kind % len(layouts)])) for kind in kinds)
-    for layout in {block.layout for block in blocks}:
-        _check_joints(Block(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
+    kinds, array_N = np.unique(map_N * len(layouts) + layout_N, return_inverse=True)
+    arrays = tuple(JointArray(found.maps[kind // len(layouts)], str(layouts[kind % len(layouts)])) for kind in kinds)
+    for layout in {array.layout for array in arrays}:
+        _check_joints(JointArray(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
     starts = {name: np.concatenate(parts) for name, parts in found.starts.items()}
     classes, label_N = _numbered(table["label"])
     sentences, caption_K = _sentences(table["captions"], captions)
-    filmed = np.flatnonzero(wide_video > 0)
+    with_video = np.flatnonzero(wide_video > 0)
     video_N = np.full(len(table), NOT_KNOWN, np.int64)
-    video_N[filmed] = np.arange(len(filmed))
+    video_N[with_video] = np.arange(len(with_video))
     return MotionSet(
-        blocks=blocks,
+        arrays=arrays,
         clips=ClipTable(
             key_N=np.array(table["key"].to_pylist()),
-            block_N=block_N.astype(np.int64),
+            array_N=array_N.astype(np.int64),
             start_N=starts[_JOINTS],
             people_N=people,
             frames_N=frames,
@@ -169,15 +169,15 @@ def _set_of(found: _Mapping) -> MotionSet:
         classes=classes,
         sentences=sentences,
         caption_K=caption_K,
-        video=_store(found.maps, map_N[filmed], starts[_VIDEO][filmed], wide_video[filmed]),
+        video=_store(found.maps, map_N[with_video], starts[_VIDEO][with_video], wide_video[with_video]),
         text=_texts(found.maps, map_N, starts[_TEXT], captions, wide, caption_K),
     )
 
 
-def _check_joints(block: Block, joints_N: Numbers) -> None:
-    wrong = np.unique(joints_N[joints_N * 3 != block.joint_floats])
+def _check_joints(array: JointArray, joints_N: Numbers) -> None:
+    wrong = np.unique(joints_N[joints_N * 3 != array.joint_floats])
     if wrong.size:
-        raise ShardError(f"samples of layout {block.layout!r} have {wrong.tolist()} joints: run `posecap verify`")
+        raise ShardError(f"samples of layout {array.layout!r} have {wrong.tolist()} joints: run `posecap verify`")
 
 
 def _reals(column: Any) -> Floats:
@@ -225,17 +225,17 @@ def _texts(
 
 
 def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
-    filmed: list[NDArray[np.float32]] = []
-    said: dict[str, NDArray[np.float32]] = {}
+    with_video: list[NDArray[np.float32]] = []
+    vector_of: dict[str, NDArray[np.float32]] = {}
     rows: list[int] = []
 
     def clips() -> Iterator[Clip]:
         for sample in open_dataset(location, split=split, seed=None, rank=0, world_size=1):
             facts = sample["facts"]
-            rows.append(len(filmed) if len(sample["video"]) else NOT_KNOWN)
-            filmed.extend([sample["video"].numpy()] if len(sample["video"]) else [])
+            rows.append(len(with_video) if len(sample["video"]) else NOT_KNOWN)
+            with_video.extend([sample["video"].numpy()] if len(sample["video"]) else [])
             for sentence, vector in zip(sample["captions"], sample["text"].numpy(), strict=True):
-                said.setdefault(sentence, vector)
+                vector_of.setdefault(sentence, vector)
             yield Clip(
                 key=sample["key"],
                 joints_MTJC=sample["joints"].numpy(),
@@ -250,9 +250,9 @@ def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
 
     motions = from_clips(clips())
     clips_as_known = replace(motions.clips, video_N=np.array(rows, np.int64))
-    heard = [said[sentence] for sentence in motions.sentences]
+    text = [vector_of[sentence] for sentence in motions.sentences]
     return replace(
-        motions, clips=clips_as_known, video=_stacked(filmed), text=_stacked(heard if all(map(len, heard)) else [])
+        motions, clips=clips_as_known, video=_stacked(with_video), text=_stacked(text if all(map(len, text)) else [])
     )
 
 

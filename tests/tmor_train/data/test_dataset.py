@@ -54,7 +54,7 @@ def test_gathering_takes_the_frames_and_people_asked_for() -> None:
 
 @pytest.mark.parametrize(("frame", "person"), [(3, 0), (0, 1)])
 def test_a_frame_or_person_beyond_the_clip_is_refused(frame: int, person: int) -> None:
-    with pytest.raises(IndexError, match="has not"):
+    with pytest.raises(IndexError, match="out of range of its clip"):
         from_clips(LINES).gather(
             np.array([0]), frame_NT=np.array([[frame]]), person_NM=np.array([[person]]), layout="coco17"
         )
@@ -79,7 +79,7 @@ def test_selecting_copies_no_joint() -> None:
     motions = from_clips(LINES)
     chosen = motions.select([2, 0])
     assert chosen.clips.key_N.tolist() == ["c", "a"]
-    assert chosen.blocks[0].values is motions.blocks[0].values
+    assert chosen.arrays[0].values is motions.arrays[0].values
     assert chosen.clip(1).captions == ("Walking.",)
     assert motions.split("test").clips.key_N.tolist() == ["b"]
     assert len(motions.select([])) == 0
@@ -108,7 +108,7 @@ def test_combined_text_vectors_follow_their_sentences() -> None:
     assert combined([one, two]).text is None
     told = combined([one, replace(two, text=vectors(np.array([[3.0], [9.0]], np.float32)))])
     assert told.text is not None
-    assert told.text.take(np.arange(3)).tolist() == [[1], [2], [3]]
+    assert told.text.rows(np.arange(3)).tolist() == [[1], [2], [3]]
 
 
 def test_malformed_clips_are_refused() -> None:

@@ -205,7 +205,7 @@ def test_settings_out_of_range_are_refused() -> None:
         Place(2, 2)
     with pytest.raises(ValueError, match="last is"):
         Batching(last="lose")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="behind the 23 clips"):
+    with pytest.raises(ValueError, match="beyond the 23 clips"):
         loader().state = LoaderState(0, 24)
     with pytest.raises(ValueError, match="workers"):
         loader(workers=-1)

@@ -22,10 +22,10 @@ def same(one: MotionSet, other: MotionSet) -> None:
     assert other.video is not None
     assert one.text is not None
     assert other.text is not None
-    assert (one.video.take(one.clips.video_N) == other.video.take(other.clips.video_N)).all()
+    assert (one.video.rows(one.clips.video_N) == other.video.rows(other.clips.video_N)).all()
     assert one.sentences == other.sentences
     every = np.arange(len(one.sentences))
-    assert (one.text.take(every) == other.text.take(every)).all()
+    assert (one.text.rows(every) == other.text.rows(every)).all()
 
 
 def test_columns_and_tars_give_the_samples_as_written(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_columns_and_tars_give_the_samples_as_written(tmp_path: Path) -> None:
     for number, sample in enumerate(written):
         assert (mapped.clip(number).joints_MTJC == sample.joints_MTJ3).all()
         assert mapped.video is not None
-        assert (mapped.video.take(mapped.clips.video_N[[number]])[0] == sample.video_D).all()
+        assert (mapped.video.rows(mapped.clips.video_N[[number]])[0] == sample.video_D).all()
         assert mapped.clip(number).captions == tuple(caption.text for caption in sample.captions)
         assert mapped.clip(number).label == sample.facts["label"]
     same(mapped, read_shards(tmp_path, read="tar"))
@@ -56,7 +56,7 @@ def test_each_sentence_keeps_its_vector(tmp_path: Path) -> None:
     assert motions.caption_K.tolist() == [0, 1, 1, 2, 0]
     assert motions.text is not None
     want = [samples[0].text_CD[0], samples[0].text_CD[1], samples[2].text_CD[0]]
-    assert (motions.text.take(np.arange(3)) == np.stack(want)).all()
+    assert (motions.text.rows(np.arange(3)) == np.stack(want)).all()
     same(motions, read_shards(tmp_path, read="tar"))
 
 

@@ -1,6 +1,6 @@
-"""What is done to a batch of clips to make another view of them: each a frozen configuration that is called with the
-batch and one ``torch.Generator`` of the batch's device. Everything is done to the whole batch at once, where it lies;
-each clip draws its own numbers; masks of joints and people travel along, and joints that are not seen stay 0.
+"""Augmentations of batches. Each is a frozen configuration, called with the batch and a ``torch.Generator`` on the
+batch's device. All clips are processed at once on that device, each with its own random numbers; masks are updated, and
+joints that are not seen stay 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tmor_train.data.augment.time import Blur, CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
 
 SpaceView = AxisMask | Flip | JointDropout | Noise | Occlusion | Project | RandomMove | Rotate | Rotate3D | Shear
-"""Augmentations that leave every frame at its time."""
+"""Augmentations that do not change timing."""
 
 View = SpaceView | Blur | CropResize | ShiftCrop | TimeFlip
 """All of them, for configurations."""
@@ -31,10 +31,10 @@ class Augmentation(Protocol):
 
 
 FAITHFUL: tuple[Augmentation, ...] = (CropResize(), Rotate())
-"""What T-MOR names for 2D skeletons: random temporal cropping and random rotation."""
+"""T-MOR's augmentations for 2D skeletons: random temporal cropping and random rotation."""
 
 FAITHFUL_3D: tuple[Augmentation, ...] = (CropResize(), Rotate3D())
-"""The same for skeletons in space."""
+"""The same for 3D skeletons."""
 
 _MORE: tuple[Augmentation, ...] = (
     Flip(),
@@ -47,7 +47,7 @@ _MORE: tuple[Augmentation, ...] = (
 )
 
 STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
-"""And what the field uses besides; not in the paper."""
+"""With further common augmentations, which are not in the paper."""
 
 STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
 

@@ -1,4 +1,4 @@
-"""Checks of what augmentations are set to, and numbers drawn for a whole batch."""
+"""Range checks of augmentation parameters, and random numbers for a whole batch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a setting outside [low, high].
+    """Check a parameter against [low, high].
 
     Raises:
-        ValueError: naming the setting and its range.
+        ValueError: names the parameter and its range.
     """
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}, expected {low:g} to {high:g}")
@@ -22,5 +22,5 @@ def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Te
 
 
 def happens(clips: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Which clips it happens to: (N,) bool."""
+    """True for each clip with ``probability``: (N,) bool."""
     return torch.rand(clips, generator=generator, device=generator.device) < probability

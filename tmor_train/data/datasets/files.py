@@ -1,4 +1,4 @@
-"""Finding and reading the files of published skeleton sets: bounded, and nothing in them is ever run."""
+"""Bounded reading of the files of published skeleton datasets, without executing anything in them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ MAX_VALUES = 16 << 20
 _PLAIN = frozenset(
     ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
-_GARBLED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError)  # of what readers raise on garbage
+_READER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError)  # on malformed files
 
 
 class MissingFiles(FileNotFoundError):
-    """Files of a set are not there; the message says which, where they are to be had, and where they go."""
+    """Files of a dataset are missing; the message names them, where to get them, and where to put them."""
 
 
 class DamagedFile(ValueError):
-    """A file is not what its set publishes; the message names it."""
+    """A file differs from what the dataset publishes; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a set comes from: its ``name``, the ``page`` it is published on and the ``archive`` to fetch there."""
+class DatasetSource:
+    """Where a dataset is published: ``name``, web ``page``, and the ``archive`` to download there."""
 
     name: str
     page: str
@@ -44,7 +44,9 @@ class Origin:
         )
 
 
-def matching(folder: Path, pattern: re.Pattern[str], *, origin: Origin, example: str) -> list[tuple[Path, list[int]]]:
+def matching(
+    folder: Path, pattern: re.Pattern[str], *, source: DatasetSource, example: str
+) -> list[tuple[Path, list[int]]]:
     """Files of a folder whose names match, sorted by the numbers in them, which the pattern's groups hold.
 
     Raises:
@@ -56,11 +58,11 @@ def matching(folder: Path, pattern: re.Pattern[str], *, origin: Origin, example:
         if match:
             found.append((path, [int(number) for number in match.groups()]))
     if not found:
-        raise origin.missing(folder / example)
+        raise source.missing(folder / example)
     return sorted(found, key=lambda entry: entry[1])
 
 
-def read_text(path: Path, *, origin: Origin) -> str:
+def read_text(path: Path, *, source: DatasetSource) -> str:
     """A text file of at most 64 MiB.
 
     Raises:
@@ -71,23 +73,25 @@ def read_text(path: Path, *, origin: Origin) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise origin.missing(path) from None
+        raise source.missing(path) from None
     if len(content) > MAX_FILE_BYTES:
-        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {origin.name} is")
+        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         raise DamagedFile(f"{path} is no text: {error}") from error
 
 
-def read_numbers(path: Path, *, columns: int, origin: Origin, separator: str | None = None) -> NDArray[np.float64]:
+def read_numbers(
+    path: Path, *, columns: int, source: DatasetSource, separator: str | None = None
+) -> NDArray[np.float64]:
     """The numbers of a text file as rows of ``columns``; empty lines and separators at line ends are left out.
 
     Raises:
         MissingFiles: it is not there.
         DamagedFile: it holds something else, or nothing.
     """
-    lines = [line.strip().rstrip(separator) for line in read_text(path, origin=origin).splitlines() if line.strip()]
+    lines = [line.strip().rstrip(separator) for line in read_text(path, source=source).splitlines() if line.strip()]
     try:
         rows = np.array([line.split(separator) for line in lines], np.float64)
     except ValueError as error:
@@ -97,11 +101,11 @@ def read_numbers(path: Path, *, columns: int, origin: Origin, separator: str | N
     return rows
 
 
-def read_matlab(path: Path, names: tuple[str, ...], *, origin: Origin) -> Mapping[str, NDArray[Any]]:
+def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) -> Mapping[str, NDArray[Any]]:
     """Some variables of a MATLAB 5 file: plain arrays of numbers or text.
 
-    What the file says of its variables is read first, so that neither objects, functions or cells nor arrays of more
-    than 16 Mi values are ever loaded.
+    The list of variables is checked first: objects, functions, cells and arrays of more than 16 Mi values are not
+    loaded.
 
     Raises:
         MissingFiles: it is not there.
@@ -111,12 +115,12 @@ def read_matlab(path: Path, names: tuple[str, ...], *, origin: Origin) -> Mappin
         from scipy.io import loadmat, whosmat
         from scipy.io.matlab import MatReadError
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{origin.name} is in MATLAB files, which scipy reads: pip install scipy") from error
+        raise ModuleNotFoundError(f"{source.name} is in MATLAB files, which scipy reads: pip install scipy") from error
 
     if not path.is_file():
-        raise origin.missing(path)
+        raise source.missing(path)
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {origin.name} is")
+        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
     try:
         known = {name: (shape, kind) for name, shape, kind in whosmat(str(path), appendmat=False)}
         for name in names:
@@ -127,5 +131,5 @@ def read_matlab(path: Path, names: tuple[str, ...], *, origin: Origin) -> Mappin
         return {name: np.asarray(loaded[name]) for name in names}
     except DamagedFile:
         raise
-    except (MatReadError, NotImplementedError, MemoryError, zlib.error, *_GARBLED) as error:
+    except (MatReadError, NotImplementedError, MemoryError, zlib.error, *_READER_ERRORS) as error:
         raise DamagedFile(f"{path} cannot be read as a MATLAB 5 file: {error}") from error

@@ -1,7 +1,7 @@
-"""Joints of the first Kinect and of OpenNI as the ones of ``ntu25``, and axes of a sensor as those of a camera.
+"""Conversion of Kinect and OpenNI joints to ``ntu25``, and of sensor axes to camera axes.
 
-A joint that a sensor does not give stays not seen. OpenNI's "hand" and "foot" end the arm and the leg, at the wrist
-and at the ankle, and stand for these.
+Joints that a sensor lacks are not seen. OpenNI's "hand" and "foot" are mapped to wrist and ankle, where they
+are measured.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ import numpy as np
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import MSR_ACTION3D, as_ntu25, from_kinect
 
-ORIGIN = Origin(
+SOURCE = DatasetSource(
     "MSR Action3D",
     "https://sites.google.com/view/wanqingli/data-sets/msr-action3d",
     "the skeletons in real-world coordinates (MSRAction3DSkeletonReal3D)",
@@ -68,17 +68,17 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
         MissingFiles: no clips there, or for ``used`` no list of them.
         DamagedFile: a file is not as published.
     """
-    wanted = None if clips == "all" else set(read_text(Path(folder) / USED, origin=ORIGIN).split())
+    wanted = None if clips == "all" else set(read_text(Path(folder) / USED, source=SOURCE).split())
     return from_clips(_clips(Path(folder), wanted), classes=CLASSES)
 
 
 def _clips(folder: Path, wanted: set[str] | None) -> Iterator[Clip]:
-    files = matching(folder, _NAME, origin=ORIGIN, example="a01_s01_e01_skeleton3D.txt")
+    files = matching(folder, _NAME, source=SOURCE, example="a01_s01_e01_skeleton3D.txt")
     for path, (action, subject, _) in files:
         name = path.name.removesuffix("_skeleton3D.txt")
         if wanted is not None and name not in wanted:
             continue
-        rows = read_numbers(path, columns=4, origin=ORIGIN)
+        rows = read_numbers(path, columns=4, source=SOURCE)
         if len(rows) % 20 or not 1 <= action <= len(CLASSES):
             raise DamagedFile(f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame")
         joints = rows.reshape(1, -1, 20, 4)

@@ -15,9 +15,11 @@ import numpy as np
 from posecap.joints import flip_order
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_matlab
 
-ORIGIN = Origin("Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)")
+SOURCE = DatasetSource(
+    "Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)"
+)
 
 CAPTIONS = {
     "baseball_pitch": "pitching a baseball",
@@ -64,8 +66,8 @@ def read(folder: Path) -> MotionSet:
 
 
 def _clips(folder: Path) -> Iterator[Clip]:
-    for path, _ in matching(folder / "labels", _NAME, origin=ORIGIN, example="0001.mat"):
-        found = read_matlab(path, _READ, origin=ORIGIN)
+    for path, _ in matching(folder / "labels", _NAME, source=SOURCE, example="0001.mat"):
+        found = read_matlab(path, _READ, source=SOURCE)
         x, y, visible = (found[name].astype(np.float64) for name in ("x", "y", "visibility"))
         action, flag = "".join(found["action"].astype(str).flat), found["train"].reshape(-1)
         size = found["dimensions"].reshape(-1)

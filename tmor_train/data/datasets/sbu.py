@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, Origin, read_numbers
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_numbers
 from tmor_train.data.datasets.kinect import OPENNI, as_ntu25
 
-ORIGIN = Origin(
+SOURCE = DatasetSource(
     "SBU Kinect Interaction",
     "https://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction/index.html",
     "the clean version of all subject pairs",
@@ -69,7 +69,7 @@ def _clips(folder: Path) -> Iterator[Clip]:
     for pair, action, trial in _places(folder):
         found = True
         path = folder / pair / action / trial / "skeleton_pos.txt"
-        rows = read_numbers(path, columns=91, origin=ORIGIN, separator=",")
+        rows = read_numbers(path, columns=91, source=SOURCE, separator=",")
         if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
             raise DamagedFile(f"{path}: class {action} of {pair} is none of the published ones")
         joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)
@@ -84,7 +84,7 @@ def _clips(folder: Path) -> Iterator[Clip]:
             subject=int(pair[1:3]),
         )
     if not found:
-        raise ORIGIN.missing(folder / "s01s02/01/001/skeleton_pos.txt")
+        raise SOURCE.missing(folder / "s01s02/01/001/skeleton_pos.txt")
 
 
 def _tracked(joints_MTJ3: NDArray[np.float64]) -> NDArray[np.float64]:

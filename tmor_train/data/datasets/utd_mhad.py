@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_matlab
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_matlab
 from tmor_train.data.datasets.kinect import UTD_MHAD, as_ntu25, from_kinect
 
-ORIGIN = Origin("UTD-MHAD", "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html", "the skeleton data (Skeleton.zip)")
+SOURCE = DatasetSource(
+    "UTD-MHAD", "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html", "the skeleton data (Skeleton.zip)"
+)
 
 CLASSES = (
     "swiping to the left with the right arm",
@@ -65,9 +67,9 @@ def read(folder: Path) -> MotionSet:
 
 
 def _clips(folder: Path) -> Iterator[Clip]:
-    files = matching(folder, _NAME, origin=ORIGIN, example="a1_s1_t1_skeleton.mat")
+    files = matching(folder, _NAME, source=SOURCE, example="a1_s1_t1_skeleton.mat")
     for path, (action, subject, trial) in files:
-        joints = read_matlab(path, ("d_skel",), origin=ORIGIN)["d_skel"]
+        joints = read_matlab(path, ("d_skel",), source=SOURCE)["d_skel"]
         if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
             raise DamagedFile(f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)")
         yield Clip(

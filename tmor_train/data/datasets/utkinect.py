@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, Origin, matching, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import UTKINECT, as_ntu25, from_kinect
 
-ORIGIN = Origin("UTKinect-Action3D", "http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html", "joints.zip")
+SOURCE = DatasetSource("UTKinect-Action3D", "http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html", "joints.zip")
 
 CAPTIONS = {
     "walk": "walking",
@@ -94,9 +94,9 @@ def recordings(folder: Path) -> list[Recording]:
     """
     labels = _segments(Path(folder) / "joints" / "actionLabel.txt")
     found = []
-    files = matching(Path(folder) / "joints", _NAME, origin=ORIGIN, example="joints_s01_e01.txt")
+    files = matching(Path(folder) / "joints", _NAME, source=SOURCE, example="joints_s01_e01.txt")
     for path, (subject, trial) in files:
-        rows = read_numbers(path, columns=61, origin=ORIGIN)
+        rows = read_numbers(path, columns=61, source=SOURCE)
         frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
         metres = rows[kept, 1:].reshape(1, -1, 20, 3)
         joints = as_ntu25(from_kinect(metres), UTKINECT)[0]
@@ -107,7 +107,7 @@ def recordings(folder: Path) -> list[Recording]:
 def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
     found: dict[tuple[int, int], tuple[Segment, ...]] = {}
     recording: tuple[int, int] | None = None
-    for number, line in enumerate(read_text(path, origin=ORIGIN).splitlines(), 1):
+    for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), 1):
         heading, entry = _HEADING.fullmatch(line.strip()), _LINE.fullmatch(line.strip())
         if heading:
             recording = int(heading[1]), int(heading[2])

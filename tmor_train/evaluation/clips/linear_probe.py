@@ -175,7 +175,7 @@ def _people(task: Task) -> int:
 
 def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:
     """Coordinates of all joints, frames and people of each clip, centred and scaled: (N, M * T * V * C) float32."""
-    clips, layout = motions.clips, motions.blocks[0].layout
+    clips, layout = motions.clips, motions.arrays[0].layout
     index_N = np.arange(len(motions))
     last_N1 = (clips.frames_N - 1)[:, None]
     frame_NT = np.rint(np.linspace(0, 1, config.frames) * last_N1).astype(np.int64)

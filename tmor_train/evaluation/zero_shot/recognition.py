@@ -107,7 +107,7 @@ def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
         return None, ()
     if without:
         return None, (f"{without} of {len(motions)} clips have no video vector, so video is left out",)
-    return motions.video.take(motions.clips.video_N), ()
+    return motions.video.rows(motions.clips.video_N), ()
 
 
 def chance(task: Task) -> str:

@@ -16,13 +16,13 @@ from posecap.joints import LAYOUTS
 from tests import DATA
 from tmor_train.data import Batching, Clip, Loader, MotionSet, Sampling, combined
 from tmor_train.data.datasets import SETS, DamagedFile, MissingFiles, msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.files import Origin, read_matlab, read_numbers
+from tmor_train.data.datasets.files import DatasetSource, read_matlab, read_numbers
 from tmor_train.data.datasets.kinect import MSR_ACTION3D, OPENNI, UTD_MHAD, UTKINECT
 
 torch.set_num_threads(1)
 
 REAL = DATA / "skeletons"
-ORIGIN = Origin("A set", "https://example.org", "set.zip")
+SOURCE = DatasetSource("A set", "https://example.org", "set.zip")
 
 
 def real(name: str) -> MotionSet:
@@ -177,11 +177,11 @@ def test_missing_files_say_which_whence_and_where(tmp_path: Path, name: str) -> 
 def test_nothing_but_plain_arrays_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     scipy.io.savemat(path, {"cell": np.array([[1, "a"]], object), "fine": np.ones(3)})
-    assert read_matlab(path, ("fine",), origin=ORIGIN)["fine"].tolist() == [[1, 1, 1]]
+    assert read_matlab(path, ("fine",), source=SOURCE)["fine"].tolist() == [[1, 1, 1]]
     with pytest.raises(DamagedFile, match="'cell' is cell"):
-        read_matlab(path, ("cell",), origin=ORIGIN)
+        read_matlab(path, ("cell",), source=SOURCE)
     with pytest.raises(DamagedFile, match="'gone' is missing"):
-        read_matlab(path, ("gone",), origin=ORIGIN)
+        read_matlab(path, ("gone",), source=SOURCE)
 
 
 def test_an_array_that_promises_too_much_is_not_loaded(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_array_that_promises_too_much_is_not_loaded(tmp_path: Path) -> None:
     scipy.io.savemat(path, {"x": np.zeros((17 << 20), np.uint8)}, do_compression=True)
     assert path.stat().st_size < 1 << 20
     with pytest.raises(DamagedFile, match="expected a plain array"):
-        read_matlab(path, ("x",), origin=ORIGIN)
+        read_matlab(path, ("x",), source=SOURCE)
 
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file" + b" " * 300, b"\x80\x04cos\nsystem\n(S'true'\ntR."])
@@ -197,7 +197,7 @@ def test_files_that_are_no_matlab_are_refused(tmp_path: Path, content: bytes) ->
     path = tmp_path / "x.mat"
     path.write_bytes(content)
     with pytest.raises(DamagedFile, match=r"x\.mat"):
-        read_matlab(path, ("x",), origin=ORIGIN)
+        read_matlab(path, ("x",), source=SOURCE)
 
 
 def test_a_cut_matlab_file_is_refused(tmp_path: Path) -> None:
@@ -205,14 +205,14 @@ def test_a_cut_matlab_file_is_refused(tmp_path: Path) -> None:
     scipy.io.savemat(path, {"x": np.random.default_rng(0).random((50, 50))}, do_compression=True)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DamagedFile, match=r"x\.mat"):
-        read_matlab(path, ("x",), origin=ORIGIN)
+        read_matlab(path, ("x",), source=SOURCE)
 
 
 @pytest.mark.parametrize("content", ["1 2\n", "1 2 x\n", "1 2 nan\n", "", "1 2 3\n4 5\n"])
 def test_rows_that_are_not_numbers_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.txt").write_text(content)
     with pytest.raises(DamagedFile, match=r"x\.txt"):
-        read_numbers(tmp_path / "x.txt", columns=3, origin=ORIGIN)
+        read_numbers(tmp_path / "x.txt", columns=3, source=SOURCE)
 
 
 def test_sensors_give_joints_of_the_layout_and_each_once() -> None:
