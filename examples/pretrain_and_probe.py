@@ -17,7 +17,7 @@ from tmor_train.results import read_result
 
 def accuracy(dataset: str, weights: str, folder: Path) -> float:
     """Share of the test clips that a linear layer on the encoder's features names right."""
-    run("run", "probe", "--benchmark", "shards", "--data", dataset, "--from", weights, "--out", str(folder))
+    run("run", "probe", "--benchmark", "shards", "--data", dataset, "--from", weights, "--output", str(folder))
     return read_result(folder).metrics["top1"]
 
 
@@ -36,7 +36,7 @@ def main() -> None:
 
     trained = arguments.runs / "pretrain"
     data = ("--data", arguments.dataset, "--set", "data.split=train")
-    run("run", "pretrain_demo", *data, "--epochs", arguments.epochs, "--out", str(trained))
+    run("run", "pretrain_demo", *data, "--epochs", arguments.epochs, "--output", str(trained))
 
     after = accuracy(arguments.dataset, str(trained), arguments.runs / "probe")
     before = accuracy(arguments.dataset, "scratch", arguments.runs / "probe_scratch")

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tmor_train import __version__
-from tmor_train.commands import COMPLETE, ERROR, INTERRUPTED, bench, embed, export, recipes, report, resume, run
+from tmor_train.commands import COMPLETE, ERROR, INTERRUPTED, bench, export, report, run
 
-COMMANDS = (run, resume, recipes, bench, report, embed, export)
+COMMANDS = (run, bench, report, export)
 
 _EPILOG = """\
 a first run, on what `posecap build --manifest manifests/demo.yaml` made:

@@ -1,4 +1,4 @@
-"""Kinds of runs: by the class of a configuration, what runs it, what goes on with it, and which flags it has.
+"""Kinds of runs: by the class of a configuration, what runs it, what resumes it, and which flags it has.
 
 Nothing is imported before it is needed: classes and functions are named as ``module:name``. A new kind of run is one
 more entry of ``KINDS``.
@@ -25,7 +25,7 @@ class Kind:
     """One kind of run.
 
     ``config`` is the class of its configurations. ``run`` takes one and a folder and returns what it wrote. ``resume``
-    takes the folder of a run that was begun before; where it is None, ``run`` goes on by itself if it is told
+    takes the folder of a run that was begun before; where it is None, ``run`` goes on by itself if it is called with
     ``begun="before"``. ``flags`` says what a flag of the command line changes, its value in place of ``{}``; changes
     without one are made before all others. ``about`` is a heading.
     """
@@ -45,7 +45,7 @@ class Kind:
         for flag in flags:
             if flag not in self.flags:
                 known = ", ".join(f"--{name}" for name in self.flags)
-                raise NoKind(f"--{flag} means nothing to {self.about}; it takes {known} and --set")
+                raise NoKind(f"--{flag} is not supported for {self.about}; it takes {known} and --set")
         found = [(change, value) for flag, value in flags.items() for change in self.flags[flag]]
         first = [change for change, _ in found if "{}" not in change]
         return [*first, *(change.format(value) for change, value in found if "{}" in change)]
@@ -202,8 +202,8 @@ def resume(folder: Path) -> Path:
         raise NoKind(f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(KINDS)}")
     kind = KINDS[name]
     if kind.resume is not None:
-        gone_on: Path = _named(kind.resume)(folder)
-        return gone_on
+        resumed: Path = _named(kind.resume)(folder)
+        return resumed
     written: Path = _named(kind.run)(from_json(_named(kind.config), values), folder, begun="before")
     return written
 

@@ -84,7 +84,8 @@ def test_a_flag_of_another_kind_is_refused_with_those_it_takes() -> None:
     with pytest.raises(NoKind) as error:
         KINDS["LogisticConfig"].changes({"from": "x"})
     assert str(error.value) == (
-        "--from means nothing to raw coordinates; it takes --benchmark, --protocol, --data, --seed, --seeds and --set"
+        "--from is not supported for raw coordinates; "
+        "it takes --benchmark, --protocol, --data, --seed, --seeds and --set"
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands, a file each: how it is asked for (``add``) and what it does."""
+"""The commands: each module adds its parsers (``add``) and does what they ask for."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def command(
     return parser
 
 
-def leads() -> bool:
-    """Whether this process speaks, of those that torchrun started."""
+def is_main() -> bool:
+    """Whether this is the process that prints, of those that torchrun started: rank 0."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,13 +1,19 @@
-"""``tmor_train export``: an encoder as an ONNX file."""
+"""``tmor_train embed`` and ``tmor_train export``: an encoder's embeddings as a Parquet file, an encoder as ONNX."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from time import monotonic
 
 from tmor_train.commands import COMPLETE, Commands, command
-from tmor_train.commands.encoder import add_encoder
 
-_MORE = """\
+_EMBED_EXAMPLES = """\
+examples:
+  tmor_train embed runs/stage1 --data datasets/demo --output embeddings.parquet
+  tmor_train embed runs/stage1 --sets penn_action:test --folder datasets/skeletons --output penn.parquet
+"""
+_EXPORT_NOTES = """\
 The file's metadata says how clips are brought into the form that it takes. It is run in onnxruntime beside torch on
 batches of several sizes; if they differ by more than 1e-4 of the largest output, no file is left.
 """
@@ -15,14 +21,73 @@ batches of several sizes; if they differ by more than 1e-4 of the largest output
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = command(
-        commands, "export", run, about="write an encoder as an ONNX file, checked against torch", more=_MORE
+        commands, "embed", _embed, about="write the embeddings of all clips of a set", more=_EMBED_EXAMPLES
     )
-    add_encoder(parser, writes="the ONNX file")
+    _add_encoder(parser, writes="the Parquet file")
+    parser.add_argument("--data", nargs="+", default=(), metavar="SHARDS", help="posecap datasets, folders or URLs")
+    parser.add_argument("--split", metavar="NAME", help="the split to read of them (default: all)")
+    parser.add_argument(
+        "--sets", nargs="+", default=(), metavar="NAME", help="published skeleton sets, e.g. penn_action"
+    )
+    parser.add_argument(
+        "--folder", default="datasets/skeletons", metavar="DIR", help="where the sets lie (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=32, metavar="N", help="clips at a time (default: %(default)s)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1 (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the encoder (default: %(default)s)",
+    )
+    parser = command(
+        commands, "export", _export, about="write an encoder as an ONNX file, checked against torch", more=_EXPORT_NOTES
+    )
+    _add_encoder(parser, writes="the ONNX file")
     parser.add_argument("--frames", type=int, metavar="T", help="frames of a clip (default: as in training)")
     parser.add_argument("--persons", type=int, metavar="M", help="people of a clip (default: as in training)")
 
 
-def run(options: argparse.Namespace) -> int:
+def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a checkpoint, a run's folder (its newest one), or UNIK's weights"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"{writes} to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument(
+        "--of",
+        choices=("averaged", "live"),
+        help="which of the run's encoders: the average over its steps, or the one that was trained "
+        "(default: the one whose features were clustered)",
+    )
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from tmor_train.pretrain_config import DataConfig
+    from tmor_train.pretrained.embedding import embed_to_parquet, identity
+    from tmor_train.pretrained.loading import load
+    from tmor_train.sources import motions_of
+
+    data = DataConfig(shards=tuple(options.data), split=options.split, sets=tuple(options.sets), folder=options.folder)
+    encoder = load(options.checkpoint, of=options.of, device=options.device, precision=options.precision)
+    motions = motions_of(data)
+    began = monotonic()
+    clips = embed_to_parquet(
+        encoder,
+        motions,
+        options.output,
+        about=identity(data, motions),
+        batch=options.batch,
+        existing="replace" if options.overwrite else "refuse",
+    )
+    seconds = monotonic() - began
+    print(
+        f"{options.output}: {clips:,} embeddings by {encoder.path.name} ({encoder.of}), {clips / seconds:.0f} clips/s"
+    )
+    return COMPLETE
+
+
+def _export(options: argparse.Namespace) -> int:
     from tmor_train.pretrained.export import export
     from tmor_train.pretrained.loading import load
 

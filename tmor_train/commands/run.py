@@ -1,16 +1,20 @@
-"""``tmor_train run``: train or evaluate by a recipe."""
+"""``tmor_train run``, ``resume``, ``list`` and ``show``: recipes, and runs made by them."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tmor_train.commands import COMPLETE, Commands, command, leads
-from tmor_train.commands.on_ray import add_ray, ray_team
-from tmor_train.commands.recipe import add_recipe, config_of
-from tmor_train.commands.told import told
+from tmor_train.commands import COMPLETE, Commands, command, is_main
 
-_MORE = """\
+if TYPE_CHECKING:
+    from tmor_train.training.ray_team import RayTeam
+
+_SEVERAL = ("data", "sets", "seeds", "rows")
+_FLAGS = (*_SEVERAL, "data-root", "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
+_EXAMPLES = """\
 train:
   tmor_train run stage1 --data SHARDS
   torchrun --nproc-per-node 8 -m tmor_train run stage1 --data SHARDS
@@ -18,36 +22,169 @@ train:
 
 evaluate an encoder, and one that was never trained:
   tmor_train run probe --benchmark penn_action --data DIR --from runs/stage2
-  tmor_train run probe --benchmark penn_action --data DIR --from scratch --out runs/scratch
+  tmor_train run probe --benchmark penn_action --data DIR --from scratch --output runs/scratch
   tmor_train run finetune_cpu --benchmark penn_action --data DIR --from runs/stage2 --seeds 0 1 2
   tmor_train run fewshot --benchmark penn_action --data DIR --from runs/stage2
   tmor_train run logistic --benchmark penn_action --data DIR
 
 An evaluation prints every figure and keeps it: result.json and scores.npz in the run's folder.
 """
+_TABLE = "table.md"  # of tmor_train.tables.render, which would import torch here
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "run", run, about="train or evaluate by a recipe", more=_MORE)
-    add_recipe(parser)
+    parser = command(commands, "run", _run, about="train or evaluate by a recipe", more=_EXAMPLES)
+    _add_recipe(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder (default: runs/RECIPE, or runs/RECIPE-BENCHMARK)"
+        "--output", type=Path, metavar="DIR", help="the run's folder (default: runs/RECIPE, or runs/RECIPE-BENCHMARK)"
     )
-    add_ray(parser)
+    parser.add_argument("--out", dest="output", type=Path, help=argparse.SUPPRESS)  # its name in 0.1.0
+    _add_ray(parser)
+    parser = command(commands, "resume", _resume, about="go on with a run where it was stopped")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
+    _add_ray(parser)
+    command(commands, "list", _list, about="name the recipes")
+    show = command(commands, "show", _show, about="print every field of a recipe, as --set takes it")
+    _add_recipe(show)
+    show.add_argument("--json", action="store_true", help="as a run's config.json has it")
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from tmor_train.kinds import run as run_kind
 
-    config = config_of(options)
+    config = _config_of(options)
     name = config.recipe if options.benchmark is None else f"{config.recipe}-{options.benchmark}"
-    if leads():
+    if is_main():
         print(f"{config.recipe}: {config.about}", flush=True)
-    folder = options.out or Path("runs") / name
-    if (team := ray_team(options)) is not None:
+    folder = options.output or Path("runs") / name
+    if (team := _ray_processes(options)) is not None:
         from tmor_train.training.ray_team import pretrain_on_ray
 
-        told(pretrain_on_ray(config, folder, team))
+        _print_results(pretrain_on_ray(config, folder, team))
     else:
-        told(run_kind(config, folder))
+        _print_results(run_kind(config, folder))
     return COMPLETE
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from tmor_train.kinds import resume
+
+    if (team := _ray_processes(options)) is not None:
+        from tmor_train.training.ray_team import resume_on_ray
+
+        _print_results(resume_on_ray(options.folder, team))
+    else:
+        _print_results(resume(options.folder))
+    return COMPLETE
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tmor_train.kinds import kind_of
+    from tmor_train.recipes import RECIPES
+
+    heading, width = "", max(map(len, RECIPES)) + 2
+    for name, made in RECIPES.items():
+        config = made()
+        if (about := kind_of(config).about) != heading:
+            print(f"{about}:")
+            heading = about
+        print(f"  {name:{width}}{config.about}")
+    return COMPLETE
+
+
+def _show(options: argparse.Namespace) -> int:
+    from tmor_train.configuration import as_json, described
+
+    config = _config_of(options)
+    if options.json:
+        print(json.dumps(as_json(config), indent=2))
+    else:
+        for path, value in described(config):
+            print(f"{path}={value}")
+    return COMPLETE
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """The recipe's name, the flags that set a field, and ``--set`` for all others."""
+    parser.add_argument("recipe", metavar="RECIPE", help="its name; `tmor_train list` has them all")
+    flag = parser.add_argument
+    flag(
+        "--data",
+        nargs="+",
+        metavar="DATA",
+        help="what it works on: posecap datasets to train on (folders or URLs), or the folder of a benchmark's files",
+    )
+    flag("--texts", metavar="FILE", help="vectors of captions, or of the prompts of zero-shot recognition (Parquet)")
+    flag("--from", metavar="CHECKPOINT", help="begin with these weights (file or run; to evaluate, also: scratch)")
+    flag("--epochs", metavar="N", help="how often every clip is seen in training")
+    flag("--seed", metavar="N", help="of everything that is drawn (default: 0)")
+    flag(
+        "--set",
+        dest="changes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field, e.g. optimizer.rate=0.03; `tmor_train show RECIPE` lists them",
+    )
+    training = parser.add_argument_group("pre-training")
+    training.add_argument("--sets", nargs="+", metavar="NAME", help="published skeleton sets, e.g. penn_action:train")
+    training.add_argument("--folder", metavar="DIR", help="where the skeleton sets lie, each under its name")
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument("--benchmark", metavar="NAME", help="what is measured, e.g. penn_action")
+    evaluation.add_argument("--protocol", metavar="NAME", help="one of the benchmark's splits (default: its first)")
+    evaluation.add_argument("--seeds", nargs="+", metavar="N", help="several seeds, a measurement for each")
+    tables = parser.add_argument_group("tables of the paper")
+    tables.add_argument("--data-root", metavar="DIR", help="a folder for each benchmark, of its name")
+    tables.add_argument("--rows", nargs="+", metavar="KEY=CHECKPOINT", help="checkpoints of rows, e.g. mm=runs/a")
+
+
+def _config_of(options: argparse.Namespace) -> Any:
+    """The recipe with what the command line changes; ``--set`` has the last word.
+
+    Raises:
+        tmor_train.recipes.NoRecipe: no such recipe.
+        tmor_train.kinds.NoKind: a flag that is not supported for it.
+        tmor_train.configuration.BadConfig: no such field or value.
+    """
+    from tmor_train.configuration import changed
+    from tmor_train.kinds import kind_of
+    from tmor_train.recipes import recipe
+
+    config = recipe(options.recipe)
+    named = {name: getattr(options, name.replace("-", "_")) for name in _FLAGS}
+    given = {name: value for name, value in named.items() if value is not None}
+    flags = {name: ",".join(value) if name in _SEVERAL else value for name, value in given.items()}
+    return changed(config, [*kind_of(config).changes(flags), *options.changes])
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    """The flags that hand pre-training to Ray Train."""
+    ray = parser.add_argument_group("Ray", "Pre-train on a cluster; the run's folder lies on storage all nodes share.")
+    ray.add_argument("--ray", metavar="ADDRESS", help="of the cluster; auto: that of this machine, local: a new one")
+    ray.add_argument("--workers", type=int, default=1, metavar="N", help="processes, a GPU each (default: %(default)s)")
+    ray.add_argument("--cpus", type=int, default=1, metavar="N", help="of each process (default: %(default)s)")
+
+
+def _ray_processes(options: argparse.Namespace) -> RayTeam | None:
+    """The processes that were asked for; None to stay in this one."""
+    if options.ray is None:
+        return None
+    from tmor_train.training.ray_team import RayTeam
+
+    return RayTeam(address=options.ray, workers=options.workers, cpus=options.cpus)
+
+
+def _print_results(written: Path) -> None:
+    """Print a folder's table of the paper, or the figures of the results in and below it, and where they are."""
+    if not is_main():
+        return
+    if (written / _TABLE).is_file():
+        print((written / _TABLE).read_text(encoding="utf-8"))
+    elif written.is_dir():
+        from tmor_train.evaluation.runner import summary
+        from tmor_train.results import results_under
+
+        for line in summary([result for _, result in results_under(written)]):
+            print(line)
+    print(f"done: {written}")

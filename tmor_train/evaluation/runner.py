@@ -62,7 +62,7 @@ def begin_run(config: Any, folder: Path, begun: Begun) -> None:
     if begun == "before":
         return
     if (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --out")
+        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps({KIND: type(config).__name__} | as_json(config), indent=2) + "\n")
 

@@ -65,7 +65,7 @@ def _begin(config: TableConfig, folder: Path) -> None:
     if path.exists():
         known = json.loads(path.read_text())
         if known.get(KIND) != kind or known.get("table") != config.table:
-            raise RunError(f"{folder} holds another run; choose another --out")
+            raise RunError(f"{folder} holds another run; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({KIND: kind} | as_json(config), indent=2) + "\n")
 

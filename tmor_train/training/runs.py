@@ -30,7 +30,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
     """
     team = team_of(config.loop.device)
     if (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --out")
+        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --output")
     if config.loop.start == "checkpoint" and config.loop.start_from is None:
         raise RunError(
             f"{config.recipe} goes on from another run's weights: say --from CHECKPOINT (a file or a run's folder), or "

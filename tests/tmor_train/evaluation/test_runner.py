@@ -93,7 +93,9 @@ def test_a_run_is_begun_once(tmp_path: Path) -> None:
     begin_run(CONFIG, folder, "new")
     assert json.loads((folder / "config.json").read_text()) == {"kind": "LogisticConfig", **as_json(CONFIG)}
     before = (folder / "config.json").read_bytes()
-    with pytest.raises(RunError, match=r"holds a run; go on with `tmor_train resume .*run`, or choose another --out"):
+    with pytest.raises(
+        RunError, match=r"holds a run; go on with `tmor_train resume .*run`, or choose another --output"
+    ):
         begin_run(LogisticConfig(recipe="other", about=""), folder, "new")
     begin_run(LogisticConfig(recipe="other", about=""), folder, "before")
     assert (folder / "config.json").read_bytes() == before

@@ -183,7 +183,7 @@ def test_mistakes_are_answered_before_anything_is_measured(root: Path, demo_run:
 def test_the_command_prints_the_table(
     root: Path, demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "table5", "--data-root", str(root), "--rows", f"mm={demo_run}", "--out", str(tmp_path / "t")]
+    words = ["run", "table5", "--data-root", str(root), "--rows", f"mm={demo_run}", "--output", str(tmp_path / "t")]
     assert main([*words, "--set", f"changes={','.join(QUICK)}", "scratch=left_out"]) == 0
     printed = capsys.readouterr().out
     assert "| MM | PoseCap-1M | 42.5 | 12.8 |" in printed

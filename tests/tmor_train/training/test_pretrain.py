@@ -171,7 +171,17 @@ def test_killed_loses_only_the_steps_since_the_last_checkpoint(
 ) -> None:
     folder = tmp_path / "run"
     root = ROOT
-    command = [sys.executable, "-m", "tmor_train", "run", "pretrain_demo", "--data", str(shards), "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "tmor_train",
+        "run",
+        "pretrain_demo",
+        "--data",
+        str(shards),
+        "--output",
+        str(folder),
+    ]
     changes = [*SMALL, "loop.log_steps=1"]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

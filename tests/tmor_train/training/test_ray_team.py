@@ -13,7 +13,7 @@ import torch.multiprocessing as multiprocessing
 
 from posecap.types import PartName
 from tests import built
-from tmor_train.commands.on_ray import add_ray, ray_team
+from tmor_train.commands.run import _add_ray, _ray_processes
 from tmor_train.configuration import changed
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import recipe
@@ -39,10 +39,10 @@ def test_only_pre_training_runs_on_ray(tmp_path: Path) -> None:
 
 def test_flags_make_a_team() -> None:
     parser = argparse.ArgumentParser()
-    add_ray(parser)
-    assert ray_team(parser.parse_args([])) is None
+    _add_ray(parser)
+    assert _ray_processes(parser.parse_args([])) is None
     told = ["--ray", "auto", "--workers", "16", "--cpus", "8"]
-    assert ray_team(parser.parse_args(told)) == RayTeam(address="auto", workers=16, cpus=8)
+    assert _ray_processes(parser.parse_args(told)) == RayTeam(address="auto", workers=16, cpus=8)
 
 
 @pytest.fixture(scope="module")

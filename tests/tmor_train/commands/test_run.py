@@ -27,7 +27,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(recipe: str, shards: Path, out: Path, *more: str) -> list[str]:
-    return ["run", recipe, "--benchmark", "shards", "--data", str(shards), "--out", str(out), *more]
+    return ["run", recipe, "--benchmark", "shards", "--data", str(shards), "--output", str(out), *more]
 
 
 def percent(share: float) -> str:
@@ -87,7 +87,7 @@ def test_probe_of_several_seeds_prints_an_interval(
     assert f"{over.mean:.2f} ± {over.half_width:.2f} %" in printed
     assert "measured on a part of the train clips that was held out, not on the test part" in printed
     train = {f"{key}" for key in read_scores(out / "seed-0").key_N}
-    assert main([*typed[:-2], "--out", "test", "--set", *PROBED, *SMALL, *changes[:2]]) == 0
+    assert main([*typed[:-2], "--output", "test", "--set", *PROBED, *SMALL, *changes[:2]]) == 0
     assert not train & set(read_scores(Path("test")).key_N.tolist())
 
 
@@ -150,10 +150,10 @@ def test_fewshot(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         (
             ["logistic", "--from", "scratch"],
-            "tmor_train: --from means nothing to raw coordinates; it takes --benchmark, --protocol, --data, --seed",
+            "tmor_train: --from is not supported for raw coordinates; it takes --benchmark, --protocol, --data, --seed",
         ),
-        (["probe", "--epochs", "3"], "--epochs means nothing to linear probing"),
-        (["fewshot", "--sets", "sbu"], "--sets means nothing to few labels"),
+        (["probe", "--epochs", "3"], "--epochs is not supported for linear probing"),
+        (["fewshot", "--sets", "sbu"], "--sets is not supported for few labels"),
         (["probe", "--set", "linear.solve=sgd"], "did you mean 'linear.solver'?"),
         (["prob"], "did you mean probe"),
         (["probe", "--benchmark", "shards", "--data", "x"], "no encoder is named: say --from CHECKPOINT"),
