@@ -1,6 +1,6 @@
 """Other works' methods on this backbone, data and loop: each once on posecap shards and once, ``sets_…``, on skeleton
 sets alone at the size of a CPU. MoCo (SkeletonCLR), which is T-MOR's own loss with one positive, is in
-:mod:`tmor_train.recipes.methods`.
+:mod:`tmor_train.recipes.ablations`.
 
 Views, lengths and optimiser are those of :func:`~tmor_train.recipes.pretrain.stage1` and
 :func:`~tmor_train.recipes.pretrain.pretrain_sets`, so that methods alone are compared; what a method itself says of

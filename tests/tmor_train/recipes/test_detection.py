@@ -10,7 +10,8 @@ from tests import acted
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
-from tmor_train.recipes import detect, recipe
+from tmor_train.recipes import detection as detect
+from tmor_train.recipes import recipe
 from tmor_train.results import read_result
 
 torch.set_num_threads(1)

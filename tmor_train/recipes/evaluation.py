@@ -1,13 +1,14 @@
-"""Evaluation of encoders on whole clips: linear probes, fine-tuning, few labels, and raw coordinates beside them.
+"""Evaluation of encoders on clips: probes, fine-tuning, few labels, zero-shot, and the paper's tables.
 
-What the paper's references leave open is as the code of UNIK has it where a recipe says so; the others suit small sets
-and a CPU.
+Raw coordinates are measured beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Noise, RandomMove, Rotate
@@ -20,6 +21,8 @@ from tmor_train.evaluation.clips.config import (
     TuneConfig,
 )
 from tmor_train.evaluation.config import StartConfig, TTAConfig
+from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
+from tmor_train.tables.base import TableConfig, TableName
 from tmor_train.training.optimizer import OptimizerConfig
 from tmor_train.training.schedule import ScheduleConfig
 
@@ -107,12 +110,41 @@ def fewshot() -> FewShotConfig:
     )
 
 
-RECIPES: dict[
-    str,
-    Callable[[], ProbeConfig]
-    | Callable[[], LogisticConfig]
-    | Callable[[], FineTuneConfig]
-    | Callable[[], FewShotConfig],
-] = {made.__name__: made for made in (probe, probe_sgd, logistic, probe_reference, finetune, finetune_cpu, fewshot)}
+def zero_shot() -> ZeroShotConfig:
+    """Three sets of prompts; motion alone, and with the mean of motion and video where there is video."""
+    return ZeroShotConfig(
+        recipe="zero_shot", about="zero-shot: the class whose text is nearest, by three sets of prompts (--texts)"
+    )
 
-__all__ = ["RECIPES", "fewshot", "finetune", "finetune_cpu", "logistic", "probe", "probe_reference", "probe_sgd"]
+
+def zero_shot_movement() -> ZeroShotConfig:
+    """For encoders whose captions said what the body does, such as those of
+    :func:`~tmor_train.recipes.transfer.sets_no_penn`."""
+    return replace(
+        zero_shot(),
+        recipe="zero_shot_movement",
+        about="zero-shot by sentences that say what the body does in each class (--texts)",
+        prompts=("movement",),
+    )
+
+
+_TABLES: dict[TableName, str] = {
+    "table1": "classification of clips, linear and fine-tuned (--data-root DIR --from CHECKPOINT)",
+    "table2": "detection by frames, linear and fine-tuned (--data-root DIR --from CHECKPOINT)",
+    "table3": "zero-shot recognition (--data-root DIR --from CHECKPOINT --texts FILE)",
+    "table4": "events of PKU-MMD (--data-root DIR --from CHECKPOINT)",
+    "table5": "ablation of losses, a checkpoint for each row (--data-root DIR --rows mm=RUN mt=RUN)",
+}
+
+
+def table(name: TableName) -> TableConfig:
+    """A table by the recipes that it names."""
+    return TableConfig(recipe=name, about=f"the paper's table: {_TABLES[name]}", table=name)
+
+
+_CLIPS = (probe, probe_sgd, logistic, probe_reference, finetune, finetune_cpu, fewshot, zero_shot, zero_shot_movement)
+
+RECIPES: dict[str, Callable[[], Any]] = {
+    **{made.__name__: made for made in _CLIPS},
+    **{name: partial(table, name) for name in _TABLES},
+}

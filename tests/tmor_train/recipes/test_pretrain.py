@@ -3,7 +3,7 @@
 import pytest
 
 from tmor_train.data.datasets import SETS
-from tmor_train.recipes.transfer import RECIPES
+from tmor_train.recipes.pretrain import RECIPES
 
 
 def test_no_clip_that_is_tested_on() -> None:
@@ -20,7 +20,7 @@ def test_nothing_of_penn_and_all_of_the_others() -> None:
     assert config.objective.width == 384  # as long as the sentences' vectors
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("name", ["sets_no_penn", "sets_train"])
 def test_both_views_come_out_flat(name: str) -> None:
     """Clips in space and in pictures share a batch, so the first step of each view makes them plane."""
     views = RECIPES[name]().views

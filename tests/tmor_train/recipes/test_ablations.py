@@ -16,7 +16,7 @@ from tmor_train.configuration import as_json, changed
 from tmor_train.methods.tmor import Anchors, Objective
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import pretrain as stages
-from tmor_train.recipes.methods import RECIPES
+from tmor_train.recipes.ablations import RECIPES
 
 torch.set_num_threads(1)
 
