@@ -23,7 +23,7 @@ from posecap.planning.plan import make_plan
 from posecap.planning.plan_file import PLAN_FILE, Plan, PlannedPart, open_plan
 from posecap.progress import Progress
 from posecap.release.report import Run
-from posecap.run.schedule import PartResult, Pool, RowResult, Schedule, WorkPart
+from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
 from posecap.shards import (
     ShardError,
     Tombstones,
@@ -37,7 +37,7 @@ from posecap.shards import (
 from posecap.shards.paths import sidecar_path
 from posecap.stages.pack import Pack
 from posecap.status.ledger import Ledger, lock_dataset
-from posecap.status.outcome import RowOutcome, sum_seconds, tally
+from posecap.status.outcome import RowOutcome, RowResult, sum_seconds, tally
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from posecap.stage import Stage
-from posecap.status.outcome import RowOutcome
+from posecap.status.outcome import RowResult
 from posecap.status.stage_stats import Alarm, StageOrder, StageStats, alarms
 from posecap.types import PartName
 
@@ -26,19 +26,6 @@ _BAR_WIDTH = 24
 _SHOWN_REASONS = 4
 _MIN_SECONDS_FOR_RATE = 1.0
 _MIN_SECONDS_FOR_TRANSFER_RATE = 0.5
-
-
-class DoneRow(Protocol):
-    """What :class:`Progress` reads of a finished row."""
-
-    @property
-    def outcome(self) -> RowOutcome: ...
-
-    @property
-    def frames(self) -> int: ...
-
-    @property
-    def seconds(self) -> Mapping[str, float]: ...
 
 
 class _Display:
@@ -125,7 +112,7 @@ class Progress(_Display):
         super().__exit__(kind, error, trace)
         self._console.print(self._plain(), soft_wrap=True)
 
-    def row(self, done: DoneRow) -> None:
+    def row(self, done: RowResult) -> None:
         """Count a finished row. Rows carried over from an earlier run took no time and count in no rate."""
         self.stage_stats.add(done.outcome)
         self.frames += done.frames

@@ -13,18 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from posecap.run.execute import ItemError, ItemResult
-from posecap.status.outcome import ClipOutcome, RowOutcome, Status, sum_seconds
+from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.types import PartName, Row, Sample
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """A row's outcome and samples, the seconds spent on it by stage, and the frames decoded."""
-
-    outcome: RowOutcome
-    samples: tuple[Sample, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    frames: int = 0
 
 
 @dataclass(frozen=True)

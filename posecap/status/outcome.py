@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from posecap import legacy
+from posecap.types import Sample
 
 Status = Literal["kept", "rejected", "failed", "quarantined"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -51,6 +52,16 @@ class RowOutcome:
 def _in_words_of_today(written: Mapping[str, Any]) -> Mapping[str, Any]:
     old = written["status"] in legacy.STATUSES or written.get("stage", "") in legacy.STAGES
     return legacy.upgraded_record(written) if old else written
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row's outcome and samples, the seconds spent on it by stage, and the frames decoded."""
+
+    outcome: RowOutcome
+    samples: tuple[Sample, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    frames: int = 0
 
 
 @dataclass

@@ -7,11 +7,10 @@ from rich.console import Console
 
 from posecap.engines.pyav import PyAV
 from posecap.progress import DownloadProgress, Progress
-from posecap.run.schedule import RowResult
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
 from posecap.stages.split import Cut
-from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult
 from posecap.types import PartName
 
 STAGES = (Cut(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())
