@@ -1,4 +1,4 @@
-"""The embedded pipeline: every model comes out of a pinned registry package and runs on a plain CPU.
+"""The embedded pipeline: every model is from a pinned package of the index and runs on a CPU.
 
 Models: MoveNet MultiPose (people and joints), ByteTrack (identities), EfficientNet-Lite0 frame features
 (video vector), MiniLM (text vectors). Every number a build depends on stands here; copy the file to change one.

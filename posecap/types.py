@@ -1,4 +1,4 @@
-"""The nouns that travel through a build: row → video → clip → tracks → skeleton → caption → features → sample.
+"""Data types of a build: row → video → clip → tracks → skeleton → caption → features → sample.
 
 Every noun is a frozen dataclass that checks itself at birth. A clip grows: :class:`TrackedClip` is a
 :class:`Clip` of which more is known, so the type of an item says which stages it has been through.
@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 
 
 class ShapeError(ValueError):
-    """Two parts of one noun disagree; the message prints both sides."""
+    """Fields of one object disagree; the message prints both values."""
 
 
 def _expect(noun: str, what: str, found: object, wanted: object) -> None:
@@ -37,7 +37,7 @@ def _expect(noun: str, what: str, found: object, wanted: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A half-open stretch of a video, ``[start_seconds, end_seconds)``, on the video's own clock."""
+    """A half-open interval ``[start_seconds, end_seconds)`` in the video's time."""
 
     start_seconds: float
     end_seconds: float
@@ -51,13 +51,13 @@ class Span:
         return self.end_seconds - self.start_seconds
 
     def holds(self, seconds: float) -> bool:
-        """Whether a moment lies in the span, to the microsecond: rounding never moves a frame in or out."""
+        """Whether a timestamp lies in the span, rounded to microseconds, so that rounding errors do not matter."""
         return self.start_seconds - 1e-6 <= seconds < self.end_seconds - 1e-6
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartName:
-    """A part, the unit of work and of commit: a split and a number within it. ``str`` gives ``train/00042``."""
+    """A part, the unit of work and commit: a split and a number within it. ``str`` gives ``train/00042``."""
 
     split: str
     number: int
@@ -133,7 +133,7 @@ class ShotRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutVideo:
-    """A video with the decision how it becomes clips: one span, or shots found while it is decoded."""
+    """A video with its splitting into clips: one span, or shots detected while it is decoded."""
 
     video: Video
     span: Span | None
@@ -146,7 +146,7 @@ class CutVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """What the container says of a video stream.
+    """A video stream's properties as the container states them.
 
     ``width`` and ``height`` are pixels after rotation; pixels are taken as square, as every tool of the field
     takes them. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
@@ -162,7 +162,7 @@ class Media:
     container: str = ""
 
 
-NounT = TypeVar("NounT", bound="Clip")
+ClipT = TypeVar("ClipT", bound="Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,15 +205,15 @@ class Clip:
         height, width = self.frames_THW3.shape[1:3]
         return self.media.width / width, self.media.height / height
 
-    def extend(self, noun: type[NounT], **new: Any) -> NounT:
-        """The same clip as a later ``noun``: its own fields kept, ``new`` ones added or replaced."""
+    def extend(self, kind: type[ClipT], **new: Any) -> ClipT:
+        """This clip as another ``kind`` of clip, with ``new`` fields added or replaced."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
-        return noun(**{**known, **new})
+        return kind(**{**known, **new})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
-    """People followed through a clip, in source pixels.
+    """Tracks of the people of a clip, in source pixels.
 
     ``boxes_MT4`` float32 (x0, y0, x1, y1), zeros where a person is not seen; ``scores_MT`` float32 in
     [0, 1], 0 where not seen. One-pass models also leave ``joints_MTJ3`` (x, y, score) in ``layout``.
@@ -240,7 +240,7 @@ class Tracks:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedClip(Clip):
-    """A clip whose people are known: who, where, in which frames, and which engines say so."""
+    """A clip with tracks of its people, and the names of the engines that made them."""
 
     tracks: Tracks
     detector: str = ""
@@ -295,7 +295,7 @@ class SkeletonClip(PosedClip):
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One sentence and where it came from: ``row``, ``label``, ``template:…`` or a captioner's name."""
+    """One sentence and its origin: ``row``, ``label``, ``template:…`` or a captioner's name."""
 
     text: str
     origin: str
@@ -303,7 +303,7 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedClip(SkeletonClip):
-    """A skeleton clip with its sentences."""
+    """A skeleton clip with its captions."""
 
     captions: tuple[Caption, ...]
 
@@ -312,7 +312,7 @@ class CaptionedClip(SkeletonClip):
 class EmbeddedClip(CaptionedClip):
     """A captioned clip with frozen features: ``video_D`` and ``text_CD`` float32, L2-normalised.
 
-    ``video_span`` is the span of the frames the video vector saw.
+    ``video_span`` is the span of the frames of the video vector.
     """
 
     video_D: Floats = field(repr=False)
@@ -332,7 +332,7 @@ class EmbeddedClip(CaptionedClip):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What a shard holds of a clip: no frames, only arrays, sentences and facts.
+    """A clip as stored in a shard: arrays, captions and facts, without frames.
 
     ``joints_MTJ3`` float32 source pixels + score; ``pts_T`` float64 seconds; ``video_D``, ``text_CD``
     float32; ``facts`` JSON-able (span, size, fps, layout, quality, models, license …). ``video_mp4`` only

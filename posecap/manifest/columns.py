@@ -1,4 +1,4 @@
-"""Cells of a table, whole columns at a time: text, seconds and sentences, with what is wrong named row by row."""
+"""Columns of a table as text, seconds and captions; problems are reported by row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RawBatch:
 
 
 class Problems:
-    """What is wrong with the tables, gathered so that one run names many mistakes; twenty are enough."""
+    """Problems of the tables, collected so that one run reports up to twenty."""
 
     MOST = 20
 

@@ -1,6 +1,6 @@
-"""``card.md``: what a dataset is, in the form that the Hugging Face Hub reads, from what really happened.
+"""``card.md``: the dataset card in the Hugging Face Hub's format, generated from the build's results.
 
-It holds no times: the same dataset has the same card.
+It contains no times: the same dataset has the same card.
 """
 
 from __future__ import annotations

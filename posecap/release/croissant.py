@@ -1,4 +1,4 @@
-"""``croissant.json``: the dataset in MLCommons Croissant 1.0, for search engines and loaders of other houses.
+"""``croissant.json``: the dataset in MLCommons Croissant 1.0, for search engines and other loaders.
 
 Every shard and index is listed with its hash, and the index is described column by column as a record set.
 See http://mlcommons.org/croissant/1.0 for the format.
@@ -180,7 +180,7 @@ def _splits(info: DatasetInfo) -> dict[str, Any]:
 
 
 def _clips() -> dict[str, Any]:
-    """The index, less the columns that only say where bytes lie."""
+    """The index without the columns of byte offsets."""
     described = [field for field in INDEX_SCHEMA if not field.name.endswith(("_offset", "_size"))]
     return {
         "@type": "cr:RecordSet",

@@ -1,4 +1,4 @@
-"""``report.json``: what a build did, how much of it passed, where the time went; and the same as a table."""
+"""``report.json``: what a build did, its yield and its times; also printed as a table."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         if unit and line["unit"] != unit:
             table.add_section()
         unit = line["unit"]
-        rejected, failed, quarantined = (sum(line[fate].values()) for fate in LOST)
+        rejected, failed, quarantined = (sum(line[outcome].values()) for outcome in LOST)
         table.add_row(
             f"{escape(line['stage'])} [dim]{unit}[/dim]",
             *(f"{n:,}" if n else "·" for n in (line["in"], line["out"], rejected, failed + quarantined)),
@@ -136,8 +136,8 @@ def _took(report: Mapping[str, Any]) -> str:
 
 def _reasons(line: Mapping[str, Any]) -> str:
     lost: Counter[str] = Counter()
-    for fate in LOST:
-        lost.update(line[fate])
+    for outcome in LOST:
+        lost.update(line[outcome])
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(lost.items(), key=lambda r: (-r[1], r[0])))
 
 
@@ -152,7 +152,7 @@ def _yield(info: DatasetInfo, run: Run) -> list[dict[str, Any]]:
 
 
 def _rates(run: Run) -> dict[str, float]:
-    """Start-up is left out of the rates: it does not grow with the work."""
+    """Rates without start-up, which does not depend on the amount of work."""
     working = max(run.seconds - run.start_seconds, 1e-9)
     return {
         "wall_seconds": round(run.seconds, 3),

@@ -1,4 +1,4 @@
-"""A clip's sentences: the row's captions, its label put into words, and what captioners write."""
+"""Captions of a clip: the row's captions, its label as text, and sentences of captioners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORD_MARKS = re.compile(r"_+|(?<=[^\W\d])\.(?=[^\W\d])")
 
 @dataclass(frozen=True, kw_only=True)
 class WriteCaptions(Stage):
-    """Gathers, cleans and bounds a clip's sentences.
+    """Collects, cleans and limits a clip's captions.
 
     They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label``
     for the bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name).
@@ -64,7 +64,7 @@ class WriteCaptions(Stage):
             sentence = clean(text, longest_characters=self.longest_characters)
             if sentence:
                 captions.setdefault(sentence.casefold().rstrip(" .!?"), Caption(sentence, origin))
-            # Checked before the next sentence is drawn, so that a full clip costs no captioner's time.
+            # Checked before the next sentence is requested, so that no captioner runs for a clip that has enough.
             if len(captions) >= self.most:
                 break
         if len(captions) < self.fewest:

@@ -1,4 +1,4 @@
-"""From a file to clips in memory: every frame is decoded once, here and nowhere else."""
+"""Decodes a video once, into clips in memory."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span
 from posecap.video import FrameBuffer, FrameRateLimiter, ShotDetector, decode_span, shift_media, working_size
 
-_HAIR = 1e-6
-"""Seconds within which two moments are one."""
+_EPSILON = 1e-6
+"""Tolerance of timestamps, seconds."""
 
 
 @dataclass(frozen=True)
 class Decode(Stage):
-    """Asks the decoders in order; the first that can reads the video at working size.
+    """Decodes at working size, with the first of ``decoders`` that can read the video.
 
-    A row's span becomes one clip. It keeps the row's times where the video covers them, and ends with the
+    A row's span becomes one clip. It keeps the row's times where the video covers them, and is clipped to the
     video otherwise. Rejected with ``span_outside_video``, ``truncated`` (less than ``least_share`` of the span
     is there), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
 
     A video without a span is read once, from front to end, and cut at every shot boundary. A shot longer than
-    the rule's longest clip gives clips of that length; what would be left over shorter than the rule's
-    shortest is shared evenly with the clip before it. Shots that are too short, and stretches of more than
-    ``gap_seconds`` that should hold frames but do not, inside or at the end, are yielded as
+    the rule's longest clip gives clips of that length; a remainder shorter than the rule's
+    shortest is split evenly with the clip before it. Shots that are too short, and gaps of more than
+    ``gap_seconds`` without frames, inside or at the end, are yielded as
     :class:`~posecap.stage.Rejected`.
 
     Memory holds one clip, at most a shortest clip beyond it, and a block of frames. Frames come at
@@ -55,14 +55,14 @@ class Decode(Stage):
 
     def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
-        readings = [_Reading(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
+        readings = [_DecoderRun(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
         if item.span is None:
             yield from _one_after_another(readings, shift_media(media, item.video.begins_seconds))
         else:
             yield _first_that_can(readings, item.span)
 
 
-def _first_that_can(readings: Sequence[_Reading], span: Span) -> Clip:
+def _first_that_can(readings: Sequence[_DecoderRun], span: Span) -> Clip:
     gave_up = []
     for reading in readings:
         try:
@@ -72,8 +72,8 @@ def _first_that_can(readings: Sequence[_Reading], span: Span) -> Clip:
     raise _undecodable(gave_up)
 
 
-def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[Clip | Rejected]:
-    """Shots from the first decoder; where it gives up, the next goes on behind the last clip that was yielded."""
+def _one_after_another(readings: Sequence[_DecoderRun], media: Media) -> Iterator[Clip | Rejected]:
+    """Shots from the first decoder; where it gives up, the next continues after the last yielded clip."""
     done = 0.0
     gave_up = []
     try:
@@ -82,7 +82,7 @@ def _one_after_another(readings: Sequence[_Reading], media: Media) -> Iterator[C
                 for result in reading.shots(done):
                     done = result.span.end_seconds
                     yield result
-                    del result  # the clip's frames, before the next clip is decoded
+                    del result  # free its frames before the next clip is decoded
                 return
             except DecoderGaveUp as reason:
                 gave_up.append(f"{reading.decoder.name}: {reason}")
@@ -100,8 +100,8 @@ def _undecodable(gave_up: list[str]) -> Reject:
     return Reject("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
 
 
-class _Reading:
-    """One decoder's reading of one video."""
+class _DecoderRun:
+    """Decoding of one video by one decoder."""
 
     def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
         self._stage, self._cut, self.decoder = stage, cut, decoder
@@ -134,7 +134,7 @@ class _Reading:
         return self._clip(buffer.pop(len(buffer)), covered)
 
     def _covered(self, wanted: Span, pts: list[float]) -> Span:
-        """What is there of a span: its own ends where frames reach them, the frames' where they do not."""
+        """The covered part of a span: its own ends where frames reach them, else those of the frames."""
         step = _frame_seconds(pts, self._media)
         near = 1.5 * step
         start = wanted.start_seconds if pts[0] - wanted.start_seconds <= near else pts[0]
@@ -151,7 +151,7 @@ class _Reading:
         return Span(start, end)
 
     def shots(self, start: float) -> Iterator[Clip | Rejected]:
-        """Clips of the shots from ``start`` seconds on, and what becomes none.
+        """Clips of the shots from ``start`` seconds on, and rejected spans.
 
         Raises:
             Reject: the video cannot be decoded.
@@ -170,7 +170,7 @@ class _Reading:
                     yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
                 elif new or len(buffer) == stage.frames_at_most:
                     yield from self._finish(buffer, pts)
-                elif pts - buffer.first_pts >= rule.longest_seconds + rule.shortest_seconds - _HAIR:
+                elif pts - buffer.first_pts >= rule.longest_seconds + rule.shortest_seconds - _EPSILON:
                     yield self._part(buffer, buffer.first_pts + rule.longest_seconds, pts)
                 buffer.append(frame, pts)
         if len(buffer):
@@ -181,24 +181,24 @@ class _Reading:
             yield Rejected(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
 
     def _finish(self, buffer: FrameBuffer, end: float) -> Iterator[Clip | Rejected]:
-        """Everything in hand, up to ``end``: one clip, or two halves if that is longer than a clip may be."""
-        if end - buffer.first_pts > self._cut.shots.longest_seconds + _HAIR and len(buffer) > 1:
+        """All buffered frames up to ``end``: one clip, or two halves if it would exceed the longest clip."""
+        if end - buffer.first_pts > self._cut.shots.longest_seconds + _EPSILON and len(buffer) > 1:
             yield self._part(buffer, (buffer.first_pts + end) / 2, end)
         yield self._part(buffer, end, end)
 
     def _part(self, buffer: FrameBuffer, until: float, end: float) -> Clip | Rejected:
-        """The frames before ``until``; the part lasts to the first frame behind them, or to ``end``."""
+        """The frames before ``until``; their span ends at the next frame, or at ``end``."""
         rule, stage, pts = self._cut.shots, self._stage, buffer.pts
-        count = max(1, bisect_left(pts, until - _HAIR))
+        count = max(1, bisect_left(pts, until - _EPSILON))
         span = Span(pts[0], pts[count] if count < len(pts) else end)
-        if span.seconds >= rule.shortest_seconds - _HAIR and count >= stage.fewest_frames:
+        if span.seconds >= rule.shortest_seconds - _EPSILON and count >= stage.fewest_frames:
             return self._clip(buffer.pop(count), span)
         buffer.drop(count)
         least = f"{rule.shortest_seconds:g} s and {stage.fewest_frames} frames"
         return Rejected(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
 
     def _blocks(self, span: Span | None) -> Iterator[Frames]:
-        """What the decoder gives, thinned to the stage's frame rate."""
+        """Decoded frames, limited to the stage's frame rate."""
         limiter = FrameRateLimiter(self._stage.fps_at_most)
         size = working_size(self._media, self._stage.long_side)
         video = self._cut.video
@@ -224,7 +224,7 @@ class _Reading:
 
 
 def _frame_seconds(pts: list[float], media: Media) -> float:
-    """How long a frame is shown: the usual distance between frames, or what the container's rate says of a lone one."""
+    """Duration of a frame: the median interval, or the inverse of the container's rate for a single frame."""
     if len(pts) > 1:
         return float(median(after - before for before, after in pairwise(pts)))
     return 1 / media.fps if media.fps > 0 else 0.04

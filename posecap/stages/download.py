@@ -1,4 +1,4 @@
-"""From a row to its video on local disk, looked at and hashed."""
+"""Fetches a row's video to local disk, checks and hashes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Download(Stage):
     name: ClassVar[str] = "download"
     takes: ClassVar[type] = Row
     gives: ClassVar[type] = Video
-    # It waits for others most of the time, so it shares cores with the stages that compute.
+    # Mostly waits for the network, so it shares cores with the stages that compute.
     resources = Resources(cpus=0)
 
     def __call__(self, row: Row) -> Iterator[Video]:

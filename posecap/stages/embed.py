@@ -1,4 +1,4 @@
-"""Frozen vectors for what the clip shows and for what is said of it."""
+"""Embeds a clip's frames and captions with frozen models."""
 
 from __future__ import annotations
 

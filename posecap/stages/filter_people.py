@@ -1,4 +1,4 @@
-"""Who of the tracked people is kept, and which clips are rejected for want of a person, of time or of motion."""
+"""Selects people of a clip, and rejects clips without a person or with too little time or motion."""
 
 from __future__ import annotations
 

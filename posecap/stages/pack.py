@@ -1,4 +1,4 @@
-"""From a clip in memory to a sample on its way into a shard; rejects triplets that do not belong together."""
+"""Converts a clip to a sample for a shard; rejects clips whose skeleton and video frames do not match."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from posecap.types import EmbeddedClip, Sample
 
 @dataclass(frozen=True)
 class Pack(Stage):
-    """The last stage: leaves the frames behind.
+    """The last stage; a sample holds no frames.
 
     Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
 
@@ -77,7 +77,7 @@ class Pack(Stage):
 
 
 def _facts(item: EmbeddedClip) -> dict[str, Any]:
-    """What the sample's JSON says; the index repeats it as columns."""
+    """Contents of the sample's JSON; the index repeats them as columns."""
     row = item.row
     people, frames, joints, _ = item.joints_MTJ3.shape
     return {
@@ -115,7 +115,7 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
 
 
 def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
-    """The frame with most seen joints, its skeletons drawn in, as JPEG; of equal ones the most central."""
+    """The frame with most seen joints, its skeletons drawn in, as JPEG; the most central one if several."""
     from PIL import Image
 
     from posecap.visualization.drawing import draw_skeletons

@@ -1,4 +1,4 @@
-"""Every tracked person's joints."""
+"""Estimates the joints of every tracked person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posecap.types import Floats, PosedClip, TrackedClip
 
 @dataclass(frozen=True)
 class Pose(Stage):
-    """Joints from ``estimator``; ``"detector"`` keeps those that a one-pass detector has already found."""
+    """Joints from ``estimator``; ``"detector"`` keeps those of a one-pass detector."""
 
     name: ClassVar[str] = "pose"
     takes: ClassVar[type] = TrackedClip

@@ -1,4 +1,4 @@
-"""The skeleton tensor: a clip's joints in the dataset's layout, and how good they are."""
+"""Converts a clip's joints to the dataset's layout and measures their quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in the clip, and where, in every frame."""
+"""Detects and tracks the people of a clip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posecap.types import Clip, Floats, TrackedClip, Tracks
 class Track(Stage):
     """Detects people frame by frame and joins them into tracks.
 
-    Rejects with ``no_person`` when nobody is followed through any frames.
+    Rejects with ``no_person`` when no person is tracked.
     """
 
     name: ClassVar[str] = "track"

@@ -1,4 +1,4 @@
-"""One sample in words: every array with its axes, units and dtype, its quality, and its captions with their origins."""
+"""Text description of a sample: arrays with axes, units and dtype, quality, and captions with origins."""
 
 from __future__ import annotations
 

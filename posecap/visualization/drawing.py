@@ -1,4 +1,4 @@
-"""Skeletons over pictures, and pictures side by side.
+"""Drawing of skeletons on images, and contact sheets.
 
 People are told apart by hue (the Okabe-Ito palette, which colour-blind eyes can separate), left from right by
 brightness: a person's left limbs are light, the right ones dark, head and trunk in between.
@@ -37,13 +37,13 @@ PAPER: Colour = (24, 24, 28)
 INK: Colour = (236, 236, 236)
 FAINT_INK: Colour = (160, 160, 168)
 
-_FINER = 3  # lines are drawn this many times larger and shrunk: Pillow's own have stairs
+_FINER = 3  # supersampling of lines, which Pillow does not anti-alias
 _FAINTEST, _SURE_SCORE = 0.4, 0.6
 _HALO: Colour = (0, 0, 0)
 
 
 class PillowMissing(ImportError):
-    """Pictures need Pillow, which the base install leaves out."""
+    """Pillow is not installed; the base install does not include it."""
 
 
 def pillow() -> ModuleType:

@@ -37,12 +37,12 @@ _SAME_FRAME_SECONDS = 0.5e-3
 
 
 class ViewError(ValueError):
-    """There is no picture to make of this; the message says why and what to do."""
+    """The clip cannot be drawn; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Footage:
-    """What fetches and decodes footage again. The first fetcher or decoder that accepts is used.
+    """Fetches and decodes footage again. The first fetcher or decoder that accepts is used.
 
     ``media_root`` is where relative URIs start, as in the manifest.
     """
