@@ -1,4 +1,4 @@
-"""Milliseconds of one step of pre-training: tmor_train's learner beside the same step written the usual way.
+"""Milliseconds of one step of pre-training: tmor_train's train_state beside the same step written the usual way.
 
     python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads 2] [--device cpu]
 
@@ -8,7 +8,7 @@ encoder's on that view, L_mm, L_mv and L_mt against a full queue, backward, clip
 by parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
 them to it). They take turns with a product of square matrices, the most that the machine can do; bests are printed, so
 that a busy machine is no one's disadvantage. FLOPs are those of the plain step's products: the share of the peak is the
-work as it is written, whatever shorter way to the same numbers the learner takes.
+work as it is written, whatever shorter way to the same numbers the train_state takes.
 
 Then the real loop runs on a set that was read into memory, and on columns mapped from disk: how much of it is waiting
 for data.
@@ -40,8 +40,8 @@ from tmor_train.losses.queue import Entries
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import joint
 from tmor_train.training.device import autocast_of
-from tmor_train.training.learner import Learner
-from tmor_train.training.team import Team
+from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.train_state import TrainState
 
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
@@ -138,11 +138,11 @@ class PlainUnik(nn.Module):
 
 
 class PlainLearner:
-    """What ``learner`` does for its default objective, written plainly, from its weights and with its queue."""
+    """What ``train_state`` does for its default objective, written plainly, from its weights and with its queue."""
 
-    def __init__(self, learner: Learner, *, precision: str = "float32") -> None:
-        self.config, self.device, self.precision = learner.config, learner.team.device, precision
-        encoder, objective = learner.encoder, learner.objective
+    def __init__(self, train_state: TrainState, *, precision: str = "float32") -> None:
+        self.config, self.device, self.precision = train_state.config, train_state.distributed.device, precision
+        encoder, objective = train_state.encoder, train_state.objective
         config = self.config.objective
         self.encoder = PlainUnik(encoder.joints, encoder.channels, self.config.sampling.people, 3).to(self.device)
         self.encoder.load_state_dict(encoder.state_dict())
@@ -151,19 +151,19 @@ class PlainLearner:
         heads = (objective.motion_head, objective.video_head, objective.text_head)
         self.motion_head, self.video_head, self.text_head = (copy.deepcopy(head.layers) for head in heads)
         self.key_encoder, self.key_head = copy.deepcopy(self.encoder), copy.deepcopy(self.motion_head)
-        self.key_encoder.load_state_dict(learner.averaged.module.state_dict())
+        self.key_encoder.load_state_dict(train_state.ema.module.state_dict())
         for parameter in (*self.key_encoder.parameters(), *self.key_head.parameters()):
             parameter.requires_grad = False
         modules = (self.encoder, self.motion_head, self.video_head, self.text_head)
         self.parameters = [parameter for module in modules for parameter in module.parameters()]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.config.optimizer.rate, weight_decay=self.config.optimizer.decay
+            self.parameters, lr=self.config.optimizer.lr, weight_decay=self.config.optimizer.weight_decay
         )
         kept = objective.memory.state_dict()
         names = ("motion_KD", "video_KDv", "text_KDt", "index_K", "text_id_K")
         self.queue = {name: kept[name].clone() for name in names}
         self.pointer, self.momentum, self.temperature = 0, config.momentum, config.temperature_mm
-        self.cluster_of = learner.cluster_of
+        self.cluster_of = train_state.cluster_of
         self.generator = torch.Generator(self.device)
 
     def train(self, batch: MotionBatch) -> float:
@@ -242,16 +242,16 @@ def configuration(*, batch: int, frames: int, queue: int, precision: str = "floa
         f"batching.size={batch}",
         f"objective.queue_size={queue}",
         "optimizer.method=adamw",
-        "optimizer.rate=1e-4",
+        "optimizer.lr=1e-4",
         f"loop.precision={precision}",
         *also.split(),
     ]
     return changed(joint(), settings)
 
 
-def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device) -> Learner:
-    """A new learner with a full queue and with clusters; every fourth clip is in none."""
-    learner = Learner(config, motions, Team(device=device))
+def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device) -> TrainState:
+    """A new train_state with a full queue and with clusters; every fourth clip is in none."""
+    train_state = TrainState(config, motions, DistributedContext(device=device))
     rng, size = np.random.default_rng(0), config.objective.queue_size
 
     def vectors(width: int) -> Tensor:
@@ -270,11 +270,11 @@ def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device)
         index_K=numbers(len(motions)),
         text_id_K=numbers(len(motions.sentences)),
     )
-    learner.objective.after_step([full])
+    train_state.objective.after_step([full])
     labels = numbers(CLUSTERS, len(motions))
     labels[::4] = -1
-    learner.cluster_of = labels
-    return learner
+    train_state.cluster_of = labels
+    return train_state
 
 
 def write_dataset(root: Path, *, clips: int, frames: int) -> None:
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--set", default="", metavar="FIELD=VALUE …", help="of the learner, as loop.compile=on")
+    parser.add_argument("--set", default="", metavar="FIELD=VALUE …", help="of the train_state, as loop.compile=on")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -349,10 +349,10 @@ def main() -> None:
                 config = configuration(
                     batch=batch, frames=options.frames, queue=options.queue, precision=precision, also=options.set
                 )
-                learner = learner_of(config, sets["in memory"], device)
-                compare(learner, options.repeats)
+                train_state = learner_of(config, sets["in memory"], device)
+                compare(train_state, options.repeats)
                 for of, motions in sets.items():
-                    waits(learner, motions, of, options.repeats)
+                    waits(train_state, motions, of, options.repeats)
 
 
 def precisions(device: torch.device) -> Iterator[str]:
@@ -366,21 +366,21 @@ def precisions(device: torch.device) -> Iterator[str]:
         yield "bfloat16"
 
 
-def compare(learner: Learner, repeats: int) -> None:
+def compare(train_state: TrainState, repeats: int) -> None:
     """Prints both steps, on the same batch again and again."""
-    config, device = learner.config, learner.team.device
-    loader = Loader(learner.motions, sampling=config.sampling, batching=config.batching)
+    config, device = train_state.config, train_state.distributed.device
+    loader = Loader(train_state.motions, sampling=config.sampling, batching=config.batching)
     batch = loader.gather(np.arange(config.batching.size)).to(device)
-    plain = PlainLearner(learner, precision=config.loop.precision)
+    plain = PlainLearner(train_state, precision=config.loop.precision)
     half = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
     square = torch.rand(SQUARE[device.type], SQUARE[device.type], device=device, dtype=half)
     with FlopCounterMode(display=False) as counter:
         plain.train(batch)
-    learner.train([batch], rate=1.0, watch=False)  # the first step of both allocates, and is not timed
+    train_state.train_step([batch], lr_ratio=1.0, watch=False)  # the first step of both allocates, and is not timed
     seconds = best(
         {
             "plain": lambda: plain.train(batch),
-            "ours": lambda: learner.train([batch], rate=1.0, watch=False),
+            "ours": lambda: train_state.train_step([batch], lr_ratio=1.0, watch=False),
             "peak": lambda: square @ square,
         },
         repeats,
@@ -418,9 +418,9 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def waits(learner: Learner, motions: MotionSet, of: str, repeats: int) -> None:
+def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) -> None:
     """Prints how long the loop of a run waits for its batches, the first one of the epoch left out."""
-    config, device = learner.config, learner.team.device
+    config, device = train_state.config, train_state.distributed.device
     batching = replace(config.batching, last="fill")
     loader = Loader(motions, sampling=config.sampling, batching=batching, workers=config.loop.workers)
     batches = iter(loader)
@@ -434,7 +434,7 @@ def waits(learner: Learner, motions: MotionSet, of: str, repeats: int) -> None:
             continue
         batch = (batch.pinned() if device.type == "cuda" else batch).to(device)
         waited += perf_counter() - asked
-        learner.train([batch], rate=1.0, watch=False)
+        train_state.train_step([batch], lr_ratio=1.0, watch=False)
         steps += 1
     share = waited / (perf_counter() - began)
     print(f"  loop   {of:<16} {100 * share:5.2f} % of {steps} steps' time is waiting for data")

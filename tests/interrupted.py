@@ -8,8 +8,8 @@ import pytest
 
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.training.checkpoint import Checkpoints
-from tmor_train.training.learner import Learner
 from tmor_train.training.runs import pretrain, resume
+from tmor_train.training.train_state import TrainState
 
 
 def straight_and_resumed(
@@ -17,15 +17,15 @@ def straight_and_resumed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The last checkpoints of both runs, in ``folder/straight`` and ``folder/stopped``."""
     pretrain(config, folder / "straight")
-    train = Learner.train
+    train = TrainState.train_step
 
-    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+    def dying(self: TrainState, batches: Sequence[Any], **settings: Any) -> Any:
         if self.step == dies_before:
             raise KeyboardInterrupt
         return train(self, batches, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "train", dying)
+        patch.setattr(TrainState, "train_step", dying)
         with pytest.raises(KeyboardInterrupt):
             pretrain(config, folder / "stopped")
     resume(folder / "stopped")

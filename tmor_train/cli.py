@@ -26,7 +26,7 @@ the paper's tables with what can be measured, and one page of all results:
 
 any field of a recipe:
   tmor_train show stage1
-  tmor_train run stage1 --data SHARDS --set optimizer.rate=0.03 objective.positive_reduction=outside
+  tmor_train run stage1 --data SHARDS --set optimizer.lr=0.03 objective.positive_reduction=outside
 """
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from tmor_train import legacy
+
 KIND = "kind"
 Config = TypeVar("Config")
 
@@ -134,6 +136,7 @@ def _set(
             raise BadConfig(f"{known['path']}: {name!r} is no entry of {path_name}, which has {len(node)}")
         holder, at, hint = node, int(name), get_args(path_type)[0]
     elif isinstance(node, _Draft):
+        name = legacy.config_field(node.kind.__name__, name)
         if name not in node.values:
             raise BadConfig(_unknown(known["path"], len(steps), list(node.values), known["root"]))
         holder, at, hint = node.values, name, get_type_hints(node.kind)[name]
@@ -214,7 +217,7 @@ def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], at: str) 
         raise BadConfig(f"{at} is {' or '.join(classes)}, not {name!r}{_near(name, list(classes))}")
     chosen = classes[name]
     hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]
-    given = {key: value for key, value in values.items() if key != KIND}
+    given = {legacy.config_field(name, key): value for key, value in values.items() if key != KIND}
     for key in given:
         if key not in names:
             raise BadConfig(f"{at} has no field {key!r}{_near(key, names)}")

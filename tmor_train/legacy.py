@@ -18,4 +18,18 @@ def result_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-__all__ = ["RESULT_FORMAT", "result_fields"]
+_CONFIG_FIELDS = {  # fields that a configuration's class had, and what they are now
+    "OptimizerConfig": {"rate": "lr", "decay": "weight_decay"},
+    "ScheduleConfig": {"floor": "min_lr_ratio", "drops": "milestones"},
+    "DescentConfig": {"decay": "weight_decay", "drops": "milestones"},
+    "TuneConfig": {"head_rate": "head_lr_ratio"},
+    "DetectorConfig": {"head_rate": "head_lr_ratio"},
+}
+
+
+def config_field(kind: str, name: str) -> str:
+    """The name of today of a field of the configuration class ``kind``, in a stored or typed configuration."""
+    return _CONFIG_FIELDS.get(kind, {}).get(name, name)
+
+
+__all__ = ["RESULT_FORMAT", "config_field", "result_fields"]

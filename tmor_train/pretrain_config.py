@@ -12,8 +12,7 @@ from tmor_train.data.modalities import Stream
 from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)

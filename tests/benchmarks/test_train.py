@@ -9,7 +9,7 @@ import torch
 
 from tests import ROOT
 from tmor_train.data import Loader, MotionSet, read_shards
-from tmor_train.training.learner import Learner
+from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
 
@@ -34,34 +34,38 @@ def motions(train: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Moti
     return read_shards(root)
 
 
-def learner_of(train: ModuleType, motions: MotionSet) -> Learner:
+def learner_of(train: ModuleType, motions: MotionSet) -> TrainState:
     # A large step and a fast average: an error in either would show in the next loss.
-    also = "views.positive= optimizer.rate=0.003 objective.momentum=0.5"
+    also = "views.positive= optimizer.lr=0.003 objective.momentum=0.5"
     config = train.configuration(batch=6, frames=8, queue=16, also=also)
-    made: Learner = train.learner_of(config, motions, torch.device("cpu"))
+    made: TrainState = train.learner_of(config, motions, torch.device("cpu"))
     # Keys of another encoder than the anchors': were they the same, L_mm would be 0 whatever the queue holds.
     torch.manual_seed(1)
-    for parameter in made.averaged_encoder.parameters():
+    for parameter in made.ema_encoder.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.3)
     return made
 
 
 def test_both_steps_have_the_same_losses_step_after_step(train: ModuleType, motions: MotionSet) -> None:
-    learner = learner_of(train, motions)
-    plain = train.PlainLearner(learner)
-    loader = Loader(motions, sampling=learner.config.sampling, batching=learner.config.batching)
+    train_state = learner_of(train, motions)
+    plain = train.PlainLearner(train_state)
+    loader = Loader(motions, sampling=train_state.config.sampling, batching=train_state.config.batching)
     for step in range(STEPS):
         batch = loader.gather(np.arange(6) + 6 * step)
-        assert plain.train(batch) == pytest.approx(learner.train([batch], rate=1.0, watch=False).loss, rel=2e-4)
-    kept = learner.objective.memory.state_dict()
+        assert plain.train(batch) == pytest.approx(
+            train_state.train_step([batch], lr_ratio=1.0, watch=False).loss, rel=2e-4
+        )
+    kept = train_state.objective.memory.state_dict()
     for name, theirs in plain.queue.items():
         assert torch.allclose(kept[name].float(), theirs.float(), atol=1e-3), name
 
 
 def test_the_losses_of_the_benchmark_depend_on_clusters_and_queue(train: ModuleType, motions: MotionSet) -> None:
-    learner = learner_of(train, motions)
-    batch = Loader(motions, sampling=learner.config.sampling, batching=learner.config.batching).gather(np.arange(6))
-    plain, other_keys, other_videos, other_clusters = (train.PlainLearner(learner) for _ in range(4))
+    train_state = learner_of(train, motions)
+    batch = Loader(motions, sampling=train_state.config.sampling, batching=train_state.config.batching).gather(
+        np.arange(6)
+    )
+    plain, other_keys, other_videos, other_clusters = (train.PlainLearner(train_state) for _ in range(4))
     usual = plain.train(batch)
     # A key of this encoder in every slot; at first there are others, which are like no anchor.
     other_keys.queue["motion_KD"] = plain.queue["motion_KD"][:1].expand(16, -1).clone()

@@ -20,11 +20,11 @@ def test_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_show_prints_fields_as_set_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["show", "stage1", "--data", "a", "b", "--epochs", "3", "--seed", "7", "--set", "optimizer.rate=0.03"]
+    words = ["show", "stage1", "--data", "a", "b", "--epochs", "3", "--seed", "7", "--set", "optimizer.lr=0.03"]
     assert main([*words, "batching.size=64"]) == 0
     lines = capsys.readouterr().out.splitlines()
     wanted = {"data.shards=a,b", "loop.epochs=3", "loop.seed=7", "batching.seed=7", "objective.seed=7"}
-    assert {*wanted, "clusters.how.seed=7", "optimizer.rate=0.03", "batching.size=64"} <= set(lines)
+    assert {*wanted, "clusters.how.seed=7", "optimizer.lr=0.03", "batching.size=64"} <= set(lines)
 
 
 def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["run", "stage"], "tmor_train: no recipe 'stage'; did you mean stage"),
-        (["run", "stage1", "--set", "optimiser.rate=1"], "did you mean 'optimizer.rate'?"),
+        (["run", "stage1", "--set", "optimiser.rate=1"], "did you mean 'optimizer.lr'?"),
         (["run", "stage1"], "tmor_train: no data is named: say --data DATASET"),
         (["run", "stage2", "--data", "x"], "say --from CHECKPOINT"),
         (["run", "pretrain_sets", "--sets", "pen_action"], "no skeleton set 'pen_action'"),

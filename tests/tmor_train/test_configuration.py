@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from tmor_train.configuration import BadConfig, as_json, changed, described, from_json
+from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import RECIPES
 
 
@@ -75,6 +76,19 @@ def test_what_fields_say_together_is_checked_at_the_end() -> None:
     assert changed(Choosing(), ["low=5", "high=9"]) == changed(Choosing(), ["high=9", "low=5"])
     with pytest.raises(BadConfig, match="low=5: low is below high, not 5 and 1"):
         changed(Choosing(), ["low=5"])
+
+
+def test_fields_of_version_0_1_are_read_by_their_names_of_today() -> None:
+    known = as_json(RECIPES["stage1"]())
+    old = json.loads(json.dumps(known))
+    old["optimizer"]["rate"], old["optimizer"]["decay"] = old["optimizer"].pop("lr"), 0.25
+    del old["optimizer"]["weight_decay"]
+    old["schedule"]["floor"] = 0.125
+    del old["schedule"]["min_lr_ratio"]
+    found = from_json(PretrainConfig, old)
+    assert (found.optimizer.lr, found.optimizer.weight_decay, found.schedule.min_lr_ratio) == (0.1, 0.25, 0.125)
+    typed = changed(found, ["optimizer.rate=0.5", "schedule.drops=1,2"])
+    assert (typed.optimizer.lr, typed.schedule.milestones) == (0.5, (1, 2))
 
 
 def test_json_holds_every_field_and_the_kind_of_each_entry() -> None:

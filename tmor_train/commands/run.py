@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tmor_train.commands import COMPLETE, Commands, command, is_main
 
 if TYPE_CHECKING:
-    from tmor_train.training.ray_team import RayTeam
+    from tmor_train.training.ray_train import RayJob
 
 _SEVERAL = ("data", "sets", "seeds", "rows")
 _FLAGS = (*_SEVERAL, "data-root", "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{config.recipe}: {config.about}", flush=True)
     folder = options.output or Path("runs") / name
     if (team := _ray_processes(options)) is not None:
-        from tmor_train.training.ray_team import pretrain_on_ray
+        from tmor_train.training.ray_train import pretrain_on_ray
 
         _print_results(pretrain_on_ray(config, folder, team))
     else:
@@ -70,7 +70,7 @@ def _resume(options: argparse.Namespace) -> int:
     from tmor_train.kinds import resume
 
     if (team := _ray_processes(options)) is not None:
-        from tmor_train.training.ray_team import resume_on_ray
+        from tmor_train.training.ray_train import resume_on_ray
 
         _print_results(resume_on_ray(options.folder, team))
     else:
@@ -125,7 +125,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="FIELD=VALUE",
-        help="any field, e.g. optimizer.rate=0.03; `tmor_train show RECIPE` lists them",
+        help="any field, e.g. optimizer.lr=0.03; `tmor_train show RECIPE` lists them",
     )
     training = parser.add_argument_group("pre-training")
     training.add_argument("--sets", nargs="+", metavar="NAME", help="published skeleton sets, e.g. penn_action:train")
@@ -166,13 +166,13 @@ def _add_ray(parser: argparse.ArgumentParser) -> None:
     ray.add_argument("--cpus", type=int, default=1, metavar="N", help="of each process (default: %(default)s)")
 
 
-def _ray_processes(options: argparse.Namespace) -> RayTeam | None:
+def _ray_processes(options: argparse.Namespace) -> RayJob | None:
     """The processes that were asked for; None to stay in this one."""
     if options.ray is None:
         return None
-    from tmor_train.training.ray_team import RayTeam
+    from tmor_train.training.ray_train import RayJob
 
-    return RayTeam(address=options.ray, workers=options.workers, cpus=options.cpus)
+    return RayJob(address=options.ray, workers=options.workers, cpus=options.cpus)
 
 
 def _print_results(written: Path) -> None:

@@ -54,3 +54,8 @@ def permutation(*names: int, count: int) -> Numbers:
     """The numbers below ``count`` in an order that depends on ``names`` alone."""
     index = np.arange(count, dtype=np.int64)
     return np.argsort(hashes(*names, index_N=index), kind="stable").astype(np.int64)
+
+
+def seed_of(*names: int) -> int:
+    """A seed for torch that differs for other names; 63 bits."""
+    return int(hashes(*names, index_N=np.zeros(1, np.int64))[0] >> np.uint64(1))

@@ -12,14 +12,15 @@ class EMA(nn.Module):
     """A copy of ``online`` that follows it: after each step its parameters are m * own + (1 - m) * online.
 
     Running statistics are its own: batch norm of the copy sees the batches that the copy sees (train mode), as in MoCo.
+    With ``average_buffers`` they are averaged, too, as weights that are measured and not trained with need them.
     The copy has no gradient and lies under ``module``; ``EMA(...)`` is called as the module it copies.
     """
 
-    def __init__(self, online: nn.Module, momentum: float) -> None:
+    def __init__(self, online: nn.Module, momentum: float, *, average_buffers: bool = False) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is at least 0 and below 1; got {momentum}")
-        self.momentum = momentum
+        self.momentum, self.average_buffers = momentum, average_buffers
         self.module = copy.deepcopy(online).requires_grad_(False)
 
     @torch.no_grad()
@@ -33,3 +34,14 @@ class EMA(nn.Module):
         new: list[Tensor] = list(online.parameters())
         if own:
             torch._foreach_lerp_(own, new, 1 - self.momentum)
+        if self.average_buffers:
+            for mean, value in zip(self.module.buffers(), online.buffers(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - self.momentum)
+                else:  # a count of batches
+                    mean.copy_(value)
+
+    @torch.no_grad()
+    def copy_from(self, online: nn.Module) -> None:
+        """Starts the average anew from ``online``."""
+        self.module.load_state_dict(online.state_dict())

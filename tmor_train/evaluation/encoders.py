@@ -16,13 +16,13 @@ from torch import Tensor
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
+from tmor_train.data.hash_rng import seed_of
 from tmor_train.encoder.motion import encoder_of
 from tmor_train.evaluation.config import SCRATCH, StartConfig, TTAConfig
 from tmor_train.pretrain_config import ViewConfig
 from tmor_train.pretrained.encoder import CannotUse, Pretrained
 from tmor_train.pretrained.loading import load
 from tmor_train.training.device import autocast_of, device_of
-from tmor_train.training.learner import seed_of
 from tmor_train.training.progress import Progress
 
 _WEIGHTS = 0

@@ -18,8 +18,7 @@ from tmor_train.evaluation.detection.config import (
     HeadName,
     WindowConfig,
 )
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 def detect_probe() -> DetectConfig:
@@ -28,8 +27,8 @@ def detect_probe() -> DetectConfig:
         recipe="detect_probe",
         about="frame-wise detection, linear probe: one linear layer on frozen features of frames",
         train=DetectorConfig(
-            optimizer=OptimizerConfig(rate=0.01, decay=5e-4, clip=None),
-            schedule=ScheduleConfig(shape="steps", warmup=0.0, drops=(20, 40, 60)),
+            optimizer=OptimizerConfig(lr=0.01, weight_decay=5e-4, clip=None),
+            schedule=ScheduleConfig(shape="steps", warmup=0.0, milestones=(20, 40, 60)),
         ),
     )
 
@@ -56,7 +55,7 @@ def detect_cpu() -> DetectConfig:
             probe.train,
             scale="standard",
             batch=4,
-            optimizer=OptimizerConfig(method="adamw", rate=0.01, decay=0.05, decays="matrices"),
+            optimizer=OptimizerConfig(method="adamw", lr=0.01, weight_decay=0.05, decays="matrices"),
             schedule=ScheduleConfig(warmup=1.0),
             epochs=60,
         ),
@@ -77,8 +76,8 @@ def detect_finetune_cpu() -> DetectConfig:
             statistics="adapting",
             scale="none",
             augment=(RandomMove(),),
-            head_rate=10.0,
-            optimizer=replace(small.train.optimizer, rate=3e-4),
+            head_lr_ratio=10.0,
+            optimizer=replace(small.train.optimizer, lr=3e-4),
             epochs=20,
         ),
     )
@@ -97,7 +96,7 @@ def _on_frozen(name: HeadName, title: str, *, rate: float, epochs: int) -> Detec
             head=name,
             context=8,
             batch=8,
-            optimizer=OptimizerConfig(method="adamw", rate=rate, decay=0.01, decays="matrices"),
+            optimizer=OptimizerConfig(method="adamw", lr=rate, weight_decay=0.01, decays="matrices"),
             schedule=ScheduleConfig(warmup=1.0),
             epochs=epochs,
         ),

@@ -23,8 +23,7 @@ from tmor_train.evaluation.clips.config import (
 from tmor_train.evaluation.config import StartConfig, TTAConfig
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.tables.base import TableConfig, TableName
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 def probe() -> ProbeConfig:
@@ -60,8 +59,8 @@ def finetune() -> FineTuneConfig:
         tune=TuneConfig(
             augment=(RandomMove(),),
             batching=Batching(size=8),
-            optimizer=OptimizerConfig(rate=0.05, decay=5e-4, clip=None),
-            schedule=ScheduleConfig(shape="steps", warmup=0.0, drops=(10, 20)),
+            optimizer=OptimizerConfig(lr=0.05, weight_decay=5e-4, clip=None),
+            schedule=ScheduleConfig(shape="steps", warmup=0.0, milestones=(10, 20)),
             epochs=30,
         ),
     )
@@ -88,12 +87,12 @@ def finetune_cpu() -> FineTuneConfig:
         look=TTAConfig(crops=3, mirrored="on"),
         tune=TuneConfig(
             augment=(CropResize(shortest=0.7), Rotate(degrees=10.0), Flip(), Noise(sigma=0.01)),
-            head_rate=10.0,
+            head_lr_ratio=10.0,
             smoothing=0.1,
             dropout=0.3,
             average=0.99,
             batching=Batching(size=32),
-            optimizer=OptimizerConfig(method="adamw", rate=5e-4, decay=0.05, decays="matrices"),
+            optimizer=OptimizerConfig(method="adamw", lr=5e-4, weight_decay=0.05, decays="matrices"),
             schedule=ScheduleConfig(warmup=2.0),
             epochs=30,
         ),

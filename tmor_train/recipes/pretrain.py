@@ -14,8 +14,7 @@ from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Noise, Occlusion, Project, RandomMove, Rotate
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.pretrain_config import ClusteringConfig, DataConfig, PretrainConfig, ViewConfig
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 def stage1() -> PretrainConfig:
@@ -37,7 +36,7 @@ def stage2() -> PretrainConfig:
         objective=ObjectiveConfig(),
         # The encoder is trained: clusters mean something from the first epoch on, and a lower rate suffices.
         clusters=replace(first.clusters, first=1),
-        optimizer=replace(first.optimizer, rate=0.01),
+        optimizer=replace(first.optimizer, lr=0.01),
         schedule=replace(first.schedule, warmup=1.0),
         loop=replace(first.loop, epochs=30, start="checkpoint"),
     )
@@ -64,7 +63,7 @@ def small(config: PretrainConfig, *, batch: int, epochs: int) -> PretrainConfig:
         sampling=replace(config.sampling, frames=64, people=1),
         batching=Batching(size=batch),
         objective=replace(config.objective, momentum=0.99, queue_size=4096),
-        optimizer=OptimizerConfig(method="adamw", rate=1e-3, decay=0.01, decays="matrices"),
+        optimizer=OptimizerConfig(method="adamw", lr=1e-3, weight_decay=0.01, decays="matrices"),
         schedule=ScheduleConfig(warmup=min(2.0, epochs / 10)),
         clusters=replace(config.clusters, first=min(5, max(epochs // 5, 1))),
         loop=replace(config.loop, epochs=epochs, checkpoint_steps=50),

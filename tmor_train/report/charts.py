@@ -21,7 +21,7 @@ from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import Collected, StoredResult
 from tmor_train.report.section import Block, Chart, Section, printable
 from tmor_train.results import BadResult, read_scores
-from tmor_train.training.journal import read
+from tmor_train.training.metric_logger import read_events
 
 # A colour that no figure has; in the page it becomes that of the text around.
 _INK = "#010203"
@@ -227,7 +227,7 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
     for event, keys in _CURVES.items():
         try:
-            lines = {int(line["step"]): line for line in read(folder, event)}
+            lines = {int(line["step"]): line for line in read_events(folder, event)}
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # not a journal of tmor_train
         for key in keys:

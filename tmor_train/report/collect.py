@@ -1,4 +1,4 @@
-"""What there is to report below a folder: results, tables of the paper, runs with a journal, and embeddings."""
+"""What there is to report below a folder: results, tables of the paper, runs with a logger, and embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tmor_train.results import RESULT, BadResult, Result, read_result
 from tmor_train.tables.render import FORMAT, JSON
-from tmor_train.training.journal import NAME
+from tmor_train.training.metric_logger import NAME
 
 _MOST_BYTES = 64 * 2**20
 

@@ -50,10 +50,10 @@ def measure_table(config: TableConfig, folder: Path, *, begun: Begun = "new") ->
     progress = Progress(steps=len(jobs))
     for number, job in enumerate(jobs):
         what = f"{job.reproduction.recipe} {job.reproduction.key} on {job.column.title}"
-        progress.say(f"{table.name} {number + 1}/{len(jobs)}: {what}")
+        progress.log(f"{table.name} {number + 1}/{len(jobs)}: {what}")
         measurements.append(_measurement(job, config, folder, done))
         if reason := measurements[-1].reason:
-            progress.say(f"  not measured: {reason.splitlines()[0]}")
+            progress.log(f"  not measured: {reason.splitlines()[0]}")
         found = MeasuredTable(table=table, weights=weights, measurements=tuple(measurements), changes=changes)
         write_table(found, folder)
     return folder

@@ -1,57 +1,130 @@
-"""The optimiser that a configuration names."""
+"""The optimiser and learning-rate schedule that configurations name, and one step of it for everything trained here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """``rate`` is the full learning rate of a batch as configured; nothing scales it in secret. SGD has ``momentum``,
-    with Nesterov's step. ``decay`` is the weight decay, of ``all`` parameters (as UNIK) or only of those with two axes
-    or more, which leaves out biases and normalisation. ``clip`` bounds the norm of the whole gradient; none: no bound.
+    """``lr`` is the full learning rate of a batch as configured; nothing scales it in secret. SGD has ``momentum``,
+    with Nesterov's step. ``weight_decay`` is that of ``all`` parameters (as UNIK) or only of those with two axes or
+    more, which leaves out biases and normalisation. ``clip`` bounds the norm of the whole gradient; none: no bound.
     """
 
     method: Literal["sgd", "adamw"] = "sgd"
-    rate: float = 0.1
-    decay: float = 1e-4
+    lr: float = 0.1
+    weight_decay: float = 1e-4
     decays: Literal["all", "matrices"] = "all"
     momentum: float = 0.9
     betas: tuple[float, ...] = (0.9, 0.999)
     clip: float | None = 5.0
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.decay < 0 or not 0 <= self.momentum < 1:
+        if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1:
             raise ValueError(
-                f"rate is above 0, decay at least 0 and momentum from 0 to below 1, "
-                f"not {self.rate}, {self.decay} and {self.momentum}"
+                f"lr is above 0, weight_decay at least 0 and momentum from 0 to below 1, "
+                f"not {self.lr}, {self.weight_decay} and {self.momentum}"
             )
         if len(self.betas) != 2 or (self.clip is not None and self.clip <= 0):
             raise ValueError(f"betas are two and clip is above 0 or none, not {self.betas} and {self.clip}")
 
 
-def optimizer_of(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """An optimiser of ``parameters``, in groups by whether they decay."""
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """``warmup`` epochs rise evenly from nothing to the full rate. Then the rate falls along half a ``cosine`` to
+    ``min_lr_ratio`` (a share of the full rate) at the last step, or stays ``constant``, or falls to a tenth at each of
+    ``milestones`` (epochs) in ``steps``."""
+
+    shape: Literal["cosine", "constant", "steps"] = "cosine"
+    warmup: float = 5.0
+    min_lr_ratio: float = 0.0
+    milestones: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or not 0 <= self.min_lr_ratio <= 1:
+            raise ValueError(
+                f"warmup is at least 0 and min_lr_ratio from 0 to 1, not {self.warmup} and {self.min_lr_ratio}"
+            )
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or its gradient is NaN or infinite; the step was not taken."""
+
+
+class Optimizer:
+    """One or more groups of parameters, each with an optimiser of its own, that are stepped together.
+
+    Args:
+        groups: parameters, and their learning rate as a ratio of ``config.lr``. Groups without parameters are left out.
+    """
+
+    def __init__(self, config: OptimizerConfig, *groups: tuple[Sequence[nn.Parameter], float]) -> None:
+        groups = tuple((parameters, ratio) for parameters, ratio in groups if parameters)
+        self.config = config
+        # Last group first: the gradient's norm has always been summed in this order, and rounds accordingly.
+        self.parameters = [parameter for parameters, _ in reversed(groups) for parameter in parameters]
+        self._optimizers = [(build_optimizer(config, parameters), ratio) for parameters, ratio in groups]
+
+    def zero_grad(self, *, lr_ratio: float) -> None:
+        """Drops the gradients and sets the next step's learning rate, as a ratio of the full one."""
+        for optimizer, ratio in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr_ratio * ratio * self.config.lr
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, loss: Tensor) -> tuple[float, float]:
+        """Clips the gradient and moves the parameters; returns the loss and the gradient's norm before clipping.
+
+        Raises:
+            NonFiniteError: one of both is NaN or infinite; no parameter has changed.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip or math.inf)
+        # Both numbers in one transfer: each would wait for the device.
+        loss_number, norm_number = torch.stack([loss.detach().double(), norm.double()]).tolist()
+        if not math.isfinite(loss_number) or not math.isfinite(norm_number):
+            raise NonFiniteError(f"the loss is {loss_number} and its gradient's norm {norm_number}")
+        for optimizer, _ in self._optimizers:
+            optimizer.step()
+        return loss_number, norm_number
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """The state of each group's optimiser."""
+        return [optimizer.state_dict() for optimizer, _ in self._optimizers]
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on from the ``state_dicts`` of the same configuration."""
+        for (optimizer, _), state in zip(self._optimizers, states, strict=True):
+            optimizer.load_state_dict(dict(state))
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's optimiser of ``parameters``, in groups by whether they decay."""
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in parameters:
         decays = config.decays == "all" or parameter.dim() > 1
-        groups.setdefault(config.decay if decays else 0.0, []).append(parameter)
+        groups.setdefault(config.weight_decay if decays else 0.0, []).append(parameter)
     settings = [{"params": some, "weight_decay": decay} for decay, some in groups.items()]
     if config.method == "adamw":
         first, second = config.betas
-        return torch.optim.AdamW(settings, lr=config.rate, betas=(first, second))
-    return torch.optim.SGD(settings, lr=config.rate, momentum=config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.AdamW(settings, lr=config.lr, betas=(first, second))
+    return torch.optim.SGD(settings, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of the next step, of all groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-__all__ = ["OptimizerConfig", "optimizer_of", "set_rate"]
+def lr_ratio(step: int, config: ScheduleConfig, *, steps_per_epoch: int, epochs: int) -> float:
+    """The share of the full learning rate at ``step``, counted from 0. A function of the step, without state."""
+    warm, total = config.warmup * steps_per_epoch, epochs * steps_per_epoch
+    if step + 1 < warm:
+        return (step + 1) / warm
+    if config.shape == "steps":
+        return float(0.1 ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones))
+    if config.shape == "constant":
+        return 1.0
+    done = min((step - warm) / max(total - warm, 1), 1.0) if step > warm else 0.0
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * (1 + math.cos(math.pi * done)) / 2

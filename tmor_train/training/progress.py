@@ -40,30 +40,30 @@ class Progress:
                 self._out.flush()
         elif now - self._spoken >= PLAIN_SECONDS:
             self._spoken = now
-            self.say(self._line(words))
+            self.log(self._line(words))
 
     def aside(self, seconds: float) -> None:
         """Time that went into something else than steps: embedding, clustering."""
         self._aside += seconds
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line that stays."""
         self._out.write(f"\r\x1b[2K{line}\n" if self._out.isatty() else f"{line}\n")
         self._out.flush()
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Clips a second and the share of time spent waiting for data, over this process's steps."""
         seconds = max(self._clock() - self._began - self._aside, 1e-9)
         return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
 
     def _line(self, words: str) -> str:
         seconds = self._clock() - self._began
-        figures = self.figures()
-        rate = figures["samples_per_second"]
+        metrics = self.metrics()
+        rate = metrics["samples_per_second"]
         left = (self._steps - self._done) * seconds / max(self._done - self._first, 1)
         return (
             f"{words}  step {self._done:,}/{self._steps:,}  {rate:.{0 if rate >= 10 else 1}f} samples/s  "
-            f"data {100 * figures['data_wait']:.1f} %  ETA {clock_words(left)}"
+            f"data {100 * metrics['data_wait']:.1f} %  ETA {clock_words(left)}"
         )
 
 

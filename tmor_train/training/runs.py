@@ -15,8 +15,8 @@ from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.sources import fingerprint, motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.distributed import distributed_context
 from tmor_train.training.pretrain import Pretraining, RunError
-from tmor_train.training.team import team_of
 
 CONFIG = "config.json"
 
@@ -28,7 +28,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
         RunError: the folder holds a run, the set is smaller than a batch or lacks what a loss needs, no checkpoint to
             start from is named, or a loss became NaN or infinite (its batch is saved in the folder).
     """
-    team = team_of(config.loop.device)
+    distributed = distributed_context(config.loop.device)
     if (folder / CONFIG).exists():
         raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --output")
     if config.loop.start == "checkpoint" and config.loop.start_from is None:
@@ -38,18 +38,18 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
         )
     motions = motions_of(config.data)
     config, notes = fitted(config, motions)
-    training = Pretraining(config, folder, motions, team)
+    training = Pretraining(config, folder, motions, distributed)
     for note in notes:
-        training.say(note)
+        training.log(note)
     if config.loop.start == "checkpoint" and config.loop.start_from is not None:
         path, content = checkpoint.found(Path(config.loop.start_from))
-        heads = training.learner.inherit(content["learner"])
-        training.say(f"begins with the encoder and {len(heads)} tensors of heads of {path}")
-    team.wait()  # all have seen that the folder holds no run
-    if team.leads:
+        heads = training.train_state.load_pretrained(content["learner"])
+        training.log(f"begins with the encoder and {len(heads)} tensors of heads of {path}")
+    distributed.barrier()  # all have seen that the folder holds no run
+    if distributed.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(as_json(config), indent=2) + "\n")
-    return training.go("start")
+    return training.fit("start")
 
 
 def resume(folder: Path) -> Path:
@@ -63,15 +63,15 @@ def resume(folder: Path) -> Path:
         config = from_json(PretrainConfig, json.loads((folder / CONFIG).read_text()))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
-    team = team_of(config.loop.device)
+    distributed = distributed_context(config.loop.device)
     path, content = Checkpoints(folder / "checkpoints").latest()
     motions = motions_of(config.data)
     if content["clips"] != fingerprint(motions):
         raise RunError("the data holds other clips than when the run began; a run goes on with the same ones")
-    training = Pretraining(config, folder, motions, team)
-    training.take(content)
-    training.say(f"goes on from {path}")
-    return training.go("resume")
+    training = Pretraining(config, folder, motions, distributed)
+    training.load_state_dict(content)
+    training.log(f"goes on from {path}")
+    return training.fit("resume")
 
 
 def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, list[str]]:

@@ -102,16 +102,16 @@ def test_logistic(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_finetune_that_is_stopped_and_gone_on_with(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, train = tmp_path / "tuned", FineTuner.train
+    out, train = tmp_path / "tuned", FineTuner.train_step
     typed = words("finetune_cpu", shards, out, "--from", "scratch", "--epochs", "2", "--set", *SMALL, *TUNED[:2])
 
-    def asked(self: FineTuner, batch: Any, *, rate: float) -> Any:
+    def asked(self: FineTuner, batch: Any, *, lr_ratio: float) -> Any:
         if self.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return train(self, batch, rate=rate)
+        return train(self, batch, lr_ratio=lr_ratio)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FineTuner, "train", asked)
+        patch.setattr(FineTuner, "train_step", asked)
         assert main([*typed, "tune.batching.size=4"]) == 130
     assert "stopped; `tmor_train resume DIR` goes on from the last checkpoint" in capsys.readouterr().err
     assert not results_under(out)

@@ -8,39 +8,50 @@ from tmor_train.encoder.momentum import EMA
 
 
 def test_it_follows_with_the_given_momentum():
-    live = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(live.weight, 1.0)
-    averaged = EMA(live, 0.9)
-    nn.init.constant_(live.weight, 2.0)
+    online = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(online.weight, 1.0)
+    ema = EMA(online, 0.9)
+    nn.init.constant_(online.weight, 2.0)
     for expected in (1.1, 1.19):
-        averaged.update(live)
-        assert averaged.module.weight.item() == pytest.approx(expected)
-    assert live.weight.item() == 2
+        ema.update(online)
+        assert ema.module.weight.item() == pytest.approx(expected)
+    assert online.weight.item() == 2
 
 
 def test_its_keys_have_no_gradient():
-    live = nn.Linear(3, 2)
-    averaged = EMA(live, 0.9)
+    online = nn.Linear(3, 2)
+    ema = EMA(online, 0.9)
     x = torch.randn(4, 3, requires_grad=True)
-    assert torch.equal(averaged(x), live(x))
-    assert not averaged(x).requires_grad
-    assert not any(parameter.requires_grad for parameter in averaged.parameters())
+    assert torch.equal(ema(x), online(x))
+    assert not ema(x).requires_grad
+    assert not any(parameter.requires_grad for parameter in ema.parameters())
 
 
 def test_running_statistics_are_its_own():
-    live = nn.BatchNorm1d(1, momentum=1.0)
-    averaged = EMA(live, 0.9)
-    live(torch.tensor([[0.0], [2.0]]))
-    averaged(torch.tensor([[4.0], [6.0]]))
-    averaged.update(live)
-    assert (live.running_mean.item(), averaged.module.running_mean.item()) == (1, 5)
+    online = nn.BatchNorm1d(1, momentum=1.0)
+    ema = EMA(online, 0.9)
+    online(torch.tensor([[0.0], [2.0]]))
+    ema(torch.tensor([[4.0], [6.0]]))
+    ema.update(online)
+    assert (online.running_mean.item(), ema.module.running_mean.item()) == (1, 5)
+
+
+def test_running_statistics_are_averaged_where_that_is_asked_for():
+    online = nn.BatchNorm1d(1)
+    ema = EMA(online, 0.75, average_buffers=True)
+    online.running_mean.fill_(4.0)
+    online.num_batches_tracked.fill_(3)
+    ema.update(online)
+    assert (ema.module.running_mean.item(), ema.module.num_batches_tracked.item()) == (1, 3)
+    ema.copy_from(online)
+    assert ema.module.running_mean.item() == 4
 
 
 def test_a_module_without_parameters_is_averaged_too():
-    live = nn.Identity()
-    averaged = EMA(live, 0.9)
-    averaged.update(live)
-    assert averaged(torch.tensor(3.0)).item() == 3
+    online = nn.Identity()
+    ema = EMA(online, 0.9)
+    ema.update(online)
+    assert ema(torch.tensor(3.0)).item() == 3
 
 
 def test_a_momentum_of_one_would_never_move():

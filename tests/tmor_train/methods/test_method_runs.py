@@ -19,10 +19,10 @@ from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.recipes.comparisons import RECIPES
 from tmor_train.sources import motions_of
-from tmor_train.training.journal import read
-from tmor_train.training.learner import Learner
+from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.metric_logger import read_events
 from tmor_train.training.runs import RunError, fitted, pretrain
-from tmor_train.training.team import Team
+from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
 
@@ -76,15 +76,15 @@ def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     straight, again = straight_and_resumed(config, tmp_path, monkeypatch, dies_before=1)
     assert_same_bytes(straight, again, steps=2)
     assert all(loss > 0 for loss in straight["losses"])
-    assert len(list(read(tmp_path / "straight", "step"))) == 2
+    assert len(list(read_events(tmp_path / "straight", "step"))) == 2
 
     motions = motions_of(config.data)
-    learner = Learner(fitted(config, motions)[0], motions, Team())
-    learner.take(straight["learner"])
+    train_state = TrainState(fitted(config, motions)[0], motions, DistributedContext())
+    train_state.load_state_dict(straight["learner"])
     encoder = tmor_train.load(tmp_path / "straight")
     vectors = np.concatenate([vectors for _, vectors in encoder.embed_set(motions, batch=CLIPS, workers=0)])
     assert vectors.shape == (CLIPS, 256)
-    np.testing.assert_allclose(vectors, learner.embeddings().numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(vectors, train_state.embeddings().numpy(), rtol=1e-4, atol=1e-6)
     if name in ("crosclr", "via"):
         with pytest.raises(CannotUse, match="without projection heads"):
             encoder.project(vectors)
@@ -103,24 +103,24 @@ def test_motionclip_compares_motion_with_texts(shards: Path, tmp_path: Path) -> 
 
 def test_centroids_are_the_clusters_means_after_a_clustering(shards: Path) -> None:
     config = changed(tiny("cluster_contrast", shards), ["clusters.how.eps=0.3", "clusters.how.metric=cosine"])
-    learner = Learner(config, motions_of(config.data), Team())
-    assert isinstance(learner.method, CentroidContrast)
-    learner.recluster(torch.eye(3, 256).repeat(2, 1))
-    torch.testing.assert_close(learner.method.centroids_KD, torch.eye(3, 256))
-    learner.recluster(torch.ones(CLIPS, 256))  # no clusters: each clip stands for itself
-    assert learner.method.centroids_KD.shape == (CLIPS, 256)
+    train_state = TrainState(config, motions_of(config.data), DistributedContext())
+    assert isinstance(train_state.method, CentroidContrast)
+    train_state.recluster(torch.eye(3, 256).repeat(2, 1))
+    torch.testing.assert_close(train_state.method.centroids_KD, torch.eye(3, 256))
+    train_state.recluster(torch.ones(CLIPS, 256))  # no clusters: each clip stands for itself
+    assert train_state.method.centroids_KD.shape == (CLIPS, 256)
     with pytest.raises(TypeError, match="CentroidContrast is trained here"):
-        _ = learner.objective
+        _ = train_state.objective
 
 
 def test_a_clip_without_a_direction_is_noise_where_all_are_clustered(shards: Path) -> None:
     config = changed(tiny("cluster_contrast", shards), ["clusters.how.eps=0.3", "clusters.how.metric=cosine"])
-    learner = Learner(config, motions_of(config.data), Team())
+    train_state = TrainState(config, motions_of(config.data), DistributedContext())
     embeddings = torch.eye(3, 256).repeat(2, 1)
     embeddings[4] = 0
-    learner.recluster(embeddings)
-    assert learner.cluster_of is not None
-    assert learner.cluster_of.tolist() == [0, -1, 1, 0, -1, 1]
+    train_state.recluster(embeddings)
+    assert train_state.cluster_of is not None
+    assert train_state.cluster_of.tolist() == [0, -1, 1, 0, -1, 1]
     assert not embeddings[4].any()
 
 

@@ -16,8 +16,8 @@ from tmor_train.data.augment import Project
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
 from tmor_train.pretrained.encoder import CannotUse, Pretrained
 from tmor_train.training import checkpoint
-from tmor_train.training.learner import Learner
-from tmor_train.training.team import Team
+from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
 SIZE = (640.0, 480.0)
@@ -48,11 +48,11 @@ def test_vectors_are_those_of_training(demo_run: Path, demo_shards: Path, of: st
     config = from_json(PretrainConfig, encoder.config)
     config = replace(config, clusters=replace(config.clusters, of=of))  # type: ignore[arg-type]
     motions = read_shards(demo_shards)
-    learner = Learner(config, motions, Team())
-    learner.take(checkpoint.load(encoder.path)["learner"])
+    train_state = TrainState(config, motions, DistributedContext())
+    train_state.load_state_dict(checkpoint.load(encoder.path)["learner"])
     index, vectors = zip(*encoder.embed_set(motions, batch=256), strict=True)
     np.testing.assert_array_equal(np.concatenate(index), np.arange(13))
-    np.testing.assert_array_equal(np.concatenate(vectors), learner.embeddings().numpy())
+    np.testing.assert_array_equal(np.concatenate(vectors), train_state.embeddings().numpy())
 
 
 def test_a_clip_alone_is_as_in_its_set(encoder: Pretrained, demo_shards: Path) -> None:

@@ -23,8 +23,8 @@ def test_the_papers_settings_are_those_of_the_released_detector() -> None:
         assert (config.train.head, config.train.trains) == ("linear", trains)
         assert (config.windows.length, config.windows.stride, config.train.epochs) == (300, None, 50)
         optimizer = config.train.optimizer
-        assert (optimizer.method, optimizer.rate, optimizer.decay, optimizer.momentum) == ("sgd", 0.01, 5e-4, 0.9)
-        assert config.train.schedule.drops == (20, 40, 60)
+        assert (optimizer.method, optimizer.lr, optimizer.weight_decay, optimizer.momentum) == ("sgd", 0.01, 5e-4, 0.9)
+        assert config.train.schedule.milestones == (20, 40, 60)
     assert recipe("detect_probe").train.cached
     assert recipe("detect_events").windows.stride == 150
     assert recipe("detect_events").events.threshold == 0.4

@@ -12,7 +12,7 @@ def test_stages_are_the_papers() -> None:
     assert (two.objective.w_mm, two.objective.w_mv, two.objective.w_mt) == (1, 1, 1)
     assert (one.loop.start, two.loop.start) == ("scratch", "checkpoint")
     assert (one.objective.queue_size, one.objective.momentum, one.objective.temperature_mm) == (65_536, 0.999, 0.07)
-    assert (one.optimizer.method, one.optimizer.rate, one.batching.size, one.loop.epochs) == ("sgd", 0.1, 256, 65)
+    assert (one.optimizer.method, one.optimizer.lr, one.batching.size, one.loop.epochs) == ("sgd", 0.1, 256, 65)
 
 
 def test_variants_differ_only_where_they_say_so() -> None:

@@ -22,12 +22,13 @@ from tmor_train.recipes import recipe
 from tmor_train.sources import motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
-from tmor_train.training.journal import read
-from tmor_train.training.learner import Learner, NotFinite
+from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.metric_logger import read_events
+from tmor_train.training.optimizer import NonFiniteError
 from tmor_train.training.pretrain import Pretraining, RunError
 from tmor_train.training.runs import fitted, pretrain, resume
-from tmor_train.training.stopping import Stopped
-from tmor_train.training.team import Team
+from tmor_train.training.signals import Stopped
+from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
 
@@ -101,14 +102,14 @@ def last(folder: Path) -> Path:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """The next runs die in step number ``steps``, as by a power cut."""
-    train = Learner.train
+    train = TrainState.train_step
 
-    def dying(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+    def dying(self: TrainState, batches: Sequence[Any], **settings: Any) -> Any:
         if self.step == steps:
             raise KeyboardInterrupt
         return train(self, batches, **settings)
 
-    monkeypatch.setattr(Learner, "train", dying)
+    monkeypatch.setattr(TrainState, "train_step", dying)
 
 
 def test_a_run_leaves_everything_behind(straight: Path, config: PretrainConfig) -> None:
@@ -116,14 +117,14 @@ def test_a_run_leaves_everything_behind(straight: Path, config: PretrainConfig) 
     saved = json.loads((straight / "config.json").read_text())
     assert saved["sampling"]["frames"] == 8
     assert saved["objective"]["queue_size"] == CLIPS // 2  # not the recipe's
-    (start,) = read(straight, "start")
+    (start,) = read_events(straight, "start")
     assert (start["recipe"], start["clips"], start["processes"]) == ("pretrain_demo", CLIPS, 1)
-    (before,) = read(straight, "before")
+    (before,) = read_events(straight, "before")
     assert before["rank"] > 1
-    steps = list(read(straight, "step"))
+    steps = list(read_events(straight, "step"))
     assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
     assert {"loss", "mm/loss", "mv/loss", "mt/loss", "rank", "alignment", "uniformity", "rate"} <= steps[0].keys()
-    epochs = list(read(straight, "epoch"))
+    epochs = list(read_events(straight, "epoch"))
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
     assert all(
         {"clusters", "noise_share", "eps", "rank", "samples_per_second", "data_wait"} <= e.keys() for e in epochs
@@ -134,7 +135,7 @@ def test_a_run_leaves_everything_behind(straight: Path, config: PretrainConfig) 
 
 
 def test_it_learns(straight: Path) -> None:
-    losses = [line["mv/loss"] + line["mt/loss"] for line in read(straight, "step")]
+    losses = [line["mv/loss"] + line["mt/loss"] for line in read_events(straight, "step")]
     assert sum(losses[-3:]) < sum(losses[:3])
 
 
@@ -144,8 +145,8 @@ def test_the_same_run_again_is_the_same_whatever_gathers_its_batches(
     stop_after(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         pretrain(changed(config, ["loop.workers=2"]), tmp_path / "again")
-    again = [line["loss"] for line in read(tmp_path / "again", "step")]
-    assert again == [line["loss"] for line in read(straight, "step")][:5]
+    again = [line["loss"] for line in read_events(tmp_path / "again", "step")]
+    assert again == [line["loss"] for line in read_events(straight, "step")][:5]
 
 
 def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
@@ -162,7 +163,7 @@ def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
     assert content["loader"] == {"epoch": 2, "position": 8}
     resume(folder)
     assert_same(last(folder), last(straight))
-    assert [line["event"] for line in read(folder, "start", "resume", "done")] == ["start", "resume", "done"]
+    assert [line["event"] for line in read_events(folder, "start", "resume", "done")] == ["start", "resume", "done"]
 
 
 @pytest.mark.slow
@@ -190,12 +191,12 @@ def test_killed_loses_only_the_steps_since_the_last_checkpoint(
     journal = folder / "journal.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if journal.exists() and any(line["step"] >= 5 for line in read(folder, "step")):
+        if journal.exists() and any(line["step"] >= 5 for line in read_events(folder, "step")):
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    taken = max(line["step"] for line in read(folder, "step"))
+    taken = max(line["step"] for line in read_events(folder, "step"))
     assert taken < STEPS
     saved = Checkpoints(folder / "checkpoints").latest()[1]["learner"]["step"]
     assert taken - saved <= config.loop.checkpoint_steps
@@ -207,16 +208,16 @@ def test_asked_to_stop_it_saves_the_step_it_is_in(
     straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    train = Learner.train
+    train = TrainState.train_step
 
-    def asked(self: Learner, batches: Sequence[Any], **settings: Any) -> Any:
+    def asked(self: TrainState, batches: Sequence[Any], **settings: Any) -> Any:
         if self.step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return train(self, batches, **settings)
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "train", asked)
+        patch.setattr(TrainState, "train_step", asked)
         with pytest.raises(Stopped):
             pretrain(config, folder)
     assert last(folder).name == "step-000000005.pt"
@@ -226,20 +227,20 @@ def test_asked_to_stop_it_saves_the_step_it_is_in(
 
 
 def test_a_collapse_is_told(config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Learner, "embeddings", lambda self: torch.ones(CLIPS, 256))
+    monkeypatch.setattr(TrainState, "embeddings", lambda self: torch.ones(CLIPS, 256))
     pretrain(changed(config, ["loop.epochs=1"]), tmp_path / "run")
-    (warning,) = read(tmp_path / "run", "warning")
+    (warning,) = read_events(tmp_path / "run", "warning")
     assert (warning["what"], warning["rank"]) == ("collapse", 0.0)
-    (epoch,) = read(tmp_path / "run", "epoch")
+    (epoch,) = read_events(tmp_path / "run", "epoch")
     assert epoch["fell_back"] == 1
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_batch(
     config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = Learner.view
+    view = TrainState.view
 
-    def poisoned(self: Learner, batch: Any, steps: Any) -> Any:
+    def poisoned(self: TrainState, batch: Any, steps: Any) -> Any:
         seen = view(self, batch, steps)
         if self.step == 4:
             seen.motion_NCTVM[1, 0, 0, 0, 0] = torch.nan
@@ -247,14 +248,14 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "view", poisoned)
+        patch.setattr(TrainState, "view", poisoned)
         with pytest.raises(RunError, match="step 4 of epoch 2 was not taken: the loss is nan") as caught:
             pretrain(config, folder)
     (path,) = folder.glob("not-finite-*.pt")
     kept = checkpoint.load(path)
     assert (kept["step"], kept["epoch"], len(kept["keys"]), kept["motion"].shape[0]) == (4, 1, 4, 4)
     assert kept["keys"][0] in str(caught.value)
-    (stopped,) = read(folder, "stopped")
+    (stopped,) = read_events(folder, "stopped")
     assert stopped["batch"] == path.name
     weights = Checkpoints(folder / "checkpoints").latest()[1]["learner"]["encoder"].values()
     assert all(torch.isfinite(value).all() for value in weights)
@@ -265,16 +266,16 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(
 def test_nothing_is_stepped_when_the_gradient_is_not_finite(config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(config, motions)
-    training = Pretraining(fit, Path("unused"), motions, Team())
-    learner = training.learner
+    training = Pretraining(fit, Path("unused"), motions, DistributedContext())
+    train_state = training.train_state
     batch = training.loader.gather(torch.arange(4).numpy())
     batch.motion_NCTVM[0] = torch.inf
-    before = {name: value.clone() for name, value in learner.encoder.named_parameters()}
-    with pytest.raises(NotFinite):
-        learner.train([batch], rate=1.0, watch=False)
-    assert all(torch.equal(value, before[name]) for name, value in learner.encoder.named_parameters())
-    assert learner.step == 0
-    assert int(learner.objective.step) == 0
+    before = {name: value.clone() for name, value in train_state.encoder.named_parameters()}
+    with pytest.raises(NonFiniteError):
+        train_state.train_step([batch], lr_ratio=1.0, watch=False)
+    assert all(torch.equal(value, before[name]) for name, value in train_state.encoder.named_parameters())
+    assert train_state.step == 0
+    assert int(train_state.objective.step) == 0
 
 
 def test_accumulated_batches_make_one_step(config: PretrainConfig, tmp_path: Path) -> None:
@@ -290,15 +291,15 @@ def test_accumulated_batches_make_one_step(config: PretrainConfig, tmp_path: Pat
 def test_stage_two_begins_with_stage_ones_weights(straight: Path, config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(config, motions)
-    learner = Learner(fit, motions, Team())
+    train_state = TrainState(fit, motions, DistributedContext())
     state = checkpoint.load(last(straight))["learner"]
-    heads = learner.inherit(state)
+    heads = train_state.load_pretrained(state)
     assert {"motion_head.layers.0.weight", "text_head.layers.0.weight"} <= set(heads)
-    assert all(torch.equal(value, learner.encoder.state_dict()[name]) for name, value in state["encoder"].items())
-    averaged = learner.averaged.module.state_dict()
+    assert all(torch.equal(value, train_state.encoder.state_dict()[name]) for name, value in state["encoder"].items())
+    averaged = train_state.ema.module.state_dict()
     assert all(torch.equal(value, averaged[name]) for name, value in state["averaged"].items())
-    assert learner.step == 0
-    assert not learner.optimizer.state_dict()["state"]
+    assert train_state.step == 0
+    assert not train_state.optimizer.state_dicts()[0]["state"]
 
 
 def test_a_second_stage_runs_on_a_first(straight: Path, config: PretrainConfig, tmp_path: Path) -> None:
@@ -360,34 +361,34 @@ def test_resuming_where_nothing_is_says_so(tmp_path: Path) -> None:
 def test_every_part_can_be_another(changes: list[str], config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(changed(config, changes), motions)
-    training = Pretraining(fit, Path("unused"), motions, Team())
+    training = Pretraining(fit, Path("unused"), motions, DistributedContext())
     batch = training.loader.gather(torch.arange(4).numpy())
-    losses = [training.learner.train([batch], rate=1.0, watch=True).loss for _ in range(2)]
+    losses = [training.train_state.train_step([batch], lr_ratio=1.0, watch=True).loss for _ in range(2)]
     assert all(0 < loss < 50 for loss in losses)
-    moved = [p for p in training.learner.encoder.parameters() if p.grad is not None and p.grad.abs().max() > 0]
+    moved = [p for p in training.train_state.encoder.parameters() if p.grad is not None and p.grad.abs().max() > 0]
     assert len(moved) > 50
-    assert training.learner.embeddings().shape == (CLIPS, 256)
+    assert training.train_state.embeddings().shape == (CLIPS, 256)
 
 
 def test_clusters_reach_the_objective(config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(config, motions)
-    learner = Learner(fit, motions, Team())
-    assert learner.cluster_of is None
+    train_state = TrainState(fit, motions, DistributedContext())
+    assert train_state.cluster_of is None
     embeddings = torch.eye(256)[torch.arange(CLIPS) % 3] + 0.01 * torch.eye(256)[10 : 10 + CLIPS]
-    figures = learner.recluster(embeddings)
+    figures = train_state.recluster(embeddings)
     assert figures["clusters"] == 3
-    assert learner.cluster_of is not None
-    assert torch.equal(learner.cluster_of, torch.arange(CLIPS) % 3)
-    figures = learner.recluster(torch.ones(CLIPS, 256))  # one cluster: this epoch goes on without
+    assert train_state.cluster_of is not None
+    assert torch.equal(train_state.cluster_of, torch.arange(CLIPS) % 3)
+    figures = train_state.recluster(torch.ones(CLIPS, 256))  # one cluster: this epoch goes on without
     assert figures["fell_back"]
-    assert learner.cluster_of is None
+    assert train_state.cluster_of is None
 
 
 def test_embeddings_do_not_depend_on_batches_and_leave_training_alone(config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(config, motions)
-    learner = Learner(fit, motions, Team())
-    once = learner.embeddings(size=CLIPS)
-    torch.testing.assert_close(learner.embeddings(size=5), once, rtol=1e-4, atol=1e-6)
-    assert torch.equal(learner.embeddings(size=CLIPS), once)
+    train_state = TrainState(fit, motions, DistributedContext())
+    once = train_state.embeddings(size=CLIPS)
+    torch.testing.assert_close(train_state.embeddings(size=5), once, rtol=1e-4, atol=1e-6)
+    assert torch.equal(train_state.embeddings(size=CLIPS), once)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
-from tmor_train.training.schedule import ScheduleConfig, rate_at
+from tmor_train.training.optimizer import ScheduleConfig, lr_ratio
 
 _ORDER = 0
 
@@ -114,10 +114,10 @@ def _descended(
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(classes, features.shape[1], generator=generator) * 0.01)
     bias = nn.Parameter(torch.zeros(classes))
-    optimizer = torch.optim.SGD([weight, bias], lr=rate, momentum=config.momentum, weight_decay=config.decay)
-    schedule = ScheduleConfig(shape="steps", warmup=0.0, drops=config.drops)
+    optimizer = torch.optim.SGD([weight, bias], lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    schedule = ScheduleConfig(shape="steps", warmup=0.0, milestones=config.milestones)
     for epoch in range(config.epochs):
-        share = rate_at(epoch, schedule, steps_per_epoch=1, epochs=config.epochs)
+        share = lr_ratio(epoch, schedule, steps_per_epoch=1, epochs=config.epochs)
         optimizer.param_groups[0]["lr"] = share * rate
         order = torch.from_numpy(permutation(seed, epoch, _ORDER, count=len(labels)))
         for begin in range(0, len(order), config.batch):

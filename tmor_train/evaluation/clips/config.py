@@ -9,25 +9,24 @@ from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Rotate, View
 from tmor_train.evaluation.config import StartConfig, TaskConfig, TTAConfig
 from tmor_train.training.device import Precision
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
     """SGD of a linear classifier with cached features; ``rates`` are compared on the hold-out, the first wins a tie.
-    The rate falls to a tenth at each of ``drops``."""
+    The rate falls to a tenth at each of ``milestones``."""
 
     rates: tuple[float, ...] = (0.1, 3.0)
-    decay: float = 0.0
+    weight_decay: float = 0.0
     momentum: float = 0.9
     batch: int = 128
     epochs: int = 100
-    drops: tuple[int, ...] = (80,)
+    milestones: tuple[int, ...] = (80,)
 
     def __post_init__(self) -> None:
-        if not self.rates or min(self.rates) <= 0 or self.batch < 1 or self.epochs < 1 or self.decay < 0:
-            raise ValueError("rates are above 0, at least one; batch and epochs are at least 1, decay at least 0")
+        if not self.rates or min(self.rates) <= 0 or self.batch < 1 or self.epochs < 1 or self.weight_decay < 0:
+            raise ValueError("rates are above 0, at least one; batch and epochs at least 1, weight_decay at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +111,15 @@ class TuneConfig:
     """How a network with a new head is trained on labelled clips.
 
     ``trains``: the whole network, or only its ``head`` with the trunk's weights as they are. ``statistics`` of batch
-    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``head_rate`` is the head's learning rate
-    against the others'. ``smoothing`` is that of labels, ``dropout`` that of the pooled feature. ``average`` is the
-    momentum of an average over the steps, which is then what is measured; none: the last step's weights.
+    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``head_lr_ratio`` is the head's learning
+    rate against the others'. ``smoothing`` is that of labels, ``dropout`` that of the pooled feature. ``average`` is
+    the momentum of an average over the steps, which is then what is measured; none: the last step's weights.
     """
 
     trains: Literal["all", "head"] = "all"
     statistics: Literal["adapting", "frozen"] = "adapting"
     augment: tuple[View, ...] = (CropResize(), Rotate(), Flip())
-    head_rate: float = 1.0
+    head_lr_ratio: float = 1.0
     smoothing: float = 0.0
     dropout: float = 0.0
     average: float | None = None
@@ -135,8 +134,8 @@ class TuneConfig:
     log_steps: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1 or not 0 <= self.dropout < 1 or self.head_rate <= 0:
-            raise ValueError("smoothing and dropout are from 0 to below 1, and head_rate is above 0")
+        if not 0 <= self.smoothing < 1 or not 0 <= self.dropout < 1 or self.head_lr_ratio <= 0:
+            raise ValueError("smoothing and dropout are from 0 to below 1, and head_lr_ratio is above 0")
         if self.average is not None and not 0 <= self.average < 1:
             raise ValueError(f"average is from 0 to below 1, or none, not {self.average}")
         if min(self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.workers < 0:

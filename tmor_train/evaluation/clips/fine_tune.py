@@ -16,26 +16,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet
 from tmor_train.data.arrays import Floats
+from tmor_train.data.hash_rng import seed_of
+from tmor_train.encoder.momentum import EMA
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.config import TTAConfig
 from tmor_train.evaluation.encoders import encoder_name, load_encoder, tta_features
-from tmor_train.evaluation.head_optimizer import HeadOptimizer
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.device import autocast_of
-from tmor_train.training.journal import Journal
-from tmor_train.training.learner import seed_of
+from tmor_train.training.metric_logger import MetricLogger
+from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
 from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
-from tmor_train.training.schedule import rate_at
-from tmor_train.training.stopping import Stop, Stopped
+from tmor_train.training.signals import Stop, Stopped
 
 _HEAD, _DROPOUT, _VIEWS = 0, 1, 2
 _HEAD_DEVIATION = 0.01
@@ -52,33 +51,35 @@ class FineTuner:
         nn.init.normal_(network.fc.weight, 0, _HEAD_DEVIATION)
         nn.init.zeros_(network.fc.bias)
         self.network: Backbone = network
+        head = list(network.fc.parameters())
         trunk = [p for name, p in network.named_parameters() if p.requires_grad and not name.startswith("fc.")]
-        self.optimizer = HeadOptimizer(
-            config.optimizer, head=network.fc.parameters(), trunk=trunk, head_rate=config.head_rate
-        )
-        self.ema = None if config.average is None else _ema(network, config.average)
+        self.optimizer = Optimizer(config.optimizer, (head, config.head_lr_ratio), (trunk, 1.0))
+        self.ema = None if config.average is None else EMA(network, config.average, average_buffers=True)
         self.step = 0
         self._generator = torch.Generator(encoder.device)
 
-    def train(self, batch: MotionBatch, *, rate: float) -> tuple[Tensor, Tensor]:
+    def train_step(self, batch: MotionBatch, *, lr_ratio: float) -> tuple[Tensor, Tensor]:
         """One step; the batch's loss, and how many of its clips were classified correctly.
 
         Raises:
-            ArithmeticError: the loss or its gradient is NaN or infinite; no weight has changed.
+            NonFiniteError: the loss or its gradient is NaN or infinite; no weight has changed.
         """
         config = self.config
         self.network.train(config.statistics == "adapting")
         torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
         self._generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
-        self.optimizer.start_step(rate)
+        self.optimizer.zero_grad(lr_ratio=lr_ratio)
         seen = self.encoder.taken(batch, (*self.encoder.views.still, *config.augment), self._generator)
         with autocast_of(config.precision, self.encoder.device):
             features_ND = self.network.clip_features(seen.motion_NCTVM, seen.present)
             scores_NK = self.network.fc(functional.dropout(features_ND, config.dropout))
         loss = functional.cross_entropy(scores_NK.float(), batch.label_N, label_smoothing=config.smoothing)
+        torch.autograd.backward(loss)
         self.optimizer.step(loss)
-        if self.ema is not None:
-            self.ema.update_parameters(self.network)
+        if self.ema is not None and self.step:
+            self.ema.update(self.network)
+        elif self.ema is not None:  # the average begins with the first step's weights
+            self.ema.copy_from(self.network)
         self.step += 1
         return loss.detach(), (scores_NK.detach().argmax(1) == batch.label_N).sum()
 
@@ -96,22 +97,16 @@ class FineTuner:
             "step": self.step,
             "network": self.network.state_dict(),
             "averaged": None if self.ema is None else self.ema.state_dict(),
-            "optimizers": self.optimizer.state_dict(),
+            "optimizers": self.optimizer.state_dicts(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict` of the same configuration."""
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizers"])
-
-
-def _ema(network: nn.Module, momentum: float) -> AveragedModel:
-    """The average over the steps, running statistics too; it begins with the first step's weights."""
-    rule = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=rule, use_buffers=True)
+        if self.ema is not None:  # of version 0.1, it counts its updates, too
+            self.ema.load_state_dict({name: value for name, value in state["averaged"].items() if name != "n_averaged"})
+        self.optimizer.load_state_dicts(state["optimizers"])
 
 
 _KEPT = 1  # checkpoints of a run; they hold nothing that the last one lacks
@@ -195,13 +190,13 @@ class _Training:
         self.stop = Stop()
 
     def fit(self) -> None:
-        with Journal(self.folder) as journal, self.stop:
-            journal.tell("start", self.tuner.step, {"clips": len(self.loader.motions), "steps": self.steps})
+        with MetricLogger(self.folder) as logger, self.stop:
+            logger.log("start", self.tuner.step, {"clips": len(self.loader.motions), "steps": self.steps})
             while self.loader.state.epoch < self.config.epochs:
-                self._epoch(journal)
-            journal.tell("done", self.tuner.step, self.progress.figures())
+                self._epoch(logger)
+            logger.log("done", self.tuner.step, self.progress.metrics())
 
-    def _epoch(self, journal: Journal) -> None:
+    def _epoch(self, logger: MetricLogger) -> None:
         tuner, epoch, clips = self.tuner, self.loader.state.epoch, 0
         loss, right = (torch.zeros((), device=tuner.encoder.device) for _ in range(2))
         for batch in self.loader:
@@ -209,30 +204,30 @@ class _Training:
             loss, right, clips = loss + one_loss * len(batch), right + one_right, clips + len(batch)
             words = f"epoch {epoch + 1}/{self.config.epochs}"
             if tuner.step % self.config.log_steps == 0:
-                journal.tell("step", tuner.step, {"epoch": epoch, "loss": float(one_loss)})
+                logger.log("step", tuner.step, {"epoch": epoch, "loss": float(one_loss)})
             self.progress.step(clips=len(batch), waited=0.0, words=words)
             if self.stop.asked or tuner.step % self.config.checkpoint_steps == 0:
                 self._save()
             if self.stop.asked:
                 raise Stopped
         if clips:
-            self._log_epoch(journal, epoch, loss=float(loss) / clips, right=float(right) / clips)
+            self._log_epoch(logger, epoch, loss=float(loss) / clips, right=float(right) / clips)
         self._save()
 
-    def _log_epoch(self, journal: Journal, epoch: int, *, loss: float, right: float) -> None:
+    def _log_epoch(self, logger: MetricLogger, epoch: int, *, loss: float, right: float) -> None:
         """An epoch's metrics; what was in it before a run was resumed is not among them."""
         metrics = {"epoch": epoch, "loss": loss, "train_top1": right}
-        journal.tell("epoch", self.tuner.step, metrics | self.progress.figures())
+        logger.log("epoch", self.tuner.step, metrics | self.progress.metrics())
         words = f"loss {loss:.4f}  right of augmented train clips {100 * right:.1f} %"
-        self.progress.say(f"epoch {epoch + 1}/{self.config.epochs}  {words}")
+        self.progress.log(f"epoch {epoch + 1}/{self.config.epochs}  {words}")
 
     def _step(self, batch: MotionBatch) -> tuple[torch.Tensor, torch.Tensor]:
         config, tuner = self.config, self.tuner
-        rate = rate_at(tuner.step, config.schedule, steps_per_epoch=self.per_epoch, epochs=config.epochs)
+        ratio = lr_ratio(tuner.step, config.schedule, steps_per_epoch=self.per_epoch, epochs=config.epochs)
         try:
-            return tuner.train(batch, rate=rate)
-        except ArithmeticError as error:
-            raise RunError(f"step {tuner.step} was not taken: {error}; lower tune.optimizer.rate") from error
+            return tuner.train_step(batch, lr_ratio=ratio)
+        except NonFiniteError as error:
+            raise RunError(f"step {tuner.step} was not taken: {error}; lower tune.optimizer.lr") from error
 
     def _save(self) -> None:
         at = self.loader.state

@@ -8,8 +8,7 @@ from typing import Literal
 from tmor_train.data.augment import SpaceView
 from tmor_train.evaluation.config import StartConfig, TaskConfig
 from tmor_train.training.device import Precision
-from tmor_train.training.optimizer import OptimizerConfig
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 Last = Literal["shorter", "shifted"]
 """What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""
@@ -58,7 +57,7 @@ class DetectorConfig:
     ``trains``: only the head, with the trunk's weights as they are, or all. ``statistics`` of the trunk's batch norm:
     ``frozen``, or ``adapting`` to the batches. A trunk that does not change at all and is not augmented is computed
     once and its features are kept, as ``cache`` numbers. Only then can ``scale`` be ``standard``: each feature less its
-    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``head_rate`` is the head's
+    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``head_lr_ratio`` is the head's
     learning rate against the trunk's. ``context``: windows in a row whose kept features the head sees at once, one
     after the other (what ``batch`` counts then); the trunk sees each alone.
     """
@@ -69,7 +68,7 @@ class DetectorConfig:
     scale: Literal["none", "standard"] = "none"
     cache: Literal["float16", "float32"] = "float16"
     augment: tuple[SpaceView, ...] = ()
-    head_rate: float = 1.0
+    head_lr_ratio: float = 1.0
     batch: int = 32
     context: int = 1
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -81,9 +80,12 @@ class DetectorConfig:
     log_steps: int = 10
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.context, self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.head_rate <= 0:
+        if (
+            min(self.batch, self.context, self.epochs, self.checkpoint_steps, self.log_steps) < 1
+            or self.head_lr_ratio <= 0
+        ):
             raise ValueError(
-                "batch, context, epochs, checkpoint_steps and log_steps are at least 1, and head_rate above 0"
+                "batch, context, epochs, checkpoint_steps and log_steps are at least 1, and head_lr_ratio above 0"
             )
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tmor_train.configuration import as_json
 from tmor_train.data.arrays import Floats
+from tmor_train.data.hash_rng import seed_of
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
 from tmor_train.evaluation.detection.detector import Detector, adapted
@@ -26,7 +27,6 @@ from tmor_train.evaluation.encoders import Source, load_encoder
 from tmor_train.evaluation.runner import Begun, begin_run, seed_folders
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.results import RESULT, FrameScores, Result, save
-from tmor_train.training.learner import seed_of
 
 _HEAD = 0
 

@@ -14,17 +14,15 @@ import torch
 from torch import Tensor
 
 from tmor_train.data.arrays import Numbers
-from tmor_train.data.hash_rng import permutation
+from tmor_train.data.hash_rng import permutation, seed_of
 from tmor_train.evaluation.detection.detector import Detector, padded
 from tmor_train.evaluation.detection.windows import RecordingWindows
-from tmor_train.evaluation.head_optimizer import HeadOptimizer
 from tmor_train.training.checkpoint import Checkpoints
-from tmor_train.training.journal import Journal
-from tmor_train.training.learner import seed_of
+from tmor_train.training.metric_logger import MetricLogger
+from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
 from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
-from tmor_train.training.schedule import rate_at
-from tmor_train.training.stopping import Stop, Stopped
+from tmor_train.training.signals import Stop, Stopped
 
 _DROPOUT, _VIEWS, _ORDER = 1, 2, 3
 _KEPT = 1  # checkpoints of a run; they hold nothing that the last one lacks
@@ -38,7 +36,7 @@ class DetectorTraining:
 
     Args:
         kept: features (256, T') of each window, where the trunk does not change; None: they are computed each time.
-        folder: of the journal and the checkpoints; training continues from a checkpoint that it holds.
+        folder: of the metrics and the checkpoints; training continues from a checkpoint that it holds.
     """
 
     def __init__(
@@ -53,10 +51,9 @@ class DetectorTraining:
     ) -> None:
         self.detector, self.windows, self.kept, self.loss = detector, windows, kept, loss
         self.config, self.seed, self.folder, self.step = detector.config, seed, folder, 0
+        head = list(detector.head.parameters())
         trunk = [parameter for parameter in detector.trunk.parameters() if parameter.requires_grad]
-        self.optimizer = HeadOptimizer(
-            self.config.optimizer, head=detector.head.parameters(), trunk=trunk, head_rate=self.config.head_rate
-        )
+        self.optimizer = Optimizer(self.config.optimizer, (head, self.config.head_lr_ratio), (trunk, 1.0))
         self._generator = torch.Generator(detector.encoder.device)
         self.per_epoch = -(-len(windows.length_W) // self.config.batch)
         self.steps = self.per_epoch * self.config.epochs
@@ -73,14 +70,14 @@ class DetectorTraining:
             RunError: a loss is not finite.
             Stopped: the process was asked to stop; the step it was in is saved.
         """
-        with Journal(self.folder) as journal, self.stop:
-            journal.tell("start", self.step, {"windows": len(self.windows.length_W), "steps": self.steps})
+        with MetricLogger(self.folder) as logger, self.stop:
+            logger.log("start", self.step, {"windows": len(self.windows.length_W), "steps": self.steps})
             while self.step < self.steps:
-                self._epoch(journal)
-            journal.tell("done", self.step, self.progress.figures())
+                self._epoch(logger)
+            logger.log("done", self.step, self.progress.metrics())
         return self.detector.eval()
 
-    def _epoch(self, journal: Journal) -> None:
+    def _epoch(self, logger: MetricLogger) -> None:
         epoch, losses = self.step // self.per_epoch, []
         order = permutation(self.seed, epoch, _ORDER, count=len(self.windows.length_W))
         for begin in range(self.step % self.per_epoch * self.config.batch, len(order), self.config.batch):
@@ -88,7 +85,7 @@ class DetectorTraining:
             losses.append(self._train(index_N))
             words = f"epoch {epoch + 1}/{self.config.epochs}"
             if self.step % self.config.log_steps == 0:
-                journal.tell("step", self.step, {"epoch": epoch, "loss": float(losses[-1])})
+                logger.log("step", self.step, {"epoch": epoch, "loss": float(losses[-1])})
             self.progress.step(clips=len(index_N), waited=0.0, words=words)
             if self.stop.asked or self.step % self.config.checkpoint_steps == 0 or self.step == self.steps:
                 self._save()
@@ -96,9 +93,9 @@ class DetectorTraining:
                 raise Stopped
         # Steps before a run was resumed are not in its metrics.
         mean = float(torch.stack(losses).mean())
-        journal.tell("epoch", self.step, {"epoch": epoch, "loss": mean} | self.progress.figures())
+        logger.log("epoch", self.step, {"epoch": epoch, "loss": mean} | self.progress.metrics())
         if (epoch + 1) % max(self.config.epochs // 10, 1) == 0:
-            self.progress.say(f"epoch {epoch + 1}/{self.config.epochs}  loss {mean:.4f}")
+            self.progress.log(f"epoch {epoch + 1}/{self.config.epochs}  loss {mean:.4f}")
 
     def _train(self, index_N: Numbers) -> Tensor:
         """One step; its loss."""
@@ -107,8 +104,8 @@ class DetectorTraining:
         detector.trunk.train(config.statistics == "adapting")
         torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
         self._generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
-        rate = rate_at(self.step, config.schedule, steps_per_epoch=self.per_epoch, epochs=config.epochs)
-        self.optimizer.start_step(rate)
+        ratio = lr_ratio(self.step, config.schedule, steps_per_epoch=self.per_epoch, epochs=config.epochs)
+        self.optimizer.zero_grad(lr_ratio=ratio)
         device = detector.encoder.device
         if self.kept is None:
             features = detector.features(self.windows, index_N, config.augment, self._generator)
@@ -118,10 +115,11 @@ class DetectorTraining:
         valid_NT = torch.arange(int(length_N.max())) < torch.from_numpy(length_N)[:, None]
         logits_NKT = detector(features, length_N.tolist())
         loss = self.loss(logits_NKT, self.windows.labels(index_N).to(device), valid_NT.to(device))
+        torch.autograd.backward(loss)
         try:
             self.optimizer.step(loss)
-        except ArithmeticError as error:
-            raise RunError(f"step {self.step} was not taken: {error}; lower train.optimizer.rate") from error
+        except NonFiniteError as error:
+            raise RunError(f"step {self.step} was not taken: {error}; lower train.optimizer.lr") from error
         self.step += 1
         return loss.detach()
 
@@ -132,7 +130,7 @@ class DetectorTraining:
                 "detector": {
                     "step": self.step,
                     "network": self.detector.state_dict(),
-                    "optimizers": self.optimizer.state_dict(),
+                    "optimizers": self.optimizer.state_dicts(),
                 }
             },
         )
@@ -140,7 +138,7 @@ class DetectorTraining:
     def _take(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.detector.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizers"])
+        self.optimizer.load_state_dicts(state["optimizers"])
 
 
 __all__ = ["DetectorTraining", "Loss"]

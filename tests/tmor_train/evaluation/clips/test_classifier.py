@@ -69,7 +69,7 @@ def test_descent_follows_its_schedule() -> None:
     config = LinearConfig(
         solver="sgd",
         scale="none",
-        descent=DescentConfig(rates=(rate,), decay=0.01, momentum=0.8, batch=4, epochs=5, drops=(2, 4)),
+        descent=DescentConfig(rates=(rate,), weight_decay=0.01, momentum=0.8, batch=4, epochs=5, milestones=(2, 4)),
     )
     found = fitted(data, config, rate, classes=classes, seed=seed)
 

@@ -18,7 +18,7 @@ from tmor_train.evaluation.clips.few_shot import drawn, few_shot, lengthened
 from tmor_train.evaluation.clips.linear_probe import EncoderFeatures
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
-from tmor_train.training.schedule import ScheduleConfig
+from tmor_train.training.optimizer import ScheduleConfig
 
 torch.set_num_threads(1)
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [100, 30, 4]))

@@ -29,7 +29,7 @@ from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
 from tmor_train.training import checkpoint
 from tmor_train.training.runs import RunError
-from tmor_train.training.stopping import Stopped
+from tmor_train.training.signals import Stopped
 
 torch.set_num_threads(1)
 TINY = (
@@ -91,16 +91,16 @@ def test_a_run_leaves_its_figures_scores_and_journal(straight: Path) -> None:
 def test_stopped_and_resumed_it_ends_as_it_would_have(
     straight: Path, step: int, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = FineTuner.train
+    train = FineTuner.train_step
 
-    def asked(self: FineTuner, batch: Any, *, rate: float) -> Any:
+    def asked(self: FineTuner, batch: Any, *, lr_ratio: float) -> Any:
         if self.step == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return train(self, batch, rate=rate)
+        return train(self, batch, lr_ratio=lr_ratio)
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(FineTuner, "train", asked)
+        patch.setattr(FineTuner, "train_step", asked)
         with pytest.raises(Stopped):
             fine_tune(config(), folder)
     assert [path.name for path in (folder / "checkpoints").glob("*.pt")] == [f"step-{step:09}.pt"]
@@ -172,8 +172,8 @@ def test_seeds_have_folders_and_orders_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    changes = ("tune.optimizer.method=sgd", "tune.optimizer.rate=1e30", "tune.optimizer.clip=none")
-    with pytest.raises(RunError, match=r"step \d was not taken: the loss is .*; lower tune\.optimizer\.rate"):
+    changes = ("tune.optimizer.method=sgd", "tune.optimizer.lr=1e30", "tune.optimizer.clip=none")
+    with pytest.raises(RunError, match=r"step \d was not taken: the loss is .*; lower tune\.optimizer\.lr"):
         fine_tune(config(*changes, "tune.schedule.warmup=0"), tmp_path / "run")
     assert not (tmp_path / "run/result.json").exists()
 
@@ -208,7 +208,7 @@ def test_what_is_trained_answers_in_evaluation_mode(tmp_path: Path) -> None:
 
 torch.set_num_threads(1)
 MOTIONS = gestures.motions(gestures.CLASSES * 2)
-PLAIN = ("augment=[]", "optimizer.rate=0.1", "optimizer.momentum=0", "optimizer.decay=0", "optimizer.clip=none")
+PLAIN = ("augment=[]", "optimizer.lr=0.1", "optimizer.momentum=0", "optimizer.weight_decay=0", "optimizer.clip=none")
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def state(tuner: FineTuner) -> dict[str, Any]:
 
 def test_a_step_of_the_head_by_hand(encoder: Pretrained, batches: Iterator[MotionBatch]) -> None:
     batch, smoothing = next(batches), 0.3
-    one = tuner(encoder, "trains=head", "statistics=frozen", f"smoothing={smoothing}", "head_rate=10")
+    one = tuner(encoder, "trains=head", "statistics=frozen", f"smoothing={smoothing}", "head_lr_ratio=10")
     weight, bias = (one.network.fc.state_dict()[name].double().numpy() for name in ("weight", "bias"))
     assert not bias.any()
     features_ND = encoder.network.clip_features(batch.motion_NCTVM, batch.present).double().numpy()
@@ -246,7 +246,7 @@ def test_a_step_of_the_head_by_hand(encoder: Pretrained, batches: Iterator[Motio
         right += int(score_K.argmax() == label)
         weight_grad += np.outer(share_K - wanted_K, feature_D) / 3
         bias_grad += (share_K - wanted_K) / 3
-    found_loss, found_right = one.train(batch, rate=0.5)
+    found_loss, found_right = one.train_step(batch, lr_ratio=0.5)
     assert float(found_loss) == pytest.approx(loss, rel=1e-5)
     assert int(found_right) == right
     step = 0.5 * 10 * 0.1  # of the schedule, the head's and the optimiser's rate
@@ -260,7 +260,7 @@ def test_what_moves(encoder: Pretrained, batches: Iterator[MotionBatch], trains:
     one = tuner(encoder, f"trains={trains}", f"statistics={statistics}")
     before = state(one)
     for batch in batches:
-        one.train(batch, rate=1.0)
+        one.train_step(batch, lr_ratio=1.0)
     moved = {name for name, tensor in one.network.state_dict().items() if not torch.equal(tensor, before[name])}
     running = {name for name in before if "running" in name or "num_batches" in name}
     trunk = {name for name in before if not name.startswith("fc.")} - running
@@ -278,7 +278,7 @@ def test_dropout_and_views_depend_on_seed_and_step_alone(encoder: Pretrained, ba
     for seed in (0, 0, 1):
         torch.manual_seed(len(losses))
         one = tuner(encoder, *changes, seed=seed)
-        losses.append([float(one.train(batch, rate=0.0)[0]) for _ in range(2)])
+        losses.append([float(one.train_step(batch, lr_ratio=0.0)[0]) for _ in range(2)])
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
     assert losses[0][0] != losses[0][1]  # the same weights, another step
@@ -288,7 +288,7 @@ def test_weights_are_averaged_over_the_steps(encoder: Pretrained, batches: Itera
     one = tuner(encoder, "average=0.6")
     wanted = np.zeros((3, 256))
     for number, batch in enumerate(batches):
-        one.train(batch, rate=1.0)
+        one.train_step(batch, lr_ratio=1.0)
         weight = one.network.fc.weight.detach().double().numpy()
         wanted = weight if number == 0 else 0.6 * wanted + 0.4 * weight
     assert number == 1
@@ -302,9 +302,9 @@ def test_weights_are_averaged_over_the_steps(encoder: Pretrained, batches: Itera
 
 def test_the_average_holds_running_statistics_too(encoder: Pretrained, batches: Iterator[MotionBatch]) -> None:
     one = tuner(encoder, "average=0.5")
-    one.train(next(batches), rate=1.0)
+    one.train_step(next(batches), lr_ratio=1.0)
     first = state(one)
-    one.train(next(batches), rate=1.0)
+    one.train_step(next(batches), lr_ratio=1.0)
     second, averaged = state(one), one.result.state_dict()
     name = next(name for name in first if name.endswith("running_mean") and not torch.equal(first[name], second[name]))
     np.testing.assert_allclose(averaged[name], (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6)
@@ -316,7 +316,7 @@ def test_nothing_moves_when_a_loss_is_not_finite(encoder: Pretrained, batches: I
     batch.motion_NCTVM[0] = math.nan
     before, averaged = state(one), {name: t.clone() for name, t in one.result.state_dict().items()}
     with pytest.raises(ArithmeticError, match="the loss is nan"):
-        one.train(batch, rate=1.0)
+        one.train_step(batch, lr_ratio=1.0)
     assert one.step == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in one.network.state_dict().items())
     assert all(torch.equal(tensor, averaged[name]) for name, tensor in one.result.state_dict().items())
@@ -326,12 +326,12 @@ def test_another_goes_on_from_the_state(encoder: Pretrained, batches: Iterator[M
     changes = ("average=0.9", "optimizer.method=adamw", "dropout=0.2", 'augment=[{"kind": "Rotate"}]')
     one, other = tuner(encoder, *changes), tuner(encoder, *changes, seed=5)
     first, second = batches
-    one.train(first, rate=1.0)
+    one.train_step(first, lr_ratio=1.0)
     other.seed = one.seed
     other.load_state_dict(copy.deepcopy(one.state_dict()))  # a file would hold a copy, too
     assert other.step == 1
-    one.train(second, rate=1.0)
-    other.train(second, rate=1.0)
+    one.train_step(second, lr_ratio=1.0)
+    other.train_step(second, lr_ratio=1.0)
     mine, theirs = one.state_dict(), other.state_dict()
     for part in ("network", "averaged"):
         assert all(torch.equal(mine[part][name], theirs[part][name]) for name in mine[part])

@@ -107,7 +107,7 @@ def test_the_test_part_takes_no_part_in_what_is_chosen(tmp_path: Path, monkeypat
 
 
 def test_by_descent_too(tmp_path: Path) -> None:
-    some = config("linear.descent.epochs=3", "linear.descent.drops=2", "beside=nothing", name="probe_sgd")
+    some = config("linear.descent.epochs=3", "linear.descent.milestones=2", "beside=nothing", name="probe_sgd")
     probe(some, tmp_path / "run")
     assert read_result(tmp_path / "run").chosen["solver"] == "sgd"
     assert list(read_result(tmp_path / "run").chosen["held_out"]) == ["0.1", "3"]

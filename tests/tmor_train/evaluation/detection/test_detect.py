@@ -28,7 +28,7 @@ from tmor_train.metrics.frame_ap import frame_ap
 from tmor_train.recipes import recipe
 from tmor_train.results import read_frame_scores, read_result, results_under
 from tmor_train.training.pretrain import RunError
-from tmor_train.training.stopping import Stopped
+from tmor_train.training.signals import Stopped
 
 torch.set_num_threads(1)
 
@@ -135,8 +135,8 @@ def test_a_frozen_trunk_stays_and_a_tuned_one_changes(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(RunError, match=r"lower train\.optimizer\.rate"):
-        detect(config("detect_probe", "train.optimizer.rate=1e30", "train.batch=1"), tmp_path)
+    with pytest.raises(RunError, match=r"lower train\.optimizer\.lr"):
+        detect(config("detect_probe", "train.optimizer.lr=1e30", "train.batch=1"), tmp_path)
 
 
 def test_what_cannot_be_is_refused(tmp_path):

@@ -30,7 +30,7 @@ def test_time_aside_counts_in_no_rate() -> None:
     now[0] = 10.0
     progress.step(clips=100, waited=5.0, words="")
     progress.aside(6.0)
-    assert progress.figures() == {"samples_per_second": 25.0, "data_wait": 1.0}
+    assert progress.metrics() == {"samples_per_second": 25.0, "data_wait": 1.0}
 
 
 def test_time_in_words() -> None:

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class DistributedContext:
     """This process among ``world``. Every method is called by all of them, in the same order."""
 
     rank: int = 0
@@ -25,7 +25,7 @@ class Team:
     device: torch.device = CPU
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
@@ -79,20 +79,20 @@ class Team:
             dist.all_reduce(values)
         return values
 
-    def from_lead(self, values: Tensor) -> Tensor:
-        """What the leading process has, in place."""
+    def broadcast(self, values: Tensor) -> Tensor:
+        """The main process's values, in place."""
         if self.world > 1:
             dist.broadcast(values, 0)
         return values
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def barrier(self) -> None:
+        """Waits until all processes are here."""
         if self.world > 1:
             dist.barrier()
 
 
-def team_of(device: str) -> Team:
-    """The team that the environment names (RANK, WORLD_SIZE, LOCAL_RANK); ``device`` is ``auto`` or torch's name.
+def distributed_context(device: str) -> DistributedContext:
+    """The processes that the environment names (RANK, WORLD_SIZE, LOCAL_RANK); ``device`` is ``auto`` or torch's name.
 
     Raises:
         ValueError: no such device here.
@@ -102,13 +102,13 @@ def team_of(device: str) -> Team:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"loop.device is {device!r}, but torch finds no GPU here; set loop.device=cpu")
     if world == 1:
-        return Team(device=torch.device(device))
+        return DistributedContext(device=torch.device(device))
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Team(dist.get_rank(), dist.get_world_size(), torch.device(device))
+    return DistributedContext(dist.get_rank(), dist.get_world_size(), torch.device(device))
 
 
-__all__ = ["Team", "team_of"]
+__all__ = ["DistributedContext", "distributed_context"]

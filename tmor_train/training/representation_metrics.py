@@ -64,7 +64,7 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
     return float((labels[nearest] == labels).double().mean())
 
 
-def watched(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
+def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
     """The figures of a step, of features before projection."""
     features, keys = features_ND.detach().float(), keys_ND.detach().float()
     return {
@@ -74,4 +74,4 @@ def watched(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
     }
 
 
-__all__ = ["FEWEST_DIRECTIONS", "alignment", "effective_rank", "neighbours_agree", "uniformity", "watched"]
+__all__ = ["FEWEST_DIRECTIONS", "alignment", "effective_rank", "neighbours_agree", "step_metrics", "uniformity"]

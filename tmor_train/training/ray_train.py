@@ -32,7 +32,7 @@ class RayError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RayTeam:
+class RayJob:
     """The processes to ask a cluster for.
 
     ``address``: of a running cluster (``auto`` finds the one of this machine), or ``local``, which starts Ray here for
@@ -49,7 +49,7 @@ class RayTeam:
             raise RayError(f"workers and cpus are at least 1, not {self.workers} and {self.cpus}")
 
 
-def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayTeam) -> Path:
+def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayJob) -> Path:
     """A new run in ``folder`` by the processes of ``team``; returns its last checkpoint.
 
     Weights are those that torchrun with as many processes on such devices gives. Ctrl-C ends the processes at once: the
@@ -66,7 +66,7 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayTeam) -> Path
     return _run({"config": as_json(config)}, folder, team, device=config.loop.device)
 
 
-def resume_on_ray(folder: Path, team: RayTeam) -> Path:
+def resume_on_ray(folder: Path, team: RayJob) -> Path:
     """Go on with the run in ``folder``, whoever began it; also with another number of processes.
 
     Raises:
@@ -77,7 +77,7 @@ def resume_on_ray(folder: Path, team: RayTeam) -> Path:
     return _run({}, folder, team, device=json.loads(content["config"])["loop"]["device"])
 
 
-def _run(told: dict[str, Any], folder: Path, team: RayTeam, *, device: str) -> Path:
+def _run(told: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Path:
     folder = folder.absolute()
     with _cluster(team.address) as ray_train:
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -136,7 +136,7 @@ def _cluster(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _gpus(team: RayTeam, device: str) -> int:
+def _gpus(team: RayJob, device: str) -> int:
     """GPUs that the processes take together: one each, or none.
 
     Raises:
@@ -166,4 +166,4 @@ def _reason(error: Exception) -> str:
     return f"process {rank}: {found if named else f'{type(found).__name__}: {found}'}"
 
 
-__all__ = ["RayError", "RayTeam", "pretrain_on_ray", "resume_on_ray"]
+__all__ = ["RayError", "RayJob", "pretrain_on_ray", "resume_on_ray"]

@@ -17,9 +17,9 @@ from tmor_train.methods.tmor import Anchors, Objective
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
-from tmor_train.training.journal import read
+from tmor_train.training.distributed import DistributedContext, distributed_context
+from tmor_train.training.metric_logger import read_events
 from tmor_train.training.runs import pretrain
-from tmor_train.training.team import Team, team_of
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 CLIPS, WIDTH = 8, 6
 
 
-def step(team: Team, keys: str) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
+def step(team: DistributedContext, keys: str) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]:
     """Loss, gradients and queue after a step; each of the team has its share of the same eight clips."""
     torch.manual_seed(0)
     encoder = nn.Linear(WIDTH, WIDTH)
@@ -75,13 +75,13 @@ def in_two(rank: int, port: int, out: Path, changes: list[str]) -> None:
     """What each of the two processes does."""
     os.environ |= environment(rank, port)
     torch.set_num_threads(1)
-    team = team_of("cpu")
+    team = distributed_context("cpu")
     found = {keys: step(team, keys) for keys in ("ema", "same")}
     statistics = nn.BatchNorm1d(1)
     statistics.running_mean.fill_(rank)  # type: ignore[union-attr]
     team.average_statistics(statistics)
     run = pretrain(changed(recipe("pretrain_demo"), changes), out / "run")
-    encoder = checkpoint.load(run)["learner"]["encoder"] if team.leads else {}
+    encoder = checkpoint.load(run)["learner"]["encoder"] if team.is_main else {}
     torch.save({"steps": found, "mean": statistics.running_mean, "encoder": encoder}, out / f"rank-{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -102,7 +102,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
 
 @pytest.mark.parametrize("keys", ["ema", "same"])
 def test_loss_gradient_and_queue_are_those_of_one_process(keys: str, two: tuple[Path, list[dict[str, Any]]]) -> None:
-    loss, gradients, queue = step(Team(), keys)
+    loss, gradients, queue = step(DistributedContext(), keys)
     for found in two[1]:
         torch.testing.assert_close(found["steps"][keys][0], loss)
         torch.testing.assert_close(found["steps"][keys][1], gradients)
@@ -115,17 +115,17 @@ def test_running_statistics_are_averaged(two: tuple[Path, list[dict[str, Any]]])
 
 def test_a_whole_run_in_two_processes(two: tuple[Path, list[dict[str, Any]]]) -> None:
     run, found = two
-    assert [line["processes"] for line in read(run, "start")] == [2]  # only one of them writes
-    assert [line["step"] for line in read(run, "epoch")] == [2, 4]
+    assert [line["processes"] for line in read_events(run, "start")] == [2]  # only one of them writes
+    assert [line["step"] for line in read_events(run, "epoch")] == [2, 4]
     assert all(torch.isfinite(value).all() for value in found[0]["encoder"].values())
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    team = team_of("cpu")
-    assert (team.rank, team.world, team.leads) == (0, 1, True)
+    team = distributed_context("cpu")
+    assert (team.rank, team.world, team.is_main) == (0, 1, True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"set loop\.device=cpu"):
-        team_of("cuda")
+        distributed_context("cuda")

@@ -19,17 +19,17 @@ from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
-from tmor_train.training.ray_team import RayError, RayTeam, _process, _reason, pretrain_on_ray
+from tmor_train.training.ray_train import RayError, RayJob, _process, _reason, pretrain_on_ray
 from tmor_train.training.runs import RunError, pretrain
 
 pytestmark = pytest.mark.slow
 
-TWO = RayTeam(address="local", workers=2)
+TWO = RayJob(address="local", workers=2)
 
 
 def test_a_team_of_nobody_is_refused() -> None:
     with pytest.raises(RayError, match="at least 1"):
-        RayTeam(workers=0)
+        RayJob(workers=0)
 
 
 def test_only_pre_training_runs_on_ray(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_flags_make_a_team() -> None:
     _add_ray(parser)
     assert _ray_processes(parser.parse_args([])) is None
     told = ["--ray", "auto", "--workers", "16", "--cpus", "8"]
-    assert _ray_processes(parser.parse_args(told)) == RayTeam(address="auto", workers=16, cpus=8)
+    assert _ray_processes(parser.parse_args(told)) == RayJob(address="auto", workers=16, cpus=8)
 
 
 @pytest.fixture(scope="module")
@@ -124,4 +124,4 @@ def test_an_error_comes_back_in_the_words_of_the_process_that_found_it() -> None
 
 def test_more_than_the_cluster_has_is_refused_at_once(cluster: None, config: PretrainConfig, tmp_path: Path) -> None:
     with pytest.raises(RayError, match=r"3 processes need 3 CPUs and the cluster has 2"):
-        pretrain_on_ray(config, tmp_path / "run", RayTeam(workers=3))
+        pretrain_on_ray(config, tmp_path / "run", RayJob(workers=3))

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from tmor_train.training.monitor import alignment, effective_rank, neighbours_agree, uniformity, watched
+from tmor_train.training.representation_metrics import (
+    alignment,
+    effective_rank,
+    neighbours_agree,
+    step_metrics,
+    uniformity,
+)
 
 torch.set_num_threads(1)
 
@@ -48,7 +54,7 @@ def test_neighbours_with_the_same_label() -> None:
 
 def test_a_step_is_watched_without_its_graph() -> None:
     features = torch.randn(6, 4, requires_grad=True)
-    figures = watched(features, features.detach())
+    figures = step_metrics(features, features.detach())
     assert figures["alignment"] == pytest.approx(0.0, abs=1e-6)
     assert 1 <= figures["rank"] <= 4
     assert figures["uniformity"] < 0

@@ -1,4 +1,4 @@
-"""What a run tells: a line of JSON for each event, and TensorBoard's files where that is installed."""
+"""Metrics of a run: a line of JSON per event, TensorBoard's files where that is installed, and curves as pictures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from types import TracebackType
 from typing import Any, Self
 
 NAME = "journal.jsonl"
+_LOSSES = ("loss", "mm/loss", "mv/loss", "mt/loss")
+_EPOCHS = (
+    ("clusters.png", ("clusters", "noise_share", "largest_share", "eps", "ari_labels", "ari_previous")),
+    ("embeddings.png", ("rank", "uniformity", "neighbours_agree")),
+)
 
 
-class Journal:
+class MetricLogger:
     """Appends events to ``folder/journal.jsonl``; a context manager.
 
-    Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's figures. A resumed run goes on in the same
+    Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's metrics. A resumed run goes on in the same
     file and says so; of lines with the same step, the later ones hold.
     """
 
@@ -40,20 +45,20 @@ class Journal:
         if self._board is not None:
             self._board.close()
 
-    def tell(self, event: str, step: int, figures: Mapping[str, Any]) -> None:
+    def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
         """One line. Numbers that are not finite become null, which JSON has a word for."""
         line = {"event": event, "step": step, "seconds": round(time.time(), 3)}
-        line |= {name: _finite(value) for name, value in figures.items()}
+        line |= {name: _finite(value) for name, value in metrics.items()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         if self._board is not None:
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     self._board.add_scalar(f"{event}/{name}", value, step)
 
 
-class Silent:
-    """The journal of the processes that do not lead."""
+class NullLogger:
+    """The logger of processes that do not write."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,11 +68,11 @@ class Silent:
     ) -> None:
         """Nothing was opened."""
 
-    def tell(self, event: str, step: int, figures: Mapping[str, Any]) -> None:
-        """Nothing is told twice."""
+    def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Nothing is logged."""
 
 
-def read(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
+def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
     """The lines of some events of a run, in order; a torn line is left out."""
     with (folder / NAME).open(encoding="utf-8") as file:
         for text in file:
@@ -91,4 +96,32 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(str(folder))
 
 
-__all__ = ["NAME", "Journal", "Silent", "read"]
+def plot(folder: Path) -> str:
+    """Draws ``plots/*.png``; says in a line what became of it, also where matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "no plots: matplotlib is not installed (pip install 'posecap[train]')"
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+
+    def draw(name: str, event: str, series: tuple[str, ...]) -> None:
+        lines = list({line["step"]: line for line in read_events(folder, event)}.values())
+        shown = [key for key in series if any(line.get(key) is not None for line in lines)]
+        if not shown:
+            return
+        figure = Figure(figsize=(8, 2.2 * len(shown)), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, key in zip(figure.subplots(len(shown), 1, sharex=True, squeeze=False).flat, shown, strict=True):
+            points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+            axes.plot(*zip(*points, strict=True), linewidth=1.2)
+            axes.set_ylabel(key)
+            axes.grid(alpha=0.3)
+        axes.set_xlabel("step")
+        figure.savefig(plots / name, dpi=100)
+
+    draw("loss.png", "step", _LOSSES)
+    for name, series in _EPOCHS:
+        draw(name, "epoch", series)
+    return f"plots: {plots}"
