@@ -52,7 +52,7 @@ from posecap.run.execute import execute  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402
 from posecap.stages.decode import Decode  # noqa: E402
 from posecap.stages.pose import Pose  # noqa: E402
-from posecap.stages.split import Cut  # noqa: E402
+from posecap.stages.split import Split  # noqa: E402
 from posecap.stages.track import Track  # noqa: E402
 from posecap.types import CaptionedClip, Clip, Pixels, Row, TrackedClip, Tracks, Video  # noqa: E402
 
@@ -105,7 +105,7 @@ def footage() -> tuple[Video, Clip]:
     path = RegistryPackage().fetch(cells["video"], Path(), limits=Limits()).path
     row = Row(row_id="a", uri=cells["video"], start_seconds=0.0, end_seconds=1.0)
     video = Video(row=row, path=path, source_id=file_sha256(path), size_bytes=path.stat().st_size)
-    (cut,) = Cut()(video)
+    (cut,) = Split()(video)
     (clip,) = decode_stage()(cut)
     assert isinstance(clip, Clip)
     return video, clip
@@ -137,7 +137,7 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
 
     many = list(frames) * (1 + 64 // len(frames))
     return [
-        Contender("movenet 512", "frames", lambda n: MoveNet(long_side=512), detect, many),
+        Contender("movenet 512", "frames", lambda n: MoveNet(imgsz=512), detect, many),
         Contender("ultralytics yolo11n", "frames", lambda n: Ultralytics(weights_from=yolo, batch=n), detect, many),
         Contender(
             "rtmdet-n onnx", "frames", lambda n: RTMDetOnnx(size="n", weights_from=rtmdet, batch=n), detect, many
@@ -183,7 +183,7 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
     single = None
     for batch in batches:
         engine = contender.make(batch)
-        engine.warm_up()
+        engine.load()
         feed = iter(range(0, len(contender.feed) - batch + 1, batch))
         contender.run(engine, contender.feed[-batch:])
         done, since = 0, perf_counter()
@@ -211,7 +211,7 @@ class Look(Stage):
     video: ViCLIPEmbedder | EfficientNetLite0
 
     def __call__(self, item: Any) -> Any:
-        self.video.embed_video(item.frames_THW3[self.video.sees(item)])
+        self.video.embed_video(item.frames_THW3[self.video.frame_indices(item)])
         yield item
 
 
@@ -220,18 +220,18 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
 
     small = not torch.cuda.is_available()
     frames, crops = (8, 8) if small else (64, 256)  # a CPU gains nothing from more, and pays for the memory
-    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=frames, most_people=PEOPLE)
+    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=frames, max_det=PEOPLE)
     rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=crops)
     seen = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
     stages = (
         decode_stage(),
-        Track(yolo, UltralyticsByteTrack(doubtful=0.01, sure=0.05, begin=0.05)),
+        Track(yolo, UltralyticsByteTrack(track_low_thresh=0.01, track_high_thresh=0.05, begin=0.05)),
         Pose(rtmpose),
         Look(seen),
     )
     for stage in stages:
-        stage.warm_up()
-    (cut,) = Cut()(video)
+        stage.load()
+    (cut,) = Split()(video)
     result = execute(stages, cut)  # everything once, so that nothing is loaded while the clock runs
     if not result.outputs:
         raise SystemExit(f"the chain's clip was not kept: {result.clips or result.error}")
@@ -239,7 +239,7 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
     yolo.detect(clip.frames_THW3)
     tracks = result.outputs[0].tracks
     rtmpose.estimate(clip.frames_THW3, tracks)
-    seen.embed_video(clip.frames_THW3[seen.sees(clip)])
+    seen.embed_video(clip.frames_THW3[seen.frame_indices(clip)])
     bare = perf_counter() - since
     print(f"chain: a clip of {clip.frame_count} frames with {tracks.people} people; bare models {bare:.2f} s")
     for count in lanes:

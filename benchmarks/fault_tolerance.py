@@ -75,8 +75,8 @@ impatient = Http(patience=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "decode": {{"long_side": 256, "fps_at_most": 20.0}},
-    "track": {{"detector": replace(stage["track"].detector, long_side=192)}},
-    "select": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
+    "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
+    "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
 pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     sets = [read(options.folder / name) for name, read in SETS.items() if (options.folder / name).is_dir()]
     sentences = sorted({sentence for one in sets for sentence in one.sentences})
     encoder = MiniLM()
-    encoder.warm_up()
+    encoder.load()
     embedded = [MOVEMENTS[sentence] for sentence in sentences] if options.movements else sentences
     table = pa.table({"sentence": sentences, "vector": list(encoder.embed_text(embedded))})
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -21,11 +21,11 @@ from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.embed import Embed
-from posecap.stages.filter_people import Select
+from posecap.stages.filter_people import FilterPeople
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose
 from posecap.stages.skeleton import Skeleton
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.stages.track import Track
 
 pipeline = Pipeline(
@@ -34,19 +34,19 @@ pipeline = Pipeline(
             fetchers=(LocalFile(), RegistryPackage(), Http(), ObjectStore()),
             limits=Limits(size_bytes=2 * 1024**3, seconds=600),
         ),
-        Cut(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
+        Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
         Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
         Track(
-            detector=MoveNet(long_side=512, score=0.15),
-            tracker=ByteTrack(sure=0.3, doubtful=0.15, lost_seconds=1.0, join_seconds=2.0),
+            detector=MoveNet(imgsz=512, conf=0.15),
+            tracker=ByteTrack(track_high_thresh=0.3, track_low_thresh=0.15, track_buffer_seconds=1.0, join_seconds=2.0),
         ),
         Pose(estimator="detector"),
-        Select(people=2, shortest_seconds=0.5, fewest_frames=8),
+        FilterPeople(people=2, shortest_seconds=0.5, fewest_frames=8),
         Skeleton(layout="coco17"),
         WriteCaptions(most=5, fewest=1),
         Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
     # Shares of rejected clips above which the build speaks up; clips of walking people rarely fail.
-    expected_rejections={"track": 0.5, "select": 0.6},
+    expected_rejections={"track": 0.5, "filter_people": 0.6},
 )

@@ -28,11 +28,11 @@ from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.embed import Embed
-from posecap.stages.filter_people import Select
+from posecap.stages.filter_people import FilterPeople
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose
 from posecap.stages.skeleton import Skeleton
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.stages.track import Track
 
 pipeline = Pipeline(
@@ -47,14 +47,16 @@ pipeline = Pipeline(
             limits=Limits(size_bytes=1 * 1024**3, seconds=600),  # ours
         ),
         # Rows with a span stay whole; other videos are cut into shots of 2 to 10 seconds, Kinetics' length at most.
-        Cut(threshold=42.0, shortest_seconds=2.0, longest_seconds=10.0, row_longest_seconds=60.0),  # ours
+        Split(threshold=42.0, shortest_seconds=2.0, longest_seconds=10.0, row_longest_seconds=60.0),  # ours
         Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=854, fps_at_most=30.0),  # ours
         Track(
-            detector=Ultralytics(weights_from="yolo11m", score=0.25, overlap=0.7, long_side=640, batch=64),  # ours
-            tracker=UltralyticsBoTSORT(sure=0.25, doubtful=0.1, begin=0.25, lost_seconds=1.0),  # ours
+            detector=Ultralytics(weights_from="yolo11m", conf=0.25, iou=0.7, imgsz=640, batch=64),  # ours
+            tracker=UltralyticsBoTSORT(
+                track_high_thresh=0.25, track_low_thresh=0.1, begin=0.25, track_buffer_seconds=1.0
+            ),  # ours
         ),
         Pose(estimator=RTMPose(size="m", joints="coco17", flip_test="on", batch=256)),  # ours
-        Select(  # ours, all of it; two people as in UNIK's data
+        FilterPeople(  # ours, all of it; two people as in UNIK's data
             people=2,
             fewest_frames=16,
             shortest_seconds=1.0,
@@ -72,7 +74,7 @@ pipeline = Pipeline(
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
     # Many of the clips of any list of web videos show nobody, or somebody for a moment only.
-    expected_rejections={"track": 0.3, "select": 0.4},
+    expected_rejections={"track": 0.3, "filter_people": 0.4},
     # One worker a GPU: while the frames of one clip are on it, seven others are being decoded.
-    worker=Resources(cpus=8, gpus=1, lanes=8),
+    worker=Resources(cpus=8, gpus=1, concurrency=8),
 )

@@ -20,13 +20,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file on local disk; ``scratch`` ones are deleted after their row, ``borrowed`` ones stay.
+    """A file on local disk; ``temporary`` ones are deleted after their row, ``borrowed`` ones stay.
 
     ``begins_seconds`` says where the file's first moment lies on the video's own clock; it is 0 for whole videos.
     """
 
     path: Path
-    keeping: Literal["borrowed", "scratch"]
+    keeping: Literal["borrowed", "temporary"]
     begins_seconds: float = 0.0
 
 
@@ -136,7 +136,7 @@ class Tracker(Protocol):
     @property
     def name(self) -> str: ...
 
-    def follow(
+    def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
         """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips.
@@ -175,12 +175,12 @@ class VideoEmbedder(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def sees(self, clip: Clip) -> list[int]:
+    def frame_indices(self, clip: Clip) -> list[int]:
         """Indices of the frames that the vector is made from."""
         ...
 
     def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(D,) float32, L2-normalised, from the frames that :meth:`sees` named."""
+        """(D,) float32, L2-normalised, from the frames that :meth:`frame_indices` named."""
         ...
 
 

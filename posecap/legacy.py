@@ -35,12 +35,14 @@ MODULES: Mapping[str, str] = {
 
 CLASSES: Mapping[str, str] = {
     "AskedToWait": "RetryAfter",
+    "Cut": "Split",
     "Drop": "Reject",
     "Fail": "PermanentError",
     "Manners": "HttpOptions",
     "Patience": "RetryPolicy",
     "Refused": "Rejected",
     "Retry": "TransientError",
+    "Select": "FilterPeople",
     "Transfer": "HttpDownload",
     "landing": "atomic_file",
     "persist": "retry",
@@ -49,15 +51,21 @@ CLASSES: Mapping[str, str] = {
 }
 """Classes and functions of those modules."""
 
+_DETECTOR = {"score": "conf", "overlap": "iou", "long_side": "imgsz", "most_people": "max_det"}
+_TRACKER = {"sure": "track_high_thresh", "doubtful": "track_low_thresh", "lost_seconds": "track_buffer_seconds"}
+
 KEYWORDS: Mapping[str, Mapping[str, str]] = {
     "Pipeline": {"expected_refusals": "expected_rejections"},
+    "Resources": {"lanes": "concurrency"},
+    **dict.fromkeys(("MoveNet", "RTMDetOnnx", "Ultralytics"), _DETECTOR),
+    **dict.fromkeys(("ByteTrack", "UltralyticsBoTSORT", "UltralyticsByteTrack"), _TRACKER),
 }
 """Arguments, by the class (as it is called now) that takes them."""
 
-FIELDS: Mapping[str, Mapping[str, str]] = {}
+FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "tracker": _TRACKER}
 """Fields of a stored configuration, by the field that holds it: ``detector`` of the stage ``track``, for one."""
 
-STAGES: Mapping[str, str] = {}
+STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 """Names of stages."""
 
 STATUSES: Mapping[str, str] = {"refused": "rejected"}
@@ -66,8 +74,20 @@ STATUSES: Mapping[str, str] = {"refused": "rejected"}
 KEYS: Mapping[str, str] = {**STATUSES, "licence": "license"}
 """Keys of manifests, reports, sidecars and samples' facts, and columns of tables."""
 
-MEMBERS: Mapping[str, str] = {}
+MEMBERS: Mapping[str, str] = {
+    "follow": "track",
+    "places": "path_fields",
+    "sees": "frame_indices",
+    "threads": "thread_safe",
+    "warm_up": "load",
+}
 """Methods and class attributes of a stage or an engine of somebody's own."""
+
+VALUES: Mapping[str, Mapping[str, Any]] = {
+    "keeping": {"scratch": "temporary"},
+    "thread_safe": {"many": True, "one": False},
+}
+"""Values of an argument or a class attribute, by its name today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,7 @@ class _Translation(ast.NodeTransformer):
         for keyword in node.keywords:
             if keyword.arg is not None:
                 keyword.arg = self._new(node, keyword.arg, known)
+                self._value(keyword.arg, keyword.value)
             if keyword.arg == "expected_rejections" and isinstance(keyword.value, ast.Dict):
                 for key in keyword.value.keys:
                     if isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -130,7 +151,17 @@ class _Translation(ast.NodeTransformer):
             for member in node.body:
                 if isinstance(member, ast.FunctionDef):
                     member.name = self._new(member, member.name, MEMBERS)
+                elif isinstance(member, ast.AnnAssign | ast.Assign):
+                    (target, *_) = member.targets if isinstance(member, ast.Assign) else (member.target,)
+                    if isinstance(target, ast.Name):
+                        target.id = self._new(member, target.id, MEMBERS)
+                        self._value(target.id, member.value)
         return node
+
+    def _value(self, name: str, value: ast.expr | None) -> None:
+        if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value in VALUES.get(name, {}):
+            old, value.value = value.value, VALUES[name][value.value]
+            self.hints.append(Hint(value.lineno, f"{name}={old!r}", f"{name}={value.value!r}"))
 
     def _new(self, node: ast.AST, old: str, table: Mapping[str, str]) -> str:
         new = table.get(old, old)

@@ -70,7 +70,7 @@ class Pipeline:
         if not issubclass(self.stages[-1].gives, Sample):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {self.stages[-1].name!r} does not")
         for segment in self.segments():
-            _check_lanes(segment)
+            _check_concurrency(segment)
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""
@@ -157,16 +157,16 @@ def _takes(stage: Stage) -> str:
 def _maximum(resources: Iterator[Resources]) -> Resources:
     every = list(resources)
     return Resources(
-        cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every), lanes=max(r.lanes for r in every)
+        cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every), concurrency=max(r.concurrency for r in every)
     )
 
 
-def _check_lanes(segment: Segment) -> None:
-    alone = [e.name for stage in segment.stages for e in engines_of(stage) if e.threads == "one"]
-    if segment.resources.lanes > 1 and alone:
+def _check_concurrency(segment: Segment) -> None:
+    alone = [e.name for stage in segment.stages for e in engines_of(stage) if not e.thread_safe]
+    if segment.resources.concurrency > 1 and alone:
         raise PipelineError(
-            f"a worker with lanes={segment.resources.lanes} shares its engines among threads, which "
-            f"{', '.join(alone)} cannot be: use lanes=1, or other engines"
+            f"a worker with concurrency={segment.resources.concurrency} shares its engines among threads, which "
+            f"{', '.join(alone)} cannot be: use concurrency=1, or other engines"
         )
 
 

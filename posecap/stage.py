@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from posecap.types import Span
 
@@ -51,19 +51,19 @@ class Rejected:
 class Resources:
     """What one worker of a stage occupies. Consecutive stages with equal resources share a worker.
 
-    ``lanes`` is how many items the worker has under way at once. They share its engines, so that one decodes
+    ``concurrency`` is how many items the worker has under way at once. They share its engines, so that one decodes
     while another one's frames are on the GPU.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
-    lanes: int = 1
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
-        if self.cpus < 0 or self.gpus < 0 or self.lanes < 1:
+        if self.cpus < 0 or self.gpus < 0 or self.concurrency < 1:
             raise ValueError(
-                f"Resources(cpus={self.cpus:g}, gpus={self.gpus:g}, lanes={self.lanes}): "
-                "needs cpus >= 0, gpus >= 0 and lanes >= 1"
+                f"Resources(cpus={self.cpus:g}, gpus={self.gpus:g}, concurrency={self.concurrency}): "
+                "needs cpus >= 0, gpus >= 0 and concurrency >= 1"
             )
 
 
@@ -83,10 +83,10 @@ class Stage(ABC):
     @abstractmethod
     def __call__(self, item: Any) -> Iterator[Any]: ...
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load what the stage needs; called once in each worker before its first item."""
         for part in _engines_of(self):
-            part.warm_up()
+            part.load()
 
 
 class Engine:
@@ -95,9 +95,9 @@ class Engine:
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the result; they go into every part's fingerprint."""
-    threads: ClassVar[Literal["one", "many"]] = "one"
-    """Whether ``many`` threads may use one engine at once; see :attr:`Resources.lanes`."""
-    places: ClassVar[tuple[str, ...]] = ()
+    thread_safe: ClassVar[bool] = False
+    """Whether several threads may use one engine at once; see :attr:`Resources.concurrency`."""
+    path_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that may hold a path of this machine. Only the file's name is recorded; hashes tell files apart."""
 
     @property
@@ -105,7 +105,7 @@ class Engine:
         """Names in :data:`posecap.weights.registry.REGISTRY` of the weights it loads."""
         return ()
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load weights and build sessions. Engines with neither need not override it."""
 
 
@@ -140,7 +140,7 @@ def configuration(part: object) -> JSON:
     if isinstance(part, dict):
         return {str(k): configuration(v) for k, v in sorted(part.items())}
     if is_dataclass(part) and not isinstance(part, type):
-        places = part.places if isinstance(part, Engine) else ()
+        places = part.path_fields if isinstance(part, Engine) else ()
         settings = {f.name: _written(getattr(part, f.name), f.name in places) for f in fields(part)}
         named = {"name": part.name} if isinstance(part, Stage | Engine) else {}
         return {**named, **settings}

@@ -103,7 +103,7 @@ class Row:
 class Video:
     """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id``.
 
-    ``keeping`` says whose file it is: ``borrowed`` files stay, ``scratch`` files are deleted after the row. A file
+    ``keeping`` says whose file it is: ``borrowed`` files stay, ``temporary`` files are deleted after the row. A file
     may hold only a stretch of the video; ``begins_seconds`` is where it begins on the video's own clock.
     """
 
@@ -111,7 +111,7 @@ class Video:
     path: Path
     source_id: str
     size_bytes: int
-    keeping: Literal["borrowed", "scratch"] = "borrowed"
+    keeping: Literal["borrowed", "temporary"] = "borrowed"
     begins_seconds: float = 0.0
 
     def __post_init__(self) -> None:

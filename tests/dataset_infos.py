@@ -11,7 +11,7 @@ from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.types import PartName, Sample
 from tests import built
 
-ORDER = StageOrder(("download", "decode"), ("decode", "select", "pack"))
+ORDER = StageOrder(("download", "decode"), ("decode", "filter_people", "pack"))
 
 
 def outcomes(kept: int) -> list[RowOutcome]:
@@ -19,7 +19,7 @@ def outcomes(kept: int) -> list[RowOutcome]:
     rows = [
         RowOutcome(row_id=f"row-{i}", uri="u", status="kept", clips=(ClipOutcome(status="kept"),)) for i in range(kept)
     ]
-    rejected = ClipOutcome(status="rejected", stage="select", reason="no_motion")
+    rejected = ClipOutcome(status="rejected", stage="filter_people", reason="no_motion")
     rows[0] = RowOutcome(row_id="row-0", uri="u", status="kept", clips=(*rows[0].clips, rejected))
     missing = RowOutcome(row_id="gone", uri="u", status="rejected", stage="download", reason="not_found")
     late = RowOutcome(row_id="late", uri="u", status="failed", stage="download", reason="timeout", retryable=True)

@@ -51,10 +51,10 @@ stage = {{s.name: s for s in demo.stages}}
 impatient = Http(patience=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
-    "cut": {{"threshold": 20.0, "shortest_seconds": 0.3}},
+    "split": {{"threshold": 20.0, "shortest_seconds": 0.3}},
     "decode": {{"long_side": 256, "fps_at_most": 30.0}},
-    "track": {{"detector": replace(stage["track"].detector, long_side=192)}},
-    "select": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": SELECT_MOTION}},
+    "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
+    "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": SELECT_MOTION}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
 pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +51,10 @@ class ByteTrack(Engine):
     """Joins per-frame people into tracks; state lives for one clip only.
 
     Args:
-        sure: detections from here up may start a track and are matched first.
-        doubtful: detections from here up may continue a track.
+        track_high_thresh: detections from here up may start a track and are matched first.
+        track_low_thresh: detections from here up may continue a track.
         likeness: least likeness (0–1) for a match; ``doubtful_likeness`` in the second round.
-        lost_seconds: a track unseen for longer is closed.
+        track_buffer_seconds: a track unseen for longer is closed.
         join_seconds, join_distance: two tracks are one person when the gap between them is at most so long
             and the predicted centre misses by at most ``join_distance`` body heights.
         fewest_frames: shorter tracks are dropped.
@@ -62,18 +62,18 @@ class ByteTrack(Engine):
 
     name: ClassVar[str] = "bytetrack"
     packages: ClassVar[tuple[str, ...]] = ("scipy",)
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
-    sure: float = 0.3
-    doubtful: float = 0.15
+    track_high_thresh: float = 0.3
+    track_low_thresh: float = 0.15
     likeness: float = 0.2
     doubtful_likeness: float = 0.4
-    lost_seconds: float = 1.0
+    track_buffer_seconds: float = 1.0
     join_seconds: float = 2.0
     join_distance: float = 0.5
     fewest_frames: int = 3
 
-    def follow(
+    def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
         """Tracks (M, T), most frames first; coordinates as in the detections.
@@ -89,14 +89,14 @@ class ByteTrack(Engine):
             if t:
                 for track in live:
                     _predict(track, float(pts_T[t] - pts_T[t - 1]))
-            sure = [i for i, s in enumerate(found.scores_N) if s >= self.sure]
-            doubtful = [i for i, s in enumerate(found.scores_N) if self.doubtful <= s < self.sure]
+            sure = [i for i, s in enumerate(found.scores_N) if s >= self.track_high_thresh]
+            doubtful = [i for i, s in enumerate(found.scores_N) if self.track_low_thresh <= s < self.track_high_thresh]
             unmatched = self._match(live, sure, found, t, self.likeness)
             left = [track for track in live if t not in track.seen]
             self._match(left, doubtful, found, t, self.doubtful_likeness)
             live += [_start(found, i, t) for i in unmatched]
-            closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.lost_seconds]
-            live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.lost_seconds]
+            closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.track_buffer_seconds]
+            live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.track_buffer_seconds]
         people = [k for k in self._join(closed + live, detections, pts_T) if len(k.seen) >= self.fewest_frames]
         people.sort(key=lambda k: (-len(k.seen), k.first, min(k.seen.values())))
         return _as_tracks(people, detections, layout)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,14 +32,14 @@ class Decord(Engine):
 
     name: ClassVar[str] = "decord"
     packages: ClassVar[tuple[str, ...]] = ("decord",)
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
     codecs: tuple[str, ...] = ("h264", "mpeg4", "msmpeg4v2", "msmpeg4v3", "mjpeg")
     containers: tuple[str, ...] = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
     reads_over_seconds: float = 2.0
     block_frames: int = 32
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load the library, where it is installed, and keep it from writing to stderr."""
         if find_spec("decord"):
             _library()

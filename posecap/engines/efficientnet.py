@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class EfficientNetLite0(Engine):
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean"
     packages: ClassVar[tuple[str, ...]] = ("torch", "efficientnet-lite-pytorch", "pillow")
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
     frames: int = 8
     dimension: int = field(default=1280, init=False)
@@ -40,10 +40,10 @@ class EfficientNetLite0(Engine):
     def weights(self) -> tuple[str, ...]:
         return ("efficientnet-lite0-imagenet",)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network
 
-    def sees(self, clip: Clip) -> list[int]:
+    def frame_indices(self, clip: Clip) -> list[int]:
         """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
         count = clip.frame_count
         if count <= self.frames:

@@ -47,7 +47,7 @@ class Http(Engine):
                 lambda: retry(download.attempt, policy=self.patience, until=until),
                 what=download.shown,
             )
-        return Fetched(target, "scratch")
+        return Fetched(target, "temporary")
 
 
 __all__ = ["Http", "without_secrets"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class MiniLM(Engine):
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
     longest_tokens: int = 128
     dimension: int = field(default=384, init=False)
@@ -36,7 +36,7 @@ class MiniLM(Engine):
     def weights(self) -> tuple[str, ...]:
         return ("minilm-l6-v2-int8", "minilm-l6-v2-tokenizer")
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._session, self._tokenizer
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:

@@ -60,8 +60,8 @@ class RTMPose(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("mmpose", "mmdet", "mmengine", "opencv-python", "torch")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     size: Size = "m"
     joints: Joints = "coco17"
@@ -84,7 +84,7 @@ class RTMPose(Engine):
         published = f"rtmpose-{self.size}" + ("-body26" if self.joints == "halpe26" else "")
         return (self.weights_from or published,)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:

@@ -29,16 +29,16 @@ class MoveNet(Engine):
     """People and joints, every frame.
 
     Args:
-        long_side: longer side of the model's input in pixels; frames are shrunk to it, never enlarged.
-        score: people below this confidence are left out (a clear person has about 0.4–0.7).
+        imgsz: longer side of the model's input in pixels; frames are shrunk to it, never enlarged.
+        conf: people below this confidence are left out (a clear person has about 0.4–0.7).
         same_person: object keypoint similarity above which the weaker of two detections is a duplicate.
     """
 
     name: ClassVar[str] = "movenet-multipose-lightning"
     packages: ClassVar[tuple[str, ...]] = ("ai-edge-litert", "pillow")
 
-    long_side: int = 512
-    score: float = 0.15
+    imgsz: int = 512
+    conf: float = 0.15
     same_person: float = 0.6
     layout: str = field(default="coco17", init=False)
 
@@ -50,7 +50,7 @@ class MoveNet(Engine):
     def _interpreters(self) -> dict[tuple[int, int], Interpreter]:
         return {}
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         from ai_edge_litert import interpreter  # noqa: F401
 
         locate(self.weights[0])
@@ -61,7 +61,7 @@ class MoveNet(Engine):
 
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in pixels that a frame takes inside the model's padded input."""
-        scale = min(1.0, self.long_side / max(height, width))
+        scale = min(1.0, self.imgsz / max(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _run(self, frame: Pixels) -> Floats:
@@ -94,7 +94,7 @@ class MoveNet(Engine):
         height, width = self.fit(*shape[:2])
         scale_x = _padded(width) * shape[1] / width
         scale_y = _padded(height) * shape[0] / height
-        rows = found_65[found_65[:, 55] >= self.score]
+        rows = found_65[found_65[:, 55] >= self.conf]
         rows = rows[np.argsort(-rows[:, 55], kind="stable")]
         joints = rows[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * np.array([scale_x, scale_y, 1.0], dtype=np.float32)
         boxes = rows[:, [52, 51, 54, 53]] * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32)

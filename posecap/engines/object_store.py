@@ -53,7 +53,7 @@ class ObjectStore(Engine):
                 ),
                 what=uri,
             )
-        return Fetched(target, "scratch")
+        return Fetched(target, "temporary")
 
 
 def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:

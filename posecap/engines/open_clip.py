@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class OpenClip(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("model", "weights_from")
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("model", "weights_from")
 
     model: str = "ViT-B-16-quickgelu"
     weights_from: str = "clip-vit-b16-openai"
@@ -80,10 +80,10 @@ class OpenClip(Engine):
     def dimension(self) -> int:
         return int(self._configuration["embed_dim"])
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network, self._tokenizer, self._transform
 
-    def sees(self, clip: Clip) -> list[int]:
+    def frame_indices(self, clip: Clip) -> list[int]:
         """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self.frames)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -47,14 +47,14 @@ class PyAV(Engine):
 
     name: ClassVar[str] = "pyav"
     packages: ClassVar[tuple[str, ...]] = ("av",)
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
     side_at_most: int = 8192
     damaged_at_most: int = 15
     seconds_per_block: float = 60.0
     block_frames: int = 32
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load the library."""
         import av  # noqa: F401
 

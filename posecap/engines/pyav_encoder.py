@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -39,12 +39,12 @@ class PyAVEncoder(Engine):
 
     name: ClassVar[str] = "pyav-libx264"
     packages: ClassVar[tuple[str, ...]] = ("av",)
-    threads: ClassVar[Literal["one", "many"]] = "many"
+    thread_safe: ClassVar[bool] = True
 
     crf: int = 23
     preset: str = "veryfast"
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load the library."""
         import av  # noqa: F401
 

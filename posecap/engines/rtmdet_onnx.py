@@ -36,17 +36,17 @@ class RTMDetOnnx(Engine):
     Args:
         size: of the network: nano sees 320x320 pixels, medium 640x640.
         weights_from: name in the catalogue or path of an ONNX file; None takes the published one of this size.
-        score: people below this confidence are left out.
+        conf: people below this confidence are left out.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     size: Literal["n", "m"] = "m"
     weights_from: str | None = None
-    score: float = 0.3
+    conf: float = 0.3
     batch: int = 16
     device: Device = "auto"
     layout: str | None = field(default=None, init=False, repr=False)
@@ -59,7 +59,7 @@ class RTMDetOnnx(Engine):
     def weights(self) -> tuple[str, ...]:
         return (self.weights_from or f"rtmdet-{self.size}-person-onnx",)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network
 
     def detect(self, frames_THW3: Pixels) -> list[Detections]:
@@ -90,7 +90,7 @@ class RTMDetOnnx(Engine):
     def _kept(self, dets_K5: Floats, labels_K: Floats, frame_HW3: Pixels, fitted: tuple[int, int]) -> Detections:
         """Exports fill up ``dets`` with rows of score 0 and label -1; these go with the doubtful ones."""
         height, width = frame_HW3.shape[:2]
-        people = dets_K5[(labels_K == _PERSON) & (dets_K5[:, 4] >= self.score)]
+        people = dets_K5[(labels_K == _PERSON) & (dets_K5[:, 4] >= self.conf)]
         people = people[np.argsort(-people[:, 4], kind="stable")]
         factors = np.array([width / fitted[1], height / fitted[0]] * 2, np.float32)
         boxes = np.clip(people[:, :4] * factors, 0, np.array([width, height] * 2, np.float32))

@@ -43,8 +43,8 @@ class RTMPoseOnnx(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     size: Size = "m"
     joints: Joints = "coco17"
@@ -65,7 +65,7 @@ class RTMPoseOnnx(Engine):
         published = f"rtmpose-{self.size}" + ("-body26" if self.joints == "halpe26" else "")
         return (self.weights_from or f"{published}-onnx",)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:

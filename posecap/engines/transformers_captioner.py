@@ -86,8 +86,8 @@ class TransformersCaptioner(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     checkpoint: str
     prompts: tuple[str, ...] = (MOTION,)
@@ -123,7 +123,7 @@ class TransformersCaptioner(Engine):
         """
         return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._network, self._processor, self._batches, self._ends
         try:
             self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])

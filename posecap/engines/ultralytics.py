@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -58,10 +58,10 @@ class Ultralytics(Engine):
     Args:
         weights_from: name in the catalogue, or path of a ``.pt`` file as the package publishes or trains them.
         architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
-        score: people below this confidence are left out.
-        overlap: intersection over union above which the weaker of two boxes is a duplicate.
-        long_side: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it.
-        most_people: at most so many people a frame, best first.
+        conf: people below this confidence are left out.
+        iou: intersection over union above which the weaker of two boxes is a duplicate.
+        imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it.
+        max_det: at most so many people a frame, best first.
         batch: most frames that go through the network at once.
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
@@ -70,15 +70,15 @@ class Ultralytics(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "yolo11m"
     architecture: str = ""
-    score: float = 0.25
-    overlap: float = 0.7
-    long_side: int = 640
-    most_people: int = 100
+    conf: float = 0.25
+    iou: float = 0.7
+    imgsz: int = 640
+    max_det: int = 100
     batch: int = 16
     device: Device = "auto"
     precision: Precision = "auto"
@@ -89,8 +89,8 @@ class Ultralytics(Engine):
                 f"cannot tell the architecture of {self.weights_from!r} from {self._architecture!r}: "
                 "give architecture='yolo11m-pose' or the like: yolo11 or yolov8; n, s, m, l or x; with or without -pose"
             )
-        if self.long_side < _STRIDE or self.long_side % _STRIDE:
-            raise ValueError(f"long_side is {self.long_side}, expected a multiple of {_STRIDE}")
+        if self.imgsz < _STRIDE or self.imgsz % _STRIDE:
+            raise ValueError(f"imgsz is {self.imgsz}, expected a multiple of {_STRIDE}")
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -105,7 +105,7 @@ class Ultralytics(Engine):
     def weights(self) -> tuple[str, ...]:
         return (self.weights_from,)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self._model
 
     def detect(self, frames_THW3: Pixels) -> list[Detections]:
@@ -152,10 +152,10 @@ class Ultralytics(Engine):
             pixels = self._pixels(fitted)
             found = non_max_suppression(
                 model.network(pixels)[0],
-                self.score,
-                self.overlap,
+                self.conf,
+                self.iou,
                 classes=[model.person],
-                max_det=self.most_people,
+                max_det=self.max_det,
                 nc=model.classes,
                 max_time_img=float("inf"),  # the package stops after some seconds, with whatever it has by then
             )
@@ -165,7 +165,7 @@ class Ultralytics(Engine):
         """Frames at the network's size, padded with grey to multiples of the stride."""
         from ultralytics.data.augment import LetterBox
 
-        fit = LetterBox((self.long_side, self.long_side), auto=True, stride=_STRIDE)
+        fit = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
         return [fit(image=frame) for frame in frames_THW3]
 
     def _pixels(self, fitted: Sequence[Pixels]) -> torch.Tensor:

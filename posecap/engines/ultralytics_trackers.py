@@ -29,31 +29,31 @@ class _UltralyticsTracker(Engine, ABC):
     """What the two have in common.
 
     Args:
-        sure: detections from here up are matched first.
-        doubtful: detections above this may continue a track.
+        track_high_thresh: detections from here up are matched first.
+        track_low_thresh: detections above this may continue a track.
         begin: unmatched detections from here up begin a track, which counts once the next frame confirms it.
         match_cost: highest cost of a match in the first round; the cost is 1 - overlap, or 1 - overlap * score.
         cost: what that cost is made of.
-        lost_seconds: a track unseen for longer is closed. The package counts frames; how many these are follows from
-            the clip's own frame rate. 1 second is the package's 30 frames at 30 frames a second.
+        track_buffer_seconds: a track unseen for longer is closed. The package counts frames; how many these are
+            follows from the clip's own frame rate. 1 second is the package's 30 frames at 30 frames a second.
         fewest_frames: shorter tracks are dropped.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "lap", "opencv-python")
-    threads: ClassVar[Literal["one", "many"]] = "many"  # the package's tracker is made anew for every clip
+    thread_safe: ClassVar[bool] = True  # the package's tracker is made anew for every clip
 
-    sure: float = 0.25
-    doubtful: float = 0.1
+    track_high_thresh: float = 0.25
+    track_low_thresh: float = 0.1
     begin: float = 0.25
     match_cost: float = 0.8
     cost: Literal["overlap", "overlap and score"] = "overlap and score"
-    lost_seconds: float = 1.0
+    track_buffer_seconds: float = 1.0
     fewest_frames: int = 3
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         ensure_ultralytics("lap")
 
-    def follow(
+    def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
         """Tracks (M, T), most frames first; boxes, scores and joints are those of the detections.
@@ -80,14 +80,14 @@ class _UltralyticsTracker(Engine, ABC):
         return seen
 
     def _frames_lost(self, pts_T: Seconds) -> int:
-        interval = float(np.median(np.diff(pts_T))) if len(pts_T) > 1 else self.lost_seconds
-        return max(1, round(self.lost_seconds / interval)) if interval > 0 else 1
+        interval = float(np.median(np.diff(pts_T))) if len(pts_T) > 1 else self.track_buffer_seconds
+        return max(1, round(self.track_buffer_seconds / interval)) if interval > 0 else 1
 
     def _arguments(self, frames_lost: int) -> dict[str, Any]:
         """The package's own names for the parameters."""
         return {
-            "track_high_thresh": self.sure,
-            "track_low_thresh": self.doubtful,
+            "track_high_thresh": self.track_high_thresh,
+            "track_low_thresh": self.track_low_thresh,
             "new_track_thresh": self.begin,
             "track_buffer": frames_lost,
             "match_thresh": self.match_cost,

@@ -49,8 +49,8 @@ class ViCLIPEmbedder(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
-    threads: ClassVar[Literal["one", "many"]] = "many"
-    places: ClassVar[tuple[str, ...]] = ("weights_from",)
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "viclip-b16"
     weights_of: WeightsOf = "viclip"
@@ -73,13 +73,13 @@ class ViCLIPEmbedder(Engine):
         """512 for B/16 and 768 for L/14; for a path, what the file says."""
         return _DIMENSIONS.get(self.weights_from) or self._network.sizes.dimension
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         from posecap.engines.viclip_model import tokenize
 
         tokenize([])
         _ = self._network
 
-    def sees(self, clip: Clip) -> list[int]:
+    def frame_indices(self, clip: Clip) -> list[int]:
         """Middle frames of eight equal stretches, as in ViCLIP's evaluation; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self._network.sizes.frames)
 

@@ -54,7 +54,7 @@ class YtDlp(Engine):
     """
 
     name: ClassVar[str] = "ytdlp"
-    places: ClassVar[tuple[str, ...]] = ("cookies_file",)
+    path_fields: ClassVar[tuple[str, ...]] = ("cookies_file",)
 
     height: int = 720
     stretch: Literal["span", "whole"] = "span"
@@ -70,7 +70,7 @@ class YtDlp(Engine):
         if self.height < 1 or self.margin_seconds < 0 or self.requests_per_minute <= 0:
             raise ValueError("YtDlp: needs height >= 1, margin_seconds >= 0 and requests_per_minute > 0")
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         """Load yt-dlp and read the cookies once, so that a build without either ends before its first row.
 
         Raises:
@@ -104,7 +104,7 @@ class YtDlp(Engine):
             begins, ending = with_timeout(
                 limits.seconds, lambda: session.bring(file, limits=limits, span=wanted), what=session.shown
             )
-        return Fetched(target.replace(target.with_suffix(f".{ending}")), "scratch", begins)
+        return Fetched(target.replace(target.with_suffix(f".{ending}")), "temporary", begins)
 
 
 class _Words:

@@ -46,7 +46,7 @@ def execute(stages: Sequence[Stage], item: Any) -> ItemResult:
     """
     result = ItemResult()
     _execute(stages, item, result)
-    if isinstance(item, Video) and item.keeping == "scratch":
+    if isinstance(item, Video) and item.keeping == "temporary":
         with contextlib.suppress(FileNotFoundError):
             item.path.unlink()
     return result

@@ -28,14 +28,14 @@ class LocalPool:
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
         count = [workers if s.resources.cpus or s.resources.gpus else _DOWNLOAD_THREADS for s in segments]
-        self._threads = [n * s.resources.lanes for n, s in zip(count, segments, strict=True)]
+        self._threads = [n * s.resources.concurrency for n, s in zip(count, segments, strict=True)]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         for segment, workers_of_segment in enumerate(count):
             for i in range(workers_of_segment):
                 worker = _Worker(segments[segment].stages)
-                for lane in range(segments[segment].resources.lanes):
+                for lane in range(segments[segment].resources.concurrency):
                     name = f"posecap-{segment}-{i}-{lane}"
                     threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True).start()
 
@@ -83,7 +83,7 @@ class _Worker:
             if not self._loaded:
                 self._stages = copy.deepcopy(self._stages)
                 for stage in self._stages:
-                    stage.warm_up()
+                    stage.load()
                 self._loaded = True
         return self._stages
 

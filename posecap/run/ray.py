@@ -42,7 +42,7 @@ class _Worker:
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         self._stages = stages
         for stage in stages:
-            stage.warm_up()
+            stage.load()
 
     def ping(self) -> None:
         """Returns once the process is up and its engines are loaded."""
@@ -304,10 +304,10 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
                 num_cpus=wanted.cpus,
                 num_gpus=wanted.gpus,
                 max_restarts=-1,
-                max_concurrency=wanted.lanes,
+                max_concurrency=wanted.concurrency,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(segment.stages)
-            placed.append(_Actor(handle, node["NodeID"], wanted.lanes))
+            placed.append(_Actor(handle, node["NodeID"], wanted.concurrency))
     if not placed:
         raise WorkersNotReadyError(
             f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"

@@ -55,7 +55,7 @@ class Download(Stage):
                 begins_seconds=fetched.begins_seconds,
             )
         except BaseException:
-            if fetched.keeping == "scratch":
+            if fetched.keeping == "temporary":
                 fetched.path.unlink(missing_ok=True)
             raise
         yield video

@@ -25,7 +25,7 @@ class Embed(Stage):
     text: TextEmbedder
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
-        seen = self.video.sees(item)
+        seen = self.video.frame_indices(item)
         first, last = float(item.pts_T[seen[0]]), float(item.pts_T[seen[-1]])
         yield item.extend(
             EmbeddedClip,

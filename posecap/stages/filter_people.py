@@ -15,7 +15,7 @@ from posecap.types import Floats, PosedClip, Tracks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(Stage):
+class FilterPeople(Stage):
     """Keeps at most ``people`` people, most prominent first, or rejects the clip.
 
     A person is *confident* in a frame when at least ``confident_joints_share`` of the joints score
@@ -44,7 +44,7 @@ class Select(Stage):
         enough, or those kept are not together), ``no_motion`` (nobody who is confident moves).
     """
 
-    name: ClassVar[str] = "select"
+    name: ClassVar[str] = "filter_people"
     takes: ClassVar[type] = PosedClip
     gives: ClassVar[type] = PosedClip
 

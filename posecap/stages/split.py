@@ -12,7 +12,7 @@ from posecap.types import CutVideo, Row, ShotRule, Span, Video
 
 
 @dataclass(frozen=True)
-class Cut(Stage):
+class Split(Stage):
     """A row's span is the user's wish and is kept whole; a row without one is cut into shots while it is decoded.
 
     A row may give only a start (to the video's end) or only an end (from its beginning). A shot longer than
@@ -22,7 +22,7 @@ class Cut(Stage):
     Rejects with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
     """
 
-    name: ClassVar[str] = "cut"
+    name: ClassVar[str] = "split"
     takes: ClassVar[type] = Video
     gives: ClassVar[type] = CutVideo
 
@@ -35,7 +35,7 @@ class Cut(Stage):
     def __post_init__(self) -> None:
         if not 0 <= self.shortest_seconds <= self.longest_seconds:
             raise ValueError(
-                f"Cut(shortest_seconds={self.shortest_seconds:g}, longest_seconds={self.longest_seconds:g}): "
+                f"Split(shortest_seconds={self.shortest_seconds:g}, longest_seconds={self.longest_seconds:g}): "
                 "the shortest clip must be no longer than the longest"
             )
 

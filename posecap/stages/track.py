@@ -29,7 +29,7 @@ class Track(Stage):
 
     def __call__(self, item: Clip) -> Iterator[TrackedClip]:
         found = self.detector.detect(item.frames_THW3)
-        tracks = self.tracker.follow(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
+        tracks = self.tracker.track(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
         if tracks.people == 0:
             raise Reject("no_person", f"{self.detector.name} followed nobody through {item.frame_count} frames")
         yield item.extend(

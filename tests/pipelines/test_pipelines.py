@@ -26,9 +26,9 @@ def test_posecap_1m_keeps_a_gpu_busy_with_several_clips() -> None:
     assert [stage.name for stage in fetching.stages] == ["download"]
     assert fetching.resources == Resources(cpus=0)
     assert computing.resources.gpus == 1
-    assert computing.resources.lanes > 1
+    assert computing.resources.concurrency > 1
     assert [stage.name for stage in computing.stages] == [
-        *("cut", "decode", "track", "pose", "select", "skeleton", "caption", "embed", "pack"),
+        *("split", "decode", "track", "pose", "filter_people", "skeleton", "caption", "embed", "pack"),
     ]
 
 
@@ -39,7 +39,7 @@ def test_every_threshold_of_posecap_1m_is_written_down() -> None:
     text = (SHIPPED / "posecap_1m.py").read_text()
     pipeline = load_pipeline(SHIPPED / "posecap_1m.py")
     for stage in pipeline.stages:
-        if stage.name in ("cut", "select", "caption", "skeleton"):
+        if stage.name in ("split", "filter_people", "caption", "skeleton"):
             written = [f.name for f in fields(stage) if f.init and f.name not in ("captioners", "joint_score")]
             assert all(f"{name}=" in text for name in written), (stage.name, written)
 
@@ -52,7 +52,7 @@ def ultralytics_and_mmpose(folder: Path) -> tuple[Any, Any]:
     yolo = ultralytics.write(folder / "yolo11n.pt")
     rtmpose = mmpose.rtmpose(folder / "rtmpose-t.pth")
     return (
-        Ultralytics(weights_from=str(yolo), score=0.9, long_side=256),
+        Ultralytics(weights_from=str(yolo), conf=0.9, imgsz=256),
         RTMPose(size="t", weights_from=str(rtmpose)),
     )
 
@@ -65,7 +65,7 @@ def onnx_alone(folder: Path) -> tuple[Any, Any]:
     rtmdet = mmpose.rtmdet_onnx(folder / "rtmdet-n.onnx")
     rtmpose = mmpose.rtmpose_onnx(folder / "rtmpose-t.onnx")
     return (
-        RTMDetOnnx(size="n", weights_from=str(rtmdet), score=0.85),
+        RTMDetOnnx(size="n", weights_from=str(rtmdet), conf=0.85),
         RTMPoseOnnx(size="t", weights_from=str(rtmpose)),
     )
 
@@ -82,15 +82,18 @@ from posecap.stage import Resources
 shipped = load_pipeline(Path({shipped!r}))
 anybody = dict(joint_score=0.0, confident_joints_share=0.0, person_presence=0.0, confident_frames_share=0.0, motion=0.0)
 swapped = {{
-    "track": {{"detector": {detector!r}, "tracker": ByteTrack(sure=0.05, doubtful=0.02, likeness=0.1)}},
+    "track": {{
+        "detector": {detector!r},
+        "tracker": ByteTrack(track_high_thresh=0.05, track_low_thresh=0.02, likeness=0.1),
+    }},
     "pose": {{"estimator": {estimator!r}}},
-    "select": {{"fewest_frames": 4, "shortest_seconds": 0.3, **anybody}},
+    "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, **anybody}},
     "embed": {{"video": {both!r}, "text": {both!r}}},
 }}
 pipeline = replace(
     shipped,
     stages=tuple(replace(stage, **swapped.get(stage.name, {{}})) for stage in shipped.stages),
-    worker=Resources(cpus=1, lanes=2),
+    worker=Resources(cpus=1, concurrency=2),
 )
 """
 

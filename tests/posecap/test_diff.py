@@ -50,7 +50,7 @@ def test_an_equal_fingerprint_is_built(tmp_path: Path, pipeline: Pipeline) -> No
 
 def test_a_changed_parameter_is_named_with_both_values(tmp_path: Path, pipeline: Pipeline) -> None:
     write(tmp_path, PART, pipeline, "a")
-    change = found(tmp_path, changed(pipeline, "select", people=3), {PART: "b"})
+    change = found(tmp_path, changed(pipeline, "filter_people", people=3), {PART: "b"})
     assert change.changed == (PART,)
     assert change.reasons == ("pipeline.select.people: 2 → 3",)
     told = explain(change, tmp_path)
@@ -75,7 +75,9 @@ def test_other_package_versions_and_weights_are_named(tmp_path: Path, pipeline: 
 
 
 def test_a_stage_that_is_new_or_gone_is_named(tmp_path: Path, pipeline: Pipeline) -> None:
-    shorter = replace(pipeline, stages=tuple(s for s in pipeline.stages if s.name != "select"), expected_rejections={})
+    shorter = replace(
+        pipeline, stages=tuple(s for s in pipeline.stages if s.name != "filter_people"), expected_rejections={}
+    )
     write(tmp_path, PART, shorter, "a")
     assert found(tmp_path, pipeline, {PART: "b"}).reasons[0].startswith("pipeline.select is new: ")
 

@@ -9,11 +9,11 @@ from posecap.engines.pyav import PyAV
 from posecap.progress import DownloadProgress, Progress
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult
 from posecap.types import PartName
 
-STAGES = (Cut(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())
+STAGES = (Split(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())
 
 
 @dataclass
@@ -45,7 +45,7 @@ def kept(clips: int = 1, frames: int = 50) -> RowResult:
     return RowResult(outcome, seconds={"decode": 1.0}, frames=frames)
 
 
-def rejected(reason: str, stage: str = "cut") -> RowResult:
+def rejected(reason: str, stage: str = "split") -> RowResult:
     return RowResult(
         RowOutcome(row_id="r", uri="u", status="rejected", stage=stage, reason=reason), seconds={stage: 0.1}
     )
@@ -109,14 +109,14 @@ def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):
 
 
 def test_an_alarm_is_printed_once(shown: Shown):
-    with shown.progress(rows=60, expected_rejections={"cut": 0.5}) as progress:
+    with shown.progress(rows=60, expected_rejections={"split": 0.5}) as progress:
         for part in range(3):
             for _ in range(20):
                 progress.row(rejected("bad_span"))
             progress.part(PartName("train", part))
     alarms = [line for line in shown.lines if line.startswith("alarm")]
     assert alarms == [
-        "alarm (after train/00000): cut rejected 100 % of 20 rows (expected at most 50 %): most often bad_span; "
+        "alarm (after train/00000): split rejected 100 % of 20 rows (expected at most 50 %): most often bad_span; "
         "is the threshold right?"
     ]
     assert progress.parts == 3

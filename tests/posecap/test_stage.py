@@ -19,7 +19,7 @@ class Inner(Engine):
     name: ClassVar[str] = "inner"
     size: int = 3
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         WARMED.append("inner")
 
 
@@ -28,7 +28,7 @@ class Outer(Engine):
     name: ClassVar[str] = "outer"
     inside: Inner = field(default_factory=Inner)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         WARMED.append("outer")
 
 
@@ -80,7 +80,7 @@ def test_engines_within_engines_and_tuples_are_found() -> None:
 
 def test_warming_up_a_stage_warms_its_engines() -> None:
     WARMED.clear()
-    Step(one=Inner(), several=(Outer(),)).warm_up()
+    Step(one=Inner(), several=(Outer(),)).load()
     assert WARMED == ["inner", "outer", "inner"]
 
 
@@ -101,7 +101,7 @@ def test_places_of_files_are_recorded_by_their_names_only() -> None:
     @dataclass(frozen=True)
     class Loads(Engine):
         name: ClassVar[str] = "loads"
-        places: ClassVar[tuple[str, ...]] = ("weights_from", "cookies")
+        path_fields: ClassVar[tuple[str, ...]] = ("weights_from", "cookies")
 
         weights_from: str = "yolo11m"
         cookies: str | None = None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from posecap.engines.pyav import PyAV
 from posecap.stages.decode import Decode
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.types import Media, Span
 from posecap.video import (
     FrameBuffer,
@@ -60,7 +60,7 @@ def test_the_end_is_told_shift_media(stretch: Path) -> None:
 
 def test_a_clip_of_a_stretch_has_the_videos_times(stretch: Path) -> None:
     item = video(stretch, start=8.0, end=9.0)
-    (cut,) = Cut()(replace(item, begins_seconds=7.5))
+    (cut,) = Split()(replace(item, begins_seconds=7.5))
     (clip,) = DECODE(cut)
     assert numbers(clip.frames_THW3) == list(range(15, 45))
     assert clip.span == Span(8.0, 9.0)
@@ -69,7 +69,7 @@ def test_a_clip_of_a_stretch_has_the_videos_times(stretch: Path) -> None:
 
 def test_a_stretch_is_cut_into_shots_shift_media(stretch: Path) -> None:
     item = video(stretch, start=None, end=None)
-    (cut,) = Cut(shortest_seconds=0.5, longest_seconds=1.0)(replace(item, begins_seconds=7.5))
+    (cut,) = Split(shortest_seconds=0.5, longest_seconds=1.0)(replace(item, begins_seconds=7.5))
     spans = [(r.span.start_seconds, r.span.end_seconds) for r in DECODE(cut)]
     assert spans == [pytest.approx((7.5, 8.5)), pytest.approx((8.5, 9.5))]
 

@@ -28,7 +28,7 @@ def frame(*people: tuple[float, float, float]) -> Detections:
 
 def follow(frames: list[Detections], **options):
     pts = np.arange(len(frames)) / FPS
-    return ByteTrack(**options).follow(frames, pts, layout="coco17", frames_THW3=PICTURES)
+    return ByteTrack(**options).track(frames, pts, layout="coco17", frames_THW3=PICTURES)
 
 
 def centres(tracks, m: int) -> np.ndarray:
@@ -59,8 +59,8 @@ def test_a_person_unseen_for_a_moment_is_the_same_person():
 
 def test_tracks_that_broke_for_longer_are_joined_when_the_second_begins_where_the_first_ended():
     frames = [frame((100, 100, 0.6)) if not 20 <= t < 70 else frame() for t in range(100)]
-    assert follow(frames, lost_seconds=1.0, join_seconds=2.0).people == 1
-    assert follow(frames, lost_seconds=1.0, join_seconds=1.2).people == 2
+    assert follow(frames, track_buffer_seconds=1.0, join_seconds=2.0).people == 1
+    assert follow(frames, track_buffer_seconds=1.0, join_seconds=1.2).people == 2
 
 
 def test_somebody_else_elsewhere_is_not_joined():

@@ -27,7 +27,7 @@ def captioner(request, tmp_path_factory) -> Captioner:
     made = TransformersCaptioner(
         checkpoint=str(folder), prompts=("What moves?", "How do the arms move?"), longest_tokens=12, sentences=3
     )
-    made.warm_up()
+    made.load()
     return made
 
 

@@ -17,12 +17,10 @@ from posecap.joints import LAYOUTS
 from tests.models_at_hand import weights_or_skip
 
 
-@pytest.fixture(
-    scope="module", params=[MoveNet(long_side=256), MoveNet(long_side=384)], ids=lambda d: f"{d.name}-{d.long_side}"
-)
+@pytest.fixture(scope="module", params=[MoveNet(imgsz=256), MoveNet(imgsz=384)], ids=lambda d: f"{d.name}-{d.imgsz}")
 def detector(request) -> Detector:
     weights_or_skip(*request.param.weights)
-    request.param.warm_up()
+    request.param.load()
     return request.param
 
 
@@ -35,13 +33,13 @@ def random_detector(request, tmp_path_factory) -> Detector:
         from tests.random_weights import mmpose
 
         path = mmpose.rtmdet_onnx(tmp_path_factory.mktemp("random") / "rtmdet-n.onnx")
-        return RTMDetOnnx(size="n", weights_from=str(path), score=0.05, device="cpu")
+        return RTMDetOnnx(size="n", weights_from=str(path), conf=0.05, device="cpu")
     if importlib.util.find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
     from tests.random_weights import ultralytics
 
     path = ultralytics.write(tmp_path_factory.mktemp("random") / f"{request.param}.pt", architecture=request.param)
-    return Ultralytics(str(path), long_side=320, batch=3, most_people=1000)
+    return Ultralytics(str(path), imgsz=320, batch=3, max_det=1000)
 
 
 @pytest.fixture(scope="module")

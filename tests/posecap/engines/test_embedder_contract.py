@@ -35,7 +35,7 @@ def made(name: str, folder) -> Engine:
     }[name]()
     if name not in RANDOM:
         weights_or_skip(*engine.weights)
-    engine.warm_up()
+    engine.load()
     return engine
 
 
@@ -129,7 +129,7 @@ def test_frames_that_cannot_be_written_to_are_taken(video):
 
 def test_frames_are_spread_over_the_clip(video):
     """The middles of eight stretches of 12.5 frames; a middle between two frames is either of them."""
-    seen = video.sees(building.clip(frames_THW3=np.zeros((100, 8, 8, 3), np.uint8)))
+    seen = video.frame_indices(building.clip(frames_THW3=np.zeros((100, 8, 8, 3), np.uint8)))
     later = isinstance(video, EfficientNetLite0)
     assert seen == ([6, 18, 31, 43, 56, 68, 81, 93] if later else [5, 18, 30, 43, 55, 68, 80, 93])
-    assert video.sees(building.clip(frames_THW3=np.zeros((3, 8, 8, 3), np.uint8))) == [0, 1, 2]
+    assert video.frame_indices(building.clip(frames_THW3=np.zeros((3, 8, 8, 3), np.uint8))) == [0, 1, 2]

@@ -53,14 +53,14 @@ def http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path))) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield Case(Http(), f"{url}/a.mp4", f"{url}/b.mp4", "scratch")
+        yield Case(Http(), f"{url}/a.mp4", f"{url}/b.mp4", "temporary")
         server.shutdown()
 
 
 def object_store(tmp_path: Path, _monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     store = fsspec.filesystem("memory")
     store.pipe("/contract/a.mp4", BODY)
-    yield Case(ObjectStore(schemes=("memory",)), "memory://contract/a.mp4", "memory://contract/b.mp4", "scratch")
+    yield Case(ObjectStore(schemes=("memory",)), "memory://contract/a.mp4", "memory://contract/b.mp4", "temporary")
     store.rm("/contract", recursive=True)
 
 
@@ -85,7 +85,7 @@ def ytdlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         youtube.shows("here_______", BODY)
         youtube.refuses("gone_______", "ERROR", "Video unavailable", "This video has been removed by the uploader")
         fetcher = YtDlp(requests_per_minute=60_000)
-        yield Case(fetcher, "https://www.youtube.com/watch?v=here_______", "youtube:gone_______", "scratch")
+        yield Case(fetcher, "https://www.youtube.com/watch?v=here_______", "youtube:gone_______", "temporary")
 
 
 @pytest.fixture(params=[local_file, http, object_store, registry_package, ytdlp], ids=lambda make: make.__name__)
@@ -97,7 +97,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    scratch = tmp_path / "scratch"
+    scratch = tmp_path / "temporary"
     scratch.mkdir()
     return scratch
 
@@ -116,13 +116,13 @@ def test_brings_the_bytes(case: Case, folder: Path) -> None:
     assert fetched.path.read_bytes() == BODY
     assert fetched.path.suffix == ".mp4"
     assert fetched.keeping == case.keeping
-    assert list(folder.iterdir()) == ([fetched.path] if case.keeping == "scratch" else [])
+    assert list(folder.iterdir()) == ([fetched.path] if case.keeping == "temporary" else [])
 
 
 def test_deleting_a_scratch_file_leaves_the_source(case: Case, folder: Path) -> None:
     first = case.fetcher.fetch(case.here, folder, limits=Limits())
     second = case.fetcher.fetch(case.here, folder, limits=Limits())
-    if case.keeping == "scratch":
+    if case.keeping == "temporary":
         assert first.path != second.path
         first.path.unlink()
     assert second.path.read_bytes() == BODY

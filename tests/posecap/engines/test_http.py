@@ -90,7 +90,7 @@ def outcome(uri: str, folder: Path, *, engine: Http = QUICK, limits: Limits | No
 def test_whole_file(server: Server, tmp_path: Path) -> None:
     fetched = QUICK.fetch(server.plays("/a.MP4", always(200, BODY)), tmp_path, limits=Limits())
     assert fetched.path.read_bytes() == BODY
-    assert (fetched.keeping, fetched.path.suffix, list(tmp_path.iterdir())) == ("scratch", ".mp4", [fetched.path])
+    assert (fetched.keeping, fetched.path.suffix, list(tmp_path.iterdir())) == ("temporary", ".mp4", [fetched.path])
     assert server.visits("/a.MP4")[0]["Accept-Encoding"] == "identity"
 
 

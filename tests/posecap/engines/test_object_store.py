@@ -60,7 +60,7 @@ def refusal(uri: str, folder: Path, *, engine: ObjectStore = ENGINE, limits: Lim
 def test_copies_the_object(tmp_path: Path) -> None:
     fetched = ENGINE.fetch("memory://b/a.mp4", tmp_path, limits=Limits(size_bytes=len(BODY)))
     assert fetched.path.read_bytes() == BODY
-    assert (fetched.keeping, fetched.path.suffix, list(tmp_path.iterdir())) == ("scratch", ".mp4", [fetched.path])
+    assert (fetched.keeping, fetched.path.suffix, list(tmp_path.iterdir())) == ("temporary", ".mp4", [fetched.path])
 
 
 def test_only_its_schemes_and_no_chains() -> None:

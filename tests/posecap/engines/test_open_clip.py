@@ -88,7 +88,7 @@ def test_clips_of_any_length_share_a_batch(engine):
 
 def test_frames_seen_are_middle_frames(folder):
     clip = building.clip(frames_THW3=np.zeros((24, 8, 8, 3), np.uint8))
-    assert made(folder, frames=4).sees(clip) == [2, 8, 14, 20]
+    assert made(folder, frames=4).frame_indices(clip) == [2, 8, 14, 20]
 
 
 def test_names_and_dimensions_are_known_without_weights(engine):
@@ -102,16 +102,16 @@ def test_openais_weights_in_a_model_of_another_activation_are_refused(folder):
     path = str(folder / "open_clip_model.safetensors")
     for plain in (OpenClip(model="ViT-B-16"), OpenClip(model="ViT-B-16", weights_from=path, tag="openai")):
         with pytest.raises(ValueError, match="model='ViT-B-16-quickgelu'"):
-            plain.warm_up()
+            plain.load()
 
 
 def test_weights_whose_preprocessing_is_ambiguous_need_their_tag(folder):
     path = str(folder / "open_clip_model.safetensors")
     with pytest.raises(ValueError, match=r"tag=.*laion2b_s32b_b82k"):
-        OpenClip(model="ViT-L-14", weights_from=path).warm_up()
+        OpenClip(model="ViT-L-14", weights_from=path).load()
     assert OpenClip(model="ViT-L-14", weights_from=path, tag="laion2b_s32b_b82k")._published["mean"] == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="no published weights 'nonsense'"):
-        OpenClip(weights_from=path, tag="nonsense").warm_up()
+        OpenClip(weights_from=path, tag="nonsense").load()
 
 
 def test_nothing_is_fetched_from_a_hub(folder):
@@ -119,9 +119,9 @@ def test_nothing_is_fetched_from_a_hub(folder):
         OpenClip(model="hf-hub:timm/ViT-B-16-SigLIP")
     for name in ("ViT-B-16-SigLIP", "roberta-ViT-B-32"):
         with pytest.raises(ValueError, match="uses no network"):
-            OpenClip(model=name, weights_from=str(folder / "open_clip_model.safetensors")).warm_up()
+            OpenClip(model=name, weights_from=str(folder / "open_clip_model.safetensors")).load()
     with pytest.raises(ValueError, match="no model 'ViT-X'"):
-        OpenClip(model="ViT-X").warm_up()
+        OpenClip(model="ViT-X").load()
 
 
 def test_older_files_load_too(folder, engine, tmp_path):
@@ -157,27 +157,27 @@ def test_short_memory_halves_the_batch(folder, monkeypatch):
 
 def test_missing_weights_say_what_to_do(folder, tmp_path):
     with pytest.raises(MissingWeights, match=r"nowhere\.pt"):
-        made(folder, weights_from=str(tmp_path / "nowhere.pt")).warm_up()
+        made(folder, weights_from=str(tmp_path / "nowhere.pt")).load()
 
 
 def test_truncated_weights_are_refused(folder, tmp_path):
     path = tmp_path / "cut.safetensors"
     path.write_bytes((folder / "open_clip_model.safetensors").read_bytes()[:200_000])
     with pytest.raises(BadCheckpoint, match=r"cut\.safetensors"):
-        made(folder, weights_from=str(path)).warm_up()
+        made(folder, weights_from=str(path)).load()
 
 
 def test_weights_of_another_size_are_refused(folder, tmp_path):
     wider = weights.write(tmp_path, width=128, ending=".pt")
     with pytest.raises(WrongArchitecture, match=r"visual.*is \(.*128.*expected"):
-        made(folder, weights_from=str(wider)).warm_up()
+        made(folder, weights_from=str(wider)).load()
 
 
 def test_random_weights_never_pass_by_accident(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
     for ending in (".pt", ".safetensors"):
         with pytest.raises(RandomWeights):
-            made(folder, weights_from=str(weights.write(tmp_path, ending=ending))).warm_up()
+            made(folder, weights_from=str(weights.write(tmp_path, ending=ending))).load()
 
 
 def test_code_in_a_checkpoint_never_runs(folder, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_code_in_a_checkpoint_never_runs(folder, tmp_path, monkeypatch):
     hostile = tmp_path / "hostile.pt"
     torch.save({"state_dict": _Payload()}, hostile)
     with pytest.raises(BadCheckpoint):
-        made(folder, weights_from=str(hostile)).warm_up()
+        made(folder, weights_from=str(hostile)).load()
     assert not (tmp_path / "ran").exists()
 
 
@@ -201,4 +201,4 @@ def test_video_and_text_side_share_one_network(folder, engine):
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'posecap\[clip\]'"):
-        OpenClip().warm_up()
+        OpenClip().load()

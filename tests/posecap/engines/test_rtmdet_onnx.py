@@ -27,7 +27,7 @@ def exported(tmp_path_factory) -> Path:
 
 
 def engine(path: Path, **changes) -> RTMDetOnnx:
-    return RTMDetOnnx(**{"size": "n", "weights_from": str(path), "device": "cpu", "score": 0.05, **changes})
+    return RTMDetOnnx(**{"size": "n", "weights_from": str(path), "device": "cpu", "conf": 0.05, **changes})
 
 
 def own_inference(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,31 +138,31 @@ def test_memory_that_ends_halves_the_batch(exported, real_frames, monkeypatch):
 
 def test_missing_weights_say_so(tmp_path):
     with pytest.raises(MissingWeights, match="nothing-here"):
-        engine(tmp_path / "nothing-here.onnx").warm_up()
+        engine(tmp_path / "nothing-here.onnx").load()
 
 
 def test_a_truncated_file_is_refused(exported, tmp_path):
     path = tmp_path / "short.onnx"
     path.write_bytes(exported.read_bytes()[:-200_000])
     with pytest.raises(BadCheckpoint, match=r"short\.onnx"):
-        engine(path).warm_up()
+        engine(path).load()
 
 
 def test_a_pickle_is_refused_and_does_not_run(tmp_path):
     path, target = tmp_path / "hostile.onnx", tmp_path / "it-ran"
     path.write_bytes(b"cposix\nsystem\n(S'touch " + str(target).encode() + b"'\ntR.")
     with pytest.raises(BadCheckpoint, match=r"hostile\.onnx"):
-        engine(path).warm_up()
+        engine(path).load()
     assert not target.exists()
 
 
 def test_another_network_is_refused(tmp_path):
     pose = random_mmpose.rtmpose_onnx(tmp_path / "pose.onnx")
     with pytest.raises(WrongArchitecture, match=r"simcc_x, simcc_y; expected .* dets, labels"):
-        engine(pose).warm_up()
+        engine(pose).load()
 
 
 def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
     with pytest.raises(RandomWeights):
-        engine(exported).warm_up()
+        engine(exported).load()

@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 240, 480
 def tracker(request) -> Tracker:
     if request.param.name.startswith("ultralytics") and importlib.util.find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
-    request.param.warm_up()
+    request.param.load()
     return request.param
 
 
@@ -47,7 +47,7 @@ def together(*people) -> Detections:
 
 def follow(tracker, detections, frames, *, layout="coco17"):
     pts = np.arange(len(detections)) / FPS
-    return tracker.follow(detections, pts, layout=layout, frames_THW3=frames[: len(detections)])
+    return tracker.track(detections, pts, layout=layout, frames_THW3=frames[: len(detections)])
 
 
 def walk(frame: int) -> Detections:
@@ -121,7 +121,7 @@ def test_nothing_is_left_over_from_the_clip_before(tracker, frames):
 
 
 def test_clips_followed_at_once_do_not_mix(tracker, frames):
-    if tracker.threads != "many":
+    if not tracker.thread_safe:
         pytest.skip("it serves one thread")
     clips = [[walk(t) for t in range(begin, begin + 20)] for begin in range(0, 20, 5)]
     alone = [follow(tracker, clip, frames) for clip in clips]

@@ -205,7 +205,7 @@ def test_clips_of_different_length_in_one_batch(folders, family):
 
 def test_threads_share_one_model(folders):
     mine = captioner(folders["reciting"])
-    mine.warm_up()
+    mine.load()
     said: dict[int, list[str]] = {}
     threads = [
         threading.Thread(target=lambda i=i: said.update({i: mine.write(building.skeleton(seed=i, frames=5 + i))}))
@@ -250,7 +250,7 @@ def test_a_model_in_the_hubs_own_cache(folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert captioner("makers/tiny").write(building.skeleton()) == ["a man raises both arms."]
     with pytest.raises(MissingWeights, match=r"no checkpoint at 'makers/other'.*`hf download makers/other`"):
-        captioner("makers/other").warm_up()
+        captioner("makers/other").load()
 
 
 @pytest.mark.parametrize("settings", [{"prompts": ()}, {"frames": 0}, {"sentences": 0}, {"batch": 0}])
@@ -263,7 +263,7 @@ def test_settings_that_make_no_sense(settings):
 
 
 def test_no_folder(tmp_path):
-    for ask in (lambda c: c.weights, lambda c: c.warm_up()):
+    for ask in (lambda c: c.weights, lambda c: c.load()):
         with pytest.raises(MissingWeights, match=r"no checkpoint at .*nothing.*safetensors.*hf download NAME"):
             ask(captioner(tmp_path / "nothing"))
 
@@ -272,31 +272,31 @@ def test_no_folder(tmp_path):
 def test_a_file_is_missing(copied, missing):
     (copied / missing).unlink()
     with pytest.raises(MissingWeights, match=rf"(?s){missing.split('.')[1]}.*download"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_a_missing_processor(copied):
     for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (copied / name).unlink()
     with pytest.raises(BadCheckpoint, match="spoilt"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_a_missing_shard_and_one_outside(copied):
     index = copied / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
     with pytest.raises(MissingWeights, match=r"lacks model-00002-of-00002\.safetensors"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
     index.write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
     with pytest.raises(BadCheckpoint, match="outside the folder"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_truncated_weights(copied):
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(BadCheckpoint, match=r"model\.safetensors is cut off"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 class Trap:
@@ -313,7 +313,7 @@ def test_pickled_weights_are_refused_and_never_run(copied, tmp_path):
     (copied / "model.safetensors").unlink()
     (copied / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
     with pytest.raises(BadCheckpoint, match=r"pickle \(pytorch_model\.bin\).*safetensors version"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
     assert not (tmp_path / "ran").exists()
 
 
@@ -329,9 +329,9 @@ def test_code_in_the_checkpoint_is_never_run(copied, tmp_path, file):
     (copied / file).write_text(json.dumps(content))
     if file == "config.json":
         with pytest.raises(BadCheckpoint, match="code out of a checkpoint is never run"):
-            captioner(copied).warm_up()
+            captioner(copied).load()
     else:
-        captioner(copied).warm_up()
+        captioner(copied).load()
     assert not (tmp_path / "ran").exists()
 
 
@@ -341,7 +341,7 @@ def test_a_language_model_without_eyes(copied):
     )
     LlamaForCausalLM(config).save_pretrained(copied)
     with pytest.raises(WrongArchitecture, match="'llama' is no vision-language model"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_another_size(copied):
@@ -349,7 +349,7 @@ def test_another_size(copied):
     content["text_config"]["intermediate_size"] = 96
     (copied / "config.json").write_text(json.dumps(content))
     with pytest.raises(WrongArchitecture, match=r"6 tensors .* of another shape there .*mlp\.down_proj\.weight"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_missing_tensors_are_not_filled_with_random_numbers(copied):
@@ -357,13 +357,13 @@ def test_missing_tensors_are_not_filled_with_random_numbers(copied):
     content["text_config"]["num_hidden_layers"] = 3
     (copied / "config.json").write_text(json.dumps(content))
     with pytest.raises(WrongArchitecture, match=r"9 tensors .* are not in its safetensors files"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_no_chat_template(copied):
     (copied / "chat_template.jinja").unlink()
     with pytest.raises(WrongArchitecture, match="no chat template"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": NaN'])
@@ -371,7 +371,7 @@ def test_a_broken_configuration(copied, content):
     for name in ("generation_config.json", "config.json"):
         (copied / name).write_text(content)
         with pytest.raises(BadCheckpoint, match=rf"{name}"):
-            captioner(copied).warm_up()
+            captioner(copied).load()
 
 
 @pytest.mark.parametrize(
@@ -380,26 +380,26 @@ def test_a_broken_configuration(copied, content):
 def test_a_chat_template_that_takes_no_pictures(copied, template):
     (copied / "chat_template.jinja").write_text(template)
     with pytest.raises(WrongArchitecture, match="does not take several pictures"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 @pytest.mark.parametrize("name", ["processor_config.json", "tokenizer.json"])
 def test_a_broken_processor(copied, name):
     (copied / name).write_text("[1]")
     with pytest.raises(BadCheckpoint, match="cannot read its processor"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_random_weights_are_not_used_by_accident(copied, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
     with pytest.raises(RandomWeights):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 def test_without_the_package(copied, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'posecap\[caption\]'"):
-        captioner(copied).warm_up()
+        captioner(copied).load()
 
 
 # What is kept of a model's answer.

@@ -32,7 +32,7 @@ def engine(folder: Path, architecture: str = "yolo11n-pose", **settings) -> Ultr
     path = folder / f"{architecture}.pt"
     if not path.exists():
         random_weights.write(path, architecture=architecture)
-    return Ultralytics(**{"weights_from": str(path), "long_side": SIDE, **settings})
+    return Ultralytics(**{"weights_from": str(path), "imgsz": SIDE, **settings})
 
 
 def rewritten(folder: Path, path: Path, change) -> str:
@@ -114,13 +114,13 @@ def test_a_name_that_says_nothing_needs_an_architecture():
 @pytest.mark.parametrize("side", [0, 16, 500])
 def test_sizes_that_the_network_cannot_take_are_refused(side):
     with pytest.raises(ValueError, match="multiple of 32"):
-        Ultralytics(long_side=side)
+        Ultralytics(imgsz=side)
 
 
 def test_it_travels_to_workers_and_serves_as_a_key():
-    ours = Ultralytics("yolo11n-pose", score=0.4)
+    ours = Ultralytics("yolo11n-pose", conf=0.4)
     assert pickle.loads(pickle.dumps(ours)) == ours
-    assert {ours: 1}[Ultralytics("yolo11n-pose", score=0.4)] == 1
+    assert {ours: 1}[Ultralytics("yolo11n-pose", conf=0.4)] == 1
 
 
 def test_half_precision_files_compute_in_float32(folder):
@@ -171,14 +171,14 @@ def test_a_single_frame_that_does_not_fit_is_a_passing_trouble(folder, noise, mo
 
 def test_missing_weights_say_where_to_get_them(tmp_path):
     with pytest.raises(MissingWeights, match=r"yolo11n\.pt"):
-        Ultralytics(str(tmp_path / "yolo11n.pt")).warm_up()
+        Ultralytics(str(tmp_path / "yolo11n.pt")).load()
 
 
 def test_a_truncated_file_is_refused(folder, tmp_path):
     path = random_weights.write(tmp_path / "yolo11n.pt", architecture="yolo11n")
     path.write_bytes(path.read_bytes()[:-100_000])
     with pytest.raises(BadCheckpoint, match=r"yolo11n\.pt"):
-        Ultralytics(str(path)).warm_up()
+        Ultralytics(str(path)).load()
 
 
 class _Payload:
@@ -193,14 +193,14 @@ def test_what_a_hostile_file_would_run_does_not_run(folder, tmp_path):
     place = tmp_path / "payload-ran"
     path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: content.update(model=_Payload(place)))
     with pytest.raises(BadCheckpoint):
-        Ultralytics(path).warm_up()
+        Ultralytics(path).load()
     assert not place.exists()
 
 
 def test_a_payload_beside_a_sound_network_does_not_run_either(folder, tmp_path, noise):
     place = tmp_path / "payload-ran"
     path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: content.update(train_args=_Payload(place)))
-    Ultralytics(path, long_side=SIDE).detect(noise[:1])
+    Ultralytics(path, imgsz=SIDE).detect(noise[:1])
     assert not place.exists()
 
 
@@ -212,7 +212,7 @@ def test_the_architecture_that_a_file_describes_is_not_believed(folder, tmp_path
         content["model"].yaml["backbone"] = [[-1, 1, "nn.Identity", []]]
 
     path = rewritten(folder, tmp_path / "yolo11n.pt", describe)
-    assert len(Ultralytics(path, long_side=SIDE).detect(noise[:1])) == 1
+    assert len(Ultralytics(path, imgsz=SIDE).detect(noise[:1])) == 1
     assert not place.exists()
 
 
@@ -220,7 +220,7 @@ def test_the_architecture_that_a_file_describes_is_not_believed(folder, tmp_path
 def test_weights_of_another_network_are_refused(folder, asked):
     path = engine(folder, "yolo11n").weights_from
     with pytest.raises(WrongArchitecture, match="yolo11n"):
-        Ultralytics(path, architecture=asked).warm_up()
+        Ultralytics(path, architecture=asked).load()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_weights_of_another_network_are_refused(folder, asked):
 def test_a_network_that_differs_where_no_tensor_shows_is_refused(folder, tmp_path, change, place):
     path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: change(content["model"]))
     with pytest.raises(WrongArchitecture, match=place):
-        Ultralytics(path).warm_up()
+        Ultralytics(path).load()
 
 
 def test_a_network_that_knows_no_people_is_refused(folder, tmp_path):
@@ -245,21 +245,21 @@ def test_a_network_that_knows_no_people_is_refused(folder, tmp_path):
 
     path = rewritten(folder, tmp_path / "yolo11n.pt", rename)
     with pytest.raises(WrongArchitecture, match="none of the network's 80 classes is 'person'"):
-        Ultralytics(path).warm_up()
+        Ultralytics(path).load()
 
 
 def test_a_file_without_a_network_is_refused(tmp_path):
     path = tmp_path / "yolo11n.pt"
     torch.save(checkpoints.mark({"state_dict": {"weight": torch.zeros(3)}}), path)
     with pytest.raises(BadCheckpoint, match="no network of the ultralytics package"):
-        Ultralytics(str(path)).warm_up()
+        Ultralytics(str(path)).load()
 
 
 def test_random_weights_are_not_used_by_accident(folder, monkeypatch):
     ours = engine(folder)
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
     with pytest.raises(RandomWeights):
-        ours.warm_up()
+        ours.load()
 
 
 def test_the_averaged_weights_count_where_training_left_them(folder, tmp_path, noise):
@@ -270,5 +270,5 @@ def test_the_averaged_weights_count_where_training_left_them(folder, tmp_path, n
         content["ema"], content["model"] = averaged, None
 
     path = rewritten(folder, tmp_path / "yolo11n.pt", training)
-    here = Ultralytics(path, long_side=SIDE).detect(noise[:1])[0]
+    here = Ultralytics(path, imgsz=SIDE).detect(noise[:1])[0]
     np.testing.assert_array_equal(here.boxes_N4, engine(folder, "yolo11n").detect(noise[:1])[0].boxes_N4)

@@ -31,7 +31,7 @@ def found(*people: tuple[float, float, float]) -> Detections:
 def follow(tracker, detections, *, fps: float = FPS, frames=None):
     if frames is None:
         frames = np.zeros((len(detections), 240, 320, 3), np.uint8)
-    return tracker.follow(detections, np.arange(len(detections)) / fps, layout=None, frames_THW3=frames)
+    return tracker.track(detections, np.arange(len(detections)) / fps, layout=None, frames_THW3=frames)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def in_order(rows: dict[int, np.ndarray]) -> np.ndarray:
 
 @BOTH
 def test_ids_are_the_packages_on_real_people(half_a_second, kind):
-    detector = MoveNet(long_side=256, score=0.05)
+    detector = MoveNet(imgsz=256, conf=0.05)
     weights_or_skip(*detector.weights)
     detections = detector.detect(half_a_second)
     tracks = follow(kind(fewest_frames=1), detections, frames=half_a_second)
@@ -97,7 +97,7 @@ def test_ids_are_the_packages_in_a_crowd_that_comes_and_goes(kind):
 def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
     """Detector and tracker together against ``YOLO.track``."""
     path = random_weights.write(tmp_path / "yolo11n.pt")
-    detector = Ultralytics(str(path), long_side=256, score=0.1, batch=1)
+    detector = Ultralytics(str(path), imgsz=256, conf=0.1, batch=1)
     detections = detector.detect(half_a_second)
     tracks = follow(kind(fewest_frames=1), detections, frames=half_a_second)
     from ultralytics import YOLO
@@ -129,8 +129,8 @@ def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
 def test_how_long_a_person_may_be_lost_is_counted_in_seconds(kind, fps):
     away = range(round(fps), round(1.5 * fps))  # for half a second
     detections = [found() if t in away else found((160, 120, 0.9)) for t in range(round(3 * fps))]
-    assert follow(kind(lost_seconds=0.7), detections, fps=fps).people == 1
-    assert follow(kind(lost_seconds=0.3), detections, fps=fps).people == 2
+    assert follow(kind(track_buffer_seconds=0.7), detections, fps=fps).people == 1
+    assert follow(kind(track_buffer_seconds=0.3), detections, fps=fps).people == 2
 
 
 @BOTH

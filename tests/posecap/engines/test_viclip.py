@@ -78,7 +78,7 @@ def test_short_clips_repeat_their_last_frame(engine):
 
 def test_frames_seen_are_the_authors_middle_frames(engine):
     clip = building.clip(frames_THW3=np.zeros((100, 8, 8, 3), np.uint8))
-    assert engine.sees(clip) == [5, 18, 30, 43, 55, 68, 80, 93]
+    assert engine.frame_indices(clip) == [5, 18, 30, 43, 55, 68, 80, 93]
 
 
 def test_clips_of_different_sizes_share_a_batch(engine):
@@ -127,7 +127,7 @@ def test_it_starts_from_a_clip(tmp_path):
 
 def test_it_travels_before_it_is_warm(file):
     engine = pickle.loads(pickle.dumps(ViCLIPEmbedder(weights_from=str(file), device="cpu")))
-    engine.warm_up()
+    engine.load()
     assert engine == ViCLIPEmbedder(weights_from=str(file), device="cpu")
     assert configuration(ViCLIPEmbedder())["clean"] == "viclip"
 
@@ -165,7 +165,7 @@ def test_memory_too_short_for_one_clip_can_be_retried(file, monkeypatch):
 
 def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(MissingWeights, match=r"nowhere\.pth"):
-        ViCLIPEmbedder(weights_from=str(tmp_path / "nowhere.pth"), device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(tmp_path / "nowhere.pth"), device="cpu").load()
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -173,7 +173,7 @@ def test_truncated_weights_are_refused(tmp_path, ending):
     path = weights.write(tmp_path / f"cut{ending}")
     path.write_bytes(path.read_bytes()[:200_000])
     with pytest.raises(BadCheckpoint, match=path.name):
-        ViCLIPEmbedder(weights_from=str(path), device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
 
 
 class _Payload:
@@ -190,7 +190,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, file):
             body = honest.read(item)
             hostile.writestr(item.filename, pickle.dumps(_Payload()) if item.filename.endswith("data.pkl") else body)
     with pytest.raises(BadCheckpoint):
-        ViCLIPEmbedder(weights_from=str(path), device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
     import builtins
 
     assert not hasattr(builtins, "posecap_was_here")
@@ -199,9 +199,9 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, file):
 def test_weights_of_another_model_are_refused_with_the_remedy(tmp_path):
     path = clip_weights.write(tmp_path / "clip", width=128)
     with pytest.raises(WrongArchitecture, match=r"open_clip_model\.safetensors.*weights_of='clip'"):
-        ViCLIPEmbedder(weights_from=str(path), device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
     with pytest.raises(WrongArchitecture, match="weights_of='viclip'"):
-        ViCLIPEmbedder(weights_from=str(weights.write(tmp_path / "v.pth")), weights_of="clip", device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(weights.write(tmp_path / "v.pth")), weights_of="clip", device="cpu").load()
 
 
 def test_weights_of_two_sizes_in_one_file_are_refused(tmp_path):
@@ -211,7 +211,7 @@ def test_weights_of_two_sizes_in_one_file_are_refused(tmp_path):
     mixed = {name: (large if "text_projection" in name else small)[name] for name in small}
     torch.save({"model": mixed}, tmp_path / "mixed.pth")
     with pytest.raises(WrongArchitecture, match=r"text_projection is \(128, 32\), expected \(64, 32\)"):
-        ViCLIPEmbedder(weights_from=str(tmp_path / "mixed.pth"), device="cpu").warm_up()
+        ViCLIPEmbedder(weights_from=str(tmp_path / "mixed.pth"), device="cpu").load()
 
 
 def test_random_weights_never_pass_by_accident(tmp_path, monkeypatch):
@@ -219,4 +219,4 @@ def test_random_weights_never_pass_by_accident(tmp_path, monkeypatch):
     for ending in (".pth", ".safetensors"):
         path = weights.write(tmp_path / f"random{ending}")
         with pytest.raises(RandomWeights, match="random weights"):
-            ViCLIPEmbedder(weights_from=str(path), device="cpu").warm_up()
+            ViCLIPEmbedder(weights_from=str(path), device="cpu").load()

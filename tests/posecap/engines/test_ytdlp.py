@@ -41,8 +41,8 @@ def youtube(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[PlayedY
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "scratch").mkdir()
-    return tmp_path / "scratch"
+    (tmp_path / "temporary").mkdir()
+    return tmp_path / "temporary"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def refused(ytdlp: YtDlp, folder: Path, limits: Limits | None = None) -> Reject:
 def test_brings_the_span_with_its_place_on_the_clock(youtube: PlayedYouTube, folder: Path, video: Path) -> None:
     youtube.shows(VIDEO, video.read_bytes())
     fetched = YTDLP.fetch(URI, folder, limits=Limits(), span=Span(5.5, 6.5))
-    assert (fetched.keeping, fetched.begins_seconds, fetched.path.suffix) == ("scratch", 4.0, ".mp4")
+    assert (fetched.keeping, fetched.begins_seconds, fetched.path.suffix) == ("temporary", 4.0, ".mp4")
     assert list(folder.iterdir()) == [fetched.path]
     pyav = PyAV()
     (whole,) = pyav.frames(video, pyav.probe(video), span=Span(5.5, 6.5), size=SIZE)
@@ -301,7 +301,7 @@ def test_cookies_are_sent_and_the_file_is_left_alone(
         file.write("a line of secret nonsense\n127.0.0.1\tsecret\n")
     before = jar.read_bytes(), jar.stat().st_mtime_ns
     ytdlp = replace(YTDLP, cookies_file=str(jar))
-    ytdlp.warm_up()
+    ytdlp.load()
     ytdlp.fetch(URI, folder, limits=Limits())
     assert any("TASTE=secret" in cookies for cookies in youtube.seen_cookies)
     assert (jar.read_bytes(), jar.stat().st_mtime_ns) == before
@@ -310,10 +310,10 @@ def test_cookies_are_sent_and_the_file_is_left_alone(
 
 def test_cookies_that_cannot_be_read_end_a_build_early(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere\.txt cannot be read"):
-        replace(YTDLP, cookies_file=str(tmp_path / "nowhere.txt")).warm_up()
+        replace(YTDLP, cookies_file=str(tmp_path / "nowhere.txt")).load()
     (tmp_path / "page.txt").write_text("<!doctype html>")
     with pytest.raises(ValueError, match=r"page\.txt holds no cookies"):
-        replace(YTDLP, cookies_file=str(tmp_path / "page.txt")).warm_up()
+        replace(YTDLP, cookies_file=str(tmp_path / "page.txt")).load()
 
 
 def test_runs_nothing_and_writes_nowhere_else(
@@ -344,7 +344,7 @@ def test_loads_no_plugins(tmp_path: Path) -> None:
     plugin.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     root = ROOT
     environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{tmp_path}"}
-    code = "from posecap.engines.ytdlp import YtDlp; YtDlp().warm_up()"
+    code = "from posecap.engines.ytdlp import YtDlp; YtDlp().load()"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
     assert not (tmp_path / "ran").exists()
 
@@ -361,7 +361,7 @@ def test_threads_do_not_disturb_each_other(youtube: PlayedYouTube, folder: Path,
 def test_without_yt_dlp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'posecap\[youtube\]'"):
-        YTDLP.warm_up()
+        YTDLP.load()
 
 
 @pytest.mark.parametrize("fields", [{"height": 0}, {"margin_seconds": -1.0}, {"requests_per_minute": 0.0}])

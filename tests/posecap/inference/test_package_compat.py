@@ -137,11 +137,11 @@ saves, opens, before = torch.save, Image.open, dict(os.environ)
 from posecap.engines.ultralytics import Ultralytics
 from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
 
-detector = Ultralytics(sys.argv[1], long_side=64, score=0.05, batch=3)
+detector = Ultralytics(sys.argv[1], imgsz=64, conf=0.05, batch=3)
 frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 found = detector.detect(frames)
 for tracker in (UltralyticsBoTSORT(), UltralyticsByteTrack()):
-    tracker.follow(found, np.arange(3) / 25, layout=detector.layout, frames_THW3=frames)
+    tracker.track(found, np.arange(3) / 25, layout=detector.layout, frames_THW3=frames)
 
 assert torch.save is saves
 assert Image.open is opens

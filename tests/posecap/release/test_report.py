@@ -23,7 +23,7 @@ def run(**changes: Any) -> Run:
         "parts": 2,
         "clips": 5,
         "frames": 400,
-        "stage_seconds": {"download": 1.0, "decode": 2.5, "select": 0.25},
+        "stage_seconds": {"download": 1.0, "decode": 2.5, "filter_people": 0.25},
     }
     return Run(**{**known, **changes})
 
@@ -60,7 +60,7 @@ def test_the_yield_has_each_stage_s_seconds_once(tmp_path: Path):
         ("rows", "download", 7, 5, 1.0),
         ("rows", "decode", 5, 5, None),
         ("clips", "decode", 6, 6, 2.5),
-        ("clips", "select", 6, 5, 0.25),
+        ("clips", "filter_people", 6, 5, 0.25),
         ("clips", "pack", 5, 5, None),
     ]
 
@@ -69,10 +69,10 @@ def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
     outcomes = dataset_infos.outcomes(1) * 15
     info = dataset_infos.info(tmp_path, stage_stats=StageStats.of(dataset_infos.ORDER, outcomes))
     assert [alarm["stage"] for alarm in make_report(info, run())["alarms"]] == ["download"]
-    strict = make_report(info, run(), expected_rejections={"select": 0.3})["alarms"]
+    strict = make_report(info, run(), expected_rejections={"filter_people": 0.3})["alarms"]
     assert [(alarm["stage"], alarm["kind"], alarm["share"]) for alarm in strict] == [
         ("download", "failed", 0.333333),
-        ("select", "rejected", 0.5),
+        ("filter_people", "rejected", 0.5),
     ]
 
 

@@ -62,5 +62,5 @@ class Finish(Stage):
 
 @dataclass(frozen=True)
 class Unready(Finish):
-    def warm_up(self) -> None:
+    def load(self) -> None:
         raise RuntimeError("weights are missing: fetch them")

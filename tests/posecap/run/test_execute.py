@@ -84,7 +84,7 @@ def test_samples_are_kept_and_short_stretches_accounted_for():
 def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):
     path = tmp_path / "scratch.mp4"
     path.write_bytes(b"x")
-    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="scratch")
+    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
 
     class Complains(Says):
         def __call__(self, item: CutVideo) -> Iterator[Any]:

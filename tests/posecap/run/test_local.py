@@ -24,14 +24,14 @@ LOADED: list[int] = []
 @dataclass(frozen=True)
 class Model(Engine):
     name: ClassVar[str] = "model"
-    threads: ClassVar[Any] = "many"
+    thread_safe: ClassVar[Any] = True
 
     @cached_property
     def loaded(self) -> int:
         LOADED.append(id(self))
         return id(self)
 
-    def warm_up(self) -> None:
+    def load(self) -> None:
         _ = self.loaded
 
 
@@ -52,7 +52,7 @@ class Meet(Stage):
 
 def run(resources: Resources, workers: int, rows: int) -> list[str]:
     global MEETING
-    MEETING = threading.Barrier(workers * resources.lanes)
+    MEETING = threading.Barrier(workers * resources.concurrency)
     LOADED.clear()
     pipeline = Pipeline(stages=(Meet(),), worker=resources)
     pool = LocalPool(pipeline.segments(), workers=workers)
@@ -65,19 +65,19 @@ def run(resources: Resources, workers: int, rows: int) -> list[str]:
 @pytest.mark.parametrize(("lanes", "workers"), [(1, 2), (3, 1), (2, 2)])
 def test_each_worker_loads_once_and_has_as_many_items_under_way_as_lanes(lanes: int, workers: int) -> None:
     together = lanes * workers
-    assert run(Resources(lanes=lanes), workers, together) == ["kept"] * together
+    assert run(Resources(concurrency=lanes), workers, together) == ["kept"] * together
     assert len(set(LOADED)) == len(LOADED) == workers
 
 
 def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_lane() -> None:
     class Alone(Model):
-        threads: ClassVar[Any] = "one"
+        thread_safe: ClassVar[Any] = False
 
     Pipeline(stages=(Meet(model=Alone()),))
-    with pytest.raises(PipelineError, match="model cannot be: use lanes=1"):
-        Pipeline(stages=(Meet(model=Alone()),), worker=Resources(lanes=2))
+    with pytest.raises(PipelineError, match="model cannot be: use concurrency=1"):
+        Pipeline(stages=(Meet(model=Alone()),), worker=Resources(concurrency=2))
 
 
 def test_no_worker_without_a_lane() -> None:
-    with pytest.raises(ValueError, match="lanes >= 1"):
-        Resources(lanes=0)
+    with pytest.raises(ValueError, match="concurrency >= 1"):
+        Resources(concurrency=0)

@@ -42,7 +42,7 @@ class Pool:
             self.lose[row.row_id] -= 1
             return task, WorkerLost("worker_died", "the worker process died")
         if row.label == "rejected":
-            return task, ItemResult(error=ItemError("rejected", "cut", "too_short", "", False))
+            return task, ItemResult(error=ItemError("rejected", "split", "too_short", "", False))
         if row.label == "failed":
             return task, ItemResult(error=ItemError("failed", "download", "http_503", "", True))
         sample = building.sample(key=row.row_id.ljust(24, "0"))

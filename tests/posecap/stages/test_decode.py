@@ -15,17 +15,17 @@ from posecap.hashing import clip_id
 from posecap.interfaces import DecoderGaveUp, Frames
 from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.types import Clip, Media, Span
 from tests.footage import damaged, numbers, real_video, truncated, video, write_sound, write_video
 
-CUT = Cut(shortest_seconds=0.5, longest_seconds=2.0)
+CUT = Split(shortest_seconds=0.5, longest_seconds=2.0)
 DECODE = Decode(prober=PyAV(), decoders=(Decord(), PyAV()))
 Result = tuple[float, float, list[int] | str]
 
 
 def decode(
-    path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE, cut: Cut = CUT
+    path: Path, start: float | None = None, end: float | None = None, *, stage: Decode = DECODE, cut: Split = CUT
 ) -> list[Clip | Rejected]:
     return [result for item in cut(video(path, start=start, end=end)) for result in stage(item)]
 
@@ -130,7 +130,7 @@ def test_a_span_of_too_many_frames_is_rejected(tmp_path: Path) -> None:
 def test_a_span_of_which_half_is_missing_is_rejected(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.mp4", frames=120, options={"bf": "0"}, muxing={"movflags": "faststart"})
     path = truncated(path, 0.45)
-    there = decode(path, cut=Cut(longest_seconds=9.0))[0].span.end_seconds
+    there = decode(path, cut=Split(longest_seconds=9.0))[0].span.end_seconds
     assert 0.5 < there < 1.9
     drop = rejected(path, 0.0, 3.9)
     assert (drop.reason, drop.detail) == ("truncated", f"{there:.3f} s of 3.900 s are there, at least 50% needed")
@@ -295,7 +295,7 @@ def test_an_open_span_has_a_finite_end(tmp_path: Path) -> None:
     ],
 )
 def test_real_footage(name: str, expected: list[int | str]) -> None:
-    results = decode(real_video(name), stage=replace(DECODE, long_side=64), cut=Cut())
+    results = decode(real_video(name), stage=replace(DECODE, long_side=64), cut=Split())
     assert [r.frame_count if isinstance(r, Clip) else r.reason for r in results] == expected
 
 

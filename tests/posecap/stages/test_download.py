@@ -28,7 +28,7 @@ class FromFolder(Engine):
     """``NAME://file`` is a file under ``source``: lent as it is, or copied to the folder it is given."""
 
     source: Path
-    keeping: Literal["borrowed", "scratch"] = "borrowed"
+    keeping: Literal["borrowed", "temporary"] = "borrowed"
     scheme: str = "shelf"
     begins_seconds: float = 0.0
     seen: list[Limits] = field(default_factory=list)
@@ -48,7 +48,7 @@ class FromFolder(Engine):
             return Fetched(path, "borrowed", self.begins_seconds)
         copy = folder / path.name
         copy.write_bytes(path.read_bytes())
-        return Fetched(copy, "scratch")
+        return Fetched(copy, "temporary")
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_a_row_becomes_its_hashed_video(shelf: Path) -> None:
 
 
 def test_scratch_files_lie_in_this_processes_folder(shelf: Path) -> None:
-    [video] = Download((FromFolder(shelf, keeping="scratch"),))(row("shelf://a.mp4"))
-    assert (video.path.parent, video.keeping, video.path.read_bytes()) == (scratch_folder(), "scratch", BODY)
+    [video] = Download((FromFolder(shelf, keeping="temporary"),))(row("shelf://a.mp4"))
+    assert (video.path.parent, video.keeping, video.path.read_bytes()) == (scratch_folder(), "temporary", BODY)
     video.path.unlink()
 
 
@@ -124,10 +124,10 @@ def test_no_fetcher(shelf: Path, uri: str, named: str) -> None:
     assert named in caught.value.detail
 
 
-@pytest.mark.parametrize("keeping", ["borrowed", "scratch"])
+@pytest.mark.parametrize("keeping", ["borrowed", "temporary"])
 @pytest.mark.parametrize(("name", "reason"), [("page.mp4", "not_a_video"), ("empty.mp4", "empty_file")])
 def test_what_is_no_video_is_rejected(
-    shelf: Path, keeping: Literal["borrowed", "scratch"], name: str, reason: str
+    shelf: Path, keeping: Literal["borrowed", "temporary"], name: str, reason: str
 ) -> None:
     with pytest.raises(Reject) as caught:
         list(Download((FromFolder(shelf, keeping=keeping),))(row(f"shelf://{name}")))

@@ -19,7 +19,7 @@ class Sees:
     name = "sees"
     dimension = 3
 
-    def sees(self, clip):
+    def frame_indices(self, clip):
         return [2, clip.frame_count - 3]
 
     def embed_video(self, frames_THW3):

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from posecap.stage import Reject, configuration
-from posecap.stages.filter_people import Select
+from posecap.stages.filter_people import FilterPeople
 from posecap.types import PosedClip
 from tests.building import posed, tracks_of, walkers
 
 
 def kept(item: PosedClip, **settings: object) -> PosedClip:
-    (only,) = Select(**settings)(item)  # type: ignore[arg-type]
+    (only,) = FilterPeople(**settings)(item)  # type: ignore[arg-type]
     return only
 
 
 def rejection(item: PosedClip, **settings: object) -> Reject:
     with pytest.raises(Reject) as rejected:
-        list(Select(**settings)(item))  # type: ignore[arg-type]
+        list(FilterPeople(**settings)(item))  # type: ignore[arg-type]
     assert type(rejected.value) is Reject
     return rejected.value
 
@@ -121,11 +121,11 @@ def test_joints_below_the_floor_do_not_count_as_motion() -> None:
 
 def test_settings_are_checked_and_written_down() -> None:
     with pytest.raises(ValueError, match="people is 0; keep at least one"):
-        Select(people=0)
+        FilterPeople(people=0)
     with pytest.raises(ValueError, match=r"joint_score is 1\.5; it lies between 0 and 1"):
-        Select(joint_score=1.5)
-    assert configuration(Select()) == {
-        "name": "select",
+        FilterPeople(joint_score=1.5)
+    assert configuration(FilterPeople()) == {
+        "name": "filter_people",
         "people": 2,
         "fewest_frames": 8,
         "shortest_seconds": 0.5,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from posecap.stage import Reject
-from posecap.stages.split import Cut
+from posecap.stages.split import Split
 from posecap.types import CutVideo, ShotRule, Span
 from tests.footage import video
 
@@ -18,8 +18,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def cut(path: Path, start: float | None, end: float | None, stage: Cut | None = None) -> CutVideo:
-    (result,) = (stage or Cut())(video(path, start=start, end=end))
+def cut(path: Path, start: float | None, end: float | None, stage: Split | None = None) -> CutVideo:
+    (result,) = (stage or Split())(video(path, start=start, end=end))
     return result
 
 
@@ -39,7 +39,7 @@ def test_a_rows_span_is_kept(path: Path, start: float | None, end: float | None,
 
 
 def test_the_rule_for_shots_goes_along(path: Path) -> None:
-    rule = cut(path, None, None, Cut(threshold=50.0, shortest_seconds=2.0, longest_seconds=8.0)).shots
+    rule = cut(path, None, None, Split(threshold=50.0, shortest_seconds=2.0, longest_seconds=8.0)).shots
     assert rule == ShotRule(threshold=50.0, shortest_seconds=2.0, longest_seconds=8.0)
 
 
@@ -62,4 +62,4 @@ def test_a_span_beyond_the_bound_is_rejected(path: Path) -> None:
 
 def test_bounds_that_contradict_each_other_are_an_error() -> None:
     with pytest.raises(ValueError, match="no longer than the longest"):
-        Cut(shortest_seconds=5.0, longest_seconds=4.0)
+        Split(shortest_seconds=5.0, longest_seconds=4.0)

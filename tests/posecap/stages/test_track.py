@@ -30,7 +30,7 @@ class Finds:
 class Follows:
     name = "follows"
 
-    def follow(self, detections, pts_T, *, layout, frames_THW3):
+    def track(self, detections, pts_T, *, layout, frames_THW3):
         assert len(frames_THW3) == len(detections)
         people = len(detections[0].scores_N)
         return Tracks(

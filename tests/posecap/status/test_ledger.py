@@ -69,7 +69,10 @@ KEPT = RowOutcome(
     row_id="a",
     uri="a.mp4",
     status="kept",
-    clips=(ClipOutcome(status="kept", clip_id="k"), ClipOutcome(status="rejected", stage="select", reason="no_motion")),
+    clips=(
+        ClipOutcome(status="kept", clip_id="k"),
+        ClipOutcome(status="rejected", stage="filter_people", reason="no_motion"),
+    ),
 )
 FAILED = RowOutcome(
     row_id="b", uri="b.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True

@@ -44,7 +44,7 @@ def test_planned_is_the_sum_of_the_four_fates(many: list[RowOutcome]) -> None:
 
 
 def test_reasons_are_counted_once_for_each_lost_clip_or_clipless_row() -> None:
-    lost = ClipOutcome(status="rejected", stage="select", reason="no_motion")
+    lost = ClipOutcome(status="rejected", stage="filter_people", reason="no_motion")
     counts = tally(
         [
             RowOutcome(row_id="a", uri="a", status="kept", clips=(ClipOutcome(status="kept"), lost)),

@@ -17,24 +17,24 @@ def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int
 
 
 def test_a_stage_that_rejects_far_more_than_expected_is_named_with_its_commonest_reason():
-    (alarm,) = alarms([line("select", 120, rejected={"no_motion": 100, "too_small": 15})])
+    (alarm,) = alarms([line("filter_people", 120, rejected={"no_motion": 100, "too_small": 15})])
     assert alarm.sentence == (
         "select rejected 95.8 % of 120 clips (expected at most 80 %): most often no_motion; is the threshold right?"
     )
-    assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("select", "rejected", 120, 0.8)
+    assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("filter_people", "rejected", 120, 0.8)
 
 
 def test_the_expected_share_itself_and_small_numbers_raise_none():
-    assert alarms([line("select", 100, rejected={"no_motion": 80})]) == []
-    assert alarms([line("select", 19, rejected={"no_motion": 19})]) == []
-    assert len(alarms([line("select", 20, rejected={"no_motion": 20})])) == 1
+    assert alarms([line("filter_people", 100, rejected={"no_motion": 80})]) == []
+    assert alarms([line("filter_people", 19, rejected={"no_motion": 19})]) == []
+    assert len(alarms([line("filter_people", 20, rejected={"no_motion": 20})])) == 1
 
 
 def test_a_stage_s_own_share_counts():
-    lines = [line("select", 100, rejected={"no_motion": 50}), line("track", 100, rejected={"no_person": 50})]
+    lines = [line("filter_people", 100, rejected={"no_motion": 50}), line("track", 100, rejected={"no_person": 50})]
     (alarm,) = alarms(lines, expected_rejections={"track": 0.4})
     assert alarm.sentence.startswith("track rejected 50 % of 100 clips (expected at most 40 %): most often no_person")
-    assert alarms(lines, expected_rejections={"select": 0.6}) == []
+    assert alarms(lines, expected_rejections={"filter_people": 0.6}) == []
 
 
 def test_failures_and_lost_workers_count_together():
@@ -47,15 +47,15 @@ def test_failures_and_lost_workers_count_together():
 
 
 def test_of_equally_common_reasons_the_first_by_name_is_said():
-    (alarm,) = alarms([line("select", 20, rejected={"b": 10, "a": 10})])
+    (alarm,) = alarms([line("filter_people", 20, rejected={"b": 10, "a": 10})])
     assert "most often a;" in alarm.sentence
 
 
 # .
 
 
-ORDER = StageOrder(("download", "cut", "decode"), ("decode", "track", "select", "pack"))
-STAGES = ["download", "cut", "decode", "track", "select", "pack", "plan", "run", "forget", "elsewhere", ""]
+ORDER = StageOrder(("download", "split", "decode"), ("decode", "track", "filter_people", "pack"))
+STAGES = ["download", "split", "decode", "track", "filter_people", "pack", "plan", "run", "forget", "elsewhere", ""]
 
 fates = st.fixed_dictionaries(
     {"status": st.sampled_from(["rejected", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
@@ -114,9 +114,10 @@ def test_a_build_by_hand():
         ORDER,
         [
             row(
-                "kept", clips=(clip(), clip("rejected", "select", "no_motion"), clip("rejected", "decode", "too_short"))
+                "kept",
+                clips=(clip(), clip("rejected", "filter_people", "no_motion"), clip("rejected", "decode", "too_short")),
             ),
-            row("rejected", "select", "no_motion", clips=(clip("rejected", "select", "no_motion"),)),
+            row("rejected", "filter_people", "no_motion", clips=(clip("rejected", "filter_people", "no_motion"),)),
             row("rejected", "download", "not_found"),
             row("failed", "download", "timeout"),
             row("quarantined", "run", "worker_died"),
@@ -128,11 +129,11 @@ def test_a_build_by_hand():
         ("rows", "plan", 7, 6),
         ("rows", "run", 6, 5),
         ("rows", "download", 5, 3),
-        ("rows", "cut", 3, 3),
+        ("rows", "split", 3, 3),
         ("rows", "decode", 3, 3),
         ("clips", "decode", 6, 5),
         ("clips", "track", 5, 5),
-        ("clips", "select", 5, 3),
+        ("clips", "filter_people", 5, 3),
         ("clips", "pack", 3, 3),
         ("clips", "forget", 3, 2),
     ]
@@ -149,7 +150,7 @@ def test_a_build_by_hand():
 
 def test_reasons_stand_commonest_first():
     outcomes = [
-        RowOutcome(row_id="r", uri="u", status="rejected", stage="cut", reason=reason)
+        RowOutcome(row_id="r", uri="u", status="rejected", stage="split", reason=reason)
         for reason in ("b", "a", "c", "c", "a", "c")
     ]
     lines = StageStats.of(ORDER, outcomes).lines()
@@ -160,7 +161,7 @@ def test_the_stage_that_makes_clips_is_last_of_one_and_first_of_the_other():
     from posecap.engines.pyav import PyAV
     from posecap.stages.decode import Decode
     from posecap.stages.pack import Pack
-    from posecap.stages.split import Cut
+    from posecap.stages.split import Split
 
-    order = StageOrder.of((Cut(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack()))
-    assert order == StageOrder(("cut", "decode"), ("decode", "pack"))
+    order = StageOrder.of((Split(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack()))
+    assert order == StageOrder(("split", "decode"), ("decode", "pack"))
