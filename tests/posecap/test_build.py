@@ -175,7 +175,7 @@ def test_a_changed_pipeline_is_told_and_rebuilt_on_request(one: Path) -> None:
     root, pipeline = one.parent / "dataset", one.parent / "pipeline.py"
     before = small.published(root)
     pipeline.write_text(pipeline.read_text().replace('"fewest_frames": 4', '"fewest_frames": 5'))
-    with pytest.raises(BuildError, match=r"select\.fewest_frames: 4 → 5") as rejection:
+    with pytest.raises(BuildError, match=r"filter_people\.fewest_frames: 4 → 5") as rejection:
         small.build(one)
     assert "train/00000" in str(rejection.value)
     assert "--update" in str(rejection.value)

@@ -52,7 +52,7 @@ def test_a_changed_parameter_is_named_with_both_values(tmp_path: Path, pipeline:
     write(tmp_path, PART, pipeline, "a")
     change = found(tmp_path, changed(pipeline, "filter_people", people=3), {PART: "b"})
     assert change.changed == (PART,)
-    assert change.reasons == ("pipeline.select.people: 2 → 3",)
+    assert change.reasons == ("pipeline.filter_people.people: 2 → 3",)
     told = explain(change, tmp_path)
     assert "1 of its parts (train/00000)" in told
     assert "--update" in told
@@ -79,7 +79,7 @@ def test_a_stage_that_is_new_or_gone_is_named(tmp_path: Path, pipeline: Pipeline
         pipeline, stages=tuple(s for s in pipeline.stages if s.name != "filter_people"), expected_rejections={}
     )
     write(tmp_path, PART, shorter, "a")
-    assert found(tmp_path, pipeline, {PART: "b"}).reasons[0].startswith("pipeline.select is new: ")
+    assert found(tmp_path, pipeline, {PART: "b"}).reasons[0].startswith("pipeline.filter_people is new: ")
 
 
 def test_changed_rows_are_what_is_left_when_the_pipeline_is_the_same(tmp_path: Path, pipeline: Pipeline) -> None:

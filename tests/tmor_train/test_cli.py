@@ -38,7 +38,7 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["run", "stage"], "tmor_train: no recipe 'stage'; did you mean stage"),
-        (["run", "stage1", "--set", "optimiser.rate=1"], "did you mean 'optimizer.lr'?"),
+        (["run", "stage1", "--set", "optimiser.lr=1"], "did you mean 'optimizer.lr'?"),
         (["run", "stage1"], "tmor_train: no data is named: say --data DATASET"),
         (["run", "stage2", "--data", "x"], "say --from CHECKPOINT"),
         (["run", "pretrain_sets", "--sets", "pen_action"], "no skeleton set 'pen_action'"),

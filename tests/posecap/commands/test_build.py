@@ -55,7 +55,7 @@ def test_a_changed_pipeline_ends_it_with_1(media: Path, tmp_path: Path, capsys: 
     assert build(path) == 1
     said = capsys.readouterr().err
     assert said.startswith("posecap: ")
-    assert "pipeline.select.motion: 0.0 → 0.5" in said
+    assert "pipeline.filter_people.motion: 0.0 → 0.5" in said
     assert build(path, "--update") == 0
 
 

@@ -85,7 +85,7 @@ def test_people_lie_in_the_frame_best_first(exported, real_frames):
 
 
 def test_a_higher_score_keeps_the_best(exported, real_frames):
-    many, few = engine(exported).detect(real_frames[:1])[0], engine(exported, score=0.6).detect(real_frames[:1])[0]
+    many, few = engine(exported).detect(real_frames[:1])[0], engine(exported, conf=0.6).detect(real_frames[:1])[0]
     count = int((many.scores_N >= 0.6).sum())
     assert 0 < count < len(many.scores_N)
     np.testing.assert_array_equal(few.boxes_N4, many.boxes_N4[:count])
@@ -98,7 +98,7 @@ def test_a_frame_does_not_depend_on_its_neighbours(exported, real_frames):
 
 def test_no_frames_and_nobody(exported, real_frames):
     assert engine(exported).detect(real_frames[:0]) == []
-    (found,) = engine(exported, score=1.1).detect(real_frames[:1])
+    (found,) = engine(exported, conf=1.1).detect(real_frames[:1])
     assert found.boxes_N4.shape == (0, 4)
     assert found.scores_N.shape == (0,)
 

@@ -83,7 +83,7 @@ def test_networks_have_the_published_number_of_parameters(architecture, classes,
 
 
 def test_only_people_are_found(folder, noise):
-    ours = engine(folder, "yolo11n", score=0.01)
+    ours = engine(folder, "yolo11n", conf=0.01)
     model = ours._model
     assert (model.classes, model.person) == (80, 0)
     head = model.network.model[-1]

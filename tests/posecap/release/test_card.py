@@ -68,7 +68,7 @@ def test_tables_hold_what_happened(tmp_path: Path):
     assert table_after(body, "## Contents")[0][:5] == ["train", "5", "5", "7", "35"]
     yields = table_after(body, "Of 7 rows in the manifest 5 gave clips, 1 were rejected, 1 failed")
     assert yields[0] == ["download", "rows", "7", "5", r"not\_found 1, timeout 1"]
-    assert yields[3] == ["filter_people", "clips", "6", "5", r"no\_motion 1"]
+    assert yields[3] == [r"filter\_people", "clips", "6", "5", r"no\_motion 1"]
     assert table_after(body, "Models:") == [["made-up", "", "not stated", "ab" * 32]]
     assert table_after(body, "## Licenses") == [["CC0-1.0", "5"]]
     assert ["detector", "made-up-detector", "5"] in table_after(body, "Engines behind")

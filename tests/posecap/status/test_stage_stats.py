@@ -19,7 +19,8 @@ def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int
 def test_a_stage_that_rejects_far_more_than_expected_is_named_with_its_commonest_reason():
     (alarm,) = alarms([line("filter_people", 120, rejected={"no_motion": 100, "too_small": 15})])
     assert alarm.sentence == (
-        "select rejected 95.8 % of 120 clips (expected at most 80 %): most often no_motion; is the threshold right?"
+        "filter_people rejected 95.8 % of 120 clips (expected at most 80 %): "
+        "most often no_motion; is the threshold right?"
     )
     assert (alarm.stage, alarm.kind, alarm.entered, alarm.expected) == ("filter_people", "rejected", 120, 0.8)
 
