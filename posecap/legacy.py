@@ -5,29 +5,49 @@ Everything that was renamed since 0.1.0 stands in the tables, one line each. Wha
 * :func:`upgraded` gives a stored configuration, sidecar, ledger entry or report in today's words, and
   :func:`as_format_1` a configuration in the words of 0.1, over which fingerprints are taken: a new word changes none.
 * :func:`translated` gives the syntax tree of a pipeline file in today's words, with a hint for each old one.
-* :func:`today` gives today's word for one that was typed.
 """
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MODULES: Mapping[str, str] = {
+    "posecap.batch": "posecap.stream",
+    "posecap.engines.viclip_tokens": "posecap.engines.viclip_model",
+    "posecap.fetching.archives": "posecap.download.package_index",
     "posecap.fetching.content": "posecap.download.file_type",
+    "posecap.fetching.download_meter": "posecap.progress",
     "posecap.fetching.landing": "posecap.download.atomic_file",
     "posecap.fetching.pace": "posecap.download.retry",
     "posecap.fetching.patience": "posecap.download.retry",
+    "posecap.fetching.registry": "posecap.download.package_index",
+    "posecap.fetching.span_download": "posecap.download.byte_ranges",
     "posecap.fetching.web": "posecap.download.http",
+    "posecap.fetching.youtube": "posecap.download.youtube",
     "posecap.footage.clock": "posecap.video",
     "posecap.footage.shots": "posecap.video",
     "posecap.footage.take": "posecap.video",
     "posecap.identity": "posecap.hashing",
+    "posecap.inference.answers": "posecap.engines.transformers_captioner",
+    "posecap.inference.around_people": "posecap.inference.crops",
+    "posecap.inference.batching": "posecap.inference.device",
+    "posecap.inference.clip_text": "posecap.inference.text",
+    "posecap.inference.frame_choice": "posecap.inference.frame_sampling",
+    "posecap.inference.openmmlab": "posecap.inference.package_compat",
+    "posecap.inference.remembered": "posecap.inference.text",
+    "posecap.inference.resampling": "posecap.inference.onnx_session",
+    "posecap.inference.top_down": "posecap.inference.crops",
+    "posecap.inference.torchvision_ops": "posecap.inference.package_compat",
+    "posecap.inference.ultralytics_settings": "posecap.inference.package_compat",
     "posecap.ports": "posecap.interfaces",
+    "posecap.shards.layout": "posecap.shards.paths",
+    "posecap.skeletons.oks": "posecap.skeletons",
+    "posecap.skeletons.quality": "posecap.skeletons",
     "posecap.stages.cut": "posecap.stages.split",
     "posecap.stages.select": "posecap.stages.filter_people",
 }
@@ -39,13 +59,31 @@ CLASSES: Mapping[str, str] = {
     "Drop": "Reject",
     "Fail": "PermanentError",
     "Manners": "HttpOptions",
+    "Meter": "DownloadProgress",
     "Patience": "RetryPolicy",
     "Refused": "Rejected",
+    "Remembered": "EmbeddingCache",
     "Retry": "TransientError",
     "Select": "FilterPeople",
+    "Sight": "PersonCrop",
+    "Take": "FrameBuffer",
+    "Thinner": "FrameRateLimiter",
     "Transfer": "HttpDownload",
+    "around_people": "people_region",
+    "frames_of": "decode_span",
+    "gathered": "scatter_keypoints",
+    "identity": "weights_sha256",
+    "keep_span": "remux_span",
     "landing": "atomic_file",
+    "normalised": "normalize",
+    "on_the_videos_clock": "shift_media",
     "persist": "retry",
+    "refusal": "youtube_error",
+    "resized": "resize",
+    "sampled": "sample",
+    "sights": "person_crops",
+    "size": "frame_size",
+    "take": "extract_member",
     "wait_for_turn": "wait_for_rate_limit",
     "within": "with_timeout",
 }
@@ -223,7 +261,9 @@ def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mappin
     if not isinstance(value, dict):
         return value
     known = fields.get(held_by, {})
-    renamed = {known.get(key, key): _renamed(item, fields, stages, key) for key, item in value.items()}
+    # An engine of somebody's own may have a field of either name: both are kept then, or one would count for nothing.
+    names = {key: key if known.get(key) in value else known.get(key, key) for key in value}
+    renamed = {names[key]: _renamed(item, fields, stages, key) for key, item in value.items()}
     if not held_by and isinstance(renamed.get("name"), str):
         renamed["name"] = stages.get(renamed["name"], renamed["name"])
     return renamed
@@ -231,9 +271,3 @@ def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mappin
 
 def _turned(table: Mapping[str, str]) -> dict[str, str]:
     return {new: old for old, new in table.items()}
-
-
-def known_words() -> Iterator[tuple[str, str]]:
-    """Every old word and today's, as documentation lists them."""
-    for table in (MODULES, CLASSES, STAGES, MEMBERS, *KEYWORDS.values()):
-        yield from table.items()

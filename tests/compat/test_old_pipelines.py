@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posecap import legacy
-from posecap.pipeline import load_pipeline
+from posecap.pipeline import PipelineError, load_pipeline
 from posecap.stage import configuration
 from tests import ROOT
 
@@ -50,3 +50,38 @@ def test_every_engine_is_recorded_as_it_was(engine: dict[str, Any]) -> None:
             assert json.loads(json.dumps(one[holder])) == engine["configuration"]
             return
     raise AssertionError(f"{now} is not what 0.1.0 recorded: {engine['configuration']}")
+
+
+def test_fields_of_both_names_are_both_recorded() -> None:
+    """A detector of somebody's own that has ``conf`` and ``score``: neither may hide the other from the fingerprint."""
+    written = [{"name": "track", "detector": {"name": "mine", "conf": 0.1, "score": 0.9}}]
+    assert legacy.as_format_1(written) == written
+    assert [legacy.upgraded(stage) for stage in written] == written
+
+
+@pytest.mark.parametrize("module", legacy.MODULES)
+def test_every_module_is_where_the_table_says(module: str) -> None:
+    import_module(legacy.MODULES[module])
+
+
+def test_an_engine_of_ones_own_finds_what_it_was_written_with(tmp_path: Path) -> None:
+    """What docs and engines of 0.1.0 used to import to write an engine."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from posecap.fetching.archives import take\n"
+        "from posecap.fetching.registry import PackageFile, cache_folder, fetch\n"
+        "from posecap.footage.clock import frames_of, on_the_videos_clock\n"
+        "from posecap.footage.take import Take, Thinner\n"
+        "from posecap.inference.batching import Batches\n"
+        "from posecap.inference.clip_text import clean_caption\n"
+        "from posecap.inference.onnx_session import OnnxNetwork, normalised\n"
+        "from posecap.inference.remembered import Remembered\n"
+        "from posecap.inference.resampling import resized, sampled\n"
+        "from posecap.inference.top_down import Sight, gathered, sights\n"
+        "from posecap.inference.torchvision_ops import ensure_torchvision\n"
+        "from posecap.models import identity, locate\n"
+        "from posecap.skeletons.oks import similarity\n"
+        "from posecap.skeletons.quality import measure\n"
+    )
+    with pytest.warns(FutureWarning), pytest.raises(PipelineError, match="defines no"):
+        load_pipeline(file)
