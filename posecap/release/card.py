@@ -163,7 +163,13 @@ def _making(info: DatasetInfo) -> Iterator[str]:
     yield from _table(
         ["stage", "of", "in", "out", "left out, by reason"],
         [
-            [line.stage, line.unit, f"{line.entered:,}", f"{line.left:,}", _reasons(line.lost[fate] for fate in LOST)]
+            [
+                line.stage,
+                line.unit,
+                f"{line.entered:,}",
+                f"{line.left:,}",
+                _reasons(line.lost[status] for status in LOST),
+            ]
             for line in lines
         ],
     )

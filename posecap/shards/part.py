@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from posecap.shards import paths as layout
-from posecap.shards import tar
+from posecap.shards import paths, tar
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.atomic_commit import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards.index import ByteRanges, index_row, write_index
@@ -41,7 +40,7 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
         OSError: the disk is full or fails. Nothing is left behind.
     """
-    for relative in (*file_paths(part), layout.sidecar_path(part)):
+    for relative in (*file_paths(part), paths.sidecar_path(part)):
         remove_leftovers(root / relative)
     with ExitStack() as stack:
         writer = _PartWriter(root, part, record, stack)
@@ -49,7 +48,7 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
             writer.add(sample)
         written = writer.finish()
         document = sidecar(part, record, written, len(writer.rows))
-        last = stack.enter_context(AtomicFile(root / layout.sidecar_path(part)))
+        last = stack.enter_context(AtomicFile(root / paths.sidecar_path(part)))
         last.write(encode_document(document))
         last.finish()
         remove_part(root, part, keep=written)
@@ -68,7 +67,7 @@ def remove_part(root: Path, part: PartName, *, keep: Collection[str] = ()) -> No
     Args:
         keep: relative names of files not to delete, because they are about to be replaced.
     """
-    for relative in (layout.sidecar_path(part), *file_paths(part)):
+    for relative in (paths.sidecar_path(part), *file_paths(part)):
         path = root / relative
         if relative not in keep and path.exists():
             path.unlink()
@@ -93,12 +92,12 @@ class _PartWriter:
             raise ShardError(f"part {self.part}: two samples have the key {sample.key}")
         self.keys.add(sample.key)
         packed = pack(sample)
-        ranges = self._append(layout.tar_path(self.part), sample.key, packed, MEMBERS)
+        ranges = self._append(paths.tar_path(self.part), sample.key, packed, MEMBERS)
         if sample.video_mp4 is not None:
             mp4 = {"mp4": (b"", memoryview(sample.video_mp4))}
-            ranges |= self._append(layout.video_path(self.part), sample.key, mp4, {"mp4": "mp4"})
+            ranges |= self._append(paths.video_path(self.part), sample.key, mp4, {"mp4": "mp4"})
         if self.columns is None:
-            self.columns = ColumnsWriter(self._file(layout.columns_path(self.part)))
+            self.columns = ColumnsWriter(self._file(paths.columns_path(self.part)))
         self.columns.add(sample, bytes(packed["json"][1]))
         self.rows.append(index_row(sample, self.part, ranges, self.record))
 
@@ -106,8 +105,8 @@ class _PartWriter:
         """Complete every file; returns hashes and sizes by relative name."""
         if self.columns is not None:
             self.columns.close()
-            write_index(self._file(layout.index_path(self.part)), self.rows)
-            for relative in (layout.tar_path(self.part), layout.video_path(self.part)):
+            write_index(self._file(paths.index_path(self.part)), self.rows)
+            for relative in (paths.tar_path(self.part), paths.video_path(self.part)):
                 if relative in self.files:
                     self.files[relative].write(tar.end(self.files[relative].size))
         return {relative: file.finish() for relative, file in sorted(self.files.items())}
@@ -158,14 +157,14 @@ def located_samples(
     Raises:
         ShardError: a file is missing, or a tar is damaged.
     """
-    if layout.tar_path(part) not in files:
+    if paths.tar_path(part) not in files:
         return
     with ExitStack() as stack:
-        pose = _opened(root, layout.tar_path(part), stack)
+        pose = _opened(root, paths.tar_path(part), stack)
         video: BinaryIO | None = None
         videos: Iterator[tuple[str, ByteRanges]] = iter(())
-        if layout.video_path(part) in files:
-            video = _opened(root, layout.video_path(part), stack)
+        if paths.video_path(part) in files:
+            video = _opened(root, paths.video_path(part), stack)
             videos = iter_byte_ranges(video, {"mp4": "mp4"})
         waiting = next(videos, None)
         for key, ranges in iter_byte_ranges(pose, _NAME_OF):
@@ -179,7 +178,7 @@ def located_samples(
                 members = {name: _content(pose, *range_) for name, range_ in pose_ranges.items()}
                 yield unpack(key, members, video_mp4=clip), ranges
         if waiting is not None:
-            raise ShardError(f"{layout.video_path(part)}: {waiting[0]}.mp4 belongs to no sample of the pose tar")
+            raise ShardError(f"{paths.video_path(part)}: {waiting[0]}.mp4 belongs to no sample of the pose tar")
 
 
 def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple[str, ByteRanges]]:
@@ -199,7 +198,7 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
         if owner != key:
             if key:
                 yield key, ranges
-            key, ranges = layout.checked_key(owner), {}
+            key, ranges = paths.checked_key(owner), {}
         ranges[names[ending]] = (member.offset, member.size)
     if key:
         yield key, ranges

@@ -34,7 +34,7 @@ EVERY_FATE = [KEPT, MISSING, PAGE, NOBODY, AGAIN, SILENT, SHOTS]
 
 @pytest.fixture(scope="module")
 def whole(media: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
-    """A built dataset with every fate; only for reading."""
+    """A built dataset with every outcome; only for reading."""
     return small.build(small.manifest(tmp_path_factory.mktemp("whole"), EVERY_FATE, media_root=media))
 
 
@@ -53,7 +53,7 @@ def one(media: Path, tmp_path: Path) -> Path:
     return path
 
 
-def fates(root: Path) -> dict[str, tuple[str, str, str, int]]:
+def outcomes_of(root: Path) -> dict[str, tuple[str, str, str, int]]:
     """Row id → status, stage, reason and how many clips it kept, from the ledger."""
     with Ledger(root / "ledger.sqlite") as ledger:
         return {
@@ -72,7 +72,7 @@ def times(root: Path) -> dict[str, int]:
 
 
 def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> None:
-    assert fates(whole.root) == {
+    assert outcomes_of(whole.root) == {
         "kept": ("kept", "", "", 1),
         "missing": ("rejected", "download", "not_found", 0),
         "page": ("rejected", "download", "not_a_video", 0),
@@ -129,12 +129,12 @@ def test_a_finished_build_does_nothing(copied: Path) -> None:
 )
 def test_whatever_is_deleted_comes_back_the_same(copied: Path, gone: tuple[str, ...], parts: int) -> None:
     root = copied.parent / "dataset"
-    before, told = small.published(root), fates(root)
+    before, told = small.published(root), outcomes_of(root)
     for name in gone:
         shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
     assert small.build(copied).parts_built == parts
     assert small.published(root) == before
-    assert fates(root) == told
+    assert outcomes_of(root) == told
     assert verify(root).problems == ()
 
 
@@ -159,10 +159,10 @@ def test_a_damaged_list_of_parts_is_written_anew(copied: Path) -> None:
 
 def test_a_ledger_that_is_no_database_is_made_again(copied: Path) -> None:
     root = copied.parent / "dataset"
-    told = fates(root)
+    told = outcomes_of(root)
     (root / "ledger.sqlite").write_bytes(b"not a database, whatever it calls itself" * 100)
     small.build(copied)
-    assert fates(root) == told
+    assert outcomes_of(root) == told
 
 
 def test_three_workers_give_the_bytes_of_one(copied: Path, whole: BuildResult) -> None:
@@ -213,7 +213,7 @@ def test_parts_that_are_no_longer_planned_go_only_on_request(media: Path, tmp_pa
     built = small.build(path, on_change="update")
     assert (built.parts_built, committed(built.root)) == (0, [PartName("train", 0)])
     assert built.report["counts"]["rows"]["planned"] == 1
-    assert list(fates(built.root)) == ["missing"]
+    assert list(outcomes_of(built.root)) == ["missing"]
     assert verify(built.root).problems == ()
 
 
@@ -239,14 +239,14 @@ def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path
     late = {**KEPT, "id": "late", "video": f"http://127.0.0.1:{port}/people.mp4"}
     path = small.manifest(tmp_path / "late", [KEPT, late], media_root=media)
     first = small.build(path)
-    assert fates(first.root)["late"] == ("failed", "download", "connection", 0)
+    assert outcomes_of(first.root)["late"] == ("failed", "download", "connection", 0)
     with serving(media, port):
         assert small.build(path).parts_built == 0
         assert small.build(path, retry=("http_503",)).parts_built == 0
         again = small.build(path, retry=())
         assert (again.parts_built, again.exit_code) == (1, 0)
         fresh = small.build(small.manifest(tmp_path / "fresh", [KEPT, late], media_root=media))
-    assert fates(again.root)["late"] == ("kept", "", "", 1)
+    assert outcomes_of(again.root)["late"] == ("kept", "", "", 1)
     assert small.published(again.root) == small.published(fresh.root)
 
 
@@ -256,11 +256,11 @@ def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(medi
     shutil.copy(media / "people.mp4", own)
     late = {**KEPT, "id": "late", "video": "late.mp4"}
     path = small.manifest(tmp_path, [KEPT, late], media_root=own)
-    assert fates(small.build(path).root)["late"][:3] == ("rejected", "download", "not_found")
+    assert outcomes_of(small.build(path).root)["late"][:3] == ("rejected", "download", "not_found")
     shutil.copy(media / "people.mp4", own / "late.mp4")
     assert small.build(path, retry=()).parts_built == 0
     again = small.build(path, retry=("not_found",))
-    assert {fate[0] for fate in fates(again.root).values()} == {"kept"}
+    assert {outcome[0] for outcome in outcomes_of(again.root).values()} == {"kept"}
     fresh = small.build(small.manifest(tmp_path / "fresh", [KEPT, late], media_root=own))
     assert small.published(again.root) == small.published(fresh.root)
 
@@ -308,14 +308,14 @@ def test_what_was_removed_stays_removed(one: Path) -> None:
     root = one.parent / "dataset"
     (key,) = Dataset(root).index()["key"].to_pylist()
     assert main(["remove", str(root), key]) == 0
-    assert fates(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
+    assert outcomes_of(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
     assert small.build(one).report["counts"]["clips"]["kept"] == 0
-    assert fates(root)["kept"] == ("rejected", "forget", "forgotten", 0)
+    assert outcomes_of(root)["kept"] == ("rejected", "forget", "forgotten", 0)
     shutil.rmtree(root / "data")
     built = small.build(one)
     assert built.parts_built == 1
     assert len(Dataset(root).index()["key"]) == 0
-    assert fates(root)["kept"][0] == "rejected"
+    assert outcomes_of(root)["kept"][0] == "rejected"
     assert verify(root).problems == ()
 
 

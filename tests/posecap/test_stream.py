@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import posecap
-from posecap.shards import ShardError, remove_samples
-from posecap.shards import arrow_file as columns
+from posecap.shards import ShardError, arrow_file, remove_samples
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
 from tests import ROOT, built
@@ -230,7 +229,7 @@ def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_columns_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "_BATCH_BYTES", 6000)
+    monkeypatch.setattr(arrow_file, "_BATCH_BYTES", 6000)
     made = built.build(tmp_path, {FIRST: built.samples(9)})[FIRST]
     for world in (1, 2, 4):
         found = [

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tmor_train.recipes import ablations, detection, evaluation, pretrain
+from tmor_train.recipes import ablations, comparisons, detection, evaluation, pretrain
 
 
 class Recipe(Protocol):
@@ -41,7 +41,7 @@ def _joined(*tables: Mapping[str, Callable[[], Recipe]]) -> dict[str, Callable[[
 
 
 RECIPES = _joined(
-    *(kind.RECIPES for kind in (pretrain, ablations, evaluation, detection)),
+    *(kind.RECIPES for kind in (pretrain, ablations, comparisons, evaluation, detection)),
 )
 
 

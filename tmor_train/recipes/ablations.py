@@ -15,7 +15,6 @@ from typing import Literal
 from tmor_train.data.augment import Shear, ShiftCrop
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
-from tmor_train.recipes import comparisons
 from tmor_train.recipes.pretrain import pretrain_sets, small, stage1, stage2
 
 Loss = Literal["mm", "mv", "mt"]
@@ -139,7 +138,7 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
     *(partial(backbone, pretrain_sets, "sets", name) for name in _BACKBONES),
 )
 
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE} | comparisons.RECIPES
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE}
 
 __all__ = [
     "RECIPES",

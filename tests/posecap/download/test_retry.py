@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download import retry as pace
+from posecap.download import retry as retry_module
 from posecap.download.retry import RetryAfter, RetryPolicy, retry, wait_for_rate_limit, with_timeout
 from posecap.stage import PermanentError, Reject, TransientError
 
@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(retry_module, "time", clock)
     return clock
 
 

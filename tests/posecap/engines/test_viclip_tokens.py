@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from posecap.engines import viclip_model as viclip_tokens
+from posecap.engines import viclip_model
 from posecap.engines.viclip_model import tokenize
 
 pytestmark = pytest.mark.skipif(find_spec("open_clip") is None, reason="open_clip_torch is not installed")
@@ -54,6 +54,6 @@ def test_markers_spelled_out_are_markers():
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip.tokenizer", None)
-    viclip_tokens._vocabulary.cache_clear()
+    viclip_model._vocabulary.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"open_clip.*pip install 'posecap\[clip\]'"):
         tokenize(["a man walks"])

@@ -39,8 +39,8 @@ def only_the_guilty(lost, *, twice, once):
 def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_kept(tmp_path):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "dies once", "fine"]
-    fates = run(tmp_path, labels, row_seconds=4.0, poison_after=2, on_lost=lost.append)
-    assert fates == [
+    outcomes = run(tmp_path, labels, row_seconds=4.0, poison_after=2, on_lost=lost.append)
+    assert outcomes == [
         ("kept", ""),
         ("quarantined", "worker_died"),
         ("kept", ""),
@@ -62,9 +62,9 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "fine", "dies once"]
     lanes = Resources(cpus=1, concurrency=3)
-    fates = run(tmp_path, labels, worker=lanes, workers=1, row_seconds=5.0, poison_after=2, on_lost=lost.append)
+    outcomes = run(tmp_path, labels, worker=lanes, workers=1, row_seconds=5.0, poison_after=2, on_lost=lost.append)
     kept = ("kept", "")
-    assert fates == [kept, ("quarantined", "worker_died"), kept, ("failed", "timeout"), kept, kept]
+    assert outcomes == [kept, ("quarantined", "worker_died"), kept, ("failed", "timeout"), kept, kept]
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r5")
 
 

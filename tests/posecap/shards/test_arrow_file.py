@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from posecap.shards import ShardError
-from posecap.shards import arrow_file as columns
+from posecap.shards import ShardError, arrow_file
 from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Sample
@@ -17,7 +16,7 @@ from tests import built
 
 def write(path: Path, samples: list[Sample]) -> None:
     with AtomicFile(path) as staged:
-        writer = columns.ColumnsWriter(staged)
+        writer = arrow_file.ColumnsWriter(staged)
         for sample in samples:
             writer.add(sample, facts_json(sample))
         writer.close()
@@ -27,13 +26,15 @@ def write(path: Path, samples: list[Sample]) -> None:
 
 def read(path: Path) -> list[Sample]:
     return [
-        batch.sample(row) for _, batch in columns.read_columns(columns.map_columns(path)) for row in range(batch.rows)
+        batch.sample(row)
+        for _, batch in arrow_file.read_columns(arrow_file.map_columns(path))
+        for row in range(batch.rows)
     ]
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 3000, 1 << 20])
 def test_round_trip_in_batches_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
-    monkeypatch.setattr(columns, "_BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(arrow_file, "_BATCH_BYTES", batch_bytes)
     samples = built.samples(5)
     write(tmp_path / "c", samples)
     found = read(tmp_path / "c")
@@ -48,8 +49,8 @@ def test_round_trip_in_batches_of_any_size(tmp_path: Path, monkeypatch: pytest.M
 def test_rows_are_views_that_change_no_file(tmp_path: Path) -> None:
     write(tmp_path / "c", built.samples(2))
     before = (tmp_path / "c").read_bytes()
-    base = columns.map_columns(tmp_path / "c")
-    (_, batch), *_ = columns.read_columns(base)
+    base = arrow_file.map_columns(tmp_path / "c")
+    (_, batch), *_ = arrow_file.read_columns(base)
     joints = batch.array("joints", 1)
     assert np.shares_memory(joints, base)
     joints[:] = 7
@@ -82,16 +83,16 @@ def test_another_schema_a_cut_file_and_no_arrow_at_all_are_refused(tmp_path: Pat
         file.write_table(table)
     for hostile in (content[:-20], content[:100], b"no arrow" * 20, sink.getvalue().to_pybytes()):
         with pytest.raises(ShardError):
-            list(columns.read_columns(np.frombuffer(bytearray(hostile), np.uint8)))
+            list(arrow_file.read_columns(np.frombuffer(bytearray(hostile), np.uint8)))
 
 
 def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "c", built.samples(1))
-    base = columns.map_columns(tmp_path / "c")
+    base = arrow_file.map_columns(tmp_path / "c")
     batch = pa.ipc.open_file(pa.py_buffer(base)).get_batch(0)
     for axis in ("M", "T", "J", "C"):
         wrong = batch.set_column(
             batch.schema.get_field_index(axis), batch.schema.field(axis), pa.array([1_000_000], pa.int32())
         )
         with pytest.raises(ShardError, match="not what their shape says"):
-            columns.Batch(wrong, base)
+            arrow_file.Batch(wrong, base)

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from posecap.shards import ShardError, committed, read_part, read_sidecar, remove_part, tar, write_part
-from posecap.shards import atomic_commit as commit
+from posecap.shards import ShardError, atomic_commit, committed, read_part, read_sidecar, remove_part, tar, write_part
 from posecap.shards.part import located_samples
 from posecap.types import PartName, Sample
 from tests import built
@@ -177,15 +176,15 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    publish, count = commit.AtomicFile.publish, iter(range(STEPS))
+    publish, count = atomic_commit.AtomicFile.publish, iter(range(STEPS))
 
-    def dies(staged: commit.AtomicFile) -> None:
+    def dies(staged: atomic_commit.AtomicFile) -> None:
         if next(count) == survived:
             raise Killed
         publish(staged)
 
-    monkeypatch.setattr(commit.AtomicFile, "publish", dies)
-    monkeypatch.setattr(commit.AtomicFile, "__exit__", lambda *args: None)
+    monkeypatch.setattr(atomic_commit.AtomicFile, "publish", dies)
+    monkeypatch.setattr(atomic_commit.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)
     assert committed(tmp_path) == []
@@ -201,7 +200,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(commit, "sync_folder", lambda folder: None)
+    monkeypatch.setattr(atomic_commit, "sync_folder", lambda folder: None)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, VIDEO)
     assert built.files(tmp_path) == {}

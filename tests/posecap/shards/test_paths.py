@@ -4,24 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from posecap.shards import ShardError, committed
-from posecap.shards import paths as layout
+from posecap.shards import ShardError, committed, paths
 from posecap.types import PartName, ShapeError
 
 PART = PartName("val-2", 42)
 
 
 def test_paths() -> None:
-    assert layout.sidecar_path(PART) == "data/val-2/pose-00042.json"
-    assert layout.file_paths(PART) == (
+    assert paths.sidecar_path(PART) == "data/val-2/pose-00042.json"
+    assert paths.file_paths(PART) == (
         "data/val-2/pose-00042.tar",
         "data/val-2/video-00042.tar",
         "data/val-2/pose-00042.columns",
         "index/val-2-00042.parquet",
     )
     assert str(PART) == "val-2/00042"
-    assert layout.part_named("val-2/00042") == PART
-    assert layout.part_named("train/1234567") == PartName("train", 1234567)
+    assert paths.part_named("val-2/00042") == PART
+    assert paths.part_named("train/1234567") == PartName("train", 1234567)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +28,7 @@ def test_paths() -> None:
 )
 def test_what_names_no_part_is_refused(text: str) -> None:
     with pytest.raises(ShardError, match="names no part"):
-        layout.part_named(text)
+        paths.part_named(text)
 
 
 @pytest.mark.parametrize("split", ["", "..", "a/b", "a b", "x" * 65, "train\n"])
@@ -41,7 +40,7 @@ def test_a_split_is_a_plain_word(split: str) -> None:
 @pytest.mark.parametrize("key", ["", "a.b", "../a", "a/b", "x" * 65])
 def test_a_key_is_a_plain_word(key: str) -> None:
     with pytest.raises(ShardError, match="sample key"):
-        layout.checked_key(key)
+        paths.checked_key(key)
 
 
 def test_only_sidecars_commit_a_part(tmp_path: Path) -> None:

@@ -11,20 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecap.shards import ShardError
-from posecap.shards import serialization as members
+from posecap.shards import ShardError, serialization
 from posecap.shards.serialization import array_in, npy_header
 from posecap.types import Caption
 from tests import building
 
 
 def packed(sample):
-    return {name: memoryview(bytearray(head + bytes(body))) for name, (head, body) in members.pack(sample).items()}
+    return {
+        name: memoryview(bytearray(head + bytes(body))) for name, (head, body) in serialization.pack(sample).items()
+    }
 
 
 def test_round_trip() -> None:
     sample = building.sample(people=2, frames=7)
-    found = members.unpack(sample.key, packed(sample), video_mp4=b"mp4")
+    found = serialization.unpack(sample.key, packed(sample), video_mp4=b"mp4")
     for name in ("joints_MTJ3", "pts_T", "video_D", "text_CD"):
         assert np.array_equal(getattr(found, name), getattr(sample, name))
         assert getattr(found, name).dtype == getattr(sample, name).dtype
@@ -54,9 +55,9 @@ def test_arrays_that_do_not_lie_in_c_order_are_written_in_c_order() -> None:
 def test_another_dtype_or_axis_is_refused() -> None:
     sample = building.sample()
     with pytest.raises(ShardError, match=f"{sample.key}: joints is <f8"):
-        members.pack(replace(sample, joints_MTJ3=sample.joints_MTJ3.astype(np.float64)))
+        serialization.pack(replace(sample, joints_MTJ3=sample.joints_MTJ3.astype(np.float64)))
     with pytest.raises(ShardError, match="video is <f4 with 2 axes"):
-        members.pack(replace(sample, video_D=sample.video_D[None]))
+        serialization.pack(replace(sample, video_D=sample.video_D[None]))
 
 
 @pytest.mark.parametrize("name", ["joints", "pts", "video", "text", "json"])
@@ -64,7 +65,7 @@ def test_a_missing_member_is_named(name: str) -> None:
     sample = building.sample()
     rest = {n: content for n, content in packed(sample).items() if n != name}
     with pytest.raises(ShardError, match=f"{sample.key}: member '{name}' is missing"):
-        members.unpack(sample.key, rest)
+        serialization.unpack(sample.key, rest)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_a_missing_member_is_named(name: str) -> None:
 def test_hostile_facts_are_refused(content: bytes) -> None:
     sample = building.sample()
     with pytest.raises(ShardError, match=sample.key):
-        members.unpack(sample.key, {**packed(sample), "json": memoryview(content)})
+        serialization.unpack(sample.key, {**packed(sample), "json": memoryview(content)})
 
 
 def test_arrays_that_disagree_are_refused() -> None:
     one, other = building.sample(frames=4), building.sample(frames=5)
     with pytest.raises(ShardError, match=r"frames in pts_T is \(5,\), expected \(4,\)"):
-        members.unpack(one.key, {**packed(one), "pts": packed(other)["pts"]})
+        serialization.unpack(one.key, {**packed(one), "pts": packed(other)["pts"]})
 
 
 # npy members.

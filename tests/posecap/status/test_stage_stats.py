@@ -11,7 +11,7 @@ from posecap.status.stage_stats import LOST, StageLine, StageOrder, StageStats, 
 
 
 def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> StageLine:
-    every = {fate: lost.get(fate, {}) for fate in ("rejected", "failed", "quarantined")}
+    every = {outcome: lost.get(outcome, {}) for outcome in ("rejected", "failed", "quarantined")}
     gone = sum(sum(reasons.values()) for reasons in every.values())
     return StageLine(stage=stage, unit=unit, entered=entered, left=entered - gone, lost=every)
 
@@ -58,20 +58,20 @@ def test_of_equally_common_reasons_the_first_by_name_is_said():
 ORDER = StageOrder(("download", "split", "decode"), ("decode", "track", "filter_people", "pack"))
 STAGES = ["download", "split", "decode", "track", "filter_people", "pack", "plan", "run", "forget", "elsewhere", ""]
 
-fates = st.fixed_dictionaries(
+outcomes = st.fixed_dictionaries(
     {"status": st.sampled_from(["rejected", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
     optional={"reason": st.sampled_from(["no_person", "too_short", "error"])},
 ) | st.just({"status": "kept"})
-clips = fates.map(lambda fate: ClipOutcome(**fate))
+clips = outcomes.map(lambda outcome: ClipOutcome(**outcome))
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> RowOutcome:
     found = tuple(draw(st.lists(clips, max_size=4)))
-    fate = draw(fates)
+    outcome = draw(outcomes)
     if any(clip.status == "kept" for clip in found):
-        fate = {"status": "kept"}
-    return RowOutcome(row_id="r", uri="u", clips=found, **fate)
+        outcome = {"status": "kept"}
+    return RowOutcome(row_id="r", uri="u", clips=found, **outcome)
 
 
 @given(st.lists(rows(), max_size=30))
@@ -79,7 +79,7 @@ def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
     lines = StageStats.of(ORDER, outcomes).lines()
     counts = tally(outcomes).as_json()
     for line in lines:
-        assert line.entered == line.left + sum(line.total(fate) for fate in LOST)
+        assert line.entered == line.left + sum(line.total(outcome) for outcome in LOST)
         assert line.left >= 0
     for unit in ("rows", "clips"):
         own = [line for line in lines if line.unit == unit]
@@ -92,8 +92,8 @@ def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
     assert clip_lines[-1].left == counts["clips"]["kept"]
     reasons: Counter[str] = Counter()
     for line in lines:
-        for fate in LOST:
-            reasons.update(line.lost[fate])
+        for outcome in LOST:
+            reasons.update(line.lost[outcome])
     assert dict(reasons) == counts["reasons"]
 
 

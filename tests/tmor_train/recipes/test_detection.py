@@ -10,8 +10,7 @@ from tests import acted
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
-from tmor_train.recipes import detection as detect
-from tmor_train.recipes import recipe
+from tmor_train.recipes import detection, recipe
 from tmor_train.results import read_result
 
 torch.set_num_threads(1)
@@ -37,7 +36,7 @@ def test_other_heads_stand_on_frozen_features(name: str) -> None:
     assert config.train.cached
 
 
-@pytest.mark.parametrize("name", detect.RECIPES)
+@pytest.mark.parametrize("name", detection.RECIPES)
 def test_every_recipe_measures_every_frame(name, tmp_path, monkeypatch) -> None:
     parts = FrameParts(acted.recordings((20,)), acted.recordings((14,), first=4))
     made = replace(acted.benchmark(), read=lambda folder, protocol: parts)
