@@ -95,12 +95,12 @@ class Decoder(Protocol):
 
         Raises:
             Reject: ``undecodable`` when the stream holds no usable frame.
-            DecoderGaveUp: this decoder cannot, another may.
+            DecoderGaveUpError: this decoder cannot, another may.
         """
         ...
 
 
-class DecoderGaveUp(Exception):
+class DecoderGaveUpError(Exception):
     """This decoder cannot read the file; the next one in the stage's list is asked."""
 
 
@@ -219,22 +219,3 @@ class Captioner(Protocol):
     def name(self) -> str: ...
 
     def write(self, clip: SkeletonClip) -> Sequence[str]: ...
-
-
-__all__ = [
-    "Captioner",
-    "Decoder",
-    "DecoderGaveUp",
-    "Detections",
-    "Detector",
-    "Fetched",
-    "Fetcher",
-    "Frames",
-    "Limits",
-    "PoseEstimator",
-    "Prober",
-    "TextEmbedder",
-    "Tracker",
-    "VideoEmbedder",
-    "VideoEncoder",
-]

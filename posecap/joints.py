@@ -280,6 +280,3 @@ def _parts(source: Layout, target: Layout) -> tuple[list[int], ...]:
     recipes = _RECIPES[target.name]
     at = {joint: index for index, joint in enumerate(source.names)} | {"face": source.names.index(_FACE[source.name])}
     return tuple([at[part] for part in recipes.get(joint, (joint,))] for joint in target.names)
-
-
-__all__ = ["LAYOUTS", "Layout", "LayoutError", "convert", "flip", "flip_order"]

@@ -55,12 +55,17 @@ MODULES: Mapping[str, str] = {
 
 CLASSES: Mapping[str, str] = {
     "AskedToWait": "RetryAfter",
+    "BadCheckpoint": "CheckpointError",
     "Cut": "Split",
+    "DecoderGaveUp": "DecoderGaveUpError",
     "Drop": "Reject",
     "Fail": "PermanentError",
     "Manners": "HttpOptions",
     "Meter": "DownloadProgress",
+    "MissingWeights": "MissingWeightsError",
+    "NoSuchDevice": "DeviceError",
     "Patience": "RetryPolicy",
+    "RandomWeights": "RandomWeightsError",
     "Refused": "Rejected",
     "Remembered": "EmbeddingCache",
     "Retry": "TransientError",
@@ -69,6 +74,8 @@ CLASSES: Mapping[str, str] = {
     "Take": "FrameBuffer",
     "Thinner": "FrameRateLimiter",
     "Transfer": "HttpDownload",
+    "WrongArchitecture": "WrongArchitectureError",
+    "WrongHash": "HashMismatchError",
     "around_people": "people_region",
     "frames_of": "decode_span",
     "gathered": "scatter_keypoints",
@@ -87,7 +94,7 @@ CLASSES: Mapping[str, str] = {
     "wait_for_turn": "wait_for_rate_limit",
     "within": "with_timeout",
 }
-"""Classes and functions of those modules."""
+"""Classes, exceptions and functions of posecap."""
 
 _DETECTOR = {"score": "conf", "overlap": "iou", "long_side": "imgsz", "most_people": "max_det"}
 _TRACKER = {"sure": "track_high_thresh", "doubtful": "track_low_thresh", "lost_seconds": "track_buffer_seconds"}

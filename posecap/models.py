@@ -17,7 +17,7 @@ from posecap.weights.registry import REGISTRY, Weights
 _OFFLINE = "POSECAP_OFFLINE"
 
 
-class MissingWeights(RuntimeError):
+class MissingWeightsError(RuntimeError):
     """Weights are not here and could not be fetched, or have another hash than expected; the message has the remedy."""
 
 
@@ -29,7 +29,7 @@ def locate(name_or_path: str) -> Path:
     whatever has a ``/`` in it, or is the name of a file in the working directory, is a path.
 
     Raises:
-        MissingWeights: unknown name, no such file, not here and not available, or another hash than expected.
+        MissingWeightsError: unknown name, no such file, not here and not available, or another hash than expected.
     """
     if name_or_path in REGISTRY:
         return _verified(REGISTRY[name_or_path], cache_folder())
@@ -37,17 +37,19 @@ def locate(name_or_path: str) -> Path:
     if path.is_file():
         return path.absolute()
     if "/" in name_or_path:
-        raise MissingWeights(f"no weights at {path}; name a file that is there, or a name of `posecap models list`")
+        raise MissingWeightsError(
+            f"no weights at {path}; name a file that is there, or a name of `posecap models list`"
+        )
     near = get_close_matches(name_or_path, REGISTRY, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise MissingWeights(f"no weights named {name_or_path!r}; {hint}`posecap models list` names them all")
+    raise MissingWeightsError(f"no weights named {name_or_path!r}; {hint}`posecap models list` names them all")
 
 
 def weights_sha256(name_or_path: str) -> str:
     """The SHA-256 of the weights, 64 hex digits; the file is not needed where a full one is known.
 
     Raises:
-        MissingWeights: as :func:`locate`.
+        MissingWeightsError: as :func:`locate`.
     """
     known = known_sha256(REGISTRY[name_or_path]) if name_or_path in REGISTRY else None
     if known:
@@ -66,7 +68,7 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
         on_progress: called during the download.
 
     Raises:
-        MissingWeights: unknown name, not available, or another hash than expected.
+        MissingWeightsError: unknown name, not available, or another hash than expected.
     """
     if name not in REGISTRY:
         return locate(name)
@@ -82,11 +84,11 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
         raise _missing(weights, str(error)) from error
 
 
-def _missing(weights: Weights, why: str) -> MissingWeights:
+def _missing(weights: Weights, why: str) -> MissingWeightsError:
     """The error that says why ``weights`` are not here, and every way to get them."""
     known = {0: "unknown, the first file is pinned", SHA256_DIGITS: weights.sha256}
     sha256 = known.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
-    return MissingWeights(
+    return MissingWeightsError(
         f"weights {weights.name!r} ({weights.size_bytes / 1e6:,.1f} MB, {weights.license}): {why.rstrip('.')}. "
         f"Fetch {weights.url} on any machine, then run `posecap models pull {weights.name} --from DIR` with the "
         f"folder it is in, or put it at {weights.path} (SHA-256 {sha256})"

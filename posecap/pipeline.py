@@ -80,7 +80,7 @@ class Pipeline:
         """Versions of the packages and hashes of the weights that determine the result.
 
         Raises:
-            MissingWeights: weights without a known hash are neither on disk nor downloadable.
+            MissingWeightsError: weights without a known hash are neither on disk nor downloadable.
         """
         engines = [engine for stage in self.stages for engine in engines_of(stage)]
         packages = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})

@@ -192,6 +192,3 @@ def _travel(before_TJ3: Floats, after_TJ3: Floats) -> Doubles:
 
 def _rounded(value: float | np.floating) -> float:
     return round(float(value), _DIGITS)
-
-
-__all__ = ["BONE_FACTOR", "BONE_SLACK", "JUMP_SECONDS", "SWAP_FACTOR", "body_sizes", "measure", "own_motion"]

@@ -14,7 +14,7 @@ from posecap.types import Span
 JSON = Any
 
 
-class Reject(Exception):
+class Reject(Exception):  # noqa: N818 - an outcome, not an error
     """This item will never pass: recorded as *rejected*, with a reason that counts and a detail that explains.
 
     Args:

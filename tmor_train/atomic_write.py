@@ -12,7 +12,7 @@ Existing = Literal["refuse", "replace"]
 """What becomes of a file that is already there."""
 
 
-class OutputExists(ValueError):
+class OutputExistsError(ValueError):
     """There is a file of that name already; the message says how to replace it."""
 
 
@@ -21,11 +21,11 @@ def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
     """A file beside ``path`` to write to, which takes its place once the block has ended, and is gone if it fails.
 
     Raises:
-        OutputExists: before anything is written; a folder is never replaced.
+        OutputExistsError: before anything is written; a folder is never replaced.
     """
     if path.is_dir() or (existing == "refuse" and path.exists()):
         remedy = "name a file in it" if path.is_dir() else "choose another --output, or say --overwrite"
-        raise OutputExists(f"{path} is there already; {remedy}")
+        raise OutputExistsError(f"{path} is there already; {remedy}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -35,6 +35,3 @@ def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-__all__ = ["Existing", "OutputExists", "atomic_write"]

@@ -19,7 +19,7 @@ KIND = "kind"
 Config = TypeVar("Config")
 
 
-class BadConfig(ValueError):
+class ConfigError(ValueError):
     """A configuration has no such field, or the field cannot take such a value; the message says what it can take."""
 
 
@@ -47,7 +47,7 @@ def from_json(kind: type[Config], values: object, *, at: str = "config") -> Conf
     """A configuration from its JSON; fields that are left out take their defaults.
 
     Raises:
-        BadConfig: a field is unknown, or a value is of another type or out of its range.
+        ConfigError: a field is unknown, or a value is of another type or out of its range.
     """
     found: Config = _read(kind, values, at)
     return found
@@ -61,13 +61,13 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
     all are changed, so that their order does not matter.
 
     Raises:
-        BadConfig: no such field (the nearest name is given), or no such value.
+        ConfigError: no such field (the nearest name is given), or no such value.
     """
     draft = _opened(config)
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path:
-            raise BadConfig(f"{change!r} is no change of a field; write path.to.field=value")
+            raise ConfigError(f"{change!r} is no change of a field; write path.to.field=value")
         _set(draft, path.split("."), text, path=path, root=config)
     found: Config = _closed(draft)
     return found
@@ -121,7 +121,7 @@ def _closed(value: Any) -> Any:
     try:
         return value.kind(**values)
     except ValueError as error:
-        raise BadConfig(f"{', '.join(value.changes)}: {error}") from error
+        raise ConfigError(f"{', '.join(value.changes)}: {error}") from error
 
 
 def _set(
@@ -133,16 +133,16 @@ def _set(
     at: Any
     if isinstance(node, list):
         if not name.isdigit() or int(name) >= len(node):
-            raise BadConfig(f"{known['path']}: {name!r} is no entry of {path_name}, which has {len(node)}")
+            raise ConfigError(f"{known['path']}: {name!r} is no entry of {path_name}, which has {len(node)}")
         holder, at, hint = node, int(name), get_args(path_type)[0]
     elif isinstance(node, _Draft):
         name = legacy.config_field(node.kind.__name__, name)
         if name not in node.values:
-            raise BadConfig(_unknown(known["path"], len(steps), list(node.values), known["root"]))
+            raise ConfigError(_unknown(known["path"], len(steps), list(node.values), known["root"]))
         holder, at, hint = node.values, name, get_type_hints(node.kind)[name]
         node.changes.append(f"{known['path']}={text}")
     else:
-        raise BadConfig(f"{known['path']}: {path_name} is a value and has no fields")
+        raise ConfigError(f"{known['path']}: {path_name} is a value and has no fields")
     if rest:
         holder[at] = holder[at] if isinstance(holder[at], _Draft | list) else _opened(holder[at])
         _set(holder[at], rest, text, path_type=hint, path_name=name, **known)
@@ -161,7 +161,7 @@ def _plain(kind: object, text: str) -> Any:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise BadConfig(f"{text!r} is no JSON: {error}") from error
+            raise ConfigError(f"{text!r} is no JSON: {error}") from error
     choices = _choices(kind)
     if text.lower() in ("none", "null") and type(None) in choices:
         return None
@@ -208,25 +208,25 @@ def _read(kind: Any, value: Any, at: str) -> Any:
             return float(value)
         if choice in (int, str) and isinstance(value, choice):
             return value
-    raise BadConfig(f"{at} is {_kinds(choices)}, not {value!r}{_near(value, _known_words(choices))}")
+    raise ConfigError(f"{at} is {_kinds(choices)}, not {value!r}{_near(value, _known_words(choices))}")
 
 
 def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], at: str) -> Any:
     name = values.get(KIND, next(iter(classes)) if len(classes) == 1 else None)
     if name not in classes:
-        raise BadConfig(f"{at} is {' or '.join(classes)}, not {name!r}{_near(name, list(classes))}")
+        raise ConfigError(f"{at} is {' or '.join(classes)}, not {name!r}{_near(name, list(classes))}")
     chosen = classes[name]
     hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]
     given = {legacy.config_field(name, key): value for key, value in values.items() if key != KIND}
     for key in given:
         if key not in names:
-            raise BadConfig(f"{at} has no field {key!r}{_near(key, names)}")
+            raise ConfigError(f"{at} has no field {key!r}{_near(key, names)}")
     try:
         return chosen(**{key: _read(hints[key], value, f"{at}.{key}") for key, value in given.items()})
-    except BadConfig:
+    except ConfigError:
         raise
     except (ValueError, TypeError) as error:
-        raise BadConfig(f"{at}: {error}") from error
+        raise ConfigError(f"{at}: {error}") from error
 
 
 def _kinds(choices: Iterable[Any]) -> str:
@@ -273,6 +273,3 @@ def _unknown(path: str, left: int, names: list[str], root: object) -> str:
     if close:
         return f"no field {path!r}; did you mean {by_leaf[close[0]]!r}?"
     return f"no field {path!r}; {'.'.join(steps[:at]) or 'the configuration'} has {', '.join(names)}"
-
-
-__all__ = ["BadConfig", "as_json", "changed", "described", "from_json"]

@@ -67,6 +67,3 @@ class FrameScores:
         """Scores and labels of the kept frames of one recording; views."""
         begin, end = self.offset_R[number : number + 2].tolist()
         return self.scores_FK[begin:end], self.label_FK[begin:end]
-
-
-__all__ = ["MOST_FRAMES", "FrameScores"]

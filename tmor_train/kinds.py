@@ -16,7 +16,7 @@ from typing import Any
 from tmor_train.configuration import KIND, from_json
 
 
-class NoKind(ValueError):
+class UnknownRunError(ValueError):
     """A configuration is of no kind that can be run, or takes no such flag; the message says which."""
 
 
@@ -40,12 +40,12 @@ class Kind:
         """What the flags of a command line change, as :func:`tmor_train.configuration.changed` takes it.
 
         Raises:
-            NoKind: runs of this kind have no such flag.
+            UnknownRunError: runs of this kind have no such flag.
         """
         for flag in flags:
             if flag not in self.flags:
                 known = ", ".join(f"--{name}" for name in self.flags)
-                raise NoKind(f"--{flag} is not supported for {self.about}; it takes {known} and --set")
+                raise UnknownRunError(f"--{flag} is not supported for {self.about}; it takes {known} and --set")
         found = [(change, value) for flag, value in flags.items() for change in self.flags[flag]]
         first = [change for change, _ in found if "{}" not in change]
         return [*first, *(change.format(value) for change, value in found if "{}" in change)]
@@ -148,11 +148,11 @@ def kind_of(config: object) -> Kind:
     """What runs a configuration.
 
     Raises:
-        NoKind: nothing does.
+        UnknownRunError: nothing does.
     """
     name = type(config).__name__
     if name not in KINDS:
-        raise NoKind(f"{name} is no configuration that can be run; there are {', '.join(KINDS)}")
+        raise UnknownRunError(f"{name} is no configuration that can be run; there are {', '.join(KINDS)}")
     return KINDS[name]
 
 
@@ -163,7 +163,7 @@ def run(config: Any, folder: Path) -> Path:
     what was wrong put right.
 
     Raises:
-        NoKind: nothing runs such a configuration.
+        UnknownRunError: nothing runs such a configuration.
     """
     start = _named(kind_of(config).run)
     before = folder.exists()
@@ -189,7 +189,7 @@ def resume(folder: Path) -> Path:
 
     Raises:
         tmor_train.training.runs.RunError: no run is there.
-        NoKind: it is of a kind that is not known here.
+        UnknownRunError: it is of a kind that is not known here.
     """
     from tmor_train.training.runs import CONFIG, RunError
 
@@ -199,7 +199,9 @@ def resume(folder: Path) -> Path:
         raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
     name = values.get(KIND, _BEFORE_KINDS) if isinstance(values, dict) else None
     if not isinstance(name, str) or name not in KINDS:
-        raise NoKind(f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(KINDS)}")
+        raise UnknownRunError(
+            f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(KINDS)}"
+        )
     kind = KINDS[name]
     if kind.resume is not None:
         resumed: Path = _named(kind.resume)(folder)
@@ -212,6 +214,3 @@ def _named(place: str) -> Any:
     """What ``module:name`` names."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
-
-
-__all__ = ["KINDS", "Kind", "NoKind", "kind_of", "resume", "run"]

@@ -30,6 +30,3 @@ _CONFIG_FIELDS = {  # fields that a configuration's class had, and what they are
 def config_field(kind: str, name: str) -> str:
     """The name of today of a field of the configuration class ``kind``, in a stored or typed configuration."""
     return _CONFIG_FIELDS.get(kind, {}).get(name, name)
-
-
-__all__ = ["RESULT_FORMAT", "config_field", "result_fields"]

@@ -120,6 +120,3 @@ class PretrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
-
-
-__all__ = ["ClusteringConfig", "DataConfig", "LoopConfig", "PretrainConfig", "ViewConfig"]

@@ -98,7 +98,7 @@ _CODE = re.compile(r"[A-Za-z]?\d+")
 _MOST_BYTES = 2 * 2**30
 
 
-class NoText(ValueError):
+class MissingTextError(ValueError):
     """A class has no words, or a sentence no vector; the message says what to do."""
 
 
@@ -106,13 +106,13 @@ def class_texts(benchmark: str, classes: Sequence[str]) -> tuple[str, ...]:
     """Each class in words: those that are known of a benchmark, or its own name without underscores.
 
     Raises:
-        NoText: a name is a mere code, such as UAV-Human's.
+        MissingTextError: a name is a mere code, such as UAV-Human's.
     """
     known = KNOWN.get(benchmark, {})
     texts = tuple(known.get(name, " ".join(name.replace("_", " ").split())) for name in classes)
     codes = [text for text in texts if not text or _CODE.fullmatch(text)]
     if codes:
-        raise NoText(
+        raise MissingTextError(
             f"{len(codes)} classes of {benchmark} have codes for names, such as {codes[0]!r}, which say nothing to a "
             "text encoder; give all classes in words and in order: --set class_texts=…,…"
         )
@@ -123,7 +123,7 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
     """The sentences of classes in words, all of the first class, then all of the second: K times P.
 
     Raises:
-        NoText: ``movement`` of a class whose movement is not known.
+        MissingTextError: ``movement`` of a class whose movement is not known.
     """
     words = _movements(texts) if prompt_set == "movement" else texts
     return [template.replace("{}", text) for text in words for template in PROMPTS[prompt_set]]
@@ -131,7 +131,7 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
 
 def _movements(texts: Sequence[str]) -> list[str]:
     if unknown := [text for text in texts if text not in MOVEMENTS]:
-        raise NoText(
+        raise MissingTextError(
             f"no movement is known for {len(unknown)} classes, such as {unknown[0]!r}; leave 'movement' out of "
             'prompts, or say what the body does in each class, in order: --set prompts=plain class_texts=["…","…"]'
         )
@@ -152,26 +152,29 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
         remedy: what makes the file, for the message of an error.
 
     Raises:
-        NoText: there is no such file, it lacks a sentence, or it is not as ``pipelines/prompt_vectors.py`` writes it.
+        MissingTextError: there is no such file, it lacks a sentence, or it is not as ``pipelines/prompt_vectors.py``
+            writes it.
     """
     if not path.is_file():
-        raise NoText(f"{path}, the vectors of the classes' sentences, is missing; make it: {remedy}")
+        raise MissingTextError(f"{path}, the vectors of the classes' sentences, is missing; make it: {remedy}")
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise NoText(f"{path} is larger than {_MOST_BYTES >> 30} GiB, which no file of prompts is")
+            raise MissingTextError(f"{path} is larger than {_MOST_BYTES >> 30} GiB, which no file of prompts is")
         wanted = set(sentences)
         found = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise NoText(f"{path} holds no columns 'sentence' and 'vector': {error}; make it again: {remedy}") from error
+        raise MissingTextError(
+            f"{path} holds no columns 'sentence' and 'vector': {error}; make it again: {remedy}"
+        ) from error
     if lacking := [sentence for sentence in dict.fromkeys(sentences) if sentence not in found]:
-        raise NoText(
+        raise MissingTextError(
             f"{path} has no vector for {len(lacking)} sentences, among them {lacking[0]!r}; make it again: {remedy}"
         )
     if len({len(vector) for vector in found.values()}) != 1:
-        raise NoText(f"{path} holds vectors of several lengths; make it again: {remedy}")
+        raise MissingTextError(f"{path} holds vectors of several lengths; make it again: {remedy}")
     values: Floats = np.array([found[sentence] for sentence in sentences], np.float32)
     if not np.isfinite(values).all():
-        raise NoText(f"{path} holds NaN or infinity; make it again: {remedy}")
+        raise MissingTextError(f"{path} holds NaN or infinity; make it again: {remedy}")
     return values
 
 
@@ -179,16 +182,3 @@ def _rows(path: Path) -> Iterator[tuple[str, list[float]]]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["sentence", "vector"], batch_size=4096):
             yield from zip(batch["sentence"].to_pylist(), batch["vector"].to_pylist(), strict=True)
-
-
-__all__ = [
-    "KNOWN",
-    "PROMPTS",
-    "SMARTHOME",
-    "NoText",
-    "PromptSet",
-    "all_prompts",
-    "class_texts",
-    "prompt_vectors",
-    "prompts",
-]

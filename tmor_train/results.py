@@ -28,7 +28,7 @@ _MOST_BYTES = 64 * 2**20
 _MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
 
 
-class BadResult(ValueError):
+class ResultError(ValueError):
     """A folder holds no result, or a damaged one; the message says which file."""
 
 
@@ -91,7 +91,7 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     """Write a result into ``folder``; returns the path of ``result.json``.
 
     Raises:
-        tmor_train.atomic_write.OutputExists: there is one already.
+        tmor_train.atomic_write.OutputExistsError: there is one already.
     """
     path = folder / RESULT
     with atomic_write(path, existing="refuse") as part:
@@ -118,18 +118,18 @@ def read_result(folder: Path) -> Result:
     """The result in ``folder``.
 
     Raises:
-        BadResult: there is none, or its file is not as :func:`save` writes it.
+        ResultError: there is none, or its file is not as :func:`save` writes it.
     """
     path = folder / RESULT
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise BadResult(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no result is")
+            raise ResultError(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no result is")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise error if isinstance(error, BadResult) else BadResult(f"{path} cannot be read: {error}") from error
+        raise error if isinstance(error, ResultError) else ResultError(f"{path} cannot be read: {error}") from error
     written = found.pop("format", None) if isinstance(found, dict) else None
     if written not in (FORMAT, legacy.RESULT_FORMAT):
-        raise BadResult(f"{path} is no result of tmor_train ({FORMAT})")
+        raise ResultError(f"{path} is no result of tmor_train ({FORMAT})")
     try:
         if written == legacy.RESULT_FORMAT:
             found = legacy.result_fields(found)
@@ -137,7 +137,7 @@ def read_result(folder: Path) -> Result:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return Result(**values)
     except (TypeError, ValueError) as error:
-        raise BadResult(f"{path} is damaged, or of another version: {error}") from error
+        raise ResultError(f"{path} is damaged, or of another version: {error}") from error
 
 
 def _arrays(path: Path) -> NpzFile:
@@ -155,7 +155,7 @@ def read_scores(folder: Path) -> Scores:
     """The scores beside a result.
 
     Raises:
-        BadResult: there are none, or their file is not as :func:`save` writes it.
+        ResultError: there are none, or their file is not as :func:`save` writes it.
     """
     path = folder / SCORES
     try:
@@ -166,14 +166,14 @@ def read_scores(folder: Path) -> Scores:
                 found["key_N"].astype(np.str_),
             )
     except Exception as error:  # zip, NumPy and the check raise many kinds for a damaged file
-        raise BadResult(f"{path} cannot be read: {error}") from error
+        raise ResultError(f"{path} cannot be read: {error}") from error
 
 
 def read_frame_scores(folder: Path) -> FrameScores:
     """The frames' scores beside a result.
 
     Raises:
-        BadResult: there are none, or their file is not as :func:`save` writes it.
+        ResultError: there are none, or their file is not as :func:`save` writes it.
     """
     path = folder / FRAMES
     try:
@@ -187,14 +187,14 @@ def read_frame_scores(folder: Path) -> FrameScores:
                 every=int(found["every"]),
             )
     except Exception as error:  # as above
-        raise BadResult(f"{path} cannot be read: {error}") from error
+        raise ResultError(f"{path} cannot be read: {error}") from error
 
 
 def results_under(folder: Path) -> list[tuple[Path, Result]]:
     """All results in ``folder`` and below it, with their folders, by path.
 
     Raises:
-        BadResult: one of them is damaged.
+        ResultError: one of them is damaged.
     """
     return [(path.parent, read_result(path.parent)) for path in sorted(folder.rglob(RESULT))]
 
@@ -230,9 +230,9 @@ __all__ = [
     "FRAMES",
     "RESULT",
     "SCORES",
-    "BadResult",
     "FrameScores",
     "Result",
+    "ResultError",
     "Scores",
     "read_frame_scores",
     "read_result",

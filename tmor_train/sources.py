@@ -15,7 +15,7 @@ from tmor_train.data.datasets import SETS
 from tmor_train.pretrain_config import DataConfig
 
 
-class NoData(ValueError):
+class NoDataError(ValueError):
     """There is nothing to train on, or not what was asked for; the message says what to do."""
 
 
@@ -23,13 +23,13 @@ def motions_of(config: DataConfig) -> MotionSet:
     """All clips of all shards and sets, in the order they are named in.
 
     Raises:
-        NoData: none is named, an unknown set, or captions without vectors in ``texts``.
-        posecap.shards.ShardError, tmor_train.data.datasets.MissingFiles: they are not there.
+        NoDataError: none is named, an unknown set, or captions without vectors in ``texts``.
+        posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: they are not there.
     """
     found = [read_shards(location, split=config.split) for location in config.shards]
     found += [_published(name, Path(config.folder)) for name in config.sets]
     if not found:
-        raise NoData(
+        raise NoDataError(
             "no data is named: say --data DATASET (one that `posecap build` made), or --sets NAME --folder DIR"
         )
     motions = combined(found) if len(found) > 1 else found[0]
@@ -39,7 +39,7 @@ def motions_of(config: DataConfig) -> MotionSet:
 def _published(words: str, folder: Path) -> MotionSet:
     name, _, splits = words.partition(":")
     if name not in SETS:
-        raise NoData(f"no skeleton set {name!r}; there are {', '.join(sorted(SETS))}")
+        raise NoDataError(f"no skeleton set {name!r}; there are {', '.join(sorted(SETS))}")
     motions = SETS[name](folder / name)
     return motions.split(*splits.split("+")) if splits else motions
 
@@ -47,7 +47,7 @@ def _published(words: str, folder: Path) -> MotionSet:
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     """The set with a vector for each of its sentences."""
     if not path.is_file():
-        raise NoData(
+        raise NoDataError(
             f"{path}, the captions' vectors, is missing: make it with `python pipelines/caption_vectors.py {folder} "
             f"{path}`, or train without text: --set data.texts=none objective.w_mt=0"
         )
@@ -55,7 +55,7 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
     unknown = [sentence for sentence in motions.sentences if sentence not in row]
     if unknown:
-        raise NoData(f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again")
+        raise NoDataError(f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again")
     values = np.array(table["vector"].to_pylist(), np.float32)
     return replace(motions, text=vectors(values[[row[sentence] for sentence in motions.sentences]]))
 
@@ -63,6 +63,3 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
 def fingerprint(motions: MotionSet) -> str:
     """SHA-256 of the clips' keys in order."""
     return hashlib.sha256("\n".join(motions.clips.key_N.tolist()).encode()).hexdigest()
-
-
-__all__ = ["NoData", "fingerprint", "motions_of"]

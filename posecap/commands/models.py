@@ -59,7 +59,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_pull(options: argparse.Namespace) -> int:
-    from posecap.models import MissingWeights
+    from posecap.models import MissingWeightsError
     from posecap.progress import DownloadProgress
 
     names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
@@ -77,7 +77,7 @@ def run_pull(options: argparse.Namespace) -> int:
         try:
             with DownloadProgress(name) as progress:
                 lines = _pull(name, options.source, progress)
-        except MissingWeights as error:
+        except MissingWeightsError as error:
             failed = True
             print(f"posecap: {error}", file=sys.stderr)
         else:
@@ -99,23 +99,23 @@ def _pull(name: str, source: Path | None, progress: DownloadProgress) -> str:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from posecap.models import MissingWeights
-    from posecap.weights.checksums import WrongHash, check
+    from posecap.models import MissingWeightsError
+    from posecap.weights.checksums import HashMismatchError, check
     from posecap.weights.registry import REGISTRY
 
     unknown = [name for name in options.names if name not in REGISTRY]
     if unknown:
-        raise MissingWeights(f"no weights named {unknown[0]!r}; `posecap models list` names them all")
+        raise MissingWeightsError(f"no weights named {unknown[0]!r}; `posecap models list` names them all")
     named = [REGISTRY[name] for name in options.names]
     for weights in named:
         if not weights.path.is_file():
-            raise MissingWeights(f"{weights.name} is not here; run `posecap models pull {weights.name}`")
+            raise MissingWeightsError(f"{weights.name} is not here; run `posecap models pull {weights.name}`")
     here = named or [weights for weights in REGISTRY.values() if weights.path.is_file()]
     damaged = 0
     for weights in here:
         try:
             print(f"{weights.name}  sound  SHA-256 {check(weights, weights.path)}")
-        except WrongHash as error:
+        except HashMismatchError as error:
             damaged += 1
             print(f"{weights.name}  damaged: {error.detail}; then run `posecap models pull {weights.name}`")
     print(f"{len(here) - damaged} of {len(here)} sound")

@@ -9,7 +9,7 @@ from pathlib import Path
 from posecap.commands import COMPLETE, USAGE, Commands, add_dataset, command, dataset_and_words
 
 
-class NoSuchVideo(ValueError):
+class VideoNotFoundError(ValueError):
     """The video to remove is not in the dataset."""
 
 
@@ -54,7 +54,7 @@ def _sources(root: Path, uri: str) -> list[str]:
     """Hashes of the files of a video: several if a fetcher downloaded only the spans of rows.
 
     Raises:
-        NoSuchVideo: no clip in the index comes from there.
+        VideoNotFoundError: no clip in the index comes from there.
     """
     from posecap.shards import Dataset
 
@@ -64,5 +64,7 @@ def _sources(root: Path, uri: str) -> list[str]:
         clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
         found.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
     if not found:
-        raise NoSuchVideo(f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written")
+        raise VideoNotFoundError(
+            f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written"
+        )
     return sorted(found)

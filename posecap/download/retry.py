@@ -33,7 +33,7 @@ class RetryPolicy:
             raise ValueError(f"RetryPolicy: attempts is {self.attempts}, expected at least 1")
 
 
-class RetryAfter(TransientError):
+class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
     """A server answered with the ``seconds`` after which to ask again (``Retry-After``)."""
 
     def __init__(self, reason: str, detail: str = "", *, seconds: float = 0.0) -> None:

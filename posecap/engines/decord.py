@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from posecap.interfaces import DecoderGaveUp, Frames
+from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
 
@@ -52,10 +52,10 @@ class Decord(Engine):
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
         Raises:
-            DecoderGaveUp: late span, variable rate, or anything Decord stumbles over.
+            DecoderGaveUpError: late span, variable rate, or anything Decord stumbles over.
         """
         if span is not None and span.start_seconds > self.reads_over_seconds:
-            raise DecoderGaveUp("the span begins too late to be reached without seeking")
+            raise DecoderGaveUpError("the span begins too late to be reached without seeking")
         decord = _library()
         try:
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=size[0], height=size[1], num_threads=1)
@@ -70,14 +70,14 @@ class Decord(Engine):
                     yield Frames(frames if wanted.all() else frames[wanted], pts[wanted])
         except (decord.DECORDError, RuntimeError) as error:
             # Its messages hold times of day and addresses, which have no place in a record.
-            raise DecoderGaveUp("the stream cannot be read") from error
+            raise DecoderGaveUpError("the stream cannot be read") from error
 
 
 def _exact(clock_T: Seconds, fps: float) -> Seconds:
     """Presentation times in double precision, from a clock that only has to agree with a constant rate."""
     pts_T = np.arange(len(clock_T)) / fps
     if len(clock_T) == 0 or not np.allclose(clock_T, pts_T, rtol=2.5e-7, atol=1e-5):
-        raise DecoderGaveUp("its frame times do not follow one constant rate")
+        raise DecoderGaveUpError("its frame times do not follow one constant rate")
     return pts_T
 
 

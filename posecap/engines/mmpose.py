@@ -91,8 +91,8 @@ class RTMPose(Engine):
         """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
 
         Raises:
-            MissingWeights: the checkpoint is not here.
-            BadCheckpoint: it is damaged, hostile, or (``WrongArchitecture``) of another network.
+            MissingWeightsError: the checkpoint is not here.
+            CheckpointError: it is damaged, hostile, or (``WrongArchitectureError``) of another network.
             TransientError: ``out_of_memory`` when not even one crop fits.
         """
         seen = person_crops(tracks)
@@ -183,6 +183,3 @@ class RTMPose(Engine):
 def _to_float32(_: object, __: object, distribution: torch.Tensor) -> torch.Tensor:
     """numpy, in which MMPose looks for the likeliest place, has no bfloat16."""
     return distribution.float()
-
-
-__all__ = ["RTMPose"]

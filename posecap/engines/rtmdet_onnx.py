@@ -21,7 +21,7 @@ from posecap.interfaces import Detections
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
-from posecap.weights.checkpoints import WrongArchitecture
+from posecap.weights.checkpoints import WrongArchitectureError
 
 _GREY = 114
 _PERSON = 0
@@ -66,8 +66,8 @@ class RTMDetOnnx(Engine):
         """People of each frame, best first, in pixels of the given frames.
 
         Raises:
-            MissingWeights: the file is not here.
-            BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
+            MissingWeightsError: the file is not here.
+            CheckpointError: it is damaged, or (``WrongArchitectureError``) another network.
             TransientError: ``out_of_memory`` when not even one frame fits.
         """
         height, width = self._network.size
@@ -80,7 +80,7 @@ class RTMDetOnnx(Engine):
         height, width = self._network.size
         dets, labels = self._network.run(normalize(np.stack([box for box, _ in boxed]), mean=_MEAN, std=_STD))
         if dets.shape[-1] != 5:
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"the outputs of {self.weights[0]} have shape {dets.shape}, expected (N, K, 5): boxes and scores"
             )
         return [
@@ -120,6 +120,3 @@ def _letterboxed(frame_HW3: Pixels, height: int, width: int) -> Pixels:
     picture = np.full((height, width, 3), _GREY, np.uint8)
     picture[:high, :wide] = resize(frame_HW3, height=high, width=wide)
     return picture
-
-
-__all__ = ["RTMDetOnnx"]

@@ -21,7 +21,7 @@ from posecap.joints import LAYOUTS
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Tracks
-from posecap.weights.checkpoints import WrongArchitecture
+from posecap.weights.checkpoints import WrongArchitectureError
 
 Size = Literal["t", "s", "m", "l"]
 Joints = Literal["coco17", "halpe26"]
@@ -72,8 +72,8 @@ class RTMPoseOnnx(Engine):
         """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
 
         Raises:
-            MissingWeights: the file is not here.
-            BadCheckpoint: it is damaged, or (``WrongArchitecture``) another network.
+            MissingWeightsError: the file is not here.
+            CheckpointError: it is damaged, or (``WrongArchitectureError``) another network.
             TransientError: ``out_of_memory`` when not even one crop fits.
         """
         seen = person_crops(tracks)
@@ -93,7 +93,7 @@ class RTMPoseOnnx(Engine):
         crops, areas = zip(*cropped, strict=True)
         simcc_x, simcc_y = self._network.run(normalize(np.stack(crops), mean=_MEAN, std=_STD))
         if simcc_x.shape[1] != len(LAYOUTS[self.layout].names):
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"the network of {self.weights[0]} gives {simcc_x.shape[1]} joints, and {self.layout} has "
                 f"{len(LAYOUTS[self.layout].names)}; name the joints of these weights"
             )
@@ -134,6 +134,3 @@ def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:
     """Places (N, J, 2) in pixels of the crop and scores (N, J): the smaller of the two axes' peaks."""
     places = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
     return places, np.minimum(simcc_x.max(-1), simcc_y.max(-1))
-
-
-__all__ = ["RTMPoseOnnx"]

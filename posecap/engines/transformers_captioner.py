@@ -26,7 +26,7 @@ from posecap.inference.hub_folder import check_weights, files_of, find_folder, i
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
-from posecap.weights.checkpoints import WrongArchitecture
+from posecap.weights.checkpoints import WrongArchitectureError
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ class TransformersCaptioner(Engine):
         """Every file of the checkpoint that shapes the answer.
 
         Raises:
-            MissingWeights: the checkpoint is not here.
+            MissingWeightsError: the checkpoint is not here.
         """
         return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
 
@@ -128,7 +128,7 @@ class TransformersCaptioner(Engine):
         try:
             self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])
         except Exception as error:
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"{self.checkpoint}: its processor does not take several pictures and a question ({_short(error)})"
             ) from error
 
@@ -202,7 +202,7 @@ class TransformersCaptioner(Engine):
         folder = find_folder(self.checkpoint)
         processor = read_part("processor", _transformers().AutoProcessor, folder)
         if not (hasattr(processor, "image_processor") and getattr(processor, "chat_template", None)):
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"{folder}: its processor has no chat template for images; "
                 "use a vision-language model that was tuned to follow instructions"
             )
@@ -222,7 +222,7 @@ class TransformersCaptioner(Engine):
         transformers, device = _transformers(), torch_device(self.device)
         config = read_part("config.json", transformers.AutoConfig, folder)
         if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"{folder}: its model type {config.model_type!r} is no vision-language model that transformers "
                 f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
             )

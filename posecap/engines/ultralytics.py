@@ -26,7 +26,7 @@ from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Pixels
 from posecap.weights import checkpoints
-from posecap.weights.checkpoints import BadCheckpoint, Inert, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, Inert, WrongArchitectureError
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ class Ultralytics(Engine):
         """People of each frame, best first; boxes and joints in pixels of the given frames, cut off at their edges.
 
         Raises:
-            MissingWeights, BadCheckpoint: as :mod:`posecap.models` and :mod:`posecap.weights.checkpoints` say.
+            MissingWeightsError, CheckpointError: as :mod:`posecap.models` and :mod:`posecap.weights.checkpoints` say.
             ModuleNotFoundError: the package is not installed.
             TransientError: not even one frame fits in memory.
         """
@@ -197,16 +197,16 @@ def _network_in(path: Path) -> Inert:
         for key in ("ema", "model"):
             if isinstance(record := content.get(key), Inert):
                 return record
-    raise BadCheckpoint(f"{path}: holds no network of the ultralytics package; give a .pt file as it publishes them")
+    raise CheckpointError(f"{path}: holds no network of the ultralytics package; give a .pt file as it publishes them")
 
 
 def _class_names(record: Inert, path: Path) -> list[str]:
     names = record.state.get("names") if isinstance(record.state, dict) else None
     known = list(names.values()) if isinstance(names, dict) and list(names) == list(range(len(names))) else names
     if not isinstance(known, list) or not 1 <= len(known) <= 10_000 or not all(isinstance(n, str) for n in known):
-        raise BadCheckpoint(f"{path}: the network does not name its classes")
+        raise CheckpointError(f"{path}: the network does not name its classes")
     if _PERSON not in known:
-        raise WrongArchitecture(f"{path}: none of the network's {len(known)} classes is {_PERSON!r}")
+        raise WrongArchitectureError(f"{path}: none of the network's {len(known)} classes is {_PERSON!r}")
     return known
 
 
@@ -231,7 +231,7 @@ def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
     """Compare what tensors do not tell, such as activations and shortcuts, layer by layer.
 
     Raises:
-        WrongArchitecture: the file's network was built otherwise than the one that took its tensors.
+        WrongArchitectureError: the file's network was built otherwise than the one that took its tensors.
     """
     waiting: list[tuple[str, Inert, torch.nn.Module]] = [("", record, network)]
     while waiting:
@@ -241,7 +241,7 @@ def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
         here = {"class": type(ours).__name__} | {key: vars(ours)[key] for key in _SHAPING if key in vars(ours)}
         for key in said.keys() & here.keys():
             if not _same(said[key], here[key]):
-                raise WrongArchitecture(
+                raise WrongArchitectureError(
                     f"{path}: {key} of layer {place or 'model'!r} is {said[key]!r}, but {here[key]!r} in the "
                     "architecture asked for; give the architecture that the file was trained with"
                 )

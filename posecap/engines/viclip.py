@@ -20,7 +20,7 @@ from posecap.inference.text import Clean, EmbeddingCache, cleaned
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
-from posecap.weights.checkpoints import WrongArchitecture, tensors
+from posecap.weights.checkpoints import WrongArchitectureError, tensors
 
 if TYPE_CHECKING:
     import torch
@@ -170,9 +170,9 @@ def _loaded(path: Path, weights_of: WeightsOf, device: torch.device, dtype: torc
     build = ViCLIP.from_state_dict if weights_of == "viclip" else ViCLIP.from_clip
     try:
         network = build(tensors(path, under=("model", "module", "state_dict")))
-    except WrongArchitecture as trouble:
+    except WrongArchitectureError as trouble:
         other = "clip" if weights_of == "viclip" else "viclip"
-        raise WrongArchitecture(
+        raise WrongArchitectureError(
             f"{path}: {trouble}. Name a checkpoint of ViCLIP, or say weights_of={other!r} where it is one of "
             f"{'CLIP' if other == 'clip' else 'ViCLIP itself'}"
         ) from trouble

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from posecap.inference.package_compat import ensure_torchvision
-from posecap.weights.checkpoints import WrongArchitecture
+from posecap.weights.checkpoints import WrongArchitectureError
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
@@ -102,7 +102,7 @@ class Sizes:
         """Sizes derived from the shapes of a state dict.
 
         Raises:
-            WrongArchitecture: a tensor that determines them is missing or has another number of axes.
+            WrongArchitectureError: a tensor that determines them is missing or has another number of axes.
         """
         try:
             video_width, dimension = tensors["vision_encoder.proj"].shape
@@ -120,9 +120,9 @@ class Sizes:
                 vocabulary=tensors["text_encoder.token_embedding.weight"].shape[0],
             )
         except (KeyError, ValueError, IndexError) as trouble:
-            raise WrongArchitecture(f"no ViCLIP ({trouble}); its first tensors: {_first(tensors)}") from trouble
+            raise WrongArchitectureError(f"no ViCLIP ({trouble}); its first tensors: {_first(tensors)}") from trouble
         if video_width % _HEAD or text_width % _HEAD:
-            raise WrongArchitecture(f"widths {video_width} and {text_width} are no multiples of a head's {_HEAD}")
+            raise WrongArchitectureError(f"widths {video_width} and {text_width} are no multiples of a head's {_HEAD}")
         return found
 
 
@@ -152,7 +152,7 @@ class ViCLIP(nn.Module):
         Takes the flat dict, the checkpoint around it (``{"model": …}``), and names that all begin with ``module.``.
 
         Raises:
-            WrongArchitecture: tensors are missing, unknown, or of other shapes.
+            WrongArchitectureError: tensors are missing, unknown, or of other shapes.
         """
         tensors = _flat(state_dict)
         with torch.device("meta"):
@@ -168,7 +168,9 @@ class ViCLIP(nn.Module):
             ),
         ]
         if differences:
-            raise WrongArchitecture(f"no ViCLIP: {'; '.join(differences[:3])} ({len(differences)} differences in all)")
+            raise WrongArchitectureError(
+                f"no ViCLIP: {'; '.join(differences[:3])} ({len(differences)} differences in all)"
+            )
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
@@ -180,7 +182,7 @@ class ViCLIP(nn.Module):
         compute with QuickGELU as ViCLIP does; of others the vectors would be wrong.
 
         Raises:
-            WrongArchitecture: the tensors are not those of a plain CLIP (``ViT-B-16-quickgelu`` …).
+            WrongArchitectureError: the tensors are not those of a plain CLIP (``ViT-B-16-quickgelu`` …).
         """
         try:
             moved = {_viclip_name(name): tensor for name, tensor in state_dict.items()}
@@ -190,7 +192,9 @@ class ViCLIP(nn.Module):
             width = moved["vision_encoder.class_embedding"].shape[0]
             moved["temp"] = (-moved["temp"]).exp().reshape(())
         except KeyError as missing:
-            raise WrongArchitecture(f"no CLIP ({missing} is missing); first tensors: {_first(state_dict)}") from missing
+            raise WrongArchitectureError(
+                f"no CLIP ({missing} is missing); first tensors: {_first(state_dict)}"
+            ) from missing
         moved["vision_encoder.temporal_positional_embedding"] = torch.zeros(1, frames, width)
         return cls.from_state_dict(moved)
 

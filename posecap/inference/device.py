@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-class NoSuchDevice(RuntimeError):
+class DeviceError(RuntimeError):
     """The pipeline asks for a device that this worker does not have."""
 
 
@@ -31,14 +31,14 @@ def torch_device(wanted: Device) -> torch.device:
     another on busy cores cost many times what they bring, and sums in one order give the same bits everywhere.
 
     Raises:
-        NoSuchDevice: ``cuda`` is asked for and torch sees no GPU.
+        DeviceError: ``cuda`` is asked for and torch sees no GPU.
     """
     import torch
 
     if wanted != "cpu" and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     if wanted == "cuda":
-        raise NoSuchDevice(
+        raise DeviceError(
             "the pipeline asks for device='cuda', but torch sees no GPU here: is its CUDA build installed, "
             "and does the stage declare Resources(gpus=1)?"
         )

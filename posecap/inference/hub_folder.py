@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from posecap.inference.device import ran_out_of_memory
-from posecap.models import MissingWeights
-from posecap.weights.checkpoints import BadCheckpoint, WrongArchitecture, refuse_random
+from posecap.models import MissingWeightsError
+from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, refuse_random
 
 _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
@@ -25,7 +25,7 @@ def find_folder(name_or_folder: str) -> Path:
     """The folder of a checkpoint: the one named, or the hub's own cached download of a model.
 
     Raises:
-        MissingWeights: neither is here; nothing is downloaded.
+        MissingWeightsError: neither is here; nothing is downloaded.
     """
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
@@ -33,7 +33,7 @@ def find_folder(name_or_folder: str) -> Path:
     if not is_place(name_or_folder) and (cached := _cached(name_or_folder)) is not None:
         return cached
     fetch = "NAME --local-dir " + name_or_folder if is_place(name_or_folder) else name_or_folder
-    raise MissingWeights(
+    raise MissingWeightsError(
         f"no checkpoint at {name_or_folder!r}. Put the model's config.json, its *.safetensors files, its tokenizer "
         f"and its processor's files there, for instance with `hf download {fetch}`; the build itself downloads none"
     )
@@ -48,12 +48,14 @@ def check_weights(folder: Path) -> None:
     """Look at the weights before anything loads them.
 
     Raises:
-        MissingWeights: a file is missing.
-        BadCheckpoint: there are only pickled weights, a file is cut off, or the index leads out of the folder.
-        RandomWeights: made for tests.
+        MissingWeightsError: a file is missing.
+        CheckpointError: there are only pickled weights, a file is cut off, or the index leads out of the folder.
+        RandomWeightsError: made for tests.
     """
     if not (folder / "config.json").is_file():
-        raise MissingWeights(f"{folder} has no config.json: it is no checkpoint in the hub's format; download it again")
+        raise MissingWeightsError(
+            f"{folder} has no config.json: it is no checkpoint in the hub's format; download it again"
+        )
     refuse_random(_read(folder / "config.json"), path=folder)
     if (folder / "generation_config.json").is_file():
         _read(folder / "generation_config.json")  # transformers would pass over a broken one in silence
@@ -63,11 +65,11 @@ def check_weights(folder: Path) -> None:
     if not shards:
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLED)
         if pickled:
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"{folder} holds its weights as a pickle ({pickled[0]}), which could run code; it is not read. "
                 "Most models have a safetensors version on the hub: download that one"
             )
-        raise MissingWeights(f"{folder} holds no *.safetensors file: download the model's weights into it")
+        raise MissingWeightsError(f"{folder} holds no *.safetensors file: download the model's weights into it")
     for shard in shards:
         _check_shard(shard)
 
@@ -76,7 +78,7 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
     """What one of transformers' Auto classes reads from the folder, with its errors in our words.
 
     Raises:
-        BadCheckpoint: a file is missing, cannot be read, or needs code that is not in transformers.
+        CheckpointError: a file is missing, cannot be read, or needs code that is not in transformers.
         ModuleNotFoundError: the model needs a package that is not installed.
     """
     try:
@@ -88,7 +90,7 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
     except Exception as error:  # what a broken file makes of transformers' readers can be any of them
         if ran_out_of_memory(error):
             raise
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{folder}: transformers {version('transformers')} cannot read its {what} ({_short(error)}). Download "
             "it again, or update transformers; code out of a checkpoint is never run"
         ) from error
@@ -98,11 +100,11 @@ def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
     """transformers would fill what is missing or of another shape with random numbers, and only warn.
 
     Raises:
-        WrongArchitecture: tensors are missing, or of another shape than ``config.json`` says.
+        WrongArchitectureError: tensors are missing, or of another shape than ``config.json`` says.
     """
     misfits = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if misfits:
-        raise WrongArchitecture(
+        raise WrongArchitectureError(
             f"{folder}: {len(misfits)} tensors that its config.json asks for are not in its safetensors files, or of "
             f"another shape there ({', '.join(misfits[:3])} …): config and weights are of different models"
         )
@@ -111,12 +113,12 @@ def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
 def _check_index(index: Path, here: set[str]) -> None:
     named = _read(index).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
-        raise BadCheckpoint(f"{index} names no files of weights; download it again")
+        raise CheckpointError(f"{index} names no files of weights; download it again")
     for name in sorted(set(named.values())):
         if Path(name).name != name:
-            raise BadCheckpoint(f"{index} names {name!r}, which lies outside the folder")
+            raise CheckpointError(f"{index} names {name!r}, which lies outside the folder")
         if name not in here:
-            raise MissingWeights(f"{index.parent} lacks {name}, which {index.name} names: download it too")
+            raise MissingWeightsError(f"{index.parent} lacks {name}, which {index.name} names: download it too")
 
 
 def _check_shard(shard: Path) -> None:
@@ -127,18 +129,18 @@ def _check_shard(shard: Path) -> None:
         with safe_open(shard, framework="pt") as file:
             refuse_random(file.metadata() or {}, path=shard)
     except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{shard} is cut off or damaged ({error}); download it again") from error
+        raise CheckpointError(f"{shard} is cut off or damaged ({error}); download it again") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_JSON:
-        raise BadCheckpoint(f"{path} is too large for a file of settings")
+        raise CheckpointError(f"{path} is too large for a file of settings")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadCheckpoint(f"{path} is no JSON ({error}); download it again") from error
+        raise CheckpointError(f"{path} is no JSON ({error}); download it again") from error
     if not isinstance(content, dict):
-        raise BadCheckpoint(f"{path} holds no settings; download it again")
+        raise CheckpointError(f"{path} holds no settings; download it again")
     return content
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.inference.device import Device, NoSuchDevice, ran_out_of_memory
+from posecap.inference.device import Device, DeviceError, ran_out_of_memory
 from posecap.types import Floats, Pixels
-from posecap.weights.checkpoints import BadCheckpoint, WrongArchitecture, refuse_random
+from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, refuse_random
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -87,9 +87,9 @@ class OnnxNetwork:
     """A network with one input of images and named outputs.
 
     Raises:
-        BadCheckpoint: the file is damaged or no ONNX file, or (``WrongArchitecture``) has other outputs;
-            ``RandomWeights`` as :func:`posecap.weights.checkpoints.refuse_random`.
-        NoSuchDevice: ``cuda`` is asked for and onnxruntime has none.
+        CheckpointError: the file is damaged or no ONNX file, or (``WrongArchitectureError``) has other outputs;
+            ``RandomWeightsError`` as :func:`posecap.weights.checkpoints.refuse_random`.
+        DeviceError: ``cuda`` is asked for and onnxruntime has none.
     """
 
     def __init__(self, path: Path, *, outputs: Sequence[str], device: Device) -> None:
@@ -99,7 +99,7 @@ class OnnxNetwork:
         found = [output.name for output in self._session.get_outputs()]
         inputs = self._session.get_inputs()
         if not set(outputs) <= set(found) or len(inputs) != 1 or len(inputs[0].shape) != 4:
-            raise WrongArchitecture(
+            raise WrongArchitectureError(
                 f"{path} takes {', '.join(i.name for i in inputs)} and gives {', '.join(found)}; expected one input of "
                 f"pictures and the outputs {', '.join(outputs)}. Name the ONNX file of this very model"
             )
@@ -116,11 +116,11 @@ class OnnxNetwork:
         """(height, width) of the input.
 
         Raises:
-            WrongArchitecture: the size is not fixed.
+            WrongArchitectureError: the size is not fixed.
         """
         height, width = self._input.shape[2:]
         if not isinstance(height, int) or not isinstance(width, int):
-            raise WrongArchitecture(f"{self._path} takes pictures of any size; name a file exported for one size")
+            raise WrongArchitectureError(f"{self._path} takes pictures of any size; name a file exported for one size")
         return height, width
 
     def run(self, pictures_N3HW: Floats) -> list[Any]:
@@ -149,7 +149,7 @@ def _session(path: Path, device: Device) -> InferenceSession:
     here = onnxruntime.get_available_providers()
     gpu = device != "cpu" and "CUDAExecutionProvider" in here
     if device == "cuda" and not gpu:
-        raise NoSuchDevice(
+        raise DeviceError(
             "the pipeline asks for device='cuda', but this onnxruntime computes on the CPU only: "
             "install onnxruntime-gpu instead of onnxruntime"
         )
@@ -162,6 +162,8 @@ def _session(path: Path, device: Device) -> InferenceSession:
         content = path.read_bytes()  # bytes rather than a path: they cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=providers)
     except OSError as error:
-        raise BadCheckpoint(f"{path} cannot be opened: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
     except Exception as error:  # as above
-        raise BadCheckpoint(f"{path} cannot be read as ONNX: {error}. Fetch it again, or name another file") from error
+        raise CheckpointError(
+            f"{path} cannot be read as ONNX: {error}. Fetch it again, or name another file"
+        ) from error

@@ -188,6 +188,3 @@ def _sentences(cell: str) -> list[str] | None:
     except (ValueError, RecursionError):
         return None
     return value if fits else None
-
-
-__all__ = ["Numbers", "Problems", "RawBatch", "captions", "seconds", "text"]

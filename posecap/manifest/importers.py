@@ -267,6 +267,3 @@ def _relative(path: Path, manifest: Path) -> str:
 def _quoted(text: str) -> str:
     """A YAML scalar; JSON's strings are YAML's."""
     return json.dumps(text, ensure_ascii=False)
-
-
-__all__ = ["Imported", "from_folder", "from_kinetics"]

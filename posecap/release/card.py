@@ -277,6 +277,3 @@ def _reasons(lost: Iterable[Mapping[str, int]]) -> str:
 def _plain(text: str) -> str:
     """Words from outside as words: on one line, and neither table, tag nor link."""
     return re.sub(r"([\\|<>\[\]*_`&])", r"\\\1", " ".join(text.split()))
-
-
-__all__ = ["CARD_FILE", "make_card", "write"]

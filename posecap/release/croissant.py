@@ -210,6 +210,3 @@ def _field(column: Any) -> dict[str, Any]:
     if column.name in _SAME_AS:
         field["equivalentProperty"] = _SAME_AS[column.name]
     return field
-
-
-__all__ = ["CROISSANT_FILE", "make_croissant", "write"]

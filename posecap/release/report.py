@@ -164,6 +164,3 @@ def _rates(run: Run) -> dict[str, float]:
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-__all__ = ["REPORT_FILE", "Run", "make_report", "show", "write"]

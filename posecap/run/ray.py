@@ -283,9 +283,9 @@ def _connect(address: str | None) -> None:
     if address is not None:
         ray.init(address=address, **quiet)
     else:
-        ray.init(
-            num_cpus=os.cpu_count() or 1, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet
-        )
+        # Without an address, Ray would join whatever cluster was started last on this machine, dead or alive.
+        own = {"num_cpus": os.cpu_count() or 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        ray.init(address="local", **own, **quiet)
 
 
 def _place(segment: Segment, workers: int | None) -> list[_Actor]:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from posecap.hashing import clip_id
-from posecap.interfaces import Decoder, DecoderGaveUp, Frames, Prober
+from posecap.interfaces import Decoder, DecoderGaveUpError, Frames, Prober
 from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span
 from posecap.video import FrameBuffer, FrameRateLimiter, ShotDetector, decode_span, shift_media, working_size
@@ -67,7 +67,7 @@ def _first_that_can(readings: Sequence[_DecoderRun], span: Span) -> Clip:
     for reading in readings:
         try:
             return reading.clip(span)
-        except DecoderGaveUp as reason:
+        except DecoderGaveUpError as reason:
             gave_up.append(f"{reading.decoder.name}: {reason}")
     raise _undecodable(gave_up)
 
@@ -84,7 +84,7 @@ def _one_after_another(readings: Sequence[_DecoderRun], media: Media) -> Iterato
                     yield result
                     del result  # free its frames before the next clip is decoded
                 return
-            except DecoderGaveUp as reason:
+            except DecoderGaveUpError as reason:
                 gave_up.append(f"{reading.decoder.name}: {reason}")
         raise _undecodable(gave_up)
     except PermanentError:
@@ -112,7 +112,7 @@ class _DecoderRun:
 
         Raises:
             Reject: the video does not hold it.
-            DecoderGaveUp: another decoder may.
+            DecoderGaveUpError: another decoder may.
         """
         stage, ends = self._stage, self._media.seconds
         if ends is not None and span.start_seconds >= ends:
@@ -155,7 +155,7 @@ class _DecoderRun:
 
         Raises:
             Reject: the video cannot be decoded.
-            DecoderGaveUp: another decoder may.
+            DecoderGaveUpError: another decoder may.
         """
         rule, stage = self._cut.shots, self._stage
         detector, buffer, end = ShotDetector(rule.threshold), FrameBuffer(), start

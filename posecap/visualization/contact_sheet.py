@@ -70,7 +70,7 @@ def view_sheet(
 
     Raises:
         ViewError: ``out`` has another ending, or there are no clips.
-        ShardError, PillowMissing: see :func:`view_clip`.
+        ShardError, PillowMissingError: see :func:`view_clip`.
     """
     if out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ViewError(f"{out}: a contact sheet is written as .jpg or .png")

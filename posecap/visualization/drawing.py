@@ -42,7 +42,7 @@ _FAINTEST, _SURE_SCORE = 0.4, 0.6
 _HALO: Colour = (0, 0, 0)
 
 
-class PillowMissing(ImportError):
+class PillowMissingError(ImportError):
     """Pillow is not installed; the base install does not include it."""
 
 
@@ -50,14 +50,16 @@ def pillow() -> ModuleType:
     """The package ``PIL`` with ``Image``, ``ImageDraw`` and ``ImageFont`` loaded.
 
     Raises:
-        PillowMissing: it is not installed; the message names the remedy.
+        PillowMissingError: it is not installed; the message names the remedy.
     """
     try:
         import PIL.Image
         import PIL.ImageDraw
         import PIL.ImageFont
     except ImportError as error:
-        raise PillowMissing("pictures need Pillow, which is not installed: pip install 'posecap[build]'") from error
+        raise PillowMissingError(
+            "pictures need Pillow, which is not installed: pip install 'posecap[build]'"
+        ) from error
     return PIL
 
 
@@ -73,7 +75,7 @@ def draw_skeletons(
 
     Raises:
         LayoutError: unknown layout, or another number of joints.
-        PillowMissing: see :func:`pillow`.
+        PillowMissingError: see :func:`pillow`.
     """
     bones = LAYOUTS.get(layout)
     if bones is None:
@@ -166,7 +168,7 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, til
 
     Raises:
         ValueError: no tiles, or no room for any.
-        PillowMissing: see :func:`pillow`.
+        PillowMissingError: see :func:`pillow`.
     """
     if not tiles or columns < 1 or tile_side < 16:
         raise ValueError(
@@ -230,17 +232,3 @@ def _shades(colour: Colour) -> tuple[Colour, Colour, Colour]:
         return red, green, blue
 
     return mixed(255, 0.5), colour, mixed(0, 0.25)
-
-
-__all__ = [
-    "FAINT_INK",
-    "INK",
-    "PALETTE",
-    "PAPER",
-    "PillowMissing",
-    "contact_sheet",
-    "draw_skeletons",
-    "line_height",
-    "pillow",
-    "shortened",
-]

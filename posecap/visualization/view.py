@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from posecap.hashing import file_sha256
-from posecap.interfaces import Decoder, DecoderGaveUp, Fetched, Fetcher, Limits, Prober, VideoEncoder
+from posecap.interfaces import Decoder, DecoderGaveUpError, Fetched, Fetcher, Limits, Prober, VideoEncoder
 from posecap.manifest.rows import located
 from posecap.shards import Dataset
 from posecap.stage import Reject
@@ -87,7 +87,7 @@ def view_clip(
     Raises:
         ViewError: ``out`` has another ending, or ``key`` names no sample or several.
         ShardError: the dataset is damaged.
-        PillowMissing: see :func:`posecap.visualization.drawing.pillow`.
+        PillowMissingError: see :func:`posecap.visualization.drawing.pillow`.
     """
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
@@ -150,7 +150,7 @@ def _pictures(
                 if decoder.accepts(media):
                     try:
                         return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
-                    except DecoderGaveUp:
+                    except DecoderGaveUpError:
                         continue
         except Reject as trouble:
             return None, f"{uri}: {trouble}"
@@ -253,6 +253,3 @@ def fitting_size(facts: Mapping[str, Any], frames: int, long_side: int) -> tuple
 
 def people_words(count: int) -> str:
     return "1 person" if count == 1 else f"{count} people"
-
-
-__all__ = ["Background", "Footage", "ViewError", "Viewed", "fitting_size", "people_words", "view_clip", "whole_key"]

@@ -35,7 +35,7 @@ def find(weights: Weights) -> Path | None:
     """The file, its hash checked, if it is in the cache or in a folder of ``POSECAP_WEIGHTS``; else None.
 
     Raises:
-        WrongHash: a file of that name is not the expected one.
+        HashMismatchError: a file of that name is not the expected one.
         Reject, TransientError: a zip that holds it is broken; the cache cannot be written.
     """
     if weights.path.is_file():
@@ -63,7 +63,7 @@ def copy_into_cache(weights: Weights, source: Path) -> Path:
     """A copy of a local file, or of its member where it is a zip, in the cache; the hash is checked.
 
     Raises:
-        WrongHash: it is not the expected file.
+        HashMismatchError: it is not the expected file.
         Reject: ``bad_archive``, ``not_found``, ``too_large``.
         TransientError: ``cache_trouble``.
     """
@@ -83,7 +83,7 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
     An interrupted download is resumed, also by a later process. Processes that want the same file wait for one another.
 
     Raises:
-        WrongHash: another file came than the expected one; it is not kept.
+        HashMismatchError: another file came than the expected one; it is not kept.
         Reject, TransientError: as :meth:`posecap.download.http.HttpDownload.attempt` and
             :func:`posecap.download.package_index.fetch`; ``cache_trouble``.
     """

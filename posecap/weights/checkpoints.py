@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posecap.download.file_type import HEAD_BYTES, sniff
-from posecap.weights.pickle_names import BadPickle, Inert
+from posecap.weights.pickle_names import Inert, UnsafePickleError
 from posecap.weights.torch_file import PICKLE_MAGIC, ZIP_MAGIC, read_legacy, read_zip
 from posecap.weights.unpickle import UnknownClasses
 
@@ -29,15 +29,15 @@ _SHOWN, _LONGEST_SHOWN = 3, 120
 _DEEPEST_MODULE, _MOST_MODULES = 64, 50_000
 
 
-class BadCheckpoint(ValueError):
+class CheckpointError(ValueError):
     """The file cannot be read safely and completely; the message names it and the remedy."""
 
 
-class WrongArchitecture(BadCheckpoint):
+class WrongArchitectureError(CheckpointError):
     """The tensors of the file do not fit the network."""
 
 
-class RandomWeights(BadCheckpoint):
+class RandomWeightsError(CheckpointError):
     """The file has random weights, made for tests."""
 
 
@@ -45,21 +45,21 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
     """The whole content of a checkpoint: tensors on the CPU, plain containers and plain values.
 
     Args:
-        unknown_classes: objects of other classes raise BadCheckpoint (``refuse``), or become
+        unknown_classes: objects of other classes raise CheckpointError (``refuse``), or become
             :class:`~posecap.weights.pickle_names.Inert` records (``inert``). They are never created.
 
     Returns:
         What the file holds; for safetensors a dict of tensors.
 
     Raises:
-        BadCheckpoint: truncated, no checkpoint, a program (TorchScript), or not readable without running it.
-        RandomWeights: it has the key :data:`MARK`.
+        CheckpointError: truncated, no checkpoint, a program (TorchScript), or not readable without running it.
+        RandomWeightsError: it has the key :data:`MARK`.
         ModuleNotFoundError: it is a safetensors file, and that package is not installed.
     """
     try:
         content = _content(path, unknown_classes)
-    except BadPickle as trouble:
-        raise BadCheckpoint(
+    except UnsafePickleError as trouble:
+        raise CheckpointError(
             f"{path} cannot be read: {trouble}. Fetch it again, or name another file; its code is never run"
         ) from trouble
     if isinstance(content, dict):
@@ -75,14 +75,15 @@ def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "modul
             value may also be a pickled module.
 
     Raises:
-        BadCheckpoint, RandomWeights, ModuleNotFoundError: as :func:`load`; BadCheckpoint also when it holds no tensors.
+        CheckpointError, RandomWeightsError, ModuleNotFoundError: as :func:`load`; CheckpointError also when it holds
+            no tensors.
     """
     content = load(path, unknown_classes="inert")
     if isinstance(content, dict):
         content = next((content[key] for key in under if isinstance(content.get(key), dict | Inert)), content)
     found = module_tensors(content) if isinstance(content, Inert) else _tensors_of(content)
     if not found:
-        raise BadCheckpoint(f"{path} holds no tensors by name; it is no checkpoint of a network")
+        raise CheckpointError(f"{path} holds no tensors by name; it is no checkpoint of a network")
     return found
 
 
@@ -90,7 +91,7 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
     """The state dict of a pickled ``torch.nn.Module``: its parameters and persistent buffers, in the module's order.
 
     Raises:
-        BadCheckpoint: it is no module, or one that contains itself.
+        CheckpointError: it is no module, or one that contains itself.
     """
     return dict(_named_tensors(module))
 
@@ -105,7 +106,7 @@ def load_into(
         ignore: patterns (``data_preprocessor.*``) of names to leave out on both sides.
 
     Raises:
-        WrongArchitecture: names or shapes differ.
+        WrongArchitectureError: names or shapes differ.
     """
     wanted = {name: value for name, value in network.state_dict().items() if not _matches(name, ignore)}
     given = {name: value for name, value in tensors.items() if not _matches(name, ignore)}
@@ -120,7 +121,7 @@ def load_into(
         ("of another shape", shapes),
     )
     if problems := [f"{len(names)} {what}: {_few(names)}" for what, names in differences if names]:
-        raise WrongArchitecture(
+        raise WrongArchitectureError(
             f"{path} does not fit {type(network).__name__}: of {len(wanted)} tensors {'; '.join(problems)}. "
             "Name the weights of this very model and size, or the model and size of these weights"
         )
@@ -139,10 +140,10 @@ def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file")
         metadata: a checkpoint's top level, or the metadata of a safetensors or ONNX file.
 
     Raises:
-        RandomWeights: it has the key.
+        RandomWeightsError: it has the key.
     """
     if MARK in metadata and os.environ.get(_ALLOW) != "allow":
-        raise RandomWeights(
+        raise RandomWeightsError(
             f"{path} holds random weights, made for tests: nothing that comes out of them means anything. "
             f"Use the real ones, or set {_ALLOW}=allow where only the plumbing is tried"
         )
@@ -153,14 +154,14 @@ def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
-        raise BadCheckpoint(f"{path} cannot be opened: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
     if head.startswith(ZIP_MAGIC):
         return read_zip(path, unknown_classes=unknown_classes)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         return _safetensors(path)
     if head.startswith(PICKLE_MAGIC):
         return read_legacy(path, unknown_classes=unknown_classes)
-    raise BadCheckpoint(f"{path} is no checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
+    raise CheckpointError(f"{path} is no checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
 
 
 def _what_it_is(head: bytes) -> str:
@@ -182,7 +183,7 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
             refuse_random(file.metadata() or {}, path=path)
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
-        raise BadCheckpoint(f"{path} is cut off or damaged ({error}); fetch it again") from error
+        raise CheckpointError(f"{path} is cut off or damaged ({error}); fetch it again") from error
 
 
 def _tensors_of(content: Any) -> dict[str, torch.Tensor]:
@@ -202,7 +203,7 @@ def _named_tensors(root: Inert) -> Iterator[tuple[str, torch.Tensor]]:
         prefix, module, depth = stack.pop()
         state = module.state
         if depth > _DEEPEST_MODULE or not isinstance(state, dict) or not isinstance(state.get("_modules"), dict):
-            raise BadCheckpoint(f"{module.module}.{module.name} at {prefix or 'the top'} is no network's module")
+            raise CheckpointError(f"{module.module}.{module.name} at {prefix or 'the top'} is no network's module")
         transient = state.get("_non_persistent_buffers_set")
         transient = transient if isinstance(transient, set | frozenset) else frozenset()
         for kind in ("_parameters", "_buffers"):
@@ -211,7 +212,7 @@ def _named_tensors(root: Inert) -> Iterator[tuple[str, torch.Tensor]]:
                     yield f"{prefix}{name}", tensor
         children = [(n, m) for n, m in state["_modules"].items() if isinstance(n, str) and isinstance(m, Inert)]
         stack += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
-    raise BadCheckpoint(f"it has more than {_MOST_MODULES} modules")
+    raise CheckpointError(f"it has more than {_MOST_MODULES} modules")
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -226,10 +227,10 @@ def _few(names: Sequence[str]) -> str:
 
 __all__ = [
     "MARK",
-    "BadCheckpoint",
+    "CheckpointError",
     "Inert",
-    "RandomWeights",
-    "WrongArchitecture",
+    "RandomWeightsError",
+    "WrongArchitectureError",
     "load",
     "load_into",
     "mark",

@@ -19,7 +19,7 @@ from posecap.weights.registry import Weights
 SHA256_DIGITS = 64
 
 
-class WrongHash(Reject):
+class HashMismatchError(Reject):
     """A file has another SHA-256 than the weights of that name."""
 
 
@@ -42,7 +42,7 @@ def check(weights: Weights, path: Path) -> str:
     """The SHA-256 of ``path``, which is recorded where no full one is known yet.
 
     Raises:
-        WrongHash: it is not the expected one.
+        HashMismatchError: it is not the expected one.
         TransientError: ``cache_trouble``.
     """
     return _check(weights, path, f"{path} is another file, or damaged; delete it, or correct POSECAP_WEIGHTS")
@@ -60,7 +60,7 @@ def _check(weights: Weights, path: Path, problem: str) -> str:
             recorded = expected not in (None, weights.sha256)
             first = f", pinned by the first one, in {sha256_file(weights)}" if recorded else ""
             known = expected or f"{weights.sha256}…"
-            raise WrongHash("wrong_hash", f"{problem} (expected SHA-256 {known}{first}; found {found})")
+            raise HashMismatchError("wrong_hash", f"{problem} (expected SHA-256 {known}{first}; found {found})")
         if expected is None:
             with atomic_file(sha256_file(weights)) as file:
                 file.write(f"{found}\n".encode("ascii"))

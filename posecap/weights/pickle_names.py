@@ -22,7 +22,7 @@ Names: TypeAlias = Mapping[tuple[str, str], Any]
 """What ``(module, name)`` stands for: a function that checks its arguments, or a constant."""
 
 
-class BadPickle(ValueError):
+class UnsafePickleError(ValueError):
     """The bytes are no whole pickle, or describe something that is not read here; the message says what."""
 
 
@@ -47,13 +47,13 @@ def plain_key(key: Any, depth: int = 0) -> Any:
     """``key`` if hashing it is safe and quick: hashing tuples nested a million deep would end the process."""
     if isinstance(key, tuple):
         if depth >= _MAX_KEY_DEPTH or len(key) > _MAX_KEY_WIDTH:
-            raise BadPickle("a key is nested too deeply, or too wide")
+            raise UnsafePickleError("a key is nested too deeply, or too wide")
         for part in key:
             plain_key(part, depth + 1)
     elif isinstance(key, int) and key.bit_length() > _MAX_KEY_BITS:
-        raise BadPickle("a key is too large a number")
+        raise UnsafePickleError("a key is too large a number")
     elif isinstance(key, list | dict | set | bytearray):
-        raise BadPickle(f"a {type(key).__name__} cannot be a key")
+        raise UnsafePickleError(f"a {type(key).__name__} cannot be a key")
     return key
 
 
@@ -61,12 +61,12 @@ def lengths(value: Any) -> tuple[int, ...]:
     """``value``, a shape or the like, if it is one.
 
     Raises:
-        BadPickle: it holds anything but natural numbers, or too many of them.
+        UnsafePickleError: it holds anything but natural numbers, or too many of them.
     """
     if not isinstance(value, tuple | list) or len(value) > _MAX_DIMENSIONS:
-        raise BadPickle("a shape is malformed")
+        raise UnsafePickleError("a shape is malformed")
     if any(type(n) is not int or not 0 <= n < 1 << 63 for n in value):
-        raise BadPickle("a shape is malformed")
+        raise UnsafePickleError("a shape is malformed")
     return tuple(value)
 
 
@@ -74,7 +74,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
     made = OrderedDict()
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise BadPickle("an OrderedDict is made of something that is no pair")
+            raise UnsafePickleError("an OrderedDict is made of something that is no pair")
         made[plain_key(pair[0])] = pair[1]
     return made
 
@@ -82,7 +82,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
 def _collection(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
     def make(items: Any = ()) -> Any:
         if not isinstance(items, list | tuple):
-            raise BadPickle("a set is made of something that is no list")
+            raise UnsafePickleError("a set is made of something that is no list")
         return kind(map(plain_key, items))
 
     return make
@@ -95,7 +95,7 @@ def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise BadPickle("bytes are written in an unknown way")
+        raise UnsafePickleError("bytes are written in an unknown way")
     return text.encode("latin1")
 
 
@@ -105,25 +105,25 @@ class _DtypeRecord(Inert):
 
 def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:
     if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
-        raise BadPickle("an array holds something other than numbers")
+        raise UnsafePickleError("an array holds something other than numbers")
     return _DtypeRecord("numpy", "dtype", (code,))
 
 
 def _dtype(record: Any) -> np.dtype[Any]:
     if not isinstance(record, _DtypeRecord):
-        raise BadPickle("an array holds something other than numbers")
+        raise UnsafePickleError("an array holds something other than numbers")
     state = record.state
     dtype: np.dtype[Any] = np.dtype(record.args[0])
     if state is None:
         return dtype
     if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-        raise BadPickle("an array's dtype is malformed")
+        raise UnsafePickleError("an array's dtype is malformed")
     return dtype.newbyteorder(state[1])
 
 
 def _empty_array(kind: Any, *_rest: Any) -> np.ndarray[Any, Any]:
     if kind is not np.ndarray:
-        raise BadPickle("an array is of an unknown class")
+        raise UnsafePickleError("an array is of an unknown class")
     return np.empty(0, np.uint8)
 
 
@@ -132,14 +132,14 @@ def fill_array(array: np.ndarray[Any, Any], state: Any) -> None:
     _, shape, record, fortran, raw = state
     dtype = _dtype(record)
     if not isinstance(raw, bytes) or math.prod(lengths(shape)) * dtype.itemsize != len(raw):
-        raise BadPickle("an array's shape and bytes disagree")
+        raise UnsafePickleError("an array's shape and bytes disagree")
     array.__setstate__((shape, dtype, bool(fortran), raw))  # type: ignore[arg-type]  # wants no np.bool
 
 
 def _number(record: Any, raw: Any = b"") -> Any:
     dtype = _dtype(record)
     if not isinstance(raw, bytes) or len(raw) != dtype.itemsize:
-        raise BadPickle("a number is malformed")
+        raise UnsafePickleError("a number is malformed")
     return np.frombuffer(raw, dtype)[0].item()
 
 

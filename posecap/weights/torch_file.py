@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from posecap.weights.pickle_names import ARRAY_NAMES, PLAIN_NAMES, BadPickle, Inert, Names, lengths
+from posecap.weights.pickle_names import ARRAY_NAMES, PLAIN_NAMES, Inert, Names, UnsafePickleError, lengths
 from posecap.weights.unpickle import UnknownClasses, unpickle
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
     """The content of an archive of ``torch.save`` (torch 1.6 and later).
 
     Raises:
-        BadPickle: broken, compressed, big-endian, a program (TorchScript), or as :func:`unpickle`.
+        UnsafePickleError: broken, compressed, big-endian, a program (TorchScript), or as :func:`unpickle`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             root = _root(archive)
             order = _read_member(archive, f"{root}/byteorder", max_bytes=16)
             if order not in (None, b"little"):
-                raise BadPickle("its numbers are big-endian")
+                raise UnsafePickleError("its numbers are big-endian")
             pickled = _read_member(archive, f"{root}/data.pkl", max_bytes=_MAX_PICKLE_BYTES)
             storages = Storages(
                 path.stat().st_size, fill=lambda key, block: _read_into(archive, f"{root}/data/{key}", block)
@@ -64,9 +64,9 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
                 BytesIO(pickled or b""), names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes
             )
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, BadPickle):
+        if isinstance(error, UnsafePickleError):
             raise
-        raise BadPickle(f"it is cut off or damaged ({error})") from error
+        raise UnsafePickleError(f"it is cut off or damaged ({error})") from error
 
 
 def _root(archive: zipfile.ZipFile) -> str:
@@ -74,9 +74,9 @@ def _root(archive: zipfile.ZipFile) -> str:
     names = set(archive.namelist())
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
-        raise BadPickle("it is a zip, but not one that torch.save wrote")
+        raise UnsafePickleError("it is a zip, but not one that torch.save wrote")
     if f"{roots[0]}/constants.pkl" in names:
-        raise BadPickle(
+        raise UnsafePickleError(
             "it is a TorchScript archive, a program rather than weights, and is not run; "
             "use the same model's safetensors file or state dict"
         )
@@ -88,54 +88,54 @@ def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> byte
     if info is None:
         return None
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
-        raise BadPickle(f"{name} in it is compressed or too large")
+        raise UnsafePickleError(f"{name} in it is compressed or too large")
     return archive.read(info)
 
 
 def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
     info = archive.NameToInfo.get(name)
     if info is None:
-        raise BadPickle(f"it has no {name}")
+        raise UnsafePickleError(f"it has no {name}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size < len(block):
-        raise BadPickle(f"{name} in it is compressed or cut off")
+        raise UnsafePickleError(f"{name} in it is compressed or cut off")
     with archive.open(info) as member:
         for start in range(0, len(block), _CHUNK_BYTES):
             chunk = block[start : start + _CHUNK_BYTES]
             if member.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]  # stubs: a plain IO
-                raise BadPickle(f"{name} in it is cut off")
+                raise UnsafePickleError(f"{name} in it is cut off")
         if member.read(1) and info.file_size == len(block):
-            raise BadPickle(f"{name} in it is longer than it says")
+            raise UnsafePickleError(f"{name} in it is longer than it says")
 
 
 def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
     """The content of a file of ``torch.save`` before 1.6: five pickles, then the storages' bytes.
 
     Raises:
-        BadPickle: broken, not of ``torch.save``, big-endian, or as :func:`unpickle`.
+        UnsafePickleError: broken, not of ``torch.save``, big-endian, or as :func:`unpickle`.
     """
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         # read() of a map never allocates more than the file has, whatever length a hostile pickle states.
         file = cast(BinaryIO, mapped)
         for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
             if unpickle(file, names={}) != expected:
-                raise BadPickle("it is a pickle, but not one that torch.save wrote")
+                raise UnsafePickleError("it is a pickle, but not one that torch.save wrote")
         system = unpickle(file, names={})
         if not isinstance(system, dict) or system.get("little_endian") is not True:
-            raise BadPickle("its numbers are big-endian")
+            raise UnsafePickleError("its numbers are big-endian")
         empty: dict[str, memoryview] = {}
         storages = Storages(len(mapped), fill=empty.__setitem__)
         content = unpickle(file, names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes)
         keys = unpickle(file, names={})
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(empty):
-            raise BadPickle("it is malformed: its list of storages is not the one that its tensors name")
+            raise UnsafePickleError("it is malformed: its list of storages is not the one that its tensors name")
         with memoryview(mapped) as raw:
             for key in keys:
                 block, count = empty[key], int.from_bytes(file.read(8), "little", signed=True)
                 if count * storages.flat[key].itemsize != len(block):
-                    raise BadPickle("it is malformed: a storage has another length than its tensors say")
+                    raise UnsafePickleError("it is malformed: a storage has another length than its tensors say")
                 start, end = file.tell(), file.tell() + len(block)
                 if end > len(raw):
-                    raise BadPickle("it is cut off")
+                    raise UnsafePickleError("it is cut off")
                 block[:] = raw[start:end]
                 file.seek(end)
         return content
@@ -162,21 +162,21 @@ class Storages:
         if isinstance(pid, tuple) and pid[:1] == ("module",) and isinstance(pid[1], Inert):
             return pid[1]
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or any(pid[5:]):
-            raise BadPickle("it is malformed: a storage is described in an unknown way")
+            raise UnsafePickleError("it is malformed: a storage is described in an unknown way")
         _, dtype, key, _, count = pid[:5]
         is_key = isinstance(key, str) and len(key) <= _MAX_KEY and key.isprintable()
         if not isinstance(dtype, torch.dtype) or not is_key or type(count) is not int or count < 0:
-            raise BadPickle("it is malformed: a storage is described in an unknown way")
+            raise UnsafePickleError("it is malformed: a storage is described in an unknown way")
         size = count * dtype.itemsize
         if key not in self.flat:
             self._bytes_left -= size
             if self._bytes_left < 0:
-                raise BadPickle("its tensors need more bytes than it has")
+                raise UnsafePickleError("its tensors need more bytes than it has")
             block = torch.empty(size, dtype=torch.uint8)
             self.flat[key] = block.view(dtype)
             self._fill(key, block.numpy().data)
         if self.flat[key].nbytes != size:
-            raise BadPickle("it is malformed: a storage has two lengths")
+            raise UnsafePickleError("it is malformed: a storage has two lengths")
         return self.flat[key].view(dtype)
 
 
@@ -204,17 +204,17 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> t
     import torch
 
     if not isinstance(storage, torch.Tensor):
-        raise BadPickle("a tensor has no storage")
+        raise UnsafePickleError("a tensor has no storage")
     try:
         (offset,), size, stride = lengths((offset,)), lengths(size), lengths(stride)
-    except BadPickle:
-        raise BadPickle("a tensor's size, stride or offset is malformed") from None
+    except UnsafePickleError:
+        raise UnsafePickleError("a tensor's size, stride or offset is malformed") from None
     if len(size) != len(stride):
-        raise BadPickle("a tensor's size, stride or offset is malformed")
+        raise UnsafePickleError("a tensor's size, stride or offset is malformed")
     count, elements = math.prod(size), storage.numel()
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count > elements or (count and last >= elements):
-        raise BadPickle(f"a tensor of size {size} reaches beyond its storage of {elements} numbers")
+        raise UnsafePickleError(f"a tensor of size {size} reaches beyond its storage of {elements} numbers")
     return storage.as_strided(size, stride, offset if count else 0)
 
 
@@ -223,7 +223,7 @@ def _tensor_v3(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) ->
     import torch
 
     if not isinstance(storage, torch.Tensor) or len(rest) < 3 or not isinstance(rest[2], torch.dtype):
-        raise BadPickle("a tensor has no storage or no dtype")
+        raise UnsafePickleError("a tensor has no storage or no dtype")
     elements = storage.nbytes // rest[2].itemsize
     return _tensor(storage.view(torch.uint8)[: elements * rest[2].itemsize].view(rest[2]), offset, size, stride)
 
@@ -232,7 +232,7 @@ def _parameter(data: Any, *_rest: Any) -> torch.Tensor:
     import torch
 
     if not isinstance(data, torch.Tensor):
-        raise BadPickle("a parameter holds no tensor")
+        raise UnsafePickleError("a parameter holds no tensor")
     return data
 
 
@@ -248,7 +248,7 @@ _REBUILD: dict[str, Callable[..., torch.Tensor]] = {
 def _subclass(rebuild: Any, _kind: Any, args: Any, _state: Any = None) -> torch.Tensor:
     """A tensor that had a class or attributes of its own, which are not kept."""
     if rebuild not in _REBUILD.values() or not isinstance(args, tuple):
-        raise BadPickle("a tensor is made in an unknown way")
+        raise UnsafePickleError("a tensor is made in an unknown way")
     tensor: torch.Tensor = rebuild(*args)
     return tensor
 
@@ -261,5 +261,5 @@ def _device(kind: Any, index: Any = None) -> torch.device:
     import torch
 
     if not isinstance(kind, str) or not _DEVICE.fullmatch(kind) or type(index) not in (int, type(None)):
-        raise BadPickle("a device is malformed")
+        raise UnsafePickleError("a device is malformed")
     return torch.device(kind) if index is None else torch.device(kind, index)

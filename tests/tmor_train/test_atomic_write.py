@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tmor_train.atomic_write import OutputExists, atomic_write
+from tmor_train.atomic_write import OutputExistsError, atomic_write
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -20,14 +20,14 @@ def test_a_file_is_replaced_only_on_demand(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with (
-        pytest.raises(OutputExists, match=r"a.bin is there already; choose another --output, or say --overwrite"),
+        pytest.raises(OutputExistsError, match=r"a.bin is there already; choose another --output, or say --overwrite"),
         atomic_write(path, existing="refuse"),
     ):
         pass
     with atomic_write(path, existing="replace") as part:
         part.write_bytes(b"new")
     assert path.read_bytes() == b"new"
-    with pytest.raises(OutputExists, match="name a file in it"), atomic_write(tmp_path, existing="replace"):
+    with pytest.raises(OutputExistsError, match="name a file in it"), atomic_write(tmp_path, existing="replace"):
         pass
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from tmor_train.configuration import BadConfig, as_json, changed, described, from_json
+from tmor_train.configuration import ConfigError, as_json, changed, described, from_json
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import RECIPES
 
@@ -74,7 +74,7 @@ def test_one_of_several_classes_says_which_it_is() -> None:
 
 def test_what_fields_say_together_is_checked_at_the_end() -> None:
     assert changed(Choosing(), ["low=5", "high=9"]) == changed(Choosing(), ["high=9", "low=5"])
-    with pytest.raises(BadConfig, match="low=5: low is below high, not 5 and 1"):
+    with pytest.raises(ConfigError, match="low=5: low is below high, not 5 and 1"):
         changed(Choosing(), ["low=5"])
 
 
@@ -151,7 +151,7 @@ def test_entries_of_a_list_are_named_or_written_whole() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_a_hint(change: str, words: str) -> None:
-    with pytest.raises(BadConfig, match=words.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[")):
         changed(Outer(), [change])
 
 
@@ -166,5 +166,5 @@ def test_what_cannot_be_is_refused_with_a_hint(change: str, words: str) -> None:
     ],
 )
 def test_json_that_does_not_fit_is_refused(values: dict[str, object], words: str) -> None:
-    with pytest.raises(BadConfig, match=words):
+    with pytest.raises(ConfigError, match=words):
         from_json(Outer, values)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tmor_train import frame_scores
-from tmor_train.results import BadResult, FrameScores, Result, read_frame_scores, read_result, save
+from tmor_train.results import FrameScores, Result, ResultError, read_frame_scores, read_result, save
 
 RESULT = Result(
     benchmark="acted",
@@ -55,8 +55,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
             key_R=scores.key_R,
             fps_R=scores.fps_R,
         )
-    with pytest.raises(BadResult, match=r"frames\.npz cannot be read"):
+    with pytest.raises(ResultError, match=r"frames\.npz cannot be read"):
         read_frame_scores(tmp_path)
     (tmp_path / "frames.npz").write_bytes(b"damaged")
-    with pytest.raises(BadResult, match=r"frames\.npz cannot be read"):
+    with pytest.raises(ResultError, match=r"frames\.npz cannot be read"):
         read_frame_scores(tmp_path)

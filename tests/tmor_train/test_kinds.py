@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tmor_train import kinds
-from tmor_train.configuration import BadConfig, changed, described
-from tmor_train.kinds import KINDS, Kind, NoKind, kind_of
+from tmor_train.configuration import ConfigError, changed, described
+from tmor_train.kinds import KINDS, Kind, UnknownRunError, kind_of
 from tmor_train.recipes import RECIPES, recipe
 from tmor_train.training.runs import RunError
 
@@ -81,7 +81,7 @@ def test_changes_without_a_value_come_first() -> None:
 
 
 def test_a_flag_of_another_kind_is_refused_with_those_it_takes() -> None:
-    with pytest.raises(NoKind) as error:
+    with pytest.raises(UnknownRunError) as error:
         KINDS["LogisticConfig"].changes({"from": "x"})
     assert str(error.value) == (
         "--from is not supported for raw coordinates; "
@@ -91,7 +91,9 @@ def test_a_flag_of_another_kind_is_refused_with_those_it_takes() -> None:
 
 def test_what_nothing_runs_is_refused(tmp_path: Path) -> None:
     for ask in (kind_of, lambda config: kinds.run(config, tmp_path / "run")):
-        with pytest.raises(NoKind, match="MadeUpConfig is no configuration that can be run; there are PretrainConfig"):
+        with pytest.raises(
+            UnknownRunError, match="MadeUpConfig is no configuration that can be run; there are PretrainConfig"
+        ):
             ask(MadeUpConfig())
     assert not (tmp_path / "run").exists()
 
@@ -124,7 +126,7 @@ def test_a_run_is_gone_on_with_by_its_kind(tmp_path: Path) -> None:
     config.write_text('{"kind": "MadeUpConfig", "word": "done"}')
     assert kinds.resume(tmp_path) == tmp_path
     config.write_text('{"kind": "MadeUpConfig", "wrd": "done"}')
-    with pytest.raises(BadConfig, match="did you mean 'word'"):
+    with pytest.raises(ConfigError, match="did you mean 'word'"):
         kinds.resume(tmp_path)
 
 
@@ -133,9 +135,13 @@ def test_a_run_is_gone_on_with_by_its_kind(tmp_path: Path) -> None:
     [
         (None, RunError, "holds no run"),
         ("{", RunError, "holds no run"),
-        ("[]", NoKind, "of a kind None that is not known"),
-        ('{"kind": "Probe"}', NoKind, "of a kind 'Probe' that is not known; there are PretrainConfig, ProbeConfig"),
-        ('{"kind": ["ProbeConfig"]}', NoKind, "that is not known"),
+        ("[]", UnknownRunError, "of a kind None that is not known"),
+        (
+            '{"kind": "Probe"}',
+            UnknownRunError,
+            "of a kind 'Probe' that is not known; there are PretrainConfig, ProbeConfig",
+        ),
+        ('{"kind": ["ProbeConfig"]}', UnknownRunError, "that is not known"),
     ],
 )
 def test_no_run_and_foreign_ones_are_told(text: str | None, kind: type[Exception], said: str, tmp_path: Path) -> None:

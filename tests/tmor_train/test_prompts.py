@@ -10,7 +10,7 @@ import pytest
 from tmor_train.benchmarks import smarthome, uav_human
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
-from tmor_train.prompts import PROMPTS, SMARTHOME, NoText, all_prompts, class_texts, prompt_vectors, prompts
+from tmor_train.prompts import PROMPTS, SMARTHOME, MissingTextError, all_prompts, class_texts, prompt_vectors, prompts
 
 
 def test_sets_of_prompts() -> None:
@@ -29,7 +29,9 @@ def test_movements_stand_for_names() -> None:
     assert prompts("movement", ["bowling", "squatting with a barbell"]) == [bowl, squat]
     assert {bowl, squat} < set(all_prompts(["bowling", "squatting with a barbell"]))
     assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
-    with pytest.raises(NoText, match=r"no movement is known for 1 classes, such as 'knitting'; leave 'movement' out"):
+    with pytest.raises(
+        MissingTextError, match=r"no movement is known for 1 classes, such as 'knitting'; leave 'movement' out"
+    ):
         prompts("movement", ["bowling", "knitting"])
 
 
@@ -62,7 +64,7 @@ def test_every_class_of_smarthome_and_penn_has_words() -> None:
 
 def test_other_classes_go_by_their_own_names_and_codes_are_refused() -> None:
     assert class_texts("shards", ["sit_down", "walking  fast"]) == ("sit down", "walking fast")
-    with pytest.raises(NoText, match=r"155 classes of uav_human have codes.*--set class_texts="):
+    with pytest.raises(MissingTextError, match=r"155 classes of uav_human have codes.*--set class_texts="):
         class_texts("uav_human", uav_human.CLASSES)
 
 
@@ -79,25 +81,25 @@ def test_vectors_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(NoText, match=r"p\.parquet.*is missing; make it: do this"):
+    with pytest.raises(MissingTextError, match=r"p\.parquet.*is missing; make it: do this"):
         prompt_vectors(tmp_path / "p.parquet", ["a"], remedy="do this")
     path = _file(tmp_path / "p.parquet", ["a"], [[1, 0]])
-    with pytest.raises(NoText, match=r"no vector for 2 sentences, among them 'b'; make it again: do this"):
+    with pytest.raises(MissingTextError, match=r"no vector for 2 sentences, among them 'b'; make it again: do this"):
         prompt_vectors(path, ["a", "b", "c", "b"], remedy="do this")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(NoText, match=r"p\.parquet holds no columns"):
+    with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
         prompt_vectors(path, ["a"], remedy="")
     pq.write_table(pa.table({"sentence": ["a"]}), path)
-    with pytest.raises(NoText, match=r"p\.parquet holds no columns"):
+    with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
         prompt_vectors(path, ["a"], remedy="")
-    with pytest.raises(NoText, match="several lengths"):
+    with pytest.raises(MissingTextError, match="several lengths"):
         prompt_vectors(_file(path, ["a", "b"], [[1.0], [1.0, 2.0]]), ["a", "b"], remedy="")
     pq.write_table(pa.table({"sentence": ["a"], "vector": pa.array([None], pa.list_(pa.float32()))}), path)
-    with pytest.raises(NoText, match="no vector for 1 sentences, among them 'a'"):
+    with pytest.raises(MissingTextError, match="no vector for 1 sentences, among them 'a'"):
         prompt_vectors(path, ["a"], remedy="")
-    with pytest.raises(NoText, match="NaN"):
+    with pytest.raises(MissingTextError, match="NaN"):
         prompt_vectors(_file(path, ["a"], [[float("nan")]]), ["a"], remedy="")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tmor_train import results
-from tmor_train.atomic_write import OutputExists
-from tmor_train.results import BadResult, Result, Scores, read_result, read_scores, results_under, save
+from tmor_train.atomic_write import OutputExistsError
+from tmor_train.results import Result, ResultError, Scores, read_result, read_scores, results_under, save
 
 RESULT = Result(
     benchmark="gestures",
@@ -65,7 +65,7 @@ def test_results_of_format_1_are_read(tmp_path: Path) -> None:
 def test_a_result_is_not_written_over(tmp_path: Path) -> None:
     save(RESULT, tmp_path, scores=SCORES)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(OutputExists, match=r"result\.json"):
+    with pytest.raises(OutputExistsError, match=r"result\.json"):
         save(replace(RESULT, seed=4), tmp_path, scores=SCORES)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -73,7 +73,7 @@ def test_a_result_is_not_written_over(tmp_path: Path) -> None:
 def test_a_folder_has_a_result_only_when_it_is_whole(tmp_path: Path) -> None:
     """Scores that cannot be written leave no result behind."""
     (tmp_path / "scores.npz").mkdir()
-    with pytest.raises(OutputExists, match=r"scores\.npz"):
+    with pytest.raises(OutputExistsError, match=r"scores\.npz"):
         save(RESULT, tmp_path, scores=SCORES)
     assert not (tmp_path / "result.json").exists()
 
@@ -88,7 +88,7 @@ def test_all_results_below_a_folder_are_found(tmp_path: Path) -> None:
         ("b", "b"),
     ]
     (tmp_path / "b/result.json").write_text("{}")
-    with pytest.raises(BadResult, match=r"b/result\.json"):
+    with pytest.raises(ResultError, match=r"b/result\.json"):
         results_under(tmp_path)
 
 
@@ -118,7 +118,7 @@ def test_a_result_that_does_not_fit_itself_is_refused(values: dict[str, Any], sa
 )
 def test_foreign_files_are_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(text)
-    with pytest.raises(BadResult, match=rf"result\.json {said}"):
+    with pytest.raises(ResultError, match=rf"result\.json {said}"):
         read_result(tmp_path)
 
 
@@ -145,16 +145,16 @@ def test_foreign_files_are_refused(text: str, said: str, tmp_path: Path) -> None
 def test_damaged_fields_are_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     path = save(RESULT, tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(BadResult, match=r"result\.json is damaged, or of another version"):
+    with pytest.raises(ResultError, match=r"result\.json is damaged, or of another version"):
         read_result(tmp_path)
 
 
 def test_no_result_and_a_far_too_large_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadResult, match=r"result\.json cannot be read"):
+    with pytest.raises(ResultError, match=r"result\.json cannot be read"):
         read_result(tmp_path)
     with (tmp_path / "result.json").open("wb") as file:
         file.truncate(65 * 2**20)
-    with pytest.raises(BadResult, match="larger than 64 MiB"):
+    with pytest.raises(ResultError, match="larger than 64 MiB"):
         read_result(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_scores_are_read_without_unpickling(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     harmful = np.array([Harmful(), Harmful()], object)
     np.savez(tmp_path / "scores.npz", scores_NK=SCORES.scores_NK, label_N=SCORES.label_N, key_N=harmful)
-    with pytest.raises(BadResult, match=r"scores\.npz cannot be read: Object arrays cannot be loaded"):
+    with pytest.raises(ResultError, match=r"scores\.npz cannot be read: Object arrays cannot be loaded"):
         read_scores(tmp_path)
     assert not (tmp_path / "unpickled").exists()
     np.load(tmp_path / "scores.npz", allow_pickle=True)["key_N"]
@@ -171,7 +171,7 @@ def test_scores_are_read_without_unpickling(tmp_path: Path, monkeypatch: pytest.
 
 def test_damaged_scores_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "scores.npz"
-    with pytest.raises(BadResult, match=r"scores\.npz cannot be read"):
+    with pytest.raises(ResultError, match=r"scores\.npz cannot be read"):
         read_scores(tmp_path)
     known = {"scores_NK": SCORES.scores_NK, "label_N": SCORES.label_N, "key_N": SCORES.key_N}
     for changes in (
@@ -181,22 +181,22 @@ def test_damaged_scores_are_refused(tmp_path: Path) -> None:
         {"label_N": np.array(["bow", "raise"])},
     ):
         np.savez(path, **(known | changes))
-        with pytest.raises(BadResult, match=r"scores\.npz cannot be read"):
+        with pytest.raises(ResultError, match=r"scores\.npz cannot be read"):
             read_scores(tmp_path)
     np.savez(path, **known)
     whole = path.read_bytes()
     read_scores(tmp_path)
     for content in (whole[: len(whole) // 2], b"", b"PK", b"\x80\x04K\x01."):  # the last is a pickle
         path.write_bytes(content)
-        with pytest.raises(BadResult, match=r"scores\.npz cannot be read"):
+        with pytest.raises(ResultError, match=r"scores\.npz cannot be read"):
             read_scores(tmp_path)
     with path.open("wb") as file:
         np.save(file, SCORES.scores_NK)
-    with pytest.raises(BadResult, match="not one file of several arrays"):
+    with pytest.raises(ResultError, match="not one file of several arrays"):
         read_scores(tmp_path)
     del known["key_N"]
     np.savez(path, **known)
-    with pytest.raises(BadResult, match="key_N"):
+    with pytest.raises(ResultError, match="key_N"):
         read_scores(tmp_path)
 
 
@@ -207,5 +207,5 @@ def test_scores_that_unpack_to_far_too_much_are_refused(tmp_path: Path, monkeypa
     many = Scores(np.zeros((1000, 2), np.float32), np.zeros(1000, np.int64), np.array(["a"] * 1000))
     save(RESULT, tmp_path / "many", scores=many)
     assert (tmp_path / "many/scores.npz").stat().st_size < 3000
-    with pytest.raises(BadResult, match=r"scores\.npz cannot be read: its arrays are larger than"):
+    with pytest.raises(ResultError, match=r"scores\.npz cannot be read: its arrays are larger than"):
         read_scores(tmp_path / "many")

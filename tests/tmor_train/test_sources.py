@@ -11,7 +11,7 @@ from tests import built, skeletons
 from tmor_train.data import from_clips
 from tmor_train.data.datasets import SETS
 from tmor_train.pretrain_config import DataConfig
-from tmor_train.sources import NoData, motions_of
+from tmor_train.sources import NoDataError, motions_of
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def test_captions_get_their_vectors(folder: Path) -> None:
 
 def test_captions_without_vectors_are_refused(folder: Path) -> None:
     config = DataConfig(sets=("counted",), folder=str(folder), texts=str(folder / "texts.parquet"))
-    with pytest.raises(NoData, match=r"is missing: make it with `python pipelines/caption_vectors.py"):
+    with pytest.raises(NoDataError, match=r"is missing: make it with `python pipelines/caption_vectors.py"):
         motions_of(config)
     pq.write_table(pa.table({"sentence": ["sitting"], "vector": [[1.0]]}), folder / "texts.parquet")
-    with pytest.raises(NoData, match="no vector for 1 captions, among them 'running'"):
+    with pytest.raises(NoDataError, match="no vector for 1 captions, among them 'running'"):
         motions_of(config)
 
 
 def test_nothing_and_an_unknown_set_are_refused() -> None:
-    with pytest.raises(NoData, match="no data is named"):
+    with pytest.raises(NoDataError, match="no data is named"):
         motions_of(DataConfig())
-    with pytest.raises(NoData, match="no skeleton set 'ntu'; there are msr_action3d"):
+    with pytest.raises(NoDataError, match="no skeleton set 'ntu'; there are msr_action3d"):
         motions_of(DataConfig(sets=("ntu",)))

@@ -86,6 +86,3 @@ class AGCN(Backbone):
         for number in range(1, len(WIDTHS) + 1):
             y = self.get_submodule(f"l{number}")(y)
         return y
-
-
-__all__ = ["AGCN"]

@@ -68,6 +68,3 @@ def _inward(layout: Layout) -> Tensor:
             reached.add(child)
             edge.append(child)
     return matrix
-
-
-__all__ = ["centre", "layout_named", "partitions_by_direction", "partitions_by_distance"]

@@ -107,6 +107,3 @@ class STGCN(Backbone):
         for block, importance in zip(self.st_gcn_networks, self.edge_importance, strict=True):
             y = block(y, self.A * importance)
         return y
-
-
-__all__ = ["QUARTER_WIDTHS", "STGCN"]

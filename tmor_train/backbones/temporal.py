@@ -94,6 +94,3 @@ def _transforms(length: int, kernel: int, *, like: Tensor) -> tuple[Tensor, Tens
 
 def _three(real: Tensor, imaginary: Tensor, inner: slice) -> Tensor:
     return torch.cat([real, imaginary[inner], (real + imaginary)[inner]])
-
-
-__all__ = ["TemporalConvolution"]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tmor_train.backbones import Backbone, People
 from tmor_train.backbones.layers import STRIDED, WIDTHS, Block, SpatialUnit, TemporalUnit, person_clips
-from tmor_train.backbones.weights import Head, WrongWeights, bare, load_weights, without_head
+from tmor_train.backbones.weights import Head, WrongWeightsError, bare, load_weights, without_head
 
 _FIRST_HEADS = 3
 """Heads of block 1, whatever the others have: the released code does not pass the number on to it."""
@@ -121,7 +121,7 @@ class UNIK(Backbone):
             head: ``drop`` leaves ``fc`` aside, and the model gives features.
 
         Raises:
-            WrongWeights: a tensor is missing, unknown, or of another shape than the others ask for.
+            WrongWeightsError: a tensor is missing, unknown, or of another shape than the others ask for.
         """
         weights = bare(state_dict)
         if head == "drop":
@@ -159,11 +159,11 @@ def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
     tau = _shape(weights, window, 5)[3] if window in weights else 1
     joints, left = divmod(first[2], tau)
     if left or not joints:
-        raise WrongWeights(f"l1.s_unit.DepM is {first}, which is no whole number of windows of tau = {tau} frames")
+        raise WrongWeightsError(f"l1.s_unit.DepM is {first}, which is no whole number of windows of tau = {tau} frames")
     slots = _shape(weights, "data_bn.weight", 1)[0]
     persons, left = divmod(slots, joints * channels)
     if left or not persons:
-        raise WrongWeights(
+        raise WrongWeightsError(
             f"data_bn.weight has {slots} entries, which is no whole number of persons of {joints} joints (from "
             f"l1.s_unit.DepM) with {channels} coordinates (from l1.s_unit.conv_a.0.weight)"
         )
@@ -180,13 +180,10 @@ def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
 
 def _shape(weights: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
     if key not in weights:
-        raise WrongWeights(
+        raise WrongWeightsError(
             f"the state dict has no {key}, so it is not one of UNIK; it has {', '.join(list(weights)[:3])} …"
         )
     shape = tuple(weights[key].shape)
     if len(shape) != axes or 0 in shape:
-        raise WrongWeights(f"{key} is {shape}; UNIK's has {axes} axes")
+        raise WrongWeightsError(f"{key} is {shape}; UNIK's has {axes} axes")
     return shape
-
-
-__all__ = ["UNIK"]

@@ -15,7 +15,7 @@ _HEAD = "fc."
 _SHOWN = 3
 
 
-class WrongWeights(ValueError):
+class WrongWeightsError(ValueError):
     """The tensors are not those of the network; the message names the first few, and the remedy."""
 
 
@@ -23,17 +23,17 @@ def bare(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors by names without ``module.`` and ``model_action.`` before them.
 
     Raises:
-        WrongWeights: two names become one, or an entry is no tensor.
+        WrongWeightsError: two names become one, or an entry is no tensor.
     """
     weights: dict[str, Tensor] = {}
     for key, tensor in state_dict.items():
         if not isinstance(tensor, Tensor):
-            raise WrongWeights(f"{key} is a {type(tensor).__name__}, not a tensor; pass the state dict inside it")
+            raise WrongWeightsError(f"{key} is a {type(tensor).__name__}, not a tensor; pass the state dict inside it")
         name = key
         while name.startswith(_PREFIXES):
             name = name.split(".", 1)[1]
         if name in weights:
-            raise WrongWeights(f"two entries are named {name} once their prefixes are gone")
+            raise WrongWeightsError(f"two entries are named {name} once their prefixes are gone")
         weights[name] = tensor
     return weights
 
@@ -52,7 +52,7 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: 
         head: ``drop`` leaves a classifier in the weights aside, e.g. one of other classes.
 
     Raises:
-        WrongWeights: a weight is missing, unknown or of another shape.
+        WrongWeightsError: a weight is missing, unknown or of another shape.
     """
     weights = bare(state_dict)
     if head == "drop":
@@ -71,7 +71,7 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: 
         remedy = ""
         if all(name.startswith(_HEAD) for name in [*unknown, *missing, *(text.split()[0] for text in reshaped)]):
             remedy = "; head='drop' leaves the classifier aside"
-        raise WrongWeights(
+        raise WrongWeightsError(
             f"the weights do not fit {type(network).__name__}: {'; '.join(text for text in told if text)}{remedy}"
         )
     network.load_state_dict(weights, strict=False)
@@ -80,6 +80,3 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: 
 def _told(what: str, names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{what}{', '.join(names[:_SHOWN])}{more}" if names else ""
-
-
-__all__ = ["Head", "WrongWeights", "bare", "load_weights", "without_head"]

@@ -9,7 +9,7 @@ from tmor_train.benchmarks import clip_sets as shards
 from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
 
 
-class NoBenchmark(KeyError):
+class UnknownBenchmarkError(KeyError):
     """There is no benchmark of that name; the message has the nearest one."""
 
     def __str__(self) -> str:
@@ -41,12 +41,12 @@ def benchmark(name: str) -> Benchmark:
     """The benchmark of a name.
 
     Raises:
-        NoBenchmark: there is none.
+        UnknownBenchmarkError: there is none.
     """
     if name not in BENCHMARKS:
         close = difflib.get_close_matches(name, BENCHMARKS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BENCHMARKS)}"
-        raise NoBenchmark(f"no benchmark {name!r}; {hint}")
+        raise UnknownBenchmarkError(f"no benchmark {name!r}; {hint}")
     return BENCHMARKS[name]
 
 
@@ -56,9 +56,9 @@ __all__ = [
     "Events",
     "FrameParts",
     "Missing",
-    "NoBenchmark",
     "Parts",
     "Recordings",
     "Timelines",
+    "UnknownBenchmarkError",
     "benchmark",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import MotionSet, read_shards
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
 
 SOURCE = DatasetSource("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")
@@ -31,7 +31,7 @@ def actions(path: Path) -> dict[str, list[tuple[int, float, float]]]:
     """(class, begin, end) in seconds of each video, those that end before they begin too.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     return {name: events for name, (_, events) in _rows(path).items()}
 
@@ -40,7 +40,7 @@ def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
     """What an annotation file labels in its videos, sorted by id, at ``rate`` frames a second of their ``length``.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     found = sorted(_rows(path).items())
     frames_N = np.array([max(1, round(seconds * rate)) for _, (seconds, _) in found], np.int64)
@@ -60,7 +60,7 @@ def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]
                 raise ValueError(f"video {row['id']!r} has a length of {length} s")
             found[row["id"]] = length, events
     except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise DamagedFile(f"{path} is no annotation file of Charades: {type(error).__name__} {error}") from error
+        raise DamagedFileError(f"{path} is no annotation file of Charades: {type(error).__name__} {error}") from error
     return found
 
 
@@ -82,11 +82,11 @@ def class_names(path: Path) -> tuple[str, ...]:
     """The 157 names, in order of their codes.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     lines = [line.split(maxsplit=1) for line in read_text(path, source=SOURCE).splitlines() if line.strip()]
     if [line[0] for line in lines] != [f"c{n:03d}" for n in range(CLASS_COUNT)] or any(len(line) < 2 for line in lines):
-        raise DamagedFile(f"{path} does not name the classes c000 to c156")
+        raise DamagedFileError(f"{path} does not name the classes c000 to c156")
     return tuple(line[1].strip() for line in lines)
 
 
@@ -95,11 +95,13 @@ def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...])
     at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
     lacking = sorted(set(known) - set(at))
     if lacking:
-        raise DamagedFile(f"{folder / 'shards'} lacks {len(lacking)} of {len(known)} {part} videos, as {lacking[0]}")
+        raise DamagedFileError(
+            f"{folder / 'shards'} lacks {len(lacking)} of {len(known)} {part} videos, as {lacking[0]}"
+        )
     names = sorted(known)
     chosen = motions.select([at[name] for name in names])
     if (chosen.clips.fps_N <= 0).any():
-        raise DamagedFile(f"{folder / 'shards'}: clips without a frame rate, so seconds have no frames")
+        raise DamagedFileError(f"{folder / 'shards'}: clips without a frame rate, so seconds have no frames")
     events = events_of([known[name] for name in names], rate_N=chosen.clips.fps_N.astype(np.float64))
     return Recordings(chosen, classes, events)
 

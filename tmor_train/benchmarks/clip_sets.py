@@ -20,7 +20,7 @@ from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
@@ -31,13 +31,13 @@ def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
 def _read(folder: Path, protocol: str) -> Parts:
     found = read_shards(folder)
     if not {"train", "test"} <= set(found.splits):
-        raise DamagedFile(f"{folder} has the splits {', '.join(found.splits)}; a benchmark needs train and test")
+        raise DamagedFileError(f"{folder} has the splits {', '.join(found.splits)}; a benchmark needs train and test")
     known = found.select(np.flatnonzero(found.clips.label_N != NOT_KNOWN))
     parts: dict[str, MotionSet] = {}
     for name in ("train", "test", "validation"):
         parts[name] = known.select(np.flatnonzero(known.clips.split_N == name))
     if not len(parts["train"]) or not len(parts["test"]):
-        raise DamagedFile(f"{folder}: no labelled clips to train or test on; build it with labels in the manifest")
+        raise DamagedFileError(f"{folder}: no labelled clips to train or test on; build it with labels in the manifest")
     return Parts(parts["train"], parts["test"], parts["validation"] if len(parts["validation"]) else None)
 
 

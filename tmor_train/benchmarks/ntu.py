@@ -19,11 +19,11 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from posecap.weights.pickle_names import ARRAY_NAMES, BadPickle
+from posecap.weights.pickle_names import ARRAY_NAMES, UnsafePickleError
 from posecap.weights.unpickle import unpickle
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30
@@ -36,14 +36,14 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
     """The lists of names of each split, and the annotations as the file has them.
 
     Raises:
-        MissingFiles: the file is not there.
-        DamagedFile: it is not as published, or names anything but arrays of numbers and plain values.
+        MissingFilesError: the file is not there.
+        DamagedFileError: it is not as published, or names anything but arrays of numbers and plain values.
     """
     if not path.is_file():
         raise _origin(path.name).missing(path)
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
-        raise DamagedFile(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
+        raise DamagedFileError(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
     try:
         with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             content = unpickle(
@@ -52,14 +52,16 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
                 max_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
                 max_copied_bytes=4 * size,
             )
-    except BadPickle as error:
-        raise DamagedFile(f"{path} is no annotation file of PYSKL: {error}") from error
+    except UnsafePickleError as error:
+        raise DamagedFileError(f"{path} is no annotation file of PYSKL: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
-        raise DamagedFile(f"{path} is no annotation file of PYSKL: it is no dict with a 'split'")
+        raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is no dict with a 'split'")
     split, annotations = content["split"], content.get("annotations")
     lists = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in split.values())
     if not lists or not isinstance(annotations, list) or len(annotations) > MAX_CLIPS:
-        raise DamagedFile(f"{path}: its splits are no lists of names, or its annotations no list of up to {MAX_CLIPS}")
+        raise DamagedFileError(
+            f"{path}: its splits are no lists of names, or its annotations no list of up to {MAX_CLIPS}"
+        )
     return split, annotations
 
 
@@ -74,7 +76,7 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
         where: the file and the entry in it, for messages.
 
     Raises:
-        DamagedFile: it is not as published.
+        DamagedFileError: it is not as published.
     """
     try:
         name, label = annotation["frame_dir"], int(annotation["label"])
@@ -82,22 +84,24 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
         place_MTJ2, score_MTJ = annotation["keypoint"], annotation["keypoint_score"]
         match = _NAME.fullmatch(name)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DamagedFile(f"{where} is no annotation of PYSKL: {type(error).__name__} {error}") from error
+        raise DamagedFileError(f"{where} is no annotation of PYSKL: {type(error).__name__} {error}") from error
     if match is None or label != int(match[5]) - 1 or not 0 <= label < len(classes):
-        raise DamagedFile(f"{where}: {name!r} with the label {label} is no clip of {len(classes)} classes")
+        raise DamagedFileError(f"{where}: {name!r} with the label {label} is no clip of {len(classes)} classes")
     arrays = isinstance(place_MTJ2, np.ndarray) and isinstance(score_MTJ, np.ndarray)
     if not arrays or place_MTJ2.dtype.kind != "f" or score_MTJ.dtype.kind != "f":
-        raise DamagedFile(f"{where}: joints of {name} are no arrays of floats")
+        raise DamagedFileError(f"{where}: joints of {name} are no arrays of floats")
     shape = place_MTJ2.shape
     if len(shape) != 4 or shape[2:] != (17, 2) or score_MTJ.shape != shape[:3]:
-        raise DamagedFile(f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2)")
+        raise DamagedFileError(
+            f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2)"
+        )
     if not 0 < shape[0] <= MAX_PEOPLE or not 0 < shape[1] <= MAX_FRAMES or not (0 < width < 1e5 and 0 < height < 1e5):
-        raise DamagedFile(f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}")
+        raise DamagedFileError(f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}")
     place = np.asarray(place_MTJ2, np.float32)
     score = np.where((place != 0).any(-1), np.asarray(score_MTJ, np.float32).clip(0), 0)
     joints = np.concatenate([place, score[..., None]], -1, dtype=np.float32)
     if not np.isfinite(joints).all():
-        raise DamagedFile(f"{where}: joints of {name} are not all finite")
+        raise DamagedFileError(f"{where}: joints of {name} are not all finite")
     return Clip(
         key=name,
         joints_MTJC=joints,
@@ -123,7 +127,7 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         split, annotations = read_annotations(path)
         names = [split.get(f"{protocol}_{part}", []) for part in ("train", "val")]
         if not set(names[0]).isdisjoint(names[1]):
-            raise DamagedFile(f"{path}: its splits {protocol}_train and {protocol}_val have clips in common")
+            raise DamagedFileError(f"{path}: its splits {protocol}_train and {protocol}_val have clips in common")
         part_of = {name: part for part, found in zip(("train", "test"), names, strict=True) for name in found}
 
         def found() -> Iterator[Clip]:
@@ -137,9 +141,9 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         clips = list(found())
         keys = {clip.key for clip in clips}
         if len(keys) < len(clips):
-            raise DamagedFile(f"{path} has {len(clips) - len(keys)} clips more than once")
+            raise DamagedFileError(f"{path} has {len(clips) - len(keys)} clips more than once")
         if any(keys.isdisjoint(part) for part in names):
-            raise DamagedFile(f"{path} has no clips of {protocol}_train or of {protocol}_val")
+            raise DamagedFileError(f"{path} has no clips of {protocol}_train or of {protocol}_val")
         motions = from_clips(clips, classes=classes)
         return Parts(train=motions.split("train"), test=motions.split("test"))
 

@@ -19,7 +19,7 @@ from posecap.joints import LAYOUTS
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_numbers, read_text
 from tmor_train.data.datasets.kinect import as_ntu25, from_kinect
 
 SOURCE = DatasetSource(
@@ -91,18 +91,20 @@ def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names to train on and those to test on.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     lines = read_text(path, source=SOURCE).splitlines()
     if len(lines) < 4:
-        raise DamagedFile(f"{path} has {len(lines)} lines, expected training names in line 2 and tested ones in line 4")
+        raise DamagedFileError(
+            f"{path} has {len(lines)} lines, expected training names in line 2 and tested ones in line 4"
+        )
     parts = [tuple(name.strip() for name in lines[at].split(",") if name.strip()) for at in (1, 3)]
     names = [name for part in parts for name in part]
     for name in names:
         if not _NAME.fullmatch(name):
-            raise DamagedFile(f"{path}: {name[:40]!r} is no recording of PKU-MMD, such as 0002-L")
+            raise DamagedFileError(f"{path}: {name[:40]!r} is no recording of PKU-MMD, such as 0002-L")
     if not all(parts) or len(set(names)) < len(names) or len(names) > MAX_RECORDINGS:
-        raise DamagedFile(f"{path}: a part has no recording, or one is named twice, or there are too many")
+        raise DamagedFileError(f"{path}: a part has no recording, or one is named twice, or there are too many")
     return parts[0], parts[1]
 
 
@@ -110,7 +112,7 @@ def read_labels(path: Path) -> list[tuple[int, float, float]]:
     """(class from 0, begin, end) of each event, in frames.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     found = []
     for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), start=1):
@@ -119,9 +121,11 @@ def read_labels(path: Path) -> list[tuple[int, float, float]]:
         try:
             label, begin, end, _ = (int(value) for value in line.split(","))
         except ValueError as error:
-            raise DamagedFile(f"{path}, line {number}: not class,start,end,confidence ({error})") from error
+            raise DamagedFileError(f"{path}, line {number}: not class,start,end,confidence ({error})") from error
         if not 1 <= label <= len(CLASSES) or not 0 <= begin <= end <= MAX_FRAMES:
-            raise DamagedFile(f"{path}, line {number}: no event of classes 1 to {len(CLASSES)} from a start to an end")
+            raise DamagedFileError(
+                f"{path}, line {number}: no event of classes 1 to {len(CLASSES)} from a start to an end"
+            )
         found.append((label - 1, float(begin), float(end)))
     return found
 
@@ -130,11 +134,13 @@ def read_skeleton(path: Path) -> Floats:
     """Joints (M, T, 25, 4) float32 in a camera's axes, M being 2 where a second person is ever there.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     rows = read_numbers(path, columns=150, source=SOURCE)
     if len(rows) > MAX_FRAMES or np.abs(rows).max() > 1e4:
-        raise DamagedFile(f"{path}: {len(rows)} frames of up to {np.abs(rows).max():g} m are no recording of PKU-MMD")
+        raise DamagedFileError(
+            f"{path}: {len(rows)} frames of up to {np.abs(rows).max():g} m are no recording of PKU-MMD"
+        )
     metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)
     joints = as_ntu25(from_kinect(metres_MTJ3), LAYOUTS["ntu25"].names)
     return joints if joints[1, :, :, 3].any() else joints[:1].copy()

@@ -23,7 +23,7 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
 
 SOURCE = DatasetSource(
     "Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set"
@@ -132,24 +132,28 @@ def read_poses(path: Path) -> Floats:
     """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     try:
         frames = json.loads(read_text(path, source=SOURCE))["frames"]
         most = max([1, *(len(people) for people in frames)])
         if not frames or most > MAX_PEOPLE:
-            raise DamagedFile(f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people")
+            raise DamagedFileError(
+                f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people"
+            )
         joints = np.zeros((most, len(frames), 13, 3), np.float32)
         for frame, people in enumerate(frames):
             for person, found in enumerate(people):
                 place = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
                 joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
     except (KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise DamagedFile(f"{path} is no pose file of Smarthome: {type(error).__name__} {error}") from error
+        raise DamagedFileError(f"{path} is no pose file of Smarthome: {type(error).__name__} {error}") from error
     except ValueError as error:
-        raise error if isinstance(error, DamagedFile) else DamagedFile(f"{path} is no pose file: {error}") from error
+        raise (
+            error if isinstance(error, DamagedFileError) else DamagedFileError(f"{path} is no pose file: {error}")
+        ) from error
     if not np.isfinite(joints).all():
-        raise DamagedFile(f"{path}: joints are not all finite")
+        raise DamagedFileError(f"{path}: joints are not all finite")
     return joints
 
 
@@ -157,7 +161,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
     for path in sorted(folder.glob("*_p*_r*_v*_c*.json")):
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in (*CLASSES, _LEFT_OUT):
-            raise DamagedFile(f"{path}: its name is not that of a clip of Smarthome")
+            raise DamagedFileError(f"{path}: its name is not that of a clip of Smarthome")
         part = part_of(path.stem, protocol)
         if part and match[1] != _LEFT_OUT:
             yield Clip(

@@ -22,7 +22,7 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import Clip, MotionSet, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
 
 SOURCE = DatasetSource(
     "Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations"
@@ -108,25 +108,25 @@ def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, fl
     """For each recording its subset, its frames, and (class, begin, end) of its events.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     found = {}
     try:
         for name, entry in json.loads(read_text(path, source=SOURCE)).items():
             events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
             if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
-                raise DamagedFile(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
+                raise DamagedFileError(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
             if not 0 < int(entry["duration"]) <= MAX_FRAMES:
-                raise DamagedFile(f"{path}: {name} has {entry['duration']} frames, expected 1 to {MAX_FRAMES}")
+                raise DamagedFileError(f"{path}: {name} has {entry['duration']} frames, expected 1 to {MAX_FRAMES}")
             if not all(math.isfinite(begin) and math.isfinite(end) for _, begin, end in events):
-                raise DamagedFile(f"{path}: {name} has an event of times that are no numbers")
+                raise DamagedFileError(f"{path}: {name} has an event of times that are no numbers")
             if any(not 0 <= label < len(CLASSES) for label, _, _ in events):
-                raise DamagedFile(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
+                raise DamagedFileError(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
             found[name] = (str(entry["subset"]), int(entry["duration"]), events)
-    except DamagedFile:
+    except DamagedFileError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-        raise DamagedFile(f"{path} is not TSU's annotation file: {error}") from error
+        raise DamagedFileError(f"{path} is not TSU's annotation file: {error}") from error
     return found
 
 
@@ -134,26 +134,28 @@ def read_poses(path: Path) -> Floats:
     """Joints (1, T, 17, 3) float32 of a pose file, in the layout ``coco17``.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     if not path.is_file():
         raise SOURCE.missing(path)
     if path.stat().st_size > MAX_FRAMES * 17 * 2 * 8:
-        raise DamagedFile(f"{path} is larger than any recording of TSU")
+        raise DamagedFileError(f"{path} is larger than any recording of TSU")
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_FRAMES * 17 * 2 * 8:
-                raise DamagedFile(f"{path} unpacks to more than any recording of TSU")
+                raise DamagedFileError(f"{path} unpacks to more than any recording of TSU")
         with np.load(path, allow_pickle=False) as archived:
             kpts = archived["kpts"]
     except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError) as error:
-        raise DamagedFile(f"{path} is not a pose file with 'kpts': {error}") from error
+        raise DamagedFileError(f"{path} is not a pose file with 'kpts': {error}") from error
     except ValueError as error:
-        raise error if isinstance(error, DamagedFile) else DamagedFile(f"{path} cannot be read: {error}") from error
+        raise (
+            error if isinstance(error, DamagedFileError) else DamagedFileError(f"{path} cannot be read: {error}")
+        ) from error
     if kpts.ndim != 3 or kpts.shape[1:] != (17, 2) or not len(kpts) or kpts.dtype.kind != "f":
-        raise DamagedFile(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
+        raise DamagedFileError(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
     if not np.isfinite(kpts).all():
-        raise DamagedFile(f"{path}: kpts are not all finite")
+        raise DamagedFileError(f"{path}: kpts are not all finite")
     seen = (kpts != 0).any(-1, keepdims=True)
     return np.asarray(np.concatenate([kpts, seen], -1)[None], np.float32)
 
@@ -162,7 +164,7 @@ def timelines(path: Path) -> dict[str, Timelines]:
     """What an annotation file labels in the recordings of ``training`` and of ``testing``, by sorted names.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     known = read_annotations(path)
     found = {}

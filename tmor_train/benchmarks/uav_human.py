@@ -17,7 +17,7 @@ import numpy as np
 from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
 
 SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0
@@ -49,7 +49,7 @@ def read_skeleton(path: Path) -> Floats:
     """Joints (M, T, 17, 3) float32 of a clip; M is at least 1, and people and joints not there have the score 0.
 
     Raises:
-        MissingFiles, DamagedFile: the file is not there, or not as published.
+        MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     lines = iter(read_text(path, source=SOURCE).splitlines())
     try:
@@ -68,9 +68,9 @@ def read_skeleton(path: Path) -> Floats:
                 place = np.array([next(lines).split()[:2] for _ in range(17)], np.float32)
                 joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
     except (StopIteration, ValueError) as error:
-        raise DamagedFile(f"{path} is no skeleton file of UAV-Human: {error or 'it is cut off'}") from error
+        raise DamagedFileError(f"{path} is no skeleton file of UAV-Human: {error or 'it is cut off'}") from error
     if not np.isfinite(joints).all():
-        raise DamagedFile(f"{path}: joints are not all finite")
+        raise DamagedFileError(f"{path}: joints are not all finite")
     return joints[:most].copy()
 
 
@@ -88,7 +88,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
         raise SOURCE.missing(folder / "P*A*R*.txt")
     for path, subject, action in files:
         if action >= len(CLASSES):
-            raise DamagedFile(f"{path}: action {action} is none of the {len(CLASSES)} published")
+            raise DamagedFileError(f"{path}: action {action} is none of the {len(CLASSES)} published")
         yield Clip(
             key=path.stem,
             joints_MTJC=read_skeleton(path),

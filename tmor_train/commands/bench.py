@@ -37,11 +37,11 @@ def _list(options: argparse.Namespace) -> int:
 
 def _files(found: Benchmark, folder: Path) -> tuple[str, list[str]]:
     """The state of a benchmark's files in one word or two, and lines on the first that are missing or damaged."""
-    from tmor_train.data.datasets.files import DamagedFile
+    from tmor_train.data.datasets.files import DamagedFileError
 
     try:
         lacking = [entry for protocol in found.protocols for entry in found.missing(folder, protocol)]
-    except DamagedFile as error:
+    except DamagedFileError as error:
         return "damaged", [str(error)]
     missing = list(dict.fromkeys(map(str, lacking)))
     return (f"{len(missing)} missing" if missing else "there"), missing[:2]

@@ -143,9 +143,9 @@ def _config_of(options: argparse.Namespace) -> Any:
     """The recipe with what the command line changes; ``--set`` has the last word.
 
     Raises:
-        tmor_train.recipes.NoRecipe: no such recipe.
-        tmor_train.kinds.NoKind: a flag that is not supported for it.
-        tmor_train.configuration.BadConfig: no such field or value.
+        tmor_train.recipes.UnknownRecipeError: no such recipe.
+        tmor_train.kinds.UnknownRunError: a flag that is not supported for it.
+        tmor_train.configuration.ConfigError: no such field or value.
     """
     from tmor_train.configuration import changed
     from tmor_train.kinds import kind_of

@@ -17,7 +17,7 @@ from tmor_train.encoder.projection import Projection
 from tmor_train.objective_config import Head, ObjectiveConfig
 
 
-class CannotUse(ValueError):
+class UnusableEncoderError(ValueError):
     """A model cannot do what it is asked for, or not with these inputs; the message says why."""
 
 
@@ -35,7 +35,7 @@ class Heads:
         """phi_M: unit vectors, (256,) to (width,) or (N, 256) to (N, width).
 
         Raises:
-            CannotUse: the vectors have another length.
+            UnusableEncoderError: the vectors have another length.
         """
         return _through(self.motion, vectors, FEATURES, "embeddings")
 
@@ -43,15 +43,15 @@ class Heads:
         """cos(phi_M, phi_T) of (N, 256) embeddings and (K, D) or (K, P, D) text vectors: (N, K) float32.
 
         Raises:
-            CannotUse: the model was trained without text, or lengths differ.
+            UnusableEncoderError: the model was trained without text, or lengths differ.
         """
         if self.text is None or self.text_width is None:
-            raise CannotUse(
+            raise UnusableEncoderError(
                 "the model was trained without text, so it compares no skeletons with texts; load one of stage 2"
             )
         texts = np.asarray(text_vectors, np.float32)
         if texts.ndim not in (2, 3) or 0 in texts.shape:
-            raise CannotUse(f"text vectors are (K, D), or (K, P, D) in P wordings, not {texts.shape}")
+            raise UnusableEncoderError(f"text vectors are (K, D), or (K, P, D) in P wordings, not {texts.shape}")
         units = _through(self.text, texts.reshape(-1, texts.shape[-1]), self.text_width, "text vectors")
         units_KW = units.reshape(len(texts), -1, self.width).mean(1)  # the mean of cosines is one to the mean
         cosines: Floats = np.atleast_2d(self.project(vectors)) @ units_KW.T
@@ -89,11 +89,10 @@ def _through(head: Projection, vectors: ArrayLike, width: int, what: str) -> Flo
     """Unit vectors out of a head, on the CPU."""
     values = np.asarray(vectors, np.float32).copy()  # torch wants to be able to write to it
     if values.ndim not in (1, 2) or values.shape[-1] != width:
-        raise CannotUse(f"{what} of {width} numbers are needed, not {values.shape}; did another model make them?")
+        raise UnusableEncoderError(
+            f"{what} of {width} numbers are needed, not {values.shape}; did another model make them?"
+        )
     if not np.isfinite(values).all():
-        raise CannotUse(f"{what} hold NaN or infinity")
+        raise UnusableEncoderError(f"{what} hold NaN or infinity")
     projected: Floats = head(torch.from_numpy(np.atleast_2d(values))).numpy()
     return projected[0] if values.ndim == 1 else projected
-
-
-__all__ = ["CannotUse", "Heads", "heads_of"]

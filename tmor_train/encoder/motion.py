@@ -45,6 +45,3 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
     if config.backbone == "agcn":
         return AGCN(layout=layout, channels=config.channels, persons=persons, people=config.people)
     return STGCN(layout=layout, channels=config.channels, people=config.people)
-
-
-__all__ = ["EncoderConfig", "encoder_of"]

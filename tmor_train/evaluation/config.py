@@ -85,6 +85,3 @@ class TTAConfig:
     def __post_init__(self) -> None:
         if self.crops < 1 or self.batch < 1:
             raise ValueError(f"crops and batch are at least 1, not {self.crops} and {self.batch}")
-
-
-__all__ = ["SCRATCH", "HoldOut", "ScratchConfig", "StartConfig", "TTAConfig", "TaskConfig"]

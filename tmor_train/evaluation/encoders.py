@@ -20,7 +20,7 @@ from tmor_train.data.hash_rng import seed_of
 from tmor_train.encoder.motion import encoder_of
 from tmor_train.evaluation.config import SCRATCH, StartConfig, TTAConfig
 from tmor_train.pretrain_config import ViewConfig
-from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
 from tmor_train.training.device import autocast_of, device_of
 from tmor_train.training.progress import Progress
@@ -28,7 +28,7 @@ from tmor_train.training.progress import Progress
 _WEIGHTS = 0
 
 
-class NoEncoder(ValueError):
+class EncoderNotFoundError(ValueError):
     """It is not said what is to be evaluated."""
 
 
@@ -44,10 +44,12 @@ def encoder_name(config: StartConfig) -> str:
     """What an encoder's weights are called.
 
     Raises:
-        NoEncoder: they are not named.
+        EncoderNotFoundError: they are not named.
     """
     if config.weights is None:
-        raise NoEncoder(f"no encoder is named: say --from CHECKPOINT (a file or a run's folder), or --from {SCRATCH}")
+        raise EncoderNotFoundError(
+            f"no encoder is named: say --from CHECKPOINT (a file or a run's folder), or --from {SCRATCH}"
+        )
     return config.weights
 
 
@@ -55,8 +57,8 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
     """The encoder that a configuration names, in evaluation mode. ``seed`` is that of new weights.
 
     Raises:
-        NoEncoder: none is named.
-        tmor_train.training.checkpoint.BadCheckpoint, tmor_train.pretrained.encoder.CannotUse: as
+        EncoderNotFoundError: none is named.
+        tmor_train.training.checkpoint.CheckpointError, tmor_train.pretrained.encoder.UnusableEncoderError: as
             :func:`tmor_train.load`.
     """
     weights = encoder_name(config)
@@ -98,10 +100,10 @@ def features_of(
         people: so many are seen one by one, by an encoder of single people, and their features stand side by side.
 
     Raises:
-        CannotUse: the encoder does not take such clips, or sees several people at once.
+        UnusableEncoderError: the encoder does not take such clips, or sees several people at once.
     """
     if people > 1 and encoder.sampling.people > 1:
-        raise CannotUse(
+        raise UnusableEncoderError(
             f"{encoder.path} sees {encoder.sampling.people} people at once; leave people=1 for it: only an encoder of "
             "single people is shown one after the other"
         )
@@ -152,6 +154,3 @@ def _crop(motions: MotionSet, sampling: Sampling, tta: TTAConfig, number: int, w
     )
     loader.state = LoaderState(epoch=number)
     yield from loader
-
-
-__all__ = ["NoEncoder", "Source", "encoder_name", "features_of", "load_encoder", "tta_features"]

@@ -176,6 +176,3 @@ def _cells(same: Sequence[Result], names: Sequence[str]) -> list[str]:
         else:
             cells.append(f"{values[0]:.2f} %" if values else "–")
     return cells
-
-
-__all__ = ["Begun", "Trial", "TrialOutput", "begin_run", "result_of", "run_trials", "seed_folders", "summary"]

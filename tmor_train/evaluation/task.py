@@ -18,7 +18,7 @@ from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.metrics.accuracy import accuracy
 
 
-class NoTask(ValueError):
+class TaskError(ValueError):
     """What is to be measured is not said, not there, or not of the kind that is asked for; the message says what to
     do."""
 
@@ -53,17 +53,18 @@ def task_of(config: TaskConfig) -> Task:
     """The task that a configuration names, its files read.
 
     Raises:
-        NoTask: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about clips, or
+        TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
+            clips, or
             there are too few of them to hold one out.
-        tmor_train.benchmarks.NoBenchmark: there is none of that name.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
     """
     found, protocol, folder = benchmark_of(config)
     parts = found.read(folder, protocol)
     if not isinstance(parts, Parts):
-        raise NoTask(f"{found.name} is measured in frames, not in clips")
+        raise TaskError(f"{found.name} is measured in frames, not in clips")
     for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
-            raise NoTask(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
+            raise TaskError(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
     if config.part == "test":
         return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation)
     note = "measured on a part of the train clips that was held out, not on the test part"
@@ -71,7 +72,7 @@ def task_of(config: TaskConfig) -> Task:
         return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
     rest, held = held_out(parts.train, config.holdout)
     if not len(held):
-        raise NoTask(f"{found.name} {protocol} has no class with two clips to train on, so none can be held out")
+        raise TaskError(f"{found.name} {protocol} has no class with two clips to train on, so none can be held out")
     train, test = parts.train.select(rest), parts.train.select(held)
     return Task(benchmark=found, protocol=protocol, train=train, test=test, notes=(note,))
 
@@ -80,21 +81,21 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
     """The benchmark that a configuration names, its protocol, and its folder, which holds all that is needed.
 
     Raises:
-        NoTask: no benchmark or folder is named, the protocol is unknown, or files are missing.
-        tmor_train.benchmarks.NoBenchmark: there is none of that name.
+        TaskError: no benchmark or folder is named, the protocol is unknown, or files are missing.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
     """
     if config.benchmark is None:
-        raise NoTask("no benchmark is named: say --benchmark NAME; `tmor_train bench list` has them all")
+        raise TaskError("no benchmark is named: say --benchmark NAME; `tmor_train bench list` has them all")
     found = benchmark(config.benchmark)
     protocol = config.protocol or found.protocols[0]
     if protocol not in found.protocols:
         close = difflib.get_close_matches(protocol, found.protocols, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(found.protocols)}"
-        raise NoTask(f"{found.name} has no protocol {protocol!r}; {hint}")
+        raise TaskError(f"{found.name} has no protocol {protocol!r}; {hint}")
     if config.folder is None:
-        raise NoTask(f"where the files of {found.name} lie is not said: --data DIR")
+        raise TaskError(f"where the files of {found.name} lie is not said: --data DIR")
     if missing := found.missing(Path(config.folder), protocol):
-        raise NoTask("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
+        raise TaskError("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
     return found, protocol, Path(config.folder)
 
 
@@ -105,7 +106,7 @@ def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
     By ``subjects``: the share of the subjects, rounded, at least one.
 
     Raises:
-        NoTask: subjects are asked for where fewer than two are known.
+        TaskError: subjects are asked for where fewer than two are known.
     """
     clips = motions.clips
     if config.by == "clips":
@@ -113,7 +114,7 @@ def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
     else:
         subjects = np.unique(clips.subject_N)
         if len(subjects) < 2 or subjects[0] == NOT_KNOWN:
-            raise NoTask("clips of other subjects cannot be held out: the set does not say whose each clip is")
+            raise TaskError("clips of other subjects cannot be held out: the set does not say whose each clip is")
         count = min(max(round(config.share * len(subjects)), 1), len(subjects) - 1)
         drawn = subjects[permutation(config.seed, count=len(subjects))[:count]]
         held = np.isin(clips.subject_N, drawn)
@@ -127,6 +128,3 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
         count = min(max(round(config.share * len(members)), 1), len(members) - 1)
         held[members[permutation(config.seed, label, count=len(members))[:count]]] = True
     return held
-
-
-__all__ = ["NoTask", "Task", "benchmark_of", "held_out", "task_of"]

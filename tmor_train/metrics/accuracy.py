@@ -78,6 +78,3 @@ def spread(values: Sequence[float], *, confidence: float = 0.95) -> Spread:
         return Spread(float(found[0]), float("nan"))
     factor = float(students_t.ppf((1 + confidence) / 2, len(found) - 1))
     return Spread(float(found.mean()), factor * float(found.std(ddof=1)) / len(found) ** 0.5)
-
-
-__all__ = ["Accuracy", "Spread", "accuracy", "spread"]

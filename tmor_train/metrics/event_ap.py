@@ -193,6 +193,3 @@ _MEASURES: dict[Matching, Callable[[list[int], int], float]] = {
     "many_to_one": _many_to_one,
     "one_to_one": _one_to_one,
 }
-
-
-__all__ = ["OVERLAPS", "EventAP", "Matching", "Proposal", "event_ap", "iou"]

@@ -125,6 +125,3 @@ def _means(per_class: list[float]) -> FrameAP:
         all_classes=float(known_K.sum() / len(per_class_K)),
         nonzero=float(known_K.mean()) if len(known_K) else float("nan"),
     )
-
-
-__all__ = ["FrameAP", "frame_ap", "frame_ap_of", "points", "times"]

@@ -45,8 +45,8 @@ def embed_to_parquet(
         batch: clips at a time; embeddings of other batch sizes differ in the last bits.
 
     Raises:
-        OutputExists: there is such a file, and ``existing`` is ``refuse``.
-        CannotUse, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
+        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
+        UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
     """
     schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
     progress = Progress(steps=-(-len(motions) // batch))

@@ -23,7 +23,7 @@ from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Samp
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.modalities import streamed
-from tmor_train.encoder.heads import CannotUse, Heads
+from tmor_train.encoder.heads import Heads, UnusableEncoderError
 from tmor_train.pretrain_config import ViewConfig
 from tmor_train.training.device import Precision, autocast_of
 
@@ -58,7 +58,8 @@ class Pretrained:
             size: width and height of the picture, for joints in pixels.
 
         Raises:
-            CannotUse: no joint is seen, or the clip has another number of coordinates than the encoder takes.
+            UnusableEncoderError: no joint is seen, or the clip has another number of coordinates than the encoder
+                takes.
             posecap.joints.LayoutError: the joints are not of that layout or not finite, ``size`` is missing, or there
                 is no exact map to the encoder's layout.
         """
@@ -67,7 +68,7 @@ class Pretrained:
         joints_MTJC = values[None] if values.ndim == 3 else values
         clip = Clip(key="to embed", joints_MTJC=joints_MTJC, layout=layout, width=width, height=height)
         if not (joints_MTJC[..., -1] > 0).any():
-            raise CannotUse("no joint of the clip has a score above 0, so there is nothing to embed")
+            raise UnusableEncoderError("no joint of the clip has a score above 0, so there is nothing to embed")
         vector: Floats = self.embed_clips([clip])[0]
         return vector
 
@@ -75,7 +76,7 @@ class Pretrained:
         """E_M of clips of any lengths and layouts, each with a key of its own: (N, 256) float32.
 
         Raises:
-            CannotUse, posecap.joints.LayoutError: as :meth:`embed`.
+            UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
             ValueError: no clip, or a repeated key.
         """
         return np.concatenate([vectors for _, vectors in self.embed_set(from_clips(clips), batch=batch, workers=0)])
@@ -86,7 +87,7 @@ class Pretrained:
         A clip in which nobody is seen has a vector too, which says nothing. On a CPU, batches of 8 to 64 are fastest.
 
         Raises:
-            CannotUse, posecap.joints.LayoutError: as :meth:`embed`.
+            UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
         """
         loader = Loader(
             motions,
@@ -101,7 +102,7 @@ class Pretrained:
         """phi_M of what :meth:`embed` gave: unit vectors, (256,) to (width,) or (N, 256) to (N, width).
 
         Raises:
-            CannotUse: there is no motion head, or the vectors have another length.
+            UnusableEncoderError: there is no motion head, or the vectors have another length.
         """
         return self._heads().project(vectors)
 
@@ -114,7 +115,7 @@ class Pretrained:
                 wordings, whose cosines are averaged.
 
         Raises:
-            CannotUse: there are no heads, the encoder was trained without text, or lengths differ.
+            UnusableEncoderError: there are no heads, the encoder was trained without text, or lengths differ.
         """
         return self._heads().text_cosines(vectors, text_vectors)
 
@@ -129,11 +130,11 @@ class Pretrained:
             text_vectors: as in :meth:`text_cosines`.
 
         Raises:
-            CannotUse: as :meth:`text_cosines`, or there is not one vector for each text.
+            UnusableEncoderError: as :meth:`text_cosines`, or there is not one vector for each text.
         """
         given = np.asarray(text_vectors, np.float32)
         if np.ndim(vector) != 1 or given.shape[:1] != (len(texts),):
-            raise CannotUse(
+            raise UnusableEncoderError(
                 f"one embedding and a vector for each of {len(texts)} texts are needed, not {np.shape(vector)} and "
                 f"{given.shape}"
             )
@@ -156,19 +157,21 @@ class Pretrained:
 
     def _heads(self) -> Heads:
         if self.heads is None:
-            raise CannotUse(f"{self.path} holds an encoder without projection heads; only embeddings come out of it")
+            raise UnusableEncoderError(
+                f"{self.path} holds an encoder without projection heads; only embeddings come out of it"
+            )
         return self.heads
 
     def taken(self, batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:
         """The clips after ``steps``, in the streams that the encoder takes.
 
         Raises:
-            CannotUse: they have another number of coordinates than it takes.
+            UnusableEncoderError: they have another number of coordinates than it takes.
         """
         found = streamed(augmented(batch, steps, generator), self.views.streams)
         channels, streams = found.motion_NCTVM.shape[1], len(self.views.streams)
         if channels != self.network.channels:
-            raise CannotUse(
+            raise UnusableEncoderError(
                 f"the clips have {channels // streams} coordinates a joint, but the encoder of {self.path} takes "
                 f"{self.network.channels // streams}; choose a run that was trained on such clips"
             )
@@ -182,4 +185,4 @@ class Pretrained:
             return self.network.clip_features(still.motion_NCTVM, still.present).float()
 
 
-__all__ = ["CannotUse", "Pretrained"]
+__all__ = ["Pretrained", "UnusableEncoderError"]

@@ -68,7 +68,7 @@ def export(
     Raises:
         ExportError: another number of people than the encoder takes, a difference above :data:`TOLERANCE`, or onnx or
             onnxruntime is not installed.
-        OutputExists: there is such a file, and ``existing`` is ``refuse``.
+        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
     """
     _need_packages()
     sampling = encoder.sampling
@@ -200,6 +200,3 @@ def _difference(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | 
                 return float("inf")
             worst = max(worst, float(np.abs(ours.numpy() - theirs).max() / max(float(ours.abs().max()), 1e-12)))
     return worst
-
-
-__all__ = ["FORMAT", "TOLERANCE", "ExportError", "Exported", "export"]

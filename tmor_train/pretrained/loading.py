@@ -20,9 +20,9 @@ from tmor_train.data import Normalise, Sampling
 from tmor_train.encoder.heads import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
-from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.device import Precision, device_of
 
 Of = Literal["averaged", "live"]
@@ -53,15 +53,15 @@ def load(
         sampling: how clips are seen, instead of as in training.
 
     Raises:
-        BadCheckpoint: it is not there, damaged, of another program, or does not hold what it says.
-        tmor_train.backbones.weights.WrongWeights: a state dict of another network than UNIK.
-        CannotUse: released weights for joints that are not known; name ``sampling``.
+        CheckpointError: it is not there, damaged, of another program, or does not hold what it says.
+        tmor_train.backbones.weights.WrongWeightsError: a state dict of another network than UNIK.
+        UnusableEncoderError: released weights for joints that are not known; name ``sampling``.
     """
     path = Path(place)
     where = device_of(device)
     try:
         path, content = checkpoint.found(path)
-    except BadCheckpoint as trouble:
+    except CheckpointError as trouble:
         if not path.is_file():
             raise
         encoder = _released(path, trouble, sampling)
@@ -81,7 +81,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         headless = config.method is not None and config.method.heads == "none"
         heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
             f"{(str(error).splitlines() or [''])[0]}); it is damaged, or of another version"
         ) from error
@@ -109,16 +109,16 @@ def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Bac
     return network
 
 
-def _released(path: Path, trouble: BadCheckpoint, sampling: Sampling | None) -> Pretrained:
+def _released(path: Path, trouble: CheckpointError, sampling: Sampling | None) -> Pretrained:
     """UNIK from a state dict of its names; of a file that holds no tensors at all, ``trouble`` is told."""
     try:
         tensors = checkpoints.tensors(path)
-    except checkpoints.BadCheckpoint as error:
+    except checkpoints.CheckpointError as error:
         raise trouble from error
     network = UNIK.from_state_dict(tensors, head="drop")
     layout = _RELEASED_LAYOUTS.get((network.joints, network.channels))
     if sampling is None and layout is None:
-        raise CannotUse(
+        raise UnusableEncoderError(
             f"{path} takes {network.joints} joints of {network.channels} coordinates and does not say which; name them "
             f"by sampling=Sampling(layout=…), one of {', '.join(LAYOUTS)}"
         )
@@ -133,6 +133,3 @@ def _released(path: Path, trouble: BadCheckpoint, sampling: Sampling | None) -> 
     return Pretrained(
         network=network, sampling=sampling or seen, views=ViewConfig(), path=path, sha256=file_sha256(path)
     )
-
-
-__all__ = ["Of", "load"]

@@ -23,7 +23,7 @@ class Recipe(Protocol):
     def about(self) -> str: ...
 
 
-class NoRecipe(KeyError):
+class UnknownRecipeError(KeyError):
     """There is no recipe of that name; the message gives the nearest."""
 
     def __str__(self) -> str:
@@ -49,13 +49,13 @@ def recipe(name: str) -> Any:
     """The recipe of that name: a frozen configuration, of which kind the name says.
 
     Raises:
-        NoRecipe: there is none.
+        UnknownRecipeError: there is none.
     """
     if name not in RECIPES:
         close = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
-        raise NoRecipe(f"no recipe {name!r}; {hint}")
+        raise UnknownRecipeError(f"no recipe {name!r}; {hint}")
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "NoRecipe", "Recipe", "recipe"]
+__all__ = ["RECIPES", "Recipe", "UnknownRecipeError", "recipe"]

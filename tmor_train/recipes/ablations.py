@@ -139,14 +139,3 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
 )
 
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE}
-
-__all__ = [
-    "RECIPES",
-    "ablation_losses",
-    "backbone",
-    "moco",
-    "moco_cpu",
-    "queue",
-    "sets_losses",
-    "sets_moco",
-]

@@ -175,17 +175,3 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
 )
 
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {made.__name__: made for made in _MADE}
-
-__all__ = [
-    "RECIPES",
-    "aimclr",
-    "cluster_contrast",
-    "crosclr",
-    "motionclip",
-    "sets_aimclr",
-    "sets_cluster_contrast",
-    "sets_crosclr",
-    "sets_motionclip",
-    "sets_via",
-    "via",
-]

@@ -165,18 +165,3 @@ RECIPES: dict[str, Callable[[], DetectConfig] | Callable[[], DetectEventsConfig]
         detect_events_cpu,
     )
 }
-
-__all__ = [
-    "RECIPES",
-    "detect_bilstm",
-    "detect_cpu",
-    "detect_events",
-    "detect_events_cpu",
-    "detect_finetune",
-    "detect_finetune_cpu",
-    "detect_mstct",
-    "detect_pdan",
-    "detect_probe",
-    "detect_sdtcn",
-    "detect_tgm",
-]

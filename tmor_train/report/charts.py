@@ -20,7 +20,7 @@ from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import Collected, StoredResult
 from tmor_train.report.section import Block, Chart, Section, printable
-from tmor_train.results import BadResult, read_scores
+from tmor_train.results import ResultError, read_scores
 from tmor_train.training.metric_logger import read_events
 
 # A colour that no figure has; in the page it becomes that of the text around.
@@ -166,7 +166,7 @@ def _confusion(one: StoredResult) -> NDArray[np.int64] | None:
     try:
         scores = read_scores(one.folder)
         found = accuracy(scores.scores_NK, scores.label_N).confusion_KK
-    except (BadResult, ValueError):
+    except (ResultError, ValueError):
         return None
     return found if len(found) == len(one.result.classes) else None
 
@@ -257,6 +257,3 @@ def _draw_curves(curves: dict[str, list[tuple[int, float]]], name: str) -> Marku
             axes.grid()
 
     return svg(draw, width=9.5, height=2.3 * rows, name=name)
-
-
-__all__ = ["COLOURS", "confusion", "label", "legend", "ordered", "per_class", "svg", "training_curves"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tmor_train.results import RESULT, BadResult, Result, read_result
+from tmor_train.results import RESULT, Result, ResultError, read_result
 from tmor_train.tables.render import FORMAT, JSON
 from tmor_train.training.metric_logger import NAME
 
@@ -65,16 +65,16 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
     """Everything below a folder; ``embeddings`` are more files of ``tmor_train embed``.
 
     Raises:
-        BadResult: there is no such folder.
+        ResultError: there is no such folder.
     """
     if not folder.is_dir():
-        raise BadResult(f"{folder} is no folder, so there is nothing to report")
+        raise ResultError(f"{folder} is no folder, so there is nothing to report")
     results, tables, problems = [], [], []
     for path in sorted(folder.rglob(RESULT)):
         try:
             found = read_result(path.parent)
             results.append(StoredResult(path.parent, path.parent.relative_to(folder).as_posix(), found))
-        except BadResult as error:
+        except ResultError as error:
             problems.append(str(error))
     for path in sorted(folder.rglob(JSON)):
         try:
@@ -109,6 +109,3 @@ def _embeds(path: Path) -> bool:
         return {"key", "label", "embedding"} <= set(pq.read_schema(path).names)
     except Exception:  # pyarrow raises many kinds for what is no Parquet file
         return False
-
-
-__all__ = ["Collected", "StoredResult", "collect"]

@@ -28,7 +28,7 @@ _MOST_BYTES = 4 * 2**30
 _MARKS = "os^v"
 
 
-class BadEmbeddings(ValueError):
+class EmbeddingsError(ValueError):
     """A file holds no embeddings; the message says which."""
 
 
@@ -47,7 +47,7 @@ def embeddings(collected: Collected) -> Section | None:
     for number, path in enumerate(collected.embeddings[:_MOST_FILES]):
         try:
             blocks.append(Block(heading=path.name, charts=_map(read_cloud(path), number)))
-        except BadEmbeddings as error:
+        except EmbeddingsError as error:
             blocks.append(Block(heading=path.name, text=str(error)))
     if len(collected.embeddings) > _MOST_FILES:
         blocks.append(Block(text=f"{len(collected.embeddings) - _MOST_FILES} more files are left out."))
@@ -58,21 +58,21 @@ def read_cloud(path: Path) -> Cloud:
     """Embeddings of ``tmor_train embed``; of more than 2,000 an even choice.
 
     Raises:
-        BadEmbeddings: the file is not there, or not as that command writes it.
+        EmbeddingsError: the file is not there, or not as that command writes it.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise BadEmbeddings(f"{path} is larger than {_MOST_BYTES >> 30} GiB")
+            raise EmbeddingsError(f"{path} is larger than {_MOST_BYTES >> 30} GiB")
         table = pq.read_table(path, columns=["label", "embedding"])
         chosen = np.unique(np.linspace(0, max(len(table) - 1, 0), _MOST_POINTS).astype(np.int64))
         table = table.take(chosen[chosen < len(table)])
         vectors = np.array(table["embedding"].to_pylist(), np.float32)
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise BadEmbeddings(f"{path} holds no embeddings: {error}") from error
+        raise EmbeddingsError(f"{path} holds no embeddings: {error}") from error
     except ValueError as error:
-        raise error if isinstance(error, BadEmbeddings) else BadEmbeddings(f"{path}: {error}") from error
+        raise error if isinstance(error, EmbeddingsError) else EmbeddingsError(f"{path}: {error}") from error
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
-        raise BadEmbeddings(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
+        raise EmbeddingsError(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
     labels = table["label"].to_pylist()
     classes = tuple(sorted({str(name) for name in labels if name is not None}))
     numbers = {name: at for at, name in enumerate(classes)}
@@ -142,6 +142,3 @@ def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: st
             figure.legend(loc="outside right upper", fontsize=8)
 
     return svg(draw, width=9.5, height=5.5, name=name)
-
-
-__all__ = ["BadEmbeddings", "Cloud", "embeddings", "plane", "read_cloud"]

@@ -15,7 +15,7 @@ from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.report import charts, embedding_map, timeline
 from tmor_train.report.collect import Collected, StoredResult, collect
 from tmor_train.report.section import Block, Grid, Line, Section, printable
-from tmor_train.results import BadResult
+from tmor_train.results import ResultError
 
 
 def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), existing: Existing = "replace") -> int:
@@ -25,13 +25,13 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
         embeddings: files of ``tmor_train embed`` that lie elsewhere.
 
     Raises:
-        BadResult: there is nothing to report.
-        OutputExists: there is such a file, and ``existing`` is ``refuse``.
+        ResultError: there is nothing to report.
+        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
     """
     collected = collect(folder, embeddings=embeddings)
     sections = [made for section in SECTIONS if (made := section(collected)) is not None]
     if not sections:
-        raise BadResult(f"{folder} holds no result, table, run or embeddings to report")
+        raise ResultError(f"{folder} holds no result, table, run or embeddings to report")
     counts = (
         f"Results: {len(collected.results)}. Tables of the paper: {len(collected.tables)}. "
         f"Journals: {len(collected.runs)}."
@@ -137,5 +137,3 @@ SECTIONS: tuple[Callable[[Collected], Section | None], ...] = (
     charts.training_curves,
 )
 """In the order of the page; each gives None where there is nothing of its kind."""
-
-__all__ = ["SECTIONS", "overview", "page", "paper_tables", "report"]

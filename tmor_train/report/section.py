@@ -66,6 +66,3 @@ class Section:
     name: str
     title: str
     blocks: Sequence[Block]
-
-
-__all__ = ["Block", "Chart", "Grid", "Line", "Section", "printable"]

@@ -11,7 +11,7 @@ from tmor_train.evaluation.detection.detect import runs
 from tmor_train.report.charts import label, svg
 from tmor_train.report.collect import Collected, StoredResult
 from tmor_train.report.section import Block, Chart, Section
-from tmor_train.results import FRAMES, BadResult, FrameScores, read_frame_scores
+from tmor_train.results import FRAMES, FrameScores, ResultError, read_frame_scores
 
 _MOST_RESULTS, _MOST_RECORDINGS, _MOST_CLASSES, _COLUMNS = 4, 3, 16, 800
 
@@ -28,7 +28,7 @@ def timelines(collected: Collected) -> Section | None:
     for number, one in enumerate(found[:_MOST_RESULTS]):
         try:
             frames = read_frame_scores(one.folder)
-        except BadResult as error:
+        except ResultError as error:
             blocks.append(Block(text=str(error)))
             continue
         charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
@@ -86,6 +86,3 @@ def binned(score_TK: NDArray[np.float32]) -> NDArray[np.float32]:
     starts = np.unique(np.linspace(0, len(score_TK), min(len(score_TK), _COLUMNS), endpoint=False).astype(np.int64))
     strip: NDArray[np.float32] = np.maximum.reduceat(score_TK, starts, axis=0).T
     return strip
-
-
-__all__ = ["binned", "timelines"]

@@ -110,6 +110,3 @@ class Table:
     @property
     def rows(self) -> tuple[Row, ...]:
         return tuple(row for _, rows in self.sections for row in rows)
-
-
-__all__ = ["SCRATCH_KEY", "Column", "Reproduction", "Row", "Table", "TableConfig", "TableName"]

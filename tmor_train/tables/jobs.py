@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from posecap.hashing import digest, file_sha256
-from tmor_train.configuration import KIND, BadConfig, as_json, changed, from_json
+from tmor_train.configuration import KIND, ConfigError, as_json, changed, from_json
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig
-from tmor_train.evaluation.encoders import NoEncoder
-from tmor_train.kinds import NoKind, kind_of
+from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.kinds import UnknownRunError, kind_of
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.loading import load
-from tmor_train.recipes import NoRecipe, recipe
+from tmor_train.recipes import UnknownRecipeError, recipe
 from tmor_train.tables.base import SCRATCH_KEY, Column, Reproduction, Table, TableConfig
 
 _DIGITS = 10
@@ -50,8 +50,8 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
     An encoder that was never trained sees clips as the first of the checkpoints does.
 
     Raises:
-        NoEncoder: none is named, or a key is none of the table's.
-        tmor_train.training.checkpoint.BadCheckpoint, tmor_train.pretrained.encoder.CannotUse: as
+        EncoderNotFoundError: none is named, or a key is none of the table's.
+        tmor_train.training.checkpoint.CheckpointError, tmor_train.pretrained.encoder.UnusableEncoderError: as
             :func:`tmor_train.load`.
     """
     found: dict[str, Weights] = {}
@@ -61,13 +61,13 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
             known = [name for name in table.keys if name != SCRATCH_KEY]
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            raise NoEncoder(f"{table.name} has no row {key!r}; {hint}")
+            raise EncoderNotFoundError(f"{table.name} has no row {key!r}; {hint}")
         found[key] = _loaded(place)
     if config.weights is not None and config.weights != SCRATCH:
         one = _loaded(config.weights)
         found.setdefault(key_of(table, one), one)
     if not found and config.weights != SCRATCH:
-        raise NoEncoder(
+        raise EncoderNotFoundError(
             "no encoder is named: say --from CHECKPOINT (a file or a run's folder), --rows KEY=CHECKPOINT, or "
             f"--from {SCRATCH}"
         )
@@ -81,13 +81,13 @@ def key_of(table: Table, weights: Weights) -> str:
     """The row that a checkpoint is for, by its losses.
 
     Raises:
-        NoEncoder: there is no row of such losses.
+        EncoderNotFoundError: there is no row of such losses.
     """
     exact = "_".join(weights.losses)
     key = exact if exact in table.keys else "vmt" if "mt" in weights.losses or "vm" not in table.keys else "vm"
     if not weights.losses or key not in table.keys:
         known = " ".join(f"{name} ({words})" for name, words in table.keys.items() if name != SCRATCH_KEY)
-        raise NoEncoder(
+        raise EncoderNotFoundError(
             f"which row of {table.name} {weights.name} is for does not follow from its losses "
             f"({', '.join(weights.losses) or 'not known'}); say --rows KEY={weights.path}, KEY being one of {known}"
         )
@@ -142,7 +142,7 @@ def jobs_of(table: Table, config: TableConfig, weights: Mapping[str, Weights]) -
     """All metrics of the rows that have a checkpoint, a column at a time within a row.
 
     Raises:
-        BadConfig: a change that no evaluation of the table takes.
+        ConfigError: a change that no evaluation of the table takes.
     """
     jobs = [
         _job(number, reproduction, column, config, weights[reproduction.key])
@@ -155,7 +155,7 @@ def jobs_of(table: Table, config: TableConfig, weights: Mapping[str, Weights]) -
     for change in config.changes:
         refusals = [_refusal(job, change) for job in jobs if job.config is not None]
         if refusals and all(refusals):
-            raise refusals[0] or BadConfig(change)
+            raise refusals[0] or ConfigError(change)
     return [_changed(job, config.changes, weights[job.reproduction.key]) for job in jobs]
 
 
@@ -166,7 +166,7 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
     try:
         base = recipe(name)
         kind = kind_of(base)
-    except (NoRecipe, NoKind) as error:
+    except (UnknownRecipeError, UnknownRunError) as error:
         return Job(row=row, reproduction=reproduction, column=column, config=None, reason=str(error))
     flags = {
         "benchmark": column.benchmark,
@@ -190,10 +190,10 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
     return Job(row=row, reproduction=reproduction, column=column, config=made)
 
 
-def _refusal(job: Job, change: str) -> BadConfig | None:
+def _refusal(job: Job, change: str) -> ConfigError | None:
     try:
         changed(job.config, [change])
-    except BadConfig as error:
+    except ConfigError as error:
         return error
     return None
 
@@ -227,6 +227,3 @@ def _replaced(value: Any, known: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_replaced(item, known) for item in value]
     return known.get(value, value) if isinstance(value, str) else value
-
-
-__all__ = ["Job", "Weights", "jobs_of", "key_of", "weights_by_key"]

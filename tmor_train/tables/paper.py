@@ -262,5 +262,3 @@ TABLE_5 = Table(
 
 TABLES: Mapping[str, Table] = {table.name: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5)}
 """By name."""
-
-__all__ = ["TABLES", "TABLE_1", "TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5"]

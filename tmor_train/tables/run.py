@@ -13,12 +13,12 @@ from pathlib import Path
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, as_json
-from tmor_train.data.datasets.files import DamagedFile, MissingFiles
-from tmor_train.encoder.heads import CannotUse
+from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
+from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.evaluation.runner import Begun
-from tmor_train.evaluation.task import NoTask
-from tmor_train.prompts import NoText
-from tmor_train.results import BadResult, Result, results_under
+from tmor_train.evaluation.task import TaskError
+from tmor_train.prompts import MissingTextError
+from tmor_train.results import Result, ResultError, results_under
 from tmor_train.tables.base import TableConfig
 from tmor_train.tables.jobs import Job, jobs_of, weights_by_key
 from tmor_train.tables.paper import TABLES
@@ -27,19 +27,30 @@ from tmor_train.training.progress import Progress
 from tmor_train.training.runs import CONFIG, RunError
 
 _SHOWN = 3
-_REASONS = (BadResult, CannotUse, DamagedFile, MissingFiles, NoTask, NoText, RunError, kinds.NoKind)
+_REASONS = (
+    ResultError,
+    UnusableEncoderError,
+    DamagedFileError,
+    MissingFilesError,
+    TaskError,
+    MissingTextError,
+    RunError,
+    kinds.UnknownRunError,
+)
 
 
 def measure_table(config: TableConfig, folder: Path, *, begun: Begun = "new") -> Path:
     """Every metric of a table that can be measured; returns ``folder``.
 
     Raises:
-        NoTask: it is not said where the benchmarks lie.
-        NoEncoder, BadConfig: as :func:`weights_by_key` and :func:`jobs_of`.
+        TaskError: it is not said where the benchmarks lie.
+        EncoderNotFoundError, ConfigError: as :func:`weights_by_key` and :func:`jobs_of`.
         RunError: the folder holds a run of another kind.
     """
     if config.data_root is None:
-        raise NoTask("where the benchmarks lie is not said: --data-root DIR, a folder for each benchmark, of its name")
+        raise TaskError(
+            "where the benchmarks lie is not said: --data-root DIR, a folder for each benchmark, of its name"
+        )
     table = TABLES[config.table]
     weights = weights_by_key(config, table)
     jobs = jobs_of(table, config, weights)
@@ -128,6 +139,3 @@ def _results(job: Job, place: Path) -> Sequence[Result]:
     if not place.is_dir():
         return ()
     return [result for _, result in results_under(place) if job.reproduction.mode in ("", result.mode)]
-
-
-__all__ = ["lacking", "measure_table"]

@@ -17,7 +17,7 @@ BEST = "best.pt"
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
-class BadCheckpoint(ValueError):
+class CheckpointError(ValueError):
     """A file is no checkpoint of this program, or is damaged; the message says which and what to do."""
 
 
@@ -59,15 +59,17 @@ class Checkpoints:
         """The newest that can be read, and its content.
 
         Raises:
-            BadCheckpoint: there is none; the message is that of the newest.
+            CheckpointError: there is none; the message is that of the newest.
         """
-        trouble: BadCheckpoint | None = None
+        trouble: CheckpointError | None = None
         for path in reversed(self.all()):
             try:
                 return path, load(path)
-            except BadCheckpoint as error:
+            except CheckpointError as error:
                 trouble = trouble or error
-        raise trouble or BadCheckpoint(f"{self.folder} holds no checkpoint; was the run stopped before its first one?")
+        raise trouble or CheckpointError(
+            f"{self.folder} holds no checkpoint; was the run stopped before its first one?"
+        )
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -87,16 +89,16 @@ def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is not there.
-        BadCheckpoint: it is damaged, or not a checkpoint of this program.
+        CheckpointError: it is damaged, or not a checkpoint of this program.
     """
     try:
         content = torch.load(path, map_location=onto, weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:  # torch's reader and unpickler raise many kinds for what is no checkpoint
-        raise BadCheckpoint(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BadCheckpoint(f"{path} is no checkpoint of tmor_train ({FORMAT})")
+        raise CheckpointError(f"{path} is no checkpoint of tmor_train ({FORMAT})")
     return content
 
 
@@ -104,14 +106,14 @@ def found(place: Path) -> tuple[Path, dict[str, Any]]:
     """The checkpoint that a person means by a file, by a run's folder or by its folder of checkpoints.
 
     Raises:
-        BadCheckpoint: there is none.
+        CheckpointError: there is none.
     """
     if place.is_file():
         return place, load(place)
     for folder in (place / "checkpoints", place):
         if Checkpoints(folder).all():
             return Checkpoints(folder).latest()
-    raise BadCheckpoint(f"{place} is neither a checkpoint nor a folder with checkpoints")
+    raise CheckpointError(f"{place} is neither a checkpoint nor a folder with checkpoints")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -121,6 +123,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-__all__ = ["BEST", "FORMAT", "BadCheckpoint", "Checkpoints", "found", "load", "save"]

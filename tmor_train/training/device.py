@@ -37,6 +37,3 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     if precision == "bfloat16":
         raise ValueError(f"{device} computes bfloat16 by emulation, many times slower; set loop.precision=float32")
     return nullcontext()
-
-
-__all__ = ["Precision", "autocast_of", "device_of"]

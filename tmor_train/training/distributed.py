@@ -109,6 +109,3 @@ def distributed_context(device: str) -> DistributedContext:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return DistributedContext(dist.get_rank(), dist.get_world_size(), torch.device(device))
-
-
-__all__ = ["DistributedContext", "distributed_context"]

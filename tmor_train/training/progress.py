@@ -75,6 +75,3 @@ def clock_words(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-__all__ = ["PLAIN_SECONDS", "Progress", "clock_words"]

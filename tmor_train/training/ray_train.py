@@ -70,7 +70,7 @@ def resume_on_ray(folder: Path, team: RayJob) -> Path:
     """Go on with the run in ``folder``, whoever began it; also with another number of processes.
 
     Raises:
-        BadCheckpoint: no checkpoint there.
+        CheckpointError: no checkpoint there.
         RayError: as for :func:`pretrain_on_ray`.
     """
     _, content = Checkpoints(folder / "checkpoints").latest()
@@ -164,6 +164,3 @@ def _reason(error: Exception) -> str:
     found = failures[rank]
     named = type(found).__module__.startswith(("tmor_train.", "posecap."))
     return f"process {rank}: {found if named else f'{type(found).__name__}: {found}'}"
-
-
-__all__ = ["RayError", "RayJob", "pretrain_on_ray", "resume_on_ray"]

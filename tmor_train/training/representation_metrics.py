@@ -72,6 +72,3 @@ def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
         "alignment": alignment(features, keys),
         "uniformity": uniformity(features),
     }
-
-
-__all__ = ["FEWEST_DIRECTIONS", "alignment", "effective_rank", "neighbours_agree", "step_metrics", "uniformity"]

@@ -57,7 +57,7 @@ def resume(folder: Path) -> Path:
 
     Raises:
         RunError: no run there, or its data has changed.
-        BadCheckpoint: no checkpoint there.
+        CheckpointError: no checkpoint there.
     """
     try:
         config = from_json(PretrainConfig, json.loads((folder / CONFIG).read_text()))

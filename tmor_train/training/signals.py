@@ -42,6 +42,3 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
-
-
-__all__ = ["Stop", "Stopped"]

@@ -11,7 +11,7 @@ import pytest
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
-from posecap.interfaces import Decoder, DecoderGaveUp, Frames
+from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
 from posecap.types import Span
 from tests.footage import numbers, real_video, write_video
 
@@ -105,9 +105,9 @@ def test_an_unreadable_stream_ends_typed(decoder: Decoder, path: Path, tmp_path:
     media = PyAV().probe(path)
     rubbish = tmp_path / path.name
     rubbish.write_bytes(b"not a video at all" * 99)
-    with pytest.raises((DecoderGaveUp, Exception)) as caught:
+    with pytest.raises((DecoderGaveUpError, Exception)) as caught:
         list(decoder.frames(rubbish, media, span=None, size=SIZE))
-    assert type(caught.value).__name__ in {"DecoderGaveUp", "Reject"}
+    assert type(caught.value).__name__ in {"DecoderGaveUpError", "Reject"}
     assert str(tmp_path) not in str(caught.value)
 
 

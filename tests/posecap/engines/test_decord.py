@@ -8,7 +8,7 @@ import pytest
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
-from posecap.interfaces import DecoderGaveUp
+from posecap.interfaces import DecoderGaveUpError
 from posecap.types import Media, Span
 from tests.footage import damaged, truncated, write_video
 
@@ -24,7 +24,7 @@ MEDIA = Media(
 
 
 def gives_up(path: Path, span: Span | None = None) -> str:
-    with pytest.raises(DecoderGaveUp) as caught:
+    with pytest.raises(DecoderGaveUpError) as caught:
         list(Decord().frames(path, PyAV().probe(path), span=span, size=(160, 96)))
     return str(caught.value)
 
@@ -57,5 +57,5 @@ def test_gives_up_a_span_that_needs_seeking(tmp_path: Path) -> None:
 def test_gives_up_damaged_and_truncated_streams(tmp_path: Path) -> None:
     path = write_video(tmp_path / "sound.mp4", muxing={"movflags": "faststart"}, options={"bf": "0", "g": "20"})
     assert gives_up(damaged(path, 25, 26)) == "the stream cannot be read"
-    with pytest.raises(DecoderGaveUp):
+    with pytest.raises(DecoderGaveUpError):
         list(Decord().frames(truncated(path, 0.6), PyAV().probe(path), span=None, size=(160, 96)))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from posecap.engines.mmpose import _CONFIGS, _FOLDER, RTMPose
-from posecap.models import MissingWeights
+from posecap.models import MissingWeightsError
 from posecap.stage import TransientError
 from posecap.types import Tracks
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("mmpose")
 pytest.importorskip("onnx")
@@ -125,14 +125,14 @@ def test_memory_for_not_even_one_crop_is_a_passing_trouble(checkpoint, real_fram
 
 
 def test_missing_weights_say_so(tmp_path):
-    with pytest.raises(MissingWeights, match="nothing-here"):
+    with pytest.raises(MissingWeightsError, match="nothing-here"):
         RTMPose(size="t", weights_from=str(tmp_path / "nothing-here.pth")).load()
 
 
 def test_a_truncated_file_is_refused(checkpoint, tmp_path):
     short = tmp_path / "short.pth"
     short.write_bytes(checkpoint.read_bytes()[:-100_000])
-    with pytest.raises(BadCheckpoint, match=r"short\.pth"):
+    with pytest.raises(CheckpointError, match=r"short\.pth"):
         RTMPose(size="t", weights_from=str(short), device="cpu").load()
 
 
@@ -149,7 +149,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, zipped):
     target, path = tmp_path / "it-ran", tmp_path / "hostile.pth"
     content = {"meta": {}, "state_dict": {"weight": torch.ones(2)}, "message_hub": Payload(target)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadCheckpoint):
+    with pytest.raises(CheckpointError):
         RTMPose(size="t", weights_from=str(path), device="cpu").load()
     assert not target.exists()
     pickle.loads(pickle.dumps(Payload(target)))
@@ -158,13 +158,13 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, zipped):
 
 @pytest.mark.parametrize("fields", [{"size": "s"}, {"size": "t", "joints": "halpe26"}])
 def test_weights_of_another_network_are_refused(checkpoint, fields):
-    with pytest.raises(WrongArchitecture, match=r"rtmpose-t\.pth"):
+    with pytest.raises(WrongArchitectureError, match=r"rtmpose-t\.pth"):
         RTMPose(weights_from=str(checkpoint), device="cpu", **fields).load()
 
 
 def test_random_weights_are_not_used_by_accident(checkpoint, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         RTMPose(size="t", weights_from=str(checkpoint), device="cpu").load()
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from posecap.engines.open_clip import OpenClip
-from posecap.models import MissingWeights
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.models import MissingWeightsError
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 from tests import building
 from tests.random_weights import open_clip as weights
 
@@ -156,27 +156,27 @@ def test_short_memory_halves_the_batch(folder, monkeypatch):
 
 
 def test_missing_weights_say_what_to_do(folder, tmp_path):
-    with pytest.raises(MissingWeights, match=r"nowhere\.pt"):
+    with pytest.raises(MissingWeightsError, match=r"nowhere\.pt"):
         made(folder, weights_from=str(tmp_path / "nowhere.pt")).load()
 
 
 def test_truncated_weights_are_refused(folder, tmp_path):
     path = tmp_path / "cut.safetensors"
     path.write_bytes((folder / "open_clip_model.safetensors").read_bytes()[:200_000])
-    with pytest.raises(BadCheckpoint, match=r"cut\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors"):
         made(folder, weights_from=str(path)).load()
 
 
 def test_weights_of_another_size_are_refused(folder, tmp_path):
     wider = weights.write(tmp_path, width=128, ending=".pt")
-    with pytest.raises(WrongArchitecture, match=r"visual.*is \(.*128.*expected"):
+    with pytest.raises(WrongArchitectureError, match=r"visual.*is \(.*128.*expected"):
         made(folder, weights_from=str(wider)).load()
 
 
 def test_random_weights_never_pass_by_accident(folder, tmp_path, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
     for ending in (".pt", ".safetensors"):
-        with pytest.raises(RandomWeights):
+        with pytest.raises(RandomWeightsError):
             made(folder, weights_from=str(weights.write(tmp_path, ending=ending))).load()
 
 
@@ -184,7 +184,7 @@ def test_code_in_a_checkpoint_never_runs(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hostile = tmp_path / "hostile.pt"
     torch.save({"state_dict": _Payload()}, hostile)
-    with pytest.raises(BadCheckpoint):
+    with pytest.raises(CheckpointError):
         made(folder, weights_from=str(hostile)).load()
     assert not (tmp_path / "ran").exists()
 

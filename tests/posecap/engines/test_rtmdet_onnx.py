@@ -9,8 +9,8 @@ import pytest
 
 from posecap.engines.rtmdet_onnx import RTMDetOnnx, _fitted, _letterboxed
 from posecap.interfaces import Detector
-from posecap.models import MissingWeights
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.models import MissingWeightsError
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")
@@ -137,32 +137,32 @@ def test_memory_that_ends_halves_the_batch(exported, real_frames, monkeypatch):
 
 
 def test_missing_weights_say_so(tmp_path):
-    with pytest.raises(MissingWeights, match="nothing-here"):
+    with pytest.raises(MissingWeightsError, match="nothing-here"):
         engine(tmp_path / "nothing-here.onnx").load()
 
 
 def test_a_truncated_file_is_refused(exported, tmp_path):
     path = tmp_path / "short.onnx"
     path.write_bytes(exported.read_bytes()[:-200_000])
-    with pytest.raises(BadCheckpoint, match=r"short\.onnx"):
+    with pytest.raises(CheckpointError, match=r"short\.onnx"):
         engine(path).load()
 
 
 def test_a_pickle_is_refused_and_does_not_run(tmp_path):
     path, target = tmp_path / "hostile.onnx", tmp_path / "it-ran"
     path.write_bytes(b"cposix\nsystem\n(S'touch " + str(target).encode() + b"'\ntR.")
-    with pytest.raises(BadCheckpoint, match=r"hostile\.onnx"):
+    with pytest.raises(CheckpointError, match=r"hostile\.onnx"):
         engine(path).load()
     assert not target.exists()
 
 
 def test_another_network_is_refused(tmp_path):
     pose = random_mmpose.rtmpose_onnx(tmp_path / "pose.onnx")
-    with pytest.raises(WrongArchitecture, match=r"simcc_x, simcc_y; expected .* dets, labels"):
+    with pytest.raises(WrongArchitectureError, match=r"simcc_x, simcc_y; expected .* dets, labels"):
         engine(pose).load()
 
 
 def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         engine(exported).load()

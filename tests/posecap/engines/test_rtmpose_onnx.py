@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx, _area
-from posecap.inference.device import NoSuchDevice
-from posecap.models import MissingWeights
+from posecap.inference.device import DeviceError
+from posecap.models import MissingWeightsError
 from posecap.types import Tracks
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")
@@ -97,7 +97,7 @@ def test_other_errors_of_the_session_are_not_swallowed(exported, real_frames, mo
 
 
 def test_missing_weights_say_so(tmp_path):
-    with pytest.raises(MissingWeights, match="nothing-here"):
+    with pytest.raises(MissingWeightsError, match="nothing-here"):
         RTMPoseOnnx(size="t", weights_from=str(tmp_path / "nothing-here.onnx")).load()
 
 
@@ -105,14 +105,14 @@ def test_missing_weights_say_so(tmp_path):
 def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     path = tmp_path / "no.onnx"
     path.write_bytes(content)
-    with pytest.raises(BadCheckpoint, match=r"no\.onnx"):
+    with pytest.raises(CheckpointError, match=r"no\.onnx"):
         RTMPoseOnnx(size="t", weights_from=str(path), device="cpu").load()
 
 
 def test_a_truncated_file_is_refused(exported, tmp_path):
     path = tmp_path / "short.onnx"
     path.write_bytes(exported.read_bytes()[:-200_000])
-    with pytest.raises(BadCheckpoint, match=r"short\.onnx"):
+    with pytest.raises(CheckpointError, match=r"short\.onnx"):
         RTMPoseOnnx(size="t", weights_from=str(path), device="cpu").load()
 
 
@@ -125,15 +125,15 @@ def test_a_file_cannot_have_other_files_read(exported, tmp_path):
     convert_model_to_external_data(model, location="elsewhere.bin", size_threshold=0)
     onnx.save(model, tmp_path / "pointing.onnx")
     assert (tmp_path / "elsewhere.bin").exists()
-    with pytest.raises(BadCheckpoint, match=r"pointing\.onnx"):
+    with pytest.raises(CheckpointError, match=r"pointing\.onnx"):
         RTMPoseOnnx(size="t", weights_from=str(tmp_path / "pointing.onnx"), device="cpu").load()
 
 
 def test_another_network_is_refused(exported, tmp_path, real_frames):
     detector = random_mmpose.rtmdet_onnx(tmp_path / "detector.onnx")
-    with pytest.raises(WrongArchitecture, match=r"dets, labels; expected .* simcc_x, simcc_y"):
+    with pytest.raises(WrongArchitectureError, match=r"dets, labels; expected .* simcc_x, simcc_y"):
         RTMPoseOnnx(size="t", weights_from=str(detector), device="cpu").load()
-    with pytest.raises(WrongArchitecture, match="gives 17 joints, and halpe26 has 26"):
+    with pytest.raises(WrongArchitectureError, match="gives 17 joints, and halpe26 has 26"):
         RTMPoseOnnx(size="t", joints="halpe26", weights_from=str(exported), device="cpu").estimate(
             real_frames, people(real_frames)
         )
@@ -141,7 +141,7 @@ def test_another_network_is_refused(exported, tmp_path, real_frames):
 
 def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         RTMPoseOnnx(size="t", weights_from=str(exported), device="cpu").load()
 
 
@@ -149,5 +149,5 @@ def test_a_gpu_that_is_not_there_is_refused(exported, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(NoSuchDevice, match="onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match="onnxruntime-gpu"):
         RTMPoseOnnx(size="t", weights_from=str(exported), device="cuda").load()

@@ -23,10 +23,10 @@ from posecap.engines.transformers_captioner import (
 from posecap.hashing import file_sha256
 from posecap.inference.device import Batches
 from posecap.inference.package_compat import ensure_torchvision
-from posecap.models import MissingWeights
+from posecap.models import MissingWeightsError
 from posecap.stage import TransientError
 from posecap.types import Tracks
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 from tests import building
 from tests.random_weights import transformers_captioner as random_weights
 
@@ -249,7 +249,7 @@ def test_a_model_in_the_hubs_own_cache(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert captioner("makers/tiny").write(building.skeleton()) == ["a man raises both arms."]
-    with pytest.raises(MissingWeights, match=r"no checkpoint at 'makers/other'.*`hf download makers/other`"):
+    with pytest.raises(MissingWeightsError, match=r"no checkpoint at 'makers/other'.*`hf download makers/other`"):
         captioner("makers/other").load()
 
 
@@ -264,38 +264,38 @@ def test_settings_that_make_no_sense(settings):
 
 def test_no_folder(tmp_path):
     for ask in (lambda c: c.weights, lambda c: c.load()):
-        with pytest.raises(MissingWeights, match=r"no checkpoint at .*nothing.*safetensors.*hf download NAME"):
+        with pytest.raises(MissingWeightsError, match=r"no checkpoint at .*nothing.*safetensors.*hf download NAME"):
             ask(captioner(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_a_file_is_missing(copied, missing):
     (copied / missing).unlink()
-    with pytest.raises(MissingWeights, match=rf"(?s){missing.split('.')[1]}.*download"):
+    with pytest.raises(MissingWeightsError, match=rf"(?s){missing.split('.')[1]}.*download"):
         captioner(copied).load()
 
 
 def test_a_missing_processor(copied):
     for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (copied / name).unlink()
-    with pytest.raises(BadCheckpoint, match="spoilt"):
+    with pytest.raises(CheckpointError, match="spoilt"):
         captioner(copied).load()
 
 
 def test_a_missing_shard_and_one_outside(copied):
     index = copied / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
-    with pytest.raises(MissingWeights, match=r"lacks model-00002-of-00002\.safetensors"):
+    with pytest.raises(MissingWeightsError, match=r"lacks model-00002-of-00002\.safetensors"):
         captioner(copied).load()
     index.write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
-    with pytest.raises(BadCheckpoint, match="outside the folder"):
+    with pytest.raises(CheckpointError, match="outside the folder"):
         captioner(copied).load()
 
 
 def test_truncated_weights(copied):
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is cut off"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is cut off"):
         captioner(copied).load()
 
 
@@ -312,7 +312,7 @@ class Trap:
 def test_pickled_weights_are_refused_and_never_run(copied, tmp_path):
     (copied / "model.safetensors").unlink()
     (copied / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
-    with pytest.raises(BadCheckpoint, match=r"pickle \(pytorch_model\.bin\).*safetensors version"):
+    with pytest.raises(CheckpointError, match=r"pickle \(pytorch_model\.bin\).*safetensors version"):
         captioner(copied).load()
     assert not (tmp_path / "ran").exists()
 
@@ -328,7 +328,7 @@ def test_code_in_the_checkpoint_is_never_run(copied, tmp_path, file):
         content["model_type"] = "strange"
     (copied / file).write_text(json.dumps(content))
     if file == "config.json":
-        with pytest.raises(BadCheckpoint, match="code out of a checkpoint is never run"):
+        with pytest.raises(CheckpointError, match="code out of a checkpoint is never run"):
             captioner(copied).load()
     else:
         captioner(copied).load()
@@ -340,7 +340,7 @@ def test_a_language_model_without_eyes(copied):
         vocab_size=300, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
     )
     LlamaForCausalLM(config).save_pretrained(copied)
-    with pytest.raises(WrongArchitecture, match="'llama' is no vision-language model"):
+    with pytest.raises(WrongArchitectureError, match="'llama' is no vision-language model"):
         captioner(copied).load()
 
 
@@ -348,7 +348,7 @@ def test_another_size(copied):
     content = json.loads((copied / "config.json").read_text())
     content["text_config"]["intermediate_size"] = 96
     (copied / "config.json").write_text(json.dumps(content))
-    with pytest.raises(WrongArchitecture, match=r"6 tensors .* of another shape there .*mlp\.down_proj\.weight"):
+    with pytest.raises(WrongArchitectureError, match=r"6 tensors .* of another shape there .*mlp\.down_proj\.weight"):
         captioner(copied).load()
 
 
@@ -356,13 +356,13 @@ def test_missing_tensors_are_not_filled_with_random_numbers(copied):
     content = json.loads((copied / "config.json").read_text())
     content["text_config"]["num_hidden_layers"] = 3
     (copied / "config.json").write_text(json.dumps(content))
-    with pytest.raises(WrongArchitecture, match=r"9 tensors .* are not in its safetensors files"):
+    with pytest.raises(WrongArchitectureError, match=r"9 tensors .* are not in its safetensors files"):
         captioner(copied).load()
 
 
 def test_no_chat_template(copied):
     (copied / "chat_template.jinja").unlink()
-    with pytest.raises(WrongArchitecture, match="no chat template"):
+    with pytest.raises(WrongArchitectureError, match="no chat template"):
         captioner(copied).load()
 
 
@@ -370,7 +370,7 @@ def test_no_chat_template(copied):
 def test_a_broken_configuration(copied, content):
     for name in ("generation_config.json", "config.json"):
         (copied / name).write_text(content)
-        with pytest.raises(BadCheckpoint, match=rf"{name}"):
+        with pytest.raises(CheckpointError, match=rf"{name}"):
             captioner(copied).load()
 
 
@@ -379,20 +379,20 @@ def test_a_broken_configuration(copied, content):
 )
 def test_a_chat_template_that_takes_no_pictures(copied, template):
     (copied / "chat_template.jinja").write_text(template)
-    with pytest.raises(WrongArchitecture, match="does not take several pictures"):
+    with pytest.raises(WrongArchitectureError, match="does not take several pictures"):
         captioner(copied).load()
 
 
 @pytest.mark.parametrize("name", ["processor_config.json", "tokenizer.json"])
 def test_a_broken_processor(copied, name):
     (copied / name).write_text("[1]")
-    with pytest.raises(BadCheckpoint, match="cannot read its processor"):
+    with pytest.raises(CheckpointError, match="cannot read its processor"):
         captioner(copied).load()
 
 
 def test_random_weights_are_not_used_by_accident(copied, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         captioner(copied).load()
 
 

@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch")
 
 from posecap.engines.ultralytics import Ultralytics, _build  # noqa: E402
 from posecap.inference.package_compat import ensure_ultralytics  # noqa: E402
-from posecap.models import MissingWeights  # noqa: E402
+from posecap.models import MissingWeightsError  # noqa: E402
 from posecap.stage import TransientError  # noqa: E402
 from posecap.weights import checkpoints  # noqa: E402
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture  # noqa: E402
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError  # noqa: E402
 from tests.random_weights import ultralytics as random_weights  # noqa: E402
 
 SIDE = 256
@@ -170,14 +170,14 @@ def test_a_single_frame_that_does_not_fit_is_a_passing_trouble(folder, noise, mo
 
 
 def test_missing_weights_say_where_to_get_them(tmp_path):
-    with pytest.raises(MissingWeights, match=r"yolo11n\.pt"):
+    with pytest.raises(MissingWeightsError, match=r"yolo11n\.pt"):
         Ultralytics(str(tmp_path / "yolo11n.pt")).load()
 
 
 def test_a_truncated_file_is_refused(folder, tmp_path):
     path = random_weights.write(tmp_path / "yolo11n.pt", architecture="yolo11n")
     path.write_bytes(path.read_bytes()[:-100_000])
-    with pytest.raises(BadCheckpoint, match=r"yolo11n\.pt"):
+    with pytest.raises(CheckpointError, match=r"yolo11n\.pt"):
         Ultralytics(str(path)).load()
 
 
@@ -192,7 +192,7 @@ class _Payload:
 def test_what_a_hostile_file_would_run_does_not_run(folder, tmp_path):
     place = tmp_path / "payload-ran"
     path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: content.update(model=_Payload(place)))
-    with pytest.raises(BadCheckpoint):
+    with pytest.raises(CheckpointError):
         Ultralytics(path).load()
     assert not place.exists()
 
@@ -219,7 +219,7 @@ def test_the_architecture_that_a_file_describes_is_not_believed(folder, tmp_path
 @pytest.mark.parametrize("asked", ["yolo11s", "yolov8n", "yolo11n-pose"])
 def test_weights_of_another_network_are_refused(folder, asked):
     path = engine(folder, "yolo11n").weights_from
-    with pytest.raises(WrongArchitecture, match="yolo11n"):
+    with pytest.raises(WrongArchitectureError, match="yolo11n"):
         Ultralytics(path, architecture=asked).load()
 
 
@@ -235,7 +235,7 @@ def test_weights_of_another_network_are_refused(folder, asked):
 )
 def test_a_network_that_differs_where_no_tensor_shows_is_refused(folder, tmp_path, change, place):
     path = rewritten(folder, tmp_path / "yolo11n.pt", lambda content: change(content["model"]))
-    with pytest.raises(WrongArchitecture, match=place):
+    with pytest.raises(WrongArchitectureError, match=place):
         Ultralytics(path).load()
 
 
@@ -244,21 +244,21 @@ def test_a_network_that_knows_no_people_is_refused(folder, tmp_path):
         content["model"].names = dict(enumerate(["cat"] * 80))
 
     path = rewritten(folder, tmp_path / "yolo11n.pt", rename)
-    with pytest.raises(WrongArchitecture, match="none of the network's 80 classes is 'person'"):
+    with pytest.raises(WrongArchitectureError, match="none of the network's 80 classes is 'person'"):
         Ultralytics(path).load()
 
 
 def test_a_file_without_a_network_is_refused(tmp_path):
     path = tmp_path / "yolo11n.pt"
     torch.save(checkpoints.mark({"state_dict": {"weight": torch.zeros(3)}}), path)
-    with pytest.raises(BadCheckpoint, match="no network of the ultralytics package"):
+    with pytest.raises(CheckpointError, match="no network of the ultralytics package"):
         Ultralytics(str(path)).load()
 
 
 def test_random_weights_are_not_used_by_accident(folder, monkeypatch):
     ours = engine(folder)
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         ours.load()
 
 

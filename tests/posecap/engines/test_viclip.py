@@ -10,9 +10,9 @@ import torch
 
 from posecap.engines.viclip import ViCLIPEmbedder
 from posecap.engines.viclip_model import ViCLIP
-from posecap.models import MissingWeights
+from posecap.models import MissingWeightsError
 from posecap.stage import TransientError, configuration
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 from tests import building
 from tests.random_weights import open_clip as clip_weights
 from tests.random_weights import viclip as weights
@@ -164,7 +164,7 @@ def test_memory_too_short_for_one_clip_can_be_retried(file, monkeypatch):
 
 
 def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(MissingWeights, match=r"nowhere\.pth"):
+    with pytest.raises(MissingWeightsError, match=r"nowhere\.pth"):
         ViCLIPEmbedder(weights_from=str(tmp_path / "nowhere.pth"), device="cpu").load()
 
 
@@ -172,7 +172,7 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
 def test_truncated_weights_are_refused(tmp_path, ending):
     path = weights.write(tmp_path / f"cut{ending}")
     path.write_bytes(path.read_bytes()[:200_000])
-    with pytest.raises(BadCheckpoint, match=path.name):
+    with pytest.raises(CheckpointError, match=path.name):
         ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
 
 
@@ -189,7 +189,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, file):
         for item in honest.infolist():
             body = honest.read(item)
             hostile.writestr(item.filename, pickle.dumps(_Payload()) if item.filename.endswith("data.pkl") else body)
-    with pytest.raises(BadCheckpoint):
+    with pytest.raises(CheckpointError):
         ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
     import builtins
 
@@ -198,9 +198,9 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, file):
 
 def test_weights_of_another_model_are_refused_with_the_remedy(tmp_path):
     path = clip_weights.write(tmp_path / "clip", width=128)
-    with pytest.raises(WrongArchitecture, match=r"open_clip_model\.safetensors.*weights_of='clip'"):
+    with pytest.raises(WrongArchitectureError, match=r"open_clip_model\.safetensors.*weights_of='clip'"):
         ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
-    with pytest.raises(WrongArchitecture, match="weights_of='viclip'"):
+    with pytest.raises(WrongArchitectureError, match="weights_of='viclip'"):
         ViCLIPEmbedder(weights_from=str(weights.write(tmp_path / "v.pth")), weights_of="clip", device="cpu").load()
 
 
@@ -210,7 +210,7 @@ def test_weights_of_two_sizes_in_one_file_are_refused(tmp_path):
     small, large = weights.tensors(), weights.tensors(sizes=replace(weights.TINY, text_width=128))
     mixed = {name: (large if "text_projection" in name else small)[name] for name in small}
     torch.save({"model": mixed}, tmp_path / "mixed.pth")
-    with pytest.raises(WrongArchitecture, match=r"text_projection is \(128, 32\), expected \(64, 32\)"):
+    with pytest.raises(WrongArchitectureError, match=r"text_projection is \(128, 32\), expected \(64, 32\)"):
         ViCLIPEmbedder(weights_from=str(tmp_path / "mixed.pth"), device="cpu").load()
 
 
@@ -218,5 +218,5 @@ def test_random_weights_never_pass_by_accident(tmp_path, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS")
     for ending in (".pth", ".safetensors"):
         path = weights.write(tmp_path / f"random{ending}")
-        with pytest.raises(RandomWeights, match="random weights"):
+        with pytest.raises(RandomWeightsError, match="random weights"):
             ViCLIPEmbedder(weights_from=str(path), device="cpu").load()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecap.engines.viclip_model import VICLIP_B16, VICLIP_L14, ViCLIP, tokenize
-from posecap.weights.checkpoints import WrongArchitecture
+from posecap.weights.checkpoints import WrongArchitectureError
 from tests.random_weights import open_clip as clip_weights
 from tests.random_weights import viclip as weights
 
@@ -206,18 +206,18 @@ def test_checkpoints_may_be_wrapped_halved_or_from_several_gpus(model, tensors):
 
 def test_what_is_missing_or_of_another_shape_is_named(tensors):
     without = {name: t for name, t in tensors.items() if name != "text_encoder.ln_final.bias"}
-    with pytest.raises(WrongArchitecture, match=r"text_encoder\.ln_final\.bias is missing"):
+    with pytest.raises(WrongArchitectureError, match=r"text_encoder\.ln_final\.bias is missing"):
         ViCLIP.from_state_dict(without)
-    with pytest.raises(WrongArchitecture, match="extra is unknown"):
+    with pytest.raises(WrongArchitectureError, match="extra is unknown"):
         ViCLIP.from_state_dict({**tensors, "extra": torch.zeros(1)})
     wider = {**tensors, "vision_encoder.conv1.weight": torch.zeros(128, 3, 2, 16, 16)}
     with pytest.raises(
-        WrongArchitecture, match=r"conv1\.weight is \(128, 3, 2, 16, 16\), expected \(128, 3, 1, 16, 16\)"
+        WrongArchitectureError, match=r"conv1\.weight is \(128, 3, 2, 16, 16\), expected \(128, 3, 1, 16, 16\)"
     ):
         ViCLIP.from_state_dict(wider)
-    with pytest.raises(WrongArchitecture, match=r"no ViCLIP .*vision_encoder\.proj"):
+    with pytest.raises(WrongArchitectureError, match=r"no ViCLIP .*vision_encoder\.proj"):
         ViCLIP.from_state_dict({"backbone.conv.weight": torch.zeros(1)})
-    with pytest.raises(WrongArchitecture, match="no CLIP"):
+    with pytest.raises(WrongArchitectureError, match="no CLIP"):
         ViCLIP.from_clip(tensors)
 
 

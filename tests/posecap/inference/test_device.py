@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from posecap.inference.device import Batches, NoSuchDevice, ran_out_of_memory, torch_device, torch_dtype
+from posecap.inference.device import Batches, DeviceError, ran_out_of_memory, torch_device, torch_dtype
 from posecap.stage import TransientError
 
 
@@ -128,7 +128,7 @@ def test_without_a_gpu_auto_is_the_cpu_with_one_thread(monkeypatch):
 
 def test_asking_for_a_gpu_that_is_not_there_says_what_to_check(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(NoSuchDevice, match=r"Resources\(gpus=1\)"):
+    with pytest.raises(DeviceError, match=r"Resources\(gpus=1\)"):
         torch_device("cuda")
 
 

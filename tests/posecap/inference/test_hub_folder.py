@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place
-from posecap.models import MissingWeights
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, mark
+from posecap.models import MissingWeightsError
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, mark
 
 pytest.importorskip("safetensors", reason="needs posecap[caption]")
 
@@ -43,7 +43,9 @@ def test_a_folder_is_found_by_its_place_or_relative_to_here(folder, monkeypatch)
     assert find_folder("model") == Path("model")
     monkeypatch.setenv("HOME", str(folder.parent))
     assert find_folder("~/model") == folder
-    with pytest.raises(MissingWeights, match=r"no checkpoint at '\./other'.*hf download NAME --local-dir \./other"):
+    with pytest.raises(
+        MissingWeightsError, match=r"no checkpoint at '\./other'.*hf download NAME --local-dir \./other"
+    ):
         find_folder("./other")
 
 
@@ -65,23 +67,23 @@ def test_a_sound_folder_passes(folder):
 def test_a_file_that_is_cut_off(folder, cut):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-cut])
-    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is cut off"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is cut off"):
         check_weights(folder)
 
 
 @pytest.mark.parametrize("index", ["{}", '{"weight_map": []}', '{"weight_map": {"w": 3}}', "[", "[" * 100_000])
 def test_an_index_that_makes_no_sense(folder, index):
     (folder / "model.safetensors.index.json").write_text(index)
-    with pytest.raises(BadCheckpoint, match=r"index\.json"):
+    with pytest.raises(CheckpointError, match=r"index\.json"):
         check_weights(folder)
 
 
 def test_the_mark_of_random_weights(folder, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
     tensors_file(folder / "model.safetensors", {"posecap_random_weights": "true"})
-    with pytest.raises(RandomWeights, match=r"model\.safetensors"):
+    with pytest.raises(RandomWeightsError, match=r"model\.safetensors"):
         check_weights(folder)
     tensors_file(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(mark({})))
-    with pytest.raises(RandomWeights):
+    with pytest.raises(RandomWeightsError):
         check_weights(folder)

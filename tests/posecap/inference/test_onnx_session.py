@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from posecap.inference.onnx_session import OnnxNetwork, normalize, resize, sample
-from posecap.weights.checkpoints import BadCheckpoint, RandomWeights, WrongArchitecture
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -48,25 +48,25 @@ def test_a_file_for_one_picture_says_so(tmp_path: Path) -> None:
 
 def test_a_file_for_any_size_is_refused_when_its_size_is_asked_for(tmp_path: Path) -> None:
     network = OnnxNetwork(halving(tmp_path / "n.onnx", [1, 3, "h", "w"]), outputs=("half",), device="cpu")
-    with pytest.raises(WrongArchitecture, match="any size"):
+    with pytest.raises(WrongArchitectureError, match="any size"):
         _ = network.size
 
 
 @pytest.mark.parametrize(("shape", "outputs"), [([1, 3, 2, 4], ("half", "third")), ([1, 3], ("half",))])
 def test_other_outputs_or_inputs_are_another_network(tmp_path: Path, shape: list, outputs: tuple) -> None:
-    with pytest.raises(WrongArchitecture, match=f"half, whole; expected .*{outputs[-1]}"):
+    with pytest.raises(WrongArchitectureError, match=f"half, whole; expected .*{outputs[-1]}"):
         OnnxNetwork(halving(tmp_path / "n.onnx", shape), outputs=outputs, device="cpu")
 
 
 def test_the_mark_of_random_weights_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = halving(tmp_path / "n.onnx", [1, 3, 2, 4], posecap_random_weights="true")
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeights, match=r"n\.onnx"):
+    with pytest.raises(RandomWeightsError, match=r"n\.onnx"):
         OnnxNetwork(path, outputs=("half",), device="cpu")
 
 
 def test_a_folder_is_no_network(tmp_path: Path) -> None:
-    with pytest.raises(BadCheckpoint, match="cannot be opened"):
+    with pytest.raises(CheckpointError, match="cannot be opened"):
         OnnxNetwork(tmp_path, outputs=("half",), device="cpu")
 
 

@@ -15,7 +15,7 @@ from tests.posecap.run import ray_stages
 cloudpickle.register_pickle_by_value(ray_stages)
 
 ONE = Resources()
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 
 def run(tmp_path, labels, *, last=ray_stages.Finish, row_seconds=60.0, worker=ONE, workers=2, **options):
@@ -35,7 +35,6 @@ def only_the_guilty(lost, *, twice, once):
     return set(lost) - {once} == set(twice) and all(lost.count(r) == 2 for r in twice) and lost.count(once) <= 1
 
 
-@pytest.mark.slow
 def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_kept(tmp_path):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "dies once", "fine"]
@@ -51,13 +50,11 @@ def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_ke
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r4")
 
 
-@pytest.mark.slow
 def test_lanes_of_a_worker_have_items_under_way_together(tmp_path):
     labels = ["meets 1 2", "meets 0 2", "meets 0 1"]
     assert run(tmp_path, labels, worker=Resources(cpus=1, concurrency=3), workers=1) == [("kept", "")] * 3
 
 
-@pytest.mark.slow
 def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "fine", "dies once"]
@@ -68,7 +65,6 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r5")
 
 
-@pytest.mark.slow
 def test_workers_that_cannot_start_say_why(tmp_path):
     with pytest.raises(WorkersNotReadyError, match="weights are missing: fetch them"):
         run(tmp_path, ["fine"], last=ray_stages.Unready)

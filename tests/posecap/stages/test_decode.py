@@ -12,7 +12,7 @@ import pytest
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.hashing import clip_id
-from posecap.interfaces import DecoderGaveUp, Frames
+from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode
 from posecap.stages.split import Split
@@ -196,7 +196,7 @@ def test_what_decord_leaves_goes_to_pyav(tmp_path: Path) -> None:
 
 def test_the_next_decoder_goes_on_where_one_gave_up(tmp_path: Path) -> None:
     path = write_video(tmp_path / "shots.mp4", shots=(30, 30, 30))
-    tiring = Tiring(5, DecoderGaveUp("tired"))
+    tiring = Tiring(5, DecoderGaveUpError("tired"))
     results = decode(path, stage=replace(DECODE, decoders=(tiring, PyAV())))
     assert told(results) == told(decode(path))
     assert [r.decoder for r in results] == ["tiring", "pyav", "pyav"]
@@ -204,13 +204,13 @@ def test_the_next_decoder_goes_on_where_one_gave_up(tmp_path: Path) -> None:
 
 def test_a_span_begins_again_with_the_next_decoder(tmp_path: Path) -> None:
     path = write_video(tmp_path / "walk.mp4", frames=60)
-    tiring = Tiring(2, DecoderGaveUp("tired"))
+    tiring = Tiring(2, DecoderGaveUpError("tired"))
     (clip,) = decode(path, 0.0, 2.0, stage=replace(DECODE, decoders=(tiring, PyAV())))
     assert (clip.decoder, numbers(clip.frames_THW3)) == ("pyav", list(range(60)))
 
 
 def test_when_all_give_up_the_reasons_are_told(tmp_path: Path) -> None:
-    stage = replace(DECODE, decoders=(Tiring(0, DecoderGaveUp("tired")), Tiring(1, DecoderGaveUp("bored"))))
+    stage = replace(DECODE, decoders=(Tiring(0, DecoderGaveUpError("tired")), Tiring(1, DecoderGaveUpError("bored"))))
     path = write_video(tmp_path / "walk.mp4", frames=60)
     for span in ((None, None), (0.0, 1.0)):
         drop = rejected(path, *span, stage=stage)

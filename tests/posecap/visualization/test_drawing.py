@@ -103,7 +103,7 @@ def test_wrong_layouts_are_named():
 
 def test_a_missing_pillow_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL.ImageDraw", None)
-    with pytest.raises(drawing.PillowMissing, match=r"pip install 'posecap\[build\]'"):
+    with pytest.raises(drawing.PillowMissingError, match=r"pip install 'posecap\[build\]'"):
         draw_skeletons(grey(), ARMS, "coco17")
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests import plain_unik
 from tmor_train.backbones.unik import UNIK
-from tmor_train.backbones.weights import WrongWeights
+from tmor_train.backbones.weights import WrongWeightsError
 
 torch.set_num_threads(1)
 
@@ -172,7 +172,7 @@ def test_a_classifier_is_left_aside_or_missing() -> None:
 
     other = UNIK(joints=3, persons=1, classes=2)
     kept = other.fc.weight.clone()
-    with pytest.raises(WrongWeights, match=r"fc.weight is \(6, 256\), expected \(2, 256\).*head='drop'"):
+    with pytest.raises(WrongWeightsError, match=r"fc.weight is \(6, 256\), expected \(2, 256\).*head='drop'"):
         other.load(state)
     assert not torch.equal(other.l1.s_unit.DepM, original.l1.s_unit.DepM)  # nothing was copied
     other.load(state, head="drop")
@@ -220,7 +220,7 @@ def spoilt(change: str) -> dict[str, Any]:
     ],
 )
 def test_a_state_dict_that_is_not_unik_is_refused(change: str, said: str) -> None:
-    with pytest.raises(WrongWeights, match=said):
+    with pytest.raises(WrongWeightsError, match=said):
         UNIK.from_state_dict(spoilt(change))
 
 

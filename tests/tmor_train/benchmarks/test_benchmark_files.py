@@ -12,9 +12,9 @@ from tmor_train.benchmarks import (
     BENCHMARKS,
     Events,
     FrameParts,
-    NoBenchmark,
     Parts,
     Recordings,
+    UnknownBenchmarkError,
     benchmark,
     charades,
     smarthome,
@@ -22,7 +22,7 @@ from tmor_train.benchmarks import (
     uav_human,
 )
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.datasets.files import DamagedFile
+from tmor_train.data.datasets.files import DamagedFileError
 
 DATA = DATA
 
@@ -47,7 +47,7 @@ def test_labels_are_strict_or_closed_and_an_inverted_event_has_none() -> None:
 
 
 def test_unknown_names_get_the_nearest() -> None:
-    with pytest.raises(NoBenchmark, match="did you mean smarthome"):
+    with pytest.raises(UnknownBenchmarkError, match="did you mean smarthome"):
         benchmark("smarthom")
 
 
@@ -80,7 +80,7 @@ def test_smarthome_reads_lcrnet_order(tmp_path: Path) -> None:
 def test_damaged_smarthome_files_are_named(content: str, tmp_path: Path) -> None:
     path = tmp_path / "Walk_p03_r01_v16_c06.json"
     path.write_text(content)
-    with pytest.raises(DamagedFile, match="Walk_p03"):
+    with pytest.raises(DamagedFileError, match="Walk_p03"):
         smarthome.read_poses(path)
 
 
@@ -96,7 +96,7 @@ def test_uav_human_reads_two_people_and_names_a_cut_file(tmp_path: Path) -> None
     assert joints.shape == (2, 2, 17, 3)
     assert joints[1, :, 0].tolist() == [[0, 0, 0], [1, 2, 1]]
     path.write_text("\n".join(["2", "1", *body]))
-    with pytest.raises(DamagedFile, match="P001S00"):
+    with pytest.raises(DamagedFileError, match="P001S00"):
         uav_human.read_skeleton(path)
 
 
@@ -160,7 +160,7 @@ def test_tsu_times_follow_the_rate_of_the_poses(frames: int, positive: list[int]
 )
 def test_damaged_tsu_annotations_are_named(changed: dict[str, object], tmp_path: Path) -> None:
     _tsu(tmp_path, frames=4, **changed)
-    with pytest.raises(DamagedFile, match="smarthome_CS_51"):
+    with pytest.raises(DamagedFileError, match="smarthome_CS_51"):
         tsu.read_annotations(tmp_path / "smarthome_CS_51.json")
 
 
@@ -176,7 +176,7 @@ def test_damaged_charades_annotations_are_named(line: str, tmp_path: Path) -> No
     path.write_text(f"{HEADER}\nB,,5\nC,c001 0 2;c002 1.5 3,5\n")
     assert charades.actions(path) == {"B": [], "C": [(1, 0, 2), (2, 1.5, 3)]}
     path.write_text(f"{HEADER}\n{line}\n")
-    with pytest.raises(DamagedFile, match="Charades_v1_test"):
+    with pytest.raises(DamagedFileError, match="Charades_v1_test"):
         charades.actions(path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tmor_train.benchmarks import BENCHMARKS, Parts, ntu
-from tmor_train.data.datasets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
 
 NAMES = ("S001C001P001R001A001", "S001C002P003R002A060", "S017C003P008R001A013")
 
@@ -74,7 +74,7 @@ def test_what_is_missing_is_named() -> None:
     (lacking,) = BENCHMARKS["ntu120"].missing(Path("nowhere"), "xset")
     assert lacking.place == Path("nowhere/ntu120_hrnet.pkl")
     assert "pyskl" in lacking.page
-    with pytest.raises(MissingFiles, match="ntu120_hrnet"):
+    with pytest.raises(MissingFilesError, match="ntu120_hrnet"):
         BENCHMARKS["ntu120"].read(Path("nowhere"), "xset")
 
 
@@ -94,7 +94,7 @@ def test_nothing_in_a_hostile_file_is_run(protocol: int, tmp_path: Path) -> None
     found = content()
     found["annotations"][0]["keypoint"] = Hostile(mark)
     path = written(tmp_path, found, protocol=protocol)
-    with pytest.raises(DamagedFile, match=r"ntu60_hrnet.*names"):
+    with pytest.raises(DamagedFileError, match=r"ntu60_hrnet.*names"):
         ntu.read_annotations(path)
     assert not mark.exists()
     pickle.loads(path.read_bytes())
@@ -105,7 +105,7 @@ def test_a_list_that_doubles_itself_is_no_bomb(tmp_path: Path) -> None:
     # Names of collections are refused, so a file has no way to copy what it holds.
     path = tmp_path / "ntu60_hrnet.pkl"
     path.write_bytes(b"\x80\x04ccollections\nOrderedDict\n)R.")
-    with pytest.raises(DamagedFile, match=r"collections\.OrderedDict"):
+    with pytest.raises(DamagedFileError, match=r"collections\.OrderedDict"):
         ntu.read_annotations(path)
 
 
@@ -115,7 +115,7 @@ def test_copies_are_bounded_by_the_size_of_the_file(tmp_path: Path) -> None:
     text = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x000"
     path = tmp_path / "ntu60_hrnet.pkl"
     path.write_bytes(b"\x80\x02" + text + encode * 20 + b"N.")
-    with pytest.raises(DamagedFile, match="copies more than"):
+    with pytest.raises(DamagedFileError, match="copies more than"):
         ntu.read_annotations(path)
 
 
@@ -123,7 +123,7 @@ def test_copies_are_bounded_by_the_size_of_the_file(tmp_path: Path) -> None:
 def test_a_cut_file_is_named(cut: int, tmp_path: Path) -> None:
     path = written(tmp_path, content())
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(DamagedFile, match="ntu60_hrnet"):
+    with pytest.raises(DamagedFileError, match="ntu60_hrnet"):
         ntu.read_annotations(path)
 
 
@@ -133,7 +133,7 @@ def test_a_cut_file_is_named(cut: int, tmp_path: Path) -> None:
 )
 def test_another_content_is_refused(found: Any, tmp_path: Path) -> None:
     path = written(tmp_path, found)
-    with pytest.raises(DamagedFile, match="ntu60_hrnet"):
+    with pytest.raises(DamagedFileError, match="ntu60_hrnet"):
         ntu.read_annotations(path)
 
 
@@ -156,7 +156,7 @@ def test_another_content_is_refused(found: Any, tmp_path: Path) -> None:
 )
 def test_a_damaged_annotation_is_named_with_its_number(changed: dict[str, Any], tmp_path: Path) -> None:
     written(tmp_path, content(annotation(NAMES[0]), annotation(NAMES[1], **changed), annotation(NAMES[2])))
-    with pytest.raises(DamagedFile, match=r"ntu60_hrnet\.pkl, annotation 1"):
+    with pytest.raises(DamagedFileError, match=r"ntu60_hrnet\.pkl, annotation 1"):
         BENCHMARKS["ntu60"].read(tmp_path, "xsub")
 
 
@@ -164,7 +164,7 @@ def test_an_annotation_without_joints_is_named(tmp_path: Path) -> None:
     bare = annotation(NAMES[0])
     del bare["keypoint"]
     written(tmp_path, content(bare))
-    with pytest.raises(DamagedFile, match="annotation 0 is no annotation"):
+    with pytest.raises(DamagedFileError, match="annotation 0 is no annotation"):
         BENCHMARKS["ntu60"].read(tmp_path, "xsub")
 
 
@@ -174,13 +174,13 @@ def test_a_clip_in_both_parts_or_an_empty_part_is_refused(tmp_path: Path) -> Non
     empty["split"]["xsub_val"] = []
     for found, words in ((both, "in common"), (empty, "no clips of")):
         written(tmp_path, found)
-        with pytest.raises(DamagedFile, match=words):
+        with pytest.raises(DamagedFileError, match=words):
             BENCHMARKS["ntu60"].read(tmp_path, "xsub")
 
 
 def test_a_clip_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     written(tmp_path, content(*(annotation(name) for name in (*NAMES, NAMES[0]))))
-    with pytest.raises(DamagedFile, match="1 clips more than once"):
+    with pytest.raises(DamagedFileError, match="1 clips more than once"):
         BENCHMARKS["ntu60"].read(tmp_path, "xsub")
 
 
@@ -188,5 +188,5 @@ def test_steps_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = written(tmp_path, content())
     monkeypatch.setattr(ntu, "MAX_CLIPS", 1)
     monkeypatch.setattr(ntu, "_OPCODES_A_CLIP", 50)
-    with pytest.raises(DamagedFile, match="more than 50 steps"):
+    with pytest.raises(DamagedFileError, match="more than 50 steps"):
         ntu.read_annotations(path)

@@ -9,7 +9,7 @@ import pytest
 from posecap.joints import LAYOUTS
 from tests import DATA
 from tmor_train.benchmarks import BENCHMARKS, FrameParts, pku_mmd
-from tmor_train.data.datasets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
 from tmor_train.metrics.event_ap import event_ap
 
 CLASS_LISTS = DATA / "benchmarks/class_lists.json"
@@ -71,7 +71,7 @@ def test_each_missing_file_is_named_with_its_place(folder: Path) -> None:
     (lacking,) = BENCHMARK.missing(folder, "CS")
     assert lacking.place == folder / pku_mmd.LABELS / "0002-M.txt"
     assert "PKUMMD" in lacking.page
-    with pytest.raises(MissingFiles, match="0002-M"):
+    with pytest.raises(MissingFilesError, match="0002-M"):
         BENCHMARK.read(folder, "CS")
 
 
@@ -87,7 +87,7 @@ def test_each_missing_file_is_named_with_its_place(folder: Path) -> None:
 def test_a_damaged_split_is_refused(content: str, words: str, folder: Path) -> None:
     path = folder / pku_mmd.SPLITS / "cross-subject.txt"
     path.write_text(content)
-    with pytest.raises(DamagedFile, match=words):
+    with pytest.raises(DamagedFileError, match=words):
         pku_mmd.read_split(path)
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_split_is_refused(content: str, words: str, folder: Path) -> N
 def test_a_damaged_label_is_named_with_its_line(content: str, folder: Path) -> None:
     path = folder / pku_mmd.LABELS / "0002-L.txt"
     path.write_text(f"1,0,5,1\n{content}\n")
-    with pytest.raises(DamagedFile, match=r"0002-L.txt, line 2"):
+    with pytest.raises(DamagedFileError, match=r"0002-L.txt, line 2"):
         pku_mmd.read_labels(path)
 
 
@@ -106,7 +106,7 @@ NOT_A_NUMBER, FAR_AWAY = (line(1).replace("0.0100", value) for value in ("nan", 
 def test_a_damaged_skeleton_is_named(content: str, folder: Path) -> None:
     path = folder / pku_mmd.SKELETONS / "0002-L.txt"
     path.write_text(content)
-    with pytest.raises(DamagedFile, match="0002-L"):
+    with pytest.raises(DamagedFileError, match="0002-L"):
         pku_mmd.read_skeleton(path)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tmor_train.backbones import FEATURES
-from tmor_train.encoder.heads import CannotUse, Heads, heads_of
+from tmor_train.encoder.heads import Heads, UnusableEncoderError, heads_of
 from tmor_train.encoder.projection import Projection
 from tmor_train.methods.tmor import Objective
 from tmor_train.objective_config import ObjectiveConfig
@@ -54,12 +54,12 @@ def test_cosines_of_wordings_are_averaged() -> None:
     ],
 )
 def test_other_texts_are_refused(texts: np.ndarray, said: str) -> None:
-    with pytest.raises(CannotUse, match=said):
+    with pytest.raises(UnusableEncoderError, match=said):
         straight().text_cosines(motion(3, 4), texts)
 
 
 def test_projected_vectors_are_no_embeddings() -> None:
-    with pytest.raises(CannotUse, match=r"embeddings of 256 numbers are needed, not \(2,\)"):
+    with pytest.raises(UnusableEncoderError, match=r"embeddings of 256 numbers are needed, not \(2,\)"):
         straight().project(straight().project(motion(3, 4)))
 
 
@@ -68,7 +68,7 @@ def test_without_text_there_are_no_cosines() -> None:
         ObjectiveConfig(w_mt=0.0), Objective(ObjectiveConfig(w_mt=0.0), features=256, video=5).state_dict(), of="live"
     )
     assert heads.width == 128
-    with pytest.raises(CannotUse, match="trained without text"):
+    with pytest.raises(UnusableEncoderError, match="trained without text"):
         heads.text_cosines(motion(1), np.zeros((1, 5)))
 
 

@@ -15,9 +15,16 @@ from tmor_train.data.augment import Flip
 from tmor_train.data.augment.noise import Noise
 from tmor_train.data.builder import from_clips
 from tmor_train.evaluation.config import ScratchConfig, StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import NoEncoder, Source, encoder_name, features_of, load_encoder, tta_features
-from tmor_train.pretrained.encoder import CannotUse, Pretrained
-from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.evaluation.encoders import (
+    EncoderNotFoundError,
+    Source,
+    encoder_name,
+    features_of,
+    load_encoder,
+    tta_features,
+)
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
+from tmor_train.training.checkpoint import CheckpointError
 
 torch.set_num_threads(1)
 
@@ -67,11 +74,11 @@ def test_frames_their_choice_and_which_encoder_can_be_said(demo_run: Path) -> No
 
 
 def test_no_encoder_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(NoEncoder, match=r"say --from CHECKPOINT .* or --from scratch"):
+    with pytest.raises(EncoderNotFoundError, match=r"say --from CHECKPOINT .* or --from scratch"):
         encoder_name(StartConfig())
-    with pytest.raises(NoEncoder):
+    with pytest.raises(EncoderNotFoundError):
         load_encoder(StartConfig(), seed=0, device="cpu")
-    with pytest.raises(BadCheckpoint, match="nowhere"):
+    with pytest.raises(CheckpointError, match="nowhere"):
         load_encoder(StartConfig(weights=str(tmp_path / "nowhere")), seed=0, device="cpu")
 
 
@@ -123,7 +130,7 @@ def test_people_are_seen_one_by_one_and_stand_side_by_side(encoder: Pretrained) 
     np.testing.assert_array_equal(found[:, 256:], features_of(second, two, TTAConfig(), workers=0))
     assert not np.allclose(found[:, :256], found[:, 256:], atol=1e-3)
     pairs = replace(encoder, sampling=replace(encoder.sampling, people=2))
-    with pytest.raises(CannotUse, match="sees 2 people at once; leave people=1"):
+    with pytest.raises(UnusableEncoderError, match="sees 2 people at once; leave people=1"):
         features_of(pairs, two, TTAConfig(), people=2, workers=0)
 
 
@@ -150,7 +157,7 @@ def test_still_views_and_streams_are_the_encoders(encoder: Pretrained) -> None:
     loader.state = LoaderState()
     batch = next(iter(loader))
     both = replace(encoder, views=replace(encoder.views, streams=("joint", "motion")))
-    with pytest.raises(CannotUse, match="have 2 coordinates a joint, but the encoder of scratch takes 1"):
+    with pytest.raises(UnusableEncoderError, match="have 2 coordinates a joint, but the encoder of scratch takes 1"):
         both.taken(batch, (), torch.Generator())
     noisy = encoder.taken(batch, (Noise(sigma=0.1, probability=1.0),), torch.Generator().manual_seed(0))
     assert not torch.equal(noisy.motion_NCTVM, batch.motion_NCTVM)
@@ -167,7 +174,9 @@ def test_still_views_and_streams_are_the_encoders(encoder: Pretrained) -> None:
 def test_clips_of_other_coordinates_are_refused() -> None:
     changes = ["scratch.encoder.backbone=stgcn", "scratch.encoder.channels=3"]
     deep, _ = load_encoder(changed(StartConfig(weights="scratch"), changes), seed=0, device="cpu")
-    with pytest.raises(CannotUse, match="the clips have 2 coordinates a joint, but the encoder of scratch takes 3"):
+    with pytest.raises(
+        UnusableEncoderError, match="the clips have 2 coordinates a joint, but the encoder of scratch takes 3"
+    ):
         features_of(deep, MOTIONS, TTAConfig(), workers=0)
 
 

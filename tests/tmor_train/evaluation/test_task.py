@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests import acted, gestures
-from tmor_train.benchmarks import BENCHMARKS, Missing, NoBenchmark, Parts
+from tmor_train.benchmarks import BENCHMARKS, Missing, Parts, UnknownBenchmarkError
 from tmor_train.evaluation.config import HoldOut, TaskConfig
-from tmor_train.evaluation.task import NoTask, benchmark_of, held_out, task_of
+from tmor_train.evaluation.task import TaskError, benchmark_of, held_out, task_of
 
 SOME = TaskConfig(benchmark="gestures", folder="anywhere")
 UNEVEN = ("bow",) * 10 + ("raise",) * 3 + ("stand",)
@@ -55,13 +55,13 @@ def test_subjects_that_are_not_known_cannot_be_held_out(subjects: int | None) ->
         unknown = motions.clips.subject_N.copy()
         unknown[0] = -1
         motions = replace(motions, clips=replace(motions.clips, subject_N=unknown))
-    with pytest.raises(NoTask, match="does not say whose each clip is"):
+    with pytest.raises(TaskError, match="does not say whose each clip is"):
         held_out(motions, HoldOut(by="subjects"))
 
 
 def test_classes_of_one_clip_each_leave_none_to_hold_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(gestures.parts(per_class=1)))
-    with pytest.raises(NoTask, match="gestures cross_subject has no class with two clips"):
+    with pytest.raises(TaskError, match="gestures cross_subject has no class with two clips"):
         task_of(replace(SOME, part="holdout"))
 
 
@@ -108,12 +108,12 @@ def test_the_metric_is_the_primary_one() -> None:
     ],
 )
 def test_what_is_not_said_or_unknown_is_asked_for(changes: dict[str, str | None], said: str) -> None:
-    with pytest.raises(NoTask, match=said.replace("?", r"\?")):
+    with pytest.raises(TaskError, match=said.replace("?", r"\?")):
         benchmark_of(replace(SOME, **changes))  # type: ignore[arg-type]
 
 
 def test_an_unknown_benchmark_has_a_nearest_one() -> None:
-    with pytest.raises(NoBenchmark, match="gestures"):
+    with pytest.raises(UnknownBenchmarkError, match="gestures"):
         task_of(replace(SOME, benchmark="gesture"))
 
 
@@ -122,7 +122,7 @@ def test_files_that_are_missing_are_named_with_where_to_get_them(monkeypatch: py
         return tuple(Missing(name, "https://example.org", folder / name) for name in ("a.npy", "b.npy"))
 
     monkeypatch.setitem(BENCHMARKS, "gestures", replace(gestures.benchmark(), missing=missing))
-    with pytest.raises(NoTask) as error:
+    with pytest.raises(TaskError) as error:
         task_of(SOME)
     assert str(error.value).splitlines() == [
         "anywhere lacks files of gestures:",
@@ -133,7 +133,7 @@ def test_files_that_are_missing_are_named_with_where_to_get_them(monkeypatch: py
 
 def test_a_benchmark_of_frames_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark())
-    with pytest.raises(NoTask, match="acted is measured in frames, not in clips"):
+    with pytest.raises(TaskError, match="acted is measured in frames, not in clips"):
         task_of(replace(SOME, benchmark="acted"))
 
 
@@ -148,5 +148,7 @@ def test_parts_without_clips_or_with_unlabelled_ones_are_refused(monkeypatch: py
         ("validation", Parts(known.train, known.test, known.test.select([]))),
     ):
         monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark(made))
-        with pytest.raises(NoTask, match=f"the {name} part of gestures cross_subject has no clips, or clips without"):
+        with pytest.raises(
+            TaskError, match=f"the {name} part of gestures cross_subject has no clips, or clips without"
+        ):
             task_of(SOME)

@@ -13,7 +13,7 @@ from posecap.types import PartName
 from tests import built
 from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed, from_json
-from tmor_train.encoder.heads import CannotUse
+from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.methods.cluster_contrast import CentroidContrast
 from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import recipe
@@ -86,7 +86,7 @@ def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     assert vectors.shape == (CLIPS, 256)
     np.testing.assert_allclose(vectors, train_state.embeddings().numpy(), rtol=1e-4, atol=1e-6)
     if name in ("crosclr", "via"):
-        with pytest.raises(CannotUse, match="without projection heads"):
+        with pytest.raises(UnusableEncoderError, match="without projection heads"):
             encoder.project(vectors)
     else:
         np.testing.assert_allclose(np.linalg.norm(encoder.project(vectors), axis=1), 1, rtol=1e-5)

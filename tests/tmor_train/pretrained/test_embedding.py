@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tmor_train
-from tmor_train.atomic_write import OutputExists
+from tmor_train.atomic_write import OutputExistsError
 from tmor_train.data import read_shards
 from tmor_train.pretrain_config import DataConfig
 from tmor_train.pretrained import embedding
@@ -92,7 +92,7 @@ def test_a_file_is_whole_or_absent(
     assert not list(tmp_path.iterdir())
     embed_to_parquet(encoder, motions, path, about={})
     before = path.read_bytes()
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         embed_to_parquet(encoder, motions, path, about={}, batch=4)
     assert path.read_bytes() == before
     embed_to_parquet(encoder, motions, path, about={"now": "other"}, existing="replace")

@@ -14,7 +14,7 @@ from tmor_train.configuration import from_json
 from tmor_train.data import Clip, Normalise, Sampling, read_shards
 from tmor_train.data.augment import Project
 from tmor_train.pretrain_config import PretrainConfig, ViewConfig
-from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.train_state import TrainState
@@ -108,14 +108,14 @@ def test_clips_that_cannot_be_embedded(encoder: Pretrained) -> None:
         encoder.embed(joints, layout="dog9", size=SIZE)
     with pytest.raises(LayoutError, match="finite"):
         encoder.embed(joints * np.float32(np.nan), size=SIZE)
-    with pytest.raises(CannotUse, match="no joint of the clip has a score above 0"):
+    with pytest.raises(UnusableEncoderError, match="no joint of the clip has a score above 0"):
         encoder.embed(joints * np.float32(0), size=SIZE)
 
 
 def test_space_is_not_for_an_encoder_of_pictures() -> None:
     torch.manual_seed(0)
     network, joints = UNIK(persons=1), walker(coordinates=3)
-    with pytest.raises(CannotUse, match=r"have 3 coordinates a joint, but the encoder of bare.pt takes 2"):
+    with pytest.raises(UnusableEncoderError, match=r"have 3 coordinates a joint, but the encoder of bare.pt takes 2"):
         bare(network).embed(joints, layout="unik17")
     seen = bare(network, still=(Project(yaw=0.0, pitch=0.0, camera="orthographic"),))
     vector = seen.embed(joints, layout="unik17")
@@ -124,7 +124,7 @@ def test_space_is_not_for_an_encoder_of_pictures() -> None:
     moved = joints + np.array([0, 0, 5, 0], np.float32)
     np.testing.assert_allclose(seen.embed(moved, layout="unik17"), vector, rtol=1e-3, atol=1e-4)
     wide = bare(UNIK(persons=1, channels=3))
-    with pytest.raises(CannotUse, match=r"have 2 coordinates a joint, but the encoder of bare.pt takes 3"):
+    with pytest.raises(UnusableEncoderError, match=r"have 2 coordinates a joint, but the encoder of bare.pt takes 3"):
         wide.embed(walker(), size=SIZE)
 
 
@@ -132,7 +132,7 @@ def test_streams_are_those_of_training() -> None:
     torch.manual_seed(0)
     both = bare(UNIK(persons=1, channels=4), streams=("joint", "bone"))
     assert both.embed(walker(), size=SIZE).shape == (256,)
-    with pytest.raises(CannotUse, match=r"have 3 coordinates a joint, but the encoder of bare.pt takes 2"):
+    with pytest.raises(UnusableEncoderError, match=r"have 3 coordinates a joint, but the encoder of bare.pt takes 2"):
         both.embed(walker(coordinates=3))
 
 
@@ -151,9 +151,9 @@ def test_the_nearest_text_is_that_of_the_same_direction(encoder: Pretrained) -> 
     assert np.linalg.norm(encoder.project(vector)) == pytest.approx(1, rel=1e-5)
     tied = encoder.nearest_texts(vector, texts=texts, text_vectors=np.tile(text_vectors[:1], (5, 1)))
     assert [text for text, _ in tied] == texts
-    with pytest.raises(CannotUse, match="for each of 2 texts are needed"):
+    with pytest.raises(UnusableEncoderError, match="for each of 2 texts are needed"):
         encoder.nearest_texts(vector, texts=texts[:2], text_vectors=text_vectors)
-    with pytest.raises(CannotUse, match="did another model make them"):
+    with pytest.raises(UnusableEncoderError, match="did another model make them"):
         encoder.nearest_texts(vector, texts=texts, text_vectors=text_vectors[:, 1:])
 
 

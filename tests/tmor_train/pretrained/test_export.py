@@ -11,7 +11,7 @@ import torch
 
 import tmor_train
 from tests import ROOT
-from tmor_train.atomic_write import OutputExists
+from tmor_train.atomic_write import OutputExistsError
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
@@ -122,7 +122,7 @@ def test_person_slots_are_fixed_where_they_have_statistics(tmp_path: Path) -> No
 def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "e.onnx"
     path.write_bytes(b"old")
-    with pytest.raises(OutputExists, match="is there already"):
+    with pytest.raises(OutputExistsError, match="is there already"):
         export(encoder(), path)
     tell = export_module._tell
 

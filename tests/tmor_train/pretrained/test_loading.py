@@ -14,11 +14,11 @@ import tmor_train
 from posecap.hashing import file_sha256
 from tests import ROOT
 from tmor_train.backbones.unik import UNIK
-from tmor_train.backbones.weights import WrongWeights
+from tmor_train.backbones.weights import WrongWeightsError
 from tmor_train.data import Sampling
-from tmor_train.encoder.heads import CannotUse
+from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.checkpoint import CheckpointError
 
 torch.set_num_threads(1)
 
@@ -70,30 +70,30 @@ def test_released_weights_of_unik(tmp_path: Path, prefix: str) -> None:
     clip = torch.randn(1, 2, 16, 17, 2)
     wanted = released.eval().clip_features(clip)
     torch.testing.assert_close(encoder.network.clip_features(clip), wanted, rtol=0, atol=0)
-    with pytest.raises(CannotUse, match=r"posetics.pt holds an encoder without projection heads"):
+    with pytest.raises(UnusableEncoderError, match=r"posetics.pt holds an encoder without projection heads"):
         encoder.project(wanted[0].detach().numpy())
 
 
 def test_released_weights_of_other_joints_need_a_word(tmp_path: Path) -> None:
     torch.save(UNIK(joints=13).state_dict(), tmp_path / "penn.pt")
-    with pytest.raises(CannotUse, match="takes 13 joints of 2 coordinates and does not say which"):
+    with pytest.raises(UnusableEncoderError, match="takes 13 joints of 2 coordinates and does not say which"):
         tmor_train.load(tmp_path / "penn.pt")
     assert tmor_train.load(tmp_path / "penn.pt", sampling=Sampling(layout="penn13")).sampling.layout == "penn13"
 
 
 def test_files_that_hold_no_encoder(tmp_path: Path, demo_run: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
-    with pytest.raises(WrongWeights, match=r"no l1.s_unit.DepM, so it is not one of UNIK"):
+    with pytest.raises(WrongWeightsError, match=r"no l1.s_unit.DepM, so it is not one of UNIK"):
         tmor_train.load(tmp_path / "other.pt")
     whole = newest(demo_run).read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "page.pt").write_text("<!doctype html>")
     for name in ("cut.pt", "page.pt"):
-        with pytest.raises(BadCheckpoint, match=f"{name} cannot be read as a checkpoint"):
+        with pytest.raises(CheckpointError, match=f"{name} cannot be read as a checkpoint"):
             tmor_train.load(tmp_path / name)
-    with pytest.raises(BadCheckpoint, match="neither a checkpoint nor a folder with checkpoints"):
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder with checkpoints"):
         tmor_train.load(tmp_path / "nowhere")
-    with pytest.raises(BadCheckpoint, match="neither a checkpoint nor a folder with checkpoints"):
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder with checkpoints"):
         tmor_train.load(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     torch.save({"format": checkpoint.FORMAT, "config": Payload(tmp_path / "ran")}, tmp_path / "zip.pt")
     (tmp_path / "legacy.pt").write_bytes(pickle.dumps({"l1.s_unit.DepM": Payload(tmp_path / "ran")}, protocol=2))
     for name in ("zip.pt", "legacy.pt"):
-        with pytest.raises(BadCheckpoint, match=name):
+        with pytest.raises(CheckpointError, match=name):
             tmor_train.load(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -129,6 +129,6 @@ def test_a_checkpoint_that_does_not_hold_what_it_says(demo_run: Path, tmp_path: 
     content = checkpoint.load(newest(demo_run))
     change(content)
     checkpoint.save(tmp_path / "changed.pt", content)
-    with pytest.raises(BadCheckpoint, match=r"changed.pt does not hold what a checkpoint of tmor_train") as error:
+    with pytest.raises(CheckpointError, match=r"changed.pt does not hold what a checkpoint of tmor_train") as error:
         tmor_train.load(tmp_path / "changed.pt")
     assert said in str(error.value)

@@ -3,7 +3,7 @@
 import pytest
 
 from tmor_train.data.augment import Project
-from tmor_train.recipes import RECIPES, NoRecipe, recipe
+from tmor_train.recipes import RECIPES, UnknownRecipeError, recipe
 
 
 def test_stages_are_the_papers() -> None:
@@ -33,5 +33,5 @@ def test_every_recipe_says_what_it_is_for() -> None:
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
-    with pytest.raises(NoRecipe, match=r"did you mean stage1\?"):
+    with pytest.raises(UnknownRecipeError, match=r"did you mean stage1\?"):
         recipe("stage_1")

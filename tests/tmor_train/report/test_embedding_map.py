@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tmor_train.report.embedding_map import BadEmbeddings, plane, read_cloud
+from tmor_train.report.embedding_map import EmbeddingsError, plane, read_cloud
 
 
 def _file(path: Path, vectors: list[list[float]], labels: list[str | None]) -> Path:
@@ -41,9 +41,9 @@ def test_of_many_an_even_choice_is_taken(tmp_path: Path) -> None:
 )
 def test_bad_embeddings_are_named(vectors: list[list[float]], said: str, tmp_path: Path) -> None:
     path = _file(tmp_path / "e.parquet", vectors, ["a"] * len(vectors))
-    with pytest.raises(BadEmbeddings, match=said):
+    with pytest.raises(EmbeddingsError, match=said):
         read_cloud(path)
-    with pytest.raises(BadEmbeddings, match="nowhere"):
+    with pytest.raises(EmbeddingsError, match="nowhere"):
         read_cloud(tmp_path / "nowhere.parquet")
 
 

@@ -15,7 +15,7 @@ from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import collect
 from tmor_train.report.page import page, report
 from tmor_train.report.section import printable
-from tmor_train.results import BadResult, FrameScores, Result, Scores, save
+from tmor_train.results import FrameScores, Result, ResultError, Scores, save
 
 pytest.importorskip("matplotlib")
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=y>', "$\\frac{", "_a&amp;b\x00\ud800\n]]>-->")
@@ -196,9 +196,9 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(everything: Path, tmp
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadResult, match="holds no result, table, run or embeddings"):
+    with pytest.raises(ResultError, match="holds no result, table, run or embeddings"):
         report(tmp_path, tmp_path / "page.html")
-    with pytest.raises(BadResult, match="is no folder"):
+    with pytest.raises(ResultError, match="is no folder"):
         report(tmp_path / "nowhere", tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 

@@ -12,9 +12,9 @@ import torch
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.cli import main
-from tmor_train.configuration import BadConfig, changed
-from tmor_train.evaluation.encoders import NoEncoder
-from tmor_train.evaluation.task import NoTask
+from tmor_train.configuration import ConfigError, changed
+from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.evaluation.task import TaskError
 from tmor_train.metrics.accuracy import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
@@ -150,9 +150,11 @@ def test_rows_take_their_checkpoints_by_losses_or_by_name(root: Path, demo_run: 
     ):
         weights = Weights(path="a.pt", sha256="0", name="a", losses=losses)
         assert key_of(TABLES[table], weights) == key
-    with pytest.raises(NoEncoder, match=r"say --rows KEY=a\.pt, KEY being one of vm .* vmt"):
+    with pytest.raises(EncoderNotFoundError, match=r"say --rows KEY=a\.pt, KEY being one of vm .* vmt"):
         key_of(TABLES["table1"], Weights(path="a.pt", sha256="0", name="a"))
-    with pytest.raises(NoEncoder, match=r"no row 'mm_m'; did you mean mm_mv\?|no row 'mm_m'; did you mean mm_mt\?"):
+    with pytest.raises(
+        EncoderNotFoundError, match=r"no row 'mm_m'; did you mean mm_mv\?|no row 'mm_m'; did you mean mm_mt\?"
+    ):
         weights_by_key(replace(one, rows=("mm_m=x",)), TABLES["table5"])
 
 
@@ -169,13 +171,13 @@ def test_the_place_of_a_figure_follows_from_what_it_depends_on(root: Path, demo_
 
 
 def test_mistakes_are_answered_before_anything_is_measured(root: Path, demo_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoTask, match="not said: --data-root DIR"):
+    with pytest.raises(TaskError, match="not said: --data-root DIR"):
         measure_table(changed(config(root, demo_run), ["data_root=none"]), tmp_path / "table")
-    with pytest.raises(NoEncoder, match="say --from CHECKPOINT"):
+    with pytest.raises(EncoderNotFoundError, match="say --from CHECKPOINT"):
         measure_table(changed(config(root, demo_run), ["weights=none"]), tmp_path / "table")
-    with pytest.raises(BadConfig, match=r"did you mean 'linear\.solver'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'linear\.solver'"):
         measure_table(changed(config(root, demo_run), ["changes=linear.solve=sgd"]), tmp_path / "table")
-    with pytest.raises(BadConfig, match="no pair"):
+    with pytest.raises(ConfigError, match="no pair"):
         changed(config(root, demo_run), ["rows=vmt"])
     assert not (tmp_path / "table").exists()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import BadCheckpoint, Checkpoints
+from tmor_train.training.checkpoint import CheckpointError, Checkpoints
 
 
 class Payload:
@@ -60,7 +60,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_is_taken(tmp_path: Path) -
         checkpoints.save(step, {"step": step, "weights": torch.zeros(1000)})
     newest = checkpoints.path(2)
     newest.write_bytes(newest.read_bytes()[:1500])
-    with pytest.raises(BadCheckpoint, match="step-000000002"):
+    with pytest.raises(CheckpointError, match="step-000000002"):
         checkpoint.load(newest)
     assert checkpoints.latest()[1]["step"] == 1
 
@@ -70,14 +70,14 @@ def test_nothing_in_a_hostile_one_runs(tmp_path: Path) -> None:
     torch.save({"format": checkpoint.FORMAT, "x": Payload(touched)}, tmp_path / "torch.pt")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Payload(touched), protocol=2))
     for name in ("torch.pt", "pickle.pt"):
-        with pytest.raises(BadCheckpoint, match=name):
+        with pytest.raises(CheckpointError, match=name):
             checkpoint.load(tmp_path / name)
     assert not touched.exists()
 
 
 def test_another_programs_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(BadCheckpoint, match="no checkpoint of tmor_train"):
+    with pytest.raises(CheckpointError, match="no checkpoint of tmor_train"):
         checkpoint.load(tmp_path / "other.pt")
 
 
@@ -85,7 +85,7 @@ def test_a_run_a_folder_or_a_file_is_meant(tmp_path: Path) -> None:
     path = Checkpoints(tmp_path / "checkpoints").save(3, {"step": 3})
     for place in (path, tmp_path, tmp_path / "checkpoints"):
         assert checkpoint.found(place)[0] == path
-    with pytest.raises(BadCheckpoint, match="neither a checkpoint nor a folder"):
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder"):
         checkpoint.found(tmp_path / "elsewhere")
-    with pytest.raises(BadCheckpoint, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
         Checkpoints(tmp_path / "none").latest()

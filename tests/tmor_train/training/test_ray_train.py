@@ -22,7 +22,7 @@ from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.ray_train import RayError, RayJob, _process, _reason, pretrain_on_ray
 from tmor_train.training.runs import RunError, pretrain
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 TWO = RayJob(address="local", workers=2)
 
@@ -51,7 +51,7 @@ def cluster() -> Iterator[None]:
     pytest.importorskip("ray.train", reason="Ray Train is not installed", exc_type=ImportError)
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, log_to_driver=False)
     yield
     ray.shutdown()
 

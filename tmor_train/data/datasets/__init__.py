@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tmor_train.data.dataset import MotionSet
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.files import DamagedFile, MissingFiles
+from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
 
 SETS: dict[str, Callable[[Path], MotionSet]] = {
     "msr_action3d": msr_action3d.read,
@@ -21,4 +21,4 @@ SETS: dict[str, Callable[[Path], MotionSet]] = {
 }
 """Readers by name; the folder of a set usually has the same name."""
 
-__all__ = ["SETS", "DamagedFile", "MissingFiles"]
+__all__ = ["SETS", "DamagedFileError", "MissingFilesError"]

@@ -133,5 +133,3 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 MOVEMENTS: Mapping[str, str] = {name: movement for movement, names in _NAMES.items() for name in names}
 """By the sentences that the sets have as captions."""
-
-__all__ = ["MOVEMENTS"]

@@ -20,11 +20,11 @@ _PLAIN = frozenset(
 _READER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError)  # on malformed files
 
 
-class MissingFiles(FileNotFoundError):
+class MissingFilesError(FileNotFoundError):
     """Files of a dataset are missing; the message names them, where to get them, and where to put them."""
 
 
-class DamagedFile(ValueError):
+class DamagedFileError(ValueError):
     """A file differs from what the dataset publishes; the message names it."""
 
 
@@ -36,9 +36,9 @@ class DatasetSource:
     page: str
     archive: str
 
-    def missing(self, what: Path | str) -> MissingFiles:
+    def missing(self, what: Path | str) -> MissingFilesError:
         """The error for a file or folder that is not there."""
-        return MissingFiles(
+        return MissingFilesError(
             f"{self.name}: {what} is missing. Get {self.archive} from {self.page} and unpack it so that it is there; "
             "the set's own terms hold."
         )
@@ -50,7 +50,7 @@ def matching(
     """Files of a folder whose names match, sorted by the numbers in them, which the pattern's groups hold.
 
     Raises:
-        MissingFiles: none is there.
+        MissingFilesError: none is there.
     """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -66,8 +66,8 @@ def read_text(path: Path, *, source: DatasetSource) -> str:
     """A text file of at most 64 MiB.
 
     Raises:
-        MissingFiles: it is not there.
-        DamagedFile: it is larger, or no text.
+        MissingFilesError: it is not there.
+        DamagedFileError: it is larger, or no text.
     """
     try:
         with path.open("rb") as file:
@@ -75,11 +75,11 @@ def read_text(path: Path, *, source: DatasetSource) -> str:
     except FileNotFoundError:
         raise source.missing(path) from None
     if len(content) > MAX_FILE_BYTES:
-        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
+        raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise DamagedFile(f"{path} is no text: {error}") from error
+        raise DamagedFileError(f"{path} is no text: {error}") from error
 
 
 def read_numbers(
@@ -88,16 +88,16 @@ def read_numbers(
     """The numbers of a text file as rows of ``columns``; empty lines and separators at line ends are left out.
 
     Raises:
-        MissingFiles: it is not there.
-        DamagedFile: it holds something else, or nothing.
+        MissingFilesError: it is not there.
+        DamagedFileError: it holds something else, or nothing.
     """
     lines = [line.strip().rstrip(separator) for line in read_text(path, source=source).splitlines() if line.strip()]
     try:
         rows = np.array([line.split(separator) for line in lines], np.float64)
     except ValueError as error:
-        raise DamagedFile(f"{path}: rows are not {columns} numbers each ({error})") from error
+        raise DamagedFileError(f"{path}: rows are not {columns} numbers each ({error})") from error
     if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
-        raise DamagedFile(f"{path} holds rows of shape {rows.shape[1:]}, expected {columns} finite numbers each")
+        raise DamagedFileError(f"{path} holds rows of shape {rows.shape[1:]}, expected {columns} finite numbers each")
     return rows
 
 
@@ -108,8 +108,8 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
     loaded.
 
     Raises:
-        MissingFiles: it is not there.
-        DamagedFile: it is no such file, or a variable is missing or of another kind.
+        MissingFilesError: it is not there.
+        DamagedFileError: it is no such file, or a variable is missing or of another kind.
     """
     try:
         from scipy.io import loadmat, whosmat
@@ -120,16 +120,16 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
     if not path.is_file():
         raise source.missing(path)
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise DamagedFile(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
+        raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
     try:
         known = {name: (shape, kind) for name, shape, kind in whosmat(str(path), appendmat=False)}
         for name in names:
             shape, kind = known.get(name, ((), "missing"))
             if kind not in _PLAIN or int(np.prod(shape, dtype=np.float64)) > MAX_VALUES:
-                raise DamagedFile(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
+                raise DamagedFileError(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
         loaded = loadmat(str(path), appendmat=False, variable_names=list(names), chars_as_strings=True)
         return {name: np.asarray(loaded[name]) for name in names}
-    except DamagedFile:
+    except DamagedFileError:
         raise
     except (MatReadError, NotImplementedError, MemoryError, zlib.error, *_READER_ERRORS) as error:
-        raise DamagedFile(f"{path} cannot be read as a MATLAB 5 file: {error}") from error
+        raise DamagedFileError(f"{path} cannot be read as a MATLAB 5 file: {error}") from error

@@ -16,7 +16,7 @@ import numpy as np
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import MSR_ACTION3D, as_ntu25, from_kinect
 
 SOURCE = DatasetSource(
@@ -65,8 +65,8 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
     """The clips under ``folder``, in space, in the layout ``ntu25``: all 567, or the 557 that most papers use.
 
     Raises:
-        MissingFiles: no clips there, or for ``used`` no list of them.
-        DamagedFile: a file is not as published.
+        MissingFilesError: no clips there, or for ``used`` no list of them.
+        DamagedFileError: a file is not as published.
     """
     wanted = None if clips == "all" else set(read_text(Path(folder) / USED, source=SOURCE).split())
     return from_clips(_clips(Path(folder), wanted), classes=CLASSES)
@@ -80,7 +80,9 @@ def _clips(folder: Path, wanted: set[str] | None) -> Iterator[Clip]:
             continue
         rows = read_numbers(path, columns=4, source=SOURCE)
         if len(rows) % 20 or not 1 <= action <= len(CLASSES):
-            raise DamagedFile(f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame")
+            raise DamagedFileError(
+                f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame"
+            )
         joints = rows.reshape(1, -1, 20, 4)
         yield Clip(
             key=f"msr-{name.replace('_', '-')}",

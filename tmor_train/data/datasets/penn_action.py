@@ -15,7 +15,7 @@ import numpy as np
 from posecap.joints import flip_order
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_matlab
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_matlab
 
 SOURCE = DatasetSource(
     "Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)"
@@ -59,8 +59,8 @@ def read(folder: Path) -> MotionSet:
     listed as left is the faster one.
 
     Raises:
-        MissingFiles: no labels there.
-        DamagedFile: a file is not as published.
+        MissingFilesError: no labels there.
+        DamagedFileError: a file is not as published.
     """
     return from_clips(_clips(Path(folder)), classes=tuple(CAPTIONS))
 
@@ -73,7 +73,9 @@ def _clips(folder: Path) -> Iterator[Clip]:
         size = found["dimensions"].reshape(-1)
         whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
         if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]) or len(size) < 2:
-            raise DamagedFile(f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's")
+            raise DamagedFileError(
+                f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's"
+            )
         joints = np.stack([x - 0.5, y - 0.5, visible > 0], -1)[:, _OWN_SIDES]
         yield Clip(
             key=f"penn-{path.stem}",

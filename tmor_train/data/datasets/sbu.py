@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, read_numbers
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_numbers
 from tmor_train.data.datasets.kinect import OPENNI, as_ntu25
 
 SOURCE = DatasetSource(
@@ -58,8 +58,8 @@ def read(folder: Path) -> MotionSet:
     and z 1.28 for each unit.
 
     Raises:
-        MissingFiles: no clips there.
-        DamagedFile: a file is not as published.
+        MissingFilesError: no clips there.
+        DamagedFileError: a file is not as published.
     """
     return from_clips(_clips(Path(folder)), classes=CLASSES)
 
@@ -71,7 +71,7 @@ def _clips(folder: Path) -> Iterator[Clip]:
         path = folder / pair / action / trial / "skeleton_pos.txt"
         rows = read_numbers(path, columns=91, source=SOURCE, separator=",")
         if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
-            raise DamagedFile(f"{path}: class {action} of {pair} is none of the published ones")
+            raise DamagedFileError(f"{path}: class {action} of {pair} is none of the published ones")
         joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)
         yield Clip(
             key=f"sbu-{pair}-{action}-{trial}",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_matlab
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_matlab
 from tmor_train.data.datasets.kinect import UTD_MHAD, as_ntu25, from_kinect
 
 SOURCE = DatasetSource(
@@ -60,8 +60,8 @@ def read(folder: Path) -> MotionSet:
     """All clips under ``folder``, in space, in the layout ``ntu25``.
 
     Raises:
-        MissingFiles: no clips there.
-        DamagedFile: a file is not as published.
+        MissingFilesError: no clips there.
+        DamagedFileError: a file is not as published.
     """
     return from_clips(_clips(Path(folder)), classes=CLASSES)
 
@@ -71,7 +71,9 @@ def _clips(folder: Path) -> Iterator[Clip]:
     for path, (action, subject, trial) in files:
         joints = read_matlab(path, ("d_skel",), source=SOURCE)["d_skel"]
         if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
-            raise DamagedFile(f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)")
+            raise DamagedFileError(
+                f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)"
+            )
         yield Clip(
             key=f"utd-a{action:02d}-s{subject}-t{trial}",
             joints_MTJC=as_ntu25(from_kinect(joints.transpose(2, 0, 1)[None].astype(float)), UTD_MHAD),

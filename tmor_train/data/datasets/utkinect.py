@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFile, DatasetSource, matching, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_numbers, read_text
 from tmor_train.data.datasets.kinect import UTKINECT, as_ntu25, from_kinect
 
 SOURCE = DatasetSource("UTKinect-Action3D", "http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html", "joints.zip")
@@ -78,8 +78,8 @@ def read(folder: Path) -> MotionSet:
     numbers is left out, and so is one during which nobody was tracked.
 
     Raises:
-        MissingFiles: recordings or labels are not there.
-        DamagedFile: a file is not as published.
+        MissingFilesError: recordings or labels are not there.
+        DamagedFileError: a file is not as published.
     """
     return from_clips(_clips(recordings(folder)), classes=tuple(CAPTIONS))
 
@@ -90,7 +90,7 @@ def recordings(folder: Path) -> list[Recording]:
     The sensor wrote some frames twice; the first of the two stays.
 
     Raises:
-        MissingFiles, DamagedFile: as :func:`read`.
+        MissingFilesError, DamagedFileError: as :func:`read`.
     """
     labels = _segments(Path(folder) / "joints" / "actionLabel.txt")
     found = []
@@ -116,9 +116,9 @@ def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
             if entry[2].isdigit() and entry[3].isdigit():
                 found[recording] += (Segment(entry[1], int(entry[2]), int(entry[3])),)
             elif "NaN" not in entry.groups():
-                raise DamagedFile(f"{path}, line {number}: {line!r} gives no frame numbers")
+                raise DamagedFileError(f"{path}, line {number}: {line!r} gives no frame numbers")
         elif line.strip():
-            raise DamagedFile(f"{path}, line {number}: {line!r} is neither a recording nor an action")
+            raise DamagedFileError(f"{path}, line {number}: {line!r} is neither a recording nor an action")
     return found
 
 

@@ -155,6 +155,3 @@ def _optimum(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     return weight.detach().float(), bias.detach().float()
-
-
-__all__ = ["BestFit", "Labelled", "Linear", "fit_best", "fitted", "settings_of"]

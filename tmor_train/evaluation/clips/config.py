@@ -183,16 +183,3 @@ class FewShotConfig:
             raise ValueError("with few labels nothing is chosen on a hold-out: name one rate, or one strength")
         if self.steps < 1:
             raise ValueError(f"steps is at least 1, not {self.steps}")
-
-
-__all__ = [
-    "DescentConfig",
-    "ExactConfig",
-    "FewShotConfig",
-    "FineTuneConfig",
-    "LinearConfig",
-    "LogisticConfig",
-    "ProbeConfig",
-    "RawConfig",
-    "TuneConfig",
-]

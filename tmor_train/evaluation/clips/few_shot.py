@@ -31,7 +31,7 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
 
     Raises:
         RunError: the folder holds a run, or a loss is not finite.
-        NoTask, NoEncoder: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)
@@ -82,6 +82,3 @@ def drawn(label_N: Numbers, percent: float, *, seed: int) -> Numbers:
         count = max(round(percent / 100 * len(members)), 1)
         chosen.append(members[permutation(seed, label, count=len(members))[:count]])
     return np.sort(np.concatenate(chosen))
-
-
-__all__ = ["drawn", "few_shot", "lengthened"]

@@ -117,7 +117,7 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
 
     Raises:
         RunError: the folder holds a run, there are fewer clips than a batch, or a loss is not finite.
-        NoTask, NoEncoder: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)
@@ -235,6 +235,3 @@ class _Training:
             self.tuner.step,
             {"tuner": self.tuner.state_dict(), "loader": {"epoch": at.epoch, "position": at.position}},
         )
-
-
-__all__ = ["FineTuner", "class_shares", "fine_tune", "fine_tune_and_score", "tuned"]

@@ -33,7 +33,7 @@ from tmor_train.evaluation.clips.config import LinearConfig, LogisticConfig, Pro
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
-from tmor_train.evaluation.task import NoTask, Task, held_out, task_of
+from tmor_train.evaluation.task import Task, TaskError, held_out, task_of
 
 
 def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
@@ -41,7 +41,7 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the folder holds a run.
-        NoTask, NoEncoder: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
     """
     encoder_name(config.start)
     task = task_of(config.task)
@@ -103,7 +103,7 @@ class EncoderFeatures:
         """The features, and whose they are.
 
         Raises:
-            tmor_train.evaluation.encoders.NoEncoder: none is named.
+            tmor_train.evaluation.encoders.EncoderNotFoundError: none is named.
         """
         if self._kept is None or (self._start.weights == SCRATCH and self._kept[0] != seed):
             encoder, source = load_encoder(self._start, seed=seed, device=self._device)
@@ -118,7 +118,7 @@ def probe_scores(
     """Scores (N, K) of the measured clips by a linear classifier, and what was chosen for it, as JSON values.
 
     Raises:
-        NoTask: there are several settings, and no clips to choose on.
+        TaskError: there are several settings, and no clips to choose on.
     """
     pairs = []
     if features.validation is not None:
@@ -126,7 +126,7 @@ def probe_scores(
     elif len(settings_of(config)) > 1:
         rest, held = held_out(task.train, holdout)
         if not len(held):
-            raise NoTask(
+            raise TaskError(
                 "no class has two clips to train on, so none can be held out to choose a setting on; name one of "
                 "linear.exact.strengths, or of linear.descent.rates"
             )
@@ -147,7 +147,7 @@ def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> P
 
     Raises:
         RunError: the folder holds a run.
-        NoTask: it is not said what is to be measured.
+        TaskError: it is not said what is to be measured.
     """
     task = task_of(config.task)
     trials = [
@@ -191,15 +191,3 @@ def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Fl
     size_NC[flat, :2] = np.stack([clips.width_N, clips.height_N], 1)[flat]
     scaled: Floats = (centred / size_NC[:, None, None, None]).reshape(len(motions), -1).astype(np.float32)
     return scaled
-
-
-__all__ = [
-    "Cached",
-    "EncoderFeatures",
-    "cached_features",
-    "logistic",
-    "logistic_trial",
-    "probe",
-    "probe_scores",
-    "raw_coordinates",
-]

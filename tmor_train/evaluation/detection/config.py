@@ -154,14 +154,3 @@ class DetectEventsConfig:
     train: DetectorConfig = field(default_factory=DetectorConfig)
     events: EventConfig = field(default_factory=EventConfig)
     seeds: tuple[int, ...] = (0,)
-
-
-__all__ = [
-    "DetectConfig",
-    "DetectEventsConfig",
-    "DetectorConfig",
-    "EventConfig",
-    "HeadName",
-    "TransferConfig",
-    "WindowConfig",
-]

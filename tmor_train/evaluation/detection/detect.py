@@ -46,8 +46,8 @@ def detect(config: DetectConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the folder holds a run, or a loss is not finite.
-        NoTask, NoEncoder: it is not said what is to be measured, or with what.
-        CannotUse: the encoder does not take such recordings.
+        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        UnusableEncoderError: the encoder does not take such recordings.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)
@@ -119,7 +119,8 @@ def detect_events(config: DetectEventsConfig, folder: Path, *, begun: Begun = "n
     """A detector for each seed; returns ``folder``. What is measured already is not measured again.
 
     Raises:
-        RunError, NoTask, NoEncoder, CannotUse, Stopped: as :func:`tmor_train.evaluation.detection.detect.detect`.
+        RunError, TaskError, EncoderNotFoundError, UnusableEncoderError, Stopped: as
+            :func:`tmor_train.evaluation.detection.detect.detect`.
     """
     encoder_name(config.start)
     task = frame_task_of(config.task)
@@ -196,6 +197,3 @@ def metrics_of(task: FrameTask, scores: list[Floats], config: EventConfig, chose
     return Metrics(
         metrics=metrics, primary_metric=PRIMARY_METRIC, per_class_K=per_action_K, chosen=chosen, notes=(note,)
     )
-
-
-__all__ = ["PRIMARY_METRIC", "detect", "detect_events", "events_of", "metrics_of", "smoothed"]

@@ -25,7 +25,7 @@ from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
-from tmor_train.pretrained.encoder import CannotUse, Pretrained
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.device import autocast_of
 
 
@@ -139,7 +139,7 @@ def adapted(
     recordings have depth; their joints become its layout as they are gathered. ``trunk`` is :func:`transplant_trunk`.
 
     Raises:
-        CannotUse: ``trunk`` with released weights of another network than UNIK.
+        UnusableEncoderError: ``trunk`` with released weights of another network than UNIK.
     """
     if config.how == "trunk":
         return transplant_trunk(encoder, config, start=start)
@@ -189,16 +189,6 @@ def _shape_of(encoder: Pretrained, start: StartConfig) -> EncoderConfig:
         return start.scratch.encoder
     if isinstance(encoder.network, UNIK):
         return EncoderConfig(tau=encoder.network.tau, heads=encoder.network.heads, people=encoder.network.people)
-    raise CannotUse(f"{encoder.path} does not say which network it is; transfer.how=project needs no such thing")
-
-
-__all__ = [
-    "FLAT",
-    "Detector",
-    "adapted",
-    "event_classes",
-    "event_cross_entropy",
-    "frame_bce",
-    "padded",
-    "transplant_trunk",
-]
+    raise UnusableEncoderError(
+        f"{encoder.path} does not say which network it is; transfer.how=project needs no such thing"
+    )

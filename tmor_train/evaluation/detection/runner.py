@@ -206,6 +206,3 @@ def stored_scores(task: FrameTask, found: Detected) -> FrameScores:
         key_R=recordings.motions.clips.key_N,
         fps_R=recordings.motions.clips.fps_N,
     )
-
-
-__all__ = ["Detected", "Detections", "Metrics", "mode_of", "result_of", "run_detectors", "stored_scores"]

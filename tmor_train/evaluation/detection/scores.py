@@ -124,15 +124,3 @@ def prior_scores(share_K: NDArray[np.float64], frames: int) -> Floats:
 def perfect_scores(label_TK: NDArray[np.bool_]) -> Floats:
     """1 where a class is labelled and 0 elsewhere, (T, K) float32."""
     return label_TK.astype(np.float32)
-
-
-__all__ = [
-    "Answer",
-    "Cache",
-    "class_shares",
-    "frame_scores",
-    "in_context",
-    "perfect_scores",
-    "prior_scores",
-    "window_features",
-]

@@ -9,7 +9,7 @@ import numpy as np
 from tmor_train.benchmarks import Benchmark, FrameParts, Recordings
 from tmor_train.data.arrays import Numbers
 from tmor_train.evaluation.config import HoldOut, TaskConfig
-from tmor_train.evaluation.task import NoTask, benchmark_of, held_out
+from tmor_train.evaluation.task import TaskError, benchmark_of, held_out
 
 _HELD = "measured on a part of the train recordings that was held out, not on the test part"
 
@@ -33,17 +33,18 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
     """The task that a configuration names, its files read. What is held out are whole recordings.
 
     Raises:
-        NoTask: no benchmark or folder is named, the protocol is unknown, files are missing, it is about clips, or there
+        TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is about clips, or
+            there
             are too few recordings to hold one out.
-        tmor_train.benchmarks.NoBenchmark: there is none of that name.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
     """
     found, protocol, folder = benchmark_of(config)
     parts = found.read(folder, protocol)
     if not isinstance(parts, FrameParts):
-        raise NoTask(f"{found.name} is measured in clips, not in frames; choose a recipe such as probe")
+        raise TaskError(f"{found.name} is measured in clips, not in frames; choose a recipe such as probe")
     for name, part in (("train", parts.train), ("test", parts.test)):
         if not len(part.motions) or not len(part.events.class_E):
-            raise NoTask(f"the {name} part of {found.name} {protocol} has no recordings, or no events in them")
+            raise TaskError(f"the {name} part of {found.name} {protocol} has no recordings, or no events in them")
     task = FrameTask(benchmark=found, protocol=protocol, train=parts.train, test=parts.test)
     if config.part == "test":
         return task
@@ -56,11 +57,11 @@ def within(task: FrameTask, holdout: HoldOut) -> FrameTask:
     """A task in the train part of another: some of its recordings are held out and measured.
 
     Raises:
-        NoTask: there are too few recordings, or subjects, to hold one out.
+        TaskError: there are too few recordings, or subjects, to hold one out.
     """
     rest, held = held_out(task.train.motions, holdout)
     if not len(held):
-        raise NoTask(f"{task.benchmark.name} {task.protocol} has one recording to train on, so none can be held out")
+        raise TaskError(f"{task.benchmark.name} {task.protocol} has one recording to train on, so none can be held out")
     return replace(task, train=selected(task.train, rest), test=selected(task.train, held), notes=(_HELD,))
 
 
@@ -78,6 +79,3 @@ def selected(recordings: Recordings, index: Numbers) -> Recordings:
         end_E=events.end_E[kept],
     )
     return replace(recordings, motions=recordings.motions.select(index), events=chosen)
-
-
-__all__ = ["FrameTask", "frame_task_of", "selected", "within"]

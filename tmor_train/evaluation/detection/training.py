@@ -139,6 +139,3 @@ class DetectorTraining:
         self.step = state["step"]
         self.detector.load_state_dict(state["network"])
         self.optimizer.load_state_dicts(state["optimizers"])
-
-
-__all__ = ["DetectorTraining", "Loss"]

@@ -116,6 +116,3 @@ class RecordingWindows(Loader):
         step_T = np.arange(int(self.length_W[index_N].max()))
         inside = step_T < self.length_W[index_N][:, None]
         return np.where(inside, self.begin_W[index_N][:, None] + step_T, -1)
-
-
-__all__ = ["RecordingWindows"]

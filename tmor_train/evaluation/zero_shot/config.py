@@ -39,6 +39,3 @@ class ZeroShotConfig:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("prompts names at least one set of them")
-
-
-__all__ = ["Visual", "ZeroShotConfig"]

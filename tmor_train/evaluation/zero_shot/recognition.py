@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from tmor_train.data.arrays import Floats
-from tmor_train.encoder.heads import CannotUse
+from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.evaluation.zero_shot.config import Visual, ZeroShotConfig
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, video_head_of
-from tmor_train.prompts import NoText, PromptSet, class_texts, prompt_vectors, prompts
+from tmor_train.prompts import MissingTextError, PromptSet, class_texts, prompt_vectors, prompts
 
 
 def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
@@ -29,12 +29,12 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
 
     Raises:
         RunError: the folder holds a run.
-        NoTask, NoEncoder: it is not said what is to be measured, or with what.
-        NoText: a class has no words, or a sentence no vector.
-        CannotUse: the encoder was trained without text, or with text vectors of another length.
+        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        MissingTextError: a class has no words, or a sentence no vector.
+        UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
     """
     if encoder_name(config.start) == SCRATCH:
-        raise CannotUse(
+        raise UnusableEncoderError(
             "an encoder that was never trained knows no texts; name a checkpoint that was trained with them"
         )
     task = task_of(config.task)
@@ -50,11 +50,13 @@ class _Recognition:
         self._config, self._task = config, task
         texts = config.class_texts or class_texts(task.benchmark.name, task.classes)
         if len(texts) != len(task.classes):
-            raise NoText(f"class_texts gives words for {len(texts)} classes, but there are {len(task.classes)}")
+            raise MissingTextError(
+                f"class_texts gives words for {len(texts)} classes, but there are {len(task.classes)}"
+            )
         self._texts = {name: self._vectors(name, texts) for name in config.prompts}
         self._encoder, self._source = load_encoder(config.start, seed=config.seed, device=config.device)
         if self._encoder.heads is None or self._encoder.heads.text is None:
-            raise CannotUse(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
+            raise UnusableEncoderError(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
         self._motion: Floats | None = None
         self._video, video_note = _video_of(task)
         self._video_head = None if self._video is None else video_head_of(self._encoder)
@@ -67,7 +69,7 @@ class _Recognition:
         of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
         command = f"`python pipelines/prompt_vectors.py {{}} {task.benchmark.name}{of_clips}`"
         if config.texts is None:
-            raise NoText(
+            raise MissingTextError(
                 "the file with vectors of the classes' sentences is not named: say --texts FILE; "
                 f"{command.format('FILE')} makes it"
             )
@@ -145,6 +147,3 @@ def leakage_notes(benchmark: str, folder: str | None, config: Mapping[str, Any] 
         began = Path(str(config["loop"]["start_from"])).name
         notes.append(f"it began with the weights of {began}, whose data are not known here")
     return tuple(notes)
-
-
-__all__ = ["chance", "leakage_notes", "zero_shot"]

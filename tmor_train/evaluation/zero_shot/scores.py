@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats
-from tmor_train.encoder.heads import CannotUse
+from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.encoder.projection import SHORTEST, Projection
 from tmor_train.evaluation.zero_shot.config import Visual
 from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.checkpoint import CheckpointError
 
 _PREFIX = "video_head."
 
@@ -50,16 +50,18 @@ def combined(encoder: Pretrained, video_head: Projection | None, sides: Sides, h
         video_head: phi_V; ``frozen_mean`` needs none.
 
     Raises:
-        CannotUse: a head is missing, or vectors have other lengths than it takes.
+        UnusableEncoderError: a head is missing, or vectors have other lengths than it takes.
     """
     if encoder.heads is None or encoder.heads.text is None:
-        raise CannotUse(f"{encoder.path} was trained without text, so it compares nothing with texts")
+        raise UnusableEncoderError(f"{encoder.path} was trained without text, so it compares nothing with texts")
     motion_NK = encoder.text_cosines(sides.motion_ND, sides.texts_KPDt)
     if how == "frozen_mean":
         mean_NK: Floats = (motion_NK + frozen(sides)) / np.float32(2)
         return mean_NK
     if video_head is None:
-        raise CannotUse(f"{encoder.path} was trained without video, so it has no projection of video vectors")
+        raise UnusableEncoderError(
+            f"{encoder.path} was trained without video, so it has no projection of video vectors"
+        )
     texts_KW = _through(encoder.heads.text, sides.texts_KPDt).mean(1)
     video_NW = _through(video_head, sides.video_NDv)
     if how == "score_mean":
@@ -77,11 +79,13 @@ def frozen(sides: Sides) -> Floats:
     """cos(E_V, E_T), no head between: (N, K) float32.
 
     Raises:
-        CannotUse: the two have different lengths, so they are of no common space.
+        UnusableEncoderError: the two have different lengths, so they are of no common space.
     """
     video, text = sides.video_NDv.shape[-1], sides.texts_KPDt.shape[-1]
     if video != text:
-        raise CannotUse(f"video vectors have {video} numbers and text vectors {text}: they are of two models")
+        raise UnusableEncoderError(
+            f"video vectors have {video} numbers and text vectors {text}: they are of two models"
+        )
     cosines: Floats = unit(sides.video_NDv) @ unit(sides.texts_KPDt).mean(1).T
     return cosines
 
@@ -90,7 +94,7 @@ def video_head_of(encoder: Pretrained) -> Projection | None:
     """phi_V of the run that an encoder is from; None where it was trained without video.
 
     Raises:
-        BadCheckpoint: its checkpoint is gone, or does not hold what it says.
+        CheckpointError: its checkpoint is gone, or does not hold what it says.
     """
     if encoder.config is None:
         return None
@@ -104,7 +108,7 @@ def video_head_of(encoder: Pretrained) -> Projection | None:
         head = Projection(config.video_head, taken, config.width)
         head.load_state_dict(own)
     except (FileNotFoundError, KeyError, RuntimeError, AttributeError, TypeError) as error:
-        raise BadCheckpoint(f"{encoder.path} holds no projection of video vectors: {error}") from error
+        raise CheckpointError(f"{encoder.path} holds no projection of video vectors: {error}") from error
     return head.eval().requires_grad_(False)
 
 
@@ -115,8 +119,5 @@ def _through(head: Any, vectors: Floats) -> Floats:
     try:
         out: Floats = head(flat).numpy()
     except RuntimeError as error:
-        raise CannotUse(f"a projection does not take vectors of {flat.shape[1]} numbers: {error}") from error
+        raise UnusableEncoderError(f"a projection does not take vectors of {flat.shape[1]} numbers: {error}") from error
     return out.reshape(*vectors.shape[:-1], out.shape[-1])
-
-
-__all__ = ["Sides", "combined", "frozen", "unit", "video_head_of"]

@@ -15,7 +15,16 @@ import torch
 from posecap.joints import LAYOUTS
 from tests import DATA
 from tmor_train.data import Batching, Clip, Loader, MotionSet, Sampling, combined
-from tmor_train.data.datasets import SETS, DamagedFile, MissingFiles, msr_action3d, penn_action, sbu, utd_mhad, utkinect
+from tmor_train.data.datasets import (
+    SETS,
+    DamagedFileError,
+    MissingFilesError,
+    msr_action3d,
+    penn_action,
+    sbu,
+    utd_mhad,
+    utkinect,
+)
 from tmor_train.data.datasets.files import DatasetSource, read_matlab, read_numbers
 from tmor_train.data.datasets.kinect import MSR_ACTION3D, OPENNI, UTD_MHAD, UTKINECT
 
@@ -83,7 +92,7 @@ def test_penn_action(tmp_path: Path) -> None:
 )
 def test_penn_files_of_another_kind_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     penn(tmp_path / "labels/0007.mat", **changes)
-    with pytest.raises(DamagedFile, match=r"0007\.mat"):
+    with pytest.raises(DamagedFileError, match=r"0007\.mat"):
         penn_action.read(tmp_path)
 
 
@@ -126,7 +135,7 @@ def test_msr_action3d(tmp_path: Path) -> None:
     assert at(clip, "right_hand")[0, :, 3].tolist() == [0, 0]  # joint 12 was not found
     assert len(msr_action3d.read(tmp_path, clips="used")) == 1
     (tmp_path / "a02_s02_e01_skeleton3D.txt").write_text("1 2 3 4\n")
-    with pytest.raises(DamagedFile, match="20 for each frame"):
+    with pytest.raises(DamagedFileError, match="20 for each frame"):
         msr_action3d.read(tmp_path)
 
 
@@ -162,13 +171,13 @@ def test_utkinect(tmp_path: Path) -> None:
     assert recording.frame_T.tolist() == [10, 12, 14, 20]
     assert recording.labels().tolist() == [0, 0, 1, -1]
     (folder / "actionLabel.txt").write_text("s03_e02\nwalk: ten twelve\n")
-    with pytest.raises(DamagedFile, match="line 2"):
+    with pytest.raises(DamagedFileError, match="line 2"):
         utkinect.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_missing_files_say_which_whence_and_where(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MissingFiles) as caught:
+    with pytest.raises(MissingFilesError) as caught:
         SETS[name](tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(caught.value)
     assert re.search(r"Get .+ from https?://.+ and unpack it so that it is there", str(caught.value))
@@ -178,9 +187,9 @@ def test_nothing_but_plain_arrays_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     scipy.io.savemat(path, {"cell": np.array([[1, "a"]], object), "fine": np.ones(3)})
     assert read_matlab(path, ("fine",), source=SOURCE)["fine"].tolist() == [[1, 1, 1]]
-    with pytest.raises(DamagedFile, match="'cell' is cell"):
+    with pytest.raises(DamagedFileError, match="'cell' is cell"):
         read_matlab(path, ("cell",), source=SOURCE)
-    with pytest.raises(DamagedFile, match="'gone' is missing"):
+    with pytest.raises(DamagedFileError, match="'gone' is missing"):
         read_matlab(path, ("gone",), source=SOURCE)
 
 
@@ -188,7 +197,7 @@ def test_an_array_that_promises_too_much_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "bomb.mat"
     scipy.io.savemat(path, {"x": np.zeros((17 << 20), np.uint8)}, do_compression=True)
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(DamagedFile, match="expected a plain array"):
+    with pytest.raises(DamagedFileError, match="expected a plain array"):
         read_matlab(path, ("x",), source=SOURCE)
 
 
@@ -196,7 +205,7 @@ def test_an_array_that_promises_too_much_is_not_loaded(tmp_path: Path) -> None:
 def test_files_that_are_no_matlab_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.mat"
     path.write_bytes(content)
-    with pytest.raises(DamagedFile, match=r"x\.mat"):
+    with pytest.raises(DamagedFileError, match=r"x\.mat"):
         read_matlab(path, ("x",), source=SOURCE)
 
 
@@ -204,14 +213,14 @@ def test_a_cut_matlab_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     scipy.io.savemat(path, {"x": np.random.default_rng(0).random((50, 50))}, do_compression=True)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DamagedFile, match=r"x\.mat"):
+    with pytest.raises(DamagedFileError, match=r"x\.mat"):
         read_matlab(path, ("x",), source=SOURCE)
 
 
 @pytest.mark.parametrize("content", ["1 2\n", "1 2 x\n", "1 2 nan\n", "", "1 2 3\n4 5\n"])
 def test_rows_that_are_not_numbers_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.txt").write_text(content)
-    with pytest.raises(DamagedFile, match=r"x\.txt"):
+    with pytest.raises(DamagedFileError, match=r"x\.txt"):
         read_numbers(tmp_path / "x.txt", columns=3, source=SOURCE)
 
 

@@ -23,7 +23,7 @@ from tmor_train.data.augment import Flip
 from tmor_train.evaluation.clips.config import FineTuneConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import FineTuner, class_shares, fine_tune, tuned
 from tmor_train.evaluation.config import StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import NoEncoder, load_encoder
+from tmor_train.evaluation.encoders import EncoderNotFoundError, load_encoder
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
@@ -191,7 +191,7 @@ def test_a_folder_with_a_run_is_refused(straight: Path) -> None:
     with pytest.raises(RunError, match="holds a run; go on with `tmor_train resume"):
         kinds.run(config(), straight)
     assert (straight / "result.json").read_bytes() == before
-    with pytest.raises(NoEncoder, match="--from"):
+    with pytest.raises(EncoderNotFoundError, match="--from"):
         fine_tune(config("start.weights=none"), straight.parent / "other")
     assert not (straight.parent / "other").exists()
 

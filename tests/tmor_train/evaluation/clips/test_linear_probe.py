@@ -26,12 +26,12 @@ from tmor_train.evaluation.clips.linear_probe import (
     raw_coordinates,
 )
 from tmor_train.evaluation.config import HoldOut, StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import NoEncoder
-from tmor_train.evaluation.task import NoTask, held_out
-from tmor_train.pretrained.encoder import CannotUse
+from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.evaluation.task import TaskError, held_out
+from tmor_train.pretrained.encoder import UnusableEncoderError
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
-from tmor_train.training.checkpoint import BadCheckpoint
+from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
@@ -114,11 +114,11 @@ def test_by_descent_too(tmp_path: Path) -> None:
 
 
 def test_what_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(NoEncoder, match="--from"):
+    with pytest.raises(EncoderNotFoundError, match="--from"):
         probe(config("start.weights=none"), tmp_path / "run")
     for kind, changes in (
-        (BadCheckpoint, f"start.weights={tmp_path / 'nowhere'}"),
-        (CannotUse, "start.scratch.encoder.channels=3"),
+        (CheckpointError, f"start.weights={tmp_path / 'nowhere'}"),
+        (UnusableEncoderError, "start.scratch.encoder.channels=3"),
     ):
         with pytest.raises(kind):
             kinds.run(config(changes), tmp_path / "run")
@@ -187,7 +187,7 @@ def test_one_setting_holds_nothing_out() -> None:
     task = gestures.task(1)  # a clip of each class, of which none can be held out
     _, settings = probe_scores(cached_features(task, ends), task, ONE, HoldOut(), seed=0)
     assert settings == {"solver": "lbfgs", "setting": 0.5}
-    with pytest.raises(NoTask, match=r"no class has two clips .* name one of linear\.exact\.strengths"):
+    with pytest.raises(TaskError, match=r"no class has two clips .* name one of linear\.exact\.strengths"):
         probe_scores(cached_features(task, ends), task, SEVERAL, HoldOut(), seed=0)
 
 
@@ -284,6 +284,6 @@ def test_the_baseline_is_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert result.metrics["top1"] == (scores.scores_NK.argmax(1) == scores.label_N).mean()
     with pytest.raises(RunError, match="holds a run"):
         logistic(config, tmp_path / "run")
-    with pytest.raises(NoTask, match="--benchmark NAME"):
+    with pytest.raises(TaskError, match="--benchmark NAME"):
         logistic(changed(config, ["task.benchmark=none"]), tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -22,7 +22,7 @@ from tmor_train.evaluation.detection.detect import (
     suppressed,
 )
 from tmor_train.evaluation.detection.task import frame_task_of
-from tmor_train.evaluation.encoders import NoEncoder
+from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.metrics.event_ap import Proposal, event_ap, iou
 from tmor_train.metrics.frame_ap import frame_ap
 from tmor_train.recipes import recipe
@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(NoEncoder, match="--from"):
+    with pytest.raises(EncoderNotFoundError, match="--from"):
         detect(replace(config(), start=recipe("detect_cpu").start), tmp_path)
     with pytest.raises(ValueError, match="scale=standard"):
         detect(config("detect_cpu", "train.trains=all"), tmp_path)

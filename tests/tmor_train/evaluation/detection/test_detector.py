@@ -25,7 +25,7 @@ from tmor_train.evaluation.detection.scores import frame_scores, in_context, win
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
 from tmor_train.evaluation.encoders import load_encoder
 from tmor_train.pretrain_config import ViewConfig
-from tmor_train.pretrained.encoder import CannotUse
+from tmor_train.pretrained.encoder import UnusableEncoderError
 from tmor_train.recipes import recipe
 
 torch.set_num_threads(1)
@@ -235,5 +235,5 @@ def test_a_transplanted_trunk_has_all_weights_but_those_of_joints_and_coordinate
 
 def test_released_weights_of_another_network_are_refused():
     other = replace(ENCODER, network=torch.nn.Identity(), sha256="abc", path=Path("other.pt"))
-    with pytest.raises(CannotUse, match=r"transfer\.how=project"):
+    with pytest.raises(UnusableEncoderError, match=r"transfer\.how=project"):
         adapted(other, TransferConfig(how="trunk"), start=START, motions=DEEP)

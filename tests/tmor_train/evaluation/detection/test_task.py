@@ -8,7 +8,7 @@ from tests import acted
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.evaluation.detection.task import frame_task_of, selected
-from tmor_train.evaluation.task import NoTask
+from tmor_train.evaluation.task import TaskError
 
 SOME = TaskConfig(benchmark="acted", folder="anywhere")
 
@@ -45,7 +45,7 @@ def test_one_recording_cannot_be_held_out(monkeypatch):
     one = acted.recordings((40,))
     made = replace(acted.benchmark(), read=lambda folder, protocol: FrameParts(one, one))
     monkeypatch.setitem(BENCHMARKS, "acted", made)
-    with pytest.raises(NoTask, match="one recording"):
+    with pytest.raises(TaskError, match="one recording"):
         frame_task_of(replace(SOME, part="holdout"))
 
 
@@ -53,10 +53,10 @@ def test_a_part_without_events_is_refused(monkeypatch):
     some, none = acted.recordings((40,)), acted.recordings((5,))
     made = replace(acted.benchmark(), read=lambda folder, protocol: FrameParts(some, none))
     monkeypatch.setitem(BENCHMARKS, "acted", made)
-    with pytest.raises(NoTask, match="test part of acted only has no recordings, or no events"):
+    with pytest.raises(TaskError, match="test part of acted only has no recordings, or no events"):
         frame_task_of(SOME)
 
 
 def test_a_benchmark_of_clips_is_refused(demo_shards: Path):
-    with pytest.raises(NoTask, match="measured in clips"):
+    with pytest.raises(TaskError, match="measured in clips"):
         frame_task_of(TaskConfig(benchmark="shards", folder=str(demo_shards)))

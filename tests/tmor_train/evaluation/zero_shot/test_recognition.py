@@ -15,15 +15,15 @@ import torch
 import tmor_train
 from posecap.types import PartName
 from tests import building, built
-from tmor_train.configuration import BadConfig, as_json, changed
-from tmor_train.encoder.heads import CannotUse
-from tmor_train.evaluation.encoders import NoEncoder
+from tmor_train.configuration import ConfigError, as_json, changed
+from tmor_train.encoder.heads import UnusableEncoderError
+from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.evaluation.zero_shot.recognition import leakage_notes, zero_shot
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, frozen, unit, video_head_of
 from tmor_train.kinds import resume
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.prompts import NoText, all_prompts, prompts
+from tmor_train.prompts import MissingTextError, all_prompts, prompts
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.training import checkpoint
@@ -115,7 +115,7 @@ def test_motion_and_video_are_averaged_as_the_word_says(encoder: Pretrained, how
 
 def test_frozen_cosines_are_averaged_with_motions(encoder: Pretrained) -> None:
     sides = drawn()
-    with pytest.raises(CannotUse, match="video vectors have 6 numbers and text vectors 4"):
+    with pytest.raises(UnusableEncoderError, match="video vectors have 6 numbers and text vectors 4"):
         combined(encoder, None, sides, "frozen_mean")
     video_NDv = sides.video_NDv[:, :4]
     same = replace(sides, video_NDv=video_NDv)
@@ -136,7 +136,7 @@ def test_the_video_head_is_that_of_the_checkpoint(encoder: Pretrained) -> None:
     without = dict(encoder.config or {})
     without["objective"] = {**without["objective"], "w_mv": 0.0}
     assert video_head_of(replace(encoder, config=without)) is None
-    with pytest.raises(CannotUse, match="without video"):
+    with pytest.raises(UnusableEncoderError, match="without video"):
         combined(encoder, None, drawn(), "normalised_mean")
 
 
@@ -190,14 +190,19 @@ def test_mistakes_say_what_to_do(demo_run: Path, shards: Path, texts: Path, tmp_
             zero_shot(config(demo_run, shards, texts, *changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    refused(NoEncoder, "say --from", "start.weights=none")
-    refused(CannotUse, "never trained", "start.weights=scratch")
+    refused(EncoderNotFoundError, "say --from", "start.weights=none")
+    refused(UnusableEncoderError, "never trained", "start.weights=scratch")
     command = rf"prompt_vectors.py FILE shards={shards}"
-    refused(NoText, rf"say --texts FILE; `python pipelines/{command}` makes it", "texts=none")
-    refused(NoText, r"prompt_vectors\.py nowhere\.parquet shards=", "texts=nowhere.parquet")
-    refused(NoText, "no vector for 2 sentences, among them 'sitting'", "class_texts=sitting,going", "prompts=plain")
-    refused(NoText, "words for 1 classes, but there are 2", "class_texts=sitting")
-    with pytest.raises(BadConfig, match="at least one set"):
+    refused(MissingTextError, rf"say --texts FILE; `python pipelines/{command}` makes it", "texts=none")
+    refused(MissingTextError, r"prompt_vectors\.py nowhere\.parquet shards=", "texts=nowhere.parquet")
+    refused(
+        MissingTextError,
+        "no vector for 2 sentences, among them 'sitting'",
+        "class_texts=sitting,going",
+        "prompts=plain",
+    )
+    refused(MissingTextError, "words for 1 classes, but there are 2", "class_texts=sitting")
+    with pytest.raises(ConfigError, match="at least one set"):
         config(demo_run, shards, texts, "prompts=")
 
 
