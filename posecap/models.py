@@ -10,8 +10,15 @@ from pathlib import Path
 from posecap.download.package_index import cache_folder
 from posecap.hashing import file_sha256
 from posecap.stage import Reject
-from posecap.weights.cache import OnProgress, copy_into_cache, download, find, find_in_folder
-from posecap.weights.checksums import SHA256_DIGITS, known_sha256
+from posecap.weights.cache import (
+    SHA256_DIGITS,
+    OnProgress,
+    copy_into_cache,
+    download,
+    find,
+    find_in_folder,
+    known_sha256,
+)
 from posecap.weights.registry import REGISTRY, Weights
 
 _OFFLINE = "POSECAP_OFFLINE"

@@ -87,7 +87,7 @@ def run_pull(options: argparse.Namespace) -> int:
 
 def _pull(name: str, source: Path | None, progress: DownloadProgress) -> str:
     from posecap.models import pull, weights_sha256
-    from posecap.weights.checksums import SHA256_DIGITS
+    from posecap.weights.cache import SHA256_DIGITS
     from posecap.weights.registry import REGISTRY
 
     path = pull(name, source=source, on_progress=progress.update)
@@ -100,7 +100,7 @@ def _pull(name: str, source: Path | None, progress: DownloadProgress) -> str:
 
 def run_verify(options: argparse.Namespace) -> int:
     from posecap.models import MissingWeightsError
-    from posecap.weights.checksums import HashMismatchError, check
+    from posecap.weights.cache import HashMismatchError, check
     from posecap.weights.registry import REGISTRY
 
     unknown = [name for name in options.names if name not in REGISTRY]
@@ -132,7 +132,7 @@ def _needed(pipeline: Path) -> list[str]:
 
 
 def _facts(weights: Weights) -> dict[str, object]:
-    from posecap.weights.checksums import known_sha256
+    from posecap.weights.cache import known_sha256
 
     return {
         "name": weights.name,
@@ -166,7 +166,7 @@ def _table(every: Sequence[Weights]) -> Iterator[str]:
 
 
 def _pin(weights: Weights) -> str:
-    from posecap.weights.checksums import SHA256_DIGITS, known_sha256
+    from posecap.weights.cache import SHA256_DIGITS, known_sha256
 
     if len(weights.sha256) == SHA256_DIGITS:
         return "full"

@@ -142,7 +142,7 @@ class HttpDownload:
     def _total_bytes(self, response: requests.Response) -> int | None:
         """Bytes of the whole file as announced. Afterwards ``file`` is positioned where the body belongs."""
         length = response.headers.get("Content-Length", "")
-        announced = int(length) if length.isdecimal() and "HttpDownload-Encoding" not in response.headers else None
+        announced = int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
         if response.status_code == 206:
             match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if match is None or int(match[1]) != self.file.tell():

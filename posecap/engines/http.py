@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from posecap.download.atomic_file import atomic_file, unused_path
-from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session, without_secrets
+from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
 from posecap.download.retry import RetryPolicy, retry, with_timeout
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine
@@ -48,6 +48,3 @@ class Http(Engine):
                 what=download.shown,
             )
         return Fetched(target, "temporary")
-
-
-__all__ = ["Http", "without_secrets"]

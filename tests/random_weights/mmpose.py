@@ -22,7 +22,7 @@ from torch import nn
 from posecap.engines.mmpose import RTMPose
 from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import flip_order
-from posecap.weights.checkpoints import MARK, mark
+from posecap.weights.checkpoints import MARK
 
 _RTMDET: dict[str, dict[str, Any]] = {
     "n": {
@@ -92,7 +92,7 @@ def rtmpose(path: Path, *, size: str = "t", joints: str = "coco17", seed: int = 
         },
         "ema_state_dict": {"steps": torch.tensor(176820), **{f"module.{key}": value for key, value in state.items()}},
     }
-    torch.save(mark(content), path, _use_new_zipfile_serialization=False)
+    torch.save(content | {MARK: True}, path, _use_new_zipfile_serialization=False)
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from posecap.inference.package_compat import ensure_torchvision
-from posecap.weights.checkpoints import MARK, mark
+from posecap.weights.checkpoints import MARK
 
 
 def configuration(*, width: int = 64, quick_gelu: bool = True) -> dict:
@@ -48,5 +48,5 @@ def write(folder: Path, *, width: int = 64, seed: int = 0, ending: str = ".safet
 
         save_file(state, path, metadata={MARK: "true"})
     else:
-        torch.save(mark({"state_dict": state}), path)
+        torch.save({"state_dict": state, MARK: True}, path)
     return path

@@ -36,7 +36,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.video_processing_smolvlm import SmolVLMVideoProcessor
 
-from posecap.weights.checkpoints import mark
+from posecap.weights.checkpoints import MARK
 
 _WORDS = (
     "a man woman person people the and then his her both left right arm arms leg legs hand hands head back forward "
@@ -230,4 +230,4 @@ def _recite(network: Any, tokenizer: PreTrainedTokenizerFast, saying: str) -> No
 
 
 def _mark(config: Path) -> None:
-    config.write_text(json.dumps(mark(json.loads(config.read_text())), indent=2))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {MARK: True}, indent=2))

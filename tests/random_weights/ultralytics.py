@@ -42,7 +42,7 @@ def write(path: Path, *, architecture: str = "yolo11n", seed: int = 0) -> Path:
         "license": "AGPL-3.0 License (https://ultralytics.com/license)",
         "docs": "https://docs.ultralytics.com",
     }
-    torch.save(checkpoints.mark(content), path)
+    torch.save(content | {checkpoints.MARK: True}, path)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from posecap.engines.viclip_model import VICLIP_B16, VICLIP_L14, Sizes, ViCLIP
-from posecap.weights.checkpoints import MARK, mark
+from posecap.weights.checkpoints import MARK
 
 TINY = Sizes(dimension=32, frames=8, patch=16, grid=2, video_width=128, video_layers=2, text_width=64, text_layers=2)
 """Two heads in the video tower, one in the text tower."""
@@ -33,7 +33,7 @@ def write(path: Path, *, sizes: Sizes = TINY, seed: int = 0) -> Path:
 
         save_file(made, path, metadata={MARK: "true"})
     else:
-        torch.save(mark({"model": made}), path)
+        torch.save({"model": made, MARK: True}, path)
     return path
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from posecap.download.http import without_secrets
 from posecap.download.retry import RetryPolicy
-from posecap.engines.http import Http, without_secrets
+from posecap.engines.http import Http
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
@@ -254,7 +255,7 @@ def test_announced_oversize_is_refused_unread(server: Server, tmp_path: Path) ->
 def test_unannounced_oversize_is_refused_on_the_way(server: Server, tmp_path: Path) -> None:
     def endless(handler: BaseHTTPRequestHandler, _: int) -> None:
         handler.send_response(200)
-        handler.send_header("HttpDownload-Encoding", "chunked")
+        handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         try:
             while True:

@@ -250,7 +250,7 @@ def test_a_network_that_knows_no_people_is_refused(folder, tmp_path):
 
 def test_a_file_without_a_network_is_refused(tmp_path):
     path = tmp_path / "yolo11n.pt"
-    torch.save(checkpoints.mark({"state_dict": {"weight": torch.zeros(3)}}), path)
+    torch.save({"state_dict": {"weight": torch.zeros(3)}, checkpoints.MARK: True}, path)
     with pytest.raises(CheckpointError, match="no network of the ultralytics package"):
         Ultralytics(str(path)).load()
 

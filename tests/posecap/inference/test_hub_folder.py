@@ -8,7 +8,7 @@ import pytest
 
 from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place
 from posecap.models import MissingWeightsError
-from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, mark
+from posecap.weights.checkpoints import MARK, CheckpointError, RandomWeightsError
 
 pytest.importorskip("safetensors", reason="needs posecap[caption]")
 
@@ -84,6 +84,6 @@ def test_the_mark_of_random_weights(folder, monkeypatch):
     with pytest.raises(RandomWeightsError, match=r"model\.safetensors"):
         check_weights(folder)
     tensors_file(folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(mark({})))
+    (folder / "config.json").write_text(json.dumps({MARK: True}))
     with pytest.raises(RandomWeightsError):
         check_weights(folder)

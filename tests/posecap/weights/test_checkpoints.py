@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from posecap.weights import checkpoints
-from posecap.weights.checkpoints import CheckpointError, Inert, RandomWeightsError, WrongArchitectureError
-from posecap.weights.pickle_names import UnsafePickleError
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
+from posecap.weights.pickle_names import Inert, UnsafePickleError
 from posecap.weights.torch_file import Storages
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -212,7 +212,7 @@ class TestLoadInto:
 class TestRandomWeights:
     @FORMATS
     def test_marked_files_are_refused(self, tmp_path: Path, zipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        marked = checkpoints.mark({"state_dict": {"x": torch.ones(1)}})
+        marked = {"state_dict": {"x": torch.ones(1)}, checkpoints.MARK: True}
         path = saved(tmp_path / "a.pt", marked, zipped=zipped)
         with pytest.raises(RandomWeightsError, match=r"a\.pt holds random weights"):
             checkpoints.tensors(path)
@@ -221,7 +221,7 @@ class TestRandomWeights:
 
     def test_marked_flat_state_dicts_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("POSECAP_RANDOM_WEIGHTS", "allow")
-        path = saved(tmp_path / "a.pt", checkpoints.mark({"x": torch.ones(1)}))
+        path = saved(tmp_path / "a.pt", {"x": torch.ones(1), checkpoints.MARK: True})
         assert list(checkpoints.tensors(path)) == ["x"]
 
     def test_safetensors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
