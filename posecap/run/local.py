@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
+import time
 from queue import SimpleQueue
 
 from posecap.pipeline import Segment
@@ -18,6 +19,7 @@ from posecap.run.schedule import Task, WorkerLost
 from posecap.stage import Stage
 
 _DOWNLOAD_THREADS = 4
+_CLOSE_SECONDS = 10.0
 
 
 class LocalPool:
@@ -32,12 +34,15 @@ class LocalPool:
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
+        self._started: list[threading.Thread] = []
         for segment, workers_of_segment in enumerate(count):
             for i in range(workers_of_segment):
                 worker = _Worker(segments[segment].stages)
                 for lane in range(segments[segment].resources.concurrency):
                     name = f"posecap-{segment}-{i}-{lane}"
-                    threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True).start()
+                    thread = threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True)
+                    thread.start()
+                    self._started.append(thread)
 
     def free_slots(self, segment: int) -> int:
         """One item waits behind the busy threads, so that none is idle between two items."""
@@ -56,10 +61,17 @@ class LocalPool:
         return done
 
     def close(self) -> None:
-        """Stop idle threads; busy ones are daemons and end with the process."""
+        """Stop the threads, waiting for those that compute or still load engines, but not for long.
+
+        A process that ends while one of its threads is inside a C++ library is often aborted there, and its exit code
+        would be that of a crash. Threads that take longer end with the process.
+        """
         for tasks, count in zip(self._tasks, self._threads, strict=True):
             for _ in range(count):
                 tasks.put(None)
+        until = time.monotonic() + _CLOSE_SECONDS
+        for thread in self._started:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self, segment: int, worker: _Worker) -> None:
         try:

@@ -79,6 +79,7 @@ class _Actor:
     isolating: bool = False
     overdue: Any = None
     restarting: bool = False
+    restart_until: float = 0.0
 
     @property
     def load(self) -> int:
@@ -205,6 +206,8 @@ class RayPool:
             (lost,) = actor.submitted
         for sent in actor.submitted:
             self._by_ref.pop(sent.ref, None)
+            # Ray keeps what it had not sent yet for the restarted process, where it would run a second time.
+            ray.cancel(sent.ref)
             if lost is None:
                 # A queued task may be the one too: results on their way to the driver are lost with the process.
                 actor.in_doubt.append(sent.task)
@@ -216,9 +219,14 @@ class RayPool:
             reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
         actor.submitted.clear()
         actor.overdue = None
-        actor.restarting = True
-        self._restarting[actor.ready()] = actor
+        self._await_restart(actor)
         return None if lost is None else (lost.task, reason)
+
+    def _await_restart(self, actor: _Actor) -> None:
+        """A task may have begun in the new process before it was cancelled, and never end: the time is limited."""
+        actor.restarting = True
+        actor.restart_until = time.monotonic() + self._row_seconds + 2 * self.start_seconds
+        self._restarting[actor.ready()] = actor
 
     def _restarted(self, ref: Any) -> None:
         """Send the tasks that were kept to a restarted process; where it cannot start again, return them instead."""
@@ -237,8 +245,10 @@ class RayPool:
         self._send_next(actor)
 
     def _until_deadline(self) -> float | None:
-        began = [since for actor in self._every_actor() for since in actor.running.values()]
-        return max(0.1, min(began) + self._row_seconds - time.monotonic()) if began else None
+        running = [since for actor in self._every_actor() for since in actor.running.values()]
+        until = [since + self._row_seconds for since in running]
+        until += [actor.restart_until for actor in self._restarting.values()]
+        return max(0.1, min(until) - time.monotonic()) if until else None
 
     def _stop_overdue(self) -> None:
         latest = time.monotonic() - self._row_seconds
@@ -247,6 +257,11 @@ class RayPool:
             if overdue and actor.overdue is None:
                 actor.overdue = overdue[0]
                 ray.kill(actor.handle, no_restart=False)
+        for ref, actor in list(self._restarting.items()):
+            if actor.restart_until <= time.monotonic():
+                del self._restarting[ref]
+                ray.kill(actor.handle, no_restart=False)
+                self._await_restart(actor)
 
     def _every_actor(self) -> list[_Actor]:
         return [actor for actors in self._actors for actor in actors]

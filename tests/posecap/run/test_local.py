@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from tests import building
 
 MEETING: threading.Barrier
 LOADED: list[int] = []
+ENDED: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,25 @@ def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_lane() -> None:
 def test_no_worker_without_a_lane() -> None:
     with pytest.raises(ValueError, match="concurrency >= 1"):
         Resources(concurrency=0)
+
+
+@dataclass(frozen=True)
+class LoadsSlowly(Meet):
+    """The engine of one worker is ready at once, that of the other much later."""
+
+    def load(self) -> None:
+        LOADED.append(threading.get_ident())
+        if len(LOADED) > 1:
+            time.sleep(0.3)
+            ENDED.append(threading.get_ident())
+
+    def __call__(self, item: Row) -> Iterator[Sample]:
+        yield building.sample(key=item.row_id)
+
+
+def test_closing_waits_for_workers_that_still_load_their_engines() -> None:
+    LOADED.clear()
+    pool = LocalPool(Pipeline(stages=(LoadsSlowly(),)).segments(), workers=2)
+    Schedule(pool).run([WorkPart(PartName("train", 0), (Row(row_id="0" * 64, uri="0.mp4"),))])
+    pool.close()
+    assert len(ENDED) == 1
