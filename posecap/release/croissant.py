@@ -19,43 +19,23 @@ from posecap.shards.atomic_commit import write_file
 
 CROISSANT_FILE = "croissant.json"
 
+_CROISSANT_TERMS: Final = (
+    "citeAs column conformsTo cr rai data dataType dct equivalentProperty examples extract field fileProperty "
+    "fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField path recordSet references regex "
+    "repeated replace samplingRate sc separator source subField transform"
+)
 _CONTEXT: Final = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
+    **{term: f"cr:{term}" for term in _CROISSANT_TERMS.split()},
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileProperty": "cr:fileProperty",
-    "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
 }
 _MEDIA_TYPES: Final = {
     ".tar": "application/x-tar",
@@ -123,6 +103,11 @@ def write(document: dict[str, Any], root: Path) -> Path:
     return path
 
 
+def _node(kind: str, identifier: str, *, name: str | None = None, **properties: Any) -> dict[str, Any]:
+    """A node of the kinds that Croissant adds to schema.org; ``identifier`` is its name too where none is given."""
+    return {"@type": f"cr:{kind}", "@id": identifier, "name": name or identifier, **properties}
+
+
 def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
     sets = [
         ("index", "one row for each clip", ".parquet", "index/*.parquet"),
@@ -132,81 +117,50 @@ def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
     if info.store_video == "clip":
         sets.append(("videos", "the clips as mp4, under the samples' keys", ".tar", "data/*/video-*.tar"))
     return [
-        {
-            "@type": "cr:FileSet",
-            "@id": name,
-            "name": name,
-            "description": about,
-            "encodingFormat": _MEDIA_TYPES[ending],
-            "includes": pattern,
-        }
+        _node("FileSet", name, description=about, encodingFormat=_MEDIA_TYPES[ending], includes=pattern)
         for name, about, ending, pattern in sets
     ]
 
 
 def _files(info: DatasetInfo) -> list[dict[str, Any]]:
     return [
-        {
-            "@type": "cr:FileObject",
-            "@id": file.path,
-            "name": file.path,
-            "contentUrl": file.path,
-            "contentSize": f"{file.size_bytes} B",
-            "encodingFormat": _MEDIA_TYPES[Path(file.path).suffix],
-            "sha256": file.sha256,
-        }
+        _node(
+            "FileObject",
+            file.path,
+            contentUrl=file.path,
+            contentSize=f"{file.size_bytes} B",
+            encodingFormat=_MEDIA_TYPES[Path(file.path).suffix],
+            sha256=file.sha256,
+        )
         for file in info.files
     ]
 
 
 def _splits(info: DatasetInfo) -> dict[str, Any]:
-    return {
-        "@type": "cr:RecordSet",
-        "@id": "splits",
-        "name": "splits",
-        "dataType": "cr:Split",
-        "key": {"@id": "splits/name"},
-        "field": [
-            {
-                "@type": "cr:Field",
-                "@id": "splits/name",
-                "name": "name",
-                "description": "name of the split",
-                "dataType": "sc:Text",
-            }
-        ],
-        "data": [{"splits/name": split} for split in info.splits],
-    }
+    name = _node("Field", "splits/name", name="name", description="name of the split", dataType="sc:Text")
+    data = [{"splits/name": split} for split in info.splits]
+    return _node("RecordSet", "splits", dataType="cr:Split", key={"@id": "splits/name"}, field=[name], data=data)
 
 
 def _clips() -> dict[str, Any]:
     """The index without the columns of byte offsets."""
-    described = [field for field in INDEX_SCHEMA if not field.name.endswith(("_offset", "_size"))]
-    return {
-        "@type": "cr:RecordSet",
-        "@id": "clips",
-        "name": "clips",
-        "description": "the index: one record for each clip",
-        "key": {"@id": "clips/key"},
-        "field": [_field(field) for field in described],
-    }
+    fields = [_field(column) for column in INDEX_SCHEMA if not column.name.endswith(("_offset", "_size"))]
+    about = "the index: one record for each clip"
+    return _node("RecordSet", "clips", description=about, key={"@id": "clips/key"}, field=fields)
 
 
 def _field(column: Any) -> dict[str, Any]:
-    kind = column.type.value_type if pa.types.is_list(column.type) else column.type
+    is_list = pa.types.is_list(column.type)
+    kind = column.type.value_type if is_list else column.type
     kinds = ((pa.types.is_integer, "sc:Integer"), (pa.types.is_floating, "sc:Float"))
-    field: dict[str, Any] = {
-        "@type": "cr:Field",
-        "@id": f"clips/{column.name}",
-        "name": column.name,
-        "description": _ABOUT.get(column.name, column.name.replace("_", " ")),
-        "dataType": next((name for is_kind, name in kinds if is_kind(kind)), "sc:Text"),
-        "source": {"fileSet": {"@id": "index"}, "extract": {"column": column.name}},
-    }
-    if pa.types.is_list(column.type):
-        field["repeated"] = True
-    if column.name == "split":
-        field["references"] = {"field": {"@id": "splits/name"}}
-    if column.name in _SAME_AS:
-        field["equivalentProperty"] = _SAME_AS[column.name]
-    return field
+    return _node(
+        "Field",
+        f"clips/{column.name}",
+        name=column.name,
+        description=_ABOUT.get(column.name, column.name.replace("_", " ")),
+        dataType=next((name for is_kind, name in kinds if is_kind(kind)), "sc:Text"),
+        source={"fileSet": {"@id": "index"}, "extract": {"column": column.name}},
+        **({"repeated": True} if is_list else {}),
+        **({"references": {"field": {"@id": "splits/name"}}} if column.name == "split" else {}),
+        **({"equivalentProperty": _SAME_AS[column.name]} if column.name in _SAME_AS else {}),
+    )

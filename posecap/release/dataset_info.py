@@ -153,17 +153,7 @@ class DatasetInfo:
 
     def quality(self) -> dict[str, dict[str, float] | None]:
         """Quantiles and mean of each column of :class:`posecap.types.Quality`; None where no clip has it."""
-        summary: dict[str, dict[str, float] | None] = {}
-        for name in QUALITY:
-            values = pc.drop_null(self.index[name])
-            summary[name] = None
-            if len(values):
-                found = pc.quantile(values, q=list(QUANTILES.values())).to_pylist()
-                mean = pc.mean(values).as_py()
-                summary[name] = {
-                    k: round(float(v), 6) for k, v in (*zip(QUANTILES, found, strict=True), ("mean", mean))
-                }
-        return summary
+        return {name: _summary(pc.drop_null(self.index[name])) for name in QUALITY}
 
     def content_duplicates(self) -> dict[str, Any]:
         """Footage that is in the dataset under several keys: the same span, to the microsecond, of the same bytes."""
@@ -175,10 +165,9 @@ class DatasetInfo:
         groups = table.group_by(["source_id", *spans]).aggregate([("key", "count"), ("key", "min")])
         several = groups.filter(pc.greater(groups["key_count"], 1))
         examples = several.sort_by([("key_min", "ascending")]).slice(0, _EXAMPLES).to_pylist()
-        clips = pc.sum(several["key_count"]).as_py() or 0
         return {
             "spans": several.num_rows,
-            "clips": clips,
+            "clips": pc.sum(several["key_count"]).as_py() or 0,
             "examples": [
                 {
                     "source_id": example["source_id"],
@@ -190,6 +179,13 @@ class DatasetInfo:
                 for example in examples
             ],
         }
+
+
+def _summary(values: Any) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    found = zip(QUANTILES, pc.quantile(values, q=list(QUANTILES.values())).to_pylist(), strict=True)
+    return {name: round(float(value), 6) for name, value in (*found, ("mean", pc.mean(values).as_py()))}
 
 
 def read_index_columns(root: Path) -> Any:

@@ -57,21 +57,12 @@ def make_report(
     """
     lines = info.stage_stats.lines()
     return {
-        "dataset": {
-            "name": info.name,
-            "version": info.version,
-            "license": info.license,
-            "store_video": info.store_video,
-        },
+        "dataset": {field: getattr(info, field) for field in ("name", "version", "license", "store_video")},
         "posecap": __version__,
         "run": {
             "started": _utc(run.started),
             "ended": _utc(run.ended),
-            "runner": run.runner,
-            "workers": run.workers,
-            "parts": run.parts,
-            "clips": run.clips,
-            "frames": run.frames,
+            **{field: getattr(run, field) for field in ("runner", "workers", "parts", "clips", "frames")},
         },
         "rates": _rates(run),
         "counts": info.stage_stats.tally.as_json(),
@@ -135,9 +126,7 @@ def _took(report: Mapping[str, Any]) -> str:
 
 
 def _reasons(line: Mapping[str, Any]) -> str:
-    lost: Counter[str] = Counter()
-    for outcome in LOST:
-        lost.update(line[outcome])
+    lost = sum((Counter(line[outcome]) for outcome in LOST), Counter[str]())
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(lost.items(), key=lambda r: (-r[1], r[0])))
 
 
