@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from posecap.checks.verify import verify
-from posecap.planning.plan_file import open_plan
+from posecap.ledger import Ledger
+from posecap.outcomes import RowOutcome
+from posecap.plan import open_plan
 from posecap.shards import committed
-from posecap.status.ledger import Ledger
-from posecap.status.outcome import RowOutcome
+from posecap.verify import verify
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "manifests" / "demo.csv"

@@ -47,8 +47,8 @@ def write_rows(path: Path, count: int) -> None:
 def measure(folder: Path) -> dict[str, float]:
     """Plan the manifest in ``folder``; for a process of its own, whose peak memory is then this work's."""
     from posecap.manifest.manifest_file import read_manifest
-    from posecap.planning.plan import make_plan
-    from posecap.planning.summary import summarise
+    from posecap.plan import make_plan
+    from posecap.plan_summary import summarise
 
     imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     since, cpu = perf_counter(), resource.getrusage(resource.RUSAGE_SELF)

@@ -8,19 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from posecap import __version__
-from posecap.commands import COMPLETE, ERROR, INTERRUPTED, build, manifest, models, remove, status, view
-
-COMMANDS = (
-    build.add_plan,
-    build.add,
-    manifest.add,
-    status.add,
-    status.add_verify,
-    view.add_inspect,
-    view.add,
-    remove.add,
-    models.add,
-)
+from posecap.commands import COMPLETE, ERROR, INTERRUPTED, build, datasets, models
 
 RENAMED = {"forget": "remove"}
 """Former names of commands, which still work."""
@@ -95,6 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add_command in COMMANDS:
-        add_command(commands)
+    for group in (build, datasets, models):
+        group.add(commands)
     return parser

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from posecap import legacy
+from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
+from posecap.outcomes import StageOrder, StageStats
 from posecap.pipeline import Pipeline
 from posecap.release import card, croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns
@@ -18,8 +20,6 @@ from posecap.release.report import REPORT_FILE, Run, make_report, write
 from posecap.shards import write_dataset_list
 from posecap.shards.paths import DATASET_LIST
 from posecap.shards.sidecar import dataset_list, encode_document
-from posecap.status.ledger import Ledger
-from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.visualization.contact_sheet import CONTACT_SHEET, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from posecap.outcomes import Alarm, RowResult, StageOrder, StageStats, alarms
 from posecap.stage import Stage
-from posecap.status.outcome import RowResult
-from posecap.status.stage_stats import Alarm, StageOrder, StageStats, alarms
 from posecap.types import PartName
 
 PLAIN_SECONDS = 30.0
@@ -75,7 +74,7 @@ class Progress(_Display):
         rows: planned, over the whole dataset.
         rows_before: of those, rows that earlier runs finished; they count as done but not in rates or ETA.
         stages: of the pipeline, in order.
-        expected_rejections: see :func:`posecap.status.stage_stats.alarms`.
+        expected_rejections: see :func:`posecap.outcomes.alarms`.
         console: for stderr by default.
         clock: monotonic seconds.
 

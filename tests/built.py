@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.shards import write_dataset_list, write_part
-from posecap.status.outcome import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName, Sample
 from tests import building
 

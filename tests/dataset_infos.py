@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from posecap.outcomes import ClipOutcome, RowOutcome, StageOrder, StageStats
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns
-from posecap.status.outcome import ClipOutcome, RowOutcome
-from posecap.status.stage_stats import StageOrder, StageStats
 from posecap.types import PartName, Sample
 from tests import built
 

@@ -1,4 +1,4 @@
-"""``posecap build``, and ``posecap plan``, which prints what a build would do."""
+"""``posecap plan`` and ``posecap build``, and ``posecap manifest``, which makes a manifest from what people have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from posecap.commands import COMPLETE, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
+
+if TYPE_CHECKING:
+    from posecap.manifest.importers import Imported
 
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
@@ -18,8 +21,20 @@ part. A finished build does nothing. If the pipeline or manifest has changed, th
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``plan``, ``build`` and ``manifest``."""
+    _add_plan(commands)
+    _add_build(commands)
+    _add_manifest(commands)
+
+
+def _add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "plan", _plan, about="print what a build would do, and do nothing")
+    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
+
+
+def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "build the dataset that a manifest describes, or finish building it"
-    parser = command(commands, "build", run, about=about, more=_MORE)
+    parser = command(commands, "build", _build, about=about, more=_MORE)
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
     parser.add_argument("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
     parser.add_argument(
@@ -53,7 +68,31 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def _add_manifest(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("manifest", help="make a manifest from the field's usual inputs")
+    kinds = parser.add_subparsers(metavar="KIND", required=True)
+    about = "a manifest from a Kinetics list (label, youtube_id, time_start, time_end, split)"
+    kinetics = command(kinds, "kinetics", _kinetics, about=about)
+    kinetics.add_argument("file", type=Path, metavar="FILE.csv", help="the list")
+    kinetics.add_argument(
+        "--videos", type=Path, metavar="DIR", help="where the clips lie, under their usual names (default: YouTube)"
+    )
+    folder = command(kinds, "folder", _folder, about="a manifest from a folder of videos; sub-folders are labels")
+    folder.add_argument("folder", type=Path, metavar="DIR")
+    for kind in (kinetics, folder):
+        kind.add_argument(
+            "--output",
+            type=Path,
+            metavar="FILE.yaml",
+            help="the manifest to write, its table beside it (default: named after the input)",
+        )
+        kind.add_argument(
+            "--pipeline", type=Path, default=Path("pipelines/demo.py"), metavar="FILE", help="default: %(default)s"
+        )
+        kind.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def _build(options: argparse.Namespace) -> int:
     if options.address and options.runner == "local":
         print("posecap: --address is for --runner ray", file=sys.stderr)
         return USAGE
@@ -84,20 +123,14 @@ def run(options: argparse.Namespace) -> int:
     return built.exit_code
 
 
-def add_plan(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "plan", run_plan, about="print what a build would do, and do nothing")
-    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
-
-
-def run_plan(options: argparse.Namespace) -> int:
+def _plan(options: argparse.Namespace) -> int:
     import tempfile
 
     from rich.console import Console
 
     from posecap.manifest.manifest_file import read_manifest
-    from posecap.planning.plan import make_plan
-    from posecap.planning.plan_file import PLAN_FILE
-    from posecap.planning.summary import show, summarise
+    from posecap.plan import PLAN_FILE, make_plan
+    from posecap.plan_summary import show, summarise
 
     manifest = read_manifest(options.manifest)
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
@@ -115,3 +148,40 @@ def _exit_now(code: int) -> NoReturn:
 
 def _relative_to_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _kinetics(options: argparse.Namespace) -> int:
+    from posecap.manifest.importers import from_kinetics
+
+    return _show_imported(
+        from_kinetics(
+            options.file,
+            options.output or Path(f"{options.file.stem}.yaml"),
+            pipeline=options.pipeline,
+            videos=options.videos,
+            overwrite="yes" if options.overwrite else "no",
+        )
+    )
+
+
+def _folder(options: argparse.Namespace) -> int:
+    from posecap.manifest.importers import from_folder
+
+    return _show_imported(
+        from_folder(
+            options.folder,
+            options.output or Path(f"{options.folder.resolve().name}.yaml"),
+            pipeline=options.pipeline,
+            overwrite="yes" if options.overwrite else "no",
+        )
+    )
+
+
+def _show_imported(made: Imported) -> int:
+    splits = ", ".join(f"{count:,} {split}" for split, count in sorted(made.rows_by_split.items()))
+    print(f"{made.table}: {made.rows:,} rows ({splits}), {made.labels:,} labels")
+    if made.missing or made.unusable:
+        print(f"left out: {made.missing:,} missing, {made.unusable:,} unusable, such as {', '.join(made.examples)}")
+    print(f"{made.manifest}: fill in {' and '.join(made.to_fill)}, then")
+    print(f"  posecap plan --manifest {made.manifest}")
+    return COMPLETE

@@ -15,9 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from posecap import __version__
 from posecap.joints import LAYOUTS
+from posecap.outcomes import LOST, StageLine
 from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, license_url
 from posecap.shards.atomic_commit import write_file
-from posecap.status.stage_stats import LOST, StageLine
 from posecap.weights.registry import REGISTRY
 
 CARD_FILE = "card.md"

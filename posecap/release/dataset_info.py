@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
-from posecap.status.stage_stats import StageStats
 from posecap.types import Quality
 
 _CREATIVE_COMMONS: Final = {

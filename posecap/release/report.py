@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap import __version__
+from posecap.outcomes import LOST, alarms
 from posecap.release.dataset_info import DatasetInfo
 from posecap.shards.atomic_commit import write_file
-from posecap.status.stage_stats import LOST, alarms
 
 REPORT_FILE = "report.json"
 
@@ -53,7 +53,7 @@ def make_report(
     """The report as JSON-able data.
 
     Args:
-        expected_rejections: see :func:`posecap.status.stage_stats.alarms`.
+        expected_rejections: see :func:`posecap.outcomes.alarms`.
     """
     lines = info.stage_stats.lines()
     return {

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from posecap.outcomes import ClipOutcome, Status
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
-from posecap.status.outcome import ClipOutcome, Status
 from posecap.types import Clip, CutVideo, Row, Sample, Video
 
 _MAX_DETAIL_LENGTH = 500

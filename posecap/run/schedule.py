@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from posecap.run.execute import ItemError, ItemResult
-from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
+from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.types import PartName, Row, Sample
 
 

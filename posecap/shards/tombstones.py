@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.outcomes import RowOutcome, tally
 from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.part import read_part, write_part
@@ -25,7 +26,6 @@ from posecap.shards.paths import (
 )
 from posecap.shards.sidecar import decode_document, encode_document, read_sidecar, write_dataset_list
 from posecap.shards.source import Folder
-from posecap.status.outcome import RowOutcome, tally
 from posecap.types import PartName
 
 _REMEDY = "restore it from a copy: without it removed clips would come back"

@@ -9,14 +9,14 @@ import pytest
 import posecap
 from posecap import legacy
 from posecap.build import BuildResult, Options, build
-from posecap.checks.verify import verify
 from posecap.cli import main
+from posecap.ledger import Ledger
 from posecap.manifest.columns import Problems
 from posecap.manifest.manifest_file import Table, read_manifest
 from posecap.manifest.tables import read_table
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
-from posecap.status.ledger import Ledger
 from posecap.types import PartName
+from posecap.verify import verify
 
 OLD = Path(__file__).parent / "format_1"
 TRAIN = PartName("train", 0)

@@ -91,7 +91,7 @@ def test_ctrl_c_is_no_error(
         raise KeyboardInterrupt
 
     built.build(tmp_path)
-    monkeypatch.setattr("posecap.checks.verify.verify", interrupted)
+    monkeypatch.setattr("posecap.verify.verify", interrupted)
     assert main(["verify", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "\nstopped\n"
 

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from posecap.finalize import finalize, mark_unfinished, read_final_report, read_manifest_path, write_manifest_path
+from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
+from posecap.outcomes import RowOutcome
 from posecap.pipeline import load_pipeline
 from posecap.release.report import Run
 from posecap.shards import read_sidecar
-from posecap.status.ledger import Ledger
-from posecap.status.outcome import RowOutcome
 from posecap.types import PartName, Sample
 from posecap.visualization.contact_sheet import write_preview
 from tests import building, built, small

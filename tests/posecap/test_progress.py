@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from posecap.engines.pyav import PyAV
+from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.progress import DownloadProgress, Progress
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
 from posecap.stages.split import Split
-from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult
 from posecap.types import PartName
 
 STAGES = (Split(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())

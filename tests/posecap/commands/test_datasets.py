@@ -8,8 +8,8 @@ import av
 import pytest
 
 from posecap.cli import main
+from posecap.outcomes import RowOutcome
 from posecap.shards import write_dataset_list, write_part
-from posecap.status.outcome import RowOutcome
 from posecap.types import PartName
 from tests import built
 
@@ -86,7 +86,7 @@ class TestStatus:
     def root(self, tmp_path: Path) -> Path:
         """One of two planned parts, three rows: one kept, one failed, one rejected."""
         from posecap.manifest.manifest_file import read_manifest
-        from posecap.planning.plan import make_plan
+        from posecap.plan import make_plan
 
         (tmp_path / "rows.csv").write_text("video\na.mp4\nlate.mp4\ngone.mp4\nb.mp4\n")
         (tmp_path / "m.yaml").write_text(
@@ -239,7 +239,7 @@ class TestRemove:
         assert built.files(tmp_path) == before
 
     def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from posecap.status.ledger import lock_dataset
+        from posecap.ledger import lock_dataset
 
         (first, *_), *_ = built.build(tmp_path).values()
         with lock_dataset(tmp_path):

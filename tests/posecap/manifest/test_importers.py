@@ -4,8 +4,7 @@ import pytest
 
 from posecap.manifest.importers import from_folder, from_kinetics
 from posecap.manifest.manifest_file import ManifestError, read_manifest
-from posecap.planning.plan import make_plan
-from posecap.planning.plan_file import Plan
+from posecap.plan import Plan, make_plan
 from posecap.types import Row
 from tests import DATA
 

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from posecap import __version__
+from posecap.outcomes import StageStats
 from posecap.release.report import Run, make_report, show, write
-from posecap.status.stage_stats import StageStats
 from tests import dataset_infos
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from posecap.run.execute import ItemError, ItemResult
 from posecap.run.schedule import PartResult, Schedule, Task, WorkerLost, WorkPart
-from posecap.status.outcome import ClipOutcome, RowOutcome, RowResult, tally
+from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.types import PartName, Row
 from tests import building
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.checks.verify import verify
+from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.shards import (
     Dataset,
     ShardError,
@@ -15,7 +15,7 @@ from posecap.shards import (
     reject_removed,
     remove_samples,
 )
-from posecap.status.outcome import ClipOutcome, RowOutcome
+from posecap.verify import verify
 from tests import built
 from tests.built import FIRST, SECOND
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap.manifest.rows import SCHEME
-from posecap.planning.plan_file import Plan
+from posecap.plan import Plan
 
 NOT_STATED = "not stated"
 OTHERS = "(others)"

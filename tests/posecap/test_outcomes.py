@@ -1,13 +1,64 @@
+"""Fates and their counts."""
+
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecap.status.outcome import ClipOutcome, RowOutcome, tally
-from posecap.status.stage_stats import LOST, StageLine, StageOrder, StageStats, alarms
+from posecap.outcomes import LOST, STATUSES, ClipOutcome, RowOutcome, StageLine, StageOrder, StageStats, alarms, tally
+
+texts = st.text(max_size=8)
+any_clips = st.builds(
+    ClipOutcome,
+    status=st.sampled_from(["kept", "rejected", "failed"]),
+    clip_id=st.none() | texts,
+    start_seconds=st.none() | st.floats(0, 1e6),
+    end_seconds=st.none() | st.floats(0, 1e6),
+    stage=texts,
+    reason=texts,
+    detail=texts,
+)
+any_rows = st.builds(
+    RowOutcome,
+    row_id=texts,
+    uri=texts,
+    status=st.sampled_from(STATUSES),
+    stage=texts,
+    reason=texts,
+    detail=texts,
+    retryable=st.booleans(),
+    clips=st.lists(any_clips, max_size=3).map(tuple),
+)
+
+
+@given(any_rows)
+def test_a_fate_comes_back_from_json(row: RowOutcome) -> None:
+    assert RowOutcome.from_json(json.loads(json.dumps(row.as_json()))) == row
+
+
+@given(st.lists(any_rows, max_size=8))
+def test_planned_is_the_sum_of_the_four_fates(many: list[RowOutcome]) -> None:
+    counts = tally(many).as_json()
+    assert counts["rows"]["planned"] == len(many) == sum(counts["rows"][status] for status in STATUSES)
+    assert sum(counts["clips"].values()) == sum(len(row.clips) for row in many)
+
+
+def test_reasons_are_counted_once_for_each_lost_clip_or_clipless_row() -> None:
+    lost = ClipOutcome(status="rejected", stage="filter_people", reason="no_motion")
+    counts = tally(
+        [
+            RowOutcome(row_id="a", uri="a", status="kept", clips=(ClipOutcome(status="kept"), lost)),
+            RowOutcome(row_id="b", uri="b", status="rejected", reason="no_motion", clips=(lost, lost)),
+            RowOutcome(row_id="c", uri="c", status="failed", reason="timeout"),
+        ]
+    ).as_json()
+    assert counts["reasons"] == {"no_motion": 3, "timeout": 1}
+    assert counts["rows"] == {"planned": 3, "kept": 1, "rejected": 1, "failed": 1, "quarantined": 0}
+    assert counts["clips"] == {"kept": 1, "rejected": 3, "failed": 0, "quarantined": 0}
 
 
 def line(stage: str, entered: int, *, unit: str = "clips", **lost: dict[str, int]) -> StageLine:
@@ -50,9 +101,6 @@ def test_failures_and_lost_workers_count_together():
 def test_of_equally_common_reasons_the_first_by_name_is_said():
     (alarm,) = alarms([line("filter_people", 20, rejected={"b": 10, "a": 10})])
     assert "most often a;" in alarm.sentence
-
-
-# .
 
 
 ORDER = StageOrder(("download", "split", "decode"), ("decode", "track", "filter_people", "pack"))

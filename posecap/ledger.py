@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap import legacy
-from posecap.status.outcome import RowOutcome, sum_seconds
+from posecap.outcomes import RowOutcome, sum_seconds
 from posecap.types import PartName
 
 

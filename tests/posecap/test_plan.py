@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table
-from posecap.planning.dedup import find_duplicates
-from posecap.planning.plan import make_plan
-from posecap.planning.plan_file import PLAN_SCHEMA, Plan, PlanError, PlannedRow, open_plan, rows_digest
-from posecap.planning.summary import estimate, show, summarise
+from posecap.plan import PLAN_SCHEMA, Plan, PlanError, PlannedRow, find_duplicates, make_plan, open_plan, rows_digest
+from posecap.plan_summary import estimate, show, summarise
 from posecap.types import PartName
 
 HEADER = "video,start,end,label,split,license,id\n"
@@ -202,7 +200,7 @@ def test_nothing_to_plan_too_many_splits_and_too_many_parts_are_refused(
         planned(tmp_path)
     with pytest.raises(ManifestError, match=r"t0.csv row 66: split 's64' is one more than the 64"):
         planned(tmp_path, *(f"a,,,,s{n},," for n in range(65)))
-    monkeypatch.setattr("posecap.planning.plan.MOST_PARTS", 3)
+    monkeypatch.setattr("posecap.plan.MOST_PARTS", 3)
     with pytest.raises(ManifestError, match=r"makes 5 parts of 5 rows, more than 3; write at least 3"):
         planned(tmp_path, *(f"a{n},,,,,," for n in range(5)), rows_per_part=1)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.status.ledger import DatasetLockedError, Ledger, lock_dataset
-from posecap.status.outcome import ClipOutcome, RowOutcome, tally
+from posecap.ledger import DatasetLockedError, Ledger, lock_dataset
+from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName
 
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from posecap.status.ledger import lock_dataset
+from posecap.ledger import lock_dataset
 with lock_dataset(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -1,0 +1,256 @@
+"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view`` and ``remove``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posecap.commands import (
+    COMPLETE,
+    ERROR,
+    PARTIAL,
+    USAGE,
+    Commands,
+    FormerFlag,
+    add_dataset,
+    at_least_one,
+    command,
+    dataset_and_words,
+    only_dataset,
+)
+
+if TYPE_CHECKING:
+    from posecap.outcomes import RowOutcome
+    from posecap.shards import Dataset
+    from posecap.visualization.view import Background, Footage
+
+
+class VideoNotFoundError(ValueError):
+    """The video to remove is not in the dataset."""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the commands, in the order in which help lists them."""
+    about = "how far a build is, and which rows were rejected or failed"
+    more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
+    parser = command(commands, "status", _status, about=about, more=more)
+    add_dataset(parser)
+    parser.add_argument("--failed", action="store_true", help="list every failed or quarantined row, and why")
+    parser.add_argument("--rejected", action="store_true", help="list every rejected row, and why")
+    parser.add_argument("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    about = "check every file, sample and count of a dataset, down to a flipped bit"
+    add_dataset(command(commands, "verify", _verify, about=about))
+    parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+    parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning")
+    parser.add_argument("--sheet", action="store_true", help="a contact sheet of many clips")
+    parser.add_argument("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
+    parser.add_argument("--split", help="only clips of this split on the sheet")
+    parser.add_argument("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+    parser.add_argument("--out", dest="output", type=Path, action=FormerFlag, const="--output")
+    parser = command(
+        commands,
+        "remove",
+        _remove,
+        about="remove clips from shards, columns and index for good, as when a person in them asks",
+        more="Removed clips stay removed: later builds refuse them, and readers skip them.",
+    )
+    add_dataset(parser, words="KEY …", about="whole keys of clips")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="SHA256", help="every clip of a source video (its source_id)"
+    )
+    parser.add_argument(
+        "--video", action="append", default=[], metavar="URI", help="every clip of a video, by its URI in the index"
+    )
+    parser.add_argument("--reason", default="on request", help="what the tombstone says (default: %(default)s)")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from posecap.outcomes import RowOutcome, Tally
+    from posecap.plan import PLAN_FILE, open_plan
+    from posecap.shards import ShardError, committed, read_sidecar
+
+    root = only_dataset(options)
+    if not (root / PLAN_FILE).is_file():
+        print(f"posecap: {root}: no plan here: nothing was built yet")
+        return ERROR
+    plan = open_plan(root / PLAN_FILE, media_root="")
+    planned = sum(part.rows for part in plan.parts())
+    built, damaged, tally = 0, [], Tally()
+    listed: list[RowOutcome] = []
+    wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
+    for part in committed(root):
+        try:
+            rows = read_sidecar(root, part)["rows"]
+        except ShardError as error:
+            damaged.append(str(error))
+            continue
+        built += 1
+        for written in rows:
+            outcome = RowOutcome.from_json(written)
+            tally.add(outcome)
+            if outcome.status in wanted:
+                listed.append(outcome)
+    counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
+    print(json.dumps(counts, indent=1) if options.json else "\n".join(_lines(root, counts, planned)))
+    for line in (*damaged, *map(_line, listed)):
+        print(line)
+    finished = built == len(plan.parts()) and not damaged
+    return COMPLETE if finished and not tally.rows["failed"] and not tally.rows["quarantined"] else PARTIAL
+
+
+def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
+    parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
+    built = f"{parts['built']:,} of {parts['planned']:,} parts built"
+    yield f"{root}: {built}, {rows['planned']:,} of {planned:,} rows done"
+    yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
+    yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
+    for reason, count in sorted(counts["reasons"].items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {count:>8,}  {reason}"
+
+
+def _line(outcome: RowOutcome) -> str:
+    retry = ", may pass when tried again" if outcome.retryable else ""
+    why = f"{outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
+    return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {why}"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from posecap.verify import verify
+
+    found = verify(only_dataset(options))
+    for problem in found.problems:
+        print(problem)
+    size = f"{found.parts:,} parts, {found.samples:,} samples, {found.size_bytes / 1e6:,.1f} MB"
+    if found.problems:
+        print(f"{len(found.problems):,} problems in {size}")
+        return ERROR
+    print(f"sound: {size}")
+    return COMPLETE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from posecap.shards import Dataset
+    from posecap.visualization.describe import describe
+    from posecap.visualization.view import whole_key
+
+    root, keys = dataset_and_words(options)
+    dataset = Dataset(root)
+    for key in keys or [""]:
+        print(describe(dataset.sample(whole_key(dataset, key) if key else _first(dataset))), end="")
+    return COMPLETE
+
+
+def _first(dataset: Dataset) -> str:
+    from posecap.shards import ShardError
+
+    keys = dataset.index()["key"]
+    if len(keys) == 0:
+        raise ShardError("the dataset holds no samples; `posecap status` says why")
+    return str(keys[0])
+
+
+def _view(options: argparse.Namespace) -> int:
+    root, keys = dataset_and_words(options)
+    if options.sheet == bool(keys) or len(keys) > 1:
+        print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
+        return USAGE
+    return _sheet(options, root) if options.sheet else _clip(options, root, keys[0])
+
+
+def _sheet(options: argparse.Namespace, root: Path) -> int:
+    from posecap.visualization.contact_sheet import view_sheet
+
+    out = options.output or Path("contact_sheet.jpg")
+    background: Background = "blank" if options.blank else "footage"
+    count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
+    print(f"{out}: {count} clips")
+    return COMPLETE
+
+
+def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
+    from posecap.engines.pyav_encoder import PyAVEncoder
+    from posecap.visualization.view import view_clip
+
+    out = options.output or Path(f"{key}.mp4")
+    background: Background = "blank" if options.blank else "footage"
+    viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
+    print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
+    if viewed.why_blank:
+        print(f"on a dark ground: {viewed.why_blank}")
+    return COMPLETE
+
+
+def _footage(root: Path) -> Footage | None:
+    """The fetchers and decoders of the dataset's build; None if its manifest or pipeline cannot be read."""
+    from posecap.finalize import read_manifest_path
+    from posecap.manifest.manifest_file import ManifestError, read_manifest
+    from posecap.pipeline import PipelineError, load_pipeline
+    from posecap.stages.decode import Decode
+    from posecap.stages.download import Download
+    from posecap.visualization.view import Footage
+
+    path = read_manifest_path(root)
+    if path is None:
+        return None
+    try:
+        manifest = read_manifest(path)
+        stages = {type(stage): stage for stage in load_pipeline(manifest.pipeline).stages}
+    except (ManifestError, PipelineError):
+        return None
+    download, decode = stages.get(Download), stages.get(Decode)
+    if not isinstance(download, Download) or not isinstance(decode, Decode):
+        return None
+    return Footage(
+        fetchers=download.fetchers,
+        prober=decode.prober,
+        decoders=decode.decoders,
+        limits=download.limits,
+        media_root=manifest.media_root,
+    )
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from posecap.finalize import mark_unfinished
+    from posecap.ledger import lock_dataset
+    from posecap.shards import remove_samples
+    from posecap.visualization.contact_sheet import remove_previews
+
+    root, keys = dataset_and_words(options)
+    if not keys and not options.source and not options.video:
+        print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
+        return USAGE
+    with lock_dataset(root):
+        mark_unfinished(root)
+        sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
+        rewritten = remove_samples(root, keys, options.reason, sources=sources)
+        remove_previews(root)
+    print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
+    return COMPLETE
+
+
+def _sources(root: Path, uri: str) -> list[str]:
+    """Hashes of the files of a video: several if a fetcher downloaded only the spans of rows.
+
+    Raises:
+        VideoNotFoundError: no clip in the index comes from there.
+    """
+    from posecap.shards import Dataset
+
+    dataset = Dataset(root)
+    found: set[str] = set()
+    for part, rows in dataset.parts():
+        clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
+        found.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
+    if not found:
+        raise VideoNotFoundError(
+            f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written"
+        )
+    return sorted(found)
