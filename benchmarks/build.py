@@ -29,7 +29,7 @@ from typing import Any
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import make_plan
-from posecap.run.local import cores
+from posecap.run.schedule import cores
 from posecap.stages.track import Track
 from posecap.types import Clip, Pixels
 

@@ -318,7 +318,7 @@ def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
 def _start_pool(pipeline: Pipeline, options: Options) -> Pool:
     segments = pipeline.segments()
     if options.runner == "local":
-        from posecap.run.local import LocalPool, cores
+        from posecap.run.schedule import LocalPool, cores
 
         return LocalPool(segments, workers=options.workers or cores())
     from posecap.run.ray import RayPool
