@@ -24,9 +24,9 @@ from time import perf_counter
 import numpy as np
 
 from tmor_train.clustering.blockwise import normalize
+from tmor_train.clustering.clusters import adjusted_rand_score
 from tmor_train.clustering.dbscan import dbscan, dbscan_near_cells
 from tmor_train.clustering.faiss_graph import dbscan_faiss
-from tmor_train.clustering.metrics import adjusted_rand_score
 from tmor_train.clustering.neighbours import adaptive_eps
 
 MIN_SAMPLES = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import comb, log
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,6 @@ import torch
 from tmor_train.clustering.blockwise import UnitVectors, normalize
 from tmor_train.clustering.dbscan import check_settings, labels_exact, labels_near_cells
 from tmor_train.clustering.faiss_graph import labels_faiss
-from tmor_train.clustering.jaccard import labels_jaccard, reciprocal_weights
-from tmor_train.clustering.metrics import adjusted_rand_score, noise_as_singletons, normalized_mutual_info_score
 from tmor_train.clustering.neighbours import adaptive_eps
 
 Noise = Literal["singleton", "drop"]
@@ -91,8 +90,11 @@ class Clustering:
         return self.failure is not None
 
     def classes(self, noise: Noise) -> Labels:
-        """Class of each point for the loss; −1 leaves a point out. See `classes_of`."""
-        return classes_of(self.labels_N, "singleton" if self.fell_back else noise)
+        """Class of each point for the loss, −1 for a point that is left out.
+
+        A noise point is a class of its own ("singleton") or left out ("drop"); without clusters, each is a class.
+        """
+        return noise_as_singletons(self.labels_N) if self.fell_back or noise == "singleton" else self.labels_N.copy()
 
     def metrics(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
         """Numbers to log, ready for JSON.
@@ -151,11 +153,6 @@ def cluster(
     return replace(found, labels_N=alone_N, failure=failure, state=ClusterState(first, alone_N))
 
 
-def classes_of(labels_N: Labels, noise: Noise) -> Labels:
-    """Class of each point for the loss. A noise point is a class of its own ("singleton") or stays −1 ("drop")."""
-    return noise_as_singletons(labels_N) if noise == "singleton" else labels_N.copy()
-
-
 def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState) -> float:
     if config.eps != "auto":
         return config.eps
@@ -176,6 +173,8 @@ def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState)
 def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[[float], torch.Tensor]:
     """Labels by eps; what all tries have in common is done here."""
     if config.metric == "jaccard":
+        from tmor_train.clustering.jaccard import labels_jaccard, reciprocal_weights  # needs scipy
+
         weights = reciprocal_weights(vectors, k1=config.k1, k2=config.k2)
         return lambda eps: labels_jaccard(weights, eps=eps, min_samples=config.min_samples)
     if config.search == "faiss":
@@ -232,3 +231,54 @@ def _agreement(name: str, labels_N: Labels, others_N: Labels | None) -> dict[str
         ari: adjusted_rand_score(ours, others_N[known]),
         nmi: normalized_mutual_info_score(ours, others_N[known]),
     }
+
+
+# Agreement as scikit-learn's functions of the same names give it; scikit-learn is not among what training installs.
+
+
+def adjusted_rand_score(one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """1 for the same partition, about 0 for independent ones (Hubert and Arabie, 1985, equation 5)."""
+    cells, one_sizes, other_sizes = _contingency(one_N, other_N)
+    together, pairs = _pairs(cells), comb(len(one_N), 2)
+    by_one, by_other = _pairs(one_sizes), _pairs(other_sizes)
+    # In whole numbers, so that nothing is lost at millions of points: everything times twice the number of pairs.
+    above = 2 * (together * pairs - by_one * by_other)
+    below = (by_one + by_other) * pairs - 2 * by_one * by_other
+    return above / below if below else 1.0
+
+
+def normalized_mutual_info_score(one_N: np.ndarray, other_N: np.ndarray) -> float:
+    """Mutual information over the mean of both entropies: 1 for the same partition, 0 for independent ones."""
+    cells, one_sizes, other_sizes = _contingency(one_N, other_N)
+    one_entropy, other_entropy = _entropy(one_sizes), _entropy(other_sizes)
+    if not one_entropy and not other_entropy:
+        return 1.0
+    mutual = one_entropy + other_entropy - _entropy(cells)
+    return min(1.0, max(0.0, 2.0 * mutual / (one_entropy + other_entropy)))
+
+
+def noise_as_singletons(labels_N: np.ndarray) -> np.ndarray:
+    """Labels with a class of its own for each noise point (−1)."""
+    noise_N = labels_N < 0
+    alone_N = labels_N.copy()
+    alone_N[noise_N] = labels_N.max(initial=-1) + 1 + np.arange(noise_N.sum())
+    return alone_N
+
+
+def _contingency(one_N: np.ndarray, other_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes of the cells that are not empty, of the classes of one and of those of the other."""
+    if one_N.shape != other_N.shape or one_N.ndim != 1:
+        raise ValueError(f"labels of shapes {one_N.shape} and {other_N.shape} cannot be compared point by point")
+    _, one_codes, one_sizes = np.unique(one_N, return_inverse=True, return_counts=True)
+    _, other_codes, other_sizes = np.unique(other_N, return_inverse=True, return_counts=True)
+    cells = np.unique(one_codes * max(1, len(other_sizes)) + other_codes, return_counts=True)[1]
+    return cells, one_sizes, other_sizes
+
+
+def _pairs(sizes: np.ndarray) -> int:
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _entropy(sizes: np.ndarray) -> float:
+    total = int(sizes.sum())
+    return log(total) - float((sizes * np.log(sizes)).sum()) / total if len(sizes) > 1 else 0.0

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tmor_train.clustering.blockwise import UnitVectors, chunks, normalize
-from tmor_train.clustering.dbscan import IncrementalDBSCAN, Rows, as_given, check_settings
+from tmor_train.clustering.blockwise import UnitVectors, chunks
+from tmor_train.clustering.dbscan import IncrementalDBSCAN, check_settings, on_rows
 
 PAIRS_AT_ONCE = 2**16
 _ROWS_PER_CENTROID = 64  # that the lists' centres are learned from; more cost time and find hardly better ones
@@ -21,26 +21,13 @@ class FaissMissingError(ValueError):
     """faiss is not installed; the message says how to get it."""
 
 
-def dbscan_faiss(
-    embeddings: Rows, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
-) -> Rows:
+def labels_faiss(
+    vectors: UnitVectors, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
+) -> torch.Tensor:
     """DBSCAN that takes as neighbours only rows of which one is among the `nearest` that faiss finds for the other.
 
-    On the CPU, with faiss's own threads. Otherwise like `dbscan`.
-
-    Raises ValueError as `dbscan` does, and FaissMissingError (a ValueError) where faiss is not installed.
-    """
-    check_settings(eps, min_samples)
-    labels_N = labels_faiss(
-        normalize(embeddings), eps=eps, min_samples=min_samples, nearest=nearest, probes=probes, seed=seed
-    )
-    return as_given(embeddings, labels_N)
-
-
-def labels_faiss(
-    vectors: UnitVectors, *, eps: float, min_samples: int, nearest: int, probes: int, seed: int
-) -> torch.Tensor:
-    """Labels (N,) int64 on the CPU, −1 for noise. Distances of the pairs that faiss finds are decided in float64.
+    On the CPU, with faiss's own threads. Distances of the pairs that faiss finds are decided in float64. Otherwise like
+    `labels_exact`.
 
     Args:
         nearest: rows that are looked for around each; at least min_samples, for fewer would leave no core point.
@@ -48,8 +35,9 @@ def labels_faiss(
 
     Raises:
         FaissMissingError: faiss is not installed.
-        ValueError: nearest is below min_samples.
+        ValueError: nearest is below min_samples, or as in `labels_exact`.
     """
+    check_settings(eps, min_samples)
     if nearest < min_samples:
         raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
     points = len(vectors.norms_N)
@@ -59,6 +47,9 @@ def labels_faiss(
         near = vectors.distances(left_P[some], right_P[some]).cpu() <= eps
         density.add(left_P[some][near], right_P[some][near])
     return density.labels(torch.arange(points))
+
+
+dbscan_faiss = on_rows(labels_faiss)
 
 
 def _candidates(

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from tmor_train.clustering.clusters import ClusterConfig, cluster
-from tmor_train.clustering.metrics import adjusted_rand_score
+from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.report.charts import COLOURS, label, legend, svg
 from tmor_train.report.collect import Collected

@@ -5,10 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from tmor_train.clustering.clusters import ClusterConfig, cluster
+from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
 from tmor_train.clustering.dbscan import dbscan
 from tmor_train.clustering.faiss_graph import FaissMissingError, dbscan_faiss
-from tmor_train.clustering.metrics import adjusted_rand_score
 
 
 def cloud(points: int, *, clusters: int, dimensions: int = 16, seed: int = 0) -> np.ndarray:
