@@ -30,3 +30,14 @@ _CONFIG_FIELDS = {  # fields that a configuration's class had, and what they are
 def config_field(kind: str, name: str) -> str:
     """The name of today of a field of the configuration class ``kind``, in a stored or typed configuration."""
     return _CONFIG_FIELDS.get(kind, {}).get(name, name)
+
+
+_STATE = {"averaged": "ema"}
+
+
+def train_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored state of training by its names of today; version 0.1's averages also counted their updates."""
+    found = {_STATE.get(name, name): value for name, value in state.items()}
+    if isinstance(found.get("ema"), Mapping):
+        found["ema"] = {name: value for name, value in found["ema"].items() if name != "n_averaged"}
+    return found

@@ -9,6 +9,8 @@ from tmor_train.data import Normalise, Sampling
 from tmor_train.data.augment import View
 from tmor_train.data.modalities import Choice, Stream
 from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.training.device import Precision
+from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 SCRATCH = "scratch"
 """What stands for an encoder that was never trained, where a checkpoint is asked for."""
@@ -85,3 +87,22 @@ class TTAConfig:
     def __post_init__(self) -> None:
         if self.crops < 1 or self.batch < 1:
             raise ValueError(f"crops and batch are at least 1, not {self.crops} and {self.batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How a network with a new head is trained: ``head_lr_ratio`` is the head's learning rate against the others'; a
+    checkpoint is written every ``checkpoint_steps``, too, and the loss is logged every ``log_steps``."""
+
+    head_lr_ratio: float = 1.0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: int = 30
+    device: str = "auto"
+    precision: Precision = "auto"
+    checkpoint_steps: int = 200
+    log_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.head_lr_ratio <= 0:
+            raise ValueError("epochs, checkpoint_steps and log_steps are at least 1, and head_lr_ratio is above 0")

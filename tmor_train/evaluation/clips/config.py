@@ -7,9 +7,7 @@ from typing import Literal
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Rotate, View
-from tmor_train.evaluation.config import StartConfig, TaskConfig, TTAConfig
-from tmor_train.training.device import Precision
-from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
+from tmor_train.evaluation.config import StartConfig, TaskConfig, TrainerConfig, TTAConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,39 +105,30 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneConfig:
+class TuneConfig(TrainerConfig):
     """How a network with a new head is trained on labelled clips.
 
     ``trains``: the whole network, or only its ``head`` with the trunk's weights as they are. ``statistics`` of batch
-    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``head_lr_ratio`` is the head's learning
-    rate against the others'. ``smoothing`` is that of labels, ``dropout`` that of the pooled feature. ``average`` is
-    the momentum of an average over the steps, which is then what is measured; none: the last step's weights.
+    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``smoothing`` is that of labels,
+    ``dropout`` that of the pooled feature. ``average`` is the momentum of an average over the steps, which is then what
+    is measured; none: the last step's weights.
     """
 
     trains: Literal["all", "head"] = "all"
     statistics: Literal["adapting", "frozen"] = "adapting"
     augment: tuple[View, ...] = (CropResize(), Rotate(), Flip())
-    head_lr_ratio: float = 1.0
     smoothing: float = 0.0
     dropout: float = 0.0
     average: float | None = None
     batching: Batching = field(default_factory=lambda: Batching(size=64))
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    epochs: int = 30
-    device: str = "auto"
-    precision: Precision = "auto"
     workers: int = 1
-    checkpoint_steps: int = 200
-    log_steps: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1 or not 0 <= self.dropout < 1 or self.head_lr_ratio <= 0:
-            raise ValueError("smoothing and dropout are from 0 to below 1, and head_lr_ratio is above 0")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise ValueError(f"average is from 0 to below 1, or none, not {self.average}")
-        if min(self.epochs, self.checkpoint_steps, self.log_steps) < 1 or self.workers < 0:
-            raise ValueError("epochs, checkpoint_steps and log_steps are at least 1, and workers at least 0")
+        super().__post_init__()
+        if not all(share is None or 0 <= share < 1 for share in (self.smoothing, self.dropout, self.average)):
+            raise ValueError("smoothing, dropout and average are from 0 to below 1, and average may be none")
+        if self.workers < 0:
+            raise ValueError(f"workers is at least 0, not {self.workers}")
 
 
 @dataclass(frozen=True, kw_only=True)

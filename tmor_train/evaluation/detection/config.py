@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tmor_train.data.augment import SpaceView
-from tmor_train.evaluation.config import StartConfig, TaskConfig
-from tmor_train.training.device import Precision
-from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
+from tmor_train.evaluation.config import StartConfig, TaskConfig, TrainerConfig
 
 Last = Literal["shorter", "shifted"]
 """What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""
@@ -51,15 +49,15 @@ class TransferConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
+class DetectorConfig(TrainerConfig):
     """How a detector is trained: an encoder's features of frames and a ``head`` on them.
 
     ``trains``: only the head, with the trunk's weights as they are, or all. ``statistics`` of the trunk's batch norm:
     ``frozen``, or ``adapting`` to the batches. A trunk that does not change at all and is not augmented is computed
     once and its features are kept, as ``cache`` numbers. Only then can ``scale`` be ``standard``: each feature less its
-    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``head_lr_ratio`` is the head's
-    learning rate against the trunk's. ``context``: windows in a row whose kept features the head sees at once, one
-    after the other (what ``batch`` counts then); the trunk sees each alone.
+    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``context``: windows in a row
+    whose kept features the head sees at once, one after the other (what ``batch`` counts then); the trunk sees each
+    alone.
     """
 
     head: HeadName = "linear"
@@ -68,25 +66,14 @@ class DetectorConfig:
     scale: Literal["none", "standard"] = "none"
     cache: Literal["float16", "float32"] = "float16"
     augment: tuple[SpaceView, ...] = ()
-    head_lr_ratio: float = 1.0
     batch: int = 32
     context: int = 1
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: int = 50
-    device: str = "auto"
-    precision: Precision = "auto"
-    checkpoint_steps: int = 200
-    log_steps: int = 10
 
     def __post_init__(self) -> None:
-        if (
-            min(self.batch, self.context, self.epochs, self.checkpoint_steps, self.log_steps) < 1
-            or self.head_lr_ratio <= 0
-        ):
-            raise ValueError(
-                "batch, context, epochs, checkpoint_steps and log_steps are at least 1, and head_lr_ratio above 0"
-            )
+        super().__post_init__()
+        if self.batch < 1 or self.context < 1:
+            raise ValueError(f"batch and context are at least 1, not {self.batch} and {self.context}")
 
     @property
     def cached(self) -> bool:

@@ -7,9 +7,11 @@ adapts an encoder to another kind of skeleton: joints projected for the encoder,
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,13 +22,17 @@ from tmor_train.configuration import from_json
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.augment import Augmentation, Project
+from tmor_train.data.hash_rng import permutation
 from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
+from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.device import autocast_of
+
+_ORDER = 3
 
 
 def frame_bce(logits_NKT: Tensor, label_NTK: Tensor, valid_NT: Tensor) -> Tensor:
@@ -116,6 +122,54 @@ class Detector(nn.Module):
         deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = 1.0
         self.mean.copy_(mean[:, None])
         self.deviation.copy_(deviation[:, None])
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of logits (N, K, T), labels (N, T, K) bool and valid frames (N, T) bool."""
+
+
+class DetectorTrainer(Trainer[Numbers]):
+    """Training of a detector by batches of windows, given as their numbers.
+
+    Args:
+        kept: features (256, T') of each window, where the trunk does not change; None: they are computed each time.
+    """
+
+    network: Detector
+    stored_as, settings = "detector", "train"
+
+    def __init__(
+        self, detector: Detector, windows: RecordingWindows, kept: Sequence[Tensor] | None, *, loss: Loss, seed: int
+    ) -> None:
+        self.windows, self.kept, self._loss = windows, kept, loss
+        trunk = [parameter for parameter in detector.trunk.parameters() if parameter.requires_grad]
+        head, device = list(detector.head.parameters()), detector.encoder.device
+        super().__init__(detector, detector.config, head=head, trunk=trunk, device=device, seed=seed)
+
+    def loss(self, batch: Numbers) -> tuple[Tensor, dict[str, Tensor]]:
+        detector, windows = self.network, self.windows
+        detector.head.train()
+        detector.trunk.train(detector.config.statistics == "adapting")
+        device = detector.encoder.device
+        if self.kept is None:
+            features = detector.features(windows, batch, detector.config.augment, self.generator)
+        else:
+            features = padded([self.kept[number] for number in batch.tolist()], device)
+        length_N = windows.length_W[batch]
+        valid_NT = torch.arange(int(length_N.max())) < torch.from_numpy(length_N)[:, None]
+        logits_NKT = detector(features, length_N.tolist())
+        return self._loss(logits_NKT, windows.labels(batch).to(device), valid_NT.to(device)), {}
+
+    def train(self, folder: Path) -> Detector:
+        """The detector in evaluation mode, trained to the end, as :meth:`fit`."""
+        count, size, epochs = len(self.windows.length_W), self.network.config.batch, self.network.config.epochs
+
+        def batches(epoch: int, first: int) -> list[Numbers]:
+            return np.split(permutation(self.seed, epoch, _ORDER, count=count), range(size, count, size))[first:]
+
+        per_epoch, counts = -(-count // size), {"windows": count}
+        self.fit(batches, per_epoch=per_epoch, folder=folder, counts=counts, report_epochs=max(epochs // 10, 1))
+        return self.network.eval()
 
 
 def padded(features: Sequence[Tensor], device: torch.device) -> Tensor:

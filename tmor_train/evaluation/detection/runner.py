@@ -18,10 +18,9 @@ from tmor_train.data.arrays import Floats
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
-from tmor_train.evaluation.detection.detector import Detector, adapted
+from tmor_train.evaluation.detection.detector import Detector, DetectorTrainer, Loss, adapted
 from tmor_train.evaluation.detection.scores import Answer, frame_scores, in_context, window_features
 from tmor_train.evaluation.detection.task import FrameTask
-from tmor_train.evaluation.detection.training import DetectorTraining, Loss
 from tmor_train.evaluation.detection.windows import RecordingWindows
 from tmor_train.evaluation.encoders import Source, load_encoder
 from tmor_train.evaluation.runner import Begun, begin_run, seed_folders
@@ -88,14 +87,14 @@ class Detections:
         """The detector of a seed, trained in ``folder``, and its scores.
 
         Raises:
-            RunError, Stopped: as :meth:`DetectorTraining.fit`.
+            RunError, Stopped: as :meth:`tmor_train.evaluation.trainer.Trainer.fit`.
         """
         start, config = self._start(seed), self.config.train
         detector = self._detector(start.encoder, seed)
         train, test = start.features or (None, None)
         if train is not None and config.scale == "standard":
             detector.scale_to(train)
-        detector = DetectorTraining(detector, start.train, train, loss=self.loss, seed=seed, folder=folder).fit()
+        detector = DetectorTrainer(detector, start.train, train, loss=self.loss, seed=seed).train(folder)
         if test is None:
             test = window_features(detector, start.test, cache=config.cache)
         scores = list(frame_scores(detector, start.test, test, answer=self.answer))

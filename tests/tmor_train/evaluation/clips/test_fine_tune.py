@@ -246,9 +246,9 @@ def test_a_step_of_the_head_by_hand(encoder: Pretrained, batches: Iterator[Motio
         right += int(score_K.argmax() == label)
         weight_grad += np.outer(share_K - wanted_K, feature_D) / 3
         bias_grad += (share_K - wanted_K) / 3
-    found_loss, found_right = one.train_step(batch, lr_ratio=0.5)
+    found_loss, sums = one.train_step(batch, lr_ratio=0.5)
     assert float(found_loss) == pytest.approx(loss, rel=1e-5)
-    assert int(found_right) == right
+    assert int(sums["train_top1"]) == right
     step = 0.5 * 10 * 0.1  # of the schedule, the head's and the optimiser's rate
     np.testing.assert_allclose(one.network.fc.weight.detach(), weight - step * weight_grad, atol=1e-5)
     np.testing.assert_allclose(one.network.fc.bias.detach(), bias - step * bias_grad, atol=1e-5)
@@ -333,5 +333,5 @@ def test_another_goes_on_from_the_state(encoder: Pretrained, batches: Iterator[M
     one.train_step(second, lr_ratio=1.0)
     other.train_step(second, lr_ratio=1.0)
     mine, theirs = one.state_dict(), other.state_dict()
-    for part in ("network", "averaged"):
+    for part in ("network", "ema"):
         assert all(torch.equal(mine[part][name], theirs[part][name]) for name in mine[part])

@@ -8,7 +8,7 @@ from tests import acted
 from tmor_train import kinds
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
-from tmor_train.evaluation.detection import training as detector_training
+from tmor_train.evaluation import trainer
 from tmor_train.evaluation.detection.config import DetectorConfig, EventConfig
 from tmor_train.evaluation.detection.detect import (
     detect,
@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, cha
     some = config("detect_cpu", "train.epochs=2", "train.head=tgm", "train.checkpoint_steps=2", *changes)
     detect(some, tmp_path / "whole")
 
-    class AskedOften(detector_training.Stop):
+    class AskedOften(trainer.Stop):
         calls = 0
 
         @property
@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, cha
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(detector_training, "Stop", AskedOften)
+        patch.setattr(trainer, "Stop", AskedOften)
         with pytest.raises(Stopped):
             detect(some, tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
@@ -121,15 +121,15 @@ def test_a_frozen_trunk_stays_and_a_tuned_one_changes(tmp_path):
     kept = {}
     for name, changes in (
         ("kept", ("train.scale=none",)),
-        ("live", ("train.scale=none", "train.augment=[]", "train.statistics=adapting")),
+        ("adapting", ("train.scale=none", "train.augment=[]", "train.statistics=adapting")),
         ("tuned", ("train.scale=none", "train.trains=all", "train.statistics=frozen")),
     ):
         detect(config("detect_cpu", "train.epochs=1", *changes), tmp_path / name)
         path = next((tmp_path / name / "checkpoints").glob("step-*.pt"))
         kept[name] = torch.load(path, weights_only=True)["detector"]["network"]
     weight, running = "trunk.l2.t_unit.conv.weight", "trunk.l2.t_unit.bn.running_mean"
-    assert torch.equal(kept["kept"][weight], kept["live"][weight])
-    assert not torch.equal(kept["kept"][running], kept["live"][running])
+    assert torch.equal(kept["kept"][weight], kept["adapting"][weight])
+    assert not torch.equal(kept["kept"][running], kept["adapting"][running])
     assert not torch.equal(kept["kept"][weight], kept["tuned"][weight])
     assert torch.equal(kept["kept"][running], kept["tuned"][running])
 

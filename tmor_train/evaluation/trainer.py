@@ -1,0 +1,167 @@
+"""The training loop of fine-tuning and of detection: epochs of steps, from the start or from the newest checkpoint.
+
+Everything drawn at random is a function of seed and step, so that a run that continues from a checkpoint does what the
+first would have done, to the last bit on a CPU.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tmor_train import legacy
+from tmor_train.data.hash_rng import seed_of
+from tmor_train.encoder.momentum import EMA
+from tmor_train.evaluation.config import TrainerConfig
+from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.metric_logger import MetricLogger
+from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
+from tmor_train.training.pretrain import RunError
+from tmor_train.training.progress import Progress
+from tmor_train.training.signals import Stop, Stopped
+
+_DROPOUT, _VIEWS = 1, 2
+
+Batch = TypeVar("Batch", bound=Sized)
+
+
+class Trainer(ABC, Generic[Batch]):
+    """A network with a new head, its optimiser, and, where ``average`` is its momentum, the average over its steps.
+
+    Args:
+        head: the parameters whose learning rate is ``config.head_lr_ratio`` times that of ``trunk``.
+    """
+
+    stored_as: ClassVar[str]
+    """The key of the state in a checkpoint."""
+    settings: ClassVar[str]
+    """The field of the run's configuration that holds ``config``; errors name it."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainerConfig,
+        *,
+        head: Sequence[nn.Parameter],
+        trunk: Sequence[nn.Parameter],
+        device: torch.device,
+        seed: int,
+        average: float | None = None,
+    ) -> None:
+        self.network, self.seed, self.step = network, seed, 0
+        self.schedule = config
+        self.optimizer = Optimizer(config.optimizer, (head, config.head_lr_ratio), (trunk, 1.0))
+        self.ema = None if average is None else EMA(network, average, average_buffers=True)
+        self.generator = torch.Generator(device)
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss of a batch, and sums over its members whose means over an epoch are logged, by name.
+
+        Augmentations draw from ``generator``, dropout from torch's own; both are seeded before.
+        """
+
+    def train_step(self, batch: Batch, *, lr_ratio: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the optimiser and the average; what :meth:`loss` gave, the loss detached.
+
+        Raises:
+            NonFiniteError: the loss or its gradient is NaN or infinite; no weight has changed.
+        """
+        torch.manual_seed(seed_of(self.seed, _DROPOUT, self.step))
+        self.generator.manual_seed(seed_of(self.seed, _VIEWS, self.step))
+        self.optimizer.zero_grad(lr_ratio=lr_ratio)
+        loss, sums = self.loss(batch)
+        torch.autograd.backward(loss)
+        self.optimizer.step(loss)
+        if self.ema is not None and self.step:
+            self.ema.update(self.network)
+        elif self.ema is not None:  # the average begins with the first step's weights
+            self.ema.copy_from(self.network)
+        self.step += 1
+        return loss.detach(), sums
+
+    def fit(
+        self,
+        batches: Callable[[int, int], Iterable[Batch]],
+        *,
+        per_epoch: int,
+        folder: Path,
+        counts: Mapping[str, int],
+        report_epochs: int = 1,
+    ) -> None:
+        """Trains to the end of the last epoch.
+
+        Args:
+            batches: those of an epoch, counted from 0, from one of its ``per_epoch`` batches on.
+            folder: of the metrics and the newest checkpoint; training continues from a checkpoint that it holds.
+            counts: of what is trained on, for the log.
+            report_epochs: after so many epochs each, and the last, a line is printed and a checkpoint written.
+
+        Raises:
+            RunError: a loss is not finite.
+            Stopped: the process was asked to stop; the step it was in is saved.
+        """
+        config, checkpoints, stop = self.schedule, Checkpoints(folder / "checkpoints", keep=1), Stop()
+        if checkpoints.all():
+            self.load_state_dict(checkpoints.latest()[1][self.stored_as])
+        steps = config.epochs * per_epoch
+        progress = Progress(steps=steps, done=self.step)
+        with MetricLogger(folder) as logger, stop:
+            logger.log("start", self.step, {**counts, "steps": steps})
+            for epoch in range(self.step // per_epoch, config.epochs):
+                words, members, totals = f"epoch {epoch + 1}/{config.epochs}", 0, dict[str, Tensor]()
+                for batch in batches(epoch, self.step % per_epoch):
+                    loss, sums = self._scheduled_step(batch, per_epoch)
+                    members += len(batch)
+                    for name, total in ({"loss": loss * len(batch)} | sums).items():
+                        totals[name] = totals.get(name, 0) + total
+                    if self.step % config.log_steps == 0:
+                        logger.log("step", self.step, {"epoch": epoch, "loss": float(loss)})
+                    progress.step(clips=len(batch), waited=0.0, words=words)
+                    asked = stop.asked
+                    if asked or self.step % config.checkpoint_steps == 0:
+                        checkpoints.save(self.step, {self.stored_as: self.state_dict()})
+                    if asked:
+                        raise Stopped
+                # Steps before a run was resumed are not in its epoch's metrics.
+                means = {name: float(total) / members for name, total in totals.items()}
+                logger.log("epoch", self.step, {"epoch": epoch} | means | progress.metrics())
+                if (epoch + 1) % report_epochs == 0 or epoch + 1 == config.epochs:
+                    checkpoints.save(self.step, {self.stored_as: self.state_dict()})
+                    progress.log(f"{words}  {self.words(means)}")
+            logger.log("done", self.step, progress.metrics())
+
+    def words(self, means: Mapping[str, float]) -> str:
+        """An epoch's metrics for people."""
+        return f"loss {means['loss']:.4f}"
+
+    def _scheduled_step(self, batch: Batch, per_epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.schedule
+        ratio = lr_ratio(self.step, config.schedule, steps_per_epoch=per_epoch, epochs=config.epochs)
+        try:
+            return self.train_step(batch, lr_ratio=ratio)
+        except NonFiniteError as error:
+            raise RunError(f"step {self.step} was not taken: {error}; lower {self.settings}.optimizer.lr") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes in training, as tensors and plain values."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizers": self.optimizer.state_dicts(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from a :meth:`state_dict` of the same configuration."""
+        state = legacy.train_state(state)
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dicts(state["optimizers"])
