@@ -1,17 +1,17 @@
-"""The result of an evaluation as files: ``result.json``, and ``scores.npz`` from which the metrics follow.
+"""The result of an evaluation as files: ``result.json``, and the scores from which the metrics follow.
 
-``scores.npz`` holds ``scores_NK`` float32, ``label_N`` int64 and ``key_N`` (words), a row for each clip measured. Where
-frames are measured there is ``frames.npz`` instead, with the fields of :class:`FrameScores`. Both are read without
-unpickling anything. ``result.json`` is written last, so that a folder that has one is complete.
+``scores.npz`` has the fields of :class:`Scores` where clips are measured, ``frames.npz`` those of :class:`FrameScores`
+where frames are. Both are read without unpickling anything. ``result.json`` is written last, so that a folder that has
+one is complete.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from tmor_train import legacy
 from tmor_train.atomic_write import atomic_write
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.frame_scores import FrameScores
 
 FORMAT = "tmor_train.result/2"
 RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"
 _MOST_BYTES = 64 * 2**20
 _MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
+
+MOST_FRAMES = 2**19
+"""That are kept of all recordings together."""
 
 
 class ResultError(ValueError):
@@ -87,6 +89,81 @@ class Scores:
             )
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class FrameScores:
+    """What was measured, frame by frame: frame 0 and then each ``every``-th of R recordings, F in all.
+
+    ``scores_FK`` float16 and ``label_FK`` bool are those frames, recording after recording; recording r has the rows
+    ``offset_R[r]`` to ``offset_R[r + 1]`` (int64, R + 1). ``key_R`` are the recordings' names and ``fps_R`` their rates
+    (0 where not known). Scores of events have K + 1 columns, background first.
+    """
+
+    scores_FK: NDArray[np.float16]
+    label_FK: NDArray[np.bool_]
+    offset_R: Numbers
+    key_R: NDArray[np.str_]
+    fps_R: Floats
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        (rows, columns), recordings = self.scores_FK.shape, len(self.key_R)
+        fits = self.label_FK.shape in ((rows, columns), (rows, columns - 1)) and self.fps_R.shape == (recordings,)
+        offsets = self.offset_R.shape == (recordings + 1,) and (np.diff(self.offset_R) >= 0).all()
+        if not fits or not offsets or self.offset_R[0] != 0 or self.offset_R[-1] != rows or self.every < 1:
+            raise ValueError(
+                f"scores {self.scores_FK.shape}, labels {self.label_FK.shape} and {recordings} recordings do not fit"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        recordings: Iterable[tuple[Floats, NDArray[np.bool_]]],
+        *,
+        frames: int,
+        key_R: NDArray[np.str_],
+        fps_R: Floats,
+    ) -> FrameScores:
+        """Scores of whole recordings, (scores (T, K), labels (T, K)) each, ``frames`` in all.
+
+        Every frame is kept, or every second, fourth, eighth ..., so that there are at most ``MOST_FRAMES`` and one for
+        each recording.
+        """
+        every = 1
+        while frames > MOST_FRAMES * every:
+            every *= 2
+        kept = [(scores[::every].astype(np.float16), labels[::every]) for scores, labels in recordings]
+        return cls(
+            scores_FK=np.concatenate([scores for scores, _ in kept]),
+            label_FK=np.concatenate([labels for _, labels in kept]),
+            offset_R=np.cumsum([0, *(len(scores) for scores, _ in kept)]).astype(np.int64),
+            key_R=key_R,
+            fps_R=fps_R,
+            every=every,
+        )
+
+    def recording(self, number: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        """Scores and labels of the kept frames of one recording; views."""
+        begin, end = self.offset_R[number : number + 2].tolist()
+        return self.scores_FK[begin:end], self.label_FK[begin:end]
+
+
+_LAYOUTS: Mapping[type, tuple[str, Mapping[str, Any]]] = {
+    Scores: (SCORES, {"scores_NK": np.float32, "label_N": np.int64, "key_N": np.str_}),
+    FrameScores: (
+        FRAMES,
+        {
+            "scores_FK": np.float16,
+            "label_FK": np.bool_,
+            "offset_R": np.int64,
+            "key_R": np.str_,
+            "fps_R": np.float32,
+            "every": np.int64,
+        },
+    ),
+}
+"""The file of each kind of scores, and the arrays in it."""
+
+
 def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = None) -> Path:
     """Write a result into ``folder``; returns the path of ``result.json``.
 
@@ -95,23 +172,13 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     """
     path = folder / RESULT
     with atomic_write(path, existing="refuse") as part:
-        if isinstance(scores, Scores):
-            _save_arrays(
-                folder / SCORES,
-                scores_NK=scores.scores_NK.astype(np.float32),
-                label_N=scores.label_N.astype(np.int64),
-                key_N=scores.key_N.astype(np.str_),
-            )
-        elif scores is not None:
-            columns = {column.name: np.asarray(getattr(scores, column.name)) for column in fields(scores)}
-            _save_arrays(folder / FRAMES, **columns)
+        if scores is not None:
+            name, columns = _LAYOUTS[type(scores)]
+            arrays = {column: np.asarray(getattr(scores, column), dtype) for column, dtype in columns.items()}
+            with atomic_write(folder / name, existing="replace") as scores_part, scores_part.open("wb") as file:
+                np.savez_compressed(file, **arrays)
         part.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
     return path
-
-
-def _save_arrays(path: Path, **arrays: Any) -> None:
-    with atomic_write(path, existing="replace") as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
 
 
 def read_result(folder: Path) -> Result:
@@ -140,54 +207,40 @@ def read_result(folder: Path) -> Result:
         raise ResultError(f"{path} is damaged, or of another version: {error}") from error
 
 
-def _arrays(path: Path) -> NpzFile:
-    found = np.load(path, allow_pickle=False)
-    if not isinstance(found, NpzFile):
-        raise ValueError("it is not one file of several arrays")
-    members = () if found.zip is None else found.zip.infolist()
-    if sum(member.file_size for member in members) > _MOST_ARRAY_BYTES:
-        found.close()
-        raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, which no scores are")
-    return found
-
-
 def read_scores(folder: Path) -> Scores:
-    """The scores beside a result.
+    """The scores of clips beside a result.
 
     Raises:
         ResultError: there are none, or their file is not as :func:`save` writes it.
     """
-    path = folder / SCORES
-    try:
-        with _arrays(path) as found:
-            return Scores(
-                found["scores_NK"].astype(np.float32),
-                found["label_N"].astype(np.int64),
-                found["key_N"].astype(np.str_),
-            )
-    except Exception as error:  # zip, NumPy and the check raise many kinds for a damaged file
-        raise ResultError(f"{path} cannot be read: {error}") from error
+    return _read_arrays(Scores, folder)
 
 
 def read_frame_scores(folder: Path) -> FrameScores:
-    """The frames' scores beside a result.
+    """The scores of frames beside a result.
 
     Raises:
         ResultError: there are none, or their file is not as :func:`save` writes it.
     """
-    path = folder / FRAMES
+    return _read_arrays(FrameScores, folder)
+
+
+_AnyScores = TypeVar("_AnyScores", Scores, FrameScores)
+
+
+def _read_arrays(kind: type[_AnyScores], folder: Path) -> _AnyScores:
+    name, columns = _LAYOUTS[kind]
     try:
-        with _arrays(path) as found:
-            return FrameScores(
-                scores_FK=found["scores_FK"].astype(np.float16),
-                label_FK=found["label_FK"].astype(np.bool_),
-                offset_R=found["offset_R"].astype(np.int64),
-                key_R=found["key_R"].astype(np.str_),
-                fps_R=found["fps_R"].astype(np.float32),
-                every=int(found["every"]),
-            )
-    except Exception as error:  # as above
-        raise ResultError(f"{path} cannot be read: {error}") from error
+        found = np.load(folder / name, allow_pickle=False)
+        if not isinstance(found, NpzFile) or found.zip is None:
+            raise ValueError("it is not one file of several arrays")
+        with found:
+            if sum(member.file_size for member in found.zip.infolist()) > _MOST_ARRAY_BYTES:
+                raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, which no scores are")
+            arrays = {column: found[column].astype(dtype) for column, dtype in columns.items()}
+        return kind(**{column: array if array.ndim else array.item() for column, array in arrays.items()})
+    except Exception as error:  # zip, NumPy and the check raise many kinds for a damaged file
+        raise ResultError(f"{folder / name} cannot be read: {error}") from error
 
 
 def results_under(folder: Path) -> list[tuple[Path, Result]]:
@@ -223,20 +276,3 @@ def _check(found: Mapping[str, Any]) -> None:
         raise TypeError("a count is no number")
     if not all(isinstance(words, str) for words in [*found.get("classes", ()), *found.get("notes", ())]):
         raise TypeError("a class or a note is no text")
-
-
-__all__ = [
-    "FORMAT",
-    "FRAMES",
-    "RESULT",
-    "SCORES",
-    "FrameScores",
-    "Result",
-    "ResultError",
-    "Scores",
-    "read_frame_scores",
-    "read_result",
-    "read_scores",
-    "results_under",
-    "save",
-]
