@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tmor_train.benchmarks import smarthome
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
@@ -48,43 +49,8 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
 }
 """Sentences of each set; ``{}`` is the class in words, in ``movement`` what the body does in it."""
 
-SMARTHOME = {
-    "Cook.Cleandishes": "cleaning dishes",
-    "Cook.Cleanup": "cleaning up",
-    "Cook.Cut": "cutting food",
-    "Cook.Stir": "stirring",
-    "Cook.Usestove": "using a stove",
-    "Cutbread": "cutting bread",
-    "Drink.Frombottle": "drinking from bottle",
-    "Drink.Fromcan": "drinking from can",
-    "Drink.Fromcup": "drinking from cup",
-    "Drink.Fromglass": "drinking from glass",
-    "Eat.Attable": "eating at table",
-    "Eat.Snack": "eat snack",
-    "Enter": "entering",
-    "Getup": "getting up",
-    "Laydown": "laying down",
-    "Leave": "leaving",
-    "Makecoffee.Pourgrains": "pouring coffee grains",
-    "Makecoffee.Pourwater": "pouring water",
-    "Maketea.Boilwater": "boiling water",
-    "Maketea.Insertteabag": "inserting tea bag",
-    "Pour.Frombottle": "pour from bottle",
-    "Pour.Fromcan": "pouring from can",
-    "Pour.Fromkettle": "pouring from kettle",
-    "Readbook": "read book",
-    "Sitdown": "sit down",
-    "Takepills": "taking pills",
-    "Uselaptop": "using laptop",
-    "Usetablet": "using tablet",
-    "Usetelephone": "using telephone",
-    "WatchTV": "watch tv",
-    "Walk": "walk",
-}
-"""Toyota Smarthome's classes in the words of SKI-Models' list of labels."""
-
 KNOWN: Mapping[str, Mapping[str, str]] = {
-    "smarthome": SMARTHOME,
+    "smarthome": smarthome.CAPTIONS,
     "penn_action": penn_action.CAPTIONS,
     "utkinect": utkinect.CAPTIONS,
     **{

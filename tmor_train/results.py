@@ -174,7 +174,9 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     with atomic_write(path, existing="refuse") as part:
         if scores is not None:
             name, columns = _LAYOUTS[type(scores)]
-            arrays = {column: np.asarray(getattr(scores, column), dtype) for column, dtype in columns.items()}
+            arrays: dict[str, Any] = {
+                column: np.asarray(getattr(scores, column), dtype) for column, dtype in columns.items()
+            }
             with atomic_write(folder / name, existing="replace") as scores_part, scores_part.open("wb") as file:
                 np.savez_compressed(file, **arrays)
         part.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
@@ -238,7 +240,8 @@ def _read_arrays(kind: type[_AnyScores], folder: Path) -> _AnyScores:
             if sum(member.file_size for member in found.zip.infolist()) > _MOST_ARRAY_BYTES:
                 raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, which no scores are")
             arrays = {column: found[column].astype(dtype) for column, dtype in columns.items()}
-        return kind(**{column: array if array.ndim else array.item() for column, array in arrays.items()})
+        values: dict[str, Any] = {column: array if array.ndim else array.item() for column, array in arrays.items()}
+        return kind(**values)
     except Exception as error:  # zip, NumPy and the check raise many kinds for a damaged file
         raise ResultError(f"{folder / name} cannot be read: {error}") from error
 

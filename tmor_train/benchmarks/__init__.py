@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 
 from tmor_train.benchmarks import charades, clip_sets, ntu, pku_mmd, smarthome, tsu, uav_human, utkinect
-from tmor_train.benchmarks import clip_sets as shards
 from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
 
 
@@ -32,7 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         clip_sets.MSR_ACTION3D,
         clip_sets.SBU,
         utkinect.UTKINECT,
-        shards.SHARDS,
+        clip_sets.SHARDS,
     )
 }
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Numbers
-from tmor_train.data.datasets.files import DatasetSource
+from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
 from tmor_train.metrics.event_ap import Proposal
 from tmor_train.metrics.frame_ap import times
 
@@ -38,6 +38,14 @@ class Parts:
     train: MotionSet
     test: MotionSet
     validation: MotionSet | None = None
+
+    @classmethod
+    def by_split(cls, motions: MotionSet) -> Parts:
+        """The clips of the splits ``train``, ``test`` and, if there are any, ``validation``."""
+        train, test, validation = (
+            motions.select(motions.clips.split_N == name) for name in ("train", "test", "validation")
+        )
+        return cls(train, test, validation if len(validation) else None)
 
 
 Bounds = Literal["strict", "closed", "half_open"]
@@ -181,16 +189,32 @@ class Benchmark:
 
     name: str
     about: str
-    task: TaskKind
+    task: TaskKind = "clips"
     protocols: tuple[str, ...]
-    primary_metric: str
+    primary_metric: str = "top1"
     clips: int
     classes: int
     missing: Callable[[Path, str], tuple[Missing, ...]]
     read: Callable[[Path, str], Parts | FrameParts]
 
 
-def absent(folder: Path, names: tuple[str, ...], source: DatasetSource) -> tuple[Missing, ...]:
+def absent(folder: Path, source: DatasetSource, *names: str) -> tuple[Missing, ...]:
     """The files that are missing from a folder; names may be patterns of :meth:`Path.glob`."""
     page = f"{source.page} ({source.archive})"
     return tuple(Missing(name, page, folder / name) for name in names if next(folder.glob(name), None) is None)
+
+
+def same_files(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
+    """:attr:`Benchmark.missing` for a benchmark whose protocols all need the same files."""
+    return lambda folder, protocol: absent(folder, source, *names)
+
+
+def scored(place_MTJ2: Floats, path: Path) -> Floats:
+    """Joints (M, T, J, 3) of places in pixels, with the score 1, or 0 for a joint at (0, 0), which was not found.
+
+    Raises:
+        DamagedFileError: a place of ``path`` is not finite.
+    """
+    if not np.isfinite(place_MTJ2).all():
+        raise DamagedFileError(f"{path}: joints are not all finite")
+    return np.concatenate([place_MTJ2, (place_MTJ2 != 0).any(-1, keepdims=True)], -1, dtype=np.float32)

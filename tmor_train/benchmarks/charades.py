@@ -17,7 +17,7 @@ import numpy as np
 
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
 from tmor_train.data import MotionSet, read_shards
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
 SOURCE = DatasetSource("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")
@@ -51,7 +51,7 @@ def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
 def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]:
     """The length in seconds and the actions of each video."""
     found = {}
-    try:
+    with parsing(path, "annotation file of Charades"):
         for row in csv.DictReader(io.StringIO(read_text(path, source=SOURCE))):
             parts = [action.split() for action in row["actions"].split(";") if action]
             events = [(_number(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
@@ -59,8 +59,6 @@ def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]
             if length <= 0:
                 raise ValueError(f"video {row['id']!r} has a length of {length} s")
             found[row["id"]] = length, events
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise DamagedFileError(f"{path} is no annotation file of Charades: {type(error).__name__} {error}") from error
     return found
 
 
@@ -107,18 +105,17 @@ def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...])
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    lists = absent(Path(folder), (*FILES.values(), _NAMES), SOURCE)
-    place = Path(folder) / "shards"
+    lists = absent(folder, SOURCE, *FILES.values(), _NAMES)
+    place = folder / "shards"
     poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", place)
     return lists if place.is_dir() else (*lists, poses)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    place = Path(folder)
-    if not (place / "shards").is_dir():
-        raise SOURCE.missing(place / "shards")
-    motions, classes = read_shards(place / "shards"), class_names(place / _NAMES)
-    return FrameParts(_part(place, "train", motions, classes), _part(place, "test", motions, classes))
+    if not (folder / "shards").is_dir():
+        raise SOURCE.missing(folder / "shards")
+    motions, classes = read_shards(folder / "shards"), class_names(folder / _NAMES)
+    return FrameParts(*(_part(folder, part, motions, classes) for part in FILES))
 
 
 CHARADES = Benchmark(

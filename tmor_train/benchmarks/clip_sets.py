@@ -14,39 +14,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, same_files
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
+from tmor_train.data.datasets.files import DamagedFileError
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    place = Path(folder)
-    return () if place.is_dir() and any(place.iterdir()) else (Missing("a dataset", "`posecap build`", place),)
+    return () if folder.is_dir() and any(folder.iterdir()) else (Missing("a dataset", "`posecap build`", folder),)
 
 
 def _read(folder: Path, protocol: str) -> Parts:
     found = read_shards(folder)
     if not {"train", "test"} <= set(found.splits):
         raise DamagedFileError(f"{folder} has the splits {', '.join(found.splits)}; a benchmark needs train and test")
-    known = found.select(np.flatnonzero(found.clips.label_N != NOT_KNOWN))
-    parts: dict[str, MotionSet] = {}
-    for name in ("train", "test", "validation"):
-        parts[name] = known.select(np.flatnonzero(known.clips.split_N == name))
-    if not len(parts["train"]) or not len(parts["test"]):
+    parts = Parts.by_split(found.select(found.clips.label_N != NOT_KNOWN))
+    if not len(parts.train) or not len(parts.test):
         raise DamagedFileError(f"{folder}: no labelled clips to train or test on; build it with labels in the manifest")
-    return Parts(parts["train"], parts["test"], parts["validation"] if len(parts["validation"]) else None)
+    return parts
 
 
 SHARDS = Benchmark(
     name="shards",
     about="any posecap dataset with labels",
-    task="clips",
     protocols=("own",),
-    primary_metric="top1",
     clips=0,
     classes=0,
     missing=_missing,
@@ -54,20 +46,12 @@ SHARDS = Benchmark(
 )
 
 
-def _check_files(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
-    return lambda folder, _: absent(Path(folder), names, source)
-
-
 def _by_split(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]:
-    def parts(folder: Path, protocol: str) -> Parts:
-        found = read(Path(folder))
-        return Parts(train=found.split("train"), test=found.split("test"))
-
-    return parts
+    return lambda folder, protocol: Parts.by_split(read(folder))
 
 
 def _fold(folder: Path, protocol: str) -> Parts:
-    found = sbu.read(Path(folder))
+    found = sbu.read(folder)
     tested = found.clips.split_N == protocol
     return Parts(train=found.select(~tested), test=found.select(tested))
 
@@ -75,44 +59,36 @@ def _fold(folder: Path, protocol: str) -> Parts:
 PENN_ACTION = Benchmark(
     name="penn_action",
     about="Penn Action, sports in 2D, annotated joints",
-    task="clips",
     protocols=("official",),
-    primary_metric="top1",
     clips=2326,
     classes=15,
-    missing=_check_files(penn_action.SOURCE, "labels/*.mat"),
+    missing=same_files(penn_action.SOURCE, "labels/*.mat"),
     read=_by_split(penn_action.read),
 )
 UTD_MHAD = Benchmark(
     name="utd_mhad",
     about="UTD-MHAD, single actions in 3D",
-    task="clips",
     protocols=("cross_subject",),
-    primary_metric="top1",
     clips=861,
     classes=27,
-    missing=_check_files(utd_mhad.SOURCE, "a*_skeleton.mat"),
+    missing=same_files(utd_mhad.SOURCE, "a*_skeleton.mat"),
     read=_by_split(utd_mhad.read),
 )
 MSR_ACTION3D = Benchmark(
     name="msr_action3d",
     about="MSR Action3D, game-like actions in 3D",
-    task="clips",
     protocols=("cross_subject",),
-    primary_metric="top1",
     clips=567,
     classes=20,
-    missing=_check_files(msr_action3d.SOURCE, "a*_skeleton3D.txt"),
+    missing=same_files(msr_action3d.SOURCE, "a*_skeleton3D.txt"),
     read=_by_split(msr_action3d.read),
 )
 SBU = Benchmark(
     name="sbu",
     about="SBU Kinect Interaction, two people in 3D",
-    task="clips",
     protocols=tuple(f"fold{number}" for number in range(1, len(sbu.FOLDS) + 1)),
-    primary_metric="top1",
     clips=282,
     classes=len(sbu.CLASSES),
-    missing=_check_files(sbu.SOURCE, "s*s*/*/*/skeleton_pos.txt"),
+    missing=same_files(sbu.SOURCE, "s*s*/*/*/skeleton_pos.txt"),
     read=_fold,
 )

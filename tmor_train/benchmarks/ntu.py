@@ -21,9 +21,9 @@ import numpy as np
 
 from posecap.weights.pickle_names import ARRAY_NAMES, UnsafePickleError
 from posecap.weights.unpickle import unpickle
-from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Parts, same_files
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30
@@ -44,16 +44,17 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
-    try:
-        with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            content = unpickle(
-                cast(BinaryIO, mapped),
-                names=ARRAY_NAMES,
-                max_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
-                max_copied_bytes=4 * size,
-            )
-    except UnsafePickleError as error:
-        raise DamagedFileError(f"{path} is no annotation file of PYSKL: {error}") from error
+    with (
+        parsing(path, "annotation file of PYSKL", UnsafePickleError),
+        path.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+    ):
+        content = unpickle(
+            cast(BinaryIO, mapped),
+            names=ARRAY_NAMES,
+            max_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
+            max_copied_bytes=4 * size,
+        )
     if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
         raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is no dict with a 'split'")
     split, annotations = content["split"], content.get("annotations")
@@ -78,13 +79,11 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
     Raises:
         DamagedFileError: it is not as published.
     """
-    try:
+    with parsing(where, "annotation of PYSKL"):
         name, label = annotation["frame_dir"], int(annotation["label"])
         height, width = (float(side) for side in annotation["img_shape"])
         place_MTJ2, score_MTJ = annotation["keypoint"], annotation["keypoint_score"]
         match = _NAME.fullmatch(name)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DamagedFileError(f"{where} is no annotation of PYSKL: {type(error).__name__} {error}") from error
     if match is None or label != int(match[5]) - 1 or not 0 <= label < len(classes):
         raise DamagedFileError(f"{where}: {name!r} with the label {label} is no clip of {len(classes)} classes")
     arrays = isinstance(place_MTJ2, np.ndarray) and isinstance(score_MTJ, np.ndarray)
@@ -119,11 +118,8 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
     file = f"ntu{count}_hrnet.pkl"
     classes = tuple(f"A{number:03d}" for number in range(1, count + 1))
 
-    def missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-        return absent(Path(folder), (file,), _origin(file))
-
     def read(folder: Path, protocol: str) -> Parts:
-        path = Path(folder) / file
+        path = folder / file
         split, annotations = read_annotations(path)
         names = [split.get(f"{protocol}_{part}", []) for part in ("train", "val")]
         if not set(names[0]).isdisjoint(names[1]):
@@ -144,18 +140,15 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
             raise DamagedFileError(f"{path} has {len(clips) - len(keys)} clips more than once")
         if any(keys.isdisjoint(part) for part in names):
             raise DamagedFileError(f"{path} has no clips of {protocol}_train or of {protocol}_val")
-        motions = from_clips(clips, classes=classes)
-        return Parts(train=motions.split("train"), test=motions.split("test"))
+        return Parts.by_split(from_clips(clips, classes=classes))
 
     return Benchmark(
         name=f"ntu{count}",
         about=f"NTU RGB+D {count}, actions of one or two people in 2D (HRNet, PYSKL)",
-        task="clips",
         protocols=protocols,
-        primary_metric="top1",
         clips=clips,
         classes=count,
-        missing=missing,
+        missing=same_files(_origin(file), file),
         read=read,
     )
 

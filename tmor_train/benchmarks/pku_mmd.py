@@ -19,7 +19,7 @@ from posecap.joints import LAYOUTS
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_numbers, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_numbers, read_text
 from tmor_train.data.datasets.kinect import as_ntu25, from_kinect
 
 SOURCE = DatasetSource(
@@ -95,9 +95,7 @@ def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     lines = read_text(path, source=SOURCE).splitlines()
     if len(lines) < 4:
-        raise DamagedFileError(
-            f"{path} has {len(lines)} lines, expected training names in line 2 and tested ones in line 4"
-        )
+        raise DamagedFileError(f"{path} has {len(lines)} lines, expected names to train on in line 2, to test on in 4")
     parts = [tuple(name.strip() for name in lines[at].split(",") if name.strip()) for at in (1, 3)]
     names = [name for part in parts for name in part]
     for name in names:
@@ -118,10 +116,8 @@ def read_labels(path: Path) -> list[tuple[int, float, float]]:
     for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), start=1):
         if not line.strip():
             continue
-        try:
+        with parsing(f"{path}, line {number}", "class,start,end,confidence"):
             label, begin, end, _ = (int(value) for value in line.split(","))
-        except ValueError as error:
-            raise DamagedFileError(f"{path}, line {number}: not class,start,end,confidence ({error})") from error
         if not 1 <= label <= len(CLASSES) or not 0 <= begin <= end <= MAX_FRAMES:
             raise DamagedFileError(
                 f"{path}, line {number}: no event of classes 1 to {len(CLASSES)} from a start to an end"
@@ -160,16 +156,15 @@ def _recordings(folder: Path, names: tuple[str, ...], part: str) -> Recordings:
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
-    lists = absent(Path(folder), (file,), SOURCE)
-    if lists:
-        return (*lists, *absent(Path(folder), (f"{SKELETONS}/*.txt", f"{LABELS}/*.txt"), SOURCE))
-    names = sorted(name for part in read_split(Path(folder) / file) for name in part)
-    return absent(Path(folder), tuple(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)), SOURCE)
+    names = ["*"]
+    if not (lists := absent(folder, SOURCE, file)):
+        names = sorted(name for part in read_split(folder / file) for name in part)
+    return *lists, *absent(folder, SOURCE, *(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)))
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    train, test = read_split(Path(folder) / SPLITS / SPLIT_FILES[protocol])
-    return FrameParts(_recordings(Path(folder), train, "train"), _recordings(Path(folder), test, "test"))
+    train, test = read_split(folder / SPLITS / SPLIT_FILES[protocol])
+    return FrameParts(_recordings(folder, train, "train"), _recordings(folder, test, "test"))
 
 
 PKU_MMD = Benchmark(

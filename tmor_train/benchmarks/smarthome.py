@@ -6,8 +6,8 @@ of y, in pixels of a picture of 640 x 480.
 
 CS trains on nine people, validates on 19 and 25 and tests on seven. CV1 trains on camera 1, CV2 on the cameras 1, 3, 4,
 6 and 7; both validate on camera 5 and test on camera 2, and have only 19 classes. In CV the reference repeats each
-training clip round(1000/n) times where a class has n < 1000 clips; that is :func:`repetitions`, and no clip is repeated
-here. The official lists of CS name 14 clips of ``Pour.Fromcup``, which is none of the 31 classes: they are left out.
+training clip round(1000/n) times where a class has n < 1000 clips; here none is repeated. The official lists of CS name
+14 clips of ``Pour.Fromcup``, which is none of the 31 classes: they are left out.
 """
 
 from __future__ import annotations
@@ -20,76 +20,64 @@ from typing import Literal
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
-from tmor_train.data import Clip, MotionSet, from_clips
-from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
+from tmor_train.benchmarks.base import Benchmark, Parts, absent, same_files, scored
+from tmor_train.data import Clip, from_clips
+from tmor_train.data.arrays import Floats
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
 SOURCE = DatasetSource(
     "Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set"
 )
 WIDTH, HEIGHT = 640.0, 480.0
-CV_CLASSES = (
-    "Cutbread",
-    "Drink.Frombottle",
-    "Drink.Fromcan",
-    "Drink.Fromcup",
-    "Drink.Fromglass",
-    "Eat.Attable",
-    "Eat.Snack",
-    "Enter",
-    "Getup",
-    "Leave",
-    "Pour.Frombottle",
-    "Pour.Fromcan",
-    "Readbook",
-    "Sitdown",
-    "Takepills",
-    "Uselaptop",
-    "Usetablet",
-    "Usetelephone",
-    "Walk",
+CAPTIONS = {
+    "Cook.Cleandishes": "cleaning dishes",
+    "Cook.Cleanup": "cleaning up",
+    "Cook.Cut": "cutting food",
+    "Cook.Stir": "stirring",
+    "Cook.Usestove": "using a stove",
+    "Cutbread": "cutting bread",
+    "Drink.Frombottle": "drinking from bottle",
+    "Drink.Fromcan": "drinking from can",
+    "Drink.Fromcup": "drinking from cup",
+    "Drink.Fromglass": "drinking from glass",
+    "Eat.Attable": "eating at table",
+    "Eat.Snack": "eat snack",
+    "Enter": "entering",
+    "Getup": "getting up",
+    "Laydown": "laying down",
+    "Leave": "leaving",
+    "Makecoffee.Pourgrains": "pouring coffee grains",
+    "Makecoffee.Pourwater": "pouring water",
+    "Maketea.Boilwater": "boiling water",
+    "Maketea.Insertteabag": "inserting tea bag",
+    "Pour.Frombottle": "pour from bottle",
+    "Pour.Fromcan": "pouring from can",
+    "Pour.Fromkettle": "pouring from kettle",
+    "Readbook": "read book",
+    "Sitdown": "sit down",
+    "Takepills": "taking pills",
+    "Uselaptop": "using laptop",
+    "Usetelephone": "using telephone",
+    "Usetablet": "using tablet",
+    "Walk": "walk",
+    "WatchTV": "watch tv",
+}
+"""Classes of CS, in order, in the words of SKI-Models' list of labels."""
+
+CLASSES = tuple(CAPTIONS)
+CV_CLASSES = tuple(
+    sorted(
+        {name for name in CLASSES if not name.startswith(("Cook.", "Make"))} - {"Laydown", "Pour.Fromkettle", "WatchTV"}
+    )
 )
-CLASSES = (
-    "Cook.Cleandishes",
-    "Cook.Cleanup",
-    "Cook.Cut",
-    "Cook.Stir",
-    "Cook.Usestove",
-    "Cutbread",
-    "Drink.Frombottle",
-    "Drink.Fromcan",
-    "Drink.Fromcup",
-    "Drink.Fromglass",
-    "Eat.Attable",
-    "Eat.Snack",
-    "Enter",
-    "Getup",
-    "Laydown",
-    "Leave",
-    "Makecoffee.Pourgrains",
-    "Makecoffee.Pourwater",
-    "Maketea.Boilwater",
-    "Maketea.Insertteabag",
-    "Pour.Frombottle",
-    "Pour.Fromcan",
-    "Pour.Fromkettle",
-    "Readbook",
-    "Sitdown",
-    "Takepills",
-    "Uselaptop",
-    "Usetelephone",
-    "Usetablet",
-    "Walk",
-    "WatchTV",
-)
-"""Classes of CS; those of CV are among them."""
+"""Classes of CV1 and CV2, in order."""
 
 Part = Literal["train", "validation", "test"]
 _TEST_SUBJECTS = frozenset((2, 10, 11, 14, 16, 18, 20))
 _VALIDATION_SUBJECTS = frozenset((19, 25))
 _TRAIN_SUBJECTS = frozenset((3, 4, 6, 7, 9, 12, 13, 15, 17))
 _TRAIN_CAMERAS = {"CV1": frozenset((1,)), "CV2": frozenset((1, 3, 4, 6, 7))}
+_FILES = "*_p*_r*_v*_c*.json"
 _NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
 # LCR-Net goes from the ankles up, right before left, and ends with the head; penn13 begins with it, left before right.
 _PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
@@ -121,44 +109,28 @@ def part_of(clip: str, protocol: str) -> Part | None:
     return "validation" if camera == 5 else "test" if camera == 2 else None
 
 
-def repetitions(label_N: Numbers) -> Numbers:
-    """How often the reference takes each training clip in CV: round(1000/n) for n < 1000 of its class, else once."""
-    count_N = np.bincount(label_N)[label_N]
-    repeated: Numbers = np.where(count_N < 1000, np.rint(1000 / count_N), 1).astype(np.int64)
-    return repeated
-
-
 def read_poses(path: Path) -> Floats:
     """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    try:
+    with parsing(path, "pose file of Smarthome"):
         frames = json.loads(read_text(path, source=SOURCE))["frames"]
         most = max([1, *(len(people) for people in frames)])
         if not frames or most > MAX_PEOPLE:
             raise DamagedFileError(
                 f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people"
             )
-        joints = np.zeros((most, len(frames), 13, 3), np.float32)
+        place_MTJ2 = np.zeros((most, len(frames), 13, 2), np.float32)
         for frame, people in enumerate(frames):
             for person, found in enumerate(people):
-                place = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
-                joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
-    except (KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise DamagedFileError(f"{path} is no pose file of Smarthome: {type(error).__name__} {error}") from error
-    except ValueError as error:
-        raise (
-            error if isinstance(error, DamagedFileError) else DamagedFileError(f"{path} is no pose file: {error}")
-        ) from error
-    if not np.isfinite(joints).all():
-        raise DamagedFileError(f"{path}: joints are not all finite")
-    return joints
+                place_MTJ2[person, frame] = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
+    return scored(place_MTJ2, path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
-    for path in sorted(folder.glob("*_p*_r*_v*_c*.json")):
+    for path in sorted(folder.glob(_FILES)):
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in (*CLASSES, _LEFT_OUT):
             raise DamagedFileError(f"{path}: its name is not that of a clip of Smarthome")
@@ -178,30 +150,20 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
             )
 
 
-def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("*_p*_r*_v*_c*.json",), SOURCE)
-
-
 def _read(folder: Path, protocol: str) -> Parts:
-    if _missing(folder, protocol):
-        raise SOURCE.missing(Path(folder) / "Walk_p03_r01_v16_c06.json")
-    found = from_clips(_clips(Path(folder), protocol), classes=CLASSES if protocol == "CS" else CV_CLASSES)
-
-    def part(name: Part) -> MotionSet:
-        return found.select(np.flatnonzero(found.clips.split_N == name))
-
-    validation = part("validation")
-    return Parts(part("train"), part("test"), validation if len(validation) else None)
+    if absent(folder, SOURCE, _FILES):
+        raise SOURCE.missing(folder / "Walk_p03_r01_v16_c06.json")
+    classes = CLASSES if protocol == "CS" else CV_CLASSES
+    return Parts.by_split(from_clips(_clips(folder, protocol), classes=classes))
 
 
 SMARTHOME = Benchmark(
     name="smarthome",
     about="Toyota Smarthome, daily living in 2D",
-    task="clips",
     protocols=("CS", "CV1", "CV2"),
     primary_metric="mean_per_class",
     clips=16115,
     classes=31,
-    missing=_missing,
+    missing=same_files(SOURCE, _FILES),
     read=_read,
 )

@@ -14,15 +14,24 @@ import json
 import math
 import re
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
-from tmor_train.data import Clip, MotionSet, from_clips
+from tmor_train.benchmarks.base import (
+    Benchmark,
+    FrameParts,
+    Missing,
+    Recordings,
+    Timelines,
+    absent,
+    events_of,
+    same_files,
+    scored,
+)
+from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
 SOURCE = DatasetSource(
     "Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations"
@@ -82,36 +91,24 @@ CLASSES = (
 )
 """Classes in the order of their numbers."""
 
-TEST_SUBJECTS = frozenset((2, 10, 11, 14, 16, 18, 20))
-TEST_CAMERAS = frozenset((2, 5))
 WIDTH, HEIGHT = 640.0, 480.0
 MAX_FRAMES = 200_000
 """Of one recording; the longest published has 50,541."""
+MAX_FILE_BYTES = MAX_FRAMES * 17 * 2 * 8
 
+Annotations = dict[str, tuple[str, int, list[tuple[int, float, float]]]]
 _NAME = re.compile(r"P(\d\d)T(\d\d)C(\d\d)")
 _POSES = "_LCRNet2d.npz"
 
 
-def in_test(recording: str, protocol: str) -> bool:
-    """Whether the rule of a protocol, ``CS`` or ``CV``, tests on a recording.
-
-    Raises:
-        ValueError: it is no name of a recording.
-    """
-    match = _NAME.fullmatch(recording)
-    if match is None:
-        raise ValueError(f"{recording!r} is no recording of TSU, such as P11T13C03")
-    return int(match[1]) in TEST_SUBJECTS if protocol == "CS" else int(match[3]) in TEST_CAMERAS
-
-
-def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, float, float]]]]:
+def read_annotations(path: Path) -> Annotations:
     """For each recording its subset, its frames, and (class, begin, end) of its events.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     found = {}
-    try:
+    with parsing(path, "annotation file of TSU"):
         for name, entry in json.loads(read_text(path, source=SOURCE)).items():
             events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
             if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
@@ -123,10 +120,6 @@ def read_annotations(path: Path) -> dict[str, tuple[str, int, list[tuple[int, fl
             if any(not 0 <= label < len(CLASSES) for label, _, _ in events):
                 raise DamagedFileError(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
             found[name] = (str(entry["subset"]), int(entry["duration"]), events)
-    except DamagedFileError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-        raise DamagedFileError(f"{path} is not TSU's annotation file: {error}") from error
     return found
 
 
@@ -138,26 +131,17 @@ def read_poses(path: Path) -> Floats:
     """
     if not path.is_file():
         raise SOURCE.missing(path)
-    if path.stat().st_size > MAX_FRAMES * 17 * 2 * 8:
-        raise DamagedFileError(f"{path} is larger than any recording of TSU")
-    try:
+    with parsing(path, "pose file with 'kpts'"):
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise DamagedFileError(f"{path} is larger than any recording of TSU")
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_FRAMES * 17 * 2 * 8:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_FILE_BYTES:
                 raise DamagedFileError(f"{path} unpacks to more than any recording of TSU")
         with np.load(path, allow_pickle=False) as archived:
             kpts = archived["kpts"]
-    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError) as error:
-        raise DamagedFileError(f"{path} is not a pose file with 'kpts': {error}") from error
-    except ValueError as error:
-        raise (
-            error if isinstance(error, DamagedFileError) else DamagedFileError(f"{path} cannot be read: {error}")
-        ) from error
     if kpts.ndim != 3 or kpts.shape[1:] != (17, 2) or not len(kpts) or kpts.dtype.kind != "f":
         raise DamagedFileError(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
-    if not np.isfinite(kpts).all():
-        raise DamagedFileError(f"{path}: kpts are not all finite")
-    seen = (kpts != 0).any(-1, keepdims=True)
-    return np.asarray(np.concatenate([kpts, seen], -1)[None], np.float32)
+    return scored(kpts[None].astype(np.float32), path)
 
 
 def timelines(path: Path) -> dict[str, Timelines]:
@@ -175,8 +159,7 @@ def timelines(path: Path) -> dict[str, Timelines]:
     return found
 
 
-def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
-    known = read_annotations(folder / f"smarthome_{protocol}_51.json")
+def _recordings(folder: Path, known: Annotations, names: list[str]) -> Recordings:
     clips = []
     for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
@@ -195,7 +178,7 @@ def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
                 camera=camera,
             )
         )
-    motions: MotionSet = from_clips(clips, classes=CLASSES)
+    motions = from_clips(clips, classes=CLASSES)
     # Times count frames of the annotated video; the evaluation's rate is frames of the poses / annotated duration.
     annotated_N = np.array([known[name][1] for name in names], np.float64)
     events = events_of([known[name][2] for name in names], rate_N=motions.clips.frames_N / annotated_N)
@@ -203,17 +186,16 @@ def _recordings(folder: Path, protocol: str, names: list[str]) -> Recordings:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    lists = absent(Path(folder), (f"smarthome_{protocol}_51.json",), SOURCE)
-    if lists:
-        return (*lists, *absent(Path(folder), (f"poses/P*{_POSES}",), SOURCE))
-    known = read_annotations(Path(folder) / f"smarthome_{protocol}_51.json")
-    return absent(Path(folder), tuple(f"poses/{name}{_POSES}" for name in sorted(known)), SOURCE)
+    names = ["P*"]
+    if not (lists := absent(folder, SOURCE, file := f"smarthome_{protocol}_51.json")):
+        names = sorted(read_annotations(folder / file))
+    return *lists, *absent(folder, SOURCE, *(f"poses/{name}{_POSES}" for name in names))
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    known = read_annotations(Path(folder) / f"smarthome_{protocol}_51.json")
+    known = read_annotations(folder / f"smarthome_{protocol}_51.json")
     subsets = ([n for n in sorted(known) if known[n][0] == subset] for subset in ("training", "testing"))
-    return FrameParts(*(_recordings(Path(folder), protocol, names) for names in subsets))
+    return FrameParts(*(_recordings(folder, known, names) for names in subsets))
 
 
 TSU = Benchmark(
@@ -229,12 +211,8 @@ TSU = Benchmark(
 )
 
 
-def _sample_missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"), SOURCE)
-
-
 def _sample(folder: Path, protocol: str) -> FrameParts:
-    only = _recordings(Path(folder), "CS", ["P11T13C03"])
+    only = _recordings(folder, read_annotations(folder / "smarthome_CS_51.json"), ["P11T13C03"])
     return FrameParts(train=only, test=only)
 
 
@@ -246,6 +224,6 @@ SAMPLE = Benchmark(
     primary_metric="nonzero",
     clips=1,
     classes=51,
-    missing=_sample_missing,
+    missing=same_files(SOURCE, "smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"),
     read=_sample,
 )

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, Missing, Parts, absent
+from tmor_train.benchmarks.base import Benchmark, Parts, same_files, scored
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_text
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
 SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0
@@ -52,10 +52,11 @@ def read_skeleton(path: Path) -> Floats:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     lines = iter(read_text(path, source=SOURCE).splitlines())
-    try:
-        frames = _count(next(lines), MAX_FRAMES)
-        joints = np.zeros((MAX_PEOPLE, frames, 17, 3), np.float32)
-        most = 1
+    with parsing(path, "skeleton file of UAV-Human"):
+        frames, most = int(next(lines)), 1
+        if not 0 < frames <= MAX_FRAMES:
+            raise ValueError(f"{frames} frames")
+        place_MTJ2 = np.zeros((MAX_PEOPLE, frames, 17, 2), np.float32)
         for frame in range(frames):
             people = int(next(lines))
             if not 0 <= people <= MAX_PEOPLE:
@@ -65,20 +66,8 @@ def read_skeleton(path: Path) -> Floats:
                 next(lines)
                 if int(next(lines)) != 17:
                     raise ValueError(f"not 17 joints in frame {frame}")
-                place = np.array([next(lines).split()[:2] for _ in range(17)], np.float32)
-                joints[person, frame] = np.concatenate([place, (place != 0).any(-1, keepdims=True)], -1)
-    except (StopIteration, ValueError) as error:
-        raise DamagedFileError(f"{path} is no skeleton file of UAV-Human: {error or 'it is cut off'}") from error
-    if not np.isfinite(joints).all():
-        raise DamagedFileError(f"{path}: joints are not all finite")
-    return joints[:most].copy()
-
-
-def _count(line: str, most: int) -> int:
-    count = int(line)
-    if not 0 < count <= most:
-        raise ValueError(f"{count} frames")
-    return count
+                place_MTJ2[person, frame] = [next(lines).split()[:2] for _ in range(17)]
+    return scored(place_MTJ2[:most], path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
@@ -101,24 +90,12 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
         )
 
 
-def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("P*A*R*.txt",), SOURCE)
-
-
-def _read(folder: Path, protocol: str) -> Parts:
-    found = from_clips(_clips(Path(folder), protocol), classes=CLASSES)
-    test = found.clips.split_N == "test"
-    return Parts(train=found.select(~test), test=found.select(test))
-
-
 UAV_HUMAN = Benchmark(
     name="uav_human",
     about="UAV-Human, actions seen from a drone in 2D",
-    task="clips",
     protocols=("CSv1", "CSv2"),
-    primary_metric="top1",
     clips=22476,
     classes=155,
-    missing=_missing,
-    read=_read,
+    missing=same_files(SOURCE, "P*A*R*.txt"),
+    read=lambda folder, protocol: Parts.by_split(from_clips(_clips(folder, protocol), classes=CLASSES)),
 )

@@ -5,21 +5,20 @@ Times count tracked frames, because the sensor skips some. An action without fra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Recordings, absent
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Recordings, events_of, same_files
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets import utkinect
 
-
-def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    return absent(Path(folder), ("joints/actionLabel.txt", "joints/joints_s*_e*.txt"), utkinect.SOURCE)
+_CLASSES = tuple(utkinect.CAPTIONS)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    found = utkinect.recordings(Path(folder))
+    found = utkinect.recordings(folder)
     return FrameParts(*(_part([r for r in found if r.subject % 2 == odd]) for odd in (1, 0)))
 
 
@@ -34,19 +33,16 @@ def _part(found: list[utkinect.Recording]) -> Recordings:
         )
         for recording in found
     ]
-    classes = tuple(utkinect.CAPTIONS)
-    events = []
-    for number, recording in enumerate(found):
-        for segment in recording.segments:
-            begin = int(np.searchsorted(recording.frame_T, segment.first))
-            end = int(np.searchsorted(recording.frame_T, segment.last, side="right")) - 1
-            if begin <= end:
-                events.append((number, classes.index(segment.action), begin, end))
-    columns = np.array(events, np.int64).reshape(-1, 4)
-    begin_E, end_E = columns[:, 2].astype(np.float64), columns[:, 3].astype(np.float64)
-    return Recordings(
-        from_clips(clips, classes=classes), classes, Events(columns[:, 0], columns[:, 1], begin_E, end_E, "closed")
-    )
+    events = events_of([list(_events(recording)) for recording in found], bounds="closed")
+    return Recordings(from_clips(clips, classes=_CLASSES), _CLASSES, events)
+
+
+def _events(recording: utkinect.Recording) -> Iterator[tuple[int, int, int]]:
+    for segment in recording.segments:
+        begin = int(np.searchsorted(recording.frame_T, segment.first))
+        end = int(np.searchsorted(recording.frame_T, segment.last, side="right")) - 1
+        if begin <= end:
+            yield _CLASSES.index(segment.action), begin, end
 
 
 UTKINECT = Benchmark(
@@ -57,6 +53,6 @@ UTKINECT = Benchmark(
     primary_metric="all_classes",
     clips=20,
     classes=10,
-    missing=_missing,
+    missing=same_files(utkinect.SOURCE, "joints/actionLabel.txt", "joints/joints_s*_e*.txt"),
     read=_read,
 )

@@ -24,8 +24,6 @@ from tmor_train.benchmarks import (
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError
 
-DATA = DATA
-
 
 def real(test: Callable[..., None]) -> Callable[..., None]:
     """A test on the real sets."""
@@ -121,11 +119,6 @@ def test_uav_human_parts_follow_from_the_subject_in_the_name(ending: str, tmp_pa
         assert parts.train.clips.subject_N.tolist() == train
         assert parts.test.clips.subject_N.tolist() == test
         assert parts.test.clips.label_N.tolist() == [150 + subject for subject in test]
-
-
-def test_smarthome_repeats_rare_classes() -> None:
-    label = np.repeat([0, 1], [300, 1200])
-    assert smarthome.repetitions(label)[[0, 300]].tolist() == [3, 1]
 
 
 def _tsu(folder: Path, *, frames: int, **changed: object) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,6 @@ MAX_VALUES = 16 << 20
 _PLAIN = frozenset(
     ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
-_READER_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError)  # on malformed files
 
 
 class MissingFilesError(FileNotFoundError):
@@ -42,6 +44,38 @@ class DatasetSource:
             f"{self.name}: {what} is missing. Get {self.archive} from {self.page} and unpack it so that it is there; "
             "the set's own terms hold."
         )
+
+
+_READER_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
+        OSError,
+        EOFError,
+    ),
+    *(StopIteration, csv.Error, zipfile.BadZipFile, zlib.error),
+)
+
+
+@contextmanager
+def parsing(path: Path | str, what: str, *more: type[Exception]) -> Iterator[None]:
+    """Raise what reading a malformed file raises, and ``more``, as the error that ``path`` is no ``what``.
+
+    Raises:
+        DamagedFileError: in place of those; one raised inside is passed on, as is MissingFilesError.
+    """
+    try:
+        yield
+    except (DamagedFileError, MissingFilesError):
+        raise
+    except _READER_ERRORS + more as error:
+        reason = "it is cut off" if isinstance(error, StopIteration) else f"{type(error).__name__} {error}"
+        raise DamagedFileError(f"{path} is no {what}: {reason}") from error
 
 
 def matching(
@@ -121,7 +155,7 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
         raise source.missing(path)
     if path.stat().st_size > MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
-    try:
+    with parsing(path, "MATLAB 5 file", MatReadError):
         known = {name: (shape, kind) for name, shape, kind in whosmat(str(path), appendmat=False)}
         for name in names:
             shape, kind = known.get(name, ((), "missing"))
@@ -129,7 +163,3 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
                 raise DamagedFileError(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
         loaded = loadmat(str(path), appendmat=False, variable_names=list(names), chars_as_strings=True)
         return {name: np.asarray(loaded[name]) for name in names}
-    except DamagedFileError:
-        raise
-    except (MatReadError, NotImplementedError, MemoryError, zlib.error, *_READER_ERRORS) as error:
-        raise DamagedFileError(f"{path} cannot be read as a MATLAB 5 file: {error}") from error
