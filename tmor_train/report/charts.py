@@ -1,13 +1,8 @@
-"""Charts of metrics as SVG, and the sections that are made of them: classes, confusion, and curves of training.
-
-The lines and words of matplotlib's figures take the colour of the page's text, light or dark.
-"""
+"""Sections of charts: classes, confusion, recordings, and curves of training."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from io import StringIO
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,85 +12,30 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tmor_train.benchmarks import BENCHMARKS
+from tmor_train.evaluation.detection.detect import runs
 from tmor_train.metrics.accuracy import accuracy
-from tmor_train.report.collect import Collected, StoredResult
-from tmor_train.report.section import Block, Chart, Section, printable
-from tmor_train.results import ResultError, read_scores
+from tmor_train.report.collect import Collected, StoredResult, best_first
+from tmor_train.report.section import COLOURS, Block, Chart, label, left_out, legend, svg
+from tmor_train.results import FRAMES, FrameScores, ResultError, read_frame_scores, read_scores
 from tmor_train.training.metric_logger import read_events
 
-# A colour that no figure has; in the page it becomes that of the text around.
-_INK = "#010203"
-_SETTINGS = {
-    "svg.fonttype": "none",  # words stay words
-    "text.parse_math": False,  # a class may be called $x$
-    "font.family": "sans-serif",
-    "font.size": 9,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor", "legend.facecolor"), "none"),
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.alpha": 0.25,
-    "grid.color": "#808080",
-}
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
-LABEL_CHARACTERS, LEGEND_CHARACTERS = 40, 100
-
-COLOURS = ("#2f81f7", "#d29922", "#2da44e", "#db61a2", "#8957e5", "#e5534b", "#1b9aaa", "#8a8f98", "#a0692c", "#6e8b00")
-"""Of series; they differ on white and on black."""
-
 _MOST_SERIES, _MOST_MATRICES, _MOST_NUMBERS, _MOST_RUNS, _MOST_POINTS = 6, 12, 20, 24, 1000
+_MOST_RESULTS, _MOST_RECORDINGS, _MOST_CLASSES, _MOST_COLUMNS = 4, 3, 16, 800
 _CURVES = {
     "step": ("loss", "mm/loss", "mv/loss", "mt/loss", "rate"),
     "epoch": ("train_top1", "rank", "uniformity", "clusters", "noise_share", "largest_share", "ari_labels"),
 }
 
 
-def svg(draw: Callable[[Any], None], *, width: float, height: float, name: str) -> Markup | None:
-    """What ``draw`` puts on a figure of so many inches, as an SVG element; None without matplotlib.
-
-    Args:
-        name: another one for each figure of a page, so that their elements have different ids.
-    """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    out = StringIO()
-    with rc_context({**_SETTINGS, "svg.hashsalt": name, "svg.id": None}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure)
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    # Matplotlib escapes all text that it is given.
-    return Markup(_METADATA.sub("", text[text.index("<svg") :]).replace(_INK, "currentColor"))  # noqa: S704
-
-
-def label(text: object) -> str:
-    """Text short enough for an axis."""
-    return printable(text, limit=LABEL_CHARACTERS)
-
-
-def legend(text: object) -> str:
-    """Text short enough for a legend. Matplotlib leaves out what begins with an underscore."""
-    found = printable(text, limit=LEGEND_CHARACTERS)
-    return f" {found}" if found.startswith("_") else found
-
-
-def per_class(collected: Collected) -> Section | None:
+def per_class(collected: Collected) -> Iterator[Block]:
     """A chart for each benchmark and protocol: accuracy of clips, or average precision of frames and events."""
 
     def task(one: StoredResult) -> tuple[str, str, tuple[str, ...]]:
         return one.result.benchmark, one.result.protocol, tuple(one.result.classes)
 
-    blocks = []
     known = sorted((one for one in collected.distinct() if one.result.per_class), key=task)
     for number, ((benchmark, protocol, classes), group) in enumerate(groupby(known, task)):
-        found = sorted(group, key=StoredResult.primary, reverse=True)
+        found = best_first(group)
         shown = found[:_MOST_SERIES]
         clips = benchmark not in BENCHMARKS or BENCHMARKS[benchmark].task == "clips"
         what = "clips of a class that are recognized" if clips else "average precision of a class"
@@ -105,22 +45,15 @@ def per_class(collected: Collected) -> Section | None:
             _draw_classes(shown, classes, order, what, name=f"classes-{number}"),
             f"{what}, in percent{missing if len(order) < len(classes) else ''}",
         )
-        blocks.append(Block(heading=f"{benchmark} {protocol}", charts=[chart]))
-        if len(found) > _MOST_SERIES:
-            blocks.append(Block(text=f"{len(found) - _MOST_SERIES} more with lower figures are left out."))
-    return Section("classes", "By class", blocks) if blocks else None
+        yield Block(heading=f"{benchmark} {protocol}", charts=[chart])
+        yield from left_out(found, _MOST_SERIES, "with lower figures")
 
 
 def ordered(shown: list[StoredResult], classes: int) -> list[int]:
     """Numbers of the classes that any result has a share of, from the first result's lowest to its highest."""
     known = [at for at in range(classes) if any(one.result.per_class[at] is not None for one in shown)]
-    first = shown[0].result.per_class
-
-    def height(at: int) -> float:
-        share = first[at]
-        return -1.0 if share is None else share
-
-    return sorted(known, key=height)
+    share_of = [-1.0 if share is None else share for share in shown[0].result.per_class]
+    return sorted(known, key=share_of.__getitem__)
 
 
 def _draw_classes(
@@ -142,23 +75,14 @@ def _draw_classes(
     return svg(draw, width=9.0, height=1.2 + 0.25 * len(order) + 0.2 * len(shown), name=name)
 
 
-def confusion(collected: Collected) -> Section | None:
-    """A confusion matrix for each result of clips, the best of each benchmark first; the rest is only counted."""
-    charts: list[Chart] = []
-    left_out = 0
-    for one in sorted(collected.distinct(), key=StoredResult.primary, reverse=True):
-        if (confusion_KK := _confusion(one)) is None:
-            continue
-        if len(charts) == _MOST_MATRICES:
-            left_out += 1
-            continue
-        drawing = _draw_confusion(one, confusion_KK, f"confusion-{len(charts)}")
-        title = f"{one.result.benchmark} {one.result.protocol}, {one.words}"
-        charts.append(Chart(drawing, _most_confused(one, confusion_KK), title, is_open=not charts))
-    blocks = [Block(charts=charts)]
-    if left_out:
-        blocks.append(Block(text=f"{left_out} more with lower figures are left out."))
-    return Section("confusion", "Confusion of classes", blocks) if charts else None
+def confusion(collected: Collected) -> Iterator[Block]:
+    """A confusion matrix for each result of clips, the best one first; the rest is only counted."""
+    pairs = [(one, _confusion(one)) for one in best_first(collected.distinct())]
+    known = [(one, confusion_KK) for one, confusion_KK in pairs if confusion_KK is not None]
+    for number, (one, confusion_KK) in enumerate(known[:_MOST_MATRICES]):
+        drawing = _draw_confusion(one, confusion_KK, f"confusion-{number}")
+        yield Block(charts=[Chart(drawing, _most_confused(one, confusion_KK), one.title, is_open=not number)])
+    yield from left_out(known, _MOST_MATRICES, "with lower figures")
 
 
 def _confusion(one: StoredResult) -> NDArray[np.int64] | None:
@@ -203,23 +127,82 @@ def _most_confused(one: StoredResult, confusion_KK: NDArray[np.int64]) -> str:
     return f"{one.name}: most often {classes[true]} is taken for {classes[predicted]} ({wrong[true, predicted]} clips)"
 
 
-def training_curves(collected: Collected) -> Section | None:
+def timelines(collected: Collected) -> Iterator[Block]:
+    """Of the best results of frames: the recordings with most labelled frames, their classes a line each."""
+    found = best_first(one for one in collected.results if (one.folder / FRAMES).is_file())
+    about = "Green: when the class is true. Blue, below it: when it is predicted, darker where it is more likely."
+    if found:
+        yield Block(text=about)
+    for number, one in enumerate(found[:_MOST_RESULTS]):
+        try:
+            frames = read_frame_scores(one.folder)
+        except ResultError as error:
+            yield Block(text=str(error))
+            continue
+        charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
+        yield Block(heading=one.title, charts=charts)
+    yield from left_out(found, _MOST_RESULTS, "with lower figures")
+
+
+def _longest(frames: FrameScores) -> list[int]:
+    """The recordings with most labels, those first."""
+    labels = [int(frames.recording(at)[1].sum()) for at in range(len(frames.key_R))]
+    return [at for at in np.argsort(labels, kind="stable")[::-1].tolist() if labels[at]][:_MOST_RECORDINGS]
+
+
+def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Chart:
+    scores_TC, label_TK = frames.recording(at)
+    score_TK = scores_TC[:, scores_TC.shape[1] - label_TK.shape[1] :].astype(np.float32)  # without background
+    total_K = label_TK.sum(0)
+    # Classes that are there, and of the others those that are predicted most.
+    order = np.lexsort((-score_TK.sum(0), -total_K))[:_MOST_CLASSES].tolist()
+    rate = float(frames.fps_R[at]) or 0.0
+    length = len(score_TK) * frames.every
+    end, unit = (length / rate, "seconds") if rate else (float(length), "frames")
+    scale = end / len(score_TK)
+    strip_KW = binned(score_TK[:, order])
+    classes = [label(one.result.classes[k]) if k < len(one.result.classes) else str(k) for k in order]
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for line, k in enumerate(order):
+            axes.imshow(
+                strip_KW[line : line + 1],
+                extent=(0, end, line + 0.05, line + 0.4),
+                aspect="auto",
+                cmap="Blues",
+                vmin=0,
+                vmax=max(float(strip_KW.max()), 1e-6),
+                interpolation="nearest",
+            )
+            spans = [(begin * scale, (stop - begin) * scale) for begin, stop in runs(label_TK[:, k])]
+            axes.broken_barh(spans, (line - 0.35, 0.35), color="#2da44e")
+        axes.set_xlim(0, end)
+        axes.set_ylim(len(order), -0.6)
+        axes.set_yticks(range(len(order)), classes)
+        axes.set_xlabel(unit)
+
+    drawing = svg(draw, width=9.5, height=1.0 + 0.32 * len(order), name=name)
+    return Chart(drawing, f"{one.name}, {frames.key_R[at]}", title=str(frames.key_R[at]))
+
+
+def binned(score_TK: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores as lines of classes, (K, W), the highest of each of at most 800 stretches of frames."""
+    starts = np.unique(
+        np.linspace(0, len(score_TK), min(len(score_TK), _MOST_COLUMNS), endpoint=False).astype(np.int64)
+    )
+    strip: NDArray[np.float32] = np.maximum.reduceat(score_TK, starts, axis=0).T
+    return strip
+
+
+def training_curves(collected: Collected) -> Iterator[Block]:
     """Losses by step, and metrics by epoch, of each run that has any."""
-    charts: list[Chart] = []
-    left_out = 0
-    for number, folder in enumerate(collected.runs):
-        if not (curves := _curves(folder)):
-            continue
-        if len(charts) == _MOST_RUNS:
-            left_out += 1
-            continue
+    known = [(folder, curves) for folder in collected.runs if (curves := _curves(folder))]
+    for number, (folder, curves) in enumerate(known[:_MOST_RUNS]):
         last = ", ".join(f"{key} {points[-1][1]:.4g}" for key, points in curves.items())
         drawing = _draw_curves(curves, f"curves-{number}")
-        charts.append(Chart(drawing, f"at the end: {last}", collected.name_of(folder), is_open=not charts))
-    blocks = [Block(charts=charts)]
-    if left_out:
-        blocks.append(Block(text=f"{left_out} more runs are left out."))
-    return Section("curves", "Training", blocks) if charts else None
+        yield Block(charts=[Chart(drawing, f"at the end: {last}", collected.name_of(folder), is_open=not number)])
+    yield from left_out(known, _MOST_RUNS, "runs")
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -229,7 +212,7 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         try:
             lines = {int(line["step"]): line for line in read_events(folder, event)}
         except (OSError, ValueError, KeyError, TypeError):
-            return {}  # not a journal of tmor_train
+            return {}  # not a log of tmor_train
         for key in keys:
             points = [(step, line[key]) for step, line in sorted(lines.items()) if _is_number(line.get(key))]
             if len(points) > 1:

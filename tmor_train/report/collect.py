@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,15 @@ class StoredResult:
         labels = "" if found.labels == 1 else f", {100 * found.labels:g} % of labels"
         return f"{found.mode} ({found.checkpoint or 'no encoder'}{labels}, seed {found.seed})"
 
-    def primary(self) -> float:
-        """The metric that the paper's table has."""
-        return self.result.metrics[self.result.primary_metric]
+    @property
+    def title(self) -> str:
+        """Benchmark, protocol and :attr:`words`."""
+        return f"{self.result.benchmark} {self.result.protocol}, {self.words}"
+
+
+def best_first(results: Iterable[StoredResult]) -> list[StoredResult]:
+    """Results from the highest primary metric to the lowest."""
+    return sorted(results, key=lambda one: one.result.metrics[one.result.primary_metric], reverse=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ components; the page says which. Distances between far-away groups mean little i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from markupsafe import Markup
 
 from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.report.charts import COLOURS, label, legend, svg
 from tmor_train.report.collect import Collected
-from tmor_train.report.section import Block, Chart, Section
+from tmor_train.report.section import COLOURS, Block, Chart, label, left_out, legend, svg
 
 _MOST_POINTS, _MOST_FILES, _LEGEND = 2000, 4, 20
 _MOST_BYTES = 4 * 2**30
@@ -40,17 +39,14 @@ class Cloud:
     classes: tuple[str, ...]
 
 
-def embeddings(collected: Collected) -> Section | None:
+def embeddings(collected: Collected) -> Iterator[Block]:
     """A map for each file of embeddings."""
-    blocks = []
     for number, path in enumerate(collected.embeddings[:_MOST_FILES]):
         try:
-            blocks.append(Block(heading=path.name, charts=_map(read_cloud(path), number)))
+            yield Block(heading=path.name, charts=_map(read_cloud(path), number))
         except EmbeddingsError as error:
-            blocks.append(Block(heading=path.name, text=str(error)))
-    if len(collected.embeddings) > _MOST_FILES:
-        blocks.append(Block(text=f"{len(collected.embeddings) - _MOST_FILES} more files are left out."))
-    return Section("embeddings", "Embeddings", blocks) if blocks else None
+            yield Block(heading=path.name, text=str(error))
+    yield from left_out(collected.embeddings, _MOST_FILES, "files")
 
 
 def read_cloud(path: Path) -> Cloud:
@@ -61,15 +57,13 @@ def read_cloud(path: Path) -> Cloud:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise EmbeddingsError(f"{path} is larger than {_MOST_BYTES >> 30} GiB")
+            raise ValueError(f"larger than {_MOST_BYTES >> 30} GiB")
         table = pq.read_table(path, columns=["label", "embedding"])
         chosen = np.unique(np.linspace(0, max(len(table) - 1, 0), _MOST_POINTS).astype(np.int64))
         table = table.take(chosen[chosen < len(table)])
         vectors = np.array(table["embedding"].to_pylist(), np.float32)
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise EmbeddingsError(f"{path} holds no embeddings: {error}") from error
-    except ValueError as error:
-        raise error if isinstance(error, EmbeddingsError) else EmbeddingsError(f"{path}: {error}") from error
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise EmbeddingsError(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
     labels = table["label"].to_pylist()
@@ -103,7 +97,7 @@ def _map(cloud: Cloud, number: int) -> list[Chart]:
     if (cloud.label_N >= 0).any():
         drawing = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
         charts.append(Chart(drawing, f"By class: {words}"))
-    failure = f"; none to be had: {found.failure}" if found.fell_back else ""
+    failure = f"; rejected, so every point is noise: {found.failure}" if found.fell_back else ""
     caption = (
         f"By cluster (DBSCAN on these embeddings): {found.clusters} clusters, {100 * found.noise_share:.0f} % noise"
         f"{_agreement(cloud.label_N, cluster_N)}{failure}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.benchmarks import BENCHMARKS
-from tmor_train.report import charts, embedding_map, timeline
-from tmor_train.report.collect import Collected, StoredResult, collect
+from tmor_train.report import charts, embedding_map
+from tmor_train.report.collect import Collected, StoredResult, best_first, collect
 from tmor_train.report.section import Block, Grid, Line, Section, printable
 from tmor_train.results import ResultError
 
@@ -29,12 +29,12 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
         OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
     """
     collected = collect(folder, embeddings=embeddings)
-    sections = [made for section in SECTIONS if (made := section(collected)) is not None]
+    sections = [Section(name, title, blocks) for name, title, of in SECTIONS if (blocks := list(of(collected)))]
     if not sections:
         raise ResultError(f"{folder} holds no result, table, run or embeddings to report")
     counts = (
         f"Results: {len(collected.results)}. Tables of the paper: {len(collected.tables)}. "
-        f"Journals: {len(collected.runs)}."
+        f"Training runs: {len(collected.runs)}."
     )
     text = page(f"T-MOR: results of {folder.resolve().name}", counts, sections)
     with atomic_write(output, existing=existing) as part:
@@ -56,18 +56,15 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
     return environment.get_template("report.html.jinja").render(title=title, about=about, sections=sections)
 
 
-def paper_tables(collected: Collected) -> Section | None:
+def paper_tables(collected: Collected) -> Iterator[Block]:
     """Each of the paper's tables, with rows measured here set apart from the paper's."""
-    if not collected.tables:
-        return None
-    about = "In percent. The paper's figures (arXiv 2606.21607), and in colour those that were measured here."
-    blocks = [Block(text=about)]
+    if collected.tables:
+        yield Block(text="In percent. The paper's figures (arXiv 2606.21607), and in colour those measured here.")
     for table in collected.tables:
         try:
-            blocks.append(_paper_table(table))
+            yield _paper_table(table)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            blocks.append(Block(text=f"{table.get('name')} is damaged: {type(error).__name__} {error}"))
-    return Section("tables", "Against the paper", blocks)
+            yield Block(text=f"{table.get('name')} is damaged: {type(error).__name__} {error}")
 
 
 def _paper_table(table: dict[str, Any]) -> Block:
@@ -92,21 +89,19 @@ def _paper_table(table: dict[str, Any]) -> Block:
     )
 
 
-def overview(collected: Collected) -> Section | None:
+def overview(collected: Collected) -> Iterator[Block]:
     """A table for each benchmark and protocol, its metrics in percent and the primary one first."""
-    if not collected.results and not collected.problems:
-        return None
-    blocks = [Block(notes=[f"not read: {problem}" for problem in collected.problems])]
+    if collected.problems:
+        yield Block(notes=[f"not read: {problem}" for problem in collected.problems])
     for (benchmark, protocol), found in groupby(sorted(collected.results, key=_task), _task):
-        results = sorted(found, key=StoredResult.primary, reverse=True)
+        results = best_first(found)
         about = BENCHMARKS[benchmark].about if benchmark in BENCHMARKS else ""
         modes: dict[str, dict[str, None]] = {}
         for one in results:
             for note in one.result.notes:
                 modes.setdefault(note, {})[one.result.mode] = None
         notes = [f"{', '.join(of)}: {note}" for note, of in modes.items()]
-        blocks.append(Block(heading=f"{benchmark} {protocol}", text=about, grid=_results_grid(results), notes=notes))
-    return Section("results", "Results", blocks)
+        yield Block(heading=f"{benchmark} {protocol}", text=about, grid=_results_grid(results), notes=notes)
 
 
 def _task(one: StoredResult) -> tuple[str, str]:
@@ -127,13 +122,13 @@ def _results_grid(results: list[StoredResult]) -> Grid:
     return Grid([*heads, *(f"{name.replace('_', ' ')} (%)" for name in names)], lines, text_columns=4)
 
 
-SECTIONS: tuple[Callable[[Collected], Section | None], ...] = (
-    paper_tables,
-    overview,
-    charts.per_class,
-    charts.confusion,
-    timeline.timelines,
-    embedding_map.embeddings,
-    charts.training_curves,
+SECTIONS: tuple[tuple[str, str, Callable[[Collected], Iterator[Block]]], ...] = (
+    ("tables", "Against the paper", paper_tables),
+    ("results", "Results", overview),
+    ("classes", "By class", charts.per_class),
+    ("confusion", "Confusion of classes", charts.confusion),
+    ("timelines", "Along recordings", charts.timelines),
+    ("embeddings", "Embeddings", embedding_map.embeddings),
+    ("curves", "Training", charts.training_curves),
 )
-"""In the order of the page; each gives None where there is nothing of its kind."""
+"""Name, title and blocks of each section, in the order of the page; one without blocks is left out."""

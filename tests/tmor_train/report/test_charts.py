@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from tmor_train.report.charts import ordered, svg
+import numpy as np
+
+from tmor_train.report.charts import binned, ordered
 from tmor_train.report.collect import StoredResult
+from tmor_train.report.section import svg
 from tmor_train.results import Result
 
 
@@ -37,3 +40,13 @@ def test_lines_of_a_picture_take_the_colour_of_the_page() -> None:
     assert "#010203" not in picture
     assert "<metadata>" not in picture
     assert svg(draw, width=2, height=2, name="a") == picture
+
+
+def test_long_recordings_keep_their_peaks() -> None:
+    score_TK = np.zeros((5000, 2), np.float32)
+    score_TK[4321, 1] = 0.9
+    strip = binned(score_TK)
+    assert strip.shape == (2, 800)
+    assert strip[1].max() == np.float32(0.9)
+    assert (strip[1] > 0).sum() == 1
+    np.testing.assert_array_equal(binned(score_TK[:30]), score_TK[:30].T)
