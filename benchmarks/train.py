@@ -37,8 +37,8 @@ from tmor_train.configuration import changed
 from tmor_train.data import Loader, MotionBatch, MotionSet, read_shards
 from tmor_train.data.augment import augmented
 from tmor_train.losses.queue import Entries
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import joint
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.device import autocast_of
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.train_state import TrainState

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.runs import pretrain, resume
 from tmor_train.training.train_state import TrainState
 

@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 
 from tmor_train.configuration import ConfigError, as_json, changed, described, from_json
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import RECIPES
+from tmor_train.training.config import PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

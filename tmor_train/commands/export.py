@@ -63,10 +63,9 @@ def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
 
 
 def _embed(options: argparse.Namespace) -> int:
-    from tmor_train.pretrain_config import DataConfig
+    from tmor_train.data_sources import DataConfig, motions_of
     from tmor_train.pretrained.embedding import embed_to_parquet, identity
     from tmor_train.pretrained.loading import load
-    from tmor_train.sources import motions_of
 
     data = DataConfig(shards=tuple(options.data), split=options.split, sets=tuple(options.sets), folder=options.folder)
     encoder = load(options.checkpoint, of=options.of, device=options.device, precision=options.precision)

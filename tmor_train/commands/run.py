@@ -50,7 +50,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from tmor_train.kinds import run as run_kind
+    from tmor_train import tasks
+    from tmor_train.tables import TASKS
 
     config = _config_of(options)
     name = config.recipe if options.benchmark is None else f"{config.recipe}-{options.benchmark}"
@@ -62,30 +63,32 @@ def _run(options: argparse.Namespace) -> int:
 
         _print_results(pretrain_on_ray(config, folder, team))
     else:
-        _print_results(run_kind(config, folder))
+        _print_results(tasks.run(config, folder, TASKS))
     return COMPLETE
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from tmor_train.kinds import resume
+    from tmor_train import tasks
+    from tmor_train.tables import TASKS
 
     if (team := _ray_processes(options)) is not None:
         from tmor_train.training.ray_train import resume_on_ray
 
         _print_results(resume_on_ray(options.folder, team))
     else:
-        _print_results(resume(options.folder))
+        _print_results(tasks.resume(options.folder, TASKS))
     return COMPLETE
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tmor_train.kinds import kind_of
     from tmor_train.recipes import RECIPES
+    from tmor_train.tables import TASKS
+    from tmor_train.tasks import task_type
 
     heading, width = "", max(map(len, RECIPES)) + 2
     for name, made in RECIPES.items():
         config = made()
-        if (about := kind_of(config).about) != heading:
+        if (about := task_type(config, TASKS).about) != heading:
             print(f"{about}:")
             heading = about
         print(f"  {name:{width}}{config.about}")
@@ -144,18 +147,19 @@ def _config_of(options: argparse.Namespace) -> Any:
 
     Raises:
         tmor_train.recipes.UnknownRecipeError: no such recipe.
-        tmor_train.kinds.UnknownRunError: a flag that is not supported for it.
+        tmor_train.tasks.UnknownTaskError: a flag that is not supported for it.
         tmor_train.configuration.ConfigError: no such field or value.
     """
     from tmor_train.configuration import changed
-    from tmor_train.kinds import kind_of
     from tmor_train.recipes import recipe
+    from tmor_train.tables import TASKS
+    from tmor_train.tasks import task_type
 
     config = recipe(options.recipe)
     named = {name: getattr(options, name.replace("-", "_")) for name in _FLAGS}
     given = {name: value for name, value in named.items() if value is not None}
     flags = {name: ",".join(value) if name in _SEVERAL else value for name, value in given.items()}
-    return changed(config, [*kind_of(config).changes(flags), *options.changes])
+    return changed(config, [*task_type(config, TASKS).changes(flags), *options.changes])
 
 
 def _add_ray(parser: argparse.ArgumentParser) -> None:

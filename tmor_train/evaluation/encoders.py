@@ -19,9 +19,9 @@ from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.encoder.motion import encoder_of
 from tmor_train.evaluation.config import SCRATCH, StartConfig, TTAConfig
-from tmor_train.pretrain_config import ViewConfig
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
+from tmor_train.training.config import ViewConfig
 from tmor_train.training.device import autocast_of, device_of
 from tmor_train.training.progress import Progress
 

@@ -19,9 +19,8 @@ from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.backbones import FEATURES
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.pretrain_config import DataConfig
+from tmor_train.data_sources import DataConfig, fingerprint
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.training.pretrain import fingerprint
 from tmor_train.training.progress import Progress
 
 ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"

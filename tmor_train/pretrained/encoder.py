@@ -24,7 +24,7 @@ from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.modalities import streamed
 from tmor_train.encoder.heads import Heads, UnusableEncoderError
-from tmor_train.pretrain_config import ViewConfig
+from tmor_train.training.config import ViewConfig
 from tmor_train.training.device import Precision, autocast_of
 
 

@@ -19,10 +19,10 @@ from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
 from tmor_train.encoder.heads import heads_of
 from tmor_train.methods import encoder_for
-from tmor_train.pretrain_config import PretrainConfig, ViewConfig
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
+from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.device import Precision, device_of
 
 Of = Literal["averaged", "live"]

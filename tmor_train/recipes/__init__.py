@@ -1,7 +1,7 @@
 """Recipes: functions that return a whole configuration. Variants derive from one another.
 
 Each file has the recipes of one kind of run and names them in a table ``RECIPES``; a new file is joined to them below.
-What runs a recipe follows from the class of its configuration: :mod:`tmor_train.kinds`.
+What runs a recipe follows from the class of its configuration: :mod:`tmor_train.tasks`.
 """
 
 from __future__ import annotations

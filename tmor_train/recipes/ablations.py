@@ -14,8 +14,8 @@ from typing import Literal
 
 from tmor_train.data.augment import Shear, ShiftCrop
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.pretrain_config import PretrainConfig, ViewConfig
 from tmor_train.recipes.pretrain import pretrain_sets, small, stage1, stage2
+from tmor_train.training.config import PretrainConfig, ViewConfig
 
 Loss = Literal["mm", "mv", "mt"]
 

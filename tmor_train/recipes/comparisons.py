@@ -15,8 +15,8 @@ from dataclasses import replace
 from tmor_train.data.augment import Project, Rotate, Shear, ShiftCrop, View
 from tmor_train.methods import AimCLR, ClusterContrast, CrosSCLR, MethodConfig, MotionCLIP, ViA
 from tmor_train.methods.crosclr import STREAMS
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes.pretrain import pretrain_sets, stage1
+from tmor_train.training.config import PretrainConfig
 
 _DEGREES = 90.0  # the widest of ViA's seven yaws
 

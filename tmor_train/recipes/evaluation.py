@@ -20,9 +20,8 @@ from tmor_train.evaluation.clips.config import (
     ProbeConfig,
     TuneConfig,
 )
-from tmor_train.evaluation.config import StartConfig, TTAConfig
+from tmor_train.evaluation.config import StartConfig, TableConfig, TableName, TTAConfig
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
-from tmor_train.tables.base import TableConfig, TableName
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 

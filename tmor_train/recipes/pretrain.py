@@ -12,8 +12,9 @@ from dataclasses import replace
 from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Noise, Occlusion, Project, RandomMove, Rotate
+from tmor_train.data_sources import DataConfig
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.pretrain_config import ClusteringConfig, DataConfig, PretrainConfig, ViewConfig
+from tmor_train.training.config import ClusteringConfig, PretrainConfig, ViewConfig
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 

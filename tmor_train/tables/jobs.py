@@ -15,14 +15,14 @@ from typing import Any
 
 from posecap.hashing import digest, file_sha256
 from tmor_train.configuration import KIND, ConfigError, as_json, changed, from_json
-from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig
+from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TableConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
-from tmor_train.kinds import UnknownRunError, kind_of
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.loading import load
 from tmor_train.recipes import UnknownRecipeError, recipe
-from tmor_train.tables.base import SCRATCH_KEY, Column, Reproduction, Table, TableConfig
+from tmor_train.tables.paper import SCRATCH_KEY, Column, Reproduction, Table
+from tmor_train.tasks import UnknownTaskError, task_type
+from tmor_train.training.config import PretrainConfig
 
 _DIGITS = 10
 
@@ -165,8 +165,8 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
     name = others.get(reproduction.recipe, reproduction.recipe)
     try:
         base = recipe(name)
-        kind = kind_of(base)
-    except (UnknownRecipeError, UnknownRunError) as error:
+        task = task_type(base)
+    except (UnknownRecipeError, UnknownTaskError) as error:
         return Job(row=row, reproduction=reproduction, column=column, config=None, reason=str(error))
     flags = {
         "benchmark": column.benchmark,
@@ -177,13 +177,13 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
         "seed": str(config.seeds[0]),
         "texts": config.texts,
     }
-    both = "seeds" in kind.flags  # then --seed would set the same field
+    both = "seeds" in task.flags  # then --seed would set the same field
     given = {
         flag: value
         for flag, value in flags.items()
-        if value is not None and flag in kind.flags and not (both and flag == "seed")
+        if value is not None and flag in task.flags and not (both and flag == "seed")
     }
-    made = changed(base, kind.changes(given))
+    made = changed(base, task.changes(given))
     start = getattr(made, "start", None)
     if isinstance(start, StartConfig) and weights.scratch is not None:
         made = replace(made, start=replace(start, scratch=weights.scratch))

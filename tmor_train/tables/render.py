@@ -10,8 +10,8 @@ from typing import Any
 
 from tmor_train.atomic_write import atomic_write
 from tmor_train.metrics.accuracy import spread
-from tmor_train.tables.base import Column, Reproduction, Row, Table
 from tmor_train.tables.jobs import Job, Weights
+from tmor_train.tables.paper import Column, Reproduction, Row, Table
 
 FORMAT = "tmor_train.table/1"
 MARKDOWN, JSON = "table.md", "table.json"

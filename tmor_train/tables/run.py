@@ -10,16 +10,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
 from tmor_train.encoder.heads import UnusableEncoderError
-from tmor_train.evaluation.runner import Begun
+from tmor_train.evaluation.config import TableConfig
 from tmor_train.evaluation.task import TaskError
 from tmor_train.prompts import MissingTextError
 from tmor_train.results import Result, ResultError, results_under
-from tmor_train.tables.base import TableConfig
 from tmor_train.tables.jobs import Job, jobs_of, weights_by_key
 from tmor_train.tables.paper import TABLES
 from tmor_train.tables.render import MeasuredTable, Measurement, write_table
@@ -35,11 +34,11 @@ _REASONS = (
     TaskError,
     MissingTextError,
     RunError,
-    kinds.UnknownRunError,
+    tasks.UnknownTaskError,
 )
 
 
-def measure_table(config: TableConfig, folder: Path, *, begun: Begun = "new") -> Path:
+def measure_table(config: TableConfig, folder: Path) -> Path:
     """Every metric of a table that can be measured; returns ``folder``.
 
     Raises:
@@ -127,9 +126,9 @@ def _run(job: Job, place: Path) -> str:
     """Run or resume an evaluation; why that could not be, or ''."""
     try:
         if (place / CONFIG).exists():
-            kinds.resume(place)
+            tasks.resume(place)
         else:
-            kinds.run(job.config, place)
+            tasks.run(job.config, place)
     except _REASONS as error:
         return str(error)
     return ""

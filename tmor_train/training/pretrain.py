@@ -15,10 +15,10 @@ import torch
 from tmor_train import __version__
 from tmor_train.configuration import as_json
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, Place
-from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.sources import fingerprint
+from tmor_train.data_sources import fingerprint
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.device import autocast_of
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import MetricLogger, NullLogger, plot

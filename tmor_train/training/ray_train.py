@@ -17,8 +17,8 @@ from time import strftime
 from typing import Any
 
 from tmor_train.configuration import as_json, from_json
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.runs import CONFIG, RunError, pretrain, resume
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

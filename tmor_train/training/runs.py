@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import MotionSet
-from tmor_train.pretrain_config import PretrainConfig
-from tmor_train.sources import fingerprint, motions_of
+from tmor_train.data_sources import fingerprint, motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import distributed_context
 from tmor_train.training.pretrain import Pretraining, RunError
 

@@ -24,7 +24,7 @@ from tmor_train.encoder.momentum import EMA
 from tmor_train.losses.queue import Entries
 from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of
 from tmor_train.methods.tmor import Objective
-from tmor_train.pretrain_config import PretrainConfig
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.device import autocast_of
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.optimizer import Optimizer

@@ -13,12 +13,12 @@ from posecap.types import PartName
 from tests import built
 from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed, from_json
+from tmor_train.data_sources import DataConfig, motions_of
 from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.methods.cluster_contrast import CentroidContrast
-from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.recipes.comparisons import RECIPES
-from tmor_train.sources import motions_of
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events
 from tmor_train.training.runs import RunError, fitted, pretrain

@@ -14,7 +14,7 @@ import torch
 import tmor_train
 from tmor_train.atomic_write import OutputExistsError
 from tmor_train.data import read_shards
-from tmor_train.pretrain_config import DataConfig
+from tmor_train.data_sources import DataConfig
 from tmor_train.pretrained import embedding
 from tmor_train.pretrained.embedding import embed_to_parquet, identity
 from tmor_train.pretrained.encoder import Pretrained

@@ -13,9 +13,9 @@ from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import from_json
 from tmor_train.data import Clip, Normalise, Sampling, read_shards
 from tmor_train.data.augment import Project
-from tmor_train.pretrain_config import PretrainConfig, ViewConfig
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
+from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.train_state import TrainState
 

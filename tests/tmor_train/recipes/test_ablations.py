@@ -13,10 +13,11 @@ from posecap.types import PartName
 from tests import built
 from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed
+from tmor_train.data_sources import DataConfig
 from tmor_train.methods.tmor import Anchors, Objective
-from tmor_train.pretrain_config import DataConfig, PretrainConfig
 from tmor_train.recipes import ablations, comparisons
 from tmor_train.recipes import pretrain as stages
+from tmor_train.training.config import PretrainConfig
 
 RECIPES = ablations.RECIPES | comparisons.RECIPES
 

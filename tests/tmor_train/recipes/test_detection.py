@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import acted
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
 from tmor_train.recipes import detection, recipe
@@ -42,7 +42,7 @@ def test_every_recipe_measures_every_frame(name, tmp_path, monkeypatch) -> None:
     made = replace(acted.benchmark(), read=lambda folder, protocol: parts)
     monkeypatch.setitem(BENCHMARKS, "acted", made)
     settings = ["task.benchmark=acted", "task.folder=x", "start.weights=scratch", "train.device=cpu"]
-    kinds.run(changed(recipe(name), [*settings, "train.epochs=1"]), tmp_path)
+    tasks.run(changed(recipe(name), [*settings, "train.epochs=1"]), tmp_path)
     result = read_result(tmp_path)
     assert result.recipe == name
     assert result.counts["frames"] == 14

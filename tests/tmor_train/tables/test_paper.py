@@ -4,8 +4,7 @@ import pytest
 
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.recipes import RECIPES
-from tmor_train.tables.base import Column, Reproduction, Row, Table
-from tmor_train.tables.paper import TABLES
+from tmor_train.tables.paper import TABLES, Column, Reproduction, Row, Table
 
 
 def paper(table: str, method: str, section: str | None = None, **more: str) -> tuple[float | None, ...]:

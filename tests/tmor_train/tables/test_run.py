@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.cli import main
 from tmor_train.configuration import ConfigError, changed
+from tmor_train.evaluation.config import TableConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.evaluation.task import TaskError
 from tmor_train.metrics.accuracy import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
-from tmor_train.tables.base import TableConfig
+from tmor_train.tables import TASKS
 from tmor_train.tables.jobs import Weights, jobs_of, key_of, weights_by_key
 from tmor_train.tables.paper import TABLES
 from tmor_train.tables.run import measure_table
@@ -94,13 +95,13 @@ def test_what_is_measured_is_not_measured_again(
     root: Path, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    run = kinds.run
+    run = tasks.run
 
     def counted(config: Any, folder: Path) -> Path:
         asked.append(folder.name)
         return run(config, folder)
 
-    monkeypatch.setattr(kinds, "run", counted)
+    monkeypatch.setattr(tasks, "run", counted)
     one = config(root, demo_run, "table5")
     measure_table(one, tmp_path / "table")
     assert [name.split("-")[:3] for name in asked] == [
@@ -110,7 +111,7 @@ def test_what_is_measured_is_not_measured_again(
     before = shown(tmp_path / "table")
     asked.clear()
     measure_table(one, tmp_path / "table")
-    kinds.resume(tmp_path / "table")
+    tasks.resume(tmp_path / "table", TASKS)
     assert asked == []
     assert shown(tmp_path / "table") == before
     # Another setting is another figure; the one before stays.

@@ -17,11 +17,11 @@ import torch
 from posecap.types import PartName
 from tests import ROOT, built
 from tmor_train.configuration import changed
-from tmor_train.pretrain_config import PretrainConfig
+from tmor_train.data_sources import motions_of
 from tmor_train.recipes import recipe
-from tmor_train.sources import motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events
 from tmor_train.training.optimizer import NonFiniteError

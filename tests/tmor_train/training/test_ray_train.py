@@ -15,10 +15,10 @@ from posecap.types import PartName
 from tests import built
 from tmor_train.commands.run import _add_ray, _ray_processes
 from tmor_train.configuration import changed
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.config import PretrainConfig
 from tmor_train.training.ray_train import RayError, RayJob, _process, _reason, pretrain_on_ray
 from tmor_train.training.runs import RunError, pretrain
 

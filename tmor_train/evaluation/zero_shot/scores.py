@@ -17,10 +17,10 @@ from tmor_train.data.arrays import Floats
 from tmor_train.encoder.heads import UnusableEncoderError
 from tmor_train.encoder.projection import SHORTEST, Projection
 from tmor_train.evaluation.zero_shot.config import Visual
-from tmor_train.pretrain_config import PretrainConfig
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
+from tmor_train.training.config import PretrainConfig
 
 _PREFIX = "video_head."
 

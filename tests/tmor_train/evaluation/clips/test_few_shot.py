@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import gestures
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Batching
@@ -117,7 +117,7 @@ def test_what_is_measured_is_not_measured_again(run: Path, monkeypatch: pytest.M
     before = {path: path.read_bytes() for path in run.rglob("result.json")}
     scores = read_scores(lost.parent).scores_NK
     lost.unlink()
-    kinds.resume(run)
+    tasks.resume(run)
     after = {path: path.read_bytes() for path in run.rglob("result.json")}
     assert set(after) == set(before)
     assert all(after[path] == before[path] for path in before if path != lost)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests import gestures
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader, MotionBatch
@@ -105,7 +105,7 @@ def test_stopped_and_resumed_it_ends_as_it_would_have(
             fine_tune(config(), folder)
     assert [path.name for path in (folder / "checkpoints").glob("*.pt")] == [f"step-{step:09}.pt"]
     assert not (folder / "result.json").exists()
-    assert kinds.resume(folder) == folder
+    assert tasks.resume(folder) == folder
     mine, theirs = network_of(folder), network_of(straight)
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert np.array_equal(read_scores(folder).scores_NK, read_scores(straight).scores_NK)
@@ -180,16 +180,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 def test_fewer_clips_than_a_batch_are_refused_and_leave_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"12 clips to train on, fewer than a batch of 13; set tune\.batching\.size"):
-        kinds.run(config("tune.batching.size=13"), tmp_path / "run")
+        tasks.run(config("tune.batching.size=13"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    kinds.run(config("tune.batching.size=13", "tune.batching.last=fill", "tune.epochs=1"), tmp_path / "run")
+    tasks.run(config("tune.batching.size=13", "tune.batching.last=fill", "tune.epochs=1"), tmp_path / "run")
     assert read_result(tmp_path / "run").counts["train"] == 12
 
 
 def test_a_folder_with_a_run_is_refused(straight: Path) -> None:
     before = (straight / "result.json").read_bytes()
     with pytest.raises(RunError, match="holds a run; go on with `tmor_train resume"):
-        kinds.run(config(), straight)
+        tasks.run(config(), straight)
     assert (straight / "result.json").read_bytes() == before
     with pytest.raises(EncoderNotFoundError, match="--from"):
         fine_tune(config("start.weights=none"), straight.parent / "other")

@@ -10,7 +10,7 @@ import torch
 
 from posecap.joints import LAYOUTS
 from tests import gestures
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, Parts
 from tmor_train.configuration import changed
 from tmor_train.data import Clip, MotionSet, from_clips
@@ -121,11 +121,11 @@ def test_what_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
         (UnusableEncoderError, "start.scratch.encoder.channels=3"),
     ):
         with pytest.raises(kind):
-            kinds.run(config(changes), tmp_path / "run")
+            tasks.run(config(changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
-    kinds.run(config("beside=nothing"), tmp_path / "run")
+    tasks.run(config("beside=nothing"), tmp_path / "run")
     with pytest.raises(RunError, match="holds a run"):
-        kinds.run(config(), tmp_path / "run")
+        tasks.run(config(), tmp_path / "run")
 
 
 torch.set_num_threads(1)

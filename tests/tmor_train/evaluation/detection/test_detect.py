@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests import acted
-from tmor_train import kinds
+from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
 from tmor_train.evaluation import trainer
@@ -44,7 +44,7 @@ def config(name="detect_cpu", *changes):
 
 
 def test_a_probe_learns_what_is_there_to_learn_and_keeps_what_it_measured(tmp_path):
-    kinds.run(config("detect_cpu", "start.scratch.sampling.normalise.screen=frame"), tmp_path / "run")
+    tasks.run(config("detect_cpu", "start.scratch.sampling.normalise.screen=frame"), tmp_path / "run")
     result, scores = read_result(tmp_path / "run"), read_frame_scores(tmp_path / "run")
     test = acted.benchmark().read(tmp_path, "only").test
     assert result.counts == {"train": 3, "test": 2, "frames": 51}
@@ -100,7 +100,7 @@ def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, cha
         with pytest.raises(Stopped):
             detect(some, tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
-    kinds.resume(tmp_path / "run")
+    tasks.resume(tmp_path / "run")
     whole, resumed = (read_frame_scores(tmp_path / name).scores_FK for name in ("whole", "run"))
     assert np.array_equal(whole, resumed)
 
@@ -110,7 +110,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path):
     detect(some, tmp_path)
     first = (tmp_path / "seed-0" / "result.json").read_bytes()
     (tmp_path / "seed-1" / "result.json").unlink()
-    kinds.resume(tmp_path)
+    tasks.resume(tmp_path)
     assert (tmp_path / "seed-0" / "result.json").read_bytes() == first
     assert read_result(tmp_path / "seed-1").seed == 1
     with pytest.raises(RunError, match="holds a run"):
@@ -218,7 +218,7 @@ def test_events_are_found_where_they_are_and_their_figures_are_those_of_the_kept
     settings = ["task.benchmark=acted", "task.folder=x", "start.weights=scratch", "windows.stride=8"]
     more = ["windows.length=16", "train.device=cpu", "train.cache=float32", "events.width=3", "train.epochs=20"]
     config = changed(recipe("detect_events_cpu"), [*settings, *more])
-    kinds.run(config, tmp_path)
+    tasks.run(config, tmp_path)
     result, scores = read_result(tmp_path), read_frame_scores(tmp_path)
     assert scores.scores_FK.shape == (51, 4)
     assert scores.label_FK.shape == (51, 3)

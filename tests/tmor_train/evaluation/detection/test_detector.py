@@ -24,9 +24,9 @@ from tmor_train.evaluation.detection.detector import (
 from tmor_train.evaluation.detection.scores import frame_scores, in_context, window_features
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
 from tmor_train.evaluation.encoders import load_encoder
-from tmor_train.pretrain_config import ViewConfig
 from tmor_train.pretrained.encoder import UnusableEncoderError
 from tmor_train.recipes import recipe
+from tmor_train.training.config import ViewConfig
 
 torch.set_num_threads(1)
 ENCODER, _ = load_encoder(StartConfig(weights="scratch"), seed=0, device="cpu")

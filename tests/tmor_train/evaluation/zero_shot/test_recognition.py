@@ -21,11 +21,11 @@ from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.evaluation.zero_shot.recognition import leakage_notes, zero_shot
 from tmor_train.evaluation.zero_shot.scores import Sides, combined, frozen, unit, video_head_of
-from tmor_train.kinds import resume
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import MissingTextError, all_prompts, prompts
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
+from tmor_train.tasks import resume
 from tmor_train.training import checkpoint
 from tmor_train.training.runs import RunError
 

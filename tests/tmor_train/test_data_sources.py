@@ -10,8 +10,7 @@ import pytest
 from tests import built, skeletons
 from tmor_train.data import from_clips
 from tmor_train.data.datasets import SETS
-from tmor_train.pretrain_config import DataConfig
-from tmor_train.sources import NoDataError, motions_of
+from tmor_train.data_sources import DataConfig, NoDataError, motions_of
 
 
 @pytest.fixture

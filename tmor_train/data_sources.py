@@ -1,9 +1,9 @@
-"""The clips that a run is told to train on, as one set."""
+"""The clips that a configuration names, as one set."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,22 @@ import pyarrow.parquet as pq
 from tmor_train.data import MotionSet, combined, read_shards
 from tmor_train.data.arrays import vectors
 from tmor_train.data.datasets import SETS
-from tmor_train.pretrain_config import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is trained on.
+
+    ``shards`` are posecap datasets, of which ``split`` is read (none: all). ``sets`` are published skeleton sets by
+    name, each in its folder under ``folder``; ``penn_action:train`` takes one split of one. ``texts`` is a Parquet file
+    of sentences and their vectors (columns ``sentence`` and ``vector``), for sets that have captions and no vectors.
+    """
+
+    shards: tuple[str, ...] = ()
+    split: str | None = "train"
+    sets: tuple[str, ...] = ()
+    folder: str = "datasets/skeletons"
+    texts: str | None = None
 
 
 class NoDataError(ValueError):

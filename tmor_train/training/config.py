@@ -1,4 +1,4 @@
-"""Everything a pre-training run can be told, as one frozen tree; recipes are values of it."""
+"""The configuration of a pre-training run, as one frozen tree; recipes are values of it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,11 @@ from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching, Sampling
 from tmor_train.data.augment import CropResize, Rotate, View
 from tmor_train.data.modalities import Stream
+from tmor_train.data_sources import DataConfig
 from tmor_train.encoder.motion import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """What is trained on.
-
-    ``shards`` are posecap datasets, of which ``split`` is read (none: all). ``sets`` are published skeleton sets by
-    name, each in its folder under ``folder``; ``penn_action:train`` takes one split of one. ``texts`` is a Parquet file
-    of sentences and their vectors (columns ``sentence`` and ``vector``), for sets that have captions and no vectors.
-    """
-
-    shards: tuple[str, ...] = ()
-    split: str | None = "train"
-    sets: tuple[str, ...] = ()
-    folder: str = "datasets/skeletons"
-    texts: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

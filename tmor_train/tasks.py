@@ -1,0 +1,211 @@
+"""The types of runs: by the class of a configuration, what runs it and which flags it takes.
+
+A new type is one more entry of ``TASKS``. Tables of the paper, which run other tasks, join them in
+:mod:`tmor_train.tables.run`. Each ``_run…`` imports what it runs when it is called, so that listing and showing recipes
+stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmor_train.configuration import KIND, from_json
+from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, LogisticConfig, ProbeConfig
+from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
+from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
+from tmor_train.training.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from tmor_train.evaluation.runner import Begun
+
+
+class UnknownTaskError(ValueError):
+    """A configuration is of no type that can be run, or its type takes no such flag; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskType:
+    """One type of run.
+
+    ``run`` takes a configuration of class ``config``, the run's folder, and whether the run is ``"new"`` or was begun
+    ``"before"``; it returns the path of what it wrote. ``flags`` has the fields that each flag of the command line
+    sets, ``implied`` a change that a flag makes before those. ``about`` is a heading.
+    """
+
+    about: str
+    config: type
+    run: Callable[[Any, Path, Begun], Path]
+    flags: Mapping[str, tuple[str, ...]]
+    implied: Mapping[str, str] = field(default_factory=dict)
+
+    def changes(self, flags: Mapping[str, str]) -> list[str]:
+        """What flags with their values change, as :func:`tmor_train.configuration.changed` takes it.
+
+        Raises:
+            UnknownTaskError: runs of this type take no such flag.
+        """
+        for flag in flags:
+            if flag not in self.flags:
+                known = ", ".join(f"--{name}" for name in self.flags)
+                raise UnknownTaskError(f"--{flag} is not supported for {self.about}; it takes {known} and --set")
+        first = [self.implied[flag] for flag in flags if flag in self.implied]
+        return first + [f"{path}={value}" for flag, value in flags.items() for path in self.flags[flag]]
+
+
+def _run_pretraining(config: PretrainConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.training import runs
+
+    return runs.pretrain(config, folder) if begun == "new" else runs.resume(folder)
+
+
+def _run_probe(config: ProbeConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.linear_probe import probe
+
+    return probe(config, folder, begun=begun)
+
+
+def _run_fine_tuning(config: FineTuneConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.fine_tune import fine_tune
+
+    return fine_tune(config, folder, begun=begun)
+
+
+def _run_few_shot(config: FewShotConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.few_shot import few_shot
+
+    return few_shot(config, folder, begun=begun)
+
+
+def _run_detection(config: DetectConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.detection.detect import detect
+
+    return detect(config, folder, begun=begun)
+
+
+def _run_event_detection(config: DetectEventsConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.detection.detect import detect_events
+
+    return detect_events(config, folder, begun=begun)
+
+
+def _run_logistic(config: LogisticConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.linear_probe import logistic
+
+    return logistic(config, folder, begun=begun)
+
+
+def _run_zero_shot(config: ZeroShotConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.zero_shot.recognition import zero_shot
+
+    return zero_shot(config, folder, begun=begun)
+
+
+_BENCHMARK = {"benchmark": ("task.benchmark",), "protocol": ("task.protocol",), "data": ("task.folder",)}
+_CLIPS = {**_BENCHMARK, "seed": ("seeds",), "seeds": ("seeds",)}
+_ENCODER = {**_CLIPS, "from": ("start.weights",)}
+
+TASKS: dict[str, TaskType] = {
+    "PretrainConfig": TaskType(
+        about="pre-training",
+        config=PretrainConfig,
+        run=_run_pretraining,
+        flags={
+            "data": ("data.shards",),
+            "sets": ("data.sets",),
+            "folder": ("data.folder",),
+            "texts": ("data.texts",),
+            "from": ("loop.start_from",),
+            "epochs": ("loop.epochs",),
+            "seed": ("loop.seed", "batching.seed", "objective.seed", "clusters.how.seed"),
+        },
+        implied={"data": "data.sets=", "sets": "data.shards=", "from": "loop.start=checkpoint"},
+    ),
+    "ProbeConfig": TaskType(about="linear probing", config=ProbeConfig, run=_run_probe, flags=_ENCODER),
+    "FineTuneConfig": TaskType(
+        about="fine-tuning",
+        config=FineTuneConfig,
+        run=_run_fine_tuning,
+        flags={**_ENCODER, "epochs": ("tune.epochs",)},
+    ),
+    "FewShotConfig": TaskType(about="few labels", config=FewShotConfig, run=_run_few_shot, flags=_ENCODER),
+    "DetectConfig": TaskType(
+        about="detection by frames",
+        config=DetectConfig,
+        run=_run_detection,
+        flags={**_ENCODER, "epochs": ("train.epochs",)},
+    ),
+    "DetectEventsConfig": TaskType(
+        about="detection of events",
+        config=DetectEventsConfig,
+        run=_run_event_detection,
+        flags={**_ENCODER, "epochs": ("train.epochs",)},
+    ),
+    "LogisticConfig": TaskType(about="raw coordinates", config=LogisticConfig, run=_run_logistic, flags=_CLIPS),
+    "ZeroShotConfig": TaskType(
+        about="zero-shot recognition",
+        config=ZeroShotConfig,
+        run=_run_zero_shot,
+        flags={**_BENCHMARK, "from": ("start.weights",), "texts": ("texts",), "seed": ("seed",)},
+    ),
+}
+"""By the name of the configuration's class, as ``config.json`` has it."""
+
+_UNNAMED = "PretrainConfig"  # runs whose config.json names no class
+
+
+def task_type(config: object, tasks: Mapping[str, TaskType] = TASKS) -> TaskType:
+    """The type of a configuration.
+
+    Raises:
+        UnknownTaskError: it is of none.
+    """
+    name = type(config).__name__
+    if name not in tasks:
+        raise UnknownTaskError(f"{name} is no configuration that can be run; there are {', '.join(tasks)}")
+    return tasks[name]
+
+
+def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
+    """Run a configuration in a new ``folder``; returns the path of what it wrote.
+
+    A folder that a failed run leaves with nothing but its configuration is removed, so that the same command can be
+    given again once its cause is mended.
+
+    Raises:
+        UnknownTaskError: nothing runs such a configuration.
+    """
+    from tmor_train.training.runs import CONFIG
+
+    task, before = task_type(config, tasks), folder.exists()
+    try:
+        return task.run(config, folder, "new")
+    except Exception:
+        if not before and folder.is_dir() and [path.name for path in folder.iterdir()] == [CONFIG]:
+            (folder / CONFIG).unlink()
+            folder.rmdir()
+        raise
+
+
+def resume(folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
+    """Go on with the run in ``folder``, of any type; returns the path of what it wrote.
+
+    Raises:
+        tmor_train.training.runs.RunError: no run is there.
+        UnknownTaskError: it is of no known type.
+    """
+    from tmor_train.training.runs import CONFIG, RunError
+
+    try:
+        values = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
+    name = values.get(KIND, _UNNAMED) if isinstance(values, dict) else None
+    if not isinstance(name, str) or name not in tasks:
+        raise UnknownTaskError(
+            f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(tasks)}"
+        )
+    return tasks[name].run(from_json(tasks[name].config, values), folder, "before")
