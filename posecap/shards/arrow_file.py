@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.paths import ARRAYS, ShardError
-from posecap.shards.serialization import arrays_of, read_captions, read_facts
+from posecap.shards.serialization import arrays_of, read_facts, sample_of
 from posecap.types import Sample
 
 _VALUES = {"<f4": pa.float32(), "<f8": pa.float64()}
@@ -129,16 +129,8 @@ class Batch:
 
     def sample(self, row: int) -> Sample:
         """The sample of one row."""
-        facts = read_facts(self.facts(row))
-        return Sample(
-            key=self.keys[row],
-            joints_MTJ3=self.array("joints", row),
-            pts_T=self.array("pts", row),
-            video_D=self.array("video", row),
-            text_CD=self.array("text", row),
-            captions=read_captions(facts),
-            facts=facts,
-        )
+        arrays = {name: self.array(name, row) for name in ARRAYS}
+        return sample_of(self.keys[row], arrays, read_facts(self.facts(row)))
 
     def _lengths(self, name: str) -> list[int]:
         return np.diff(self._bounds[name]).tolist()

@@ -1,35 +1,26 @@
-"""Reads a dataset: its index, one sample by key, or the members of many samples in sequence."""
+"""Reads a dataset in a folder or at a URL: its index, one sample by key, or the members of many samples in sequence."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from posecap.shards import tar
-from posecap.shards.arrow_file import Batch, read_columns
-from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, read_index
-from posecap.shards.paths import (
-    MAX_DOCUMENT_BYTES,
-    MAX_MEMBER_BYTES,
-    MAX_TABLE_BYTES,
-    MEMBERS,
-    TOMBSTONES,
-    ShardError,
-    columns_path,
-    index_path,
-    part_named,
-    tar_path,
-    video_path,
-)
-from posecap.shards.serialization import unpack
-from posecap.shards.source import source_at
+from posecap.shards import paths
+from posecap.shards.arrow_file import Batch, map_columns, read_columns
+from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, index_rows, read_index
+from posecap.shards.paths import ShardError
+from posecap.shards.serialization import TAR_BLOCK, unpack
+from posecap.shards.sidecar import decode_document
 from posecap.shards.tombstones import Tombstones
 from posecap.types import PartName, Sample
 
@@ -50,13 +41,13 @@ class Dataset:
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = os.fspath(location)
-        self._source = source_at(location)
+        self._source = _source_at(self.location)
 
     @cached_property
     def tombstones(self) -> Tombstones:
         """What was removed from the dataset."""
         try:
-            return Tombstones.parse(self._source.read(TOMBSTONES, limit=MAX_DOCUMENT_BYTES))
+            return Tombstones.parse(self._source.read(paths.TOMBSTONES, limit=paths.MAX_DOCUMENT_BYTES))
         except FileNotFoundError:
             return Tombstones()
 
@@ -73,11 +64,11 @@ class Dataset:
 
     def part_index(self, part: PartName, columns: list[str] | None = None) -> Any:
         """The index of one part as it is on disk, removed samples included."""
-        content = self._source.read(index_path(part), limit=MAX_TABLE_BYTES)
+        content = self._source.read(paths.index_path(part), limit=paths.MAX_TABLE_BYTES)
         try:
             return read_index(pa.BufferReader(content), columns=columns)
         except ShardError as error:
-            raise ShardError(f"{index_path(part)}: {error}") from error
+            raise ShardError(f"{paths.index_path(part)}: {error}") from error
 
     def index(self, split: str | None = None) -> Any:
         """The index of every part as one :class:`pyarrow.Table`, see :data:`INDEX_SCHEMA`."""
@@ -100,7 +91,7 @@ class Dataset:
         if video == "attach":
             if mp4 is None:
                 raise ShardError(f"sample {key}: the dataset stores no video for it")
-            clip = bytes(self._source.read_range(video_path(part), *mp4))
+            clip = bytes(self._source.read_range(paths.video_path(part), *mp4))
         return unpack(key, packed, video_mp4=clip)
 
     def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Packed]]:
@@ -120,9 +111,9 @@ class Dataset:
             ShardError: the file is missing or damaged.
         """
         try:
-            yield from read_columns(self._source.map(columns_path(part)), first=first)
+            yield from read_columns(self._source.map(paths.columns_path(part)), first=first)
         except (ShardError, FileNotFoundError) as error:
-            raise ShardError(f"{columns_path(part)}: {error}") from error
+            raise ShardError(f"{paths.columns_path(part)}: {error}") from error
 
     def _locate(self, key: str, index: Any) -> tuple[PartName, tuple[int, ...], tuple[int, int] | None]:
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
@@ -137,7 +128,7 @@ class Dataset:
                 if self.tombstones.covers(key, found["source_id"]):
                     raise ShardError(f"sample {key} was removed from the dataset")
                 mp4 = None if found["mp4_size"] is None else (found["mp4_offset"], found["mp4_size"])
-                return part_named(found["part"]), tuple(found[column] for column in RANGE_COLUMNS), mp4
+                return paths.part_named(found["part"]), tuple(found[column] for column in RANGE_COLUMNS), mp4
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _members(
@@ -147,7 +138,7 @@ class Dataset:
         spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
         for first, last in _blocks(spans):
             start = spans[first][0]
-            block = memoryview(self._source.read_range(tar_path(part), start, spans[last - 1][1] - start))
+            block = memoryview(self._source.read_range(paths.tar_path(part), start, spans[last - 1][1] - start))
             for number in range(first, last):
                 begin, end = spans[number]
                 content = memoryview(bytearray(block[begin - start : end - start]))
@@ -157,10 +148,10 @@ class Dataset:
 def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tuple[int, int]:
     """First byte (of the first member's header) and end of a sample in its tar."""
     offsets, sizes = member_ranges[::2], member_ranges[1::2]
-    begin = min(offsets) - tar.BLOCK
+    begin = min(offsets) - TAR_BLOCK
     end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
-    if begin < 0 or min(sizes) < 0 or end - begin > 2 * MAX_MEMBER_BYTES:
-        raise ShardError(f"{index_path(part)}: sample {key} cannot lie at bytes {begin} to {end} of its tar")
+    if begin < 0 or min(sizes) < 0 or end - begin > 2 * paths.MAX_MEMBER_BYTES:
+        raise ShardError(f"{paths.index_path(part)}: sample {key} cannot lie at bytes {begin} to {end} of its tar")
     return begin, end
 
 
@@ -172,7 +163,7 @@ def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             yield first, number
         else:
             gap = spans[number][0] - spans[number - 1][1]
-            if not 0 <= gap < tar.BLOCK or spans[number][1] - spans[first][0] > _BLOCK_BYTES:
+            if not 0 <= gap < TAR_BLOCK or spans[number][1] - spans[first][0] > _BLOCK_BYTES:
                 yield first, number
                 first = number
 
@@ -180,10 +171,107 @@ def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _split_members(part: PartName, key: str, content: memoryview, begin: int, member_ranges: tuple[int, ...]) -> Packed:
     """A sample's members by name, after checking that the tar has them under their own names."""
     packed = {}
-    for number, (name, ending) in enumerate(MEMBERS.items()):
+    for number, (name, ending) in enumerate(paths.MEMBERS.items()):
         offset, size = member_ranges[2 * number] - begin, member_ranges[2 * number + 1]
         written = f"{key}.{ending}\0".encode()
-        if content[offset - tar.BLOCK : offset - tar.BLOCK + len(written)] != written:
-            raise ShardError(f"{tar_path(part)}: no {key}.{ending} where the index says; run `posecap verify`")
+        if content[offset - TAR_BLOCK : offset - TAR_BLOCK + len(written)] != written:
+            raise ShardError(f"{paths.tar_path(part)}: no {key}.{ending} where the index says; run `posecap verify`")
         packed[name] = content[offset : offset + size]
     return packed
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A dataset on local disk. Files are named relative to it; missing ones raise ``FileNotFoundError``."""
+
+    root: Path
+
+    def parts(self) -> list[tuple[PartName, int]]:
+        """Committed parts with their number of samples, in order."""
+        found = []
+        for part in paths.committed(self.root):
+            path = self.root / paths.index_path(part)
+            found.append((part, index_rows(path) if path.is_file() else 0))
+        return found
+
+    def read(self, relative: str, *, limit: int) -> bytes:
+        """A whole file of at most ``limit`` bytes; a larger one raises ShardError."""
+        with (self.root / relative).open("rb") as file:
+            return _within(file.read(limit + 1), relative, limit)
+
+    def read_range(self, relative: str, start: int, size: int) -> bytearray:
+        """``size`` bytes from ``start``; a file that ends earlier raises ShardError."""
+        with (self.root / relative).open("rb", buffering=0) as file:
+            if start + size > os.fstat(file.fileno()).st_size:
+                raise _cut_short(relative, start, size)
+            content, got = bytearray(size), 0
+            while got < size and (n := os.preadv(file.fileno(), [memoryview(content)[got:]], start + got)):
+                got += n
+        if got != size:
+            raise _cut_short(relative, start, size)
+        return content
+
+    def map(self, relative: str) -> NDArray[np.uint8]:
+        """A whole file as copy-on-write memory."""
+        return map_columns(self.root / relative)
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """A dataset at a URL, with the methods of :class:`_Folder`; its ``dataset.json`` lists the parts."""
+
+    filesystem: Any
+    root: str
+
+    def parts(self) -> list[tuple[PartName, int]]:
+        try:
+            content = self.read(paths.DATASET_LIST, limit=paths.MAX_DOCUMENT_BYTES)
+        except FileNotFoundError:
+            raise ShardError(
+                f"no {paths.DATASET_LIST} under {self.root}: is it a dataset, and is its build complete?"
+            ) from None
+        document = decode_document(content, name=paths.DATASET_LIST, remedy="copy the dataset again")
+        try:
+            return sorted((paths.part_named(entry["part"]), int(entry["samples"])) for entry in document["parts"])
+        except (KeyError, TypeError) as error:
+            raise ShardError(f"{paths.DATASET_LIST} does not list parts: {error!r}") from error
+
+    def read(self, relative: str, *, limit: int) -> bytes:
+        # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
+        content = self.filesystem.cat_file(self._url(relative), start=0, end=limit + 1)
+        return _within(content, relative, limit)
+
+    def read_range(self, relative: str, start: int, size: int) -> bytearray:
+        content = self.filesystem.cat_file(self._url(relative), start=start, end=start + size)
+        if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
+            content = content[start : start + size]
+        if len(content) != size:
+            raise _cut_short(relative, start, size)
+        return bytearray(content)
+
+    def map(self, relative: str) -> NDArray[np.uint8]:
+        return np.frombuffer(bytearray(self.read(relative, limit=paths.MAX_TABLE_BYTES * 4)), np.uint8)
+
+    def _url(self, relative: str) -> str:
+        return f"{self.root.rstrip('/')}/{relative}"
+
+
+def _source_at(location: str) -> _Folder | _Remote:
+    if "://" in location:
+        filesystem, root = fsspec.core.url_to_fs(location)
+        if "file" not in filesystem.protocol:
+            return _Remote(filesystem, root)
+        location = root
+    if not Path(location).is_dir():
+        raise ShardError(f"no dataset at {location}: there is no such folder")
+    return _Folder(Path(location))
+
+
+def _within(content: bytes, relative: str, limit: int) -> bytes:
+    if len(content) > limit:
+        raise ShardError(f"{relative} is larger than {limit} bytes, which no such file is")
+    return content
+
+
+def _cut_short(relative: str, start: int, size: int) -> ShardError:
+    return ShardError(f"{relative} ends before byte {start + size}, to which its index points: run `posecap verify`")

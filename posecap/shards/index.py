@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
 from typing import Any
@@ -137,24 +138,27 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
     Raises:
         ShardError: not an index of this format.
     """
-    try:
-        with pq.ParquetFile(content) as file:
-            found = file.schema_arrow
-            names = [legacy.KEYS.get(name, name) for name in found.names]
-            known = pa.schema([column.with_name(name) for column, name in zip(found, names, strict=True)])
-            if not known.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
-                raise ShardError("index has another schema than this version of posecap writes")
-            wanted = None if columns is None else [legacy.column_of(name, found.names) for name in columns]
-            table = file.read(columns=wanted, use_threads=False)
-            return table.rename_columns([legacy.KEYS.get(name, name) for name in table.column_names])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ShardError(f"index cannot be read: {error}") from error
+    with _parquet_file(content) as file:
+        found = file.schema_arrow
+        names = [legacy.KEYS.get(name, name) for name in found.names]
+        known = pa.schema([column.with_name(name) for column, name in zip(found, names, strict=True)])
+        if not known.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
+            raise ShardError("index has another schema than this version of posecap writes")
+        wanted = None if columns is None else [legacy.column_of(name, found.names) for name in columns]
+        table = file.read(columns=wanted, use_threads=False)
+        return table.rename_columns([legacy.KEYS.get(name, name) for name in table.column_names])
 
 
 def index_rows(content: Any) -> int:
     """The number of samples in an index, from its footer alone."""
+    with _parquet_file(content) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _parquet_file(content: Any) -> Iterator[Any]:
     try:
         with pq.ParquetFile(content) as file:
-            return int(file.metadata.num_rows)
+            yield file
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(f"index cannot be read: {error}") from error

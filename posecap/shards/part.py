@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from posecap.shards import paths, tar
+from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.atomic_commit import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, ShardError, file_paths
-from posecap.shards.serialization import Packed, pack, unpack
-from posecap.shards.sidecar import encode_document, read_sidecar, sidecar
+from posecap.shards.serialization import (
+    TAR_BLOCK,
+    Packed,
+    pack,
+    tar_end,
+    tar_header,
+    tar_members,
+    tar_padding,
+    unpack,
+)
+from posecap.shards.sidecar import encode_document, read_sidecar
 from posecap.types import PartName, Sample
 
 if TYPE_CHECKING:
@@ -47,7 +57,15 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
         for sample in samples:
             writer.add(sample)
         written = writer.finish()
-        document = sidecar(part, record, written, len(writer.rows))
+        document = {
+            **record,
+            "format": paths.FORMAT,
+            "part": str(part),
+            "split": part.split,
+            "number": part.number,
+            "files": {name: asdict(file) for name, file in written.items()},
+            "samples": len(writer.rows),
+        }
         last = stack.enter_context(AtomicFile(root / paths.sidecar_path(part)))
         last.write(encode_document(document))
         last.finish()
@@ -108,7 +126,7 @@ class _PartWriter:
             write_index(self._file(paths.index_path(self.part)), self.rows)
             for relative in (paths.tar_path(self.part), paths.video_path(self.part)):
                 if relative in self.files:
-                    self.files[relative].write(tar.end(self.files[relative].size))
+                    self.files[relative].write(tar_end(self.files[relative].size))
         return {relative: file.finish() for relative, file in sorted(self.files.items())}
 
     def _file(self, relative: str) -> AtomicFile:
@@ -126,9 +144,9 @@ class _PartWriter:
         start, size = file.size, 0
         for name, (head, body) in packed.items():
             length = len(head) + body.nbytes
-            pieces += (tar.header(f"{key}.{endings[name]}", length), head, body, tar.padding(length))
-            ranges[name] = (start + size + tar.BLOCK, length)
-            size += tar.BLOCK + length + -length % tar.BLOCK
+            pieces += (tar_header(f"{key}.{endings[name]}", length), head, body, tar_padding(length))
+            ranges[name] = (start + size + TAR_BLOCK, length)
+            size += TAR_BLOCK + length + -length % TAR_BLOCK
         file.extend(pieces, size)
         return ranges
 
@@ -190,18 +208,14 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
     Raises:
         ShardError: members of one key are not together, or one has an unknown ending.
     """
-    key, ranges = "", dict[str, tuple[int, int]]()
-    for member in tar.members(file):
-        owner, _, ending = member.name.partition(".")
-        if ending not in names or (names[ending] in ranges and owner == key):
-            raise ShardError(f"tar member {member.name!r} is none of a sample's members")
-        if owner != key:
-            if key:
-                yield key, ranges
-            key, ranges = paths.checked_key(owner), {}
-        ranges[names[ending]] = (member.offset, member.size)
-    if key:
-        yield key, ranges
+    for key, members in groupby(tar_members(file), key=lambda member: member.name.partition(".")[0]):
+        ranges: dict[str, tuple[int, int]] = {}
+        for member in members:
+            name = names.get(member.name.partition(".")[2])
+            if name is None or name in ranges:
+                raise ShardError(f"tar member {member.name!r} is none of a sample's members")
+            ranges[name] = (member.offset, member.size)
+        yield paths.checked_key(key), ranges
 
 
 def _opened(root: Path, relative: str, stack: ExitStack) -> BinaryIO:

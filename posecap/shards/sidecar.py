@@ -14,16 +14,9 @@ from typing import Any
 
 from posecap import legacy
 from posecap.hashing import canonical_json, digest
-from posecap.shards.atomic_commit import Written, write_file
-from posecap.shards.paths import (
-    DATASET_LIST,
-    FORMAT,
-    MAX_DOCUMENT_BYTES,
-    ShardError,
-    committed,
-    file_paths,
-    sidecar_path,
-)
+from posecap.shards import paths
+from posecap.shards.atomic_commit import write_file
+from posecap.shards.paths import ShardError
 from posecap.types import PartName
 
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
@@ -38,8 +31,10 @@ def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dic
     """The document without its checksum.
 
     Raises:
-        ShardError: not a document of this format, or its checksum does not match.
+        ShardError: larger than 256 MiB, not a document of this format, or its checksum does not match.
     """
+    if len(content) > paths.MAX_DOCUMENT_BYTES:
+        raise ShardError(f"{name} is larger than {paths.MAX_DOCUMENT_BYTES} bytes, which no such file is; {remedy}")
     try:
         document = json.loads(content)
         sound = (
@@ -51,8 +46,10 @@ def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dic
         sound = False
     if not sound:
         raise ShardError(f"{name} is damaged: its checksum (seal) does not match its content; {remedy}")
-    if document.get("format") != FORMAT:
-        raise ShardError(f"{name} has format {document.get('format')!r}, this posecap reads {FORMAT}; update posecap")
+    if document.get("format") != paths.FORMAT:
+        raise ShardError(
+            f"{name} has format {document.get('format')!r}, this posecap reads {paths.FORMAT}; update posecap"
+        )
     return dict(document)
 
 
@@ -62,28 +59,12 @@ def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[
     Raises:
         ShardError: missing, larger than 256 MiB, or damaged.
     """
-    path = root / relative
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        with (root / relative).open("rb") as file:
+            content = file.read(paths.MAX_DOCUMENT_BYTES + 1)
     except FileNotFoundError:
         raise ShardError(f"{relative} does not exist under {root}") from None
-    if len(content) > MAX_DOCUMENT_BYTES:
-        raise ShardError(f"{relative} is larger than {MAX_DOCUMENT_BYTES} bytes, which no sidecar is; {remedy}")
     return decode_document(content, name=relative, remedy=remedy)
-
-
-def sidecar(part: PartName, record: Mapping[str, Any], files: Mapping[str, Written], samples: int) -> dict[str, Any]:
-    """The document that commits a part."""
-    return {
-        **record,
-        "format": FORMAT,
-        "part": str(part),
-        "split": part.split,
-        "number": part.number,
-        "files": {name: {"sha256": w.sha256, "size_bytes": w.size_bytes} for name, w in files.items()},
-        "samples": samples,
-    }
 
 
 def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
@@ -101,11 +82,12 @@ def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
 
 
 def _as_written(root: Path, part: PartName) -> dict[str, Any]:
-    relative = sidecar_path(part)
+    relative = paths.sidecar_path(part)
     document = read_document(root, relative)
     own = (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
     files = document.get("files")
-    if not own or not isinstance(files, dict) or not files.keys() <= set(file_paths(part)) or not _whole(document):
+    sound = own and isinstance(files, dict) and files.keys() <= set(paths.file_paths(part))
+    if not sound or not _whole(document):
         raise ShardError(f"{relative} is not the sidecar of part {part}; {_REBUILD}")
     return document
 
@@ -126,7 +108,7 @@ def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
     Raises:
         ShardError: one of them is damaged.
     """
-    for part in committed(root):
+    for part in paths.committed(root):
         yield part, read_sidecar(root, part)
 
 
@@ -142,7 +124,7 @@ def damage(root: Path, document: Mapping[str, Any]) -> list[str]:
 def dataset_list(root: Path) -> dict[str, Any]:
     """Every committed part with its number of samples and its sidecar's hash and size."""
     parts = []
-    for part in committed(root):
+    for part in paths.committed(root):
         document = _as_written(root, part)
         content = encode_document(document)
         parts.append(
@@ -152,7 +134,7 @@ def dataset_list(root: Path) -> dict[str, Any]:
                 "sidecar": {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)},
             }
         )
-    return {"format": FORMAT, "parts": parts}
+    return {"format": paths.FORMAT, "parts": parts}
 
 
 def write_dataset_list(root: Path) -> dict[str, Any]:
@@ -162,5 +144,5 @@ def write_dataset_list(root: Path) -> dict[str, Any]:
         ShardError: a sidecar is damaged.
     """
     document = dataset_list(root)
-    write_file(root / DATASET_LIST, encode_document(document))
+    write_file(root / paths.DATASET_LIST, encode_document(document))
     return document

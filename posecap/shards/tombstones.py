@@ -11,21 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.outcomes import RowOutcome, tally
+from posecap.shards import paths
 from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.part import read_part, write_part
-from posecap.shards.paths import (
-    DATASET_LIST,
-    FORMAT,
-    MAX_DOCUMENT_BYTES,
-    TOMBSTONES,
-    ShardError,
-    checked_key,
-    committed,
-    index_path,
-)
+from posecap.shards.paths import ShardError
 from posecap.shards.sidecar import decode_document, encode_document, read_sidecar, write_dataset_list
-from posecap.shards.source import Folder
 from posecap.types import PartName
 
 _REMEDY = "restore it from a copy: without it removed clips would come back"
@@ -60,11 +51,11 @@ class Tombstones:
         Raises:
             ShardError: they are damaged, or not two tables of reasons.
         """
-        document = decode_document(content, name=TOMBSTONES, remedy=_REMEDY)
+        document = decode_document(content, name=paths.TOMBSTONES, remedy=_REMEDY)
         tables = document.get("keys"), document.get("sources")
         for table in tables:
             if not isinstance(table, dict) or not all(isinstance(reason, str) for reason in table.values()):
-                raise ShardError(f"{TOMBSTONES} is not two tables of reasons; {_REMEDY}")
+                raise ShardError(f"{paths.TOMBSTONES} is not two tables of reasons; {_REMEDY}")
         return cls(*tables)  # type: ignore[arg-type]
 
 
@@ -75,7 +66,8 @@ def read_tombstones(root: Path) -> Tombstones:
         ShardError: the file is damaged.
     """
     try:
-        return Tombstones.parse(Folder(root).read(TOMBSTONES, limit=MAX_DOCUMENT_BYTES))
+        with (root / paths.TOMBSTONES).open("rb") as file:
+            return Tombstones.parse(file.read(paths.MAX_DOCUMENT_BYTES + 1))
     except FileNotFoundError:
         return Tombstones()
 
@@ -98,22 +90,22 @@ def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: C
     """
     before = read_tombstones(root)
     tombstones = Tombstones(
-        keys={**{checked_key(key): reason for key in keys}, **before.keys},
+        keys={**{paths.checked_key(key): reason for key in keys}, **before.keys},
         sources={**dict.fromkeys(sources, reason), **before.sources},
     )
-    document = {"format": FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
-    write_file(root / TOMBSTONES, encode_document(document))
-    rewritten = [part for part in committed(root) if _rewrite(root, part, tombstones)]
-    if (root / DATASET_LIST).exists():
+    document = {"format": paths.FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
+    write_file(root / paths.TOMBSTONES, encode_document(document))
+    rewritten = [part for part in paths.committed(root) if _rewrite(root, part, tombstones)]
+    if (root / paths.DATASET_LIST).exists():
         write_dataset_list(root)
     return rewritten
 
 
 def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
     """Rewrite a part without the removed clips; False if it holds none of them."""
-    if not (root / index_path(part)).exists():
+    if not (root / paths.index_path(part)).exists():
         return False
-    table = read_index(root / index_path(part), columns=["key", "source_id"])
+    table = read_index(root / paths.index_path(part), columns=["key", "source_id"])
     mask = tombstones.kept(table)
     kept = set(table.filter(mask)["key"].to_pylist())
     gone = dict(table.filter(pc.invert(mask)).select(["key", "source_id"]).to_pydict())

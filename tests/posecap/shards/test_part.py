@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import webdataset
 
-from posecap.shards import ShardError, atomic_commit, committed, read_part, read_sidecar, remove_part, tar, write_part
+from posecap.shards import ShardError, atomic_commit, committed, read_part, read_sidecar, remove_part, write_part
 from posecap.shards.part import located_samples
+from posecap.shards.serialization import tar_end, tar_header, tar_padding
 from posecap.types import PartName, Sample
 from tests import built
 from tests.built import FIRST
@@ -230,8 +231,8 @@ def test_a_missing_tar_and_a_part_that_was_never_committed_are_named(tmp_path: P
 
 
 def replace_tar(root: Path, name: str, contents: dict[str, bytes]) -> None:
-    written = b"".join(tar.header(n, len(c)) + c + tar.padding(len(c)) for n, c in contents.items())
-    (root / f"data/train/{name}-00000.tar").write_bytes(written + tar.end(len(written)))
+    written = b"".join(tar_header(n, len(c)) + c + tar_padding(len(c)) for n, c in contents.items())
+    (root / f"data/train/{name}-00000.tar").write_bytes(written + tar_end(len(written)))
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_sealed_sidecar_may_name_only_its_own_files(tmp_path: Path, changes: d
 
 def test_a_sidecar_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built.build(tmp_path)
-    monkeypatch.setattr("posecap.shards.sidecar.MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr("posecap.shards.paths.MAX_DOCUMENT_BYTES", 100)
     with pytest.raises(ShardError, match="is larger than 100 bytes"):
         read_sidecar(tmp_path, FIRST)
 
