@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from posecap.shards.sidecar import damage, read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.types import PartName, Sample
 
+_REWRITE_LIST = "run `posecap build` again: it is written anew"
+
 
 def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Iterator[str]:
     """Describe what is wrong with a sample, one sentence for each problem.
@@ -43,16 +45,6 @@ def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Ite
         split: of the part that holds it.
         tolerance_seconds: how far frames may lie outside the clip's span.
     """
-    yield from _shapes(sample, split)
-    yield from (
-        f"{name} holds NaN or infinity"
-        for name in ("joints_MTJ3", "pts_T", "video_D", "text_CD")
-        if not np.isfinite(getattr(sample, name)).all()
-    )
-    yield from _times(sample, tolerance_seconds)
-
-
-def _shapes(sample: Sample, split: str) -> Iterator[str]:
     people, frames, joints, _ = sample.joints_MTJ3.shape
     layout = sample.facts.get("layout")
     if layout not in LAYOUTS:
@@ -65,29 +57,31 @@ def _shapes(sample: Sample, split: str) -> Iterator[str]:
             yield f"facts say {name} is {sample.facts.get(name)!r}, the sample says {value!r}"
     if not (people and frames and sample.video_D.size):
         yield f"there is nothing in it: joints {sample.joints_MTJ3.shape}, video {sample.video_D.shape}"
+    for name in ("joints_MTJ3", "pts_T", "video_D", "text_CD"):
+        if not np.isfinite(getattr(sample, name)).all():
+            yield f"{name} holds NaN or infinity"
+    if frames:
+        yield from _times(sample, tolerance_seconds)
 
 
 def _times(sample: Sample, tolerance: float) -> Iterator[str]:
-    pts = sample.pts_T
-    if pts.size == 0:
-        return
+    pts, facts = sample.pts_T, sample.facts
     if not (np.diff(pts) > 0).all():
         yield "pts does not strictly increase"
     try:
-        start, end = _pair(sample.facts["start_seconds"], sample.facts["end_seconds"])
-        pts_span, video_span = _pair(*sample.facts["pts_span"]), _pair(*sample.facts["video_span"])
+        (start, end), pts_span, video_span = (
+            (float(first), float(last))
+            for first, last in ((facts["start_seconds"], facts["end_seconds"]), facts["pts_span"], facts["video_span"])
+        )
     except (KeyError, TypeError, ValueError) as error:
         yield f"facts lack start_seconds, end_seconds, pts_span or video_span: {error!r}"
         return
-    if pts_span != (float(pts[0]), float(pts[-1])):
+    skeleton_span = (float(pts[0]), float(pts[-1]))
+    if pts_span != skeleton_span:
         yield f"facts say pts_span is {pts_span}, pts runs from {pts[0]} to {pts[-1]}"
-    for what, (first, last) in {"skeleton": (float(pts[0]), float(pts[-1])), "video vector": video_span}.items():
+    for what, (first, last) in {"skeleton": skeleton_span, "video vector": video_span}.items():
         if not start - tolerance <= first <= last <= end + tolerance:
             yield f"{what} covers {first:.3f} to {last:.3f} s of a clip of {start:.3f} to {end:.3f} s"
-
-
-def _pair(first: Any, last: Any) -> tuple[float, float]:
-    return float(first), float(last)
 
 
 @dataclass(frozen=True)
@@ -104,18 +98,19 @@ class Problem:
         return f"{self.file}{sample}: {self.what}; {self.remedy}"
 
 
-def rebuild(part: PartName) -> str:
-    """The remedy for any problem of a part."""
-    return f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
+_Found = tuple[str, str, str | None]
+"""File, what is wrong with it, and the key of the sample that it concerns."""
 
 
-def bad(part: PartName, file: str, what: str, key: str | None = None) -> Problem:
-    return Problem(file, what, rebuild(part), key)
+def _problem(part: PartName, file: str, what: str, key: str | None = None) -> Problem:
+    """A problem of a part's file, with the remedy that fits all of them."""
+    remedy = f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
+    return Problem(file, what, remedy, key)
 
 
 @dataclass
-class PartCheck:
-    """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`problems` has run.
+class _PartCheck:
+    """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`run` has ended.
 
     Args:
         document: the sidecar.
@@ -133,96 +128,64 @@ class PartCheck:
     sources: list[str] = field(default_factory=list)
     samples: int = 0
 
-    def problems(self) -> Iterator[Problem]:
-        yield from self._counts()
-        if not self.document["files"] and self.document["samples"]:
-            yield bad(self.part, self._sidecar, f"says {self.document['samples']} samples but names no files")
+    def run(self) -> Iterator[_Found]:
+        sidecar, index, samples = sidecar_path(self.part), index_path(self.part), self.document["samples"]
+        outcomes = _read_outcomes(self.document)
+        for what in _counts(outcomes, self.document):
+            yield sidecar, what, None
+        if not self.document["files"] and samples:
+            yield sidecar, f"says {samples} samples but names no files", None
         lines: list[dict[str, Any]] | None = None
         try:
-            if self._readable(index_path(self.part)):
-                lines = read_index(self.root / index_path(self.part)).to_pylist()
+            if self._readable(index):
+                lines = read_index(self.root / index).to_pylist()
                 self.keys, self.sources = ([line[name] for line in lines] for name in ("key", "source_id"))
-                yield from self._outcomes(lines)
         except ShardError as error:
-            yield bad(self.part, index_path(self.part), str(error))
+            yield index, str(error), None
+        if lines is not None:
+            if len(lines) != samples:
+                yield index, f"has {len(lines)} rows, the sidecar says {samples} samples", None
+            kept = {str(clip.clip_id) for row in outcomes or () for clip in row.clips if clip.status == "kept"}
+            for key in sorted({*self.keys} ^ kept):
+                where = "kept but not in the shard" if key in kept else "in the shard but not kept"
+                yield sidecar, f"by the outcomes of its rows this sample is {where}", key
         if tar_path(self.part) in self.document["files"] and not damage(self.root, self.document):
             yield from self._content(lines)
-
-    @property
-    def _sidecar(self) -> str:
-        return sidecar_path(self.part)
 
     def _readable(self, name: str) -> bool:
         return name in self.document["files"] and name not in self.damaged
 
-    def _counts(self) -> Iterator[Problem]:
-        """Every row has a known outcome that agrees with its clips, and the counts are those of the rows."""
-        outcomes = _read_outcomes(self.document)
-        if outcomes is None:
-            yield bad(self.part, self._sidecar, "does not give the outcome of each row")
-            return
-        for outcome in outcomes:
-            statuses = {outcome.status, *(clip.status for clip in outcome.clips)}
-            if not statuses <= set(STATUSES):
-                yield bad(
-                    self.part, self._sidecar, f"row {outcome.row_id} has an unknown outcome among {sorted(statuses)}"
-                )
-            if (outcome.status == "kept") != any(clip.status == "kept" for clip in outcome.clips):
-                what = f"row {outcome.row_id} is {outcome.status}, which its clips do not bear out"
-                yield bad(self.part, self._sidecar, what)
-        if tally(outcomes).as_json() != self.document.get("counts"):
-            yield bad(self.part, self._sidecar, "its counts are not those of its rows")
-
-    def _outcomes(self, lines: list[dict[str, Any]]) -> Iterator[Problem]:
-        """The kept clips are those of the index."""
-        samples = self.document["samples"]
-        if len(lines) != samples:
-            found = f"has {len(lines)} rows, the sidecar says {samples} samples"
-            yield bad(self.part, index_path(self.part), found)
-        outcomes = _read_outcomes(self.document) or []
-        kept = {str(clip.clip_id) for row in outcomes for clip in row.clips if clip.status == "kept"}
-        for key in sorted({*self.keys} ^ kept):
-            where = "kept but not in the shard" if key in kept else "in the shard but not kept"
-            yield bad(self.part, self._sidecar, f"by the outcomes of its rows this sample is {where}", key)
-
-    def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[Problem]:
+    def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[_Found]:
         """The samples of the tar, compared with their rows in columns and index."""
         tar = tar_path(self.part)
         columns: Iterator[tuple[Batch, int]] | None = None
         if self._readable(columns_path(self.part)):
-            columns = _column_rows(self.root / columns_path(self.part))
+            batches = read_columns(map_columns(self.root / columns_path(self.part)))
+            columns = ((batch, row) for _, batch in batches for row in range(batch.rows))
         samples = located_samples(self.root, self.part, self.document["files"])
         try:
-            for (sample, ranges), column, line in _side_by_side(samples, columns, lines):
+            for found, column, line in zip_longest(samples, columns or (), lines or ()):
+                if found is None:
+                    key = line["key"] if line else column[0].keys[column[1]]
+                    raise ShardError(f"the tar ends before sample {key}, which columns or index hold")
+                sample, ranges = found
                 self.samples += 1
-                for what in check_sample(sample, split=self.part.split, tolerance_seconds=self.tolerance_seconds):
-                    yield bad(self.part, tar, what, sample.key)
-                if columns is not None:
-                    for what in _against_columns(sample, column):
-                        yield bad(self.part, tar, what, sample.key)
-                if lines is not None:
-                    row = index_row(sample, self.part, ranges, self.document)
-                    for what in _against_index(row, line or {}):
-                        yield bad(self.part, tar, what, sample.key)
+                wrong = chain(
+                    check_sample(sample, split=self.part.split, tolerance_seconds=self.tolerance_seconds),
+                    _against_columns(sample, column) if columns is not None else (),
+                    self._against_index(sample, ranges, line or {}) if lines is not None else (),
+                )
+                for what in wrong:
+                    yield tar, what, sample.key
         except (ShardError, OSError) as error:
-            yield bad(self.part, tar, str(error))
+            yield tar, str(error), None
 
-
-def _side_by_side(
-    samples: Iterator[tuple[Sample, ByteRanges]],
-    columns: Iterator[tuple[Batch, int]] | None,
-    lines: list[dict[str, Any]] | None,
-) -> Iterator[tuple[tuple[Sample, ByteRanges], tuple[Batch, int] | None, dict[str, Any] | None]]:
-    """Every sample of the tar with its rows of columns and index, None where those have ended.
-
-    Raises:
-        ShardError: the tar ends first.
-    """
-    for found, column, line in zip_longest(samples, columns or (), lines or ()):
-        if found is None:
-            key = line["key"] if line else column[0].keys[column[1]]
-            raise ShardError(f"the tar ends before sample {key}, which columns or index hold")
-        yield found, column, line
+    def _against_index(self, sample: Sample, ranges: ByteRanges, line: Mapping[str, Any]) -> Iterator[str]:
+        expected = index_row(sample, self.part, ranges, self.document)
+        for name, value in zip(INDEX_SCHEMA.names, expected, strict=True):
+            if name not in line or line[name] != value:
+                yield f"the index says {name} is {line.get(name)!r}, the tar says {value!r}"
+                return
 
 
 def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
@@ -230,15 +193,24 @@ def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
         outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
     except (KeyError, TypeError, AttributeError):
         return None
-    words = [word for row in outcomes for word in (row.status, row.reason)]
-    words += [word for row in outcomes for clip in row.clips for word in (clip.status, clip.reason)]
+    words = [word for row in outcomes for one in (row, *row.clips) for word in (one.status, one.reason)]
     return outcomes if all(isinstance(word, str) for word in words) else None
 
 
-def _column_rows(path: Path) -> Iterator[tuple[Batch, int]]:
-    for _, batch in read_columns(map_columns(path)):
-        for row in range(batch.rows):
-            yield batch, row
+def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> Iterator[str]:
+    """Whether every row has a known outcome that agrees with its clips, and the counts are those of the rows."""
+    if outcomes is None:
+        yield "does not give the outcome of each row"
+        return
+    for outcome in outcomes:
+        of_clips = {clip.status for clip in outcome.clips}
+        if not {outcome.status, *of_clips} <= set(STATUSES):
+            statuses = sorted({outcome.status, *of_clips})
+            yield f"row {outcome.row_id} has an unknown outcome among {statuses}"
+        if (outcome.status == "kept") != ("kept" in of_clips):
+            yield f"row {outcome.row_id} is {outcome.status}, which its clips do not bear out"
+    if tally(outcomes).as_json() != document.get("counts"):
+        yield "its counts are not those of its rows"
 
 
 def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterator[str]:
@@ -257,16 +229,6 @@ def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterat
     as_in_0_1 = replace(sample, facts=legacy.facts_of_format_1(sample.facts))
     if batch.facts(row).encode() not in (facts_json(sample), facts_json(as_in_0_1)):
         yield "facts in the tar are not the facts in the columns file"
-
-
-def _against_index(expected: tuple[Any, ...], line: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in zip(INDEX_SCHEMA.names, expected, strict=True):
-        if name not in line or line[name] != value:
-            yield f"the index says {name} is {line.get(name)!r}, the tar says {value!r}"
-            return
-
-
-_REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
 @dataclass(frozen=True)
@@ -330,7 +292,7 @@ class _Verifier:
         try:
             document = read_sidecar(self.root, part)
         except ShardError as error:
-            yield Problem(sidecar_path(part), str(error), rebuild(part))
+            yield _problem(part, sidecar_path(part), str(error))
             return
         self.listed[str(part)]["samples"] = document["samples"]
         self.named.update(document["files"])
@@ -339,9 +301,10 @@ class _Verifier:
             what = self._changed(self.root / name, entry)
             if what:
                 damaged.append(name)
-                yield bad(part, name, what)
-        check = PartCheck(self.root, part, document, damaged, self.tolerance_seconds)
-        yield from check.problems()
+                yield _problem(part, name, what)
+        check = _PartCheck(self.root, part, document, damaged, self.tolerance_seconds)
+        for found in check.run():
+            yield _problem(part, *found)
         self.samples += check.samples
         self.owners.append(part)
         self.keys.append(pa.array(check.keys, pa.string()))
@@ -369,11 +332,10 @@ class _Verifier:
         counted = pc.value_counts(pa.chunked_array(self.keys))
         twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
         for key in twice.to_pylist():
-            owners = [
-                part for part, keys in zip(self.owners, self.keys, strict=True) if pc.index(keys, key).as_py() >= 0
-            ]
+            owned = zip(self.owners, self.keys, strict=True)
+            owners = [part for part, keys in owned if pc.index(keys, key).as_py() >= 0]
             where = ", ".join(map(str, owners))
-            yield bad(owners[-1], index_path(owners[-1]), f"the key is there more than once, in {where}", key)
+            yield _problem(owners[-1], index_path(owners[-1]), f"the key is there more than once, in {where}", key)
 
     def _list(self) -> Iterator[Problem]:
         if not (self.root / DATASET_LIST).exists():
