@@ -22,6 +22,19 @@ from posecap.types import Clip, Sample
 Status = Literal["kept", "rejected", "failed", "quarantined"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+Unit = Literal["rows", "clips"]
+LossKind = Literal["rejected", "failed", "quarantined"]
+LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
+_RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
+_RANK_OF_STAGES = 2
+
+EXPECTED_REJECTIONS = 0.8
+"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise."""
+EXPECTED_FAILURES = 0.2
+"""Share of the items entering a stage that may fail or be quarantined."""
+LEAST_ENTERED = 20
+"""Stages with fewer items raise no alarm."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutcome:
@@ -113,14 +126,6 @@ def sum_seconds(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return dict(total)
 
 
-Unit = Literal["rows", "clips"]
-LossKind = Literal["rejected", "failed", "quarantined"]
-LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
-
-_RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
-_RANK_OF_STAGES = 2
-
-
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
     """One stage, one unit. ``lost`` counts by outcome and reason, most frequent first."""
@@ -130,10 +135,6 @@ class StageLine:
     entered: int
     left: int
     lost: Mapping[LossKind, Mapping[str, int]]
-
-    def total(self, kind: LossKind) -> int:
-        """How many of the line's items were lost in this way."""
-        return sum(self.lost[kind].values())
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -162,9 +163,6 @@ class StageOrder:
         rows = [stage.name for stage in stages if not issubclass(stage.takes, Clip)]
         clips = [stage.name for stage in stages if issubclass(stage.takes, Clip)]
         return cls(tuple(rows), (*rows[-1:], *clips))
-
-    def stages(self, unit: Unit) -> tuple[str, ...]:
-        return self.row_stages if unit == "rows" else self.clip_stages
 
 
 @dataclass
@@ -195,19 +193,22 @@ class StageStats:
 
     def lines(self) -> list[StageLine]:
         """The counts, rows before clips, in the order of the stages."""
-        return [*self._lines("rows"), *self._lines("clips")]
+        return [*self._lines("rows", self.order.row_stages), *self._lines("clips", self.order.clip_stages)]
 
     def _count(self, unit: Unit, outcome: RowOutcome | ClipOutcome) -> None:
         kept = outcome.status == "kept"
         stage, reason = ("", "") if kept else (outcome.stage or "unknown", outcome.reason)
         self._ends[unit, stage, outcome.status, reason] += 1
 
-    def _lines(self, unit: Unit) -> list[StageLine]:
-        ends = {key: count for key, count in self._ends.items() if key[0] == unit}
+    def _lines(self, unit: Unit, stages: Sequence[str]) -> list[StageLine]:
+        ends = {tuple(key): count for (of, *key), count in self._ends.items() if of == unit}
         entered = sum(ends.values())
         lines = []
-        for stage in _in_order(self.order.stages(unit), {stage for _, stage, status, _ in ends if status != "kept"}):
-            lost = {kind: _by_reason(ends, stage, kind) for kind in LOST}
+        for stage in _in_order(stages, {stage for stage, status, _ in ends if status != "kept"}):
+            here = {(status, reason): n for (at, status, reason), n in ends.items() if at == stage}
+            lost = {
+                kind: largest_first({why: n for (status, why), n in here.items() if status == kind}) for kind in LOST
+            }
             left = entered - sum(sum(reasons.values()) for reasons in lost.values())
             lines.append(StageLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
             entered = left
@@ -222,17 +223,9 @@ def _in_order(stages: Sequence[str], ended_in: set[str]) -> list[str]:
     return sorted(rank, key=lambda stage: rank[stage])
 
 
-def _by_reason(ends: Mapping[tuple[Unit, str, Status, str], int], stage: str, kind: LossKind) -> dict[str, int]:
-    found = {reason: n for (_, at, status, reason), n in ends.items() if (at, status) == (stage, kind)}
-    return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
-EXPECTED_REJECTIONS = 0.8
-"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise."""
-EXPECTED_FAILURES = 0.2
-"""Share of the items entering a stage that may fail or be quarantined."""
-LEAST_ENTERED = 20
-"""Stages with fewer items raise no alarm."""
+def largest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by word, the largest first, equal ones by word."""
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +263,7 @@ def _alarm(
 ) -> Alarm | None:
     if line.entered < LEAST_ENTERED or (share := sum(reasons.values()) / line.entered) <= expected:
         return None
-    commonest = min(reasons, key=lambda reason: (-reasons[reason], reason))
+    commonest = next(iter(largest_first(reasons)))
     what, remedy = {
         "rejected": ("rejected", "is the threshold right?"),
         "failed": ("lost to failures", "`posecap status --failed` lists them; is the input, or a machine, broken?"),

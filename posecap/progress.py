@@ -7,14 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from posecap.outcomes import Alarm, RowResult, StageOrder, StageStats, alarms
+from posecap.outcomes import RowResult, StageOrder, StageStats, alarms, largest_first
 from posecap.stage import Stage
 from posecap.types import PartName
 
@@ -47,9 +46,7 @@ class _Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
 
@@ -105,10 +102,8 @@ class Progress(_Display):
         self._draw(force=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._console.print(self._plain(), soft_wrap=True)
 
     def row(self, done: RowResult) -> None:
@@ -124,13 +119,11 @@ class Progress(_Display):
         """Count a committed part, and print alarms that are new since the last one."""
         self.parts += 1
         for alarm in alarms(self.stage_stats.lines(), expected_rejections=self._expected):
-            self._print_once(alarm, name)
+            if (alarm.stage, alarm.kind) not in self._printed_alarms:
+                self._printed_alarms.add((alarm.stage, alarm.kind))
+                text = Text(f"alarm (after {name}): {alarm.sentence}", style="bold yellow")
+                self._console.print(text, soft_wrap=True)
         self._draw(force=True)
-
-    def _print_once(self, alarm: Alarm, name: PartName) -> None:
-        if (alarm.stage, alarm.kind) not in self._printed_alarms:
-            self._printed_alarms.add((alarm.stage, alarm.kind))
-            self._console.print(Text(f"alarm (after {name}): {alarm.sentence}", style="bold yellow"), soft_wrap=True)
 
     def _draw(self, *, force: bool = False) -> None:
         self._show(self._two_lines, self._plain, force=force)
@@ -166,7 +159,7 @@ class Progress(_Display):
         kept = "1 clip kept" if clips == 1 else f"{clips:,} clips kept"
         if not tally.reasons:
             return kept
-        by_count = sorted(tally.reasons.items(), key=lambda entry: (-entry[1], entry[0]))
+        by_count = [*largest_first(tally.reasons).items()]
         words = ", ".join(f"{reason} {count:,}" for reason, count in by_count[:_SHOWN_REASONS])
         others = sum(count for _, count in by_count[_SHOWN_REASONS:])
         return f"{kept}, {tally.reasons.total():,} not: {words}" + (f", others {others:,}" if others else "")

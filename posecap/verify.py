@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from posecap import legacy
 from posecap.hashing import file_sha256
 from posecap.joints import LAYOUTS
-from posecap.outcomes import STATUSES, RowOutcome, tally
+from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
 from posecap.shards.arrow_file import Batch, map_columns, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
@@ -193,8 +193,9 @@ def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
         outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
     except (KeyError, TypeError, AttributeError):
         return None
-    words = [word for row in outcomes for one in (row, *row.clips) for word in (one.status, one.reason)]
-    return outcomes if all(isinstance(word, str) for word in words) else None
+    every: list[RowOutcome | ClipOutcome] = [*outcomes, *(clip for row in outcomes for clip in row.clips)]
+    known = all(isinstance(word, str) for one in every for word in (one.status, one.reason))
+    return outcomes if known else None
 
 
 def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> Iterator[str]:

@@ -107,12 +107,14 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
+    from posecap.outcomes import largest_first
+
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
     built = f"{parts['built']:,} of {parts['planned']:,} parts built"
     yield f"{root}: {built}, {rows['planned']:,} of {planned:,} rows done"
     yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
-    for reason, count in sorted(counts["reasons"].items(), key=lambda item: (-item[1], item[0])):
+    for reason, count in largest_first(counts["reasons"]).items():
         yield f"  {count:>8,}  {reason}"
 
 
