@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,19 +63,13 @@ CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NU
 """
 _VERSION, _WORDS_OF_0_1 = 3, 2
 _BATCH = 10_000
+_COUNTED = ("kept", "rejected", "failed")
+_TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
 _EXPORT = pa.schema(
     [
-        ("part", pa.string()),
-        ("row_id", pa.string()),
-        ("uri", pa.string()),
-        ("status", pa.string()),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
+        *((name, pa.string()) for name in _TEXTS),
         ("retryable", pa.bool_()),
-        ("clips_kept", pa.int32()),
-        ("clips_rejected", pa.int32()),
-        ("clips_failed", pa.int32()),
+        *((f"clips_{status}", pa.int32()) for status in _COUNTED),
     ]
 )
 
@@ -160,33 +155,22 @@ class Ledger:
 
 def _upgrade(db: sqlite3.Connection) -> None:
     """Put today's words into a ledger of posecap 0.1, which would be lost with its times otherwise."""
-    written = ((*_words(row), part, at) for part, at, row in db.execute("SELECT part, position, outcome FROM rows"))
+    rows = []
+    for part, position, written in db.execute("SELECT part, position, outcome FROM rows"):
+        outcome = RowOutcome.from_json(json.loads(written))
+        rows.append((outcome.status, outcome.stage, json.dumps(outcome.as_json()), part, position))
+    times = [
+        (json.dumps({legacy.STAGES.get(stage, stage): took for stage, took in json.loads(seconds).items()}), part)
+        for part, seconds in db.execute("SELECT part, seconds FROM parts")
+    ]
     with db:
-        db.executemany(
-            "UPDATE rows SET status = ?, stage = ?, outcome = ? WHERE part = ? AND position = ?", list(written)
-        )
-        spent = [
-            (json.dumps({legacy.STAGES.get(stage, stage): took for stage, took in json.loads(seconds).items()}), part)
-            for part, seconds in db.execute("SELECT part, seconds FROM parts")
-        ]
-        db.executemany("UPDATE parts SET seconds = ? WHERE part = ?", spent)
+        db.executemany("UPDATE rows SET status = ?, stage = ?, outcome = ? WHERE part = ? AND position = ?", rows)
+        db.executemany("UPDATE parts SET seconds = ? WHERE part = ?", times)
 
 
-def _words(written: str) -> tuple[str, str, str]:
-    outcome = RowOutcome.from_json(json.loads(written))
-    return outcome.status, outcome.stage, json.dumps(outcome.as_json())
-
-
-def _flat(part: str, outcome: dict[str, object]) -> dict[str, object]:
-    clips = outcome.pop("clips")
-    statuses = [clip["status"] for clip in clips]  # type: ignore[attr-defined]
-    return {
-        "part": part,
-        **outcome,
-        "clips_kept": statuses.count("kept"),
-        "clips_rejected": statuses.count("rejected"),
-        "clips_failed": statuses.count("failed"),
-    }
+def _flat(part: str, outcome: dict[str, Any]) -> dict[str, Any]:
+    statuses = [clip["status"] for clip in outcome.pop("clips")]
+    return {"part": part, **outcome, **{f"clips_{status}": statuses.count(status) for status in _COUNTED}}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

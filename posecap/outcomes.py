@@ -205,10 +205,8 @@ class StageStats:
         entered = sum(ends.values())
         lines = []
         for stage in _in_order(stages, {stage for stage, status, _ in ends if status != "kept"}):
-            here = {(status, reason): n for (at, status, reason), n in ends.items() if at == stage}
-            lost = {
-                kind: largest_first({why: n for (status, why), n in here.items() if status == kind}) for kind in LOST
-            }
+            here = [(status, reason, n) for (at, status, reason), n in ends.items() if at == stage]
+            lost = {kind: largest_first({why: n for status, why, n in here if status == kind}) for kind in LOST}
             left = entered - sum(sum(reasons.values()) for reasons in lost.values())
             lines.append(StageLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
             entered = left

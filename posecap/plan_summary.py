@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap.manifest.rows import SCHEME
+from posecap.outcomes import largest_first
 from posecap.plan import Plan
 
 NOT_STATED = "not stated"
@@ -63,58 +64,41 @@ def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]
     return round(COPIES * (clips * BYTES_PER_CLIP + seconds * ASSUMED_FPS * frame) + video)
 
 
-@dataclass
-class _Counts:
-    """Running counts over batches of planned rows."""
-
-    rows: int = 0
-    duplicates: int = 0
-    without_text: int = 0
-    without_span: int = 0
-    clips: int = 0
-    clip_seconds: float = 0.0
-    span_seconds: float = 0.0
-    words: dict[str, Counter[str]] = field(default_factory=lambda: {"split": Counter(), "license": Counter()})
-    schemes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        span = pc.subtract(batch.column("end"), batch.column("start"))
-        fresh = pc.is_null(batch.column("duplicate_of"))
-        textless = pc.equal(pc.fill_null(pc.list_value_length(batch.column("captions")), 0), 0)
-        self.rows += batch.num_rows
-        self.duplicates += batch.num_rows - _count(fresh)
-        self.without_text += _count(pc.and_(textless, pc.is_null(batch.column("label"))))
-        self.without_span += _count(pc.and_(pc.is_null(batch.column("start")), pc.is_null(batch.column("end"))))
-        self.span_seconds += pc.sum(span).as_py() or 0.0
-        self.clips += _count(fresh)
-        self.clip_seconds += pc.sum(pc.fill_null(span, ASSUMED_SECONDS).filter(fresh)).as_py() or 0.0
-        for name, counter in self.words.items():
-            _count_words(batch.column(name), counter, NOT_STATED)
-        scheme = pc.struct_field(pc.extract_regex(batch.column("uri"), f"(?P<scheme>{SCHEME})"), "scheme")
-        _count_words(pc.utf8_rtrim(scheme, ":"), self.schemes, LOCAL)
-
-
 def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> Summary:
     """Count a plan's rows in bounded memory."""
-    counts = _Counts()
+    rows = duplicates = without_text = without_span = 0
+    span_seconds = clip_seconds = 0.0
+    splits, licenses, schemes = Counter[str](), Counter[str](), Counter[str]()
     columns = ["uri", "start", "end", "label", "captions", "split", "license", "duplicate_of"]
     with pyarrow.parquet.ParquetFile(plan.path) as file:
         for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
-            counts.add(batch)
+            uri, start, end, label, captions, split, license_, duplicate_of = map(batch.column, columns)
+            span, fresh = pc.subtract(end, start), pc.is_null(duplicate_of)
+            textless = pc.equal(pc.fill_null(pc.list_value_length(captions), 0), 0)
+            rows += batch.num_rows
+            duplicates += batch.num_rows - fresh.true_count
+            without_text += pc.and_(textless, pc.is_null(label)).true_count
+            without_span += pc.and_(pc.is_null(start), pc.is_null(end)).true_count
+            span_seconds += pc.sum(span).as_py() or 0.0
+            clip_seconds += pc.sum(pc.fill_null(span, ASSUMED_SECONDS).filter(fresh)).as_py() or 0.0
+            _count_words(split, splits, NOT_STATED)
+            _count_words(license_, licenses, NOT_STATED)
+            scheme = pc.struct_field(pc.extract_regex(uri, f"(?P<scheme>{SCHEME})"), "scheme")
+            _count_words(pc.utf8_rtrim(scheme, ":"), schemes, LOCAL)
     parts = Counter(part.name.split for part in plan.parts())
     return Summary(
-        rows=counts.rows,
+        rows=rows,
         parts=parts.total(),
         shards=parts.total() * (2 if store_video == "clip" else 1),
-        duplicates=counts.duplicates,
-        rows_by_split=dict(sorted(counts.words["split"].items())),
+        duplicates=duplicates,
+        rows_by_split=dict(sorted(splits.items())),
         parts_by_split=dict(sorted(parts.items())),
-        rows_by_license=_largest_first(counts.words["license"]),
-        rows_by_scheme=_largest_first(counts.schemes),
-        rows_without_text=counts.without_text,
-        rows_without_span=counts.without_span,
-        span_seconds=counts.span_seconds,
-        estimated_bytes=estimate(clips=counts.clips, seconds=counts.clip_seconds, store_video=store_video),
+        rows_by_license=largest_first(licenses),
+        rows_by_scheme=largest_first(schemes),
+        rows_without_text=without_text,
+        rows_without_span=without_span,
+        span_seconds=span_seconds,
+        estimated_bytes=estimate(clips=rows - duplicates, seconds=clip_seconds, store_video=store_video),
     )
 
 
@@ -144,19 +128,11 @@ def show(summary: Summary, console: Console) -> None:
         console.print(table)
 
 
-def _count(mask: pa.Array) -> int:
-    return int(pc.sum(mask).as_py() or 0)
-
-
 def _count_words(words: pa.Array, counter: Counter[str], missing: str) -> None:
     """Count each word; beyond a thousand different ones, further words count as others."""
     for found in pc.value_counts(pc.fill_null(words, missing)).to_pylist():
         word = found["values"] if found["values"] in counter or len(counter) < MOST_KINDS else OTHERS
         counter[word] += found["counts"]
-
-
-def _largest_first(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _size(count: float) -> str:
