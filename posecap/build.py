@@ -6,7 +6,7 @@ resumed after its last committed part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
+_SHOWN = 8
 
 
 class BuildError(RuntimeError):
@@ -117,11 +118,13 @@ def build(
         write_manifest_path(root, manifest)
         with Ledger(root / LEDGER_FILE) as ledger:
             _fill_ledger(ledger, root, change)
-            retried = _to_retry(plan, root, change, options)
+            current = change.built.keys() - {*change.changed}
+            todo = [part for part in plan.parts() if part.name not in current]
+            retried = _to_retry([part for part in plan.parts() if part.name in current], root, options)
             work = _Build(
                 manifest, pipeline, plan, root, ledger, options, log, frozenset(part.name for part in retried)
             )
-            return work.run([*_to_build(plan, change), *retried], fingerprints)
+            return work.run([*todo, *retried], fingerprints)
 
 
 @dataclass
@@ -142,7 +145,13 @@ class _Build:
             return BuildResult(self.root, finished, 0)
         mark_unfinished(self.root)
         started, since = datetime.now(UTC), monotonic()
-        progress = self._progress(todo)
+        total = sum(part.rows for part in self.plan.parts())
+        progress = Progress(
+            rows=total,
+            rows_before=total - sum(part.rows for part in todo),
+            stages=self.pipeline.stages,
+            expected_rejections=self.pipeline.expected_rejections,
+        )
         start_seconds = self._work(todo, fingerprints, progress) if todo else 0.0
         stage_seconds, _ = self.ledger.seconds()
         run = Run(
@@ -159,15 +168,6 @@ class _Build:
         )
         report = finalize(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
         return BuildResult(self.root, report, len(todo))
-
-    def _progress(self, todo: Sequence[PlannedPart]) -> Progress:
-        total = sum(part.rows for part in self.plan.parts())
-        return Progress(
-            rows=total,
-            rows_before=total - sum(part.rows for part in todo),
-            stages=self.pipeline.stages,
-            expected_rejections=self.pipeline.expected_rejections,
-        )
 
     def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
         """Build the parts of ``todo``; gives the seconds until the workers were ready."""
@@ -249,18 +249,11 @@ def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
             ledger.record_part(part, sidecar, _outcomes(root, part), seconds={}, frames=0)
 
 
-def _to_build(plan: Plan, change: Change) -> list[PlannedPart]:
-    stale = set(change.changed)
-    return [part for part in plan.parts() if part.name not in change.built or part.name in stale]
-
-
-def _to_retry(plan: Plan, root: Path, change: Change, options: Options) -> list[PlannedPart]:
-    """Unchanged parts with rows to try again."""
+def _to_retry(built: list[PlannedPart], root: Path, options: Options) -> list[PlannedPart]:
+    """Built parts with rows to try again."""
     if options.retry is None:
         return []
-    stale = set(change.changed)
-    unchanged = [part for part in plan.parts() if part.name in change.built and part.name not in stale]
-    return [part for part in unchanged if any(_is_retried(row, options) for row in _outcomes(root, part.name))]
+    return [part for part in built if any(_is_retried(row, options) for row in _outcomes(root, part.name))]
 
 
 def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
@@ -290,16 +283,11 @@ def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, 
 
 
 def _duplicate(row: Row, first: str) -> RowResult:
-    return RowResult(
-        RowOutcome(
-            row_id=row.row_id,
-            uri=row.uri,
-            status="rejected",
-            stage="plan",
-            reason="duplicate",
-            detail=f"repeats row {first}: same video, span and label",
-        )
+    detail = f"repeats row {first}: same video, span and label"
+    lost = RowOutcome(
+        row_id=row.row_id, uri=row.uri, status="rejected", stage="plan", reason="duplicate", detail=detail
     )
+    return RowResult(lost)
 
 
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
@@ -324,9 +312,6 @@ def _start_pool(pipeline: Pipeline, options: Options) -> Pool:
     from posecap.run.ray import RayPool
 
     return RayPool(segments, address=options.address, workers=options.workers, row_seconds=options.row_seconds)
-
-
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -358,8 +343,11 @@ def compare(root: Path, plan: Plan, fingerprints: Mapping[PartName, str], pipeli
     gone: list[PartName] = []
     reasons: dict[str, None] = {}
     for part in committed(root):
-        written = _sound(root, part)
-        if written is None:
+        try:
+            written = read_sidecar(root, part)
+        except ShardError:
+            continue
+        if damage(root, written):
             continue
         if part not in fingerprints:
             gone.append(part)
@@ -386,27 +374,17 @@ def explain(change: Change, root: Path) -> str:
     )
 
 
-def _sound(root: Path, part: PartName) -> dict[str, Any] | None:
-    """The part's sidecar; None if it is unreadable or files that it names are missing: the part is built again."""
-    try:
-        written = read_sidecar(root, part)
-    except ShardError:
-        return None
-    return None if damage(root, written) else written
-
-
-def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterator[str]:
+def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterable[str]:
     """Differences in configuration and lineage; if there are none, the rows differ."""
-    before = {"pipeline": _by_name(written["pipeline"]), **written["lineage"]}
-    now = {"pipeline": _by_name(pipeline.configuration()), **pipeline.lineage()}
+    before, now = (
+        {"pipeline": {stage["name"]: stage for stage in stages}, **lineage}
+        for stages, lineage in (
+            (written["pipeline"], written["lineage"]),
+            (pipeline.configuration(), pipeline.lineage()),
+        )
+    )
     found = list(_differences(before, now, ""))
-    yield from found
-    if not found:
-        yield "the manifest's rows changed (added, removed, edited or reordered)"
-
-
-def _by_name(stages: list[dict[str, Any]]) -> dict[str, Any]:
-    return {stage["name"]: stage for stage in stages}
+    return found or ["the manifest's rows changed (added, removed, edited or reordered)"]
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:

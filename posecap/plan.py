@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,16 @@ PLAN_FILE = "plan.parquet"
 """Its name in a dataset."""
 _KEY = b"posecap.planning.plan"
 _POSITION_COLUMNS = ("table", "row")
+
+MOST_PARTS = 30_000
+"""Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
+MOST_SPLITS = 64
+MOST_CLASHES = 20
+_ID_DIGITS = 20
+_SEPARATOR = "\x1f"  # checked cells hold no control characters
+
+Hashes = NDArray[np.uint64]
+Ordinals = NDArray[np.int64]
 
 
 class PlanError(ValueError):
@@ -180,15 +190,6 @@ def _bytes_of(texts: pa.StringArray) -> memoryview:
     return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]
 
 
-MOST_SPLITS = 64
-MOST_CLASHES = 20
-_ID_DIGITS = 20
-_SEPARATOR = "\x1f"  # checked cells hold no control characters
-
-Hashes = NDArray[np.uint64]
-Ordinals = NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Duplicates:
     """Repetitions in a sequence of hashes, as int64 arrays of equal length.
@@ -204,9 +205,8 @@ class Duplicates:
     def among(self, ordinals: Ordinals) -> tuple[NDArray[np.bool_], Ordinals]:
         """Which of ``ordinals`` are repetitions (bool), and the positions of those in :attr:`later`."""
         at = np.searchsorted(self.later, ordinals)
-        hit = np.zeros(len(ordinals), bool)
-        inside = at < len(self.later)
-        hit[inside] = self.later[at[inside]] == ordinals[inside]
+        hit = at < len(self.later)
+        hit[hit] = self.later[at[hit]] == ordinals[hit]
         return hit, at[hit]
 
 
@@ -224,7 +224,10 @@ def find_duplicates(hashes_N2: Hashes) -> Duplicates:
 
 
 class RowSpool:
-    """Rows by split in Arrow files under ``folder``; 32 bytes a row stay in memory."""
+    """Rows by split in Arrow files under ``folder``, and the duplicates among them; 32 bytes a row stay in memory.
+
+    :meth:`add` takes the rows, :meth:`deduplicate` comes once after the last one, :meth:`parts` gives them back.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -268,30 +271,28 @@ class RowSpool:
         for writer in self._writers.values():
             writer.close()
 
-    def deduplicate(self) -> DedupedRows:
-        """The rows with their ids made unique and duplicates marked.
+    def deduplicate(self) -> None:
+        """Find the duplicates among ids and contents, so that :meth:`parts` can mark them and make ids unique.
 
         Raises:
             ManifestError: different rows have one id; up to twenty pairs are named.
         """
         self.close()
-        contents, ids = _joined(self._contents), _joined(self._ids)
+        none = np.zeros((0, 2), np.uint64)
+        contents, ids = np.concatenate([none, *self._contents]), np.concatenate([none, *self._ids])
         self._contents, self._ids = [], []
         same_id = find_duplicates(ids)
         clash = (contents[same_id.later] != contents[same_id.first]).any(axis=1)
         if clash.any():
             raise self._clash(same_id.first[clash][:MOST_CLASHES], same_id.later[clash][:MOST_CLASHES])
         del ids
-        same_content = find_duplicates(contents)
-        originals = np.unique(same_content.first)
-        return DedupedRows(self, same_id, same_content, originals, self._ids_of(originals))
+        self._same_id, self._same_content = same_id, find_duplicates(contents)
+        self._originals = np.unique(self._same_content.first)
+        self._original_ids = self._rows_of(self._originals).column("id").combine_chunks()
 
-    def batches(self, split: str) -> Iterator[pa.RecordBatch]:
+    def _batches(self, split: str) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(self._file(split)) as file, pa.ipc.open_stream(file) as reader:
             yield from reader
-
-    def _ids_of(self, ordinals: Ordinals) -> pa.Array:
-        return self._rows_of(ordinals).column("id").combine_chunks()
 
     def _rows_of(self, ordinals: Ordinals) -> pa.Table:
         """The rows with these ordinals (ascending), read in one pass over the files."""
@@ -300,7 +301,7 @@ class RowSpool:
         found = [
             wanted.select(names)
             for split in (self.counts if len(ordinals) else ())
-            for batch in self.batches(split)
+            for batch in self._batches(split)
             if (wanted := batch.filter(pa.array(np.isin(batch.column("ordinal").to_numpy(), ordinals)))).num_rows
         ]
         return pa.Table.from_batches(found, schema).sort_by("ordinal").combine_chunks()
@@ -314,26 +315,10 @@ class RowSpool:
         ]
         return ManifestError("\n  ".join(lines))
 
-
-@dataclass(frozen=True)
-class DedupedRows:
-    """Spooled rows together with the duplicates among their ids and contents."""
-
-    _spool: RowSpool
-    _same_id: Duplicates
-    _same_content: Duplicates
-    _originals: Ordinals
-    _original_ids: pa.Array
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by split."""
-        return self._spool.counts
-
     def parts(self, split: str, size: int) -> Iterator[pa.Table]:
         """The rows of a split as tables of ``size`` rows (the last one shorter) of the plan's schema."""
         pending = pa.Table.from_batches([], PLAN_SCHEMA)
-        for batch in self._spool.batches(split):
+        for batch in self._batches(split):
             pending = pa.concat_tables([pending, pa.Table.from_batches([self._finished(batch)])])
             whole = pending.num_rows // size * size
             for start in range(0, whole, size):
@@ -375,17 +360,9 @@ def _default_ids(hashes_N2: Hashes) -> pa.Array:
     return pa.array([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), 32)], pa.string())
 
 
-def _joined(pieces: list[Hashes]) -> Hashes:
-    return np.concatenate(pieces) if pieces else np.zeros((0, 2), np.uint64)
-
-
 def _difference(one: dict[str, object], two: dict[str, object]) -> str:
     name = next(name for name in ("uri", "start", "end", "label") if one[name] != two[name])
     return f"has {name} {one[name]!r}, not {two[name]!r}"
-
-
-MOST_PARTS = 30_000
-"""Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 
 
 def make_plan(manifest: Manifest, destination: Path) -> Plan:
@@ -405,31 +382,27 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
         with closing(RowSpool(folder)) as spool:
             for batch in read_tables(manifest):
                 spool.add(batch)
-            deduped = spool.deduplicate()
-        _check_parts(deduped, manifest)
-        _write(deduped, manifest.rows_per_part, folder / PLAN_FILE)
+            spool.deduplicate()
+        _check_parts(spool.counts, manifest)
+        with closing(PlanWriter(folder / PLAN_FILE)) as writer:
+            for split in sorted(spool.counts):
+                for number, rows in enumerate(spool.parts(split, manifest.rows_per_part)):
+                    writer.write(PartName(split, number), rows)
+        with (folder / PLAN_FILE).open("rb") as file:
+            os.fsync(file.fileno())
         (folder / PLAN_FILE).replace(destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_plan(destination, media_root=manifest.media_root)
 
 
-def _check_parts(deduped: DedupedRows, manifest: Manifest) -> None:
-    rows = sum(deduped.counts.values())
+def _check_parts(counts: Mapping[str, int], manifest: Manifest) -> None:
+    rows = sum(counts.values())
     if not rows:
         raise ManifestError(f"{manifest.path}: its tables have no rows; add some, or check 'tables'")
-    parts = sum(-(-count // manifest.rows_per_part) for count in deduped.counts.values())
+    parts = sum(-(-count // manifest.rows_per_part) for count in counts.values())
     if parts > MOST_PARTS:
         raise ManifestError(
             f"{manifest.path}: key 'rows_per_part' is {manifest.rows_per_part}, which makes {parts:,} parts of "
-            f"{rows:,} rows, more than {MOST_PARTS:,}; write at least {-(-rows // (MOST_PARTS - len(deduped.counts)))}"
+            f"{rows:,} rows, more than {MOST_PARTS:,}; write at least {-(-rows // (MOST_PARTS - len(counts)))}"
         )
-
-
-def _write(deduped: DedupedRows, rows_per_part: int, path: Path) -> None:
-    with closing(PlanWriter(path)) as writer:
-        for split in sorted(deduped.counts):
-            for number, rows in enumerate(deduped.parts(split, rows_per_part)):
-                writer.write(PartName(split, number), rows)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
