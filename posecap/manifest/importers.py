@@ -7,6 +7,7 @@ told so. License and contact cannot be guessed: the manifest is written with wor
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -14,12 +15,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-from posecap.manifest.columns import Problems
-from posecap.manifest.manifest_file import ManifestError
-from posecap.manifest.rows import SCHEME
-from posecap.manifest.strict_yaml import shown
+from posecap.download.atomic_file import atomic_file
+from posecap.manifest.manifest_file import ManifestError, shown
+from posecap.manifest.rows import SCHEME, Problems
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
@@ -218,8 +218,7 @@ def _table_for(manifest: Path, overwrite: Overwrite, *, reading: Path | None = N
 
 def _write_table(made: Imported, rows: Iterable[Mapping[str, object]]) -> None:
     labels: set[object] = set()
-
-    def write(file: IO[str]) -> None:
+    with atomic_file(made.table) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         for row in rows:
@@ -230,15 +229,6 @@ def _write_table(made: Imported, rows: Iterable[Mapping[str, object]]) -> None:
         if not made.rows:
             left_out = f"; {made.missing:,} rows have no file, such as {made.examples[0]}" if made.missing else ""
             raise ManifestError(f"{made.table}: there is no row to write{left_out}")
-
-    made.table.parent.mkdir(parents=True, exist_ok=True)
-    partial = made.table.with_name(made.table.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-        partial.replace(made.table)
-    finally:
-        partial.unlink(missing_ok=True)
     made.labels = len(labels - {""})
 
 

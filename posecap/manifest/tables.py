@@ -21,10 +21,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from posecap import legacy
-from posecap.manifest.columns import Problems, RawBatch
-from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table
-from posecap.manifest.rows import checked, columns_of
-from posecap.manifest.strict_yaml import is_url, shown
+from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
+from posecap.manifest.rows import Problems, RawBatch, checked, columns_of
 
 CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20

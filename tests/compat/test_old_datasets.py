@@ -11,8 +11,8 @@ from posecap import legacy
 from posecap.build import BuildResult, Options, build
 from posecap.cli import main
 from posecap.ledger import Ledger
-from posecap.manifest.columns import Problems
 from posecap.manifest.manifest_file import Table, read_manifest
+from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
 from posecap.types import PartName

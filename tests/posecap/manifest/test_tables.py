@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import posecap.manifest.tables
-from posecap.manifest.columns import Problems
 from posecap.manifest.manifest_file import ManifestError, Table
+from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table
 
 ROOT = "/media"
