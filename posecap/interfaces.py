@@ -31,11 +31,16 @@ class Fetched:
 
 
 @runtime_checkable
-class Fetcher(Protocol):
-    """Brings the file behind a URI to local disk."""
+class Named(Protocol):
+    """What every engine has: the name that reports and sidecars record."""
 
     @property
     def name(self) -> str: ...
+
+
+@runtime_checkable
+class Fetcher(Named, Protocol):
+    """Brings the file behind a URI to local disk."""
 
     def accepts(self, uri: str) -> bool: ...
 
@@ -53,11 +58,8 @@ class Fetcher(Protocol):
 
 
 @runtime_checkable
-class Prober(Protocol):
+class Prober(Named, Protocol):
     """Reads what a container says of its video, without decoding it."""
-
-    @property
-    def name(self) -> str: ...
 
     def probe(self, path: Path) -> Media:
         """The first video stream's facts; cover pictures are no video.
@@ -77,11 +79,8 @@ class Frames:
 
 
 @runtime_checkable
-class Decoder(Protocol):
+class Decoder(Named, Protocol):
     """Decodes a video, rotation applied, at a bounded size, in presentation order."""
-
-    @property
-    def name(self) -> str: ...
 
     def accepts(self, media: Media) -> bool: ...
 
@@ -117,11 +116,8 @@ class Detections:
 
 
 @runtime_checkable
-class Detector(Protocol):
+class Detector(Named, Protocol):
     """Finds people in frames; one-pass pose models also give their joints."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def layout(self) -> str | None: ...
@@ -130,11 +126,8 @@ class Detector(Protocol):
 
 
 @runtime_checkable
-class Tracker(Protocol):
+class Tracker(Named, Protocol):
     """Joins detections of consecutive frames into people."""
-
-    @property
-    def name(self) -> str: ...
 
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
@@ -151,11 +144,8 @@ class Tracker(Protocol):
 
 
 @runtime_checkable
-class PoseEstimator(Protocol):
+class PoseEstimator(Named, Protocol):
     """Gives each tracked person's joints."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def layout(self) -> str: ...
@@ -166,11 +156,8 @@ class PoseEstimator(Protocol):
 
 
 @runtime_checkable
-class VideoEmbedder(Protocol):
+class VideoEmbedder(Named, Protocol):
     """A frozen vector for a clip's pixels."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def dimension(self) -> int: ...
@@ -185,11 +172,8 @@ class VideoEmbedder(Protocol):
 
 
 @runtime_checkable
-class TextEmbedder(Protocol):
+class TextEmbedder(Named, Protocol):
     """Frozen vectors for sentences."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def dimension(self) -> int: ...
@@ -200,11 +184,8 @@ class TextEmbedder(Protocol):
 
 
 @runtime_checkable
-class VideoEncoder(Protocol):
+class VideoEncoder(Named, Protocol):
     """Writes frames as an mp4."""
-
-    @property
-    def name(self) -> str: ...
 
     def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
         """The same bytes for the same frames, whatever the machine's number of cores."""
@@ -212,10 +193,7 @@ class VideoEncoder(Protocol):
 
 
 @runtime_checkable
-class Captioner(Protocol):
+class Captioner(Named, Protocol):
     """Writes sentences about a clip from its frames."""
-
-    @property
-    def name(self) -> str: ...
 
     def write(self, clip: SkeletonClip) -> Sequence[str]: ...

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.inference.crops import tracks_of
 from posecap.interfaces import Detections
 from posecap.skeletons import similarity
 from posecap.stage import Engine
@@ -99,7 +100,7 @@ class ByteTrack(Engine):
             live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.track_buffer_seconds]
         people = [k for k in self._join(closed + live, detections, pts_T) if len(k.seen) >= self.fewest_frames]
         people.sort(key=lambda k: (-len(k.seen), k.first, min(k.seen.values())))
-        return _as_tracks(people, detections, layout)
+        return tracks_of([{t: i for t, (i, _) in k.seen.items()} for k in people], detections, layout)
 
     def _match(self, tracks: list[_Track], candidates: list[int], found: Detections, t: int, least: float) -> list[int]:
         """Assign candidates to tracks; returns the candidates nobody took."""
@@ -196,18 +197,3 @@ def _overlap(a: Doubles, b: Doubles) -> float:
 def _centre_size(box: Floats) -> Doubles:
     x0, y0, x1, y1 = box.astype(np.float64)
     return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
-
-
-def _as_tracks(people: list[_Track], detections: Sequence[Detections], layout: str | None) -> Tracks:
-    frames = len(detections)
-    boxes = np.zeros((len(people), frames, 4), np.float32)
-    scores = np.zeros((len(people), frames), np.float32)
-    first = next((d.joints_NJ3 for d in detections if d.joints_NJ3 is not None), None)
-    joints = None if layout is None or first is None else np.zeros((len(people), frames, first.shape[1], 3), np.float32)
-    for m, track in enumerate(people):
-        for t, (i, score) in track.seen.items():
-            boxes[m, t], scores[m, t] = detections[t].boxes_N4[i], score
-            frame_joints = detections[t].joints_NJ3
-            if joints is not None and frame_joints is not None:
-                joints[m, t] = frame_joints[i]
-    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)

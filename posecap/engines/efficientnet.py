@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from posecap.inference.embedding import unit
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _SIDE = 224
 _SHORT_SIDE = 256
 _MEAN, _SCALE = 127.0, 128.0
-_SHORTEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ class EfficientNetLite0(Engine):
                     .contiguous(memory_format=torch.channels_last)
                 )
                 features += self._network.extract_features(pixels).mean((2, 3))[0].double()  # type: ignore[operator]
-        mean = (features / len(frames_THW3)).numpy()
-        vector: Floats = (mean / max(float(np.linalg.norm(mean)), _SHORTEST)).astype(np.float32)
-        return vector
+        return unit((features / len(frames_THW3)).numpy())
 
     @cached_property
     def _network(self) -> torch.nn.Module:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from posecap.inference.embedding import EmbeddingCache, unit
+from posecap.inference.onnx_session import open_session
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Floats
@@ -16,9 +18,6 @@ from posecap.types import Floats
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
-
-_REMEMBERED = 10_000
-_SHORTEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,8 @@ class MiniLM(Engine):
         One sentence at a time: the int8 model scales by the whole batch, so a sentence's vector would
         otherwise depend on its neighbours.
         """
-        vectors = np.zeros((len(sentences), self.dimension), np.float32)
-        for i, sentence in enumerate(sentences):
-            vector = self._remembered.get(sentence)
-            if vector is None:
-                vector = self._embed(sentence)
-                if len(self._remembered) >= _REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[sentence] = vector
-            vectors[i] = vector
-        return vectors
+        vectors = self._cache.vectors(sentences, lambda new: [self._embed(sentence) for sentence in new])
+        return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
 
     def _embed(self, sentence: str) -> Floats:
         encoded = self._tokenizer.encode(sentence)
@@ -65,13 +56,11 @@ class MiniLM(Engine):
         }
         wanted = {i.name for i in self._session.get_inputs()}
         tokens = self._session.run(None, {k: v for k, v in feeds.items() if k in wanted})[0][0].astype(np.float64)
-        mean = tokens[np.array(encoded.attention_mask, bool)].mean(0)
-        vector: Floats = (mean / max(float(np.linalg.norm(mean)), _SHORTEST)).astype(np.float32)
-        return vector
+        return unit(tokens[np.array(encoded.attention_mask, bool)].mean(0))
 
     @cached_property
-    def _remembered(self) -> dict[str, Floats]:
-        return {}
+    def _cache(self) -> EmbeddingCache:
+        return EmbeddingCache()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -84,10 +73,4 @@ class MiniLM(Engine):
 
     @cached_property
     def _session(self) -> InferenceSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        return onnxruntime.InferenceSession(
-            str(locate("minilm-l6-v2-int8")), options, providers=["CPUExecutionProvider"]
-        )
+        return open_session(locate("minilm-l6-v2-int8"), "cpu")

@@ -17,36 +17,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.crops import PersonCrop, person_crops, scatter_keypoints
+from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.package_compat import ensure_mmpose
-from posecap.joints import LAYOUTS, flip_order
+from posecap.joints import flip_order
 from posecap.models import locate
-from posecap.stage import Engine
-from posecap.types import Floats, Pixels, Tracks
+from posecap.types import Floats, Pixels
 from posecap.weights import checkpoints
 
 if TYPE_CHECKING:
     import torch
 
-Size = Literal["t", "s", "m", "l"]
-Joints = Literal["coco17", "halpe26"]
-
 _FOLDER = "body_2d_keypoint/rtmpose/body8"
 _CONFIGS: dict[tuple[str, str], str] = {
-    ("t", "coco17"): "rtmpose-t_8xb256-420e_body8-256x192.py",
-    ("s", "coco17"): "rtmpose-s_8xb256-420e_body8-256x192.py",
-    ("m", "coco17"): "rtmpose-m_8xb256-420e_body8-256x192.py",
-    ("l", "coco17"): "rtmpose-l_8xb256-420e_body8-256x192.py",
-    ("t", "halpe26"): "rtmpose-t_8xb1024-700e_body8-halpe26-256x192.py",
-    ("s", "halpe26"): "rtmpose-s_8xb1024-700e_body8-halpe26-256x192.py",
-    ("m", "halpe26"): "rtmpose-m_8xb512-700e_body8-halpe26-256x192.py",
-    ("l", "halpe26"): "rtmpose-l_8xb512-700e_body8-halpe26-256x192.py",
+    **{(size, "coco17"): f"rtmpose-{size}_8xb256-420e_body8-256x192.py" for size in "tsml"},
+    **{(size, "halpe26"): f"rtmpose-{size}_8xb1024-700e_body8-halpe26-256x192.py" for size in "ts"},
+    **{(size, "halpe26"): f"rtmpose-{size}_8xb512-700e_body8-halpe26-256x192.py" for size in "ml"},
 }
 
 
 @dataclass(frozen=True)
-class RTMPose(Engine):
+class RTMPose(TopDownEstimator):
     """Joints of every tracked person in every frame, all crops of a clip in shared batches.
 
     Args:
@@ -60,8 +51,6 @@ class RTMPose(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("mmpose", "mmdet", "mmengine", "opencv-python", "torch")
-    thread_safe: ClassVar[bool] = True
-    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     size: Size = "m"
     joints: Joints = "coco17"
@@ -71,43 +60,19 @@ class RTMPose(Engine):
     device: Device = "auto"
     precision: Precision = "fp32"
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"rtmpose-{self.size}-{self.joints}"
-
-    @property
-    def layout(self) -> str:
-        return self.joints
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        published = f"rtmpose-{self.size}" + ("-body26" if self.joints == "halpe26" else "")
-        return (self.weights_from or published,)
-
     def load(self) -> None:
         _ = self._network
 
-    def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
-        """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
-
-        Raises:
-            MissingWeightsError: the checkpoint is not here.
-            CheckpointError: it is damaged, hostile, or (``WrongArchitectureError``) of another network.
-            TransientError: ``out_of_memory`` when not even one crop fits.
-        """
-        seen = person_crops(tracks)
-        # Cropped by the caller's own thread; only the network waits for its turn.
-        found = self._batches.run_together(self._look, self._crops(frames_THW3, seen))
-        shape = (tracks.people, frames_THW3.shape[0])
-        return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
-
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[dict[str, Any]]:
         """What MMPose's own test pipeline makes of each crop."""
-        crops: list[dict[str, Any]] = []
-        for _, of_frame in groupby(seen, key=lambda crop: crop.frame):
-            sights_here = list(of_frame)
-            picture = np.ascontiguousarray(frames_THW3[sights_here[0].frame][..., ::-1])  # BGR
-            crops += [self._pipeline(self._wanted(picture, crop.box_4)) for crop in sights_here]
+        crops = []
+        score, flipped = np.ones(1, np.float32), list(flip_order(self.joints))
+        for frame, people in groupby(seen, key=lambda crop: crop.frame):
+            picture = np.ascontiguousarray(frames_THW3[frame][..., ::-1])  # BGR
+            crops += [
+                self._pipeline({"img": picture, "bbox": crop.box_4[None], "bbox_score": score, "flip_indices": flipped})
+                for crop in people
+            ]
         return crops
 
     def _look(self, crops: Sequence[dict[str, Any]]) -> list[Floats]:
@@ -124,15 +89,6 @@ class RTMPose(Engine):
             samples = network.predict(data["inputs"], data["data_samples"])
         people = [sample.pred_instances for sample in samples]
         return [np.concatenate([p.keypoints[0], p.keypoint_scores[0][:, None]], -1) for p in people]
-
-    def _wanted(self, picture_HW3: Pixels, box_4: Floats) -> dict[str, Any]:
-        """What MMPose's test pipeline takes for one person."""
-        return {
-            "img": picture_HW3,
-            "bbox": box_4[None],
-            "bbox_score": np.ones(1, np.float32),
-            "flip_indices": list(flip_order(self.joints)),
-        }
 
     @cached_property
     def _batches(self) -> Batches:

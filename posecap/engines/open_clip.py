@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_sampling import middle_frames
-from posecap.inference.package_compat import ensure_torchvision
-from posecap.inference.text import EmbeddingCache
+from posecap.inference.crops import middle_frames
+from posecap.inference.device import Batches, Device, Precision
+from posecap.inference.embedding import ClipEmbedder, unit
+from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.models import locate
-from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
 from posecap.weights.checkpoints import load_into, tensors
 
@@ -31,12 +30,11 @@ if TYPE_CHECKING:
 
 _OF_OPENAI = "-openai"
 _FOLDER = "local-dir:"
-_ON_GPU = 256
-_SHORTEST = 1e-12
+_IMAGES_ON_GPU = 256
 
 
 @dataclass(frozen=True)
-class OpenClip(Engine):
+class OpenClip(ClipEmbedder):
     """Frame-mean vectors of one of open_clip's models, with that model's own preprocessing and tokenizer.
 
     Args:
@@ -52,7 +50,6 @@ class OpenClip(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
-    thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("model", "weights_from")
 
     model: str = "ViT-B-16-quickgelu"
@@ -87,13 +84,8 @@ class OpenClip(Engine):
         """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self.frames)
 
-    def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(D,) float32 of length 1: the mean of the frames' vectors of length 1, brought to length 1."""
-        vector: Floats = self.embed_videos([frames_THW3])[0]
-        return vector
-
     def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
-        """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size and number.
+        """(B, D) float32, rows of length 1: of each clip the mean of its frames' vectors of length 1.
 
         Raises:
             TransientError: ``out_of_memory`` when not even one frame fits.
@@ -101,14 +93,7 @@ class OpenClip(Engine):
         every = [frame for clip in batch for frame in clip]
         vectors = np.array(self._image_batches.run_together(self._images, every), np.float64)
         ends = accumulate((len(clip) for clip in batch), initial=0)
-        means = [vectors[begin:end].mean(0) for begin, end in pairwise(ends)]
-        return self._rows([mean / max(float(np.linalg.norm(mean)), _SHORTEST) for mean in means])
-
-    def embed_text(self, sentences: Sequence[str]) -> Floats:
-        """(C, D) float32, rows of length 1. Sentences longer than the model's context are cut."""
-        return self._rows(
-            self._text_cache.vectors(sentences, lambda new: self._text_batches.run_together(self._texts, new))
-        )
+        return self._rows([unit(vectors[begin:end].mean(0)) for begin, end in pairwise(ends)])
 
     def _images(self, frames: Sequence[Pixels]) -> list[Floats]:
         import torch
@@ -125,32 +110,9 @@ class OpenClip(Engine):
             tokens = self._tokenizer(list(texts)).to(self._device)
             return _unit(self._network.encode_text(tokens))
 
-    def _rows(self, vectors: Sequence[Floats]) -> Floats:
-        return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
-
-    @cached_property
-    def _device(self) -> torch.device:
-        return torch_device(self.device)
-
-    @cached_property
-    def _dtype(self) -> torch.dtype:
-        return torch_dtype(self.precision, self._device)
-
     @cached_property
     def _image_batches(self) -> Batches:
-        return Batches(self._most)
-
-    @cached_property
-    def _text_batches(self) -> Batches:
-        return Batches(self._most)
-
-    @property
-    def _most(self) -> int:
-        return self.batch or (_ON_GPU if self._device.type == "cuda" else 1)
-
-    @cached_property
-    def _text_cache(self) -> EmbeddingCache:
-        return EmbeddingCache()
+        return self._batches(_IMAGES_ON_GPU)
 
     @cached_property
     def _configuration(self) -> Mapping[str, Any]:
@@ -228,13 +190,9 @@ def _loaded(engine: OpenClip) -> Any:
 
 
 def _open_clip() -> Any:
-    try:
+    with extra("clip"):
         ensure_torchvision()
         import open_clip
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"{missing.name} is not installed: pip install 'posecap[clip]'", name=missing.name
-        ) from missing
     return open_clip
 
 

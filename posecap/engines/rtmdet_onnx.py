@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.device import Batches, Device
+from posecap.inference.device import Device
 from posecap.inference.onnx_session import OnnxNetwork, normalize, resize
 from posecap.interfaces import Detections
 from posecap.models import locate
@@ -73,7 +73,7 @@ class RTMDetOnnx(Engine):
         height, width = self._network.size
         # Scaled by the caller's own thread; only the network waits for its turn.
         boxed = [(_letterboxed(frame, height, width)[..., ::-1], frame) for frame in frames_THW3]
-        return self._batches.run_together(self._people, boxed)
+        return self._network.batches.run_together(self._people, boxed)
 
     def _people(self, boxed: Sequence[tuple[Pixels, Pixels]]) -> list[Detections]:
         """People in pictures that are letterboxed, each with its frame as it was."""
@@ -101,11 +101,7 @@ class RTMDetOnnx(Engine):
 
     @cached_property
     def _network(self) -> OnnxNetwork:
-        return OnnxNetwork(locate(self.weights[0]), outputs=("dets", "labels"), device=self.device)
-
-    @cached_property
-    def _batches(self) -> Batches:
-        return Batches(min(self.batch, self._network.most or self.batch))
+        return OnnxNetwork(locate(self.weights[0]), outputs=("dets", "labels"), device=self.device, batch=self.batch)
 
 
 def _fitted(frame_HW3: Pixels, height: int, width: int) -> tuple[int, int]:

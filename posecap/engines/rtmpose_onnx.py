@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from posecap.inference.crops import PersonCrop, person_crops, scatter_keypoints
+from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
 from posecap.inference.device import Batches, Device
 from posecap.inference.onnx_session import OnnxNetwork, normalize, sample
 from posecap.joints import LAYOUTS
 from posecap.models import locate
-from posecap.stage import Engine
-from posecap.types import Floats, Pixels, Tracks
+from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
-
-Size = Literal["t", "s", "m", "l"]
-Joints = Literal["coco17", "halpe26"]
 
 _PADDING = 1.25
 _PER_PIXEL = 2.0
@@ -32,7 +28,7 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
-class RTMPoseOnnx(Engine):
+class RTMPoseOnnx(TopDownEstimator):
     """Joints of every tracked person in every frame, all crops of a clip in shared batches.
 
     Args:
@@ -43,8 +39,7 @@ class RTMPoseOnnx(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
-    thread_safe: ClassVar[bool] = True
-    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
+    suffix: ClassVar[str] = "-onnx"
 
     size: Size = "m"
     joints: Joints = "coco17"
@@ -52,46 +47,21 @@ class RTMPoseOnnx(Engine):
     batch: int = 64
     device: Device = "auto"
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"rtmpose-{self.size}-{self.joints}-onnx"
-
-    @property
-    def layout(self) -> str:
-        return self.joints
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        published = f"rtmpose-{self.size}" + ("-body26" if self.joints == "halpe26" else "")
-        return (self.weights_from or f"{published}-onnx",)
-
     def load(self) -> None:
         _ = self._network
 
-    def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
-        """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
-
-        Raises:
-            MissingWeightsError: the file is not here.
-            CheckpointError: it is damaged, or (``WrongArchitectureError``) another network.
-            TransientError: ``out_of_memory`` when not even one crop fits.
-        """
-        seen = person_crops(tracks)
-        # Cropped by the caller's own thread; only the network waits for its turn.
-        found = self._batches.run_together(self._look, [self._cropped(frames_THW3, crop) for crop in seen])
-        shape = (tracks.people, frames_THW3.shape[0])
-        return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
-
-    def _cropped(self, frames_THW3: Pixels, crop: PersonCrop) -> tuple[Pixels, Floats]:
+    def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[tuple[Pixels, Floats]]:
+        """Each crop with the area that it shows."""
         height, width = self._network.size
-        area = _area(crop.box_4, ratio=width / height)
-        return _crop(frames_THW3[crop.frame], area, height, width), area
+        areas = [_area(crop.box_4, ratio=width / height) for crop in seen]
+        return [
+            (_crop(frames_THW3[crop.frame], area, height, width), area) for crop, area in zip(seen, areas, strict=True)
+        ]
 
-    def _look(self, cropped: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
-        """(J, 3) for each crop and the area that it shows."""
+    def _look(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
         height, width = self._network.size
-        crops, areas = zip(*cropped, strict=True)
-        simcc_x, simcc_y = self._network.run(normalize(np.stack(crops), mean=_MEAN, std=_STD))
+        pictures, areas = zip(*crops, strict=True)
+        simcc_x, simcc_y = self._network.run(normalize(np.stack(pictures), mean=_MEAN, std=_STD))
         if simcc_x.shape[1] != len(LAYOUTS[self.layout].names):
             raise WrongArchitectureError(
                 f"the network of {self.weights[0]} gives {simcc_x.shape[1]} joints, and {self.layout} has "
@@ -104,11 +74,13 @@ class RTMPoseOnnx(Engine):
 
     @cached_property
     def _network(self) -> OnnxNetwork:
-        return OnnxNetwork(locate(self.weights[0]), outputs=("simcc_x", "simcc_y"), device=self.device)
+        return OnnxNetwork(
+            locate(self.weights[0]), outputs=("simcc_x", "simcc_y"), device=self.device, batch=self.batch
+        )
 
-    @cached_property
+    @property
     def _batches(self) -> Batches:
-        return Batches(min(self.batch, self._network.most or self.batch))
+        return self._network.batches
 
 
 def _area(box_4: Floats, *, ratio: float) -> Floats:

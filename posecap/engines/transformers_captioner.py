@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from posecap.hashing import digest
-from posecap.inference.crops import frame_size, people_region
+from posecap.inference.crops import frame_size, middle_frames, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_sampling import middle_frames
 from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
-from posecap.inference.package_compat import ensure_torchvision
+from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
 from posecap.weights.checkpoints import WrongArchitectureError
@@ -271,13 +270,9 @@ def _transformers() -> Any:
         ModuleNotFoundError: transformers or torchvision is not installed.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
+    with extra("caption"):
         ensure_torchvision()
         transformers: Any = import_module("transformers")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is not installed: pip install 'posecap[caption]'", name=error.name
-        ) from error
     transformers.utils.logging.disable_progress_bar()
     return transformers
 

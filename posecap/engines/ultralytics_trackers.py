@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from posecap.inference.crops import tracks_of
 from posecap.inference.package_compat import ensure_ultralytics
 from posecap.interfaces import Detections
 from posecap.stage import Engine
-from posecap.types import Floats, Pixels, Seconds, Tracks
+from posecap.types import Pixels, Seconds, Tracks
 
 Seen = dict[int, dict[int, int]]
 """Track id → frame → detection within that frame."""
@@ -64,7 +65,7 @@ class _UltralyticsTracker(Engine, ABC):
         seen = self._run(detections, self._frames_lost(pts_T), frames_THW3)
         people = [track for track in seen.values() if len(track) >= self.fewest_frames]
         people.sort(key=lambda track: (-len(track), min(track)))
-        return _as_tracks(people, detections, layout)
+        return tracks_of(people, detections, layout)
 
     def _run(self, detections: Sequence[Detections], frames_lost: int, frames_THW3: Pixels) -> Seen:
         ensure_ultralytics("lap")
@@ -129,21 +130,3 @@ class UltralyticsBoTSORT(_UltralyticsTracker):
         appearance = {"with_reid": False, "proximity_thresh": 0.5, "appearance_thresh": 0.8}
         arguments = self._arguments(frames_lost) | {"gmc_method": self.camera} | appearance
         return BOTSORT(SimpleNamespace(**arguments))
-
-
-def _as_tracks(people: Sequence[dict[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
-    boxes = np.zeros((len(people), len(detections), 4), np.float32)
-    scores = np.zeros((len(people), len(detections)), np.float32)
-    joints = _room_for_joints(len(people), detections) if layout is not None else None
-    for m, track in enumerate(people):
-        for t, index in track.items():
-            found = detections[t]
-            boxes[m, t], scores[m, t] = found.boxes_N4[index], found.scores_N[index]
-            if joints is not None and found.joints_NJ3 is not None:
-                joints[m, t] = found.joints_NJ3[index]
-    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)
-
-
-def _room_for_joints(people: int, detections: Sequence[Detections]) -> Floats | None:
-    first = next((found.joints_NJ3 for found in detections if found.joints_NJ3 is not None), None)
-    return None if first is None else np.zeros((people, len(detections), first.shape[1], 3), np.float32)

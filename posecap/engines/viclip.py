@@ -12,13 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
-from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
-from posecap.inference.frame_sampling import middle_frames
-from posecap.inference.text import Clean, EmbeddingCache, cleaned
+from posecap.inference.crops import middle_frames
+from posecap.inference.device import Batches, Device, Precision
+from posecap.inference.embedding import ClipEmbedder, clean_caption
 from posecap.models import locate
-from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError, tensors
 
@@ -31,11 +28,11 @@ WeightsOf = Literal["viclip", "clip"]
 
 _DIMENSIONS = {"viclip-b16": 512, "viclip-l14": 768, "clip-vit-b16-openai": 512, "clip-vit-l14-openai": 768}
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, not CLIP's: ViCLIP was trained with them
-_CLIPS_ON_GPU, _SENTENCES_ON_GPU = 32, 256
+_CLIPS_ON_GPU = 32
 
 
 @dataclass(frozen=True)
-class ViCLIPEmbedder(Engine):
+class ViCLIPEmbedder(ClipEmbedder):
     """Videos and sentences in one space. The video and the text side of a stage share their weights.
 
     Args:
@@ -43,18 +40,17 @@ class ViCLIPEmbedder(Engine):
         weights_of: what the file holds: a ViCLIP, or (``clip``) an OpenAI CLIP as open_clip names it
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
         clean: whether sentences are cleaned as in ViCLIP's training
-            (:func:`posecap.inference.text.clean_caption`).
+            (:func:`posecap.inference.embedding.clean_caption`).
         batch: most clips computed at once; None takes 32 on a GPU. On a CPU it takes 1, where more gains little and
             a vector would depend, in its last bits, on its neighbours.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
-    thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "viclip-b16"
     weights_of: WeightsOf = "viclip"
-    clean: Clean = "viclip"
+    clean: Literal["viclip", "none"] = "viclip"
     device: Device = "auto"
     precision: Precision = "auto"
     batch: int | None = None
@@ -83,13 +79,10 @@ class ViCLIPEmbedder(Engine):
         """Middle frames of eight equal stretches, as in ViCLIP's evaluation; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self._network.sizes.frames)
 
-    def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(D,) float32 of length 1, from RGB frames of any size; the last of fewer than eight is repeated."""
-        vector: Floats = self.embed_videos([frames_THW3])[0]
-        return vector
-
     def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
         """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size.
+
+        Of each clip the middle frames are seen; the last of fewer than eight is repeated.
 
         Raises:
             TransientError: ``out_of_memory`` when not even one clip fits.
@@ -98,10 +91,7 @@ class ViCLIPEmbedder(Engine):
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
         """(C, D) float32, rows of length 1. Beyond 32 tokens a sentence is cut."""
-        texts = cleaned(sentences, self.clean)
-        return self._rows(
-            self._text_cache.vectors(texts, lambda new: self._text_batches.run_together(self._texts, new))
-        )
+        return super().embed_text([clean_caption(s) for s in sentences] if self.clean == "viclip" else sentences)
 
     def _videos(self, clips: Sequence[Pixels]) -> list[Floats]:
         import torch
@@ -129,37 +119,18 @@ class ViCLIPEmbedder(Engine):
         sizes = self._network.sizes
         seen = middle_frames(len(frames_THW3), sizes.frames)
         seen += [seen[-1]] * (sizes.frames - len(seen))
-        frames = torch.from_numpy(frames_THW3[seen]).to(self._place).permute(0, 3, 1, 2).float()
+        frames = torch.from_numpy(frames_THW3[seen]).to(self._device).permute(0, 3, 1, 2).float()
         grey = interpolate(frames, (sizes.side, sizes.side), mode="bicubic", antialias=True).clamp(0, 255).round()
-        mean, deviation = (torch.tensor(v, device=self._place).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
+        mean, deviation = (torch.tensor(v, device=self._device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
         return (grey / 255 - mean) / deviation
-
-    def _rows(self, vectors: Sequence[Floats]) -> Floats:
-        return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
-
-    @cached_property
-    def _place(self) -> torch.device:
-        return torch_device(self.device)
-
-    @cached_property
-    def _dtype(self) -> torch.dtype:
-        return torch_dtype(self.precision, self._place)
 
     @cached_property
     def _video_batches(self) -> Batches:
-        return Batches(self.batch or (_CLIPS_ON_GPU if self._place.type == "cuda" else 1))
-
-    @cached_property
-    def _text_batches(self) -> Batches:
-        return Batches(self.batch or (_SENTENCES_ON_GPU if self._place.type == "cuda" else 1))
-
-    @cached_property
-    def _text_cache(self) -> EmbeddingCache:
-        return EmbeddingCache()
+        return self._batches(_CLIPS_ON_GPU)
 
     @property
     def _network(self) -> ViCLIP:
-        return _loaded(locate(self.weights_from), self.weights_of, self._place, self._dtype)
+        return _loaded(locate(self.weights_from), self.weights_of, self._device, self._dtype)
 
 
 @functools.lru_cache(maxsize=2)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from posecap.inference.package_compat import ensure_torchvision
+from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.weights.checkpoints import WrongArchitectureError
 
 if TYPE_CHECKING:
@@ -64,16 +64,10 @@ def tokenize(sentences: Sequence[str], *, context: int = CONTEXT) -> torch.Tenso
 @functools.cache
 def _vocabulary() -> tuple[SimpleTokenizer, re.Pattern[str]]:
     """open_clip's tokenizer, for its vocabulary and merges, and the pattern that splits a sentence into words."""
-    try:
+    with extra("clip"):
         ensure_torchvision()
         import regex
         from open_clip.tokenizer import SimpleTokenizer
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"ViCLIP's vocabulary comes with open_clip, and {missing.name} is not installed: "
-            "pip install 'posecap[clip]'",
-            name=missing.name,
-        ) from missing
     return SimpleTokenizer(), regex.compile(_WORD, regex.IGNORECASE)
 
 
@@ -197,14 +191,6 @@ class ViCLIP(nn.Module):
             ) from missing
         moved["vision_encoder.temporal_positional_embedding"] = torch.zeros(1, frames, width)
         return cls.from_state_dict(moved)
-
-    def to_clip(self) -> dict[str, torch.Tensor]:
-        """A state dict as open_clip names it, for a model of ``context_length`` 32; no place for time."""
-        moved = {_clip_name(name): tensor for name, tensor in self.state_dict().items()}
-        del moved["visual.temporal_positional_embedding"]
-        moved["visual.conv1.weight"] = moved["visual.conv1.weight"].squeeze(2)
-        moved["logit_scale"] = -moved["logit_scale"].log()
-        return moved
 
     def encode_video(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
         """(B, D) float32 of length 1, from frames (B, 8, 3, 224, 224) normalised with ImageNet's mean and deviation.
@@ -349,12 +335,6 @@ def _viclip_name(clip: str) -> str:
     if clip == "logit_scale":
         return "temp"
     return f"vision_encoder.{clip.removeprefix('visual.')}" if clip.startswith("visual.") else f"text_encoder.{clip}"
-
-
-def _clip_name(viclip: str) -> str:
-    if viclip == "temp":
-        return "logit_scale"
-    return viclip.removeprefix("text_encoder.").replace("vision_encoder.", "visual.", 1)
 
 
 def _layers(tensors: Mapping[str, torch.Tensor], tower: str) -> int:

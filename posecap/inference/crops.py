@@ -1,16 +1,58 @@
-"""Person crops of top-down pose estimators, and the region of a clip that holds its people."""
+"""Parts of a clip that models are given: middle frames, person crops, and the region that holds its people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.types import Floats, TrackedClip, Tracks
+from posecap.inference.device import Batches
+from posecap.interfaces import Detections
+from posecap.joints import LAYOUTS
+from posecap.stage import Engine
+from posecap.types import Floats, Pixels, TrackedClip, Tracks
 
 _MARGIN = 0.15
 _MIN_PIXELS = 32
+
+
+def middle_frames(count: int, wanted: int) -> list[int]:
+    """Indices of the middle frames of ``wanted`` equal stretches of ``count`` frames; every frame of a shorter clip.
+
+    The middle of an even stretch is the earlier of its two middle frames, as in ViCLIP's evaluation.
+    """
+    if count <= wanted:
+        return list(range(count))
+    edges = [i * count // wanted for i in range(wanted + 1)]
+    return [(edges[i] + edges[i + 1] - 1) // 2 for i in range(wanted)]
+
+
+def tracks_of(people: Sequence[Mapping[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
+    """Tracks (M, T) with boxes, scores and joints of the detections.
+
+    Args:
+        people: for each person the index of their detection, by frame.
+        detections: one per frame.
+        layout: of the detections' joints, None to leave them out.
+    """
+    boxes = np.zeros((len(people), len(detections), 4), np.float32)
+    scores = np.zeros((len(people), len(detections)), np.float32)
+    first = next((found.joints_NJ3 for found in detections if found.joints_NJ3 is not None), None)
+    joints = None if layout is None or first is None else np.zeros((*scores.shape, first.shape[1], 3), np.float32)
+    for m, track in enumerate(people):
+        for t, index in track.items():
+            found = detections[t]
+            boxes[m, t], scores[m, t] = found.boxes_N4[index], found.scores_N[index]
+            if joints is not None and found.joints_NJ3 is not None:
+                joints[m, t] = found.joints_NJ3[index]
+    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)
+
+
+Size = Literal["t", "s", "m", "l"]
+Joints = Literal["coco17", "halpe26"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +88,61 @@ def scatter_keypoints(
     joints_MTJ3[~(np.isfinite(joints_MTJ3).all(-1) & (joints_MTJ3[..., 2] > 0))] = 0
     np.minimum(joints_MTJ3[..., 2], 1, out=joints_MTJ3[..., 2])
     return joints_MTJ3
+
+
+class TopDownEstimator(Engine):
+    """The base of the engines for RTMPose, which look at all crops of a clip in shared batches.
+
+    A subclass is a dataclass with the fields ``size``, ``joints`` and ``weights_from``.
+    """
+
+    thread_safe: ClassVar[bool] = True
+    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
+    suffix: ClassVar[str] = ""
+    """What the names of the engine and of its weights end with."""
+
+    size: Size
+    joints: Joints
+    weights_from: str | None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"rtmpose-{self.size}-{self.joints}{self.suffix}"
+
+    @property
+    def layout(self) -> str:
+        return self.joints
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        body26 = "-body26" if self.joints == "halpe26" else ""
+        return (self.weights_from or f"rtmpose-{self.size}{body26}{self.suffix}",)
+
+    def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
+        """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
+
+        Raises:
+            MissingWeightsError: the file of weights is not here.
+            CheckpointError: it is damaged, hostile, or (``WrongArchitectureError``) of another network.
+            TransientError: ``out_of_memory`` when not even one crop fits.
+        """
+        seen = person_crops(tracks)
+        # Cropped by the caller's own thread; only the network waits for its turn.
+        found = self._batches.run_together(self._look, self._crops(frames_THW3, seen))
+        shape = (tracks.people, frames_THW3.shape[0])
+        return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
+
+    @property
+    @abstractmethod
+    def _batches(self) -> Batches: ...
+
+    @abstractmethod
+    def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[Any]:
+        """What ``_look`` takes of each person."""
+
+    @abstractmethod
+    def _look(self, crops: Sequence[Any]) -> list[Floats]:
+        """(J, 3) for each crop, in pixels of its frame."""
 
 
 def frame_size(clip: TrackedClip) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.inference.device import Device, DeviceError, ran_out_of_memory
+from posecap.inference.device import Batches, Device, DeviceError, ran_out_of_memory
 from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, refuse_random
 
@@ -86,15 +86,19 @@ def _interpolate(lines: Pixels | Floats, weights: _Interpolation, *, axis: Liter
 class OnnxNetwork:
     """A network with one input of images and named outputs.
 
+    Attributes:
+        most: fixed batch size of the input; None for any.
+        batches: runs of at most ``batch`` images, or ``most`` where that is less.
+
     Raises:
         CheckpointError: the file is damaged or no ONNX file, or (``WrongArchitectureError``) has other outputs;
             ``RandomWeightsError`` as :func:`posecap.weights.checkpoints.refuse_random`.
         DeviceError: ``cuda`` is asked for and onnxruntime has none.
     """
 
-    def __init__(self, path: Path, *, outputs: Sequence[str], device: Device) -> None:
+    def __init__(self, path: Path, *, outputs: Sequence[str], device: Device, batch: int = 64) -> None:
         self._path, self._outputs = path, list(outputs)
-        self._session = _session(path, device)
+        self._session = open_session(path, device)
         refuse_random(self._session.get_modelmeta().custom_metadata_map, path=path)
         found = [output.name for output in self._session.get_outputs()]
         inputs = self._session.get_inputs()
@@ -104,12 +108,8 @@ class OnnxNetwork:
                 f"pictures and the outputs {', '.join(outputs)}. Name the ONNX file of this very model"
             )
         self._input = inputs[0]
-
-    @property
-    def most(self) -> int | None:
-        """Fixed batch size of the input; None for any."""
-        size = self._input.shape[0]
-        return size if isinstance(size, int) else None
+        self.most = self._input.shape[0] if isinstance(self._input.shape[0], int) else None
+        self.batches = Batches(min(batch, self.most or batch))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -143,7 +143,13 @@ def normalize(pictures_NHW3: np.ndarray[Any, Any], *, mean: Sequence[float], std
     return np.ascontiguousarray(shifted.transpose(0, 3, 1, 2))
 
 
-def _session(path: Path, device: Device) -> InferenceSession:
+def open_session(path: Path, device: Device) -> InferenceSession:
+    """A session of onnxruntime that computes with one CPU thread, or on the GPU.
+
+    Raises:
+        CheckpointError: the file is damaged or no ONNX file.
+        DeviceError: ``cuda`` is asked for and onnxruntime has none.
+    """
     import onnxruntime
 
     here = onnxruntime.get_available_providers()

@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -46,6 +47,17 @@ def _serialized(function: Callable[P, None]) -> Callable[P, None]:
     return locked
 
 
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """For imports of packages that come with ``posecap[name]``: where one is missing, the error says so."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed: pip install 'posecap[{name}]'", name=error.name
+        ) from error
+
+
 @_serialized
 def ensure_torchvision() -> None:
     """Import torchvision, with the operators it needs. Call it before any package that imports torchvision.
@@ -69,18 +81,12 @@ def ensure_torchvision() -> None:
     torchvision.extension._has_ops = lambda: True
 
 
-_libraries: list[torch.library.Library] = []
-"""Operators live as long as the library object that defined them."""
-
-
 def _define_operators() -> None:
     import torch
 
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-    library.impl("nms", _nms, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    _libraries.append(library)
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    torch.library.impl("torchvision::nms", "CompositeExplicitAutograd", _nms)
 
 
 def _nms(boxes_N4: torch.Tensor, scores_N: torch.Tensor, iou_threshold: float) -> torch.Tensor:

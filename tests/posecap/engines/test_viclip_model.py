@@ -1,11 +1,15 @@
-"""The network against a second, slow writing of what the authors' code computes, and against open_clip's CLIP."""
+"""The network against a second, slow writing of what the authors' code computes, and against open_clip's CLIP; the
+tokenizer against known ids of CLIP's.
+"""
 
 import math
+import sys
 from importlib.util import find_spec
 
 import pytest
 import torch
 
+from posecap.engines import viclip_model
 from posecap.engines.viclip_model import VICLIP_B16, VICLIP_L14, ViCLIP, tokenize
 from posecap.weights.checkpoints import WrongArchitectureError
 from tests.random_weights import open_clip as clip_weights
@@ -145,12 +149,24 @@ def _tokens77(texts):
     return tokenize77(texts)
 
 
+def to_clip(model: ViCLIP) -> dict[str, torch.Tensor]:
+    """The reverse of :meth:`ViCLIP.from_clip`, but for the texts' length: no place for time."""
+    moved = {
+        name.removeprefix("text_encoder.").replace("vision_encoder.", "visual.", 1): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    del moved["visual.temporal_positional_embedding"]
+    moved["visual.conv1.weight"] = moved["visual.conv1.weight"].squeeze(2)
+    moved["logit_scale"] = -moved.pop("temp").log()
+    return moved
+
+
 def test_clip_to_viclip_and_back_changes_nothing_but_the_texts_length(clip):
     before = clip.state_dict()
     model = ViCLIP.from_clip(before)
     assert not model.vision_encoder.temporal_positional_embedding.any()
     assert model.temp.item() == pytest.approx(1 / before["logit_scale"].exp().item())
-    after = model.to_clip()
+    after = to_clip(model)
     assert set(after) == set(before)
     for name in before:
         kept = before[name][:32] if name == "positional_embedding" else before[name]
@@ -158,7 +174,7 @@ def test_clip_to_viclip_and_back_changes_nothing_but_the_texts_length(clip):
 
 
 def test_viclip_to_clip_and_back_changes_nothing_but_the_time(model, tensors):
-    again = ViCLIP.from_clip(model.to_clip()).state_dict()
+    again = ViCLIP.from_clip(to_clip(model)).state_dict()
     for name in tensors:
         expected = torch.zeros(1, 8, 128) if "temporal" in name else tensors[name]
         torch.testing.assert_close(again[name], expected)
@@ -231,3 +247,54 @@ def test_frames_of_another_size_or_number_are_refused(model):
 def test_nothing_in_nothing_out(model):
     assert model.encode_text([]).shape == (0, 32)
     assert model.encode_video(frames(0)).shape == (0, 32)
+
+
+# -- the tokenizer ----------------------------------------------------------------------------------------------------
+
+START, END = 49_406, 49_407
+
+
+def ids(text: str) -> list[int]:
+    row = tokenize([text])[0].tolist()
+    assert len(row) == 32
+    end = row.index(END)
+    assert row[0] == START
+    assert not any(row[end + 1 :])
+    return row[1:end]
+
+
+def test_words_become_clips_ids():
+    assert ids("a photo of a cat") == [320, 1125, 539, 320, 2368]
+    assert ids("") == []
+
+
+def test_sentences_are_tidied():
+    assert ids("  A   photo\n of a CAT ") == ids("a photo of a cat")
+    assert ids("fish &amp; chips") == ids("fish & chips")
+    assert ids("caf\u00c3\u00a9") == ids("café")  # bytes once read as Latin-1
+
+
+def test_open_clip_gives_the_same_ids():
+    from open_clip import tokenize as of_open_clip
+
+    texts = ["Somebody's riding 2 bikes — fast!", "日本語 and émigrés", "x" * 300, "word " * 5000, "don't 'll 'RE"]
+    assert tokenize(texts).tolist() == of_open_clip(texts, context_length=32).tolist()
+
+
+def test_long_sentences_keep_their_end():
+    assert len(ids("walk " * 30)) == 30
+    assert ids("walk " * 31) == ids("walk " * 30) == ids("walk " * 5000)
+
+
+def test_markers_spelled_out_are_markers():
+    """As in the authors' tokenizer; the model then reads the sentence up to its first end."""
+    row = tokenize(["walk <|endoftext|> <|startoftext|> walk"])[0].tolist()
+    assert row[:6] == [START, row[1], END, START, row[1], END]
+    assert END not in ids("<end_of_text>")
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip.tokenizer", None)
+    viclip_model._vocabulary.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=r"open_clip.*pip install 'posecap\[clip\]'"):
+        tokenize(["a man walks"])

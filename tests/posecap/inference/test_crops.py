@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.inference.crops import frame_size, people_region, person_crops, scatter_keypoints
+from posecap.inference.crops import frame_size, middle_frames, people_region, person_crops, scatter_keypoints
 from posecap.types import Tracks
 from tests import building
 
@@ -88,3 +88,14 @@ def test_a_joint_without_a_score_is_missing_altogether() -> None:
     found = [np.float32([[7, 7, -0.1], [7, 7, 0], [np.nan, 7, 0.5], [7, 7, np.inf], [7, 7, 0.5]])]
     joints = scatter_keypoints(found, seen, shape_MT=(1, 1), count=5)
     np.testing.assert_array_equal(joints[0, 0], [[0, 0, 0]] * 4 + [[7, 7, 0.5]])
+
+
+def test_the_middle_of_each_stretch():
+    assert middle_frames(16, 8) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert middle_frames(24, 8) == [1, 4, 7, 10, 13, 16, 19, 22]
+    assert middle_frames(100, 8) == [5, 18, 30, 43, 55, 68, 80, 93]
+
+
+def test_short_clips_are_seen_whole():
+    assert middle_frames(3, 8) == [0, 1, 2]
+    assert middle_frames(8, 8) == list(range(8))

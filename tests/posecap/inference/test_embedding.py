@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posecap.inference.text import TEMPLATES, EmbeddingCache, clean_caption, cleaned, prompts
+from posecap.inference.embedding import EmbeddingCache, clean_caption
 
 
 @pytest.mark.parametrize(
@@ -20,31 +20,6 @@ from posecap.inference.text import TEMPLATES, EmbeddingCache, clean_caption, cle
 )
 def test_captions_are_cleaned_as_in_training(raw, clean):
     assert clean_caption(raw) == clean
-
-
-def test_cleaning_can_be_left_out():
-    assert cleaned(["He's up."], "none") == ["He's up."]
-    assert cleaned(["He's up."], "viclip") == ["hes up"]
-
-
-def test_templates_are_as_many_as_their_names_say_and_all_differ():
-    assert {name: len(set(found)) for name, found in TEMPLATES.items()} == {
-        "plain": 1,
-        "person": 1,
-        "actionclip-16": 16,
-        "clip-kinetics-28": 28,
-    }
-    assert all(template.count("{}") == 1 for found in TEMPLATES.values() for template in found)
-    assert "a video of a person doing {}." in TEMPLATES["clip-kinetics-28"]
-    assert "a demonstration of {}." in TEMPLATES["clip-kinetics-28"]
-
-
-def test_a_class_name_is_put_into_each_template():
-    assert prompts("sit down", TEMPLATES["actionclip-16"])[3] == "sit down, an action"
-    assert prompts("a {0} b", ["x {} y"]) == ["x a {0} b y"]
-
-
-# .
 
 
 def test_a_sentence_is_computed_once():
