@@ -217,9 +217,9 @@ class PlainLearner:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """The averaged encoder and head, parameter by parameter."""
-        for averaged, live in ((self.key_encoder, self.encoder), (self.key_head, self.motion_head)):
-            for own, new in zip(averaged.parameters(), live.parameters(), strict=True):
+        """The EMA encoder and head, parameter by parameter."""
+        for ema, online in ((self.key_encoder, self.encoder), (self.key_head, self.motion_head)):
+            for own, new in zip(ema.parameters(), online.parameters(), strict=True):
                 own.data = own.data * self.momentum + new.data * (1 - self.momentum)
 
     @torch.no_grad()

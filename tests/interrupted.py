@@ -37,7 +37,7 @@ def assert_same_bytes(straight: Mapping[str, Any], again: Mapping[str, Any], *, 
     """Both took so many steps, with the same losses, and hold the same weights and memory."""
     assert straight["learner"]["step"] == again["learner"]["step"] == steps
     assert straight["losses"] == again["losses"]
-    for part in ("encoder", "averaged", "objective"):
+    for part in ("encoder", "ema", "objective"):
         one, other = straight["learner"][part], again["learner"][part]
         assert one.keys() == other.keys()
         assert all(value.numpy().tobytes() == other[key].numpy().tobytes() for key, value in one.items())

@@ -137,6 +137,7 @@ def _set(
         holder, at, hint = node, int(name), get_args(path_type)[0]
     elif isinstance(node, _Draft):
         name = legacy.config_field(node.kind.__name__, name)
+        text = legacy.config_value(node.kind.__name__, name, text)
         if name not in node.values:
             raise ConfigError(_unknown(known["path"], len(steps), list(node.values), known["root"]))
         holder, at, hint = node.values, name, get_type_hints(node.kind)[name]
@@ -218,6 +219,7 @@ def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], at: str) 
     chosen = classes[name]
     hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]
     given = {legacy.config_field(name, key): value for key, value in values.items() if key != KIND}
+    given = {key: legacy.config_value(name, key, value) for key, value in given.items()}
     for key in given:
         if key not in names:
             raise ConfigError(f"{at} has no field {key!r}{_near(key, names)}")

@@ -25,7 +25,7 @@ Negatives = Literal["queue", "batch", "memory_bank"]
 """What candidates come from, beside the batch: the last keys, nothing, or one averaged key for every clip."""
 
 Keys = Literal["ema", "same"]
-"""Who encodes the second view: an averaged copy without gradient, or the trained encoder itself, with gradient."""
+"""Who encodes the second view: an EMA copy without gradient, or the trained encoder itself, with gradient."""
 
 Head = Literal["mlp", "linear", "identity"]
 Temperature = Literal["fixed", "learned"]

@@ -7,6 +7,8 @@ from typing import Literal
 import pytest
 
 from tmor_train.configuration import ConfigError, as_json, changed, described, from_json
+from tmor_train.data import Sampling
+from tmor_train.evaluation.config import StartConfig
 from tmor_train.recipes import RECIPES
 from tmor_train.training.config import PretrainConfig
 
@@ -168,3 +170,10 @@ def test_what_cannot_be_is_refused_with_a_hint(change: str, words: str) -> None:
 def test_json_that_does_not_fit_is_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         from_json(Outer, values)
+
+
+def test_words_of_version_0_1_are_read() -> None:
+    assert changed(Sampling(), ["draw=centre"]) == Sampling(draw="deterministic")
+    assert from_json(StartConfig, {"of": "live"}) == StartConfig(of="online")
+    stored = {"scratch": {"sampling": {"draw": "centre"}}}
+    assert from_json(StartConfig, stored).scratch.sampling.draw == "deterministic"

@@ -29,7 +29,7 @@ RESULT = Result(
     mode="probe",
     recipe="probe",
     seed=3,
-    checkpoint="step-000000008.pt (averaged)",
+    checkpoint="step-000000008.pt (ema)",
     checkpoint_sha256="ab" * 32,
     metrics={"top1": 0.75, "mean_per_class": 0.5},
     primary_metric="top1",
@@ -67,6 +67,7 @@ def test_results_of_format_1_are_read(tmp_path: Path) -> None:
     path = save(RESULT, tmp_path)
     values = json.loads(path.read_text())
     old = {"figures": values.pop("metrics"), "headline": values.pop("primary_metric")}
+    old["checkpoint"] = "step-000000008.pt (averaged)"
     counts = {"train": 12, "measured": 4}
     path.write_text(json.dumps(values | old | {"counts": counts, "format": "tmor_train.result/1"}))
     assert read_result(tmp_path) == RESULT

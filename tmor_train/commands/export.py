@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from time import monotonic
 
+from tmor_train import legacy
 from tmor_train.commands import COMPLETE, Commands, command
 
 _EMBED_EXAMPLES = """\
@@ -56,8 +57,9 @@ def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     parser.add_argument(
         "--of",
-        choices=("averaged", "live"),
-        help="which of the run's encoders: the average over its steps, or the one that was trained "
+        type=legacy.encoder_word,
+        choices=("ema", "online"),
+        help="which of the run's encoders: the EMA over its steps, or the one that was trained "
         "(default: the one whose features were clustered)",
     )
 

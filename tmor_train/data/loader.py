@@ -36,10 +36,10 @@ class Sampling:
     """How frames, people and a caption are sampled from a clip.
 
     ``frames``: output length T. ``choice``: ``uniform`` selects one frame from each of T equal segments, ``window`` T
-    consecutive frames. ``draw``: ``random`` for training (captions, too), ``centre`` for deterministic sampling (the
-    middle of each segment; the middle window, shorter clips at the end; the first caption). ``padding`` of clips
-    shorter than a window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: number of person slots,
-    filled ``by`` spread or in stored order, from index ``rank`` of that order on.
+    consecutive frames. ``draw``: ``random`` for training (captions, too), or ``deterministic`` (the middle of each
+    segment; the middle window, shorter clips at the end; the first caption). ``padding`` of clips shorter than a
+    window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: number of person slots, filled ``by``
+    spread or in stored order, from index ``rank`` of that order on.
     """
 
     frames: int = 64
@@ -59,7 +59,7 @@ class Sampling:
             raise ValueError(f"rank is at least 0, not {self.rank}")
         for name, words in (
             ("choice", ("uniform", "window")),
-            ("draw", ("random", "centre")),
+            ("draw", ("random", "deterministic")),
             ("padding", ("zero", "loop")),
             ("by", ("spread", "first")),
         ):
@@ -226,7 +226,7 @@ class Loader:
             draw = np.full((len(index_N), count), 0.5)
         if sampling.choice == "uniform":
             return uniform_frames(frames_N, length=sampling.frames, draw_NT=draw)
-        if sampling.draw == "centre":
+        if sampling.draw == "deterministic":
             draw = np.where(frames_N < sampling.frames, 1.0, 0.5)[:, None]
         return window_frames(frames_N, length=sampling.frames, draw_N=draw[:, 0])
 

@@ -20,7 +20,7 @@ from tmor_train.data.batch import MotionBatch, body_centre
 from tmor_train.data.dataset import MotionSet
 
 Choice = Literal["uniform", "window"]
-Draw = Literal["random", "centre"]
+Draw = Literal["random", "deterministic"]
 ByPeople = Literal["spread", "first"]
 Stream = Literal["joint", "bone", "motion"]
 Screen = Literal["frame", "fixed640", "body"]

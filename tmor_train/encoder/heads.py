@@ -58,17 +58,17 @@ class Heads:
         return cosines
 
 
-def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Literal["averaged", "live"]) -> Heads:
+def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Literal["ema", "online"]) -> Heads:
     """The heads in the state dict of an :class:`~tmor_train.methods.tmor.Objective` of ``config``.
 
     Args:
-        of: the averaged motion head, where there is one, or the one that was trained. Of texts there is one.
+        of: the EMA of the motion head, where there is one, or the one that was trained. Of texts there is one.
 
     Raises:
         KeyError, RuntimeError: tensors are missing, or have other shapes.
     """
-    averaged = of == "averaged" and config.keys == "ema"
-    motion, _ = _head(config.motion_head, state, "key_head.module." if averaged else "motion_head.", config.width)
+    prefix = "key_head.module." if of == config.keys == "ema" else "motion_head."
+    motion, _ = _head(config.motion_head, state, prefix, config.width)
     if not config.w_mt:
         return Heads(motion=motion, width=config.width)
     text, text_width = _head(config.text_head, state, "text_head.", config.width)

@@ -68,7 +68,7 @@ class StartConfig:
     """
 
     weights: str | None = None
-    of: Literal["averaged", "live"] | None = None
+    of: Literal["ema", "online"] | None = None
     frames: int | None = None
     choice: Choice | None = None
     scratch: ScratchConfig = field(default_factory=ScratchConfig)

@@ -148,7 +148,7 @@ def _crop(motions: MotionSet, sampling: Sampling, tta: TTAConfig, number: int, w
     """All clips once: crop number 0 at their middle, others at places that depend on the number alone."""
     loader = Loader(
         motions,
-        sampling=replace(sampling, draw="random" if number else "centre"),
+        sampling=replace(sampling, draw="random" if number else "deterministic"),
         batching=Batching(size=tta.batch, order="stored", last="keep"),
         workers=workers,
     )

@@ -1,6 +1,6 @@
 """MoCo queue and memory bank: the last keys, or one key per clip of the dataset, as further candidates.
 
-Motion keys are stored as projected by the averaged head, which moves slowly. Video and text vectors are stored as the
+Motion keys are stored as projected by the EMA head, which moves slowly. Video and text vectors are stored as the
 frozen encoders gave them and are projected when used, because their heads are trained. Clusters are not stored: they
 are looked up by dataset index, so a new clustering reaches every entry at once.
 """

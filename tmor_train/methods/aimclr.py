@@ -75,7 +75,7 @@ class AimCLR(MethodSettings):
 
 
 class ExtremeContrast(Method):
-    """Head, averaged head and queue, and the three queries' losses."""
+    """Head, EMA head and queue, and the three queries' losses."""
 
     def __init__(self, config: AimCLR, context: MethodContext) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ class StepContext:
 
     @torch.no_grad()
     def keys(self, batch: MotionBatch) -> Tensor:
-        """Features of a view by the averaged encoder, (N, 256) float32, without gradient."""
+        """Features of a view by the EMA encoder, (N, 256) float32, without gradient."""
         with self.autocast():
             return self.encode_key(batch.motion_NCTVM, batch.present).float()
 
@@ -101,7 +101,7 @@ class Method(nn.Module, ABC):
         """The loss of a batch."""
 
     def after_step(self, fresh: Sequence[Entries]) -> None:
-        """After the optimiser: remembers all batches of the step (memory by memory) and moves averaged heads."""
+        """After the optimiser: remembers all batches of the step (memory by memory) and moves EMA heads."""
 
     def after_clustering(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
         """After a clustering: embeddings of the whole set, and its labels, -1 for noise. Every process calls it."""

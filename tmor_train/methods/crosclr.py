@@ -1,6 +1,6 @@
 """CrosSCLR (Li et al., "3D Human Action Representation Learning via Cross-View Consistency Pursuit", CVPR 2021).
 
-Three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, an averaged one and a queue. At first
+Three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, its EMA and a queue. At first
 each learns by InfoNCE (Eq. 1). From a set epoch on, for each pair of streams u, v (Eqs. 5 to 8): the key nearest to the
 clip in v is a positive in u, too, and the products of both streams' similarities are further logits (the context).
 

@@ -66,7 +66,7 @@ class VectorRegression(Method):
                 )
         if {objective.text_head, objective.video_head} != {"identity"} or objective.keys != "same":
             raise ValueError(
-                "MotionCLIP leaves frozen vectors as they are and has no averaged head; set "
+                "MotionCLIP leaves frozen vectors as they are and has no EMA head; set "
                 "objective.text_head=identity objective.video_head=identity objective.keys=same"
             )
         self._view, encoder = context.anchor, context.encoder

@@ -6,7 +6,7 @@ A step of training::
     output = objective(anchors, cluster_of)
     output.total.backward()
     optimizer.step()
-    objective.after_step(output.fresh)  # after the optimiser: memory, averaged head, clamped temperatures
+    objective.after_step(output.fresh)  # after the optimiser: memory, EMA head, clamped temperatures
     ema_encoder.update(encoder)
 """
 
@@ -157,7 +157,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after_step(self, fresh: Sequence[Entries]) -> None:
-        """Remembers the batch and moves the averaged head; once after each forward, after the optimiser's step."""
+        """Remembers the batch and moves the EMA head; once after each forward, after the optimiser's step."""
         self.memory.enqueue(fresh[0])
         if self.key_head is not None:
             self.key_head.update(self.motion_head)
@@ -200,7 +200,7 @@ class Objective(nn.Module):
 
 
 class TMOR(Objective, Method):
-    """The objective with what makes its anchors: two views, a key by the averaged encoder, three losses.
+    """The objective with what makes its anchors: two views, a key by the EMA encoder, three losses.
 
     Its state is the objective's.
 

@@ -43,7 +43,7 @@ class Pretrained:
     views: ViewConfig
     path: Path
     sha256: str
-    of: str = "live"
+    of: str = "online"
     config: Mapping[str, Any] | None = field(default=None, repr=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
@@ -91,7 +91,7 @@ class Pretrained:
         """
         loader = Loader(
             motions,
-            sampling=replace(self.sampling, draw="centre"),
+            sampling=replace(self.sampling, draw="deterministic"),
             batching=Batching(size=batch, order="stored", last="keep"),
             workers=workers,
         )
@@ -149,7 +149,7 @@ class Pretrained:
             config = {name: value for name, value in self.config.items() if name != "data"} | {"loop": loop}
         return {
             "checkpoint": {"name": self.path.name, "sha256": self.sha256, "of": self.of},
-            "sampling": as_json(replace(self.sampling, draw="centre")),
+            "sampling": as_json(replace(self.sampling, draw="deterministic")),
             "still": as_json(self.views.still),
             "streams": list(self.views.streams),
             "config": config,

@@ -13,6 +13,7 @@ import torch
 from posecap.hashing import file_sha256
 from posecap.joints import LAYOUTS
 from posecap.weights import checkpoints
+from tmor_train import legacy
 from tmor_train.backbones import Backbone
 from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import as_json, from_json
@@ -25,8 +26,8 @@ from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.device import Precision, device_of
 
-Of = Literal["averaged", "live"]
-"""Which of a run's two encoders: the average over its steps, or the one that was trained; each has its motion head."""
+Of = Literal["ema", "online"]
+"""Which of a run's two encoders: the EMA over its steps, or the one that was trained; each has its motion head."""
 
 # A state dict does not say what its joints are. UNIK's code has these two: of pictures, and of Kinect, in space.
 _RELEASED_LAYOUTS = {(17, 2): "unik17", (25, 3): "ntu25"}
@@ -76,8 +77,8 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
     try:
         config = from_json(PretrainConfig, json.loads(content["config"]))
         of = of or config.clusters.of
-        learner = content["learner"]
-        network = _network(config, learner["averaged" if of == "averaged" else "encoder"])
+        learner = legacy.train_state(content["learner"])
+        network = _network(config, learner["ema" if of == "ema" else "encoder"])
         headless = config.method is not None and config.method.heads == "none"
         heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
@@ -110,7 +111,7 @@ def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Bac
 
 
 def _released(path: Path, trouble: CheckpointError, sampling: Sampling | None) -> Pretrained:
-    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``trouble`` is told."""
+    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``trouble`` is raised."""
     try:
         tensors = checkpoints.tensors(path)
     except checkpoints.CheckpointError as error:

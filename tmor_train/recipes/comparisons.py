@@ -106,7 +106,7 @@ def _centroids(base: PretrainConfig, name: str, about: str) -> PretrainConfig:
         objective=replace(
             made.objective, motion_head="identity", width=256, keys="same", negatives="batch", temperature_mm=0.05
         ),
-        clusters=replace(made.clusters, first=0, of="live", how=replace(made.clusters.how, metric="jaccard")),
+        clusters=replace(made.clusters, first=0, of="online", how=replace(made.clusters.how, metric="jaccard")),
     )
 
 
@@ -148,7 +148,7 @@ def _regressed(base: PretrainConfig, name: str, about: str, *, width: int, video
             keys="same",
             negatives="batch",
         ),
-        clusters=replace(made.clusters, when="off", of="live"),
+        clusters=replace(made.clusters, when="off", of="online"),
     )
 
 
@@ -157,7 +157,7 @@ def _retargeted(base: PretrainConfig, name: str, about: str) -> PretrainConfig:
     return replace(
         made,
         objective=replace(made.objective, keys="same", negatives="batch"),
-        clusters=replace(made.clusters, when="off", of="live"),
+        clusters=replace(made.clusters, when="off", of="online"),
     )
 
 

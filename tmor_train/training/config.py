@@ -34,13 +34,13 @@ class ViewConfig:
 class ClusteringConfig:
     """When clips are clustered: after epoch ``first`` (0: before any) and then after each ``every``; ``off``: never.
 
-    ``of`` is the encoder whose features are clustered: the ``averaged`` one or the one being trained (``live``).
+    ``of`` is the encoder whose features are clustered: the ``ema`` of the one being trained, or that one (``online``).
     """
 
     when: Literal["after_epochs", "off"] = "after_epochs"
     first: int = 5
     every: int = 1
-    of: Literal["averaged", "live"] = "averaged"
+    of: Literal["ema", "online"] = "ema"
     how: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     if device.type == "cuda":
         capable = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Emulated, a convolution takes fifteen times as long as in float32; so a CPU has to be told.
+        # Emulated, a convolution takes fifteen times as long as in float32; so only `bfloat16` asks for it.
         capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         if precision == "auto":
             return nullcontext()

@@ -56,7 +56,7 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayJob) -> Path:
     steps since the last checkpoint are lost.
 
     Raises:
-        RunError: as :func:`tmor_train.training.runs.pretrain`, where that can be told before the processes start.
+        RunError: as :func:`tmor_train.training.runs.pretrain`, where that is known before the processes start.
         RayError: Ray Train is not installed, no such cluster, not enough CPUs or GPUs in it, or a process failed.
     """
     if not isinstance(config, PretrainConfig):
@@ -77,7 +77,7 @@ def resume_on_ray(folder: Path, team: RayJob) -> Path:
     return _run({}, folder, team, device=json.loads(content["config"])["loop"]["device"])
 
 
-def _run(told: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Path:
+def _run(job: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Path:
     folder = folder.absolute()
     with _cluster(team.address) as ray_train:
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -85,7 +85,7 @@ def _run(told: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Pa
         gpus = _gpus(team, device)
         trainer = TorchTrainer(
             _process,
-            train_loop_config={**told, "folder": str(folder), "from": str(Path.cwd())},
+            train_loop_config={**job, "folder": str(folder), "from": str(Path.cwd())},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ray_train.ScalingConfig(
                 num_workers=team.workers,
@@ -103,14 +103,14 @@ def _run(told: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Pa
     return path
 
 
-def _process(told: dict[str, Any]) -> None:
+def _process(job: dict[str, Any]) -> None:
     """What each process does. Ray has set what torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK) and joined them."""
-    here = Path(told["from"])
+    here = Path(job["from"])
     if here.is_dir():  # so that relative paths mean the same as for who started the run
         os.chdir(here)
-    folder = Path(told["folder"])
-    if "config" in told:
-        pretrain(from_json(PretrainConfig, told["config"]), folder)
+    folder = Path(job["folder"])
+    if "config" in job:
+        pretrain(from_json(PretrainConfig, job["config"]), folder)
     else:
         resume(folder)
 

@@ -1,4 +1,4 @@
-"""What is trained: encoder, averaged encoder, method and optimiser; one step of it, and the clusters it learns from.
+"""What is trained: encoder, its EMA, method and optimiser; one step of it, and the clusters it learns from.
 
 All of it is in ``state_dict``, and everything drawn at random is a function of seed, step and rank. So a run that
 goes on from a checkpoint does what the first would have done, to the last bit on a CPU.
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tmor_train import legacy
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clustering.clusters import ClusterState, cluster
 from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, Place
@@ -136,10 +137,10 @@ class TrainState:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        """Moves the averaged encoder."""
+        """Moves the EMA of the encoder."""
         self.ema.update(self.encoder)
         if self.config.method is not None and self.config.objective.keys == "same":
-            # Nothing goes through the averaged encoder, so it has no statistics of its own.
+            # Nothing goes through the EMA encoder, so it has no statistics of its own.
             for own, new in zip(self.ema.module.buffers(), self.encoder.buffers(), strict=True):
                 own.copy_(new)
 
@@ -150,12 +151,12 @@ class TrainState:
     @torch.no_grad()
     def embeddings(self, *, size: int = 256) -> Tensor:
         """Features of every clip as it is, (N, 256) float32 on this process's device; the work is shared by all."""
-        network: Backbone = self.ema_encoder if self.config.clusters.of == "averaged" else self.encoder
+        network: Backbone = self.ema_encoder if self.config.clusters.of == "ema" else self.encoder
         self.distributed.average_statistics(network)
         network.eval()
         loader = Loader(
             self.motions,
-            sampling=replace(self.config.sampling, draw="centre"),
+            sampling=replace(self.config.sampling, draw="deterministic"),
             batching=Batching(size=size, order="stored", last="keep"),
             place=Place(self.distributed.rank, self.distributed.world),
             workers=self.config.loop.workers,
@@ -193,14 +194,14 @@ class TrainState:
         self.cluster_of = torch.from_numpy(state.labels_N).to(self.distributed.device) if some else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values. Names are those of version 0.1, whose checkpoints load."""
+        """All of it, as tensors and plain values."""
         self.distributed.average_statistics(self.encoder)
         self.distributed.average_statistics(self.ema)
         labels_N = self.clusters.labels_N
         return {
             "step": self.step,
             "encoder": self.encoder.state_dict(),
-            "averaged": self.ema.module.state_dict(),
+            "ema": self.ema.module.state_dict(),
             "objective": self.method.state_dict(),
             "optimizer": self.optimizer.state_dicts()[0],
             "clusters": {
@@ -211,9 +212,10 @@ class TrainState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a ``state_dict`` of the same configuration."""
+        state = legacy.train_state(state)
         self.step = state["step"]
         self.encoder.load_state_dict(state["encoder"])
-        self.ema.module.load_state_dict(state["averaged"])
+        self.ema.module.load_state_dict(state["ema"])
         self.method.load_state_dict(state["objective"])
         self.optimizer.load_state_dicts([state["optimizer"]])
         labels_N = state["clusters"]["labels"]
@@ -227,9 +229,10 @@ class TrainState:
         Raises:
             ValueError: the encoders or heads differ in shape.
         """
+        state = legacy.train_state(state)
         try:
             self.encoder.load_state_dict(state["encoder"])
-            self.ema.module.load_state_dict(state["averaged"])
+            self.ema.module.load_state_dict(state["ema"])
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's encoder is another one than the recipe's: {error}") from error
         return self.method.load_pretrained(state["objective"])

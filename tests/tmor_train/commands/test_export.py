@@ -15,12 +15,12 @@ def test_embed(demo_run: Path, demo_shards: Path, tmp_path: Path, capsys: pytest
     out = tmp_path / "e.parquet"
     words = ["embed", str(demo_run), "--data", str(demo_shards), "--output", str(out), "--device", "cpu"]
     assert main([*words, "--split", "test"]) == 0
-    assert "e.parquet: 7 embeddings by step-000000008.pt (averaged)" in capsys.readouterr().out
+    assert "e.parquet: 7 embeddings by step-000000008.pt (ema)" in capsys.readouterr().out
     assert set(pq.read_table(out)["split"].to_pylist()) == {"test"}
     assert main(words) == 1
     assert "is there already" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--of", "live"]) == 0
-    assert "13 embeddings by step-000000008.pt (live)" in capsys.readouterr().out
+    assert "13 embeddings by step-000000008.pt (online)" in capsys.readouterr().out
     assert len(pq.read_table(out)) == 13
 
 

@@ -43,7 +43,7 @@ def test_probe_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: py
     assert printed.startswith("probe: linear probe: one linear layer on frozen features")
     lines = printed.splitlines()
     assert "shards own, 4 measured" in lines
-    (row,) = (line for line in lines if line.startswith("  probe  step-000000008.pt (averaged)"))
+    (row,) = (line for line in lines if line.startswith("  probe  step-000000008.pt (ema)"))
     assert row.split()[-4::2] == [f"{100 * learned.metrics[name]:.2f}" for name in ("top1", "mean_per_class")]
     (row,) = (line for line in lines if line.startswith("  logistic  raw coordinates"))
     assert percent(raw.metrics["top1"]) in row
@@ -127,7 +127,7 @@ def test_finetune_that_is_stopped_and_gone_on_with(
 def test_finetune_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     typed = words("finetune_cpu", shards, tmp_path / "run", "--from", str(demo_run), "--set", "start.frames=8", *TUNED)
     assert main(typed) == 0
-    assert "  finetune  step-000000008.pt (averaged)  " in capsys.readouterr().out
+    assert "  finetune  step-000000008.pt (ema)  " in capsys.readouterr().out
     assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
 
 

@@ -58,9 +58,9 @@ def numbers(batches: list[MotionBatch]) -> list[int]:
 def test_places_are_taken_from_a_rank_on() -> None:
     """Clip 3 has two people, clip 6 one: the second of the two alone, and nobody."""
     both, second = (
-        loader(order="stored", sampling=Sampling(frames=4, people=people, by="first", rank=rank, draw="centre")).gather(
-            np.array([3, 6])
-        )
+        loader(
+            order="stored", sampling=Sampling(frames=4, people=people, by="first", rank=rank, draw="deterministic")
+        ).gather(np.array([3, 6]))
         for people, rank in ((2, 0), (1, 1))
     )
     assert second.people.tolist() == [[True], [False]]
@@ -70,7 +70,7 @@ def test_places_are_taken_from_a_rank_on() -> None:
 
 
 def test_a_batch_holds_what_its_clips_hold() -> None:
-    batch = loader(order="stored", sampling=Sampling(frames=4, people=2, draw="centre", layout="coco17")).gather(
+    batch = loader(order="stored", sampling=Sampling(frames=4, people=2, draw="deterministic", layout="coco17")).gather(
         np.array([3, 6])
     )
     assert batch.motion_NCTVM.shape == (2, 2, 4, 17, 2)
@@ -146,7 +146,7 @@ def test_random_draws_differ_between_epochs_and_centre_draws_do_not() -> None:
     index = np.arange(23)
     data = loader()
     assert not equal(data.gather(index, epoch=0), data.gather(index, epoch=1))
-    still = loader(sampling=Sampling(frames=4, draw="centre"))
+    still = loader(sampling=Sampling(frames=4, draw="deterministic"))
     assert equal(still.gather(index, epoch=0), still.gather(index, epoch=1))
 
 
@@ -186,12 +186,12 @@ def test_more_ranks_than_clips_leave_some_without() -> None:
 
 
 def test_windows_and_their_padding() -> None:
-    padded = loader(sampling=Sampling(frames=8, choice="window", draw="centre", layout="coco17")).gather(
+    padded = loader(sampling=Sampling(frames=8, choice="window", draw="deterministic", layout="coco17")).gather(
         np.array([0, 1])
     )
     assert padded.present[:, 0].tolist() == [[False] * 5 + [True] * 3, [False] * 4 + [True] * 4]
     looped = loader(
-        sampling=Sampling(frames=8, choice="window", draw="centre", padding="loop", layout="coco17")
+        sampling=Sampling(frames=8, choice="window", draw="deterministic", padding="loop", layout="coco17")
     ).gather(np.array([0]))
     across = torch.tensor([0.0, 10, 20, 0, 10, 20, 0, 10]) / 320 - 1
     torch.testing.assert_close(looped.motion_NCTVM[0, 0, :, 0, 0], across)

@@ -65,14 +65,14 @@ def test_projected_vectors_are_no_embeddings() -> None:
 
 def test_without_text_there_are_no_cosines() -> None:
     heads = heads_of(
-        ObjectiveConfig(w_mt=0.0), Objective(ObjectiveConfig(w_mt=0.0), features=256, video=5).state_dict(), of="live"
+        ObjectiveConfig(w_mt=0.0), Objective(ObjectiveConfig(w_mt=0.0), features=256, video=5).state_dict(), of="online"
     )
     assert heads.width == 128
     with pytest.raises(UnusableEncoderError, match="trained without text"):
         heads.text_cosines(motion(1), np.zeros((1, 5)))
 
 
-@pytest.mark.parametrize("of", ["averaged", "live"])
+@pytest.mark.parametrize("of", ["ema", "online"])
 def test_heads_are_those_of_the_objective(of: str) -> None:
     objective = Objective(ObjectiveConfig(), features=256, video=5, text=7)
     assert objective.key_head is not None
@@ -81,7 +81,7 @@ def test_heads_are_those_of_the_objective(of: str) -> None:
             parameter.add_(0.1)  # the two motion heads differ
     heads = heads_of(objective.config, objective.state_dict(), of=of)  # type: ignore[arg-type]
     given = torch.randn(3, 256, generator=torch.Generator().manual_seed(0))
-    wanted = (objective.key_head if of == "averaged" else objective.motion_head)(given)
+    wanted = (objective.key_head if of == "ema" else objective.motion_head)(given)
     np.testing.assert_array_equal(heads.project(given.numpy()), wanted.detach().numpy())
     assert (heads.width, heads.text_width) == (128, 7)
 
@@ -89,7 +89,7 @@ def test_heads_are_those_of_the_objective(of: str) -> None:
 def test_one_motion_head_serves_both_where_nothing_is_averaged() -> None:
     config = ObjectiveConfig(w_mv=0.0, keys="same", motion_head="linear", text_head="identity", width=7)
     objective = Objective(config, features=256, text=7)
-    heads = heads_of(config, objective.state_dict(), of="averaged")
+    heads = heads_of(config, objective.state_dict(), of="ema")
     assert (heads.width, heads.text_width) == (7, 7)
     texts = np.eye(7, dtype=np.float32)
     vector = motion(1, 2, 3)

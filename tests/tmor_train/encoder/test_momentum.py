@@ -1,4 +1,4 @@
-"""The averaged copy follows, keeps its own statistics and has no gradient."""
+"""The EMA follows, keeps its own statistics and has no gradient."""
 
 import pytest
 import torch

@@ -59,18 +59,18 @@ def test_an_encoder_of_a_run_sees_clips_as_in_its_training(demo_run: Path) -> No
     known = tmor_train.load(demo_run)
     assert same(encoder, known)
     assert encoder.sampling == known.sampling
-    assert source == Source("step-000000008.pt (averaged)", known.sha256)
+    assert source == Source("step-000000008.pt (ema)", known.sha256)
 
 
 def test_frames_their_choice_and_which_encoder_can_be_said(demo_run: Path) -> None:
-    config = StartConfig(weights=str(demo_run), of="live", frames=12, choice="window")
+    config = StartConfig(weights=str(demo_run), of="online", frames=12, choice="window")
     encoder, source = load_encoder(config, seed=0, device="cpu")
-    known = tmor_train.load(demo_run, of="live")
+    known = tmor_train.load(demo_run, of="online")
     assert same(encoder, known)
-    assert not same(encoder, tmor_train.load(demo_run, of="averaged"))
+    assert not same(encoder, tmor_train.load(demo_run, of="ema"))
     assert (encoder.sampling.frames, encoder.sampling.choice) == (12, "window")
     assert encoder.sampling.normalise == known.sampling.normalise
-    assert source.name == "step-000000008.pt (live)"
+    assert source.name == "step-000000008.pt (online)"
 
 
 def test_no_encoder_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_looks_are_averaged(encoder: Pretrained, crops: int, mirrored: str, work
         for crop in range(crops):
             loader = Loader(
                 MOTIONS,
-                sampling=replace(encoder.sampling, draw="random" if crop else "centre"),
+                sampling=replace(encoder.sampling, draw="random" if crop else "deterministic"),
                 batching=Batching(size=1, order="stored"),
                 workers=0,
             )

@@ -55,7 +55,7 @@ def test_the_file_says_what_it_is(encoder: Pretrained, demo_shards: Path, tmp_pa
     embed_to_parquet(encoder, motions, tmp_path / "e.parquet", about=about, batch=64)
     metadata = pq.read_schema(tmp_path / "e.parquet").metadata
     made_by, of = (json.loads(metadata[name]) for name in (b"tmor_train.encoder", b"tmor_train.set"))
-    assert made_by["checkpoint"] == {"name": "step-000000008.pt", "of": "averaged", "sha256": encoder.sha256}
+    assert made_by["checkpoint"] == {"name": "step-000000008.pt", "of": "ema", "sha256": encoder.sha256}
     assert (made_by["batch"], made_by["config"]["encoder"]["backbone"]) == (64, "unik")
     assert (of["shards"], of["split"], of["clips"], len(of["keys_sha256"])) == (["shards"], "test", 7, 64)
     assert of["keys_sha256"] != identity(DataConfig(), read_shards(demo_shards))["keys_sha256"]

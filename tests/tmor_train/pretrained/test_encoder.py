@@ -41,7 +41,7 @@ def bare(network: UNIK, **views: object) -> Pretrained:
     return Pretrained(network=network.eval(), sampling=sampling, views=views_of, path=Path("bare.pt"), sha256="0")
 
 
-@pytest.mark.parametrize("of", ["averaged", "live"])
+@pytest.mark.parametrize("of", ["ema", "online"])
 def test_vectors_are_those_of_training(demo_run: Path, demo_shards: Path, of: str) -> None:
     encoder = tmor_train.load(demo_run, of=of)  # type: ignore[arg-type]
     assert encoder.config is not None
@@ -160,6 +160,6 @@ def test_the_nearest_text_is_that_of_the_same_direction(encoder: Pretrained) -> 
 def test_facts_do_not_say_where_things_lay(encoder: Pretrained, demo_shards: Path) -> None:
     facts = encoder.facts()
     assert facts["checkpoint"]["sha256"] == encoder.sha256
-    assert facts["sampling"]["draw"] == "centre"
+    assert facts["sampling"]["draw"] == "deterministic"
     assert facts["config"]["recipe"] == "pretrain_demo"
     assert str(demo_shards.parent) not in str(facts)

@@ -93,7 +93,7 @@ def test_the_file_says_what_it_takes(demo_run: Path, tmp_path: Path) -> None:
     running = session(tmp_path / "e.onnx")
     facts = running.get_modelmeta().custom_metadata_map
     assert facts["format"] == "tmor_train.onnx/1"
-    assert json.loads(facts["checkpoint"]) == {"name": trained.path.name, "of": "averaged", "sha256": trained.sha256}
+    assert json.loads(facts["checkpoint"]) == {"name": trained.path.name, "of": "ema", "sha256": trained.sha256}
     assert (facts["layout"], facts["frames"], facts["persons"]) == ("unik17", "8", "1")
     assert json.loads(facts["normalise"]) == {"screen": "frame"}
     assert json.loads(facts["joints"])[:2] == ["head", "mouth"]

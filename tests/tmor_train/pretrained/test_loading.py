@@ -46,12 +46,12 @@ def test_a_run_and_its_newest_checkpoint_are_one(demo_run: Path) -> None:
     by_run, by_file = tmor_train.load(demo_run), tmor_train.load(str(newest(demo_run)))
     assert by_run.path == by_file.path == newest(demo_run)
     assert by_run.sha256 == file_sha256(newest(demo_run))
-    assert (by_run.of, by_run.sampling.frames, by_run.sampling.layout) == ("averaged", 8, "unik17")
+    assert (by_run.of, by_run.sampling.frames, by_run.sampling.layout) == ("ema", 8, "unik17")
     assert not by_run.network.training
     assert not any(parameter.requires_grad for parameter in by_run.network.parameters())
 
 
-@pytest.mark.parametrize(("of", "where"), [("averaged", "averaged"), ("live", "encoder")])
+@pytest.mark.parametrize(("of", "where"), [("ema", "ema"), ("online", "encoder")])
 def test_each_of_the_two_encoders(demo_run: Path, of: Any, where: str) -> None:
     saved = checkpoint.load(newest(demo_run))["learner"][where]
     loaded = tmor_train.load(demo_run, of=of).network.state_dict()
@@ -121,7 +121,7 @@ def changed_config(content: dict[str, Any], **fields: Any) -> None:
         (lambda content: changed_config(content, frams=3), "did you mean"),
         (lambda content: changed_config(content, layout="dog9"), "KeyError: 'dog9'"),
         (lambda content: changed_config(content, people=10**9), "not those of its configuration"),
-        (lambda content: content["learner"]["averaged"].pop("l1.s_unit.DepM"), "not those of its configuration"),
+        (lambda content: content["learner"]["ema"].pop("l1.s_unit.DepM"), "not those of its configuration"),
         (lambda content: content["learner"]["objective"].pop("text_head.layers.2.bias"), "RuntimeError: Error"),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_is_there_is_measured_and_the_rest_has_reasons(root: Path, demo_run
     values = shown(folder)
     results = results_under(folder)
     ours = {(result.mode, result.checkpoint): (place, result) for place, result in results}
-    place, result = ours["probe", "step-000000008.pt (averaged)"]
+    place, result = ours["probe", "step-000000008.pt (ema)"]
     figure = line(values, "linear probing", "vmt")["figures"][0]
     assert figure["values"] == [result.metrics["mean_per_class"]]
     assert figure["words"] == f"{100 * result.metrics['mean_per_class']:.1f}"

@@ -39,7 +39,7 @@ def test_who_does_not_lead_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Path:
+def run(tmp_path: Path) -> Path:
     with MetricLogger(tmp_path) as logger:
         for step in (1, 2, 3):
             logger.log("step", step, {"loss": 1.0 / step, "mm/loss": 0.5})
@@ -47,17 +47,17 @@ def told(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_picture_for_what_was_told(told: Path) -> None:
+def test_a_picture_for_what_was_logged(run: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert plot(told) == f"plots: {told / 'plots'}"
-    pictures = sorted(path.name for path in (told / "plots").iterdir())
-    assert pictures == ["embeddings.png", "loss.png"]  # no clusters were told of
-    assert (told / "plots" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert plot(run) == f"plots: {run / 'plots'}"
+    pictures = sorted(path.name for path in (run / "plots").iterdir())
+    assert pictures == ["embeddings.png", "loss.png"]  # no clusters were logged
+    assert (run / "plots" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_matplotlib_a_line_says_so(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_a_line_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'posecap[train]'" in plot(told)
-    assert not (told / "plots").exists()
+    assert "pip install 'posecap[train]'" in plot(run)
+    assert not (run / "plots").exists()

@@ -297,7 +297,7 @@ def test_stage_two_begins_with_stage_ones_weights(straight: Path, config: Pretra
     assert {"motion_head.layers.0.weight", "text_head.layers.0.weight"} <= set(heads)
     assert all(torch.equal(value, train_state.encoder.state_dict()[name]) for name, value in state["encoder"].items())
     averaged = train_state.ema.module.state_dict()
-    assert all(torch.equal(value, averaged[name]) for name, value in state["averaged"].items())
+    assert all(torch.equal(value, averaged[name]) for name, value in state["ema"].items())
     assert train_state.step == 0
     assert not train_state.optimizer.state_dicts()[0]["state"]
 

@@ -41,8 +41,8 @@ def test_flags_make_a_team() -> None:
     parser = argparse.ArgumentParser()
     _add_ray(parser)
     assert _ray_processes(parser.parse_args([])) is None
-    told = ["--ray", "auto", "--workers", "16", "--cpus", "8"]
-    assert _ray_processes(parser.parse_args(told)) == RayJob(address="auto", workers=16, cpus=8)
+    words = ["--ray", "auto", "--workers", "16", "--cpus", "8"]
+    assert _ray_processes(parser.parse_args(words)) == RayJob(address="auto", workers=16, cpus=8)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PretrainConfig:
 
 def as_torchrun(rank: int, port: int, config: PretrainConfig, folder: Path) -> None:
     """What each of two processes does."""
-    told = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in told.items()}
+    environment = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in environment.items()}
     torch.set_num_threads(1)
     pretrain(config, folder)
     torch.distributed.destroy_process_group()

@@ -82,7 +82,7 @@ class RecordingWindows(Loader):
         ]
         self.recording_W, self.begin_W, self.length_W = np.array(cut, np.int64).reshape(-1, 3).T
         self.recordings, self.config = recordings, config
-        seen = replace(sampling, frames=config.length, choice="window", draw="centre", padding="zero")
+        seen = replace(sampling, frames=config.length, choice="window", draw="deterministic", padding="zero")
         super().__init__(recordings.motions.select(self.recording_W), sampling=seen, workers=0)
 
     def labels(self, index_N: Numbers) -> torch.Tensor:

@@ -152,7 +152,7 @@ def test_shares_are_averaged_over_looks() -> None:
     network = replace(encoder, network=known.network.eval().requires_grad_(False))
     motions = gestures.motions(gestures.CLASSES)
     found = class_shares(network, motions, TTAConfig(mirrored="on"), some.tune)
-    sampling = replace(encoder.sampling, draw="centre")
+    sampling = replace(encoder.sampling, draw="deterministic")
     loader = Loader(motions, sampling=sampling, batching=Batching(size=1, order="stored"), workers=0)
     for number, one in enumerate(loader):
         both = (one, Flip(probability=1.0)(one, torch.Generator()))
@@ -161,7 +161,7 @@ def test_shares_are_averaged_over_looks() -> None:
 
 
 def test_seeds_have_folders_and_orders_of_their_own(tmp_path: Path) -> None:
-    changes = ("seeds=0,1", "tune.epochs=1", "start.of=live")
+    changes = ("seeds=0,1", "tune.epochs=1", "start.of=online")
     folder = fine_tune(config(*changes), tmp_path / "run")
     results = [read_result(folder / f"seed-{seed}") for seed in (0, 1)]
     assert [result.seed for result in results] == [0, 1]

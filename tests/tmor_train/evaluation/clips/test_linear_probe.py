@@ -81,7 +81,7 @@ def test_probing_changes_nothing_in_the_encoder(
     assert any("running_var" in name for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before)
     result = read_result(tmp_path / "run")
-    assert (result.checkpoint, result.checkpoint_sha256) == ("step-000000008.pt (averaged)", encoder.sha256)
+    assert (result.checkpoint, result.checkpoint_sha256) == ("step-000000008.pt (ema)", encoder.sha256)
 
 
 def test_a_hold_out_never_looks_at_the_test_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
