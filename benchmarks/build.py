@@ -6,12 +6,11 @@ Efficiency is the bare model's core-seconds ÷ (wall seconds of the build × cor
 beforehand, engines loaded, nothing but the pose model on every core at once, as it is in the build. A build is a
 fresh process, from its start to its end, with footage and weights in the cache. Bare runs and builds alternate, so
 a machine whose speed drifts is the same for both; medians are printed. For Ray the seconds until its workers are
-ready are told apart.
+ready are printed separately.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import os
@@ -20,11 +19,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from measuring import cpu_seconds, parser_of, threaded_seconds
 
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
@@ -56,45 +56,28 @@ def bare_seconds(pipeline: Pipeline, blocks: list[Pixels], workers: int) -> floa
     for one in models:
         for shape in {block.shape[1:]: block for block in blocks}.values():
             one.detect(shape[:1])  # builds the session of each frame size
-    waiting, lock = list(reversed(blocks)), threading.Lock()
-
-    def work(mine: Any) -> None:
-        while True:
-            with lock:
-                if not waiting:
-                    return
-                block = waiting.pop()
-            mine.detect(block)
-
-    threads = [threading.Thread(target=work, args=(one,)) for one in models]
-    since = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - since
+    return threaded_seconds(blocks, [one.detect for one in models])
 
 
 def build_seconds(manifest: Path, runner: str) -> tuple[float, float, float]:
     """Wall seconds of one whole build, of those until its workers were ready, and its CPU seconds."""
     output = Path(tempfile.mkdtemp(prefix="posecap-bench-"))
-    command = [sys.executable, "-c", "import sys; from posecap.cli import main; sys.exit(main(sys.argv[1:]))"]
-    command += ["build", "--manifest", str(manifest), "--output", str(output), "--runner", runner]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "posecap", "build", "--manifest", str(manifest)]
+    command += ["--output", str(output), "--runner", runner]
+    before = cpu_seconds(resource.RUSAGE_CHILDREN)
     since = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=False)
     seconds = time.perf_counter() - since
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = cpu_seconds(resource.RUSAGE_CHILDREN) - before
     if done.returncode not in (0, 3):
         raise SystemExit(f"the build failed:\n{done.stderr}")
     start = json.loads((output / "report.json").read_text())["rates"]["start_seconds"]
     shutil.rmtree(output)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, float(start), used
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--manifest", type=Path, default=Path("manifests/demo.yaml"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--runners", default="local,ray")

@@ -18,10 +18,10 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from measuring import parser_of, peak_bytes
 
 from tmor_train.clustering.blockwise import normalize
 from tmor_train.clustering.clusters import adjusted_rand_score
@@ -44,7 +44,7 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 20_000, 50_000])
     parser.add_argument("--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000])
     parser.add_argument("--probes", type=int, default=32)
@@ -134,16 +134,10 @@ def measured(who: str, path: str, eps: float, probes: int) -> Run:
 
     embeddings: np.ndarray = np.load(path, allow_pickle=False)
     labels_of(embeddings[:1000])
-    before = peak_mebibytes()
+    before = peak_bytes()
     started = perf_counter()
     labels = labels_of(embeddings)
-    return Run(labels, perf_counter() - started, peak_mebibytes() - before)
-
-
-def peak_mebibytes() -> float:
-    """Of this process alone; getrusage would tell that of the process it was started from, if that had more."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return Run(labels, perf_counter() - started, (peak_bytes() - before) / 2**20)
 
 
 def eps_for(embeddings: np.ndarray) -> float:

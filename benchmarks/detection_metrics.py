@@ -11,13 +11,12 @@ Memory is the process's peak, and its peak before the first recording.
 
 from __future__ import annotations
 
-import argparse
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from measuring import parser_of, peak_bytes
 
 from tmor_train.benchmarks import charades, tsu
 from tmor_train.benchmarks.base import Timelines
@@ -28,7 +27,7 @@ Labels = Callable[[int], np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("command", choices=("tsu", "charades", "time"))
     parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS")
     options = parser.parse_args()
@@ -71,16 +70,13 @@ def timed(folder: Path) -> None:
             spent += perf_counter() - start
             yield scores_TK, label_TK
 
-    before, start = mebibytes(), perf_counter()
+    before, start = peak_bytes(), perf_counter()
     found = frame_ap_of(recordings())
     seconds = perf_counter() - start - spent
     print(row("TSU CS, random", found))
     print(f"{len(test)} recordings, {int(test.frames_N.sum())} frames x {test.classes} classes: {seconds:.1f} s")
-    print(f"making labels and scores took another {spent:.1f} s; memory {mebibytes():.0f} MiB, before {before:.0f} MiB")
-
-
-def mebibytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = f"memory {peak_bytes() / 2**20:.0f} MiB, before {before / 2**20:.0f} MiB"
+    print(f"making labels and scores took another {spent:.1f} s; {memory}")
 
 
 def row(name: str, found: FrameAP) -> str:

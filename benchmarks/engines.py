@@ -1,38 +1,37 @@
 """Speed of every engine by batch size, and how much of a worker's chain is the models themselves.
 
-    python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--lanes 1 2]
+    python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--concurrency 1 2]
 
 Detectors and embedders see frames of the demo's footage at working size, pose estimators four people in each of them.
 The named baseline of each engine is itself with a batch of one. MoveNet, EfficientNet and MiniLM have their real
-weights; every other engine has random ones in the published format, which cost the same time and know nothing.
+weights; every other engine has random ones in the published format, which cost the same time.
 With a GPU, engines that can use it do.
 
 The chain is decode → detect → track → pose → embed over the same clip again and again, in one worker with one or more
-lanes. Its share is the seconds that the three models take by themselves, on frames decoded beforehand, divided by the
+threads. Its share is the seconds that the three models take by themselves, on frames decoded beforehand, divided by the
 seconds of the chain.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # random_weights: networks that are only good for tests and for timing
+sys.path.append(str(ROOT))  # tests.random_weights: networks that are only good for tests and for timing
 os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
 
 import numpy as np  # noqa: E402
-from random_weights import mmpose, ultralytics, viclip  # noqa: E402
+from measuring import parser_of, threaded_seconds  # noqa: E402
 
 from posecap.engines.efficientnet import EfficientNetLite0  # noqa: E402
 from posecap.engines.minilm import MiniLM  # noqa: E402
@@ -55,6 +54,7 @@ from posecap.stages.pose import Pose  # noqa: E402
 from posecap.stages.split import Split  # noqa: E402
 from posecap.stages.track import Track  # noqa: E402
 from posecap.types import CaptionedClip, Clip, Pixels, Row, TrackedClip, Tracks, Video  # noqa: E402
+from tests.random_weights import mmpose, ultralytics, viclip  # noqa: E402
 
 SENTENCE = "a person balances on a treadmill"
 PEOPLE = 4
@@ -62,7 +62,7 @@ PEOPLE = 4
 
 @dataclass(frozen=True)
 class Contender:
-    """An engine, what it is fed with ``count`` items, and what an item is."""
+    """An engine that ``make`` builds for a batch size, its input ``feed``, and what an item of it is."""
 
     name: str
     items: str
@@ -72,10 +72,10 @@ class Contender:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="engines whose names begin so")
     parser.add_argument("--batches", nargs="*", type=int, default=[1, 8, 64])
-    parser.add_argument("--lanes", nargs="*", type=int, default=[1, 2])
+    parser.add_argument("--concurrency", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--clips", type=int, default=8, help="that the chain works through (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each figure (default: %(default)s)")
     options = parser.parse_args()
@@ -87,7 +87,7 @@ def main() -> None:
             if not options.only or any(contender.name.startswith(begin) for begin in options.only):
                 measure(contender, options.batches, options.seconds)
         if not options.only or "chain" in options.only:
-            chain(Path(folder), video, clip, options.lanes, options.clips)
+            chain(Path(folder), video, clip, options.concurrency, options.clips)
 
 
 def device_words() -> str:
@@ -184,14 +184,11 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
     for batch in batches:
         engine = contender.make(batch)
         engine.load()
-        feed = iter(range(0, len(contender.feed) - batch + 1, batch))
+        starts = cycle(range(0, len(contender.feed) - batch + 1, batch))
         contender.run(engine, contender.feed[-batch:])
         done, since = 0, perf_counter()
         while perf_counter() - since < seconds:
-            at = next(feed, None)
-            if at is None:
-                feed = iter(range(0, len(contender.feed) - batch + 1, batch))
-                continue
+            at = next(starts)
             contender.run(engine, contender.feed[at : at + batch])
             done += batch
         rate = done / (perf_counter() - since)
@@ -215,7 +212,7 @@ class Look(Stage):
         yield item
 
 
-def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: int) -> None:
+def chain(folder: Path, video: Video, clip: Clip, thread_counts: Sequence[int], clips: int) -> None:
     import torch
 
     small = not torch.cuda.is_available()
@@ -242,28 +239,11 @@ def chain(folder: Path, video: Video, clip: Clip, lanes: Sequence[int], clips: i
     seen.embed_video(clip.frames_THW3[seen.frame_indices(clip)])
     bare = perf_counter() - since
     print(f"chain: a clip of {clip.frame_count} frames with {tracks.people} people; bare models {bare:.2f} s")
-    for count in lanes:
-        spent = through(stages, cut, clips=clips, lanes=count)
+    for count in thread_counts:
+        spent = threaded_seconds(range(clips), [lambda _: execute(stages, cut)] * count)
         print(
-            f"chain, {count} lanes: {clips / spent:.2f} clips/s, share of bare-model speed {bare * clips / spent:.2f}"
+            f"chain, {count} threads: {clips / spent:.2f} clips/s, share of bare-model speed {bare * clips / spent:.2f}"
         )
-
-
-def through(stages: Sequence[Stage], item: object, *, clips: int, lanes: int) -> float:
-    """Seconds that ``lanes`` threads take to run one item through the stages ``clips`` times."""
-    waiting = iter(range(clips))
-
-    def work() -> None:
-        for _ in waiting:
-            execute(stages, item)
-
-    threads = [threading.Thread(target=work) for _ in range(lanes)]
-    since = perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return perf_counter() - since
 
 
 if __name__ == "__main__":

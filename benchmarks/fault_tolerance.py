@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from measuring import parser_of
+
 from posecap.ledger import Ledger
 from posecap.outcomes import RowOutcome
 from posecap.plan import open_plan
@@ -115,7 +117,7 @@ class Build:
         there = frozenset(files_of(root))
         with root.with_suffix(".log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", "import sys; from posecap.cli import main; sys.exit(main())", *arguments],
+                [sys.executable, "-m", "posecap", *arguments],
                 cwd=ROOT,
                 env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
@@ -354,7 +356,7 @@ def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--builds", type=int, default=20, metavar="N")
     parser.add_argument("--runner", choices=("ray", "local", "both"), default="both")
     parser.add_argument("--seed", type=int, default=0, help="of what is killed when")

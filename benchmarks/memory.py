@@ -9,7 +9,6 @@ resident memory of the build's process.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import resource
@@ -17,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from measuring import cpu_seconds, parser_of
 
 HERE = Path(__file__).resolve().parents[1]
 CLIP_EVERY = 1000
@@ -54,15 +55,14 @@ def measure(rows: int) -> tuple[float, float]:
     """Seconds and peak MB of one build."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_manifest(Path(folder), rows)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = cpu_seconds(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-c", BUILD, str(manifest)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(done.stdout.split()[-1]) / 1024
+    return cpu_seconds(resource.RUSAGE_CHILDREN) - before, int(done.stdout.split()[-1]) / 1024
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", default="1000,10000,40000")
     options = parser.parse_args()
     for rows in map(int, options.rows.split(",")):

@@ -9,29 +9,28 @@ JSON. Each figure is the best of the repeats, which take turns, so that a busy m
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import webdataset
+from measuring import best, made_sample, parser_of
 
 import posecap
 from posecap.shards import read_part, write_part
 from posecap.shards.serialization import arrays_of, facts_json
-from posecap.types import Caption, PartName, Quality, Sample, Span
+from posecap.types import PartName, Sample
 
 PART = PartName("train", 0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--frames", type=int, default=16, help="of each sample, one person (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3)
@@ -60,17 +59,6 @@ def main() -> None:
         report("read", options.samples, best(reading, options.repeats))
 
 
-def best(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Shortest time of each in seconds; they take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, run in contenders.items():
-            started = perf_counter()
-            run()
-            seconds[name].append(perf_counter() - started)
-    return {name: min(times) for name, times in seconds.items()}
-
-
 def report(what: str, samples: int, seconds: dict[str, float]) -> None:
     ours = seconds["posecap"]
     for name, spent in seconds.items():
@@ -81,50 +69,9 @@ def report(what: str, samples: int, seconds: dict[str, float]) -> None:
 def sample(number: int, frames: int) -> Sample:
     """One person, an EfficientNet-sized video vector and a MiniLM-sized text vector."""
     rng = np.random.default_rng(number)
-    key, pts = f"{number:024x}", np.arange(frames) / 25.0
-    span = Span(0.0, frames / 25.0)
-    quality = Quality(
-        coverage=1.0,
-        mean_score=0.5,
-        zero_pose_share=0.0,
-        jitter=0.01,
-        bone_jump_share=0.0,
-        identity_switches=0,
-        motion=0.3,
-    )
-    facts = {
-        "clip_id": key,
-        "row_id": f"row-{number}",
-        "uri": f"videos/{number}.mp4",
-        "source_id": f"{number:064x}",
-        "start_seconds": span.start_seconds,
-        "end_seconds": span.end_seconds,
-        "pts_span": [float(pts[0]), float(pts[-1])],
-        "video_span": [float(pts[0]), float(pts[-1])],
-        "fps": 25.0,
-        "width": 640,
-        "height": 360,
-        "codec": "h264",
-        "frames": frames,
-        "people": 1,
-        "joints": 17,
-        "layout": "coco17",
-        "label": "walking",
-        "split": "train",
-        "license": "CC0-1.0",
-        "source": "made up",
-        "quality": {name: getattr(quality, name) for name in Quality.__slots__},
-        "models": {"decoder": "decord", "video": "efficientnet-lite0", "text": "minilm"},
-    }
-    return Sample(
-        key=key,
-        joints_MTJ3=rng.random((1, frames, 17, 3), np.float32),
-        pts_T=pts,
-        video_D=rng.random(1280, np.float32),
-        text_CD=rng.random((1, 384), np.float32),
-        captions=(Caption(f"Somebody walks by, for the {number}th time.", "row"),),
-        facts=facts,
-    )
+    joints, video, text = (rng.random(shape, np.float32) for shape in ((1, frames, 17, 3), 1280, (1, 384)))
+    caption = f"Somebody walks by, for the {number}th time."
+    return made_sample(number, joints, video_D=video, text_CD=text, caption=caption)
 
 
 def write_webdataset(path: Path, made: list[Sample]) -> None:

@@ -9,14 +9,15 @@ summarises it in a fresh process, once for each size. Run from the repository's 
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+from argparse import SUPPRESS
 from pathlib import Path
 from time import perf_counter
+
+from measuring import cpu_seconds, parser_of, peak_bytes
 
 MANIFEST = """\
 name: many-rows
@@ -50,21 +51,19 @@ def measure(folder: Path) -> dict[str, float]:
     from posecap.plan import make_plan
     from posecap.plan_summary import summarise
 
-    imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    since, cpu = perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    imported, since, cpu = peak_bytes(), perf_counter(), cpu_seconds()
     plan = make_plan(read_manifest(folder / "manifest.yaml"), folder / "plan.parquet")
     planned = perf_counter()
     summary = summarise(plan)
-    used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "rows": summary.rows,
         "duplicates": summary.duplicates,
         "parts": summary.parts,
         "plan_seconds": planned - since,
         "summary_seconds": perf_counter() - planned,
-        "cpu_seconds": used.ru_utime + used.ru_stime - cpu.ru_utime - cpu.ru_stime,
-        "imports_mb": imported * 1024 / 1e6,
-        "peak_mb": used.ru_maxrss * 1024 / 1e6,
+        "cpu_seconds": cpu_seconds() - cpu,
+        "imports_mb": imported / 1e6,
+        "peak_mb": peak_bytes() / 1e6,
         "plan_file_mb": plan.path.stat().st_size / 1e6,
     }
 
@@ -81,9 +80,9 @@ def run(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--two-million", action="store_true", help="2,000,000 rows as well")
-    parser.add_argument("--measure", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=Path, metavar="FOLDER", help=SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(options.measure)))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 import webdataset
+from measuring import made_sample, parser_of
 from torch.utils.data import DataLoader
 
 import posecap
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.shards import write_dataset_list, write_part
 from posecap.stream import Field, collate
-from posecap.types import Caption, PartName, Sample
+from posecap.types import PartName, Sample
 from tmor_train.data import Batching, Loader, Sampling, read_shards
 
 BATCH = 256
@@ -42,7 +43,7 @@ Pass = Callable[[], Iterable[Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--samples", type=int, default=8192)
     parser.add_argument("--frames", type=int, default=16, help="of each sample (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="each is timed for at least (default: %(default)s)")
@@ -86,37 +87,9 @@ def count(batches: Iterable[Any]) -> int:
 def sample(number: int, frames: int) -> Sample:
     """One person who is seen throughout."""
     rng = np.random.default_rng(number)
-    key = f"{number:024x}"
-    facts = {
-        "clip_id": key,
-        "row_id": f"row-{number}",
-        "uri": f"videos/{number}.mp4",
-        "source_id": f"{number:064x}",
-        "start_seconds": 0.0,
-        "end_seconds": frames / 25,
-        "pts_span": [0.0, (frames - 1) / 25],
-        "video_span": [0.0, (frames - 1) / 25],
-        "fps": 25.0,
-        "width": 640,
-        "height": 360,
-        "codec": "h264",
-        "layout": "coco17",
-        "label": "walking",
-        "split": "train",
-        "license": "CC0-1.0",
-        "source": "made up",
-        "quality": {},
-        "models": {},
-    }
-    return Sample(
-        key=key,
-        joints_MTJ3=rng.random((1, frames, 17, 3), np.float32) + np.float32(0.1),
-        pts_T=np.arange(frames) / 25.0,
-        video_D=rng.random(WIDTH, np.float32),
-        text_CD=rng.random((1, WIDTH), np.float32),
-        captions=(Caption(f"Somebody walks by, for the {number}th time.", "row"),),
-        facts=facts,
-    )
+    joints, video, text = (rng.random(shape, np.float32) for shape in ((1, frames, 17, 3), WIDTH, (1, WIDTH)))
+    caption = f"Somebody walks by, for the {number}th time."
+    return made_sample(number, joints + np.float32(0.1), video_D=video, text_CD=text, caption=caption)
 
 
 def ours(root: Path, made: list[Sample], frames: int) -> dict[str, Pass]:
@@ -206,12 +179,7 @@ def with_mosaicml(root: Path, made: list[Sample]) -> Pass:
             writer.write(arrays(one))
     dataset = StreamingDataset(local=str(root), batch_size=BATCH, shuffle=False)
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True)
-
-    def batches() -> Iterator[Any]:
-        for batch in loader:
-            yield tuple(batch[name] for name in FIELDS)
-
-    return batches
+    return lambda: (tuple(batch[name] for name in FIELDS) for batch in loader)
 
 
 if __name__ == "__main__":

@@ -16,23 +16,23 @@ for data.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from measuring import best, made_sample, parser_of
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from posecap.shards import write_dataset_list, write_part
-from posecap.types import Caption, PartName, Sample
+from posecap.types import PartName, Sample
 from tmor_train.configuration import changed
 from tmor_train.data import Loader, MotionBatch, MotionSet, read_shards
 from tmor_train.data.augment import augmented
@@ -46,8 +46,6 @@ from tmor_train.training.train_state import TrainState
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
 SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
-
-Run = Callable[[], object]
 
 
 # --- the usual way ------------------------------------------------------------------------------------------------
@@ -290,43 +288,16 @@ def sample(number: int, frames: int) -> Sample:
     steps = rng.standard_normal((1, frames, 17, 3), np.float32) * np.float32(0.01)
     joints = (0.5 + steps.cumsum(1)).clip(0.0, 1.0).astype(np.float32)
     joints[..., 2] = 0.9
-    facts = {
-        "clip_id": f"{number:024x}",
-        "row_id": f"row-{number}",
-        "uri": f"videos/{number}.mp4",
-        "source_id": f"{number:064x}",
-        "start_seconds": 0.0,
-        "end_seconds": frames / 25,
-        "pts_span": [0.0, (frames - 1) / 25],
-        "video_span": [0.0, (frames - 1) / 25],
-        "fps": 25.0,
-        "width": 640,
-        "height": 360,
-        "codec": "h264",
-        "layout": "coco17",
-        "label": "walking",
-        "split": "train",
-        "license": "CC0-1.0",
-        "source": "made up",
-        "quality": {},
-        "models": {},
-    }
-    return Sample(
-        key=f"{number:024x}",
-        joints_MTJ3=joints,
-        pts_T=np.arange(frames) / 25.0,
-        video_D=rng.standard_normal(WIDTH, np.float32),
-        text_CD=rng.standard_normal((1, WIDTH), np.float32),
-        captions=(Caption(f"Somebody walks in manner {number % SENTENCES}.", "row"),),
-        facts=facts,
-    )
+    video, text = rng.standard_normal(WIDTH, np.float32), rng.standard_normal((1, WIDTH), np.float32)
+    caption = f"Somebody walks in manner {number % SENTENCES}."
+    return made_sample(number, joints, video_D=video, text_CD=text, caption=caption)
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[16, 64], metavar="N")
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--queue", type=int, default=4096)
@@ -384,7 +355,7 @@ def compare(train_state: TrainState, repeats: int) -> None:
             "peak": lambda: square @ square,
         },
         repeats,
-        device,
+        synchronize=torch.cuda.synchronize if device.type == "cuda" else lambda: None,
     )
     peak = 2 * len(square) ** 3 / seconds["peak"]
     flop = counter.get_total_flops()
@@ -398,24 +369,6 @@ def compare(train_state: TrainState, repeats: int) -> None:
             f"  {name:<6} {1000 * spent:>9,.1f} ms {len(batch) / spent:>9,.1f} clips/s "
             f"{100 * flop / spent / peak:>5.0f} % of the peak{ratio}"
         )
-
-
-def best(contenders: dict[str, Run], repeats: int, device: torch.device) -> dict[str, float]:
-    """Shortest time of each in seconds; they take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, run in contenders.items():
-            finish(device)
-            started = perf_counter()
-            run()
-            finish(device)
-            seconds[name].append(perf_counter() - started)
-    return {name: min(times) for name, times in seconds.items()}
-
-
-def finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) -> None:

@@ -23,7 +23,9 @@ def train() -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as for a program of that folder
+        spec.loader.exec_module(module)
     return module
 
 
