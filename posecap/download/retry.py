@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
@@ -41,12 +41,12 @@ class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
         self.seconds = seconds
 
 
-def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float) -> T:
+def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float, reasons: Collection[str] | None = None) -> T:
     """Call ``attempt`` until it returns or raises anything but :class:`TransientError`.
 
     The last :class:`TransientError` is raised when attempts are used up, when the next wait would pass ``until`` (on
     :func:`time.monotonic`), or when a server asks for more than ``longest_wait_seconds``: a later build can try
-    again.
+    again. With ``reasons``, errors of other reasons are raised at once.
     """
     for number in count(1):
         try:
@@ -55,6 +55,8 @@ def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float) -> T:
             asked = error.seconds if isinstance(error, RetryAfter) else 0.0
             doubled = min(policy.base_seconds * 2.0 ** (number - 1), policy.longest_wait_seconds)
             wait = max(asked, doubled)
+            if reasons is not None and error.reason not in reasons:
+                raise
             if number >= policy.attempts or wait > policy.longest_wait_seconds or time.monotonic() + wait >= until:
                 raise
             time.sleep(wait)

@@ -6,7 +6,7 @@ import errno
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 import fsspec
 
@@ -61,7 +61,11 @@ def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
     file.truncate()
     try:
         store, path = fsspec.url_to_fs(uri)
-        _refuse(uri, store.info(path), size_bytes=size_bytes)
+        info = store.info(path)
+        if info.get("type") != "file":
+            raise IsADirectoryError
+        if (size := info.get("size")) is not None and size > size_bytes:
+            raise Reject("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
         with store.open(path, "rb") as source:
             while block := source.read(_BLOCK):
                 if time.monotonic() > until:
@@ -73,14 +77,6 @@ def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
         raise _translated(uri, error) from error
     if file.tell() == 0:
         raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
-
-
-def _refuse(uri: str, info: dict[str, Any], *, size_bytes: int) -> None:
-    if info.get("type") != "file":
-        raise Reject("not_a_file", f"{uri} is a folder; name an object")
-    size = info.get("size")
-    if size is not None and size > size_bytes:
-        raise Reject("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
 
 
 def _translated(uri: str, error: Exception) -> Reject:

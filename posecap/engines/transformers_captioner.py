@@ -21,7 +21,15 @@ import numpy as np
 from posecap.hashing import digest
 from posecap.inference.crops import frame_size, middle_frames, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
-from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place, read_part, refuse_misfits
+from posecap.inference.hub_folder import (
+    check_weights,
+    files_of,
+    find_folder,
+    is_place,
+    read_part,
+    refuse_misfits,
+    shortened,
+)
 from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
@@ -128,7 +136,7 @@ class TransformersCaptioner(Engine):
             self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])
         except Exception as error:
             raise WrongArchitectureError(
-                f"{self.checkpoint}: its processor does not take several pictures and a question ({_short(error)})"
+                f"{self.checkpoint}: its processor does not take several pictures and a question ({shortened(error)})"
             ) from error
 
     def write(self, clip: SkeletonClip) -> list[str]:
@@ -139,8 +147,10 @@ class TransformersCaptioner(Engine):
         """
         pictures = self._pictures(clip)
         seconds = float(clip.pts_T[-1] - clip.pts_T[0])
-        known = {"{frames}": str(len(pictures)), "{seconds}": f"{seconds:.1f}"}
-        questions = [(pictures, _filled(prompt, known)) for prompt in self.prompts]
+        questions = [
+            (pictures, prompt.replace("{frames}", str(len(pictures))).replace("{seconds}", f"{seconds:.1f}"))
+            for prompt in self.prompts
+        ]
         answers = self._batches.run_together(self._answer, questions)
         return [
             sentence
@@ -241,12 +251,6 @@ class TransformersCaptioner(Engine):
         return network.to(device).eval()
 
 
-def _filled(prompt: str, known: dict[str, str]) -> str:
-    for word, value in known.items():
-        prompt = prompt.replace(word, value)
-    return prompt
-
-
 def _conversation(pictures: list[Image], prompt: str) -> list[dict[str, Any]]:
     shown = [{"type": "image", "image": picture} for picture in pictures]
     return [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
@@ -275,7 +279,3 @@ def _transformers() -> Any:
         transformers: Any = import_module("transformers")
     transformers.utils.logging.disable_progress_bar()
     return transformers
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

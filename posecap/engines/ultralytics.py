@@ -254,10 +254,8 @@ def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
 
 def _same(theirs: object, ours: object) -> bool:
     """Whether two plain values agree; values that are not plain, such as tensors, are compared elsewhere."""
-    plain = (int, float, str, tuple, list)
-    if not isinstance(theirs, plain) or not isinstance(ours, plain):
-        return True
-    return (list(theirs) if isinstance(theirs, tuple) else theirs) == (list(ours) if isinstance(ours, tuple) else ours)
+    values = [list(value) if isinstance(value, tuple) else value for value in (theirs, ours)]
+    return not all(isinstance(value, int | float | str | list) for value in values) or values[0] == values[1]
 
 
 def _ready(network: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from posecap.inference.package_compat import ensure_torchvision, extra
-from posecap.weights.checkpoints import WrongArchitectureError
+from posecap.weights.checkpoints import WrongArchitectureError, differences
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
@@ -151,20 +151,8 @@ class ViCLIP(nn.Module):
         tensors = _flat(state_dict)
         with torch.device("meta"):
             model = cls(Sizes.of(tensors))
-        wanted = model.state_dict()
-        differences = [
-            *(f"{name} is missing" for name in wanted if name not in tensors),
-            *(f"{name} is unknown" for name in tensors if name not in wanted),
-            *(
-                f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
-                for name in wanted
-                if name in tensors and tensors[name].shape != wanted[name].shape
-            ),
-        ]
-        if differences:
-            raise WrongArchitectureError(
-                f"no ViCLIP: {'; '.join(differences[:3])} ({len(differences)} differences in all)"
-            )
+        if problems := differences(model, tensors):
+            raise WrongArchitectureError(f"no ViCLIP: {problems}")
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return model.eval().requires_grad_(False)
 

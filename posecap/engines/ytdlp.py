@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, TypeVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 from posecap.download.atomic_file import atomic_file, unused_path
 from posecap.download.byte_ranges import RangeFile, remux_span
@@ -19,8 +20,6 @@ from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
-
-T = TypeVar("T")
 
 _INSTALL = "yt-dlp is not installed: pip install 'posecap[youtube]'"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -148,12 +147,12 @@ class _Session:
     def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
         """Write the video, or the stretch around ``span``, into ``file``; its place on the clock and its format."""
         youtube = self.load()
-        found = self._retry(lambda: self._look_up(youtube))
-        chosen = self._choose(found)
+        again = functools.partial(retry, policy=self._engine.patience, until=self._until, reasons=_SOON)
+        chosen = self._choose(again(lambda: self._look_up(youtube)))
         self._wait_until_playable(chosen)
 
         def ask(first: int, last: int) -> tuple[bytes, int]:
-            return self._retry(lambda: self._part(youtube, chosen, first, last))
+            return again(lambda: self._part(youtube, chosen, first, last))
 
         block = _WHOLE_BLOCK if span is None else _SPAN_BLOCK
         remote = RangeFile(ask, size_limit=limits.size_bytes, name=self.shown, block_bytes=block)
@@ -286,22 +285,6 @@ class _Session:
         except RequestError as error:
             said = str(error) if re.search("timed? ?out|certificate|ssl", str(error), re.IGNORECASE) else "connection"
             raise youtube_error(self.shown, said) from None
-
-    def _retry(self, attempt: Callable[[], T]) -> T:
-        """The result of ``attempt``, repeated for troubles that pass in seconds."""
-
-        def one() -> T | TransientError:
-            try:
-                return attempt()
-            except TransientError as trouble:
-                if trouble.reason in _SOON:
-                    raise
-                return trouble
-
-        result = retry(one, policy=self._engine.patience, until=self._until)
-        if isinstance(result, TransientError):
-            raise result
-        return result
 
 
 def _cookies(path: str | None) -> io.StringIO | None:

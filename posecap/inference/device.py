@@ -7,8 +7,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from concurrent.futures import Future
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from posecap.stage import TransientError
 
@@ -56,6 +57,7 @@ def torch_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Request: TypeAlias = "tuple[Sequence[Any], Future[Any]]"
 
 _WORDS = ("out of memory", "can't allocate memory", "failed to allocate memory", "bad allocation", "std::bad_alloc")
 
@@ -105,39 +107,27 @@ class Batches:
         No thread waits to fill a batch: the one that finds the model free runs all pending items. Every thread must
         pass the same ``compute``, and items that can be batched with those of the others.
         """
-        mine = _Request(items)
-        self._waiting.append(mine)
+        mine: Future[list[R]] = Future()
+        self._waiting.append((items, mine))
         with self._computing:
-            if not mine.answered:
+            if not mine.done():
                 gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
                 # A thread that was interrupted may have taken this request along and never answered it.
-                self._answer(compute, gathered if mine in gathered else [*gathered, mine])
-        if mine.error is not None:
-            raise mine.error
-        return mine.results
+                self._answer(compute, gathered if any(f is mine for _, f in gathered) else [*gathered, (items, mine)])
+        return mine.result()
 
     def _answer(self, compute: Callable[[Sequence[Any]], Sequence[Any]], requests: list[_Request]) -> None:
         try:
-            results = self.run(compute, [item for request in requests for item in request.items])
+            results = iter(self.run(compute, [item for items, _ in requests for item in items]))
         except Exception as error:
             if len(requests) == 1:
-                requests[0].error, requests[0].answered = error, True
+                requests[0][1].set_exception(error)
                 return
             for request in requests:  # one by one, so that an error reaches only the thread it belongs to
                 self._answer(compute, [request])
             return
-        done = iter(results)
-        for request in requests:
-            request.results = [next(done) for _ in request.items]
-            request.answered = True
-
-
-@dataclass(eq=False)
-class _Request:
-    items: Sequence[Any]
-    results: list[Any] = field(default_factory=list)
-    error: Exception | None = None
-    answered: bool = False
+        for items, future in requests:
+            future.set_result(list(islice(results, len(items))))
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

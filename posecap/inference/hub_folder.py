@@ -9,7 +9,7 @@ from typing import Any
 
 from posecap.inference.device import ran_out_of_memory
 from posecap.models import MissingWeightsError
-from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, refuse_random
+from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, open_safetensors, refuse_random
 
 _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
@@ -71,7 +71,8 @@ def check_weights(folder: Path) -> None:
             )
         raise MissingWeightsError(f"{folder} holds no *.safetensors file: download the model's weights into it")
     for shard in shards:
-        _check_shard(shard)
+        with open_safetensors(shard):
+            pass
 
 
 def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
@@ -85,13 +86,13 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **settings)
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"{folder} needs more: pip install 'posecap[caption]' ({_short(error)})", name=error.name
+            f"{folder} needs more: pip install 'posecap[caption]' ({shortened(error)})", name=error.name
         ) from error
     except Exception as error:  # what a broken file makes of transformers' readers can be any of them
         if ran_out_of_memory(error):
             raise
         raise CheckpointError(
-            f"{folder}: transformers {version('transformers')} cannot read its {what} ({_short(error)}). Download "
+            f"{folder}: transformers {version('transformers')} cannot read its {what} ({shortened(error)}). Download "
             "it again, or update transformers; code out of a checkpoint is never run"
         ) from error
 
@@ -121,17 +122,6 @@ def _check_index(index: Path, here: set[str]) -> None:
             raise MissingWeightsError(f"{index.parent} lacks {name}, which {index.name} names: download it too")
 
 
-def _check_shard(shard: Path) -> None:
-    """safetensors files say how long they are, so opening one finds out whether it is whole."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shard, framework="pt") as file:
-            refuse_random(file.metadata() or {}, path=shard)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{shard} is cut off or damaged ({error}); download it again") from error
-
-
 def _read(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_JSON:
         raise CheckpointError(f"{path} is too large for a file of settings")
@@ -157,5 +147,6 @@ def _cached(name: str) -> Path | None:
         return None
 
 
-def _short(error: Exception) -> str:
+def shortened(error: Exception) -> str:
+    """The error's message on one line of at most 300 characters."""
     return " ".join(str(error).split())[:300]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,24 +109,30 @@ def load_into(
     Raises:
         WrongArchitectureError: names or shapes differ.
     """
-    wanted = {name: value for name, value in network.state_dict().items() if not _matches(name, ignore)}
     given = {name: value for name, value in tensors.items() if not _matches(name, ignore)}
+    if problems := differences(network, given, ignore=ignore):
+        raise WrongArchitectureError(
+            f"{path} does not fit {type(network).__name__}: {problems}. "
+            "Name the weights of this very model and size, or the model and size of these weights"
+        )
+    network.load_state_dict(given, strict=not ignore)
+
+
+def differences(network: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignore: Sequence[str] = ()) -> str:
+    """Which names and shapes of ``given`` are not those of ``network``, the first of each; empty when none."""
+    wanted = {name: value for name, value in network.state_dict().items() if not _matches(name, ignore)}
     shapes = [
         f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    differences = (
+    kinds = (
         ("missing", [name for name in wanted if name not in given]),
         ("unknown", [name for name in given if name not in wanted]),
         ("of another shape", shapes),
     )
-    if problems := [f"{len(names)} {what}: {_few(names)}" for what, names in differences if names]:
-        raise WrongArchitectureError(
-            f"{path} does not fit {type(network).__name__}: of {len(wanted)} tensors {'; '.join(problems)}. "
-            "Name the weights of this very model and size, or the model and size of these weights"
-        )
-    network.load_state_dict(given, strict=not ignore)
+    problems = [f"{len(names)} {what}: {_few(names)}" for what, names in kinds if names]
+    return f"of {len(wanted)} tensors {'; '.join(problems)}" if problems else ""
 
 
 def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file") -> None:
@@ -153,7 +160,8 @@ def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
     if head.startswith(ZIP_MAGIC):
         return read_zip(path, unknown_classes=unknown_classes)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
-        return _safetensors(path)
+        with open_safetensors(path) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     if head.startswith(PICKLE_MAGIC):
         return read_legacy(path, unknown_classes=unknown_classes)
     raise CheckpointError(f"{path} is no checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
@@ -166,7 +174,15 @@ def _what_it_is(head: bytes) -> str:
     return {"empty": "has no bytes", "unknown": "begins like no format known here"}.get(kind, f"holds {kind}")
 
 
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Any]:
+    """The open file, which is whole: files of safetensors say how long they are.
+
+    Raises:
+        CheckpointError: it is cut off or damaged.
+        RandomWeightsError: its metadata has the key :data:`MARK`.
+        ModuleNotFoundError: safetensors is not installed.
+    """
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError:
@@ -176,7 +192,7 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             refuse_random(file.metadata() or {}, path=path)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is cut off or damaged ({error}); fetch it again") from error
 

@@ -57,7 +57,7 @@ def plain_key(key: Any, depth: int = 0) -> Any:
     return key
 
 
-def lengths(value: Any) -> tuple[int, ...]:
+def lengths(value: Any = ()) -> tuple[int, ...]:
     """``value``, a shape or the like, if it is one.
 
     Raises:

@@ -28,20 +28,14 @@ _MAX_KEY = 64
 _CHUNK_BYTES = 1 << 24
 _DEVICE = re.compile(r"[a-z]{1,16}(:[0-9]{1,3})?")
 _STORAGES = {
-    "Double": "float64",
-    "Float": "float32",
-    "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Long": "int64",
-    "Int": "int32",
-    "Short": "int16",
+    **{name: name.lower() for name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")},
     "Char": "int8",
     "Byte": "uint8",
-    "Bool": "bool",
     "Untyped": "uint8",
-    "ComplexFloat": "complex64",
-    "ComplexDouble": "complex128",
+    "ComplexFloat": "cfloat",
+    "ComplexDouble": "cdouble",
 }
+"""Dtypes of torch by the names of its storages."""
 
 
 def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
@@ -63,9 +57,9 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
             return unpickle(
                 BytesIO(pickled or b""), names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes
             )
+    except UnsafePickleError:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, UnsafePickleError):
-            raise
         raise UnsafePickleError(f"it is cut off or damaged ({error})") from error
 
 
@@ -195,7 +189,7 @@ def _names() -> Names:
         ("torch.nn.parameter", "Parameter"): "torch.nn.Parameter",
         **{("torch._utils", name): function for name, function in _REBUILD.items()},
         ("torch._tensor", "_rebuild_from_type_v2"): _subclass,
-        ("torch", "Size"): _size,
+        ("torch", "Size"): lengths,
         ("torch", "device"): _device,
     }
 
@@ -251,10 +245,6 @@ def _subclass(rebuild: Any, _kind: Any, args: Any, _state: Any = None) -> torch.
         raise UnsafePickleError("a tensor is made in an unknown way")
     tensor: torch.Tensor = rebuild(*args)
     return tensor
-
-
-def _size(numbers: Any = ()) -> tuple[int, ...]:
-    return lengths(numbers)
 
 
 def _device(kind: Any, index: Any = None) -> torch.device:
