@@ -13,33 +13,28 @@ _BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"
 _IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpeg"})
 _RIFF_FORMS = {b"AVI ": "avi", b"WEBP": "image"}
 
-_VIDEO_MAGICS = (
-    (b"\x1a\x45\xdf\xa3", "matroska"),
-    (b"FLV\x01", "flv"),
-    (b"OggS", "ogg"),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
-    (b"\x00\x00\x01\xba", "mpeg"),
-    (b"\x00\x00\x01\xb3", "mpeg"),
-    (b"\x06\x0e\x2b\x34", "mxf"),
-    (b".RMF", "realmedia"),
-    (b"YUV4MPEG2 ", "y4m"),
-)
-_OTHER_MAGICS = (
-    (b"\xff\xd8\xff", "image"),
-    (b"\x89PNG\r\n\x1a\n", "image"),
-    (b"GIF8", "image"),
-    (b"II*\x00", "image"),
-    (b"MM\x00*", "image"),
-    (b"PK\x03\x04", "archive"),
-    (b"PK\x05\x06", "archive"),
-    (b"\x1f\x8b", "archive"),
-    (b"7z\xbc\xaf\x27\x1c", "archive"),
-    (b"Rar!\x1a\x07", "archive"),
-    (b"\xfd7zXZ\x00", "archive"),
-    (b"BZh", "archive"),
-    (b"\x28\xb5\x2f\xfd", "archive"),
-    (b"%PDF-", "document"),
-)
+_MAGICS = {
+    "matroska": (b"\x1a\x45\xdf\xa3",),
+    "flv": (b"FLV\x01",),
+    "ogg": (b"OggS",),
+    "asf": (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",),
+    "mpeg": (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3"),
+    "mxf": (b"\x06\x0e\x2b\x34",),
+    "realmedia": (b".RMF",),
+    "y4m": (b"YUV4MPEG2 ",),
+    "image": (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\x00", b"MM\x00*"),
+    "archive": (
+        b"PK\x03\x04",
+        b"PK\x05\x06",
+        b"\x1f\x8b",
+        b"7z\xbc\xaf\x27\x1c",
+        b"Rar!\x1a\x07",
+        b"\xfd7zXZ\x00",
+        b"BZh",
+        b"\x28\xb5\x2f\xfd",
+    ),
+    "document": (b"%PDF-",),
+}
 _NOT_VIDEO = frozenset({"image", "archive", "document", "html", "xml", "json", "text"})
 
 
@@ -53,8 +48,8 @@ def sniff(head: bytes) -> str:
     """
     if not head:
         return "empty"
-    for magic, kind in (*_VIDEO_MAGICS, *_OTHER_MAGICS):
-        if head.startswith(magic):
+    for kind, magics in _MAGICS.items():
+        if head.startswith(magics):
             return kind
     if head[4:8] in _BOX_TYPES:
         return "image" if head[4:8] == b"ftyp" and head[8:12] in _IMAGE_BRANDS else "mp4"

@@ -9,8 +9,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -212,11 +210,7 @@ def _redirect_url(url: str, location: str) -> str:
 
 def _retry_after_seconds(retry_after: str) -> float:
     """Seconds that a Retry-After header asks for, 0 when it cannot be parsed."""
-    if retry_after.isdecimal():
-        return float(retry_after[:9])
     try:
-        then = parsedate_to_datetime(retry_after)
-    except (ValueError, TypeError):
+        return math.ceil(urllib3.Retry().parse_retry_after(retry_after))
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return 0.0
-    then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    return max(0.0, math.ceil((then - datetime.now(UTC)).total_seconds()))

