@@ -85,14 +85,15 @@ class Dataset:
         Raises:
             ShardError: no such sample, or it was removed, or its tar is damaged.
         """
-        part, ranges, mp4 = self._locate(key, index)
-        packed = next(self._members(part, [key], [ranges]))[1]
-        clip = None
-        if video == "attach":
-            if mp4 is None:
-                raise ShardError(f"sample {key}: the dataset stores no video for it")
-            clip = bytes(self._source.read_range(paths.video_path(part), *mp4))
-        return unpack(key, packed, video_mp4=clip)
+        found = self._index_row(key, index)
+        part = paths.part_named(found["part"])
+        packed = next(self._members(part, [key], [tuple(found[column] for column in RANGE_COLUMNS)]))[1]
+        if video == "leave":
+            return unpack(key, packed)
+        if found["mp4_size"] is None:
+            raise ShardError(f"sample {key}: the dataset stores no video for it")
+        clip = self._source.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
+        return unpack(key, packed, video_mp4=bytes(clip))
 
     def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Packed]]:
         """Key and undecoded members of some samples of one part, read in blocks of about 4 MiB.
@@ -115,20 +116,16 @@ class Dataset:
         except (ShardError, FileNotFoundError) as error:
             raise ShardError(f"{paths.columns_path(part)}: {error}") from error
 
-    def _locate(self, key: str, index: Any) -> tuple[PartName, tuple[int, ...], tuple[int, int] | None]:
+    def _index_row(self, key: str, index: Any) -> dict[str, Any]:
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
-        if index is None:
-            tables: Iterator[Any] = (self.part_index(part, wanted) for part, n in self._source.parts() if n)
-        else:
-            tables = iter([index.select(wanted)])
-        for table in tables:
+        parts = (self.part_index(part, wanted) for part, samples in self._source.parts() if samples)
+        for table in parts if index is None else [index.select(wanted)]:
             row = pc.index(table["key"], key).as_py()
             if row >= 0:
-                found = table.slice(row, 1).to_pylist()[0]
+                found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
                 if self.tombstones.covers(key, found["source_id"]):
                     raise ShardError(f"sample {key} was removed from the dataset")
-                mp4 = None if found["mp4_size"] is None else (found["mp4_offset"], found["mp4_size"])
-                return paths.part_named(found["part"]), tuple(found[column] for column in RANGE_COLUMNS), mp4
+                return found
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _members(
@@ -158,14 +155,13 @@ def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tupl
 def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Ranges of adjacent samples that together fill about one block."""
     first = 0
-    for number in range(1, len(spans) + 1):
-        if number == len(spans):
+    for number in range(1, len(spans)):
+        gap = spans[number][0] - spans[number - 1][1]
+        if not 0 <= gap < TAR_BLOCK or spans[number][1] - spans[first][0] > _BLOCK_BYTES:
             yield first, number
-        else:
-            gap = spans[number][0] - spans[number - 1][1]
-            if not 0 <= gap < TAR_BLOCK or spans[number][1] - spans[first][0] > _BLOCK_BYTES:
-                yield first, number
-                first = number
+            first = number
+    if spans:
+        yield first, len(spans)
 
 
 def _split_members(part: PartName, key: str, content: memoryview, begin: int, member_ranges: tuple[int, ...]) -> Packed:

@@ -123,16 +123,16 @@ def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
 def reject_removed(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:
     """A row's outcome once its kept clips in ``reasons`` (by key) are rejected; without a clip left so is the row."""
     outcome: dict[str, Any] = {"status": "rejected", "stage": "forget", "reason": "forgotten"}
-    clips, details = [], []
-    for clip in row.clips:
-        if clip.status == "kept" and clip.clip_id is not None and clip.clip_id in reasons:
-            details.append(reasons[clip.clip_id])
-            clips.append(replace(clip, **outcome, detail=details[-1]))
-        else:
-            clips.append(clip)
-    if not details or any(clip.status == "kept" for clip in clips):
-        return replace(row, clips=tuple(clips))
-    return replace(row, **outcome, detail=details[0], clips=tuple(clips))
+    clips = tuple(
+        replace(clip, **outcome, detail=reasons[clip.clip_id])
+        if clip.status == "kept" and clip.clip_id is not None and clip.clip_id in reasons
+        else clip
+        for clip in row.clips
+    )
+    details = [new.detail for new, old in zip(clips, row.clips, strict=True) if new is not old]
+    if details and not any(clip.status == "kept" for clip in clips):
+        row = replace(row, **outcome, detail=details[0])
+    return replace(row, clips=clips)
 
 
 def _among(column: Any, names: Mapping[str, str]) -> Any:

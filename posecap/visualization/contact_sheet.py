@@ -33,7 +33,7 @@ _MAX_PREVIEW_BYTES = 4 << 20
 
 def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None:
     """Write the thumbnails of the part's first samples. Samples carried over from an earlier build have one already."""
-    folder = _folder(root, part)
+    folder = _folder(root, str(part))
     wanted = [sample.key for sample in samples[:_PER_PART]]
     for old in folder.glob("*.jpg") if folder.is_dir() else ():
         if old.stem not in wanted:
@@ -50,8 +50,8 @@ def remove_previews(root: Path) -> None:
     (root / CONTACT_SHEET).unlink(missing_ok=True)
 
 
-def _folder(root: Path, part: PartName) -> Path:
-    return root / PREVIEW_FOLDER / f"{part.split}-{part.number:05d}"
+def _folder(root: Path, part: str) -> Path:
+    return root / PREVIEW_FOLDER / part.replace("/", "-")
 
 
 def view_sheet(
@@ -105,7 +105,7 @@ def _spread(dataset: Dataset, split: str | None, count: int) -> Iterator[dict[st
 def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
     """The kept preview of a clip, if there is one and it is a JPEG of a sane size."""
     pil = pillow()
-    path = root / PREVIEW_FOLDER / str(row["part"]).replace("/", "-") / f"{row['key']}.jpg"
+    path = _folder(root, row["part"]) / f"{row['key']}.jpg"
     try:
         if path.stat().st_size > _MAX_PREVIEW_BYTES:
             return None

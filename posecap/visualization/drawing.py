@@ -178,23 +178,24 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, til
     pil = pillow()
     gap = max(4, tile_side // 32)
     font = pil.ImageFont.load_default(max(11, tile_side // 18))
-    cells = [(_fitted(image, tile_side), _lines(caption, font, tile_side)) for image, caption in tiles]
-    line = line_height(font)
+    cells = [
+        (_fitted(image, tile_side), [shortened(text, font, tile_side) for text in caption.splitlines()])
+        for image, caption in tiles
+    ]
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
-    heights = [max(im.height for im, _ in row) + gap // 2 + line * max(len(t) for _, t in row) for row in rows]
-    wide = min(columns, len(cells))
-    sheet: Image.Image = pil.Image.new(
-        "RGB", (gap + wide * (tile_side + gap), gap + sum(h + gap for h in heights)), PAPER
-    )
+    images = [max(image.height for image, _ in row) for row in rows]
+    line = line_height(font)
+    heights = [high + gap // 2 + line * max(len(t) for _, t in row) for high, row in zip(images, rows, strict=True)]
+    width = gap + min(columns, len(cells)) * (tile_side + gap)
+    sheet: Image.Image = pil.Image.new("RGB", (width, gap + sum(height + gap for height in heights)), PAPER)
     pen = pil.ImageDraw.Draw(sheet)
     top = gap
-    for row, height in zip(rows, heights, strict=True):
-        deepest = max(im.height for im, _ in row)
+    for row, high, height in zip(rows, images, heights, strict=True):
         for column, (image, texts) in enumerate(row):
             left = gap + column * (tile_side + gap)
-            sheet.paste(image, (left + (tile_side - image.width) // 2, top + deepest - image.height))
+            sheet.paste(image, (left + (tile_side - image.width) // 2, top + high - image.height))
             for i, text in enumerate(texts):
-                pen.text((left, top + deepest + gap // 2 + i * line), text, fill=FAINT_INK if i else INK, font=font)
+                pen.text((left, top + high + gap // 2 + i * line), text, fill=FAINT_INK if i else INK, font=font)
         top += height + gap
     return sheet
 
@@ -218,10 +219,6 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(size, pillow().Image.Resampling.LANCZOS)
-
-
-def _lines(caption: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> list[str]:
-    return [shortened(line, font, width) for line in caption.splitlines()]
 
 
 def _shades(colour: Colour) -> tuple[Colour, Colour, Colour]:

@@ -94,19 +94,17 @@ def view_clip(
     pillow()
     dataset = Dataset(root)
     sample = dataset.sample(whole_key(dataset, key))
-    chosen = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if out.suffix.lower() == ".gif" else None
-    rows = np.arange(len(sample.pts_T)) if chosen is None else chosen
-    size = fitting_size(sample.facts, len(rows), _GIF_SIDE if chosen is not None else _LONG_SIDE)
-    frames, why = None, ""
-    if background == "footage":
-        frames, why = _pictures(sample, rows, size, footage)
+    is_gif = out.suffix.lower() == ".gif"
+    rows = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if is_gif else np.arange(len(sample.pts_T))
+    size = fitting_size(sample.facts, len(rows), _GIF_SIDE if is_gif else _LONG_SIDE)
+    frames, why = _pictures(sample, rows, size, footage) if background == "footage" else (None, "")
     painted = _painted(sample, rows, size, frames)
     pts_T = sample.pts_T[rows]
     out.parent.mkdir(parents=True, exist_ok=True)
-    if chosen is None:
-        out.write_bytes(encoder.encode(_stacked(painted, len(rows)), pts_T))
-    else:
+    if is_gif:
         _write_gif(out, painted, pts_T)
+    else:
+        out.write_bytes(encoder.encode(_stacked(painted, len(rows)), pts_T))
     behind: Background = "blank" if frames is None else "footage"
     return Viewed(path=out, key=sample.key, frames=len(rows), background=behind, why_blank=why)
 
