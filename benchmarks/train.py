@@ -39,8 +39,7 @@ from tmor_train.data.augment import augmented
 from tmor_train.losses.queue import Entries
 from tmor_train.recipes.pretrain import joint
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.device import autocast_of
-from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.distributed import DistributedContext, autocast_of
 from tmor_train.training.train_state import TrainState
 
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200

@@ -8,7 +8,7 @@ import pytest
 
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.runs import pretrain, resume
+from tmor_train.training.pretrain import pretrain, resume
 from tmor_train.training.train_state import TrainState
 
 

@@ -7,7 +7,6 @@ stays quick.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, Lo
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
 from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.training.config import PretrainConfig
+from tmor_train.training.runs import CONFIG, read_config
 
 if TYPE_CHECKING:
     from tmor_train.evaluation.runner import Begun
@@ -57,9 +57,9 @@ class TaskType:
 
 
 def _run_pretraining(config: PretrainConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.training import runs
+    from tmor_train.training import pretrain
 
-    return runs.pretrain(config, folder) if begun == "new" else runs.resume(folder)
+    return pretrain.pretrain(config, folder) if begun == "new" else pretrain.resume(folder)
 
 
 def _run_probe(config: ProbeConfig, folder: Path, begun: Begun) -> Path:
@@ -178,8 +178,6 @@ def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Pat
     Raises:
         UnknownTaskError: nothing runs such a configuration.
     """
-    from tmor_train.training.runs import CONFIG
-
     task, before = task_type(config, tasks), folder.exists()
     try:
         return task.run(config, folder, "new")
@@ -197,12 +195,7 @@ def resume(folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
         tmor_train.training.runs.RunError: no run is there.
         UnknownTaskError: it is of no known type.
     """
-    from tmor_train.training.runs import CONFIG, RunError
-
-    try:
-        values = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
+    values = read_config(folder)
     name = values.get(KIND, _UNNAMED) if isinstance(values, dict) else None
     if not isinstance(name, str) or name not in tasks:
         raise UnknownTaskError(

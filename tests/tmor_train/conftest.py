@@ -9,7 +9,7 @@ from posecap.types import PartName
 from tests import built
 from tmor_train.configuration import changed
 from tmor_train.recipes import recipe
-from tmor_train.training.runs import pretrain
+from tmor_train.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="session")

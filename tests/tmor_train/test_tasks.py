@@ -47,8 +47,8 @@ def test_a_task_is_named_as_its_configuration_and_passes_on_whether_it_is_new(
     assert task.config.__name__ == name
     called = []
     for path in (
-        "training.runs.pretrain",
-        "training.runs.resume",
+        "training.pretrain.pretrain",
+        "training.pretrain.resume",
         "evaluation.clips.linear_probe.probe",
         "evaluation.clips.linear_probe.logistic",
         "evaluation.clips.fine_tune.fine_tune",

@@ -22,7 +22,7 @@ from tmor_train.evaluation.config import SCRATCH, StartConfig, TTAConfig
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
 from tmor_train.training.config import ViewConfig
-from tmor_train.training.device import autocast_of, device_of
+from tmor_train.training.distributed import autocast_of, device_of
 from tmor_train.training.progress import Progress
 
 _WEIGHTS = 0

@@ -5,7 +5,6 @@ What is measured already is not measured again, so running it once more resumes 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import Task
 from tmor_train.metrics.accuracy import accuracy, spread
 from tmor_train.results import RESULT, Result, Scores, save
-from tmor_train.training.runs import CONFIG, RunError
+from tmor_train.training.runs import check_new, write_config
 
 Begun = Literal["new", "before"]
 """Whether a run's folder is made by it, or is there from before."""
@@ -59,12 +58,9 @@ def begin_run(config: Any, folder: Path, begun: Begun) -> None:
     Raises:
         RunError: a new run, and the folder holds one.
     """
-    if begun == "before":
-        return
-    if (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps({KIND: type(config).__name__} | as_json(config), indent=2) + "\n")
+    if begun == "new":
+        check_new(folder)
+        write_config({KIND: type(config).__name__} | as_json(config), folder)
 
 
 def run_trials(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path) -> Path:

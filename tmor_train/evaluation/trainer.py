@@ -21,9 +21,8 @@ from tmor_train.evaluation.config import TrainerConfig
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.metric_logger import MetricLogger
 from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
-from tmor_train.training.pretrain import RunError
 from tmor_train.training.progress import Progress
-from tmor_train.training.signals import Stop, Stopped
+from tmor_train.training.runs import RunError, Stop, Stopped
 
 _DROPOUT, _VIEWS = 1, 2
 

@@ -25,7 +25,7 @@ from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.modalities import streamed
 from tmor_train.encoder.heads import Heads, UnusableEncoderError
 from tmor_train.training.config import ViewConfig
-from tmor_train.training.device import Precision, autocast_of
+from tmor_train.training.distributed import Precision, autocast_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

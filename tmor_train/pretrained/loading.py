@@ -24,7 +24,7 @@ from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.config import PretrainConfig, ViewConfig
-from tmor_train.training.device import Precision, device_of
+from tmor_train.training.distributed import Precision, device_of
 
 Of = Literal["ema", "online"]
 """Which of a run's two encoders: the EMA over its steps, or the one that was trained; each has its motion head."""

@@ -1,10 +1,11 @@
-"""Pre-training: epochs of steps, clusters after each epoch, checkpoints in between."""
+"""Pre-training: new runs and resumed ones; epochs of steps, clusters after each epoch, checkpoints in between."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -13,19 +14,18 @@ from typing import Any
 import torch
 
 from tmor_train import __version__
-from tmor_train.configuration import as_json
+from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, Place
-from tmor_train.data_sources import fingerprint
+from tmor_train.data_sources import fingerprint, motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.device import autocast_of
-from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.distributed import DistributedContext, autocast_of, distributed_context
 from tmor_train.training.metric_logger import MetricLogger, NullLogger, plot
 from tmor_train.training.optimizer import NonFiniteError, lr_ratio
 from tmor_train.training.progress import Progress
 from tmor_train.training.representation_metrics import FEWEST_DIRECTIONS, effective_rank, neighbours_agree, uniformity
-from tmor_train.training.signals import Stop, Stopped
+from tmor_train.training.runs import RunError, Stop, Stopped, check_new, read_config, write_config
 from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
@@ -34,8 +34,64 @@ _NAMED_CLIPS = 5
 _SAMPLE = 4096  # embeddings that metrics of a whole set are made of
 
 
-class RunError(ValueError):
-    """A run cannot begin or go on; the message says why and what to do."""
+def pretrain(config: PretrainConfig, folder: Path) -> Path:
+    """A new run in ``folder``; returns its last checkpoint.
+
+    Raises:
+        RunError: the folder holds a run, the set is smaller than a batch or lacks what a loss needs, no checkpoint to
+            start from is named, or a loss became NaN or infinite (its batch is saved in the folder).
+    """
+    distributed = distributed_context(config.loop.device)
+    check_new(folder)
+    if config.loop.start == "checkpoint" and config.loop.start_from is None:
+        raise RunError(
+            f"{config.recipe} goes on from another run's weights: say --from CHECKPOINT (a file or a run's folder), or "
+            "--set loop.start=scratch"
+        )
+    motions = motions_of(config.data)
+    config, notes = fitted(config, motions)
+    training = Pretraining(config, folder, motions, distributed)
+    for note in notes:
+        training.log(note)
+    if config.loop.start == "checkpoint" and config.loop.start_from is not None:
+        path, content = checkpoint.found(Path(config.loop.start_from))
+        heads = training.train_state.load_pretrained(content["learner"])
+        training.log(f"begins with the encoder and {len(heads)} tensors of heads of {path}")
+    distributed.barrier()  # all have seen that the folder holds no run
+    if distributed.is_main:
+        write_config(as_json(config), folder)
+    return training.fit("start")
+
+
+def resume(folder: Path) -> Path:
+    """Go on with the run in ``folder`` from its newest checkpoint, in the middle of an epoch too.
+
+    Raises:
+        RunError: no run there, or its data has changed.
+        CheckpointError: no checkpoint there.
+    """
+    config = from_json(PretrainConfig, read_config(folder))
+    distributed = distributed_context(config.loop.device)
+    path, content = Checkpoints(folder / "checkpoints").latest()
+    motions = motions_of(config.data)
+    if content["clips"] != fingerprint(motions):
+        raise RunError("the data holds other clips than when the run began; a run goes on with the same ones")
+    training = Pretraining(config, folder, motions, distributed)
+    training.load_state_dict(content)
+    training.log(f"goes on from {path}")
+    return training.fit("resume")
+
+
+def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, list[str]]:
+    """``config`` with a queue that suits the set, and what was changed in words.
+
+    A queue of more than half of the clips holds mostly older keys of the anchors' own clips and cluster.
+    """
+    objective, half = config.objective, max(len(motions) // 2, 1)
+    if objective.negatives != "queue" or objective.queue_size <= half:
+        return config, []
+    note = f"queue: {half:,} keys instead of {objective.queue_size:,}, half of the {len(motions):,} clips"
+    return replace(config, objective=replace(objective, queue_size=half)), [note]
 
 
 class Pretraining:
@@ -245,6 +301,3 @@ def _epoch_words(metrics: dict[str, Any], epochs: int) -> str:
         )
         words += " (fell back to single clips)" if metrics["fell_back"] else ""
     return words
-
-
-__all__ = ["Pretraining", "RunError", "fingerprint"]

@@ -19,7 +19,8 @@ from typing import Any
 from tmor_train.configuration import as_json, from_json
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.runs import CONFIG, RunError, pretrain, resume
+from tmor_train.training.pretrain import pretrain, resume
+from tmor_train.training.runs import check_new
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -56,13 +57,12 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayJob) -> Path:
     steps since the last checkpoint are lost.
 
     Raises:
-        RunError: as :func:`tmor_train.training.runs.pretrain`, where that is known before the processes start.
+        RunError: as :func:`tmor_train.training.pretrain.pretrain`, where that is known before the processes start.
         RayError: Ray Train is not installed, no such cluster, not enough CPUs or GPUs in it, or a process failed.
     """
     if not isinstance(config, PretrainConfig):
         raise RayError(f"only pre-training runs on Ray, not {type(config).__name__}; leave --ray out")
-    if (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds a run; go on with it (resume), or choose another folder")
+    check_new(folder)
     return _run({"config": as_json(config)}, folder, team, device=config.loop.device)
 
 

@@ -26,8 +26,7 @@ from tmor_train.losses.queue import Entries
 from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of
 from tmor_train.methods.tmor import Objective
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.device import autocast_of
-from tmor_train.training.distributed import DistributedContext
+from tmor_train.training.distributed import DistributedContext, autocast_of
 from tmor_train.training.optimizer import Optimizer
 from tmor_train.training.representation_metrics import step_metrics
 

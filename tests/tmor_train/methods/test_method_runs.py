@@ -21,7 +21,8 @@ from tmor_train.recipes.comparisons import RECIPES
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events
-from tmor_train.training.runs import RunError, fitted, pretrain
+from tmor_train.training.pretrain import fitted, pretrain
+from tmor_train.training.runs import RunError
 from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Two processes on half a batch each do what one does on the whole."""
+"""Two processes on half a batch each do what one does on the whole; halves only where a processor computes in them."""
 
 import os
 import socket
@@ -17,11 +17,9 @@ from tmor_train.methods.tmor import Anchors, Objective
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
-from tmor_train.training.distributed import DistributedContext, distributed_context
+from tmor_train.training.distributed import DistributedContext, autocast_of, distributed_context
 from tmor_train.training.metric_logger import read_events
-from tmor_train.training.runs import pretrain
-
-pytestmark = pytest.mark.slow
+from tmor_train.training.pretrain import pretrain
 
 torch.set_num_threads(1)
 
@@ -100,6 +98,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     return out / "run", [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["ema", "same"])
 def test_loss_gradient_and_queue_are_those_of_one_process(keys: str, two: tuple[Path, list[dict[str, Any]]]) -> None:
     loss, gradients, queue = step(DistributedContext(), keys)
@@ -109,10 +108,12 @@ def test_loss_gradient_and_queue_are_those_of_one_process(keys: str, two: tuple[
         torch.testing.assert_close(found["steps"][keys][2], queue)
 
 
+@pytest.mark.slow
 def test_running_statistics_are_averaged(two: tuple[Path, list[dict[str, Any]]]) -> None:
     assert [found["mean"].item() for found in two[1]] == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_two_processes(two: tuple[Path, list[dict[str, Any]]]) -> None:
     run, found = two
     assert [line["processes"] for line in read_events(run, "start")] == [2]  # only one of them writes
@@ -129,3 +130,24 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"set loop\.device=cpu"):
         distributed_context("cuda")
+
+
+CPU = torch.device("cpu")
+
+
+def dtype_inside(precision: str) -> torch.dtype:
+    with autocast_of(precision, CPU):  # type: ignore[arg-type]
+        return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+
+def test_a_cpu_computes_in_float32_unless_asked() -> None:
+    assert dtype_inside("auto") == dtype_inside("float32") == torch.float32
+
+
+def test_a_cpu_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    with pytest.raises(ValueError, match=r"set loop.precision=float32"):
+        autocast_of("bfloat16", CPU)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert dtype_inside("bfloat16") == torch.bfloat16

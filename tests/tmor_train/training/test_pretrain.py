@@ -25,9 +25,8 @@ from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events
 from tmor_train.training.optimizer import NonFiniteError
-from tmor_train.training.pretrain import Pretraining, RunError
-from tmor_train.training.runs import fitted, pretrain, resume
-from tmor_train.training.signals import Stopped
+from tmor_train.training.pretrain import Pretraining, fitted, pretrain, resume
+from tmor_train.training.runs import RunError, Stopped
 from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
@@ -333,7 +332,7 @@ def test_resuming_with_other_clips_is_refused(
     config: PretrainConfig, straight: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     motions = motions_of(config.data)
-    monkeypatch.setattr("tmor_train.training.runs.motions_of", lambda data: motions.select(range(CLIPS - 1)))
+    monkeypatch.setattr("tmor_train.training.pretrain.motions_of", lambda data: motions.select(range(CLIPS - 1)))
     with pytest.raises(RunError, match="other clips"):
         resume(straight)
 

@@ -19,8 +19,9 @@ from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
+from tmor_train.training.pretrain import pretrain
 from tmor_train.training.ray_train import RayError, RayJob, _process, _reason, pretrain_on_ray
-from tmor_train.training.runs import RunError, pretrain
+from tmor_train.training.runs import RunError
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

@@ -27,8 +27,8 @@ from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, r
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.training.device import autocast_of
-from tmor_train.training.pretrain import RunError
+from tmor_train.training.distributed import autocast_of
+from tmor_train.training.runs import RunError
 
 _HEAD = 0
 _HEAD_DEVIATION = 0.01

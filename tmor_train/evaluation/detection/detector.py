@@ -30,7 +30,7 @@ from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfi
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
 from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
-from tmor_train.training.device import autocast_of
+from tmor_train.training.distributed import autocast_of
 
 _ORDER = 3
 

@@ -28,8 +28,7 @@ from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores
 from tmor_train.training import checkpoint
-from tmor_train.training.runs import RunError
-from tmor_train.training.signals import Stopped
+from tmor_train.training.runs import RunError, Stopped
 
 torch.set_num_threads(1)
 TINY = (

@@ -27,8 +27,7 @@ from tmor_train.metrics.event_ap import Proposal, event_ap, iou
 from tmor_train.metrics.frame_ap import frame_ap
 from tmor_train.recipes import recipe
 from tmor_train.results import read_frame_scores, read_result, results_under
-from tmor_train.training.pretrain import RunError
-from tmor_train.training.signals import Stopped
+from tmor_train.training.runs import RunError, Stopped
 
 torch.set_num_threads(1)
 
