@@ -20,19 +20,19 @@ from tmor_train.data.hash_rng import permutation, uniform
 from tmor_train.data.modalities import (
     ByPeople,
     Choice,
-    Draw,
     Normalise,
     loop_padded,
     people_of,
     uniform_frames,
     window_frames,
 )
+from tmor_train.field_checks import Checked, ranged
 
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class Sampling(Checked):
     """How frames, people and a caption are sampled from a clip.
 
     ``frames``: output length T. ``choice``: ``uniform`` selects one frame from each of T equal segments, ``window`` T
@@ -42,33 +42,19 @@ class Sampling:
     spread or in stored order, from index ``rank`` of that order on.
     """
 
-    frames: int = 64
+    frames: int = ranged(64, 1)
     choice: Choice = "uniform"
-    draw: Draw = "random"
+    draw: Literal["random", "deterministic"] = "random"
     padding: Literal["zero", "loop"] = "zero"
-    people: int = 1
+    people: int = ranged(1, 1)
     by: ByPeople = "spread"
-    rank: int = 0
+    rank: int = ranged(0, 0)
     layout: str = "unik17"
     normalise: Normalise = field(default_factory=Normalise)
 
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.people < 1:
-            raise ValueError(f"frames and people are at least 1, not {self.frames} and {self.people}")
-        if self.rank < 0:
-            raise ValueError(f"rank is at least 0, not {self.rank}")
-        for name, words in (
-            ("choice", ("uniform", "window")),
-            ("draw", ("random", "deterministic")),
-            ("padding", ("zero", "loop")),
-            ("by", ("spread", "first")),
-        ):
-            if getattr(self, name) not in words:
-                raise ValueError(f"{name} is {' or '.join(map(repr, words))}, not {getattr(self, name)!r}")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Batching:
+class Batching(Checked):
     """How clips are grouped into batches.
 
     ``size``: batch size per rank. ``order``: ``shuffled`` anew each epoch, or ``stored``. ``last``: an incomplete last
@@ -76,19 +62,10 @@ class Batching:
     the first clips of the same epoch (``fill``).
     """
 
-    size: int = 256
+    size: int = ranged(256, 1)
     order: Literal["shuffled", "stored"] = "shuffled"
     last: Literal["drop", "keep", "fill"] = "drop"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.seed < 0:
-            raise ValueError(f"size is at least 1 and seed at least 0, not {self.size} and {self.seed}")
-        if self.order not in ("shuffled", "stored") or self.last not in ("drop", "keep", "fill"):
-            raise ValueError(
-                f"order is 'shuffled' or 'stored' (got {self.order!r}), "
-                f"last is 'drop', 'keep' or 'fill' (got {self.last!r})"
-            )
+    seed: int = ranged(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +80,12 @@ class Place:
             raise ValueError(f"rank {self.rank} is not below world size {self.world}")
 
 
-@dataclass(frozen=True, slots=True)
-class LoaderState:
+@dataclass(frozen=True)
+class LoaderState(Checked):
     """Progress of training: ``position`` clips of this epoch's order have been returned, over all ranks."""
 
-    epoch: int = 0
-    position: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epoch < 0 or self.position < 0:
-            raise ValueError(f"epoch and position are at least 0, not {self.epoch} and {self.position}")
+    epoch: int = ranged(0, 0)
+    position: int = ranged(0, 0)
 
 
 class Loader:

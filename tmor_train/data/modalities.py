@@ -18,12 +18,11 @@ from posecap.joints import LAYOUTS
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.batch import MotionBatch, body_centre
 from tmor_train.data.dataset import MotionSet
+from tmor_train.field_checks import Checked
 
 Choice = Literal["uniform", "window"]
-Draw = Literal["random", "deterministic"]
 ByPeople = Literal["spread", "first"]
 Stream = Literal["joint", "bone", "motion"]
-Screen = Literal["frame", "fixed640", "body"]
 
 BODY_RADIUS = 0.5
 """Mean distance of normalised joints from the body's centre. A standing person is then about as large in [-1, 1] as one
@@ -125,7 +124,7 @@ def _parents(layout: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Normalise:
+class Normalise(Checked):
     """How coordinates are scaled.
 
     ``screen``, for joints in pixels: ``frame`` gives x' = 2x/w - 1 and y' = 2y/w - h/w with the picture's own w and h;
@@ -134,11 +133,7 @@ class Normalise:
     their size, the mean distance of the first person's joints from that person's middle over the clip, becomes 0.5.
     """
 
-    screen: Screen = "frame"
-
-    def __post_init__(self) -> None:
-        if self.screen not in ("frame", "fixed640", "body"):
-            raise ValueError(f"screen is 'frame', 'fixed640' or 'body', not {self.screen!r}")
+    screen: Literal["frame", "fixed640", "body"] = "frame"
 
     def __call__(self, joints_NMTVC: Tensor, seen_NMTV: Tensor, size_N2: Tensor, has_depth_N: Tensor) -> Tensor:
         """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten to save a copy.

@@ -7,21 +7,17 @@ from typing import Literal
 
 import torch
 
-from tmor_train.data.augment.ranges import drawn, happens, within
-from tmor_train.data.batch import MotionBatch
+from tmor_train.data.batch import MotionBatch, drawn, happens
+from tmor_train.field_checks import Checked, ranged
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
+class Noise(Checked):
     """Gaussian noise on every coordinate that is seen, of a ``sigma`` of 0 to 1 in normalised coordinates, with a
     ``probability`` of 0 to 1."""
 
-    sigma: float = 0.01
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("sigma", self.sigma, 0, 1)
-        within("probability", self.probability, 0, 1)
+    sigma: float = ranged(0.01, 0, 1)
+    probability: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         joints = batch.joints
@@ -35,22 +31,15 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointDropout:
+class JointDropout(Checked):
     """A ``share`` (0 to 1) of each clip's joints, the same in all its frames and people, with a ``probability`` of
     0 to 1: ``hide`` makes them not seen; ``corrupt`` moves each by up to ``amount`` (0 to 10) either way, all frames
     alike."""
 
-    share: float = 0.6
+    share: float = ranged(0.6, 0, 1)
     how: Literal["hide", "corrupt"] = "hide"
-    amount: float = 1.0
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("share", self.share, 0, 1)
-        within("amount", self.amount, 0, 10)
-        within("probability", self.probability, 0, 1)
-        if self.how not in ("hide", "corrupt"):
-            raise ValueError(f"how is 'hide' or 'corrupt', not {self.how!r}")
+    amount: float = ranged(1.0, 0, 10)
+    probability: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips, channels, _, joints, _ = batch.motion_NCTVM.shape
@@ -66,13 +55,10 @@ class JointDropout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxisMask:
+class AxisMask(Checked):
     """One coordinate of each clip, drawn, becomes 0 throughout, with a ``probability`` of 0 to 1."""
 
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("probability", self.probability, 0, 1)
+    probability: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         channels = batch.motion_NCTVM.shape[1]
@@ -83,17 +69,13 @@ class AxisMask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion:
+class Occlusion(Checked):
     """Joints that go out of sight for a while, as hands do behind a body: each joint of a clip with a ``probability``
     of 0 to 1, for a stretch of frames of its own of up to ``longest`` (a share of the clip, 0 to 1), in all people
     alike."""
 
-    probability: float = 0.2
-    longest: float = 1.0
-
-    def __post_init__(self) -> None:
-        within("probability", self.probability, 0, 1)
-        within("longest", self.longest, 0, 1)
+    probability: float = ranged(0.2, 0, 1)
+    longest: float = ranged(1.0, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips, _, frames, joints, _ = batch.motion_NCTVM.shape

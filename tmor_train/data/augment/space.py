@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from posecap.joints import flip_order
-from tmor_train.data.augment.ranges import drawn, happens, within
-from tmor_train.data.batch import MotionBatch, body_centre
+from tmor_train.data.batch import MotionBatch, body_centre, drawn, happens
+from tmor_train.field_checks import Checked, ranged
 
 
 def _turn(angle: Tensor, first: int, second: int, size: int) -> Tensor:
@@ -34,14 +34,11 @@ def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rotate:
+class Rotate(Checked):
     """A turn of each clip in the picture's plane about the body's centre, by up to ``degrees`` (0 to 180) either way:
     what rotation 2D skeletons allow."""
 
-    degrees: float = 15.0
-
-    def __post_init__(self) -> None:
-        within("degrees", self.degrees, 0, 180)
+    degrees: float = ranged(15.0, 0, 180)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         angle_N = _radians(len(batch), self.degrees, generator)
@@ -50,16 +47,12 @@ class Rotate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rotate3D:
+class Rotate3D(Checked):
     """A turn in space about the body's centre: up to ``vertical`` degrees about the vertical axis and up to ``others``
     about the other two (0 to 180 each). Clips without depth stay as they are."""
 
-    vertical: float = 30.0
-    others: float = 5.0
-
-    def __post_init__(self) -> None:
-        within("vertical", self.vertical, 0, 180)
-        within("others", self.others, 0, 180)
+    vertical: float = ranged(30.0, 0, 180)
+    others: float = ranged(5.0, 0, 180)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips = len(batch)
@@ -72,7 +65,7 @@ class Rotate3D:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Project:
+class Project(Checked):
     """Clips with depth as a camera sees them from somewhere: two coordinates come out, for every clip.
 
     The camera goes round the body's centre by up to ``yaw`` degrees (0 to 180) and up or down by up to ``pitch``
@@ -81,19 +74,11 @@ class Project:
     ``orthographic`` ones endlessly far. Clips without depth only lose their empty third coordinate.
     """
 
-    yaw: float = 90.0
-    pitch: float = 10.0
+    yaw: float = ranged(90.0, 0, 180)
+    pitch: float = ranged(10.0, 0, 80)
     camera: Literal["perspective", "orthographic"] = "perspective"
-    nearest: float = 4.0
-    farthest: float = 10.0
-
-    def __post_init__(self) -> None:
-        within("yaw", self.yaw, 0, 180)
-        within("pitch", self.pitch, 0, 80)
-        within("nearest", self.nearest, 2, 100)
-        within("farthest", self.farthest, self.nearest, 100)
-        if self.camera not in ("perspective", "orthographic"):
-            raise ValueError(f"camera is 'perspective' or 'orthographic', not {self.camera!r}")
+    nearest: float = ranged(4.0, 2, 100)
+    farthest: float = ranged(10.0, "nearest", 100)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips = len(batch)
@@ -115,14 +100,11 @@ class Project:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flip:
+class Flip(Checked):
     """The mirror image, left and right joints swapped, with a ``probability`` of 0 to 1. The mirror stands at x = 0,
     the middle of a normalised picture."""
 
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("probability", self.probability, 0, 1)
+    probability: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         order = list(flip_order(batch.layout))
@@ -136,23 +118,21 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomMove:
+class RandomMove(Checked):
     """UNIK's moving camera, in the picture's plane: an angle, a scale and a shift, each going evenly over the clip from
     one drawn value to another, about the point (0, 0).
 
     ``angles`` in degrees; ``scales`` above 0; ``shifts`` in normalised coordinates, drawn for x and y apart.
     """
 
-    angles: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)
-    scales: tuple[float, ...] = (0.9, 1.0, 1.1)
-    shifts: tuple[float, ...] = (-0.2, -0.1, 0.0, 0.1, 0.2)
+    angles: tuple[float, ...] = ranged((-10.0, -5.0, 0.0, 5.0, 10.0), -180, 180)
+    scales: tuple[float, ...] = ranged((0.9, 1.0, 1.1), 0.01, 100)
+    shifts: tuple[float, ...] = ranged((-0.2, -0.1, 0.0, 0.1, 0.2), -10, 10)
 
     def __post_init__(self) -> None:
-        for name, low, high in (("angles", -180, 180), ("scales", 0.01, 100), ("shifts", -10, 10)):
-            if not getattr(self, name):
-                raise ValueError(f"{name} holds nothing to draw from")
-            for value in getattr(self, name):
-                within(name, value, low, high)
+        super().__post_init__()
+        if not (self.angles and self.scales and self.shifts):
+            raise ValueError("one of angles, scales and shifts holds nothing to draw from")
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         joints = batch.joints
@@ -176,14 +156,11 @@ class RandomMove:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shear:
+class Shear(Checked):
     """Each coordinate gets a share of each other one, drawn up to ``amount`` (0 to 1) either way, about the body's
     centre. Clips without depth are sheared in their plane."""
 
-    amount: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("amount", self.amount, 0, 1)
+    amount: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         size = batch.motion_NCTVM.shape[1]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tmor_train.data.augment.ranges import drawn, happens, within
-from tmor_train.data.batch import MotionBatch
+from tmor_train.data.batch import MotionBatch, drawn, happens
+from tmor_train.field_checks import Checked, ranged
 
 
 def resampled(batch: MotionBatch, position_NT: Tensor) -> MotionBatch:
@@ -37,18 +37,14 @@ def _frames(joints: Tensor, seen: Tensor, frame_NT: Tensor) -> tuple[Tensor, Ten
 
 
 @dataclass(frozen=True, kw_only=True)
-class CropResize:
+class CropResize(Checked):
     """A random stretch of each clip, resized to its T frames: "random temporal cropping" of T-MOR.
 
     Of T frames, between ``shortest`` and ``longest`` (shares, 0.02 to 1) are kept, but at least two.
     """
 
-    shortest: float = 0.5
-    longest: float = 1.0
-
-    def __post_init__(self) -> None:
-        within("shortest", self.shortest, 0.02, 1)
-        within("longest", self.longest, self.shortest, 1)
+    shortest: float = ranged(0.5, 0.02, 1)
+    longest: float = ranged(1.0, "shortest", 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips, frames = len(batch), batch.motion_NCTVM.shape[2]
@@ -62,14 +58,11 @@ class CropResize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShiftCrop:
+class ShiftCrop(Checked):
     """A window of T frames at a random place of the clip, mirrored at both ends by ``share`` of T (0 to 1): as
     SkeletonCLR, CrosSCLR and AimCLR crop."""
 
-    share: float = 1 / 6
-
-    def __post_init__(self) -> None:
-        within("share", self.share, 0, 1)
+    share: float = ranged(1 / 6, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         frames = batch.motion_NCTVM.shape[2]
@@ -81,13 +74,10 @@ class ShiftCrop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeFlip:
+class TimeFlip(Checked):
     """Each clip backwards, with a ``probability`` of 0 to 1."""
 
-    probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        within("probability", self.probability, 0, 1)
+    probability: float = ranged(0.5, 0, 1)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         turned = happens(len(batch), self.probability, generator)[:, None, None, None]
@@ -96,20 +86,17 @@ class TimeFlip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blur:
+class Blur(Checked):
     """A Gaussian over time, of ``taps`` frames (odd, 1 to 99) and a width drawn between ``least`` and ``most`` frames
     (0.05 to 20), with a ``probability`` of 0 to 1. It averages only frames that show the joint."""
 
-    taps: int = 15
-    least: float = 0.1
-    most: float = 2.0
-    probability: float = 0.5
+    taps: int = ranged(15, 1, 99)
+    least: float = ranged(0.1, 0.05, 20)
+    most: float = ranged(2.0, "least", 20)
+    probability: float = ranged(0.5, 0, 1)
 
     def __post_init__(self) -> None:
-        within("taps", self.taps, 1, 99)
-        within("least", self.least, 0.05, 20)
-        within("most", self.most, self.least, 20)
-        within("probability", self.probability, 0, 1)
+        super().__post_init__()
         if self.taps % 2 == 0:
             raise ValueError(f"taps is {self.taps}, expected an odd number")
 
