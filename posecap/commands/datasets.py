@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from posecap.commands import (
     COMPLETE,
@@ -25,7 +25,6 @@ from posecap.commands import (
 
 if TYPE_CHECKING:
     from posecap.outcomes import RowOutcome
-    from posecap.shards import Dataset
     from posecap.visualization.view import Background, Footage
 
 
@@ -39,37 +38,37 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
     parser = command(commands, "status", _status, about=about, more=more)
     add_dataset(parser)
-    parser.add_argument("--failed", action="store_true", help="list every failed or quarantined row, and why")
-    parser.add_argument("--rejected", action="store_true", help="list every rejected row, and why")
-    parser.add_argument("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
-    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    option = parser.add_argument
+    option("--failed", action="store_true", help="list every failed or quarantined row, and why")
+    option("--rejected", action="store_true", help="list every rejected row, and why")
+    option("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
+    option("--json", action="store_true", help="print the counts as JSON")
+
     about = "check every file, sample and count of a dataset, down to a flipped bit"
     add_dataset(command(commands, "verify", _verify, about=about))
+
     parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
     add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+
     parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
     add_dataset(parser, words="KEY", about="a clip's key or its beginning")
-    parser.add_argument("--sheet", action="store_true", help="a contact sheet of many clips")
-    parser.add_argument("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
-    parser.add_argument("--split", help="only clips of this split on the sheet")
-    parser.add_argument("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
-    parser.add_argument("--out", dest="output", type=Path, action=FormerFlag, const="--output")
-    parser = command(
-        commands,
-        "remove",
-        _remove,
-        about="remove clips from shards, columns and index for good, as when a person in them asks",
-        more="Removed clips stay removed: later builds refuse them, and readers skip them.",
-    )
+    option = parser.add_argument
+    option("--sheet", action="store_true", help="a contact sheet of many clips")
+    option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
+    option("--split", help="only clips of this split on the sheet")
+    option("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
+    option("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+    option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
+
+    about = "remove clips from shards, columns and index for good, as when a person in them asks"
+    more = "Removed clips stay removed: later builds refuse them, and readers skip them."
+    parser = command(commands, "remove", _remove, about=about, more=more)
     add_dataset(parser, words="KEY …", about="whole keys of clips")
-    parser.add_argument(
-        "--source", action="append", default=[], metavar="SHA256", help="every clip of a source video (its source_id)"
-    )
-    parser.add_argument(
-        "--video", action="append", default=[], metavar="URI", help="every clip of a video, by its URI in the index"
-    )
-    parser.add_argument("--reason", default="on request", help="what the tombstone says (default: %(default)s)")
+    several: dict[str, Any] = {"action": "append", "default": []}
+    option = parser.add_argument
+    option("--source", metavar="SHA256", help="every clip of a source video (its source_id)", **several)
+    option("--video", metavar="URI", help="every clip of a video, by its URI in the index", **several)
+    option("--reason", default="on request", help="what the tombstone says (default: %(default)s)")
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -139,24 +138,19 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from posecap.shards import Dataset
+    from posecap.shards import Dataset, ShardError
     from posecap.visualization.describe import describe
     from posecap.visualization.view import whole_key
 
     root, keys = dataset_and_words(options)
     dataset = Dataset(root)
-    for key in keys or [""]:
-        print(describe(dataset.sample(whole_key(dataset, key) if key else _first(dataset))), end="")
+    if not keys:
+        keys = dataset.index()["key"][:1].to_pylist()
+        if not keys:
+            raise ShardError("the dataset holds no samples; `posecap status` says why")
+    for key in keys:
+        print(describe(dataset.sample(whole_key(dataset, key))), end="")
     return COMPLETE
-
-
-def _first(dataset: Dataset) -> str:
-    from posecap.shards import ShardError
-
-    keys = dataset.index()["key"]
-    if len(keys) == 0:
-        raise ShardError("the dataset holds no samples; `posecap status` says why")
-    return str(keys[0])
 
 
 def _view(options: argparse.Namespace) -> int:
@@ -164,25 +158,19 @@ def _view(options: argparse.Namespace) -> int:
     if options.sheet == bool(keys) or len(keys) > 1:
         print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
         return USAGE
-    return _sheet(options, root) if options.sheet else _clip(options, root, keys[0])
-
-
-def _sheet(options: argparse.Namespace, root: Path) -> int:
-    from posecap.visualization.contact_sheet import view_sheet
-
-    out = options.output or Path("contact_sheet.jpg")
     background: Background = "blank" if options.blank else "footage"
-    count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
-    print(f"{out}: {count} clips")
-    return COMPLETE
+    if options.sheet:
+        from posecap.visualization.contact_sheet import view_sheet
 
-
-def _clip(options: argparse.Namespace, root: Path, key: str) -> int:
+        out = options.output or Path("contact_sheet.jpg")
+        count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
+        print(f"{out}: {count} clips")
+        return COMPLETE
     from posecap.engines.pyav_encoder import PyAVEncoder
     from posecap.visualization.view import view_clip
 
+    (key,) = keys
     out = options.output or Path(f"{key}.mp4")
-    background: Background = "blank" if options.blank else "footage"
     viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
     print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
     if viewed.why_blank:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
-
-if TYPE_CHECKING:
-    from posecap.progress import DownloadProgress
-    from posecap.weights.registry import Weights
 
 _MORE = """\
   posecap models list                          what there is, its license, and whether it is here
@@ -28,47 +22,74 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = command(commands, "models", _no_action, about="list, fetch and check the weights of models", more=_MORE)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    """Add ``models`` with its actions."""
     about = "what there is, its license, and whether it is here"
-    listing = command(actions, "list", run_list, about=about)
+    parser = command(commands, "models", _list, about="list, fetch and check the weights of models", more=_MORE)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = command(actions, "list", _list, about=about)
     listing.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
-    pulling = command(actions, "pull", run_pull, about="bring weights here, and check them", more=_MORE)
+    pulling = command(actions, "pull", _pull, about="bring weights here, and check them", more=_MORE)
     pulling.add_argument("names", nargs="*", metavar="NAME", help="a name of `posecap models list`")
     pulling.add_argument("--pipeline", type=Path, metavar="FILE", help="everything that this pipeline needs")
-    pulling.add_argument(
-        "--from", dest="source", type=Path, metavar="PATH", help="a file, or a folder that holds it, not the network"
-    )
-    checking = command(actions, "verify", run_verify, about="hash what is here; exit code 1 when something is damaged")
+    source = "a file, or a folder that holds it, not the network"
+    pulling.add_argument("--from", dest="source", type=Path, metavar="PATH", help=source)
+    checking = command(actions, "verify", _verify, about="hash what is here; exit code 1 when something is damaged")
     checking.add_argument("names", nargs="*", metavar="NAME", help="default: everything that is here")
 
 
-def _no_action(options: argparse.Namespace) -> int:
-    raise AssertionError("argparse asks for an action")
-
-
-def run_list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> int:
+    from posecap.weights.cache import SHA256_DIGITS, known_sha256
     from posecap.weights.registry import REGISTRY
 
-    every = list(REGISTRY.values())
+    facts = [
+        {
+            "name": weights.name,
+            "about": weights.about,
+            "license": weights.license,
+            "size_bytes": weights.size_bytes,
+            "used_by": list(weights.used_by),
+            "homepage": weights.homepage,
+            "address": weights.url,
+            "sha256": known_sha256(weights) or weights.sha256,
+            "path": str(weights.path),
+            "here": weights.path.is_file(),
+        }
+        for weights in REGISTRY.values()
+    ]
     if options.json:
-        print(json.dumps([_facts(weights) for weights in every], indent=1))
-    else:
-        print("\n".join(_table(every)))
+        print(json.dumps(facts, indent=1))
+        return COMPLETE
+    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENSE")]
+    for weights in REGISTRY.values():
+        pin = "full" if len(weights.sha256) == SHA256_DIGITS else "pinned" if known_sha256(weights) else "first use"
+        if pin == "first use" and weights.sha256:
+            pin = f"{len(weights.sha256)} digits"
+        here = "here" if weights.path.is_file() else "-"
+        size = f"{weights.size_bytes / 1e6:,.1f} MB"
+        rows.append((weights.name, size, here, pin, ", ".join(weights.used_by), weights.license))
+    name_width, size_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, size, *others, license_ in rows:
+        cells = (cell.ljust(width) for cell, width in zip(others, widths, strict=False))
+        print("  ".join((name.ljust(name_width), size.rjust(size_width), *cells, license_)))
+    print("\nhash: full, or as many digits as the makers publish; the rest is pinned when the first file comes")
     return COMPLETE
 
 
-def run_pull(options: argparse.Namespace) -> int:
-    from posecap.models import MissingWeightsError
+def _pull(options: argparse.Namespace) -> int:
+    from posecap.models import MissingWeightsError, pull, weights_sha256
+    from posecap.pipeline import load_pipeline
     from posecap.progress import DownloadProgress
+    from posecap.stage import engines_of
+    from posecap.weights.cache import SHA256_DIGITS
+    from posecap.weights.registry import REGISTRY
 
-    names = [*options.names, *(_needed(options.pipeline) if options.pipeline else ())]
+    stages = load_pipeline(options.pipeline).stages if options.pipeline else ()
+    needed = (name for stage in stages for engine in engines_of(stage) for name in engine.weights)
+    names = [*options.names, *needed]
     if not names:
-        print(
-            "posecap: name what to pull, or a pipeline with --pipeline; `posecap models list` names all",
-            file=sys.stderr,
-        )
-        return USAGE if not options.pipeline else COMPLETE
+        what = "name what to pull, or a pipeline with --pipeline; `posecap models list` names all"
+        print(f"posecap: {what}", file=sys.stderr)
+        return COMPLETE if options.pipeline else USAGE
     if len(names) > 1 and options.source and options.source.is_file():
         print(f"posecap: {options.source} is one file: pull one name from it, or give a folder", file=sys.stderr)
         return USAGE
@@ -76,29 +97,21 @@ def run_pull(options: argparse.Namespace) -> int:
     for name in dict.fromkeys(names):
         try:
             with DownloadProgress(name) as progress:
-                lines = _pull(name, options.source, progress)
+                path = pull(name, source=options.source, on_progress=progress.update)
         except MissingWeightsError as error:
             failed = True
             print(f"posecap: {error}", file=sys.stderr)
-        else:
-            print(lines)
+            continue
+        if name not in REGISTRY:
+            print(f"{name}  your own file")
+            continue
+        print(f"{name}  {path}  {REGISTRY[name].license}")
+        if len(REGISTRY[name].sha256) != SHA256_DIGITS:
+            print(f"  from now on pinned to SHA-256 {weights_sha256(name)}")
     return ERROR if failed else COMPLETE
 
 
-def _pull(name: str, source: Path | None, progress: DownloadProgress) -> str:
-    from posecap.models import pull, weights_sha256
-    from posecap.weights.cache import SHA256_DIGITS
-    from posecap.weights.registry import REGISTRY
-
-    path = pull(name, source=source, on_progress=progress.update)
-    if name not in REGISTRY:
-        return f"{name}  your own file"
-    weights = REGISTRY[name]
-    pin = "" if len(weights.sha256) == SHA256_DIGITS else f"\n  from now on pinned to SHA-256 {weights_sha256(name)}"
-    return f"{name}  {path}  {weights.license}{pin}"
-
-
-def run_verify(options: argparse.Namespace) -> int:
+def _verify(options: argparse.Namespace) -> int:
     from posecap.models import MissingWeightsError
     from posecap.weights.cache import HashMismatchError, check
     from posecap.weights.registry import REGISTRY
@@ -120,56 +133,3 @@ def run_verify(options: argparse.Namespace) -> int:
             print(f"{weights.name}  damaged: {error.detail}; then run `posecap models pull {weights.name}`")
     print(f"{len(here) - damaged} of {len(here)} sound")
     return ERROR if damaged else COMPLETE
-
-
-def _needed(pipeline: Path) -> list[str]:
-    """Names of the weights that a pipeline's engines use, in the order of the stages."""
-    from posecap.pipeline import load_pipeline
-    from posecap.stage import engines_of
-
-    stages = load_pipeline(pipeline).stages
-    return [name for stage in stages for engine in engines_of(stage) for name in engine.weights]
-
-
-def _facts(weights: Weights) -> dict[str, object]:
-    from posecap.weights.cache import known_sha256
-
-    return {
-        "name": weights.name,
-        "about": weights.about,
-        "license": weights.license,
-        "size_bytes": weights.size_bytes,
-        "used_by": list(weights.used_by),
-        "homepage": weights.homepage,
-        "address": weights.url,
-        "sha256": known_sha256(weights) or weights.sha256,
-        "path": str(weights.path),
-        "here": weights.path.is_file(),
-    }
-
-
-def _table(every: Sequence[Weights]) -> Iterator[str]:
-    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENSE")]
-    for weights in every:
-        here = "here" if weights.path.is_file() else "-"
-        size = f"{weights.size_bytes / 1e6:,.1f} MB"
-        rows.append((weights.name, size, here, _pin(weights), ", ".join(weights.used_by), weights.license))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = (
-            cell.rjust(w) if column == 1 else cell.ljust(w)
-            for column, (cell, w) in enumerate(zip(row, widths, strict=False))
-        )
-        yield "  ".join((*cells, row[-1]))
-    yield ""
-    yield "hash: full, or as many digits as the makers publish; the rest is pinned when the first file comes"
-
-
-def _pin(weights: Weights) -> str:
-    from posecap.weights.cache import SHA256_DIGITS, known_sha256
-
-    if len(weights.sha256) == SHA256_DIGITS:
-        return "full"
-    if known_sha256(weights):
-        return "pinned"
-    return f"{len(weights.sha256)} digits" if weights.sha256 else "first use"
