@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -54,23 +54,28 @@ class Pipeline:
         object.__setattr__(self, "stages", tuple(self.stages))
         if not self.stages:
             raise PipelineError("a pipeline needs at least one stage")
-        if self.stages[0].takes is not Row:
-            raise PipelineError(
-                f"the first stage must take a Row; {self.stages[0].name!r} takes {_takes(self.stages[0])}"
-            )
+        first, last = self.stages[0], self.stages[-1]
+        if first.takes is not Row:
+            raise PipelineError(f"the first stage must take a Row; {first.name!r} takes {first.takes.__name__}")
         for before, after in pairwise(self.stages):
             if not issubclass(before.gives, after.takes):
+                takes, gives = after.takes.__name__, before.gives.__name__
                 raise PipelineError(
-                    f"stage {after.name!r} takes {_takes(after)}, but {before.name!r} before it gives "
-                    f"{before.gives.__name__}: put the stage that makes a {_takes(after)} between them"
+                    f"stage {after.name!r} takes {takes}, but {before.name!r} before it gives {gives}: put the stage "
+                    f"that makes a {takes} between them"
                 )
         for name in self.expected_rejections:
             if name not in {stage.name for stage in self.stages}:
                 raise PipelineError(f"expected_rejections names {name!r}, which is no stage of this pipeline")
-        if not issubclass(self.stages[-1].gives, Sample):
-            raise PipelineError(f"the last stage must give a Sample (Pack does); {self.stages[-1].name!r} does not")
+        if not issubclass(last.gives, Sample):
+            raise PipelineError(f"the last stage must give a Sample (Pack does); {last.name!r} does not")
         for segment in self.segments():
-            _check_concurrency(segment)
+            alone = [e.name for stage in segment.stages for e in engines_of(stage) if not e.thread_safe]
+            if segment.resources.concurrency > 1 and alone:
+                raise PipelineError(
+                    f"a worker with concurrency={segment.resources.concurrency} shares its engines among threads, "
+                    f"which {', '.join(alone)} cannot be: use concurrency=1, or other engines"
+                )
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""
@@ -98,36 +103,36 @@ class Pipeline:
 
     def segments(self) -> tuple[Segment, ...]:
         """Groups of stages that share a worker: neighbours with equal resources, or between which frames are passed."""
-        groups: list[list[Stage]] = []
+        groups: list[tuple[list[Stage], list[Resources]]] = []
         for stage in self.stages:
-            if groups and (
-                issubclass(stage.takes, Clip) or self._resources_of(groups[-1][-1]) == self._resources_of(stage)
-            ):
-                groups[-1].append(stage)
-            else:
-                groups.append([stage])
-        return tuple(Segment(tuple(group), _maximum(self._resources_of(s) for s in group)) for group in groups)
-
-    def _resources_of(self, stage: Stage) -> Resources:
-        return self.worker if stage.resources == Resources() else stage.resources
+            wanted = self.worker if stage.resources == Resources() else stage.resources
+            if not groups or not (issubclass(stage.takes, Clip) or groups[-1][1][-1] == wanted):
+                groups.append(([], []))
+            groups[-1][0].append(stage)
+            groups[-1][1].append(wanted)
+        return tuple(
+            Segment(
+                tuple(stages),
+                Resources(
+                    cpus=max(r.cpus for r in wanted),
+                    gpus=max(r.gpus for r in wanted),
+                    concurrency=max(r.concurrency for r in wanted),
+                ),
+            )
+            for stages, wanted in groups
+        )
 
 
 def load_pipeline(path: Path) -> Pipeline:
     """The value named ``pipeline`` of a Python file. The file is executed, so it must be trusted.
+
+    Words of posecap 0.1 in the file are understood, with a :class:`FutureWarning` for each.
 
     Raises:
         PipelineError: no such file, or it defines no ``pipeline``.
     """
     if not path.is_file():
         raise PipelineError(f"no pipeline file at {path}; name one under 'pipeline:' in the manifest")
-    found = _run(path).get("pipeline")
-    if not isinstance(found, Pipeline):
-        raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
-    return found
-
-
-def _run(path: Path) -> dict[str, Any]:
-    """The names that a pipeline file defines; words of posecap 0.1 in it are understood, and pointed out."""
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:
@@ -141,33 +146,16 @@ def _run(path: Path) -> dict[str, Any]:
         exec(compile(tree, str(path), "exec"), module.__dict__)  # noqa: S102
     finally:
         sys.modules.pop(module.__name__, None)
-    return vars(module)
+    pipeline = vars(module).get("pipeline")
+    if not isinstance(pipeline, Pipeline):
+        raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
+    return pipeline
 
 
 def _names_without_paths(weights: list[str]) -> list[str]:
     """Names of weights without paths: the file's name, preceded by its folder's if two files have the same name."""
     names = Counter(Path(name).name for name in weights)
     return [path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in map(Path, weights)]
-
-
-def _takes(stage: Stage) -> str:
-    return stage.takes.__name__
-
-
-def _maximum(resources: Iterator[Resources]) -> Resources:
-    every = list(resources)
-    return Resources(
-        cpus=max(r.cpus for r in every), gpus=max(r.gpus for r in every), concurrency=max(r.concurrency for r in every)
-    )
-
-
-def _check_concurrency(segment: Segment) -> None:
-    alone = [e.name for stage in segment.stages for e in engines_of(stage) if not e.thread_safe]
-    if segment.resources.concurrency > 1 and alone:
-        raise PipelineError(
-            f"a worker with concurrency={segment.resources.concurrency} shares its engines among threads, which "
-            f"{', '.join(alone)} cannot be: use concurrency=1, or other engines"
-        )
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,4 @@
-"""What a stage is: one step of the walk, with its parameters, its engines and its appetite for hardware."""
+"""What a stage is: one step of a pipeline, with its parameters, its engines and the resources of its worker."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ JSON = Any
 
 
 class Reject(Exception):  # noqa: N818 - an outcome, not an error
-    """This item will never pass: recorded as *rejected*, with a reason that counts and a detail that explains.
+    """This item is unsuitable, whenever it is tried: recorded as *rejected*.
 
     Args:
         reason: snake_case word that the report counts, e.g. ``no_person``.
-        detail: one sentence; the same for the same input on every run (no times, no temporary paths).
+        detail: one sentence that explains; the same for the same input on every run (no times, no temporary paths).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -31,16 +31,16 @@ class Reject(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class PermanentError(Reject):
-    """This item could not be processed, though it might be sound: recorded as *failed*, not retryable."""
+    """This item could not be processed, though it may be suitable: recorded as *failed*, not retryable."""
 
 
 class TransientError(PermanentError):
-    """A passing trouble (network, full disk): recorded as *failed*, retryable by ``build --retry-failed``."""
+    """An error that may pass (network, full disk): recorded as *failed*, retryable by ``build --retry-failed``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """What a stage may yield beside its items: a stretch of a video that will never become one."""
+    """A stretch of a video that becomes no item; a stage may yield it among its items."""
 
     span: Span
     reason: str
@@ -49,10 +49,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker of a stage occupies. Consecutive stages with equal resources share a worker.
+    """Resources of one worker of a stage. Consecutive stages with equal resources share a worker.
 
-    ``concurrency`` is how many items the worker has under way at once. They share its engines, so that one decodes
-    while another one's frames are on the GPU.
+    ``concurrency`` is how many items the worker processes at once. They share its engines, so that one is decoded
+    while the frames of another are on the GPU.
     """
 
     cpus: float = 1.0
@@ -70,7 +70,7 @@ class Resources:
 class Stage(ABC):
     """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
 
-    ``takes`` and ``gives`` are nouns of :mod:`posecap.types`; a pipeline checks them before anything runs.
+    ``takes`` and ``gives`` are classes of :mod:`posecap.types`; a pipeline checks them before anything runs.
     Calling a stage yields zero or more items; it raises :class:`Reject`, :class:`PermanentError` or
     :class:`TransientError`. Engines load lazily, in the worker that uses them.
     """
@@ -85,12 +85,12 @@ class Stage(ABC):
 
     def load(self) -> None:
         """Load what the stage needs; called once in each worker before its first item."""
-        for part in _engines_of(self):
-            part.load()
+        for engine in engines_of(self):
+            engine.load()
 
 
 class Engine:
-    """A third-party package behind one of the ports. Frozen dataclass: its fields are its configuration."""
+    """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass, its fields the configuration."""
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
@@ -109,20 +109,15 @@ class Engine:
         """Load weights and build sessions. Engines with neither need not override it."""
 
 
-def _engines_of(owner: object) -> Iterator[Engine]:
-    """Engines among the fields of a dataclass, in field order, tuples included."""
-    for f in fields(owner):  # type: ignore[arg-type]
+def engines_of(owner: object) -> tuple[Engine, ...]:
+    """The engines among a dataclass's fields, in field order, those in tuples and within engines included."""
+    found: list[Engine] = []
+    for f in fields(owner) if is_dataclass(owner) else ():
         value = getattr(owner, f.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Engine):
-                yield part
-                if is_dataclass(part):
-                    yield from _engines_of(part)
-
-
-def engines_of(stage: Stage) -> tuple[Engine, ...]:
-    """Every engine a stage holds, engines within engines included."""
-    return tuple(_engines_of(stage))
+                found += (part, *engines_of(part))
+    return tuple(found)
 
 
 def configuration(part: object) -> JSON:
@@ -140,12 +135,10 @@ def configuration(part: object) -> JSON:
     if isinstance(part, dict):
         return {str(k): configuration(v) for k, v in sorted(part.items())}
     if is_dataclass(part) and not isinstance(part, type):
-        places = part.path_fields if isinstance(part, Engine) else ()
-        settings = {f.name: _written(getattr(part, f.name), f.name in places) for f in fields(part)}
-        named = {"name": part.name} if isinstance(part, Stage | Engine) else {}
-        return {**named, **settings}
+        values = {f.name: getattr(part, f.name) for f in fields(part)}
+        for name in values.keys() & (part.path_fields if isinstance(part, Engine) else ()):
+            if isinstance(values[name], str) and os.sep in values[name]:
+                values[name] = Path(values[name]).name
+        written = {name: configuration(value) for name, value in values.items()}
+        return {"name": part.name, **written} if isinstance(part, Stage | Engine) else written
     raise TypeError(f"{type(part).__name__} in a pipeline has no written form; use data or a frozen dataclass")
-
-
-def _written(value: object, is_place: bool) -> JSON:
-    return Path(value).name if is_place and isinstance(value, str) and os.sep in value else configuration(value)
