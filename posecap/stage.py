@@ -90,7 +90,7 @@ class Stage(ABC):
 
 
 class Engine:
-    """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass, its fields the configuration."""
+    """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass of its configuration."""
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
