@@ -4,13 +4,13 @@
 #   docker run --rm --gpus all --shm-size=2g -v "$PWD/datasets:/posecap/datasets" -v posecap-cache:/cache \
 #     posecap-build build --manifest manifests/demo.yaml
 #
-# The container's user has number 1000: the mounted folder must be writable for it (or add --user "$(id -u)").
+# The container runs as user id 1000: the mounted folder must be writable for it (or add --user "$(id -u)").
 # Leave --gpus out for pipelines that declare no GPU, such as pipelines/demo.py. Weights and videos are fetched at run
 # time into the volume /cache; nothing is fetched while the image is built but packages. Nothing secret goes in: give
 # credentials for object stores and cookies for YouTube at run time, as environment variables or mounted files.
 #
-# ultralytics is AGPL-3.0: whoever passes on an image with it, or lets others use it over a network, takes on that
-# license's duties. An image without it:
+# ultralytics is AGPL-3.0: whoever distributes an image with it, or lets others use it over a network, must comply with that
+# license. An image without it:
 #
 #   docker build -f docker/build.Dockerfile --build-arg EXTRAS=build,mmpose,clip,youtube,caption -t posecap-build .
 #

@@ -5,7 +5,7 @@
 #   docker run --rm --gpus all --shm-size=8g -v "$PWD/datasets:/posecap/datasets:ro" -v "$PWD/runs:/posecap/runs" \
 #     posecap-train tmor_train run stage1 --data datasets/demo
 #
-# The container's user has number 1000: the mounted folder of runs must be writable for it (or add --user "$(id -u)").
+# The container runs as user id 1000: the mounted folder of runs must be writable for it (or add --user "$(id -u)").
 # --shm-size is for NCCL and for DataLoader workers of other training code, which use shared memory.
 FROM nvidia/cuda:13.0.2-base-ubuntu24.04
 
