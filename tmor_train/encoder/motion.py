@@ -1,11 +1,19 @@
-"""The motion encoder E_M that a configuration names."""
+"""The motion encoder E_M that a configuration names, and the moving average of it (or of another module)."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor, nn
+
+from posecap.joints import LAYOUTS
 from tmor_train.backbones import Backbone, People
+from tmor_train.backbones.agcn import AGCN
+from tmor_train.backbones.stgcn import STGCN
+from tmor_train.backbones.unik import UNIK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +36,6 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
     Raises:
         ValueError: a size that no encoder has.
     """
-    from posecap.joints import LAYOUTS
-    from tmor_train.backbones.agcn import AGCN
-    from tmor_train.backbones.stgcn import STGCN
-    from tmor_train.backbones.unik import UNIK
-
     if config.backbone == "unik":
         return UNIK(
             joints=len(LAYOUTS[layout].names),
@@ -45,3 +48,42 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
     if config.backbone == "agcn":
         return AGCN(layout=layout, channels=config.channels, persons=persons, people=config.people)
     return STGCN(layout=layout, channels=config.channels, people=config.people)
+
+
+class EMA(nn.Module):
+    """A copy of ``online`` that follows it: after each step its parameters are m * own + (1 - m) * online.
+
+    Running statistics are its own: batch norm of the copy sees the batches that the copy sees (train mode), as in MoCo.
+    With ``average_buffers`` they are averaged, too, as weights that are measured and not trained with need them.
+    The copy has no gradient and lies under ``module``; ``EMA(...)`` is called as the module it copies.
+    """
+
+    def __init__(self, online: nn.Module, momentum: float, *, average_buffers: bool = False) -> None:
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is at least 0 and below 1; got {momentum}")
+        self.momentum, self.average_buffers = momentum, average_buffers
+        self.module = copy.deepcopy(online).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *args: object, **named: object) -> object:
+        return self.module(*args, **named)
+
+    @torch.no_grad()
+    def update(self, online: nn.Module) -> None:
+        """One step towards ``online``, in place; call it after the optimiser's step."""
+        own: list[Tensor] = list(self.module.parameters())
+        new: list[Tensor] = list(online.parameters())
+        if own:
+            torch._foreach_lerp_(own, new, 1 - self.momentum)
+        if self.average_buffers:
+            for mean, value in zip(self.module.buffers(), online.buffers(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - self.momentum)
+                else:  # a count of batches
+                    mean.copy_(value)
+
+    @torch.no_grad()
+    def copy_from(self, online: nn.Module) -> None:
+        """Starts the average anew from ``online``."""
+        self.module.load_state_dict(online.state_dict())

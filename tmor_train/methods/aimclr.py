@@ -31,7 +31,7 @@ from tmor_train.data.augment import (
     TimeFlip,
 )
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.momentum import EMA
+from tmor_train.encoder.motion import EMA
 from tmor_train.encoder.projection import Projection
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.momentum import EMA
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder.motion import EMA, EncoderConfig, encoder_of
 from tmor_train.encoder.projection import Projection
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext

@@ -23,7 +23,7 @@ from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Samp
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.modalities import streamed
-from tmor_train.encoder.heads import Heads, UnusableEncoderError
+from tmor_train.encoder.projection import Heads, UnusableEncoderError
 from tmor_train.training.config import ViewConfig
 from tmor_train.training.distributed import Precision, autocast_of
 

@@ -1,11 +1,16 @@
-"""Heads give unit vectors in float32; temperatures stay within their bounds."""
+"""Heads give unit vectors in float32, temperatures stay within their bounds; vectors through heads."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tmor_train.encoder.projection import Projection, Temperatures
+from tmor_train.backbones import FEATURES
+from tmor_train.encoder.projection import Heads, Projection, Temperatures, UnusableEncoderError, heads_of
+from tmor_train.methods.tmor import Objective
 from tmor_train.objective_config import ObjectiveConfig
+
+torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +70,86 @@ def test_a_learned_temperature_starts_as_given_and_stays_within_its_bounds():
         temperatures.log_scales.copy_(torch.tensor([9.0, -3.0, 1.0]))
     temperatures.clamp()
     assert [scale.item() for scale in temperatures()] == pytest.approx([100.0, 1.0, 2.718282])
+
+
+def straight(width_in: int = 3) -> Heads:
+    """phi_M keeps the first two numbers, phi_T the last two."""
+    motion, text = Projection("linear", FEATURES, 2), Projection("linear", width_in, 2)
+    for head, first in ((motion, 0), (text, width_in - 2)):
+        weight = torch.zeros(2, head.layers[0].in_features)  # type: ignore[arg-type]
+        weight[0, first] = weight[1, first + 1] = 1.0
+        head.load_state_dict({"layers.0.weight": weight, "layers.0.bias": torch.zeros(2)})
+    return Heads(motion=motion.requires_grad_(False), width=2, text=text.requires_grad_(False), text_width=width_in)
+
+
+def motion(*first: float) -> np.ndarray:
+    return np.array([*first, *([7.0] * (FEATURES - len(first)))], np.float32)
+
+
+def test_motion_is_projected_to_unit_length() -> None:
+    np.testing.assert_allclose(straight().project(motion(3, 4)), [0.6, 0.8], rtol=1e-6)
+    both = straight().project(np.stack([motion(3, 4), motion(0, -2)]))
+    np.testing.assert_allclose(both, [[0.6, 0.8], [0.0, -1.0]], rtol=1e-6)
+    assert both.dtype == np.float32
+
+
+def test_cosines_with_texts() -> None:
+    texts = np.array([[9, 1, 0], [9, 0, 5], [9, -3, -4]])
+    np.testing.assert_allclose(straight().text_cosines(motion(3, 4), texts), [[0.6, 0.8, -1.0]], rtol=1e-6)
+
+
+def test_cosines_of_wordings_are_averaged() -> None:
+    wordings = np.array([[[9, 1, 0], [9, 0, 5]], [[9, -3, -4], [9, 6, 8]]])
+    np.testing.assert_allclose(straight().text_cosines(motion(3, 4), wordings), [[0.7, 0.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (np.zeros((2, 4)), r"text vectors of 3 numbers are needed, not \(2, 4\); did another model make them"),
+        (np.zeros(3), r"\(K, D\), or \(K, P, D\)"),
+        (np.zeros((0, 3)), r"\(K, D\), or \(K, P, D\)"),
+        (np.full((1, 3), np.nan), "NaN or infinity"),
+    ],
+)
+def test_other_texts_are_refused(texts: np.ndarray, said: str) -> None:
+    with pytest.raises(UnusableEncoderError, match=said):
+        straight().text_cosines(motion(3, 4), texts)
+
+
+def test_projected_vectors_are_no_embeddings() -> None:
+    with pytest.raises(UnusableEncoderError, match=r"embeddings of 256 numbers are needed, not \(2,\)"):
+        straight().project(straight().project(motion(3, 4)))
+
+
+def test_without_text_there_are_no_cosines() -> None:
+    heads = heads_of(
+        ObjectiveConfig(w_mt=0.0), Objective(ObjectiveConfig(w_mt=0.0), features=256, video=5).state_dict(), of="online"
+    )
+    assert heads.width == 128
+    with pytest.raises(UnusableEncoderError, match="trained without text"):
+        heads.text_cosines(motion(1), np.zeros((1, 5)))
+
+
+@pytest.mark.parametrize("of", ["ema", "online"])
+def test_heads_are_those_of_the_objective(of: str) -> None:
+    objective = Objective(ObjectiveConfig(), features=256, video=5, text=7)
+    assert objective.key_head is not None
+    with torch.no_grad():
+        for parameter in objective.key_head.parameters():
+            parameter.add_(0.1)  # the two motion heads differ
+    heads = heads_of(objective.config, objective.state_dict(), of=of)  # type: ignore[arg-type]
+    given = torch.randn(3, 256, generator=torch.Generator().manual_seed(0))
+    wanted = (objective.key_head if of == "ema" else objective.motion_head)(given)
+    np.testing.assert_array_equal(heads.project(given.numpy()), wanted.detach().numpy())
+    assert (heads.width, heads.text_width) == (128, 7)
+
+
+def test_one_motion_head_serves_both_where_nothing_is_averaged() -> None:
+    config = ObjectiveConfig(w_mv=0.0, keys="same", motion_head="linear", text_head="identity", width=7)
+    objective = Objective(config, features=256, text=7)
+    heads = heads_of(config, objective.state_dict(), of="ema")
+    assert (heads.width, heads.text_width) == (7, 7)
+    texts = np.eye(7, dtype=np.float32)
+    vector = motion(1, 2, 3)
+    np.testing.assert_allclose(heads.text_cosines(vector, texts)[0], heads.project(vector), rtol=1e-6)

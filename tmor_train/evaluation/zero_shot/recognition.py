@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tmor_train.data.arrays import Floats
-from tmor_train.encoder.heads import UnusableEncoderError
+from tmor_train.encoder.projection import UnusableEncoderError
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 
 from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats
-from tmor_train.encoder.heads import UnusableEncoderError
-from tmor_train.encoder.projection import SHORTEST, Projection
+from tmor_train.encoder.projection import SHORTEST, Projection, UnusableEncoderError
 from tmor_train.evaluation.zero_shot.config import Visual
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training import checkpoint
