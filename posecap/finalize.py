@@ -14,9 +14,10 @@ from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
 from posecap.outcomes import StageOrder, StageStats
 from posecap.pipeline import Pipeline
-from posecap.release import card, croissant
-from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns
-from posecap.release.report import REPORT_FILE, Run, make_report, write
+from posecap.release.card import CARD_FILE, make_card
+from posecap.release.croissant import CROISSANT_FILE, make_croissant
+from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
+from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
 from posecap.shards.paths import DATASET_LIST
 from posecap.shards.sidecar import dataset_list, encode_document
@@ -44,12 +45,12 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
         index=read_index_columns(root),
         files=tuple(listed_files(root)),
     )
-    card.write(card.make_card(info), root)
-    croissant.write(croissant.make_croissant(info, published=run.ended.date()), root)
+    write_summary(root / CARD_FILE, make_card(info))
+    write_summary(root / CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
     if info.clips:
         view_sheet(root, out=root / CONTACT_SHEET, count=_CLIPS_ON_SHEET)
     report = make_report(info, run, expected_rejections=pipeline.expected_rejections)
-    write(report, root)
+    write_summary(root / REPORT_FILE, report)
     return report
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,10 +16,10 @@ from posecap import __version__
 from posecap.joints import LAYOUTS
 from posecap.outcomes import LOST, StageLine
 from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, license_url
-from posecap.shards.atomic_commit import write_file
 from posecap.weights.registry import REGISTRY
 
 CARD_FILE = "card.md"
+"""The Hub wants it as ``README.md``."""
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LONGEST_TABLE = 40
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
@@ -84,13 +83,6 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
         ],
         licenses=_counts(info.counted("license")),
     )
-
-
-def write(card: str, root: Path) -> Path:
-    """Write ``card.md`` into a dataset's folder, whole or not at all. The Hub wants it as ``README.md``."""
-    path = root / CARD_FILE
-    write_file(path, card.encode())
-    return path
 
 
 def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:

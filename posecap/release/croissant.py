@@ -6,7 +6,6 @@ See http://mlcommons.org/croissant/1.0 for the format.
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +14,6 @@ import pyarrow as pa
 
 from posecap.release.dataset_info import DatasetInfo, license_url
 from posecap.shards import INDEX_SCHEMA
-from posecap.shards.atomic_commit import write_file
 
 CROISSANT_FILE = "croissant.json"
 
@@ -94,13 +92,6 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
         "distribution": [*_sets(info), *_files(info)],
         "recordSet": [_splits(info), _clips()],
     }
-
-
-def write(document: dict[str, Any], root: Path) -> Path:
-    """Write ``croissant.json`` into a dataset's folder, whole or not at all."""
-    path = root / CROISSANT_FILE
-    write_file(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
-    return path
 
 
 def _node(kind: str, identifier: str, *, name: str | None = None, **properties: Any) -> dict[str, Any]:

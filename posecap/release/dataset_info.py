@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
+from posecap.shards.atomic_commit import write_file
 from posecap.types import Quality
 
 _CREATIVE_COMMONS: Final = {
@@ -200,3 +202,11 @@ def listed_files(root: Path) -> Iterator[ListedFile]:
     for _, document in sidecars(root):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])
+
+
+def write_summary(path: Path, content: str | Mapping[str, Any]) -> Path:
+    """Write a report, card or Croissant document, whole or not at all; what is not text is written as JSON."""
+    if not isinstance(content, str):
+        content = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(path, content.encode())
+    return path

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +15,6 @@ from rich.table import Table
 from posecap import __version__
 from posecap.outcomes import LOST, alarms
 from posecap.release.dataset_info import DatasetInfo
-from posecap.shards.atomic_commit import write_file
 
 REPORT_FILE = "report.json"
 
@@ -73,13 +70,6 @@ def make_report(
         "quality": info.quality(),
         "pipeline": {"fingerprint": info.fingerprint, "lineage": info.lineage},
     }
-
-
-def write(report: Mapping[str, Any], root: Path) -> Path:
-    """Write ``report.json`` into a dataset's folder, whole or not at all."""
-    path = root / REPORT_FILE
-    write_file(path, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-    return path
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:

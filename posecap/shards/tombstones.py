@@ -106,12 +106,11 @@ def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
     if not (root / paths.index_path(part)).exists():
         return False
     table = read_index(root / paths.index_path(part), columns=["key", "source_id"])
-    mask = tombstones.kept(table)
-    kept = set(table.filter(mask)["key"].to_pylist())
-    gone = dict(table.filter(pc.invert(mask)).select(["key", "source_id"]).to_pydict())
-    if not gone["key"]:
+    removed = table.filter(pc.invert(tombstones.kept(table))).to_pylist()
+    if not removed:
         return False
-    reasons = {key: tombstones.reason(key, source) for key, source in zip(gone["key"], gone["source_id"], strict=True)}
+    reasons = {row["key"]: tombstones.reason(row["key"], row["source_id"]) for row in removed}
+    kept = set(table["key"].to_pylist()) - reasons.keys()
     record = read_sidecar(root, part)
     outcomes = [reject_removed(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
     record["rows"] = [outcome.as_json() for outcome in outcomes]

@@ -7,7 +7,6 @@ brightness: a person's left limbs are light, the right ones dark, head and trunk
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from posecap.joints import LAYOUTS, Layout, LayoutError
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageFont
 
 Colour = tuple[int, int, int]
 Doubles = NDArray[np.float64]
@@ -89,73 +88,44 @@ def draw_skeletons(
         joints_J3 = np.asarray(joints_MJ3[person], np.float64)
         seen_J = (joints_J3[:, 2] >= least_score) & (joints_J3[:, 2] > 0) & np.isfinite(joints_J3).all(-1)
         if seen_J.any():
-            colours = _shades(PALETTE[person % len(PALETTE)])
-            _Figure(bones, joints_J3, seen_J, colours, least_score).draw_on(drawn)
+            # Opacity: full from a score of 0.6 on, 0.4 at the least score.
+            sure = max(_SURE_SCORE, least_score + 1e-6)
+            share_J = np.clip((joints_J3[:, 2] - least_score) / (sure - least_score), 0, 1)
+            opacity_J = _FAINTEST + (1 - _FAINTEST) * share_J
+            _draw_person(drawn, bones, joints_J3[:, :2], seen_J, opacity_J, PALETTE[person % len(PALETTE)])
     return drawn
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """One person in one picture."""
-
-    layout: Layout
-    joints_J3: Doubles
-    seen_J: NDArray[np.bool_]
-    colours: tuple[Colour, Colour, Colour]
-    least_score: float
-
-    def draw_on(self, image: Image.Image) -> None:
-        pil = pillow()
-        width = self._line_width(image.size)
-        box = self._box(image.size, margin=2 * width)
-        if box is None:
-            return
-        size = (_FINER * (box[2] - box[0]), _FINER * (box[3] - box[1]))
-        layer = pil.Image.new("RGBA", size, (*_HALO, 0))
-        pen = pil.ImageDraw.Draw(layer)
-        xy_J2 = (self.joints_J3[:, :2] - box[:2]) * _FINER
-        for thickness, halo in ((1.7 * width, True), (width, False)):
-            self._strokes(pen, xy_J2, thickness * _FINER, halo)
-        layer = layer.resize((box[2] - box[0], box[3] - box[1]), pil.Image.Resampling.BOX)
-        image.paste(layer, box[:2], layer)
-
-    def _strokes(self, pen: ImageDraw.ImageDraw, xy_J2: Doubles, width: float, halo: bool) -> None:
-        strengths = self._strengths()
-        for child, parent in self.layout.bones:
-            if self.seen_J[child] and self.seen_J[parent]:
-                ink = self._ink(child, min(strengths[child], strengths[parent]), halo)
-                pen.line([*xy_J2[child], *xy_J2[parent]], fill=ink, width=max(1, round(width)))
-        radius = 0.75 * width
-        for joint in map(int, np.flatnonzero(self.seen_J)):
+def _draw_person(
+    image: Image.Image, layout: Layout, xy_J2: Doubles, seen_J: NDArray[np.bool_], opacity_J: Doubles, hue: Colour
+) -> None:
+    """Draw the seen bones and joints of one person, on a dark halo."""
+    pil = pillow()
+    seen = xy_J2[seen_J]
+    # 0.7 % of the picture's longer side, and less for people so small that it would cover them.
+    width = max(1.0, min(0.007 * max(image.size), 0.03 * float(np.linalg.norm(seen.max(0) - seen.min(0)))))
+    low_2 = np.floor(np.clip(seen.min(0) - 2 * width, 0, image.size)).astype(int)
+    high_2 = np.ceil(np.clip(seen.max(0) + 2 * width, 0, image.size)).astype(int)
+    if not (low_2 < high_2).all():
+        return  # the person lies outside of the picture
+    size = tuple((high_2 - low_2).tolist())
+    layer = pil.Image.new("RGBA", (_FINER * size[0], _FINER * size[1]), (*_HALO, 0))
+    pen = pil.ImageDraw.Draw(layer)
+    xy_J2 = (xy_J2 - low_2) * _FINER
+    for stroke, shades, most in ((1.7 * width * _FINER, (_HALO,) * 3, 150), (width * _FINER, _shades(hue), 255)):
+        # The shade of left, middle or right; a bone takes the side of its child, the joint farther from the trunk.
+        colours = [shades[name.startswith("right_") - name.startswith("left_") + 1] for name in layout.names]
+        for child, parent in layout.bones:
+            if seen_J[child] and seen_J[parent]:
+                ink = (*colours[child], round(most * float(min(opacity_J[child], opacity_J[parent]))))
+                pen.line([*xy_J2[child], *xy_J2[parent]], fill=ink, width=max(1, round(stroke)))
+        radius = 0.75 * stroke
+        for joint in map(int, np.flatnonzero(seen_J)):
             x, y = xy_J2[joint]
-            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=self._ink(joint, strengths[joint], halo))
-
-    def _strengths(self) -> list[float]:
-        """Opacity of each joint: full from a score of 0.6 on, 0.4 at the least score."""
-        sure = max(_SURE_SCORE, self.least_score + 1e-6)
-        share_J = np.clip((self.joints_J3[:, 2] - self.least_score) / (sure - self.least_score), 0, 1)
-        return [float(share) for share in _FAINTEST + (1 - _FAINTEST) * share_J]
-
-    def _ink(self, joint: int, strength: float, halo: bool) -> tuple[int, int, int, int]:
-        """A bone takes the side of its child, the joint farther from the trunk."""
-        name = self.layout.names[joint]
-        left, middle, right = self.colours
-        colour = left if name.startswith("left_") else right if name.startswith("right_") else middle
-        return (*_HALO, round(150 * strength)) if halo else (*colour, round(255 * strength))
-
-    def _line_width(self, size: tuple[int, int]) -> float:
-        """0.7 % of the picture's longer side, and less for people so small that it would cover them."""
-        seen = self.joints_J3[self.seen_J, :2]
-        person = float(np.linalg.norm(seen.max(0) - seen.min(0)))
-        return max(1.0, min(0.007 * max(size), 0.03 * person))
-
-    def _box(self, size: tuple[int, int], margin: float) -> tuple[int, int, int, int] | None:
-        """The part of the picture that the figure covers; None when it lies outside."""
-        limit = np.array(size, np.float64)
-        seen = self.joints_J3[self.seen_J, :2]
-        low = np.floor(np.clip(seen.min(0) - margin, 0, limit)).astype(int)
-        high = np.ceil(np.clip(seen.max(0) + margin, 0, limit)).astype(int)
-        return (int(low[0]), int(low[1]), int(high[0]), int(high[1])) if bool((low < high).all()) else None
+            ink = (*colours[joint], round(most * float(opacity_J[joint])))
+            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=ink)
+    layer = layer.resize(size, pil.Image.Resampling.BOX)
+    image.paste(layer, tuple(low_2.tolist()), layer)
 
 
 def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, tile_side: int) -> Image.Image:

@@ -3,7 +3,8 @@ from typing import Any
 
 import yaml
 
-from posecap.release.card import make_card, write
+from posecap.release.card import CARD_FILE, make_card
+from posecap.release.dataset_info import write_summary
 from posecap.types import PartName
 from tests import building, dataset_infos
 
@@ -118,7 +119,7 @@ def test_long_tables_end_in_a_count(tmp_path: Path):
 def test_a_card_holds_no_times_and_is_written_whole(tmp_path: Path):
     info = dataset_infos.info(tmp_path)
     assert make_card(info) == make_card(info)
-    assert write(make_card(info), tmp_path).read_text() == make_card(info)
+    assert write_summary(tmp_path / CARD_FILE, make_card(info)).read_text() == make_card(info)
 
 
 def test_a_dataset_without_clips_has_a_card(tmp_path: Path):

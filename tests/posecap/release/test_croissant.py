@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from posecap.release.croissant import make_croissant, write
+from posecap.release.croissant import CROISSANT_FILE, make_croissant
+from posecap.release.dataset_info import write_summary
 from posecap.shards import INDEX_SCHEMA
 from tests import dataset_infos
 
@@ -100,11 +101,11 @@ def test_identifiers_are_unique_and_every_reference_is_met(tmp_path: Path):
 
 def test_it_is_written_as_json(tmp_path: Path):
     found = document(tmp_path)
-    assert json.loads(write(found, tmp_path).read_text()) == found
+    assert json.loads(write_summary(tmp_path / CROISSANT_FILE, found).read_text()) == found
 
 
 def test_the_reference_reader_accepts_it(tmp_path: Path):
     mlcroissant = pytest.importorskip("mlcroissant", reason="the reference reader is not installed")
-    write(document(tmp_path), tmp_path)
+    write_summary(tmp_path / CROISSANT_FILE, document(tmp_path))
     dataset = mlcroissant.Dataset(str(tmp_path / "croissant.json"))
     assert len(list(dataset.records("clips"))) == 5

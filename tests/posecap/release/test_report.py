@@ -8,7 +8,8 @@ from rich.console import Console
 
 from posecap import __version__
 from posecap.outcomes import StageStats
-from posecap.release.report import Run, make_report, show, write
+from posecap.release.dataset_info import write_summary
+from posecap.release.report import REPORT_FILE, Run, make_report, show
 from tests import dataset_infos
 
 
@@ -78,7 +79,7 @@ def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
 
 def test_it_is_written_as_json_that_reads_back_the_same(tmp_path: Path):
     report = make_report(dataset_infos.info(tmp_path), run())
-    path = write(report, tmp_path)
+    path = write_summary(tmp_path / REPORT_FILE, report)
     assert path == tmp_path / "report.json"
     assert json.loads(path.read_text()) == report
 
