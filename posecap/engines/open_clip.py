@@ -6,6 +6,7 @@ An image model: the vector says what a clip looks like, not in which order thing
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,10 @@ class OpenClip(ClipEmbedder):
     def _image_batches(self) -> Batches:
         return self._batches(_IMAGES_ON_GPU)
 
+    @property
+    def _folder(self) -> Path | None:
+        return Path(self.model.removeprefix(_FOLDER)) if self.model.startswith(_FOLDER) else None
+
     @cached_property
     def _configuration(self) -> Mapping[str, Any]:
         """The model's sizes as open_clip's configuration files give them.
@@ -121,9 +126,15 @@ class OpenClip(ClipEmbedder):
         Raises:
             ValueError: no such model, or one whose parts lie on a hub.
         """
-        known = _configuration(self.model)
+        if self._folder:
+            content = (self._folder / "open_clip_config.json").read_text(encoding="utf-8")
+            known = json.loads(content).get("model_cfg")
+        else:
+            known = _open_clip().get_model_config(self.model)
+        if not isinstance(known, dict):
+            raise ValueError(f"open_clip has no model {self.model!r}; open_clip.list_models() has their names")
         text = known.get("text_cfg", {})
-        if hub := text.get("hf_model_name") or ("" if _is_folder(self.model) else text.get("hf_tokenizer_name")):
+        if hub := text.get("hf_model_name") or ("" if self._folder else text.get("hf_tokenizer_name")):
             raise ValueError(
                 f"{self.model} takes {hub!r} from a hub, and this engine uses no network; "
                 f"fetch the model's folder and name {_FOLDER}FOLDER"
@@ -133,9 +144,10 @@ class OpenClip(ClipEmbedder):
     @cached_property
     def _published(self) -> Mapping[str, Any]:
         """What open_clip knows of the weights: preprocessing, and whether they compute with QuickGELU."""
-        configuration = self._configuration
+        configuration, pretrained = self._configuration, _open_clip().pretrained
         tag = self.tag or ("openai" if self.weights_from.endswith(_OF_OPENAI) else "")
-        known = {} if _is_folder(self.model) else _published(self.model)
+        tags = () if self._folder else pretrained.list_pretrained_tags_by_model(self.model)
+        known = {one: pretrained.get_pretrained_cfg(self.model, one) for one in tags}
         if tag and tag not in known:
             raise ValueError(f"{self.model} has no published weights {tag!r}; known: {', '.join(known) or 'none'}")
         if tag and bool(known[tag].get("quick_gelu")) != bool(configuration.get("quick_gelu")):
@@ -203,36 +215,11 @@ def _unit(vectors: torch.Tensor) -> list[Floats]:
     return list(normalize(vectors.float(), dim=-1).cpu().numpy())
 
 
-def _is_folder(model: str) -> bool:
-    return model.startswith(_FOLDER)
-
-
-def _configuration(model: str) -> Mapping[str, Any]:
-    if _is_folder(model):
-        import json
-
-        file = Path(model.removeprefix(_FOLDER)) / "open_clip_config.json"
-        known = json.loads(file.read_text(encoding="utf-8")).get("model_cfg")
-    else:
-        known = _open_clip().get_model_config(model)
-    if not isinstance(known, dict):
-        raise ValueError(f"open_clip has no model {model!r}; open_clip.list_models() has their names")
-    return known
-
-
-def _published(model: str) -> dict[str, Mapping[str, Any]]:
-    """By tag, what open_clip knows of each of a model's published weights."""
-    pretrained = _open_clip().pretrained
-    return {tag: pretrained.get_pretrained_cfg(model, tag) for tag in pretrained.list_pretrained_tags_by_model(model)}
-
-
 def _as_of(network: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Tensors under today's names: of training with several GPUs, of other makers, of open_clip's older versions."""
+    """Tensors of other makers and of open_clip's older versions under today's names."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     state = convert_state_dict(network, dict(state))
     if "positional_embedding" in state and not hasattr(network, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)

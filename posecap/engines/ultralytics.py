@@ -118,10 +118,13 @@ class Ultralytics(Engine):
             TransientError: not even one frame fits in memory.
         """
         _ = self._model  # before anything of the package is imported: it prepares the package
-        # Scaled by the caller's own thread; only the network waits for its turn.
-        fitted = self._fitted(frames_THW3)
-        shape = frames_THW3.shape[1:]
-        return self._batches.run(lambda batch: self._people(batch, shape), fitted)
+        from ultralytics.data.augment import LetterBox
+
+        # To the network's size, padded with grey to multiples of the stride, by the caller's own thread; only the
+        # network waits for its turn.
+        fit = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
+        fitted = [fit(image=frame) for frame in frames_THW3]
+        return self._batches.run(lambda batch: self._people(batch, frames_THW3.shape[1:]), fitted)
 
     @property
     def _architecture(self) -> str:
@@ -150,7 +153,8 @@ class Ultralytics(Engine):
         from ultralytics.utils.nms import non_max_suppression
 
         with torch.inference_mode():
-            pixels = self._pixels(fitted)
+            pixels = torch.from_numpy(np.stack(fitted)).to(model.device).permute(0, 3, 1, 2).contiguous()
+            pixels = pixels.float().div_(255).to(model.dtype)  # (B, 3, H, W) RGB in [0, 1]
             found = non_max_suppression(
                 model.network(pixels)[0],
                 self.conf,
@@ -161,20 +165,6 @@ class Ultralytics(Engine):
                 max_time_img=float("inf"),  # the package stops after some seconds, with whatever it has by then
             )
             return [_detections(rows, pixels.shape[2:], frame_shape, self.layout) for rows in found]
-
-    def _fitted(self, frames_THW3: Pixels) -> Sequence[Pixels]:
-        """Frames at the network's size, padded with grey to multiples of the stride."""
-        from ultralytics.data.augment import LetterBox
-
-        fit = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
-        return [fit(image=frame) for frame in frames_THW3]
-
-    def _pixels(self, fitted: Sequence[Pixels]) -> torch.Tensor:
-        """(B, 3, H, W) RGB in [0, 1]."""
-        import torch
-
-        pixels = torch.from_numpy(np.stack(fitted)).to(self._model.device)
-        return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255).to(self._model.dtype)
 
 
 def _detections(

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import nn
@@ -140,15 +140,12 @@ class ViCLIP(nn.Module):
         self.temp = nn.Parameter(torch.tensor(0.01))
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> Self:
+    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
         """The model of a published state dict, of either size, in float32 and in evaluation mode.
-
-        Takes the flat dict, the checkpoint around it (``{"model": …}``), and names that all begin with ``module.``.
 
         Raises:
             WrongArchitectureError: tensors are missing, unknown, or of other shapes.
         """
-        tensors = _flat(state_dict)
         with torch.device("meta"):
             model = cls(Sizes.of(tensors))
         if problems := differences(model, tensors):
@@ -309,14 +306,6 @@ class FeedForward(nn.Module):
         x = self.c_fc(x)
         out: torch.Tensor = self.c_proj(x * torch.sigmoid(1.702 * x))
         return out
-
-
-def _flat(state_dict: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    around = (state_dict.get(key) for key in ("model", "module", "state_dict"))
-    tensors = next((inner for inner in around if isinstance(inner, Mapping)), state_dict)
-    flat = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
-    wrapped = all(name.startswith("module.") for name in flat)
-    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in flat.items()}
 
 
 def _viclip_name(clip: str) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from posecap.download.atomic_file import atomic_file, unused_path
@@ -106,29 +107,13 @@ class YtDlp(Engine):
         return Fetched(target.replace(target.with_suffix(f".{ending}")), "temporary", begins)
 
 
-class _Words:
-    """yt-dlp's logger: nothing is printed; what may explain a failure is kept."""
-
-    def __init__(self) -> None:
-        self.asides: list[str] = []
-
-    def debug(self, message: str) -> None:
-        if "age-restricted" in message:  # a remark only: another player may show the video even so
-            self.asides.append(message)
-
-    def warning(self, message: str) -> None:
-        self.asides.append(message)
-
-    def error(self, message: str) -> None:
-        pass
-
-
 class _Session:
     """One video on its way."""
 
     def __init__(self, engine: YtDlp, identity: str, until: float) -> None:
         self._engine, self._identity, self._until = engine, identity, until
-        self._words = _Words()
+        self._remarks: list[str] = []
+        """yt-dlp prints nothing; what it says beside an error may explain it."""
         self.shown = f"https://youtu.be/{identity}"
 
     def load(self) -> Any:
@@ -173,7 +158,11 @@ class _Session:
         arguments["player_skip"] = ["initial_data", *(["js"] if engine.javascript == "none" else [])]
         return {
             "quiet": True,
-            "logger": self._words,
+            "logger": SimpleNamespace(
+                debug=lambda line: self._remarks.append(line) if "age-restricted" in line else None,
+                warning=self._remarks.append,
+                error=lambda line: None,
+            ),
             "color": "never",
             "noprogress": True,
             "noplaylist": True,
@@ -193,7 +182,7 @@ class _Session:
         from yt_dlp.utils import YoutubeDLError
 
         engine, send = self._engine, type(youtube).urlopen
-        self._words.asides.clear()
+        self._remarks.clear()
 
         def paced(request: Any) -> Any:
             book = cache_folder() / "youtube-pace"
@@ -205,7 +194,7 @@ class _Session:
             watch = f"https://www.youtube.com/watch?v={self._identity}"
             found: dict[str, Any] = youtube.extract_info(watch, download=False, ie_key="Youtube")
         except YoutubeDLError as error:
-            raise youtube_error(self.shown, str(error), warnings=tuple(self._words.asides)) from None
+            raise youtube_error(self.shown, str(error), warnings=tuple(self._remarks)) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Answers of a shape that the extractor was not written for.
             raise TransientError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MARK = "posecap_random_weights"
 """A key of files with random weights, made for tests: at the top level, or in the metadata if the format has some."""
 _ALLOW = "POSECAP_RANDOM_WEIGHTS"
+_PARALLEL = "module."
 _LARGEST_HEADER = 100_000_000
 _SHOWN, _LONGEST_SHOWN = 3, 120
 _DEEPEST_MODULE, _MOST_MODULES = 64, 50_000
@@ -71,6 +72,8 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
 def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "module")) -> dict[str, torch.Tensor]:
     """The state dict of a checkpoint, without the file's other content.
 
+    Where all names begin with ``module.``, as after training with several GPUs, that is taken off.
+
     Args:
         under: keys that may hold it; the first one found is used. Without one the file itself is the state dict. The
             value may also be a pickled module.
@@ -85,7 +88,8 @@ def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "modul
     found = module_tensors(content) if isinstance(content, Inert) else _tensors_of(content)
     if not found:
         raise CheckpointError(f"{path} holds no tensors by name; it is no checkpoint of a network")
-    return found
+    parallel = all(name.startswith(_PARALLEL) for name in found)
+    return {name.removeprefix(_PARALLEL) if parallel else name: tensor for name, tensor in found.items()}
 
 
 def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
@@ -94,7 +98,22 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: it is no module, or one that contains itself.
     """
-    return dict(_named_tensors(module))
+    found: dict[str, torch.Tensor] = {}
+    stack: list[tuple[str, Inert, int]] = [("", module, 0)]
+    for _ in range(_MOST_MODULES):
+        if not stack:
+            return found
+        prefix, record, depth = stack.pop()
+        state = record.state
+        if depth > _DEEPEST_MODULE or not isinstance(state, dict) or not isinstance(state.get("_modules"), dict):
+            raise CheckpointError(f"{record.module}.{record.name} at {prefix or 'the top'} is no network's module")
+        transient = state.get("_non_persistent_buffers_set")
+        transient = transient if isinstance(transient, set | frozenset) else frozenset()
+        buffers = {n: t for n, t in _tensors_of(state.get("_buffers")).items() if n not in transient}
+        found |= {f"{prefix}{n}": t for n, t in (_tensors_of(state.get("_parameters")) | buffers).items()}
+        children = [(n, m) for n, m in state["_modules"].items() if isinstance(n, str) and isinstance(m, Inert)]
+        stack += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
+    raise CheckpointError(f"it has more than {_MOST_MODULES} modules")
 
 
 def load_into(
@@ -203,27 +222,6 @@ def _tensors_of(content: Any) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict):
         return {}
     return {name: v for name, v in content.items() if isinstance(name, str) and isinstance(v, torch.Tensor)}
-
-
-def _named_tensors(root: Inert) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of a module and its children, depth first, in the order of ``state_dict``."""
-    stack: list[tuple[str, Inert, int]] = [("", root, 0)]
-    for _ in range(_MOST_MODULES):
-        if not stack:
-            return
-        prefix, module, depth = stack.pop()
-        state = module.state
-        if depth > _DEEPEST_MODULE or not isinstance(state, dict) or not isinstance(state.get("_modules"), dict):
-            raise CheckpointError(f"{module.module}.{module.name} at {prefix or 'the top'} is no network's module")
-        transient = state.get("_non_persistent_buffers_set")
-        transient = transient if isinstance(transient, set | frozenset) else frozenset()
-        for kind in ("_parameters", "_buffers"):
-            for name, tensor in _tensors_of(state.get(kind)).items():
-                if kind == "_parameters" or name not in transient:
-                    yield f"{prefix}{name}", tensor
-        children = [(n, m) for n, m in state["_modules"].items() if isinstance(n, str) and isinstance(m, Inert)]
-        stack += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
-    raise CheckpointError(f"it has more than {_MOST_MODULES} modules")
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -172,6 +172,12 @@ class TestTensors:
         path = saved(tmp_path / "a.pt", {"ema": {"x": torch.ones(1)}, "state_dict": {"y": torch.ones(1)}})
         assert list(checkpoints.tensors(path, under=("ema",))) == ["x"]
 
+    def test_names_of_training_with_several_gpus(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.pt", {"state_dict": {"module.x": torch.ones(1), "module.y": torch.ones(1)}})
+        assert list(checkpoints.tensors(path)) == ["x", "y"]
+        path = saved(tmp_path / "b.pt", {"state_dict": {"module.x": torch.ones(1), "y": torch.ones(1)}})
+        assert list(checkpoints.tensors(path)) == ["module.x", "y"]
+
     def test_none_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="holds no tensors by name"):
             checkpoints.tensors(saved(tmp_path / "a.pt", {"epoch": 3}))
