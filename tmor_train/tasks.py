@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tmor_train.configuration import KIND, from_json
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, LogisticConfig, ProbeConfig
+from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
-from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.runs import CONFIG, read_config
 
@@ -99,7 +99,7 @@ def _run_logistic(config: LogisticConfig, folder: Path, begun: Begun) -> Path:
 
 
 def _run_zero_shot(config: ZeroShotConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.zero_shot.recognition import zero_shot
+    from tmor_train.evaluation.zero_shot import zero_shot
 
     return zero_shot(config, folder, begun=begun)
 

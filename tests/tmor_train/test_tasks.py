@@ -55,7 +55,7 @@ def test_a_task_is_named_as_its_configuration_and_passes_on_whether_it_is_new(
         "evaluation.clips.few_shot.few_shot",
         "evaluation.detection.detect.detect",
         "evaluation.detection.detect.detect_events",
-        "evaluation.zero_shot.recognition.zero_shot",
+        "evaluation.zero_shot.zero_shot",
         "tables.run.measure_table",
     ):
 

@@ -135,14 +135,14 @@ def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Litera
         KeyError, RuntimeError: tensors are missing, or have other shapes.
     """
     prefix = "key_head.module." if of == config.keys == "ema" else "motion_head."
-    motion, _ = _head(config.motion_head, state, prefix, config.width)
+    motion, _ = head_of(config.motion_head, state, prefix, config.width)
     if not config.w_mt:
         return Heads(motion=motion, width=config.width)
-    text, text_width = _head(config.text_head, state, "text_head.", config.width)
+    text, text_width = head_of(config.text_head, state, "text_head.", config.width)
     return Heads(motion=motion, width=config.width, text=text, text_width=text_width)
 
 
-def _head(kind: Head, state: Mapping[str, Tensor], prefix: str, width: int) -> tuple[Projection, int]:
+def head_of(kind: Head, state: Mapping[str, Tensor], prefix: str, width: int) -> tuple[Projection, int]:
     """The head whose tensors are named with ``prefix``, and the width of what it takes."""
     own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     taken = width if kind == "identity" else own["layers.0.weight"].shape[1]

@@ -1,4 +1,5 @@
-"""Settings that all evaluations share: the task, the encoder it begins with, and test-time augmentation."""
+"""Settings that evaluations share: the task, the encoder it begins with, test-time augmentation and training; and those
+of zero-shot recognition. Listing recipes imports this, so nothing here imports what evaluates."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from tmor_train.data import Normalise, Sampling
 from tmor_train.data.augment import View
 from tmor_train.data.modalities import Choice, Stream
 from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.prompts import PromptSet
 from tmor_train.training.distributed import Precision
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
@@ -139,3 +141,34 @@ class TableConfig:
                 raise ValueError(f"{pair!r} is no pair such as vmt=runs/stage2")
         if not self.seeds:
             raise ValueError("there is at least one seed")
+
+
+Visual = Literal["normalised_mean", "raw_mean", "score_mean", "frozen_mean"]
+"""How motion and video come together: the mean of the two projected vectors, each of length 1, or as they come out of
+their heads; the mean of the two cosines to the text; or of motion's cosine and the one of the frozen video and text
+vectors themselves, which asks for vectors of one space."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotConfig:
+    """Zero-shot recognition: ``texts`` is a Parquet file of sentences and their vectors. Each of
+    ``prompts`` is a measurement, and for each of ``visual`` there is another where the measured clips have video
+    vectors. ``class_texts`` are all classes in words, in their order (none: those that are known).
+    """
+
+    recipe: str
+    about: str
+    task: TaskConfig = field(default_factory=TaskConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    look: TTAConfig = field(default_factory=TTAConfig)
+    texts: str | None = None
+    prompts: tuple[PromptSet, ...] = ("plain", "person", "templates")
+    visual: tuple[Visual, ...] = ("normalised_mean",)
+    class_texts: tuple[str, ...] = ()
+    device: str = "auto"
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise ValueError("prompts names at least one set of them")

@@ -20,8 +20,7 @@ from tmor_train.evaluation.clips.config import (
     ProbeConfig,
     TuneConfig,
 )
-from tmor_train.evaluation.config import StartConfig, TableConfig, TableName, TTAConfig
-from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
+from tmor_train.evaluation.config import StartConfig, TableConfig, TableName, TTAConfig, ZeroShotConfig
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 

@@ -17,10 +17,17 @@ from posecap.types import PartName
 from tests import building, built
 from tmor_train.configuration import ConfigError, as_json, changed
 from tmor_train.encoder.projection import UnusableEncoderError
+from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
-from tmor_train.evaluation.zero_shot.config import ZeroShotConfig
-from tmor_train.evaluation.zero_shot.recognition import leakage_notes, zero_shot
-from tmor_train.evaluation.zero_shot.scores import Sides, combined, frozen, unit, video_head_of
+from tmor_train.evaluation.zero_shot import (
+    Sides,
+    combined,
+    frozen,
+    leakage_notes,
+    unit,
+    video_head_of,
+    zero_shot,
+)
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import MissingTextError, all_prompts, prompts
 from tmor_train.recipes import recipe

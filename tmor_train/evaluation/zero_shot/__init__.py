@@ -1,1 +1,0 @@
-"""Recognition of classes by their texts alone."""
