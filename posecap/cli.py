@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import COMPLETE, ERROR, INTERRUPTED, build, datasets, models
+from posecap.commands import build, datasets, models
+from posecap.terminal import run_command
 
 RENAMED = {"forget": "remove"}
 """Former names of commands, which still work."""
@@ -35,29 +35,15 @@ exit codes: 0 complete, 3 partial (some rows failed and are recorded), 1 error, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = _parser().parse_args(_renamed(sys.argv[1:] if arguments is None else arguments))
-    command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        return command(options)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return COMPLETE
-    except ModuleNotFoundError as error:
-        if os.environ.get("POSECAP_TRACEBACK"):
-            raise
-        remedy = f"{error.name} is not installed; to build, run pip install 'posecap[build]'"
-        # Engines with an extra of their own name it.
-        print(f"posecap: {error if 'posecap[' in str(error) else remedy}", file=sys.stderr)
-        return ERROR
-    except Exception as error:
-        if os.environ.get("POSECAP_TRACEBACK"):
-            raise
-        print(f"posecap: {error if _ours(error) else f'{type(error).__name__}: {error}'}", file=sys.stderr)
-        if not _ours(error):
-            print("posecap: set POSECAP_TRACEBACK=1 for the traceback", file=sys.stderr)
-        return ERROR
+    return run_command(options, program="posecap", traceback_variable="POSECAP_TRACEBACK", message=_message)
+
+
+def _message(error: Exception) -> str | None:
+    """The words for users of an error that was raised for them, or because a package is not installed."""
+    if isinstance(error, ModuleNotFoundError) and "posecap[" not in str(error):  # engines name an extra of their own
+        return f"{error.name} is not installed; to build, run pip install 'posecap[build]'"
+    ours = isinstance(error, ModuleNotFoundError) or type(error).__module__.startswith("posecap.")
+    return str(error) if ours else None
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:
@@ -67,11 +53,6 @@ def _renamed(arguments: Sequence[str]) -> Sequence[str]:
     name = RENAMED[arguments[0]]
     print(f"posecap: the command {arguments[0]} is called {name} now", file=sys.stderr)
     return [name, *arguments[1:]]
-
-
-def _ours(error: Exception) -> bool:
-    """Whether the message is written for users and needs no exception type in front of it."""
-    return type(error).__module__.startswith("posecap.")
 
 
 def _parser() -> argparse.ArgumentParser:

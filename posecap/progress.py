@@ -15,6 +15,7 @@ from rich.text import Text
 
 from posecap.outcomes import RowResult, StageOrder, StageStats, alarms, largest_first
 from posecap.stage import Stage
+from posecap.terminal import duration_text
 from posecap.types import PartName
 
 PLAIN_SECONDS = 30.0
@@ -202,13 +203,3 @@ class DownloadProgress(_Display):
         of_total = f" of {total / 1e6:,.1f} MB ({100 * received / total:.0f} %)" if total else " MB"
         left = f"ETA {duration_text((total - received) / rate)}" if total and rate else "ETA unknown"
         return f"{self._name}  {received / 1e6:,.1f}{of_total}  {rate / 1e6:.1f} MB/s  {left}"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in the form ``0:07``, ``1:02:03`` or ``2 d 5 h``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from posecap.terminal import run_command
 from tmor_train import __version__
-from tmor_train.commands import COMPLETE, ERROR, INTERRUPTED, bench, export, report, run
-
-COMMANDS = (run, bench, report, export)
+from tmor_train.commands import bench, export, report, run
 
 _EPILOG = """\
 a first run, on what `posecap build --manifest manifests/demo.yaml` made:
@@ -32,28 +29,18 @@ any field of a recipe:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        return command(options)
-    except KeyboardInterrupt:
-        print("\nstopped; `tmor_train resume DIR` goes on from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return COMPLETE
-    except Exception as error:
-        if os.environ.get("TMOR_TRACEBACK"):
-            raise
-        print(f"tmor_train: {error if _ours(error) else f'{type(error).__name__}: {error}'}", file=sys.stderr)
-        if not _ours(error):
-            print("tmor_train: set TMOR_TRACEBACK=1 for the traceback", file=sys.stderr)
-        return ERROR
+    return run_command(
+        _parser().parse_args(arguments),
+        program="tmor_train",
+        traceback_variable="TMOR_TRACEBACK",
+        message=_message,
+        stopped="stopped; `tmor_train resume DIR` goes on from the last checkpoint",
+    )
 
 
-def _ours(error: Exception) -> bool:
-    """Errors that were written for people need no type in front of them."""
-    return type(error).__module__.startswith(("tmor_train.", "posecap."))
+def _message(error: Exception) -> str | None:
+    """The words of an error that was raised for users."""
+    return str(error) if type(error).__module__.startswith(("tmor_train.", "posecap.")) else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tmor_train {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in (run, bench, report, export):
         command.add(commands)
     return parser

@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 _DATASET_FILES = ("plan.parquet", "dataset.json", "data")
-COMPLETE, ERROR, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
-
-Commands = argparse._SubParsersAction  # argparse gives the type no public name
-
-
-def command(
-    commands: Commands[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    *,
-    about: str,
-    more: str = "",
-) -> argparse.ArgumentParser:
-    """Add the parser of one command."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=about,
-        description=f"{about[0].upper()}{about[1:]}.",
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=run)
-    return parser
 
 
 def at_least_one(text: str) -> int:
@@ -44,23 +18,6 @@ def at_least_one(text: str) -> int:
 
 class DatasetChoiceError(ValueError):
     """No dataset was named and there is not exactly one to choose."""
-
-
-class FormerFlag(argparse.Action):
-    """A flag's former name, which help leaves out: it sets the same value and prints its present name (``const``)."""
-
-    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
-        super().__init__(option_strings, dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **settings)
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        print(f"posecap: {option_string} is called {self.const} now", file=sys.stderr)
-        setattr(namespace, self.dest, values)
 
 
 def add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:

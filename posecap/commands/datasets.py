@@ -9,19 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posecap.commands import (
-    COMPLETE,
-    ERROR,
-    PARTIAL,
-    USAGE,
-    Commands,
-    FormerFlag,
-    add_dataset,
-    at_least_one,
-    command,
-    dataset_and_words,
-    only_dataset,
-)
+from posecap.commands import add_dataset, at_least_one, dataset_and_words, only_dataset
+from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, command
 
 if TYPE_CHECKING:
     from posecap.outcomes import RowOutcome

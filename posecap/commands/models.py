@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from posecap.commands import COMPLETE, ERROR, USAGE, Commands, command
+from posecap.terminal import COMPLETE, ERROR, USAGE, Commands, command
 
 _MORE = """\
   posecap models list                          what there is, its license, and whether it is here

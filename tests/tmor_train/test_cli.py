@@ -56,6 +56,15 @@ def test_mistakes_are_answered_in_a_line(
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_former_name_of_a_flag_works_with_a_hint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    assert main(["run", "stage1", "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tmor_train: --out is called --output now\n")
+    assert "run holds a run" in error
+
+
 def test_help_needs_no_torch() -> None:
     code = "import sys; from tmor_train.cli import _parser; _parser().format_help(); sys.exit('torch' in sys.modules)"
     root = ROOT

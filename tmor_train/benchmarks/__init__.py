@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from tmor_train.benchmarks import charades, clip_sets, ntu, pku_mmd, smarthome, tsu, uav_human, utkinect
 from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, Parts, Recordings, Timelines
+from tmor_train.configuration import nearest
 
 
 class UnknownBenchmarkError(KeyError):
@@ -43,9 +42,7 @@ def benchmark(name: str) -> Benchmark:
         UnknownBenchmarkError: there is none.
     """
     if name not in BENCHMARKS:
-        close = difflib.get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(BENCHMARKS)}"
-        raise UnknownBenchmarkError(f"no benchmark {name!r}; {hint}")
+        raise UnknownBenchmarkError(f"no benchmark {name!r}; {nearest(name, BENCHMARKS)}")
     return BENCHMARKS[name]
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tmor_train.commands import COMPLETE, Commands, command
+from posecap.terminal import COMPLETE, Commands, command
 
 if TYPE_CHECKING:
     from tmor_train.benchmarks import Benchmark

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from time import monotonic
 
+from posecap.terminal import COMPLETE, Commands, command
 from tmor_train import legacy
-from tmor_train.commands import COMPLETE, Commands, command
 
 _EMBED_EXAMPLES = """\
 examples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tmor_train.commands import COMPLETE, Commands, command
+from posecap.terminal import COMPLETE, Commands, command
 
 _MORE = """\
 The page has the paper's tables with what was measured, every result, figures by class, confusion matrices, recordings

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tmor_train.commands import COMPLETE, Commands, command, is_main
+from posecap.terminal import COMPLETE, Commands, FormerFlag, command
 
 if TYPE_CHECKING:
     from tmor_train.training.ray_train import RayJob
@@ -38,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="the run's folder (default: runs/RECIPE, or runs/RECIPE-BENCHMARK)"
     )
-    parser.add_argument("--out", dest="output", type=Path, help=argparse.SUPPRESS)  # its name in 0.1.0
+    parser.add_argument("--out", dest="output", type=Path, action=FormerFlag, const="--output")
     _add_ray(parser)
     parser = command(commands, "resume", _resume, about="go on with a run where it was stopped")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
@@ -55,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
 
     config = _config_of(options)
     name = config.recipe if options.benchmark is None else f"{config.recipe}-{options.benchmark}"
-    if is_main():
+    if _is_main():
         print(f"{config.recipe}: {config.about}", flush=True)
     folder = options.output or Path("runs") / name
     if (team := _ray_processes(options)) is not None:
@@ -179,9 +180,14 @@ def _ray_processes(options: argparse.Namespace) -> RayJob | None:
     return RayJob(address=options.ray, workers=options.workers, cpus=options.cpus)
 
 
+def _is_main() -> bool:
+    """Whether this is the process that prints, of those that torchrun started: rank 0."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _print_results(written: Path) -> None:
     """Print a folder's table of the paper, or the figures of the results in and below it, and where they are."""
-    if not is_main():
+    if not _is_main():
         return
     if (written / _TABLE).is_file():
         print((written / _TABLE).read_text(encoding="utf-8"))

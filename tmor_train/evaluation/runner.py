@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tmor_train.configuration import KIND, as_json
+from tmor_train.configuration import as_json, tagged
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import Task
@@ -60,7 +60,7 @@ def begin_run(config: Any, folder: Path, begun: Begun) -> None:
     """
     if begun == "new":
         check_new(folder)
-        write_config({KIND: type(config).__name__} | as_json(config), folder)
+        write_config(tagged(config), folder)
 
 
 def run_trials(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmor_train.benchmarks import Benchmark, Parts, benchmark
+from tmor_train.configuration import nearest
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.dataset import NOT_KNOWN
@@ -89,9 +89,7 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
     found = benchmark(config.benchmark)
     protocol = config.protocol or found.protocols[0]
     if protocol not in found.protocols:
-        close = difflib.get_close_matches(protocol, found.protocols, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(found.protocols)}"
-        raise TaskError(f"{found.name} has no protocol {protocol!r}; {hint}")
+        raise TaskError(f"{found.name} has no protocol {protocol!r}; {nearest(protocol, found.protocols)}")
     if config.folder is None:
         raise TaskError(f"where the files of {found.name} lie is not said: --data DIR")
     if missing := found.missing(Path(config.folder), protocol):

@@ -6,10 +6,10 @@ What runs a recipe follows from the class of its configuration: :mod:`tmor_train
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tmor_train.configuration import nearest
 from tmor_train.recipes import ablations, comparisons, detection, evaluation, pretrain
 
 
@@ -52,9 +52,7 @@ def recipe(name: str) -> Any:
         UnknownRecipeError: there is none.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
-        raise UnknownRecipeError(f"no recipe {name!r}; {hint}")
+        raise UnknownRecipeError(f"no recipe {name!r}; {nearest(name, RECIPES)}")
     return RECIPES[name]()
 
 

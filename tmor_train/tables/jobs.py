@@ -7,14 +7,13 @@ settings.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from posecap.hashing import digest, file_sha256
-from tmor_train.configuration import KIND, ConfigError, as_json, changed, from_json
+from tmor_train.configuration import ConfigError, changed, from_json, nearest, tagged
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TableConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.pretrained.encoder import Pretrained
@@ -59,9 +58,7 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
         key, _, place = pair.partition("=")
         if key == SCRATCH_KEY or key not in table.keys:
             known = [name for name in table.keys if name != SCRATCH_KEY]
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            raise EncoderNotFoundError(f"{table.name} has no row {key!r}; {hint}")
+            raise EncoderNotFoundError(f"{table.name} has no row {key!r}; {nearest(key, known)}")
         found[key] = _loaded(place)
     if config.weights is not None and config.weights != SCRATCH:
         one = _loaded(config.weights)
@@ -209,7 +206,7 @@ def _changed(job: Job, changes: tuple[str, ...], weights: Weights) -> Job:
 
 def _identity(config: Any, weights: Weights) -> str:
     """Digits of everything that a metric depends on, without where files lie."""
-    values = {KIND: type(config).__name__} | as_json(config)
+    values = tagged(config)
     values.pop("about")
     task, texts = values.get("task"), values.get("texts")
     known = {weights.path: weights.sha256}

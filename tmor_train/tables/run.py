@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
-from tmor_train.configuration import KIND, as_json
+from tmor_train.configuration import KIND, tagged
 from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
 from tmor_train.encoder.projection import UnusableEncoderError
 from tmor_train.evaluation.config import TableConfig
@@ -71,13 +71,12 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
 
 def _begin(config: TableConfig, folder: Path) -> None:
     path = folder / CONFIG
-    kind = type(config).__name__
     if path.exists():
         known = json.loads(path.read_text())
-        if known.get(KIND) != kind or known.get("table") != config.table:
+        if known.get(KIND) != type(config).__name__ or known.get("table") != config.table:
             raise RunError(f"{folder} holds another run; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({KIND: kind} | as_json(config), indent=2) + "\n")
+    path.write_text(json.dumps(tagged(config), indent=2) + "\n")
 
 
 def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, str]) -> Measurement:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TextIO
 
+from posecap.terminal import duration_text
+
 PLAIN_SECONDS = 30.0
 """Least time between two lines where nothing can be redrawn."""
 
@@ -63,15 +65,5 @@ class Progress:
         left = (self._steps - self._done) * seconds / max(self._done - self._first, 1)
         return (
             f"{words}  step {self._done:,}/{self._steps:,}  {rate:.{0 if rate >= 10 else 1}f} samples/s  "
-            f"data {100 * metrics['data_wait']:.1f} %  ETA {clock_words(left)}"
+            f"data {100 * metrics['data_wait']:.1f} %  ETA {duration_text(left)}"
         )
-
-
-def clock_words(seconds: float) -> str:
-    """``0:07``, ``1:02:03``, ``2 d 5 h``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

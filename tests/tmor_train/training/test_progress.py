@@ -2,7 +2,7 @@
 
 import io
 
-from tmor_train.training.progress import Progress, clock_words
+from tmor_train.training.progress import Progress
 
 
 def test_a_line_says_rate_waiting_and_time_left() -> None:
@@ -31,7 +31,3 @@ def test_time_aside_counts_in_no_rate() -> None:
     progress.step(clips=100, waited=5.0, words="")
     progress.aside(6.0)
     assert progress.metrics() == {"samples_per_second": 25.0, "data_wait": 1.0}
-
-
-def test_time_in_words() -> None:
-    assert [clock_words(s) for s in (7, 3723, 190_800)] == ["0:07", "1:02:03", "2 d 5 h"]

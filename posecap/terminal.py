@@ -1,0 +1,92 @@
+"""What the command lines of posecap and of tmor_train share: parsers of commands, exit codes, errors, durations."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+COMPLETE, ERROR, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+
+Commands = argparse._SubParsersAction  # argparse gives the type no public name
+
+
+def command(
+    commands: Commands[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    about: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    """Add the parser of one command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+class FormerFlag(argparse.Action):
+    """A flag's former name, which help leaves out: it sets the same value and prints its present name (``const``)."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **settings)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        print(f"{parser.prog.split()[0]}: {option_string} is called {self.const} now", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def run_command(
+    options: argparse.Namespace,
+    *,
+    program: str,
+    traceback_variable: str,
+    message: Callable[[Exception], str | None],
+    stopped: str = "stopped",
+) -> int:
+    """Run the command that the arguments name; returns the exit code.
+
+    An error is printed in one line: its ``message``, or its type and text where that is None. It is raised instead if
+    the environment sets ``traceback_variable``. Ctrl-C prints ``stopped``.
+    """
+    run: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return COMPLETE
+    except Exception as error:
+        if os.environ.get(traceback_variable):
+            raise
+        words = message(error)
+        print(f"{program}: {type(error).__name__ + f': {error}' if words is None else words}", file=sys.stderr)
+        if words is None:
+            print(f"{program}: set {traceback_variable}=1 for the traceback", file=sys.stderr)
+        return ERROR
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in the form ``0:07``, ``1:02:03`` or ``2 d 5 h``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
