@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -75,6 +76,8 @@ class ShardStream(IterableDataset[Streamed]):
         self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
+        self._arrays = [name for name in ARRAYS if name in fields]
+        self._wants_facts = "captions" in fields or "facts" in fields
         # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -95,7 +98,8 @@ class ShardStream(IterableDataset[Streamed]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         consumer, consumers = rank * workers + worker, world * workers
         epoch = int(self._epoch)
-        samples = self._samples(self._ranges(epoch, consumer, consumers))
+        read = self._from_columns if self._read == "columns" else self._from_tar
+        samples = chain.from_iterable(read(part, rows) for part, rows in self._ranges(epoch, consumer, consumers))
         if self._seed is None:
             return samples
         return _shuffled(samples, self._shuffle_buffer, np.random.default_rng([self._seed, epoch, 1, consumer]))
@@ -127,39 +131,29 @@ class ShardStream(IterableDataset[Streamed]):
                 yield part, mine
             position += len(rows)
 
-    def _samples(self, ranges: Iterable[_Range]) -> Iterator[Streamed]:
-        for part, rows in ranges:
-            if self._read == "columns":
-                yield from self._from_columns(part, rows)
-            else:
-                yield from self._from_tar(part, rows)
-
     def _from_tar(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        arrays = [name for name in ARRAYS if name in self._fields]
         for key, packed in self._dataset.members(part, rows):
             try:
                 sample: Streamed = {"key": key}
-                for name in arrays:
+                for name in self._arrays:
                     sample[name] = torch.from_numpy(read_array(name, packed[name]))
                 yield self._with_facts(sample, packed["json"])
             except ShardError as error:
                 raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
     def _from_columns(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        arrays = [name for name in ARRAYS if name in self._fields]
-        wants_facts = "captions" in self._fields or "facts" in self._fields
         for start, batch in self._dataset.batches(part, first=int(rows[0])):
             if start > rows[-1]:
                 break
             mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
             for row in mine.tolist():
                 sample: Streamed = {"key": batch.keys[row]}
-                for name in arrays:
+                for name in self._arrays:
                     sample[name] = torch.from_numpy(batch.array(name, row))
-                yield self._with_facts(sample, batch.facts(row)) if wants_facts else sample
+                yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
 
     def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
-        if "captions" in self._fields or "facts" in self._fields:
+        if self._wants_facts:
             facts = read_facts(written)
             if "captions" in self._fields:
                 sample["captions"] = [caption.text for caption in read_captions(facts)]

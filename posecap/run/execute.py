@@ -11,14 +11,14 @@ from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
-from posecap.types import Clip, CutVideo, Row, Sample, Video
+from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 
 _MAX_DETAIL_LENGTH = 500
 
 
 @dataclass
 class ItemError:
-    """Why an item ended before it became a clip; the fields are those of an outcome."""
+    """Why an item was lost; the fields are those of an outcome."""
 
     status: Status
     stage: str
@@ -62,16 +62,8 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
     stage, *later = stages
     for output in _outputs(stage, item, result):
         if isinstance(output, Rejected):
-            result.clips.append(
-                ClipOutcome(
-                    status="rejected",
-                    start_seconds=output.span.start_seconds,
-                    end_seconds=output.span.end_seconds,
-                    stage=stage.name,
-                    reason=output.reason,
-                    detail=output.detail,
-                )
-            )
+            error = ItemError("rejected", stage.name, output.reason, output.detail, retryable=False)
+            result.clips.append(_lost_clip(error, output.span))
             continue
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
@@ -108,20 +100,23 @@ def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> No
     elif isinstance(error, MemoryError):
         reason = "out_of_memory"
     detail = _without_paths(detail, item)[:_MAX_DETAIL_LENGTH]
-    if not isinstance(item, Clip):
-        retryable = isinstance(error, TransientError | MemoryError | OSError)
-        result.error = ItemError(status, stage.name, reason, detail, retryable)
-        return
-    result.clips.append(
-        ClipOutcome(
-            status=status,
-            clip_id=item.clip_id,
-            start_seconds=item.span.start_seconds,
-            end_seconds=item.span.end_seconds,
-            stage=stage.name,
-            reason=reason,
-            detail=detail,
-        )
+    retryable = isinstance(error, TransientError | MemoryError | OSError)
+    lost = ItemError(status, stage.name, reason, detail, retryable)
+    if isinstance(item, Clip):
+        result.clips.append(_lost_clip(lost, item.span, item.clip_id))
+    else:
+        result.error = lost
+
+
+def _lost_clip(error: ItemError, span: Span, clip_id: str | None = None) -> ClipOutcome:
+    return ClipOutcome(
+        status=error.status,
+        clip_id=clip_id,
+        start_seconds=span.start_seconds,
+        end_seconds=span.end_seconds,
+        stage=error.stage,
+        reason=error.reason,
+        detail=error.detail,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -55,65 +55,50 @@ class Decode(Stage):
 
     def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
-        readings = [_DecoderRun(self, item, media, decoder) for decoder in self.decoders if decoder.accepts(media)]
-        if item.span is None:
-            yield from _one_after_another(readings, shift_media(media, item.video.begins_seconds))
-        else:
-            yield _first_that_can(readings, item.span)
-
-
-def _first_that_can(readings: Sequence[_DecoderRun], span: Span) -> Clip:
-    gave_up = []
-    for reading in readings:
+        done, gave_up = 0.0, []
         try:
-            return reading.clip(span)
-        except DecoderGaveUpError as reason:
-            gave_up.append(f"{reading.decoder.name}: {reason}")
-    raise _undecodable(gave_up)
-
-
-def _one_after_another(readings: Sequence[_DecoderRun], media: Media) -> Iterator[Clip | Rejected]:
-    """Shots from the first decoder; where it gives up, the next continues after the last yielded clip."""
-    done = 0.0
-    gave_up = []
-    try:
-        for reading in readings:
-            try:
-                for result in reading.shots(done):
-                    done = result.span.end_seconds
-                    yield result
-                    del result  # free its frames before the next clip is decoded
-                return
-            except DecoderGaveUpError as reason:
-                gave_up.append(f"{reading.decoder.name}: {reason}")
-        raise _undecodable(gave_up)
-    except PermanentError:
-        raise
-    except Reject as drop:
-        if not done:
+            for decoder in self.decoders:
+                if not decoder.accepts(media):
+                    continue
+                try:
+                    for result in _DecoderRun(self, item, media, decoder).results(done):
+                        done = result.span.end_seconds
+                        yield result
+                        del result  # free its frames before the next clip is decoded
+                    return
+                except DecoderGaveUpError as reason:  # the next decoder continues after the last yielded clip
+                    gave_up.append(f"{decoder.name}: {reason}")
+            raise Reject("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
+        except PermanentError:
             raise
-        end = max(media.seconds or 0.0, done + _frame_seconds([], media))
-        yield Rejected(Span(done, end), drop.reason, drop.detail)
-
-
-def _undecodable(gave_up: list[str]) -> Reject:
-    return Reject("undecodable", "; ".join(gave_up) or "no decoder of the pipeline accepts it")
+        except Reject as rejected:
+            if not done:
+                raise
+            media = shift_media(media, item.video.begins_seconds)
+            end = max(media.seconds or 0.0, done + _frame_seconds([], media))
+            yield Rejected(Span(done, end), rejected.reason, rejected.detail)
 
 
 class _DecoderRun:
     """Decoding of one video by one decoder."""
 
     def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
-        self._stage, self._cut, self.decoder = stage, cut, decoder
+        self._stage, self._cut, self._decoder = stage, cut, decoder
         self._file, self._media = media, shift_media(media, cut.video.begins_seconds)
 
-    def clip(self, span: Span) -> Clip:
-        """The whole span as one clip.
+    def results(self, start: float) -> Iterator[Clip | Rejected]:
+        """The row's span as one clip, or clips of the shots from ``start`` seconds on, and rejected spans.
 
         Raises:
-            Reject: the video does not hold it.
+            Reject: the video does not hold the span, or cannot be decoded.
             DecoderGaveUpError: another decoder may.
         """
+        if self._cut.span is None:
+            yield from self._shots(start)
+        else:
+            yield self._whole(self._cut.span)
+
+    def _whole(self, span: Span) -> Clip:
         stage, ends = self._stage, self._media.seconds
         if ends is not None and span.start_seconds >= ends:
             raise Reject("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
@@ -150,13 +135,7 @@ class _DecoderRun:
             )
         return Span(start, end)
 
-    def shots(self, start: float) -> Iterator[Clip | Rejected]:
-        """Clips of the shots from ``start`` seconds on, and rejected spans.
-
-        Raises:
-            Reject: the video cannot be decoded.
-            DecoderGaveUpError: another decoder may.
-        """
+    def _shots(self, start: float) -> Iterator[Clip | Rejected]:
         rule, stage = self._cut.shots, self._stage
         detector, buffer, end = ShotDetector(rule.threshold), FrameBuffer(), start
         for block in self._blocks(Span(start, math.inf) if start else None):
@@ -203,7 +182,7 @@ class _DecoderRun:
         size = working_size(self._media, self._stage.long_side)
         video = self._cut.video
         begins = video.begins_seconds
-        for block in decode_span(self.decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
+        for block in decode_span(self._decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
             kept = np.array([limiter.keeps(pts) for pts in block.pts_T.tolist()])
             if kept.all():
                 yield block
@@ -217,7 +196,7 @@ class _DecoderRun:
             clip_id=clip_id(video.source_id, video.row.row_id, span),
             span=span,
             media=self._media,
-            decoder=self.decoder.name,
+            decoder=self._decoder.name,
             frames_THW3=frames.frames_THW3,
             pts_T=frames.pts_T,
         )
