@@ -105,13 +105,16 @@ def build(
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
-    pipeline = _with_store_video(load_pipeline(manifest.pipeline), manifest)
+    pipeline = load_pipeline(manifest.pipeline)
+    *before, last = pipeline.stages
+    if isinstance(last, Pack):
+        pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
     root = output.absolute() if output else manifest.output
     root.mkdir(parents=True, exist_ok=True)
     with lock_dataset(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
         fingerprints = _fingerprints(pipeline, plan)
-        change = compare(root, plan, fingerprints, pipeline)
+        change = compare(root, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, root))
         plan = _adopt(plan, root, change)
@@ -190,13 +193,13 @@ class _Build:
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
         """Rows of each part; for a retry, with the results of rows that are not tried again."""
         for part in todo:
-            carried_over = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
-            rows: list[Row | RowResult] = []
-            for planned in self.plan.rows(part):
-                if planned.duplicate_of is not None:
-                    rows.append(_duplicate(planned.row, planned.duplicate_of))
-                else:
-                    rows.append(carried_over.get(planned.row.row_id, planned.row))
+            known = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
+            rows = (
+                known.get(planned.row.row_id, planned.row)
+                if planned.duplicate_of is None
+                else _duplicate(planned.row, planned.duplicate_of)
+                for planned in self.plan.rows(part)
+            )
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
@@ -210,14 +213,6 @@ class _Build:
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
-
-
-def _with_store_video(pipeline: Pipeline, manifest: Manifest) -> Pipeline:
-    """The pipeline with the manifest's setting of whether video is stored."""
-    *before, last = pipeline.stages
-    if isinstance(last, Pack):
-        last = replace(last, store_video=manifest.store_video)
-    return replace(pipeline, stages=(*before, last))
 
 
 def _fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
@@ -293,14 +288,14 @@ def _duplicate(row: Row, first: str) -> RowResult:
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
     """The result without clips that tombstones cover, so that a rebuild does not bring them back."""
     removed = {
-        s.key: tombstones.reason(s.key, s.facts["source_id"])
-        for s in done.samples
-        if tombstones.covers(s.key, s.facts["source_id"])
+        sample.key: tombstones.reason(sample.key, sample.facts["source_id"])
+        for sample in done.samples
+        if tombstones.covers(sample.key, sample.facts["source_id"])
     }
     if not removed:
         return done
-    outcome = reject_removed(done.outcome, removed)
-    return replace(done, outcome=outcome, samples=tuple(s for s in done.samples if s.key not in removed))
+    samples = tuple(sample for sample in done.samples if sample.key not in removed)
+    return replace(done, outcome=reject_removed(done.outcome, removed), samples=samples)
 
 
 def _start_pool(pipeline: Pipeline, options: Options) -> Pool:
@@ -333,7 +328,7 @@ class Change:
         return bool(self.changed or self.gone)
 
 
-def compare(root: Path, plan: Plan, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
+def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
     """Compare the sidecars on disk with the fingerprints of the plan's parts.
 
     A part with a damaged sidecar or missing files counts as not built.

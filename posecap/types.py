@@ -1,9 +1,9 @@
 """Data types of a build: row → video → clip → tracks → skeleton → caption → features → sample.
 
-Every noun is a frozen dataclass that checks itself at birth. A clip grows: :class:`TrackedClip` is a
-:class:`Clip` of which more is known, so the type of an item says which stages it has been through.
+Each is a frozen dataclass that checks its fields when it is made. :class:`TrackedClip` is a :class:`Clip` with more
+fields, and so on, so the type of an item says which stages it has passed.
 
-Axes stand in names: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector length, ``C`` captions,
+Names end in their axes: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector length, ``C`` captions,
 ``H``/``W`` rows and columns of pixels. Image coordinates are pixels of the *source* video as displayed
 (after rotation), x to the right and y down, unless a name says ``working``.
 """
@@ -30,9 +30,16 @@ class ShapeError(ValueError):
     """Fields of one object disagree; the message prints both values."""
 
 
-def _expect(noun: str, what: str, found: object, wanted: object) -> None:
+def _expect(kind: str, what: str, found: object, wanted: object) -> None:
     if found != wanted:
-        raise ShapeError(f"{noun}: {what} is {found}, expected {wanted}")
+        raise ShapeError(f"{kind}: {what} is {found}, expected {wanted}")
+
+
+def _joints_of(kind: str, layout: str | None) -> int:
+    """How many joints a layout has."""
+    if layout not in LAYOUTS:
+        raise ShapeError(f"{kind}: unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
+    return len(LAYOUTS[layout].names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Row:
 class Video:
     """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id``.
 
-    ``keeping`` says whose file it is: ``borrowed`` files stay, ``temporary`` files are deleted after the row. A file
+    ``keeping``: ``borrowed`` files stay, ``temporary`` files are deleted after the row. A file
     may hold only a stretch of the video; ``begins_seconds`` is where it begins on the video's own clock.
     """
 
@@ -182,14 +189,14 @@ class Clip:
     pts_T: Seconds = field(repr=False)
 
     def __post_init__(self) -> None:
-        noun = type(self).__name__
-        _expect(noun, "dtype of frames_THW3", str(self.frames_THW3.dtype), "uint8")
-        _expect(noun, "axes of frames_THW3", self.frames_THW3.ndim, 4)
-        _expect(noun, "frames in pts_T", self.pts_T.shape, (self.frames_THW3.shape[0],))
+        kind = type(self).__name__
+        _expect(kind, "dtype of frames_THW3", str(self.frames_THW3.dtype), "uint8")
+        _expect(kind, "axes of frames_THW3", self.frames_THW3.ndim, 4)
+        _expect(kind, "frames in pts_T", self.pts_T.shape, (self.frames_THW3.shape[0],))
         if self.pts_T.size == 0:
-            raise ShapeError(f"{noun}: a clip needs at least one frame")
+            raise ShapeError(f"{kind}: a clip needs at least one frame")
         if self.pts_T.size > 1 and not bool(np.all(np.diff(self.pts_T) > 0)):
-            raise ShapeError(f"{noun}: pts_T must strictly increase")
+            raise ShapeError(f"{kind}: pts_T must strictly increase")
 
     @property
     def row(self) -> Row:
@@ -228,10 +235,8 @@ class Tracks:
         people, frames = self.scores_MT.shape
         _expect("Tracks", "shape of boxes_MT4", self.boxes_MT4.shape, (people, frames, 4))
         if self.joints_MTJ3 is not None:
-            if self.layout not in LAYOUTS:
-                raise ShapeError(f"Tracks: unknown layout {self.layout!r}; known: {', '.join(LAYOUTS)}")
-            joints = len(LAYOUTS[self.layout].names)
-            _expect("Tracks", "shape of joints_MTJ3", self.joints_MTJ3.shape, (people, frames, joints, 3))
+            wanted = (people, frames, _joints_of("Tracks", self.layout), 3)
+            _expect("Tracks", "shape of joints_MTJ3", self.joints_MTJ3.shape, wanted)
 
     @property
     def people(self) -> int:
@@ -264,9 +269,7 @@ class PosedClip(TrackedClip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layout not in LAYOUTS:
-            raise ShapeError(f"PosedClip: unknown layout {self.layout!r}; known: {', '.join(LAYOUTS)}")
-        wanted = (self.tracks.people, self.frame_count, len(LAYOUTS[self.layout].names), 3)
+        wanted = (self.tracks.people, self.frame_count, _joints_of("PosedClip", self.layout), 3)
         _expect("PosedClip", "shape of joints_MTJ3", self.joints_MTJ3.shape, wanted)
         _expect("PosedClip", "dtype of joints_MTJ3", str(self.joints_MTJ3.dtype), "float32")
         if not bool(np.isfinite(self.joints_MTJ3).all()):

@@ -25,7 +25,7 @@ class WriteCaptions(Stage):
 
     They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label``
     for the bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name).
-    Captioners are asked only while there is room. Of sentences that differ only in case or in a closing mark
+    Captioners run only while there is room. Of sentences that differ only in case or in a closing mark
     the first stays; what :func:`clean` leaves nothing of is passed over.
 
     Args:

@@ -17,9 +17,9 @@ from posecap.types import Row, Span, Video
 
 @dataclass(frozen=True)
 class Download(Stage):
-    """Asks the first of ``fetchers`` that accepts the row's URI.
+    """Fetches with the first of ``fetchers`` that accepts the row's URI.
 
-    ``content`` says what is looked at before a decoder sees the file: ``magic`` rejects pages, text, images
+    ``content`` is what is checked before a decoder opens the file: ``magic`` rejects pages, text, images
     and archives by their first bytes, ``none`` leaves everything to the decoder.
     """
 

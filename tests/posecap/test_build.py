@@ -363,7 +363,7 @@ def changed(pipeline: Pipeline, stage: str, **parameters: object) -> Pipeline:
 
 
 def found(root: Path, pipeline: Pipeline, fingerprints: dict[PartName, str]) -> Change:
-    return compare(root, None, fingerprints, pipeline)  # type: ignore[arg-type]  # the parts are all that is asked of it
+    return compare(root, fingerprints, pipeline)
 
 
 def test_nothing_on_disk_needs_no_consent(tmp_path: Path, pipeline: Pipeline) -> None:
