@@ -1,4 +1,4 @@
-"""What stages ask of engines. An engine fits a port by having its methods and passing the port's contract tests."""
+"""The protocols of engines, which stages call. An engine has the methods of one and passes its contract tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Limits:
 class Fetched:
     """A file on local disk; ``temporary`` ones are deleted after their row, ``borrowed`` ones stay.
 
-    ``begins_seconds`` says where the file's first moment lies on the video's own clock; it is 0 for whole videos.
+    ``begins_seconds`` says where the file's first moment is on the video's own clock; it is 0 for whole videos.
     """
 
     path: Path
@@ -52,14 +52,14 @@ class Fetcher(Named, Protocol):
 
         Raises:
             Reject: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
-            TransientError: a passing trouble, after the engine's own attempts.
+            TransientError: a temporary failure, after the engine's own retries.
         """
         ...
 
 
 @runtime_checkable
 class Prober(Named, Protocol):
-    """Reads what a container says of its video, without decoding it."""
+    """Reads what a container states of its video, without decoding it."""
 
     def probe(self, path: Path) -> Media:
         """The first video stream's facts; cover pictures are no video.

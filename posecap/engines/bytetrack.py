@@ -1,9 +1,9 @@
 """ByteTrack (Zhang et al., ECCV 2022) for people with joints, and a second look backwards.
 
-Association in two rounds, confident detections first, then the doubtful ones for the tracks left over, each
+Association in two rounds, detections of high score first, then those of low score for the tracks left over, each
 a minimum-cost assignment. Likeness is the overlap of boxes with the box that a constant-velocity Kalman
-filter predicts, averaged with object keypoint similarity where the detector gives joints. As a clip is at
-hand whole, broken tracks are joined afterwards when one ends where and shortly before another begins.
+filter predicts, averaged with object keypoint similarity where the detector gives joints. As the
+whole clip is given, broken tracks are joined afterwards when one ends where and shortly before another begins.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Track:
 
 @dataclass(frozen=True)
 class ByteTrack(Engine):
-    """Joins per-frame people into tracks; state lives for one clip only.
+    """Joins per-frame people into tracks; no state is kept between clips.
 
     Args:
         track_high_thresh: detections from here up may start a track and are matched first.
@@ -90,11 +90,11 @@ class ByteTrack(Engine):
             if t:
                 for track in live:
                     _predict(track, float(pts_T[t] - pts_T[t - 1]))
-            sure = [i for i, s in enumerate(found.scores_N) if s >= self.track_high_thresh]
-            doubtful = [i for i, s in enumerate(found.scores_N) if self.track_low_thresh <= s < self.track_high_thresh]
-            unmatched = self._match(live, sure, found, t, self.likeness)
+            high = [i for i, s in enumerate(found.scores_N) if s >= self.track_high_thresh]
+            low = [i for i, s in enumerate(found.scores_N) if self.track_low_thresh <= s < self.track_high_thresh]
+            unmatched = self._match(live, high, found, t, self.likeness)
             left = [track for track in live if t not in track.seen]
-            self._match(left, doubtful, found, t, self.doubtful_likeness)
+            self._match(left, low, found, t, self.doubtful_likeness)
             live += [_start(found, i, t) for i in unmatched]
             closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.track_buffer_seconds]
             live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.track_buffer_seconds]

@@ -19,7 +19,7 @@ from posecap.types import Media, Seconds, Span
 class Decord(Engine):
     """Reads constant-rate files from their first frame on, on one thread, and leaves the rest to the next decoder.
 
-    Decord 0.6.0 was checked frame by frame against PyAV, and three of its habits are kept out:
+    Decord 0.6.0 was checked frame by frame against PyAV, and three of its faults are avoided:
 
     * Seeking lands two or three frames late where frames lead their keyframe (open GOPs, MPEG-4 and MPEG-2
       with B frames) and breaks HEVC. So nothing is ever sought: a span that begins later than
@@ -52,7 +52,7 @@ class Decord(Engine):
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
         Raises:
-            DecoderGaveUpError: late span, variable rate, or anything Decord stumbles over.
+            DecoderGaveUpError: late span, variable rate, or anything that Decord cannot read.
         """
         if span is not None and span.start_seconds > self.reads_over_seconds:
             raise DecoderGaveUpError("the span begins too late to be reached without seeking")

@@ -19,7 +19,7 @@ from posecap.types import Span
 class Http(Engine):
     """Downloads over http and https with ``requests``.
 
-    A broken transfer goes on where it stopped when the server names the version of the file (a strong
+    An interrupted transfer is resumed when the server names the version of the file (a strong
     ETag or Last-Modified), and starts again when it does not. ``connect_seconds`` and ``read_seconds``
     bound each silence; the stage's limits bound the whole download, attempts and waits included.
     """

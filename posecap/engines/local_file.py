@@ -15,7 +15,7 @@ from posecap.types import Span
 
 @dataclass(frozen=True)
 class LocalFile(Engine):
-    """Points at files where they lie; they stay there."""
+    """Gives files where they are, without a copy."""
 
     name: ClassVar[str] = "local_file"
 

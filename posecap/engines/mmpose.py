@@ -1,9 +1,9 @@
 """RTMPose through MMPose: the package's own configuration, pre-processing, network and post-processing.
 
-Top-down: each person's box is widened by a quarter, brought to 3:4, and warped to 192x256 pixels; the network says
-for each joint how likely every half pixel of the two axes is (SimCC), and the likeliest is the answer. (Jiang et al.,
-"RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023.) Nothing is downloaded, and the checkpoint is
-read without running code from it.
+Top-down: each person's box is widened by a quarter, brought to 3:4, and warped to 192x256 pixels; the network
+gives for each joint the likelihood of every half pixel of the two axes (SimCC), and the likeliest is taken. (Jiang et
+al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023.) Nothing is downloaded, and the checkpoint
+is read without running code from it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RTMPose(TopDownEstimator):
     Args:
         size: of the network.
         joints: layout that it gives.
-        weights_from: name in the catalogue or path of a checkpoint; None takes the published one of this size.
+        weights_from: name in the registry or path of a checkpoint; None takes the published one of this size.
         flip_test: ``on``, as the published configurations say, also looks at the mirrored crop and takes the mean.
         batch: most crops at a time; halved when memory runs out.
         precision: fp32 unless asked otherwise. Bfloat16 is coarser than the differences between neighbouring half

@@ -1,4 +1,4 @@
-"""Videos in object stores, through fsspec: ``s3://``, ``gs://`` and their kin."""
+"""Videos in object stores, through fsspec: ``s3://``, ``gs://`` and others."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
 
 
 def _translated(uri: str, error: Exception) -> Reject:
-    """The error in our words; back-ends' own are left out, since they may hold request ids and keys."""
+    """The error as an outcome; back-ends' own words are left out, since they may hold request ids and keys."""
     kind = type(error).__name__
     match error:
         case Reject():

@@ -41,7 +41,7 @@ class OpenClip(ClipEmbedder):
     Args:
         model: a name of ``open_clip.list_models()``, or ``local-dir:FOLDER`` for a folder with an
             ``open_clip_config.json`` and the tokenizer's files. OpenAI's weights need a ``-quickgelu`` name.
-        weights_from: a name of the catalogue, or a path to the model's weights.
+        weights_from: a name in the registry, or a path to the model's weights.
         tag: which of the model's published weights the file holds, as open_clip calls them (``openai``,
             ``laion2b_s34b_b88k`` …). It decides mean, deviation and resizing, which the file does not say. It may be
             left out where all of a model's published weights agree on them.
@@ -124,7 +124,7 @@ class OpenClip(ClipEmbedder):
         """The model's sizes as open_clip's configuration files give them.
 
         Raises:
-            ValueError: no such model, or one whose parts lie on a hub.
+            ValueError: no such model, or one whose parts are on a hub.
         """
         if self._folder:
             content = (self._folder / "open_clip_config.json").read_text(encoding="utf-8")
@@ -143,7 +143,7 @@ class OpenClip(ClipEmbedder):
 
     @cached_property
     def _published(self) -> Mapping[str, Any]:
-        """What open_clip knows of the weights: preprocessing, and whether they compute with QuickGELU."""
+        """What open_clip records of the weights: preprocessing, and whether they compute with QuickGELU."""
         configuration, pretrained = self._configuration, _open_clip().pretrained
         tag = self.tag or ("openai" if self.weights_from.endswith(_OF_OPENAI) else "")
         tags = () if self._folder else pretrained.list_pretrained_tags_by_model(self.model)

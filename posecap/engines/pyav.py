@@ -182,7 +182,7 @@ class _Reading:
                 return
 
     def _seek(self, seconds: float) -> None:
-        """Go to the last keyframe before a moment; where the container cannot, stay: the caller looks where it is."""
+        """Go to the last keyframe before a moment; where the container cannot, stay: the caller checks the position."""
         import av
 
         with suppress(av.error.FFmpegError):
@@ -191,7 +191,7 @@ class _Reading:
     def _timed(self) -> Iterator[tuple[float, VideoFrame]]:
         """Sound frames with their times.
 
-        The decoder gives frames in presentation order. Where a container only knows decode times (AVI), their
+        The decoder gives frames in presentation order. Where a container only has decode times (AVI), their
         stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
         """
         waiting: deque[VideoFrame] = deque()

@@ -35,7 +35,7 @@ class RTMDetOnnx(Engine):
 
     Args:
         size: of the network: nano sees 320x320 pixels, medium 640x640.
-        weights_from: name in the catalogue or path of an ONNX file; None takes the published one of this size.
+        weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
         conf: people below this confidence are left out.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
     """
@@ -88,7 +88,7 @@ class RTMDetOnnx(Engine):
         ]
 
     def _kept(self, dets_K5: Floats, labels_K: Floats, frame_HW3: Pixels, fitted: tuple[int, int]) -> Detections:
-        """Exports fill up ``dets`` with rows of score 0 and label -1; these go with the doubtful ones."""
+        """Exports fill up ``dets`` with rows of score 0 and label -1; these are left out with all below ``conf``."""
         height, width = frame_HW3.shape[:2]
         people = dets_K5[(labels_K == _PERSON) & (dets_K5[:, 4] >= self.conf)]
         people = people[np.argsort(-people[:, 4], kind="stable")]

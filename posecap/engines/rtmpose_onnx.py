@@ -34,7 +34,7 @@ class RTMPoseOnnx(TopDownEstimator):
     Args:
         size: of the network.
         joints: layout that it gives.
-        weights_from: name in the catalogue or path of an ONNX file; None takes the published one of this size.
+        weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
         batch: most crops at a time; halved when memory runs out, and 1 for a file exported for single crops.
     """
 

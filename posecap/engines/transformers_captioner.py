@@ -1,6 +1,6 @@
 """Captions by a vision-language model of transformers, from a checkpoint that the user names.
 
-Any model that ``AutoModelForImageTextToText`` knows, whose processor has a chat template and takes several images:
+Any model that ``AutoModelForImageTextToText`` supports, whose processor has a chat template and takes several images:
 SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
 files only, and no code from the checkpoint is run.
 """
@@ -25,7 +25,7 @@ from posecap.inference.hub_folder import (
     check_weights,
     files_of,
     find_folder,
-    is_place,
+    is_path,
     read_part,
     refuse_misfits,
     shortened,
@@ -117,8 +117,8 @@ class TransformersCaptioner(Engine):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Model and version of the prompts: ``transformers:Org/Model#prompt-1a2b3c4d``. Holds no folder's place."""
-        model = Path(self.checkpoint).name if is_place(self.checkpoint) else self.checkpoint
+        """Model and version of the prompts: ``transformers:Org/Model#prompt-1a2b3c4d``. Holds no folder's path."""
+        model = Path(self.checkpoint).name if is_path(self.checkpoint) else self.checkpoint
         return f"transformers:{model}#prompt-{digest(list(self.prompts))[:8]}"
 
     @property
@@ -164,7 +164,7 @@ class TransformersCaptioner(Engine):
         return [_picture(clip.frames_THW3[t, top:bottom, left:right], self.longest_side) for t in seen]
 
     def _answer(self, questions: Sequence[Question]) -> list[tuple[str, End]]:
-        """What the model says to each question, and how it ended; all go through the model together."""
+        """The model's answer to each question, and how it ended; all questions are computed together."""
         import torch
 
         inputs = self._inputs(questions)

@@ -2,7 +2,7 @@
 
 Frames go through the package's own letterbox, network and non-maximum suppression, so that boxes are those of its
 ``predict``. Weights do not go through the package's loader: a published file is a pickled network, and unpickling
-runs whatever the file says. Here the network is built from the package's own description of the architecture, and
+runs whatever the file names. Here the network is built from the package's own description of the architecture, and
 only tensors come from the file.
 
 The package is AGPL-3.0, and so are its weights.
@@ -57,7 +57,7 @@ class Ultralytics(Engine):
     """People, and with a pose model their joints, every frame.
 
     Args:
-        weights_from: name in the catalogue, or path of a ``.pt`` file as the package publishes or trains them.
+        weights_from: name in the registry, or path of a ``.pt`` file as the package publishes or trains them.
         architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
         conf: people below this confidence are left out.
         iou: intersection over union above which the weaker of two boxes is a duplicate.
@@ -243,7 +243,7 @@ def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
 
 
 def _same(theirs: object, ours: object) -> bool:
-    """Whether two plain values agree; values that are not plain, such as tensors, are compared elsewhere."""
+    """Whether two plain values agree; values that are not plain, such as tensors, are not compared here."""
     values = [list(value) if isinstance(value, tuple) else value for value in (theirs, ours)]
     return not all(isinstance(value, int | float | str | list) for value in values) or values[0] == values[1]
 

@@ -101,7 +101,7 @@ class _UltralyticsTracker(Engine, ABC):
 
 @dataclass(frozen=True)
 class UltralyticsByteTrack(_UltralyticsTracker):
-    """ByteTrack (Zhang et al., ECCV 2022): sure detections are matched first, then the doubtful ones."""
+    """ByteTrack (Zhang et al., ECCV 2022): detections of high score are matched first, then those of low score."""
 
     name: ClassVar[str] = "ultralytics-bytetrack"
 

@@ -108,16 +108,16 @@ class YtDlp(Engine):
 
 
 class _Session:
-    """One video on its way."""
+    """The download of one video."""
 
     def __init__(self, engine: YtDlp, identity: str, until: float) -> None:
         self._engine, self._identity, self._until = engine, identity, until
         self._remarks: list[str] = []
-        """yt-dlp prints nothing; what it says beside an error may explain it."""
+        """yt-dlp prints nothing; its remarks may explain an error."""
         self.shown = f"https://youtu.be/{identity}"
 
     def load(self) -> Any:
-        """A yt-dlp that knows one site, runs no program, loads no plugin, and keeps no cache, cookie or file."""
+        """A yt-dlp for one site that runs no program, loads no plugin, and keeps no cache, cookie or file."""
         try:
             from yt_dlp import YoutubeDL
             from yt_dlp.extractor.youtube import YoutubeIE
@@ -130,7 +130,7 @@ class _Session:
         return youtube
 
     def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
-        """Write the video, or the stretch around ``span``, into ``file``; its place on the clock and its format."""
+        """Write the video, or the stretch around ``span``, into ``file``: where it begins, seconds, and its format."""
         youtube = self.load()
         again = functools.partial(retry, policy=self._engine.patience, until=self._until, reasons=_SOON)
         chosen = self._choose(again(lambda: self._look_up(youtube)))
@@ -169,7 +169,7 @@ class _Session:
             "cachedir": False,
             "cookiefile": _cookies(engine.cookies_file),
             "socket_timeout": engine.socket_seconds,
-            "extractor_retries": 0,  # this engine has its own patience
+            "extractor_retries": 0,  # this engine retries by itself
             "js_runtimes": {} if engine.javascript == "none" else {engine.javascript: {}},
             "remote_components": [],
             "extractor_args": {"youtube": {key: value for key, value in arguments.items() if value}},
@@ -178,7 +178,7 @@ class _Session:
         }
 
     def _look_up(self, youtube: Any) -> dict[str, Any]:
-        """What YouTube says of the video, formats included."""
+        """YouTube's description of the video, formats included."""
         from yt_dlp.utils import YoutubeDLError
 
         engine, send = self._engine, type(youtube).urlopen

@@ -97,8 +97,9 @@ class Batches:
                         "out_of_memory", "not even one item fits in memory: use a smaller model or input size"
                     )
                 self.most = len(batch) // 2
-                _free()
-                _log.warning("out of memory with a batch of %d; going on with %d", len(batch), self.most)
+                if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                _log.warning("out of memory with a batch of %d; continuing with %d", len(batch), self.most)
         return results
 
     def run_together(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
@@ -145,9 +146,3 @@ def _unless_memory_ends(compute: Callable[[Sequence[T]], Sequence[R]], batch: Se
         if not ran_out_of_memory(error):
             raise
     return None
-
-
-def _free() -> None:
-    torch = sys.modules.get("torch")  # where torch was never imported there is nothing of it to free
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -16,8 +16,8 @@ _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _LARGEST_JSON = 64 * 1024**2
 
 
-def is_place(name_or_folder: str) -> bool:
-    """Whether it says where a folder lies (``/data/model``, ``./model``, ``~/model``) rather than name a model."""
+def is_path(name_or_folder: str) -> bool:
+    """Whether it is the path of a folder (``/data/model``, ``./model``, ``~/model``) rather than a model's name."""
     return name_or_folder.startswith(("/", ".", "~"))
 
 
@@ -30,9 +30,9 @@ def find_folder(name_or_folder: str) -> Path:
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
-    if not is_place(name_or_folder) and (cached := _cached(name_or_folder)) is not None:
+    if not is_path(name_or_folder) and (cached := _cached(name_or_folder)) is not None:
         return cached
-    fetch = "NAME --local-dir " + name_or_folder if is_place(name_or_folder) else name_or_folder
+    fetch = "NAME --local-dir " + name_or_folder if is_path(name_or_folder) else name_or_folder
     raise MissingWeightsError(
         f"no checkpoint at {name_or_folder!r}. Put the model's config.json, its *.safetensors files, its tokenizer "
         f"and its processor's files there, for instance with `hf download {fetch}`; the build itself downloads none"
@@ -76,7 +76,7 @@ def check_weights(folder: Path) -> None:
 
 
 def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
-    """What one of transformers' Auto classes reads from the folder, with its errors in our words.
+    """What one of transformers' Auto classes reads from the folder, with errors that name the remedy.
 
     Raises:
         CheckpointError: a file is missing, cannot be read, or needs code that is not in transformers.
@@ -117,7 +117,7 @@ def _check_index(index: Path, here: set[str]) -> None:
         raise CheckpointError(f"{index} names no files of weights; download it again")
     for name in sorted(set(named.values())):
         if Path(name).name != name:
-            raise CheckpointError(f"{index} names {name!r}, which lies outside the folder")
+            raise CheckpointError(f"{index} names {name!r}, which is outside the folder")
         if name not in here:
             raise MissingWeightsError(f"{index.parent} lacks {name}, which {index.name} names: download it too")
 

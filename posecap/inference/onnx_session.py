@@ -7,7 +7,7 @@ by at most one grey level, in few pixels, since OpenCV rounds its weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +37,8 @@ def sample(picture_HW3: Pixels, rows_h: Coordinates, columns_w: Coordinates, *, 
     columns = _interpolation(columns_w, picture_HW3.shape[1], outside)
     used = slice(int(columns.low.min()), int(columns.high.max()) + 1)
     lines = _interpolate(picture_HW3[:, used], rows, axis=0)
-    return np.rint(_interpolate(lines, columns.shifted(used.start), axis=1)).astype(np.uint8)
+    columns = replace(columns, low=columns.low - used.start, high=columns.high - used.start)
+    return np.rint(_interpolate(lines, columns, axis=1)).astype(np.uint8)
 
 
 def resize(picture_HW3: Pixels, *, height: int, width: int) -> Pixels:
@@ -56,9 +57,6 @@ class _Interpolation:
     high: NDArray[np.intp]
     low_weight: Floats
     high_weight: Floats
-
-    def shifted(self, start: int) -> _Interpolation:
-        return _Interpolation(self.low - start, self.high - start, self.low_weight, self.high_weight)
 
 
 def _interpolation(coordinates: Coordinates, size: int, outside: Outside) -> _Interpolation:

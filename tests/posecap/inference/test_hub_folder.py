@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_place
+from posecap.inference.hub_folder import check_weights, files_of, find_folder, is_path
 from posecap.models import MissingWeightsError
 from posecap.weights.checkpoints import MARK, CheckpointError, RandomWeightsError
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     [("/data/model", True), ("./model", True), ("~/model", True), ("makers/model", False), ("model", False)],
 )
 def test_places_and_names(text, expected):
-    assert is_place(text) is expected
+    assert is_path(text) is expected
 
 
 def test_a_folder_is_found_by_its_place_or_relative_to_here(folder, monkeypatch):
