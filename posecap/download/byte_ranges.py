@@ -82,18 +82,16 @@ class RangeFile(io.RawIOBase):
         return b"".join(pieces)
 
     def _block(self, number: int) -> bytes:
-        if number in self._blocks:
-            self._blocks.move_to_end(number)
-            return self._blocks[number]
-        try:
-            block = self._fetched_block(number)
-        except Exception as error:
-            self._error = error
-            raise
-        self._blocks[number] = block
-        if len(self._blocks) > _CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
+        if number not in self._blocks:
+            try:
+                self._blocks[number] = self._fetched_block(number)
+            except Exception as error:
+                self._error = error
+                raise
+            if len(self._blocks) > _CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
 
     def _fetched_block(self, number: int) -> bytes:
         self.check()

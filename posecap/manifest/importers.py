@@ -36,9 +36,8 @@ Overwrite = Literal["yes", "no"]
 class Imported:
     """What was written, and what was left out.
 
-    ``missing`` counts rows whose file is not there, ``unusable`` files whose names no table can hold
-    and folders that cannot be read;
-    ``examples`` names the first few of both. ``to_fill`` names the manifest's keys that need the user's words.
+    ``missing`` counts rows whose file is not there, ``unusable`` files whose names no table can hold and folders that
+    cannot be read; ``examples`` names the first few of both. ``to_fill`` are the manifest's keys for the user to fill.
     """
 
     manifest: Path
@@ -52,10 +51,8 @@ class Imported:
     to_fill: tuple[str, ...] = TO_FILL
 
     def leave_out(self, name: str, why: Literal["missing", "unusable"]) -> None:
-        if why == "missing":
-            self.missing += 1
-        else:
-            self.unusable += 1
+        self.missing += why == "missing"
+        self.unusable += why == "unusable"
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(name)
 
@@ -174,18 +171,13 @@ def _listed(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _whole_seconds(start: str, end: str) -> tuple[int, int] | None:
-    match = [re.fullmatch(r"(\d{1,6})(\.0*)?", time.strip()) for time in (start, end)]
-    if match[0] is None or match[1] is None:
-        return None
-    span = int(match[0][1]), int(match[1][1])
+    match = re.fullmatch(r"(\d{1,6})(?:\.0*)? (\d{1,6})(?:\.0*)?", f"{start.strip()} {end.strip()}")
+    span = (int(match[1]), int(match[2])) if match else (0, 0)
     return span if span[0] < span[1] else None
 
 
 def _folder_rows(folder: Path, made: Imported) -> Iterator[dict[str, object]]:
-    def unreadable(error: OSError) -> None:
-        made.leave_out(ascii(error.filename), "unusable")
-
-    for here, inner, names in os.walk(folder, onerror=unreadable):
+    for here, inner, names in os.walk(folder, onerror=lambda error: made.leave_out(ascii(error.filename), "unusable")):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         at = Path(here).relative_to(folder).parts
         for name in sorted(names):

@@ -13,17 +13,8 @@ from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.atomic_commit import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards.index import ByteRanges, index_row, write_index
-from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, ShardError, file_paths
-from posecap.shards.serialization import (
-    TAR_BLOCK,
-    Packed,
-    pack,
-    tar_end,
-    tar_header,
-    tar_members,
-    tar_padding,
-    unpack,
-)
+from posecap.shards.paths import MEMBERS, ShardError, file_paths
+from posecap.shards.serialization import TAR_BLOCK, Packed, pack, tar_end, tar_header, tar_members, tar_padding, unpack
 from posecap.shards.sidecar import encode_document, read_sidecar
 from posecap.types import PartName, Sample
 
@@ -110,10 +101,10 @@ class _PartWriter:
             raise ShardError(f"part {self.part}: two samples have the key {sample.key}")
         self.keys.add(sample.key)
         packed = pack(sample)
-        ranges = self._append(paths.tar_path(self.part), sample.key, packed, MEMBERS)
+        ranges = self._append(paths.tar_path(self.part), sample.key, packed)
         if sample.video_mp4 is not None:
             mp4 = {"mp4": (b"", memoryview(sample.video_mp4))}
-            ranges |= self._append(paths.video_path(self.part), sample.key, mp4, {"mp4": "mp4"})
+            ranges |= self._append(paths.video_path(self.part), sample.key, mp4)
         if self.columns is None:
             self.columns = ColumnsWriter(self._file(paths.columns_path(self.part)))
         self.columns.add(sample, bytes(packed["json"][1]))
@@ -134,9 +125,7 @@ class _PartWriter:
             self.files[relative] = self.stack.enter_context(AtomicFile(self.root / relative))
         return self.files[relative]
 
-    def _append(
-        self, relative: str, key: str, packed: Packed, endings: Mapping[str, str]
-    ) -> dict[str, tuple[int, int]]:
+    def _append(self, relative: str, key: str, packed: Packed) -> dict[str, tuple[int, int]]:
         """Add members to a tar in one write; returns the byte range of the data of each."""
         file = self._file(relative)
         pieces: list[Buffer] = []
@@ -144,7 +133,7 @@ class _PartWriter:
         start, size = file.size, 0
         for name, (head, body) in packed.items():
             length = len(head) + body.nbytes
-            pieces += (tar_header(f"{key}.{endings[name]}", length), head, body, tar_padding(length))
+            pieces += (tar_header(f"{key}.{MEMBERS.get(name, name)}", length), head, body, tar_padding(length))
             ranges[name] = (start + size + TAR_BLOCK, length)
             size += TAR_BLOCK + length + -length % TAR_BLOCK
         file.extend(pieces, size)
@@ -226,8 +215,8 @@ def _opened(root: Path, relative: str, stack: ExitStack) -> BinaryIO:
 
 
 def _content(file: BinaryIO, offset: int, size: int) -> memoryview:
-    if size > MAX_MEMBER_BYTES:
-        raise ShardError(f"tar member at byte {offset} has {size} bytes, at most {MAX_MEMBER_BYTES} are read")
+    if size > paths.MAX_MEMBER_BYTES:
+        raise ShardError(f"tar member at byte {offset} has {size} bytes, at most {paths.MAX_MEMBER_BYTES} are read")
     content = bytearray(size)
     file.seek(offset)
     if file.readinto(content) != size:  # type: ignore[attr-defined]
