@@ -15,14 +15,13 @@ of the same truth are false, and a step of recall counts with the highest precis
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tmor_train.data.arrays import Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,66 +85,37 @@ def event_ap(
         raise ValueError(f"there are proposals for {len(proposals)} recordings and truths for {len(truths)}")
     if any(not 0 < overlap <= 1 for overlap in overlaps):
         raise ValueError(f"overlaps {tuple(overlaps)} are not all above 0 and at most 1")
-    _check([one for found in proposals for one in found], classes)
-    _check([one for found in truths for one in found], classes)
-    matches = _matches(proposals, truths)
-    return tuple(_at(matches, classes=classes, overlap=overlap, matching=matching) for overlap in overlaps)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Matches:
-    """Proposals of all recordings from the least confident on, each with the truth that it overlaps most."""
-
-    truth_P: Numbers  # -1 where it overlaps none
-    overlap_P: NDArray[np.float64]
-    class_P: Numbers
-    recording_P: Numbers
-    class_E: Numbers
-    recording_E: Numbers
-    recordings: int
-
-
-def _check(events: Sequence[Proposal], classes: int) -> None:
-    for one in events:
+    true = [(recording, one) for recording, found in enumerate(truths) for one in found]
+    proposed = [(recording, one) for recording, found in enumerate(proposals) for one in found]
+    proposed.sort(key=lambda entry: entry[1].confidence)
+    for _, one in (*proposed, *true):
         if not 0 <= one.number < classes:
             raise ValueError(f"{one} has none of the {classes} classes")
         if one.end <= one.begin or one.confidence != one.confidence:
             raise ValueError(f"{one} does not end after it begins, or its confidence is NaN")
+    known = defaultdict[tuple[int, int], list[tuple[int, Proposal]]](list)
+    for number, (recording, one) in enumerate(true):
+        known[recording, one.number].append((number, one))
+    matches = [  # overlap and number of the truth that each proposal overlaps most
+        max(((iou(one, truth), number) for number, truth in known[recording, one.number]), default=(0.0, -1))
+        for recording, one in proposed
+    ]
 
+    def of(taken: list[int], group_of: Callable[[tuple[int, Proposal]], int], groups: int) -> NDArray[np.float64]:
+        lists: list[list[int]] = [[] for _ in range(groups)]
+        for entry, truth in zip(proposed, taken, strict=True):
+            lists[group_of(entry)].append(truth)
+        counts = Counter(map(group_of, true))
+        precision = _MEASURES[matching]
+        return np.array([precision(lists[g], counts[g]) if counts[g] else np.nan for g in range(groups)], np.float64)
 
-def _matches(proposals: Sequence[Sequence[Proposal]], truths: Sequence[Sequence[Proposal]]) -> _Matches:
-    known: dict[tuple[int, int], list[tuple[int, Proposal]]] = {}
-    numbered = [(recording, truth) for recording, found in enumerate(truths) for truth in found]
-    for number, (recording, truth) in enumerate(numbered):
-        known.setdefault((recording, truth.number), []).append((number, truth))
-    listed = [(recording, one) for recording, found in enumerate(proposals) for one in found]
-    listed.sort(key=lambda entry: entry[1].confidence)
-    rows: list[tuple[float, int]] = []
-    for recording, one in listed:
-        rows.append(max(((iou(one, t), n) for n, t in known.get((recording, one.number), ())), default=(0.0, -1)))
-    return _Matches(
-        truth_P=np.array([number if overlap > 0 else -1 for overlap, number in rows], np.int64),
-        overlap_P=np.array([overlap for overlap, _ in rows], np.float64),
-        class_P=np.array([one.number for _, one in listed], np.int64),
-        recording_P=np.array([recording for recording, _ in listed], np.int64),
-        class_E=np.array([truth.number for _, truth in numbered], np.int64),
-        recording_E=np.array([recording for recording, _ in numbered], np.int64),
-        recordings=len(truths),
-    )
+    def at(overlap: float) -> EventAP:
+        taken = [number if found >= overlap else -1 for found, number in matches]
+        per_action_K = of(taken, lambda entry: entry[1].number, classes)
+        per_video_N = of(taken, lambda entry: entry[0], len(truths))
+        return EventAP(overlap, matching, per_action_K, per_video_N, _mean(per_action_K), _mean(per_video_N))
 
-
-def _at(matches: _Matches, *, classes: int, overlap: float, matching: Matching) -> EventAP:
-    precision = _MEASURES[matching]
-    taken_P = np.where(matches.overlap_P >= overlap, matches.truth_P, -1)
-
-    def of(group_P: Numbers, group_E: Numbers, groups: int) -> NDArray[np.float64]:
-        count = np.bincount(group_E, minlength=groups)
-        by_group = [taken_P[group_P == group].tolist() for group in range(groups)]
-        return np.array([precision(taken, int(n)) if n else np.nan for taken, n in zip(by_group, count, strict=True)])
-
-    per_action_K = of(matches.class_P, matches.class_E, classes)
-    per_video_N = of(matches.recording_P, matches.recording_E, matches.recordings)
-    return EventAP(overlap, matching, per_action_K, per_video_N, _mean(per_action_K), _mean(per_video_N))
+    return tuple(at(overlap) for overlap in overlaps)
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -155,10 +125,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _many_to_one(taken: list[int], truths: int) -> float:
     """AP by the official rule, of the truth that each proposal takes (or -1), from the least confident on."""
-    count: dict[int, int] = {}
-    for truth in taken:
-        if truth >= 0:
-            count[truth] = count.get(truth, 0) + 1
+    count = Counter(truth for truth in taken if truth >= 0)
     left, positive = len(taken), len(count)
     highest = positive / left if left else 0.0
     area, recall = 0.0, positive / truths
