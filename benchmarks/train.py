@@ -4,8 +4,8 @@
 
 A step is everything between two batches: the positive view, the encoder's forward on the clips and the averaged
 encoder's on that view, L_mm, L_mv and L_mt against a full queue, backward, clipping, AdamW, both averages, the queue.
-"plain" below is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken parameter
-by parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
+"plain" is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken parameter by
+parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
 them to it). They take turns with a product of square matrices, the most that the machine can do; bests are printed, so
 that a busy machine is no one's disadvantage. FLOPs are those of the plain step's products: the share of the peak is the
 work as it is written, whatever shorter way to the same numbers the train_state takes.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,6 +43,9 @@ from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of
 from tmor_train.training.train_state import TrainState
 
+sys.path.append(str(Path(__file__).parents[1]))
+from tests import plain_unik
+
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
 SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
@@ -50,88 +54,18 @@ SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is th
 # --- the usual way ------------------------------------------------------------------------------------------------
 
 
-class PlainSpatial(nn.Module):
-    """S-LSU, one head after the other; the names of parameters are the released ones, here and below."""
-
-    def __init__(self, wide_in: int, wide_out: int, joints: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.DepM = nn.Parameter(torch.empty(heads, joints, joints))
-        self.bias = nn.Parameter(torch.empty(joints))  # in every checkpoint, and used by nobody
-        self.conv_a = nn.ModuleList(nn.Conv2d(wide_in, wide_out // 4, 1) for _ in range(heads))
-        self.conv_b = nn.ModuleList(nn.Conv2d(wide_in, wide_out // 4, 1) for _ in range(heads))
-        self.conv_d = nn.ModuleList(nn.Conv2d(wide_in, wide_out, 1) for _ in range(heads))
-        self.bn = nn.BatchNorm2d(wide_out)
-        self.relu = nn.ReLU()
-        self.down: nn.Module = nn.Identity()
-        if wide_in != wide_out:
-            self.down = nn.Sequential(nn.Conv2d(wide_in, wide_out, 1), nn.BatchNorm2d(wide_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        clips, channels, frames, joints = x.shape
-        y: Tensor | None = None
-        for head in range(self.heads):
-            a = self.conv_a[head](x).permute(0, 3, 1, 2).reshape(clips, joints, -1)
-            b = self.conv_b[head](x).reshape(clips, -1, joints)
-            matrix = torch.softmax(torch.matmul(a, b) / a.shape[-1], dim=1) + self.DepM[head]
-            mixed = torch.matmul(x.reshape(clips, channels * frames, joints), matrix)
-            z = self.conv_d[head](mixed.view(clips, channels, frames, joints))
-            y = z if y is None else y + z
-        out: Tensor = self.relu(self.bn(y) + self.down(x))
-        return out
+def plain_weights(encoder: nn.Module) -> dict[str, Tensor]:
+    """Copies of an encoder's weights, which take gradients, and of its statistics, by the released names."""
+    statistics = {name for name, _ in encoder.named_buffers()}
+    copies = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
+    return {name: tensor.requires_grad_(name not in statistics) for name, tensor in copies.items()}
 
 
-class PlainTemporal(nn.Module):
-    """T-LSU: a convolution along time and batch norm."""
-
-    def __init__(self, wide_in: int, wide_out: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(wide_in, wide_out, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0))
-        self.bn = nn.BatchNorm2d(wide_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.bn(self.conv(x))
-        return out
-
-
-class PlainBlock(nn.Module):
-    def __init__(self, wide_in: int, wide_out: int, joints: int, *, heads: int, stride: int) -> None:
-        super().__init__()
-        self.first = wide_in < wide_out // 4  # coordinates come in
-        self.s_unit = PlainSpatial(wide_in, wide_out, joints, heads)
-        self.t_unit = PlainTemporal(wide_out, wide_out, 9, stride)
-        self.residual: nn.Module = nn.Identity()
-        if not self.first and (wide_in != wide_out or stride != 1):
-            self.residual = PlainTemporal(wide_in, wide_out, 1, stride)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.t_unit(self.s_unit(x))
-        out: Tensor = self.relu(y if self.first else y + self.residual(x))
-        return out
-
-
-class PlainUnik(nn.Module):
-    """(N, C, T, V, M) to clip features (N, 256)."""
-
-    def __init__(self, joints: int, channels: int, persons: int, heads: int) -> None:
-        super().__init__()
-        self.data_bn = nn.BatchNorm1d(persons * joints * channels)
-        wide_in = channels
-        for number, wide in enumerate((64, 64, 64, 64, 128, 128, 128, 256, 256, 256), 1):
-            stride = 2 if number in (5, 8) else 1
-            block = PlainBlock(wide_in, wide, joints, heads=3 if number == 1 else heads, stride=stride)
-            setattr(self, f"l{number}", block)
-            wide_in = wide
-
-    def forward(self, x: Tensor) -> Tensor:
-        clips, channels, frames, joints, persons = x.shape
-        x = x.permute(0, 4, 3, 1, 2).reshape(clips, persons * joints * channels, frames)
-        x = self.data_bn(x).view(clips, persons, joints, channels, frames)
-        x = x.permute(0, 1, 3, 4, 2).reshape(clips * persons, channels, frames, joints)
-        for number in range(1, 11):
-            x = getattr(self, f"l{number}")(x)
-        return x.view(clips, persons, x.shape[1], -1).mean(3).mean(1)
+def weights_in(part: nn.Module | dict[str, Tensor]) -> list[Tensor]:
+    """What an optimizer changes of a head, or of weights by name."""
+    if isinstance(part, nn.Module):
+        return list(part.parameters())
+    return [tensor for tensor in part.values() if tensor.requires_grad]
 
 
 class PlainLearner:
@@ -141,18 +75,14 @@ class PlainLearner:
         self.config, self.device, self.precision = train_state.config, train_state.distributed.device, precision
         encoder, objective = train_state.encoder, train_state.objective
         config = self.config.objective
-        self.encoder = PlainUnik(encoder.joints, encoder.channels, self.config.sampling.people, 3).to(self.device)
-        self.encoder.load_state_dict(encoder.state_dict())
+        self.encoder, self.key_encoder = plain_weights(encoder), plain_weights(train_state.ema.module)
         assert objective.video_head is not None, "configuration() has all three losses"
         assert objective.text_head is not None, "configuration() has all three losses"
         heads = (objective.motion_head, objective.video_head, objective.text_head)
         self.motion_head, self.video_head, self.text_head = (copy.deepcopy(head.layers) for head in heads)
-        self.key_encoder, self.key_head = copy.deepcopy(self.encoder), copy.deepcopy(self.motion_head)
-        self.key_encoder.load_state_dict(train_state.ema.module.state_dict())
-        for parameter in (*self.key_encoder.parameters(), *self.key_head.parameters()):
-            parameter.requires_grad = False
-        modules = (self.encoder, self.motion_head, self.video_head, self.text_head)
-        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.key_head = copy.deepcopy(self.motion_head)
+        trained = (self.encoder, self.motion_head, self.video_head, self.text_head)
+        self.parameters = [tensor for part in trained for tensor in weights_in(part)]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.config.optimizer.lr, weight_decay=self.config.optimizer.weight_decay
         )
@@ -168,9 +98,9 @@ class PlainLearner:
         view = augmented(batch, self.config.views.positive, self.generator)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with autocast:
-            features = self.encoder(batch.motion_NCTVM)
+            features = plain_unik.scores(self.encoder, batch.motion_NCTVM, training=True)
             with torch.no_grad():
-                key_features = self.key_encoder(view.motion_NCTVM)
+                key_features = plain_unik.scores(self.key_encoder, view.motion_NCTVM, training=True)
         anchors = functional.normalize(self.motion_head(features.float()), dim=1)
         with torch.no_grad():
             keys = functional.normalize(self.key_head(key_features.float()), dim=1)
@@ -216,7 +146,7 @@ class PlainLearner:
     def follow(self) -> None:
         """The EMA encoder and head, parameter by parameter."""
         for ema, online in ((self.key_encoder, self.encoder), (self.key_head, self.motion_head)):
-            for own, new in zip(ema.parameters(), online.parameters(), strict=True):
+            for own, new in zip(weights_in(ema), weights_in(online), strict=True):
                 own.data = own.data * self.momentum + new.data * (1 - self.momentum)
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests import ROOT
+from tests import ROOT, plain_unik
+from tmor_train.backbones.unik import UNIK
 from tmor_train.data import Loader, MotionSet, read_shards
 from tmor_train.training.train_state import TrainState
 
@@ -78,8 +79,8 @@ def test_the_losses_of_the_benchmark_depend_on_clusters_and_queue(train: ModuleT
 
 
 def test_flops_of_the_plain_encoder_are_those_of_unik(train: ModuleType) -> None:
-    encoder = train.PlainUnik(joints=17, channels=2, persons=1, heads=3)
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == 3_443_596
+    weights = train.plain_weights(UNIK(joints=17, channels=2, persons=1))
+    assert sum(tensor.numel() for tensor in train.weights_in(weights)) == 3_443_596
     with train.FlopCounterMode(display=False) as counter:
-        encoder(torch.randn(1, 2, 64, 17, 1))
+        plain_unik.scores(weights, torch.randn(1, 2, 64, 17, 1), training=True)
     assert counter.get_total_flops() / 2 == pytest.approx(1.39e9, rel=0.01)
