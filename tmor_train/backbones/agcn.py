@@ -5,15 +5,12 @@ Names and starting values are those of the released code. Its graph is fixed by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from tmor_train.backbones import Backbone, People
+from tmor_train.backbones import People
 from tmor_train.backbones.graph import layout_named, partitions_by_direction
-from tmor_train.backbones.layers import STRIDED, WIDTHS, Block, SpatialUnit, TemporalUnit, person_clips
-from tmor_train.backbones.weights import Head, load_weights
+from tmor_train.backbones.layers import BlockBackbone, SpatialUnit
 
 
 class AgcnSpatialUnit(SpatialUnit):
@@ -30,19 +27,7 @@ class AgcnSpatialUnit(SpatialUnit):
         return self.A + self.PA
 
 
-class AgcnBlock(Block):
-    def __init__(self, wide_in: int, wide_out: int, *, graph: Tensor, number: int) -> None:
-        stride = 2 if number in STRIDED else 1
-        super().__init__(wide_in, wide_out, stride=stride, first=number == 1)
-        self.gcn1 = AgcnSpatialUnit(wide_in, wide_out, graph=graph)
-        self.tcn1 = TemporalUnit(wide_out, wide_out, stride=stride)
-
-    def units(self, x: Tensor) -> Tensor:
-        y: Tensor = self.tcn1(self.gcn1(x))
-        return y
-
-
-class AGCN(Backbone):
+class AGCN(BlockBackbone):
     """The encoder on the graph of a layout of :data:`posecap.joints.LAYOUTS`.
 
     Args:
@@ -67,22 +52,13 @@ class AGCN(Backbone):
         people: People = "mean",
     ) -> None:
         graph = partitions_by_direction(layout_named(layout))
-        super().__init__(joints=graph.shape[1], channels=channels, classes=classes, people=people)
-        if persons < 1:
-            raise ValueError(f"persons are at least 1, not {persons}")
-        self.layout, self.persons = layout, persons
-        self.data_bn = nn.BatchNorm1d(persons * self.joints * channels)
-        wide_in = channels
-        for number, wide in enumerate(WIDTHS, 1):
-            self.add_module(f"l{number}", AgcnBlock(wide_in, wide, graph=graph, number=number))
-            wide_in = wide
-
-    def load(self, state_dict: Mapping[str, Tensor], *, head: Head = "load") -> None:
-        """Take weights by the released names; see :func:`~tmor_train.backbones.weights.load_weights`."""
-        load_weights(self, state_dict, head=head)
-
-    def joint_features(self, x: Tensor) -> Tensor:
-        y = person_clips(x, self.data_bn)
-        for number in range(1, len(WIDTHS) + 1):
-            y = self.get_submodule(f"l{number}")(y)
-        return y
+        super().__init__(
+            joints=graph.shape[1],
+            channels=channels,
+            persons=persons,
+            classes=classes,
+            people=people,
+            spatial=lambda number, wide_in, wide_out: AgcnSpatialUnit(wide_in, wide_out, graph=graph),
+            names=("gcn1", "tcn1"),
+        )
+        self.layout = layout

@@ -1,4 +1,4 @@
-"""Layers that UNIK and AGCN share: temporal units, and spatial units whose heads run as one.
+"""What UNIK and AGCN share: temporal units, spatial units whose heads run as one, and the blocks made of both.
 
 Tensors between layers are (N, C, T, V), kept channels-last in memory: a 1x1 convolution is then one matrix product, the
 heads' mixed joints lie side by side without a copy, and convolutions take their fast path on CPU and GPU.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tmor_train.backbones import Backbone, People
 from tmor_train.backbones.temporal import TemporalConvolution
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -105,34 +106,73 @@ class SpatialUnit(nn.Module, ABC):
         return torch.softmax(torch.bmm(giving, taking) / size, 1).view(clips, self.heads, joints, joints)
 
 
-class Block(nn.Module, ABC):
-    """A spatial unit, a temporal unit, and a residual around both: (N, C, T, V) to (N, C', ceil(T / stride), V)."""
+MakeSpatial = Callable[[int, int, int], SpatialUnit]
 
-    def __init__(self, wide_in: int, wide_out: int, *, stride: int, first: bool) -> None:
+
+class Block(nn.Module):
+    """A spatial unit, a temporal unit, and a residual around both: (N, C, T, V) to (N, C', ceil(T / stride), V).
+
+    Args:
+        number: from 1; the first has no residual, those of :data:`STRIDED` halve the frames.
+        spatial: makes the spatial unit, of the block's number and the widths in and out.
+        names: of the two units in a state dict.
+    """
+
+    def __init__(
+        self, wide_in: int, wide_out: int, *, number: int, spatial: MakeSpatial, names: tuple[str, str]
+    ) -> None:
         super().__init__()
-        self._first = first
+        stride = 2 if number in STRIDED else 1
+        self._first, self._names = number == 1, names
         self.residual: nn.Module = nn.Identity()
-        if not first and (wide_in != wide_out or stride != 1):
+        if not self._first and (wide_in != wide_out or stride != 1):
             self.residual = TemporalUnit(wide_in, wide_out, kernel=1, stride=stride)
-
-    @abstractmethod
-    def units(self, x: Tensor) -> Tensor:
-        """The spatial and the temporal unit."""
+        self.add_module(names[0], spatial(number, wide_in, wide_out))
+        self.add_module(names[1], TemporalUnit(wide_out, wide_out, stride=stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.units(x)
+        y: Tensor = x
+        for name in self._names:
+            y = self.get_submodule(name)(y)
         return y.relu_() if self._first else y.add_(self.residual(x)).relu_()
 
 
-def person_clips(x: Tensor, data_bn: nn.BatchNorm1d) -> Tensor:
-    """Coordinates normed per person slot, joint and axis, persons as clips: (N, C, T, V, M) to (N * M, C, T, V)."""
-    clips, channels, length, joints, persons = x.shape
-    slots = data_bn.num_features // (channels * joints)
-    if persons != slots:
-        raise ValueError(f"the model has {slots} person slots, each with its own statistics; got {persons} persons")
-    normed: Tensor = data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips, -1, length))
-    by_person = normed.view(clips * persons, joints, channels, length).permute(0, 3, 1, 2)
-    return by_person.contiguous().permute(0, 3, 1, 2)
+class BlockBackbone(Backbone):
+    """Batch norm per person slot, joint and axis, then ten blocks ``l1`` to ``l10``: what UNIK and AGCN share.
+
+    ``persons`` M are slots with statistics of their own; ``spatial`` and ``names`` as in :class:`Block`.
+    """
+
+    def __init__(
+        self,
+        *,
+        joints: int,
+        channels: int,
+        persons: int,
+        classes: int | None,
+        people: People,
+        spatial: MakeSpatial,
+        names: tuple[str, str],
+    ) -> None:
+        super().__init__(joints=joints, channels=channels, classes=classes, people=people)
+        if persons < 1:
+            raise ValueError(f"persons are at least 1, not {persons}")
+        self.persons = persons
+        self.data_bn = nn.BatchNorm1d(persons * joints * channels)
+        for number, (wide_in, wide_out) in enumerate(zip((channels, *WIDTHS), WIDTHS, strict=False), 1):
+            self.add_module(f"l{number}", Block(wide_in, wide_out, number=number, spatial=spatial, names=names))
+
+    def joint_features(self, x: Tensor) -> Tensor:
+        clips, channels, length, joints, persons = x.shape
+        if persons != self.persons:
+            slots = f"{self.persons} person slots, each with its own statistics"
+            raise ValueError(f"the model has {slots}; got {persons} persons")
+        normed: Tensor = self.data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips, -1, length))
+        by_person = normed.view(clips * persons, joints, channels, length).permute(0, 3, 1, 2)
+        y = by_person.contiguous().permute(0, 3, 1, 2)
+        for number in range(1, len(WIDTHS) + 1):
+            y = self.get_submodule(f"l{number}")(y)
+        return y
 
 
 def start_convolution(conv: nn.Conv2d) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tmor_train.backbones import Backbone, People
-from tmor_train.backbones.layers import STRIDED, WIDTHS, Block, SpatialUnit, TemporalUnit, person_clips
+from tmor_train.backbones import People
+from tmor_train.backbones.layers import BlockBackbone, SpatialUnit
 from tmor_train.backbones.weights import Head, WrongWeightsError, bare, load_weights, without_head
 
 _FIRST_HEADS = 3
@@ -60,20 +60,7 @@ class UnikSpatialUnit(SpatialUnit):
         return windows.permute(0, 3, 1, 2)
 
 
-class UnikBlock(Block):
-    def __init__(self, wide_in: int, wide_out: int, *, joints: int, tau: int, heads: int, number: int) -> None:
-        stride = 2 if number in STRIDED else 1
-        super().__init__(wide_in, wide_out, stride=stride, first=number == 1)
-        heads = _FIRST_HEADS if number == 1 else heads
-        self.s_unit = UnikSpatialUnit(wide_in, wide_out, joints=joints, tau=tau, heads=heads)
-        self.t_unit = TemporalUnit(wide_out, wide_out, stride=stride)
-
-    def units(self, x: Tensor) -> Tensor:
-        y: Tensor = self.t_unit(self.s_unit(x))
-        return y
-
-
-class UNIK(Backbone):
+class UNIK(BlockBackbone):
     """The encoder, as large as V, C, M, tau and h make it; the defaults are those of its 2D configurations.
 
     Args:
@@ -100,16 +87,23 @@ class UNIK(Backbone):
         classes: int | None = None,
         people: People = "mean",
     ) -> None:
-        super().__init__(joints=joints, channels=channels, classes=classes, people=people)
-        if persons < 1 or heads < 1 or tau < 1 or tau % 2 == 0:
-            raise ValueError(f"persons and heads are at least 1 and tau is odd, not {persons}, {heads} and {tau}")
-        self.persons, self.tau, self.heads = persons, tau, heads
-        self.data_bn = nn.BatchNorm1d(persons * joints * channels)
-        wide_in = channels
-        for number, wide in enumerate(WIDTHS, 1):
-            block = UnikBlock(wide_in, wide, joints=joints, tau=tau, heads=heads, number=number)
-            self.add_module(f"l{number}", block)
-            wide_in = wide
+        if heads < 1 or tau < 1 or tau % 2 == 0:
+            raise ValueError(f"heads are at least 1 and tau is odd, not {heads} and {tau}")
+
+        def spatial(number: int, wide_in: int, wide_out: int) -> UnikSpatialUnit:
+            several = _FIRST_HEADS if number == 1 else heads
+            return UnikSpatialUnit(wide_in, wide_out, joints=joints, tau=tau, heads=several)
+
+        super().__init__(
+            joints=joints,
+            channels=channels,
+            persons=persons,
+            classes=classes,
+            people=people,
+            spatial=spatial,
+            names=("s_unit", "t_unit"),
+        )
+        self.tau, self.heads = tau, heads
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor], *, head: Head = "load", people: People = "mean") -> Self:
@@ -129,16 +123,6 @@ class UNIK(Backbone):
         model = cls(**_sizes(weights), people=people)
         load_weights(model, weights)
         return model
-
-    def load(self, state_dict: Mapping[str, Tensor], *, head: Head = "load") -> None:
-        """Take weights by the released names; see :func:`~tmor_train.backbones.weights.load_weights`."""
-        load_weights(self, state_dict, head=head)
-
-    def joint_features(self, x: Tensor) -> Tensor:
-        y = person_clips(x, self.data_bn)
-        for number in range(1, len(WIDTHS) + 1):
-            y = self.get_submodule(f"l{number}")(y)
-        return y
 
 
 class _Sizes(TypedDict):
@@ -168,14 +152,7 @@ def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
             f"l1.s_unit.DepM) with {channels} coordinates (from l1.s_unit.conv_a.0.weight)"
         )
     classes = _shape(weights, "fc.weight", 2)[0] if "fc.weight" in weights else None
-    return {
-        "joints": joints,
-        "channels": channels,
-        "persons": persons,
-        "tau": tau,
-        "heads": heads,
-        "classes": classes,
-    }
+    return _Sizes(joints=joints, channels=channels, persons=persons, tau=tau, heads=heads, classes=classes)
 
 
 def _shape(weights: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:

@@ -19,8 +19,15 @@ from posecap.joints import LAYOUTS
 from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_numbers, read_text
-from tmor_train.data.datasets.kinect import as_ntu25, from_kinect
+from tmor_train.data.datasets.files import (
+    DamagedFileError,
+    DatasetSource,
+    as_ntu25,
+    from_kinect,
+    parsing,
+    read_numbers,
+    read_text,
+)
 
 SOURCE = DatasetSource(
     "PKU-MMD", "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html", "skeletons, labels and splits"

@@ -7,6 +7,7 @@ from posecap.joints import LAYOUTS, LayoutError
 from tests import plain_unik
 from tmor_train.backbones.agcn import AGCN
 from tmor_train.backbones.graph import layout_named, partitions_by_direction
+from tmor_train.backbones.weights import load_weights
 
 torch.set_num_threads(1)
 
@@ -52,7 +53,7 @@ def test_starting_values_and_names() -> None:
 
 def test_weights_load_by_name() -> None:
     original, other = AGCN(layout="penn13", classes=3), AGCN(layout="penn13", classes=5)
-    other.load({f"module.{name}": tensor for name, tensor in original.state_dict().items()}, head="drop")
+    load_weights(other, {f"module.{name}": tensor for name, tensor in original.state_dict().items()}, head="drop")
     assert torch.equal(other.l10.gcn1.conv_a[1].weight, original.l10.gcn1.conv_a[1].weight)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests import plain_unik
 from tmor_train.backbones.unik import UNIK
-from tmor_train.backbones.weights import WrongWeightsError
+from tmor_train.backbones.weights import WrongWeightsError, load_weights
 
 torch.set_num_threads(1)
 
@@ -173,12 +173,12 @@ def test_a_classifier_is_left_aside_or_missing() -> None:
     other = UNIK(joints=3, persons=1, classes=2)
     kept = other.fc.weight.clone()
     with pytest.raises(WrongWeightsError, match=r"fc.weight is \(6, 256\), expected \(2, 256\).*head='drop'"):
-        other.load(state)
+        load_weights(other, state)
     assert not torch.equal(other.l1.s_unit.DepM, original.l1.s_unit.DepM)  # nothing was copied
-    other.load(state, head="drop")
+    load_weights(other, state, head="drop")
     assert torch.equal(other.l1.s_unit.DepM, original.l1.s_unit.DepM)
     assert torch.equal(other.fc.weight, kept)
-    other.load(encoder)
+    load_weights(other, encoder)
     assert torch.equal(other.fc.weight, kept)
 
 

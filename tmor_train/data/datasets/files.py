@@ -1,4 +1,6 @@
-"""Bounded reading of the files of published skeleton datasets, without executing anything in them."""
+"""Bounded reading of the files of published skeleton datasets, without executing anything in them, and conversion of
+Kinect and OpenNI joints to ``ntu25``.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from posecap.joints import LAYOUTS
 
 MAX_FILE_BYTES = 64 << 20
 MAX_VALUES = 16 << 20
@@ -96,6 +101,17 @@ def matching(
     return sorted(found, key=lambda entry: entry[1])
 
 
+def _content(path: Path, source: DatasetSource) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise source.missing(path) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
+    return content
+
+
 def read_text(path: Path, *, source: DatasetSource) -> str:
     """A text file of at most 64 MiB.
 
@@ -104,14 +120,7 @@ def read_text(path: Path, *, source: DatasetSource) -> str:
         DamagedFileError: it is larger, or no text.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise source.missing(path) from None
-    if len(content) > MAX_FILE_BYTES:
-        raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
-    try:
-        return content.decode()
+        return _content(path, source).decode()
     except UnicodeDecodeError as error:
         raise DamagedFileError(f"{path} is no text: {error}") from error
 
@@ -151,15 +160,45 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{source.name} is in MATLAB files, which scipy reads: pip install scipy") from error
 
-    if not path.is_file():
-        raise source.missing(path)
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
+    content = _content(path, source)
     with parsing(path, "MATLAB 5 file", MatReadError):
-        known = {name: (shape, kind) for name, shape, kind in whosmat(str(path), appendmat=False)}
+        known = {name: (shape, kind) for name, shape, kind in whosmat(BytesIO(content))}
         for name in names:
             shape, kind = known.get(name, ((), "missing"))
             if kind not in _PLAIN or int(np.prod(shape, dtype=np.float64)) > MAX_VALUES:
                 raise DamagedFileError(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
-        loaded = loadmat(str(path), appendmat=False, variable_names=list(names), chars_as_strings=True)
+        loaded = loadmat(BytesIO(content), variable_names=list(names), chars_as_strings=True)
         return {name: np.asarray(loaded[name]) for name in names}
+
+
+KINECT_LIMBS = tuple(
+    f"{side}_{joint}"
+    for joints in (("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot"))
+    for side in ("left", "right")
+    for joint in joints
+)
+"""Joints of the limbs, in the order of Kinect for Windows."""
+
+
+def as_ntu25(
+    metres_MTJ3: NDArray[np.float64], names: tuple[str, ...], score_MTJ: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Joints in a camera's axes as (M, T, 25, 4) float32: x, y, z and score; zeros where the sensor has no such joint.
+
+    OpenNI's "hand" and "foot" are wrist and ankle here, where they are measured.
+
+    Args:
+        score_MTJ: without it, every joint has the score 1. A joint at (0, 0, 0), where the sensor itself stands, was
+            not found and is not seen.
+    """
+    layout = LAYOUTS["ntu25"].names
+    at = [layout.index(name) for name in names]
+    joints = np.zeros((*metres_MTJ3.shape[:2], len(layout), 4), np.float32)
+    joints[:, :, at, :3] = metres_MTJ3
+    joints[:, :, at, 3] = (metres_MTJ3 != 0).any(-1) * (1.0 if score_MTJ is None else score_MTJ)
+    return joints
+
+
+def from_kinect(metres: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes of a Kinect (x to the sensor's own left, y up, z away) as a camera's: x to the right, y down, z away."""
+    return np.asarray(metres * np.array([-1.0, -1.0, 1.0]), np.float64)

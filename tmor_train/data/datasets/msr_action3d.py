@@ -8,7 +8,6 @@ frame.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,15 @@ import numpy as np
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_numbers, read_text
-from tmor_train.data.datasets.kinect import MSR_ACTION3D, as_ntu25, from_kinect
+from tmor_train.data.datasets.files import (
+    DamagedFileError,
+    DatasetSource,
+    as_ntu25,
+    from_kinect,
+    matching,
+    read_numbers,
+    read_text,
+)
 
 SOURCE = DatasetSource(
     "MSR Action3D",
@@ -58,6 +64,13 @@ USED = "files_used_in_cvpr12_paper.txt"
 INFERRED = 0.1
 """Least score of a joint: the sensor gives a guess a confidence of 0, and a guess is still a place."""
 
+JOINTS = (
+    *("left_shoulder", "right_shoulder", "spine_shoulder", "spine_mid", "left_hip", "right_hip", "spine_base"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot", "head"),
+)
+"""The joints in the order of the files."""
+
 _NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_skeleton3D\.txt")
 
 
@@ -69,11 +82,8 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
         DamagedFileError: a file is not as published.
     """
     wanted = None if clips == "all" else set(read_text(Path(folder) / USED, source=SOURCE).split())
-    return from_clips(_clips(Path(folder), wanted), classes=CLASSES)
-
-
-def _clips(folder: Path, wanted: set[str] | None) -> Iterator[Clip]:
-    files = matching(folder, _NAME, source=SOURCE, example="a01_s01_e01_skeleton3D.txt")
+    found = []
+    files = matching(Path(folder), _NAME, source=SOURCE, example="a01_s01_e01_skeleton3D.txt")
     for path, (action, subject, _) in files:
         name = path.name.removesuffix("_skeleton3D.txt")
         if wanted is not None and name not in wanted:
@@ -84,13 +94,16 @@ def _clips(folder: Path, wanted: set[str] | None) -> Iterator[Clip]:
                 f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame"
             )
         joints = rows.reshape(1, -1, 20, 4)
-        yield Clip(
-            key=f"msr-{name.replace('_', '-')}",
-            joints_MTJC=as_ntu25(from_kinect(joints[..., :3]), MSR_ACTION3D, np.clip(joints[..., 3], INFERRED, 1)),
-            layout="ntu25",
-            fps=15.0,
-            label=CLASSES[action - 1],
-            captions=(CLASSES[action - 1],),
-            split="train" if subject in TRAIN_SUBJECTS else "test",
-            subject=subject,
+        found.append(
+            Clip(
+                key=f"msr-{name.replace('_', '-')}",
+                joints_MTJC=as_ntu25(from_kinect(joints[..., :3]), JOINTS, np.clip(joints[..., 3], INFERRED, 1)),
+                layout="ntu25",
+                fps=15.0,
+                label=CLASSES[action - 1],
+                captions=(CLASSES[action - 1],),
+                split="train" if subject in TRAIN_SUBJECTS else "test",
+                subject=subject,
+            )
         )
+    return from_clips(found, classes=CLASSES)

@@ -7,7 +7,6 @@ W. Zhang, M. Zhu, K. G. Derpanis, "From Actemes to Action", ICCV 2013. A sequenc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +61,8 @@ def read(folder: Path) -> MotionSet:
         MissingFilesError: no labels there.
         DamagedFileError: a file is not as published.
     """
-    return from_clips(_clips(Path(folder)), classes=tuple(CAPTIONS))
-
-
-def _clips(folder: Path) -> Iterator[Clip]:
-    for path, _ in matching(folder / "labels", _NAME, source=SOURCE, example="0001.mat"):
+    clips = []
+    for path, _ in matching(Path(folder) / "labels", _NAME, source=SOURCE, example="0001.mat"):
         found = read_matlab(path, _READ, source=SOURCE)
         x, y, visible = (found[name].astype(np.float64) for name in ("x", "y", "visibility"))
         action, flag = "".join(found["action"].astype(str).flat), found["train"].reshape(-1)
@@ -77,13 +73,16 @@ def _clips(folder: Path) -> Iterator[Clip]:
                 f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's"
             )
         joints = np.stack([x - 0.5, y - 0.5, visible > 0], -1)[:, _OWN_SIDES]
-        yield Clip(
-            key=f"penn-{path.stem}",
-            joints_MTJC=joints[None].astype(np.float32),
-            layout="penn13",
-            height=float(size[0]),
-            width=float(size[1]),
-            label=action,
-            captions=(CAPTIONS[action],),
-            split="train" if flag[0] == 1 else "test",
+        clips.append(
+            Clip(
+                key=f"penn-{path.stem}",
+                joints_MTJC=joints[None].astype(np.float32),
+                layout="penn13",
+                height=float(size[0]),
+                width=float(size[1]),
+                label=action,
+                captions=(CAPTIONS[action],),
+                split="train" if flag[0] == 1 else "test",
+            )
         )
+    return from_clips(clips, classes=tuple(CAPTIONS))

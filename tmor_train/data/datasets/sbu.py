@@ -8,16 +8,13 @@ in turn, x, y and z of 15 joints, scaled by the sensor's picture.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, read_numbers
-from tmor_train.data.datasets.kinect import OPENNI, as_ntu25
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, as_ntu25, read_numbers
 
 SOURCE = DatasetSource(
     "SBU Kinect Interaction",
@@ -46,8 +43,14 @@ FOLDS = (
 )
 """The authors' five folds, by pairs of subjects."""
 
-_PAIR = re.compile(r"s(\d\d)s\d\d")
-_NUMBER = re.compile(r"\d{2,3}")
+JOINTS = (
+    *("head", "neck", "spine_mid", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_shoulder", "right_elbow", "right_wrist"),
+    *("left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle"),
+)
+"""The joints in the order of the files."""
+
+_PLACE = re.compile(r"(s\d\ds\d\d)/(\d{2,3})/(\d{2,3})")
 _FOLD_OF = {pair: f"fold{number}" for number, pairs in enumerate(FOLDS, 1) for pair in pairs}
 
 
@@ -61,45 +64,30 @@ def read(folder: Path) -> MotionSet:
         MissingFilesError: no clips there.
         DamagedFileError: a file is not as published.
     """
-    return from_clips(_clips(Path(folder)), classes=CLASSES)
-
-
-def _clips(folder: Path) -> Iterator[Clip]:
-    found = False
-    for pair, action, trial in _places(folder):
-        found = True
-        path = folder / pair / action / trial / "skeleton_pos.txt"
+    clips, folder = [], Path(folder)
+    for place in sorted(folder.glob("*/*/*")):
+        names = _PLACE.fullmatch(place.relative_to(folder).as_posix())
+        if names is None or not place.is_dir():
+            continue
+        pair, action, trial = names.groups()
+        path = place / "skeleton_pos.txt"
         rows = read_numbers(path, columns=91, source=SOURCE, separator=",")
         if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
             raise DamagedFileError(f"{path}: class {action} of {pair} is none of the published ones")
         joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)
-        yield Clip(
-            key=f"sbu-{pair}-{action}-{trial}",
-            joints_MTJC=as_ntu25((joints - [0.5, 0.5, 0]) * [2.56, 1.92, 1.28], OPENNI, _tracked(joints)),
-            layout="ntu25",
-            fps=15.0,
-            label=CLASSES[int(action) - 1],
-            captions=(CLASSES[int(action) - 1],),
-            split=_FOLD_OF[pair],
-            subject=int(pair[1:3]),
+        tracked = (joints != 0).any(-1).astype(np.float64)  # where the sensor gives zeros, it has no place
+        clips.append(
+            Clip(
+                key=f"sbu-{pair}-{action}-{trial}",
+                joints_MTJC=as_ntu25((joints - [0.5, 0.5, 0]) * [2.56, 1.92, 1.28], JOINTS, tracked),
+                layout="ntu25",
+                fps=15.0,
+                label=CLASSES[int(action) - 1],
+                captions=(CLASSES[int(action) - 1],),
+                split=_FOLD_OF[pair],
+                subject=int(pair[1:3]),
+            )
         )
-    if not found:
+    if not clips:
         raise SOURCE.missing(folder / "s01s02/01/001/skeleton_pos.txt")
-
-
-def _tracked(joints_MTJ3: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where the sensor gives a place, 0 where it gives zeros."""
-    return np.asarray((joints_MTJ3 != 0).any(-1), np.float64)
-
-
-def _places(folder: Path) -> Iterator[tuple[str, str, str]]:
-    for pair in _folders(folder, _PAIR):
-        for action in _folders(folder / pair, _NUMBER):
-            for trial in _folders(folder / pair / action, _NUMBER):
-                yield pair, action, trial
-
-
-def _folders(folder: Path, pattern: re.Pattern[str]) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and pattern.fullmatch(path.name))
+    return from_clips(clips, classes=CLASSES)

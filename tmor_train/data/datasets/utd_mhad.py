@@ -7,13 +7,19 @@ with ``d_skel`` (20 joints, 3 coordinates in metres, T frames).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_matlab
-from tmor_train.data.datasets.kinect import UTD_MHAD, as_ntu25, from_kinect
+from tmor_train.data.datasets.files import (
+    KINECT_LIMBS,
+    DamagedFileError,
+    DatasetSource,
+    as_ntu25,
+    from_kinect,
+    matching,
+    read_matlab,
+)
 
 SOURCE = DatasetSource(
     "UTD-MHAD", "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html", "the skeleton data (Skeleton.zip)"
@@ -53,6 +59,9 @@ CLASSES = (
 TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))
 """The authors' split between subjects."""
 
+JOINTS = ("head", "spine_shoulder", "spine_mid", "spine_base", *KINECT_LIMBS)
+"""The joints in the order of the files."""
+
 _NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")
 
 
@@ -63,24 +72,24 @@ def read(folder: Path) -> MotionSet:
         MissingFilesError: no clips there.
         DamagedFileError: a file is not as published.
     """
-    return from_clips(_clips(Path(folder)), classes=CLASSES)
-
-
-def _clips(folder: Path) -> Iterator[Clip]:
-    files = matching(folder, _NAME, source=SOURCE, example="a1_s1_t1_skeleton.mat")
+    clips = []
+    files = matching(Path(folder), _NAME, source=SOURCE, example="a1_s1_t1_skeleton.mat")
     for path, (action, subject, trial) in files:
         joints = read_matlab(path, ("d_skel",), source=SOURCE)["d_skel"]
         if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
             raise DamagedFileError(
                 f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)"
             )
-        yield Clip(
-            key=f"utd-a{action:02d}-s{subject}-t{trial}",
-            joints_MTJC=as_ntu25(from_kinect(joints.transpose(2, 0, 1)[None].astype(float)), UTD_MHAD),
-            layout="ntu25",
-            fps=30.0,
-            label=CLASSES[action - 1],
-            captions=(CLASSES[action - 1],),
-            split="train" if subject in TRAIN_SUBJECTS else "test",
-            subject=subject,
+        clips.append(
+            Clip(
+                key=f"utd-a{action:02d}-s{subject}-t{trial}",
+                joints_MTJC=as_ntu25(from_kinect(joints.transpose(2, 0, 1)[None].astype(float)), JOINTS),
+                layout="ntu25",
+                fps=30.0,
+                label=CLASSES[action - 1],
+                captions=(CLASSES[action - 1],),
+                split="train" if subject in TRAIN_SUBJECTS else "test",
+                subject=subject,
+            )
         )
+    return from_clips(clips, classes=CLASSES)

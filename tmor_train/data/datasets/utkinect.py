@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_numbers, read_text
-from tmor_train.data.datasets.kinect import UTKINECT, as_ntu25, from_kinect
+from tmor_train.data.datasets.files import (
+    KINECT_LIMBS,
+    DamagedFileError,
+    DatasetSource,
+    as_ntu25,
+    from_kinect,
+    matching,
+    read_numbers,
+    read_text,
+)
 
 SOURCE = DatasetSource("UTKinect-Action3D", "http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html", "joints.zip")
 
@@ -35,6 +43,9 @@ CAPTIONS = {
     "clapHands": "clapping hands",
 }
 """Actions, and each in readable words."""
+
+JOINTS = ("spine_base", "spine_mid", "spine_shoulder", "head", *KINECT_LIMBS)
+"""The joints in the order of the files."""
 
 _NAME = re.compile(r"joints_s(\d\d)_e(\d\d)\.txt")
 _HEADING = re.compile(r"s(\d\d)_e(\d\d)")
@@ -99,7 +110,7 @@ def recordings(folder: Path) -> list[Recording]:
         rows = read_numbers(path, columns=61, source=SOURCE)
         frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
         metres = rows[kept, 1:].reshape(1, -1, 20, 3)
-        joints = as_ntu25(from_kinect(metres), UTKINECT)[0]
+        joints = as_ntu25(from_kinect(metres), JOINTS)[0]
         found.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
     return found
 

@@ -26,7 +26,6 @@ from tmor_train.data.datasets import (
     utkinect,
 )
 from tmor_train.data.datasets.files import DatasetSource, read_matlab, read_numbers
-from tmor_train.data.datasets.kinect import MSR_ACTION3D, OPENNI, UTD_MHAD, UTKINECT
 
 torch.set_num_threads(1)
 
@@ -225,7 +224,7 @@ def test_rows_that_are_not_numbers_are_refused(tmp_path: Path, content: str) -> 
 
 
 def test_sensors_give_joints_of_the_layout_and_each_once() -> None:
-    for names, count in ((UTKINECT, 20), (UTD_MHAD, 20), (MSR_ACTION3D, 20), (OPENNI, 15)):
+    for names, count in ((utkinect.JOINTS, 20), (utd_mhad.JOINTS, 20), (msr_action3d.JOINTS, 20), (sbu.JOINTS, 15)):
         assert len(names) == len(set(names)) == count
         assert set(names) <= set(LAYOUTS["ntu25"].names)
 
