@@ -1,48 +1,30 @@
 """Recipes: functions that return a whole configuration. Variants derive from one another.
 
-Each file has the recipes of one kind of run and names them in a table ``RECIPES``; a new file is joined to them below.
+Each file has the recipes of one kind of run and names them in a table ``RECIPES``; ``RECIPES`` here joins them.
 What runs a recipe follows from the class of its configuration: :mod:`tmor_train.tasks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from tmor_train.configuration import nearest
 from tmor_train.recipes import ablations, comparisons, detection, evaluation, pretrain
 
 
-class Recipe(Protocol):
-    """What every configuration has: the name of its recipe, and a line about it."""
-
-    @property
-    def recipe(self) -> str: ...
-
-    @property
-    def about(self) -> str: ...
-
-
-class UnknownRecipeError(KeyError):
+class UnknownRecipeError(LookupError):
     """There is no recipe of that name; the message gives the nearest."""
 
-    def __str__(self) -> str:
-        return str(self.args[0])
 
-
-def _joined(*tables: Mapping[str, Callable[[], Recipe]]) -> dict[str, Callable[[], Recipe]]:
-    """All tables as one, in order."""
-    found: dict[str, Callable[[], Recipe]] = {}
-    for table in tables:
-        if twice := found.keys() & table.keys():
-            raise ValueError(f"two recipes have one name: {', '.join(sorted(twice))}")
-        found |= table
-    return found
-
-
-RECIPES = _joined(
-    *(kind.RECIPES for kind in (pretrain, ablations, comparisons, evaluation, detection)),
-)
+RECIPES: dict[str, Callable[[], Any]] = {
+    **pretrain.RECIPES,
+    **ablations.RECIPES,
+    **comparisons.RECIPES,
+    **evaluation.RECIPES,
+    **detection.RECIPES,
+}
+"""By name. Each returns a frozen configuration, which has its name as ``recipe`` and a line on it as ``about``."""
 
 
 def recipe(name: str) -> Any:
@@ -56,4 +38,4 @@ def recipe(name: str) -> Any:
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "Recipe", "UnknownRecipeError", "recipe"]
+__all__ = ["RECIPES", "UnknownRecipeError", "recipe"]

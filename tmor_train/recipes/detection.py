@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from tmor_train.data.augment import RandomMove
 from tmor_train.evaluation.detection.config import (
@@ -83,7 +84,7 @@ def detect_finetune_cpu() -> DetectConfig:
     )
 
 
-def _on_frozen(name: HeadName, title: str, *, rate: float, epochs: int) -> DetectConfig:
+def _on_frozen(name: HeadName, title: str, rate: float, epochs: int) -> DetectConfig:
     """Another head on frozen features, trained by AdamW. It sees eight windows at once, 600 feature frames or two
     minutes of TSU, because these heads are made for whole recordings."""
     probe = detect_probe()
@@ -103,29 +104,15 @@ def _on_frozen(name: HeadName, title: str, *, rate: float, epochs: int) -> Detec
     )
 
 
-def detect_sdtcn() -> DetectConfig:
-    """What the paper's row "Previous SoTA [7]" with PoseCap-1M may be: SD-TCN on frozen features of UNIK."""
-    return _on_frozen("sdtcn", "SD-TCN (dilated convolutions)", rate=5e-4, epochs=50)
-
-
-def detect_bilstm() -> DetectConfig:
-    """The bidirectional LSTM of Table II."""
-    return _on_frozen("bilstm", "a bidirectional LSTM", rate=1e-3, epochs=50)
-
-
-def detect_tgm() -> DetectConfig:
-    """The temporal Gaussian mixtures of Table II."""
-    return _on_frozen("tgm", "TGM (temporal Gaussian mixtures)", rate=1e-3, epochs=50)
-
-
-def detect_pdan() -> DetectConfig:
-    """The dilated attention of PDAN, at its rate on TSU."""
-    return _on_frozen("pdan", "PDAN (dilated attention)", rate=2e-4, epochs=140)
-
-
-def detect_mstct() -> DetectConfig:
-    """The scales of MS-TCT, at its rate on TSU."""
-    return _on_frozen("mstct", "MS-TCT (convolutions and attention at four scales)", rate=2e-4, epochs=50)
+_HEADS: tuple[tuple[HeadName, str, float, int], ...] = (
+    # What the paper's row "Previous SoTA [7]" with PoseCap-1M may be: SD-TCN on frozen features of UNIK.
+    ("sdtcn", "SD-TCN (dilated convolutions)", 5e-4, 50),
+    ("bilstm", "a bidirectional LSTM", 1e-3, 50),
+    ("tgm", "TGM (temporal Gaussian mixtures)", 1e-3, 50),
+    # At their rates on TSU.
+    ("pdan", "PDAN (dilated attention)", 2e-4, 140),
+    ("mstct", "MS-TCT (convolutions and attention at four scales)", 2e-4, 50),
+)
 
 
 def detect_events() -> DetectEventsConfig:
@@ -149,19 +136,11 @@ def detect_events_cpu() -> DetectEventsConfig:
     )
 
 
+_EVENTS = (detect_events, detect_events_cpu)
+_FRAMES = (detect_probe, detect_finetune, detect_cpu, detect_finetune_cpu)
+
 RECIPES: dict[str, Callable[[], DetectConfig] | Callable[[], DetectEventsConfig]] = {
-    made.__name__: made
-    for made in (
-        detect_probe,
-        detect_finetune,
-        detect_cpu,
-        detect_finetune_cpu,
-        detect_sdtcn,
-        detect_bilstm,
-        detect_tgm,
-        detect_pdan,
-        detect_mstct,
-        detect_events,
-        detect_events_cpu,
-    )
+    **{made.__name__: made for made in _FRAMES},
+    **{f"detect_{head[0]}": partial(_on_frozen, *head) for head in _HEADS},
+    **{made.__name__: made for made in _EVENTS},
 }

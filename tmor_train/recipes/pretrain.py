@@ -172,17 +172,7 @@ def sets_no_penn() -> PretrainConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {
-    made.__name__: made
-    for made in (
-        pretrain_demo,
-        stage1,
-        stage2,
-        joint,
-        stage1_cpu,
-        stage2_cpu,
-        pretrain_sets,
-        sets_train,
-        sets_no_penn,
-    )
-}
+_ON_SHARDS = (pretrain_demo, stage1, stage2, joint, stage1_cpu, stage2_cpu)
+_ON_SETS = (pretrain_sets, sets_train, sets_no_penn)
+
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {made.__name__: made for made in (*_ON_SHARDS, *_ON_SETS)}

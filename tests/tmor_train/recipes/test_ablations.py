@@ -15,11 +15,9 @@ from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed
 from tmor_train.data_sources import DataConfig
 from tmor_train.methods.tmor import Anchors, Objective
-from tmor_train.recipes import ablations, comparisons
 from tmor_train.recipes import pretrain as stages
+from tmor_train.recipes.ablations import RECIPES
 from tmor_train.training.config import PretrainConfig
-
-RECIPES = ablations.RECIPES | comparisons.RECIPES
 
 torch.set_num_threads(1)
 
@@ -37,11 +35,6 @@ def differences(one: PretrainConfig, other: PretrainConfig) -> set[str]:
     here, there = flat(as_json(one), ""), flat(as_json(other), "")
     paths = {path.removeprefix(".") for path in here | there if here.get(path) != there.get(path)}
     return paths - set(NAMES)
-
-
-def test_each_recipe_is_called_as_it_is_found_and_no_stage_is_shadowed() -> None:
-    assert all(made().recipe == name for name, made in RECIPES.items())
-    assert not RECIPES.keys() & stages.RECIPES.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,32 @@
-"""Encoders of skeleton sets have seen no clip that is tested on."""
+"""The paper's stages and their variants; encoders of skeleton sets have seen no clip that is tested on."""
 
 import pytest
 
+from tmor_train.data.augment import Project
 from tmor_train.data.datasets import SETS
 from tmor_train.recipes.pretrain import RECIPES
+
+
+def test_stages_are_the_papers() -> None:
+    one, two = RECIPES["stage1"](), RECIPES["stage2"]()
+    assert (one.objective.w_mm, one.objective.w_mv, one.objective.w_mt) == (1, 1, 0)
+    assert (two.objective.w_mm, two.objective.w_mv, two.objective.w_mt) == (1, 1, 1)
+    assert (one.loop.start, two.loop.start) == ("scratch", "checkpoint")
+    assert (one.objective.queue_size, one.objective.momentum, one.objective.temperature_mm) == (65_536, 0.999, 0.07)
+    assert (one.optimizer.method, one.optimizer.lr, one.batching.size, one.loop.epochs) == ("sgd", 0.1, 256, 65)
+
+
+def test_variants_differ_only_where_they_say_so() -> None:
+    one, cpu = RECIPES["stage1"](), RECIPES["stage1_cpu"]()
+    assert cpu.encoder == one.encoder
+    assert cpu.views == one.views
+    assert cpu.optimizer.method == "adamw"
+
+
+def test_sets_in_space_are_seen_from_random_sides_and_clustered_from_one() -> None:
+    views = RECIPES["pretrain_sets"]().views
+    assert [type(step) for step in (views.anchor[0], views.positive[0])] == [Project, Project]
+    assert views.still == (Project(yaw=0.0, pitch=0.0, camera="orthographic"),)
 
 
 def test_no_clip_that_is_tested_on() -> None:

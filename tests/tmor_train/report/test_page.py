@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from markupsafe import escape
 
-from tmor_train.cli import main
 from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import collect
 from tmor_train.report.page import page, report
@@ -210,15 +209,6 @@ def test_the_same_in_several_folders_is_drawn_once(tmp_path: Path) -> None:
     collected = collect(tmp_path)
     assert [one.name for one in collected.results] == ["a", "b", "c"]
     assert [one.name for one in collected.distinct()] == ["a", "c"]
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    measured(tmp_path / "runs/a")
-    assert main(["report", str(tmp_path / "runs")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'runs/report.html'}: 1 results\n"
-    assert (tmp_path / "runs/report.html").is_file()
-    assert main(["report", str(tmp_path / "nowhere")]) == 1
-    assert "is no folder" in capsys.readouterr().err
 
 
 def test_words() -> None:
