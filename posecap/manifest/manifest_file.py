@@ -53,6 +53,10 @@ _CONTACT = r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://\S+"
 StoreVideo = Literal["none", "clip"]
 
 
+class ManifestError(ValueError):
+    """A manifest or one of its tables is invalid; the message names the place, the problem and the remedy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One table of rows: where it is, and how its columns are called.
@@ -133,10 +137,6 @@ def _table(keys: Keys, folder: Path) -> Table:
         video_prefix=video_prefix,
         defaults={name: value for name, value in defaults.items() if value},
     )
-
-
-class ManifestError(ValueError):
-    """A manifest or one of its tables is invalid; the message names the place, the problem and the remedy."""
 
 
 def is_url(place: str) -> bool:

@@ -27,6 +27,62 @@ MOST_CAPTIONS = 64
 LATEST_SECOND = 1e7
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Unchecked cells of consecutive rows of one table.
+
+    ``table`` is its name in messages, ``columns`` gives the table's column for a row field, ``numbers`` int64
+    the rows as a person counts them, ``cells`` by row field text, float64, or lists of text for ``captions``.
+    """
+
+    table: str
+    columns: Mapping[str, str]
+    numbers: Numbers
+    cells: Mapping[str, pa.Array]
+
+    def place(self, index: int) -> str:
+        return f"{self.table} row {self.numbers[index]}"
+
+
+class Problems:
+    """Problems of the tables, collected so that one run reports up to twenty."""
+
+    MOST = 20
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    @property
+    def full(self) -> bool:
+        return len(self._lines) >= self.MOST
+
+    def add(self, place: str, message: str) -> None:
+        if not self.full:
+            self._lines.append(f"{place}: {message}")
+
+    def flag(self, raw: RawBatch, bad: pa.Array, field: str, values: pa.Array, remedy: str) -> None:
+        """One problem for every row of ``raw`` whose ``bad`` is true, quoting its value."""
+        if not pc.any(bad).as_py():
+            return
+        for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))[: self.MOST]:
+            value = shown(values[int(index)].as_py())
+            self.add(raw.place(index), f"column '{raw.columns.get(field, field)}' is {value}: {remedy}")
+
+    def raise_any(self) -> None:
+        """Raises ManifestError with every message, if there are any."""
+        if len(self._lines) == 1:
+            raise ManifestError(self._lines[0])
+        if self._lines:
+            count = f"the first {self.MOST}" if self.full else str(len(self._lines))
+            raise ManifestError("\n  ".join([f"{count} problems in the manifest's tables:", *self._lines]))
+
+
 SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 
 
@@ -126,62 +182,6 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
     # A file named clip:1.mp4 must not be taken for a URI of the scheme clip when the plan is read.
     colon = pc.and_not(pc.match_substring_regex(video, SCHEME), remote)
     return pc.if_else(colon, pc.binary_join_element_wise("./", video, ""), video)
-
-
-Numbers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """Unchecked cells of consecutive rows of one table.
-
-    ``table`` is its name in messages, ``columns`` gives the table's column for a row field, ``numbers`` int64
-    the rows as a person counts them, ``cells`` by row field text, float64, or lists of text for ``captions``.
-    """
-
-    table: str
-    columns: Mapping[str, str]
-    numbers: Numbers
-    cells: Mapping[str, pa.Array]
-
-    def place(self, index: int) -> str:
-        return f"{self.table} row {self.numbers[index]}"
-
-
-class Problems:
-    """Problems of the tables, collected so that one run reports up to twenty."""
-
-    MOST = 20
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
-    @property
-    def full(self) -> bool:
-        return len(self._lines) >= self.MOST
-
-    def add(self, place: str, message: str) -> None:
-        if not self.full:
-            self._lines.append(f"{place}: {message}")
-
-    def flag(self, raw: RawBatch, bad: pa.Array, field: str, values: pa.Array, remedy: str) -> None:
-        """One problem for every row of ``raw`` whose ``bad`` is true, quoting its value."""
-        if not pc.any(bad).as_py():
-            return
-        for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))[: self.MOST]:
-            value = shown(values[int(index)].as_py())
-            self.add(raw.place(index), f"column '{raw.columns.get(field, field)}' is {value}: {remedy}")
-
-    def raise_any(self) -> None:
-        """Raises ManifestError with every message, if there are any."""
-        if len(self._lines) == 1:
-            raise ManifestError(self._lines[0])
-        if self._lines:
-            count = f"the first {self.MOST}" if self.full else str(len(self._lines))
-            raise ManifestError("\n  ".join([f"{count} problems in the manifest's tables:", *self._lines]))
 
 
 def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
@@ -288,11 +288,16 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
+def encodable(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _sentences(cell: str) -> list[str] | None:
     """The sentences of a JSON list, None when it is none."""
     try:
         value = json.loads(cell)
-        fits = isinstance(value, list) and all(isinstance(v, str) and _is_utf8(v.encode()) for v in value)
+        fits = isinstance(value, list) and all(isinstance(v, str) and encodable(v) for v in value)
     except (ValueError, RecursionError):
         return None
     return value if fits else None

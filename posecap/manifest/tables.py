@@ -22,7 +22,7 @@ import pyarrow.parquet
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
-from posecap.manifest.rows import Problems, RawBatch, checked, columns_of
+from posecap.manifest.rows import Problems, RawBatch, checked, columns_of, encodable
 
 CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
@@ -216,16 +216,11 @@ def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table
 def _plain(field: str, value: Any) -> str | list[str] | None:
     if field == "captions":
         value = [value] if isinstance(value, str) else value
-        return value if isinstance(value, list) and all(isinstance(v, str) and _encodable(v) for v in value) else None
+        return value if isinstance(value, list) and all(isinstance(v, str) and encodable(v) for v in value) else None
     if isinstance(value, str):
-        return value if _encodable(value) else None
+        return value if encodable(value) else None
     numeric = (int, float) if field in ("start", "end") else (int,)
     return repr(value) if isinstance(value, numeric) and not isinstance(value, bool) else None
-
-
-def _encodable(value: str) -> bool:
-    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 _WANTED = dict.fromkeys(ROW_FIELDS, 'text; write it as "…"') | {
