@@ -20,8 +20,7 @@ from measuring import parser_of, peak_bytes
 
 from tmor_train.benchmarks import charades, tsu
 from tmor_train.benchmarks.base import Timelines
-from tmor_train.evaluation.detection.scores import class_shares, perfect_scores, prior_scores
-from tmor_train.metrics.frame_ap import FrameAP, frame_ap_of
+from tmor_train.metrics.frame_ap import FrameAP, class_shares, frame_ap_of
 
 Labels = Callable[[int], np.ndarray]
 
@@ -51,8 +50,10 @@ def of_charades(folder: Path) -> None:
 def both(train: Timelines, test: Timelines, labels: Labels) -> tuple[FrameAP, FrameAP]:
     """AP of the prior of ``train`` and of the perfect scorer, on what ``labels`` gives for recordings of ``test``."""
     share_K = class_shares(train.labels(number) for number in range(len(train)))
-    prior = frame_ap_of((prior_scores(share_K, len(found)), found) for found in map(labels, range(len(test))))
-    perfect = frame_ap_of((perfect_scores(found), found) for found in map(labels, range(len(test))))
+    prior = frame_ap_of(
+        (np.broadcast_to(share_K.astype(np.float32), found.shape), found) for found in map(labels, range(len(test)))
+    )
+    perfect = frame_ap_of((found.astype(np.float32), found) for found in map(labels, range(len(test))))
     return prior, perfect
 
 

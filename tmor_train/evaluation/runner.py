@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmor_train.configuration import as_json, tagged
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import Source
-from tmor_train.evaluation.task import Task
+from tmor_train.evaluation.task import FrameTask, Task
 from tmor_train.metrics.accuracy import accuracy, spread
-from tmor_train.results import RESULT, Result, Scores, save
+from tmor_train.results import RESULT, FrameScores, Result, Scores, save
 from tmor_train.training.runs import check_new, write_config
 
 Begun = Literal["new", "before"]
@@ -28,16 +29,53 @@ Begun = Literal["new", "before"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TrialOutput:
-    """What a measurement gives: scores (N, K) of the task's measured clips; whose features they are made of (None:
-    raw coordinates); and on how many clips it was ``trained``. ``chosen`` are settings found on a hold-out, and
-    ``notes`` what is to be said beside the metrics."""
+class Metrics:
+    """Metrics of scores: shares by name, of which ``primary_metric`` is the paper's, and one of each class (NaN where
+    it never occurs). ``chosen`` are settings found on a hold-out, and ``notes`` what is to be said beside the
+    metrics."""
 
-    scores_NK: Floats
-    source: Source | None
-    trained: int
+    metrics: dict[str, float]
+    primary_metric: str
+    per_class_K: NDArray[np.float64]
     chosen: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrialOutput:
+    """What a measurement gives: metrics, the scores that they are of, whose features those are made of (None: raw
+    coordinates), and on how many clips or recordings it was trained and tested."""
+
+    metrics: Metrics
+    scores: Scores | FrameScores
+    source: Source | None
+    counts: dict[str, int]
+
+
+def clip_output(
+    task: Task,
+    scores_NK: Floats,
+    *,
+    source: Source | None,
+    trained: int,
+    chosen: Mapping[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
+) -> TrialOutput:
+    """The output for class scores (N, K) of the task's measured clips, of a model ``trained`` on so many."""
+    clips = task.test.clips
+    found = accuracy(scores_NK, clips.label_N)
+    return TrialOutput(
+        metrics=Metrics(
+            metrics={"top1": found.top1, "mean_per_class": found.mean_per_class},
+            primary_metric=task.primary_metric,
+            per_class_K=found.per_class_K,
+            chosen=chosen or {},
+            notes=notes,
+        ),
+        scores=Scores(scores_NK, clips.label_N, clips.key_N),
+        source=source,
+        counts={"train": trained, "test": len(task.test)},
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,7 +101,7 @@ def begin_run(config: Any, folder: Path, begun: Begun) -> None:
         write_config(tagged(config), folder)
 
 
-def run_trials(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path) -> Path:
+def run_trials(trials: Iterable[Trial], *, task: Task | FrameTask, config: Any, folder: Path) -> Path:
     """Every trial that has no result yet, each saved as soon as it is there; returns ``folder``."""
     for trial in trials:
         place = folder / trial.name
@@ -72,15 +110,13 @@ def run_trials(trials: Iterable[Trial], *, task: Task, config: Any, folder: Path
         began = monotonic()
         found = trial.measure(place)
         result = result_of(found, trial, task=task, config=config, seconds=monotonic() - began)
-        clips = task.test.clips
-        save(result, place, scores=Scores(found.scores_NK, clips.label_N, clips.key_N))
+        save(result, place, scores=found.scores)
     return folder
 
 
-def result_of(found: TrialOutput, trial: Trial, *, task: Task, config: Any, seconds: float) -> Result:
-    """A measurement with its metrics."""
-    metrics = accuracy(found.scores_NK, task.test.clips.label_N)
-    source = found.source
+def result_of(found: TrialOutput, trial: Trial, *, task: Task | FrameTask, config: Any, seconds: float) -> Result:
+    """A measurement as it is stored."""
+    measured, source = found.metrics, found.source
     return Result(
         benchmark=task.benchmark.name,
         protocol=task.protocol,
@@ -90,15 +126,15 @@ def result_of(found: TrialOutput, trial: Trial, *, task: Task, config: Any, seco
         labels=trial.labels,
         checkpoint=None if source is None else source.name,
         checkpoint_sha256=None if source is None else source.sha256,
-        metrics={"top1": metrics.top1, "mean_per_class": metrics.mean_per_class},
-        primary_metric=task.primary_metric,
-        per_class=tuple(None if np.isnan(share) else float(share) for share in metrics.per_class_K),
+        metrics=measured.metrics,
+        primary_metric=measured.primary_metric,
+        per_class=tuple(None if np.isnan(share) else float(share) for share in measured.per_class_K),
         classes=task.classes,
-        counts={"train": found.trained, "test": len(task.test)},
+        counts=found.counts,
         seconds=round(seconds, 1),
         config=as_json(config),
-        chosen=dict(found.chosen),
-        notes=(*task.notes, *found.notes),
+        chosen=dict(measured.chosen),
+        notes=(*task.notes, *measured.notes),
     )
 
 

@@ -1,14 +1,14 @@
-"""What is to be measured: a benchmark's clips to train on, and those that count."""
+"""What is to be measured: a benchmark's clips, or recordings, to train on, and those that count."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.benchmarks import Benchmark, Parts, benchmark
+from tmor_train.benchmarks import Benchmark, FrameParts, Parts, Recordings, benchmark
 from tmor_train.configuration import nearest
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
@@ -16,6 +16,8 @@ from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.metrics.accuracy import accuracy
+
+_HELD = "measured on a part of the train {} that was held out, not on the test part"
 
 
 class TaskError(ValueError):
@@ -54,8 +56,7 @@ def task_of(config: TaskConfig) -> Task:
 
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
-            clips, or
-            there are too few of them to hold one out.
+            clips, or there are too few of them to hold one out.
         tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
     """
     found, protocol, folder = benchmark_of(config)
@@ -67,7 +68,7 @@ def task_of(config: TaskConfig) -> Task:
             raise TaskError(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
     if config.part == "test":
         return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation)
-    note = "measured on a part of the train clips that was held out, not on the test part"
+    note = _HELD.format("clips")
     if parts.validation is not None:
         return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
     rest, held = held_out(parts.train, config.holdout)
@@ -126,3 +127,70 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
         count = min(max(round(config.share * len(members)), 1), len(members) - 1)
         held[members[permutation(config.seed, label, count=len(members))[:count]]] = True
     return held
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FrameTask:
+    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` are to be said beside every metric."""
+
+    benchmark: Benchmark
+    protocol: str
+    train: Recordings
+    test: Recordings
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+
+def frame_task_of(config: TaskConfig) -> FrameTask:
+    """The task that a configuration names, its files read. What is held out are whole recordings.
+
+    Raises:
+        TaskError: as :func:`task_of`, or it is not about frames.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
+    """
+    found, protocol, folder = benchmark_of(config)
+    parts = found.read(folder, protocol)
+    if not isinstance(parts, FrameParts):
+        raise TaskError(f"{found.name} is measured in clips, not in frames; choose a recipe such as probe")
+    for name, part in (("train", parts.train), ("test", parts.test)):
+        if not len(part.motions) or not len(part.events.class_E):
+            raise TaskError(f"the {name} part of {found.name} {protocol} has no recordings, or no events in them")
+    task = FrameTask(benchmark=found, protocol=protocol, train=parts.train, test=parts.test)
+    if config.part == "test":
+        return task
+    if parts.validation is not None:
+        return replace(task, test=parts.validation, notes=(_HELD.format("recordings"),))
+    return within(task, config.holdout)
+
+
+def within(task: FrameTask, holdout: HoldOut) -> FrameTask:
+    """A task in the train part of another: some of its recordings are held out and measured.
+
+    Raises:
+        TaskError: there are too few recordings, or subjects, to hold one out.
+    """
+    rest, held = held_out(task.train.motions, holdout)
+    if not len(held):
+        raise TaskError(f"{task.benchmark.name} {task.protocol} has one recording to train on, so none can be held out")
+    return replace(
+        task, train=selected(task.train, rest), test=selected(task.train, held), notes=(_HELD.format("recordings"),)
+    )
+
+
+def selected(recordings: Recordings, index: Numbers) -> Recordings:
+    """Some recordings, by number and in that order, with their events."""
+    events = recordings.events
+    new = np.full(len(recordings.motions), -1, np.int64)
+    new[index] = np.arange(len(index))
+    kept = new[events.recording_E] >= 0
+    chosen = replace(
+        events,
+        recording_E=new[events.recording_E[kept]],
+        class_E=events.class_E[kept],
+        begin_E=events.begin_E[kept],
+        end_E=events.end_E[kept],
+    )
+    return replace(recordings, motions=recordings.motions.select(index), events=chosen)

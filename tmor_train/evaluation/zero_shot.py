@@ -22,7 +22,7 @@ from tmor_train.data.arrays import Floats
 from tmor_train.encoder.projection import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import MissingTextError, PromptSet, class_texts, prompt_vectors, prompts
@@ -99,7 +99,7 @@ class _Recognition:
         else:
             sides = Sides(motion_ND=motion_ND, video_NDv=self._video, texts_KPDt=texts_KPD)
             scores_NK = combined(self._encoder, self._video_head, sides, way)
-        return TrialOutput(scores_NK=scores_NK, source=self._source, trained=0, notes=self._notes)
+        return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=self._notes)
 
     def _features(self) -> Floats:
         if self._motion is None:

@@ -125,3 +125,22 @@ def _means(per_class: list[float]) -> FrameAP:
         all_classes=float(known_K.sum() / len(per_class_K)),
         nonzero=float(known_K.mean()) if len(known_K) else float("nan"),
     )
+
+
+def class_shares(labels: Iterable[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Each class's share of positive frames over recordings with labels (T, K) bool: (K,) float64.
+
+    They are what a score that is the same for all frames reaches, the level of chance.
+
+    Raises:
+        ValueError: there is no frame.
+    """
+    frames, positive_K = 0, None
+    for label_TK in labels:
+        count_K = label_TK.sum(0, dtype=np.int64)
+        positive_K = count_K if positive_K is None else positive_K + count_K
+        frames += len(label_TK)
+    if positive_K is None or not frames:
+        raise ValueError("there is no frame to count classes in")
+    share_K: NDArray[np.float64] = positive_K / frames
+    return share_K

@@ -1,6 +1,7 @@
 """Measurements as results in a run's folder, none of them made twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ from tests import gestures
 from tmor_train.configuration import as_json
 from tmor_train.evaluation.clips.config import LogisticConfig
 from tmor_train.evaluation.encoders import Source
-from tmor_train.evaluation.runner import Trial, TrialOutput, begin_run, result_of, run_trials, seed_folders, summary
+from tmor_train.evaluation.runner import (
+    Trial,
+    TrialOutput,
+    begin_run,
+    clip_output,
+    result_of,
+    run_trials,
+    seed_folders,
+    summary,
+)
 from tmor_train.results import Result, read_result, read_scores
 from tmor_train.training.runs import RunError
 
@@ -21,7 +31,7 @@ TASK = gestures.task(primary_metric="mean_per_class")
 
 
 def found(**changes: object) -> TrialOutput:
-    return TrialOutput(**{"scores_NK": SCORES, "source": Source("a.pt", "ab"), "trained": 7, **changes})  # type: ignore[arg-type]
+    return clip_output(**{"task": TASK, "scores_NK": SCORES, "source": Source("a.pt", "ab"), "trained": 7, **changes})  # type: ignore[arg-type]
 
 
 def trial(name: str, asked: list[Path], *, seed: int = 0) -> Trial:
@@ -49,14 +59,9 @@ def test_a_result_has_the_figures_of_its_scores() -> None:
 
 def test_a_class_without_a_measured_clip_has_no_figure(tmp_path: Path) -> None:
     task = gestures.task()
-    less = task.test.select([0, 1, 3])
-    result = result_of(
-        found(scores_NK=SCORES[[0, 1, 3]]),
-        trial("x", []),
-        task=gestures.Task(benchmark=task.benchmark, protocol="p", train=task.train, test=less),
-        config=CONFIG,
-        seconds=0,
-    )
+    less = replace(task, test=task.test.select([0, 1, 3]))
+    output = found(task=less, scores_NK=SCORES[[0, 1, 3]])
+    result = result_of(output, trial("x", []), task=less, config=CONFIG, seconds=0)
     assert result.per_class == (0.5, 1.0, None)
     assert result.metrics == {"top1": 2 / 3, "mean_per_class": 0.75}
 

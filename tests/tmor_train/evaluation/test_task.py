@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 
 from tests import acted, gestures
-from tmor_train.benchmarks import BENCHMARKS, Missing, Parts, UnknownBenchmarkError
+from tmor_train.benchmarks import BENCHMARKS, FrameParts, Missing, Parts, UnknownBenchmarkError
 from tmor_train.evaluation.config import HoldOut, TaskConfig
-from tmor_train.evaluation.task import TaskError, benchmark_of, held_out, task_of
+from tmor_train.evaluation.task import TaskError, benchmark_of, frame_task_of, held_out, selected, task_of
 
 SOME = TaskConfig(benchmark="gestures", folder="anywhere")
+RECORDINGS = TaskConfig(benchmark="acted", folder="anywhere")
 UNEVEN = ("bow",) * 10 + ("raise",) * 3 + ("stand",)
 
 
 @pytest.fixture(autouse=True)
 def _gestures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark())
+    monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark())
 
 
 @pytest.mark.parametrize(("share", "held_of_each"), [(0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.99, [9, 2, 0])])
@@ -152,3 +154,47 @@ def test_parts_without_clips_or_with_unlabelled_ones_are_refused(monkeypatch: py
             TaskError, match=f"the {name} part of gestures cross_subject has no clips, or clips without"
         ):
             task_of(SOME)
+
+
+def test_some_recordings_keep_their_own_events() -> None:
+    found = acted.recordings((40, 28, 33))
+    chosen = selected(found, np.array([2, 0]))
+    assert chosen.motions.clips.key_N.tolist() == ["p3", "p1"]
+    assert np.array_equal(chosen.labels(0), found.labels(2))
+    assert np.array_equal(chosen.labels(1), found.labels(0))
+    assert len(chosen.events.class_E) == (found.events.recording_E != 1).sum()
+
+
+def test_the_recordings_of_the_test_part_are_measured() -> None:
+    task = frame_task_of(RECORDINGS)
+    assert (len(task.train.motions), len(task.test.motions), task.notes) == (3, 2, ())
+
+
+def test_whole_recordings_of_the_train_part_are_held_out() -> None:
+    task = frame_task_of(replace(RECORDINGS, part="holdout", holdout=HoldOut(by="subjects", share=0.3)))
+    train, held = (set(part.motions.clips.subject_N.tolist()) for part in (task.train, task.test))
+    assert train | held == {1, 2, 3}
+    assert len(held) == 1
+    assert not train & held
+    assert "held out" in task.notes[0]
+
+
+def test_one_recording_cannot_be_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = acted.recordings((40,))
+    made = replace(acted.benchmark(), read=lambda folder, protocol: FrameParts(one, one))
+    monkeypatch.setitem(BENCHMARKS, "acted", made)
+    with pytest.raises(TaskError, match="one recording"):
+        frame_task_of(replace(RECORDINGS, part="holdout"))
+
+
+def test_a_part_without_events_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, none = acted.recordings((40,)), acted.recordings((5,))
+    made = replace(acted.benchmark(), read=lambda folder, protocol: FrameParts(some, none))
+    monkeypatch.setitem(BENCHMARKS, "acted", made)
+    with pytest.raises(TaskError, match="test part of acted only has no recordings, or no events"):
+        frame_task_of(RECORDINGS)
+
+
+def test_a_benchmark_of_clips_has_no_frames(demo_shards: Path) -> None:
+    with pytest.raises(TaskError, match="measured in clips"):
+        frame_task_of(TaskConfig(benchmark="shards", folder=str(demo_shards)))

@@ -20,7 +20,7 @@ from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score
 from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, probe_scores
 from tmor_train.evaluation.encoders import encoder_name
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 
 _MODES = {"linear": "probe", "finetune": "finetune"}
@@ -58,7 +58,7 @@ def _classified(
 ) -> TrialOutput:
     found, source = features.of(seed)
     scores_NK, chosen = probe_scores(found.few(few), task, config.linear, config.task.holdout, seed=seed)
-    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(few), chosen=chosen)
+    return clip_output(task, scores_NK, source=source, trained=len(few), chosen=chosen)
 
 
 def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> TrialOutput:

@@ -23,7 +23,7 @@ from tmor_train.data.hash_rng import seed_of
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.config import TTAConfig
 from tmor_train.evaluation.encoders import encoder_name, load_encoder, tta_features
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained
@@ -98,7 +98,7 @@ def fine_tune_and_score(config: FineTuneConfig | FewShotConfig, task: Task, seed
     encoder, source = load_encoder(config.start, seed=seed, device=config.tune.device)
     network = tuned(encoder, config.tune, task.train, place, seed=seed)
     scores_NK = class_shares(network, task.test, config.look, config.tune)
-    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(task.train))
+    return clip_output(task, scores_NK, source=source, trained=len(task.train))
 
 
 def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: Path, *, seed: int) -> Pretrained:

@@ -32,7 +32,7 @@ from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_
 from tmor_train.evaluation.clips.config import LinearConfig, LogisticConfig, ProbeConfig, RawConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, TaskError, held_out, task_of
 
 
@@ -62,7 +62,7 @@ def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
 def _measured(config: ProbeConfig, task: Task, features: EncoderFeatures, seed: int, place: Path) -> TrialOutput:
     found, source = features.of(seed)
     scores_NK, chosen = probe_scores(found, task, config.linear, config.task.holdout, seed=seed)
-    return TrialOutput(scores_NK=scores_NK, source=source, trained=len(task.train), chosen=chosen)
+    return clip_output(task, scores_NK, source=source, trained=len(task.train), chosen=chosen)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -164,7 +164,7 @@ def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str
     def measure(place: Path) -> TrialOutput:
         features = cached_features(task, lambda motions: raw_coordinates(motions, config, people=_people(task)))
         scores_NK, chosen = probe_scores(features, task, config.linear, holdout, seed=seed)
-        return TrialOutput(scores_NK=scores_NK, source=None, trained=len(task.train), chosen=chosen)
+        return clip_output(task, scores_NK, source=None, trained=len(task.train), chosen=chosen)
 
     return Trial(mode="logistic", name=name, seed=seed, measure=measure)
 

@@ -30,10 +30,10 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, EventConfig
 from tmor_train.evaluation.detection.detector import event_cross_entropy, frame_bce
-from tmor_train.evaluation.detection.runner import Detections, Metrics, run_detectors
-from tmor_train.evaluation.detection.task import FrameTask, frame_task_of, within
+from tmor_train.evaluation.detection.runner import Detections, run_detectors
 from tmor_train.evaluation.encoders import encoder_name
-from tmor_train.evaluation.runner import Begun
+from tmor_train.evaluation.runner import Begun, Metrics
+from tmor_train.evaluation.task import FrameTask, frame_task_of, within
 from tmor_train.metrics.event_ap import OVERLAPS, Matching, Proposal, event_ap, iou
 from tmor_train.metrics.frame_ap import frame_ap_of, points
 

@@ -1,33 +1,38 @@
-"""Detectors one after another: for each seed an encoder, a head trained on it, and scores of the test recordings."""
+"""Detectors one after another: for each seed an encoder, a head trained on it, and scores of the test recordings.
+
+Scores of every frame are made of features of all windows, a head on them, and the mean over windows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tmor_train.configuration import as_json
+from tmor_train.backbones import STRIDE
 from tmor_train.data.arrays import Floats
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.evaluation.config import SCRATCH
-from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
-from tmor_train.evaluation.detection.detector import Detector, DetectorTrainer, Loss, adapted
-from tmor_train.evaluation.detection.scores import Answer, frame_scores, in_context, window_features
-from tmor_train.evaluation.detection.task import FrameTask
-from tmor_train.evaluation.detection.windows import RecordingWindows
+from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, WindowConfig
+from tmor_train.evaluation.detection.detector import Detector, DetectorTrainer, Loss, adapted, padded
+from tmor_train.evaluation.detection.windows import RecordingWindows, averaged
 from tmor_train.evaluation.encoders import Source, load_encoder
-from tmor_train.evaluation.runner import Begun, begin_run, seed_folders
+from tmor_train.evaluation.runner import Begun, Metrics, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.task import FrameTask
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.results import RESULT, FrameScores, Result, save
+from tmor_train.results import FrameScores
+from tmor_train.training.progress import Progress
 
 _HEAD = 0
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+Answer = Literal["sigmoid", "softmax"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,18 +42,6 @@ class Detected:
     scores: list[Floats]
     source: Source
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Metrics:
-    """Metrics of scores: shares by name, of which ``primary_metric`` is the paper's, and one of each class (NaN where
-    it never occurs); ``chosen`` is what was chosen on a hold-out, and ``notes`` say what the metrics are."""
-
-    metrics: dict[str, float]
-    primary_metric: str
-    per_class_K: NDArray[np.float64]
-    chosen: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +136,30 @@ def run_detectors(
         RunError: a new run, and the folder holds one; or as :meth:`Detections.of`.
     """
     config, task = detections.config, detections.task
-    begin_run(config, folder, begun)
-    for seed, name in seed_folders(config.seeds):
-        place, began = folder / name, monotonic()
-        if (place / RESULT).exists():
-            continue
+    recordings = task.test
+
+    def measure(seed: int, place: Path) -> TrialOutput:
         found = detections.of(seed, place)
         measured = metrics(task, found.scores)
-        result = result_of(config, task, found, metrics=measured, seed=seed, seconds=monotonic() - began)
-        save(result, place, scores=stored_scores(task, found))
-    return folder
+        frames = sum(map(len, found.scores))
+        return TrialOutput(
+            metrics=replace(measured, notes=(*found.notes, *measured.notes)),
+            scores=FrameScores.of(
+                ((scores_TK, recordings.labels(number)) for number, scores_TK in enumerate(found.scores)),
+                frames=frames,
+                key_R=recordings.motions.clips.key_N,
+                fps_R=recordings.motions.clips.fps_N,
+            ),
+            source=found.source,
+            counts={"train": len(task.train.motions), "test": len(recordings.motions), "frames": frames},
+        )
+
+    begin_run(config, folder, begun)
+    trials = [
+        Trial(mode=mode_of(config), name=name, seed=seed, measure=partial(measure, seed))
+        for seed, name in seed_folders(config.seeds)
+    ]
+    return run_trials(trials, task=task, config=config, folder=folder)
 
 
 def mode_of(config: DetectConfig | DetectEventsConfig) -> str:
@@ -162,46 +169,75 @@ def mode_of(config: DetectConfig | DetectEventsConfig) -> str:
     return f"{kind}_{way}" if config.train.head == "linear" else f"{kind}_{way}_{config.train.head}"
 
 
-def result_of(
-    config: DetectConfig | DetectEventsConfig,
-    task: FrameTask,
-    found: Detected,
+@torch.no_grad()
+def window_features(detector: Detector, windows: RecordingWindows, *, cache: str) -> list[Tensor]:
+    """Features of every window by the detector's trunk in evaluation mode, (256, T') each, on the CPU.
+
+    Only windows of one length share a batch, so that no frame of one depends on another.
+
+    Raises:
+        ArithmeticError: a feature is too large for ``cache``, or not finite.
+    """
+    detector.trunk.eval()
+    found: list[Tensor] = [torch.empty(0)] * len(windows.length_W)
+    generator = torch.Generator(detector.encoder.device)
+    batches = windows.alike(batch=detector.config.batch)
+    progress = Progress(steps=len(batches))
+    for index_N in batches:
+        features = detector.features(windows, index_N, (), generator).to("cpu", _DTYPES[cache])
+        if not torch.isfinite(features).all():
+            raise ArithmeticError(f"a feature is not finite as {cache}; set train.cache=float32")
+        for number, one in zip(index_N.tolist(), features, strict=True):
+            found[number] = one.clone()  # a view would keep the batch
+        progress.step(clips=len(index_N), waited=0.0, words="features of windows")
+    return found
+
+
+def in_context(
+    windows: RecordingWindows, features_W: Sequence[Tensor], *, context: int
+) -> tuple[RecordingWindows, list[Tensor]]:
+    """The same frames in windows ``context`` times as long, and their features one after the other.
+
+    Raises:
+        ValueError: windows overlap, or their length is no multiple of 4, so that feature frames do not join.
+    """
+    config = windows.config
+    if context == 1:
+        return windows, list(features_W)
+    if config.stride not in (None, config.length) or config.last != "shorter" or config.length % STRIDE:
+        raise ValueError(
+            "train.context above 1 needs windows that do not overlap (windows.stride=none, windows.last=shorter) and a "
+            f"length that is a multiple of {STRIDE}, not {config.length}"
+        )
+    longer = WindowConfig(length=context * config.length)
+    joined = RecordingWindows(windows.recordings, sampling=windows.sampling, config=longer)
+    # Windows are numbered in order, so those of a longer one follow each other.
+    counts = -(-joined.length_W // config.length)
+    ends = np.cumsum(counts)
+    pairs = zip((ends - counts).tolist(), ends.tolist(), strict=True)
+    return joined, [torch.cat(list(features_W[begin:end]), 1) for begin, end in pairs]
+
+
+@torch.no_grad()
+def frame_scores(
+    detector: Detector,
+    windows: RecordingWindows,
+    features_W: Sequence[Tensor],
     *,
-    metrics: Metrics,
-    seed: int,
-    seconds: float,
-) -> Result:
-    """A measurement of a detector."""
-    return Result(
-        benchmark=task.benchmark.name,
-        protocol=task.protocol,
-        mode=mode_of(config),
-        recipe=config.recipe,
-        seed=seed,
-        checkpoint=found.source.name,
-        checkpoint_sha256=found.source.sha256,
-        metrics=metrics.metrics,
-        primary_metric=metrics.primary_metric,
-        per_class=tuple(None if np.isnan(share) else float(share) for share in metrics.per_class_K),
-        classes=task.classes,
-        counts={
-            "train": len(task.train.motions),
-            "test": len(task.test.motions),
-            "frames": sum(len(scores_TK) for scores_TK in found.scores),
-        },
-        seconds=round(seconds, 1),
-        config=as_json(config),
-        chosen=dict(metrics.chosen),
-        notes=(*task.notes, *found.notes, *metrics.notes),
-    )
-
-
-def stored_scores(task: FrameTask, found: Detected) -> FrameScores:
-    """The scores of some frames with their labels, to be stored beside a result."""
-    recordings = task.test
-    return FrameScores.of(
-        ((scores_TK, recordings.labels(number)) for number, scores_TK in enumerate(found.scores)),
-        frames=sum(map(len, found.scores)),
-        key_R=recordings.motions.clips.key_N,
-        fps_R=recordings.motions.clips.fps_N,
-    )
+    answer: Answer,
+) -> Iterator[Floats]:
+    """How likely each class is for each frame of each recording, (T, K) float32, the mean over windows that hold it."""
+    detector.head.eval()
+    frames_R = windows.recordings.motions.clips.frames_N.tolist()
+    for number, frames in enumerate(frames_R):
+        members = np.flatnonzero(windows.recording_W == number)
+        parts: list[tuple[int, Floats]] = []
+        for first in range(0, len(members), detector.config.batch):
+            index = members[first : first + detector.config.batch]
+            lengths = windows.length_W[index].tolist()
+            features = padded([features_W[window] for window in index.tolist()], detector.encoder.device)
+            logits_NKT = detector(features, lengths)
+            shares = torch.sigmoid(logits_NKT) if answer == "sigmoid" else torch.softmax(logits_NKT, 1)
+            for begin, length, one in zip(windows.begin_W[index].tolist(), lengths, shares.cpu().numpy(), strict=True):
+                parts.append((begin, one[:, :length].T))
+        yield averaged(parts, frames=frames)

@@ -21,8 +21,8 @@ from tmor_train.evaluation.detection.detect import (
     smoothed,
     suppressed,
 )
-from tmor_train.evaluation.detection.task import frame_task_of
 from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.evaluation.task import frame_task_of
 from tmor_train.metrics.event_ap import Proposal, event_ap, iou
 from tmor_train.metrics.frame_ap import frame_ap
 from tmor_train.recipes import recipe

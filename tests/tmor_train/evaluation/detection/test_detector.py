@@ -21,7 +21,7 @@ from tmor_train.evaluation.detection.detector import (
     frame_bce,
     padded,
 )
-from tmor_train.evaluation.detection.scores import frame_scores, in_context, window_features
+from tmor_train.evaluation.detection.runner import frame_scores, in_context, window_features
 from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
 from tmor_train.evaluation.encoders import load_encoder
 from tmor_train.pretrained.encoder import UnusableEncoderError
