@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ from posecap.pipeline import Segment
 from posecap.run.execute import ItemError, ItemResult, execute
 from posecap.stage import Stage
 from posecap.types import PartName, Row, Sample
+
+_DOWNLOAD_THREADS = 4
+_CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,10 @@ class _OpenRow:
 
 @dataclass
 class _OpenPart:
-    part: WorkPart
+    """A part's rows by position: those that are done, and those that are not."""
+
     done: dict[int, RowResult]
-    rows: dict[int, _OpenRow] = field(default_factory=dict)
+    rows: dict[int, _OpenRow]
 
 
 class Schedule:
@@ -142,15 +147,14 @@ class Schedule:
             yield from self._complete(task.part)
 
     def _admit(self, part: WorkPart) -> None:
-        known = {i: row for i, row in enumerate(part.rows) if isinstance(row, RowResult)}
-        opened = _OpenPart(part, done=known)
-        self._open[part.name] = opened
+        opened = self._open[part.name] = _OpenPart({}, {})
         for i, row in enumerate(part.rows):
             if isinstance(row, RowResult):
+                opened.done[i] = row
                 self._on_row(row)
-                continue
-            opened.rows[i] = _OpenRow(row)
-            self._queues[0].append(Task(part.name, i, (0,), 0, row))
+            else:
+                opened.rows[i] = _OpenRow(row)
+                self._queues[0].append(Task(part.name, i, (0,), 0, row))
 
     def _submit(self) -> None:
         """Later segments first; a segment gets no items while the queue of the next one is full."""
@@ -181,22 +185,20 @@ class Schedule:
         row.pieces[task.order] = result
         row.waiting -= 1
         if task.segment + 1 < self._pool.segments:
-            for i, item in enumerate(result.outputs):
-                self._queues[task.segment + 1].append(
-                    Task(task.part, task.row, (*task.order, i), task.segment + 1, item)
-                )
-                row.waiting += 1
+            row.waiting += len(result.outputs)
+            self._queues[task.segment + 1] += (
+                replace(task, order=(*task.order, i), segment=task.segment + 1, item=item)
+                for i, item in enumerate(result.outputs)
+            )
         if row.waiting == 0:
-            done = _conclude(row)
-            opened.done[task.row] = done
-            del opened.rows[task.row]
-            self._on_row(done)
+            opened.done[task.row] = _conclude(opened.rows.pop(task.row))
+            self._on_row(opened.done[task.row])
 
     def _complete(self, name: PartName) -> Iterator[PartResult]:
         opened = self._open.get(name)
         if opened is not None and not opened.rows:
             del self._open[name]
-            yield PartResult(name, tuple(opened.done[i] for i in range(len(opened.part.rows))))
+            yield PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
 
 
 def _conclude(opened: _OpenRow) -> RowResult:
@@ -227,16 +229,14 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
     outcome = RowOutcome(row_id=row.row_id, uri=row.uri, status="kept", clips=tuple(clips))
     if any(clip.status == "kept" for clip in clips):
         return outcome
-    no_clips = ItemError("rejected", "decode", "no_clips", "the video gave no clip", retryable=False)
-    of_clips = [ItemError(c.status, c.stage, c.reason, c.detail, retryable=False) for c in clips]
-    by_severity = sorted(errors, key=lambda e: e.status == "rejected") or sorted(
-        of_clips, key=lambda e: e.status != "failed"
-    )
-    return replace(outcome, **vars([*by_severity, no_clips][0]))
-
-
-_DOWNLOAD_THREADS = 4
-_CLOSE_SECONDS = 10.0
+    if errors:
+        first = min(errors, key=lambda error: error.status == "rejected")
+    elif clips:
+        clip = min(clips, key=lambda clip: clip.status != "failed")
+        first = ItemError(clip.status, clip.stage, clip.reason, clip.detail, retryable=False)
+    else:
+        first = ItemError("rejected", "decode", "no_clips", "the video gave no clip", retryable=False)
+    return replace(outcome, **vars(first))
 
 
 class LocalPool:
@@ -251,24 +251,22 @@ class LocalPool:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
-        count = [workers if s.resources.cpus or s.resources.gpus else _DOWNLOAD_THREADS for s in segments]
-        self._threads = [n * s.resources.concurrency for n, s in zip(count, segments, strict=True)]
         self._held = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
-        self._started: list[threading.Thread] = []
-        for segment, workers_of_segment in enumerate(count):
-            for i in range(workers_of_segment):
-                worker = _Worker(segments[segment].stages)
-                for lane in range(segments[segment].resources.concurrency):
-                    name = f"posecap-{segment}-{i}-{lane}"
-                    thread = threading.Thread(target=self._work, args=(segment, worker), name=name, daemon=True)
+        self._threads: list[list[threading.Thread]] = [[] for _ in segments]
+        for number, segment in enumerate(segments):
+            for i in range(workers if segment.resources.cpus or segment.resources.gpus else _DOWNLOAD_THREADS):
+                worker = _Worker(segment.stages)
+                for lane in range(segment.resources.concurrency):
+                    name = f"posecap-{number}-{i}-{lane}"
+                    thread = threading.Thread(target=self._work, args=(number, worker), name=name, daemon=True)
                     thread.start()
-                    self._started.append(thread)
+                    self._threads[number].append(thread)
 
     def free_slots(self, segment: int) -> int:
         """One item waits behind the busy threads, so that none is idle between two items."""
-        return self._threads[segment] + 1 - self._held[segment]
+        return len(self._threads[segment]) + 1 - self._held[segment]
 
     def submit(self, task: Task) -> None:
         self._held[task.segment] += 1
@@ -288,11 +286,11 @@ class LocalPool:
         A process that ends while one of its threads is inside a C++ library is often aborted there, and its exit code
         would be that of a crash. Threads that take longer end with the process.
         """
-        for tasks, count in zip(self._tasks, self._threads, strict=True):
-            for _ in range(count):
+        for tasks, threads in zip(self._tasks, self._threads, strict=True):
+            for _ in threads:
                 tasks.put(None)
         until = time.monotonic() + _CLOSE_SECONDS
-        for thread in self._started:
+        for thread in chain.from_iterable(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self, segment: int, worker: _Worker) -> None:
@@ -309,17 +307,17 @@ class _Worker:
 
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         self._stages = stages
-        self._loaded = False
+        self._loaded: tuple[Stage, ...] | None = None
         self._lock = threading.Lock()
 
     def loaded_stages(self) -> tuple[Stage, ...]:
         with self._lock:
-            if not self._loaded:
-                self._stages = copy.deepcopy(self._stages)
-                for stage in self._stages:
+            if self._loaded is None:
+                own = copy.deepcopy(self._stages)
+                for stage in own:
                     stage.load()
-                self._loaded = True
-        return self._stages
+                self._loaded = own
+            return self._loaded
 
 
 def cores() -> int:
