@@ -33,6 +33,14 @@ def command(
     return parser
 
 
+def at_least_one(text: str) -> int:
+    """Parse an argument that is a positive integer."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
 class FormerFlag(argparse.Action):
     """A flag's former name, which help leaves out: it sets the same value and prints its present name (``const``)."""
 

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from posecap.commands import at_least_one
-from posecap.terminal import COMPLETE, INTERRUPTED, PARTIAL, USAGE, Commands, command
+from posecap.terminal import COMPLETE, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
 
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished

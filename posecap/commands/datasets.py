@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posecap.commands import add_dataset, at_least_one, dataset_and_words, only_dataset
-from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, command
+from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command
 
 if TYPE_CHECKING:
     from posecap.outcomes import RowOutcome
     from posecap.visualization.view import Background, Footage
+
+
+_DATASET_FILES = ("plan.parquet", "dataset.json", "data")
+
+
+class DatasetChoiceError(ValueError):
+    """No dataset was named and there is not exactly one to choose."""
 
 
 class VideoNotFoundError(ValueError):
@@ -26,7 +32,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "how far a build is, and which rows were rejected or failed"
     more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
     parser = command(commands, "status", _status, about=about, more=more)
-    add_dataset(parser)
+    _add_dataset(parser)
     option = parser.add_argument
     option("--failed", action="store_true", help="list every failed or quarantined row, and why")
     option("--rejected", action="store_true", help="list every rejected row, and why")
@@ -34,13 +40,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--json", action="store_true", help="print the counts as JSON")
 
     about = "check every file, sample and count of a dataset, down to a flipped bit"
-    add_dataset(command(commands, "verify", _verify, about=about))
+    _add_dataset(command(commands, "verify", _verify, about=about))
 
     parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
-    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+    _add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
 
     parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
-    add_dataset(parser, words="KEY", about="a clip's key or its beginning")
+    _add_dataset(parser, words="KEY", about="a clip's key or its beginning")
     option = parser.add_argument
     option("--sheet", action="store_true", help="a contact sheet of many clips")
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
@@ -52,7 +58,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
     more = "Removed clips stay removed: later builds refuse them, and readers skip them."
     parser = command(commands, "remove", _remove, about=about, more=more)
-    add_dataset(parser, words="KEY …", about="whole keys of clips")
+    _add_dataset(parser, words="KEY …", about="whole keys of clips")
     several: dict[str, Any] = {"action": "append", "default": []}
     option = parser.add_argument
     option("--source", metavar="SHA256", help="every clip of a source video (its source_id)", **several)
@@ -65,7 +71,7 @@ def _status(options: argparse.Namespace) -> int:
     from posecap.plan import PLAN_FILE, open_plan
     from posecap.shards import ShardError, committed, read_sidecar
 
-    root = only_dataset(options)
+    root = _only_dataset(options)
     if not (root / PLAN_FILE).is_file():
         print(f"posecap: {root}: no plan here: nothing was built yet")
         return ERROR
@@ -115,7 +121,7 @@ def _line(outcome: RowOutcome) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from posecap.verify import verify
 
-    found = verify(only_dataset(options))
+    found = verify(_only_dataset(options))
     for problem in found.problems:
         print(problem)
     size = f"{found.parts:,} parts, {found.samples:,} samples, {found.size_bytes / 1e6:,.1f} MB"
@@ -131,7 +137,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from posecap.visualization.describe import describe
     from posecap.visualization.view import whole_key
 
-    root, keys = dataset_and_words(options)
+    root, keys = _dataset_and_words(options)
     dataset = Dataset(root)
     if not keys:
         keys = dataset.index()["key"][:1].to_pylist()
@@ -143,7 +149,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    root, keys = dataset_and_words(options)
+    root, keys = _dataset_and_words(options)
     if options.sheet == bool(keys) or len(keys) > 1:
         print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
         return USAGE
@@ -202,7 +208,7 @@ def _remove(options: argparse.Namespace) -> int:
     from posecap.shards import remove_samples
     from posecap.visualization.contact_sheet import remove_previews
 
-    root, keys = dataset_and_words(options)
+    root, keys = _dataset_and_words(options)
     if not keys and not options.source and not options.video:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
@@ -233,3 +239,52 @@ def _sources(root: Path, uri: str) -> list[str]:
             f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written"
         )
     return sorted(found)
+
+
+def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
+    """Accept ``[DATASET] [WORD …]``: a word that is a directory is the dataset, the others belong to the command."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar=f"DATASET {words}".strip(),
+        help=f"dataset directory (default: this one, or the only one under datasets/){'; ' + about if about else ''}",
+    )
+
+
+def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The dataset and the other words.
+
+    Raises:
+        DatasetChoiceError: none or several could be meant.
+    """
+    folders = [Path(word) for word in options.words if Path(word).is_dir()]
+    others = [word for word in options.words if not Path(word).is_dir()]
+    if len(folders) > 1:
+        raise DatasetChoiceError(f"{folders[0]} and {folders[1]} are both directories: name one dataset")
+    if folders:
+        if not _is_dataset(folders[0]):
+            raise DatasetChoiceError(f"{folders[0]} is no dataset directory: it has no {' or '.join(_DATASET_FILES)}")
+        return folders[0], others
+    return _default_dataset(), others
+
+
+def _only_dataset(options: argparse.Namespace) -> Path:
+    """The dataset of a command that takes nothing else."""
+    root, others = _dataset_and_words(options)
+    if others:
+        raise DatasetChoiceError(f"{others[0]} is no directory")
+    return root
+
+
+def _default_dataset() -> Path:
+    if _is_dataset(Path()):
+        return Path()
+    found = sorted(path for path in Path("datasets").glob("*") if _is_dataset(path))
+    if len(found) == 1:
+        return found[0]
+    seen = f"there are {', '.join(map(str, found))}" if found else "there is none here or under datasets/"
+    raise DatasetChoiceError(f"name the dataset directory: {seen}")
+
+
+def _is_dataset(path: Path) -> bool:
+    return any((path / sign).exists() for sign in _DATASET_FILES)
