@@ -12,14 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaConfig, LlamaForCausalLM, pipeline
 
-from posecap.engines.transformers_captioner import (
-    TransformersCaptioner,
-    sentences_of,
-)
 from posecap.hashing import file_sha256
 from posecap.inference.device import Batches
 from posecap.inference.package_compat import ensure_torchvision
@@ -28,12 +21,17 @@ from posecap.stage import TransientError
 from posecap.types import Tracks
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 from tests import building
-from tests.random_weights import transformers_captioner as random_weights
 
 pytest.importorskip("transformers", reason="needs posecap[caption]")
 pytest.importorskip("num2words", reason="needs posecap[caption]")
 ensure_torchvision()
 
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaConfig, LlamaForCausalLM, pipeline  # noqa: E402
+
+from posecap.engines.transformers_captioner import TransformersCaptioner, sentences_of  # noqa: E402
+from tests.random_weights import transformers_captioner as random_weights  # noqa: E402
 
 SAID = " a man raises both arms. his head turns slowly!"
 
