@@ -12,11 +12,12 @@ of --sizes; its time for a million is extrapolated from its own curve, and so la
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from time import perf_counter
 
@@ -69,38 +70,27 @@ def main() -> None:
             f"scikit-learn / tmor_train = {theirs.seconds / ours.seconds:.2f}   {equal}",
             flush=True,
         )
-    for size in options.approximate:
-        beside_faiss(size, options, exact)
+    both = ("near cells", "faiss") if importlib.util.find_spec("faiss") else ("near cells",)
+    if options.approximate and len(both) < 2:
+        print("faiss is not installed, so it is left out")
+    searches = [(size, who) for size in options.approximate for who in both]
     curve: dict[int, float] = {}
-    for size in options.near:
+    for size, who in [*searches, *((size, "near cells") for size in options.near)]:
         embeddings = made(size, options.fill)
         eps = eps_for(embeddings)
-        near = apart("near cells", embeddings, eps, probes=options.probes)
-        curve[size] = near.seconds
-        print(f"{size:>9,}  eps {eps:.3f}  near cells {near.seconds:7.2f} s {near.mebibytes:7.0f} MiB", end="   ")
-        print(agreement(near.labels, exact[size].labels) if size in exact else "", flush=True)
+        found = apart(who, embeddings, eps, probes=options.probes)
+        print(
+            f"{size:>9,}  eps {eps:.3f}  {who:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
+            f"{found.labels.max() + 1} clusters, noise {(found.labels < 0).mean():.4f}   "
+            f"{agreement(found.labels, exact[size].labels) if size in exact else ''}",
+            flush=True,
+        )
+        if who == "near cells" and size in options.near:
+            curve[size] = found.seconds
     if len(curve) > 1 and MILLION not in curve:
         power, scale = np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)
         seconds = float(np.exp(scale + power * np.log(MILLION)))
         print(f"extrapolated, not measured: near cells {seconds / 60:.0f} min for 1,000,000 (time ~ N^{power:.2f})")
-
-
-def beside_faiss(size: int, options: argparse.Namespace, exact: dict[int, Run]) -> None:
-    """Both approximations on the same embeddings, each compared with the exact labels where those are known."""
-    embeddings = made(size, options.fill)
-    eps = eps_for(embeddings)
-    for who in ("near cells", "faiss"):
-        if who == "faiss" and not importlib.util.find_spec("faiss"):
-            print("faiss is not installed, so it is left out")
-            continue
-        found = apart(who, embeddings, eps, probes=options.probes)
-        found_agreement = agreement(found.labels, exact[size].labels) if size in exact else ""
-        noise = (found.labels < 0).mean()
-        print(
-            f"{size:>9,}  eps {eps:.3f}  {who:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
-            f"{found.labels.max() + 1} clusters, noise {noise:.4f}   {found_agreement}",
-            flush=True,
-        )
 
 
 def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
@@ -117,27 +107,25 @@ def apart(who: str, embeddings: np.ndarray, eps: float, *, probes: int = 0) -> R
 
 
 def measured(who: str, path: str, eps: float, probes: int) -> Run:
-    if who == "scikit-learn":
-        from sklearn.cluster import DBSCAN
-
-    def labels_of(embeddings: np.ndarray) -> np.ndarray:
-        if who == "scikit-learn":
-            theirs = DBSCAN(eps=eps, min_samples=MIN_SAMPLES, metric="cosine", algorithm="brute")
-            labels: np.ndarray = theirs.fit(embeddings).labels_
-        elif who == "near cells":
-            labels = dbscan_near_cells(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
-        elif who == "faiss":
-            labels = dbscan_faiss(embeddings, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
-        else:
-            labels = dbscan(embeddings, eps=eps, min_samples=MIN_SAMPLES)
-        return labels
-
+    labels_of = search(who, eps, probes)
     embeddings: np.ndarray = np.load(path, allow_pickle=False)
     labels_of(embeddings[:1000])
     before = peak_bytes()
     started = perf_counter()
     labels = labels_of(embeddings)
     return Run(labels, perf_counter() - started, (peak_bytes() - before) / 2**20)
+
+
+def search(who: str, eps: float, probes: int) -> Callable[[np.ndarray], np.ndarray]:
+    if who == "scikit-learn":
+        from sklearn.cluster import DBSCAN
+
+        theirs = DBSCAN(eps=eps, min_samples=MIN_SAMPLES, metric="cosine", algorithm="brute")
+        return lambda embeddings: theirs.fit(embeddings).labels_
+    if who == "tmor_train":
+        return partial(dbscan, eps=eps, min_samples=MIN_SAMPLES)
+    ours = dbscan_faiss if who == "faiss" else dbscan_near_cells
+    return partial(ours, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
 
 
 def eps_for(embeddings: np.ndarray) -> float:

@@ -64,22 +64,13 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A whole recording: ``frame_T`` the sensor's number of each tracked frame, ascending; ``joints_TJC`` (T, 25, 4) in
-    the layout ``ntu25``; its labelled actions. ``labels()`` gives the class of each frame."""
+    the layout ``ntu25``; its labelled actions."""
 
     subject: int
     trial: int
     frame_T: NDArray[np.int64]
     joints_TJC: NDArray[np.float32]
     segments: tuple[Segment, ...]
-
-    def labels(self) -> NDArray[np.int64]:
-        """Each frame's class, in the order of :data:`CAPTIONS`; -1 outside of all actions. Of two actions that overlap,
-        the one that begins later has the frame."""
-        label_T = np.full(len(self.frame_T), -1, np.int64)
-        for segment in sorted(self.segments, key=lambda segment: segment.first):
-            inside = (self.frame_T >= segment.first) & (self.frame_T <= segment.last)
-            label_T[inside] = list(CAPTIONS).index(segment.action)
-        return label_T
 
 
 def read(folder: Path) -> MotionSet:

@@ -168,7 +168,8 @@ def test_utkinect(tmp_path: Path) -> None:
     assert at(motions.clip(0), "head")[0, :, 2].tolist() == [0, 2]  # frame 10 was written twice
     recording = utkinect.recordings(tmp_path)[0]
     assert recording.frame_T.tolist() == [10, 12, 14, 20]
-    assert recording.labels().tolist() == [0, 0, 1, -1]
+    found = [(segment.action, segment.first, segment.last) for segment in recording.segments]
+    assert found == [("walk", 10, 12), ("sitDown", 14, 18), ("throw", 30, 40)]
     (folder / "actionLabel.txt").write_text("s03_e02\nwalk: ten twelve\n")
     with pytest.raises(DamagedFileError, match="line 2"):
         utkinect.read(tmp_path)
