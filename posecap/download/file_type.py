@@ -79,11 +79,8 @@ def check_video(path: Path, *, uri: str) -> None:
 
 def _is_transport_stream(head: bytes) -> bool:
     """Sync bytes 188 apart (192 apart, after a time code of 4, in M2TS)."""
-    for first, step in ((0, 188), (4, 192)):
-        sync = head[first::step]
-        if len(sync) >= 3 and set(sync) == {0x47}:
-            return True
-    return False
+    found = (head[first::step] for first, step in ((0, 188), (4, 192)))
+    return any(len(sync) >= 3 and set(sync) == {0x47} for sync in found)
 
 
 def _text_kind(head: bytes) -> str | None:

@@ -43,9 +43,6 @@ class RawBatch:
     numbers: Numbers
     cells: Mapping[str, pa.Array]
 
-    def place(self, index: int) -> str:
-        return f"{self.table} row {self.numbers[index]}"
-
 
 class Problems:
     """Problems of the tables, collected so that one run reports up to twenty."""
@@ -72,7 +69,10 @@ class Problems:
             return
         for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))[: self.MOST]:
             value = shown(values[int(index)].as_py())
-            self.add(raw.place(index), f"column '{raw.columns.get(field, field)}' is {value}: {remedy}")
+            self.add(
+                f"{raw.table} row {raw.numbers[index]}",
+                f"column '{raw.columns.get(field, field)}' is {value}: {remedy}",
+            )
 
     def raise_any(self) -> None:
         """Raises ManifestError with every message, if there are any."""

@@ -22,7 +22,7 @@ import pyarrow.parquet
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
-from posecap.manifest.rows import Problems, RawBatch, checked, columns_of, encodable
+from posecap.manifest.rows import Numbers, Problems, RawBatch, checked, columns_of, encodable
 
 CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
@@ -137,23 +137,21 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
             numbers = np.setdiff1d(span, skipped)[: batch.num_rows]
             if batch.num_rows:
                 following, last = int(numbers[-1]) + 1, batch.column(batch.num_columns - 1)[-1].as_py()
-                yield _filled(RawBatch(table.written, columns, numbers, {}), batch)
+                yield _filled(table, columns, numbers, batch)
     if last and last.endswith(b"\n"):
         problems.add(f"{table.written} row {following - 1}", "a quote is opened and never closed; close or double it")
         problems.raise_any()
 
 
-def _filled(raw: RawBatch, batch: pa.RecordBatch) -> RawBatch:
-    """``raw`` with its cells from ``batch``, less the rows whose cells are all empty."""
-    numbers = raw.numbers
-    video = batch.column(batch.schema.get_field_index(raw.columns["video"]))
+def _filled(table: Table, columns: dict[str, str], numbers: Numbers, batch: pa.RecordBatch) -> RawBatch:
+    """The cells of ``batch``, less the rows whose cells are all empty."""
+    video = batch.column(columns["video"])
     if pc.any(pc.equal(video, b"")).as_py():
         filled = np.zeros(batch.num_rows, bool)
         for column in batch.columns:
             filled |= pc.not_equal(column, b"").to_numpy(zero_copy_only=False)
         batch, numbers = batch.filter(pa.array(filled)), numbers[filled]
-    cells = {field: batch.column(batch.schema.get_field_index(name)) for field, name in raw.columns.items()}
-    return RawBatch(raw.table, raw.columns, numbers, cells)
+    return RawBatch(table.written, columns, numbers, {field: batch.column(name) for field, name in columns.items()})
 
 
 def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
@@ -239,7 +237,7 @@ def _parquet(table: Table, problems: Problems) -> Iterator[RawBatch]:
         for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=list(columns.values()), use_threads=False):
             numbers = np.arange(following, following + batch.num_rows)
             following += batch.num_rows
-            cells = {f: batch.column(batch.schema.get_field_index(c)).cast(kinds[f]) for f, c in columns.items()}
+            cells = {field: batch.column(name).cast(kinds[field]) for field, name in columns.items()}
             yield RawBatch(table.written, columns, numbers, cells)
 
 

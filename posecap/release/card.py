@@ -86,6 +86,10 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
 
 
 def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:
+    def files(pattern: str) -> list[dict[str, str]]:
+        """The Hub's split names are made of letters, digits and underscores."""
+        return [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in info.splits]
+
     identifier = hub_identifier(info.license)
     license: dict[str, Any] = {"license": identifier or "other"}
     if identifier is None:
@@ -100,16 +104,10 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
         "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
         "size_categories": [next((name for most, name in _SIZES if info.clips < most), "10M<n<100M")],
         "configs": [
-            _config("samples", info, "data/{}/pose-*.tar"),
-            _config("index", info, "index/{}-*.parquet"),
+            {"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")},
+            {"config_name": "index", "data_files": files("index/{}-*.parquet")},
         ],
     }
-
-
-def _config(name: str, info: DatasetInfo, pattern: str) -> dict[str, Any]:
-    """The Hub's split names are made of letters, digits and underscores."""
-    files = [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in info.splits]
-    return {"config_name": name, **({"default": True} if name == "samples" else {}), "data_files": files}
 
 
 def _counts(counts: Mapping[str | None, int]) -> list[tuple[str, str]]:

@@ -78,19 +78,15 @@ def _batch(waiting: list[tuple[Sample, str]]) -> Any:
         with np.errstate(all="ignore"):
             maybe_infinite = not np.isfinite(values.sum())  # fast, but a sum of large finite values may overflow
         if maybe_infinite:
-            _check_finite(name, samples, flat)
+            for sample, found in zip(samples, flat, strict=True):
+                if not np.isfinite(found).all():
+                    raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
         offsets = np.zeros(len(flat) + 1, np.int64)
         np.cumsum([len(f) for f in flat], out=offsets[1:])
         kind = COLUMNS_SCHEMA.field(name).type
         columns.append(pa.LargeListArray.from_arrays(offsets, pa.array(values), type=kind))
     columns.append(pa.array([facts for _, facts in waiting], pa.string()))
     return pa.record_batch(columns, schema=COLUMNS_SCHEMA)
-
-
-def _check_finite(name: str, samples: list[Sample], flat: list[NDArray[Any]]) -> None:
-    for sample, values in zip(samples, flat, strict=True):
-        if not np.isfinite(values).all():
-            raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
 
 
 class Batch:

@@ -84,21 +84,21 @@ def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
 def _as_written(root: Path, part: PartName) -> dict[str, Any]:
     relative = paths.sidecar_path(part)
     document = read_document(root, relative)
-    own = (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
-    files = document.get("files")
-    sound = own and isinstance(files, dict) and files.keys() <= set(paths.file_paths(part))
-    if not sound or not _whole(document):
+    if not _is_of(part, document):
         raise ShardError(f"{relative} is not the sidecar of part {part}; {_REBUILD}")
     return document
 
 
-def _whole(document: Mapping[str, Any]) -> bool:
-    """Whether a sidecar's fields have their types, so that later code need not check."""
-    entries = document["files"].values()
+def _is_of(part: PartName, document: Mapping[str, Any]) -> bool:
+    """Whether a document is the part's sidecar and its fields have their types, so that later code need not check."""
+    files = document.get("files")
     return (
-        type(document.get("samples")) is int
-        and all(isinstance(e, dict) and e.keys() == {"sha256", "size_bytes"} for e in entries)
-        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in entries)
+        (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
+        and type(document.get("samples")) is int
+        and isinstance(files, dict)
+        and files.keys() <= set(paths.file_paths(part))
+        and all(isinstance(e, dict) and e.keys() == {"sha256", "size_bytes"} for e in files.values())
+        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in files.values())
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield "arrays"
     yield from _arrays(sample)
     yield "quality"
-    yield from _quality(facts.get("quality") or {})
+    for name, value in (facts.get("quality") or {}).items():
+        yield f"  {name:<17} {_number(value):<9} {_QUALITY.get(name, '')}".rstrip()
     yield "models"
     yield from (f"  {name:<17} {model}" for name, model in sorted((facts.get("models") or {}).items()) if model)
     yield f"captions ({len(sample.captions)})"
@@ -70,12 +71,6 @@ def _arrays(sample: Sample) -> Iterator[str]:
 
 def _array(name: str, array: Any, meaning: str) -> str:
     return f"  {name:<9} {array.dtype} {tuple(array.shape)}  {meaning}"
-
-
-def _quality(quality: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in quality.items():
-        meaning = _QUALITY.get(name, "")
-        yield f"  {name:<17} {_number(value):<9} {meaning}".rstrip()
 
 
 def _number(value: Any) -> str:
