@@ -1,4 +1,4 @@
-"""The batch that the loader yields: clips of one length in one layout, with labels and vectors; and random numbers."""
+"""The batch that the loader yields: clips of one length in one layout, with labels and vectors."""
 
 from __future__ import annotations
 
@@ -91,13 +91,3 @@ def body_centre(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
     weights = seen_NMTV[..., None].to(joints_NMTVC.dtype)
     count = weights.sum((1, 2, 3), keepdim=True).clamp(min=1)
     return (joints_NMTVC * weights).sum((1, 2, 3), keepdim=True) / count
-
-
-def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """One number in [low, high) for each clip, on the generator's device."""
-    return torch.rand(clips, generator=generator, device=generator.device) * (high - low) + low
-
-
-def happens(clips: int, probability: float, generator: torch.Generator) -> Tensor:
-    """True for each clip with ``probability``: (N,) bool."""
-    return torch.rand(clips, generator=generator, device=generator.device) < probability

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,7 @@ from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")
-# Joints (0), video (1) and text (2) of a sample: which array, and how long a row of it is.
-_JOINTS, _VIDEO, _TEXT = "joints", "video", "text"
+_ARRAYS = ("joints", "video", "text")
 
 
 def read_shards(
@@ -65,59 +64,49 @@ def _local(location: str) -> Path | None:
     return Path(root) if "file" in filesystem.protocol else None
 
 
-@dataclass
-class _Mapping:
-    """Mapped files and offsets, collected part by part."""
+@dataclass(frozen=True)
+class _Part:
+    """A part's mapped file and, of N samples: their facts; M, T, J, captions and the lengths of a text's and of the
+    video's vector; where their joints, video and text begin, in floats."""
 
-    maps: list[Floats] = field(default_factory=list)
-    tables: list[Any] = field(default_factory=list)
-    shapes: list[NDArray[np.int64]] = field(default_factory=list)  # M, T, C, video length, text length
-    starts: dict[str, list[Numbers]] = field(default_factory=lambda: {_JOINTS: [], _VIDEO: [], _TEXT: []})
-    map_numbers: list[Numbers] = field(default_factory=list)
+    values: Floats
+    table: Any
+    shape_N6: Numbers
+    start_N3: Numbers
 
 
 def _mapped(folder: Path, split: str | None) -> MotionSet:
     dataset = Dataset(folder)
-    found = _Mapping()
-    for part, rows in dataset.parts(split):
-        if len(rows):
-            _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)), found)
-    if not found.tables:
+    parts = [
+        _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)))
+        for part, rows in dataset.parts(split)
+        if len(rows)
+    ]
+    if not parts:
         raise ShardError(f"no samples of split {split!r} at {folder}; `posecap.index` lists splits")
-    return _set_of(found)
+    return _set_of(parts)
 
 
-def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any, found: _Mapping) -> None:
+def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any) -> _Part:
     path = folder / columns_path(part)
     try:
         base = map_columns(path)
     except FileNotFoundError as error:
         raise ShardError(f"{path} is missing; read the dataset as 'tar', or build it again") from error
     keys: list[str] = []
-    places: dict[str, list[Numbers]] = {_JOINTS: [], _VIDEO: [], _TEXT: []}
     shapes: list[tuple[int, ...]] = []
+    starts: list[Numbers] = []
     for _, batch in read_columns(base):
         keys += batch.keys
-        for name, starts in places.items():
-            arrays = [batch.array(name, row) for row in range(batch.rows)]
-            starts.append(_starts(base, arrays, path))
-            if name == _JOINTS:
-                shapes += [array.shape[:3] for array in arrays]
-            elif name == _VIDEO:
-                widths = [len(array) for array in arrays]
-            else:
-                lengths = [(array.shape[0], array.shape[1], wide) for array, wide in zip(arrays, widths, strict=True)]
-                shapes[-batch.rows :] = [
-                    (*shape, *more) for shape, more in zip(shapes[-batch.rows :], lengths, strict=True)
-                ]
+        columns = [[batch.array(name, row) for row in range(batch.rows)] for name in _ARRAYS]
+        starts.append(np.stack([_starts(base, arrays, path) for arrays in columns], 1))
+        shapes += [
+            (*joints.shape[:3], *text.shape[:2], len(video)) for joints, video, text in zip(*columns, strict=True)
+        ]
     if keys != index["key"].to_pylist():
         raise ShardError(f"{path} and the part's index hold other samples: run `posecap verify`")
-    found.map_numbers.append(np.full(len(rows), len(found.maps), np.int64))
-    found.maps.append(np.asarray(base)[: base.nbytes // 4 * 4].view(np.float32))
-    found.tables.append(index.take(rows))
-    found.shapes.append(np.array(shapes, np.int64)[rows])
-    for name, starts in places.items():
-        found.starts[name].append(np.concatenate(starts)[rows])
+    values = np.asarray(base)[: base.nbytes // 4 * 4].view(np.float32)
+    return _Part(values, index.take(rows), np.array(shapes, np.int64)[rows], np.concatenate(starts)[rows])
 
 
 def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Path) -> Numbers:
@@ -132,16 +121,16 @@ def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Pa
     return np.asarray(begin // 4 + np.cumsum(sizes) - sizes, np.int64)
 
 
-def _set_of(found: _Mapping) -> MotionSet:
-    table = pa.concat_tables(found.tables).combine_chunks()
-    people, frames, joints, captions, wide, wide_video = np.concatenate(found.shapes).T
-    map_N = np.concatenate(found.map_numbers)
+def _set_of(parts: list[_Part]) -> MotionSet:
+    table, maps = pa.concat_tables([part.table for part in parts]), [part.values for part in parts]
+    people, frames, joints, captions, wide, wide_video = np.concatenate([part.shape_N6 for part in parts]).T
+    joints_start_N, video_start_N, text_start_N = np.concatenate([part.start_N3 for part in parts]).T
+    map_N = np.repeat(np.arange(len(parts)), [len(part.table) for part in parts])
     layouts, layout_N = np.unique(np.array(table["layout"].to_pylist()), return_inverse=True)
     kinds, array_N = np.unique(map_N * len(layouts) + layout_N, return_inverse=True)
-    arrays = tuple(JointArray(found.maps[kind // len(layouts)], str(layouts[kind % len(layouts)])) for kind in kinds)
+    arrays = tuple(JointArray(maps[kind // len(layouts)], str(layouts[kind % len(layouts)])) for kind in kinds)
     for layout in {array.layout for array in arrays}:
         _check_joints(JointArray(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
-    starts = {name: np.concatenate(parts) for name, parts in found.starts.items()}
     classes, label_N = _numbered(table["label"])
     sentences, caption_K = _sentences(table["captions"], captions)
     with_video = np.flatnonzero(wide_video > 0)
@@ -152,7 +141,7 @@ def _set_of(found: _Mapping) -> MotionSet:
         clips=ClipTable(
             key_N=np.array(table["key"].to_pylist()),
             array_N=array_N.astype(np.int64),
-            start_N=starts[_JOINTS],
+            start_N=joints_start_N,
             people_N=people,
             frames_N=frames,
             fps_N=_reals(table["fps"]),
@@ -169,8 +158,8 @@ def _set_of(found: _Mapping) -> MotionSet:
         classes=classes,
         sentences=sentences,
         caption_K=caption_K,
-        video=_store(found.maps, map_N[with_video], starts[_VIDEO][with_video], wide_video[with_video]),
-        text=_texts(found.maps, map_N, starts[_TEXT], captions, wide, caption_K),
+        video=_store(maps, map_N[with_video], video_start_N[with_video], wide_video[with_video]),
+        text=_texts(maps, map_N, text_start_N, captions, wide, caption_K),
     )
 
 
@@ -196,8 +185,7 @@ def _sentences(column: Any, captions_N: Numbers) -> tuple[tuple[str, ...], Numbe
     """The different sentences in order of appearance, and the number of one for each caption of each clip."""
     if (np.array([len(texts or ()) for texts in column.to_pylist()], np.int64) != captions_N).any():
         raise ShardError("index and columns disagree on captions: run `posecap verify`")
-    texts = column.combine_chunks().flatten() if isinstance(column, pa.ChunkedArray) else column.flatten()
-    encoded = (texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts).dictionary_encode()
+    encoded = column.combine_chunks().flatten().dictionary_encode()
     return tuple(encoded.dictionary.to_pylist()), np.asarray(encoded.indices, np.int64)
 
 

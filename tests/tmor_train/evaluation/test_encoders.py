@@ -11,8 +11,7 @@ import tmor_train
 from tests import gestures, skeletons
 from tmor_train.configuration import changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
-from tmor_train.data.augment import Flip
-from tmor_train.data.augment.noise import Noise
+from tmor_train.data.augment import Flip, Noise
 from tmor_train.data.builder import from_clips
 from tmor_train.evaluation.config import ScratchConfig, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import (

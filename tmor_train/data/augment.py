@@ -1,0 +1,425 @@
+"""Augmentations of batches. Each is a frozen configuration, called with the batch and a ``torch.Generator`` on the
+batch's device. All clips are processed at once on that device, each with its own random numbers; masks are updated, and
+joints that are not seen stay 0, and have no part in frames that are made of several.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from posecap.joints import flip_order
+from tmor_train.data.batch import MotionBatch, body_centre
+from tmor_train.field_checks import Checked, ranged
+
+
+def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """One number in [low, high) for each clip, on the generator's device."""
+    return torch.rand(clips, generator=generator, device=generator.device) * (high - low) + low
+
+
+def happens(clips: int, probability: float, generator: torch.Generator) -> Tensor:
+    """True for each clip with ``probability``: (N,) bool."""
+    return torch.rand(clips, generator=generator, device=generator.device) < probability
+
+
+# Space: turning, mirroring, moving and seeing from elsewhere.
+
+
+def _turn(angle: Tensor, first: int, second: int, size: int) -> Tensor:
+    """Rotations of row vectors from axis ``first`` towards axis ``second``: (..., size, size)."""
+    matrix = torch.eye(size, device=angle.device).expand(*angle.shape, size, size).clone()
+    matrix[..., first, first] = matrix[..., second, second] = angle.cos()
+    matrix[..., first, second] = angle.sin()
+    matrix[..., second, first] = -angle.sin()
+    return matrix
+
+
+def _about(batch: MotionBatch, centre: Tensor, matrix_NCC: Tensor) -> MotionBatch:
+    joints = batch.joints
+    turned = torch.einsum("nmtvc,ncd->nmtvd", joints - centre, matrix_NCC.to(joints.dtype)) + centre
+    return batch.moved(turned)
+
+
+def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
+    return drawn(clips, -math.radians(degrees), math.radians(degrees), generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotate(Checked):
+    """A turn of each clip in the picture's plane about the body's centre, by up to ``degrees`` (0 to 180) either way:
+    what rotation 2D skeletons allow."""
+
+    degrees: float = ranged(15.0, 0, 180)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        angle_N = _radians(len(batch), self.degrees, generator)
+        matrix = _turn(angle_N, 0, 1, batch.motion_NCTVM.shape[1])
+        return _about(batch, body_centre(batch.joints, batch.seen), matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotate3D(Checked):
+    """A turn in space about the body's centre: up to ``vertical`` degrees about the vertical axis and up to ``others``
+    about the other two (0 to 180 each). Clips without depth stay as they are."""
+
+    vertical: float = ranged(30.0, 0, 180)
+    others: float = ranged(5.0, 0, 180)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips = len(batch)
+        yaw, pitch, roll = (_radians(clips, d, generator) for d in (self.vertical, self.others, self.others))
+        if batch.motion_NCTVM.shape[1] != 3:
+            return batch
+        matrix = _turn(yaw, 0, 2, 3) @ _turn(pitch, 1, 2, 3) @ _turn(roll, 0, 1, 3)
+        matrix = torch.where(batch.has_depth_N[:, None, None], matrix, torch.eye(3, device=matrix.device))
+        return _about(batch, body_centre(batch.joints, batch.seen), matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project(Checked):
+    """Clips with depth as a camera sees them from somewhere: two coordinates come out, for every clip.
+
+    The camera goes round the body's centre by up to ``yaw`` degrees (0 to 180) and up or down by up to ``pitch``
+    (0 to 80), both either way; 0 and 0 is the view of recording. ``perspective`` cameras stand ``nearest`` to
+    ``farthest`` away (2 to 100, in the units of the joints: a body is about 2 tall once normalised);
+    ``orthographic`` ones endlessly far. Clips without depth only lose their empty third coordinate.
+    """
+
+    yaw: float = ranged(90.0, 0, 180)
+    pitch: float = ranged(10.0, 0, 80)
+    camera: Literal["perspective", "orthographic"] = "perspective"
+    nearest: float = ranged(4.0, 2, 100)
+    farthest: float = ranged(10.0, "nearest", 100)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips = len(batch)
+        yaw, pitch = _radians(clips, self.yaw, generator), _radians(clips, self.pitch, generator)
+        distance_N = drawn(clips, self.nearest, self.farthest, generator)
+        joints = batch.joints
+        if joints.shape[-1] == 2:
+            return batch
+        centre = body_centre(joints, batch.seen)
+        matrix = (_turn(yaw, 0, 2, 3) @ _turn(pitch, 1, 2, 3)).to(joints.dtype)
+        seen_from = torch.einsum("nmtvc,ncd->nmtvd", joints - centre, matrix)
+        flat = seen_from[..., :2]
+        if self.camera == "perspective":
+            distance = distance_N[:, None, None, None, None].to(joints.dtype)
+            # Whoever comes within a tenth of the distance is held there, so that nobody is behind the camera.
+            flat = flat * (distance / (distance + seen_from[..., 2:]).clamp(min=0.1 * distance))
+        deep = batch.has_depth_N[:, None, None, None, None]
+        return batch.moved(torch.where(deep, flat + centre[..., :2], joints[..., :2])).flattened()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip(Checked):
+    """The mirror image, left and right joints swapped, with a ``probability`` of 0 to 1. The mirror stands at x = 0,
+    the middle of a normalised picture."""
+
+    probability: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        order = list(flip_order(batch.layout))
+        turned = happens(len(batch), self.probability, generator)[:, None, None, None]
+        joints, seen = batch.joints, batch.seen
+        mirrored = joints[..., order, :].clone()
+        mirrored[..., 0].neg_()
+        return batch.moved(
+            torch.where(turned[..., None], mirrored, joints), torch.where(turned, seen[..., order], seen)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomMove(Checked):
+    """UNIK's moving camera, in the picture's plane: an angle, a scale and a shift, each going evenly over the clip from
+    one drawn value to another, about the point (0, 0).
+
+    ``angles`` in degrees; ``scales`` above 0; ``shifts`` in normalised coordinates, drawn for x and y apart.
+    """
+
+    angles: tuple[float, ...] = ranged((-10.0, -5.0, 0.0, 5.0, 10.0), -180, 180)
+    scales: tuple[float, ...] = ranged((0.9, 1.0, 1.1), 0.01, 100)
+    shifts: tuple[float, ...] = ranged((-0.2, -0.1, 0.0, 0.1, 0.2), -10, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.angles and self.scales and self.shifts):
+            raise ValueError("one of angles, scales and shifts holds nothing to draw from")
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        joints = batch.joints
+        clips, frames = len(batch), joints.shape[2]
+        angle_NT = self._course(self.angles, clips, frames, generator) * (math.pi / 180)
+        scale_NT = self._course(self.scales, clips, frames, generator)
+        across, down = (self._course(self.shifts, clips, frames, generator) for _ in range(2))
+        matrix_NTCC = _turn(angle_NT, 0, 1, 2) * scale_NT[..., None, None]
+        moved = joints.clone()
+        moved[..., :2] = torch.einsum("nmtvc,ntcd->nmtvd", joints[..., :2], matrix_NTCC.to(joints.dtype))
+        moved[..., :2] += torch.stack([across, down], -1)[:, None, :, None].to(joints.dtype)
+        return batch.moved(moved)
+
+    @staticmethod
+    def _course(values: tuple[float, ...], clips: int, frames: int, generator: torch.Generator) -> Tensor:
+        """From one value at the first frame evenly to another at the last: (N, T)."""
+        known = torch.tensor(values, device=generator.device)
+        ends = known[torch.randint(len(values), (2, clips), generator=generator, device=generator.device)]
+        share = torch.linspace(0, 1, frames, device=generator.device)
+        return torch.lerp(ends[0][:, None], ends[1][:, None], share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shear(Checked):
+    """Each coordinate gets a share of each other one, drawn up to ``amount`` (0 to 1) either way, about the body's
+    centre. Clips without depth are sheared in their plane."""
+
+    amount: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        size = batch.motion_NCTVM.shape[1]
+        matrix = drawn(len(batch) * size * size, -self.amount, self.amount, generator).view(-1, size, size)
+        if size == 3:
+            flat = ~batch.has_depth_N[:, None]
+            matrix[:, 2] = matrix[:, 2].masked_fill(flat, 0)
+            matrix[:, :, 2] = matrix[:, :, 2].masked_fill(flat, 0)
+        matrix.diagonal(dim1=1, dim2=2).fill_(1)
+        return _about(batch, body_centre(batch.joints, batch.seen), matrix)
+
+
+# Time.
+
+
+def resampled(batch: MotionBatch, position_NT: Tensor) -> MotionBatch:
+    """The clips at moments between their frames, by linear interpolation.
+
+    Where one of the two frames around a moment does not show a joint, the other one's value is taken if it is the
+    nearer of the two; else the joint is not seen. A moment that falls on a frame is that frame.
+
+    Args:
+        position_NT: in frames, from 0 to T - 1; any number of moments for each clip.
+    """
+    joints, seen = batch.joints, batch.seen
+    before_NT = position_NT.floor().clamp(max=joints.shape[2] - 1)
+    share = (position_NT - before_NT)[:, None, :, None]
+    after_NT = (before_NT + 1).clamp(max=joints.shape[2] - 1)
+    (left, left_seen), (right, right_seen) = _frames(joints, seen, before_NT), _frames(joints, seen, after_NT)
+    share = torch.where(left_seen & right_seen, share, (share >= 0.5).to(share.dtype))
+    shown = torch.where(share == 0, left_seen, torch.where(share == 1, right_seen, left_seen & right_seen))
+    return batch.moved(torch.lerp(left, right, share[..., None].to(left.dtype)), shown)
+
+
+def _frames(joints: Tensor, seen: Tensor, frame_NT: Tensor) -> tuple[Tensor, Tensor]:
+    people, clips = joints.shape[1], torch.arange(len(joints), device=joints.device)
+    at = clips[:, None, None], torch.arange(people, device=joints.device)[None, :, None], frame_NT.long()[:, None, :]
+    return joints[at], seen[at]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropResize(Checked):
+    """A random stretch of each clip, resized to its T frames: "random temporal cropping" of T-MOR.
+
+    Of T frames, between ``shortest`` and ``longest`` (shares, 0.02 to 1) are kept, but at least two.
+    """
+
+    shortest: float = ranged(0.5, 0.02, 1)
+    longest: float = ranged(1.0, "shortest", 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips, frames = len(batch), batch.motion_NCTVM.shape[2]
+        if frames < 3:
+            return batch
+        length_N = (drawn(clips, self.shortest, self.longest, generator) * frames).clamp(min=2)
+        begin_N = drawn(clips, 0, 1, generator) * (frames - length_N)
+        step_N = (length_N - 1) / (frames - 1)
+        steps_T = torch.arange(frames, device=length_N.device)
+        return resampled(batch, (begin_N[:, None] + step_N[:, None] * steps_T).clamp(0, frames - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftCrop(Checked):
+    """A window of T frames at a random place of the clip, mirrored at both ends by ``share`` of T (0 to 1): as
+    SkeletonCLR, CrosSCLR and AimCLR crop."""
+
+    share: float = ranged(1 / 6, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        frames = batch.motion_NCTVM.shape[2]
+        most = int(frames * self.share)
+        shift_N = torch.randint(-most, most + 1, (len(batch),), generator=generator, device=generator.device)
+        at = torch.arange(frames, device=shift_N.device) + shift_N[:, None]
+        at = torch.where(at < 0, -1 - at, torch.where(at >= frames, 2 * frames - 1 - at, at))
+        return batch.moved(*_frames(batch.joints, batch.seen, at))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeFlip(Checked):
+    """Each clip backwards, with a ``probability`` of 0 to 1."""
+
+    probability: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        turned = happens(len(batch), self.probability, generator)[:, None, None, None]
+        joints = torch.where(turned[..., None], batch.joints.flip(2), batch.joints)
+        return batch.moved(joints, torch.where(turned, batch.seen.flip(2), batch.seen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(Checked):
+    """A Gaussian over time, of ``taps`` frames (odd, 1 to 99) and a width drawn between ``least`` and ``most`` frames
+    (0.05 to 20), with a ``probability`` of 0 to 1. It averages only frames that show the joint."""
+
+    taps: int = ranged(15, 1, 99)
+    least: float = ranged(0.1, 0.05, 20)
+    most: float = ranged(2.0, "least", 20)
+    probability: float = ranged(0.5, 0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.taps % 2 == 0:
+            raise ValueError(f"taps is {self.taps}, expected an odd number")
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        joints, seen = batch.joints, batch.seen
+        sigma_N = drawn(len(batch), self.least, self.most, generator)
+        blurred = happens(len(batch), self.probability, generator)
+        steps = torch.arange(joints.shape[2], device=sigma_N.device)
+        apart = steps[:, None] - steps
+        weight_NTS = (-(apart**2) / (2 * sigma_N[:, None, None] ** 2)).exp() * (apart.abs() <= self.taps // 2)
+        shown = seen.to(joints.dtype)
+        total = torch.einsum("nts,nmsv->nmtv", weight_NTS.to(joints.dtype), shown)
+        summed = torch.einsum("nts,nmsvc->nmtvc", weight_NTS.to(joints.dtype), joints * shown[..., None])
+        smooth = summed / total.clamp(min=torch.finfo(joints.dtype).tiny)[..., None]
+        return batch.moved(torch.where(blurred[:, None, None, None, None], smooth, joints))
+
+
+# What takes something away from each clip, or blurs where it is.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Checked):
+    """Gaussian noise on every coordinate that is seen, of a ``sigma`` of 0 to 1 in normalised coordinates, with a
+    ``probability`` of 0 to 1."""
+
+    sigma: float = ranged(0.01, 0, 1)
+    probability: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        joints = batch.joints
+        noisy = happens(len(batch), self.probability, generator)[:, None, None, None, None].repeat(
+            1, 1, 1, 1, joints.shape[-1]
+        )
+        if joints.shape[-1] == 3:
+            noisy[..., 2] &= batch.has_depth_N[:, None, None, None]
+        noise = torch.randn(joints.shape, generator=generator, device=generator.device, dtype=joints.dtype)
+        return batch.moved(joints + self.sigma * noise * noisy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointDropout(Checked):
+    """A ``share`` (0 to 1) of each clip's joints, the same in all its frames and people, with a ``probability`` of
+    0 to 1: ``hide`` makes them not seen; ``corrupt`` moves each by up to ``amount`` (0 to 10) either way, all frames
+    alike."""
+
+    share: float = ranged(0.6, 0, 1)
+    how: Literal["hide", "corrupt"] = "hide"
+    amount: float = ranged(1.0, 0, 10)
+    probability: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips, channels, _, joints, _ = batch.motion_NCTVM.shape
+        lots_NV = torch.rand(clips, joints, generator=generator, device=generator.device)
+        struck = happens(clips, self.probability, generator)
+        away = drawn(clips * joints * channels, -self.amount, self.amount, generator).view(clips, 1, 1, joints, -1)
+        hit_NV = (lots_NV.argsort(1).argsort(1) < round(self.share * joints)) & struck[:, None]
+        if self.how == "hide":
+            return batch.moved(batch.joints, batch.seen & ~hit_NV[:, None, None])
+        if channels == 3:
+            away[..., 2] *= batch.has_depth_N[:, None, None, None]
+        return batch.moved(batch.joints + away.to(batch.joints.dtype) * hit_NV[:, None, None, :, None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisMask(Checked):
+    """One coordinate of each clip, drawn, becomes 0 throughout, with a ``probability`` of 0 to 1."""
+
+    probability: float = ranged(0.5, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        channels = batch.motion_NCTVM.shape[1]
+        axis_N = torch.randint(channels, (len(batch),), generator=generator, device=generator.device)
+        struck = happens(len(batch), self.probability, generator)
+        kept_NC = ~((torch.arange(channels, device=axis_N.device) == axis_N[:, None]) & struck[:, None])
+        return batch.moved(batch.joints * kept_NC[:, None, None, None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion(Checked):
+    """Joints that go out of sight for a while, as hands do behind a body: each joint of a clip with a ``probability``
+    of 0 to 1, for a stretch of frames of its own of up to ``longest`` (a share of the clip, 0 to 1), in all people
+    alike."""
+
+    probability: float = ranged(0.2, 0, 1)
+    longest: float = ranged(1.0, 0, 1)
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        clips, _, frames, joints, _ = batch.motion_NCTVM.shape
+        struck, length, begin = (
+            values.view(clips, 1, joints)
+            for values in (
+                happens(clips * joints, self.probability, generator),
+                drawn(clips * joints, 0, self.longest, generator),
+                drawn(clips * joints, 0, 1, generator),
+            )
+        )
+        moment_T = (torch.arange(frames, device=begin.device) + 0.5) / frames
+        since_NTV = moment_T[:, None] + length - begin * (1 + length)  # may have begun before the clip, or end after it
+        hidden_NTV = struck & (since_NTV >= 0) & (since_NTV < length)
+        return batch.moved(batch.joints, batch.seen & ~hidden_NTV[:, None])
+
+
+SpaceView = AxisMask | Flip | JointDropout | Noise | Occlusion | Project | RandomMove | Rotate | Rotate3D | Shear
+"""Augmentations that do not change timing."""
+
+View = SpaceView | Blur | CropResize | ShiftCrop | TimeFlip
+"""All of them, for configurations."""
+
+
+class Augmentation(Protocol):
+    """A change of a batch."""
+
+    def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
+        """The changed batch; the one given stays as it is."""
+        ...
+
+
+FAITHFUL: tuple[Augmentation, ...] = (CropResize(), Rotate())
+"""T-MOR's augmentations for 2D skeletons: random temporal cropping and random rotation."""
+
+FAITHFUL_3D: tuple[Augmentation, ...] = (CropResize(), Rotate3D())
+"""The same for 3D skeletons."""
+
+_MORE: tuple[Augmentation, ...] = (
+    Flip(),
+    Shear(),
+    Noise(),
+    Blur(),
+    JointDropout(),
+    AxisMask(probability=0.2),
+    TimeFlip(probability=0.2),
+)
+
+STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
+"""With further common augmentations, which are not in the paper."""
+
+STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
+
+
+def augmented(batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:
+    """The batch after all ``steps``, in order."""
+    for step in steps:
+        batch = step(batch, generator)
+    return batch
