@@ -24,44 +24,41 @@ class FrameBuffer:
     """A FIFO of decoded frames with their timestamps."""
 
     def __init__(self) -> None:
-        self._frames: deque[Pixels] = deque()
-        self._pts: deque[float] = deque()
+        self._frames: deque[tuple[Pixels, float]] = deque()
 
     def __len__(self) -> int:
-        return len(self._pts)
+        return len(self._frames)
 
     def append(self, frame_HW3: Pixels, pts: float) -> None:
         """Append one frame with its timestamp in seconds."""
-        self._frames.append(frame_HW3)
-        self._pts.append(pts)
+        self._frames.append((frame_HW3, pts))
 
     @property
     def first_pts(self) -> float:
         """Timestamp of the first frame, seconds."""
-        return self._pts[0]
+        return self._frames[0][1]
 
     @property
     def last_pts(self) -> float:
         """Timestamp of the last frame, seconds."""
-        return self._pts[-1]
+        return self._frames[-1][1]
 
     @property
     def pts(self) -> list[float]:
         """Timestamps of all frames, seconds."""
-        return list(self._pts)
+        return [pts for _, pts in self._frames]
 
     def drop(self, count: int) -> None:
         """Discard the first ``count`` frames."""
         for _ in range(count):
             self._frames.popleft()
-            self._pts.popleft()
 
     def pop(self, count: int) -> Frames:
         """Remove and return the first ``count`` frames. Each is freed once copied: peak memory is one clip."""
-        frames = np.empty((count, *self._frames[0].shape), np.uint8)
+        frames, pts = np.empty((count, *self._frames[0][0].shape), np.uint8), np.empty(count)
         for index in range(count):
-            frames[index] = self._frames.popleft()
-        return Frames(frames, np.array([self._pts.popleft() for _ in range(count)], np.float64))
+            frames[index], pts[index] = self._frames.popleft()
+        return Frames(frames, pts)
 
 
 class FrameRateLimiter:

@@ -29,7 +29,7 @@ class _Track:
     """One person while a clip is followed. State: centre x, centre y, width, height and their velocities (px/s)."""
 
     mean: Doubles
-    spread: Doubles
+    covariance: Doubles
     seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # frame -> (detection, score)
     joints: Floats | None = None
 
@@ -139,9 +139,9 @@ class ByteTrack(Engine):
 def _start(found: Detections, i: int, t: int) -> _Track:
     centre_size = _centre_size(found.boxes_N4[i])
     height = centre_size[3]
-    spread = np.diag(np.square(np.repeat([0.1 * height, height], 4)))
+    covariance = np.diag(np.square(np.repeat([0.1 * height, height], 4)))
     joints = None if found.joints_NJ3 is None else found.joints_NJ3[i]
-    return _Track(np.concatenate([centre_size, np.zeros(4)]), spread, {t: (i, float(found.scores_N[i]))}, joints)
+    return _Track(np.concatenate([centre_size, np.zeros(4)]), covariance, {t: (i, float(found.scores_N[i]))}, joints)
 
 
 def _predict(track: _Track, seconds: float) -> None:
@@ -151,15 +151,15 @@ def _predict(track: _Track, seconds: float) -> None:
     # A person may change speed by about one body height per second, each second.
     noise = np.diag(np.square(np.repeat([0.5 * height * seconds, 1.0 * height * seconds], 4)))
     track.mean = step @ track.mean
-    track.spread = step @ track.spread @ step.T + noise
+    track.covariance = step @ track.covariance @ step.T + noise
 
 
 def _update(track: _Track, found: Detections, i: int, t: int) -> None:
     height = max(track.mean[3], 1.0)
-    observed = track.spread[:4, :4] + np.eye(4) * (0.05 * height) ** 2
-    gain = np.linalg.solve(observed, track.spread[:4, :]).T
+    observed = track.covariance[:4, :4] + np.eye(4) * (0.05 * height) ** 2
+    gain = np.linalg.solve(observed, track.covariance[:4, :]).T
     track.mean = track.mean + gain @ (_centre_size(found.boxes_N4[i]) - track.mean[:4])
-    track.spread = track.spread - gain @ track.spread[:4, :]
+    track.covariance = track.covariance - gain @ track.covariance[:4, :]
     track.seen[t] = (i, float(found.scores_N[i]))
     track.joints = None if found.joints_NJ3 is None else found.joints_NJ3[i]
 

@@ -181,8 +181,12 @@ class TransformersCaptioner(Engine):
         """The questions as the network takes them, padded to one length."""
         import torch
 
+        contents = [
+            [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": prompt}]
+            for pictures, prompt in questions
+        ]
         inputs = self._processor.apply_chat_template(
-            [_conversation(pictures, prompt) for pictures, prompt in questions],
+            [[{"role": "user", "content": content}] for content in contents],
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,
@@ -249,11 +253,6 @@ class TransformersCaptioner(Engine):
         # Greedy, whatever the checkpoint suggests.
         network.generation_config.update(do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None)
         return network.to(device).eval()
-
-
-def _conversation(pictures: list[Image], prompt: str) -> list[dict[str, Any]]:
-    shown = [{"type": "image", "image": picture} for picture in pictures]
-    return [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
 
 
 def _picture(pixels_HW3: Pixels, longest_side: int) -> Image:

@@ -21,9 +21,6 @@ from posecap.interfaces import Detections
 from posecap.stage import Engine
 from posecap.types import Pixels, Seconds, Tracks
 
-Seen = dict[int, dict[int, int]]
-"""Track id → frame → detection within that frame."""
-
 
 @dataclass(frozen=True)
 class _UltralyticsTracker(Engine, ABC):
@@ -62,41 +59,35 @@ class _UltralyticsTracker(Engine, ABC):
         Raises:
             ModuleNotFoundError: the package, or ``lap`` that it matches with, is not installed.
         """
-        seen = self._run(detections, self._frames_lost(pts_T), frames_THW3)
-        people = [track for track in seen.values() if len(track) >= self.fewest_frames]
-        people.sort(key=lambda track: (-len(track), min(track)))
-        return tracks_of(people, detections, layout)
-
-    def _run(self, detections: Sequence[Detections], frames_lost: int, frames_THW3: Pixels) -> Seen:
         ensure_ultralytics("lap")
         from ultralytics.engine.results import Boxes
 
-        tracker, seen = self._tracker(frames_lost), Seen()
+        tracker = self._tracker(self._settings(pts_T))
+        seen: dict[int, dict[int, int]] = {}  # track id → frame → detection within that frame
         for t, (found, frame) in enumerate(zip(detections, frames_THW3, strict=True)):
             rows = np.zeros((len(found.scores_N), 6), np.float32)  # box, score, class: all of the same one
             rows[:, :4], rows[:, 4] = found.boxes_N4, found.scores_N
             blue_green_red = np.ascontiguousarray(frame[..., ::-1])
             for *_, identity, _score, _class, index in tracker.update(Boxes(rows, frame.shape[:2]), blue_green_red):
                 seen.setdefault(int(identity), {})[t] = int(index)
-        return seen
+        people = [track for track in seen.values() if len(track) >= self.fewest_frames]
+        people.sort(key=lambda track: (-len(track), min(track)))
+        return tracks_of(people, detections, layout)
 
-    def _frames_lost(self, pts_T: Seconds) -> int:
+    def _settings(self, pts_T: Seconds) -> SimpleNamespace:
+        """The parameters by the package's own names."""
         interval = float(np.median(np.diff(pts_T))) if len(pts_T) > 1 else self.track_buffer_seconds
-        return max(1, round(self.track_buffer_seconds / interval)) if interval > 0 else 1
-
-    def _arguments(self, frames_lost: int) -> dict[str, Any]:
-        """The package's own names for the parameters."""
-        return {
-            "track_high_thresh": self.track_high_thresh,
-            "track_low_thresh": self.track_low_thresh,
-            "new_track_thresh": self.begin,
-            "track_buffer": frames_lost,
-            "match_thresh": self.match_cost,
-            "fuse_score": self.cost == "overlap and score",
-        }
+        return SimpleNamespace(
+            track_high_thresh=self.track_high_thresh,
+            track_low_thresh=self.track_low_thresh,
+            new_track_thresh=self.begin,
+            track_buffer=max(1, round(self.track_buffer_seconds / interval)) if interval > 0 else 1,
+            match_thresh=self.match_cost,
+            fuse_score=self.cost == "overlap and score",
+        )
 
     @abstractmethod
-    def _tracker(self, frames_lost: int) -> Any: ...
+    def _tracker(self, settings: SimpleNamespace) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -105,10 +96,10 @@ class UltralyticsByteTrack(_UltralyticsTracker):
 
     name: ClassVar[str] = "ultralytics-bytetrack"
 
-    def _tracker(self, frames_lost: int) -> Any:
+    def _tracker(self, settings: SimpleNamespace) -> Any:
         from ultralytics.trackers.byte_tracker import BYTETracker
 
-        return BYTETracker(SimpleNamespace(**self._arguments(frames_lost)))
+        return BYTETracker(settings)
 
 
 @dataclass(frozen=True)
@@ -124,9 +115,8 @@ class UltralyticsBoTSORT(_UltralyticsTracker):
 
     camera: Literal["sparseOptFlow", "orb", "sift", "ecc", "none"] = "sparseOptFlow"
 
-    def _tracker(self, frames_lost: int) -> Any:
+    def _tracker(self, settings: SimpleNamespace) -> Any:
         from ultralytics.trackers.bot_sort import BOTSORT
 
         appearance = {"with_reid": False, "proximity_thresh": 0.5, "appearance_thresh": 0.8}
-        arguments = self._arguments(frames_lost) | {"gmc_method": self.camera} | appearance
-        return BOTSORT(SimpleNamespace(**arguments))
+        return BOTSORT(SimpleNamespace(**vars(settings), gmc_method=self.camera, **appearance))

@@ -78,8 +78,7 @@ def _root(archive: zipfile.ZipFile) -> str:
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes | None:
-    info = archive.NameToInfo.get(name)
-    if info is None:
+    if (info := archive.NameToInfo.get(name)) is None:
         return None
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
         raise UnsafePickleError(f"{name} in it is compressed or too large")
@@ -87,8 +86,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> byte
 
 
 def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
-    info = archive.NameToInfo.get(name)
-    if info is None:
+    if (info := archive.NameToInfo.get(name)) is None:
         raise UnsafePickleError(f"it has no {name}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size < len(block):
         raise UnsafePickleError(f"{name} in it is compressed or cut off")
