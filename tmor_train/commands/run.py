@@ -13,8 +13,6 @@ from posecap.terminal import COMPLETE, Commands, FormerFlag, command
 if TYPE_CHECKING:
     from tmor_train.training.ray_train import RayJob
 
-_SEVERAL = ("data", "sets", "seeds", "rows")
-_FLAGS = (*_SEVERAL, "data-root", "folder", "texts", "benchmark", "protocol", "from", "epochs", "seed")
 _EXAMPLES = """\
 train:
   tmor_train run stage1 --data SHARDS
@@ -157,9 +155,9 @@ def _config_of(options: argparse.Namespace) -> Any:
     from tmor_train.tasks import task_type
 
     config = recipe(options.recipe)
-    named = {name: getattr(options, name.replace("-", "_")) for name in _FLAGS}
-    given = {name: value for name, value in named.items() if value is not None}
-    flags = {name: ",".join(value) if name in _SEVERAL else value for name, value in given.items()}
+    given = {name: getattr(options, name.replace("-", "_")) for task in TASKS.values() for name in task.flags}
+    words = {name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    flags = {name: value for name, value in words.items() if value is not None}
     return changed(config, [*task_type(config, TASKS).changes(flags), *options.changes])
 
 

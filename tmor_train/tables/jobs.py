@@ -93,30 +93,25 @@ def key_of(table: Table, weights: Weights) -> str:
 
 def _loaded(place: str) -> Weights:
     encoder: Pretrained = load(place)
-    losses, data, scratch = _trained_with(encoder.config)
-    return Weights(
+    name = encoder.path.name
+    weights = Weights(
         path=str(encoder.path),
         sha256=encoder.sha256,
-        name=f"{Path(place).name}/{encoder.path.name}" if Path(place).is_dir() else encoder.path.name,
-        losses=losses,
-        data=data,
-        scratch=scratch,
+        name=f"{Path(place).name}/{name}" if Path(place).is_dir() else name,
     )
-
-
-def _trained_with(values: Mapping[str, Any] | None) -> tuple[tuple[str, ...], tuple[str, ...], ScratchConfig | None]:
-    """Losses, data, and how clips are seen, of a run's configuration."""
-    if values is None:
-        return (), (), None
-    config = from_json(PretrainConfig, values)
-    weights = {"mm": config.objective.w_mm, "mv": config.objective.w_mv, "mt": config.objective.w_mt}
-    shards = (Path(location.rstrip("/")).name for location in config.data.shards)
-    scratch = ScratchConfig(
-        encoder=config.encoder, sampling=config.sampling, streams=config.views.streams, still=config.views.still
+    if encoder.config is None:
+        return weights
+    config = from_json(PretrainConfig, encoder.config)
+    objective = {"mm": config.objective.w_mm, "mv": config.objective.w_mv, "mt": config.objective.w_mt}
+    return replace(
+        weights,
+        # Another work's method has weights of losses, too, and uses none of them.
+        losses=() if config.method else tuple(loss for loss, weight in objective.items() if weight),
+        data=(*(Path(location.rstrip("/")).name for location in config.data.shards), *config.data.sets),
+        scratch=ScratchConfig(
+            encoder=config.encoder, sampling=config.sampling, streams=config.views.streams, still=config.views.still
+        ),
     )
-    # Another work's method has weights of losses, too, and uses none of them.
-    losses = () if config.method else tuple(loss for loss, weight in weights.items() if weight)
-    return losses, (*shards, *config.data.sets), scratch
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -174,12 +169,9 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
         "seed": str(config.seeds[0]),
         "texts": config.texts,
     }
-    both = "seeds" in task.flags  # then --seed would set the same field
-    given = {
-        flag: value
-        for flag, value in flags.items()
-        if value is not None and flag in task.flags and not (both and flag == "seed")
-    }
+    if "seeds" in task.flags:  # --seed would set the same field
+        del flags["seed"]
+    given = {flag: value for flag, value in flags.items() if value is not None and flag in task.flags}
     made = changed(base, task.changes(given))
     start = getattr(made, "start", None)
     if isinstance(start, StartConfig) and weights.scratch is not None:

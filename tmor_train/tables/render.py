@@ -159,12 +159,12 @@ def _about(values: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _line(jobs: list[str]) -> str:
-    return f"| {' | '.join(_plain(job) for job in jobs)} |"
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_plain, cells))} |"
 
 
 def _plain(words: str) -> str:
-    """Words that end no job of a table."""
+    """Words that end no cell of a table."""
     return " ".join(words.split()).replace("|", "\\|")
 
 

@@ -6,7 +6,6 @@ same again in the same folder, later with more data or another checkpoint, measu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tmor_train.tables.jobs import Job, jobs_of, weights_by_key
 from tmor_train.tables.paper import TABLES
 from tmor_train.tables.render import MeasuredTable, Measurement, write_table
 from tmor_train.training.progress import Progress
-from tmor_train.training.runs import CONFIG, RunError
+from tmor_train.training.runs import CONFIG, RunError, read_config, write_config
 
 _SHOWN = 3
 _REASONS = (
@@ -70,13 +69,11 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
 
 
 def _begin(config: TableConfig, folder: Path) -> None:
-    path = folder / CONFIG
-    if path.exists():
-        known = json.loads(path.read_text())
+    if (folder / CONFIG).exists():
+        known = read_config(folder)
         if known.get(KIND) != type(config).__name__ or known.get("table") != config.table:
             raise RunError(f"{folder} holds another run; choose another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(tagged(config), indent=2) + "\n")
+    write_config(tagged(config), folder)
 
 
 def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, str]) -> Measurement:
@@ -86,28 +83,22 @@ def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, st
         return Measurement(job=job, reason=job.reason)
     place = folder / job.folder
     found = _results(job, place)
-    if len(found) < _wanted(job, config):
+    wanted = len(config.seeds) if hasattr(job.config, "seeds") else 1
+    if len(found) < wanted:
         if job.folder not in done:
             done[job.folder] = lacking(job, config) or _run(job, place)
         if done[job.folder]:
             return Measurement(job=job, reason=done[job.folder])
         found = _results(job, place)
-    values = tuple(result.metrics[job.column.metric] for result in found if job.column.metric in result.metrics)
+    column, mode = job.column, job.reproduction.mode
+    values = tuple(result.metrics[column.metric] for result in found if column.metric in result.metrics)
     if not values:
-        return Measurement(job=job, reason=_no_metric(job))
+        reason = f"{job.reproduction.recipe} gave no {column.metric} of {mode}"
+        if "visual" in mode:
+            reason = f"motion + visual needs video vectors, which the clips of {column.benchmark} do not have"
+        return Measurement(job=job, reason=reason)
     notes = tuple(dict.fromkeys(note for result in found for note in result.notes))
     return Measurement(job=job, values=values, notes=notes)
-
-
-def _no_metric(job: Job) -> str:
-    if "visual" in job.reproduction.mode:
-        return f"motion + visual needs video vectors, which the clips of {job.column.benchmark} do not have"
-    return f"{job.reproduction.recipe} gave no {job.column.metric} of {job.reproduction.mode}"
-
-
-def _wanted(job: Job, config: TableConfig) -> int:
-    """How many results a metric is the mean of."""
-    return len(config.seeds) if hasattr(job.config, "seeds") else 1
 
 
 def lacking(job: Job, config: TableConfig) -> str:
@@ -134,6 +125,4 @@ def _run(job: Job, place: Path) -> str:
 
 
 def _results(job: Job, place: Path) -> Sequence[Result]:
-    if not place.is_dir():
-        return ()
     return [result for _, result in results_under(place) if job.reproduction.mode in ("", result.mode)]
