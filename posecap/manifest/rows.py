@@ -134,7 +134,12 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
 def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
     """Raw cells as a batch of :data:`ROW_SCHEMA`; what is wrong goes to ``problems``."""
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
-    _check_words(raw, words, problems)
+    missing = pc.is_null(words["video"])
+    problems.flag(raw, missing, "video", words["video"], "write a path or a URI, or take the row out")
+    no_split = pc.invert(pc.match_substring_regex(words["split"], f"^{SPLIT_NAME}$"))
+    problems.flag(raw, no_split, "split", words["split"], "use only letters, digits, '_' and '-', as train")
+    reserved = pc.match_substring_regex(words["id"], r"~\d+$")
+    problems.flag(raw, reserved, "id", words["id"], "'~' and digits at the end name repeated rows; choose another id")
     if table.video_prefix:
         words["video"] = pc.binary_join_element_wise(table.video_prefix, words["video"], "")
     # A row may give only one of them: from there on, or up to there.
@@ -153,15 +158,6 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     for field, otherwise in {"split": "train", **table.defaults}.items():
         columns[field] = pc.fill_null(columns[field], otherwise)
     return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
-
-
-def _check_words(raw: RawBatch, words: dict[str, pa.Array], problems: Problems) -> None:
-    missing = pc.is_null(words["video"])
-    problems.flag(raw, missing, "video", words["video"], "write a path or a URI, or take the row out")
-    no_split = pc.invert(pc.match_substring_regex(words["split"], f"^{SPLIT_NAME}$"))
-    problems.flag(raw, no_split, "split", words["split"], "use only letters, digits, '_' and '-', as train")
-    reserved = pc.match_substring_regex(words["id"], r"~\d+$")
-    problems.flag(raw, reserved, "id", words["id"], "'~' and digits at the end name repeated rows; choose another id")
 
 
 def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems) -> pa.Array:
@@ -275,17 +271,11 @@ def _decoded(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        bad = pa.array([value is not None and not _is_utf8(value) for value in values.to_pylist()])
+        bad = pa.array(
+            [value is not None and value.decode(errors="ignore").encode() != value for value in values.to_pylist()]
+        )
         problems.flag(raw, bad, field, values, "not UTF-8; save the table as UTF-8")
         return pc.if_else(bad, None, values).cast(pa.string())
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def encodable(text: str) -> bool:
