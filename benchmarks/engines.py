@@ -127,7 +127,7 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
         return engine.detect(np.stack(feed))
 
     def pose(engine: Any, feed: Sequence[Any]) -> object:
-        return engine.estimate(np.stack(feed), somebody(frames[: len(feed)]))
+        return engine.estimate(np.stack(feed), standing_people(frames[: len(feed)]))
 
     def video(engine: Any, feed: Sequence[Any]) -> object:
         return engine.embed_videos(feed) if hasattr(engine, "embed_videos") else [engine.embed_video(f) for f in feed]
@@ -170,7 +170,7 @@ def sentences() -> list[str]:
     return [f"{SENTENCE}, {number}" for number in range(100_000)]
 
 
-def somebody(frames: Pixels) -> Tracks:
+def standing_people(frames: Pixels) -> Tracks:
     """People who stand beside one another throughout."""
     count, height, width = frames.shape[:3]
     boxes = np.zeros((PEOPLE, count, 4), np.float32)
@@ -198,10 +198,10 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
 
 
 @dataclass(frozen=True)
-class Look(Stage):
+class EmbedVideo(Stage):
     """The embedding of a clip's pixels, as :class:`posecap.stages.embed.Embed` does it, without sentences."""
 
-    name = "look"
+    name = "embed_video"
     takes = TrackedClip
     gives = CaptionedClip
 
@@ -219,12 +219,12 @@ def chain(folder: Path, video: Video, clip: Clip, thread_counts: Sequence[int], 
     frames, crops = (8, 8) if small else (64, 256)  # a CPU gains nothing from more, and pays for the memory
     yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=frames, max_det=PEOPLE)
     rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=crops)
-    seen = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
+    embedder = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
     stages = (
         decode_stage(),
         Track(yolo, UltralyticsByteTrack(track_low_thresh=0.01, track_high_thresh=0.05, begin=0.05)),
         Pose(rtmpose),
-        Look(seen),
+        EmbedVideo(embedder),
     )
     for stage in stages:
         stage.load()
@@ -236,7 +236,7 @@ def chain(folder: Path, video: Video, clip: Clip, thread_counts: Sequence[int], 
     yolo.detect(clip.frames_THW3)
     tracks = result.outputs[0].tracks
     rtmpose.estimate(clip.frames_THW3, tracks)
-    seen.embed_video(clip.frames_THW3[seen.frame_indices(clip)])
+    embedder.embed_video(clip.frames_THW3[embedder.frame_indices(clip)])
     bare = perf_counter() - since
     print(f"chain: a clip of {clip.frame_count} frames with {tracks.people} people; bare models {bare:.2f} s")
     for count in thread_counts:

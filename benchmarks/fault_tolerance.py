@@ -44,15 +44,15 @@ Runner = Literal["ray", "local"]
 Victim = Literal["driver", "worker", "all"]
 
 WORKERS_KILLED_AT_MOST = 2
-"""In one build: a row whose worker dies three times is quarantined, and rightly so."""
+"""In one build: a row whose worker dies three times is quarantined, as it should be."""
 LONGEST_BUILD_SECONDS = 300.0
-LONGEST_WAKE_SECONDS = 10.0
+LONGEST_CLEANUP_SECONDS = 10.0
 """Until the other processes of a killed build must be gone."""
-_LOOK_SECONDS = 0.003
-_STRUCK = -signal.SIGKILL
+_POLL_SECONDS = 0.003
+_KILLED = -signal.SIGKILL
 
 MANIFEST = """\
-name: survive
+name: fault-tolerance
 version: 1.0.0
 license: BSD-3-Clause
 contact: https://github.com/perfanalytics/pose2sim
@@ -73,9 +73,9 @@ from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))
 stage = {{s.name: s for s in demo.stages}}
-impatient = Http(patience=RetryPolicy(attempts=1))
+http_once = Http(patience=RetryPolicy(attempts=1))
 smaller = {{
-    "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
+    "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "decode": {{"long_side": 256, "fps_at_most": 20.0}},
     "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
@@ -136,22 +136,22 @@ class Build:
             enough = len(set(files_of(self.root)) - self.there) >= new_files if new_files else True
             if enough and time.monotonic() - self.since >= seconds:
                 return True
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return False
 
-    def strike(self, victim: Victim, chance: random.Random) -> bool:
+    def kill(self, victim: Victim, chance: random.Random) -> bool:
         """SIGKILL. Waits for a worker where none has started yet; False: the build ended first."""
         if victim == "worker":
             while self.alive():
                 workers = sorted(pid for pid, command in self.session() if command.startswith("ray::_Worker"))
-                if workers and kill(chance.choice(workers)):
+                if workers and kill_process(chance.choice(workers)):
                     return True
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
             return False
         others = [pid for pid, _ in self.session() if victim == "all" and pid != self.process.pid]
         for pid in (self.process.pid, *others):
-            kill(pid)
-        return self.process.wait() == _STRUCK
+            kill_process(pid)
+        return self.process.wait() == _KILLED
 
     def session(self) -> Iterator[tuple[int, str]]:
         """Process id and command of everything that belongs to the build and still runs."""
@@ -165,18 +165,18 @@ class Build:
                 if int(session) == self.process.pid and state not in "ZX":
                     yield int(entry.name), command
 
-    def clear_away(self) -> list[str]:
+    def kill_leftovers(self) -> list[str]:
         """Commands of processes that outlive the driver for longer than they may; they are killed."""
-        until = time.monotonic() + LONGEST_WAKE_SECONDS
+        until = time.monotonic() + LONGEST_CLEANUP_SECONDS
         while time.monotonic() < until and any(self.session()):
             time.sleep(0.05)
         left = list(self.session())
         for pid, _ in left:
-            kill(pid)
+            kill_process(pid)
         return [command.split(maxsplit=1)[0].rpartition("/")[2] for _, command in left if command]
 
 
-def kill(pid: int) -> bool:
+def kill_process(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -193,7 +193,7 @@ def files_of(root: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the undisturbed build left, and how long it took with each runner."""
+    """The files and outcomes of the undisturbed build, and its duration with each runner."""
 
     files: dict[str, bytes]
     outcomes: list[RowOutcome]
@@ -238,11 +238,11 @@ def differences(root: Path, reference: Reference) -> Iterator[str]:
 
 
 @dataclass
-class Survived:
-    """One disturbed build: what struck it, what it had finished by then, and what is wrong with what it became."""
+class DisturbedBuild:
+    """One disturbed build: when its processes were killed, how often it was started, and how its result differs."""
 
     runner: Runner
-    strikes: list[str] = field(default_factory=list)
+    kills: list[str] = field(default_factory=list)
     victims: list[Victim] = field(default_factory=list)
     starts: int = 0
     left_behind: list[str] = field(default_factory=list)
@@ -257,46 +257,46 @@ class Trial:
     folder: Path
     reference: Reference
 
-    def run(self, number: int, runner: Runner, chance: random.Random) -> Survived:
+    def run(self, number: int, runner: Runner, chance: random.Random) -> DisturbedBuild:
         """A build that is killed at least once and then finished."""
         while True:
             root = self.folder / f"build-{number:03d}"
             shutil.rmtree(root, ignore_errors=True)
-            survived = self._disturb(root, runner, chance)
-            if survived.victims or survived.wrong:
-                if not survived.wrong:
-                    survived.wrong += differences(root, self.reference)
-                return survived
+            result = self._disturb(root, runner, chance)
+            if result.victims or result.wrong:
+                if not result.wrong:
+                    result.wrong += differences(root, self.reference)
+                return result
 
-    def _disturb(self, root: Path, runner: Runner, chance: random.Random) -> Survived:
-        survived = Survived(runner)
+    def _disturb(self, root: Path, runner: Runner, chance: random.Random) -> DisturbedBuild:
+        result = DisturbedBuild(runner)
         waiting = draw_victims(runner, chance)
         while True:
             build = Build.start(self.manifest, root, runner)
-            survived.starts += 1
+            result.starts += 1
             while waiting and build.alive():
-                self._strike(build, waiting.pop(), survived, chance)
+                self._kill(build, waiting.pop(), result, chance)
             code = finished(build)
-            survived.left_behind += build.clear_away()
+            result.left_behind += build.kill_leftovers()
             if code in (0, 3):
-                return survived
-            if code != _STRUCK or survived.starts > sum(victim != "worker" for victim in survived.victims):
+                return result
+            if code != _KILLED or result.starts > sum(victim != "worker" for victim in result.victims):
                 how = f"ended with status {code}" if code is not None else "did not end"
-                survived.wrong.append(f"start {survived.starts} {how}; see {root.with_suffix('.log')}")
-                return survived
+                result.wrong.append(f"start {result.starts} {how}; see {root.with_suffix('.log')}")
+                return result
 
-    def _strike(self, build: Build, victim: Victim, survived: Survived, chance: random.Random) -> None:
+    def _kill(self, build: Build, victim: Victim, result: DisturbedBuild, chance: random.Random) -> None:
         """Half of the moments are drawn over the build's time, half follow closely on a new file."""
         if chance.random() < 0.5:
-            reached = build.until(seconds=chance.uniform(0, self.reference.seconds[survived.runner]))
+            reached = build.until(seconds=chance.uniform(0, self.reference.seconds[result.runner]))
         else:
             missing = max(1, self.reference.names - len(build.there))
             reached = build.until(new_files=chance.randint(1, missing))
             time.sleep(chance.uniform(0, 0.02))
-        if reached and build.alive() and build.strike(victim, chance):
+        if reached and build.alive() and build.kill(victim, chance):
             seconds, parts = time.monotonic() - build.since, len(committed(build.root))
-            survived.victims.append(victim)
-            survived.strikes.append(f"{victim} at {seconds:.1f} s ({parts} parts)")
+            result.victims.append(victim)
+            result.kills.append(f"{victim} at {seconds:.1f} s ({parts} parts)")
 
 
 def draw_victims(runner: Runner, chance: random.Random) -> list[Victim]:
@@ -304,8 +304,8 @@ def draw_victims(runner: Runner, chance: random.Random) -> list[Victim]:
         return ["driver"] * chance.randint(1, 3)
     victims: list[Victim] = []
     for _ in range(chance.randint(1, 3)):
-        tired = victims.count("worker") == WORKERS_KILLED_AT_MOST
-        victims.append(chance.choice(["driver", "all"] if tired else ["driver", "worker", "all"]))
+        enough = victims.count("worker") == WORKERS_KILLED_AT_MOST
+        victims.append(chance.choice(["driver", "all"] if enough else ["driver", "worker", "all"]))
     return victims
 
 
@@ -314,18 +314,18 @@ def finished(build: Build) -> int | None:
     try:
         return build.process.wait(timeout=LONGEST_BUILD_SECONDS)
     except subprocess.TimeoutExpired:
-        build.strike("all", random.Random(0))
+        build.kill("all", random.Random(0))
         return None
 
 
 def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Reference:
-    """Build in peace, once with each runner."""
+    """Build without disturbance, once with each runner."""
     seconds: dict[Runner, float] = {}
     for runner in runners:
         build = Build.start(manifest, folder / f"undisturbed-{runner}", runner)
         code = finished(build)
         seconds[runner] = time.monotonic() - build.since
-        build.clear_away()
+        build.kill_leftovers()
         if code not in (0, 3):
             sys.exit(f"the undisturbed build ended with status {code}; see {build.root.with_suffix('.log')}")
     reference = Reference.of(folder / f"undisturbed-{runners[0]}", seconds)
@@ -342,15 +342,15 @@ def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Re
     return reference
 
 
-def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, ...]) -> list[Survived]:
+def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, ...]) -> list[DisturbedBuild]:
     every = []
     for number in range(options.builds):
-        survived = trial.run(number, runners[number % len(runners)], random.Random(f"{options.seed}/{number}"))
-        every.append(survived)
-        verdict = "; ".join(survived.wrong) or "identical"
-        strikes = ", ".join(survived.strikes)
-        print(f"{number + 1:3d}  {survived.runner:5}  {strikes}; {survived.starts} starts: {verdict}", flush=True)
-        if not survived.wrong:
+        result = trial.run(number, runners[number % len(runners)], random.Random(f"{options.seed}/{number}"))
+        every.append(result)
+        verdict = "; ".join(result.wrong) or "identical"
+        kills = ", ".join(result.kills)
+        print(f"{number + 1:3d}  {result.runner:5}  {kills}; {result.starts} starts: {verdict}", flush=True)
+        if not result.wrong:
             shutil.rmtree(trial.folder / f"build-{number:03d}")
     return every
 
@@ -363,16 +363,16 @@ def main() -> int:
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: short spans of the demo's clips")
     options = parser.parse_args()
     runners: tuple[Runner, ...] = ("ray", "local") if options.runner == "both" else (options.runner,)
-    folder = Path(tempfile.mkdtemp(prefix="posecap-survive-"))
+    folder = Path(tempfile.mkdtemp(prefix="posecap-fault-tolerance-"))
     manifest = options.manifest or write_input(folder)
     every = disturbed(options, Trial(manifest, folder, undisturbed(manifest, folder, runners)), runners)
-    hits = Counter(victim for survived in every for victim in survived.victims)
-    wrong = [survived for survived in every if survived.wrong]
+    hits = Counter(victim for result in every for victim in result.victims)
+    wrong = [result for result in every if result.wrong]
     print(f"{len(every)} builds, {hits.total()} kills: " + ", ".join(f"{n} {victim}" for victim, n in hits.items()))
     print(f"{len(every) - len(wrong)} byte-identical with nothing lost or twice, {len(wrong)} not")
-    left = Counter(command for survived in every for command in survived.left_behind)
+    left = Counter(command for result in every for command in result.left_behind)
     named = "".join(f", {count} {command}" for command, count in left.most_common())
-    print(f"{left.total()} processes outlived their driver by more than {LONGEST_WAKE_SECONDS:g} s{named}")
+    print(f"{left.total()} processes outlived their driver by more than {LONGEST_CLEANUP_SECONDS:g} s{named}")
     if wrong:
         print(f"what they left is in {folder}")
         return 1

@@ -74,7 +74,7 @@ def rate(name: str, run: Pass, options: argparse.Namespace) -> float:
 
 
 def count(batches: Iterable[Any]) -> int:
-    """Samples in all batches; every tensor is there, and a value of it is looked at."""
+    """Samples in all batches; every tensor must be there, and one value of it is read."""
     seen = 0
     for batch in batches:
         joints, video, text = batch

@@ -55,5 +55,5 @@ pipeline = replace(demo, stages=stages)
 if __name__ == "__main__":
     for stage in pipeline.configuration():
         print(stage)
-    said, unsaid, asked = HashedWords().embed_text(["a man walks", "a woman sits down", "man walks"])
-    print(f"cosine of 'man walks' with 'a man walks' {asked @ said:.2f}, with 'a woman sits down' {asked @ unsaid:.2f}")
+    walks, sits, query = HashedWords().embed_text(["a man walks", "a woman sits down", "man walks"])
+    print(f"cosine of 'man walks' with 'a man walks' {query @ walks:.2f}, with 'a woman sits down' {query @ sits:.2f}")

@@ -1,7 +1,7 @@
 """The embedded pipeline: every model is from a pinned package of the index and runs on a CPU.
 
 Models: MoveNet MultiPose (people and joints), ByteTrack (identities), EfficientNet-Lite0 frame features
-(video vector), MiniLM (text vectors). Every number a build depends on stands here; copy the file to change one.
+(video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to change one.
 """
 
 from posecap.engines.bytetrack import ByteTrack
@@ -47,6 +47,6 @@ pipeline = Pipeline(
         Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
-    # Shares of rejected clips above which the build speaks up; clips of walking people rarely fail.
+    # Shares of rejected clips above which the build warns; clips of walking people rarely fail.
     expected_rejections={"track": 0.5, "filter_people": 0.6},
 )

@@ -43,7 +43,7 @@ class Result:
     bytes. ``metrics`` are shares from 0 to 1 by name; ``primary_metric`` names the one that the paper's table has.
     ``labels`` is the share of the train part's labels that was used. ``per_class`` has a share for each of ``classes``,
     none where it has no clip. ``counts`` are numbers of clips. ``config`` is the configuration and ``chosen`` what was
-    chosen on a hold-out, as JSON values. ``notes`` are to be said beside every metric.
+    chosen on a hold-out, as JSON values. ``notes`` belong beside every metric that is shown.
     """
 
     benchmark: str

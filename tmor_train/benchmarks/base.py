@@ -182,7 +182,7 @@ class FrameParts:
 class Benchmark:
     """A data set with its protocols, of which the first is the default.
 
-    ``primary_metric`` is the figure of the paper's table. ``missing`` looks for the files of a protocol in a folder;
+    ``primary_metric`` is the metric of the paper's table. ``missing`` looks for the files of a protocol in a folder;
     ``read`` reads them and raises MissingFilesError or DamagedFileError. ``clips`` and ``classes`` are
     what is published, 0 where that depends on the user's data.
     """

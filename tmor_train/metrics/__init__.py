@@ -1,1 +1,1 @@
-"""Figures of predictions, a file each: plain NumPy, no knowledge of encoders or benchmarks."""
+"""Metrics of predictions in plain NumPy, independent of encoders and benchmarks."""

@@ -66,7 +66,7 @@ class Spread:
 
 
 def spread(values: Sequence[float], *, confidence: float = 0.95) -> Spread:
-    """Mean and confidence interval of a figure by Student's t, as few seeds ask for: t · s / √n, with s over n - 1.
+    """Mean and confidence interval by Student's t, which suits few seeds: t · s / √n, with s over n - 1.
 
     Raises:
         ValueError: no values, or a confidence that does not lie between 0 and 1.

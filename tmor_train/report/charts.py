@@ -46,7 +46,7 @@ def per_class(collected: Collected) -> Iterator[Block]:
             f"{what}, in percent{missing if len(order) < len(classes) else ''}",
         )
         yield Block(heading=f"{benchmark} {protocol}", charts=[chart])
-        yield from left_out(found, _MOST_SERIES, "with lower figures")
+        yield from left_out(found, _MOST_SERIES, "with a lower primary metric")
 
 
 def ordered(shown: list[StoredResult], classes: int) -> list[int]:
@@ -82,7 +82,7 @@ def confusion(collected: Collected) -> Iterator[Block]:
     for number, (one, confusion_KK) in enumerate(known[:_MOST_MATRICES]):
         drawing = _draw_confusion(one, confusion_KK, f"confusion-{number}")
         yield Block(charts=[Chart(drawing, _most_confused(one, confusion_KK), one.title, is_open=not number)])
-    yield from left_out(known, _MOST_MATRICES, "with lower figures")
+    yield from left_out(known, _MOST_MATRICES, "with a lower primary metric")
 
 
 def _confusion(one: StoredResult) -> NDArray[np.int64] | None:
@@ -141,7 +141,7 @@ def timelines(collected: Collected) -> Iterator[Block]:
             continue
         charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
         yield Block(heading=one.title, charts=charts)
-    yield from left_out(found, _MOST_RESULTS, "with lower figures")
+    yield from left_out(found, _MOST_RESULTS, "with a lower primary metric")
 
 
 def _longest(frames: FrameScores) -> list[int]:

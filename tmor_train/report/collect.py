@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A result and the folder that holds it; ``name`` is that folder as seen from the report's."""
+    """A result and the folder that holds it; ``name`` is its path from the report's folder."""
 
     folder: Path
     name: str
@@ -63,7 +63,7 @@ class Collected:
         return list(found.values())
 
     def name_of(self, folder: Path) -> str:
-        """A folder as seen from the report's."""
+        """The path of a folder from the report's, or the whole path where it is elsewhere."""
         return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
 
 

@@ -46,7 +46,7 @@ def page(title: str, about: str, sections: Sequence[Section]) -> str:
     """The whole HTML document, which loads nothing from outside of itself."""
     environment = Environment(
         loader=PackageLoader("tmor_train.report", "."),
-        autoescape=True,  # select_autoescape knows .html.j2 by its ending, and there is only this one template
+        autoescape=True,  # select_autoescape() would go by the name's ending
         undefined=StrictUndefined,
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
         trim_blocks=True,

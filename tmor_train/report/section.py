@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-# A colour that no figure has; in the page it becomes that of the text around.
+# A colour that no chart uses; in the page it is replaced by the colour of the text.
 _INK = "#010203"
 _SETTINGS = {
     "svg.fonttype": "none",  # words stay words
@@ -102,10 +102,10 @@ def left_out(found: Sized, most: int, what: str) -> Iterator[Block]:
 
 
 def svg(draw: Callable[[Any], None], *, width: float, height: float, name: str) -> Markup | None:
-    """What ``draw`` puts on a figure of so many inches, as an SVG element; None without matplotlib.
+    """What ``draw`` puts on a figure of ``width`` by ``height`` inches, as an SVG element; None without matplotlib.
 
     Args:
-        name: another one for each figure of a page, so that their elements have different ids.
+        name: unique in a page, so that elements of different figures have different ids.
     """
     try:
         from matplotlib import rc_context
