@@ -7,11 +7,8 @@ from tmor_train.benchmarks.base import Benchmark, Events, FrameParts, Missing, P
 from tmor_train.configuration import nearest
 
 
-class UnknownBenchmarkError(KeyError):
+class UnknownBenchmarkError(LookupError):
     """There is no benchmark of that name; the message has the nearest one."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 BENCHMARKS: dict[str, Benchmark] = {

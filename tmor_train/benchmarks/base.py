@@ -198,18 +198,18 @@ class Benchmark:
     read: Callable[[Path, str], Parts | FrameParts]
 
 
-def absent(folder: Path, source: DatasetSource, *names: str) -> tuple[Missing, ...]:
+def missing_files(folder: Path, source: DatasetSource, *names: str) -> tuple[Missing, ...]:
     """The files that are missing from a folder; names may be patterns of :meth:`Path.glob`."""
     page = f"{source.page} ({source.archive})"
     return tuple(Missing(name, page, folder / name) for name in names if next(folder.glob(name), None) is None)
 
 
-def same_files(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
+def check_for(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple[Missing, ...]]:
     """:attr:`Benchmark.missing` for a benchmark whose protocols all need the same files."""
-    return lambda folder, protocol: absent(folder, source, *names)
+    return lambda folder, protocol: missing_files(folder, source, *names)
 
 
-def scored(place_MTJ2: Floats, path: Path) -> Floats:
+def with_scores(place_MTJ2: Floats, path: Path) -> Floats:
     """Joints (M, T, J, 3) of places in pixels, with the score 1, or 0 for a joint at (0, 0), which was not found.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, absent, events_of
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, events_of, missing_files
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
@@ -105,7 +105,7 @@ def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...])
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    lists = absent(folder, SOURCE, *FILES.values(), _NAMES)
+    lists = missing_files(folder, SOURCE, *FILES.values(), _NAMES)
     place = folder / "shards"
     poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", place)
     return lists if place.is_dir() else (*lists, poses)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tmor_train.benchmarks.base import Benchmark, Missing, Parts, same_files
+from tmor_train.benchmarks.base import Benchmark, Missing, Parts, check_for
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad
@@ -62,7 +62,7 @@ PENN_ACTION = Benchmark(
     protocols=("official",),
     clips=2326,
     classes=15,
-    missing=same_files(penn_action.SOURCE, "labels/*.mat"),
+    missing=check_for(penn_action.SOURCE, "labels/*.mat"),
     read=_by_split(penn_action.read),
 )
 UTD_MHAD = Benchmark(
@@ -71,7 +71,7 @@ UTD_MHAD = Benchmark(
     protocols=("cross_subject",),
     clips=861,
     classes=27,
-    missing=same_files(utd_mhad.SOURCE, "a*_skeleton.mat"),
+    missing=check_for(utd_mhad.SOURCE, "a*_skeleton.mat"),
     read=_by_split(utd_mhad.read),
 )
 MSR_ACTION3D = Benchmark(
@@ -80,7 +80,7 @@ MSR_ACTION3D = Benchmark(
     protocols=("cross_subject",),
     clips=567,
     classes=20,
-    missing=same_files(msr_action3d.SOURCE, "a*_skeleton3D.txt"),
+    missing=check_for(msr_action3d.SOURCE, "a*_skeleton3D.txt"),
     read=_by_split(msr_action3d.read),
 )
 SBU = Benchmark(
@@ -89,6 +89,6 @@ SBU = Benchmark(
     protocols=tuple(f"fold{number}" for number in range(1, len(sbu.FOLDS) + 1)),
     clips=282,
     classes=len(sbu.CLASSES),
-    missing=same_files(sbu.SOURCE, "s*s*/*/*/skeleton_pos.txt"),
+    missing=check_for(sbu.SOURCE, "s*s*/*/*/skeleton_pos.txt"),
     read=_fold,
 )

@@ -21,7 +21,7 @@ import numpy as np
 
 from posecap.weights.pickle_names import ARRAY_NAMES, UnsafePickleError
 from posecap.weights.unpickle import unpickle
-from tmor_train.benchmarks.base import Benchmark, Parts, same_files
+from tmor_train.benchmarks.base import Benchmark, Parts, check_for
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing
 
@@ -148,7 +148,7 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         protocols=protocols,
         clips=clips,
         classes=count,
-        missing=same_files(_origin(file), file),
+        missing=check_for(_origin(file), file),
         read=read,
     )
 

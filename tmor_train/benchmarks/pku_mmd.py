@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from posecap.joints import LAYOUTS
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, absent, events_of
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, events_of, missing_files
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import (
@@ -164,9 +164,11 @@ def _recordings(folder: Path, names: tuple[str, ...], part: str) -> Recordings:
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
     names = ["*"]
-    if not (lists := absent(folder, SOURCE, file)):
+    if not (lists := missing_files(folder, SOURCE, file)):
         names = sorted(name for part in read_split(folder / file) for name in part)
-    return *lists, *absent(folder, SOURCE, *(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS)))
+    return *lists, *missing_files(
+        folder, SOURCE, *(f"{kind}/{name}.txt" for name in names for kind in (SKELETONS, LABELS))
+    )
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:

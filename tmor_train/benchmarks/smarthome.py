@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, Parts, absent, same_files, scored
+from tmor_train.benchmarks.base import Benchmark, Parts, check_for, missing_files, with_scores
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
@@ -126,7 +126,7 @@ def read_poses(path: Path) -> Floats:
         for frame, people in enumerate(frames):
             for person, found in enumerate(people):
                 place_MTJ2[person, frame] = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
-    return scored(place_MTJ2, path)
+    return with_scores(place_MTJ2, path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
@@ -151,7 +151,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
 
 
 def _read(folder: Path, protocol: str) -> Parts:
-    if absent(folder, SOURCE, _FILES):
+    if missing_files(folder, SOURCE, _FILES):
         raise SOURCE.missing(folder / "Walk_p03_r01_v16_c06.json")
     classes = CLASSES if protocol == "CS" else CV_CLASSES
     return Parts.by_split(from_clips(_clips(folder, protocol), classes=classes))
@@ -164,6 +164,6 @@ SMARTHOME = Benchmark(
     primary_metric="mean_per_class",
     clips=16115,
     classes=31,
-    missing=same_files(SOURCE, _FILES),
+    missing=check_for(SOURCE, _FILES),
     read=_read,
 )

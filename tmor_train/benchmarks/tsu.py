@@ -24,10 +24,10 @@ from tmor_train.benchmarks.base import (
     Missing,
     Recordings,
     Timelines,
-    absent,
+    check_for,
     events_of,
-    same_files,
-    scored,
+    missing_files,
+    with_scores,
 )
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
@@ -141,7 +141,7 @@ def read_poses(path: Path) -> Floats:
             kpts = archived["kpts"]
     if kpts.ndim != 3 or kpts.shape[1:] != (17, 2) or not len(kpts) or kpts.dtype.kind != "f":
         raise DamagedFileError(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
-    return scored(kpts[None].astype(np.float32), path)
+    return with_scores(kpts[None].astype(np.float32), path)
 
 
 def timelines(path: Path) -> dict[str, Timelines]:
@@ -187,9 +187,9 @@ def _recordings(folder: Path, known: Annotations, names: list[str]) -> Recording
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     names = ["P*"]
-    if not (lists := absent(folder, SOURCE, file := f"smarthome_{protocol}_51.json")):
+    if not (lists := missing_files(folder, SOURCE, file := f"smarthome_{protocol}_51.json")):
         names = sorted(read_annotations(folder / file))
-    return *lists, *absent(folder, SOURCE, *(f"poses/{name}{_POSES}" for name in names))
+    return *lists, *missing_files(folder, SOURCE, *(f"poses/{name}{_POSES}" for name in names))
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
@@ -224,6 +224,6 @@ SAMPLE = Benchmark(
     primary_metric="nonzero",
     clips=1,
     classes=51,
-    missing=same_files(SOURCE, "smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"),
+    missing=check_for(SOURCE, "smarthome_CS_51.json", f"poses/P11T13C03{_POSES}"),
     read=_sample,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, Parts, same_files, scored
+from tmor_train.benchmarks.base import Benchmark, Parts, check_for, with_scores
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
@@ -67,7 +67,7 @@ def read_skeleton(path: Path) -> Floats:
                 if int(next(lines)) != 17:
                     raise ValueError(f"not 17 joints in frame {frame}")
                 place_MTJ2[person, frame] = [next(lines).split()[:2] for _ in range(17)]
-    return scored(place_MTJ2[:most], path)
+    return with_scores(place_MTJ2[:most], path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
@@ -96,6 +96,6 @@ UAV_HUMAN = Benchmark(
     protocols=("CSv1", "CSv2"),
     clips=22476,
     classes=155,
-    missing=same_files(SOURCE, "P*A*R*.txt"),
+    missing=check_for(SOURCE, "P*A*R*.txt"),
     read=lambda folder, protocol: Parts.by_split(from_clips(_clips(folder, protocol), classes=CLASSES)),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Recordings, events_of, same_files
+from tmor_train.benchmarks.base import Benchmark, FrameParts, Recordings, check_for, events_of
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets import utkinect
 
@@ -53,6 +53,6 @@ UTKINECT = Benchmark(
     primary_metric="all_classes",
     clips=20,
     classes=10,
-    missing=same_files(utkinect.SOURCE, "joints/actionLabel.txt", "joints/joints_s*_e*.txt"),
+    missing=check_for(utkinect.SOURCE, "joints/actionLabel.txt", "joints/joints_s*_e*.txt"),
     read=_read,
 )
