@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fsspec.spec import AbstractBufferedFile
 
 from posecap.stage import Reject, TransientError
 from posecap.types import Span
@@ -26,87 +26,56 @@ _CACHED_BLOCKS = 8
 _EPSILON_SECONDS = 1e-6
 
 
-class RangeFile(io.RawIOBase):
-    """A remote file with random access, read block by block; the last few blocks are cached.
+class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """A remote file with random access, read block by block; the last few blocks are cached until :meth:`close`.
 
     Args:
-        fetch_range: what it raises is raised by :meth:`read`, and again by :meth:`check`.
+        fetch_range: called for the first block at once, since its answer has the size of the file. What it raises later
+            is raised by :meth:`read`, and again by :meth:`check`.
         size_limit: bytes that may be fetched in all.
         name: of the file in messages.
         block_bytes: fetched at a time.
     """
 
     def __init__(self, fetch_range: FetchRange, *, size_limit: int, name: str, block_bytes: int) -> None:
-        super().__init__()
-        self._fetch_range, self._size_limit, self._name, self._block_bytes = fetch_range, size_limit, name, block_bytes
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._size: int | None = None
-        self._position = self._fetched = 0
+        self._ask, self._size_limit, self._name = fetch_range, size_limit, name
+        self._fetched = 0
         self._error: Exception | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        if self._size is None:
-            self._block(0)
-        return self._size or 0
+        self._first, size = fetch_range(0, block_bytes - 1)
+        self._count(self._first, min(block_bytes, size))
+        cache: dict[str, Any] = {"cache_type": "blockcache", "cache_options": {"maxblocks": _CACHED_BLOCKS}}
+        super().__init__(None, name, block_size=block_bytes, size=size, **cache)
 
     def check(self) -> None:
         """Raise what a read has raised: FFmpeg takes a failed read for the end of the file."""
         if self._error is not None:
             raise self._error
 
-    def readable(self) -> bool:
-        return True
+    def read(self, length: int = -1) -> bytes:
+        left = max(0, self.size - self.loc)
+        return bytes(super().read(left if length < 0 else min(length, left)))
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
-        self._position = max(0, offset + (self.size if start is None else start))
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        wanted = self.size - self._position if size < 0 else size
-        pieces = []
-        while wanted > 0 and self._position < self.size:
-            number, skipped = divmod(self._position, self._block_bytes)
-            piece = self._block(number)[skipped : skipped + wanted]
-            pieces.append(piece)
-            self._position += len(piece)
-            wanted -= len(piece)
-        return b"".join(pieces)
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            try:
-                self._blocks[number] = self._fetched_block(number)
-            except Exception as error:
-                self._error = error
-                raise
-            if len(self._blocks) > _CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(number)
-        return self._blocks[number]
-
-    def _fetched_block(self, number: int) -> bytes:
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """Called by the cache for blocks that it does not have."""
+        if start == 0:
+            return self._first
         self.check()
-        first = number * self._block_bytes
-        last = first + self._block_bytes - 1
-        block, size = self._fetch_range(first, last if self._size is None else min(last, self._size - 1))
-        if self._size not in (None, size):
-            raise TransientError("changed", f"{self._name}: the file changed while it was read; run again")
-        self._size = size
-        if len(block) != min(self._block_bytes, size - first):
+        try:
+            block, size = self._ask(start, min(end, self.size) - 1)
+            if size != self.size:
+                raise TransientError("changed", f"{self._name}: the file changed while it was read; run again")
+            self._count(block, min(end, size) - start)
+        except Exception as error:
+            self._error = error
+            raise
+        return block
+
+    def _count(self, block: bytes, announced: int) -> None:
+        if len(block) != announced:
             raise TransientError("truncated", f"{self._name}: the server sent less than it announced")
         self._fetched += len(block)
         if self._fetched > self._size_limit:
             raise Reject("too_large", f"{self._name} needs more than {self._size_limit} bytes")
-        return block
 
 
 def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:

@@ -140,17 +140,17 @@ class _Session:
             return again(lambda: self._part(youtube, chosen, first, last))
 
         block = _WHOLE_BLOCK if span is None else _SPAN_BLOCK
-        remote = RangeFile(ask, size_limit=limits.size_bytes, name=self.shown, block_bytes=block)
-        if span is not None:
-            margin = self._engine.margin_seconds
-            return remux_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
-        if remote.size > limits.size_bytes:
-            raise Reject(
-                "too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}"
-            )
-        while part := remote.read(_WHOLE_BLOCK):
-            file.write(part)
-        return 0.0, str(chosen["ext"])
+        with RangeFile(ask, size_limit=limits.size_bytes, name=self.shown, block_bytes=block) as remote:
+            if span is not None:
+                margin = self._engine.margin_seconds
+                return remux_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
+            if remote.size > limits.size_bytes:
+                raise Reject(
+                    "too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}"
+                )
+            while part := remote.read(_WHOLE_BLOCK):
+                file.write(part)
+            return 0.0, str(chosen["ext"])
 
     def _options(self) -> dict[str, Any]:
         engine = self._engine
