@@ -133,12 +133,12 @@ def test_a_finished_build_does_nothing(copied: Path) -> None:
 )
 def test_whatever_is_deleted_comes_back_the_same(copied: Path, gone: tuple[str, ...], parts: int) -> None:
     root = copied.parent / "dataset"
-    before, told = small.published(root), outcomes_of(root)
+    before, outcomes = small.published(root), outcomes_of(root)
     for name in gone:
         shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
     assert small.build(copied).parts_built == parts
     assert small.published(root) == before
-    assert outcomes_of(root) == told
+    assert outcomes_of(root) == outcomes
     assert verify(root).problems == ()
 
 
@@ -163,10 +163,10 @@ def test_a_damaged_list_of_parts_is_written_anew(copied: Path) -> None:
 
 def test_a_ledger_that_is_no_database_is_made_again(copied: Path) -> None:
     root = copied.parent / "dataset"
-    told = outcomes_of(root)
+    outcomes = outcomes_of(root)
     (root / "ledger.sqlite").write_bytes(b"not a database, whatever it calls itself" * 100)
     small.build(copied)
-    assert outcomes_of(root) == told
+    assert outcomes_of(root) == outcomes
 
 
 def test_three_workers_give_the_bytes_of_one(copied: Path, whole: BuildResult) -> None:
@@ -272,12 +272,12 @@ def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(medi
 def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(copied: Path) -> None:
     root, part = copied.parent / "dataset", PartName("train", 0)
     document = read_sidecar(root, part)
-    rows = [{**row, "detail": "told otherwise"} if row["row_id"] == "missing" else row for row in document["rows"]]
+    rows = [{**row, "detail": "something else"} if row["row_id"] == "missing" else row for row in document["rows"]]
     write_part(root, part, list(read_part(root, part)), record={**document, "rows": rows})
     (root / "report.json").unlink()
     small.build(copied)
     with Ledger(root / "ledger.sqlite") as ledger:
-        assert [o.detail for o in ledger.outcomes() if o.row_id == "missing"] == ["told otherwise"]
+        assert [o.detail for o in ledger.outcomes() if o.row_id == "missing"] == ["something else"]
 
 
 def test_two_builds_at_once_are_rejected(one: Path) -> None:
@@ -325,13 +325,13 @@ def test_what_was_removed_stays_removed(one: Path) -> None:
 
 def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path: Path) -> None:
     path = small.manifest(tmp_path, [MISSING], media_root=media)
-    said: list[str] = []
+    messages: list[str] = []
     options = Options(runner="local", workers=1)
-    built = build(path, output=tmp_path / "deep" / "down", options=options, log=said.append)
+    built = build(path, output=tmp_path / "deep" / "down", options=options, log=messages.append)
     assert built.root == tmp_path / "deep" / "down"
     assert not (tmp_path / "dataset").exists()
-    build(path, output=tmp_path / "deep" / "down", options=options, log=said.append)
-    assert said == [f"{built.root}: every part is built; nothing to do"]
+    build(path, output=tmp_path / "deep" / "down", options=options, log=messages.append)
+    assert messages == [f"{built.root}: every part is built; nothing to do"]
 
 
 def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:
@@ -384,10 +384,10 @@ def test_a_changed_parameter_is_named_with_both_values(tmp_path: Path, pipeline:
     change = found(tmp_path, changed(pipeline, "filter_people", people=3), {PART: "b"})
     assert change.changed == (PART,)
     assert change.reasons == ("pipeline.filter_people.people: 2 → 3",)
-    told = explain(change, tmp_path)
-    assert "1 of its parts (train/00000)" in told
-    assert "--update" in told
-    assert "--output" in told
+    explanation = explain(change, tmp_path)
+    assert "1 of its parts (train/00000)" in explanation
+    assert "--update" in explanation
+    assert "--output" in explanation
 
 
 def test_other_package_versions_and_weights_are_named(tmp_path: Path, pipeline: Pipeline) -> None:
@@ -443,8 +443,8 @@ def test_a_damaged_part_is_not_built(tmp_path: Path, pipeline: Pipeline, harm: s
 
 def test_a_long_list_is_cut(tmp_path: Path) -> None:
     parts = tuple(PartName("train", n) for n in range(12))
-    told = explain(Change({}, parts, (), tuple(f"reason {n}" for n in range(10))), tmp_path)
-    assert "12 of its parts" in told
-    assert "train/00007 …)" in told
-    assert "train/00008" not in told
-    assert "… and 2 more" in told
+    explanation = explain(Change({}, parts, (), tuple(f"reason {n}" for n in range(10))), tmp_path)
+    assert "12 of its parts" in explanation
+    assert "train/00007 …)" in explanation
+    assert "train/00008" not in explanation
+    assert "… and 2 more" in explanation

@@ -1,4 +1,4 @@
-"""One build at a time: the lease belongs to a living process and to nobody else."""
+"""One build at a time: the lock belongs to a living process. The ledger stores the outcomes of rows."""
 
 from __future__ import annotations
 

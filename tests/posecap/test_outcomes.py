@@ -1,4 +1,4 @@
-"""Fates and their counts."""
+"""Outcomes of rows and clips, counts by stage, and alarms."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ any_rows = st.builds(
 
 
 @given(any_rows)
-def test_a_fate_comes_back_from_json(row: RowOutcome) -> None:
+def test_an_outcome_comes_back_from_json(row: RowOutcome) -> None:
     assert RowOutcome.from_json(json.loads(json.dumps(row.as_json()))) == row
 
 
 @given(st.lists(any_rows, max_size=8))
-def test_planned_is_the_sum_of_the_four_fates(many: list[RowOutcome]) -> None:
+def test_planned_is_the_sum_of_the_four_outcomes(many: list[RowOutcome]) -> None:
     counts = tally(many).as_json()
     assert counts["rows"]["planned"] == len(many) == sum(counts["rows"][status] for status in STATUSES)
     assert sum(counts["clips"].values()) == sum(len(row.clips) for row in many)
@@ -146,7 +146,7 @@ def test_the_sums_always_add_up(outcomes: list[RowOutcome]):
 
 
 @given(st.lists(rows(), max_size=12), st.randoms())
-def test_the_order_of_outcomes_leaves_no_trace(outcomes: list[RowOutcome], random):
+def test_the_order_of_outcomes_does_not_matter(outcomes: list[RowOutcome], random):
     shuffled = list(outcomes)
     random.shuffle(shuffled)
     assert StageStats.of(ORDER, shuffled).lines() == StageStats.of(ORDER, outcomes).lines()

@@ -1,4 +1,4 @@
-"""Outcomes of one item's walk."""
+"""Outcomes of one item that passes through stages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from tests import building
 
 
 @dataclass(frozen=True)
-class Says(Stage):
-    """StageStats the given results, then raises the given error."""
+class Yields(Stage):
+    """Yields the given results, then raises the given error."""
 
-    name: ClassVar[str] = "says"
+    name: ClassVar[str] = "yields"
     takes: ClassVar[type] = Row
     gives: ClassVar[type] = Row
 
@@ -45,7 +45,7 @@ ROW = Row(row_id="r1", uri="a.mp4")
     ],
 )
 def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retryable):
-    class Raises(Says):
+    class Raises(Yields):
         def __call__(self, item: Any) -> Iterator[Any]:
             raise error
             yield
@@ -53,20 +53,20 @@ def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retr
     result = execute([Raises()], ROW)
     assert result.error is not None
     assert (result.error.status, result.error.reason, result.error.retryable) == (status, reason, retryable)
-    assert result.error.stage == "says"
+    assert result.error.stage == "yields"
     assert result.outputs == []
 
 
 def test_a_refusing_stage_costs_its_clip_only():
     one, two = building.clip(clip_id="a" * 24), building.clip(clip_id="b" * 24)
 
-    class RejectsA(Says):
+    class RejectsA(Yields):
         def __call__(self, item: Clip) -> Iterator[Clip]:
             if item.clip_id == "a" * 24:
                 raise Reject("no_person", "nobody")
             yield item
 
-    result = execute([Says(results=(one, two)), RejectsA()], ROW)
+    result = execute([Yields(results=(one, two)), RejectsA()], ROW)
     assert [clip.clip_id for clip in result.outputs] == ["b" * 24]
     assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("rejected", "a" * 24, "no_person")]
     assert result.error is None
@@ -76,7 +76,7 @@ def test_a_refusing_stage_costs_its_clip_only():
 def test_samples_are_kept_and_short_stretches_accounted_for():
     sample = building.sample()
     short = Rejected(Span(0.0, 0.2), "too_short", "0.2 s")
-    result = execute([Says(results=(short, sample))], ROW)
+    result = execute([Yields(results=(short, sample))], ROW)
     assert [type(item) for item in result.outputs] == [Sample]
     assert [(c.status, c.reason) for c in result.clips] == [("rejected", "too_short"), ("kept", "")]
 
@@ -86,7 +86,7 @@ def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path)
     path.write_bytes(b"x")
     video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
 
-    class Complains(Says):
+    class Complains(Yields):
         def __call__(self, item: CutVideo) -> Iterator[Any]:
             raise ValueError(f"cannot read {path}")
             yield
@@ -100,20 +100,20 @@ def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path)
 def test_borrowed_files_stay(tmp_path: Path):
     path = tmp_path / "mine.mp4"
     path.write_bytes(b"x")
-    execute([Says()], Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1))
+    execute([Yields()], Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1))
     assert path.exists()
 
 
 def test_stages_run_depth_first_so_that_one_clip_is_held_at_a_time():
     alive: list[str] = []
 
-    class Makes(Says):
+    class Makes(Yields):
         def __call__(self, item: Any) -> Iterator[Any]:
             for name in "abc":
                 alive.append(f"made {name}")
                 yield name
 
-    class Uses(Says):
+    class Uses(Yields):
         def __call__(self, item: str) -> Iterator[str]:
             alive.append(f"used {item}")
             yield item
