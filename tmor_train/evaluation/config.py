@@ -77,6 +77,17 @@ class StartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EncoderEvaluation:
+    """What every evaluation of an encoder with seeds says: each of ``seeds`` is a measurement."""
+
+    recipe: str
+    about: str
+    task: TaskConfig = field(default_factory=TaskConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TTAConfig:
     """Test-time augmentation: how often a clip is seen when it is measured; what comes out is averaged.
 

@@ -67,13 +67,8 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
     else:
         found = load(weights, of=config.of, device=device)
         source = Source(f"{found.path.name} ({found.of})", found.sha256)
-    return replace(found, sampling=_seen(found.sampling, config)), source
-
-
-def _seen(sampling: Sampling, config: StartConfig) -> Sampling:
-    """How clips are seen: as in training, but for what the configuration says."""
-    frames, choice = config.frames or sampling.frames, config.choice or sampling.choice
-    return replace(sampling, frames=frames, choice=choice)
+    frames, choice = config.frames or found.sampling.frames, config.choice or found.sampling.choice
+    return replace(found, sampling=replace(found.sampling, frames=frames, choice=choice)), source
 
 
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:

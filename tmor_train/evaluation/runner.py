@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.configuration import as_json, tagged
+from tmor_train.configuration import KIND, as_json
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import FrameTask, Task
@@ -90,19 +90,20 @@ class Trial:
     measure: Callable[[Path], TrialOutput]
 
 
-def begin_run(config: Any, folder: Path, begun: Begun) -> None:
-    """Write the run's configuration, or see that there is none yet.
+def run_trials(
+    trials: Iterable[Trial], *, task: Task | FrameTask, config: Any, folder: Path, begun: Begun = "new"
+) -> Path:
+    """Writes the configuration of a new run; then every trial that has no result yet, saved as soon as it is there.
+
+    Returns:
+        ``folder``.
 
     Raises:
         RunError: a new run, and the folder holds one.
     """
     if begun == "new":
         check_new(folder)
-        write_config(tagged(config), folder)
-
-
-def run_trials(trials: Iterable[Trial], *, task: Task | FrameTask, config: Any, folder: Path) -> Path:
-    """Every trial that has no result yet, each saved as soon as it is there; returns ``folder``."""
+        write_config({KIND: type(config).__name__} | as_json(config), folder)
     for trial in trials:
         place = folder / trial.name
         if (place / RESULT).exists():

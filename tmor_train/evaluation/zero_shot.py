@@ -22,7 +22,7 @@ from tmor_train.data.arrays import Floats
 from tmor_train.encoder.projection import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import MissingTextError, PromptSet, class_texts, prompt_vectors, prompts
@@ -46,8 +46,7 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
         )
     task = task_of(config.task)
     recognition = _Recognition(config, task)
-    begin_run(config, folder, begun)
-    return run_trials(recognition.trials(), task=task, config=config, folder=folder)
+    return run_trials(recognition.trials(), task=task, config=config, folder=folder, begun=begun)
 
 
 class _Recognition:

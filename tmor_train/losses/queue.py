@@ -8,7 +8,8 @@ are looked up by dataset index, so a new clustering reaches every entry at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,28 +49,26 @@ class Entries:
             text_id_K=torch.full_like(index_K, NOBODY),
         )
 
+    def parts(self) -> dict[str, Tensor | None]:
+        """The tensors by name, not copied."""
+        return {name: getattr(self, name) for name in _PARTS}
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Entries:
         """These with ``change`` applied to every tensor."""
-        return self._zip(self, lambda part, _: change(part))
+        changed: dict[str, Any] = {name: part if part is None else change(part) for name, part in self.parts().items()}
+        return Entries(**changed)
 
     def concat(self, others: Entries) -> Entries:
-        """These, then the others, which have the same kinds of vectors."""
-        return self._zip(others, lambda first, second: torch.cat([first, second.to(first.dtype)]))
+        """These, then the others; vectors that either lacks are left out."""
+        joined: dict[str, Any] = dict.fromkeys(self.parts())
+        for name, first in self.parts().items():
+            second: Tensor | None = getattr(others, name)
+            if first is not None and second is not None:
+                joined[name] = torch.cat([first, second.to(first.dtype)])
+        return Entries(**joined)
 
-    def _zip(self, others: Entries, combine: Callable[[Tensor, Tensor], Tensor]) -> Entries:
-        def if_both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-            return None if first is None or second is None else combine(first, second)
 
-        return Entries(
-            motion_KD=combine(self.motion_KD, others.motion_KD),
-            video_KDv=if_both(self.video_KDv, others.video_KDv),
-            text_KDt=if_both(self.text_KDt, others.text_KDt),
-            has_video_K=combine(self.has_video_K, others.has_video_K),
-            has_text_K=combine(self.has_text_K, others.has_text_K),
-            index_K=combine(self.index_K, others.index_K),
-            text_id_K=combine(self.text_id_K, others.text_id_K),
-        )
-
+_PARTS = tuple(field.name for field in fields(Entries))
 
 Gather = Callable[[Entries], tuple[Entries, int]]
 """Returns the entries of all ranks in order of rank, and the position of this rank's first one."""
@@ -77,14 +76,6 @@ Gather = Callable[[Entries], tuple[Entries, int]]
 
 class Slots(nn.Module):
     """A fixed number of entries, in buffers: a checkpoint holds them and a resumed run goes on with the same ones."""
-
-    motion_KD: Tensor
-    video_KDv: Tensor | None
-    text_KDt: Tensor | None
-    has_video_K: Tensor
-    has_text_K: Tensor
-    index_K: Tensor
-    text_id_K: Tensor
 
     def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
         super().__init__()
@@ -95,6 +86,7 @@ class Slots(nn.Module):
         self.register_buffer("has_text_K", torch.zeros(slots, dtype=torch.bool))
         self.register_buffer("index_K", torch.full((slots,), NOBODY))
         self.register_buffer("text_id_K", torch.full((slots,), NOBODY))
+        self.index_K: Tensor
 
     @property
     def filled(self) -> Tensor:
@@ -103,28 +95,14 @@ class Slots(nn.Module):
 
     def slots(self) -> Entries:
         """All slots, the empty ones too, not copied."""
-        return Entries(
-            motion_KD=self.motion_KD,
-            video_KDv=self.video_KDv,
-            text_KDt=self.text_KDt,
-            has_video_K=self.has_video_K,
-            has_text_K=self.has_text_K,
-            index_K=self.index_K,
-            text_id_K=self.text_id_K,
-        )
+        return Entries(**{name: getattr(self, name) for name in _PARTS})
 
     def write(self, slots_B: Tensor, entries: Entries) -> None:
         """Puts entries, which have the same kinds of vectors as the slots, into the slots ``slots_B``."""
-        new = entries.map(Tensor.detach)
-        self.motion_KD[slots_B] = new.motion_KD.to(self.motion_KD.dtype)
-        if self.video_KDv is not None and new.video_KDv is not None:
-            self.video_KDv[slots_B] = new.video_KDv.to(self.video_KDv.dtype)
-        if self.text_KDt is not None and new.text_KDt is not None:
-            self.text_KDt[slots_B] = new.text_KDt.to(self.text_KDt.dtype)
-        self.has_video_K[slots_B] = new.has_video_K
-        self.has_text_K[slots_B] = new.has_text_K
-        self.index_K[slots_B] = new.index_K
-        self.text_id_K[slots_B] = new.text_id_K
+        for name, old in self.slots().parts().items():
+            new: Tensor | None = getattr(entries, name)
+            if old is not None and new is not None:
+                old[slots_B] = new.detach().to(old.dtype)
 
 
 class Queue(Slots):
@@ -168,7 +146,8 @@ class MemoryBank(Slots):
     def enqueue(self, fresh: Entries) -> None:
         """Averages the batch's keys into the slots of their clips; the first key of a clip is taken as it is."""
         slots_B = fresh.index_K
-        old, new = self.motion_KD[slots_B], fresh.motion_KD.to(self.motion_KD.dtype)
+        motion_KD = self.slots().motion_KD
+        old, new = motion_KD[slots_B], fresh.motion_KD.to(motion_KD.dtype)
         first_B = self.index_K[slots_B] == NOBODY
         mixed = nn.functional.normalize(self.momentum * old + (1 - self.momentum) * new, dim=1)
         self.write(slots_B, replace(fresh, motion_KD=torch.where(first_B[:, None], new, mixed)))

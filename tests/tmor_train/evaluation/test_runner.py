@@ -14,7 +14,6 @@ from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.runner import (
     Trial,
     TrialOutput,
-    begin_run,
     clip_output,
     result_of,
     run_trials,
@@ -73,7 +72,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path: Path) -> None:
     assert asked == [tmp_path, tmp_path / "b/c"]
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     (tmp_path / "b/c/result.json").unlink()
-    run_trials(trials, task=TASK, config=CONFIG, folder=tmp_path)
+    run_trials(trials, task=TASK, config=CONFIG, folder=tmp_path, begun="before")
     assert asked == [tmp_path, tmp_path / "b/c", tmp_path / "b/c"]
     assert (tmp_path / "result.json").read_bytes() == kept[tmp_path / "result.json"]
     scores = read_scores(tmp_path / "b/c")
@@ -95,14 +94,14 @@ def test_each_result_is_saved_before_the_next_is_measured(tmp_path: Path) -> Non
 
 def test_a_run_is_begun_once(tmp_path: Path) -> None:
     folder = tmp_path / "deep/run"
-    begin_run(CONFIG, folder, "new")
+    run_trials([], task=TASK, config=CONFIG, folder=folder)
     assert json.loads((folder / "config.json").read_text()) == {"kind": "LogisticConfig", **as_json(CONFIG)}
     before = (folder / "config.json").read_bytes()
     with pytest.raises(
         RunError, match=r"holds a run; go on with `tmor_train resume .*run`, or choose another --output"
     ):
-        begin_run(LogisticConfig(recipe="other", about=""), folder, "new")
-    begin_run(LogisticConfig(recipe="other", about=""), folder, "before")
+        run_trials([], task=TASK, config=LogisticConfig(recipe="other", about=""), folder=folder)
+    run_trials([], task=TASK, config=LogisticConfig(recipe="other", about=""), folder=folder, begun="before")
     assert (folder / "config.json").read_bytes() == before
 
 

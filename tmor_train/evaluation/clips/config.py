@@ -7,7 +7,7 @@ from typing import Literal
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Rotate, View
-from tmor_train.evaluation.config import StartConfig, TaskConfig, TrainerConfig, TTAConfig
+from tmor_train.evaluation.config import EncoderEvaluation, TaskConfig, TrainerConfig, TTAConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +82,10 @@ class LogisticConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
+class ProbeConfig(EncoderEvaluation):
     """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`. ``beside``: what is measured with it.
     ``people``: so many of a clip are seen one by one, their features side by side; for encoders of single people."""
 
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
     look: TTAConfig = field(default_factory=TTAConfig)
     people: int = 1
     linear: LinearConfig = field(default_factory=LinearConfig)
@@ -97,7 +93,6 @@ class ProbeConfig:
     raw: RawConfig = field(default_factory=RawConfig)
     device: str = "auto"
     workers: int = 1
-    seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.people < 1:
@@ -132,20 +127,15 @@ class TuneConfig(TrainerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
+class FineTuneConfig(EncoderEvaluation):
     """Fine-tuning; see :mod:`tmor_train.evaluation.clips.fine_tune`."""
 
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
     look: TTAConfig = field(default_factory=TTAConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    seeds: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotConfig:
+class FewShotConfig(EncoderEvaluation):
     """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.clips.few_shot`.
 
     ``percent`` are the shares of the train part, each drawn once for every seed. Fine-tuning has the epochs of
@@ -153,12 +143,8 @@ class FewShotConfig:
     choose on.
     """
 
-    recipe: str
-    about: str
     percent: tuple[float, ...] = (1.0, 5.0, 10.0)
     modes: tuple[Literal["linear", "finetune"], ...] = ("linear", "finetune")
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
     look: TTAConfig = field(default_factory=TTAConfig)
     linear: LinearConfig = field(default_factory=lambda: LinearConfig(exact=ExactConfig(strengths=(1.0,))))
     tune: TuneConfig = field(default_factory=TuneConfig)

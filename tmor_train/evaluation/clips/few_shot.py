@@ -20,7 +20,7 @@ from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score
 from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, probe_scores
 from tmor_train.evaluation.encoders import encoder_name
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 
 _MODES = {"linear": "probe", "finetune": "finetune"}
@@ -36,8 +36,7 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
     """
     encoder_name(config.start)
     task = task_of(config.task)
-    begin_run(config, folder, begun)
-    return run_trials(_trials(config, task), task=task, config=config, folder=folder)
+    return run_trials(_trials(config, task), task=task, config=config, folder=folder, begun=begun)
 
 
 def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:

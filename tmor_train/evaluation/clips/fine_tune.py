@@ -23,7 +23,7 @@ from tmor_train.data.hash_rng import seed_of
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.config import TTAConfig
 from tmor_train.evaluation.encoders import encoder_name, load_encoder, tta_features
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained
@@ -89,8 +89,7 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
         Trial(mode="finetune", name=name, seed=seed, measure=partial(fine_tune_and_score, config, task, seed))
         for seed, name in seed_folders(config.seeds)
     ]
-    begin_run(config, folder, begun)
-    return run_trials(trials, task=task, config=config, folder=folder)
+    return run_trials(trials, task=task, config=config, folder=folder, begun=begun)
 
 
 def fine_tune_and_score(config: FineTuneConfig | FewShotConfig, task: Task, seed: int, place: Path) -> TrialOutput:

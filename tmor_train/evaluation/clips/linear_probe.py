@@ -32,7 +32,7 @@ from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_
 from tmor_train.evaluation.clips.config import LinearConfig, LogisticConfig, ProbeConfig, RawConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, begin_run, clip_output, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, TaskError, held_out, task_of
 
 
@@ -45,8 +45,7 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
     """
     encoder_name(config.start)
     task = task_of(config.task)
-    begin_run(config, folder, begun)
-    return run_trials(_trials(config, task), task=task, config=config, folder=folder)
+    return run_trials(_trials(config, task), task=task, config=config, folder=folder, begun=begun)
 
 
 def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
@@ -154,8 +153,7 @@ def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> P
         logistic_trial(task, config.raw, config.task.holdout, name=name, seed=seed)
         for seed, name in seed_folders(config.seeds)
     ]
-    begin_run(config, folder, begun)
-    return run_trials(trials, task=task, config=config, folder=folder)
+    return run_trials(trials, task=task, config=config, folder=folder, begun=begun)
 
 
 def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str, seed: int) -> Trial:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tmor_train.data.augment import SpaceView
-from tmor_train.evaluation.config import StartConfig, TaskConfig, TrainerConfig
+from tmor_train.evaluation.config import EncoderEvaluation, TrainerConfig
 
 Last = Literal["shorter", "shifted"]
 """What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""
@@ -82,18 +82,13 @@ class DetectorConfig(TrainerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectConfig:
+class DetectConfig(EncoderEvaluation):
     """Frame-wise detection; see :mod:`tmor_train.evaluation.detection.detect`. ``frames`` and ``choice`` of
     ``start`` are not used: ``windows`` says what is seen at a time."""
 
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     train: DetectorConfig = field(default_factory=DetectorConfig)
-    seeds: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +124,8 @@ class EventConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectEventsConfig:
+class DetectEventsConfig(DetectConfig):
     """Detection of events; see :mod:`tmor_train.evaluation.detection.detect`."""
 
-    recipe: str
-    about: str
-    task: TaskConfig = field(default_factory=TaskConfig)
-    start: StartConfig = field(default_factory=StartConfig)
-    transfer: TransferConfig = field(default_factory=TransferConfig)
     windows: WindowConfig = field(default_factory=lambda: WindowConfig(stride=150))
-    train: DetectorConfig = field(default_factory=DetectorConfig)
     events: EventConfig = field(default_factory=EventConfig)
-    seeds: tuple[int, ...] = (0,)

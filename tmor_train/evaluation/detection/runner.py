@@ -23,7 +23,7 @@ from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsCon
 from tmor_train.evaluation.detection.detector import Detector, DetectorTrainer, Loss, adapted, padded
 from tmor_train.evaluation.detection.windows import RecordingWindows, averaged
 from tmor_train.evaluation.encoders import Source, load_encoder
-from tmor_train.evaluation.runner import Begun, Metrics, Trial, TrialOutput, begin_run, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Metrics, Trial, TrialOutput, run_trials, seed_folders
 from tmor_train.evaluation.task import FrameTask
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.results import FrameScores
@@ -61,7 +61,7 @@ class Detections:
 
     def __init__(
         self,
-        config: DetectConfig | DetectEventsConfig,
+        config: DetectConfig,
         task: FrameTask,
         *,
         outputs: int,
@@ -154,15 +154,14 @@ def run_detectors(
             counts={"train": len(task.train.motions), "test": len(recordings.motions), "frames": frames},
         )
 
-    begin_run(config, folder, begun)
     trials = [
         Trial(mode=mode_of(config), name=name, seed=seed, measure=partial(measure, seed))
         for seed, name in seed_folders(config.seeds)
     ]
-    return run_trials(trials, task=task, config=config, folder=folder)
+    return run_trials(trials, task=task, config=config, folder=folder, begun=begun)
 
 
-def mode_of(config: DetectConfig | DetectEventsConfig) -> str:
+def mode_of(config: DetectConfig) -> str:
     """``detect_probe`` or ``detect_finetune``, ``events_…`` for events, and the head where it is not linear."""
     kind = "events" if isinstance(config, DetectEventsConfig) else "detect"
     way = "probe" if config.train.trains == "head" else "finetune"
