@@ -63,10 +63,7 @@ class Backbone(nn.Module, ABC):
         Args:
             present: as in :meth:`clip_features`. A frame with nobody in it takes the mean over all slots.
         """
-        frames = self.frame_features(x)
-        if self.people == "mean":
-            return frames.mean(1)
-        return _weighted_mean(frames, _weights(x, present)[:, :, None], over=(1,))
+        return self._mean(x, present, over=(1,))
 
     def clip_features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """E_M(sk) of T-MOR: one vector a clip, (N, 256).
@@ -77,10 +74,15 @@ class Backbone(nn.Module, ABC):
                 share of its four frames that are there. None: a slot is taken where any coordinate of it is not 0.
                 A clip with nobody in it takes the mean over all slots.
         """
+        return self._mean(x, present, over=(1, 3))
+
+    def _mean(self, x: Tensor, present: Tensor | None, *, over: tuple[int, ...]) -> Tensor:
         frames = self.frame_features(x)
         if self.people == "mean":
-            return frames.mean((1, 3))
-        return _weighted_mean(frames, _weights(x, present)[:, :, None], over=(1, 3))
+            return frames.mean(over)
+        weights = _weights(x, present)[:, :, None]
+        weights = weights.masked_fill(weights.sum(over, keepdim=True) == 0, 1)  # nobody: the plain mean
+        return (frames * weights).sum(over) / weights.sum(over)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         scores: Tensor = self.fc(self.clip_features(x, present))
@@ -105,13 +107,6 @@ def _weights(x: Tensor, present: Tensor | None) -> Tensor:
     raise ValueError(
         f"present is (N, M) = {(clips, persons)} or (N, M, T) = {(clips, persons, length)}, not {tuple(present.shape)}"
     )
-
-
-def _weighted_mean(frames: Tensor, weights: Tensor, *, over: tuple[int, ...]) -> Tensor:
-    """The mean of (N, M, F, T') by weights (N, M, 1, T'); where all weights are 0, the plain mean."""
-    nobody = weights.sum(over, keepdim=True) == 0
-    weights = weights.masked_fill(nobody, 1)
-    return (frames * weights).sum(over) / weights.sum(over)
 
 
 __all__ = ["FEATURES", "STRIDE", "Backbone", "People"]

@@ -7,7 +7,7 @@ values of the released code, so its checkpoints load and save as they are; the h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self, TypedDict
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -125,17 +125,8 @@ class UNIK(BlockBackbone):
         return model
 
 
-class _Sizes(TypedDict):
-    joints: int
-    channels: int
-    persons: int
-    tau: int
-    heads: int
-    classes: int | None
-
-
-def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
-    """The sizes that a state dict was made with."""
+def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of :class:`UNIK` that a state dict was made with."""
     first = _shape(weights, "l1.s_unit.DepM", 3)
     heads = _shape(weights, "l2.s_unit.DepM", 3)[0]
     channels = _shape(weights, "l1.s_unit.conv_a.0.weight", 4)[1]
@@ -152,7 +143,8 @@ def _sizes(weights: Mapping[str, Tensor]) -> _Sizes:
             f"l1.s_unit.DepM) with {channels} coordinates (from l1.s_unit.conv_a.0.weight)"
         )
     classes = _shape(weights, "fc.weight", 2)[0] if "fc.weight" in weights else None
-    return _Sizes(joints=joints, channels=channels, persons=persons, tau=tau, heads=heads, classes=classes)
+    sizes = {"joints": joints, "channels": channels, "persons": persons, "tau": tau, "heads": heads}
+    return sizes | {"classes": classes}
 
 
 def _shape(weights: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:

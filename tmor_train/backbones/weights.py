@@ -66,17 +66,17 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: 
         for name, tensor in weights.items()
         if name in wanted and tensor.shape != wanted[name].shape
     ]
-    told = [_told("unknown: ", unknown), _told("missing: ", missing), _told("", reshaped)]
-    if any(told):
+    wrong = [_listed("unknown: ", unknown), _listed("missing: ", missing), _listed("", reshaped)]
+    if any(wrong):
         remedy = ""
         if all(name.startswith(_HEAD) for name in [*unknown, *missing, *(text.split()[0] for text in reshaped)]):
             remedy = "; head='drop' leaves the classifier aside"
         raise WrongWeightsError(
-            f"the weights do not fit {type(network).__name__}: {'; '.join(text for text in told if text)}{remedy}"
+            f"the weights do not fit {type(network).__name__}: {'; '.join(text for text in wrong if text)}{remedy}"
         )
     network.load_state_dict(weights, strict=False)
 
 
-def _told(what: str, names: list[str]) -> str:
+def _listed(what: str, names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{what}{', '.join(names[:_SHOWN])}{more}" if names else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import comb, log
+from math import comb, inf, log
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from tmor_train.clustering.neighbours import adaptive_eps
 Noise = Literal["singleton", "drop"]
 Metric = Literal["cosine", "jaccard"]
 Failure = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
+_LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "tries")
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SHRINK, GROW = 0.9, 1.1
@@ -104,12 +105,7 @@ class Clustering:
         """
         earlier_N = before.labels_N if before else None
         return {
-            "clusters": self.clusters,
-            "noise_share": self.noise_share,
-            "largest_share": self.largest_share,
-            "mean_size": self.mean_size,
-            "eps": self.eps,
-            "tries": self.tries,
+            **{name: getattr(self, name) for name in _LOGGED},
             "fell_back": int(self.fell_back),
             **_agreement("labels", self.labels_N, known_N),
             **_agreement("previous", self.labels_N, None if earlier_N is None else noise_as_singletons(earlier_N)),
@@ -133,22 +129,18 @@ def cluster(
         raise ValueError("there are no embeddings to cluster")
     labels_at = _clusterer(vectors, config)
     first = _first_eps(vectors, config, state or ClusterState())
-    eps, too_small, too_large = first, 0.0, float("inf")
+    eps, too_small, too_large = first, 0.0, inf
     for tries in range(config.tries + 1):
         found = _summarized(labels_at(eps).cpu().numpy(), eps=eps, tries=tries)
         failure = _failure(found, config)
         if failure is None:
             return found
         if failure == "one_cluster_dominates":
-            too_large = eps
-            eps = SHRINK * eps if not too_small else (too_small * too_large) ** 0.5
+            too_large, eps = eps, SHRINK * eps
         else:
-            too_small = eps
-            eps = (
-                min(GROW * eps, FARTHEST[config.metric])
-                if too_large == float("inf")
-                else (too_small * too_large) ** 0.5
-            )
+            too_small, eps = eps, min(GROW * eps, FARTHEST[config.metric])
+        if too_small > 0 and too_large < inf:
+            eps = (too_small * too_large) ** 0.5
     alone_N = np.full_like(found.labels_N, -1)
     return replace(found, labels_N=alone_N, failure=failure, state=ClusterState(first, alone_N))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -73,17 +74,16 @@ class MotionBatch:
 
     def to(self, device: torch.device | str) -> MotionBatch:
         """The batch on another device; copies from pinned memory are asynchronous."""
-        moved: dict[str, Any] = {name: t.to(device, non_blocking=True) for name, t in self._tensors().items()}
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> MotionBatch:
         """The batch in pinned memory, for asynchronous copies to a GPU."""
-        pinned: dict[str, Any] = {name: t.contiguous().pin_memory() for name, t in self._tensors().items()}
-        return replace(self, **pinned)
+        return self._each(lambda tensor: tensor.contiguous().pin_memory())
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {name: change(t) for name, t in values.items() if isinstance(t, Tensor)}
+        return replace(self, **changed)
 
 
 def body_centre(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """An encoder as an ONNX file, which gives what torch gives.
 
-``motion`` (N, C, T, V, M) float32 goes in: clips, coordinates, frames, joints, people, scaled as the file's metadata
-says, 0 where a joint is not seen. Where people are averaged by presence, ``present`` (N, M, T) float32 goes in, too: 1
-for a person who is in a frame, else 0. ``features`` (N, 256), E_M, come out, and of encoders with heads ``projected``
-(N, width), phi_M(E_M). N is whatever it is; all other sizes are fixed.
+``motion`` (N, C, T, V, M) float32 goes in: clips, coordinates, frames, joints, people, scaled as in the file's
+metadata, 0 where a joint is not seen. Where people are averaged by presence, ``present`` (N, M, T) float32 goes in,
+too: 1 for a person who is in a frame, else 0. ``features`` (N, 256), E_M, come out, and of encoders with heads
+``projected`` (N, width), phi_M(E_M). N is whatever it is; all other sizes are fixed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def export(
     names = ("features",) if network.head is None else ("features", "projected")
     with atomic_write(path, existing=existing) as part:
         _write(network, part, shapes, names)
-        _tell(part, _facts(encoder, frames, persons))
+        _describe(part, _facts(encoder, frames, persons))
         difference = _difference(network, part, shapes)
         if not difference <= TOLERANCE:
             raise ExportError(
@@ -140,7 +140,7 @@ def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, 
         )
 
 
-def _tell(path: Path, facts: Mapping[str, object]) -> None:
+def _describe(path: Path, facts: Mapping[str, object]) -> None:
     """Puts into the file what it is."""
     import onnx
 

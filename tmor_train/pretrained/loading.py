@@ -62,10 +62,10 @@ def load(
     where = device_of(device)
     try:
         path, content = checkpoint.found(path)
-    except CheckpointError as trouble:
+    except CheckpointError as not_a_run:
         if not path.is_file():
             raise
-        encoder = _released(path, trouble, sampling)
+        encoder = _released(path, not_a_run, sampling)
     else:
         encoder = _trained(path, content, of)
     encoder.network.to(where).eval().requires_grad_(False)
@@ -110,12 +110,12 @@ def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Bac
     return network
 
 
-def _released(path: Path, trouble: CheckpointError, sampling: Sampling | None) -> Pretrained:
-    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``trouble`` is raised."""
+def _released(path: Path, not_a_run: CheckpointError, sampling: Sampling | None) -> Pretrained:
+    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``not_a_run`` is raised."""
     try:
         tensors = checkpoints.tensors(path)
     except checkpoints.CheckpointError as error:
-        raise trouble from error
+        raise not_a_run from error
     network = UNIK.from_state_dict(tensors, head="drop")
     layout = _RELEASED_LAYOUTS.get((network.joints, network.channels))
     if sampling is None and layout is None:

@@ -124,7 +124,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
     path.write_bytes(b"old")
     with pytest.raises(OutputExistsError, match="is there already"):
         export(encoder(), path)
-    tell = export_module._tell
+    tell = export_module._describe
 
     def spoilt(part: Path, facts: dict[str, object]) -> None:
         tell(part, facts)
@@ -133,7 +133,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
         weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + 0.01, weight.name))
         onnx.save(model, part)
 
-    monkeypatch.setattr(export_module, "_tell", spoilt)
+    monkeypatch.setattr(export_module, "_describe", spoilt)
     with pytest.raises(ExportError, match="onnxruntime differs from torch by"):
         export(encoder(), path, existing="replace")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]

@@ -1,6 +1,6 @@
 """Actions by what the body does instead of by name, in a sentence each, for training with text and for prompts.
 
-A text encoder knows that squatting with a barbell and with arms stretched out are one movement only when it is told so.
+To a text encoder squatting with a barbell and with arms stretched out are one movement only where the texts are.
 After the action descriptions of GAP (Xiang et al., "Generative Action Description Prompts for Skeleton-based Action
 Recognition", ICCV 2023). Actions that several sets have in common have one sentence.
 """
