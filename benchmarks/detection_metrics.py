@@ -36,25 +36,23 @@ def main() -> None:
 def of_tsu(folder: Path) -> None:
     for protocol in ("CS", "CV"):
         found = tsu.timelines(folder / f"smarthome_{protocol}_51.json")
-        prior, perfect = both(found["training"], found["testing"], found["testing"].labels)
-        print(row(f"TSU {protocol}, prior", prior), row(f"TSU {protocol}, perfect", perfect), sep="\n")
+        compare(f"TSU {protocol}", found["training"], found["testing"], found["testing"].labels)
 
 
 def of_charades(folder: Path) -> None:
     train, test = (charades.timelines(folder / charades.FILES[part]) for part in ("train", "test"))
     for name, labels in (("all frames", test.labels), ("25 points", test.labels_at_points)):
-        prior, perfect = both(train, test, labels)
-        print(row(f"Charades {name}, prior", prior), row(f"Charades {name}, perfect", perfect), sep="\n")
+        compare(f"Charades {name}", train, test, labels)
 
 
-def both(train: Timelines, test: Timelines, labels: Labels) -> tuple[FrameAP, FrameAP]:
-    """AP of the prior of ``train`` and of the perfect scorer, on what ``labels`` gives for recordings of ``test``."""
+def compare(name: str, train: Timelines, test: Timelines, labels: Labels) -> None:
+    """Print AP of the prior of ``train`` and of the perfect scorer, on what ``labels`` gives for ``test``."""
     share_K = class_shares(train.labels(number) for number in range(len(train)))
     prior = frame_ap_of(
         (np.broadcast_to(share_K.astype(np.float32), found.shape), found) for found in map(labels, range(len(test)))
     )
     perfect = frame_ap_of((found.astype(np.float32), found) for found in map(labels, range(len(test))))
-    return prior, perfect
+    print(row(f"{name}, prior", prior), row(f"{name}, perfect", perfect), sep="\n")
 
 
 def timed(folder: Path) -> None:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from time import perf_counter
 
@@ -233,7 +234,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--set", default="", metavar="FIELD=VALUE …", help="of the train_state, as loop.compile=on")
+    parser.add_argument(
+        "--set", default="", metavar="FIELD=VALUE …", help="fields of the configuration, such as loop.compile=on"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -305,21 +308,17 @@ def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) ->
     config, device = train_state.config, train_state.distributed.device
     batching = replace(config.batching, last="fill")
     loader = Loader(motions, sampling=config.sampling, batching=batching, workers=config.loop.workers)
-    batches = iter(loader)
+    batches = chain.from_iterable(repeat(loader))  # epoch after epoch
     next(batches)
-    began, waited, steps = perf_counter(), 0.0, 0
-    while steps < repeats:
+    began, waited = perf_counter(), 0.0
+    for _ in range(repeats):
         asked = perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            batches = iter(loader)  # the next epoch
-            continue
+        batch = next(batches)
         batch = (batch.pinned() if device.type == "cuda" else batch).to(device)
         waited += perf_counter() - asked
         train_state.train_step([batch], lr_ratio=1.0, watch=False)
-        steps += 1
     share = waited / (perf_counter() - began)
-    print(f"  loop   {of:<16} {100 * share:5.2f} % of {steps} steps' time is waiting for data")
+    print(f"  loop   {of:<16} {100 * share:5.2f} % of {repeats} steps' time is waiting for data")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Configurations: frozen, typed dataclasses, to JSON and back, and changed by ``a.b=c`` on a command line.
 
 A configuration holds numbers, words, ``None``, tuples and other configurations. Where those may be of several
-classes (augmentations, say), their JSON has the name of the class under ``kind``.
+classes (augmentations, say), their JSON has the name of the class under ``kind``. Results are read in the same way and
+also hold values by name.
 
 No library is used: one would have to take frozen dataclasses as they stand, choose among several by their name under
 ``kind``, read earlier names of fields, and refuse a value with its path and the nearest name. pydantic, cattrs, tyro
@@ -45,13 +46,13 @@ def tagged(config: object) -> Any:
     return {KIND: type(config).__name__} | as_json(config) if is_dataclass(config) else as_json(config)
 
 
-def from_json(kind: type[Config], values: object) -> Config:
-    """A configuration from its JSON; fields that are left out take their defaults.
+def from_json(kind: type[Config], values: object, *, name: str = "config") -> Config:
+    """A configuration from its JSON; fields that are left out take their defaults. Errors call it ``name``.
 
     Raises:
         ConfigError: a field is unknown, or a value is of another type or out of its range.
     """
-    found: Config = _read(kind, values, "config")
+    found: Config = _read(kind, values, name)
     return found
 
 
@@ -186,8 +187,10 @@ def _read(hint: Any, value: Any, at: str) -> Any:
             return value
         if get_origin(choice) is tuple and isinstance(value, list | tuple):
             return tuple(_read(get_args(choice)[0], item, f"{at}.{number}") for number, item in enumerate(value))
-        if choice is type(None) and value is None:
-            return None
+        if get_origin(choice) is Mapping and isinstance(value, Mapping):
+            return {key: _read(get_args(choice)[1], item, f"{at}.{key}") for key, item in value.items()}
+        if choice is Any or (choice is type(None) and value is None):
+            return value
         if isinstance(value, bool):
             continue
         if choice is float and isinstance(value, int | float):
@@ -224,6 +227,8 @@ def _kinds(choices: Iterable[Any]) -> str:
             names += map(repr, get_args(choice))
         elif get_origin(choice) is tuple:
             names.append(f"a list of {_kinds(_choices(get_args(choice)[0]))}")
+        elif get_origin(choice) is Mapping:
+            names.append("values by name")
         else:
             names.append(_TYPES.get(choice) or choice.__name__)
     return " or ".join(names)

@@ -8,8 +8,8 @@ one is complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tmor_train import legacy
 from tmor_train.atomic_write import atomic_write
+from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats, Numbers
 
 FORMAT = "tmor_train.result/2"
@@ -56,13 +57,13 @@ class Result:
     metrics: Mapping[str, float]
     primary_metric: str
     labels: float = 1.0
-    per_class: Sequence[float | None] = ()
-    classes: Sequence[str] = ()
+    per_class: tuple[float | None, ...] = ()
+    classes: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.primary_metric not in self.metrics:
@@ -202,9 +203,7 @@ def read_result(folder: Path) -> Result:
     try:
         if written == legacy.RESULT_FORMAT:
             found = legacy.result_fields(found)
-        _check(found)
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-        return Result(**values)
+        return from_json(Result, found, name="result")
     except (TypeError, ValueError) as error:
         raise ResultError(f"{path} is damaged, or of another version: {error}") from error
 
@@ -253,29 +252,3 @@ def results_under(folder: Path) -> list[tuple[Path, Result]]:
         ResultError: one of them is damaged.
     """
     return [(path.parent, read_result(path.parent)) for path in sorted(folder.rglob(RESULT))]
-
-
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    "int": (int,),
-    "str": (str,),
-    "float": (int, float),
-    "str | None": (str, type(None)),
-    "Mapping": (dict,),
-    "Sequence": (list,),
-}
-
-
-def _check(found: Mapping[str, Any]) -> None:
-    """Refuse values of another type than the fields have."""
-    for known in fields(Result):
-        if known.name in found:
-            kinds = _KINDS[str(known.type).partition("[")[0]]
-            if not isinstance(found[known.name], kinds) or isinstance(found[known.name], bool):
-                raise TypeError(f"{known.name} is {found[known.name]!r}")
-    shares = [*found.get("metrics", {}).values(), *(share for share in found.get("per_class", ()) if share is not None)]
-    if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in shares):
-        raise TypeError("a metric is no number")
-    if not all(isinstance(count, int) for count in found.get("counts", {}).values()):
-        raise TypeError("a count is no number")
-    if not all(isinstance(words, str) for words in [*found.get("classes", ()), *found.get("notes", ())]):
-        raise TypeError("a class or a note is no text")
