@@ -73,10 +73,15 @@ CV_CLASSES = tuple(
 """Classes of CV1 and CV2, in order."""
 
 Part = Literal["train", "validation", "test"]
-_TEST_SUBJECTS = frozenset((2, 10, 11, 14, 16, 18, 20))
-_VALIDATION_SUBJECTS = frozenset((19, 25))
-_TRAIN_SUBJECTS = frozenset((3, 4, 6, 7, 9, 12, 13, 15, 17))
-_TRAIN_CAMERAS = {"CV1": frozenset((1,)), "CV2": frozenset((1, 3, 4, 6, 7))}
+_PARTS: dict[str, dict[Part, set[int]]] = {  # subjects in CS, cameras in CV
+    "CS": {
+        "train": {3, 4, 6, 7, 9, 12, 13, 15, 17},
+        "validation": {19, 25},
+        "test": {2, 10, 11, 14, 16, 18, 20},
+    },
+    "CV1": {"train": {1}, "validation": {5}, "test": {2}},
+    "CV2": {"train": {1, 3, 4, 6, 7}, "validation": {5}, "test": {2}},
+}
 _FILES = "*_p*_r*_v*_c*.json"
 _NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
 # LCR-Net goes from the ankles up, right before left, and ends with the head; penn13 begins with it, left before right.
@@ -94,19 +99,10 @@ def part_of(clip: str, protocol: str) -> Part | None:
     match = _NAME.fullmatch(clip)
     if match is None:
         raise ValueError(f"{clip!r} is no clip of Smarthome, such as Walk_p03_r01_v16_c06")
-    subject, camera = int(match[2]), int(match[3])
-    if protocol == "CS":
-        known: tuple[tuple[Part, frozenset[int]], ...] = (
-            ("train", _TRAIN_SUBJECTS),
-            ("validation", _VALIDATION_SUBJECTS),
-            ("test", _TEST_SUBJECTS),
-        )
-        return next((part for part, subjects in known if subject in subjects), None)
-    if match[1] not in CV_CLASSES:
+    if protocol != "CS" and match[1] not in CV_CLASSES:
         return None
-    if camera in _TRAIN_CAMERAS[protocol]:
-        return "train"
-    return "validation" if camera == 5 else "test" if camera == 2 else None
+    number = int(match[2] if protocol == "CS" else match[3])
+    return next((part for part, numbers in _PARTS[protocol].items() if number in numbers), None)
 
 
 def read_poses(path: Path) -> Floats:

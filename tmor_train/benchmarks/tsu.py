@@ -218,7 +218,7 @@ def _sample(folder: Path, protocol: str) -> FrameParts:
 
 SAMPLE = Benchmark(
     name="tsu_sample",
-    about="the one public recording of TSU; trained and tested on itself, so no measure of anything but the path",
+    about="the one public recording of TSU; trained and tested on itself, which shows only that everything runs",
     task="frames",
     protocols=("itself",),
     primary_metric="nonzero",
