@@ -123,7 +123,13 @@ def build(
             _fill_ledger(ledger, root, change)
             current = change.built.keys() - {*change.changed}
             todo = [part for part in plan.parts() if part.name not in current]
-            retried = _to_retry([part for part in plan.parts() if part.name in current], root, options)
+            retried = [
+                part
+                for part in plan.parts()
+                if options.retry is not None
+                and part.name in current
+                and any(_is_retried(row, options) for row in _outcomes(root, part.name))
+            ]
             work = _Build(
                 manifest, pipeline, plan, root, ledger, options, log, frozenset(part.name for part in retried)
             )
@@ -242,13 +248,6 @@ def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
         sidecar = file_sha256(root / sidecar_path(part))
         if entered.get(str(part)) != sidecar:
             ledger.record_part(part, sidecar, _outcomes(root, part), seconds={}, frames=0)
-
-
-def _to_retry(built: list[PlannedPart], root: Path, options: Options) -> list[PlannedPart]:
-    """Built parts with rows to try again."""
-    if options.retry is None:
-        return []
-    return [part for part in built if any(_is_retried(row, options) for row in _outcomes(root, part.name))]
 
 
 def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:

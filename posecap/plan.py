@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -91,23 +90,25 @@ class Plan:
         """The rows of one part, in manifest order; no other part is read."""
         with pyarrow.parquet.ParquetFile(self.path) as file:
             table = file.read_row_group(part.row_group, use_threads=False)
-        return [self._planned(found) for found in table.to_pylist()]
-
-    def _planned(self, found: dict[str, Any]) -> PlannedRow:
-        row = Row(
-            row_id=found["id"],
-            uri=found["uri"],
-            start_seconds=found["start"],
-            end_seconds=found["end"],
-            label=found["label"],
-            captions=tuple(found["captions"] or ()),
-            split=found["split"],
-            license=found[legacy.column_of("license", found)],
-            source=found["source"],
-            location=located(found["uri"], self.media_root),
-            place=f"{found['table']}:{found['row']}",
-        )
-        return PlannedRow(row, found["duplicate_of"])
+        return [
+            PlannedRow(
+                Row(
+                    row_id=found["id"],
+                    uri=found["uri"],
+                    start_seconds=found["start"],
+                    end_seconds=found["end"],
+                    label=found["label"],
+                    captions=tuple(found["captions"] or ()),
+                    split=found["split"],
+                    license=found[legacy.column_of("license", found)],
+                    source=found["source"],
+                    location=located(found["uri"], self.media_root),
+                    place=f"{found['table']}:{found['row']}",
+                ),
+                found["duplicate_of"],
+            )
+            for found in table.to_pylist()
+        ]
 
 
 def open_plan(path: Path, *, media_root: str) -> Plan:
@@ -241,7 +242,9 @@ class RowSpool:
     def add(self, batch: pa.RecordBatch) -> None:
         """Write rows to disk; those without an id get one from video, span and label, the same on every machine."""
         contents = _content_hashes(batch)
-        ids = pc.coalesce(batch.column("id"), _default_ids(contents))
+        digits = contents.tobytes().hex()
+        defaults = pa.array([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), 32)], pa.string())
+        ids = pc.coalesce(batch.column("id"), defaults)
         start = sum(self.counts.values())
         ordinals = pa.array(np.arange(start, start + batch.num_rows))
         self._contents.append(contents)
@@ -353,11 +356,6 @@ def _hashes(texts: pa.Array) -> Hashes:
     blake = hashlib.blake2b
     digests = b"".join([blake(text, digest_size=16).digest() for text in texts.cast(pa.binary()).to_pylist()])
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
-
-
-def _default_ids(hashes_N2: Hashes) -> pa.Array:
-    digits = hashes_N2.tobytes().hex()
-    return pa.array([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), 32)], pa.string())
 
 
 def _difference(one: dict[str, object], two: dict[str, object]) -> str:

@@ -59,10 +59,10 @@ class FilterPeople(Stage):
 
     def __post_init__(self) -> None:
         if self.people < 1:
-            raise ValueError(f"select: people is {self.people}; keep at least one")
+            raise ValueError(f"filter_people: people is {self.people}; keep at least one")
         for share in ("joint_score", "confident_joints_share", "person_presence", "confident_frames_share"):
             if not 0 <= getattr(self, share) <= 1:
-                raise ValueError(f"select: {share} is {getattr(self, share)}; it lies between 0 and 1")
+                raise ValueError(f"filter_people: {share} is {getattr(self, share)}; it lies between 0 and 1")
 
     def __call__(self, item: PosedClip) -> Iterator[PosedClip]:
         self._reject_short(item)
