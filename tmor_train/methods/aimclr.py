@@ -35,7 +35,7 @@ from tmor_train.encoder.motion import EMA
 from tmor_train.encoder.projection import Projection
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.pool import log_shares, multi_positive_info_nce, nearest_of, pool_of
+from tmor_train.methods.parts import log_shares, multi_positive_info_nce, nearest_of, pool_of
 
 Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
 

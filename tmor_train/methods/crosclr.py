@@ -30,7 +30,7 @@ from tmor_train.encoder.motion import EMA, EncoderConfig, encoder_of
 from tmor_train.encoder.projection import Projection
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.pool import Pool, multi_positive_info_nce, nearest_of, pool_of
+from tmor_train.methods.parts import Pool, multi_positive_info_nce, nearest_of, pool_of
 
 STREAMS = 3
 """Joints, motion and bones, side by side as channels: ``views.streams`` names them."""

@@ -24,7 +24,7 @@ from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder.projection import Projection
 from tmor_train.losses.queue import NOBODY
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.decoders import ClipDecoder, distance
+from tmor_train.methods.parts import ClipDecoder, distance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from tmor_train.backbones import FEATURES
 from tmor_train.data.augment import CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
 from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.decoders import FrameDecoder, distance
+from tmor_train.methods.parts import FrameDecoder, distance
 
 _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
 

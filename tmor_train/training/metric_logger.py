@@ -6,9 +6,9 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 NAME = "journal.jsonl"
 _LOSSES = ("loss", "mm/loss", "mv/loss", "mt/loss")
@@ -19,34 +19,37 @@ _EPOCHS = (
 
 
 class MetricLogger:
-    """Appends events to ``folder/journal.jsonl``; a context manager.
+    """Appends events to ``folder/journal.jsonl``; a context manager. Without a folder nothing is written.
 
     Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's metrics. A resumed run goes on in the same
     file and says so; of lines with the same step, the later ones hold.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
-        self._boards = folder / "tensorboard"
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self._path.exists() and self._path.read_bytes()[-1:] not in (b"", b"\n")
-        self._file = self._path.open("a", encoding="utf-8")
-        if torn:  # the process before this one was killed while it wrote
-            self._file.write("\n")
-        self._board = _board(self._boards)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / NAME
+            torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+            self._file = self._open.enter_context(path.open("a", encoding="utf-8"))
+            if torn:  # the process before this one was killed while it wrote
+                self._file.write("\n")
+            self._board = _board(self._folder / "tensorboard")
+            if self._board is not None:
+                self._open.callback(self._board.close)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
     def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
         """One line. Numbers that are not finite become null, which JSON has a word for."""
+        if self._file is None:
+            return
         line = {"event": event, "step": step, "seconds": round(time.time(), 3)}
         line |= {name: _finite(value) for name, value in metrics.items()}
         self._file.write(json.dumps(line) + "\n")
@@ -55,21 +58,6 @@ class MetricLogger:
             for name, value in metrics.items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     self._board.add_scalar(f"{event}/{name}", value, step)
-
-
-class NullLogger:
-    """The logger of processes that do not write."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing was opened."""
-
-    def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Nothing is logged."""
 
 
 def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of, distributed_context
-from tmor_train.training.metric_logger import MetricLogger, NullLogger, plot
+from tmor_train.training.metric_logger import MetricLogger, plot
 from tmor_train.training.optimizer import NonFiniteError, lr_ratio
 from tmor_train.training.progress import Progress
 from tmor_train.training.representation_metrics import FEWEST_DIRECTIONS, effective_rank, neighbours_agree, uniformity
@@ -122,7 +122,7 @@ class Pretraining:
         except ValueError as error:  # what a configuration asks for does not fit the data or the machine
             raise RunError(str(error)) from error
         self.checkpoints = Checkpoints(folder / "checkpoints", config.loop.keep)
-        self.logger: MetricLogger | NullLogger = MetricLogger(folder) if distributed.is_main else NullLogger()
+        self.logger = MetricLogger(folder if distributed.is_main else None)
         self.losses: list[float] = []  # of this epoch's steps
         self.best = math.inf
         self.stop = Stop()
@@ -142,24 +142,18 @@ class Pretraining:
             self.logger.log(event, train_state.step, about | {"version": __version__, "torch": torch.__version__})
             if train_state.step == 0:  # what training is to be compared with
                 embeddings_ND = train_state.embeddings()
-                self.logger.log(
-                    "before", 0, self._embedding_metrics(embeddings_ND) | self._clusters_before(embeddings_ND)
-                )
+                metrics: dict[str, Any] = self._embedding_metrics(embeddings_ND)
+                if self.config.clusters.due(0):
+                    metrics |= train_state.recluster(embeddings_ND)
+                self.logger.log("before", 0, metrics)
             while self.loader.state.epoch < epochs:
-                self._epoch()
+                batches = self._timed(iter(self.loader))
+                while group := list(islice(batches, self.config.loop.accumulate)):
+                    self._step(group)
+                self._after_epoch()
             self.logger.log("done", train_state.step, self.progress.metrics())
         self._plot()
         return self.checkpoints.path(train_state.step)
-
-    def _clusters_before(self, embeddings_ND: torch.Tensor) -> dict[str, Any]:
-        """Clusters to begin with, where they are asked for; their metrics."""
-        return self.train_state.recluster(embeddings_ND) if self.config.clusters.due(0) else {}
-
-    def _epoch(self) -> None:
-        batches = self._timed(iter(self.loader))
-        while group := list(islice(batches, self.config.loop.accumulate)):
-            self._step(group)
-        self._after_epoch()
 
     def _step(self, batches: Sequence[MotionBatch]) -> None:
         train_state, loop, epoch = self.train_state, self.config.loop, self.loader.state.epoch

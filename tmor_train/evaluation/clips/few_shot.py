@@ -18,9 +18,9 @@ from tmor_train.data.arrays import Numbers
 from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score
-from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, probe_scores
+from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, classified
 from tmor_train.evaluation.encoders import encoder_name
-from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
+from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 
 _MODES = {"linear": "probe", "finetune": "finetune"}
@@ -46,18 +46,10 @@ def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
             for seed, name in seed_folders(config.seeds, f"{mode}-{percent:g}"):
                 few = drawn(task.train.clips.label_N, percent, seed=seed)
                 if mode == "linear":
-                    measure = partial(_classified, config, task, features, few, seed)
+                    measure = partial(classified, config, task, features, seed, few)
                 else:
                     measure = partial(_tuned, config, task, few, seed)
                 yield Trial(mode=_MODES[mode], name=name, seed=seed, labels=percent / 100, measure=measure)
-
-
-def _classified(
-    config: FewShotConfig, task: Task, features: EncoderFeatures, few: Numbers, seed: int, place: Path
-) -> TrialOutput:
-    found, source = features.of(seed)
-    scores_NK, chosen = probe_scores(found.few(few), task, config.linear, config.task.holdout, seed=seed)
-    return clip_output(task, scores_NK, source=source, trained=len(few), chosen=chosen)
 
 
 def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> TrialOutput:

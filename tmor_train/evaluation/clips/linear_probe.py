@@ -29,7 +29,7 @@ from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.modalities import people_of
 from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_of
-from tmor_train.evaluation.clips.config import LinearConfig, LogisticConfig, ProbeConfig, RawConfig
+from tmor_train.evaluation.clips.config import FewShotConfig, LinearConfig, LogisticConfig, ProbeConfig, RawConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
@@ -53,15 +53,25 @@ def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
         task, config.start, config.look, device=config.device, workers=config.workers, people=config.people
     )
     for seed, name in seed_folders(config.seeds):
-        yield Trial(mode="probe", name=name, seed=seed, measure=partial(_measured, config, task, features, seed))
+        yield Trial(mode="probe", name=name, seed=seed, measure=partial(classified, config, task, features, seed, None))
     if config.beside == "logistic":
         yield logistic_trial(task, config.raw, config.task.holdout, name="logistic", seed=config.seeds[0])
 
 
-def _measured(config: ProbeConfig, task: Task, features: EncoderFeatures, seed: int, place: Path) -> TrialOutput:
+def classified(
+    config: ProbeConfig | FewShotConfig,
+    task: Task,
+    features: EncoderFeatures,
+    seed: int,
+    few: Numbers | None,
+    place: Path,
+) -> TrialOutput:
+    """A classifier trained on the train part, or on ``few`` of its clips by number, without a hold-out then."""
     found, source = features.of(seed)
+    if few is not None:
+        found = found.few(few)
     scores_NK, chosen = probe_scores(found, task, config.linear, config.task.holdout, seed=seed)
-    return clip_output(task, scores_NK, source=source, trained=len(task.train), chosen=chosen)
+    return clip_output(task, scores_NK, source=source, trained=len(found.train.label_N), chosen=chosen)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,15 +170,12 @@ def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str
     """The baseline as one measurement of a run."""
 
     def measure(place: Path) -> TrialOutput:
-        features = cached_features(task, lambda motions: raw_coordinates(motions, config, people=_people(task)))
+        people = min(int(task.train.clips.people_N.max()), _MOST_PEOPLE)
+        features = cached_features(task, lambda motions: raw_coordinates(motions, config, people=people))
         scores_NK, chosen = probe_scores(features, task, config.linear, holdout, seed=seed)
         return clip_output(task, scores_NK, source=None, trained=len(task.train), chosen=chosen)
 
     return Trial(mode="logistic", name=name, seed=seed, measure=measure)
-
-
-def _people(task: Task) -> int:
-    return min(int(task.train.clips.people_N.max()), _MOST_PEOPLE)
 
 
 def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:

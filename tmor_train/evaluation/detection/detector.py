@@ -27,7 +27,7 @@ from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig
-from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
+from tmor_train.evaluation.detection.windows import RecordingWindows
 from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.distributed import autocast_of
@@ -108,7 +108,10 @@ class Detector(nn.Module):
         logits = coarse.new_zeros(len(length_N), coarse.shape[1], max(length_N))
         for length in sorted(set(length_N)):
             rows = [row for row, other in enumerate(length_N) if other == length]
-            logits[rows, :, :length] = to_frames(coarse[rows, :, : -(-length // STRIDE)], length)
+            # Linear between the centres of feature frames.
+            logits[rows, :, :length] = functional.interpolate(
+                coarse[rows, :, : -(-length // STRIDE)], size=length, mode="linear", align_corners=False
+            )
         return logits
 
     @torch.no_grad()

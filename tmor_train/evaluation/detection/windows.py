@@ -9,40 +9,28 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from tmor_train.benchmarks import Recordings
 from tmor_train.data import Loader, Sampling
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.modalities import people_of
-from tmor_train.evaluation.detection.config import Last, WindowConfig
+from tmor_train.evaluation.detection.config import WindowConfig
 
 
-def windows(
-    frames: int, *, length: int = 300, stride: int | None = None, last: Last = "shorter"
-) -> tuple[tuple[int, int], ...]:
-    """Begin and end (excluded) of windows that cover ``frames`` frames.
-
-    Args:
-        stride: frames from one begin to the next; ``length`` where None, so that windows do not overlap.
-        last: ``shifted`` leaves only recordings shorter than ``length`` with a shorter window.
+def windows(frames: int, config: WindowConfig) -> tuple[tuple[int, int], ...]:
+    """Begin and end (excluded) of the windows that cover a recording of ``frames`` frames.
 
     Raises:
-        ValueError: no frame, or a stride that is not 1 to ``length``.
+        ValueError: there is no frame.
     """
-    step = length if stride is None else stride
-    if frames < 1 or not 1 <= step <= length:
-        raise ValueError(f"frames is at least 1 and stride 1 to {length}, not {frames} and {step}")
+    if frames < 1:
+        raise ValueError("a recording without frames cannot be cut into windows")
+    length, step = config.length, config.stride or config.length
     count = 1 + max(0, -(-(frames - length) // step))
     found = [(n * step, min(n * step + length, frames)) for n in range(count)]
-    if last == "shifted":
+    if config.last == "shifted":  # only recordings shorter than ``length`` have a shorter window
         found[-1] = (max(0, frames - length), frames)
     return tuple(found)
-
-
-def to_frames(logits_NKt: torch.Tensor, frames: int) -> torch.Tensor:
-    """Logits of T' feature frames as logits of T frames, linearly between centres: (N, K, T)."""
-    return functional.interpolate(logits_NKt, size=frames, mode="linear", align_corners=False)
 
 
 def averaged(scores: Iterable[tuple[int, Floats]], *, frames: int) -> Floats:
@@ -78,7 +66,7 @@ class RecordingWindows(Loader):
         cut = [
             (number, begin, end - begin)
             for number, frames in enumerate(recordings.motions.clips.frames_N.tolist())
-            for begin, end in windows(frames, length=config.length, stride=config.stride, last=config.last)
+            for begin, end in windows(frames, config)
         ]
         self.recording_W, self.begin_W, self.length_W = np.array(cut, np.int64).reshape(-1, 3).T
         self.recordings, self.config = recordings, config

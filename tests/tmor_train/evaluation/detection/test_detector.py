@@ -22,7 +22,7 @@ from tmor_train.evaluation.detection.detector import (
     padded,
 )
 from tmor_train.evaluation.detection.runner import frame_scores, in_context, window_features
-from tmor_train.evaluation.detection.windows import RecordingWindows, to_frames
+from tmor_train.evaluation.detection.windows import RecordingWindows
 from tmor_train.evaluation.encoders import load_encoder
 from tmor_train.pretrained.encoder import UnusableEncoderError
 from tmor_train.recipes import recipe
@@ -58,8 +58,10 @@ def test_logits_are_the_linear_map_of_each_feature_frame_between_frames():
     made = detector()
     features = torch.randn(1, 256, 4)
     weight, bias = made.head.map.weight[..., 0], made.head.map.bias
-    expected = to_frames((weight @ features[0] + bias[:, None])[None], 15)
-    torch.testing.assert_close(made(features, [15]), expected)
+    coarse = (weight @ features[0] + bias[:, None]).detach().numpy()
+    centre_T = (np.arange(15) + 0.5) * 4 / 15 - 0.5  # of each frame, counted in feature frames
+    expected = [np.interp(centre_T, np.arange(4), row) for row in coarse]
+    np.testing.assert_allclose(made(features, [15])[0].detach(), expected, atol=1e-5)
 
 
 def test_scaled_features_have_no_mean_and_one_as_deviation():

@@ -5,32 +5,26 @@ import torch
 from tests import acted
 from tmor_train.data import Clip, Normalise, Sampling, from_clips
 from tmor_train.evaluation.detection.config import WindowConfig
-from tmor_train.evaluation.detection.windows import RecordingWindows, averaged, to_frames, windows
+from tmor_train.evaluation.detection.windows import RecordingWindows, averaged, windows
 
 
 def test_windows_cover_a_recording_and_the_last_is_shorter():
-    assert windows(700) == ((0, 300), (300, 600), (600, 700))
-    assert windows(600) == ((0, 300), (300, 600))
-    assert windows(12) == ((0, 12),)
-    assert windows(10, length=4, stride=2) == ((0, 4), (2, 6), (4, 8), (6, 10))
-    assert windows(9, length=4, stride=2)[-1] == (6, 9)
+    assert windows(700, WindowConfig()) == ((0, 300), (300, 600), (600, 700))
+    assert windows(600, WindowConfig()) == ((0, 300), (300, 600))
+    assert windows(12, WindowConfig()) == ((0, 12),)
+    assert windows(10, WindowConfig(length=4, stride=2)) == ((0, 4), (2, 6), (4, 8), (6, 10))
+    assert windows(9, WindowConfig(length=4, stride=2))[-1] == (6, 9)
 
 
 def test_the_last_window_may_begin_earlier_instead():
-    assert windows(700, last="shifted") == ((0, 300), (300, 600), (400, 700))
-    assert windows(600, last="shifted") == ((0, 300), (300, 600))
-    assert windows(12, last="shifted") == ((0, 12),)
+    assert windows(700, WindowConfig(last="shifted")) == ((0, 300), (300, 600), (400, 700))
+    assert windows(600, WindowConfig(last="shifted")) == ((0, 300), (300, 600))
+    assert windows(12, WindowConfig(last="shifted")) == ((0, 12),)
 
 
-@pytest.mark.parametrize(("frames", "stride"), [(0, 1), (5, 0), (5, 301)])
-def test_windows_refuse_what_leaves_frames_out(frames, stride):
-    with pytest.raises(ValueError, match="stride"):
-        windows(frames, stride=stride)
-
-
-def test_feature_frames_become_frames_linearly():
-    found = to_frames(torch.tensor([[[0.0, 4.0]]]), 8)[0, 0]
-    assert found.tolist() == [0, 0, 0.5, 1.5, 2.5, 3.5, 4, 4]
+def test_a_recording_without_frames_is_refused():
+    with pytest.raises(ValueError, match="without frames"):
+        windows(0, WindowConfig())
 
 
 def test_overlapping_windows_are_averaged():

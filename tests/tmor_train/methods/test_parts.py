@@ -1,12 +1,12 @@
-"""What MotionCLIP and ViA decode, and the losses beside it."""
+"""What MotionCLIP and ViA decode, and the losses beside it; candidates are tested with CrosSCLR."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from tmor_train.data.batch import MotionBatch
-from tmor_train.methods.decoders import ClipDecoder, FrameDecoder, distance
 from tmor_train.methods.motionclip import cosine_distance, reconstruction
+from tmor_train.methods.parts import ClipDecoder, FrameDecoder, distance
 from tmor_train.methods.via import orthogonal, split, triplet
 
 

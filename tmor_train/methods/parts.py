@@ -1,0 +1,121 @@
+"""Parts that several methods share: a query's candidates, the loss over them, and decoders from features to joints.
+
+Candidates are the batch's own keys and the last keys before them, in a queue. As in this project's MoCo, the other keys
+of the batch are candidates too, and an older key of the query's own clip is none; in the papers' code only the queue
+is, with those older keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmor_train.backbones import FEATURES
+from tmor_train.losses.queue import NOBODY, Entries, Queue
+
+_WIDTHS = (256, 128, 64)
+_TAPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Unit keys (K, D); the column of each query's own key (N,) int64; whom it is compared with (N, K) bool, its own
+    key among them."""
+
+    keys_KD: Tensor
+    own_N: Tensor
+    valid_NK: Tensor
+
+    @property
+    def others(self) -> Tensor:
+        """Whom a query is compared with, its own key left out."""
+        return self.valid_NK.scatter(1, self.own_N[:, None], False)
+
+    def own(self) -> Tensor:
+        """A query's own key alone, (N, K) bool."""
+        return torch.zeros_like(self.valid_NK).scatter(1, self.own_N[:, None], True)
+
+    def similarities(self, queries_ND: Tensor) -> Tensor:
+        """Cosines of unit queries and all keys, (N, K); what is not compared holds some number, too."""
+        return queries_ND @ self.keys_KD.T
+
+
+def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
+    """The pool of ``count`` queries whose own keys are ``fresh`` from ``first`` on."""
+    keys = fresh.concat(queue.negatives(fresh))
+    own_N = torch.arange(first, first + count, device=keys.index_K.device)
+    index_N = fresh.index_K[own_N]
+    taken_K = keys.index_K != NOBODY
+    valid_NK = (keys.index_K != index_N[:, None]) & taken_K
+    return Pool(keys_KD=keys.motion_KD, own_N=own_N, valid_NK=valid_NK.scatter(1, own_N[:, None], True))
+
+
+def multi_positive_info_nce(logits_NK: Tensor, positives_NK: Tensor, valid_NK: Tensor) -> Tensor:
+    """-mean over a query's positives of log softmax over its candidates, then the mean over queries; shape ().
+
+    With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
+    """
+    logs_NK = log_shares(logits_NK, valid_NK).masked_fill(~positives_NK, 0)
+    return -(logs_NK.sum(1) / positives_NK.sum(1)).mean()
+
+
+def log_shares(logits_NK: Tensor, valid_NK: Tensor) -> Tensor:
+    """log softmax of logits over a query's candidates, (N, K); -inf for all others."""
+    return logits_NK.masked_fill(~valid_NK, -torch.inf).log_softmax(1)
+
+
+def nearest_of(similarities_NK: Tensor, others_NK: Tensor, count: int) -> Tensor:
+    """The ``count`` nearest of the others, (N, K) bool; fewer where there are fewer."""
+    masked = similarities_NK.detach().masked_fill(~others_NK, -torch.inf)
+    top = masked.topk(min(count, masked.shape[1]), dim=1).indices
+    return torch.zeros_like(others_NK).scatter(1, top, True) & others_NK
+
+
+class FrameDecoder(nn.Module):
+    """Feature frames to frames: (B, 256, T') to (B, ``outputs``, 4 T'). Two convolutions each double time; one makes
+    the coordinates."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for taken, given in pairwise(_WIDTHS):
+            layers += [nn.Upsample(scale_factor=2), nn.Conv1d(taken, given, _TAPS, padding=_TAPS // 2), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv1d(_WIDTHS[-1], outputs, _TAPS, padding=_TAPS // 2))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        made: Tensor = self.layers(frames)
+        return made
+
+
+class ClipDecoder(nn.Module):
+    """One vector a clip to frames: (N, 256) to (N, ``outputs``, T). The vector is said at every feature frame together
+    with the time (sines, Vaswani et al., 2017), then decoded as feature frames are."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(FEATURES, FEATURES)
+        self.frames = FrameDecoder(outputs)
+
+    def forward(self, features_ND: Tensor, length: int) -> Tensor:
+        times = -(-length // 4)
+        said = self.into(features_ND)[:, :, None] + time_code(times, features_ND.device).T
+        made: Tensor = self.frames(functional.relu(said))[..., :length]
+        return made
+
+
+def time_code(times: int, device: torch.device) -> Tensor:
+    """Sines and cosines of the time at 128 rates, (T', 256) float32."""
+    rates = torch.exp(torch.arange(FEATURES // 2, device=device) * (-9.21 / (FEATURES // 2)))  # 1 down to 1e-4
+    angles = torch.arange(times, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def distance(made_NCTVM: Tensor, motion_NCTVM: Tensor, seen_NTVM: Tensor) -> Tensor:
+    """Mean squared difference of coordinates where a joint is seen; 0 where none is; shape ()."""
+    weight = seen_NTVM[:, None].to(made_NCTVM.dtype)
+    squares = (made_NCTVM - motion_NCTVM).square() * weight
+    return squares.sum() / (weight.sum() * motion_NCTVM.shape[1]).clamp(min=1)
