@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from tmor_train.clustering.blockwise import UnitVectors, chunks
 from tmor_train.clustering.dbscan import IncrementalDBSCAN, check_settings, on_rows
-from tmor_train.clustering.neighbours import SCORES_AT_ONCE, SPARE
+from tmor_train.clustering.neighbours import SCORES_AT_ONCE, nearest_rows
 
 Numbers = NDArray[np.int64]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_matrix (N, N)
@@ -71,19 +71,13 @@ def dbscan_jaccard(
 
 def nearest(vectors: UnitVectors, *, most: int) -> Numbers:
     """The nearest rows of each row by angle in float64, itself first; (N, most), or (N, N) where fewer are there."""
-    points, unit_ND = len(vectors.norms_N), vectors.unit_ND
-    others = min(most, points) - 1
-    measured = min(others + SPARE, points - 1)
+    points, device = len(vectors.norms_N), vectors.norms_N.device
     found = []
     for some in chunks(points, max(1, SCORES_AT_ONCE // max(1, points))):
-        own_B = torch.arange(some.start, some.stop, device=unit_ND.device)
-        scores_BN = unit_ND[some] @ unit_ND.T
-        scores_BN[own_B - some.start, own_B] = -float("inf")
-        near_BM = scores_BN.topk(measured, dim=1).indices.sort(dim=1).values
-        far_BM = vectors.distances(own_B.repeat_interleave(measured), near_BM.flatten()).view(near_BM.shape)
-        order_BM = far_BM.argsort(dim=1, stable=True)[:, :others]
-        found.append(torch.cat([own_B[:, None], near_BM.gather(1, order_BM)], dim=1).cpu())
-    ranked: Numbers = torch.cat(found).numpy() if found else np.zeros((0, 1), np.int64)
+        own_B = torch.arange(some.start, some.stop, device=device)
+        near_BM, _ = nearest_rows(vectors, own_B, most=min(most, points) - 1)
+        found.append(torch.cat([own_B[:, None], near_BM], dim=1).cpu())
+    ranked: Numbers = torch.cat(found).numpy()
     return ranked
 
 

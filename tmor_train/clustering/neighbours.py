@@ -148,20 +148,24 @@ def adaptive_eps(
     sample_S = torch.randperm(points, generator=generator)[:sample].sort().values.to(vectors.norms_N.device)
     wanted = min(min_samples, points - 1)
     distances = [
-        _distances(vectors, sample_S[some], wanted=wanted)
+        nearest_rows(vectors, sample_S[some], most=wanted)[1][:, -1]
         for some in chunks(len(sample_S), max(1, SCORES_AT_ONCE // points))
     ]
     return max(float(torch.cat(distances).quantile(quantile)), 2.0**-23)
 
 
-def _distances(vectors: UnitVectors, some_S: torch.Tensor, *, wanted: int) -> torch.Tensor:
-    """Distance of some rows to their `wanted`-th neighbour, float64."""
+def nearest_rows(vectors: UnitVectors, some_S: torch.Tensor, *, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `most` nearest other rows of some rows, or all that there are, nearest first, and their distances in float64.
+
+    Of equally near rows the lower number comes first.
+    """
     scores_SN = vectors.unit_ND[some_S] @ vectors.unit_ND.T
     scores_SN[torch.arange(len(some_S), device=some_S.device), some_S] = -float("inf")
-    measured = min(wanted + SPARE, scores_SN.shape[1] - 1)
-    others_P = scores_SN.topk(measured, dim=1).indices.flatten()
-    distances_SM = vectors.distances(some_S.repeat_interleave(measured), others_P).view(-1, measured)
-    return distances_SM.kthvalue(wanted, dim=1).values
+    measured = min(most + SPARE, scores_SN.shape[1] - 1)
+    near_SM = scores_SN.topk(measured, dim=1).indices.sort(dim=1).values
+    far_SM = vectors.distances(some_S.repeat_interleave(measured), near_SM.flatten()).view(near_SM.shape)
+    order_SM = far_SM.argsort(dim=1, stable=True)[:, :most]
+    return near_SM.gather(1, order_SM), far_SM.gather(1, order_SM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,57 +23,48 @@ def from_clips(clips: Iterable[Clip], *, classes: Sequence[str] | None = None) -
     kept = list(clips)
     if not kept or len({clip.key for clip in kept}) < len(kept):
         raise ValueError("a set of clips needs at least one clip, and each a key of its own")
+
+    def whole(values: Iterable[int]) -> Numbers:
+        return np.fromiter(values, np.int64, len(kept))
+
+    def real(values: Iterable[float]) -> Floats:
+        return np.fromiter(values, np.float32, len(kept))
+
     labels = {clip.label for clip in kept if clip.label is not None}
     names = tuple(sorted(labels) if classes is None else classes)
     if not labels <= set(names):
         raise ValueError(f"labels that are no class: {', '.join(sorted(labels - set(names)))}")
-    kinds = sorted({(clip.layout, clip.joints_MTJC.shape[3]) for clip in kept})
-    of_kind = [[clip for clip in kept if (clip.layout, clip.joints_MTJC.shape[3]) == kind] for kind in kinds]
-    arrays = tuple(
-        JointArray(np.concatenate([clip.joints_MTJC.reshape(-1) for clip in same]), layout, 3 if floats == 4 else 2)
-        for (layout, floats), same in zip(kinds, of_kind, strict=True)
-    )
-    place = {}
-    for array, same in enumerate(of_kind):
-        starts = np.cumsum([0, *(clip.joints_MTJC.size for clip in same)]).tolist()
-        place.update({clip.key: (array, start) for clip, start in zip(same, starts, strict=False)})
-    number = {sentence: at for at, sentence in enumerate(dict.fromkeys(s for clip in kept for s in clip.captions))}
-    counts = np.array([len(clip.captions) for clip in kept], np.int64)
-    return MotionSet(
-        arrays=arrays,
-        clips=_table(kept, place, {name: at for at, name in enumerate(names)}, counts),
-        classes=names,
-        sentences=tuple(number),
-        caption_K=np.array([number[s] for clip in kept for s in clip.captions], np.int64),
-    )
-
-
-def _table(
-    clips: list[Clip], place: dict[str, tuple[int, int]], label: dict[str, int], captions_N: Numbers
-) -> ClipTable:
-    def whole(values: Iterable[int]) -> Numbers:
-        return np.fromiter(values, np.int64, len(clips))
-
-    def real(values: Iterable[float]) -> Floats:
-        return np.fromiter(values, np.float32, len(clips))
-
-    return ClipTable(
-        key_N=np.array([clip.key for clip in clips]),
-        array_N=whole(place[clip.key][0] for clip in clips),
-        start_N=whole(place[clip.key][1] for clip in clips),
-        people_N=whole(clip.joints_MTJC.shape[0] for clip in clips),
-        frames_N=whole(clip.joints_MTJC.shape[1] for clip in clips),
-        fps_N=real(clip.fps for clip in clips),
-        width_N=real(clip.width for clip in clips),
-        height_N=real(clip.height for clip in clips),
-        split_N=np.array([clip.split for clip in clips]),
-        subject_N=whole(clip.subject for clip in clips),
-        camera_N=whole(clip.camera for clip in clips),
-        label_N=whole(NOT_KNOWN if clip.label is None else label[clip.label] for clip in clips),
+    kind_N = [(clip.layout, clip.joints_MTJC.shape[3]) for clip in kept]
+    kinds = sorted(set(kind_N))
+    array_N, size_N = whole(map(kinds.index, kind_N)), whole(clip.joints_MTJC.size for clip in kept)
+    start_N, arrays = np.zeros_like(size_N), []
+    for number, (layout, floats) in enumerate(kinds):
+        here = np.flatnonzero(array_N == number)
+        start_N[here] = np.cumsum(size_N[here]) - size_N[here]
+        values = np.concatenate([kept[clip].joints_MTJC.reshape(-1) for clip in here])
+        arrays.append(JointArray(values, layout, 3 if floats == 4 else 2))
+    sentences = {s: at for at, s in enumerate(dict.fromkeys(s for clip in kept for s in clip.captions))}
+    label = {name: at for at, name in enumerate(names)}
+    captions_N = whole(len(clip.captions) for clip in kept)
+    table = ClipTable(
+        key_N=np.array([clip.key for clip in kept]),
+        array_N=array_N,
+        start_N=start_N,
+        people_N=whole(clip.joints_MTJC.shape[0] for clip in kept),
+        frames_N=whole(clip.joints_MTJC.shape[1] for clip in kept),
+        fps_N=real(clip.fps for clip in kept),
+        width_N=real(clip.width for clip in kept),
+        height_N=real(clip.height for clip in kept),
+        split_N=np.array([clip.split for clip in kept]),
+        subject_N=whole(clip.subject for clip in kept),
+        camera_N=whole(clip.camera for clip in kept),
+        label_N=whole(NOT_KNOWN if clip.label is None else label[clip.label] for clip in kept),
         caption_first_N=np.cumsum(captions_N) - captions_N,
         caption_count_N=captions_N,
-        video_N=np.full(len(clips), NOT_KNOWN, np.int64),
+        video_N=np.full(len(kept), NOT_KNOWN, np.int64),
     )
+    caption_K = np.array([sentences[s] for clip in kept for s in clip.captions], np.int64)
+    return MotionSet(tuple(arrays), table, classes=names, sentences=tuple(sentences), caption_K=caption_K)
 
 
 def combined(sets: Sequence[MotionSet]) -> MotionSet:

@@ -103,6 +103,3 @@ def _write(writer: pq.ParquetWriter, held: Iterable[pa.RecordBatch]) -> None:
     table = pa.Table.from_batches(held, schema=writer.schema)
     if len(table):
         writer.write_table(table.combine_chunks(), row_group_size=len(table))
-
-
-__all__ = ["ENCODER_KEY", "SET_KEY", "embed_to_parquet", "identity"]
