@@ -29,7 +29,7 @@ _WEIGHTS = 0
 
 
 class EncoderNotFoundError(ValueError):
-    """It is not said what is to be evaluated."""
+    """No encoder is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,10 @@ def features_of(
 def tta_features(
     motions: MotionSet, encoder: Pretrained, tta: TTAConfig, answer: Callable[[MotionBatch], Tensor], *, workers: int
 ) -> Floats:
-    """The mean of ``answer`` over all looks at each clip: (N, D) float32.
+    """The mean of ``answer`` over all views of each clip: (N, D) float32.
 
     Args:
-        answer: what is wanted of a batch that the encoder takes: (n, D).
+        answer: (n, D) of a batch as the encoder takes it.
     """
     total: Floats | None = None
     flips: tuple[tuple[Augmentation, ...], ...] = ((),) if tta.mirrored == "off" else ((), (Flip(probability=1.0),))

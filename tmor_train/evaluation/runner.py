@@ -31,8 +31,7 @@ Begun = Literal["new", "before"]
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Metrics:
     """Metrics of scores: shares by name, of which ``primary_metric`` is the paper's, and one of each class (NaN where
-    it never occurs). ``chosen`` are settings found on a hold-out, and ``notes`` what is to be said beside the
-    metrics."""
+    it never occurs). ``chosen`` are settings found on a hold-out, and ``notes`` go with the metrics."""
 
     metrics: dict[str, float]
     primary_metric: str

@@ -21,14 +21,13 @@ _HELD = "measured on a part of the train {} that was held out, not on the test p
 
 
 class TaskError(ValueError):
-    """What is to be measured is not said, not there, or not of the kind that is asked for; the message says what to
-    do."""
+    """No benchmark is named, its files are missing, or it is of the wrong kind; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
     """Clips to ``train`` on, and the ``test`` ones, all labelled. ``validation`` are clips that settings are chosen
-    on, where the benchmark has such; ``notes`` are what is to be said beside every metric."""
+    on, where the benchmark has such; ``notes`` go with every metric."""
 
     benchmark: Benchmark
     protocol: str
@@ -131,7 +130,7 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameTask:
-    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` are to be said beside every metric."""
+    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` go with every metric."""
 
     benchmark: Benchmark
     protocol: str

@@ -36,7 +36,7 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
 
     Raises:
         RunError: the folder holds a run.
-        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         MissingTextError: a class has no words, or a sentence no vector.
         UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
     """
@@ -125,7 +125,7 @@ def chance(task: Task) -> str:
 
 
 def leakage_notes(benchmark: str, folder: str | None, config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Notes to be said beside a zero-shot metric.
+    """Notes for a zero-shot metric: what of the benchmark the encoder was pre-trained on.
 
     Args:
         folder: where the benchmark's files lie.

@@ -21,7 +21,7 @@ from tmor_train.encoder.projection import Scale
 from tmor_train.losses.pair_masks import PairMasks, Relations, motion_masks, text_masks, video_masks
 from tmor_train.objective_config import ObjectiveConfig, Reduction
 
-# exp of this times any number of candidates is nothing beside 1 in float64 too, and no subnormal number in float32.
+# exp of this times any number of candidates is negligible against 1 in float64 too, and no subnormal number in float32.
 LOWEST = -80.0
 # Numbers of a block that a CPU works on at once: they fit its cache.
 BLOCK = 1 << 19
@@ -110,7 +110,7 @@ def frozen_contrast(
     """Motion anchors against projected frozen vectors; if ``symmetric``, half of the loss the other way round.
 
     The other way, the frozen vectors at ``own_N`` are compared with motion: with the anchors themselves, which have
-    gradient, at ``own_N`` and with the keys ``motion_KD`` elsewhere. P and N are the same clips. The figures are those
+    gradient, at ``own_N`` and with the keys ``motion_KD`` elsewhere. P and N are the same clips. The metrics are those
     of the first way.
     """
     term = contrast(anchors_ND, frozen_KD, masks, scale=scale, reduction=config.positive_reduction)

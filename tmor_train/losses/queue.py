@@ -75,7 +75,7 @@ Gather = Callable[[Entries], tuple[Entries, int]]
 
 
 class Slots(nn.Module):
-    """A fixed number of entries, in buffers: a checkpoint holds them and a resumed run goes on with the same ones."""
+    """A fixed number of entries, in buffers: checkpoints hold them, so a resumed run has the same ones."""
 
     def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
         super().__init__()

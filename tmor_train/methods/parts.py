@@ -92,8 +92,8 @@ class FrameDecoder(nn.Module):
 
 
 class ClipDecoder(nn.Module):
-    """One vector a clip to frames: (N, 256) to (N, ``outputs``, T). The vector is said at every feature frame together
-    with the time (sines, Vaswani et al., 2017), then decoded as feature frames are."""
+    """One vector a clip to frames: (N, 256) to (N, ``outputs``, T). The vector is repeated at every feature frame and
+    added to a code of the time (sines, Vaswani et al., 2017), then decoded as feature frames are."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -102,8 +102,8 @@ class ClipDecoder(nn.Module):
 
     def forward(self, features_ND: Tensor, length: int) -> Tensor:
         times = -(-length // 4)
-        said = self.into(features_ND)[:, :, None] + time_code(times, features_ND.device).T
-        made: Tensor = self.frames(functional.relu(said))[..., :length]
+        repeated = self.into(features_ND)[:, :, None] + time_code(times, features_ND.device).T
+        made: Tensor = self.frames(functional.relu(repeated))[..., :length]
         return made
 
 

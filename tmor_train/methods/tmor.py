@@ -48,7 +48,7 @@ class Anchors:
     has_text_N: Tensor | None = None
 
     def entries(self, keys_ND: Tensor, *, video: int | None, text: int | None) -> Entries:
-        """The clips as candidates with the projected ``keys_ND``; frozen vectors as wide as said, or left out.
+        """The clips as candidates with the projected ``keys_ND``; frozen vectors of these widths, or without.
 
         Raises:
             ValueError: there are texts, but not which of them are the same.

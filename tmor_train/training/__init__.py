@@ -1,1 +1,1 @@
-"""How weights are learned: the loop of pre-training, its optimiser and schedule, and what a run leaves behind."""
+"""Pre-training: its loop, state, optimiser and schedule, checkpoints and metrics."""

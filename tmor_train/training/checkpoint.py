@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running anything that is in them."""
+"""Checkpoints: written in full or not at all, read without running anything that is in them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Checkpoints:
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Tensors and plain values to a file that is either whole or not there, whenever power or process ends."""
+    """Tensors and plain values to a file that is either complete or absent, whenever power or process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
@@ -103,7 +103,7 @@ def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def found(place: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that a person means by a file, by a run's folder or by its folder of checkpoints.
+    """The checkpoint that a path names: a file, or the newest in a run's folder or in its folder of checkpoints.
 
     Raises:
         CheckpointError: there is none.

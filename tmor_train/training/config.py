@@ -58,9 +58,9 @@ class LoopConfig:
 
     A step takes ``accumulate`` batches. ``precision`` ``auto`` is bfloat16 for the encoder on a GPU that has it and
     float32 elsewhere; the losses are float32 always. ``workers`` are threads that gather batches. A checkpoint is
-    written every ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Figures go to the
-    journal every ``log_steps``. ``seed`` is that of weights, dropout and views. ``start`` ``checkpoint`` is a run that
-    goes on from another's weights, ``start_from``.
+    written every ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Metrics are
+    logged every ``log_steps``. ``seed`` is that of weights, dropout and views. ``start`` ``checkpoint`` is a run that
+    begins with another's weights, ``start_from``.
     """
 
     epochs: int = 65
@@ -86,7 +86,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pre-training run, whole.
+    """All settings of one pre-training run.
 
     ``method`` is another work's, by its settings; none is T-MOR's, of which ``objective`` says everything. Methods take
     from ``objective`` what they share with it.

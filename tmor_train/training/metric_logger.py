@@ -21,8 +21,8 @@ _EPOCHS = (
 class MetricLogger:
     """Appends events to ``folder/journal.jsonl``; a context manager. Without a folder nothing is written.
 
-    Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's metrics. A resumed run goes on in the same
-    file and says so; of lines with the same step, the later ones hold.
+    Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's metrics. A resumed run appends to the same
+    file after a line that says so; of lines with the same step, the later ones hold.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -85,7 +85,7 @@ def _board(folder: Path) -> Any:
 
 
 def plot(folder: Path) -> str:
-    """Draws ``plots/*.png``; says in a line what became of it, also where matplotlib is not installed."""
+    """Draws ``plots/*.png``; returns a line about it, also where matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -99,7 +99,7 @@ class Optimizer:
         return [optimizer.state_dict() for optimizer, _ in self._optimizers]
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Goes on from the ``state_dicts`` of the same configuration."""
+        """Resumes from the ``state_dicts`` of the same configuration."""
         for (optimizer, _), state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict(dict(state))
 

@@ -29,9 +29,9 @@ from tmor_train.training.runs import RunError, Stop, Stopped, check_new, read_co
 from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
-"""Least time between two drawings of the curves while training goes on."""
+"""Least time between two drawings of the curves during training."""
 _NAMED_CLIPS = 5
-_SAMPLE = 4096  # embeddings that metrics of a whole set are made of
+_SAMPLE = 4096  # embeddings that metrics of a set are computed from
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> Path:
@@ -64,7 +64,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
 
 
 def resume(folder: Path) -> Path:
-    """Go on with the run in ``folder`` from its newest checkpoint, in the middle of an epoch too.
+    """Resume the run in ``folder`` from its newest checkpoint, in the middle of an epoch too.
 
     Raises:
         RunError: no run there, or its data has changed.
@@ -188,7 +188,7 @@ class Pretraining:
         return bool(self.distributed.sum(torch.tensor(float(self.stop.asked), device=self.distributed.device)))
 
     def _after_epoch(self) -> None:
-        """Figures of the epoch, clusters for the next, a checkpoint."""
+        """Metrics of the epoch, clusters for the next, a checkpoint."""
         began, epoch, train_state = monotonic(), self.loader.state.epoch, self.train_state
         metrics: dict[str, Any] = {"epoch": epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
         embeddings_ND = train_state.embeddings()
@@ -214,7 +214,7 @@ class Pretraining:
             self._plot()
 
     def _embedding_metrics(self, embeddings_ND: torch.Tensor) -> dict[str, float | None]:
-        """How the embeddings of all clips lie."""
+        """Metrics of the embeddings of all clips."""
         sample_ND = embeddings_ND[:: -(-len(embeddings_ND) // _SAMPLE)]
         labels_N = torch.from_numpy(self.motions.clips.label_N).to(embeddings_ND.device)
         return {
@@ -225,9 +225,9 @@ class Pretraining:
 
     def _plot(self) -> None:
         if self.distributed.is_main:
-            said = plot(self.folder)
+            line = plot(self.folder)
             if self._plotted < 0:
-                self.log(said)
+                self.log(line)
         self._plotted = monotonic()
 
     def _save(self) -> None:
@@ -247,18 +247,18 @@ class Pretraining:
         self.logger.log("checkpoint", self.train_state.step, {"epoch": at.epoch, "position": at.position})
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
-        """Go on from a checkpoint's content."""
+        """Resume from a checkpoint's content."""
         self.train_state.load_state_dict(content["learner"])
         self.loader.state = LoaderState(**content["loader"])
         self.losses, self.best = list(content["losses"]), content["best"]
 
     def log(self, line: str) -> None:
-        """A line for people, of the leading process."""
+        """Prints a line, in the main process."""
         if self.distributed.is_main:
             self.progress.log(line)
 
     def _timed(self, batches: Iterator[MotionBatch]) -> Iterator[MotionBatch]:
-        """The same batches on the team's device, with the time they were waited for counted."""
+        """The same batches on this process's device; the time spent waiting for them is counted."""
         while True:
             began = monotonic()
             batch = next(batches, None)

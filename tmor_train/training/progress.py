@@ -1,4 +1,4 @@
-"""How training is getting on: a line that is redrawn on a terminal, a line now and then elsewhere."""
+"""Progress of training: a line that is redrawn on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

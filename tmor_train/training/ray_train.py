@@ -1,6 +1,6 @@
-"""Pre-training as a Ray Train job: the same run as under torchrun, its processes started by a Ray cluster.
+"""Pre-training as a Ray Train settings: the same run as under torchrun, its processes started by a Ray cluster.
 
-Ray places the processes, tells each its rank and joins them by torch.distributed (NCCL on GPUs, gloo on CPUs); from
+Ray places the processes, gives each its rank and joins them by torch.distributed (NCCL on GPUs, gloo on CPUs); from
 there on each does what `tmor_train run` or `tmor_train resume` does under torchrun. The run's folder and the data lie
 on storage that every node reaches by the same path, and tmor_train is installed on every node.
 """
@@ -50,8 +50,8 @@ class RayJob:
             raise RayError(f"workers and cpus are at least 1, not {self.workers} and {self.cpus}")
 
 
-def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayJob) -> Path:
-    """A new run in ``folder`` by the processes of ``team``; returns its last checkpoint.
+def pretrain_on_ray(config: PretrainConfig, folder: Path, job: RayJob) -> Path:
+    """A new run in ``folder`` by the processes of ``job``; returns its last checkpoint.
 
     Weights are those that torchrun with as many processes on such devices gives. Ctrl-C ends the processes at once: the
     steps since the last checkpoint are lost.
@@ -63,36 +63,36 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, team: RayJob) -> Path:
     if not isinstance(config, PretrainConfig):
         raise RayError(f"only pre-training runs on Ray, not {type(config).__name__}; leave --ray out")
     check_new(folder)
-    return _run({"config": as_json(config)}, folder, team, device=config.loop.device)
+    return _run({"config": as_json(config)}, folder, job, device=config.loop.device)
 
 
-def resume_on_ray(folder: Path, team: RayJob) -> Path:
-    """Go on with the run in ``folder``, whoever began it; also with another number of processes.
+def resume_on_ray(folder: Path, job: RayJob) -> Path:
+    """Resume the run in ``folder``, whoever began it; also with another number of processes.
 
     Raises:
         CheckpointError: no checkpoint there.
         RayError: as for :func:`pretrain_on_ray`.
     """
     _, content = Checkpoints(folder / "checkpoints").latest()
-    return _run({}, folder, team, device=json.loads(content["config"])["loop"]["device"])
+    return _run({}, folder, job, device=json.loads(content["config"])["loop"]["device"])
 
 
-def _run(job: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Path:
+def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) -> Path:
     folder = folder.absolute()
-    with _cluster(team.address) as ray_train:
+    with _cluster(job.address) as ray_train:
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        gpus = _gpus(team, device)
+        gpus = _gpus(job, device)
         trainer = TorchTrainer(
             _process,
-            train_loop_config={**job, "folder": str(folder), "from": str(Path.cwd())},
+            train_loop_config={**settings, "folder": str(folder), "from": str(Path.cwd())},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ray_train.ScalingConfig(
-                num_workers=team.workers,
+                num_workers=job.workers,
                 use_gpu=bool(gpus),
-                resources_per_worker={"CPU": team.cpus, **({"GPU": 1} if gpus else {})},
+                resources_per_worker={"CPU": job.cpus, **({"GPU": 1} if gpus else {})},
             ),
-            # A name that is taken would make Ray go on with its notes on the earlier job.
+            # A name that is taken would make Ray continue its notes on the earlier job.
             run_config=ray_train.RunConfig(storage_path=str(folder / _OWN), name=strftime("%Y%m%dT%H%M%S")),
         )
         try:
@@ -103,14 +103,14 @@ def _run(job: dict[str, Any], folder: Path, team: RayJob, *, device: str) -> Pat
     return path
 
 
-def _process(job: dict[str, Any]) -> None:
+def _process(settings: dict[str, Any]) -> None:
     """What each process does. Ray has set what torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK) and joined them."""
-    here = Path(job["from"])
+    here = Path(settings["from"])
     if here.is_dir():  # so that relative paths mean the same as for who started the run
         os.chdir(here)
-    folder = Path(job["folder"])
-    if "config" in job:
-        pretrain(from_json(PretrainConfig, job["config"]), folder)
+    folder = Path(settings["folder"])
+    if "config" in settings:
+        pretrain(from_json(PretrainConfig, settings["config"]), folder)
     else:
         resume(folder)
 
@@ -136,7 +136,7 @@ def _cluster(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _gpus(team: RayJob, device: str) -> int:
+def _gpus(job: RayJob, device: str) -> int:
     """GPUs that the processes take together: one each, or none.
 
     Raises:
@@ -145,18 +145,18 @@ def _gpus(team: RayJob, device: str) -> int:
     import ray
 
     has = ray.cluster_resources()
-    gpus = 0 if device == "cpu" or (device == "auto" and not has.get("GPU")) else team.workers
-    for name, asked in (("CPU", team.workers * team.cpus), ("GPU", gpus)):
+    gpus = 0 if device == "cpu" or (device == "auto" and not has.get("GPU")) else job.workers
+    for name, asked in (("CPU", job.workers * job.cpus), ("GPU", gpus)):
         if has.get(name, 0) < asked:
             raise RayError(
-                f"{team.workers} processes need {asked} {name}s and the cluster has {has.get(name, 0):.0f}; ask for "
+                f"{job.workers} processes need {asked} {name}s and the cluster has {has.get(name, 0):.0f}; ask for "
                 "fewer, add nodes, or set loop.device=cpu"
             )
     return gpus
 
 
 def _reason(error: Exception) -> str:
-    """Which process failed first and why. Those that lost contact with it only say so, hence our own errors first."""
+    """Which process failed first and why. Those that lost contact with it only say so; our own errors come first."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     if not failures:
         return str(error)

@@ -52,7 +52,7 @@ def uniformity(embeddings_ND: Tensor) -> float:
 def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 4096) -> float | None:
     """The share of labelled embeddings whose nearest other one by cosine has the same label; None with none to compare.
 
-    Labels are looked at here, never trained on. Of more than ``most`` an evenly spaced part is taken.
+    Labels are used here alone, never in training. Of more than ``most`` an evenly spaced part is taken.
     """
     known = torch.nonzero(labels_N >= 0).flatten()
     if len(known) < 2:
@@ -65,7 +65,7 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
 
 
 def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
-    """The figures of a step, of features before projection."""
+    """Metrics of a step, of features before projection."""
     features, keys = features_ND.detach().float(), keys_ND.detach().float()
     return {
         "rank": effective_rank(features),

@@ -1,7 +1,7 @@
 """What is trained: encoder, its EMA, method and optimiser; one step of it, and the clusters it learns from.
 
-All of it is in ``state_dict``, and everything drawn at random is a function of seed, step and rank. So a run that
-goes on from a checkpoint does what the first would have done, to the last bit on a CPU.
+All of it is in ``state_dict``, and everything drawn at random is a function of seed, step and rank. So a resumed run
+does what the first would have done, to the last bit on a CPU.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class TrainState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a ``state_dict`` of the same configuration."""
+        """Resumes from a ``state_dict`` of the same configuration."""
         state = legacy.train_state(state)
         self.step = state["step"]
         self.encoder.load_state_dict(state["encoder"])

@@ -31,7 +31,7 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
 
     Raises:
         RunError: the folder holds a run, or a loss is not finite.
-        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)

@@ -80,7 +80,7 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
 
     Raises:
         RunError: the folder holds a run, there are fewer clips than a batch, or a loss is not finite.
-        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)

@@ -41,7 +41,7 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the folder holds a run.
-        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
     """
     encoder_name(config.start)
     task = task_of(config.task)
@@ -156,7 +156,7 @@ def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> P
 
     Raises:
         RunError: the folder holds a run.
-        TaskError: it is not said what is to be measured.
+        TaskError: no benchmark is named, or files are missing.
     """
     task = task_of(config.task)
     trials = [

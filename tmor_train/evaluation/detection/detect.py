@@ -46,7 +46,7 @@ def detect(config: DetectConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the folder holds a run, or a loss is not finite.
-        TaskError, EncoderNotFoundError: it is not said what is to be measured, or with what.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         UnusableEncoderError: the encoder does not take such recordings.
         Stopped: the process was asked to stop; the step it was in is saved.
     """

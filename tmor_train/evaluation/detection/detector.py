@@ -190,7 +190,7 @@ FLAT = Project(yaw=0.0, pitch=0.0, camera="orthographic")
 def adapted(
     encoder: Pretrained, config: TransferConfig, *, start: StartConfig, motions: MotionSet
 ) -> tuple[Pretrained, tuple[str, ...]]:
-    """The encoder for recordings like ``motions``, and what is to be said of it.
+    """The encoder for recordings like ``motions``, and notes on what was changed.
 
     ``project`` adds the projection on x and y to an encoder of two coordinates that was trained without one, where the
     recordings have depth; their joints become its layout as they are gathered. ``trunk`` is :func:`transplant_trunk`.
