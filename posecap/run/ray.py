@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _DOWNLOADERS_PER_NODE = 2
-_WAITING_PER_LANE = 1
+_QUEUED_PER_THREAD = 1
 _START_SECONDS = 600.0
 
 
@@ -53,7 +53,7 @@ class _Worker:
 
 @dataclass
 class _Submitted:
-    """A task sent to an actor; ``since`` is when a lane started it, None while it is queued behind others."""
+    """A task sent to an actor; ``since`` is when a thread started it, None while it is queued behind others."""
 
     ref: Any
     task: Task
@@ -72,7 +72,7 @@ class _Actor:
 
     handle: Any
     node: str
-    lanes: int
+    concurrency: int
     submitted: deque[_Submitted] = field(default_factory=deque)
     pending: deque[Task] = field(default_factory=deque)
     in_doubt: deque[Task] = field(default_factory=deque)
@@ -87,8 +87,8 @@ class _Actor:
 
     @property
     def capacity(self) -> int:
-        """Tasks it may have: one running and one queued for each lane, so that no lane is idle between two."""
-        return self.lanes * (1 + _WAITING_PER_LANE)
+        """Tasks it may have: one running and one queued for each thread, so that none is idle between two."""
+        return self.concurrency * (1 + _QUEUED_PER_THREAD)
 
     @property
     def paused(self) -> bool:
@@ -97,12 +97,12 @@ class _Actor:
 
     @property
     def running(self) -> dict[Any, float]:
-        """References of the tasks that lanes have started, each with the time of its start."""
+        """References of the tasks that threads have started, each with the time of its start."""
         return {sent.ref: sent.since for sent in self.submitted if sent.since is not None}
 
     def start_clocks(self) -> None:
-        """Lanes start tasks in the order in which they were submitted."""
-        for sent in list(self.submitted)[: self.lanes]:
+        """Threads start tasks in the order in which they were submitted."""
+        for sent in list(self.submitted)[: self.concurrency]:
             sent.since = sent.since or time.monotonic()
 
     def ready(self) -> Any:

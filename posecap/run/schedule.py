@@ -243,7 +243,7 @@ class LocalPool:
     """Workers as threads of this process: for debugging, tests and single machines.
 
     There are ``workers`` for every computing segment, and four for every downloading one (``cpus=0``). Every worker
-    has its own engines, which its lanes share, one thread each; the heavy engines release the GIL while they compute.
+    has its own engines, shared by as many threads as its concurrency; engines release the GIL while they compute.
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
     """
 
@@ -258,8 +258,8 @@ class LocalPool:
         for number, segment in enumerate(segments):
             for i in range(workers if segment.resources.cpus or segment.resources.gpus else _DOWNLOAD_THREADS):
                 worker = _Worker(segment.stages)
-                for lane in range(segment.resources.concurrency):
-                    name = f"posecap-{number}-{i}-{lane}"
+                for thread_number in range(segment.resources.concurrency):
+                    name = f"posecap-{number}-{i}-{thread_number}"
                     thread = threading.Thread(target=self._work, args=(number, worker), name=name, daemon=True)
                     thread.start()
                     self._threads[number].append(thread)
@@ -303,7 +303,7 @@ class LocalPool:
 
 
 class _Worker:
-    """Stages with engines of their own, loaded by the first lane that needs them."""
+    """Stages with engines of their own, loaded by the first thread that needs them."""
 
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         self._stages = stages

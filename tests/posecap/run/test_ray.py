@@ -50,7 +50,7 @@ def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_ke
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r4")
 
 
-def test_lanes_of_a_worker_have_items_under_way_together(tmp_path):
+def test_threads_of_a_worker_process_items_together(tmp_path):
     labels = ["meets 1 2", "meets 0 2", "meets 0 1"]
     assert run(tmp_path, labels, worker=Resources(cpus=1, concurrency=3), workers=1) == [("kept", "")] * 3
 
@@ -58,8 +58,8 @@ def test_lanes_of_a_worker_have_items_under_way_together(tmp_path):
 def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "fine", "dies once"]
-    lanes = Resources(cpus=1, concurrency=3)
-    outcomes = run(tmp_path, labels, worker=lanes, workers=1, row_seconds=5.0, poison_after=2, on_lost=lost.append)
+    worker = Resources(cpus=1, concurrency=3)
+    outcomes = run(tmp_path, labels, worker=worker, workers=1, row_seconds=5.0, poison_after=2, on_lost=lost.append)
     kept = ("kept", "")
     assert outcomes == [kept, ("quarantined", "worker_died"), kept, ("failed", "timeout"), kept, kept]
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r5")

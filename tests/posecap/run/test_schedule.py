@@ -221,14 +221,14 @@ def run_threads(resources: Resources, workers: int, rows: int) -> list[str]:
     return [row.outcome.status for row in done.rows]
 
 
-@pytest.mark.parametrize(("lanes", "workers"), [(1, 2), (3, 1), (2, 2)])
-def test_each_worker_loads_once_and_has_as_many_items_under_way_as_lanes(lanes: int, workers: int) -> None:
-    together = lanes * workers
-    assert run_threads(Resources(concurrency=lanes), workers, together) == ["kept"] * together
+@pytest.mark.parametrize(("concurrency", "workers"), [(1, 2), (3, 1), (2, 2)])
+def test_each_worker_loads_once_and_has_as_many_items_progress_as_threads(concurrency: int, workers: int) -> None:
+    together = concurrency * workers
+    assert run_threads(Resources(concurrency=concurrency), workers, together) == ["kept"] * together
     assert len(set(LOADED)) == len(LOADED) == workers
 
 
-def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_lane() -> None:
+def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:
     class Alone(Model):
         thread_safe: ClassVar[Any] = False
 
@@ -237,7 +237,7 @@ def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_lane() -> None:
         Pipeline(stages=(Meet(model=Alone()),), worker=Resources(concurrency=2))
 
 
-def test_no_worker_without_a_lane() -> None:
+def test_no_worker_without_a_thread() -> None:
     with pytest.raises(ValueError, match="concurrency >= 1"):
         Resources(concurrency=0)
 
