@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import comb, inf, log
 from typing import Literal
 
@@ -131,7 +132,7 @@ def cluster(
     first = _first_eps(vectors, config, state or ClusterState())
     eps, too_small, too_large = first, 0.0, inf
     for tries in range(config.tries + 1):
-        found = _summarized(labels_at(eps).cpu().numpy(), eps=eps, tries=tries)
+        found = _summarized(labels_at(eps=eps).cpu().numpy(), eps=eps, tries=tries)
         failure = _failure(found, config)
         if failure is None:
             return found
@@ -162,33 +163,22 @@ def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState)
     return config.eps_momentum * state.eps + (1.0 - config.eps_momentum) * now
 
 
-def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[[float], torch.Tensor]:
-    """Labels by eps; what all tries have in common is done here."""
+def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[..., torch.Tensor]:
+    """Labels by ``eps``; what all tries have in common is done here."""
+    large = vectors.norms_N.device.type == "cpu" and len(vectors.norms_N) > EXACT_ON_CPU
     if config.metric == "jaccard":
         from tmor_train.clustering.jaccard import labels_jaccard, reciprocal_weights  # needs scipy
 
-        weights = reciprocal_weights(vectors, k1=config.k1, k2=config.k2)
-        return lambda eps: labels_jaccard(weights, eps=eps, min_samples=config.min_samples)
-    if config.search == "faiss":
-        return lambda eps: labels_faiss(
-            vectors,
-            eps=eps,
-            min_samples=config.min_samples,
-            nearest=config.nearest,
-            probes=config.probes,
-            seed=config.seed,
+        labels_of = partial(labels_jaccard, reciprocal_weights(vectors, k1=config.k1, k2=config.k2))
+    elif config.search == "faiss":
+        labels_of = partial(labels_faiss, vectors, nearest=config.nearest, probes=config.probes, seed=config.seed)
+    elif config.search == "near_cells" or (config.search == "auto" and large):
+        labels_of = partial(
+            labels_near_cells, vectors, rows_per_cell=config.rows_per_cell, probes=config.probes, seed=config.seed
         )
-    large = vectors.norms_N.device.type == "cpu" and len(vectors.norms_N) > EXACT_ON_CPU
-    if config.search == "near_cells" or (config.search == "auto" and large):
-        return lambda eps: labels_near_cells(
-            vectors,
-            eps=eps,
-            min_samples=config.min_samples,
-            rows_per_cell=config.rows_per_cell,
-            probes=config.probes,
-            seed=config.seed,
-        )
-    return lambda eps: labels_exact(vectors, eps=eps, min_samples=config.min_samples)
+    else:
+        labels_of = partial(labels_exact, vectors)
+    return partial(labels_of, min_samples=config.min_samples)
 
 
 def _summarized(labels_N: Labels, *, eps: float, tries: int) -> Clustering:
