@@ -78,7 +78,6 @@ class Ledger:
     """The ledger of one dataset directory. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._db = _connect(path)
 
     def __enter__(self) -> Ledger:
