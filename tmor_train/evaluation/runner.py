@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -158,7 +159,8 @@ _EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
 def summary(results: Sequence[Result]) -> Iterator[str]:
     """A table for each benchmark and protocol: its metrics in percent, with a 95 % interval where there are several
     seeds. The metric of the paper's table is named last."""
-    for (benchmark, protocol), found in groupby(sorted(results, key=_task), _task):
+    by_task = attrgetter("benchmark", "protocol")
+    for (benchmark, protocol), found in groupby(sorted(results, key=by_task), by_task):
         some = list(found)
         names = list(dict.fromkeys(name for result in some for name in result.metrics))
         rows = [[_row_words(key), *_cells(list(same), names)] for key, same in groupby(sorted(some, key=_row), _row)]
@@ -182,10 +184,6 @@ def _metric_words(name: str) -> str:
     if (event := _EVENTS.fullmatch(name)) is not None:
         return f"mAP_{event[1][0]} {event[2]}" + (" 1:1" if event[3] else "")
     return _WORDS.get(name, name.replace("_", " "))
-
-
-def _task(result: Result) -> tuple[str, str]:
-    return result.benchmark, result.protocol
 
 
 def _row(result: Result) -> tuple[str, float, str, str]:

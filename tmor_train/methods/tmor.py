@@ -122,7 +122,8 @@ class Objective(nn.Module):
         """
         config = self.config
         motion_ND = self.motion_head(anchors.features_ND)
-        fresh, first = anchors.entries(self._keys(anchors), video=self.video, text=self.text), 0
+        keys_ND = (self.motion_head if self.key_head is None else self.key_head)(anchors.keys_ND)
+        fresh, first = anchors.entries(keys_ND, video=self.video, text=self.text), 0
         if self.gather is not None:
             fresh, first = self.gather(fresh)
         pool = self._projected(fresh)
@@ -182,12 +183,6 @@ class Objective(nn.Module):
                 )
         self.load_state_dict(shared, strict=False)
         return sorted(shared)
-
-    def _keys(self, anchors: Anchors) -> Tensor:
-        """The projected keys, (N, D)."""
-        head = self.motion_head if self.key_head is None else self.key_head
-        keys_ND: Tensor = head(anchors.keys_ND)
-        return keys_ND
 
     def _projected(self, entries: Entries) -> Entries:
         """``entries`` with their video and text as unit vectors of the width of motion."""
