@@ -24,7 +24,7 @@ def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
         OutputExistsError: before anything is written; a folder is never replaced.
     """
     if path.is_dir() or (existing == "refuse" and path.exists()):
-        remedy = "name a file in it" if path.is_dir() else "choose another --output, or say --overwrite"
+        remedy = "name a file in it" if path.is_dir() else "choose another --output, or give --overwrite"
         raise OutputExistsError(f"{path} is there already; {remedy}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

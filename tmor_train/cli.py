@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         program="tmor_train",
         traceback_variable="TMOR_TRACEBACK",
         message=_message,
-        stopped="stopped; `tmor_train resume DIR` goes on from the last checkpoint",
+        stopped="stopped; `tmor_train resume DIR` continues from the last checkpoint",
     )
 
 

@@ -31,7 +31,7 @@ class DataConfig:
 
 
 class NoDataError(ValueError):
-    """There is nothing to train on, or not what was asked for; the message says what to do."""
+    """No data is named, or some of it does not exist; the message has the remedy."""
 
 
 def motions_of(config: DataConfig) -> MotionSet:
@@ -45,7 +45,7 @@ def motions_of(config: DataConfig) -> MotionSet:
     found += [_published(name, Path(config.folder)) for name in config.sets]
     if not found:
         raise NoDataError(
-            "no data is named: say --data DATASET (one that `posecap build` made), or --sets NAME --folder DIR"
+            "no data is named: give --data DATASET (one that `posecap build` made), or --sets NAME --folder DIR"
         )
     motions = combined(found) if len(found) > 1 else found[0]
     return motions if config.texts is None else _with_texts(motions, Path(config.texts), config.folder)

@@ -172,8 +172,8 @@ def task_type(config: object, tasks: Mapping[str, TaskType] = TASKS) -> TaskType
 def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
     """Run a configuration in a new ``folder``; returns the path of what it wrote.
 
-    A folder that a failed run leaves with nothing but its configuration is removed, so that the same command can be
-    given again once its cause is mended.
+    If it fails and leaves nothing but its configuration, the folder is removed, so that the same command can be given
+    again after the mistake is corrected.
 
     Raises:
         UnknownTaskError: nothing runs such a configuration.
@@ -189,7 +189,7 @@ def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Pat
 
 
 def resume(folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
-    """Go on with the run in ``folder``, of any type; returns the path of what it wrote.
+    """Resume the run in ``folder``, of any type; returns the path of what it wrote.
 
     Raises:
         tmor_train.training.runs.RunError: no run is there.

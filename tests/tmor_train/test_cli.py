@@ -39,8 +39,8 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["run", "stage"], "tmor_train: no recipe 'stage'; did you mean stage"),
         (["run", "stage1", "--set", "optimiser.lr=1"], "did you mean 'optimizer.lr'?"),
-        (["run", "stage1"], "tmor_train: no data is named: say --data DATASET"),
-        (["run", "stage2", "--data", "x"], "say --from CHECKPOINT"),
+        (["run", "stage1"], "tmor_train: no data is named: give --data DATASET"),
+        (["run", "stage2", "--data", "x"], "give --from CHECKPOINT"),
         (["run", "pretrain_sets", "--sets", "pen_action"], "no skeleton set 'pen_action'"),
         (["resume", "nowhere"], "tmor_train: nowhere holds no run"),
     ],

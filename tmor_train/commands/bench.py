@@ -1,4 +1,4 @@
-"""``tmor_train bench``: which benchmarks there are, what of their files is there, and how to get the rest."""
+"""``tmor_train bench``: which benchmarks there are, which of their files are missing, and how to get them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    bench = commands.add_parser("bench", help="say which benchmarks there are, and which of their files are missing")
+    bench = commands.add_parser("bench", help="list the benchmarks and their missing files")
     actions = bench.add_subparsers(metavar="ACTION", required=True)
     listed = command(actions, "list", _list, about="a line for each benchmark")
     listed.add_argument("--data-root", type=Path, metavar="DIR", help="look for files in DIR/NAME")

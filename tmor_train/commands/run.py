@@ -39,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--out", dest="output", type=Path, action=FormerFlag, const="--output")
     _add_ray(parser)
-    parser = command(commands, "resume", _resume, about="go on with a run where it was stopped")
+    parser = command(commands, "resume", _resume, about="resume a run where it was stopped")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
     _add_ray(parser)
     command(commands, "list", _list, about="name the recipes")

@@ -48,7 +48,7 @@ def encoder_name(config: StartConfig) -> str:
     """
     if config.weights is None:
         raise EncoderNotFoundError(
-            f"no encoder is named: say --from CHECKPOINT (a file or a run's folder), or --from {SCRATCH}"
+            f"no encoder is named: give --from CHECKPOINT (a file or a run's folder), or --from {SCRATCH}"
         )
     return config.weights
 

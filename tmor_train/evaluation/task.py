@@ -85,13 +85,13 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
         tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
     """
     if config.benchmark is None:
-        raise TaskError("no benchmark is named: say --benchmark NAME; `tmor_train bench list` has them all")
+        raise TaskError("no benchmark is named: give --benchmark NAME; `tmor_train bench list` has them all")
     found = benchmark(config.benchmark)
     protocol = config.protocol or found.protocols[0]
     if protocol not in found.protocols:
         raise TaskError(f"{found.name} has no protocol {protocol!r}; {nearest(protocol, found.protocols)}")
     if config.folder is None:
-        raise TaskError(f"where the files of {found.name} lie is not said: --data DIR")
+        raise TaskError(f"where the files of {found.name} lie is not given: --data DIR")
     if missing := found.missing(Path(config.folder), protocol):
         raise TaskError("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
     return found, protocol, Path(config.folder)

@@ -76,7 +76,7 @@ class _Recognition:
         command = f"`python pipelines/prompt_vectors.py {{}} {task.benchmark.name}{of_clips}`"
         if config.texts is None:
             raise MissingTextError(
-                "the file with vectors of the classes' sentences is not named: say --texts FILE; "
+                "the file with vectors of the classes' sentences is not named: give --texts FILE; "
                 f"{command.format('FILE')} makes it"
             )
         vectors = prompt_vectors(Path(config.texts), prompts(name, texts), remedy=command.format(config.texts))

@@ -28,7 +28,7 @@ RECIPES: dict[str, Callable[[], Any]] = {
 
 
 def recipe(name: str) -> Any:
-    """The recipe of that name: a frozen configuration, of which kind the name says.
+    """The frozen configuration that the recipe of that name returns.
 
     Raises:
         UnknownRecipeError: there is none.

@@ -59,10 +59,10 @@ def sets_moco() -> PretrainConfig:
 
 
 def ablation_losses(*losses: Loss) -> PretrainConfig:
-    """A row of Table V. Rows of text and another loss go on, as stage 2, from the row without text."""
+    """A row of Table V. Rows of text and another loss start, as stage 2, from the weights of the row without text."""
     base = stage2() if "mt" in losses and len(losses) > 1 else stage1()
-    goes_on = base.loop.start == "checkpoint"
-    from_row = f", goes on from {_row(losses[:-1])}'s weights (--from)" if goes_on else ""
+    continues = base.loop.start == "checkpoint"
+    from_row = f", goes on from {_row(losses[:-1])}'s weights (--from)" if continues else ""
     return replace(
         base,
         recipe=_row(losses),

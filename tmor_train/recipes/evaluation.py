@@ -115,8 +115,8 @@ def zero_shot() -> ZeroShotConfig:
 
 
 def zero_shot_movement() -> ZeroShotConfig:
-    """For encoders whose captions said what the body does, such as those of
-    :func:`~tmor_train.recipes.transfer.sets_no_penn`."""
+    """For encoders trained on captions of movements, such as those of
+    :func:`~tmor_train.recipes.pretrain.sets_no_penn`."""
     return replace(
         zero_shot(),
         recipe="zero_shot_movement",

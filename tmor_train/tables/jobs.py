@@ -1,8 +1,7 @@
-"""The evaluations that measure a table: which checkpoint stands in which row, and what runs for each metric.
+"""The evaluations that measure a table: the checkpoint of each row and the configuration of each metric.
 
-The name of an evaluation's folder ends with a digest of everything that the metric depends on and that a configuration
-says. So a metric is measured once, whatever table asks for it again, and never taken for one of other weights or
-settings.
+The name of an evaluation's folder ends with a digest of its settings and weights. So tables in one folder share a
+metric that both have, and one of other weights or settings is never taken for it.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ _DIGITS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """A checkpoint as rows are measured with it: its ``path`` (or ``scratch``), the SHA-256 of its bytes, what it is
-    called, what it was trained with, and how an encoder that was never trained sees clips to be compared with it."""
+    """A checkpoint that rows are measured with: its ``path`` (or ``scratch``), the SHA-256 of its bytes, its name, and
+    the losses and data it was trained with. ``scratch`` is an untrained encoder to compare it with."""
 
     path: str
     sha256: str
@@ -39,14 +38,14 @@ class Weights:
     scratch: ScratchConfig | None = None
 
     def facts(self) -> dict[str, Any]:
-        """As JSON values, without where it lies."""
+        """As JSON values, without paths."""
         return {name: value for name, value in asdict(self).items() if name not in ("path", "scratch")}
 
 
 def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
     """The checkpoint of each key of a table that has one.
 
-    An encoder that was never trained sees clips as the first of the checkpoints does.
+    The encoder that was never trained has the architecture and sampling of the first checkpoint.
 
     Raises:
         EncoderNotFoundError: none is named, or a key is none of the table's.
@@ -65,7 +64,7 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
         found.setdefault(key_of(table, one), one)
     if not found and config.weights != SCRATCH:
         raise EncoderNotFoundError(
-            "no encoder is named: say --from CHECKPOINT (a file or a run's folder), --rows KEY=CHECKPOINT, or "
+            "no encoder is named: give --from CHECKPOINT (a file or a run's folder), --rows KEY=CHECKPOINT, or "
             f"--from {SCRATCH}"
         )
     if SCRATCH_KEY in table.keys and config.scratch == "measured":
@@ -75,7 +74,7 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
 
 
 def key_of(table: Table, weights: Weights) -> str:
-    """The row that a checkpoint is for, by its losses.
+    """The key of the row that a checkpoint is for, by its losses.
 
     Raises:
         EncoderNotFoundError: there is no row of such losses.
@@ -86,7 +85,7 @@ def key_of(table: Table, weights: Weights) -> str:
         known = " ".join(f"{name} ({words})" for name, words in table.keys.items() if name != SCRATCH_KEY)
         raise EncoderNotFoundError(
             f"which row of {table.name} {weights.name} is for does not follow from its losses "
-            f"({', '.join(weights.losses) or 'not known'}); say --rows KEY={weights.path}, KEY being one of {known}"
+            f"({', '.join(weights.losses) or 'not known'}); give --rows KEY={weights.path}, KEY being one of {known}"
         )
     return key
 
@@ -116,10 +115,9 @@ def _loaded(place: str) -> Weights:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job:
-    """One metric: of the row number ``row`` in the table, measured as ``reproduction`` says in ``column``.
+    """One metric: that of ``column`` in the table's row number ``row``, measured as one of its reproductions.
 
-    ``config`` is what runs; where it is None, ``reason`` says why nothing can. ``folder`` is that of its results
-    below the table's.
+    ``config`` is the evaluation to run in ``folder``, below the table's; where it is None, ``reason`` is why not.
     """
 
     row: int
@@ -197,7 +195,7 @@ def _changed(job: Job, changes: tuple[str, ...], weights: Weights) -> Job:
 
 
 def _identity(config: Any, weights: Weights) -> str:
-    """Digits of everything that a metric depends on, without where files lie."""
+    """A digest of everything that a metric depends on, with the content of files in place of their paths."""
     values = tagged(config)
     values.pop("about")
     task, texts = values.get("task"), values.get("texts")
@@ -210,7 +208,7 @@ def _identity(config: Any, weights: Weights) -> str:
 
 
 def _replaced(value: Any, known: Mapping[str, str]) -> Any:
-    """JSON values with some words in place of others."""
+    """JSON values with the texts that ``known`` has replaced."""
     if isinstance(value, dict):
         return {name: _replaced(item, known) for name, item in value.items()}
     if isinstance(value, list):

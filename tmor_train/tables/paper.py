@@ -1,4 +1,4 @@
-"""Tables I to V of the paper as data: its figures in percent, and what measures a row anew."""
+"""Tables I to V of the paper as data: its figures in percent, and the recipes that measure a row anew."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Column:
 class Reproduction:
     """What measures a row anew.
 
-    ``recipe`` is run for each column with the checkpoint of the row's ``key``. ``mode`` says which of its results count
-    (empty: all of them). ``words`` distinguish several of one row. ``benchmarks`` restricts it to these (empty: all of
-    them), where rows take another recipe for clips than for frames.
+    ``recipe`` is run for each column with the checkpoint of the row's ``key``; of its results those of ``mode`` count
+    (empty: all). ``words`` distinguish several of one row. ``benchmarks`` restricts it to these (empty: all), where
+    rows take another recipe for clips than for frames.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Table:
     """A table of the paper.
 
     ``sections`` are its parts from top to bottom, with a heading each. ``keys`` are the rows that a checkpoint can be
-    named for, each with what it stands for. ``notes`` are what is to be known to compare.
+    named for, each with its meaning. ``notes`` are needed to compare figures.
     """
 
     name: str
@@ -93,7 +93,7 @@ def _by(recipe: str, mode: str, key: str) -> tuple[Reproduction, ...]:
     return (Reproduction(key=key, recipe=recipe, mode=mode),)
 
 
-# Tables I and II say of each method its pre-training and its backbone.
+# Tables I and II have columns for pre-training and backbone.
 _pretrained = partial(_row, ("Pre-training", "Backbone"))
 _probe, _tuned = partial(_by, "probe", "probe"), partial(_by, "finetune", "finetune")
 _detect_probe, _detect_tuned = partial(_by, "detect_probe", ""), partial(_by, "detect_finetune", "")

@@ -112,7 +112,7 @@ def _figure(measured: MeasuredTable, number: int, own: list[Reproduction], colum
 
 
 def _recipe(measured: MeasuredTable, reproduction: Reproduction) -> str:
-    """The recipe that was run, which may stand in the place of the table's."""
+    """The recipe that was run; the configuration may replace the table's."""
     configs = (one.job.config for one in measured.measurements if one.job.reproduction == reproduction)
     return next((str(config.recipe) for config in configs if config is not None), reproduction.recipe)
 

@@ -1,7 +1,7 @@
-"""Measure a table of the paper anew: every metric whose data and checkpoint are at hand, kept in the run's folder.
+"""Measure a table of the paper anew: every metric whose data and checkpoint are available.
 
-``table.md`` and ``table.json`` are written after each metric, so a run that was stopped has what it measured. Doing the
-same again in the same folder, later with more data or another checkpoint, measures only what is not there yet.
+``table.md`` and ``table.json`` are written after each metric, so a run that was stopped keeps what it measured. Run
+again in the same folder, with more data or another checkpoint, it measures only what is missing.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _REASONS = (
 
 
 def measure_table(config: TableConfig, folder: Path) -> Path:
-    """Every metric of a table that can be measured; returns ``folder``.
+    """Measure every metric of a table that can be; returns ``folder``.
 
     Raises:
-        TaskError: it is not said where the benchmarks lie.
+        TaskError: no folder of benchmarks is named.
         EncoderNotFoundError, ConfigError: as :func:`weights_by_key` and :func:`jobs_of`.
-        RunError: the folder holds a run of another kind.
+        RunError: the folder holds another run.
     """
     if config.data_root is None:
         raise TaskError(
-            "where the benchmarks lie is not said: --data-root DIR, a folder for each benchmark, of its name"
+            "no folder of benchmarks is named: give --data-root DIR, which has a folder for each benchmark, of its name"
         )
     table = TABLES[config.table]
     weights = weights_by_key(config, table)
@@ -102,7 +102,7 @@ def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, st
 
 
 def lacking(job: Job, config: TableConfig) -> str:
-    """Which files a metric needs that are not there, and where they are had; '' if all are."""
+    """The missing files of a metric, with where to get them; '' if none is missing."""
     column = job.column
     if column.benchmark not in BENCHMARKS:
         return f"there is no benchmark {column.benchmark!r} in this version"

@@ -45,8 +45,8 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
     check_new(folder)
     if config.loop.start == "checkpoint" and config.loop.start_from is None:
         raise RunError(
-            f"{config.recipe} goes on from another run's weights: say --from CHECKPOINT (a file or a run's folder), or "
-            "--set loop.start=scratch"
+            f"{config.recipe} goes on from another run's weights: give --from CHECKPOINT (a file or a run's folder), "
+            "or --set loop.start=scratch"
         )
     motions = motions_of(config.data)
     config, notes = fitted(config, motions)

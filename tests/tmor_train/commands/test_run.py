@@ -113,7 +113,7 @@ def test_finetune_that_is_stopped_and_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(FineTuner, "train_step", asked)
         assert main([*typed, "tune.batching.size=4"]) == 130
-    assert "stopped; `tmor_train resume DIR` goes on from the last checkpoint" in capsys.readouterr().err
+    assert "stopped; `tmor_train resume DIR` continues from the last checkpoint" in capsys.readouterr().err
     assert not results_under(out)
     assert main(["resume", str(out)]) == 0
     result = read_result(out)
@@ -156,10 +156,10 @@ def test_fewshot(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["fewshot", "--sets", "sbu"], "--sets is not supported for few labels"),
         (["probe", "--set", "linear.solve=sgd"], "did you mean 'linear.solver'?"),
         (["prob"], "did you mean probe"),
-        (["probe", "--benchmark", "shards", "--data", "x"], "no encoder is named: say --from CHECKPOINT"),
-        (["probe", "--from", "scratch"], "no benchmark is named: say --benchmark NAME"),
+        (["probe", "--benchmark", "shards", "--data", "x"], "no encoder is named: give --from CHECKPOINT"),
+        (["probe", "--from", "scratch"], "no benchmark is named: give --benchmark NAME"),
         (["probe", "--from", "scratch", "--benchmark", "shard", "--data", "x"], "did you mean shards?"),
-        (["probe", "--from", "scratch", "--benchmark", "shards"], "is not said: --data DIR"),
+        (["probe", "--from", "scratch", "--benchmark", "shards"], "is not given: --data DIR"),
         (
             ["probe", "--from", "scratch", "--benchmark", "shards", "--data", "x"],
             "x lacks files of shards:\na dataset is missing: get it from `posecap build` and put it at x",

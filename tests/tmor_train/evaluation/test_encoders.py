@@ -73,7 +73,7 @@ def test_frames_their_choice_and_which_encoder_can_be_said(demo_run: Path) -> No
 
 
 def test_no_encoder_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EncoderNotFoundError, match=r"say --from CHECKPOINT .* or --from scratch"):
+    with pytest.raises(EncoderNotFoundError, match=r"give --from CHECKPOINT .* or --from scratch"):
         encoder_name(StartConfig())
     with pytest.raises(EncoderNotFoundError):
         load_encoder(StartConfig(), seed=0, device="cpu")

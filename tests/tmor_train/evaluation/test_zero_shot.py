@@ -197,10 +197,10 @@ def test_mistakes_say_what_to_do(demo_run: Path, shards: Path, texts: Path, tmp_
             zero_shot(config(demo_run, shards, texts, *changes), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
-    refused(EncoderNotFoundError, "say --from", "start.weights=none")
+    refused(EncoderNotFoundError, "give --from", "start.weights=none")
     refused(UnusableEncoderError, "never trained", "start.weights=scratch")
     command = rf"prompt_vectors.py FILE shards={shards}"
-    refused(MissingTextError, rf"say --texts FILE; `python pipelines/{command}` makes it", "texts=none")
+    refused(MissingTextError, rf"give --texts FILE; `python pipelines/{command}` makes it", "texts=none")
     refused(MissingTextError, r"prompt_vectors\.py nowhere\.parquet shards=", "texts=nowhere.parquet")
     refused(
         MissingTextError,

@@ -151,7 +151,7 @@ def test_rows_take_their_checkpoints_by_losses_or_by_name(root: Path, demo_run: 
     ):
         weights = Weights(path="a.pt", sha256="0", name="a", losses=losses)
         assert key_of(TABLES[table], weights) == key
-    with pytest.raises(EncoderNotFoundError, match=r"say --rows KEY=a\.pt, KEY being one of vm .* vmt"):
+    with pytest.raises(EncoderNotFoundError, match=r"give --rows KEY=a\.pt, KEY being one of vm .* vmt"):
         key_of(TABLES["table1"], Weights(path="a.pt", sha256="0", name="a"))
     with pytest.raises(
         EncoderNotFoundError, match=r"no row 'mm_m'; did you mean mm_mv\?|no row 'mm_m'; did you mean mm_mt\?"
@@ -172,9 +172,9 @@ def test_the_place_of_a_figure_follows_from_what_it_depends_on(root: Path, demo_
 
 
 def test_mistakes_are_answered_before_anything_is_measured(root: Path, demo_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="not said: --data-root DIR"):
+    with pytest.raises(TaskError, match="give --data-root DIR"):
         measure_table(changed(config(root, demo_run), ["data_root=none"]), tmp_path / "table")
-    with pytest.raises(EncoderNotFoundError, match="say --from CHECKPOINT"):
+    with pytest.raises(EncoderNotFoundError, match="give --from CHECKPOINT"):
         measure_table(changed(config(root, demo_run), ["weights=none"]), tmp_path / "table")
     with pytest.raises(ConfigError, match=r"did you mean 'linear\.solver'"):
         measure_table(changed(config(root, demo_run), ["changes=linear.solve=sgd"]), tmp_path / "table")

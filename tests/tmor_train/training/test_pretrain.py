@@ -311,7 +311,7 @@ def test_a_second_stage_runs_on_a_first(straight: Path, config: PretrainConfig, 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["loop.start=checkpoint"], "say --from CHECKPOINT"),
+        (["loop.start=checkpoint"], "give --from CHECKPOINT"),
         (["batching.size=64"], "the set has 13 clips, fewer than a batch of 64"),
     ],
 )
