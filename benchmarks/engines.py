@@ -45,7 +45,7 @@ from posecap.engines.ultralytics import Ultralytics  # noqa: E402
 from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
 from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
-from posecap.hashing import file_sha256  # noqa: E402
+from posecap.files import file_sha256  # noqa: E402
 from posecap.interfaces import Limits  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402

@@ -14,8 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+from posecap.files import digest, file_sha256
 from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
-from posecap.hashing import digest, file_sha256
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from posecap.download.package_index import cache_folder
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.stage import Reject
 from posecap.weights.cache import (
     SHA256_DIGITS,

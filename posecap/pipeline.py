@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from posecap import legacy
-from posecap.hashing import digest
+from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.stage import Resources, Stage, configuration, engines_of
 from posecap.types import Clip, Row, Sample

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap import legacy
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
 from posecap.shards.arrow_file import Batch, map_columns, read_columns

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from posecap import hashing
+from posecap import files
 from posecap.joints import convert
 from posecap.skeletons import measure
 from posecap.types import (
@@ -87,7 +87,7 @@ def _clip_fields(frames: int, fps: float, seed: int, changes: dict[str, Any]) ->
     rng = np.random.default_rng(seed)
     return {
         "video": Video(row=known_row, path=Path("videos/walk.mp4"), source_id=source_id, size_bytes=1_000),
-        "clip_id": hashing.clip_id(source_id, known_row.row_id, span),
+        "clip_id": files.clip_id(source_id, known_row.row_id, span),
         "span": span,
         "media": Media(width=640, height=360, fps=fps, codec="h264", rotation_degrees=0, seconds=None),
         "decoder": "made-up-decoder",

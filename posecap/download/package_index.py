@@ -25,8 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from posecap.download.atomic_file import atomic_file, locked
-from posecap.hashing import file_sha256
+from posecap.files import atomic_file, file_sha256, locked
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from posecap.download.atomic_file import locked
+from posecap.files import locked
 from posecap.stage import TransientError
 
 T = TypeVar("T")

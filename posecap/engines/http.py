@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from posecap.download.atomic_file import atomic_file, unused_path
 from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
 from posecap.download.retry import RetryPolicy, retry, with_timeout
+from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine
 from posecap.types import Span

@@ -10,8 +10,8 @@ from typing import BinaryIO, ClassVar
 
 import fsspec
 
-from posecap.download.atomic_file import atomic_file, unused_path
 from posecap.download.retry import RetryPolicy, retry, with_timeout
+from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from posecap.hashing import digest
+from posecap.files import digest
 from posecap.inference.crops import frame_size, middle_frames, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.hub_folder import (

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from posecap.download.atomic_file import atomic_file
+from posecap.files import atomic_file
 from posecap.manifest.manifest_file import ManifestError, shown
 from posecap.manifest.rows import SCHEME, Problems
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.files import write_file
 from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
-from posecap.shards.atomic_commit import write_file
 from posecap.types import Quality
 
 _CREATIVE_COMMONS: Final = {

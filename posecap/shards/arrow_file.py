@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from posecap.shards.atomic_commit import AtomicFile
+from posecap.files import AtomicFile
 from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import arrays_of, read_facts, sample_of
 from posecap.types import Sample

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap import legacy
-from posecap.shards.atomic_commit import AtomicFile
+from posecap.files import AtomicFile
 from posecap.shards.paths import MEMBERS, ShardError
 from posecap.types import PartName, Quality, Sample
 

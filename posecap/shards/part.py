@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
-from posecap.shards.atomic_commit import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import MEMBERS, ShardError, file_paths
 from posecap.shards.serialization import TAR_BLOCK, Packed, pack, tar_end, tar_header, tar_members, tar_padding, unpack

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap import legacy
-from posecap.hashing import canonical_json
+from posecap.files import canonical_json
 from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, ShardError, checked_key
 from posecap.types import Caption, Sample
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from posecap import legacy
-from posecap.hashing import canonical_json, digest
+from posecap.files import canonical_json, digest, write_file
 from posecap.shards import paths
-from posecap.shards.atomic_commit import write_file
 from posecap.shards.paths import ShardError
 from posecap.types import PartName
 

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.files import write_file
 from posecap.outcomes import RowOutcome, tally
 from posecap.shards import paths
-from posecap.shards.atomic_commit import write_file
 from posecap.shards.index import read_index
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import ShardError

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.hashing import clip_id
+from posecap.files import clip_id
 from posecap.interfaces import Decoder, DecoderGaveUpError, Frames, Prober
 from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span

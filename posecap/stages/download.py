@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from posecap.download.atomic_file import scratch_folder
 from posecap.download.file_type import check_video
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256, scratch_folder
 from posecap.interfaces import Fetcher, Limits
 from posecap.stage import Reject, Resources, Stage
 from posecap.types import Row, Span, Video

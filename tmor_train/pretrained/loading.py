@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.joints import LAYOUTS
 from posecap.weights import checkpoints
 from tmor_train import legacy

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from posecap.hashing import digest, file_sha256
+from posecap.files import digest, file_sha256
 from tmor_train.configuration import ConfigError, changed, from_json, nearest, tagged
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TableConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.hashing import digest
+from posecap.files import digest
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.interfaces import Captioner
 from posecap.stage import Engine, configuration

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.inference.device import Batches
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.models import MissingWeightsError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.release.dataset_info import COLUMNS, QUALITY, hub_identifier, license_url
 from posecap.shards import remove_samples
 from posecap.types import PartName, Quality, Span

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from posecap.files import AtomicFile
 from posecap.shards import ShardError, arrow_file
-from posecap.shards.atomic_commit import AtomicFile
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Sample
 from tests import built

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from posecap.files import AtomicFile
 from posecap.shards import INDEX_SCHEMA, ShardError, index
-from posecap.shards.atomic_commit import AtomicFile
 from posecap.types import PartName
 from tests import building
 

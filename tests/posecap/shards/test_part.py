@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import webdataset
 
-from posecap.shards import ShardError, atomic_commit, committed, read_part, read_sidecar, remove_part, write_part
+from posecap import files
+from posecap.shards import ShardError, committed, read_part, read_sidecar, remove_part, write_part
 from posecap.shards.part import located_samples
 from posecap.shards.serialization import tar_end, tar_header, tar_padding
 from posecap.types import PartName, Sample
@@ -177,15 +178,15 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    publish, count = atomic_commit.AtomicFile.publish, iter(range(STEPS))
+    publish, count = files.AtomicFile.publish, iter(range(STEPS))
 
-    def dies(staged: atomic_commit.AtomicFile) -> None:
+    def dies(staged: files.AtomicFile) -> None:
         if next(count) == survived:
             raise Killed
         publish(staged)
 
-    monkeypatch.setattr(atomic_commit.AtomicFile, "publish", dies)
-    monkeypatch.setattr(atomic_commit.AtomicFile, "__exit__", lambda *args: None)
+    monkeypatch.setattr(files.AtomicFile, "publish", dies)
+    monkeypatch.setattr(files.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)
     assert committed(tmp_path) == []
@@ -201,7 +202,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    monkeypatch.setattr(atomic_commit, "sync_folder", lambda folder: None)
+    monkeypatch.setattr(files, "sync_folder", lambda folder: None)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, VIDEO)
     assert built.files(tmp_path) == {}

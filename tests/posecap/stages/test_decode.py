@@ -11,7 +11,7 @@ import pytest
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
-from posecap.hashing import clip_id
+from posecap.files import clip_id
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode

@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from posecap.download.atomic_file import scratch_folder
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
+from posecap.files import scratch_folder
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, Resources, TransientError, configuration
 from posecap.stages.download import Download

@@ -9,7 +9,7 @@ from PIL import Image
 from posecap.engines.local_file import LocalFile
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from posecap.shards import Dataset
 from posecap.types import Media, PartName, Span
 from posecap.visualization.drawing import PALETTE, PAPER

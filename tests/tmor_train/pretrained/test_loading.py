@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tmor_train
-from posecap.hashing import file_sha256
+from posecap.files import file_sha256
 from tests import ROOT
 from tmor_train.backbones.unik import UNIK
 from tmor_train.backbones.weights import WrongWeightsError

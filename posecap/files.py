@@ -1,0 +1,257 @@
+"""Hashes, and files: written whole or not at all, durable where they are part of a dataset, locked, or scratch.
+
+Identifiers are hashes of content, never of a path or a row number.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from urllib.parse import urlsplit
+
+from posecap.types import Span
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_BLOCK_BYTES = 1 << 20
+_PREFIX = "posecap-scratch-"
+_LOCK = "in-use"
+_held: list[int] = []
+"""Descriptors of locks that mark this process's scratch folders as in use; closed by the system at its end."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. NaN raises ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (64 hex digits) of a JSON-able value."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def clip_id(source_id: str, row_id: str, span: Span) -> str:
+    """24 hex digits for one span of one row of one source; times are taken to the microsecond.
+
+    The row is part of it, so that two rows with the same footage (two labels of one span, a copy of a file under
+    another name) are two samples in whatever order they finish; ``source_id`` in the index shows such duplicates.
+    """
+    start, end = round(span.start_seconds * 1e6), round(span.end_seconds * 1e6)
+    return digest([source_id, row_id, start, end])[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Hash and size of a written file."""
+
+    sha256: str
+    size_bytes: int
+
+
+class AtomicFile(io.RawIOBase):
+    """A file that appears under its name when :meth:`publish` renames it; it is hashed as it is written.
+
+    Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
+    :meth:`publish` was not called.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        make_folder(path.parent)
+        self._file = self.temporary.open("wb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._pieces: list[Buffer] = []
+        self._waiting = 0
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size
+
+    def write(self, data: Buffer, /) -> int:
+        """Write bytes, which must not change before :meth:`finish`.
+
+        Raises:
+            OSError: e.g. the disk is full.
+        """
+        length = memoryview(data).nbytes
+        self.extend([data], length)
+        return length
+
+    def extend(self, pieces: Iterable[Buffer], size: int) -> None:
+        """Write ``pieces``, of ``size`` bytes in all, as :meth:`write` does."""
+        self._pieces.extend(pieces)
+        self._waiting += size
+        self.size += size
+        if self._waiting >= _BLOCK_BYTES:
+            self._flush_block()
+
+    def finish(self) -> Written:
+        """Flush to disk and read everything back.
+
+        Raises:
+            OSError: the disk is full, or the bytes read back are not those written.
+        """
+        self._flush_block()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        written = Written(self._hash.hexdigest(), self.size)
+        if file_sha256(self.temporary) != written.sha256:
+            raise OSError(f"{self.path}: reading back gives other bytes than were written; check the disk")
+        return written
+
+    def _flush_block(self) -> None:
+        block = b"".join(self._pieces)
+        self._pieces, self._waiting = [], 0
+        self._hash.update(block)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def publish(self) -> None:
+        self.temporary.replace(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._file.close()
+        finally:
+            self.temporary.unlink(missing_ok=True)  # a published file no longer has this name
+
+
+def write_file(path: Path, content: bytes) -> Written:
+    """Write one whole file, durably."""
+    with AtomicFile(path) as file:
+        file.write(content)
+        written = file.finish()
+        file.publish()
+    sync_folder(path.parent)
+    return written
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder durably, with its parents."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete temporary files that killed processes left beside ``path``."""
+    if path.parent.is_dir():
+        for leftover in path.parent.glob(f".{path.name}.tmp-*"):
+            leftover.unlink()
+
+
+@contextlib.contextmanager
+def atomic_file(target: Path) -> Iterator[BinaryIO]:
+    """A file open for writing that becomes ``target`` when the block ends, and is removed if the block raises.
+
+    The folder is made. Readers and other processes never see a partial ``target``; the last writer wins.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at ``path``, waiting for other threads and processes. Even SIGKILL releases it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def unused_path(folder: Path, uri: str) -> Path:
+    """A path in ``folder`` that no other fetch uses, with the suffix of ``uri``'s path when it has a plain one."""
+    try:
+        suffix = PurePosixPath(urlsplit(uri).path).suffix.lower()
+    except ValueError:
+        suffix = ""
+    plain = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
+    return folder / f"{secrets.token_hex(12)}{suffix if plain else ''}"
+
+
+def scratch_folder() -> Path:
+    """This process's folder for scratch files; removed at its end, or by a later process when it was killed."""
+    return _scratch_folder_of(os.getpid())
+
+
+@functools.cache
+def _scratch_folder_of(pid: int) -> Path:
+    root = Path(tempfile.gettempdir())
+    _remove_stale(root)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{pid}-", dir=root))
+    # Locked before it gets its name: a process that cleans up and finds the lock file finds it held.
+    unnamed = folder / f"{_LOCK}.new"
+    descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    unnamed.rename(folder / _LOCK)
+    _held.append(descriptor)
+    atexit.register(_remove, folder, pid)
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_stale(root: Path) -> None:
+    """Remove scratch folders of this user's processes that ended without removing them."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue  # another user's, or not yet locked
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
