@@ -101,7 +101,8 @@ def wait_for_rate_limit(state: Path, *, per_minute: float, until: float) -> None
     with locked(state.with_name(f"{state.name}.lock")):
         now = time.time()
         turn = max(now, _next_turn(state, now))
-        if time.monotonic() + (turn - now) >= until:
+        # Where nobody is ahead there is a turn, even if the time is up: then the caller says so.
+        if turn > now and time.monotonic() + (turn - now) >= until:
             raise TransientError(
                 "no_turn", f"no turn in time at {per_minute:g} requests a minute; allow more, or more time"
             )
