@@ -27,11 +27,18 @@ def _mixed(values: Hashes) -> Hashes:
     return values
 
 
+def _mixed_one(value: int) -> int:
+    """The same of one number, much faster than as an array of one."""
+    value = (value ^ value >> 30) * _FIRST & _WORD
+    value = (value ^ value >> 27) * _SECOND & _WORD
+    return value ^ value >> 31
+
+
 def hashes(*names: int, index_N: Numbers) -> Hashes:
     """A number for each of ``index_N``, different for other ``names`` (seed, epoch, purpose); all at least 0."""
     found = 0
     for name in names:
-        found = int(_mixed(np.array([found + _STEP * (name + 1) & _WORD], np.uint64))[0])
+        found = _mixed_one(found + _STEP * (name + 1) & _WORD)
     return _mixed(index_N.astype(np.uint64) * np.uint64(_STEP) + np.uint64(found + _STEP & _WORD))
 
 
