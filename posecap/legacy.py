@@ -236,8 +236,11 @@ def upgraded_record(value: Any) -> Any:
 
 
 def upgraded_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """A sample's facts with today's keys; the same ones where no key is old."""
-    return {KEYS.get(key, key): value for key, value in facts.items()} if facts.keys() & KEYS.keys() else facts
+    """A sample's facts with today's keys: the same dictionary, for readers open tens of thousands a second."""
+    for old, new in KEYS.items():
+        if old in facts:
+            facts[new] = facts.pop(old)
+    return facts
 
 
 def facts_of_format_1(facts: Mapping[str, Any]) -> dict[str, Any]:
