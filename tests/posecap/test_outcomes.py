@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecap.legacy import STAGES
+from posecap import legacy
 from posecap.outcomes import LOST, STATUSES, ClipOutcome, RowOutcome, StageLine, StageOrder, StageStats, alarms, tally
 
 texts = st.text(max_size=8)
-stages = texts.filter(lambda name: name not in STAGES)  # former names are read as the present ones
+stages = texts.filter(lambda name: name not in legacy.STAGES)  # former names are read as the present ones
 any_clips = st.builds(
     ClipOutcome,
     status=st.sampled_from(["kept", "rejected", "failed"]),
