@@ -1,0 +1,177 @@
+"""What detectors find in everyday footage: clips kept, frames with a person, people where nobody is, milliseconds.
+
+    python benchmarks/people.py SETTING … [--half choose|report|all] [--exercise DIR] [--scenery DIR] …
+    python benchmarks/people.py movenet:imgsz=512 movenet:imgsz=256 ultralytics:weights_from=yolo11n-pose
+
+A SETTING is an engine and its parameters, or a pipeline file (``benchmarks/detectors.py`` has the form). Each video is
+a row without a span: it is cut into shots, decoded, tracked, posed and filtered by the stages of a pipeline, so that
+"kept" is what a build keeps. Settings that decode alike share the decoded clips of a video.
+
+Three folders of videos, by default those of ``$POSECAP_TEST_DATA/videos``: ``exercise``, where one person is plainly in
+view, ``surveillance``, where several small ones are, and ``scenery``, where nobody is and whatever is found is wrong.
+Half of the videos are for choosing a setting and the others for reporting on it; the first digit of the SHA-256 of a
+file's name says which, so that nobody picks.
+
+A video is kept when a clip of it is; videos and clips are both counted. A person is confident in a frame as
+FilterPeople defines it (enough joints with a high enough score), whether kept or not: printed are the share of frames
+with one, and how many persons times frames that makes. Milliseconds are the detector's alone, a frame, on one thread:
+the median over the clips, by the clock and of the processor, which does not count waiting for others. Videos that
+settings disagree on are listed, with the reason of rejection."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from detectors import DEFAULT, Setting, setting, video_of  # noqa: E402
+
+from posecap.run.execute import ItemResult, execute  # noqa: E402
+from posecap.stages.filter_people import FilterPeople  # noqa: E402
+from posecap.types import PosedClip  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
+FOLDERS = ("exercise", "surveillance", "scenery")
+HALVES = ("choose", "report")
+VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one setting found in one video.
+
+    ``reasons`` are those of the clips that were rejected, or of the whole video; ``person_frames`` counts confident
+    persons times frames, ``seen_frames`` the frames with at least one.
+    """
+
+    clips: int
+    kept: int
+    reasons: tuple[str, ...]
+    frames: int
+    seen_frames: int
+    person_frames: int
+
+    def __str__(self) -> str:
+        if self.kept:
+            return f"kept {self.kept}" if self.kept == self.clips else f"kept {self.kept} of {self.clips}"
+        return ", ".join(dict.fromkeys(self.reasons)) or "nothing"
+
+
+def half_of(path: Path) -> str:
+    """The half that a file belongs to, by its name alone."""
+    return HALVES[hashlib.sha256(path.name.encode()).digest()[0] >> 7]
+
+
+def videos_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
+
+
+def confident(clip: PosedClip, rule: FilterPeople) -> Any:
+    """(M, T) whether a person is confident in a frame, as FilterPeople defines it."""
+    counted_MTJ = (clip.joints_MTJ3[..., 2] >= rule.joint_score) & (clip.joints_MTJ3[..., 2] > 0)
+    return counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= rule.confident_joints_share)
+
+
+def look(chosen: Setting, decoded: ItemResult) -> Found:
+    """Run a video's decoded clips through a setting's other stages."""
+    reasons = [clip.reason for clip in decoded.clips] + ([decoded.error.reason] if decoded.error else [])
+    kept = seen_frames = person_frames = 0
+    for clip in decoded.outputs:
+        posed = execute(chosen.posing, clip)
+        for person in posed.outputs:
+            confident_MT = confident(person, chosen.filtering)
+            seen_frames += int(confident_MT.any(0).sum())
+            person_frames += int(confident_MT.sum())
+            filtered = execute([chosen.filtering], person)
+            kept += len(filtered.outputs)
+            reasons += [outcome.reason for outcome in filtered.clips]
+        reasons += [outcome.reason for outcome in posed.clips]
+    frames = sum(clip.frame_count for clip in decoded.outputs)
+    return Found(len(decoded.outputs), kept, tuple(reasons), frames, seen_frames, person_frames)
+
+
+def compare(settings: Sequence[Setting], paths: Sequence[Path]) -> dict[str, dict[Path, Found]]:
+    """What each setting finds in each video; one video's frames are in memory at a time."""
+    found: dict[str, dict[Path, Found]] = {each.name: {} for each in settings}
+    for number, path in enumerate(paths, 1):
+        decoded: dict[Any, ItemResult] = {}
+        for each in settings:
+            if each.decoding not in decoded:
+                decoded[each.decoding] = execute(each.decoding, video_of(path))
+            found[each.name][path] = look(each, decoded[each.decoding])
+        if sys.stderr.isatty():
+            print(f"\r{number} of {len(paths)} {path.name}\033[K", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def line(name: str, founds: Sequence[Found]) -> str:
+    frames = sum(found.frames for found in founds)
+    seen, persons = (sum(getattr(found, what) for found in founds) for what in ("seen_frames", "person_frames"))
+    videos, kept = sum(found.kept > 0 for found in founds), sum(found.kept for found in founds)
+    clips = sum(found.clips for found in founds)
+    return (
+        f"  {name:<44} {videos:3} of {len(founds):3} videos, {kept:3} of {clips:3} clips kept; "
+        f"a person in {100 * seen / max(frames, 1):5.1f} % of {frames} frames; {persons} person-frames"
+    )
+
+
+def tables(title: str, found: dict[str, dict[Path, Found]], halves: Sequence[str]) -> str:
+    """Lines of one folder: each half, both together, and the videos that settings disagree on."""
+    lines = []
+    for half in (*halves, *(["both"] if len(halves) > 1 else [])):
+        lines.append(f"{title}, {half}")
+        for name, founds in found.items():
+            lines.append(line(name, [each for path, each in founds.items() if half in ("both", half_of(path))]))
+    for path in next(iter(found.values())):
+        if len({founds[path].kept for founds in found.values()}) > 1:
+            cells = "   ".join(f"{name}: {founds[path]}" for name, founds in found.items())
+            lines.append(f"  differs: {path.name} ({half_of(path)})   {cells}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="+", metavar="SETTING")
+    for folder in FOLDERS:
+        parser.add_argument(f"--{folder}", type=Path, default=DATA / "videos" / folder, metavar="DIR")
+    parser.add_argument("--half", choices=(*HALVES, "all"), default="all", help="of the videos (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of each folder and half")
+    parser.add_argument("--pipeline", type=Path, default=DEFAULT, help="whose stages are used (default: %(default)s)")
+    parser.add_argument("--long-side", type=int, help="of decoded frames, pixels, instead of the pipeline's")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+    except ModuleNotFoundError:
+        pass
+    settings = [setting(name, pipeline=options.pipeline, long_side=options.long_side) for name in options.settings]
+    halves = HALVES if options.half == "all" else (options.half,)
+    for each in settings:
+        each.load()
+    for folder in FOLDERS:
+        videos = videos_in(getattr(options, folder))
+        if not videos:
+            print(f"{folder}: no videos in {getattr(options, folder)}")
+            continue
+        chosen = [path for half in halves for path in [p for p in videos if half_of(p) == half][: options.limit]]
+        print(tables(folder, compare(settings, sorted(chosen)), halves), flush=True)
+    print("milliseconds a frame of the detector, one thread, median over the clips: by the clock, of the processor")
+    for each in settings:
+        clock, processor = each.timed.milliseconds
+        print(f"  {each.name:<44} {clock:6.1f} {processor:6.1f}")
+
+
+if __name__ == "__main__":
+    main()
