@@ -48,6 +48,16 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
     return float(np.exp(-distance / (2 * area * (2 * sigmas[seen]) ** 2)).mean())
 
 
+def box_iou(a_4: Floats | Doubles, b_4: Floats | Doubles) -> float:
+    """Intersection over union, in [0, 1], of two boxes (x0, y0, x1, y1)."""
+    a, b = a_4.astype(np.float64), b_4.astype(np.float64)
+    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
+
+
 def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
     """Quality of one clip's skeletons; every figure is finite, 0 where there is nothing to measure, to 6 digits.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from posecap.inference.crops import tracks_of
 from posecap.interfaces import Detections
-from posecap.skeletons import similarity
+from posecap.skeletons import box_iou, similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Seconds, Tracks
 
@@ -165,7 +165,7 @@ def _update(track: _Track, found: Detections, i: int, t: int) -> None:
 
 
 def _likeness(track: _Track, found: Detections, i: int) -> float:
-    overlap = _overlap(track.box, found.boxes_N4[i].astype(np.float64))
+    overlap = box_iou(track.box, found.boxes_N4[i])
     if track.joints is None or found.joints_NJ3 is None:
         return overlap
     return 0.5 * overlap + 0.5 * similarity(found.joints_NJ3[i], track.joints, track.box.astype(np.float32))
@@ -183,15 +183,6 @@ def _miss(before: _Track, after: _Track, detections: Sequence[Detections], pts_T
     misses = [np.linalg.norm(boxes[-1, :2] + v * gap - begin[:2]) for v in (speed, np.zeros(2))]
     size_change = abs(np.log(max(begin[3], 1.0) / max(boxes[-1, 3], 1.0)))
     return float(min(misses) / max(boxes[-1, 3], 1.0) + size_change)
-
-
-def _overlap(a: Doubles, b: Doubles) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
 
 
 def _centre_size(box: Floats) -> Doubles:

@@ -10,17 +10,26 @@ import numpy as np
 import pytest
 
 from posecap.engines.movenet import MoveNet
+from posecap.engines.multi_scale import MultiScale
 from posecap.engines.rtmdet_onnx import RTMDetOnnx
 from posecap.engines.ultralytics import Ultralytics
 from posecap.interfaces import Detector
 from posecap.joints import LAYOUTS
+from posecap.stage import engines_of
 from tests.models_at_hand import weights_or_skip
 
+MULTI_SCALE = MultiScale(small=MoveNet(imgsz=256), large=MoveNet(imgsz=512), close_up=MoveNet(imgsz=192))
 
-@pytest.fixture(scope="module", params=[MoveNet(imgsz=256), MoveNet(imgsz=384)], ids=lambda d: f"{d.name}-{d.imgsz}")
+
+@pytest.fixture(
+    scope="module",
+    params=[MoveNet(imgsz=256), MoveNet(imgsz=384), MULTI_SCALE],
+    ids=["movenet-256", "movenet-384", "multi-scale"],
+)
 def detector(request) -> Detector:
-    weights_or_skip(*request.param.weights)
-    request.param.load()
+    for engine in (request.param, *engines_of(request.param)):
+        weights_or_skip(*engine.weights)
+        engine.load()
     return request.param
 
 
