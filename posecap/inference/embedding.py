@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.stage import Engine
-from posecap.types import Floats, Pixels, Seconds
+from posecap.types import Floats, Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class EmbeddingCache:
         return [found[sentence] for sentence in sentences]
 
 
-def unit(vector_D: Seconds) -> Floats:
+def unit(vector_D: NDArray[np.float64]) -> Floats:
     """(D,) float32 of length 1, from float64; zeros stay zeros."""
     scaled: Floats = (vector_D / max(float(np.linalg.norm(vector_D)), 1e-12)).astype(np.float32)
     return scaled

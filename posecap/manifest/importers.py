@@ -1,7 +1,7 @@
 """Manifests from what the field already has: Kinetics lists and folders of videos.
 
-Each function writes two files, a table and a manifest that names it, and never over files that are there unless
-told so. License and contact cannot be guessed: the manifest is written with words to replace.
+Each function writes two files, a table and a manifest that names it; existing files are replaced only with
+``overwrite="yes"``. License and contact cannot be guessed: the manifest has words in their place, to be replaced.
 """
 
 from __future__ import annotations
