@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import functools
 import hashlib
 import io
@@ -199,6 +198,8 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at ``path``, waiting for other threads and processes. Even SIGKILL releases it."""
+    import fcntl  # only a build locks: datasets are read where there is no such module, too
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -222,6 +223,8 @@ def scratch_folder() -> Path:
 
 @functools.cache
 def _scratch_folder_of(pid: int) -> Path:
+    import fcntl
+
     root = Path(tempfile.gettempdir())
     _remove_stale(root)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{pid}-", dir=root))
@@ -242,6 +245,8 @@ def _remove(folder: Path, owner: int) -> None:
 
 def _remove_stale(root: Path) -> None:
     """Remove scratch folders of this user's processes that ended without removing them."""
+    import fcntl
+
     for folder in root.glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)

@@ -283,6 +283,12 @@ def test_a_split_that_is_not_there(root: Path) -> None:
     assert len(posecap.open(root, split=None)) == 17
 
 
+def test_reading_needs_no_module_that_only_a_build_needs() -> None:
+    """``fcntl``, for one, is not everywhere; without it a dataset is read all the same."""
+    code = "import sys; sys.modules['fcntl'] = None; import posecap; posecap.open"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_importing_posecap_is_light() -> None:
     code = "import sys, posecap; assert not {'torch', 'pyarrow', 'numpy'} & set(sys.modules); posecap.open"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
