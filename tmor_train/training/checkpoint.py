@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from posecap.files import sync_folder
+
 FORMAT = "tmor_train.checkpoint/1"
 BEST = "best.pt"
 _NAME = re.compile(r"step-(\d{9})\.pt")
@@ -53,7 +55,7 @@ class Checkpoints:
         except OSError:  # a file system without hard links
             shutil.copyfile(self.path(step), part)
         part.replace(self.folder / BEST)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def latest(self) -> tuple[Path, dict[str, Any]]:
         """The newest that can be read, and its content.
@@ -81,7 +83,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
@@ -114,12 +116,3 @@ def found(place: Path) -> tuple[Path, dict[str, Any]]:
         if Checkpoints(folder).all():
             return Checkpoints(folder).latest()
     raise CheckpointError(f"{place} is neither a checkpoint nor a folder with checkpoints")
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on disk once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
