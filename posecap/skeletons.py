@@ -50,12 +50,27 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
 
 def box_iou(a_4: Floats | Doubles, b_4: Floats | Doubles) -> float:
     """Intersection over union, in [0, 1], of two boxes (x0, y0, x1, y1)."""
-    a, b = a_4.astype(np.float64), b_4.astype(np.float64)
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    # As plain numbers: trackers call this for every pair of boxes, and arrays of four cost more than the arithmetic.
+    ax0, ay0, ax1, ay1 = map(float, a_4)
+    bx0, by0, bx1, by1 = map(float, b_4)
+    width, height = min(ax1, bx1) - max(ax0, bx0), min(ay1, by1) - max(ay0, by0)
     if width <= 0 or height <= 0:
         return 0.0
     both = width * height
-    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
+    return both / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - both)
+
+
+def distinct(joints_NJ3: Floats, boxes_N4: Floats, *, same_person: float) -> list[int]:
+    """Indices of the people of a frame, given best first, of whom nobody better is the same person.
+
+    Args:
+        same_person: :func:`similarity` from which two detections are one person.
+    """
+    kept: list[int] = []
+    for i, joints in enumerate(joints_NJ3):
+        if all(similarity(joints, joints_NJ3[k], boxes_N4[k]) < same_person for k in kept):
+            kept.append(i)
+    return kept
 
 
 def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:

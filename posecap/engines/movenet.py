@@ -14,7 +14,7 @@ import numpy as np
 
 from posecap.interfaces import Detections
 from posecap.models import locate
-from posecap.skeletons import similarity
+from posecap.skeletons import distinct
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 
@@ -98,10 +98,7 @@ class MoveNet(Engine):
         rows = rows[np.argsort(-rows[:, 55], kind="stable")]
         joints = rows[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * np.array([scale_x, scale_y, 1.0], dtype=np.float32)
         boxes = rows[:, [52, 51, 54, 53]] * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32)
-        keep: list[int] = []
-        for i in range(len(rows)):
-            if all(similarity(joints[i], joints[k], boxes[k]) < self.same_person for k in keep):
-                keep.append(i)
+        keep = distinct(joints, boxes, same_person=self.same_person)
         return Detections(
             boxes_N4=boxes[keep].astype(np.float32),
             scores_N=rows[keep, 55].astype(np.float32),

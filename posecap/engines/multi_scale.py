@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from posecap.interfaces import Detections, Detector
-from posecap.skeletons import box_iou, similarity
+from posecap.skeletons import box_iou, distinct, similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 
@@ -76,36 +76,30 @@ class MultiScale(Engine):
         found = self.small.detect(frames_THW3)
         longer = max(frames_THW3.shape[1:3])
         unclear = [t for t, people in enumerate(found) if not self._has_large_person(people, longer)]
-        enlarged = {t: self._large(frames_THW3, t) for t in unclear if t % self.probe_every == 0}
-        looks = {t: self._look(frames_THW3[t], people, found[t]) for t, people in enlarged.items()}
+        probes = {t: self._larger(frames_THW3[t], found[t]) for t in unclear if t % self.probe_every == 0}
+        looks = {
+            t: [(people.boxes_N4[i], self._is_person(frames_THW3[t], people.boxes_N4[i])) for i in new]
+            for t, (people, new) in probes.items()
+        }
         if not any(is_person for look in looks.values() for _, is_person in look):
             return found
         for t in unclear:
-            people = enlarged[t] if t in enlarged else self._large(frames_THW3, t)
-            new = set(self._new(people, found[t]))
+            people, new = probes[t] if t in probes else self._larger(frames_THW3[t], found[t])
             rows = [
                 i for i in range(len(people.scores_N)) if i not in new or self._is_known(people.boxes_N4[i], t, looks)
             ]
             found[t] = self._joined(found[t], _rows(people, rows))
         return found
 
-    def _large(self, frames_THW3: Pixels, t: int) -> Detections:
-        (people,) = self.large.detect(frames_THW3[t : t + 1])
-        return people
-
-    def _new(self, people: Detections, known: Detections) -> list[int]:
-        """Which people are none of those that are known."""
+    def _larger(self, frame_HW3: Pixels, known: Detections) -> tuple[Detections, list[int]]:
+        """The people whom the large input finds in a frame, and which of them the small one did not."""
+        (people,) = self.large.detect(frame_HW3[None])
         others = list(zip(_joints(known), known.boxes_N4, strict=True))
-        return [
+        return people, [
             i
             for i, joints in enumerate(_joints(people))
             if all(similarity(joints, other, box) < self.same_person for other, box in others)
         ]
-
-    def _look(self, frame_HW3: Pixels, people: Detections, known: Detections) -> list[tuple[Floats, bool]]:
-        """Boxes of people whom only the large input finds, and whether the close-up shows a person there."""
-        boxes = [people.boxes_N4[i] for i in self._new(people, known)]
-        return [(box, self._is_person(frame_HW3, box)) for box in boxes]
 
     def _is_known(self, box_4: Floats, t: int, looks: dict[int, list[tuple[Floats, bool]]]) -> bool:
         """Whether the nearest frame in which somebody was looked for in this place showed a person."""
@@ -122,17 +116,15 @@ class MultiScale(Engine):
             scores_N=np.concatenate([small.scores_N, large.scores_N]),
             joints_NJ3=np.concatenate([_joints(small), _joints(large)]),
         )
-        kept: list[int] = []
-        for i in np.argsort(-both.scores_N, kind="stable").tolist():
-            if self._new(_rows(both, [i]), _rows(both, kept)):
-                kept.append(i)
-        return _rows(both, kept)
+        ranked = _rows(both, np.argsort(-both.scores_N, kind="stable").tolist())
+        return _rows(ranked, distinct(_joints(ranked), ranked.boxes_N4, same_person=self.same_person))
 
     def _has_large_person(self, people: Detections, longer: int) -> bool:
         sides_N = (people.boxes_N4[:, 2:] - people.boxes_N4[:, :2]).max(-1, initial=0)
         return bool(((people.scores_N >= self.clear) & (sides_N >= self.large_person * longer)).any())
 
     def _is_person(self, frame_HW3: Pixels, box_4: Floats) -> bool:
+        """Whether the close-up of a box shows a person there."""
         from PIL import Image
 
         height, width = frame_HW3.shape[:2]
