@@ -73,7 +73,7 @@ from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))
 stage = {{s.name: s for s in demo.stages}}
-http_once = Http(patience=RetryPolicy(attempts=1))
+http_once = Http(retry_policy=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "decode": {{"long_side": 256, "fps_at_most": 20.0}},

@@ -97,17 +97,19 @@ CLASSES: Mapping[str, str] = {
 """Classes, exceptions and functions of posecap."""
 
 _DETECTOR = {"score": "conf", "overlap": "iou", "long_side": "imgsz", "most_people": "max_det"}
+_FETCHER = {"patience": "retry_policy"}
 _TRACKER = {"sure": "track_high_thresh", "doubtful": "track_low_thresh", "lost_seconds": "track_buffer_seconds"}
 
 KEYWORDS: Mapping[str, Mapping[str, str]] = {
     "Pipeline": {"expected_refusals": "expected_rejections"},
     "Resources": {"lanes": "concurrency"},
+    **dict.fromkeys(("Http", "ObjectStore", "YtDlp"), _FETCHER),
     **dict.fromkeys(("MoveNet", "RTMDetOnnx", "Ultralytics"), _DETECTOR),
     **dict.fromkeys(("ByteTrack", "UltralyticsBoTSORT", "UltralyticsByteTrack"), _TRACKER),
 }
 """Arguments, by the class (as it is called now) that takes them."""
 
-FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "tracker": _TRACKER}
+FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "fetchers": _FETCHER, "tracker": _TRACKER}
 """Fields of a stored configuration, by the field that holds it: ``detector`` of the stage ``track``, for one."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}

@@ -48,9 +48,9 @@ from posecap.pipeline import load_pipeline
 
 demo = load_pipeline(Path({str(DEMO)!r}))
 stage = {{s.name: s for s in demo.stages}}
-impatient = Http(patience=RetryPolicy(attempts=1))
+http_once = Http(retry_policy=RetryPolicy(attempts=1))
 smaller = {{
-    "download": {{"fetchers": tuple(impatient if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
+    "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "split": {{"threshold": 20.0, "shortest_seconds": 0.3}},
     "decode": {{"long_side": 256, "fps_at_most": 30.0}},
     "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},

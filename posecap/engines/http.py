@@ -25,7 +25,7 @@ class Http(Engine):
     """
 
     name: ClassVar[str] = "http"
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
     redirects: int = 5
@@ -44,7 +44,7 @@ class Http(Engine):
             download = HttpDownload(session, uri, file, limits, until, options)
             with_timeout(
                 limits.seconds,
-                lambda: retry(download.attempt, policy=self.patience, until=until),
+                lambda: retry(download.attempt, policy=self.retry_policy, until=until),
                 what=download.shown,
             )
         return Fetched(target, "temporary")

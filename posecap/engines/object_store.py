@@ -28,7 +28,7 @@ class ObjectStore(Engine):
 
     name: ClassVar[str] = "object_store"
     schemes: tuple[str, ...] = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "hf")
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def accepts(self, uri: str) -> bool:
         scheme, separator, rest = uri.partition("://")
@@ -48,7 +48,7 @@ class ObjectStore(Engine):
                 limits.seconds,
                 lambda: retry(
                     lambda: _copy(uri, file, size_bytes=limits.size_bytes, until=until),
-                    policy=self.patience,
+                    policy=self.retry_policy,
                     until=until,
                 ),
                 what=uri,

@@ -63,7 +63,7 @@ class YtDlp(Engine):
     requests_per_minute: float = 15.0
     players: tuple[str, ...] = ()
     javascript: Literal["none", "deno", "node", "bun", "quickjs"] = "none"
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     socket_seconds: float = 20.0
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class _Session:
     def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
         """Write the video, or the stretch around ``span``, into ``file``: where it begins, seconds, and its format."""
         youtube = self.load()
-        again = functools.partial(retry, policy=self._engine.patience, until=self._until, reasons=_SOON)
+        again = functools.partial(retry, policy=self._engine.retry_policy, until=self._until, reasons=_SOON)
         chosen = self._choose(again(lambda: self._look_up(youtube)))
         self._wait_until_playable(chosen)
 

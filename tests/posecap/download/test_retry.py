@@ -100,8 +100,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_waits_double_up_to_the_longest(slept: list[float]) -> None:
     attempt = Attempts(*[TransientError("busy")] * 5)
-    patience = RetryPolicy(attempts=6, base_seconds=1.0, longest_wait_seconds=5.0)
-    assert retry(attempt, policy=patience, until=time.monotonic() + 100) == "here"
+    retry_policy = RetryPolicy(attempts=6, base_seconds=1.0, longest_wait_seconds=5.0)
+    assert retry(attempt, policy=retry_policy, until=time.monotonic() + 100) == "here"
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 

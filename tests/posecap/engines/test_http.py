@@ -21,7 +21,7 @@ from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 BODY = b"\x00\x00\x00\x20ftypisom" + hashlib.sha256(b"posecap").digest() * 8192  # 256 KiB and a little
-QUICK = Http(patience=RetryPolicy(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
+QUICK = Http(retry_policy=RetryPolicy(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
@@ -235,7 +235,7 @@ def test_dripping_headers_end_at_the_time_limit(server: Server, tmp_path: Path) 
 
 def test_silence_is_a_timeout(server: Server, tmp_path: Path) -> None:
     stop = threading.Event()
-    engine = Http(patience=RetryPolicy(attempts=1), read_seconds=0.2)
+    engine = Http(retry_policy=RetryPolicy(attempts=1), read_seconds=0.2)
 
     def mute(_handler: BaseHTTPRequestHandler, _before: int) -> None:
         stop.wait(5)

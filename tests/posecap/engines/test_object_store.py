@@ -17,7 +17,7 @@ from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 BODY = bytes(range(256)) * 10_000
-ENGINE = ObjectStore(schemes=("memory", "flaky"), patience=RetryPolicy(attempts=3, base_seconds=0.01))
+ENGINE = ObjectStore(schemes=("memory", "flaky"), retry_policy=RetryPolicy(attempts=3, base_seconds=0.01))
 
 
 class FlakyStore(MemoryFileSystem):  # type: ignore[misc]
@@ -133,7 +133,7 @@ def test_a_missing_back_end_names_itself(tmp_path: Path, monkeypatch: pytest.Mon
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec, "url_to_fs", missing)
-    engine = ObjectStore(patience=RetryPolicy(attempts=1))
+    engine = ObjectStore(retry_policy=RetryPolicy(attempts=1))
     found = refusal("s3://b/a.mp4", tmp_path, engine=engine)
     assert (type(found), found.reason) == (TransientError, "missing_package")
     assert "s3://" in found.detail

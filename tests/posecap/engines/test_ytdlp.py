@@ -29,7 +29,7 @@ from tests.played_youtube import PlayedYouTube, form
 VIDEO = "dQw4w9WgX-_"
 URI = f"https://www.youtube.com/watch?v={VIDEO}"
 SIZE = (320, 240)
-YTDLP = YtDlp(requests_per_minute=60_000, patience=RetryPolicy(attempts=2, base_seconds=0.01), socket_seconds=5)
+YTDLP = YtDlp(requests_per_minute=60_000, retry_policy=RetryPolicy(attempts=2, base_seconds=0.01), socket_seconds=5)
 
 
 @pytest.fixture
