@@ -40,7 +40,6 @@ Facts about the footage, checked with this program and the footage itself:
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import logging
 import os
@@ -54,6 +53,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 from detectors import DEFAULT, Setting, setting, video_of  # noqa: E402
+from measuring import parser_of  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from posecap.download.package_index import PackageFile, fetch  # noqa: E402
@@ -382,7 +382,7 @@ def offsets(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("settings", nargs="+", metavar="SETTING")
     parser.add_argument("--score", type=float, default=0.2, help="from which a joint counts (default: %(default)s)")
     parser.add_argument("--pipeline", type=Path, default=DEFAULT, help="whose stages are used (default: %(default)s)")

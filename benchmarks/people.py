@@ -20,7 +20,6 @@ settings disagree on are listed, with the reason of rejection."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import os
@@ -34,16 +33,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 from detectors import DEFAULT, Setting, setting, video_of  # noqa: E402
+from measuring import parser_of  # noqa: E402
 
+from posecap.manifest.importers import VIDEO_SUFFIXES  # noqa: E402
 from posecap.run.execute import ItemResult, execute  # noqa: E402
-from posecap.stages.filter_people import FilterPeople  # noqa: E402
-from posecap.types import PosedClip  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 FOLDERS = ("exercise", "surveillance", "scenery")
 HALVES = ("choose", "report")
-VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
 
 
 @dataclass(frozen=True)
@@ -73,13 +71,7 @@ def half_of(path: Path) -> str:
 
 
 def videos_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
-
-
-def confident(clip: PosedClip, rule: FilterPeople) -> Any:
-    """(M, T) whether a person is confident in a frame, as FilterPeople defines it."""
-    counted_MTJ = (clip.joints_MTJ3[..., 2] >= rule.joint_score) & (clip.joints_MTJ3[..., 2] > 0)
-    return counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= rule.confident_joints_share)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def look(chosen: Setting, decoded: ItemResult) -> Found:
@@ -89,7 +81,7 @@ def look(chosen: Setting, decoded: ItemResult) -> Found:
     for clip in decoded.outputs:
         posed = execute(chosen.posing, clip)
         for person in posed.outputs:
-            confident_MT = confident(person, chosen.filtering)
+            _, confident_MT = chosen.filtering.confident(person.joints_MTJ3)
             seen_frames += int(confident_MT.any(0).sum())
             person_frames += int(confident_MT.sum())
             filtered = execute([chosen.filtering], person)
@@ -140,7 +132,7 @@ def tables(title: str, found: dict[str, dict[Path, Found]], halves: Sequence[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("settings", nargs="+", metavar="SETTING")
     for folder in FOLDERS:
         parser.add_argument(f"--{folder}", type=Path, default=DATA / "videos" / folder, metavar="DIR")

@@ -66,12 +66,9 @@ class FilterPeople(Stage):
 
     def __call__(self, item: PosedClip) -> Iterator[PosedClip]:
         self._reject_short(item)
-        counted_MTJ = (item.joints_MTJ3[..., 2] >= self.joint_score) & (item.joints_MTJ3[..., 2] > 0)
+        counted_MTJ, confident_MT = self.confident(item.joints_MTJ3)
         if not (item.joints_MTJ3[..., 2] > 0).any():
             raise Reject("no_person", f"nobody was tracked in {item.frame_count} frames")
-        confident_MT = np.asarray(
-            counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= self.confident_joints_share), dtype=np.bool_
-        )
         presence_M = confident_MT.mean(-1)
         present_M = (presence_M > 0) & (presence_M >= self.person_presence)
         if not present_M.any():
@@ -98,6 +95,12 @@ class FilterPeople(Stage):
                 f"needs {_percent(self.confident_frames_share)}",
             )
         yield replace(item, tracks=_only(item.tracks, kept), joints_MTJ3=item.joints_MTJ3[kept])
+
+    def confident(self, joints_MTJ3: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which joints count, (M, T, J), and in which frames a person is confident, (M, T)."""
+        counted_MTJ = (joints_MTJ3[..., 2] >= self.joint_score) & (joints_MTJ3[..., 2] > 0)
+        enough_MT = counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= self.confident_joints_share)
+        return counted_MTJ, np.asarray(enough_MT, np.bool_)
 
     def _reject_short(self, item: PosedClip) -> None:
         frames, seconds = item.frame_count, 0.0

@@ -1,33 +1,19 @@
 """The measure of skeletons against cameras and points that are known."""
 
-import importlib.util
-import sys
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from tests import ROOT
+from tests.programs import program
 
 FRAMES, JOINTS = 6, 17
 
 
-def program(name: str) -> ModuleType:
-    path = ROOT / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # as for a program of that folder
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def multiview() -> ModuleType:
-    return program("multiview")
+    return program(ROOT / "benchmarks" / "multiview.py")
 
 
 def cameras(multiview: ModuleType) -> list:

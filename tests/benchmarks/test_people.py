@@ -6,16 +6,17 @@ from types import ModuleType
 import pytest
 
 from posecap.engines.movenet import MoveNet
-from tests.benchmarks.test_multiview import program
+from tests import ROOT
+from tests.programs import program
 
 
 @pytest.fixture(scope="module")
 def detectors() -> ModuleType:
-    return program("detectors")
+    return program(ROOT / "benchmarks" / "detectors.py")
 
 
 def test_halves_depend_on_the_name_alone() -> None:
-    people = program("people")
+    people = program(ROOT / "benchmarks" / "people.py")
     names = [f"clip_{number}.mp4" for number in range(200)]
     halves = [people.half_of(Path("somewhere") / name) for name in names]
     assert halves == [people.half_of(Path("elsewhere") / name) for name in names]

@@ -1,6 +1,5 @@
 """The benchmark of training compares like with like: both of its steps are the same function."""
 
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from tests import ROOT, plain_unik
+from tests.programs import program
 from tmor_train.backbones.unik import UNIK
 from tmor_train.data import Loader, MotionSet, read_shards
 from tmor_train.training.train_state import TrainState
@@ -19,15 +19,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def train() -> ModuleType:
-    path = ROOT / "benchmarks" / "train.py"
-    spec = importlib.util.spec_from_file_location("benchmark_of_training", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # as for a program of that folder
-        spec.loader.exec_module(module)
-    return module
+    return program(ROOT / "benchmarks" / "train.py")
 
 
 @pytest.fixture(scope="module")

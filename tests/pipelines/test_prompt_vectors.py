@@ -1,6 +1,5 @@
 """``pipelines/prompt_vectors.py``: the sentences of benchmarks, and their vectors as a file."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import ROOT
+from tests.programs import program
 from tmor_train.prompts import all_prompts, class_texts, prompt_vectors
 
 PIPELINE = ROOT / "pipelines/prompt_vectors.py"
@@ -22,12 +22,7 @@ class Counting:
 
 @pytest.fixture
 def pipeline() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prompt_vectors", PIPELINE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program(PIPELINE)
 
 
 def test_a_row_for_each_sentence_of_all_benchmarks(
