@@ -1,4 +1,15 @@
-"""The protocols of engines, which stages call. An engine has the methods of one and passes its contract tests."""
+"""The protocols of engines, which stages call. An engine has the methods of one and passes its contract tests.
+
+Two terms are used throughout:
+
+* *Working size* is the size at which a pipeline decodes: the displayed size, shrunk until the longer side has at most
+  the pixels that the decode stage allows (:func:`posecap.video.working_size`). *Working pixels* are coordinates in
+  frames of that size: x to the right and y down, (0, 0) the top left corner.
+* A clip is a :class:`posecap.types.Clip`: decoded frames of one span of one video.
+
+Axes stand in names: ``T`` frames, ``H``/``W`` rows and columns of pixels, ``N`` people of one frame, ``M`` people of a
+clip, ``J`` joints, ``D`` vector length, ``C`` sentences.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +23,7 @@ from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on one download."""
+    """The most that one download may take: bytes of the file, and seconds with all attempts and waits included."""
 
     size_bytes: int = 2 * 1024**3
     seconds: float = 600.0
@@ -20,9 +31,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file on local disk; ``temporary`` ones are deleted after their row, ``borrowed`` ones stay.
+    """A row's video on local disk.
 
-    ``begins_seconds`` says where the file's first moment is on the video's own clock; it is 0 for whole videos.
+    Args:
+        keeping: ``temporary`` for a copy that is deleted once its row is done, ``borrowed`` for the user's own file,
+            which is never deleted or changed.
+        begins_seconds: where the file begins in the whole video, in seconds from the start of the whole video's video
+            stream. 0 for a whole video; more where only a span was fetched, whose frames count from 0 again.
     """
 
     path: Path
@@ -42,17 +57,22 @@ class Named(Protocol):
 class Fetcher(Named, Protocol):
     """Brings the file behind a URI to local disk."""
 
-    def accepts(self, uri: str) -> bool: ...
+    def accepts(self, uri: str) -> bool:
+        """Whether this fetcher is for such a URI, judged by its text alone; nothing is opened."""
+        ...
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """Fetch into ``folder`` (or point at a file that is already here).
+        """Fetch into ``folder``, or name a file that is on local disk already.
 
         Args:
-            span: what is wanted of the video, None for all of it. A fetcher may bring more, up to the whole.
+            folder: an existing folder for temporary files.
+            span: what is wanted, in seconds of the whole video; its end may be infinite. None wants the whole video.
+                A fetcher may bring more than the span, up to the whole.
 
         Raises:
-            Reject: the file is gone for good or is no video (``not_found``, ``too_large``, ``not_a_video`` …).
-            TransientError: a temporary failure, after the engine's own retries.
+            Reject: another attempt under the same limits would end the same way, as with ``not_found``,
+                ``forbidden`` or ``too_large``. Each engine's ``fetch`` lists its reasons.
+            TransientError: a failure that may pass, after the engine's own retries.
         """
         ...
 
@@ -62,17 +82,21 @@ class Prober(Named, Protocol):
     """Reads what a container states of its video, without decoding it."""
 
     def probe(self, path: Path) -> Media:
-        """The first video stream's facts; cover pictures are no video.
+        """Properties of the file's first video stream. Cover pictures do not count as video.
 
         Raises:
-            Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
+            Reject: ``undecodable``, ``no_video_stream``, or ``too_large`` (in pixels).
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Consecutive decoded frames: ``frames_THW3`` uint8 RGB at working size, ``pts_T`` float64 seconds."""
+    """Consecutive decoded frames: ``frames_THW3`` uint8 RGB, ``pts_T`` float64 presentation times in seconds.
+
+    Times strictly increase. A :class:`Decoder` counts them from the start of the file's video stream,
+    :func:`posecap.video.decode_span` from the start of the whole video's.
+    """
 
     frames_THW3: Pixels
     pts_T: Seconds
@@ -80,34 +104,40 @@ class Frames:
 
 @runtime_checkable
 class Decoder(Named, Protocol):
-    """Decodes a video, rotation applied, at a bounded size, in presentation order."""
+    """Decodes a file to frames as displayed (rotation applied), in presentation order."""
 
-    def accepts(self, media: Media) -> bool: ...
+    def accepts(self, media: Media) -> bool:
+        """Whether this decoder is for such files, judged by what :meth:`Prober.probe` says of them."""
+        ...
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
-        """Yield consecutive blocks of frames whose pts lie in ``span`` (all frames for None).
-
-        The clock starts where the video stream starts; times strictly increase. A span's end may be infinite.
+        """Yield consecutive blocks of frames, each of one frame or more.
 
         Args:
-            size: (width, height) of the frames to give, in pixels.
+            media: what :meth:`Prober.probe` says of the file.
+            span: frames from its start up to, but not including, its end are given (:meth:`posecap.types.Span.holds`);
+                None gives all. Seconds from the start of the video stream *of this file*, whatever it was cut from;
+                the end may be infinite.
+            size: (width, height) in pixels of the frames to give, exactly; frames are scaled to it.
 
         Raises:
-            Reject: ``undecodable`` when the stream holds no usable frame.
-            DecoderGaveUpError: this decoder cannot, another may.
+            Reject: ``undecodable`` when the stream holds no usable frame. A span without frames yields nothing.
+            DecoderGaveUpError: this decoder cannot read the file or not this span of it, before or after some
+                blocks; the stage then asks the next decoder for what is left.
         """
         ...
 
 
 class DecoderGaveUpError(Exception):
-    """This decoder cannot read the file; the next one in the stage's list is asked."""
+    """This decoder cannot read what it was asked for; the stage asks the next decoder in its list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detections:
-    """People found in one frame, in working pixels.
+    """People found in one frame, best score first, in pixels of that frame; N is 0 where nobody is found.
 
-    ``boxes_N4`` float32 (x0, y0, x1, y1); ``scores_N`` float32; one-pass models add ``joints_NJ3`` (x, y, score).
+    ``boxes_N4`` float32 (x0, y0, x1, y1); ``scores_N`` float32 in [0, 1]. Single-stage pose models, which find people
+    and their joints at once, add ``joints_NJ3`` float32 (x, y, score in [0, 1]); it is None for detectors of boxes.
     """
 
     boxes_N4: Floats
@@ -117,28 +147,40 @@ class Detections:
 
 @runtime_checkable
 class Detector(Named, Protocol):
-    """Finds people in frames; one-pass pose models also give their joints."""
+    """Finds people in frames; single-stage pose models also give their joints."""
 
     @property
-    def layout(self) -> str | None: ...
+    def layout(self) -> str | None:
+        """Layout of the joints, a name in :data:`posecap.joints.LAYOUTS`; None for a detector of boxes."""
+        ...
 
-    def detect(self, frames_THW3: Pixels) -> list[Detections]: ...
+    def detect(self, frames_THW3: Pixels) -> list[Detections]:
+        """The people of each frame: one :class:`Detections` per frame, in the order of the frames.
+
+        Args:
+            frames_THW3: uint8 RGB.
+        """
+        ...
 
 
 @runtime_checkable
 class Tracker(Named, Protocol):
-    """Joins detections of consecutive frames into people."""
+    """Decides which detections of consecutive frames are the same person."""
 
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
-        """Tracks in working pixels, most persistent person first. A tracker keeps no state between clips.
+        """Tracks of a whole clip, the person seen in most frames first. A tracker keeps no state between clips.
 
         Args:
             detections: one per frame.
-            pts_T: (T,) seconds.
+            pts_T: float64 seconds, strictly increasing; only differences matter.
             layout: of the detections' joints, None when they have none.
-            frames_THW3: the frames themselves, for trackers that look at how the camera moves.
+            frames_THW3: uint8 RGB, the frames themselves, for trackers that look at how the camera moves.
+
+        Returns:
+            (M, T) boxes and scores, and joints where the detections have them, in pixels of the frames given. M is 0
+            when nobody is tracked.
         """
         ...
 
@@ -148,38 +190,49 @@ class PoseEstimator(Named, Protocol):
     """Gives each tracked person's joints."""
 
     @property
-    def layout(self) -> str: ...
+    def layout(self) -> str:
+        """Layout of the joints, a name in :data:`posecap.joints.LAYOUTS`."""
+        ...
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
-        """Joints (M, T, J, 3) float32 in working pixels + score, zeros where a person is not seen."""
+        """(M, T, J, 3) float32 joints (x, y, score in [0, 1]); (0, 0, 0) where a joint or its person is not seen.
+
+        Args:
+            frames_THW3: uint8 RGB.
+            tracks: boxes in pixels of these frames. The people of the result are in the order of its people.
+        """
         ...
 
 
 @runtime_checkable
 class VideoEmbedder(Named, Protocol):
-    """A frozen vector for a clip's pixels."""
+    """Turns the frames of a clip into one vector, with a model that is not trained further."""
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """D, the length of the vector."""
+        ...
 
     def frame_indices(self, clip: Clip) -> list[int]:
-        """Indices of the frames that the vector is made from."""
+        """Ascending indices into the clip's frames of those that the vector is made from; one or more."""
         ...
 
     def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(D,) float32, L2-normalised, from the frames that :meth:`frame_indices` named."""
+        """(D,) float32, L2-normalised, from the uint8 RGB frames that :meth:`frame_indices` named."""
         ...
 
 
 @runtime_checkable
 class TextEmbedder(Named, Protocol):
-    """Frozen vectors for sentences."""
+    """Turns sentences into vectors, with a model that is not trained further."""
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """D, the length of a vector."""
+        ...
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
-        """(C, D) float32, rows L2-normalised."""
+        """(C, D) float32, one L2-normalised row per sentence; (0, D) for no sentences."""
         ...
 
 
@@ -188,12 +241,26 @@ class VideoEncoder(Named, Protocol):
     """Writes frames as an mp4."""
 
     def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
-        """The same bytes for the same frames, whatever the machine's number of cores."""
+        """The bytes of an mp4 with every frame, each shown at its time. Equal input gives equal bytes.
+
+        Args:
+            frames_THW3: uint8 RGB, at least one frame.
+            pts_T: float64 seconds, strictly increasing. The mp4 counts from its first frame.
+
+        Raises:
+            ShapeError: frames and times disagree, or times are too close for the file's clock.
+        """
         ...
 
 
 @runtime_checkable
 class Captioner(Named, Protocol):
-    """Writes sentences about a clip from its frames."""
+    """Describes a clip in sentences, from its frames and skeletons."""
 
-    def write(self, clip: SkeletonClip) -> Sequence[str]: ...
+    def write(self, clip: SkeletonClip) -> Sequence[str]:
+        """Sentences as the model wrote them, those to keep first in front; none where it has nothing to say.
+
+        Raises:
+            TransientError: ``out_of_memory`` and other failures that may pass.
+        """
+        ...

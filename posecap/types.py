@@ -44,7 +44,14 @@ def _joints_of(kind: str, layout: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A half-open interval ``[start_seconds, end_seconds)`` in the video's time."""
+    """A half-open interval ``[start_seconds, end_seconds)`` of a video, whose end may be infinite.
+
+    Seconds count from the start of the whole video's video stream, except where a function says that they count from
+    the start of a file that holds a part of it.
+
+    Raises:
+        ShapeError: not ``0 <= start < end``.
+    """
 
     start_seconds: float
     end_seconds: float
@@ -86,11 +93,16 @@ class PartName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a manifest's tables.
+    """One row of a manifest's tables: a video, or a span of one.
 
-    ``uri`` is the video as the manifest names it, and what datasets record; ``location`` is where that leads
-    from here (a relative path under the manifest's media root). ``place`` names table and row number as a
-    person counts them (``rows.csv:17``), for messages. Neither of these two is part of the row's identity.
+    ``start_seconds`` (inclusive) and ``end_seconds`` (exclusive) count from the start of the video; None means from
+    its beginning and to its end, and both None leave the choice of spans to shot detection. ``source`` says where the
+    video comes from, for credit.
+
+    ``uri`` is the video as the manifest names it, and what datasets record; ``location`` is the absolute path or URL
+    that it stands for on this machine (empty: ``uri`` itself). ``place`` is the table and the row's number in it, as
+    :mod:`posecap.manifest.tables` counts (``rows.csv:17``), for messages. Neither of these two is part of the row's
+    identity.
     """
 
     row_id: str
@@ -110,8 +122,8 @@ class Row:
 class Video:
     """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id``.
 
-    ``keeping``: ``borrowed`` files stay, ``temporary`` files are deleted after the row. A file
-    may hold only a stretch of the video; ``begins_seconds`` is where it begins on the video's own clock.
+    ``keeping`` and ``begins_seconds`` are those of :class:`posecap.interfaces.Fetched`: whether the file is deleted
+    after the row, and where it begins in the whole video, of which it may hold only a part.
     """
 
     row: Row
@@ -130,7 +142,8 @@ class ShotRule:
     """When consecutive frames belong to different shots, and how long a clip cut from a shot may be.
 
     ``threshold`` is the mean absolute difference of two consecutive 32x18 grey thumbnails, in grey
-    levels (0-255), above which a new shot begins.
+    levels (0-255), above which a new shot begins. Clips of ``shortest_seconds`` to ``longest_seconds``, both
+    included, are kept.
     """
 
     threshold: float
@@ -140,7 +153,7 @@ class ShotRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutVideo:
-    """A video with its splitting into clips: one span, or shots detected while it is decoded."""
+    """A video with how it becomes clips: ``span`` as one clip, or by ``shots`` while it is decoded where it is None."""
 
     video: Video
     span: Span | None
@@ -157,7 +170,8 @@ class Media:
 
     ``width`` and ``height`` are pixels after rotation; pixels are taken as square, as every tool of the field
     takes them. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
-    how far the stored picture is turned clockwise for display. ``container`` is FFmpeg's name of the format.
+    how far the stored picture is turned clockwise for display. ``codec`` and ``container`` are FFmpeg's names
+    (``h264``, ``mov,mp4,m4a,3gp,3g2,mj2``). ``seconds`` is the duration, None where the container states none.
     """
 
     width: int
@@ -176,8 +190,9 @@ ClipT = TypeVar("ClipT", bound="Clip")
 class Clip:
     """Decoded frames of one span of one video, held in the worker that decoded them.
 
-    ``frames_THW3`` uint8 RGB at working size; ``pts_T`` float64 seconds on the video's clock, strictly
-    increasing. ``decoder`` names the engine that decoded them.
+    ``frames_THW3`` uint8 RGB at working size (:func:`posecap.video.working_size`), one frame or more; ``pts_T``
+    float64 seconds from the start of the whole video, strictly increasing. ``media.seconds`` is the moment in the whole
+    video at which the decoded file ends. ``decoder`` names the engine that decoded them.
     """
 
     video: Video
@@ -220,10 +235,12 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Tracks:
-    """Tracks of the people of a clip, in source pixels.
+    """Where each of the M people of a clip is in each of its T frames.
 
     ``boxes_MT4`` float32 (x0, y0, x1, y1), zeros where a person is not seen; ``scores_MT`` float32 in
-    [0, 1], 0 where not seen. One-pass models also leave ``joints_MTJ3`` (x, y, score) in ``layout``.
+    [0, 1], 0 where not seen. Single-stage pose models also leave ``joints_MTJ3`` float32 (x, y, score in [0, 1]) in
+    ``layout``; both are None for detectors of boxes. In a :class:`TrackedClip` coordinates are source pixels; engines
+    take and give pixels of the frames at hand.
     """
 
     boxes_MT4: Floats = field(repr=False)
@@ -278,7 +295,7 @@ class PosedClip(TrackedClip):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Kinematic quality of one clip's skeletons; see :mod:`posecap.skeletons` for each definition."""
+    """Kinematic quality of one clip's skeletons, as :func:`posecap.skeletons.measure` defines each number."""
 
     coverage: float
     mean_score: float
@@ -291,14 +308,14 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class SkeletonClip(PosedClip):
-    """A posed clip in the dataset's joint layout, measured."""
+    """A posed clip whose joints are in the dataset's layout, with their quality."""
 
     quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One sentence and its origin: ``row``, ``label``, ``template:…`` or a captioner's name."""
+    """One sentence and its origin: ``row``, ``label``, ``template:`` and the template, or a captioner's name."""
 
     text: str
     origin: str
@@ -313,9 +330,10 @@ class CaptionedClip(SkeletonClip):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedClip(CaptionedClip):
-    """A captioned clip with frozen features: ``video_D`` and ``text_CD`` float32, L2-normalised.
+    """A captioned clip with vectors of pretrained models: ``video_D``, and ``text_CD`` with one row per caption.
 
-    ``video_span`` is the span of the frames of the video vector.
+    Both are float32 and L2-normalised; their lengths D may differ. ``video_span`` reaches from the first frame that
+    ``video_D`` is made from to just after the time of the last.
     """
 
     video_D: Floats = field(repr=False)
@@ -335,11 +353,13 @@ class EmbeddedClip(CaptionedClip):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A clip as stored in a shard: arrays, captions and facts, without frames.
+    """A clip as stored in a shard: arrays, captions and metadata, without frames.
 
-    ``joints_MTJ3`` float32 source pixels + score; ``pts_T`` float64 seconds; ``video_D``, ``text_CD``
-    float32; ``facts`` JSON-able (span, size, fps, layout, quality, models, license …). ``video_mp4`` only
-    where the pipeline stores video; ``thumbnail_jpeg`` feeds the contact sheet and is never in a shard.
+    ``key`` is the clip's id. ``joints_MTJ3`` float32 (x, y in source pixels, score in [0, 1]); ``pts_T`` float64
+    seconds from the start of the whole video; ``video_D``, ``text_CD`` float32, L2-normalised; ``facts`` is the
+    sample's metadata as stored in its JSON (span, size, fps, layout, quality, models, license …;
+    :mod:`posecap.stages.pack` writes it). ``video_mp4`` only where the pipeline stores video; ``thumbnail_jpeg`` feeds
+    the contact sheet and is never in a shard.
     """
 
     key: str

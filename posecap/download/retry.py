@@ -1,7 +1,8 @@
-"""Retries with exponential back-off, a time limit for one call, and a rate limit for all processes of this machine."""
+"""For downloads: retries with exponential back-off, a time limit for one call, and a rate limit for the machine."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -16,13 +17,19 @@ from posecap.stage import TransientError
 
 T = TypeVar("T")
 
-_MAX_WAIT_SECONDS = 3600.0
-"""A turn further away was written before the clock was set back, and is ignored."""
+_CLOCK_STEP_SECONDS = 1.0
+"""A rate limit's state from further in the future than this was written before the clock was set back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """``attempts`` in all; waits between them start at ``base_seconds`` and double up to ``longest_wait_seconds``."""
+    """How often to try, and how long to wait in between.
+
+    Args:
+        attempts: in all, the first included.
+        base_seconds: wait after the first attempt; each further wait is twice as long.
+        longest_wait_seconds: waits stop doubling here, and a server that asks for a longer wait is not tried again.
+    """
 
     attempts: int = 4
     base_seconds: float = 1.0
@@ -34,7 +41,7 @@ class RetryPolicy:
 
 
 class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
-    """A server answered with the ``seconds`` after which to ask again (``Retry-After``)."""
+    """A server asks for a wait of ``seconds`` before the next request (the HTTP header ``Retry-After``)."""
 
     def __init__(self, reason: str, detail: str = "", *, seconds: float = 0.0) -> None:
         super().__init__(reason, detail)
@@ -42,19 +49,24 @@ class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
 
 
 def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float, reasons: Collection[str] | None = None) -> T:
-    """Call ``attempt`` until it returns or raises anything but :class:`TransientError`.
+    """Call ``attempt`` until it returns, and give its result.
 
-    The last :class:`TransientError` is raised when attempts are used up, when the next wait would pass ``until`` (on
-    :func:`time.monotonic`), or when a server asks for more than ``longest_wait_seconds``: a later build can try
-    again. With ``reasons``, errors of other reasons are raised at once.
+    Args:
+        until: the deadline, as a time of :func:`time.monotonic`; no wait goes beyond it.
+        reasons: of the errors that are worth another attempt (:attr:`posecap.stage.Reject.reason`); None for all.
+
+    Raises:
+        TransientError: that of the last attempt: its reason is not among ``reasons``, attempts are used up, the next
+            wait would end after ``until``, or a server asks for a wait of more than ``policy.longest_wait_seconds``.
+        Exception: anything else that ``attempt`` raises, at once.
     """
     for number in count(1):
         try:
             return attempt()
         except TransientError as error:
-            asked = error.seconds if isinstance(error, RetryAfter) else 0.0
-            doubled = min(policy.base_seconds * 2.0 ** (number - 1), policy.longest_wait_seconds)
-            wait = max(asked, doubled)
+            server_wait = error.seconds if isinstance(error, RetryAfter) else 0.0
+            own_wait = min(policy.base_seconds * 2.0 ** (number - 1), policy.longest_wait_seconds)
+            wait = max(server_wait, own_wait)
             if reasons is not None and error.reason not in reasons:
                 raise
             if number >= policy.attempts or wait > policy.longest_wait_seconds or time.monotonic() + wait >= until:
@@ -64,9 +76,10 @@ def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float, reason
 
 
 def with_timeout(seconds: float, call: Callable[[], T], *, what: str) -> T:
-    """The result of ``call()``, which runs in a thread of its own that is abandoned after ``seconds``.
+    """The result of ``call()``, or the exception that it raises, if that comes within ``seconds``.
 
-    For code that cannot be interrupted. ``what`` names the call in the message.
+    For code that cannot be interrupted: ``call`` runs in a thread of its own, which goes on in the background after a
+    timeout, its outcome unused, and does not keep the process from ending. ``what`` names the call in the message.
 
     Raises:
         TransientError: ``timeout``.
@@ -76,43 +89,51 @@ def with_timeout(seconds: float, call: Callable[[], T], *, what: str) -> T:
     def run() -> None:
         try:
             outcome.set_result(call())
-        except BaseException as error:  # handed to the caller, whatever it is
+        except BaseException as error:  # raised again in the calling thread, whatever it is
             outcome.set_exception(error)
 
     Thread(target=run, name=f"posecap {what}", daemon=True).start()
     try:
         return outcome.result(timeout=seconds)
     except TimeoutError:
-        if outcome.done():
-            raise
+        if outcome.done():  # the call itself raised TimeoutError, or ended at this very moment
+            return outcome.result()
         raise TransientError("timeout", f"{what}: not finished within {seconds:g} s") from None
 
 
 def wait_for_rate_limit(state: Path, *, per_minute: float, until: float) -> None:
-    """Sleep until this caller's turn. Turns are ``60 / per_minute`` seconds apart, in the order they are asked for.
+    """Sleep until this caller may send a request.
+
+    Every call is given a turn, a moment at which to send one request. Turns are ``60 / per_minute`` seconds apart and
+    given in the order of the calls.
 
     Args:
-        state: a file that threads and processes share; it holds the time of the next free turn, and is created here.
-        until: on :func:`time.monotonic`; a turn that comes later is not taken.
+        state: a file that threads and processes share, created here. It holds two times of :func:`time.time`: that of
+            the next turn to give, and that at which it was written.
+        until: the deadline, as a time of :func:`time.monotonic`.
 
     Raises:
-        TransientError: ``no_turn``, when so many wait that no turn comes before ``until``.
+        TransientError: ``no_turn`` when the next turn comes after ``until``; the turn is then left to others.
     """
     with locked(state.with_name(f"{state.name}.lock")):
         now = time.time()
-        turn = max(now, _next_turn(state, now))
-        # Where nobody is ahead there is a turn, even if the time is up: then the caller says so.
+        turn = _next_turn(state, now)
+        # A turn that is due at once is given even after ``until``: it costs no wait, and the request that follows
+        # has a deadline of its own.
         if turn > now and time.monotonic() + (turn - now) >= until:
             raise TransientError(
-                "no_turn", f"no turn in time at {per_minute:g} requests a minute; allow more, or more time"
+                "no_turn",
+                f"at {per_minute:g} requests a minute the next one may be sent in {turn - now:.0f} s, after the time "
+                "limit of this download; run again later, raise the limit of seconds, or allow more requests a minute",
             )
-        state.write_text(repr(turn + 60 / per_minute), encoding="ascii")
+        state.write_text(f"{turn + 60 / per_minute!r} {now!r}", encoding="ascii")
     time.sleep(turn - now)
 
 
 def _next_turn(state: Path, now: float) -> float:
+    """The time of the next turn, ``now`` at the earliest and where the file holds nothing usable."""
     try:
-        turn = float(state.read_text(encoding="ascii"))
+        turn, written = (float(word) for word in state.read_text(encoding="ascii").split())
     except (OSError, ValueError):
         return now
-    return turn if now < turn < now + _MAX_WAIT_SECONDS else now
+    return turn if now < turn < math.inf and written <= now + _CLOCK_STEP_SECONDS else now

@@ -46,8 +46,8 @@ class OpenClip(ClipEmbedder):
             ``laion2b_s34b_b88k`` …). It decides mean, deviation and resizing, which the file does not say. It may be
             left out where all of a model's published weights agree on them.
         frames: how many frames are averaged.
-        batch: most frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU, where a vector
-            would otherwise depend, in its last bits, on its neighbours.
+        batch: the largest number of frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU,
+            where a vector would otherwise depend, in its last bits, on the others of its batch.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
@@ -85,15 +85,17 @@ class OpenClip(ClipEmbedder):
         """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self.frames)
 
-    def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
-        """(B, D) float32, rows of length 1: of each clip the mean of its frames' vectors of length 1.
+    def embed_videos(self, videos: Sequence[Pixels]) -> Floats:
+        """See :meth:`posecap.inference.embedding.ClipEmbedder.embed_videos`.
+
+        A vector is the mean of the L2-normalised vectors of all frames given, L2-normalised again.
 
         Raises:
             TransientError: ``out_of_memory`` when not even one frame fits.
         """
-        every = [frame for clip in batch for frame in clip]
-        vectors = np.array(self._image_batches.run_together(self._images, every), np.float64)
-        ends = accumulate((len(clip) for clip in batch), initial=0)
+        frames = [frame for frames_THW3 in videos for frame in frames_THW3]
+        vectors = np.array(self._image_batches.run_together(self._images, frames), np.float64)
+        ends = accumulate((len(frames_THW3) for frames_THW3 in videos), initial=0)
         return self._rows([unit(vectors[begin:end].mean(0)) for begin, end in pairwise(ends)])
 
     def _images(self, frames: Sequence[Pixels]) -> list[Floats]:

@@ -1,6 +1,6 @@
-"""ViCLIP B/16 and L/14 through torch: one vector for a clip's eight middle frames, one for each sentence.
+"""ViCLIP B/16 and L/14 through torch: one vector for eight frames of a clip, one for each sentence.
 
-OpenGVLab's models (InternVid, ICLR 2024), trained to put a clip and its caption near each other.
+OpenGVLab's models (InternVid, ICLR 2024), trained so that a video's vector is close to that of its caption.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ WeightsOf = Literal["viclip", "clip"]
 
 _DIMENSIONS = {"viclip-b16": 512, "viclip-l14": 768, "clip-vit-b16-openai": 512, "clip-vit-l14-openai": 768}
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, not CLIP's: ViCLIP was trained with them
-_CLIPS_ON_GPU = 32
+_VIDEOS_ON_GPU = 32
 
 
 @dataclass(frozen=True)
 class ViCLIPEmbedder(ClipEmbedder):
-    """Videos and sentences in one space. The video and the text side of a stage share their weights.
+    """Vectors of videos and of sentences, which can be compared. Engines of one worker with the same
+    weights, device and precision share one network.
 
     Args:
         weights_from: ``viclip-b16``, ``viclip-l14``, or a path to a checkpoint of either size.
@@ -41,8 +42,9 @@ class ViCLIPEmbedder(ClipEmbedder):
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
         clean: whether sentences are cleaned as in ViCLIP's training
             (:func:`posecap.inference.embedding.clean_caption`).
-        batch: most clips computed at once; None takes 32 on a GPU. On a CPU it takes 1, where more gains little and
-            a vector would depend, in its last bits, on its neighbours.
+        batch: the largest number of videos or sentences computed at once; None takes 32 videos and 256 sentences on a
+            GPU. On a CPU it takes 1, where more gains little and a vector would depend, in its last bits, on the others
+            of its batch.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
@@ -57,8 +59,8 @@ class ViCLIPEmbedder(ClipEmbedder):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        made = "" if self.weights_of == "viclip" else "viclip-from-"
-        return made + (self.weights_from if self.weights_from in _DIMENSIONS else Path(self.weights_from).stem)
+        prefix = "" if self.weights_of == "viclip" else "viclip-from-"
+        return prefix + (self.weights_from if self.weights_from in _DIMENSIONS else Path(self.weights_from).stem)
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -79,25 +81,26 @@ class ViCLIPEmbedder(ClipEmbedder):
         """Middle frames of eight equal stretches, as in ViCLIP's evaluation; all frames of a shorter clip."""
         return middle_frames(clip.frame_count, self._network.sizes.frames)
 
-    def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
-        """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size.
+    def embed_videos(self, videos: Sequence[Pixels]) -> Floats:
+        """See :meth:`posecap.inference.embedding.ClipEmbedder.embed_videos`.
 
-        Of each clip the middle frames are seen; the last of fewer than eight is repeated.
+        A vector is made from a video's middle frames of eight equal stretches; the last of fewer than eight frames is
+        repeated.
 
         Raises:
-            TransientError: ``out_of_memory`` when not even one clip fits.
+            TransientError: ``out_of_memory`` when not even one video fits.
         """
-        return self._rows(self._video_batches.run_together(self._videos, batch))
+        return self._rows(self._video_batches.run_together(self._videos, videos))
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
-        """(C, D) float32, rows of length 1. Beyond 32 tokens a sentence is cut."""
+        """(C, D) float32, one L2-normalised row per sentence, of which the first 32 tokens count."""
         return super().embed_text([clean_caption(s) for s in sentences] if self.clean == "viclip" else sentences)
 
-    def _videos(self, clips: Sequence[Pixels]) -> list[Floats]:
+    def _videos(self, videos: Sequence[Pixels]) -> list[Floats]:
         import torch
 
         with torch.inference_mode():
-            frames = torch.stack([self._prepared(clip) for clip in clips])
+            frames = torch.stack([self._prepared(frames_THW3) for frames_THW3 in videos])
             return list(self._network.encode_video(frames).cpu().numpy())
 
     def _texts(self, texts: Sequence[str]) -> list[Floats]:
@@ -107,7 +110,7 @@ class ViCLIPEmbedder(ClipEmbedder):
             return list(self._network.encode_text(texts).cpu().numpy())
 
     def _prepared(self, frames_THW3: Pixels) -> torch.Tensor:
-        """(8, 3, side, side) float32 on the device: the frames seen, normalised, their aspect ratio not kept.
+        """(8, 3, side, side) float32 on the device: the chosen frames, normalised, their aspect ratio not kept.
 
         Bicubic as in the training code, by the arithmetic of its ``torchvision.transforms.Resize`` today: weights
         that widen when a frame shrinks (antialias), in float32, rounded to whole grey levels. It runs where the
@@ -126,7 +129,7 @@ class ViCLIPEmbedder(ClipEmbedder):
 
     @cached_property
     def _video_batches(self) -> Batches:
-        return self._batches(_CLIPS_ON_GPU)
+        return self._batches(_VIDEOS_ON_GPU)
 
     @property
     def _network(self) -> ViCLIP:
@@ -141,10 +144,10 @@ def _loaded(path: Path, weights_of: WeightsOf, device: torch.device, dtype: torc
     build = ViCLIP.from_state_dict if weights_of == "viclip" else ViCLIP.from_clip
     try:
         network = build(tensors(path, under=("model", "module", "state_dict")))
-    except WrongArchitectureError as trouble:
+    except WrongArchitectureError as error:
         other = "clip" if weights_of == "viclip" else "viclip"
         raise WrongArchitectureError(
-            f"{path}: {trouble}. Name a checkpoint of ViCLIP, or say weights_of={other!r} where it is one of "
+            f"{path}: {error}. Name a checkpoint of ViCLIP, or say weights_of={other!r} where it is one of "
             f"{'CLIP' if other == 'clip' else 'ViCLIP itself'}"
-        ) from trouble
+        ) from error
     return network.to(device, dtype)

@@ -1,4 +1,4 @@
-"""What embedders share: caption cleaning as in ViCLIP, a cache of embeddings, and the base of CLIP-like engines."""
+"""For engines that embed videos or text: caption cleaning as in ViCLIP, a cache of vectors, a base for CLIP models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -24,10 +25,11 @@ _SPACES = re.compile(r"\s{2,}")
 
 
 def clean_caption(text: str) -> str:
-    """A caption as ViCLIP saw captions in training and in its tests.
+    """A caption as ViCLIP's code cleans captions for training and evaluation.
 
     Lower case; ``, . ' ! ? " ( ) * # : ; ~`` removed; hyphens and slashes become spaces; the placeholder
-    ``<person>`` becomes ``person``; runs of white space become one space, and none is left at the ends.
+    ``<person>`` becomes ``person``; two or more white-space characters in a row become one space, while a single tab
+    or line break stays as it is; spaces and line breaks are removed at the ends.
     """
     text = _DROPPED.sub("", text.lower())
     text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
@@ -35,7 +37,11 @@ def clean_caption(text: str) -> str:
 
 
 class EmbeddingCache:
-    """Vectors (D,) by sentence, since captions repeat class names. Cleared when it exceeds ``max_size`` sentences."""
+    """Vectors (D,) of sentences computed before, since captions of a dataset repeat its class names.
+
+    It holds at most ``max_size`` sentences: new ones that do not fit beside those that it holds replace them all.
+    Threads may share one.
+    """
 
     def __init__(self, max_size: int = 10_000) -> None:
         self.max_size = max_size
@@ -43,27 +49,33 @@ class EmbeddingCache:
 
     def vectors(self, sentences: Sequence[str], compute: Callable[[list[str]], Sequence[Floats]]) -> list[Floats]:
         """One vector per sentence, in order. ``compute`` is called with the distinct sentences that are not cached."""
-        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._known]
-        found = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
-        fresh = dict(zip(new, compute(new), strict=True)) if new else {}
-        if len(self._known) + len(fresh) > self.max_size:
+        # Each sentence is looked up once: another thread may clear the cache at any moment.
+        looked_up = {sentence: self._known.get(sentence) for sentence in sentences}
+        found = {sentence: vector for sentence, vector in looked_up.items() if vector is not None}
+        new = [sentence for sentence in looked_up if sentence not in found]
+        computed = dict(zip(new, compute(new), strict=True)) if new else {}
+        if len(self._known) + len(computed) > self.max_size:
             self._known.clear()
-        self._known.update(fresh)
-        found.update(fresh)
+        self._known.update(islice(computed.items(), self.max_size))
+        found.update(computed)
         return [found[sentence] for sentence in sentences]
 
 
 def unit(vector_D: NDArray[np.float64]) -> Floats:
-    """(D,) float32 of length 1, from float64; zeros stay zeros."""
+    """(D,) float32: the vector divided by its L2 norm, in float64; zeros stay zeros."""
     scaled: Floats = (vector_D / max(float(np.linalg.norm(vector_D)), 1e-12)).astype(np.float32)
     return scaled
 
 
 class ClipEmbedder(Engine):
-    """The base of CLIP-like engines: clips and sentences in one space, in batches that threads share.
+    """The base of engines for CLIP models, whose vectors of videos and of sentences can be compared.
 
-    A subclass is a dataclass with the fields ``device``, ``precision`` and ``batch``: most clips or sentences computed
-    at once; None leaves the number to the engine on a GPU, and takes 1 on a CPU.
+    It is a :class:`posecap.interfaces.VideoEmbedder` and :class:`~posecap.interfaces.TextEmbedder`. What several
+    threads ask for at the same time is computed together (:meth:`posecap.inference.device.Batches.run_together`).
+
+    A subclass is a dataclass with the fields ``device``, ``precision`` and ``batch``, the largest number of videos,
+    frames or sentences that the network computes at once. None leaves that number to the engine on a GPU, and is 1 on
+    a CPU.
     """
 
     thread_safe: ClassVar[bool] = True
@@ -74,25 +86,38 @@ class ClipEmbedder(Engine):
 
     @property
     @abstractmethod
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """D, the length of a vector."""
 
     @abstractmethod
-    def embed_videos(self, batch: Sequence[Pixels]) -> Floats:
-        """(B, D) float32, rows of length 1, from clips of RGB frames (T, H, W, 3) of any size."""
+    def embed_videos(self, videos: Sequence[Pixels]) -> Floats:
+        """(B, D) float32, L2-normalised rows, one for each of B videos; there may be any number of them.
+
+        Args:
+            videos: frames of each, uint8 RGB (T, H, W, 3); T, H and W may differ from video to video.
+
+        Raises:
+            TransientError: ``out_of_memory`` when not even one fits.
+        """
 
     def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(D,) float32 of length 1, from RGB frames of any size; see :meth:`embed_videos`."""
+        """(D,) float32, L2-normalised, from uint8 RGB frames of any size; see :meth:`embed_videos`."""
         vector: Floats = self.embed_videos([frames_THW3])[0]
         return vector
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
-        """(C, D) float32, rows of length 1. What is longer than the model's context is cut."""
+        """(C, D) float32, one L2-normalised row per sentence. What exceeds the model's context length is cut off.
+
+        Raises:
+            TransientError: ``out_of_memory`` when not even one sentence fits.
+        """
         return self._rows(
             self._text_cache.vectors(sentences, lambda new: self._text_batches.run_together(self._texts, new))
         )
 
     @abstractmethod
-    def _texts(self, texts: Sequence[str]) -> list[Floats]: ...
+    def _texts(self, texts: Sequence[str]) -> list[Floats]:
+        """One L2-normalised (D,) float32 per text, all computed at once."""
 
     def _rows(self, vectors: Sequence[Floats]) -> Floats:
         return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)

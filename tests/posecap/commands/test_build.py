@@ -144,7 +144,7 @@ def test_a_second_time_needs_a_word(videos: Path, tmp_path: Path, capsys: pytest
     arguments = ["manifest", "folder", str(videos), "--output", str(tmp_path / "mine.yaml")]
     assert main(arguments) == 0
     assert main(arguments) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
 
 
@@ -160,7 +160,7 @@ def test_a_kinetics_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
 
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["manifest", "folder", str(tmp_path / "none")]) == 1
-    assert "none: is no folder; give the folder that holds the videos" in capsys.readouterr().err
+    assert "none: is not a folder; give the folder that holds the videos" in capsys.readouterr().err
 
 
 def test_which_kind_must_be_said() -> None:

@@ -1,4 +1,4 @@
-"""Turns shared by everything on a machine."""
+"""Rate limits that a machine shares, retries, and time limits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,23 @@ def test_a_turn_that_comes_too_late_is_left_to_others(tmp_path: Path, clock: Clo
     assert clock.slept == [0.0, 60.0]
 
 
-@pytest.mark.parametrize("content", ["", "tomorrow", "nan", "inf", "9e99", "-5", "\udcff"])
+def test_a_queue_of_hours_is_kept_in_order(tmp_path: Path, clock: Clock) -> None:
+    for _ in range(3):
+        wait_for_rate_limit(tmp_path / "book", per_minute=1 / 120, until=1e6)
+    assert clock.slept == [0.0, 7200.0, 14400.0]
+
+
+def test_turns_given_before_the_clock_was_set_back_are_forgotten(tmp_path: Path, clock: Clock) -> None:
+    for _ in range(3):
+        wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)
+    clock.now -= 500
+    wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)
+    assert clock.slept[-1] == 0.0
+
+
+@pytest.mark.parametrize(
+    "content", ["", "tomorrow", "nan nan", "1003 nan", "inf 1000", "9e99", "-5 1000", "1 2 3", "\udcff"]
+)
 def test_a_spoilt_book_is_begun_again(tmp_path: Path, clock: Clock, content: str) -> None:
     (tmp_path / "book").write_bytes(content.encode(errors="surrogateescape"))
     wait_for_rate_limit(tmp_path / "book", per_minute=20, until=2000.0)

@@ -22,6 +22,32 @@ def test_captions_are_cleaned_as_in_training(raw, clean):
     assert clean_caption(raw) == clean
 
 
+def test_one_large_request_does_not_outgrow_the_cache():
+    asked = []
+
+    def compute(new):
+        asked.append(len(new))
+        return [np.full(1, int(sentence), np.float32) for sentence in new]
+
+    cache = EmbeddingCache(max_size=3)
+    sentences = [str(number) for number in range(5)]
+    assert [v[0] for v in cache.vectors(sentences, compute)] == [0, 1, 2, 3, 4]
+    assert [v[0] for v in cache.vectors(sentences, compute)] == [0, 1, 2, 3, 4]
+    assert asked == [5, 2]
+
+
+def test_another_thread_may_clear_the_cache_meanwhile():
+    cache = EmbeddingCache(max_size=2)
+
+    def compute(new):
+        if "c" in new:  # what another thread asks for while this one computes
+            cache.vectors(["x", "y"], lambda other: [np.full(1, 9, np.float32) for _ in other])
+        return [np.full(1, ord(sentence), np.float32) for sentence in new]
+
+    cache.vectors(["a", "b"], compute)
+    assert [v[0] for v in cache.vectors(["a", "c"], compute)] == [ord("a"), ord("c")]
+
+
 def test_a_sentence_is_computed_once():
     asked = []
 

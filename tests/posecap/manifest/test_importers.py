@@ -43,7 +43,7 @@ def test_a_kinetics_list_becomes_pages_with_spans(tmp_path: Path) -> None:
     assert (two.label, two.license) == ("run (fast)", "CC-BY")
 
 
-def test_local_clips_are_found_by_their_usual_names_and_missing_ones_told(tmp_path: Path) -> None:
+def test_trimmed_videos_are_found_by_their_usual_names_and_missing_ones_counted(tmp_path: Path) -> None:
     clips = files(tmp_path / "clips", "-aPS4FHFF8__000036_000046.mp4")
     made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips)
     assert (made.rows, made.missing, made.examples) == (1, 1, ["0wR5jVB-WPk_000417_000427.mp4"])
@@ -67,8 +67,8 @@ def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("a,short,1,2,val,0", "list.csv row 3: column 'youtube_id' is 'short'"),
-        ("a,0wR5jVB-WPk,5,5,val,0", "list.csv row 3: columns 'time_start' and 'time_end' are '5' and '5'"),
+        ("a,short,1,2,val,0", "list.csv line 3: column 'youtube_id' is 'short'"),
+        ("a,0wR5jVB-WPk,5,5,val,0", "list.csv line 3: columns 'time_start' and 'time_end' are '5' and '5'"),
         ("a,0wR5jVB-WPk,x,5,val,0", "are 'x' and '5'"),
         ("a,0wR5jVB-WPk", "are '' and ''"),
     ],
@@ -127,10 +127,10 @@ def test_the_manifest_names_what_it_needs(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_unasked_and_the_list_never(tmp_path: Path) -> None:
     videos = files(tmp_path / "videos", "a.mp4")
     (tmp_path / "m.csv").write_text("mine")
-    with pytest.raises(ManifestError, match=r"m\.csv: is there already"):
+    with pytest.raises(ManifestError, match=r"m\.csv: already exists"):
         from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
     assert (tmp_path / "m.csv").read_text() == "mine"
-    with pytest.raises(ManifestError, match="is the list itself"):
+    with pytest.raises(ManifestError, match="would replace the list itself"):
         from_kinetics(kinetics(tmp_path), tmp_path / "list.yaml", pipeline=PIPELINE, overwrite="yes")
     assert (tmp_path / "list.csv").read_text() == LIST
     with pytest.raises(ManifestError, match=r"ends in \.yaml"):
@@ -141,7 +141,7 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     with pytest.raises(ManifestError, match="no row to write"):
         from_folder(tmp_path / "videos", tmp_path / "m.yaml", pipeline=PIPELINE)
-    with pytest.raises(ManifestError, match="is no folder"):
+    with pytest.raises(ManifestError, match="is not a folder"):
         from_folder(tmp_path / "none", tmp_path / "m.yaml", pipeline=PIPELINE)
 
 
