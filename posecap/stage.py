@@ -1,4 +1,7 @@
-"""What a stage is: one step of a pipeline, with its parameters, its engines and the resources of its worker."""
+"""Base classes of stages and engines, and the exceptions by which a stage says what became of an item.
+
+A stage is one step of a pipeline. An item is what goes through the stages: a value of :mod:`posecap.types`.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class TransientError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A stretch of a video that becomes no item; a stage may yield it among its items."""
+    """A span of a video, in seconds of the whole video, that becomes no clip; a stage may yield it among its clips.
+
+    ``reason`` and ``detail`` are those of :class:`Reject`.
+    """
 
     span: Span
     reason: str
@@ -51,8 +57,11 @@ class Rejected:
 class Resources:
     """Resources of one worker of a stage. Consecutive stages with equal resources share a worker.
 
-    ``concurrency`` is how many items the worker processes at once. They share its engines, so that one is decoded
-    while the frames of another are on the GPU.
+    Args:
+        cpus: cores that a worker occupies, fractions allowed; 0 for stages that mostly wait.
+        gpus: GPUs that a worker occupies, fractions allowed.
+        concurrency: how many items the worker processes at once. They share its engines, so that one is decoded
+            while the frames of another are on the GPU; engines must be :attr:`Engine.thread_safe`.
     """
 
     cpus: float = 1.0
@@ -71,8 +80,7 @@ class Stage(ABC):
     """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
 
     ``takes`` and ``gives`` are classes of :mod:`posecap.types`; a pipeline checks them before anything runs.
-    Calling a stage yields zero or more items; it raises :class:`Reject`, :class:`PermanentError` or
-    :class:`TransientError`. Engines load lazily, in the worker that uses them.
+    Engines load lazily, in the worker that uses them.
     """
 
     name: ClassVar[str]
@@ -81,7 +89,12 @@ class Stage(ABC):
     resources: Resources = Resources()
 
     @abstractmethod
-    def __call__(self, item: Any) -> Iterator[Any]: ...
+    def __call__(self, item: Any) -> Iterator[Any]:
+        """Yield zero or more items of type ``gives`` for one of type ``takes``, and :class:`Rejected` spans.
+
+        Raises:
+            Reject, PermanentError, TransientError: the item goes no further, and is recorded with the reason.
+        """
 
     def load(self) -> None:
         """Load what the stage needs; called once in each worker before its first item."""
@@ -110,7 +123,7 @@ class Engine:
 
 
 def engines_of(owner: object) -> tuple[Engine, ...]:
-    """The engines among a dataclass's fields, in field order, those in tuples and within engines included."""
+    """The engines among the fields of a dataclass, in field order; also those in tuples and in fields of engines."""
     found: list[Engine] = []
     for f in fields(owner) if is_dataclass(owner) else ():
         value = getattr(owner, f.name)
@@ -121,10 +134,12 @@ def engines_of(owner: object) -> tuple[Engine, ...]:
 
 
 def configuration(part: object) -> JSON:
-    """A stage, an engine or a value of their fields as plain JSON, every parameter spelled out.
+    """A stage, an engine or a value of their fields as plain JSON, with every parameter, also those left at defaults.
+
+    Fingerprints are made from it.
 
     Raises:
-        TypeError: a field holds something that is neither data nor a dataclass, so no fingerprint could cover it.
+        TypeError: a field holds something that is neither plain data nor a dataclass.
     """
     if isinstance(part, str | int | float | bool) or part is None:
         return part
@@ -141,4 +156,4 @@ def configuration(part: object) -> JSON:
                 values[name] = Path(values[name]).name
         written = {name: configuration(value) for name, value in values.items()}
         return {"name": part.name, **written} if isinstance(part, Stage | Engine) else written
-    raise TypeError(f"{type(part).__name__} in a pipeline has no written form; use data or a frozen dataclass")
+    raise TypeError(f"{type(part).__name__} in a pipeline cannot be recorded; use plain data or a frozen dataclass")

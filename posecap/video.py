@@ -14,14 +14,15 @@ from posecap.interfaces import Decoder, Frames
 from posecap.types import Media, Pixels, Span
 
 _COLUMNS, _ROWS = 32, 18
+"""Size of a thumbnail, in cells."""
 _SAMPLES = 4
-"""Pixels sampled per thumbnail cell and axis: robust against texture at negligible cost."""
+"""Pixels sampled per thumbnail cell and axis: one alone would depend on fine texture, all would cost more."""
 _LUMA = np.array([77, 150, 29], np.uint32)
 """BT.601 weights in 1/256: grey levels are integers, identical on every machine."""
 
 
 class FrameBuffer:
-    """A FIFO of decoded frames with their timestamps."""
+    """A queue of decoded frames with their timestamps; frames leave in the order in which they came."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[Pixels, float]] = deque()
@@ -78,7 +79,7 @@ class FrameRateLimiter:
         """Whether to keep the frame at ``pts`` seconds. Call it once per frame, in order."""
         if pts < self._due - self._period * self._TOLERANCE:
             return False
-        # Relative to the due time, not to this frame, so that errors do not accumulate.
+        # Counted from when this frame was due rather than from its own time, so that errors do not accumulate.
         late = pts - self._due >= self._period
         self._due = (pts if late else self._due) + self._period
         return True
@@ -110,9 +111,10 @@ def _grid(cells: int, pixels: int) -> NDArray[np.intp]:
 
 
 class ShotDetector:
-    """Detects hard cuts as jumps between thumbnails of consecutive frames. The result does not depend on chunk sizes.
+    """Detects hard cuts as large differences between thumbnails of consecutive frames.
 
-    ``threshold`` is that of :class:`posecap.types.ShotRule`. Dissolves and fades are not detected.
+    Frames are given in consecutive blocks of any size, which do not affect the result. ``threshold`` is that of
+    :class:`posecap.types.ShotRule`. Dissolves and fades are not detected.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -120,7 +122,7 @@ class ShotDetector:
         self._last: NDArray[np.uint32] | None = None
 
     def begins(self, frames_THW3: Pixels) -> NDArray[np.bool_]:
-        """(T,) True where a frame starts a new shot; False for the very first frame."""
+        """(T,) True where a frame starts a new shot; False for the first frame of the first block."""
         seen = thumbnails(frames_THW3)
         before = seen[:1] if self._last is None else self._last[None]
         chain = np.concatenate([before, seen]).astype(np.int64)
@@ -131,7 +133,11 @@ class ShotDetector:
 
 
 def shift_media(media: Media, begins_seconds: float) -> Media:
-    """``media`` with its end in the source video's time, for a file that holds part of a video."""
+    """``media`` of a file that holds a part of a video, with ``seconds`` as the part's end in the whole video's time.
+
+    Args:
+        begins_seconds: where in the whole video the file begins.
+    """
     if media.seconds is None or not begins_seconds:
         return media
     return replace(media, seconds=media.seconds + begins_seconds)
@@ -146,11 +152,12 @@ def decode_span(
     span: Span | None,
     size: tuple[int, int],
 ) -> Iterator[Frames]:
-    """Decode with ``span`` and timestamps in the source video's time; see :meth:`posecap.interfaces.Decoder.frames`.
+    """:meth:`posecap.interfaces.Decoder.frames` with ``span`` and timestamps in the whole video's time.
 
     Args:
         media: of the file, as its container states it.
-        begins_seconds: where in the source video the file begins.
+        begins_seconds: where in the whole video the file begins.
+        span: in the whole video; None for all of the file.
     """
     if not begins_seconds:
         yield from decoder.frames(path, media, span=span, size=size)

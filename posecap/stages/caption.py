@@ -25,13 +25,13 @@ class WriteCaptions(Stage):
 
     They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label``
     for the bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name).
-    Captioners run only while there is room. Of sentences that differ only in case or in a closing mark
-    the first stays; what :func:`clean` leaves nothing of is passed over.
+    Captioners run only while there are fewer than ``most`` sentences. Of sentences that differ only in
+    case or in punctuation at the end the first stays; one of which :func:`clean` leaves nothing is left out.
 
     Args:
-        templates: sentences with one ``{}`` each, for the label's words.
-        captioners: engines that write about the clip's frames.
-        longest_characters: of one sentence; longer ones end at the last whole word that fits.
+        templates: sentences with one ``{}`` each, which stands for the label's words.
+        captioners: engines that describe the clip, asked in this order.
+        longest_characters: most characters of one sentence; longer ones end at the last whole word that fits.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
 
     Rejects:
@@ -89,7 +89,8 @@ class WriteCaptions(Stage):
 def clean(text: str, *, longest_characters: int) -> str:
     """One line of plain text: Unicode NFKC, no control or other invisible characters, no URLs, single spaces.
 
-    Text without a letter or a digit becomes the empty string. Cleaning twice changes nothing.
+    Text longer than ``longest_characters`` ends at the last whole word that fits. Text without a letter or a digit
+    becomes the empty string. Cleaning twice changes nothing.
     """
     normal = unicodedata.normalize("NFKC", "".join(_visible(character) for character in text))
     line = " ".join(_URL.sub(" ", normal).split())

@@ -1,4 +1,4 @@
-"""Decodes a video once, into clips in memory."""
+"""Decodes a video into clips, whose frames are held in memory, in one pass."""
 
 from __future__ import annotations
 
@@ -26,18 +26,27 @@ _EPSILON = 1e-6
 class Decode(Stage):
     """Decodes at working size, with the first of ``decoders`` that can read the video.
 
-    A row's span becomes one clip. It keeps the row's times where the video covers them, and is clipped to the
-    video otherwise. Rejected with ``span_outside_video``, ``truncated`` (less than ``least_share`` of the span
-    is there), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
+    A row's span becomes one clip. The clip's span has the row's times where the video reaches them, and ends with the
+    video otherwise. Rejected with ``span_outside_video``, ``truncated`` (frames cover less than ``least_share`` of
+    the span), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
 
-    A video without a span is read once, from front to end, and cut at every shot boundary. A shot longer than
-    the rule's longest clip gives clips of that length; a remainder shorter than the rule's
-    shortest is split evenly with the clip before it. Shots that are too short, and gaps of more than
-    ``gap_seconds`` without frames, inside or at the end, are yielded as
+    A video without a span is read once, from front to end, and split at every shot boundary. A shot longer than
+    the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
+    be shorter than the rule's shortest, it and the clip before it are made equally long. Shots that are too short, and
+    gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
     :class:`~posecap.stage.Rejected`.
 
-    Memory holds one clip, at most a shortest clip beyond it, and a block of frames. Frames come at
-    ``fps_at_most`` or the video's own rate, with the longer side at ``long_side`` pixels or the video's own.
+    Memory holds one clip, at most a shortest clip beyond it, and a block of frames.
+
+    Args:
+        prober: reads size, frame rate and duration before anything is decoded.
+        decoders: asked in this order.
+        long_side: longer side of the frames in pixels; smaller videos keep their size.
+        fps_at_most: frames per second of a clip; slower videos keep their frames.
+        frames_at_most: of a clip. A row's span with more is rejected, a shot with more gives several clips.
+        fewest_frames: of a clip.
+        least_share: share of a row's span, in [0, 1], that frames must cover.
+        gap_seconds: a longer interval between two frames is a gap, which no clip reaches across.
     """
 
     name: ClassVar[str] = "decode"
@@ -99,9 +108,11 @@ class _DecoderRun:
             yield self._whole(self._cut.span)
 
     def _whole(self, span: Span) -> Clip:
-        stage, ends = self._stage, self._media.seconds
-        if ends is not None and span.start_seconds >= ends:
-            raise Reject("span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {ends:.3f} s")
+        stage, video_end = self._stage, self._media.seconds
+        if video_end is not None and span.start_seconds >= video_end:
+            raise Reject(
+                "span_outside_video", f"starts at {span.start_seconds:g} s, the video ends at {video_end:.3f} s"
+            )
         buffer = FrameBuffer()
         for block in self._blocks(span):
             if len(buffer) + len(block.pts_T) > stage.frames_at_most:
@@ -119,19 +130,20 @@ class _DecoderRun:
         return self._clip(buffer.pop(len(buffer)), covered)
 
     def _covered(self, wanted: Span, pts: list[float]) -> Span:
-        """The covered part of a span: its own ends where frames reach them, else those of the frames."""
+        """The part of a span that frames cover: its own ends where frames reach them, else those of the frames."""
         step = _frame_seconds(pts, self._media)
-        near = 1.5 * step
+        near = 1.5 * step  # a frame this close to an end of the span reaches it
         start = wanted.start_seconds if pts[0] - wanted.start_seconds <= near else pts[0]
         end = wanted.end_seconds if wanted.end_seconds - pts[-1] <= near else pts[-1] + step
         missing = sum(gap for gap in np.diff(pts).tolist() if gap > self._stage.gap_seconds)
         promised = wanted.end_seconds if math.isfinite(wanted.end_seconds) else (self._media.seconds or end)
-        there, whole = end - start - missing, promised - wanted.start_seconds
-        if there < self._stage.least_share * whole:
-            ends = self._media.seconds
-            reason = "span_outside_video" if ends is not None and ends < promised - near else "truncated"
+        decoded, whole = end - start - missing, promised - wanted.start_seconds
+        if decoded < self._stage.least_share * whole:
+            video_end = self._media.seconds
+            reason = "span_outside_video" if video_end is not None and video_end < promised - near else "truncated"
             raise Reject(
-                reason, f"{there:.3f} s of {whole:.3f} s are there, at least {self._stage.least_share:.0%} needed"
+                reason,
+                f"frames cover {decoded:.3f} s of the span's {whole:.3f} s, needs {self._stage.least_share:.0%}",
             )
         return Span(start, end)
 
@@ -160,13 +172,15 @@ class _DecoderRun:
             yield Rejected(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
 
     def _finish(self, buffer: FrameBuffer, end: float) -> Iterator[Clip | Rejected]:
-        """All buffered frames up to ``end``: one clip, or two halves if it would exceed the longest clip."""
+        """Empty the buffer, whose last frame lasts until ``end`` (seconds), into one clip, or two halves if one would
+        exceed the longest clip.
+        """
         if end - buffer.first_pts > self._cut.shots.longest_seconds + _EPSILON and len(buffer) > 1:
             yield self._part(buffer, (buffer.first_pts + end) / 2, end)
         yield self._part(buffer, end, end)
 
     def _part(self, buffer: FrameBuffer, until: float, end: float) -> Clip | Rejected:
-        """The frames before ``until``; their span ends at the next frame, or at ``end``."""
+        """Take the buffered frames before ``until`` seconds. Their span ends at the next frame, or at ``end``."""
         rule, stage, pts = self._cut.shots, self._stage, buffer.pts
         count = max(1, bisect_left(pts, until - _EPSILON))
         span = Span(pts[0], pts[count] if count < len(pts) else end)
@@ -203,7 +217,7 @@ class _DecoderRun:
 
 
 def _frame_seconds(pts: list[float], media: Media) -> float:
-    """Duration of a frame: the median interval, or the inverse of the container's rate for a single frame."""
+    """Seconds that a frame lasts: the median interval, or for a single frame what the container says (else 1/25 s)."""
     if len(pts) > 1:
         return float(median(after - before for before, after in pairwise(pts)))
     return 1 / media.fps if media.fps > 0 else 0.04

@@ -18,8 +18,11 @@ from posecap.types import Row, Span, Video
 class Download(Stage):
     """Fetches with the first of ``fetchers`` that accepts the row's URI.
 
-    ``content`` is what is checked before a decoder opens the file: ``magic`` rejects pages, text, images
-    and archives by their first bytes, ``none`` leaves everything to the decoder.
+    Args:
+        fetchers: asked in this order.
+        limits: of each download.
+        content: what is checked before a decoder opens the file: ``magic`` rejects web pages, text, images and
+            archives by their first bytes, ``none`` leaves everything to the decoder.
     """
 
     fetchers: tuple[Fetcher, ...]
@@ -39,9 +42,9 @@ class Download(Stage):
             Reject: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher rejects.
             TransientError: whatever the fetcher could not do this time.
         """
-        where = row.location or row.uri
-        fetcher, span = self._fetcher_for(where), _wanted(row)
-        fetched = fetcher.fetch(where, scratch_folder(), limits=self.limits, span=span)
+        location = row.location or row.uri
+        fetcher, span = self._fetcher_for(location), _wanted(row)
+        fetched = fetcher.fetch(location, scratch_folder(), limits=self.limits, span=span)
         try:
             if self.content == "magic":
                 check_video(fetched.path, uri=row.uri)
@@ -69,7 +72,7 @@ class Download(Stage):
 
 
 def _wanted(row: Row) -> Span | None:
-    """The stretch that the row names. A span that is none is rejected where spans are decided, not here."""
+    """The row's span, None for the whole video. An invalid span gives None too: the split stage rejects it."""
     start = row.start_seconds or 0.0
     end = math.inf if row.end_seconds is None else row.end_seconds
     whole = row.start_seconds is None and row.end_seconds is None

@@ -1,4 +1,4 @@
-"""Embeds a clip's frames and captions with frozen models."""
+"""Adds vectors of a clip's frames and captions, made by pretrained models."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Embed(Stage):
     text: TextEmbedder
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
-        seen = self.video.frame_indices(item)
-        first, last = float(item.pts_T[seen[0]]), float(item.pts_T[seen[-1]])
+        indices = self.video.frame_indices(item)
+        first, last = float(item.pts_T[indices[0]]), float(item.pts_T[indices[-1]])
         yield item.extend(
             EmbeddedClip,
-            video_D=self.video.embed_video(item.frames_THW3[seen]),
+            video_D=self.video.embed_video(item.frames_THW3[indices]),
             text_CD=self.text.embed_text([caption.text for caption in item.captions]),
-            # A frame is on screen until the next one, so even a single frame spans some time.
+            # A span is not empty and excludes its end, so it ends just after the last frame's time.
             video_span=Span(first, float(np.nextafter(last, np.inf))),
             video_model=self.video.name,
             text_model=self.text.name,

@@ -32,16 +32,18 @@ class FilterPeople(Stage):
 
     Args:
         people: most people to keep.
-        fewest_frames, shortest_seconds: least frames, and least frames times mean frame interval, of a clip.
+        fewest_frames: least number of frames of a clip.
+        shortest_seconds: least duration of a clip: its number of frames times their mean interval.
         joint_score: score in [0, 1] from which a joint counts. MoveNet gives a clear joint 0.4 to 0.7.
-        confident_joints_share: share of a person's joints.
-        person_presence: share of the clip's frames for one person.
-        confident_frames_share: share of the clip's frames in which at least one kept person is confident.
-        motion: person's own motion, root mean square, in body sizes. 0 keeps what stands still.
+        confident_joints_share: least share of a person's joints, in [0, 1], for the person to be confident.
+        person_presence: least presence of a person, in [0, 1].
+        confident_frames_share: least share of the clip's frames, in [0, 1], in which a kept person is confident.
+        motion: least motion of a person, in body sizes. 0 keeps what stands still.
 
     Rejects:
-        ``too_short``, ``no_person`` (nobody was tracked), ``low_confidence`` (nobody is confident for long
-        enough, or those kept are not together), ``no_motion`` (nobody who is confident moves).
+        ``too_short``; ``no_person`` (nobody was tracked); ``low_confidence`` (nobody's presence reaches
+        ``person_presence``, or too few frames have a kept person who is confident); ``no_motion`` (nobody who is
+        present enough moves enough).
     """
 
     name: ClassVar[str] = "filter_people"
@@ -82,7 +84,7 @@ class FilterPeople(Stage):
         if not moving_M.any():
             raise Reject(
                 "no_motion",
-                f"the liveliest person moves {motion_M[present_M].max():.4f} sizes; needs {self.motion:.4f}",
+                f"the person who moves most moves {motion_M[present_M].max():.4f} sizes; needs {self.motion:.4f}",
             )
         spread_M = _spread(item.joints_MTJ3, counted_MTJ & confident_MT[..., None])
         ranked = np.argsort(-presence_M * spread_M, kind="stable")

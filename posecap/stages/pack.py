@@ -16,15 +16,16 @@ from posecap.types import EmbeddedClip, Sample
 
 @dataclass(frozen=True)
 class Pack(Stage):
-    """The last stage; a sample holds no frames.
+    """The last stage of a pipeline.
 
     Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
 
     Args:
-        store_video: ``"clip"`` also keeps the clip as mp4 at working size, in a tar of its own.
+        store_video: ``"clip"`` also stores the clip's frames as mp4, at working size, in a tar of its own.
         encoder: needed for ``store_video="clip"``.
-        tolerance_seconds: how far frames may lie outside the clip's span (rounding of container clocks).
-        coverage: least share of the clip's time span that skeleton frames and video frames must both cover.
+        tolerance_seconds: how far frames may lie outside the clip's span, as containers round times.
+        coverage: least share, in [0, 1], of the time from the clip's first frame to its last that the frames of the
+            video vector must cover.
         thumbnail_side: longer side in pixels of the picture for the contact sheet; 0 makes none.
     """
 
@@ -66,7 +67,8 @@ class Pack(Stage):
             "skeleton": (float(item.pts_T[0]), float(item.pts_T[-1])),
             "video vector": (item.video_span.start_seconds, item.video_span.end_seconds),
         }
-        # Evenly spread video frames leave half a stretch at either end, and a one-frame clip covers no time at all.
+        # Of the time between first and last frame: a clip of one frame then needs none. The frames of a video vector,
+        # middles of equal stretches, leave half a stretch uncovered at either end, so all of it is too much to ask.
         needed = self.coverage * (float(item.pts_T[-1]) - float(item.pts_T[0]))
         for what, (first, last) in covers.items():
             inside = start - self.tolerance_seconds <= first <= last <= end + self.tolerance_seconds

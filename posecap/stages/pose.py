@@ -15,7 +15,11 @@ from posecap.types import Floats, PosedClip, TrackedClip
 
 @dataclass(frozen=True)
 class Pose(Stage):
-    """Joints from ``estimator``; ``"detector"`` keeps those of a one-pass detector."""
+    """Joints from ``estimator``; ``"detector"`` keeps those that a single-stage detector found with its boxes.
+
+    Raises:
+        PermanentError: ``no_joints``, when these are asked for and the detector gives boxes only.
+    """
 
     name: ClassVar[str] = "pose"
     takes: ClassVar[type] = TrackedClip

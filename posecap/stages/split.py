@@ -1,4 +1,4 @@
-"""Which stretches of a video become clips."""
+"""Decides which spans of a video become clips."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from posecap.types import CutVideo, Row, ShotRule, Span, Video
 
 @dataclass(frozen=True)
 class Split(Stage):
-    """A row's span is the user's wish and is kept whole; a row without one is cut into shots while it is decoded.
+    """A row's span becomes one clip; the video of a row without one is split into shots while it is decoded.
 
     A row may give only a start (to the video's end) or only an end (from its beginning). A shot longer than
     ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; a row's
-    span may be up to ``row_longest_seconds`` long.
+    span may be up to ``row_longest_seconds`` long. ``threshold`` is that of :class:`posecap.types.ShotRule`.
 
     Rejects with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
     """
@@ -27,7 +27,7 @@ class Split(Stage):
     gives: ClassVar[type] = CutVideo
 
     threshold: float = 42.0
-    """Above the fastest camera work and flashes met in real footage (40), below nearly all hard cuts (66 and more)."""
+    """Camera motion and flashes in real footage measured up to 40, nearly all hard cuts 66 and more."""
     shortest_seconds: float = 1.0
     longest_seconds: float = 12.0
     row_longest_seconds: float = 60.0

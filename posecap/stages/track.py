@@ -31,7 +31,7 @@ class Track(Stage):
         found = self.detector.detect(item.frames_THW3)
         tracks = self.tracker.track(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
         if tracks.people == 0:
-            raise Reject("no_person", f"{self.detector.name} followed nobody through {item.frame_count} frames")
+            raise Reject("no_person", f"nobody was tracked in {item.frame_count} frames by {self.detector.name}")
         yield item.extend(
             TrackedClip,
             tracks=_to_source_pixels(tracks, item.source_per_working),

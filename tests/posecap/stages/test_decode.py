@@ -133,7 +133,7 @@ def test_a_span_of_which_half_is_missing_is_rejected(tmp_path: Path) -> None:
     there = decode(path, cut=Split(longest_seconds=9.0))[0].span.end_seconds
     assert 0.5 < there < 1.9
     drop = rejected(path, 0.0, 3.9)
-    assert (drop.reason, drop.detail) == ("truncated", f"{there:.3f} s of 3.900 s are there, at least 50% needed")
+    assert (drop.reason, drop.detail) == ("truncated", f"frames cover {there:.3f} s of the span's 3.900 s, needs 50%")
     (clip,) = decode(path, 0.0, 1.5 * there)
     assert clip.span.end_seconds == pytest.approx(there)
 

@@ -108,7 +108,10 @@ def test_a_clip_in_which_nothing_moves_by_itself() -> None:
     joints[:] = joints[:, :1]
     joints[..., 0] += np.linspace(0, 300, 30, dtype=np.float32)[:, None]  # the camera pans over a poster
     rejected = rejection(posed(joints_MTJ3=joints))
-    assert (rejected.reason, rejected.detail) == ("no_motion", "the liveliest person moves 0.0000 sizes; needs 0.0200")
+    assert (rejected.reason, rejected.detail) == (
+        "no_motion",
+        "the person who moves most moves 0.0000 sizes; needs 0.0200",
+    )
 
 
 def test_joints_below_the_floor_do_not_count_as_motion() -> None:
