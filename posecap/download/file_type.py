@@ -43,7 +43,7 @@ def sniff(head: bytes) -> str:
 
     Returns:
         A video container (``mp4`` for the whole ISO family, ``matroska``, ``avi``, ``mpeg-ts``, ``mpeg``,
-        ``flv``, ``ogg``, ``asf``, ``mxf``, ``realmedia``, ``y4m``), something that is no video (``image``,
+        ``flv``, ``ogg``, ``asf``, ``mxf``, ``realmedia``, ``y4m``), something that is not a video (``image``,
         ``archive``, ``document``, ``html``, ``xml``, ``json``, ``text``), ``empty`` or ``unknown``.
     """
     if not head:

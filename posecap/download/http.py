@@ -179,7 +179,9 @@ class HttpDownload:
         except (exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise TransientError("timeout", f"{self.shown}: the server fell silent") from error
         except (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.MissingSchema, UnicodeError) as error:
-            raise Reject("bad_uri", f"{self.shown} is no web address, or redirects to none; correct it") from error
+            raise Reject(
+                "bad_uri", f"{self.shown} is not a valid web address, or redirects to one that is not; correct it"
+            ) from error
         except (exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
             raise TransientError("connection", f"{self.shown}: the connection failed") from error
         except OSError as error:

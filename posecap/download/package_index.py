@@ -129,7 +129,7 @@ class PackageFile:
         try:
             split = urlsplit(uri)
         except ValueError:
-            raise Reject("bad_uri", f"{uri} is no URI; write {_FORM}") from None
+            raise Reject("bad_uri", f"{uri} is not a valid URI; write {_FORM}") from None
         version, _, inner = unquote(split.path.removeprefix("/")).partition("/")
         members = tuple(inner.split("!/"))
         query = parse_qsl(split.query, keep_blank_values=True)

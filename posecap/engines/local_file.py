@@ -52,7 +52,7 @@ def _path_of(uri: str) -> Path:
     try:
         split = urlsplit(uri)
     except ValueError:
-        raise Reject("bad_uri", f"{uri} is no URI; write file:///absolute/path") from None
+        raise Reject("bad_uri", f"{uri} is not a valid URI; write file:///absolute/path") from None
     if split.netloc not in ("", "localhost") or split.query or split.fragment:
         raise Reject("bad_uri", f"{uri} names a host, a query or a fragment; write file:///absolute/path")
     return Path(unquote(split.path))

@@ -101,5 +101,5 @@ def _translated(uri: str, error: Exception) -> Reject:
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return TransientError("disk_full", f"{uri}: no space for the copy; free some and run again")
         case ValueError():
-            return Reject("bad_uri", f"{uri} is no address of this store ({kind})")
+            return Reject("bad_uri", f"{uri} is not an address of this store ({kind})")
     return TransientError("object_store", f"{uri}: the store could not give it ({kind})")

@@ -121,7 +121,7 @@ class PyAV(Engine):
 
         try:
             options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-            # Some real AVI files carry tags that are no UTF-8; nothing here reads them.
+            # Some real AVI files carry tags that are not UTF-8; posecap does not read tags.
             with av.open(str(path), metadata_errors="ignore", options=options) as container:
                 yield container, self._video_stream(container)
         except (FileNotFoundError, PermissionError):

@@ -236,7 +236,7 @@ class TransformersCaptioner(Engine):
         config = read_part("config.json", transformers.AutoConfig, folder)
         if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise WrongArchitectureError(
-                f"{folder}: its model type {config.model_type!r} is no vision-language model that transformers "
+                f"{folder}: its model type {config.model_type!r} is not a vision-language model that transformers "
                 f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
             )
         network, found = read_part(

@@ -67,7 +67,7 @@ class Ultralytics(Engine):
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
     Raises:
-        ValueError: no such architecture, or a size that is no multiple of 32.
+        ValueError: no such architecture, or a size that is not a multiple of 32.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")

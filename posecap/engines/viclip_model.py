@@ -116,7 +116,9 @@ class Sizes:
         except (KeyError, ValueError, IndexError) as trouble:
             raise WrongArchitectureError(f"no ViCLIP ({trouble}); its first tensors: {_first(tensors)}") from trouble
         if video_width % _HEAD or text_width % _HEAD:
-            raise WrongArchitectureError(f"widths {video_width} and {text_width} are no multiples of a head's {_HEAD}")
+            raise WrongArchitectureError(
+                f"widths {video_width} and {text_width} are not multiples of the width of a head, {_HEAD}"
+            )
         return found
 
 

@@ -54,7 +54,7 @@ def check_weights(folder: Path) -> None:
     """
     if not (folder / "config.json").is_file():
         raise MissingWeightsError(
-            f"{folder} has no config.json: it is no checkpoint in the hub's format; download it again"
+            f"{folder} has no config.json: it is not a checkpoint in the hub's format; download it again"
         )
     refuse_random(_read(folder / "config.json"), path=folder)
     if (folder / "generation_config.json").is_file():
@@ -128,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON ({error}); download it again") from error
+        raise CheckpointError(f"{path} is not valid JSON ({error}); download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no settings; download it again")
     return content

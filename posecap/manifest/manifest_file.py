@@ -1,4 +1,4 @@
-"""The manifest: one YAML file that says what a dataset is made of, read strictly.
+"""Reads and checks manifests: the YAML file that says what a dataset is made of.
 
 Unknown and repeated keys and YAML anchors are rejected. Every message names file, line, key, value and remedy: the text
 is composed into YAML nodes, which have lines, and not converted to Python values, so that a value also keeps its
@@ -18,8 +18,8 @@ The keys::
         columns: {video: uri}      # field of a row -> column of the table; null leaves the field unread
         video_prefix: https://…/   # put before every cell of video, for tables that hold ids only
         defaults: {split: train}   # for empty cells of split, license, source, label
-    rows_per_part: 1000            # rows in one shard
-    store_video: none              # none or clip
+    rows_per_part: 1000            # rows whose clips go into one shard
+    store_video: none              # none, or clip to store the decoded frames as mp4
 """
 
 from __future__ import annotations
@@ -59,9 +59,15 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table of rows: where it is, and how its columns are called.
+    """One table of rows, as the manifest describes it.
 
-    ``location`` is an absolute path or a URL; ``written`` is the path as the manifest has it, for messages.
+    Args:
+        location: an absolute path, or a URL.
+        written: the path as the manifest has it, for messages.
+        columns: the table's column by field of a row (:data:`ROW_FIELDS`), for columns that have another name than
+            their field; None leaves the field unread.
+        video_prefix: put before every cell of ``video``.
+        defaults: values for empty cells, by field (:data:`DEFAULT_FIELDS`).
     """
 
     location: str
@@ -72,12 +78,17 @@ class Table:
 
     @property
     def suffix(self) -> str:
+        """The table's format, one of :data:`TABLE_FORMATS`."""
         return suffix_of(self.location)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A read manifest, paths resolved. ``media_root`` is an absolute directory or a URL without trailing slash."""
+    """The content of a manifest; the module's docstring explains its keys.
+
+    Paths are absolute: those in the manifest are relative to its folder. ``media_root`` is a directory, or a URL
+    without a slash at its end.
+    """
 
     path: Path
     name: str
@@ -97,7 +108,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest. Its tables are not opened: :func:`posecap.manifest.tables.read_tables` does that.
 
     Raises:
-        ManifestError: the file is missing, is no YAML mapping, or has a key or value that is not allowed.
+        ManifestError: the file is missing, is not a YAML mapping, or has a key or value that is not allowed.
     """
     folder = path.absolute().parent
     keys = open_keys(path)
@@ -162,7 +173,11 @@ def shown(value: object) -> str:
 
 
 class Keys:
-    """One YAML mapping of a manifest. Each method reads a key; :meth:`done` rejects keys that were not read."""
+    """One YAML mapping of a manifest. Each method reads a key; :meth:`done` rejects keys that were not read.
+
+    ``wanted`` completes the message "write …" about a value that is missing or wrong. A key without a ``default`` is
+    required. Every method raises ManifestError for a value that it does not take.
+    """
 
     def __init__(self, file: Path, where: str, node: yaml.Node) -> None:
         self._file, self._where, self._node = file, where, node
@@ -175,7 +190,7 @@ class Keys:
                 raise self._error(key, f"a key under {where.rstrip('.') or 'the manifest'} must be a single word")
             name = legacy.KEYS.get(key.value, key.value)
             if name in self._nodes:
-                raise self._error(key, f"key '{where}{name}' stands here a second time: keep one of the two")
+                raise self._error(key, f"key '{where}{name}' appears a second time; keep one of the two")
             if name != key.value:
                 legacy.hint(legacy.Hint(key.start_mark.line + 1, key.value, name), file)
             self._nodes[name] = value
@@ -191,9 +206,11 @@ class Keys:
         return value
 
     def word(self, key: str, words: tuple[str, ...], *, default: str) -> str:
+        """A scalar that is one of ``words``."""
         return self.text(key, "|".join(words), f"one of {', '.join(words)}", default=default)
 
     def whole(self, key: str, least: int, most: int, *, default: int) -> int:
+        """A whole number from ``least`` to ``most``, both included."""
         wanted = f"a whole number from {least:,} to {most:,}"
         written = self.text(key, r"\d{1,12}", wanted, default=str(default))
         if not least <= int(written) <= most:
@@ -210,6 +227,7 @@ class Keys:
         return written.rstrip("/")
 
     def local(self, key: str, folder: Path, wanted: str) -> Path:
+        """A path, resolved against ``folder``; no URL."""
         written = self.text(key, LINE, wanted)
         if is_url(written):
             raise self.wrong(key, wanted)
@@ -235,6 +253,7 @@ class Keys:
         return found
 
     def done(self) -> None:
+        """Reject keys that no other method has read; call it last."""
         for key, node in self._nodes.items():
             if key not in self._known:
                 raise self._error(node, f"unknown key '{self._where}{key}': {nearest(key, tuple(self._known))}")
@@ -261,6 +280,11 @@ class Keys:
 
 
 def open_keys(path: Path) -> Keys:
+    """The top level of a YAML file.
+
+    Raises:
+        ManifestError: it cannot be read, is larger than :data:`MOST_BYTES`, or is not a YAML mapping.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)

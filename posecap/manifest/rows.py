@@ -1,4 +1,4 @@
-"""From table cells to checked rows: which columns are read, what a row needs, and where its video is.
+"""Checks the cells of tables and converts them to rows: which columns are read, what a row needs, where its video is.
 
 Problems are collected and reported by row.
 """
@@ -23,8 +23,11 @@ from posecap.manifest.manifest_file import ROW_FIELDS, SPLIT_NAME, ManifestError
 LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
 """Most characters of a text cell, by row field."""
 LONGEST_CAPTION = 2000
+"""Most characters of one caption."""
 MOST_CAPTIONS = 64
+"""Most captions of one row."""
 LATEST_SECOND = 1e7
+"""Largest start and end; far beyond any video (115 days), and exact to microseconds as float64."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 Numbers = NDArray[np.int64]
@@ -32,10 +35,13 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Unchecked cells of consecutive rows of one table.
+    """Unchecked cells of N consecutive rows of one table, empty rows left out.
 
-    ``table`` is its name in messages, ``columns`` gives the table's column for a row field, ``numbers`` int64
-    the rows as a person counts them, ``cells`` by row field text, float64, or lists of text for ``captions``.
+    Args:
+        table: its name in messages.
+        columns: the table's column by field of a row.
+        numbers: (N,) int64 numbers of the rows in the table, as :mod:`posecap.manifest.tables` counts.
+        cells: by field an array of N cells: text or bytes, float64, or lists of text for ``captions``.
     """
 
     table: str
@@ -57,14 +63,16 @@ class Problems:
 
     @property
     def full(self) -> bool:
+        """Whether further problems are dropped."""
         return len(self._lines) >= self.MOST
 
     def add(self, place: str, message: str) -> None:
+        """Add one problem; ``place`` is the table and row in which it is."""
         if not self.full:
             self._lines.append(f"{place}: {message}")
 
     def flag(self, raw: RawBatch, bad: pa.Array, field: str, values: pa.Array, remedy: str) -> None:
-        """One problem for every row of ``raw`` whose ``bad`` is true, quoting its value."""
+        """Add a problem for every row whose ``bad`` is true; it quotes that row of ``values``, then says ``remedy``."""
         if not pc.any(bad).as_py():
             return
         for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))[: self.MOST]:
@@ -87,7 +95,11 @@ SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 
 
 def located(uri: str, media_root: str) -> str:
-    """An absolute path or URL for ``uri``; relative ones are resolved against ``media_root``, a directory or a URL."""
+    """The absolute path or URL of a row's video: ``uri`` itself if it is one, else below ``media_root``.
+
+    Args:
+        media_root: an absolute directory or a URL; with an empty one a relative path stays relative.
+    """
     if not media_root or uri.startswith("/") or re.match(SCHEME, uri):
         return uri
     return f"{media_root.rstrip('/')}/{uri.removeprefix('./')}"
@@ -102,24 +114,27 @@ _ODD_PATH = r"//|(^|/)\.\.?(/|$)|[^/]/$"
 
 
 def columns_of(table: Table, names: list[str]) -> dict[str, str]:
-    """Which column of a table gives which field of a row.
+    """The table's column by field of a row (:data:`~posecap.manifest.manifest_file.ROW_FIELDS`).
+
+    Args:
+        names: of the table's columns.
 
     Raises:
-        ManifestError: a mapped column is not there, ``video`` is not there, or a column's name is nearly a
-            field's name, so that its values would be lost unseen.
+        ManifestError: a column that the manifest names or ``video`` is missing, a column appears twice, or a column's
+            name is nearly a field's name, so that its values would be lost unnoticed.
     """
-    there = f"the table has {', '.join(map(repr, names[:30]))}"
+    present = f"the table has {', '.join(map(repr, names[:30]))}"
     found: dict[str, str] = {}
     for field in ROW_FIELDS:
         column = table.columns.get(field, legacy.column_of(field, names))
         if column is not None and column in names:
             if names.count(column) > 1:
-                raise ManifestError(f"{table.written}: column '{column}' stands there twice; rename one of them")
+                raise ManifestError(f"{table.written}: column '{column}' appears twice; rename one of the two")
             found[field] = column
         elif column is not None and field in table.columns:
-            raise ManifestError(f"{table.written}: no column '{column}', which 'columns' maps to '{field}'; {there}")
+            raise ManifestError(f"{table.written}: no column '{column}', which 'columns' maps to '{field}'; {present}")
     if "video" not in found:
-        raise ManifestError(f"{table.written}: no column 'video'; {there}; add 'columns: {{video: THAT_COLUMN}}'")
+        raise ManifestError(f"{table.written}: no column 'video'; {present}; add 'columns: {{video: THAT_COLUMN}}'")
     absent = [field for field in ROW_FIELDS if field not in found and field not in table.columns]
     for name in names:
         near = get_close_matches(name, absent, n=1, cutoff=0.8) if name not in found.values() else []
@@ -132,7 +147,7 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
 
 
 def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
-    """Raw cells as a batch of :data:`ROW_SCHEMA`; what is wrong goes to ``problems``."""
+    """Raw cells as a batch of :data:`ROW_SCHEMA`, one row for each; what is wrong goes to ``problems``."""
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
     missing = pc.is_null(words["video"])
     problems.flag(raw, missing, "video", words["video"], "write a path or a URI, or take the row out")

@@ -1,7 +1,7 @@
-"""Tables of rows, streamed: CSV, JSONL or Parquet in, batches of checked rows out, in bounded memory.
+"""Reads a manifest's tables (CSV, JSONL, Parquet) as batches of checked rows, in bounded memory.
 
-Rows are numbered as a person counts them: CSV as a spreadsheet does (the header is row 1), JSONL by line,
-Parquet from 1. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
+Row numbers in messages count from 1: in CSV as a spreadsheet counts (the header is row 1), in JSONL by line, in
+Parquet without a header. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
 ``caption`` (one sentence) and ``captions`` (a list; in CSV a JSON list, or sentences parted by ``|``).
 """
 
@@ -25,7 +25,9 @@ from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, 
 from posecap.manifest.rows import Numbers, Problems, RawBatch, checked, columns_of, encodable
 
 CSV_BLOCK_BYTES = 4 << 20
+"""Read and parsed at a time."""
 LONGEST_LINE = 1 << 20
+"""Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
 
 
@@ -57,7 +59,7 @@ def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator
 
 
 def _guarded(table: Table, batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
-    """What a reader gives, with the errors of files, stores and parsers named after the table."""
+    """The batches of a reader; errors of files, stores and parsers become a ManifestError that names the table."""
     try:
         yield from batches
     except ManifestError:
@@ -84,7 +86,7 @@ def _open(table: Table) -> IO[bytes]:
 
 
 class _Utf8(io.RawIOBase):
-    """A file that may only hold UTF-8. Arrow hands over rows of a wrong length as text, and cannot if they are not."""
+    """A file that raises where it is not UTF-8: Arrow fails without naming the line when it shows a malformed row."""
 
     def __init__(self, file: IO[bytes], table: Table) -> None:
         self._file, self._table = file, table
@@ -101,9 +103,9 @@ class _Utf8(io.RawIOBase):
         except UnicodeDecodeError as error:
             before, bad = error.object[: error.start], error.object[error.start : error.end]
             context = before.rpartition(b"\n")[2][-40:] + bad
-            row = self._line + before.count(b"\n")
+            line = self._line + before.count(b"\n")
             raise ManifestError(
-                f"{self._table.written} row {row}: {bad!r} after {context[: -len(bad)]!r} is not UTF-8; save the "
+                f"{self._table.written} line {line}: {bad!r} after {context[: -len(bad)]!r} is not UTF-8; save the "
                 "table as UTF-8"
             ) from error
         self._line += block.count(b"\n")

@@ -87,7 +87,7 @@ def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "modul
         content = next((content[key] for key in under if isinstance(content.get(key), dict | Inert)), content)
     found = module_tensors(content) if isinstance(content, Inert) else _tensors_of(content)
     if not found:
-        raise CheckpointError(f"{path} holds no tensors by name; it is no checkpoint of a network")
+        raise CheckpointError(f"{path} holds no tensors by name; it is not a checkpoint of a network")
     parallel = all(name.startswith(_PARALLEL) for name in found)
     return {name.removeprefix(_PARALLEL) if parallel else name: tensor for name, tensor in found.items()}
 
@@ -96,7 +96,7 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
     """The state dict of a pickled ``torch.nn.Module``: its parameters and persistent buffers, in the module's order.
 
     Raises:
-        CheckpointError: it is no module, or one that contains itself.
+        CheckpointError: it is not a module, or one that contains itself.
     """
     found: dict[str, torch.Tensor] = {}
     stack: list[tuple[str, Inert, int]] = [("", module, 0)]
@@ -106,7 +106,9 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
         prefix, record, depth = stack.pop()
         state = record.state
         if depth > _DEEPEST_MODULE or not isinstance(state, dict) or not isinstance(state.get("_modules"), dict):
-            raise CheckpointError(f"{record.module}.{record.name} at {prefix or 'the top'} is no network's module")
+            raise CheckpointError(
+                f"{record.module}.{record.name} at {prefix or 'the top'} is not a module of a network"
+            )
         transient = state.get("_non_persistent_buffers_set")
         transient = transient if isinstance(transient, set | frozenset) else frozenset()
         buffers = {n: t for n, t in _tensors_of(state.get("_buffers")).items() if n not in transient}
@@ -180,10 +182,10 @@ def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
         return read_zip(path, unknown_classes=unknown_classes)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         with open_safetensors(path) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if head.startswith(PICKLE_MAGIC):
         return read_legacy(path, unknown_classes=unknown_classes)
-    raise CheckpointError(f"{path} is no checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
+    raise CheckpointError(f"{path} is not a checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
 
 
 def _what_it_is(head: bytes) -> str:

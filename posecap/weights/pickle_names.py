@@ -74,7 +74,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
     made = OrderedDict()
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise UnsafePickleError("an OrderedDict is made of something that is no pair")
+            raise UnsafePickleError("an OrderedDict is made of something other than pairs")
         made[plain_key(pair[0])] = pair[1]
     return made
 
@@ -82,7 +82,7 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
 def _collection(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
     def make(items: Any = ()) -> Any:
         if not isinstance(items, list | tuple):
-            raise UnsafePickleError("a set is made of something that is no list")
+            raise UnsafePickleError("a set is made of something other than a list")
         return kind(map(plain_key, items))
 
     return make

@@ -219,7 +219,7 @@ def test_an_unwritable_cache_says_so(make_wheel: MakeWheel, tmp_path: Path, monk
         (f"pypi://-r/1.0/a?sha256={'0' * 64}", "the package name is malformed"),
         (f"pypi:///1.0/a?sha256={'0' * 64}", "the package name is malformed"),
         (f"pypi://user@host/1.0/a?sha256={'0' * 64}", "the package name is malformed"),
-        (f"pypi://x[extra]/1.0/a?sha256={'0' * 64}", "is no URI"),
+        (f"pypi://x[extra]/1.0/a?sha256={'0' * 64}", "is not a valid URI"),
         (f"pypi://x/>=1.0/a?sha256={'0' * 64}", "the version is not one exact version"),
         (f"pypi://x/1.0;os/a?sha256={'0' * 64}", "the version is not one exact version"),
         (f"pypi://x/latest/a?sha256={'0' * 64}", "the version is not one exact version"),

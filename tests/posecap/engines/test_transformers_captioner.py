@@ -338,7 +338,7 @@ def test_a_language_model_without_eyes(copied):
         vocab_size=300, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
     )
     LlamaForCausalLM(config).save_pretrained(copied)
-    with pytest.raises(WrongArchitectureError, match="'llama' is no vision-language model"):
+    with pytest.raises(WrongArchitectureError, match="'llama' is not a vision-language model"):
         captioner(copied).load()
 
 

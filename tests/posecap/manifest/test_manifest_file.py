@@ -94,7 +94,7 @@ def test_wrong_keys_name_line_key_value_and_remedy(
 def test_a_repeated_key_is_refused_with_its_line(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_text(path.read_text() + "\nname: other\n")
-    assert re.search(r"m\.yaml:9: key 'name' stands here a second time", refused(path))
+    assert re.search(r"m\.yaml:9: key 'name' appears a second time", refused(path))
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,8 @@ def test_a_wrong_row_names_table_row_column_value_and_remedy(tmp_path: Path, lin
 
 def test_bad_utf8_names_its_row(tmp_path: Path) -> None:
     message = refused(tmp_path, b"video,label\na,x\nb,\xff\n")
-    assert "t.csv row 3: b'\\xff' after b'b,' is not UTF-8; save" in message
-    assert "t.csv row 3: b'\\xff' after b'" in refused(tmp_path, b"video,label\na,x\n\xff\n")  # ragged as well
+    assert "t.csv line 3: b'\\xff' after b'b,' is not UTF-8; save" in message
+    assert "t.csv line 3: b'\\xff' after b'" in refused(tmp_path, b"video,label\na,x\n\xff\n")  # ragged as well
     assert "not UTF-8" in refused(tmp_path, b"video,label\na,x\nb,\xc3")  # cut within a character
 
 
@@ -179,10 +179,10 @@ def test_twenty_problems_are_enough(tmp_path: Path) -> None:
     [
         ("uri\na\n", {}, ["no column 'video'", "'uri'", "columns: {video"]),
         ("video\na\n", {"columns": {"label": "class"}}, ["no column 'class'", "'label'"]),
-        ("video,video\na,b\n", {}, ["'video' stands there twice"]),
+        ("video,video\na,b\n", {}, ["'video' appears twice"]),
         ("video,lisense\na,b\n", {}, ["'lisense' is nearly 'license'", "columns: {license: lisense}"]),
         ("", {}, ["t.csv: cannot be read", "Empty CSV"]),
-        (b"\xff\xfev\x00i\x00d\x00e\x00o\x00\n\x00", {}, ["t.csv row 1: ", "is not UTF-8"]),
+        (b"\xff\xfev\x00i\x00d\x00e\x00o\x00\n\x00", {}, ["t.csv line 1: ", "is not UTF-8"]),
         ('video,label\na,"never closed\nb,c\n', {}, ["quote"]),
     ],
 )

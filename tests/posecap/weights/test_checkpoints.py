@@ -139,11 +139,11 @@ class TestReading:
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
     def test_what_is_no_module_has_no_state_dict(self) -> None:
-        with pytest.raises(CheckpointError, match=r"a\.B at the top is no network's module"):
+        with pytest.raises(CheckpointError, match=r"a\.B at the top is not a module of a network"):
             checkpoints.module_tensors(Inert("a", "B", state={"x": 1}))
         knot = Inert("a", "B", state={"_modules": {}})
         knot.state["_modules"]["again"] = knot
-        with pytest.raises(CheckpointError, match="no network's module"):
+        with pytest.raises(CheckpointError, match="not a module of a network"):
             checkpoints.module_tensors(knot)
 
     def test_modules_that_share_their_children_are_counted(self) -> None:
