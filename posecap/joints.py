@@ -24,10 +24,10 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A set of joints in a fixed order.
+    """A set of joints in a fixed order; a joint is known by its index in ``names``.
 
-    ``bones`` are (child, parent) and form a tree over all joints; ``pairs`` are (left, right) joints that a
-    mirror swaps; joints in no pair lie on the body's middle.
+    ``bones`` are (child, parent) and form a tree over all joints; ``pairs`` are (left, right) joints that
+    :func:`flip` exchanges; joints in no pair lie on the middle line of the body.
 
     Raises:
         LayoutError: the bones form no tree, or a joint is named or paired twice.
@@ -43,7 +43,7 @@ class Layout:
             raise LayoutError(f"layout {self.name!r} names a joint twice")
         paired = [joint for pair in self.pairs for joint in pair]
         if len(set(paired)) != len(paired) or not set(paired) <= set(range(len(self.names))):
-            raise LayoutError(f"layout {self.name!r} pairs a joint twice, or one that it has not")
+            raise LayoutError(f"layout {self.name!r} pairs a joint twice, or one that it does not have")
         parents = dict(self.bones)
         roots = set(range(len(self.names))) - parents.keys()
         if len(parents) != len(self.bones) or len(self.bones) != len(self.names) - 1 or len(roots) != 1:
@@ -53,7 +53,7 @@ class Layout:
             new = {child for child, parent in self.bones if parent in reached} - reached
             reached, grown = reached | new, bool(new)
         if len(reached) != len(self.names):
-            raise LayoutError(f"layout {self.name!r}: the bones hold a ring")
+            raise LayoutError(f"layout {self.name!r}: the bones form a cycle")
 
     @property
     def root(self) -> int:
@@ -64,9 +64,9 @@ class Layout:
 def _lay_out(name: str, names: str, bones: str) -> Layout:
     """A layout from words; ``bones`` are ``child>parent``. Pairs follow from the names left_… and right_…."""
     joints = tuple(names.split())
-    at = {joint: index for index, joint in enumerate(joints)}
-    tree = tuple((at[child], at[parent]) for child, parent in (bone.split(">") for bone in bones.split()))
-    pairs = tuple((at[j], at["right_" + j[5:]]) for j in joints if j.startswith("left_"))
+    index_of = {joint: index for index, joint in enumerate(joints)}
+    tree = tuple((index_of[child], index_of[parent]) for child, parent in (bone.split(">") for bone in bones.split()))
+    pairs = tuple((index_of[j], index_of["right_" + j[5:]]) for j in joints if j.startswith("left_"))
     return Layout(name, joints, tree, pairs)
 
 
@@ -148,8 +148,9 @@ LAYOUTS: dict[str, Layout] = {
 _SHOULDERS = ("left_shoulder", "right_shoulder")
 _HIPS = ("left_hip", "right_hip")
 
-# What a target joint is the mean of, where it is not the source's joint of that name. A joint named twice counts
-# twice. An empty recipe: no source observes it. ``face`` is the nose, or the one head joint of a layout without a nose.
+# By target layout and joint: the source joints whose mean it is; a joint that is absent here is the source's joint of
+# its own name. A joint named twice counts twice. An empty tuple means that no source has the joint. ``face`` is the
+# nose, or the one head joint of a layout without a nose.
 _RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
     "coco17": {},
     "penn13": {"head": ("face",)},
@@ -206,7 +207,11 @@ def _checked(joints: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]
 
 
 def flip_order(layout: str) -> tuple[int, ...]:
-    """For each joint of ``layout`` the joint that a left/right mirror puts in its place."""
+    """For each joint of ``layout``, in order, the index of the joint that takes its place in the mirrored image.
+
+    Raises:
+        LayoutError: unknown layout.
+    """
     order = list(range(len(_known(layout).names)))
     for left, right in LAYOUTS[layout].pairs:
         order[left], order[right] = right, left
@@ -262,14 +267,14 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
             f"no exact map from {source!r} to {target!r}; from {source!r} there are maps to {', '.join(_MAPS[source])}"
         )
     converted = np.zeros((*joints.shape[:-2], len(want.names), 3), np.float32)
-    for at, parts in enumerate(_parts(have, want)):
+    for joint, parts in enumerate(_parts(have, want)):
         if not parts:
             continue
         seen = joints[..., parts, :]
         present: NDArray[np.bool_] = np.asarray(seen[..., 2].min(-1) > 0)
-        # Summed in double precision, so that the order of the parts (left first or right first) leaves no trace.
-        converted[..., at, :2] = np.where(present[..., None], seen[..., :2].astype(np.float64).mean(-2), 0)
-        converted[..., at, 2] = np.where(present, seen[..., 2].min(-1), 0)
+        # Summed in float64, so that the result does not depend on the order of the parts (left or right first).
+        converted[..., joint, :2] = np.where(present[..., None], seen[..., :2].astype(np.float64).mean(-2), 0)
+        converted[..., joint, 2] = np.where(present, seen[..., 2].min(-1), 0)
     return converted
 
 
@@ -278,5 +283,6 @@ def _parts(source: Layout, target: Layout) -> tuple[list[int], ...]:
     if source.name == target.name:
         return tuple([joint] for joint in range(len(source.names)))
     recipes = _RECIPES[target.name]
-    at = {joint: index for index, joint in enumerate(source.names)} | {"face": source.names.index(_FACE[source.name])}
-    return tuple([at[part] for part in recipes.get(joint, (joint,))] for joint in target.names)
+    index_of = {joint: index for index, joint in enumerate(source.names)}
+    index_of["face"] = source.names.index(_FACE[source.name])
+    return tuple([index_of[part] for part in recipes.get(joint, (joint,))] for joint in target.names)

@@ -1,4 +1,4 @@
-"""Weights by name: located, downloaded and verified."""
+"""Finds, downloads and verifies the weights of models, by their name in the registry or by path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _OFFLINE = "POSECAP_OFFLINE"
 
 
 class MissingWeightsError(RuntimeError):
-    """Weights are not here and could not be fetched, or have another hash than expected; the message has the remedy."""
+    """Weights are not on this machine and were not fetched, or have another hash than expected; the message has the
+    remedy.
+    """
 
 
 def locate(name_or_path: str) -> Path:
@@ -36,7 +38,7 @@ def locate(name_or_path: str) -> Path:
     whatever has a ``/`` in it, or is the name of a file in the working directory, is a path.
 
     Raises:
-        MissingWeightsError: unknown name, no such file, not here and not available, or another hash than expected.
+        MissingWeightsError: unknown name, no such file, neither found nor downloaded, or another hash than expected.
     """
     if name_or_path in REGISTRY:
         return _verified(REGISTRY[name_or_path], cache_folder())
@@ -44,16 +46,14 @@ def locate(name_or_path: str) -> Path:
     if path.is_file():
         return path.absolute()
     if "/" in name_or_path:
-        raise MissingWeightsError(
-            f"no weights at {path}; name a file that is there, or a name of `posecap models list`"
-        )
+        raise MissingWeightsError(f"no weights at {path}; name an existing file, or one of `posecap models list`")
     near = get_close_matches(name_or_path, REGISTRY, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise MissingWeightsError(f"no weights named {name_or_path!r}; {hint}`posecap models list` names them all")
 
 
 def weights_sha256(name_or_path: str) -> str:
-    """The SHA-256 of the weights, 64 hex digits; the file is not needed where a full one is known.
+    """The SHA-256 of the weights, 64 hex digits. The file is read only where the registry has no full hash.
 
     Raises:
         MissingWeightsError: as :func:`locate`.
@@ -67,7 +67,7 @@ def weights_sha256(name_or_path: str) -> str:
 
 
 def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | None = None) -> Path:
-    """The file of the weights ``name``, verified now; downloaded when it is not here.
+    """The file of the weights ``name``, with its hash checked again; downloaded when it is not on this machine.
 
     Args:
         source: a file, or a folder that holds it under its own or the registry's name, instead of a download; it is
@@ -85,7 +85,9 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
             return find(weights) or _download(weights, on_progress)
         path = find_in_folder(weights, source) if source.is_dir() else source
         if path is None or not path.is_file():
-            raise _missing(weights, f"no file of theirs in {source}" if source.is_dir() else f"no file at {source}")
+            raise _missing(
+                weights, f"no file of these weights in {source}" if source.is_dir() else f"no file at {source}"
+            )
         return copy_into_cache(weights, path)
     except Reject as error:
         raise _missing(weights, str(error)) from error
@@ -119,5 +121,5 @@ def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
 
 def _download(weights: Weights, on_progress: OnProgress | None) -> Path:
     if os.environ.get(_OFFLINE, "") not in ("", "0"):
-        raise _missing(weights, f"not here, and {_OFFLINE} forbids to download")
+        raise _missing(weights, f"not on this machine, and {_OFFLINE} forbids downloads")
     return download(weights, on_progress=on_progress)

@@ -21,6 +21,7 @@ BONE_FACTOR = 1.5
 BONE_SLACK = 0.05
 SWAP_FACTOR = 0.5
 JUMP_SECONDS = 0.25
+"""These four are explained by :func:`measure`."""
 _MOTION_QUANTILE = 0.9
 _DIGITS = 6
 
@@ -61,9 +62,11 @@ def box_iou(a_4: Floats | Doubles, b_4: Floats | Doubles) -> float:
 
 
 def distinct(joints_NJ3: Floats, boxes_N4: Floats, *, same_person: float) -> list[int]:
-    """Indices of the people of a frame, given best first, of whom nobody better is the same person.
+    """Indices of the people of one frame that remain when every duplicate of a better one is left out.
 
     Args:
+        joints_NJ3: (x, y, score) of the people, best first.
+        boxes_N4: (x0, y0, x1, y1).
         same_person: :func:`similarity` from which two detections are one person.
     """
     kept: list[int] = []
@@ -74,15 +77,16 @@ def distinct(joints_NJ3: Floats, boxes_N4: Floats, *, same_person: float) -> lis
 
 
 def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
-    """Quality of one clip's skeletons; every figure is finite, 0 where there is nothing to measure, to 6 digits.
+    """Quality of one clip's skeletons; every number is finite, 0 where there is nothing to measure, and rounded to 6
+    decimals. Shares are in [0, 1].
 
     * ``coverage``: share of the clip's frames in which a person is seen, averaged over the people.
     * ``mean_score``: mean score of all seen joints.
-    * ``zero_pose_share``: share of frames without the person, among those from first to last seen frame, all
-      people together: holes inside tracks.
-    * ``jitter``: median, over joints seen in three frames running, of the distance in sizes between the joint in
+    * ``zero_pose_share``: share of frames in which a person is not seen, among those from the person's first to last
+      seen frame, all people together: holes inside tracks.
+    * ``jitter``: median, over joints seen in three consecutive frames, of the distance in sizes between the joint in
       the middle frame and its linear interpolation in time between the first and the last frame.
-    * ``bone_jump_share``: share of bones seen in two frames running of which the longer length exceeds 1.5 times
+    * ``bone_jump_share``: share of bones seen in two consecutive frames of which the longer length exceeds 1.5 times
       the shorter one plus 0.05 sizes (:data:`BONE_FACTOR`, :data:`BONE_SLACK`).
     * ``identity_switches``: frames in which some pair of people, exchanged, would have moved less than half as far
       since the frame before (:data:`SWAP_FACTOR`; mean distance of their joints), or in which a person's joints lie
@@ -154,10 +158,10 @@ def _relative_motion(joints_TJ3: Floats, size: float) -> float:
 def _hole_share(seen_MT: NDArray[np.bool_]) -> float:
     holes, frames = 0, 0
     for seen_T in seen_MT:
-        at = np.flatnonzero(seen_T)
-        if at.size:
-            span = int(at[-1] - at[0]) + 1
-            holes, frames = holes + span - at.size, frames + span
+        seen_frames = np.flatnonzero(seen_T)
+        if seen_frames.size:
+            length = int(seen_frames[-1] - seen_frames[0]) + 1
+            holes, frames = holes + length - seen_frames.size, frames + length
     return holes / frames if frames else 0.0
 
 
@@ -174,22 +178,22 @@ def _jitter(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> float:
 
 
 def _bone_jumps(joints_MTJ3: Floats, sizes_M: Doubles, layout: str) -> NDArray[np.bool_]:
-    """For every bone seen in two frames running, whether its length jumped."""
+    """For every bone seen in two consecutive frames, whether its length jumped."""
     child, parent = np.array(LAYOUTS[layout].bones).T
     xy, seen = joints_MTJ3[..., :2].astype(np.float64), joints_MTJ3[..., 2] > 0
     length = np.linalg.norm(xy[:, :, child] - xy[:, :, parent], axis=-1)
-    there = seen[:, :, child] & seen[:, :, parent]
+    both_seen = seen[:, :, child] & seen[:, :, parent]
     longer, shorter = np.maximum(length[:, 1:], length[:, :-1]), np.minimum(length[:, 1:], length[:, :-1])
     jumped = longer > BONE_FACTOR * shorter + BONE_SLACK * sizes_M[:, None, None]
-    return np.asarray(jumped[there[:, 1:] & there[:, :-1]], np.bool_)
+    return np.asarray(jumped[both_seen[:, 1:] & both_seen[:, :-1]], np.bool_)
 
 
 def _switches(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> int:
-    """Frames in which an exchange of two people, or a jump of one, explains the motion better."""
+    """Number of frames in which two people seem exchanged, or one seems to have become another; see :func:`measure`."""
     odd_T = np.zeros(len(pts_T), np.bool_)
     for person, joints_TJ3 in enumerate(joints_MTJ3):
-        at = np.flatnonzero((joints_TJ3[..., 2] > 0).any(-1))
-        for before, after in pairwise(at):
+        seen_frames = np.flatnonzero((joints_TJ3[..., 2] > 0).any(-1))
+        for before, after in pairwise(seen_frames):
             steps = _steps(joints_TJ3[before], joints_TJ3[after])
             soon = pts_T[after] - pts_T[before] <= JUMP_SECONDS
             odd_T[after] |= soon and steps.size > 0 and np.median(steps) > sizes_M[person]

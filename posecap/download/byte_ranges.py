@@ -1,4 +1,4 @@
-"""A span of a remote video: only the bytes that hold it are read, and its packets are kept as they are."""
+"""Fetches a span of a remote video: reads only the bytes that hold it, and copies its packets without decoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FetchRange = Callable[[int, int], tuple[bytes, int]]
 """Gives bytes ``first`` to ``last``, both included, and the size of the whole file."""
 
 _LOOK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
-"""How much earlier to seek, in turn, when the keyframe found comes too late."""
+"""How much earlier than wanted to seek; the next one is tried when the keyframe found is after the span's start."""
 _CACHED_BLOCKS = 8
 _EPSILON_SECONDS = 1e-6
 
@@ -30,9 +30,9 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
     """A remote file with random access, read block by block; the last few blocks are cached until :meth:`close`.
 
     Args:
-        fetch_range: called for the first block at once, since its answer has the size of the file. What it raises later
-            is raised by :meth:`read`, and again by :meth:`check`.
-        size_limit: bytes that may be fetched in all.
+        fetch_range: called for the first block by the constructor, since its answer has the size of the file. What it
+            raises later is raised by :meth:`read`, and again by :meth:`check`.
+        size_limit: most bytes to fetch in all, blocks that are fetched again included.
         name: of the file in messages.
         block_bytes: fetched at a time.
     """
@@ -85,6 +85,8 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
     packet after its end and margin, so that every frame of the span decodes to the same pixels as from the whole file.
 
     Args:
+        span: in seconds from the start of the remote file's video stream.
+        margin_seconds: how much more to write on both sides.
         container: FFmpeg's name of the remote file's format, ``mp4`` or ``webm``; no other is tried.
 
     Returns:
@@ -152,7 +154,7 @@ def _first_keyframe(
 
 
 def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:
-    """Write ``packets`` with times from the first one on; gives the first one's time in seconds."""
+    """Write ``packets`` with times that count from the first one; returns the first one's time in the whole video."""
     import av
 
     first = next(packets)

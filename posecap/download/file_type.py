@@ -1,4 +1,4 @@
-"""File types by the first bytes; file names and content types of servers are not trusted."""
+"""Recognises file types by their first bytes; file names and content types of servers are not trusted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from posecap.stage import Reject
 
 HEAD_BYTES = 4096
+"""How many bytes :func:`sniff` needs."""
 
 _BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof"})
 _IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpeg"})
@@ -39,7 +40,7 @@ _NOT_VIDEO = frozenset({"image", "archive", "document", "html", "xml", "json", "
 
 
 def sniff(head: bytes) -> str:
-    """What a file that begins with ``head`` (its first 4096 bytes, or all of it) is.
+    """The type of a file whose first :data:`HEAD_BYTES` bytes, or all of them, are ``head``.
 
     Returns:
         A video container (``mp4`` for the whole ISO family, ``matroska``, ``avi``, ``mpeg-ts``, ``mpeg``,
@@ -63,7 +64,10 @@ def sniff(head: bytes) -> str:
 
 
 def check_video(path: Path, *, uri: str) -> None:
-    """Reject what is known to be no video; unknown types are left to the decoder.
+    """Reject a file that is known not to be a video; unknown types are left to the decoder.
+
+    Args:
+        uri: of the file, for messages.
 
     Raises:
         Reject: ``empty_file``, or ``not_a_video`` with what it is instead.

@@ -1,4 +1,4 @@
-"""Downloads over http and https into an open file: resumed, bounded in time and size, every failure named."""
+"""Downloads over http and https into an open file: resumed after failures, and bounded in time and size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """Time limits for connecting and for each read; extra ``headers``, which go to the host of the first URL only."""
+    """How to talk to a server.
+
+    Args:
+        connect_seconds: most time to connect.
+        read_seconds: most time without a byte from the server.
+        redirects: most redirects to follow.
+        headers: added to requests to the host of the first URL, and to no other that it redirects to.
+    """
 
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
@@ -38,7 +45,10 @@ class HttpOptions:
 
 
 class Session(requests.Session):
-    """Follows no redirects; the caller does. ``allow_redirects=False`` alone still reads their bodies into memory."""
+    """A session that follows no redirects: the caller does, and checks where they lead.
+
+    ``allow_redirects=False`` alone would still read the body of a redirect into memory, whatever its size.
+    """
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
@@ -58,9 +68,9 @@ class HttpDownload:
     """The download of one file into ``file``, which is open for reading and writing.
 
     Args:
-        until: on :func:`time.monotonic`.
-        validator: the ETag or date of the bytes that are already in ``file``; without one, or when the server has
-            another version by now, the download starts again.
+        until: the deadline, as a time of :func:`time.monotonic`.
+        validator: the ETag or Last-Modified date that the server gave with the bytes that are already in ``file``; the
+            download starts again without one, or when the server has another version by now.
         on_progress: called with the bytes received and those of the whole file, None where the server does not say.
     """
 
@@ -75,10 +85,11 @@ class HttpDownload:
 
     @property
     def shown(self) -> str:
+        """The URI as messages show it."""
         return without_secrets(self.uri)
 
     def attempt(self) -> None:
-        """Request the bytes that are missing, and append them.
+        """Request the bytes that are missing, and append them; one request, without retries.
 
         Raises:
             Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
@@ -106,7 +117,7 @@ class HttpDownload:
 
     def _request(self) -> requests.Response:
         """The response after redirects."""
-        # identity: the bytes counted are the bytes on disk, so nothing can unpack into a bomb.
+        # identity: a compressed body could unpack to far more bytes than were counted.
         headers = {"Accept-Encoding": "identity", "User-Agent": "posecap"}
         if self.validator is not None and self.file.tell():
             headers |= {"Range": f"bytes={self.file.tell()}-", "If-Range": self.validator}
@@ -125,7 +136,7 @@ class HttpDownload:
 
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
-        if status == 416:  # the file here is longer than the server's: another version by now
+        if status == 416:  # more bytes are here than the server's file has: it is another version by now
             self._start_again()
         if status in _TRANSIENT or status == 416 or status >= 500:
             seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
@@ -135,7 +146,7 @@ class HttpDownload:
             raise Reject(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
-            raise Reject("encoded_body", f"{self.shown} came packed as {encoding} though plain bytes were asked for")
+            raise Reject("encoded_body", f"{self.shown} came encoded as {encoding} though plain bytes were requested")
 
     def _total_bytes(self, response: requests.Response) -> int | None:
         """Bytes of the whole file as announced. Afterwards ``file`` is positioned where the body belongs."""
@@ -177,7 +188,7 @@ class HttpDownload:
         except (exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             raise TransientError("tls", f"{self.shown}: no trusted connection; check certificates and clock") from error
         except (exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-            raise TransientError("timeout", f"{self.shown}: the server fell silent") from error
+            raise TransientError("timeout", f"{self.shown}: the server did not answer in time") from error
         except (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.MissingSchema, UnicodeError) as error:
             raise Reject(
                 "bad_uri", f"{self.shown} is not a valid web address, or redirects to one that is not; correct it"

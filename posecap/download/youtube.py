@@ -1,4 +1,4 @@
-"""YouTube: ids in URLs, what its error messages mean, and the choice of a format."""
+"""For YouTube videos: finds ids in URLs, interprets yt-dlp's error messages, and chooses among formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOSTS = frozenset(
     {"youtube.com", "www.youtube.com", "m.youtube.com", "youtube-nocookie.com", "www.youtube-nocookie.com"}
 )
 _NO_IDS = frozenset({"videoseries", "live_stream"})
-"""Words of eleven letters in the place of an id, for a playlist and for a channel's live stream."""
+"""Words that stand where an id would and look like one, for a playlist and for a channel's live stream."""
 _ID_FOLLOWS = ("shorts", "embed", "v", "live")
 
 
@@ -53,7 +53,14 @@ def video_id(uri: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _ErrorKind:
-    """A kind of error: the pattern of its messages, and what to do. ``quoted`` adds YouTube's own sentence."""
+    """A kind of error, and the message about it.
+
+    Args:
+        reason, error: of the exception to raise.
+        pattern: regular expression that is found in lower-cased messages of this kind.
+        advice: what to do.
+        words: whether the message quotes YouTube's own sentence.
+    """
 
     reason: str
     error: type[Reject]
@@ -89,7 +96,7 @@ _ERROR_KINDS = (
     ),
     _ErrorKind("members_only", Reject, r"members.only|join this channel|channel.s members|premium members", _COOKIES),
     _ErrorKind("paid", Reject, r"requires payment|\bpurchase\b|\brent(al)?\b", _COOKIES),
-    _ErrorKind("copyright", Reject, r"copyright", "it is gone"),
+    _ErrorKind("copyright", Reject, r"copyright", "it cannot be had any more"),
     _ErrorKind(
         "not_yet_available",
         TransientError,
@@ -106,7 +113,7 @@ _ERROR_KINDS = (
         Reject,
         r"removed|terminated|no longer available|closed their|does not exist|doesn.t exist|video (is )?unavailable"
         r"|isn.t available any ?more|account .* closed",
-        "it is gone",
+        "it cannot be had any more",
     ),
     _ErrorKind(
         "tls",
@@ -115,7 +122,7 @@ _ERROR_KINDS = (
         "no trusted connection to YouTube; check certificates and clock",
         "left_out",
     ),
-    _ErrorKind("timeout", TransientError, r"timed out|timeout", "YouTube fell silent", "left_out"),
+    _ErrorKind("timeout", TransientError, r"timed out|timeout", "YouTube did not answer in time", "left_out"),
     _ErrorKind(
         "connection",
         TransientError,
@@ -153,8 +160,8 @@ def youtube_error(name: str, message: str, *, warnings: tuple[str, ...] = ()) ->
 
     Args:
         name: of the video in messages.
-        warnings: that came before it. They are used when the message itself is unknown, and then only for temporary
-            errors and the age limit.
+        warnings: what yt-dlp warned of before. They are used when the message itself is unknown, and then only for
+            temporary errors and the age limit.
     """
     wording = _shortened(message)
     hints = [kind for kind in map(_kind_of, warnings) if kind]

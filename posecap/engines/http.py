@@ -1,4 +1,4 @@
-"""Videos on web servers: resumed, retried, bounded in time and size."""
+"""Fetches videos from web servers, with resumed transfers and retries, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Http(Engine):
     """Downloads over http and https with ``requests``.
 
     An interrupted transfer is resumed when the server names the version of the file (a strong
-    ETag or Last-Modified), and starts again when it does not. ``connect_seconds`` and ``read_seconds``
-    bound each silence; the stage's limits bound the whole download, attempts and waits included.
+    ETag or Last-Modified), and starts again when it does not. ``connect_seconds``, ``read_seconds`` and
+    ``redirects`` are those of :class:`posecap.download.http.HttpOptions`; the stage's limits bound the whole download,
+    attempts and waits included. Whole files are fetched, whatever the span.
     """
 
     name: ClassVar[str] = "http"

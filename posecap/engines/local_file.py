@@ -1,4 +1,4 @@
-"""Videos that are already on disk: plain paths and ``file://`` URIs."""
+"""Fetches videos that are already on local disk: plain paths and ``file://`` URIs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posecap.types import Span
 
 @dataclass(frozen=True)
 class LocalFile(Engine):
-    """Gives files where they are, without a copy."""
+    """Names the file itself, without a copy."""
 
     name: ClassVar[str] = "local_file"
 
@@ -23,7 +23,7 @@ class LocalFile(Engine):
         return "://" not in uri or uri.lower().startswith("file://")
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """The file itself; ``folder`` is left alone.
+        """The file itself; ``folder`` and ``span`` are not used.
 
         Raises:
             Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.

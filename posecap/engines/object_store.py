@@ -1,4 +1,4 @@
-"""Videos in object stores, through fsspec: ``s3://``, ``gs://`` and others."""
+"""Fetches videos from object stores, through fsspec: ``s3://``, ``gs://`` and others."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class ObjectStore(Engine):
-    """Copies an object to scratch. Credentials come from where fsspec's back-ends look for them.
+    """Copies an object, as a whole, to local disk. Credentials come from where fsspec's back-ends look for them.
 
-    Only ``schemes`` are taken, since a manifest must not reach everything that fsspec can open.
+    Only URIs of ``schemes`` are accepted, since a manifest must not reach everything that fsspec can open.
     """
 
     name: ClassVar[str] = "object_store"

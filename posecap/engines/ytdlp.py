@@ -1,4 +1,4 @@
-"""YouTube videos, found by yt-dlp: whole, or only the stretch that a row wants."""
+"""Fetches YouTube videos with yt-dlp: whole, or only the span that a row names."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from posecap.types import Span
 _INSTALL = "yt-dlp is not installed: pip install 'posecap[youtube]'"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SOON = frozenset({"connection", "timeout", "truncated"})
-"""Troubles worth another attempt at once; the others pass in hours or days, if at all."""
+"""Reasons of errors after which another attempt soon may succeed; others pass in hours or days, if at all."""
 _PIECE = 1 << 16
 _SPAN_BLOCK, _WHOLE_BLOCK = 1 << 18, 1 << 22
-"""Bytes of one request: few beside a stretch, few requests for everything (above 10 MiB YouTube slows down)."""
+"""Bytes of one request: small for a span, so that little beside it is fetched; large for a whole video, so that there
+are few requests (YouTube slows down those above 10 MiB).
+"""
 _COOKIE = re.compile(r"(#HttpOnly_)?[^\s#]+\t(TRUE|FALSE)\t/[^\t]*\t(TRUE|FALSE)\t\d*\t[^\t]+\t[^\t]*")
 _COOKIE_BYTES = 1 << 20
 
@@ -37,18 +39,18 @@ _COOKIE_BYTES = 1 << 20
 class YtDlp(Engine):
     """Fetches videos that rows name by their YouTube address or id.
 
-    With ``stretch="span"`` only the row's span and ``margin_seconds`` on both sides are fetched, packets
-    untouched, from the keyframe before; ``whole`` fetches everything. Sound is left out where YouTube keeps
-    it apart. No other program is needed or run, except the ``javascript`` runtime where one is named: some
-    videos show none of their formats without (it needs ``yt-dlp[default]`` beside it).
+    With ``stretch="span"`` only the row's span and ``margin_seconds`` on both sides are fetched, from the last keyframe
+    before, without re-encoding; ``whole`` fetches everything. Sound is not fetched where YouTube has it in a file of
+    its own. No other program is needed or run, except the ``javascript`` runtime where one is named: without one,
+    yt-dlp is shown no format of some videos (it needs ``yt-dlp[default]``).
 
     Args:
         height: lines of the tallest format taken, counted on the shorter side as in "720p".
         cookies_file: cookies of a signed-in browser in Netscape's format; read, never written or recorded.
         requests_per_minute: to YouTube's pages, shared by everything on this machine; the video's own bytes
             come from other servers and are not counted. yt-dlp's guide reports a limit near 1000 an hour.
-        players: the players yt-dlp plays, its ``player_client``; none named leaves the choice to yt-dlp.
-        socket_seconds: the longest silence of a server.
+        players: the YouTube players that yt-dlp poses as, its ``player_client``; empty leaves the choice to yt-dlp.
+        socket_seconds: most time without a byte from a server.
 
     ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash.
     """
@@ -130,7 +132,11 @@ class _Session:
         return youtube
 
     def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
-        """Write the video, or the stretch around ``span``, into ``file``: where it begins, seconds, and its format."""
+        """Write the video, or the part around ``span``, into ``file``.
+
+        Returns:
+            Where in the whole video it begins, in seconds, and the suffix for its format.
+        """
         youtube = self.load()
         again = functools.partial(retry, policy=self._engine.retry_policy, until=self._until, reasons=_SOON)
         chosen = self._choose(again(lambda: self._look_up(youtube)))
@@ -228,11 +234,14 @@ class _Session:
         wait = (chosen.get("available_at") or 0) - time.time()
         if wait > 0:
             if time.monotonic() + wait >= self._until:
-                raise TransientError("timeout", f"{self.shown}: not to be had within the time allowed")
+                raise TransientError(
+                    "timeout",
+                    f"{self.shown}: not playable within the time limit; run again, or raise the limit of seconds",
+                )
             time.sleep(wait)
 
     def _part(self, youtube: Any, chosen: Format, first: int, last: int) -> tuple[bytes, int]:
-        """Bytes ``first`` to ``last`` of the chosen format, and its whole size."""
+        """Bytes ``first`` to ``last``, both included, of the chosen format, and the size of the whole."""
         from yt_dlp.networking import Request
 
         headers = {
@@ -277,9 +286,9 @@ class _Session:
 
 
 def _cookies(path: str | None) -> io.StringIO | None:
-    """The cookies in memory: given the path, yt-dlp would write to the file, which workers share.
+    """The file's cookies in memory: given its path, yt-dlp would write to the file, which workers share.
 
-    Only well-formed lines: yt-dlp would print the others.
+    Lines that are not well-formed are left out, since yt-dlp would print them.
     """
     if path is None:
         return None

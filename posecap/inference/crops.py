@@ -16,7 +16,9 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels, TrackedClip, Tracks
 
 _MARGIN = 0.15
+"""Added to each side of the people's region, as a share of its length."""
 _MIN_PIXELS = 32
+"""Least width and height of the people's region."""
 
 
 def middle_frames(count: int, wanted: int) -> list[int]:
@@ -31,11 +33,11 @@ def middle_frames(count: int, wanted: int) -> list[int]:
 
 
 def tracks_of(people: Sequence[Mapping[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
-    """Tracks (M, T) with boxes, scores and joints of the detections.
+    """Tracks of M people through T frames, with the boxes, scores and joints of their detections.
 
     Args:
-        people: for each person the index of their detection, by frame.
-        detections: one per frame.
+        people: for each person, the index within ``detections[t]`` by frame ``t`` in which the person is seen.
+        detections: one per frame, T in all.
         layout: of the detections' joints, None to leave them out.
     """
     boxes = np.zeros((len(people), len(detections), 4), np.float32)
@@ -65,22 +67,29 @@ class PersonCrop:
 
 
 def person_crops(tracks: Tracks) -> list[PersonCrop]:
-    """One crop per visible person and frame, in order of frames: those with a score and a box that is not empty."""
+    """One crop per frame and person seen in it, ordered by frame, then person.
+
+    A person is seen where the score is above 0 and the box is finite and not empty.
+    """
     sizes = tracks.boxes_MT4[..., 2:] - tracks.boxes_MT4[..., :2]
-    there = (tracks.scores_MT > 0) & (sizes > 0).all(-1) & np.isfinite(tracks.boxes_MT4).all(-1)
+    seen_MT = (tracks.scores_MT > 0) & (sizes > 0).all(-1) & np.isfinite(tracks.boxes_MT4).all(-1)
     return [
         PersonCrop(int(person), int(frame), tracks.boxes_MT4[person, frame].astype(np.float32))
-        for frame, person in np.argwhere(there.T)
+        for frame, person in np.argwhere(seen_MT.T)
     ]
 
 
 def scatter_keypoints(
     joints: Sequence[Floats], crops: Sequence[PersonCrop], *, shape_MT: tuple[int, int], count: int
 ) -> Floats:
-    """(M, T, J, 3) float32 from one (J, 3) array per crop; zeros where no person is visible.
+    """(M, T, J, 3) float32 joints (x, y, score) from one (J, 3) array per crop; zeros where a person has no crop.
 
     Scores are clipped to [0, 1]: the peak of a network's distribution can be slightly above 1. Joints whose score is 0
     or not a number become (0, 0, 0).
+
+    Args:
+        shape_MT: number of people and of frames.
+        count: J, the number of joints.
     """
     joints_MTJ3 = np.zeros((*shape_MT, count, 3), np.float32)
     for joints_J3, crop in zip(joints, crops, strict=True):
@@ -91,15 +100,17 @@ def scatter_keypoints(
 
 
 class TopDownEstimator(Engine):
-    """The base of the engines for RTMPose, which look at all crops of a clip in shared batches.
+    """The base of the engines for RTMPose, which estimate each person's joints from a crop of the person.
 
-    A subclass is a dataclass with the fields ``size``, ``joints`` and ``weights_from``.
+    A subclass is a dataclass with the fields ``size`` (of the network: tiny, small, medium or large), ``joints`` (the
+    layout it gives) and ``weights_from`` (a name in the registry or a path; None for the published weights of this
+    size). Crops of several clips are computed together (:meth:`posecap.inference.device.Batches.run_together`).
     """
 
     thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
     suffix: ClassVar[str] = ""
-    """What the names of the engine and of its weights end with."""
+    """The end of the engine's name and of its weights' name."""
 
     size: Size
     joints: Joints
@@ -122,12 +133,12 @@ class TopDownEstimator(Engine):
         """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
 
         Raises:
-            MissingWeightsError: the file of weights is not here.
+            MissingWeightsError: the file of weights is not on this machine and cannot be downloaded.
             CheckpointError: it is damaged, hostile, or (``WrongArchitectureError``) of another network.
             TransientError: ``out_of_memory`` when not even one crop fits.
         """
         seen = person_crops(tracks)
-        # Cropped by the caller's own thread; only the network waits for its turn.
+        # Every thread makes its own crops; only the network is run by one thread at a time.
         found = self._batches.run_together(self._look, self._crops(frames_THW3, seen))
         shape = (tracks.people, frames_THW3.shape[0])
         return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
@@ -138,11 +149,11 @@ class TopDownEstimator(Engine):
 
     @abstractmethod
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[Any]:
-        """What ``_look`` takes of each person."""
+        """The input of ``_look`` for each of ``seen``."""
 
     @abstractmethod
     def _look(self, crops: Sequence[Any]) -> list[Floats]:
-        """(J, 3) for each crop, in pixels of its frame."""
+        """(J, 3) joints (x, y, score) for each crop, in pixels of its frame."""
 
 
 def frame_size(clip: TrackedClip) -> tuple[int, int]:

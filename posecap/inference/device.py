@@ -59,13 +59,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 _Request: TypeAlias = "tuple[Sequence[Any], Future[Any]]"
 
-_WORDS = ("out of memory", "can't allocate memory", "failed to allocate memory", "bad allocation", "std::bad_alloc")
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "failed to allocate memory",
+    "bad allocation",
+    "std::bad_alloc",
+)
 
 _log = logging.getLogger(__name__)
 
 
 class Batches:
-    """Runs a function over slices of at most ``most`` items, halving ``most`` when memory runs out.
+    """Runs a function over batches of at most ``most`` items, and halves ``most`` for good when memory runs out.
 
     One thread computes at a time, so a model that several threads share is never run by two of them at once.
     """
@@ -78,16 +84,20 @@ class Batches:
         self._waiting: deque[_Request] = deque()
 
     def run(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
-        """One result per item, in order. ``items`` may be an array; its slices then go to ``compute``.
+        """One result per item, in order.
+
+        Args:
+            compute: gives one result per item of a batch, which is a slice of ``items``.
 
         Raises:
+            ValueError: ``compute`` gave another number of results.
             TransientError: ``out_of_memory`` when not even one item fits.
         """
         results: list[R] = []
         with self._computing:
             while len(results) < len(items):
                 batch = items[len(results) : len(results) + self.most]
-                if (done := _unless_memory_ends(compute, batch)) is not None:
+                if (done := _results_if_memory_suffices(compute, batch)) is not None:
                     if len(done) != len(batch):
                         raise ValueError(f"{len(batch)} items went in and {len(done)} results came out")
                     results.extend(done)
@@ -103,7 +113,7 @@ class Batches:
         return results
 
     def run_together(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
-        """:meth:`run`, batched with the items of other threads that arrive while an earlier batch computes.
+        """:meth:`run`, in batches shared with the items that other threads ask for while an earlier batch computes.
 
         No thread waits to fill a batch: the one that finds the model free runs all pending items. Every thread must
         pass the same ``compute``, and items that can be batched with those of the others.
@@ -113,7 +123,7 @@ class Batches:
         with self._computing:
             if not mine.done():
                 gathered = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                # A thread that was interrupted may have taken this request along and never answered it.
+                # A thread that was interrupted may have removed this request from the queue without computing it.
                 self._answer(compute, gathered if any(f is mine for _, f in gathered) else [*gathered, (items, mine)])
         return mine.result()
 
@@ -135,11 +145,13 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch, onnxruntime or Python reports a lack of memory."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
 
 
-def _unless_memory_ends(compute: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> Sequence[R] | None:
-    """None when memory ended. The error is dropped here: its traceback would keep the batch's tensors alive."""
+def _results_if_memory_suffices(
+    compute: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]
+) -> Sequence[R] | None:
+    """The results, or None when memory ran out. The error is not kept: its traceback would keep tensors in memory."""
     try:
         return compute(batch)
     except (MemoryError, RuntimeError) as error:

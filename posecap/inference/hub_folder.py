@@ -25,7 +25,7 @@ def find_folder(name_or_folder: str) -> Path:
     """The folder of a checkpoint: the one named, or the hub's own cached download of a model.
 
     Raises:
-        MissingWeightsError: neither is here; nothing is downloaded.
+        MissingWeightsError: neither is on this machine; nothing is downloaded.
     """
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
@@ -40,12 +40,12 @@ def find_folder(name_or_folder: str) -> Path:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of the folder that shape what a model says, by name; read-me files and pictures do not."""
+    """The files of the folder that a model's output depends on, sorted by name; no read-me files or pictures."""
     return sorted(path for path in folder.iterdir() if path.suffix in _SHAPING and path.is_file())
 
 
 def check_weights(folder: Path) -> None:
-    """Look at the weights before anything loads them.
+    """Check that the weights are complete and safe to load, before anything loads them.
 
     Raises:
         MissingWeightsError: a file is missing.
@@ -58,7 +58,7 @@ def check_weights(folder: Path) -> None:
         )
     refuse_random(_read(folder / "config.json"), path=folder)
     if (folder / "generation_config.json").is_file():
-        _read(folder / "generation_config.json")  # transformers would pass over a broken one in silence
+        _read(folder / "generation_config.json")  # transformers would ignore a broken one without a message
     shards = sorted(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
         _check_index(index, {shard.name for shard in shards})
@@ -98,7 +98,10 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
 
 
 def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
-    """transformers would fill what is missing or of another shape with random numbers, and only warn.
+    """Raise where transformers found tensors missing or of another shape, which it fills with random numbers.
+
+    Args:
+        found: the loading info that ``from_pretrained(output_loading_info=True)`` returns.
 
     Raises:
         WrongArchitectureError: tensors are missing, or of another shape than ``config.json`` says.

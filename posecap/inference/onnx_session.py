@@ -30,8 +30,9 @@ def sample(picture_HW3: Pixels, rows_h: Coordinates, columns_w: Coordinates, *, 
     """Sample the image on the grid ``rows_h`` x ``columns_w``: (h, w, 3) uint8.
 
     Args:
-        rows_h: increasing coordinates in pixels; 0 is the centre of the first pixel.
-        outside: fill beyond the image: black, or the nearest edge pixel.
+        rows_h: increasing y coordinates in pixels; 0 is the centre of the first pixel.
+        columns_w: increasing x coordinates, likewise.
+        outside: what lies beyond the image: black, or the nearest edge pixel.
     """
     rows = _interpolation(rows_h, picture_HW3.shape[0], outside)
     columns = _interpolation(columns_w, picture_HW3.shape[1], outside)
@@ -85,8 +86,8 @@ class OnnxNetwork:
     """A network with one input of images and named outputs.
 
     Attributes:
-        most: fixed batch size of the input; None for any.
-        batches: runs of at most ``batch`` images, or ``most`` where that is less.
+        most: the fixed batch size of a file exported with one; None for any size.
+        batches: batches of at most ``batch`` images, or ``most`` where that is less.
 
     Raises:
         CheckpointError: the file is damaged or no ONNX file, or (``WrongArchitectureError``) has other outputs;
@@ -122,10 +123,10 @@ class OnnxNetwork:
         return height, width
 
     def run(self, pictures_N3HW: Floats) -> list[Any]:
-        """The outputs in the order given to the constructor.
+        """The network's outputs for a batch of images, in the order in which the constructor names them.
 
         Raises:
-            MemoryError: memory was short, whatever onnxruntime calls it.
+            MemoryError: out of memory, whichever error onnxruntime raised.
         """
         try:
             return list(self._session.run(self._outputs, {self._input.name: pictures_N3HW}))
@@ -150,8 +151,8 @@ def open_session(path: Path, device: Device) -> InferenceSession:
     """
     import onnxruntime
 
-    here = onnxruntime.get_available_providers()
-    gpu = device != "cpu" and "CUDAExecutionProvider" in here
+    available = onnxruntime.get_available_providers()
+    gpu = device != "cpu" and "CUDAExecutionProvider" in available
     if device == "cuda" and not gpu:
         raise DeviceError(
             "the pipeline asks for device='cuda', but this onnxruntime computes on the CPU only: "
@@ -167,7 +168,7 @@ def open_session(path: Path, device: Device) -> InferenceSession:
         return onnxruntime.InferenceSession(content, options, providers=providers)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
-    except Exception as error:  # as above
+    except Exception as error:  # onnxruntime's errors share no class but this one
         raise CheckpointError(
             f"{path} cannot be read as ONNX: {error}. Fetch it again, or name another file"
         ) from error

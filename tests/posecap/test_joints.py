@@ -120,9 +120,9 @@ def _paired(layout: Layout, joint: str) -> bool:
     [
         (((1, 0),), (), "exactly one parent"),
         (((1, 0), (1, 2)), (), "exactly one parent"),
-        (((1, 2), (2, 1)), (), "ring"),
+        (((1, 2), (2, 1)), (), "cycle"),
         (((1, 0), (2, 1)), ((1, 1),), "pairs a joint twice"),
-        (((1, 0), (2, 1)), ((1, 3),), "one that it has not"),
+        (((1, 0), (2, 1)), ((1, 3),), "one that it does not have"),
     ],
 )
 def test_malformed_layouts_are_refused(bones: tuple, pairs: tuple, complaint: str) -> None:

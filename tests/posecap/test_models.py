@@ -356,7 +356,7 @@ class TestMirror:
         place.unlink()
         assert pull("net", source=tmp_path / "usb" / "net.pt") == place
         assert locate("net").read_bytes() == NET
-        with pytest.raises(MissingWeightsError, match="no file of theirs in"):
+        with pytest.raises(MissingWeightsError, match="no file of these weights in"):
             pull("net", source=cache)
 
     def test_pull_from_another_file_keeps_nothing(self, net: Weights, tmp_path: Path, cache: Path) -> None:
