@@ -1,9 +1,10 @@
-"""ByteTrack (Zhang et al., ECCV 2022) for people with joints, and a second look backwards.
+"""Tracks people by ByteTrack (Zhang et al., ECCV 2022), extended by joints and by joining broken tracks.
 
-Association in two rounds, detections of high score first, then those of low score for the tracks left over, each
-a minimum-cost assignment. Likeness is the overlap of boxes with the box that a constant-velocity Kalman
-filter predicts, averaged with object keypoint similarity where the detector gives joints. As the
-whole clip is given, broken tracks are joined afterwards when one ends where and shortly before another begins.
+Association has two rounds, detections of high score first, then those of low score for the tracks left over, each
+a minimum-cost assignment. Likeness is the intersection over union of a detection's box with the box that a
+constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of that and of object keypoint
+similarity. As the whole clip is given, two tracks are joined afterwards where one begins shortly after the other ended
+and near where that was heading.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass
 class _Track:
-    """One person while a clip is followed. State: centre x, centre y, width, height and their velocities (px/s)."""
+    """One person's track. The filter's state: centre x, centre y, width, height (px), then their velocities (px/s)."""
 
     mean: Doubles
     covariance: Doubles
@@ -49,16 +50,18 @@ class _Track:
 
 @dataclass(frozen=True)
 class ByteTrack(Engine):
-    """Joins per-frame people into tracks; no state is kept between clips.
+    """Joins detections of consecutive frames into tracks; no state is kept between clips.
 
     Args:
-        track_high_thresh: detections from here up may start a track and are matched first.
-        track_low_thresh: detections from here up may continue a track.
-        likeness: least likeness (0–1) for a match; ``doubtful_likeness`` in the second round.
-        track_buffer_seconds: a track unseen for longer is closed.
-        join_seconds, join_distance: two tracks are one person when the gap between them is at most so long
-            and the predicted centre misses by at most ``join_distance`` body heights.
-        fewest_frames: shorter tracks are dropped.
+        track_high_thresh: detections with this score or more, in [0, 1], are matched first and may start a track.
+        track_low_thresh: detections with this score or more may continue a track.
+        likeness: least likeness, in [0, 1], for a match in the first round.
+        doubtful_likeness: the same in the second round.
+        track_buffer_seconds: a track that is not seen for longer is closed.
+        join_seconds: longest time between two tracks of one person.
+        join_distance: most by which the later track's first box may differ from the one predicted from the earlier
+            track: the distance of their centres in body heights, plus the logarithm of the ratio of their heights.
+        fewest_frames: tracks seen in fewer frames are dropped.
     """
 
     name: ClassVar[str] = "bytetrack"
@@ -77,13 +80,7 @@ class ByteTrack(Engine):
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
-        """Tracks (M, T), most frames first; coordinates as in the detections.
-
-        Args:
-            detections: one per frame.
-            pts_T: (T,) seconds.
-            layout: of the detections' joints, or None when there are none.
-        """
+        """See :meth:`posecap.interfaces.Tracker.track`; boxes, scores and joints are those of the detections."""
         live: list[_Track] = []
         closed: list[_Track] = []
         for t, found in enumerate(detections):
@@ -103,7 +100,7 @@ class ByteTrack(Engine):
         return tracks_of([{t: i for t, (i, _) in k.seen.items()} for k in people], detections, layout)
 
     def _match(self, tracks: list[_Track], candidates: list[int], found: Detections, t: int, least: float) -> list[int]:
-        """Assign candidates to tracks; returns the candidates nobody took."""
+        """Match detections of frame ``t``, given by index, to tracks; returns those that no track was matched with."""
         from scipy.optimize import linear_sum_assignment
 
         if not tracks or not candidates:
@@ -172,14 +169,14 @@ def _likeness(track: _Track, found: Detections, i: int) -> float:
 
 
 def _miss(before: _Track, after: _Track, detections: Sequence[Detections], pts_T: Seconds) -> float:
-    """Distance, in body heights, between where ``before`` was last heading and where ``after`` begins."""
+    """How far ``after`` begins from where ``before`` was heading; see ``join_distance``."""
     ends = sorted(before.seen)[-5:]
     boxes = np.array([_centre_size(detections[t].boxes_N4[before.seen[t][0]]) for t in ends])
     times = pts_T[ends]
     speed = (boxes[-1, :2] - boxes[0, :2]) / (times[-1] - times[0]) if len(ends) > 1 else np.zeros(2)
     begin = _centre_size(detections[after.first].boxes_N4[after.seen[after.first][0]])
     gap = pts_T[after.first] - times[-1]
-    # The heading says little about a long gap, so standing still is allowed as well.
+    # Over a long gap the velocity predicts little, so that a person who stopped is taken into account as well.
     misses = [np.linalg.norm(boxes[-1, :2] + v * gap - begin[:2]) for v in (speed, np.zeros(2))]
     size_change = abs(np.log(max(begin[3], 1.0) / max(boxes[-1, 3], 1.0)))
     return float(min(misses) / max(boxes[-1, 3], 1.0) + size_change)

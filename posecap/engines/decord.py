@@ -1,4 +1,4 @@
-"""Decord: the fast decoder, for the files it is known to read right."""
+"""Decodes with Decord, which is fast, the files that it is known to read correctly."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ class Decord(Engine):
 
     Decord 0.6.0 was checked frame by frame against PyAV, and three of its faults are avoided:
 
-    * Seeking lands two or three frames late where frames lead their keyframe (open GOPs, MPEG-4 and MPEG-2
-      with B frames) and breaks HEVC. So nothing is ever sought: a span that begins later than
-      ``reads_over_seconds`` is given up.
-    * Its clock is single precision, and wrong where a container lacks presentation times. So the clock only
-      has to confirm a constant frame rate, from which exact times follow; any other file is given up.
-    * VP9 fails by a race, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
-      ``containers`` are accepted.
+    * Seeking gives frames two or three too late where frames are shown before their keyframe (open GOPs, MPEG-4 and
+      MPEG-2 with B frames), and fails in HEVC. So this engine never seeks: it gives up a span that begins later than
+      ``reads_over_seconds``.
+    * Its times are in single precision, and wrong where a container lacks presentation times. So they only have to
+      confirm a constant frame rate, from which exact times follow; any other file is given up.
+    * VP9 fails by a race condition, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
+      ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
+
+    To give up means :class:`posecap.interfaces.DecoderGaveUpError`, after which the stage's next decoder is asked.
+    ``block_frames`` is the number of frames per block.
     """
 
     name: ClassVar[str] = "decord"

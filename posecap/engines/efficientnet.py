@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 (ImageNet) frame features, averaged over a clip: 1280-d.
+"""Embeds clips as the mean of EfficientNet-Lite0's (ImageNet) features of their frames: 1280-d.
 
-An image model: the vector says what a clip looks like, not how it moves. It is the embedded default because
-its weights come with a registry package; video models are engines of their own.
+An image model: the vector says what a clip looks like, not how people move. It is the default because its weights come
+with a Python package; models of video are engines of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MEAN, _SCALE = 127.0, 128.0
 
 @dataclass(frozen=True)
 class EfficientNetLite0(Engine):
-    """Mean of pooled features of ``frames`` evenly spread frames, L2-normalised."""
+    """Mean of pooled features of ``frames`` evenly spaced frames, L2-normalised."""
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean"
     packages: ClassVar[tuple[str, ...]] = ("torch", "efficientnet-lite-pytorch", "pillow")
@@ -51,7 +51,7 @@ class EfficientNetLite0(Engine):
         return [int((i + 0.5) * count / self.frames) for i in range(self.frames)]
 
     def embed_video(self, frames_THW3: Pixels) -> Floats:
-        """(1280,) float32 of length 1, from RGB frames of any size."""
+        """(1280,) float32, L2-normalised, from uint8 RGB frames of any size."""
         import torch
 
         features = torch.zeros(self.dimension, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 (int8 ONNX) through onnxruntime: 384-d sentence vectors."""
+"""Embeds sentences with all-MiniLM-L6-v2 (int8 ONNX) through onnxruntime: 384-d vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MiniLM(Engine):
-    """Mean of token vectors, L2-normalised. Sentences longer than ``longest_tokens`` are cut."""
+    """Mean of token vectors, L2-normalised. Of longer sentences the first ``longest_tokens`` tokens count."""
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")
@@ -39,10 +39,10 @@ class MiniLM(Engine):
         _ = self._session, self._tokenizer
 
     def embed_text(self, sentences: Sequence[str]) -> Floats:
-        """(C, 384) float32, rows of length 1.
+        """(C, 384) float32, one L2-normalised row per sentence.
 
-        One sentence at a time: the int8 model scales by the whole batch, so a sentence's vector would
-        otherwise depend on its neighbours.
+        Sentences are computed one at a time: the int8 model scales its activations over the whole batch, so a
+        sentence's vector would otherwise depend on the others of its batch.
         """
         vectors = self._cache.vectors(sentences, lambda new: [self._embed(sentence) for sentence in new])
         return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)

@@ -1,9 +1,9 @@
-"""RTMPose through MMPose: the package's own configuration, pre-processing, network and post-processing.
+"""Estimates joints with RTMPose through MMPose: its own configuration, pre-processing, network and post-processing.
 
-Top-down: each person's box is widened by a quarter, brought to 3:4, and warped to 192x256 pixels; the network
-gives for each joint the likelihood of every half pixel of the two axes (SimCC), and the likeliest is taken. (Jiang et
-al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023.) Nothing is downloaded, and the checkpoint
-is read without running code from it.
+Top-down: each person's box is made a quarter larger, extended to 3:4 (width to height), and scaled to 192x256 pixels;
+the network gives for each joint the likelihood of every half pixel of the two axes (SimCC), and the likeliest is taken.
+(Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023.) Nothing is downloaded, and the
+checkpoint is read without running code from it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _CONFIGS: dict[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class RTMPose(TopDownEstimator):
-    """Joints of every tracked person in every frame, all crops of a clip in shared batches.
+    """Estimates the joints of every tracked person in every frame.
 
     Args:
-        size: of the network.
-        joints: layout that it gives.
+        size: of the network: tiny, small, medium or large.
+        joints: layout of the joints.
         weights_from: name in the registry or path of a checkpoint; None takes the published one of this size.
-        flip_test: ``on``, as the published configurations say, also looks at the mirrored crop and takes the mean.
+        flip_test: ``on``, as in the published configurations, computes the mirrored crop too and takes the mean.
         batch: most crops at a time; halved when memory runs out.
         precision: fp32 unless asked otherwise. Bfloat16 is coarser than the differences between neighbouring half
             pixels of a wide peak, so joints move by a pixel of the crop here and there.
@@ -64,7 +64,7 @@ class RTMPose(TopDownEstimator):
         _ = self._network
 
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[dict[str, Any]]:
-        """What MMPose's own test pipeline makes of each crop."""
+        """Each crop as MMPose's own test pipeline prepares it."""
         crops = []
         score, flipped = np.ones(1, np.float32), list(flip_order(self.joints))
         for frame, people in groupby(seen, key=lambda crop: crop.frame):
@@ -84,7 +84,7 @@ class RTMPose(TopDownEstimator):
         dtype = torch_dtype(self.precision, device)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             collated = pseudo_collate(list(crops))
-            collated["inputs"] = torch.stack(collated["inputs"])  # one way to the GPU for all of them
+            collated["inputs"] = torch.stack(collated["inputs"])  # one transfer to the GPU for all of them
             data = network.data_preprocessor(collated, False)
             samples = network.predict(data["inputs"], data["data_samples"])
         people = [sample.pred_instances for sample in samples]
@@ -137,5 +137,5 @@ class RTMPose(TopDownEstimator):
 
 
 def _to_float32(_: object, __: object, distribution: torch.Tensor) -> torch.Tensor:
-    """numpy, in which MMPose looks for the likeliest place, has no bfloat16."""
+    """For a forward hook: MMPose finds the likeliest position in numpy, which has no bfloat16."""
     return distribution.float()

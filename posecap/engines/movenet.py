@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
 _MULTIPLE = 32
+"""The sides of the model's input are multiples of this many pixels."""
 
 
 @dataclass(frozen=True)
 class MoveNet(Engine):
-    """People and joints, every frame.
+    """Detects people and their joints in every frame.
 
     Args:
         imgsz: longer side of the model's input in pixels; frames are shrunk to it, never enlarged.
-        conf: people below this confidence are left out (a clear person has about 0.4–0.7).
+        conf: people with a lower score, in [0, 1], are left out (a clear person has about 0.4 to 0.7).
         same_person: object keypoint similarity above which the weaker of two detections is a duplicate.
     """
 

@@ -1,9 +1,10 @@
-"""People of any size, with a one-pass pose model that finds only a range of sizes in one input.
+"""Detects people of any size, with a single-stage pose model that finds only a range of sizes at one input size.
 
-A small input finds people who fill the picture and costs least; a large one finds those who are small in it, loses
-those who fill it, and sees people in patterns of foliage or brickwork. So every frame is looked at in the small
-input, and a larger one is tried only where that found no large person; what the larger one adds is looked at once
-more, cut out and enlarged. A pattern is not found again there, a person is.
+With a small input the model finds people who fill the picture, at the lowest cost. With a large one it finds those who
+are small in the picture, misses those who fill it, and takes patterns of foliage or brickwork for people. So every
+frame is given to a detector with a small input, and to one with a large input only where that found no large person.
+People whom the large input adds are confirmed by a third detector in an enlarged cut-out: it finds a person again, a
+pattern not.
 """
 
 from __future__ import annotations
@@ -21,28 +22,29 @@ from posecap.types import Floats, Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale(Engine):
-    """Detections of a small input, joined where people are small by confirmed ones of a large input.
+    """Detections of a small input and, in frames without a large person, confirmed ones of a large input.
 
-    Frames in which ``small`` finds a person scoring at least ``clear`` whose box is at least ``large_person`` of the
-    frame's longer side need nothing else. Of the others, every ``probe_every``-th is given to ``large`` too. Each
-    person that only ``large`` finds is cut out of the frame, ``margin`` box sides wide, and given to ``close_up``; the
-    person is confirmed if that finds one of at least ``confirm`` in the same place. If nobody is confirmed in the
-    whole clip, the small input's detections stand. Otherwise ``large`` sees all frames that need it, and adds the
-    people whose place was confirmed in the nearest probed frame where it was looked at.
+    A frame has a large person when ``small`` finds one with a score of ``clear`` or more whose box is
+    ``large_person`` of the frame's longer side or more; its detections are then the frame's. Of the other
+    frames, those whose index is a multiple of ``probe_every`` are probed: they are given to ``large`` too, and each
+    person whom only that finds is cut out of the frame and given to ``close_up``. The person is confirmed if that finds one with a score of
+    ``confirm`` or more at the same place. If nobody is confirmed in the whole clip, the detections of ``small`` are the
+    result. Otherwise ``large`` is given all frames without a large person, and adds the people at whose place somebody
+    was confirmed in the nearest probed frame that had a detection there.
 
     Of two detections of one person, that is with an object keypoint similarity of ``same_person`` or more, the one with
     the higher score is kept.
 
     Args:
         small, large, close_up: detectors that give joints of one layout.
-        clear: score in [0, 1].
-        large_person: share of the frame's longer side, in [0, 1].
-        probe_every: frames.
-        margin: width of the cut-out in sides of the box (the longer one).
+        clear: least score, in [0, 1], of a large person.
+        large_person: least longer side of a large person's box, as a share of the frame's longer side.
+        probe_every: frames from one probed frame to the next.
+        margin: side of the square cut-out, as a multiple of the box's longer side.
         close_up_side: pixels that the cut-out's longer side is enlarged to.
-        confirm: score in [0, 1].
-        same_person: similarity in [0, 1].
-        same_place: intersection over union of boxes, in [0, 1].
+        confirm: least score, in [0, 1], of a person in a cut-out.
+        same_person: similarity (:func:`posecap.skeletons.similarity`) from which two detections are one person.
+        same_place: least intersection over union, in [0, 1], of two boxes at the same place.
     """
 
     name: ClassVar[str] = "multi-scale"
@@ -92,7 +94,7 @@ class MultiScale(Engine):
         return found
 
     def _larger(self, frame_HW3: Pixels, known: Detections) -> tuple[Detections, list[int]]:
-        """The people whom the large input finds in a frame, and which of them the small one did not."""
+        """The people whom the large input finds in a frame, and the indices of those whom the small one did not."""
         (people,) = self.large.detect(frame_HW3[None])
         others = list(zip(_joints(known), known.boxes_N4, strict=True))
         return people, [
@@ -102,15 +104,19 @@ class MultiScale(Engine):
         ]
 
     def _is_known(self, box_4: Floats, t: int, looks: dict[int, list[tuple[Floats, bool]]]) -> bool:
-        """Whether the nearest frame in which somebody was looked for in this place showed a person."""
+        """Whether somebody was confirmed at this place in the nearest probed frame that had a detection there.
+
+        Args:
+            looks: by probed frame, the box of each new detection and whether it was confirmed.
+        """
         for probe in sorted(looks, key=lambda probe: abs(probe - t)):
-            there = [is_person for box, is_person in looks[probe] if box_iou(box_4, box) >= self.same_place]
-            if there:
-                return any(there)
+            confirmed = [is_person for box, is_person in looks[probe] if box_iou(box_4, box) >= self.same_place]
+            if confirmed:
+                return any(confirmed)
         return False
 
     def _joined(self, small: Detections, large: Detections) -> Detections:
-        """The people of both, best first; of two detections of one person the better."""
+        """The people of both, best first; of two detections of one person only the one with the higher score."""
         both = Detections(
             boxes_N4=np.concatenate([small.boxes_N4, large.boxes_N4]),
             scores_N=np.concatenate([small.scores_N, large.scores_N]),
@@ -124,7 +130,7 @@ class MultiScale(Engine):
         return bool(((people.scores_N >= self.clear) & (sides_N >= self.large_person * longer)).any())
 
     def _is_person(self, frame_HW3: Pixels, box_4: Floats) -> bool:
-        """Whether the close-up of a box shows a person there."""
+        """Whether the close-up detector finds a person in the box."""
         from PIL import Image
 
         height, width = frame_HW3.shape[:2]

@@ -1,4 +1,4 @@
-"""Any CLIP of open_clip: the mean of a clip's frame vectors, and vectors of sentences.
+"""Embeds clips and sentences with any CLIP model of open_clip; a clip's vector is the mean of its frames' vectors.
 
 An image model: the vector says what a clip looks like, not in which order things happen.
 """

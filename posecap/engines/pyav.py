@@ -1,4 +1,4 @@
-"""PyAV (FFmpeg's libraries): probes every file and decodes what is asked of it, exactly."""
+"""Probes and decodes video files with PyAV (FFmpeg's libraries); it accepts every file."""
 
 from __future__ import annotations
 
@@ -26,23 +26,27 @@ if TYPE_CHECKING:
 _FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf"
 """Real video containers. Playlists (HLS, DASH, concat) are absent: they make a library open other files."""
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
-"""Containers that say of each frame when it is shown. In MPEG streams FFmpeg guesses after a seek, and wrongly."""
+"""Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
 _LONGEST_SECONDS = 7 * 24 * 3600.0
-"""A container that claims more is not believed; the video is as long as its frames then."""
+"""A longer duration in a container is taken for an error, and the duration for unknown."""
 _REORDER = 8
-"""Frames looked at together to put presentation times in order."""
+"""How many frames are held back to sort their presentation times."""
 _LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
-"""How much earlier than asked a seek aims when the frame it landed on comes too late."""
+"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late."""
 
 
 @dataclass(frozen=True)
 class PyAV(Engine):
     """Decodes on one thread, so that damaged streams give the same frames on every run.
 
-    A damaged packet spoils what follows it up to the next keyframe. Those frames are left out; more than
-    ``damaged_at_most`` of them in a row make the stream ``undecodable``. A file that merely stops is read to
-    where it stops. ``seconds_per_block`` bounds the time spent on one block of frames, the seek included;
-    ``side_at_most`` the width and the height of what is decoded.
+    A damaged packet also damages the frames after it, up to the next keyframe. All of these are left out. A file that
+    is cut off is read to where it ends.
+
+    Args:
+        side_at_most: most pixels of a stored frame's width and height; larger videos are rejected as ``too_large``.
+        damaged_at_most: more damaged frames in a row make the stream ``undecodable``.
+        seconds_per_block: most time for one block of frames, the seek included.
+        block_frames: frames per block.
     """
 
     name: ClassVar[str] = "pyav"
@@ -160,7 +164,7 @@ class _Reading:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Grant the next block its full time."""
+        """Start the time limit of the next block."""
         self._until = monotonic() + self._engine.seconds_per_block
 
     def since(self, start: float) -> Iterator[tuple[float, VideoFrame]]:
@@ -212,16 +216,16 @@ class _Reading:
                 yield earliest, shown
 
     def _sound_frames(self) -> Iterator[VideoFrame]:
-        """Frames that no damage has reached. Damage ahead of the first of them is not counted: it only cuts off."""
-        hurt, met, lost = False, False, 0
+        """Frames that are not damaged. Damaged ones before the first of them do not count towards the limit."""
+        damaged, started, lost = False, False, 0
         for frame in self._frames():
-            if frame is not None and not frame.is_corrupt and (frame.key_frame or not hurt):
-                hurt, met, lost = False, True, 0
+            if frame is not None and not frame.is_corrupt and (frame.key_frame or not damaged):
+                damaged, started, lost = False, True, 0
                 self.sound += 1
                 yield frame
                 continue
-            hurt = True
-            lost += met
+            damaged = True
+            lost += started
             if lost > self._engine.damaged_at_most:
                 raise Reject("undecodable", f"more than {self._engine.damaged_at_most} frames in a row are damaged")
 
@@ -233,7 +237,7 @@ class _Reading:
         while True:
             if monotonic() > self._until:
                 allowed = self._engine.seconds_per_block
-                raise PermanentError("decode_timeout", f"{allowed:g} s did not suffice for one block of frames")
+                raise PermanentError("decode_timeout", f"one block of frames took more than {allowed:g} s")
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:

@@ -1,4 +1,4 @@
-"""H.264 through PyAV (FFmpeg's libraries and x264): frames and their times as an mp4."""
+"""Encodes frames and their times as an H.264 mp4, with PyAV (FFmpeg's libraries and x264)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _BASE = Fraction(1, 90_000)
+"""Time base of the mp4, seconds: the usual one of video, a multiple of all common frame rates."""
 _BT709 = 1
 _LIMITED_RANGE = 1
 
 
 @dataclass(frozen=True)
 class PyAVEncoder(Engine):
-    """Every frame at its own time, to 1/90,000 s; the mp4's clock starts at 0 with the first frame.
+    """Writes every frame with its own time, rounded to 1/90,000 s; the first frame has time 0.
 
     Sizes that are odd grow by one pixel at the right or bottom edge, which repeats, since H.264's usual
     colour format stores colour for 2x2 pixels. Colours are written and labelled as BT.709. x264 runs on one
@@ -49,14 +50,14 @@ class PyAVEncoder(Engine):
         import av  # noqa: F401
 
     def encode(self, frames_THW3: Pixels, pts_T: Seconds) -> bytes:
-        """The mp4, its index in front so that it plays while it loads.
+        """The mp4's bytes, with the index in front so that it plays while it loads.
 
         Args:
             frames_THW3: uint8 RGB, at least one frame.
             pts_T: float64 seconds, strictly increasing by at least 1/90,000 s.
 
         Raises:
-            ShapeError: frames and times disagree.
+            ShapeError: frames are not as described, there are more or fewer times than frames, or times are closer.
         """
         ticks = _ticks(frames_THW3, pts_T)
         # The muxer moves the index to the front in a second pass over the file, which it opens by its name.

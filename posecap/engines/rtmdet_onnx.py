@@ -1,4 +1,4 @@
-"""RTMDet through onnxruntime: people's boxes, Apache-2.0, no package but onnxruntime.
+"""Detects people's boxes with RTMDet (Apache-2.0) through onnxruntime.
 
 Takes the ``end2end.onnx`` that MMPose's makers publish beside RTMPose (nano at 320, medium at 640 pixels, trained for
 people only), or any export by MMDeploy: one input of pictures, outputs ``dets`` (N, K, 5) and ``labels`` (N, K), with
@@ -31,12 +31,12 @@ _MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 @dataclass(frozen=True)
 class RTMDetOnnx(Engine):
-    """People of each frame.
+    """Detects the people of each frame.
 
     Args:
-        size: of the network: nano sees 320x320 pixels, medium 640x640.
+        size: of the network: ``n`` (nano) has an input of 320x320 pixels, ``m`` (medium) of 640x640.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
-        conf: people below this confidence are left out.
+        conf: people with a lower score, in [0, 1], are left out.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
     """
 
@@ -66,17 +66,17 @@ class RTMDetOnnx(Engine):
         """People of each frame, best first, in pixels of the given frames.
 
         Raises:
-            MissingWeightsError: the file is not here.
+            MissingWeightsError: the file is not on this machine and cannot be downloaded.
             CheckpointError: it is damaged, or (``WrongArchitectureError``) another network.
             TransientError: ``out_of_memory`` when not even one frame fits.
         """
         height, width = self._network.size
-        # Scaled by the caller's own thread; only the network waits for its turn.
+        # Every thread scales its own frames; only the network is run by one thread at a time.
         boxed = [(_letterboxed(frame, height, width)[..., ::-1], frame) for frame in frames_THW3]
         return self._network.batches.run_together(self._people, boxed)
 
     def _people(self, boxed: Sequence[tuple[Pixels, Pixels]]) -> list[Detections]:
-        """People in pictures that are letterboxed, each with its frame as it was."""
+        """The people of each of ``boxed``: a letterboxed frame (BGR), and the frame as it was given."""
         height, width = self._network.size
         dets, labels = self._network.run(normalize(np.stack([box for box, _ in boxed]), mean=_MEAN, std=_STD))
         if dets.shape[-1] != 5:

@@ -1,8 +1,8 @@
-"""RTMPose through onnxruntime: the network of :mod:`posecap.engines.mmpose`, for those who do not install MMPose.
+"""Estimates joints with RTMPose through onnxruntime: the network of :mod:`posecap.engines.mmpose`, without MMPose.
 
 Takes the ``end2end.onnx`` that MMPose's makers publish, or any export by MMDeploy: input pictures (N, 3, 256, 192),
-outputs ``simcc_x`` and ``simcc_y``. Pre- and post-processing are those of MMPose without flip test, which no
-published file holds.
+outputs ``simcc_x`` and ``simcc_y``. Pre- and post-processing are those of MMPose without flip test: published files
+compute no mirrored crops.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
 
 _PADDING = 1.25
+"""How much larger than a person's box the network's crop is."""
 _PER_PIXEL = 2.0
+"""Values of a SimCC axis per pixel of the crop."""
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
 class RTMPoseOnnx(TopDownEstimator):
-    """Joints of every tracked person in every frame, all crops of a clip in shared batches.
+    """Estimates the joints of every tracked person in every frame.
 
     Args:
-        size: of the network.
-        joints: layout that it gives.
+        size: of the network: tiny, small, medium or large.
+        joints: layout of the joints.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
         batch: most crops at a time; halved when memory runs out, and 1 for a file exported for single crops.
     """
@@ -51,7 +53,7 @@ class RTMPoseOnnx(TopDownEstimator):
         _ = self._network
 
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[tuple[Pixels, Floats]]:
-        """Each crop with the area that it shows."""
+        """The picture of each crop, with the area of the frame that it shows (:func:`_area`)."""
         height, width = self._network.size
         areas = [_area(crop.box_4, ratio=width / height) for crop in seen]
         return [
@@ -84,7 +86,9 @@ class RTMPoseOnnx(TopDownEstimator):
 
 
 def _area(box_4: Floats, *, ratio: float) -> Floats:
-    """(centre x, y, width, height) of what the network sees: the box, a quarter larger, grown to ``ratio``."""
+    """(centre x, centre y, width, height) of the crop: the box, a quarter larger, and widened or heightened until
+    width / height is ``ratio``.
+    """
     width, height = (box_4[2:] - box_4[:2]) * np.float32(_PADDING)
     centre = (box_4[2:] + box_4[:2]) * np.float32(0.5)
     if width > height * ratio:
@@ -95,7 +99,7 @@ def _area(box_4: Floats, *, ratio: float) -> Floats:
 
 
 def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
-    """The area warped to the network's size; its middle falls on pixel (width / 2, height / 2)."""
+    """The area scaled to the network's size; the area's centre is at the centre of pixel (width / 2, height / 2)."""
     x, y, wide, high = (float(value) for value in area_4)
     rows = (np.arange(height) - height / 2) * (high / height) + y
     columns = (np.arange(width) - width / 2) * (wide / width) + x
@@ -103,6 +107,6 @@ def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
 
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:
-    """Places (N, J, 2) in pixels of the crop and scores (N, J): the smaller of the two axes' peaks."""
+    """(x, y) of the joints (N, J, 2) in pixels of the crop, and scores (N, J): the smaller of the two axes' peaks."""
     places = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
     return places, np.minimum(simcc_x.max(-1), simcc_y.max(-1))

@@ -1,4 +1,4 @@
-"""Captions by a vision-language model of transformers, from a checkpoint that the user names.
+"""Captions clips with a vision-language model of transformers, from a checkpoint that the user names.
 
 Any model that ``AutoModelForImageTextToText`` supports, whose processor has a chat template and takes several images:
 SmolVLM, Idefics3, Qwen2-VL and Qwen2.5-VL, LLaVA-OneVision, InternVL and others. Weights are read from safetensors
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 
 End = Literal["of itself", "cut off"]
+"""How an answer ended: by the model's own end token, or at the limit of tokens."""
 
 _BREAK = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])\s*(?=\S)")
 _ENDED = re.compile(r"[.!?。！？][\"'”’)]*$")
@@ -51,7 +52,11 @@ _LINE_MARKS = re.compile(r"^\s*(?:[-*#>•]+|\d+[.)])\s+|[*_`]{2,}|`")
 def sentences_of(answer: str, *, most: int, prompt: str, end: End) -> list[str]:
     """The first sentences of a model's answer, each on one line, without the question, reasoning or list marks.
 
-    The last sentence of an answer that was cut off is left out where it is unfinished.
+    An unfinished last sentence of an answer that was cut off is left out.
+
+    Args:
+        most: how many sentences to give at most.
+        prompt: the question, which some models repeat.
     """
     lines = [_LINE_MARKS.sub("", line).strip() for line in _REASONING.sub("", answer).splitlines()]
     text = " ".join(line for line in lines if line and not line.endswith(":"))
@@ -70,15 +75,17 @@ MOTION = (
 """The default prompt: movement, not scenery."""
 
 Question: TypeAlias = "tuple[list[Image], str]"
+"""The pictures that a model is shown, in order, and the question about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformersCaptioner(Engine):
-    """Asks a model each of ``prompts`` about evenly spread frames of a clip; greedy, so the answer repeats.
+    """Asks a model each of ``prompts`` about evenly spaced frames of a clip. Decoding is greedy, so that the same clip
+    has the same captions.
 
-    On a CPU one question is answered at a time, so that a caption never depends on its neighbours. On a GPU up to
-    ``batch`` questions, of one clip or of several, are answered together; sums then run in another order, which can
-    change a word now and then.
+    On a CPU one question is answered at a time, so that a caption never depends on the others of its batch. On a GPU up
+    to ``batch`` questions, of one clip or of several, are answered together; numbers are then added in another order,
+    which can change a word now and then.
 
     Args:
         checkpoint: a folder in the hub's format (``config.json``, ``*.safetensors``, the processor's files), or the
@@ -89,7 +96,8 @@ class TransformersCaptioner(Engine):
             that small people fill more of the picture; ``frame`` shows whole frames.
         longest_side: larger pictures are scaled down to this many pixels; most models spend memory by pixel.
         sentences: how many sentences of each answer are kept.
-        longest_tokens: an answer's bound. A sentence that it cuts off is not kept.
+        longest_tokens: most tokens of an answer. A sentence that is cut off there is not kept.
+        batch: most questions answered at once on a GPU.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")
@@ -123,10 +131,10 @@ class TransformersCaptioner(Engine):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Every file of the checkpoint that shapes the answer.
+        """Paths of all files of the checkpoint that an answer depends on.
 
         Raises:
-            MissingWeightsError: the checkpoint is not here.
+            MissingWeightsError: the checkpoint is not on this machine.
         """
         return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
 

@@ -1,4 +1,4 @@
-"""YOLO through the ultralytics package: people in one pass, with COCO-17 joints where the model is a pose model.
+"""Detects people with YOLO of the ultralytics package, and their COCO-17 joints where the model is a pose model.
 
 Frames go through the package's own letterbox, network and non-maximum suppression, so that boxes are those of its
 ``predict``. Weights do not go through the package's loader: a published file is a pickled network, and unpickling
@@ -37,7 +37,7 @@ _STRIDE = 32
 _JOINTS = (17, 3)
 _PERSON = "person"
 
-# What shapes a layer's answer and leaves no trace in its tensors.
+# Attributes of a layer that its output depends on and that its tensors' shapes do not determine.
 _SHAPING = ("f", "stride", "padding", "dilation", "groups", "kernel_size", "eps", "add", "d", "scale_factor", "mode")
 
 
@@ -54,16 +54,16 @@ class _Model:
 
 @dataclass(frozen=True)
 class Ultralytics(Engine):
-    """People, and with a pose model their joints, every frame.
+    """Detects people, and with a pose model their joints, in every frame.
 
     Args:
         weights_from: name in the registry, or path of a ``.pt`` file as the package publishes or trains them.
         architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
-        conf: people below this confidence are left out.
+        conf: people with a lower score, in [0, 1], are left out.
         iou: intersection over union above which the weaker of two boxes is a duplicate.
         imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it.
-        max_det: at most so many people a frame, best first.
-        batch: most frames that go through the network at once.
+        max_det: most people of a frame; those with the highest scores are kept.
+        batch: most frames computed at once; halved when memory runs out.
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
     Raises:
@@ -120,8 +120,8 @@ class Ultralytics(Engine):
         _ = self._model  # before anything of the package is imported: it prepares the package
         from ultralytics.data.augment import LetterBox
 
-        # To the network's size, padded with grey to multiples of the stride, by the caller's own thread; only the
-        # network waits for its turn.
+        # Scaled to the network's size and padded with grey to multiples of the stride. Every thread does this for its
+        # own frames; only the network is run by one thread at a time.
         fit = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
         fitted = [fit(image=frame) for frame in frames_THW3]
         return self._batches.run(lambda batch: self._people(batch, frames_THW3.shape[1:]), fitted)
@@ -173,7 +173,7 @@ def _detections(
     """From (N, 6 + 51) rows in pixels of the network's input: box, score, class, joints."""
     from ultralytics.utils.ops import scale_boxes, scale_coords
 
-    rows = rows.cpu()  # at once: every transfer waits for the GPU
+    rows = rows.cpu()  # one transfer instead of three: each waits for the GPU
     boxes = scale_boxes(shape, rows[:, :4], frame_shape)
     joints = scale_coords(shape, rows[:, 6:].reshape(-1, *_JOINTS), frame_shape) if layout else None
     return Detections(
@@ -219,21 +219,25 @@ def _build(architecture: str, classes: int) -> torch.nn.Module:
 
 
 def _agree(record: Inert, network: torch.nn.Module, path: Path) -> None:
-    """Compare what tensors do not tell, such as activations and shortcuts, layer by layer.
+    """Compare the layers' attributes that tensors do not determine, such as activations and shortcuts.
+
+    Args:
+        record: the network in the file.
+        network: the one that its tensors were loaded into.
 
     Raises:
-        WrongArchitectureError: the file's network was built otherwise than the one that took its tensors.
+        WrongArchitectureError: an attribute differs.
     """
     waiting: list[tuple[str, Inert, torch.nn.Module]] = [("", record, network)]
     while waiting:
         place, theirs, ours = waiting.pop()
         state: dict[str, Any] = theirs.state if isinstance(theirs.state, dict) else {}
-        said = {"class": theirs.name.rpartition(".")[2]} | {key: state[key] for key in _SHAPING if key in state}
-        here = {"class": type(ours).__name__} | {key: vars(ours)[key] for key in _SHAPING if key in vars(ours)}
-        for key in said.keys() & here.keys():
-            if not _same(said[key], here[key]):
+        in_file = {"class": theirs.name.rpartition(".")[2]} | {key: state[key] for key in _SHAPING if key in state}
+        built = {"class": type(ours).__name__} | {key: vars(ours)[key] for key in _SHAPING if key in vars(ours)}
+        for key in in_file.keys() & built.keys():
+            if not _same(in_file[key], built[key]):
                 raise WrongArchitectureError(
-                    f"{path}: {key} of layer {place or 'model'!r} is {said[key]!r}, but {here[key]!r} in the "
+                    f"{path}: {key} of layer {place or 'model'!r} is {in_file[key]!r}, but {built[key]!r} in the "
                     "architecture asked for; give the architecture that the file was trained with"
                 )
         children = state.get("_modules")
@@ -251,7 +255,7 @@ def _same(theirs: object, ours: object) -> bool:
 def _ready(network: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
     """The network for inference: batch norms folded in and channels last, as the package does it.
 
-    The head stays in float32: bfloat16 has eight bits, which beyond pixel 256 are whole pixels.
+    The head stays in float32: bfloat16 has eight significant bits, so coordinates above 256 would be whole pixels.
     """
     import torch
 

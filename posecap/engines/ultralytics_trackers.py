@@ -1,8 +1,8 @@
-"""ByteTrack and BoT-SORT of the ultralytics package, fed with any detector's people.
+"""Tracks the people of any detector with ByteTrack or BoT-SORT of the ultralytics package.
 
-Both match by boxes alone. BoT-SORT (Aharon et al., 2022) also follows the camera: background points seen in two
-consecutive frames say how the picture moved, and predictions move with it. It is used without its appearance
-model, so neither of the two has weights. The package is AGPL-3.0.
+Both match by boxes alone. BoT-SORT (Aharon et al., 2022) also compensates for the camera's motion, which it estimates
+from background points in two consecutive frames. It is used without its appearance model, so neither of the two has
+weights. The package is AGPL-3.0.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from posecap.types import Pixels, Seconds, Tracks
 
 @dataclass(frozen=True)
 class _UltralyticsTracker(Engine, ABC):
-    """What the two have in common.
+    """What both trackers share. Scores and overlaps (intersection over union) are in [0, 1].
 
     Args:
-        track_high_thresh: detections from here up are matched first.
-        track_low_thresh: detections above this may continue a track.
-        begin: unmatched detections from here up begin a track, which counts once the next frame confirms it.
-        match_cost: highest cost of a match in the first round; the cost is 1 - overlap, or 1 - overlap * score.
-        cost: what that cost is made of.
-        track_buffer_seconds: a track unseen for longer is closed. The package counts frames; how many these are
-            follows from the clip's own frame rate. 1 second is the package's 30 frames at 30 frames a second.
-        fewest_frames: shorter tracks are dropped.
+        track_high_thresh: detections with this score or more are matched first.
+        track_low_thresh: detections with a higher score may continue a track.
+        begin: unmatched detections with this score or more start a track, which counts once a detection of the next
+            frame continues it.
+        match_cost: highest cost of a match in the first round.
+        cost: what that cost is: 1 - overlap, or 1 - overlap * score.
+        track_buffer_seconds: a track that is not seen for longer is closed. The package counts frames; their number
+            follows from the clip's frame rate. 1 second is the package's 30 frames at 30 frames a second.
+        fewest_frames: tracks seen in fewer frames are dropped.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "lap", "opencv-python")
@@ -54,7 +55,7 @@ class _UltralyticsTracker(Engine, ABC):
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
     ) -> Tracks:
-        """Tracks (M, T), most frames first; boxes, scores and joints are those of the detections.
+        """See :meth:`posecap.interfaces.Tracker.track`; boxes, scores and joints are those of the detections.
 
         Raises:
             ModuleNotFoundError: the package, or ``lap`` that it matches with, is not installed.
@@ -105,10 +106,11 @@ class UltralyticsByteTrack(_UltralyticsTracker):
 @dataclass(frozen=True)
 class UltralyticsBoTSORT(_UltralyticsTracker):
     """BoT-SORT without appearance: as ByteTrack, with boxes instead of centre and aspect in the filter's state,
-    and with the camera's motion taken out.
+    and with the camera's motion subtracted.
 
     Args:
-        camera: how the camera's motion is found; ``sparseOptFlow`` is the package's default, ``none`` leaves it out.
+        camera: the method that estimates the camera's motion; ``sparseOptFlow`` is the package's default, ``none``
+            ignores the camera.
     """
 
     name: ClassVar[str] = "ultralytics-botsort"

@@ -1,5 +1,5 @@
-"""Files of weights: found in the cache folder or in a folder that ``POSECAP_WEIGHTS`` names, or downloaded into the
-cache, and verified by their SHA-256.
+"""Finds files of weights in the cache folder or in folders that ``POSECAP_WEIGHTS`` names, downloads them into the
+cache, and verifies their SHA-256.
 
 Where the makers published only the beginning of the hash, or none, the hash of the first file that arrives is recorded
 beside the file, and every later file must have it.
@@ -29,9 +29,12 @@ OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called during a download with the bytes so far, and the bytes of the whole file where the server says."""
 
 RETRY_POLICY = RetryPolicy(attempts=6)
+"""For every download of weights."""
 SHA256_DIGITS = 64
 _SECONDS = 6 * 3600.0
+"""Most time for one download."""
 _ZIP_BYTES = 1 << 30
+"""Most bytes of a zip within a zip."""
 
 
 class HashMismatchError(Reject):
@@ -39,7 +42,7 @@ class HashMismatchError(Reject):
 
 
 def known_sha256(weights: Weights) -> str | None:
-    """The full SHA-256, as published or as recorded of the first file; None when no file arrived yet."""
+    """The full SHA-256, as published or as recorded from the first file; None while there is neither."""
     if len(weights.sha256) == SHA256_DIGITS:
         return weights.sha256
     try:
@@ -52,7 +55,8 @@ def check(weights: Weights, path: Path, *, source: Path | str | None = None) -> 
     """The SHA-256 of ``path``, which is recorded where no full one is known yet.
 
     Args:
-        source: where a file came from that the caller does not keep when it is the wrong one; for the message.
+        source: where ``path`` was copied or downloaded from, for the message; the caller deletes it when this raises.
+            None for a file that stays.
 
     Raises:
         HashMismatchError: it is not the expected one.
@@ -65,7 +69,7 @@ def check(weights: Weights, path: Path, *, source: Path | str | None = None) -> 
             if source is not None:
                 problem = f"what came from {source} is another file and was not kept"
             recorded = expected not in (None, weights.sha256)
-            first = f", pinned by the first one, in {_sha256_file(weights)}" if recorded else ""
+            first = f", that of the first file, recorded in {_sha256_file(weights)}" if recorded else ""
             known = expected or f"{weights.sha256}…"
             raise HashMismatchError("wrong_hash", f"{problem} (expected SHA-256 {known}{first}; found {found})")
         if expected is None:
@@ -96,7 +100,8 @@ def find(weights: Weights) -> Path | None:
 
     Raises:
         HashMismatchError: a file of that name is not the expected one.
-        Reject, TransientError: a zip that holds it is broken; the cache cannot be written.
+        Reject: ``bad_archive``, ``not_found``, ``too_large``: of a zip that should hold it.
+        TransientError: ``cache_trouble``: the cache cannot be written.
     """
     if weights.path.is_file():
         check(weights, weights.path)
@@ -111,7 +116,7 @@ def find(weights: Weights) -> Path | None:
 
 
 def find_in_folder(weights: Weights, folder: Path) -> Path | None:
-    """The file, or the zip that holds it, under a name that it may have in a folder: its own or the registry's."""
+    """The file, or the zip that holds it, in ``folder`` by its published name or the registry's; None if absent."""
     final = PurePosixPath(weights.path.name)
     zipped = PurePosixPath(urlsplit(weights.url).path) if weights.zip_members else None
     own = (zipped.name, f"{zipped.stem}{final.suffix}") if zipped else (final.name,)
@@ -157,7 +162,7 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
         try:
             _resume(weights, partial, on_progress)
         except TransientError:
-            raise  # what has come stays, and is resumed later
+            raise  # the part that was downloaded stays, and is resumed later
         except Reject as refusal:
             _remove(partial)
             if refusal.reason != "forbidden" or not weights.uri.startswith("hf://"):
@@ -175,7 +180,7 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
 
 
 def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> None:
-    """Download into ``partial`` what it lacks of the whole body."""
+    """Download the bytes that ``partial`` lacks, and append them."""
     from posecap.download.http import HttpDownload, HttpOptions, Session
 
     token = os.environ.get("HF_TOKEN") if weights.uri.startswith("hf://") else None
@@ -257,7 +262,7 @@ def _member_name(archive: Path, step: str) -> str:
 
 @contextlib.contextmanager
 def _temporary(weights: Weights) -> Iterator[Path]:
-    """A path beside the file's, for one that is not checked yet; it is removed afterwards."""
+    """A path beside the file's, for a file that is not checked yet; removed at the end, where it was not moved."""
     path = weights.path.with_name(f".{weights.path.name}.arriving")
     try:
         yield path

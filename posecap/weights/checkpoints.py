@@ -1,4 +1,4 @@
-"""Checkpoints of networks: read safely from untrusted files, and loaded into a network.
+"""Reads checkpoints of networks safely from untrusted files, and loads them into networks.
 
 ``.pt``, ``.pth``, ``.ckpt`` and ``.bin`` files hold pickles, and to unpickle them with Python runs whatever they name.
 Here nothing of a file is run (:mod:`posecap.weights.unpickle`). The format is recognised by the first bytes, not by the
@@ -54,16 +54,16 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
         What the file holds; for safetensors a dict of tensors.
 
     Raises:
-        CheckpointError: truncated, no checkpoint, a program (TorchScript), or not readable without running it.
+        CheckpointError: it is cut off, not a checkpoint, a program (TorchScript), or not readable without running it.
         RandomWeightsError: it has the key :data:`MARK`.
         ModuleNotFoundError: it is a safetensors file, and that package is not installed.
     """
     try:
         content = _content(path, unknown_classes)
-    except UnsafePickleError as trouble:
+    except UnsafePickleError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {trouble}. Fetch it again, or name another file; its code is never run"
-        ) from trouble
+            f"{path} cannot be read: {error}. Fetch it again, or name another file; its code is never run"
+        ) from error
     if isinstance(content, dict):
         refuse_random(content, path=path)
     return content
@@ -72,11 +72,11 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
 def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "module")) -> dict[str, torch.Tensor]:
     """The state dict of a checkpoint, without the file's other content.
 
-    Where all names begin with ``module.``, as after training with several GPUs, that is taken off.
+    Where all names begin with ``module.``, as after training with several GPUs, that prefix is removed.
 
     Args:
-        under: keys that may hold it; the first one found is used. Without one the file itself is the state dict. The
-            value may also be a pickled module.
+        under: top-level keys that may hold it; the first one found is used. Where none is found, the top level itself
+            is taken for the state dict. The value may also be a pickled module.
 
     Raises:
         CheckpointError, RandomWeightsError, ModuleNotFoundError: as :func:`load`; CheckpointError also when it holds
@@ -140,7 +140,7 @@ def load_into(
 
 
 def differences(network: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignore: Sequence[str] = ()) -> str:
-    """Which names and shapes of ``given`` are not those of ``network``, the first of each; empty when none."""
+    """How names and shapes of ``given`` differ from those of ``network``, in words; empty if they agree."""
     wanted = {name: value for name, value in network.state_dict().items() if not _matches(name, ignore)}
     shapes = [
         f"{name} is {tuple(given[name].shape)}, expected {tuple(wanted[name].shape)}"
@@ -167,8 +167,8 @@ def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file")
     """
     if MARK in metadata and os.environ.get(_ALLOW) != "allow":
         raise RandomWeightsError(
-            f"{path} holds random weights, made for tests: nothing that comes out of them means anything. "
-            f"Use the real ones, or set {_ALLOW}=allow where only the plumbing is tried"
+            f"{path} holds random weights, made for tests: results computed with them are meaningless. "
+            f"Use real weights, or set {_ALLOW}=allow to test that a pipeline runs"
         )
 
 
@@ -197,7 +197,7 @@ def _what_it_is(head: bytes) -> str:
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[Any]:
-    """The open file, which is whole: files of safetensors say how long they are.
+    """The open file, checked to be complete: a safetensors file states its length.
 
     Raises:
         CheckpointError: it is cut off or damaged.

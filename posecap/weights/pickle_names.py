@@ -1,4 +1,4 @@
-"""The names that pickles may use: containers and numbers of Python, arrays and numbers of NumPy.
+"""Lists the names that pickles may use: containers and numbers of Python, arrays and numbers of NumPy.
 
 The functions get arguments from hostile files: each checks them, and none allocates more memory than the file has
 bytes. Every other name becomes an :class:`Inert` record or raises (:mod:`posecap.weights.unpickle`).
@@ -23,7 +23,10 @@ Names: TypeAlias = Mapping[tuple[str, str], Any]
 
 
 class UnsafePickleError(ValueError):
-    """The bytes are no whole pickle, or describe something that is not read here; the message says what."""
+    """The bytes are not a complete pickle, or describe something that is not read; the message says what.
+
+    The message is a clause without the file's name ("it is cut off"), which callers add.
+    """
 
 
 @dataclass(eq=False)
@@ -44,7 +47,11 @@ class Inert:
 
 
 def plain_key(key: Any, depth: int = 0) -> Any:
-    """``key`` if hashing it is safe and quick: hashing tuples nested a million deep would end the process."""
+    """``key``, if hashing it is safe and quick: hashing a tuple nested a million deep would crash the process.
+
+    Raises:
+        UnsafePickleError: it is nested too deeply, too wide, too large a number, or cannot be a key.
+    """
     if isinstance(key, tuple):
         if depth >= _MAX_KEY_DEPTH or len(key) > _MAX_KEY_WIDTH:
             raise UnsafePickleError("a key is nested too deeply, or too wide")
@@ -58,10 +65,10 @@ def plain_key(key: Any, depth: int = 0) -> Any:
 
 
 def lengths(value: Any = ()) -> tuple[int, ...]:
-    """``value``, a shape or the like, if it is one.
+    """``value``, a shape or strides, as a tuple.
 
     Raises:
-        UnsafePickleError: it holds anything but natural numbers, or too many of them.
+        UnsafePickleError: it holds anything but integers from 0 on, or too many of them.
     """
     if not isinstance(value, tuple | list) or len(value) > _MAX_DIMENSIONS:
         raise UnsafePickleError("a shape is malformed")
@@ -71,12 +78,12 @@ def lengths(value: Any = ()) -> tuple[int, ...]:
 
 
 def _ordered_dict(pairs: Any = ()) -> OrderedDict[Any, Any]:
-    made = OrderedDict()
+    ordered = OrderedDict()
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise UnsafePickleError("an OrderedDict is made of something other than pairs")
-        made[plain_key(pair[0])] = pair[1]
-    return made
+        ordered[plain_key(pair[0])] = pair[1]
+    return ordered
 
 
 def _collection(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
@@ -93,14 +100,14 @@ def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
 
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
-    """How protocol 2 writes bytes."""
+    """Bytes, which pickle protocol 2 writes as a call of this function."""
     if not isinstance(text, str) or encoding != "latin1":
         raise UnsafePickleError("bytes are written in an unknown way")
     return text.encode("latin1")
 
 
 class _DtypeRecord(Inert):
-    """A dtype until an array or a number is made with it: its byte order comes as the record's state."""
+    """A dtype that is not complete yet: its byte order follows later in the pickle, as the record's state."""
 
 
 def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:
@@ -128,7 +135,11 @@ def _empty_array(kind: Any, *_rest: Any) -> np.ndarray[Any, Any]:
 
 
 def fill_array(array: np.ndarray[Any, Any], state: Any) -> None:
-    """``state``: (version, shape, dtype, Fortran order, bytes)."""
+    """Set an array's content from ``state``: (version, shape, dtype, Fortran order, bytes).
+
+    Raises:
+        UnsafePickleError: shape, dtype and bytes disagree.
+    """
     _, shape, record, fortran, raw = state
     dtype = _dtype(record)
     if not isinstance(raw, bytes) or math.prod(lengths(shape)) * dtype.itemsize != len(raw):

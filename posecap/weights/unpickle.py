@@ -1,12 +1,13 @@
-"""Pickles of plain values, arrays and tensors, read without running anything that they name.
+"""Reads pickles of plain values, arrays and tensors without running anything that they name.
 
 This is CPython's pickle machine, in its pure Python form, with an allow-list of opcodes: names become functions of a
 table that the caller gives, or :class:`~posecap.weights.pickle_names.Inert` records; only functions of the table are
 called, and only records and arrays take a state.
 
-``torch.load(weights_only=True)`` reads neither pickle protocols above 2 nor objects of unknown classes, and a pickle of
-179 bytes keeps it hashing one key for minutes, twice as long with every five bytes more. A subclass of the C
-``pickle.Unpickler`` allocates 4 GB for nine bytes, which name a large memo index. Here such files are refused at once.
+Why no existing reader is used: ``torch.load(weights_only=True)`` reads neither pickle protocols above 2 nor objects of
+unknown classes, and a pickle of 179 bytes keeps it hashing one key for minutes, twice as long with every five bytes
+more. A subclass of the C ``pickle.Unpickler`` allocates 4 GB for a pickle of nine bytes that names a large memo index.
+This module rejects such files at once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MAX_OPCODES = 5_000_000
 MAX_COPIED_BYTES = 1 << 28
 """A bound on copies by calls: a list that is turned into a set a million times would fill the memory."""
 _ITEM_BYTES = 64
+"""Counted for each item of a copied container."""
 _MAX_NAME = 200
+"""Most characters of a module's and a class's name together."""
 
 UnknownClasses: TypeAlias = Literal["refuse", "inert"]
 """What happens to a class or function outside the table: an error, or an :class:`Inert` record in its place."""
@@ -42,14 +45,14 @@ def unpickle(
     max_opcodes: int | None = None,
     max_copied_bytes: int | None = None,
 ) -> Any:
-    """The value of the pickle that begins at the position of ``file``, which is behind the pickle afterwards.
+    """The value of the pickle that begins at the current position of ``file``; the position is then just after it.
 
     Args:
         file: ``read(n)`` must not allocate more memory than there are bytes (as ``BytesIO`` and ``mmap`` do).
         names: functions and constants by ``(module, name)``.
         persistent_load: gives the value of a persistent id; by default a persistent id is an error.
-        max_opcodes: in place of MAX_OPCODES: data sets have more than checkpoints.
-        max_copied_bytes: in place of MAX_COPIED_BYTES.
+        max_opcodes: a bound on the time; None is :data:`MAX_OPCODES`, and data sets may need more.
+        max_copied_bytes: a bound on the memory; None is :data:`MAX_COPIED_BYTES`.
 
     Raises:
         UnsafePickleError: it is cut off, malformed, too long, or with ``refuse`` names something unknown.
@@ -163,11 +166,11 @@ class _Unpickler(pickle._Unpickler):
     def load_newobj_ex(self) -> None:
         keywords, args, called = self.stack.pop(), self.stack.pop(), self.stack.pop()
         if not isinstance(called, Inert) or not isinstance(keywords, dict):
-            raise UnsafePickleError("it makes something plain with keyword arguments")
-        made = self._call(called, args)
+            raise UnsafePickleError("it calls a function with keyword arguments")
+        record = self._call(called, args)
         self._count_copies(keywords)
-        made.entries.extend(keywords.items())
-        self.append(made)
+        record.entries.extend(keywords.items())
+        self.append(record)
 
     def _instantiate(self, called: Any, args: list[Any]) -> None:  # of INST and OBJ
         self.append(self._call(called, tuple(args)))

@@ -267,7 +267,7 @@ class TestPins:
         assert weights_sha256("net") == SHA
         path.unlink()
         server.files["/v1/net.pt"] = NET[::-1]
-        with pytest.raises(MissingWeightsError, match="pinned by the first one"):
+        with pytest.raises(MissingWeightsError, match="that of the first file, recorded in"):
             pull("net")
 
     def test_a_damaged_file_in_the_cache_is_refused(self, net: Weights) -> None:
