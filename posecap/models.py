@@ -94,7 +94,7 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
 
 
 def _missing(weights: Weights, why: str) -> MissingWeightsError:
-    """The error that says why ``weights`` are not here, and every way to get them."""
+    """The error that says why there is no file of ``weights``, and every way to get them."""
     known = {0: "unknown, the first file is pinned", SHA256_DIGITS: weights.sha256}
     sha256 = known.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
     return MissingWeightsError(

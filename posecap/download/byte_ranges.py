@@ -81,8 +81,9 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
 def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:
     """Write the packets of ``span`` from ``remote`` into ``out``, an mp4, without decoding them.
 
-    They begin at the last keyframe at or before ``span`` (and its margin, where there is one) and end before the first
-    packet after its end and margin, so that every frame of the span decodes to the same pixels as from the whole file.
+    They begin at a keyframe, ``margin_seconds`` before the span's start or earlier where the file allows, and at or
+    before that start in any case. They end before the first packet that is ``margin_seconds`` after the span's end or
+    later. Every frame of the span so decodes to the same pixels as from the whole file.
 
     Args:
         span: in seconds from the start of the remote file's video stream.
@@ -108,8 +109,8 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
         remote.check()
         if isinstance(error, Reject):
             raise
-        said = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
-        raise Reject("undecodable", f"FFmpeg says of the remote file: {said}") from error
+        message = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+        raise Reject("undecodable", f"FFmpeg says of the remote file: {message}") from error
     remote.check()
     return start
 

@@ -72,7 +72,7 @@ class Decord(Engine):
                 if wanted.any():
                     yield Frames(frames if wanted.all() else frames[wanted], pts[wanted])
         except (decord.DECORDError, RuntimeError) as error:
-            # Its messages hold times of day and addresses, which have no place in a record.
+            # Decord's own message holds times of day and addresses, which differ from run to run.
             raise DecoderGaveUpError("the stream cannot be read") from error
 
 

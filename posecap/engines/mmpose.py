@@ -47,7 +47,7 @@ class RTMPose(TopDownEstimator):
         flip_test: ``on``, as in the published configurations, computes the mirrored crop too and takes the mean.
         batch: most crops at a time; halved when memory runs out.
         precision: fp32 unless asked otherwise. Bfloat16 is coarser than the differences between neighbouring half
-            pixels of a wide peak, so joints move by a pixel of the crop here and there.
+            pixels of a wide peak, so some joints move by a pixel of the crop.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("mmpose", "mmdet", "mmengine", "opencv-python", "torch")

@@ -25,12 +25,12 @@ class MultiScale(Engine):
     """Detections of a small input and, in frames without a large person, confirmed ones of a large input.
 
     A frame has a large person when ``small`` finds one with a score of ``clear`` or more whose box is
-    ``large_person`` of the frame's longer side or more; its detections are then the frame's. Of the other
-    frames, those whose index is a multiple of ``probe_every`` are probed: they are given to ``large`` too, and each
-    person whom only that finds is cut out of the frame and given to ``close_up``. The person is confirmed if that finds one with a score of
-    ``confirm`` or more at the same place. If nobody is confirmed in the whole clip, the detections of ``small`` are the
-    result. Otherwise ``large`` is given all frames without a large person, and adds the people at whose place somebody
-    was confirmed in the nearest probed frame that had a detection there.
+    ``large_person`` of the frame's longer side or more; its detections are then the frame's. Of the other frames,
+    those whose index is a multiple of ``probe_every`` are probed: they are given to ``large`` too, and each person
+    whom only that finds is cut out of the frame and given to ``close_up``. The person is confirmed if that finds one
+    with a score of ``confirm`` or more at the same place. If nobody is confirmed in the whole clip, the detections of
+    ``small`` are the result. Otherwise ``large`` is given all frames without a large person, and adds the people at
+    whose place somebody was confirmed in the nearest probed frame that had a detection there.
 
     Of two detections of one person, that is with an object keypoint similarity of ``same_person`` or more, the one with
     the higher score is kept.

@@ -241,7 +241,9 @@ class _Reading:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:
-                yield from self._stream.codec_context.decode(None)  # the file stops here: what is left in the decoder
+                yield from self._stream.codec_context.decode(
+                    None
+                )  # the file is cut off here: frames still in the decoder
                 return
             if packet is None:
                 return
@@ -253,7 +255,7 @@ class _Reading:
 
 
 def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Degrees clockwise, from the first frame: the only place where every container's rotation arrives."""
+    """Degrees clockwise, from the first frame: only there is the rotation of every kind of container known."""
     import av
 
     with suppress(av.error.FFmpegError):

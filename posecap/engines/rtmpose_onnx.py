@@ -69,10 +69,10 @@ class RTMPoseOnnx(TopDownEstimator):
                 f"the network of {self.weights[0]} gives {simcc_x.shape[1]} joints, and {self.layout} has "
                 f"{len(LAYOUTS[self.layout].names)}; name the joints of these weights"
             )
-        places, scores = _likeliest(simcc_x, simcc_y)
+        positions, scores = _likeliest(simcc_x, simcc_y)
         centres, scales = np.stack([a[:2] for a in areas]), np.stack([a[2:] for a in areas])
-        places = places / (width, height) * scales[:, None] + centres[:, None] - 0.5 * scales[:, None]
-        return list(np.concatenate([places, scores[..., None]], -1).astype(np.float32))
+        positions = positions / (width, height) * scales[:, None] + centres[:, None] - 0.5 * scales[:, None]
+        return list(np.concatenate([positions, scores[..., None]], -1).astype(np.float32))
 
     @cached_property
     def _network(self) -> OnnxNetwork:
@@ -108,5 +108,5 @@ def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:
     """(x, y) of the joints (N, J, 2) in pixels of the crop, and scores (N, J): the smaller of the two axes' peaks."""
-    places = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
-    return places, np.minimum(simcc_x.max(-1), simcc_y.max(-1))
+    positions = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
+    return positions, np.minimum(simcc_x.max(-1), simcc_y.max(-1))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-End = Literal["of itself", "cut off"]
+End = Literal["complete", "cut off"]
 """How an answer ended: by the model's own end token, or at the limit of tokens."""
 
 _BREAK = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])\s*(?=\S)")
@@ -183,7 +183,7 @@ class TransformersCaptioner(Engine):
             written = written[:, asked.shape[1] :]  # decoders give the question back; encoder-decoders do not
         ended = [bool(np.isin(row, self._ends).any()) for row in written.cpu().numpy()]
         texts = self._processor.tokenizer.batch_decode(written, skip_special_tokens=True)
-        return [(text, "of itself" if end else "cut off") for text, end in zip(texts, ended, strict=True)]
+        return [(text, "complete" if end else "cut off") for text, end in zip(texts, ended, strict=True)]
 
     def _inputs(self, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
         """The questions as the network takes them, padded to one length."""

@@ -209,7 +209,7 @@ def _build(architecture: str, classes: int) -> torch.nn.Module:
     from ultralytics.nn.tasks import DetectionModel, PoseModel
 
     if (match := _ARCHITECTURE.fullmatch(architecture)) is None:
-        raise ValueError(f"{architecture!r} is none of the architectures known here")
+        raise ValueError(f"{architecture!r} is not an architecture that this engine knows")
     family, pose = match["family"], match["pose"] or ""
     described = Path(ultralytics.__file__).parent / "cfg" / "models" / family / f"yolo{family}{pose}.yaml"
     description = yaml.safe_load(described.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""ViCLIP's network and tokenizer (InternVid, Wang et al., ICLR 2024): a CLIP whose image tower takes a whole clip.
+"""ViCLIP's network and tokenizer (InternVid, Wang et al., ICLR 2024): a CLIP whose image encoder takes several frames.
 
 Every patch of every frame attends to every other. Tokens are patch-major (all times of the first patch, then all of the
 second), after one class token; a temporal embedding is added to the patches and not to the class token. Parameter names
@@ -113,8 +113,8 @@ class Sizes:
                 context=context,
                 vocabulary=tensors["text_encoder.token_embedding.weight"].shape[0],
             )
-        except (KeyError, ValueError, IndexError) as trouble:
-            raise WrongArchitectureError(f"no ViCLIP ({trouble}); its first tensors: {_first(tensors)}") from trouble
+        except (KeyError, ValueError, IndexError) as error:
+            raise WrongArchitectureError(f"not a ViCLIP ({error}); its first tensors: {_first(tensors)}") from error
         if video_width % _HEAD or text_width % _HEAD:
             raise WrongArchitectureError(
                 f"widths {video_width} and {text_width} are not multiples of the width of a head, {_HEAD}"
@@ -151,7 +151,7 @@ class ViCLIP(nn.Module):
         with torch.device("meta"):
             model = cls(Sizes.of(tensors))
         if problems := differences(model, tensors):
-            raise WrongArchitectureError(f"no ViCLIP: {problems}")
+            raise WrongArchitectureError(f"not a ViCLIP: {problems}")
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return model.eval().requires_grad_(False)
 
@@ -174,7 +174,7 @@ class ViCLIP(nn.Module):
             moved["temp"] = (-moved["temp"]).exp().reshape(())
         except KeyError as missing:
             raise WrongArchitectureError(
-                f"no CLIP ({missing} is missing); first tensors: {_first(state_dict)}"
+                f"not a CLIP ({missing} is missing); first tensors: {_first(state_dict)}"
             ) from missing
         moved["vision_encoder.temporal_positional_embedding"] = torch.zeros(1, frames, width)
         return cls.from_state_dict(moved)
@@ -221,7 +221,7 @@ class VideoTower(nn.Module):
         return projected
 
     def _patches(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
-        """(B, places, T, 3 · patch²). The convolution's kernels do not overlap, so it is a matrix product of these."""
+        """(B, positions, T, 3 · patch²). Kernels do not overlap, so the convolution is a matrix product of these."""
         batch, times, _, height, width = frames_BT3HW.shape
         grid, patch, side = self.sizes.grid, self.sizes.patch, self.sizes.side
         if (height, width) != (side, side) or times not in (1, self.sizes.frames):

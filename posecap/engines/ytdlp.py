@@ -104,7 +104,7 @@ class YtDlp(Engine):
             session = _Session(self, identity, until)
             wanted = span if self.stretch == "span" else None
             begins, ending = with_timeout(
-                limits.seconds, lambda: session.bring(file, limits=limits, span=wanted), what=session.shown
+                limits.seconds, lambda: session.download(file, limits=limits, span=wanted), what=session.shown
             )
         return Fetched(target.replace(target.with_suffix(f".{ending}")), "temporary", begins)
 
@@ -131,7 +131,7 @@ class _Session:
         youtube.add_info_extractor(YoutubeIE())
         return youtube
 
-    def bring(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
+    def download(self, file: BinaryIO, *, limits: Limits, span: Span | None) -> tuple[float, str]:
         """Write the video, or the part around ``span``, into ``file``.
 
         Returns:
@@ -179,7 +179,7 @@ class _Session:
             "js_runtimes": {} if engine.javascript == "none" else {engine.javascript: {}},
             "remote_components": [],
             "extractor_args": {"youtube": {key: value for key, value in arguments.items() if value}},
-            # The choice among formats is made here, on plain data, not in yt-dlp's language for it.
+            # Any format will do: this engine chooses among them itself (_choose), not by yt-dlp's format expressions.
             "format": lambda context: iter(context["formats"][:1]),
         }
 
@@ -277,12 +277,14 @@ class _Session:
             if error.status in (401, 403, 404, 410):
                 advice = "update yt-dlp, or try javascript or a cookies_file"
                 raise TransientError(
-                    "forbidden", f"{self.shown}: the video's bytes were refused ({error.status}); {advice}"
+                    "forbidden", f"{self.shown}: the server denied the video's bytes ({error.status}); {advice}"
                 ) from None
             raise youtube_error(self.shown, f"HTTP Error {error.status}") from None
         except RequestError as error:
-            said = str(error) if re.search("timed? ?out|certificate|ssl", str(error), re.IGNORECASE) else "connection"
-            raise youtube_error(self.shown, said) from None
+            message = (
+                str(error) if re.search("timed? ?out|certificate|ssl", str(error), re.IGNORECASE) else "connection"
+            )
+            raise youtube_error(self.shown, message) from None
 
 
 def _cookies(path: str | None) -> io.StringIO | None:

@@ -28,8 +28,8 @@ class DeviceError(RuntimeError):
 def torch_device(wanted: Device) -> torch.device:
     """``auto`` takes the first GPU that the process may see.
 
-    A CPU worker computes with one thread: every core already runs a worker of its own, threads that wait for one
-    another on busy cores cost many times what they bring, and sums in one order give the same bits everywhere.
+    On a CPU torch is set to one thread: every core already runs a worker of its own, where threads that wait for one
+    another slow each other down, and numbers that are always added in one order give the same bits on every machine.
 
     Raises:
         DeviceError: ``cuda`` is asked for and torch sees no GPU.

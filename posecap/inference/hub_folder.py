@@ -114,14 +114,14 @@ def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _check_index(index: Path, here: set[str]) -> None:
+def _check_index(index: Path, present: set[str]) -> None:
     named = _read(index).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
         raise CheckpointError(f"{index} names no files of weights; download it again")
     for name in sorted(set(named.values())):
         if Path(name).name != name:
             raise CheckpointError(f"{index} names {name!r}, which is outside the folder")
-        if name not in here:
+        if name not in present:
             raise MissingWeightsError(f"{index.parent} lacks {name}, which {index.name} names: download it too")
 
 

@@ -54,7 +54,7 @@ StoreVideo = Literal["none", "clip"]
 
 
 class ManifestError(ValueError):
-    """A manifest or one of its tables is invalid; the message names the place, the problem and the remedy."""
+    """A manifest or one of its tables is invalid; the message names file, line or row, problem and remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def read_manifest(path: Path) -> Manifest:
         description=keys.text("description", _PROSE, "plain text of at most 10,000 characters", default=""),
         pipeline=keys.local("pipeline", folder, "a Python file on this machine; it is code and is never fetched"),
         output=keys.local("output", folder, "a local directory; copy the finished dataset to its store afterwards"),
-        media_root=keys.place("media_root", folder, default="."),
+        media_root=keys.location("media_root", folder, default="."),
         tables=tuple(_table(entry, folder) for entry in keys.entries("tables")),
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
@@ -131,7 +131,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _table(keys: Keys, folder: Path) -> Table:
-    location = keys.place("path", folder)
+    location = keys.location("path", folder)
     written = keys.text("path", LINE, "")
     columns = keys.pairs("columns", ROW_FIELDS, "the name of the table's column, as 'video: uri'")
     video_prefix = keys.text("video_prefix", LINE, "what comes before every video, as https://host/", default="")
@@ -150,14 +150,14 @@ def _table(keys: Keys, folder: Path) -> Table:
     )
 
 
-def is_url(place: str) -> bool:
+def is_url(location: str) -> bool:
     """Whether a location is a URL rather than a path (``C:\\…`` is a path)."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
 
 
-def suffix_of(place: str) -> str:
+def suffix_of(location: str) -> str:
     """Lower-case suffix of a path or of a URL's path, query left out."""
-    return PurePosixPath(urlsplit(place).path if is_url(place) else place).suffix.lower()
+    return PurePosixPath(urlsplit(location).path if is_url(location) else location).suffix.lower()
 
 
 def nearest(word: str, words: tuple[str, ...]) -> str:
@@ -217,7 +217,7 @@ class Keys:
             raise self.wrong(key, wanted)
         return int(written)
 
-    def place(self, key: str, folder: Path, *, default: str | None = None) -> str:
+    def location(self, key: str, folder: Path, *, default: str | None = None) -> str:
         """A path, resolved against ``folder``, or a URL of a known scheme."""
         written = self.text(key, LINE, "a path or a URL", default=default)
         if not is_url(written):
@@ -311,5 +311,5 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not used here", event.start_mark)
+            raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not allowed", event.start_mark)
         return super().compose_node(parent, index)

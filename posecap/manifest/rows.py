@@ -66,10 +66,10 @@ class Problems:
         """Whether further problems are dropped."""
         return len(self._lines) >= self.MOST
 
-    def add(self, place: str, message: str) -> None:
-        """Add one problem; ``place`` is the table and row in which it is."""
+    def add(self, row: str, message: str) -> None:
+        """Add one problem; ``row`` names the table and the row that has it."""
         if not self.full:
-            self._lines.append(f"{place}: {message}")
+            self._lines.append(f"{row}: {message}")
 
     def flag(self, raw: RawBatch, bad: pa.Array, field: str, values: pa.Array, remedy: str) -> None:
         """Add a problem for every row whose ``bad`` is true; it quotes that row of ``values``, then says ``remedy``."""
@@ -83,7 +83,7 @@ class Problems:
             )
 
     def raise_any(self) -> None:
-        """Raises ManifestError with every message, if there are any."""
+        """Raise a ManifestError with all messages, if there are any."""
         if len(self._lines) == 1:
             raise ManifestError(self._lines[0])
         if self._lines:
@@ -157,7 +157,7 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     problems.flag(raw, reserved, "id", words["id"], "'~' and digits at the end name repeated rows; choose another id")
     if table.video_prefix:
         words["video"] = pc.binary_join_element_wise(table.video_prefix, words["video"], "")
-    # A row may give only one of them: from there on, or up to there.
+    # A row may give only one of them: the span then reaches to the video's end, or from its beginning.
     start, end = seconds(raw, "start", problems), seconds(raw, "end", problems)
     inverted = pc.less_equal(end, pc.fill_null(start, 0.0))
     problems.flag(raw, inverted, "end", end, "it is not after the start; is one of the two in the wrong column?")

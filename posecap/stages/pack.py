@@ -18,7 +18,7 @@ from posecap.types import EmbeddedClip, Sample
 class Pack(Stage):
     """The last stage of a pipeline.
 
-    Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same stretch of time.
+    Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same time.
 
     Args:
         store_video: ``"clip"`` also stores the clip's frames as mp4, at working size, in a tar of its own.

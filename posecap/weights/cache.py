@@ -272,7 +272,7 @@ def _temporary(weights: Weights) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(weights: Weights) -> Iterator[None]:
-    """Hold the lock on the file's folder in the cache, which is made; errors of the disk become ``cache_trouble``."""
+    """Hold the lock on the file's folder in the cache, created first; OSErrors become ``cache_trouble``."""
     with _cache_errors_named(weights), locked(cache_folder() / "weights" / f"{weights.name}.lock"):
         weights.path.parent.mkdir(parents=True, exist_ok=True)
         yield

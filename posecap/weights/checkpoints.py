@@ -192,7 +192,7 @@ def _what_it_is(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer that Git LFS left in place of the file (run git lfs pull)"
     kind = sniff(head)
-    return {"empty": "has no bytes", "unknown": "begins like no format known here"}.get(kind, f"holds {kind}")
+    return {"empty": "has no bytes", "unknown": "begins like no known format"}.get(kind, f"holds {kind}")
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def test_the_answer_is_that_of_transformers_own_pipeline(folders, family):
     )
     assert len(text) > 10
     assert text == theirs[0]["generated_text"]
-    assert end in ("of itself", "cut off")
+    assert end in ("complete", "cut off")
 
 
 def test_the_frames_are_looked_at(folders):
@@ -116,7 +116,7 @@ def test_frames_are_not_split_into_tiles(folders):
 def test_a_prompt_is_filled_in(folders, monkeypatch):
     mine = captioner(folders["smolvlm"], prompts=("{frames} of {seconds} s {other}",), frames=3)
     asked = []
-    monkeypatch.setattr(TransformersCaptioner, "_answer", lambda self, q: asked.extend(q) or [("x", "of itself")])
+    monkeypatch.setattr(TransformersCaptioner, "_answer", lambda self, q: asked.extend(q) or [("x", "complete")])
     mine.write(building.skeleton(pts_T=[1.0, 1.5, 2.0, 2.5, 3.25]))
     assert [prompt for _, prompt in asked] == ["3 of 2.2 s {other}"]
 
@@ -406,23 +406,23 @@ def test_without_the_package(copied, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "end", "expected"),
     [
-        ("She waves.", "of itself", ["She waves."]),
-        ("She waves with her left hand", "of itself", ["She waves with her left hand"]),
+        ("She waves.", "complete", ["She waves."]),
+        ("She waves with her left hand", "complete", ["She waves with her left hand"]),
         ("She waves with her left", "cut off", []),
         ("She waves. Then she ste", "cut off", ["She waves."]),
-        ("  She\n waves. ", "of itself", ["She waves."]),
-        ("What moves? She waves.", "of itself", ["She waves."]),
-        ("<think>The arm? Yes.</think>\nShe waves.", "of itself", ["She waves."]),
+        ("  She\n waves. ", "complete", ["She waves."]),
+        ("What moves? She waves.", "complete", ["She waves."]),
+        ("<think>The arm? Yes.</think>\nShe waves.", "complete", ["She waves."]),
         ("<think>The arm? It seems", "cut off", []),
         (
             "Here is the description:\n\n- **She waves.**\n2. She bends 1.5 times.",
-            "of itself",
+            "complete",
             ["She waves.", "She bends 1.5 times."],
         ),
-        ('"She waves." "She bends."', "of itself", ["She waves.", "She bends."]),
+        ('"She waves." "She bends."', "complete", ["She waves.", "She bends."]),
         ("他举手。他转身。他跳", "cut off", ["他举手。", "他转身。"]),
-        ("", "of itself", []),
-        (" … !", "of itself", []),
+        ("", "complete", []),
+        (" … !", "complete", []),
     ],
 )
 def test_answers_are_cleaned(answer, end, expected):
@@ -430,4 +430,4 @@ def test_answers_are_cleaned(answer, end, expected):
 
 
 def test_only_the_first_sentences_stay():
-    assert sentences_of("A. B. C.", most=2, prompt="", end="of itself") == ["A.", "B."]
+    assert sentences_of("A. B. C.", most=2, prompt="", end="complete") == ["A.", "B."]

@@ -234,9 +234,9 @@ def test_what_is_missing_or_of_another_shape_is_named(tensors):
         WrongArchitectureError, match=r"conv1\.weight is \(128, 3, 2, 16, 16\), expected \(128, 3, 1, 16, 16\)"
     ):
         ViCLIP.from_state_dict(wider)
-    with pytest.raises(WrongArchitectureError, match=r"no ViCLIP .*vision_encoder\.proj"):
+    with pytest.raises(WrongArchitectureError, match=r"not a ViCLIP .*vision_encoder\.proj"):
         ViCLIP.from_state_dict({"backbone.conv.weight": torch.zeros(1)})
-    with pytest.raises(WrongArchitectureError, match="no CLIP"):
+    with pytest.raises(WrongArchitectureError, match="not a CLIP"):
         ViCLIP.from_clip(tensors)
 
 

@@ -269,7 +269,7 @@ class TestDamage:
             (b"", "has no bytes"),
             (b"<!doctype html><title>404</title>", "holds html"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
-            (b"\x00\x01\x02\x03" * 100, "begins like no format known here"),
+            (b"\x00\x01\x02\x03" * 100, "begins like no known format"),
             (b"\x80\x02}q\x00.", "not one that torch.save wrote"),
             (b"PK\x03\x04 no zip", "cut off or damaged"),
         ],
