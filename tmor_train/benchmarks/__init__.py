@@ -1,4 +1,5 @@
-"""Benchmarks, a file each. A new one is its file and its name in ``BENCHMARKS``."""
+"""All benchmarks by name. Each is defined in a file of its own; a new one is its file and an entry in
+``BENCHMARKS``."""
 
 from __future__ import annotations
 
@@ -8,12 +9,12 @@ from tmor_train.configuration import nearest
 
 
 class UnknownBenchmarkError(LookupError):
-    """There is no benchmark of that name; the message has the nearest one."""
+    """There is no benchmark of that name; the message suggests the nearest one."""
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    found.name: found
-    for found in (
+    entry.name: entry
+    for entry in (
         smarthome.SMARTHOME,
         uav_human.UAV_HUMAN,
         clip_sets.PENN_ACTION,
@@ -33,10 +34,10 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def benchmark(name: str) -> Benchmark:
-    """The benchmark of a name.
+    """The benchmark called ``name``.
 
     Raises:
-        UnknownBenchmarkError: there is none.
+        UnknownBenchmarkError: there is none of that name.
     """
     if name not in BENCHMARKS:
         raise UnknownBenchmarkError(f"no benchmark {name!r}; {nearest(name, BENCHMARKS)}")

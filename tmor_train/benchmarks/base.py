@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,29 @@ from tmor_train.metrics.event_ap import Proposal
 from tmor_train.metrics.frame_ap import times
 
 TaskKind = Literal["clips", "frames", "events"]
+"""What is predicted: one class for each clip, the classes of each frame of a recording, or the begin, end and class of
+each event of a recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A missing ``file``, the ``page`` to get it from, and the ``place`` to put it at."""
+    """A file that a benchmark needs and that is missing.
+
+    ``file`` is its name, relative to the benchmark's folder, or a pattern of :meth:`Path.glob` that no file matches;
+    ``page`` says where to get it (a web page, or a command that makes it), ``path`` where to put it.
+    """
 
     file: str
     page: str
-    place: Path
+    path: Path
 
     def __str__(self) -> str:
-        return f"{self.file} is missing: get it from {self.page} and put it at {self.place}"
+        return f"{self.file} is missing: get it from {self.page} and put it at {self.path}"
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Labelled clips by split."""
+    """Labelled clips by split; ``validation`` is None where the protocol has no such split."""
 
     train: MotionSet
     test: MotionSet
@@ -48,16 +54,35 @@ class Parts:
         return cls(train, test, validation if len(validation) else None)
 
 
+class Interval(NamedTuple):
+    """One annotated action: its class index from 0, and when it begins and ends, in the unit its reader states."""
+
+    label: int
+    begin: float
+    end: float
+
+
+class FrameSpan(NamedTuple):
+    """The frames ``first`` to ``stop - 1`` of a recording, counted from 0, that have the class index ``label``."""
+
+    label: int
+    first: int
+    stop: int
+
+
 Bounds = Literal["strict", "closed", "half_open"]
+"""Which frames an event contains: begin < frame < end, begin <= frame <= end, or begin <= frame < end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Labelled intervals of recordings: ``recording_E`` and ``class_E`` int64, ``begin_E`` and ``end_E`` float64.
+    """Labelled intervals of E events, of all recordings together, in any order.
 
-    Times are in frames of the recording. ``bounds`` defines which frames an event contains: ``strict`` is begin < frame
-    < end (as in TSU and the per-frame evaluation of Charades), ``closed`` is begin <= frame <= end, ``half_open`` is
-    begin <= frame < end. An event that ends before it begins is empty.
+    ``recording_E`` int64 is the recording's index in its set, ``class_E`` int64 the class index. ``begin_E`` and
+    ``end_E`` float64 are times from the recording's start: in frames, the first frame being 0, unless the
+    :class:`Timelines` that hold the events have a ``length_N``. ``bounds`` says whether the frames at begin and end
+    belong to the event: ``strict`` leaves both out, as TSU and the per-frame evaluation of Charades do. An event that
+    ends before it begins contains no frame.
     """
 
     recording_E: Numbers
@@ -69,39 +94,46 @@ class Events:
     def labels_at(
         self, recording: int, time_P: NDArray[Any], *, classes: int, bounds: Bounds | None = None
     ) -> NDArray[np.bool_]:
-        """Which classes a recording has at some ascending times in frames: (P, K) bool.
+        """Which classes a recording has at given times: (P, K) bool, K being ``classes``.
 
         Args:
-            bounds: in place of those of the events.
+            recording: index of the recording.
+            time_P: ascending times, in the unit of the events.
+            bounds: used instead of those of the events; None uses theirs.
         """
         label_PK = np.zeros((len(time_P), classes), np.bool_)
-        for number, first, behind in self.spans(recording, time_P, bounds=bounds):
-            label_PK[first:behind, number] = True
+        for span in self.spans(recording, time_P, bounds=bounds):
+            label_PK[span.first : span.stop, span.label] = True
         return label_PK
 
-    def spans(
-        self, recording: int, time_P: NDArray[Any], *, bounds: Bounds | None = None
-    ) -> list[tuple[int, int, int]]:
-        """(class, first, behind the last) of each event of a recording, as numbers of some ascending times."""
+    def spans(self, recording: int, time_P: NDArray[Any], *, bounds: Bounds | None = None) -> list[FrameSpan]:
+        """Which of some ascending times each event of a recording contains, as ranges of indices into ``time_P``.
+
+        A range is empty (``stop <= first``) where the event contains none of them. Arguments as for :meth:`labels_at`.
+        """
         rule = bounds or self.bounds
-        found = np.flatnonzero(self.recording_E == recording)
-        first_E = np.searchsorted(time_P, self.begin_E[found], side="right" if rule == "strict" else "left")
-        behind_E = np.searchsorted(time_P, self.end_E[found], side="right" if rule == "closed" else "left")
-        return list(zip(self.class_E[found].tolist(), first_E.tolist(), behind_E.tolist(), strict=True))
+        events = np.flatnonzero(self.recording_E == recording)
+        first_E = np.searchsorted(time_P, self.begin_E[events], side="right" if rule == "strict" else "left")
+        stop_E = np.searchsorted(time_P, self.end_E[events], side="right" if rule == "closed" else "left")
+        columns = self.class_E[events].tolist(), first_E.tolist(), stop_E.tolist()
+        return [FrameSpan(*span) for span in zip(*columns, strict=True)]
 
 
-def events_of(
-    found: Iterable[Sequence[tuple[int, float, float]]],
+def events_from_intervals(
+    intervals_of: Iterable[Sequence[tuple[int, float, float]]],
     *,
     rate_N: NDArray[np.float64] | None = None,
     bounds: Bounds = "strict",
 ) -> Events:
-    """Events out of (class, begin, end) of each recording.
+    """The :class:`Events` of N recordings.
 
     Args:
-        rate_N: frames of a recording in one unit of its times; 1 where None.
+        intervals_of: the :class:`Interval` of each recording, in the recordings' order; a plain (class index, begin,
+            end) will do.
+        rate_N: factor that makes frames of a recording's times: frames per second where times are in seconds. None
+            leaves times as they are.
     """
-    rows = [(number, *event) for number, events in enumerate(found) for event in events]
+    rows = [(recording, *interval) for recording, intervals in enumerate(intervals_of) for interval in intervals]
     columns = np.array(rows, np.float64).reshape(-1, 4)
     recording_E = columns[:, 0].astype(np.int64)
     rate_E = np.ones(len(columns)) if rate_N is None else np.asarray(rate_N, np.float64)[recording_E]
@@ -110,10 +142,12 @@ def events_of(
 
 @dataclass(frozen=True, eq=False)
 class Timelines:
-    """What is labelled in recordings of ``frames_N`` frames, for which no poses are needed. ``classes`` is a count.
+    """The labels of N recordings, without their poses.
 
-    Times of the events are in frames, or where ``length_N`` float64 is given in the unit that it has the length of each
-    recording in (seconds), so that they are compared as the owners' evaluation does, without rounding.
+    ``frames_N`` int64 counts the frames of each recording; ``classes`` is the number of classes K. ``length_N`` float64
+    is the length of each recording in the unit of the events' times, usually seconds: frame t is then shown at
+    t * length / frames, and events are compared with these times, without rounding, as the owners' evaluation does.
+    Where it is None, times are in frames.
     """
 
     frames_N: Numbers
@@ -125,27 +159,30 @@ class Timelines:
         return len(self.frames_N)
 
     def labels(self, number: int) -> NDArray[np.bool_]:
-        """Which classes each frame of a recording has: (T, K) bool. An event that ends before it begins has none."""
+        """Which classes each frame of the recording of index ``number`` has: (T, K) bool."""
         return self.events.labels_at(number, self._times(number), classes=self.classes)
 
     def labels_at_points(self, number: int, *, count: int = 25) -> NDArray[np.bool_]:
         """Which classes a recording has at the times of Charades' official localisation: (``count``, K) bool.
 
-        Begin and end of an event are included. The frames to score are :func:`tmor_train.metrics.frame_ap.points`.
+        The times divide the recording's length into ``count`` equal parts and begin with 0
+        (:func:`tmor_train.metrics.frame_ap.times`). Begin and end of an event are included, whatever its bounds.
+        The scores that belong to these times are those of the frames :func:`tmor_train.metrics.frame_ap.points`.
         """
         length = float(self.frames_N[number] if self.length_N is None else self.length_N[number])
         return self.events.labels_at(number, times(length, count=count), classes=self.classes, bounds="closed")
 
     def truths(self, number: int) -> list[Proposal]:
-        """The events of a recording for :func:`tmor_train.metrics.event_ap.event_ap`, by the frames they hold.
+        """The events of a recording as :func:`tmor_train.metrics.event_ap.event_ap` takes them: each from the first
+        frame it contains to the one after its last, with the score 1.
 
-        An event that holds no frame is left out.
+        An event that contains no frame is left out.
         """
         spans = self.events.spans(number, self._times(number))
-        return [Proposal(begin, end, label, 1.0) for label, begin, end in spans if begin < end]
+        return [Proposal(span.first, span.stop, span.label, 1.0) for span in spans if span.first < span.stop]
 
     def _times(self, number: int) -> NDArray[np.float64]:
-        """When each frame is shown: frame / rate, the rate being frames / length."""
+        """When each frame is shown, in the unit of the events: frame / rate, the rate being frames / length."""
         frames = int(self.frames_N[number])
         rate = 1.0 if self.length_N is None else frames / float(self.length_N[number])
         return np.arange(frames, dtype=np.float64) / rate
@@ -153,7 +190,10 @@ class Timelines:
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Recordings, each one long clip of ``motions``, and the ``events`` in them."""
+    """Untrimmed recordings, each of them one long clip of ``motions``, and the ``events`` in them, in frames.
+
+    ``Events.recording_E`` is an index of ``motions``, ``Events.class_E`` one of ``classes``, the classes' names.
+    """
 
     motions: MotionSet
     classes: tuple[str, ...]
@@ -165,13 +205,13 @@ class Recordings:
         return Timelines(self.motions.clips.frames_N, len(self.classes), self.events)
 
     def labels(self, number: int) -> NDArray[np.bool_]:
-        """As :meth:`Timelines.labels`."""
+        """Which classes each frame of a recording has: (T, K) bool, as :meth:`Timelines.labels`."""
         return self.timelines.labels(number)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameParts:
-    """Recordings by split."""
+    """Recordings by split; ``validation`` is None where the protocol has no such split."""
 
     train: Recordings
     test: Recordings
@@ -180,11 +220,19 @@ class FrameParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A data set with its protocols, of which the first is the default.
+    """A data set with its evaluation protocols.
 
-    ``primary_metric`` is the metric of the paper's table. ``missing`` looks for the files of a protocol in a folder;
-    ``read`` reads them and raises MissingFilesError or DamagedFileError. ``clips`` and ``classes`` are
-    what is published, 0 where that depends on the user's data.
+    ``name`` is what users type, ``about`` one line for lists. ``protocols`` are the names of the protocols (ways to
+    split the set), the default first. ``primary_metric`` is the metric that the papers' tables give, by its name in
+    the results.
+
+    ``missing(folder, protocol)`` returns what that protocol needs and ``folder`` lacks, an empty tuple where it lacks
+    nothing. ``read(folder, protocol)`` reads the set: :class:`Parts` where ``task`` is ``clips``, else
+    :class:`FrameParts`; it raises MissingFilesError for files that are missing and DamagedFileError for files that are
+    not as published.
+
+    ``clips`` (recordings, where ``task`` is not ``clips``) and ``classes`` are the numbers the set is published with;
+    0 where they depend on the user's data.
     """
 
     name: str
@@ -199,7 +247,7 @@ class Benchmark:
 
 
 def missing_files(folder: Path, source: DatasetSource, *names: str) -> tuple[Missing, ...]:
-    """The files that are missing from a folder; names may be patterns of :meth:`Path.glob`."""
+    """Those of ``names``, paths relative to ``folder`` or patterns of :meth:`Path.glob`, that match no file there."""
     page = f"{source.page} ({source.archive})"
     return tuple(Missing(name, page, folder / name) for name in names if next(folder.glob(name), None) is None)
 
@@ -209,12 +257,18 @@ def check_for(source: DatasetSource, *names: str) -> Callable[[Path, str], tuple
     return lambda folder, protocol: missing_files(folder, source, *names)
 
 
-def with_scores(place_MTJ2: Floats, path: Path) -> Floats:
-    """Joints (M, T, J, 3) of places in pixels, with the score 1, or 0 for a joint at (0, 0), which was not found.
+def with_scores(xy_MTJ2: Floats, path: Path) -> Floats:
+    """Joints (M, T, J, 3) float32 as (x, y, score) of positions in pixels that come without scores.
+
+    The score is 1, or 0 for a joint at (0, 0), which the estimator did not find.
+
+    Args:
+        xy_MTJ2: x and y in pixels.
+        path: the file they were read from, for the message.
 
     Raises:
-        DamagedFileError: a place of ``path`` is not finite.
+        DamagedFileError: a position is not finite.
     """
-    if not np.isfinite(place_MTJ2).all():
-        raise DamagedFileError(f"{path}: joints are not all finite")
-    return np.concatenate([place_MTJ2, (place_MTJ2 != 0).any(-1, keepdims=True)], -1, dtype=np.float32)
+    if not np.isfinite(xy_MTJ2).all():
+        raise DamagedFileError(f"{path}: a joint's position is NaN or infinite; get the file again")
+    return np.concatenate([xy_MTJ2, (xy_MTJ2 != 0).any(-1, keepdims=True)], -1, dtype=np.float32)

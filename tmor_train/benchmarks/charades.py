@@ -1,9 +1,10 @@
-"""Charades: 9,848 videos at home, 157 classes in 66,500 timed actions, by frames.
+"""Charades as a benchmark of frame labels: 9,848 videos recorded at home, 66,500 timed actions of 157 classes.
 
-G. Sigurdsson et al., "Hollywood in Homes", ECCV 2016. ``Charades_v1_train.csv`` (7,985) and ``Charades_v1_test.csv``
-(1,863) give ``c092 11.90 21.20;...`` in seconds for each video; 174 and 49 videos have none, and seven actions end
-before they begin. The owners publish no skeletons: estimate them with posecap from the videos into a dataset at
-``shards`` whose row ids are the ids of the videos (``46GP8``). Times become frames by each clip's own rate.
+G. Sigurdsson et al., "Hollywood in Homes", ECCV 2016. ``Charades_v1_train.csv`` (7,985 videos) and
+``Charades_v1_test.csv`` (1,863) list the actions of each video as ``c092 11.90 21.20;...``: class code, begin and end
+in seconds from the video's start. 174 and 49 videos have none, and seven actions end before they begin. The owners
+publish no skeletons: estimate them with posecap from the videos into a dataset at ``shards`` whose row ids are the ids
+of the videos (``46GP8``). Seconds become frames by the frame rate of each clip of that dataset.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, Timelines, events_of, missing_files
+from tmor_train.benchmarks.base import (
+    Benchmark,
+    FrameParts,
+    Interval,
+    Missing,
+    Recordings,
+    Timelines,
+    events_from_intervals,
+    missing_files,
+)
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
@@ -27,57 +37,62 @@ FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
 _NAMES = "Charades_v1_classes.txt"
 
 
-def actions(path: Path) -> dict[str, list[tuple[int, float, float]]]:
-    """(class, begin, end) in seconds of each video, those that end before they begin too.
+def actions(path: Path) -> dict[str, list[Interval]]:
+    """The actions of each video of an annotation file by the video's id, in seconds from the video's start.
+
+    Actions that end before they begin are among them, as published; a video without actions has an empty list.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    return {name: events for name, (_, events) in _rows(path).items()}
+    return {video: intervals for video, (_, intervals) in _rows(path).items()}
 
 
 def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
-    """What an annotation file labels in its videos, sorted by id, at ``rate`` frames a second of their ``length``.
+    """The labels of an annotation file's videos, sorted by id; times are in seconds.
+
+    Args:
+        rate: frames per second that each video is assumed to have, from which its number of frames follows.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    found = sorted(_rows(path).items())
-    frames_N = np.array([max(1, round(seconds * rate)) for _, (seconds, _) in found], np.int64)
-    seconds_N = np.array([seconds for _, (seconds, _) in found], np.float64)
-    return Timelines(frames_N, CLASS_COUNT, events_of([events for _, (_, events) in found]), seconds_N)
+    rows = [row for _, row in sorted(_rows(path).items())]
+    frames_N = np.array([max(1, round(seconds * rate)) for seconds, _ in rows], np.int64)
+    seconds_N = np.array([seconds for seconds, _ in rows], np.float64)
+    return Timelines(frames_N, CLASS_COUNT, events_from_intervals([intervals for _, intervals in rows]), seconds_N)
 
 
-def _rows(path: Path) -> dict[str, tuple[float, list[tuple[int, float, float]]]]:
-    """The length in seconds and the actions of each video."""
-    found = {}
+def _rows(path: Path) -> dict[str, tuple[float, list[Interval]]]:
+    """The length in seconds and the actions of each video, by its id."""
+    rows = {}
     with parsing(path, "annotation file of Charades"):
         for row in csv.DictReader(io.StringIO(read_text(path, source=SOURCE))):
             parts = [action.split() for action in row["actions"].split(";") if action]
-            events = [(_number(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
+            intervals = [Interval(_class_index(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
             length = _seconds(row["length"])
             if length <= 0:
                 raise ValueError(f"video {row['id']!r} has a length of {length} s")
-            found[row["id"]] = length, events
-    return found
+            rows[row["id"]] = length, intervals
+    return rows
 
 
 def _seconds(written: str) -> float:
     value = float(written)
     if not -MAX_SECONDS <= value <= MAX_SECONDS:
-        raise ValueError(f"{written!r} is no time of a video of at most {MAX_SECONDS:.0f} s")
+        raise ValueError(f"{written!r} is not a time in a video of at most {MAX_SECONDS:.0f} s")
     return value
 
 
-def _number(code: str) -> int:
+def _class_index(code: str) -> int:
     match = _CODE.fullmatch(code)
     if match is None or int(match[1]) >= CLASS_COUNT:
-        raise ValueError(f"{code!r} is no class")
+        raise ValueError(f"{code!r} is not a class, such as c092")
     return int(match[1])
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """The 157 names, in order of their codes.
+    """The names of the 157 classes in order of their codes, c000 first, out of ``Charades_v1_classes.txt``.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -88,34 +103,41 @@ def class_names(path: Path) -> tuple[str, ...]:
     return tuple(line[1].strip() for line in lines)
 
 
-def _part(folder: Path, part: str, motions: MotionSet, classes: tuple[str, ...]) -> Recordings:
-    known = actions(folder / FILES[part])
-    at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
-    lacking = sorted(set(known) - set(at))
+def _recordings(folder: Path, split: str, motions: MotionSet, classes: tuple[str, ...]) -> Recordings:
+    intervals_of = actions(folder / FILES[split])
+    row_of = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
+    lacking = sorted(set(intervals_of) - set(row_of))
     if lacking:
         raise DamagedFileError(
-            f"{folder / 'shards'} lacks {len(lacking)} of {len(known)} {part} videos, as {lacking[0]}"
+            f"{folder / 'shards'} lacks {len(lacking)} of the {len(intervals_of)} {split} videos, such as "
+            f"{lacking[0]}; build it from all of them, with the videos' ids as row ids"
         )
-    names = sorted(known)
-    chosen = motions.select([at[name] for name in names])
+    videos = sorted(intervals_of)
+    chosen = motions.select([row_of[video] for video in videos])
     if (chosen.clips.fps_N <= 0).any():
-        raise DamagedFileError(f"{folder / 'shards'}: clips without a frame rate, so seconds have no frames")
-    events = events_of([known[name] for name in names], rate_N=chosen.clips.fps_N.astype(np.float64))
+        raise DamagedFileError(
+            f"{folder / 'shards'}: some clips have no frame rate, so seconds cannot become frames; build it again"
+        )
+    events = events_from_intervals(
+        [intervals_of[video] for video in videos], rate_N=chosen.clips.fps_N.astype(np.float64)
+    )
     return Recordings(chosen, classes, events)
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     lists = missing_files(folder, SOURCE, *FILES.values(), _NAMES)
-    place = folder / "shards"
-    poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", place)
-    return lists if place.is_dir() else (*lists, poses)
+    dataset = folder / "shards"
+    poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", dataset)
+    return lists if dataset.is_dir() else (*lists, poses)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
     if not (folder / "shards").is_dir():
         raise SOURCE.missing(folder / "shards")
     motions, classes = read_shards(folder / "shards"), class_names(folder / _NAMES)
-    return FrameParts(*(_part(folder, part, motions, classes) for part in FILES))
+    return FrameParts(
+        train=_recordings(folder, "train", motions, classes), test=_recordings(folder, "test", motions, classes)
+    )
 
 
 CHARADES = Benchmark(

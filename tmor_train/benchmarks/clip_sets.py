@@ -1,10 +1,12 @@
-"""Benchmarks of labelled clips: any posecap dataset, Penn Action, UTD-MHAD, MSR Action3D and SBU.
+"""Benchmarks that need little more than a reader: any posecap dataset, Penn Action, UTD-MHAD, MSR Action3D and SBU.
+
+Each clip shows one action and has one class. Splits:
 
 * A posecap dataset is split by its own splits ``train``, ``test`` and ``validation``.
 * Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
   leaves out the last). Joints are the annotators'.
-* UTD-MHAD: odd subjects train, even ones test (Chen et al., 2015).
-* MSR Action3D: subjects 1, 3, 5, 7, 9 train (Wang et al., 2012).
+* UTD-MHAD: subjects with odd numbers train, those with even numbers test (Chen et al., 2015).
+* MSR Action3D: subjects 1, 3, 5, 7 and 9 train, the others test (Wang et al., 2012).
 * SBU: the authors' five folds of pairs of subjects (Yun et al., 2012). The protocol ``foldN`` tests on fold N and
   trains on the other four; the reported figure is their mean.
 """
@@ -26,12 +28,14 @@ def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
 
 
 def _read(folder: Path, protocol: str) -> Parts:
-    found = read_shards(folder)
-    if not {"train", "test"} <= set(found.splits):
-        raise DamagedFileError(f"{folder} has the splits {', '.join(found.splits)}; a benchmark needs train and test")
-    parts = Parts.by_split(found.select(found.clips.label_N != NOT_KNOWN))
+    motions = read_shards(folder)
+    if not {"train", "test"} <= set(motions.splits):
+        raise DamagedFileError(f"{folder} has the splits {', '.join(motions.splits)}; a benchmark needs train and test")
+    parts = Parts.by_split(motions.select(motions.clips.label_N != NOT_KNOWN))
     if not len(parts.train) or not len(parts.test):
-        raise DamagedFileError(f"{folder}: no labelled clips to train or test on; build it with labels in the manifest")
+        raise DamagedFileError(
+            f"{folder}: its split train or test has no labelled clip; build it with labels in the manifest"
+        )
     return parts
 
 
@@ -51,9 +55,9 @@ def _by_split(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]
 
 
 def _fold(folder: Path, protocol: str) -> Parts:
-    found = sbu.read(folder)
-    tested = found.clips.split_N == protocol
-    return Parts(train=found.select(~tested), test=found.select(tested))
+    motions = sbu.read(folder)
+    tested_N = motions.clips.split_N == protocol
+    return Parts(train=motions.select(~tested_N), test=motions.select(tested_N))
 
 
 PENN_ACTION = Benchmark(

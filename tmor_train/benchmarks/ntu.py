@@ -1,11 +1,12 @@
-"""NTU RGB+D 60 and 120 in 2D: the COCO joints that PYSKL publishes, estimated by HRNet from the owners' videos.
+"""NTU RGB+D 60 and 120 as benchmarks of clips in 2D: COCO joints that PYSKL estimated by HRNet from the owners' videos.
 
 A. Shahroudy et al., CVPR 2016; J. Liu et al., TPAMI 2019; H. Duan et al., "PYSKL", 2022. ``ntu60_hrnet.pkl`` and
 ``ntu120_hrnet.pkl`` are pickles of a dict: ``split`` has lists of names (``xsub_train``, ``xsub_val``, ...),
-``annotations`` a dict for each clip, with ``frame_dir`` (``S001C002P003R002A013``: setup, camera, person, repetition,
-action), ``label`` from 0, ``img_shape`` (height, width), ``keypoint`` (M, T, 17, 2) in pixels and ``keypoint_score``
-(M, T, 17). They are read by :mod:`posecap.weights.unpickle`, which runs nothing of them. The split of the file counts;
-what it names ``val`` is the test of the benchmark. A joint at (0, 0) was not found.
+``annotations`` is a list with a dict for each clip: ``frame_dir`` (``S001C002P003R002A013``: setup, camera, person,
+repetition, action), ``label`` from 0, ``img_shape`` (height, width), ``keypoint`` (M, T, 17, 2) in pixels and
+``keypoint_score`` (M, T, 17). They are read by :mod:`posecap.weights.unpickle`, which executes nothing in them. A
+clip's split is that of the file's lists; what they name ``val`` is what the benchmark tests on. A joint at (0, 0) was
+not found.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, pars
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30
 MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES = 200_000, 8, 2_000
-_OPCODES_A_CLIP = 200
+_MAX_OPCODES_PER_CLIP = 200  # of the pickle
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, Any]]]:
-    """The lists of names of each split, and the annotations as the file has them.
+    """The clips' names of each split (``xsub_train``, ...), and the clips' annotations as the file has them, unchecked.
 
     Raises:
         MissingFilesError: the file is not there.
-        DamagedFileError: it is not as published, or names anything but arrays of numbers and plain values.
+        DamagedFileError: it is not as published, or holds objects other than arrays of numbers and plain values.
     """
     if not path.is_file():
-        raise _origin(path.name).missing(path)
+        raise _source(path.name).missing(path)
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} has {size} bytes, expected 1 to {MAX_FILE_BYTES}")
@@ -52,28 +53,32 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
         content = unpickle(
             cast(BinaryIO, mapped),
             names=ARRAY_NAMES,
-            max_opcodes=MAX_CLIPS * _OPCODES_A_CLIP,
+            max_opcodes=MAX_CLIPS * _MAX_OPCODES_PER_CLIP,
             max_copied_bytes=4 * size,
         )
     if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
-        raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is no dict with a 'split'")
+        raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is not a dict with a dict 'split'")
     split, annotations = content["split"], content.get("annotations")
     lists = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in split.values())
     if not lists or not isinstance(annotations, list) or len(annotations) > MAX_CLIPS:
         raise DamagedFileError(
-            f"{path}: its splits are no lists of names, or its annotations no list of up to {MAX_CLIPS}"
+            f"{path}: 'split' does not hold lists of names, or 'annotations' is not a list of at most {MAX_CLIPS}"
         )
     return split, annotations
 
 
-def _origin(file: str) -> DatasetSource:
+def _source(file: str) -> DatasetSource:
     return DatasetSource("NTU RGB+D", _PAGE, f"the 2D skeletons {file}")
 
 
 def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
-    """An annotation as a clip in the layout ``coco17``, of no split yet.
+    """An annotation as a clip in the layout ``coco17``, x and y in pixels.
+
+    Its split is the default of :class:`~tmor_train.data.Clip`; the caller replaces it.
 
     Args:
+        annotation: an element of the second result of :func:`read_annotations`; it may be anything.
+        classes: names of the classes by index.
         where: the file and the entry in it, for messages.
 
     Raises:
@@ -82,25 +87,28 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
     with parsing(where, "annotation of PYSKL"):
         name, label = annotation["frame_dir"], int(annotation["label"])
         height, width = (float(side) for side in annotation["img_shape"])
-        place_MTJ2, score_MTJ = annotation["keypoint"], annotation["keypoint_score"]
+        xy_MTJ2, score_MTJ = annotation["keypoint"], annotation["keypoint_score"]
         match = _NAME.fullmatch(name)
     if match is None or label != int(match[5]) - 1 or not 0 <= label < len(classes):
-        raise DamagedFileError(f"{where}: {name!r} with the label {label} is no clip of {len(classes)} classes")
-    arrays = isinstance(place_MTJ2, np.ndarray) and isinstance(score_MTJ, np.ndarray)
-    if not arrays or place_MTJ2.dtype.kind != "f" or score_MTJ.dtype.kind != "f":
-        raise DamagedFileError(f"{where}: joints of {name} are no arrays of floats")
-    shape = place_MTJ2.shape
+        raise DamagedFileError(f"{where}: {name!r} with the label {label} is not a clip of the {len(classes)} classes")
+    arrays = isinstance(xy_MTJ2, np.ndarray) and isinstance(score_MTJ, np.ndarray)
+    if not arrays or xy_MTJ2.dtype.kind != "f" or score_MTJ.dtype.kind != "f":
+        raise DamagedFileError(f"{where}: 'keypoint' or 'keypoint_score' of {name} is not an array of floats")
+    shape = xy_MTJ2.shape
     if len(shape) != 4 or shape[2:] != (17, 2) or score_MTJ.shape != shape[:3]:
         raise DamagedFileError(
-            f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2)"
+            f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2) and (M, T, 17)"
         )
     if not 0 < shape[0] <= MAX_PEOPLE or not 0 < shape[1] <= MAX_FRAMES or not (0 < width < 1e5 and 0 < height < 1e5):
-        raise DamagedFileError(f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}")
-    place = np.asarray(place_MTJ2, np.float32)
-    score = np.where((place != 0).any(-1), np.asarray(score_MTJ, np.float32).clip(0), 0)
-    joints = np.concatenate([place, score[..., None]], -1, dtype=np.float32)
+        raise DamagedFileError(
+            f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}, expected 1 to {MAX_PEOPLE} "
+            f"people, 1 to {MAX_FRAMES} frames and sides below 100,000 pixels"
+        )
+    xy = np.asarray(xy_MTJ2, np.float32)
+    score = np.where((xy != 0).any(-1), np.asarray(score_MTJ, np.float32).clip(0), 0)
+    joints = np.concatenate([xy, score[..., None]], -1, dtype=np.float32)
     if not np.isfinite(joints).all():
-        raise DamagedFileError(f"{where}: joints of {name} are not all finite")
+        raise DamagedFileError(f"{where}: a joint or score of {name} is NaN or infinite")
     return Clip(
         key=name,
         joints_MTJC=joints,
@@ -115,6 +123,7 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
 
 
 def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
+    """NTU RGB+D of ``count`` classes; the two sets differ in nothing else."""
     file = f"ntu{count}_hrnet.pkl"
     classes = tuple(f"A{number:03d}" for number in range(1, count + 1))
 
@@ -124,21 +133,21 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         names = [split.get(f"{protocol}_{part}", []) for part in ("train", "val")]
         if not set(names[0]).isdisjoint(names[1]):
             raise DamagedFileError(f"{path}: its splits {protocol}_train and {protocol}_val have clips in common")
-        part_of = {name: part for part, found in zip(("train", "test"), names, strict=True) for name in found}
+        split_of = {name: part for part, listed in zip(("train", "test"), names, strict=True) for name in listed}
 
-        def found() -> Iterator[Clip]:
+        def clips_of_protocol() -> Iterator[Clip]:
             for number in range(len(annotations)):
-                # Each entry goes as soon as it is a clip: the arrays of the file and the clips' fill memory.
+                # An annotation is released as soon as it is a clip; both at once would need twice the memory.
                 entry, annotations[number] = annotations[number], {}
                 clip = clip_of(entry, classes=classes, where=f"{path}, annotation {number}")
-                if clip.key in part_of:
-                    yield replace(clip, split=part_of[clip.key])
+                if clip.key in split_of:
+                    yield replace(clip, split=split_of[clip.key])
 
-        clips = list(found())
+        clips = list(clips_of_protocol())
         keys = {clip.key for clip in clips}
         if len(keys) < len(clips):
             raise DamagedFileError(f"{path} has {len(clips) - len(keys)} clips more than once")
-        if any(keys.isdisjoint(part) for part in names):
+        if any(keys.isdisjoint(listed) for listed in names):
             raise DamagedFileError(f"{path} has no clips of {protocol}_train or of {protocol}_val")
         return Parts.by_split(from_clips(clips, classes=classes))
 
@@ -148,7 +157,7 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
         protocols=protocols,
         clips=clips,
         classes=count,
-        missing=check_for(_origin(file), file),
+        missing=check_for(_source(file), file),
         read=read,
     )
 

@@ -1,10 +1,11 @@
-"""PKU-MMD, phase 1: 1,076 long recordings of 51 classes, 25 joints of one or two people in 3D, by events.
+"""PKU-MMD, phase 1, as a benchmark of events: 1,076 long recordings, 51 classes, 25 joints of up to two people in 3D.
 
-C. Liu et al., "PKU-MMD", 2017. For a recording ``0002-L`` (number, view) a line of ``PKU_Skeleton_Renew/0002-L.txt`` is
-a frame at 30 a second: x, y, z in metres of the 25 joints of one person and of another, zeros where there is none.
-``Train_Label_PKU_final/0002-L.txt`` has lines ``class,start,end,confidence``, classes from 1, times in frames, start
-included and end not. ``Split/cross-subject.txt`` and ``cross-view.txt`` have the training names in their second line
-and those to test on in their fourth, with commas. Joints are centred and turned by the loader, not here.
+C. Liu et al., "PKU-MMD", 2017. For a recording ``0002-L`` (number, camera: left, middle or right) each line of
+``PKU_Skeleton_Renew/0002-L.txt`` is a frame, at 30 frames per second: x, y, z in metres of the 25 joints of one person
+and then of another, zeros where there is none. ``Train_Label_PKU_final/0002-L.txt`` has lines
+``class,start,end,confidence``: classes from 1, times in frames from 0, start included and end excluded.
+``Split/cross-subject.txt`` and ``Split/cross-view.txt`` list the recordings to train on in their second line and those
+to test on in their fourth, separated by commas. Joints are as recorded; the loader centres and scales them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from posecap.joints import LAYOUTS
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Missing, Recordings, events_of, missing_files
+from tmor_train.benchmarks.base import (
+    Benchmark,
+    FrameParts,
+    Interval,
+    Missing,
+    Recordings,
+    events_from_intervals,
+    missing_files,
+)
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import (
@@ -95,7 +104,7 @@ _CAMERAS = {"L": 1, "M": 2, "R": 3}
 
 
 def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names to train on and those to test on.
+    """The names of the recordings to train on, and of those to test on, out of a split file.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -103,23 +112,25 @@ def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lines = read_text(path, source=SOURCE).splitlines()
     if len(lines) < 4:
         raise DamagedFileError(f"{path} has {len(lines)} lines, expected names to train on in line 2, to test on in 4")
-    parts = [tuple(name.strip() for name in lines[at].split(",") if name.strip()) for at in (1, 3)]
+    parts = [tuple(name.strip() for name in lines[index].split(",") if name.strip()) for index in (1, 3)]
     names = [name for part in parts for name in part]
     for name in names:
         if not _NAME.fullmatch(name):
-            raise DamagedFileError(f"{path}: {name[:40]!r} is no recording of PKU-MMD, such as 0002-L")
+            raise DamagedFileError(f"{path}: {name[:40]!r} is not the name of a recording of PKU-MMD, such as 0002-L")
     if not all(parts) or len(set(names)) < len(names) or len(names) > MAX_RECORDINGS:
-        raise DamagedFileError(f"{path}: a part has no recording, or one is named twice, or there are too many")
+        raise DamagedFileError(
+            f"{path}: line 2 or 4 names no recording, one is named twice, or there are more than {MAX_RECORDINGS}"
+        )
     return parts[0], parts[1]
 
 
-def read_labels(path: Path) -> list[tuple[int, float, float]]:
-    """(class from 0, begin, end) of each event, in frames.
+def read_labels(path: Path) -> list[Interval]:
+    """The events of a label file, in frames from 0, the end excluded; class indices begin with 0 here.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    found = []
+    events = []
     for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), start=1):
         if not line.strip():
             continue
@@ -127,14 +138,17 @@ def read_labels(path: Path) -> list[tuple[int, float, float]]:
             label, begin, end, _ = (int(value) for value in line.split(","))
         if not 1 <= label <= len(CLASSES) or not 0 <= begin <= end <= MAX_FRAMES:
             raise DamagedFileError(
-                f"{path}, line {number}: no event of classes 1 to {len(CLASSES)} from a start to an end"
+                f"{path}, line {number}: {line[:80]!r}, expected a class of 1 to {len(CLASSES)} and "
+                f"0 <= start <= end <= {MAX_FRAMES}"
             )
-        found.append((label - 1, float(begin), float(end)))
-    return found
+        events.append(Interval(label - 1, float(begin), float(end)))
+    return events
 
 
 def read_skeleton(path: Path) -> Floats:
-    """Joints (M, T, 25, 4) float32 in a camera's axes, M being 2 where a second person is ever there.
+    """Joints (M, T, 25, 4) float32 in the layout ``ntu25``: x, y, z in metres in a camera's axes, and the score 1 or 0.
+
+    M is 2 where a second person is in any frame, else 1.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -142,21 +156,22 @@ def read_skeleton(path: Path) -> Floats:
     rows = read_numbers(path, columns=150, source=SOURCE)
     if len(rows) > MAX_FRAMES or np.abs(rows).max() > 1e4:
         raise DamagedFileError(
-            f"{path}: {len(rows)} frames of up to {np.abs(rows).max():g} m are no recording of PKU-MMD"
+            f"{path}: {len(rows)} frames of coordinates up to {np.abs(rows).max():g} m, expected at most {MAX_FRAMES} "
+            "frames and 10,000 m"
         )
     metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)
     joints = as_ntu25(from_kinect(metres_MTJ3), LAYOUTS["ntu25"].names)
     return joints if joints[1, :, :, 3].any() else joints[:1].copy()
 
 
-def _recordings(folder: Path, names: tuple[str, ...], part: str) -> Recordings:
-    events = events_of([read_labels(folder / LABELS / f"{name}.txt") for name in names], bounds="half_open")
+def _recordings(folder: Path, names: tuple[str, ...], split: str) -> Recordings:
+    events = events_from_intervals([read_labels(folder / LABELS / f"{name}.txt") for name in names], bounds="half_open")
 
     def clips() -> Iterator[Clip]:
         for name in names:
             joints = read_skeleton(folder / SKELETONS / f"{name}.txt")
             camera = _CAMERAS[name[-1]]
-            yield Clip(key=name, joints_MTJC=joints, layout="ntu25", fps=30.0, split=part, camera=camera)
+            yield Clip(key=name, joints_MTJC=joints, layout="ntu25", fps=30.0, split=split, camera=camera)
 
     return Recordings(from_clips(clips(), classes=CLASSES), CLASSES, events)
 

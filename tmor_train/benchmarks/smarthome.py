@@ -1,13 +1,14 @@
-"""Toyota Smarthome: clips of daily living by 18 older people, 7 cameras, 31 classes, 2D poses of LCR-Net.
+"""Toyota Smarthome as a benchmark of clips: daily living of 18 older people, 7 cameras, 31 classes, 2D poses of
+LCR-Net.
 
-S. Das et al., "Toyota Smarthome", ICCV 2019. A clip is ``Walk_p03_r01_v16_c06`` (class, person, repetition, video,
-camera) with ``{clip}.json``: ``frames`` is a list of lists of people, each with ``pose2d``, 13 values of x and then 13
-of y, in pixels of a picture of 640 x 480.
+S. Das et al., "Toyota Smarthome", ICCV 2019. A clip is named ``Walk_p03_r01_v16_c06`` (class, person, repetition,
+video, camera) and is a file ``{clip}.json``: ``frames`` holds for each frame a list of people, each with ``pose2d``, 13
+values of x and then 13 of y, in pixels of a picture of 640 x 480.
 
-CS trains on nine people, validates on 19 and 25 and tests on seven. CV1 trains on camera 1, CV2 on the cameras 1, 3, 4,
-6 and 7; both validate on camera 5 and test on camera 2, and have only 19 classes. In CV the reference repeats each
-training clip round(1000/n) times where a class has n < 1000 clips; here none is repeated. The official lists of CS name
-14 clips of ``Pour.Fromcup``, which is none of the 31 classes: they are left out.
+CS trains on nine people, validates on the people 19 and 25 and tests on seven. CV1 trains on camera 1, CV2 on the
+cameras 1, 3, 4, 6 and 7; both validate on camera 5 and test on camera 2, and have only 19 classes. In CV the reference
+repeats each training clip round(1000/n) times where a class has n < 1000 clips; here none is repeated. The official
+lists of CS name 14 clips of ``Pour.Fromcup``, which is none of the 31 classes: they are left out.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ CAPTIONS = {
     "Walk": "walk",
     "WatchTV": "watch tv",
 }
-"""Classes of CS, in order, in the words of SKI-Models' list of labels."""
+"""The 31 classes of CS in the order of their indices, each in the words of SKI-Models' list of labels."""
 
 CLASSES = tuple(CAPTIONS)
 CV_CLASSES = tuple(
@@ -70,10 +71,10 @@ CV_CLASSES = tuple(
         {name for name in CLASSES if not name.startswith(("Cook.", "Make"))} - {"Laydown", "Pour.Fromkettle", "WatchTV"}
     )
 )
-"""Classes of CV1 and CV2, in order."""
+"""The 19 classes of CV1 and CV2 in the order of their indices."""
 
 Part = Literal["train", "validation", "test"]
-_PARTS: dict[str, dict[Part, set[int]]] = {  # subjects in CS, cameras in CV
+_PARTS: dict[str, dict[Part, set[int]]] = {  # numbers of people in CS, of cameras in CV1 and CV2
     "CS": {
         "train": {3, 4, 6, 7, 9, 12, 13, 15, 17},
         "validation": {19, 25},
@@ -84,21 +85,26 @@ _PARTS: dict[str, dict[Part, set[int]]] = {  # subjects in CS, cameras in CV
 }
 _FILES = "*_p*_r*_v*_c*.json"
 _NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
-# LCR-Net goes from the ankles up, right before left, and ends with the head; penn13 begins with it, left before right.
+# LCR-Net's joints go from the ankles up to the head, right before left; those of penn13 from the head down, left before
+# right: one order is the reverse of the other.
 _PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 MAX_PEOPLE = 8
 _LEFT_OUT = "Pour.Fromcup"
 
 
 def part_of(clip: str, protocol: str) -> Part | None:
-    """The part that the rule of a protocol puts a clip in; None where it leaves it out.
+    """The split that a protocol puts a clip in; None where it leaves the clip out.
+
+    Args:
+        clip: its name, without ``.json``.
+        protocol: ``CS``, ``CV1`` or ``CV2``.
 
     Raises:
-        ValueError: it is no name of a clip.
+        ValueError: ``clip`` is not the name of a clip.
     """
     match = _NAME.fullmatch(clip)
     if match is None:
-        raise ValueError(f"{clip!r} is no clip of Smarthome, such as Walk_p03_r01_v16_c06")
+        raise ValueError(f"{clip!r} is not the name of a clip of Smarthome, such as Walk_p03_r01_v16_c06")
     if protocol != "CS" and match[1] not in CV_CLASSES:
         return None
     number = int(match[2] if protocol == "CS" else match[3])
@@ -106,7 +112,9 @@ def part_of(clip: str, protocol: str) -> Part | None:
 
 
 def read_poses(path: Path) -> Floats:
-    """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``.
+    """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``: x and y in pixels, and the score 1 or 0.
+
+    M is the largest number of people in a frame, at least 1. People are in the order of the file, frame by frame.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -116,13 +124,14 @@ def read_poses(path: Path) -> Floats:
         most = max([1, *(len(people) for people in frames)])
         if not frames or most > MAX_PEOPLE:
             raise DamagedFileError(
-                f"{path}: {len(frames)} frames of up to {most} people, expected 1 to {MAX_PEOPLE} people"
+                f"{path}: {len(frames)} frames of up to {most} people, expected at least one frame and at most "
+                f"{MAX_PEOPLE} people"
             )
-        place_MTJ2 = np.zeros((most, len(frames), 13, 2), np.float32)
+        xy_MTJ2 = np.zeros((most, len(frames), 13, 2), np.float32)
         for frame, people in enumerate(frames):
-            for person, found in enumerate(people):
-                place_MTJ2[person, frame] = np.array(found["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
-    return with_scores(place_MTJ2, path)
+            for person, entry in enumerate(people):
+                xy_MTJ2[person, frame] = np.array(entry["pose2d"], np.float32).reshape(2, 13).T[_PENN_OF_LCR]
+    return with_scores(xy_MTJ2, path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:

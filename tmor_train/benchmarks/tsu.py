@@ -1,11 +1,13 @@
-"""Toyota Smarthome Untrimmed: 536 long recordings, 51 classes, 41,288 events, and the one recording that is public.
+"""Toyota Smarthome Untrimmed (TSU) as a benchmark of frame labels: 536 long recordings, 51 classes, 41,288 events. Also
+the one recording that is public, as a benchmark of its own.
 
 R. Dai et al., "Toyota Smarthome Untrimmed", TPAMI 2022. ``smarthome_CS_51.json`` and ``smarthome_CV_51.json`` give for
-each recording ``P11T13C03`` (person, time, camera) its subset, its duration in frames and ``[class, begin, end]``, in
-frames. A frame is positive strictly between the two. Cross-subject (CS) trains on 351 recordings and tests on 185.
-Cross-view (CV) trains on the cameras 1, 3, 4, 6, 7 (369) and tests on 2 and 5 (167); 33 classes occur in that test.
-Poses are ``{recording}_LCRNet2d.npz`` with ``kpts`` (T, 17, 2) float32 in pixels of a picture of 640 x 480; joints at 0
-were not found. The owners' order is that of COCO, all five points of the head in one place.
+each recording ``P11T13C03`` (person, time, camera) its subset, its duration in frames and its events as ``[class,
+begin, end]``, class numbers from 0 and times in frames. A frame has the class if begin < frame < end. Cross-subject
+(CS) trains on 351 recordings and tests on 185. Cross-view (CV) trains on the cameras 1, 3, 4, 6, 7 (369) and tests on 2
+and 5 (167); 33 classes occur in that test. Poses are ``poses/{recording}_LCRNet2d.npz`` with ``kpts`` (T, 17, 2)
+float32 in pixels of a picture of 640 x 480; a joint at (0, 0) was not found. The joints are in COCO's order, all five
+points of the head at one position.
 """
 
 from __future__ import annotations
@@ -15,17 +17,19 @@ import math
 import re
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tmor_train.benchmarks.base import (
     Benchmark,
     FrameParts,
+    Interval,
     Missing,
     Recordings,
     Timelines,
     check_for,
-    events_of,
+    events_from_intervals,
     missing_files,
     with_scores,
 )
@@ -89,42 +93,58 @@ CLASSES = (
     "Use_glasses",
     "Pour.From_can",
 )
-"""Classes in the order of their numbers."""
+"""Names of the classes; class ``n`` of the annotation files is ``CLASSES[n]``."""
 
 WIDTH, HEIGHT = 640.0, 480.0
 MAX_FRAMES = 200_000
 """Of one recording; the longest published has 50,541."""
 MAX_FILE_BYTES = MAX_FRAMES * 17 * 2 * 8
+"""Of one pose file: 17 joints, two coordinates, float64."""
 
-Annotations = dict[str, tuple[str, int, list[tuple[int, float, float]]]]
 _NAME = re.compile(r"P(\d\d)T(\d\d)C(\d\d)")
 _POSES = "_LCRNet2d.npz"
+_SUBSETS = {"train": "training", "test": "testing"}  # as the annotation files call them
+
+
+class Annotation(NamedTuple):
+    """What an annotation file says of a recording: ``subset`` is ``training`` or ``testing``, ``frames`` its duration,
+    ``events`` are in frames from 0."""
+
+    subset: str
+    frames: int
+    events: list[Interval]
+
+
+Annotations = dict[str, Annotation]
 
 
 def read_annotations(path: Path) -> Annotations:
-    """For each recording its subset, its frames, and (class, begin, end) of its events.
+    """The annotation of each recording by its name.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    found = {}
+    annotations = {}
     with parsing(path, "annotation file of TSU"):
         for name, entry in json.loads(read_text(path, source=SOURCE)).items():
-            events = [(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
-            if entry["subset"] not in ("training", "testing") or not _NAME.fullmatch(name):
-                raise DamagedFileError(f"{path}: recording {name!r} of the subset {entry['subset']!r} is not TSU's")
+            events = [Interval(int(label), float(begin), float(end)) for label, begin, end in entry["actions"]]
+            if entry["subset"] not in _SUBSETS.values() or not _NAME.fullmatch(name):
+                raise DamagedFileError(
+                    f"{path}: recording {name!r} of the subset {entry['subset']!r}, expected a name such as P11T13C03 "
+                    "and the subset training or testing"
+                )
             if not 0 < int(entry["duration"]) <= MAX_FRAMES:
                 raise DamagedFileError(f"{path}: {name} has {entry['duration']} frames, expected 1 to {MAX_FRAMES}")
-            if not all(math.isfinite(begin) and math.isfinite(end) for _, begin, end in events):
-                raise DamagedFileError(f"{path}: {name} has an event of times that are no numbers")
-            if any(not 0 <= label < len(CLASSES) for label, _, _ in events):
-                raise DamagedFileError(f"{path}: {name} has an event of none of the {len(CLASSES)} classes")
-            found[name] = (str(entry["subset"]), int(entry["duration"]), events)
-    return found
+            if not all(math.isfinite(event.begin) and math.isfinite(event.end) for event in events):
+                raise DamagedFileError(f"{path}: {name} has an event whose begin or end is NaN or infinite")
+            if any(not 0 <= event.label < len(CLASSES) for event in events):
+                raise DamagedFileError(f"{path}: {name} has an event whose class is not 0 to {len(CLASSES) - 1}")
+            annotations[name] = Annotation(str(entry["subset"]), int(entry["duration"]), events)
+    return annotations
 
 
 def read_poses(path: Path) -> Floats:
-    """Joints (1, T, 17, 3) float32 of a pose file, in the layout ``coco17``.
+    """Joints (1, T, 17, 3) float32 of a pose file in the layout ``coco17``: x and y in pixels, and the score 1 or 0.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -145,26 +165,29 @@ def read_poses(path: Path) -> Floats:
 
 
 def timelines(path: Path) -> dict[str, Timelines]:
-    """What an annotation file labels in the recordings of ``training`` and of ``testing``, by sorted names.
+    """The labels of the recordings of the subsets ``training`` and ``testing``, in the order of their sorted names.
+
+    Times are in frames of the annotated videos.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    known = read_annotations(path)
-    found = {}
-    for subset in ("training", "testing"):
-        chosen = [known[name] for name in sorted(known) if known[name][0] == subset]
-        frames_N = np.array([frames for _, frames, _ in chosen], np.int64)
-        found[subset] = Timelines(frames_N, len(CLASSES), events_of([events for _, _, events in chosen]))
-    return found
+    annotations = read_annotations(path)
+    labels_of = {}
+    for subset in _SUBSETS.values():
+        chosen = [annotations[name] for name in sorted(annotations) if annotations[name].subset == subset]
+        frames_N = np.array([annotation.frames for annotation in chosen], np.int64)
+        events = events_from_intervals([annotation.events for annotation in chosen])
+        labels_of[subset] = Timelines(frames_N, len(CLASSES), events)
+    return labels_of
 
 
-def _recordings(folder: Path, known: Annotations, names: list[str]) -> Recordings:
+def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Recordings:
     clips = []
     for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
         subject, _, camera = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
-        split = "test" if known[name][0] == "testing" else "train"
+        split = "test" if annotations[name].subset == "testing" else "train"
         clips.append(
             Clip(
                 key=name,
@@ -179,9 +202,12 @@ def _recordings(folder: Path, known: Annotations, names: list[str]) -> Recording
             )
         )
     motions = from_clips(clips, classes=CLASSES)
-    # Times count frames of the annotated video; the evaluation's rate is frames of the poses / annotated duration.
-    annotated_N = np.array([known[name][1] for name in names], np.float64)
-    events = events_of([known[name][2] for name in names], rate_N=motions.clips.frames_N / annotated_N)
+    # Annotated times count frames of the video, whose number may differ from that of the poses. As in the owners'
+    # evaluation, times are scaled by frames of the poses / annotated duration.
+    annotated_N = np.array([annotations[name].frames for name in names], np.float64)
+    events = events_from_intervals(
+        [annotations[name].events for name in names], rate_N=motions.clips.frames_N / annotated_N
+    )
     return Recordings(motions, CLASSES, events)
 
 
@@ -193,9 +219,12 @@ def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    known = read_annotations(folder / f"smarthome_{protocol}_51.json")
-    subsets = ([n for n in sorted(known) if known[n][0] == subset] for subset in ("training", "testing"))
-    return FrameParts(*(_recordings(folder, known, names) for names in subsets))
+    annotations = read_annotations(folder / f"smarthome_{protocol}_51.json")
+    names_of = {
+        split: [name for name in sorted(annotations) if annotations[name].subset == subset]
+        for split, subset in _SUBSETS.items()
+    }
+    return FrameParts(**{split: _recordings(folder, annotations, names) for split, names in names_of.items()})
 
 
 TSU = Benchmark(

@@ -1,9 +1,10 @@
-"""UAV-Human: 155 actions of 119 people seen from a drone, 17 joints of COCO in 2D.
+"""UAV-Human as a benchmark of clips: 155 actions of 119 people seen from a drone, 17 joints of COCO in 2D.
 
-T. Li et al., "UAV-Human", CVPR 2021. A clip is ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` in NTU's text
-format: the number of frames; for each the number of people, and for each of them a line about the body, the number
-of joints and a line a joint, which begins with x and y in pixels of a picture of 1920 x 1080. CSv1 and CSv2 train on
-the subjects below and test on the others. Classes go by their published codes.
+T. Li et al., "UAV-Human", CVPR 2021. A clip is a file ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` (P is
+the person, A the action) in NTU's text format: the number of frames; for each frame the number of people, and for each
+of them a line about the body, the number of joints, and a line per joint, which begins with x and y in pixels of a
+picture of 1920 x 1080. The protocols CSv1 and CSv2 train on the people of ``TRAIN_SUBJECTS`` and test on the others.
+Classes are named by their published codes, A000 to A154.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.(?:txt|
 
 
 def _numbers(written: str) -> frozenset[int]:
-    """``0 2 5-8`` as numbers."""
-    ends = [[int(number) for number in part.split("-")] for part in written.split()]
-    return frozenset(number for end in ends for number in range(end[0], end[-1] + 1))
+    """The numbers of a list such as ``0 2 5-8``; a range includes both its ends."""
+    ranges = [[int(number) for number in part.split("-")] for part in written.split()]
+    return frozenset(number for ends in ranges for number in range(ends[0], ends[-1] + 1))
 
 
 TRAIN_SUBJECTS = {
@@ -42,11 +43,14 @@ TRAIN_SUBJECTS = {
         "99-104 106-115 117 118"
     ),
 }
-"""Of each protocol; the others are tested."""
+"""The people that each protocol trains on; it tests on all others."""
 
 
 def read_skeleton(path: Path) -> Floats:
-    """Joints (M, T, 17, 3) float32 of a clip; M is at least 1, and people and joints not there have the score 0.
+    """Joints (M, T, 17, 3) float32 of a clip in the layout ``coco17``: x and y in pixels, and the score 1 or 0.
+
+    M is the largest number of people in a frame, at least 1. The joints of absent people, and joints at (0, 0), have
+    the score 0.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -55,19 +59,19 @@ def read_skeleton(path: Path) -> Floats:
     with parsing(path, "skeleton file of UAV-Human"):
         frames, most = int(next(lines)), 1
         if not 0 < frames <= MAX_FRAMES:
-            raise ValueError(f"{frames} frames")
-        place_MTJ2 = np.zeros((MAX_PEOPLE, frames, 17, 2), np.float32)
+            raise ValueError(f"{frames} frames, expected 1 to {MAX_FRAMES}")
+        xy_MTJ2 = np.zeros((MAX_PEOPLE, frames, 17, 2), np.float32)
         for frame in range(frames):
             people = int(next(lines))
             if not 0 <= people <= MAX_PEOPLE:
-                raise ValueError(f"{people} people in frame {frame}")
+                raise ValueError(f"{people} people in frame {frame}, expected 0 to {MAX_PEOPLE}")
             most = max(most, people)
             for person in range(people):
                 next(lines)
                 if int(next(lines)) != 17:
-                    raise ValueError(f"not 17 joints in frame {frame}")
-                place_MTJ2[person, frame] = [next(lines).split()[:2] for _ in range(17)]
-    return with_scores(place_MTJ2[:most], path)
+                    raise ValueError(f"a person of frame {frame} has another number of joints than 17")
+                xy_MTJ2[person, frame] = [next(lines).split()[:2] for _ in range(17)]
+    return with_scores(xy_MTJ2[:most], path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
@@ -77,7 +81,7 @@ def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
         raise SOURCE.missing(folder / "P*A*R*.txt")
     for path, subject, action in files:
         if action >= len(CLASSES):
-            raise DamagedFileError(f"{path}: action {action} is none of the {len(CLASSES)} published")
+            raise DamagedFileError(f"{path}: action {action} is not one of the published 0 to {len(CLASSES) - 1}")
         yield Clip(
             key=path.stem,
             joints_MTJC=read_skeleton(path),

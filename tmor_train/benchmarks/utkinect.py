@@ -1,6 +1,9 @@
-"""UTKinect-Action3D by frames: whole recordings. The set has no official split: odd subjects train, even ones test.
+"""UTKinect-Action3D as a benchmark of frame labels: 20 untrimmed recordings of ten actions.
 
-Times count tracked frames, because the sensor skips some. An action without frame numbers (``NaN``) has no event.
+The set has no official split: recordings of subjects with odd numbers train, those of even numbers test. The sensor
+numbers its frames with gaps, where it tracked nobody; the frames of a recording here are those that were tracked,
+counted from 0 without gaps, and events begin and end at such frames, both included. An action whose begin or end is
+``NaN`` in the label file has no event, and neither has one during which nobody was tracked.
 """
 
 from __future__ import annotations
@@ -10,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.benchmarks.base import Benchmark, FrameParts, Recordings, check_for, events_of
+from tmor_train.benchmarks.base import (
+    Benchmark,
+    FrameParts,
+    Interval,
+    Recordings,
+    check_for,
+    events_from_intervals,
+)
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets import utkinect
 
@@ -18,11 +28,14 @@ _CLASSES = tuple(utkinect.CAPTIONS)
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
-    found = utkinect.recordings(folder)
-    return FrameParts(*(_part([r for r in found if r.subject % 2 == odd]) for odd in (1, 0)))
+    recordings = utkinect.recordings(folder)
+    return FrameParts(
+        train=_labelled([recording for recording in recordings if recording.subject % 2 == 1]),
+        test=_labelled([recording for recording in recordings if recording.subject % 2 == 0]),
+    )
 
 
-def _part(found: list[utkinect.Recording]) -> Recordings:
+def _labelled(recordings: list[utkinect.Recording]) -> Recordings:
     clips = [
         Clip(
             key=f"utkinect-s{recording.subject:02d}-e{recording.trial:02d}",
@@ -31,18 +44,19 @@ def _part(found: list[utkinect.Recording]) -> Recordings:
             split="train" if recording.subject % 2 else "test",
             subject=recording.subject,
         )
-        for recording in found
+        for recording in recordings
     ]
-    events = events_of([list(_events(recording)) for recording in found], bounds="closed")
+    events = events_from_intervals([list(_intervals(recording)) for recording in recordings], bounds="closed")
     return Recordings(from_clips(clips, classes=_CLASSES), _CLASSES, events)
 
 
-def _events(recording: utkinect.Recording) -> Iterator[tuple[int, int, int]]:
+def _intervals(recording: utkinect.Recording) -> Iterator[Interval]:
+    """Its actions, in indices of its tracked frames, both ends included."""
     for segment in recording.segments:
         begin = int(np.searchsorted(recording.frame_T, segment.first))
         end = int(np.searchsorted(recording.frame_T, segment.last, side="right")) - 1
         if begin <= end:
-            yield _CLASSES.index(segment.action), begin, end
+            yield Interval(_CLASSES.index(segment.action), begin, end)
 
 
 UTKINECT = Benchmark(

@@ -72,7 +72,7 @@ def test_numbers_of_numpy_are_labels_too(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named() -> None:
     (lacking,) = BENCHMARKS["ntu120"].missing(Path("nowhere"), "xset")
-    assert lacking.place == Path("nowhere/ntu120_hrnet.pkl")
+    assert lacking.path == Path("nowhere/ntu120_hrnet.pkl")
     assert "pyskl" in lacking.page
     with pytest.raises(MissingFilesError, match="ntu120_hrnet"):
         BENCHMARKS["ntu120"].read(Path("nowhere"), "xset")
@@ -187,6 +187,6 @@ def test_a_clip_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 def test_steps_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, content())
     monkeypatch.setattr(ntu, "MAX_CLIPS", 1)
-    monkeypatch.setattr(ntu, "_OPCODES_A_CLIP", 50)
+    monkeypatch.setattr(ntu, "_MAX_OPCODES_PER_CLIP", 50)
     with pytest.raises(DamagedFileError, match="more than 50 steps"):
         ntu.read_annotations(path)

@@ -69,7 +69,7 @@ def test_labels_count_from_one_and_their_end_is_not_included(folder: Path) -> No
 def test_each_missing_file_is_named_with_its_place(folder: Path) -> None:
     (folder / pku_mmd.LABELS / "0002-M.txt").unlink()
     (lacking,) = BENCHMARK.missing(folder, "CS")
-    assert lacking.place == folder / pku_mmd.LABELS / "0002-M.txt"
+    assert lacking.path == folder / pku_mmd.LABELS / "0002-M.txt"
     assert "PKUMMD" in lacking.page
     with pytest.raises(MissingFilesError, match="0002-M"):
         BENCHMARK.read(folder, "CS")
@@ -79,7 +79,7 @@ def test_each_missing_file_is_named_with_its_place(folder: Path) -> None:
     ("content", "words"),
     [
         ("Training videos:\n0002-L\n", "2 lines"),
-        ("a\n0002-L, ../../etc/passwd\nb\n0003-R\n", "passwd.* is no recording"),
+        ("a\n0002-L, ../../etc/passwd\nb\n0003-R\n", "passwd.* is not the name of a recording"),
         ("a\n0002-L\nb\n\n", "no recording"),
         ("a\n0002-L, 0003-R\nb\n0003-R\n", "named twice"),
     ],

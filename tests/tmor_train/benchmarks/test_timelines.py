@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tmor_train.benchmarks import Timelines
-from tmor_train.benchmarks.base import events_of
+from tmor_train.benchmarks.base import events_from_intervals
 from tmor_train.evaluation.detection.detect import runs
 from tmor_train.metrics.frame_ap import points
 
 
 def timelines(bounds: str) -> Timelines:
     found = [[(0, 1.0, 4.0), (1, 5.0, 2.0)], [], [(1, 0.5, 2.5), (1, 8.0, 99.0)]]
-    return Timelines(np.array([6, 3, 10]), 2, events_of(found, bounds=bounds))  # type: ignore[arg-type]
+    return Timelines(np.array([6, 3, 10]), 2, events_from_intervals(found, bounds=bounds))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_labels_are_the_rule_in_loops() -> None:
     events = [(int(n), float(b), float(e)) for n, b, e in zip(*random.integers(0, 20, (3, 30)), strict=True)]
     events = [(n % 3, b / 2, e / 2) for n, b, e in events]
     for bounds in ("strict", "closed", "half_open"):
-        found = Timelines(np.array([12]), 3, events_of([events], bounds=bounds)).labels(0)  # type: ignore[arg-type]
+        found = Timelines(np.array([12]), 3, events_from_intervals([events], bounds=bounds)).labels(0)  # type: ignore[arg-type]
         for frame in range(12):
             for number in range(3):
                 inside = {
@@ -44,21 +44,23 @@ def test_labels_are_the_rule_in_loops() -> None:
 
 
 def test_points_lie_between_frames_and_both_ends_count() -> None:
-    found = Timelines(np.array([10]), 1, events_of([[(0, 2.5, 5.0)]]))
+    found = Timelines(np.array([10]), 1, events_from_intervals([[(0, 2.5, 5.0)]]))
     assert found.labels_at_points(0, count=4)[:, 0].tolist() == [False, True, True, False]  # at 0, 2.5, 5 and 7.5
     assert found.labels(0)[points(10, count=4), 0].tolist() == [False, False, False, False]
     assert found.labels_at_points(0).shape == (25, 1)
 
 
 def test_with_a_length_times_are_in_its_unit() -> None:
-    found = Timelines(np.array([10]), 1, events_of([[(0, 1.0, 2.0)]]), np.array([5.0]))  # two frames a second
+    found = Timelines(
+        np.array([10]), 1, events_from_intervals([[(0, 1.0, 2.0)]]), np.array([5.0])
+    )  # two frames a second
     assert np.flatnonzero(found.labels(0)[:, 0]).tolist() == [3]
     assert np.flatnonzero(found.labels_at_points(0, count=5)[:, 0]).tolist() == [1, 2]
     assert [(one.begin, one.end) for one in found.truths(0)] == [(3, 4)]
 
 
 def test_seconds_become_frames_by_the_rate_of_each_recording() -> None:
-    events = events_of([[(0, 1.0, 2.0)], [(0, 1.0, 2.0)]], rate_N=np.array([24.0, 30.0]))
+    events = events_from_intervals([[(0, 1.0, 2.0)], [(0, 1.0, 2.0)]], rate_N=np.array([24.0, 30.0]))
     assert events.begin_E.tolist() == [24, 30]
     assert events.end_E.tolist() == [48, 60]
 

@@ -161,7 +161,8 @@ def test_utkinect(tmp_path: Path) -> None:
     numbers = [10, 10, 12, 14, 20]
     rows = np.concatenate([np.array(numbers)[:, None], kinect(5, 20).reshape(5, -1)], 1)
     np.savetxt(folder / "joints_s03_e02.txt", rows, delimiter="  ")
-    (folder / "actionLabel.txt").write_text("s03_e02\nwalk: 10 12\nsitDown: 14 18 \ncarry: NaN NaN\nthrow: 30 40\n")
+    lines = "s03_e02", "walk: 10 12", "sitDown: 14 18 ", "carry: NaN NaN", "push: 20 NaN", "throw: 30 40"
+    (folder / "actionLabel.txt").write_text("\n".join(lines))
     motions = utkinect.read(tmp_path)
     assert motions.clips.key_N.tolist() == ["utkinect-s03-e02-walk", "utkinect-s03-e02-sitDown"]
     assert motions.clips.frames_N.tolist() == [2, 1]
