@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from posecap.interfaces import TextEmbedder
 from tmor_train.benchmarks import benchmark
-from tmor_train.prompts import KNOWN, all_prompts, class_texts
+from tmor_train.prompts import CLASS_WORDS, all_prompts, class_texts
 
 
 def sentences_of(benchmarks: Iterable[str]) -> list[str]:
@@ -28,7 +28,7 @@ def sentences_of(benchmarks: Iterable[str]) -> list[str]:
     found: list[str] = []
     for named in benchmarks:
         name, _, folder = named.partition("=")
-        classes: tuple[str, ...] = tuple(KNOWN.get(benchmark(name).name, ()))
+        classes: tuple[str, ...] = tuple(CLASS_WORDS.get(benchmark(name).name, ()))
         if not classes:
             if not folder:
                 raise SystemExit(f"the classes of {name} are those of its files: say {name}=FOLDER")

@@ -1,4 +1,4 @@
-"""The clips that a configuration names, as one set."""
+"""Reads the posecap datasets and published skeleton sets that a configuration names, as one motion set."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from tmor_train.data.datasets import SETS
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is trained on.
+    """Which clips are read.
 
-    ``shards`` are posecap datasets, of which ``split`` is read (none: all). ``sets`` are published skeleton sets by
-    name, each in its folder under ``folder``; ``penn_action:train`` takes one split of one. ``texts`` is a Parquet file
-    of sentences and their vectors (columns ``sentence`` and ``vector``), for sets that have captions and no vectors.
+    ``shards`` are folders or URLs of posecap datasets, of which ``split`` is read (None: all splits). ``sets`` are
+    published skeleton sets, by their names in :data:`tmor_train.data.datasets.SETS`; the files of each are in the
+    folder of its name under ``folder``. ``penn_action:train`` is one split of a set, ``sbu:fold1+fold2`` two. ``texts``
+    is a Parquet file with the columns ``sentence`` and ``vector`` (text vectors), for sets whose captions have no
+    vectors; None leaves vectors as they are.
     """
 
     shards: tuple[str, ...] = ()
@@ -31,28 +33,30 @@ class DataConfig:
 
 
 class NoDataError(ValueError):
-    """No data is named, or some of it does not exist; the message has the remedy."""
+    """No data is named, or some of it does not exist; the message says what to do."""
 
 
 def motions_of(config: DataConfig) -> MotionSet:
-    """All clips of all shards and sets, in the order they are named in.
+    """All clips of ``config.shards``, then those of ``config.sets``, in the order in which they are named.
 
     Raises:
-        NoDataError: none is named, an unknown set, or captions without vectors in ``texts``.
-        posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: they are not there.
+        NoDataError: nothing is named, a set is unknown, ``texts`` is missing or lacks a caption.
+        KeyError: a set has no split of that name.
+        posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
+        posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
     """
-    found = [read_shards(location, split=config.split) for location in config.shards]
-    found += [_published(name, Path(config.folder)) for name in config.sets]
-    if not found:
+    parts = [read_shards(location, split=config.split) for location in config.shards]
+    parts += [_published(name, Path(config.folder)) for name in config.sets]
+    if not parts:
         raise NoDataError(
             "no data is named: give --data DATASET (one that `posecap build` made), or --sets NAME --folder DIR"
         )
-    motions = combined(found) if len(found) > 1 else found[0]
+    motions = combined(parts) if len(parts) > 1 else parts[0]
     return motions if config.texts is None else _with_texts(motions, Path(config.texts), config.folder)
 
 
-def _published(words: str, folder: Path) -> MotionSet:
-    name, _, splits = words.partition(":")
+def _published(name_and_splits: str, folder: Path) -> MotionSet:
+    name, _, splits = name_and_splits.partition(":")
     if name not in SETS:
         raise NoDataError(f"no skeleton set {name!r}; there are {', '.join(sorted(SETS))}")
     motions = SETS[name](folder / name)
@@ -70,11 +74,14 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
     unknown = [sentence for sentence in motions.sentences if sentence not in row]
     if unknown:
-        raise NoDataError(f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again")
+        raise NoDataError(
+            f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again with "
+            f"`python pipelines/caption_vectors.py {folder} {path}`"
+        )
     values = np.array(table["vector"].to_pylist(), np.float32)
     return replace(motions, text=vectors(values[[row[sentence] for sentence in motions.sentences]]))
 
 
 def fingerprint(motions: MotionSet) -> str:
-    """SHA-256 of the clips' keys in order."""
+    """SHA-256, in hexadecimal, of the clips' keys in order; joints and labels are not part of it."""
     return hashlib.sha256("\n".join(motions.clips.key_N.tolist()).encode()).hexdigest()

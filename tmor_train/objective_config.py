@@ -1,4 +1,9 @@
-"""Every reading of the paper's equations as one named option; the defaults are the faithful ones."""
+"""The settings of T-MOR's objective: where the paper's equations can be read in several ways, each reading is an
+option.
+
+The defaults are the readings closest to the paper. Terms, for an anchor (a clip of the batch as its motion feature):
+its candidates are the features that it is compared with; P, its positives, and N, its negatives, are subsets of these.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +12,52 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin, get_type_hints
 
 Reduction = Literal["inside", "outside", "mean_inside"]
-"""Where positives are summed: inside the logarithm (Eq. 1), as a mean of logarithms, or as a mean inside of it."""
+"""How an anchor's positives are combined: ``inside``, their sum inside the logarithm (Eq. 1); ``outside``, the mean of
+their logarithms; ``mean_inside``, their mean inside the logarithm."""
 
 Positives = Literal["own", "cluster"]
-"""The frozen vectors an anchor is drawn to: its own clip's, or also those of its cluster."""
+"""Which video or text vectors are an anchor's positives: ``own``, its own clip's alone, or ``cluster``, also those of
+the clips of its cluster."""
 
 TextNegatives = Literal["cluster", "text", "both", "all"]
-"""Whose text is pushed away: clips of another cluster, of another text, of both, or every other clip."""
+"""Which clips' texts are an anchor's negatives: those of another cluster (``cluster``), with another text (``text``),
+of another cluster and with another text (``both``), or all other clips (``all``)."""
 
 Copies = Literal["positive", "ignore"]
-"""An older key of the anchor's own clip, met in the memory: one more view of it, or nothing. Never a negative."""
+"""What an older key of the anchor's own clip in the queue or memory bank is: a ``positive``, as one more view of the
+clip, or no candidate at all (``ignore``). It is never a negative."""
 
 Noise = Literal["singleton", "drop"]
-"""A clip in no cluster: a cluster of its own, or out of the losses until the next clustering."""
+"""What a clip that the clustering puts in no cluster is: a cluster of its own (``singleton``), or left out of the
+losses until the next clustering (``drop``)."""
 
 Negatives = Literal["queue", "batch", "memory_bank"]
-"""What candidates come from, beside the batch: the last keys, nothing, or one averaged key for every clip."""
+"""Which candidates there are besides the batch: the last ``queue_size`` keys (``queue``, as in MoCo), none (``batch``),
+or one key per clip of the dataset, averaged over epochs (``memory_bank``)."""
 
 Keys = Literal["ema", "same"]
-"""Who encodes the second view: an EMA copy without gradient, or the trained encoder itself, with gradient."""
+"""Which encoder encodes the second view: the EMA copy, without gradient, or the trained encoder (``same``), with it."""
 
 Head = Literal["mlp", "linear", "identity"]
+"""Kind of a projection head; see :class:`tmor_train.encoder.projection.Projection`."""
+
 Temperature = Literal["fixed", "learned"]
 Switch = Literal["off", "on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveConfig:
-    """The objective, Eq. 9; with ``w_mt=0`` it is Eq. 5, and a loss of weight 0 is neither built nor computed.
+    """The objective w_mm L_mm + w_mv L_mv + w_mt L_mt: Eq. 9, and with ``w_mt=0`` Eq. 5. A loss of weight 0 is not
+    built.
 
-    ``max_positives`` and ``num_negatives`` bound |P| and |N| of an anchor by a random draw, which depends on ``seed``,
-    on the step and on the two clips, and on nothing else. ``symmetric`` adds the video-to-motion and text-to-motion
-    directions, each direction with half of the weight. A learned temperature starts at the given one and stays between
-    ``lowest_temperature`` and 1. ``bank_momentum`` is the weight of the past in the memory bank.
+    ``mv_positives`` and ``mt_positives`` are for L_mv and L_mt, ``mt_negatives`` for L_mt, ``own_copies`` for L_mm.
+    ``max_positives`` and ``num_negatives`` limit |P| and |N| of an anchor to a random sample, which depends only on
+    ``seed``, the step and the two clips; None sets no limit. ``symmetric`` adds the video-to-motion and text-to-motion
+    directions, each direction with half of the weight.
+
+    ``queue_size`` counts keys. ``bank_momentum`` is the weight of the earlier key in the memory bank, ``momentum`` that
+    of the earlier weights in the EMA encoder and EMA head. ``width`` is the number of dimensions of all projections. A
+    learned temperature starts at the given one and stays between ``lowest_temperature`` and 1.
 
     Raises:
         ValueError: a word is unknown or a number out of its range; the message names the field.

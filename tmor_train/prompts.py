@@ -1,9 +1,9 @@
-"""Sentences that stand for the classes of a benchmark in zero-shot recognition, and their vectors out of a file.
+"""Sentences (prompts) that describe the classes of a benchmark in zero-shot recognition, and their text vectors.
 
-The paper describes actions in words as CLIP does and names no wording (Sec. III-C), so there are several sets of
-prompts: the class alone, one sentence around it, and sixteen around it in the manner of ActionCLIP (Wang et al., 2021),
-whose similarities are averaged; and, in place of its name, what the body does, for encoders that learned from such
-sentences.
+The paper describes actions in words as CLIP does but does not give the wording (Sec. III-C), so there are several sets
+of prompts: the class alone; one sentence with it; sixteen sentences with it in the manner of ActionCLIP (Wang et al.,
+2021), whose similarities are averaged; and, instead of the class, a description of how the body moves, for encoders
+that were trained with such sentences. Vectors are read from a file that ``pipelines/prompt_vectors.py`` writes.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
     ),
     "movement": ("{}",),
 }
-"""Sentences of each set; ``{}`` is the class in words, in ``movement`` what the body does in it."""
+"""The templates of each set; ``{}`` is the class in words, in ``movement`` the description of how the body moves."""
 
-KNOWN: Mapping[str, Mapping[str, str]] = {
+CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
     "smarthome": smarthome.CAPTIONS,
     "penn_action": penn_action.CAPTIONS,
     "utkinect": utkinect.CAPTIONS,
@@ -58,10 +58,10 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
         for name, read in (("msr_action3d", msr_action3d), ("sbu", sbu), ("utd_mhad", utd_mhad))
     },
 }
-"""Classes in words by benchmark."""
+"""For each benchmark whose class names are not words: the words for each name."""
 
 _CODE = re.compile(r"[A-Za-z]?\d+")
-_MOST_BYTES = 2 * 2**30
+_MAX_FILE_BYTES = 2 * 2**30
 
 
 class MissingTextError(ValueError):
@@ -69,12 +69,16 @@ class MissingTextError(ValueError):
 
 
 def class_texts(benchmark: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """Each class in words: those that are known of a benchmark, or its own name without underscores.
+    """Each class in words, in the order of ``classes``: those of :data:`CLASS_WORDS`, or its name without underscores.
+
+    Args:
+        benchmark: name of the benchmark.
+        classes: names of its classes.
 
     Raises:
-        MissingTextError: a name is a mere code, such as UAV-Human's.
+        MissingTextError: the name of a class is only a code, as UAV-Human's are, and there are no words for it.
     """
-    known = KNOWN.get(benchmark, {})
+    known = CLASS_WORDS.get(benchmark, {})
     texts = tuple(known.get(name, " ".join(name.replace("_", " ").split())) for name in classes)
     codes = [text for text in texts if not text or _CODE.fullmatch(text)]
     if codes:
@@ -86,10 +90,13 @@ def class_texts(benchmark: str, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
-    """The sentences of classes in words, all of the first class, then all of the second: K times P.
+    """The P sentences of each of K classes, all of the first class, then all of the second: K * P sentences.
+
+    Args:
+        texts: the classes in words (:func:`class_texts`).
 
     Raises:
-        MissingTextError: ``movement`` of a class whose movement is not known.
+        MissingTextError: the set is ``movement`` and a class has no description of its movement.
     """
     words = _movements(texts) if prompt_set == "movement" else texts
     return [template.replace("{}", text) for text in words for template in PROMPTS[prompt_set]]
@@ -98,47 +105,51 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
 def _movements(texts: Sequence[str]) -> list[str]:
     if unknown := [text for text in texts if text not in MOVEMENTS]:
         raise MissingTextError(
-            f"no movement is known for {len(unknown)} classes, such as {unknown[0]!r}; leave 'movement' out of "
-            'prompts, or say what the body does in each class, in order: --set prompts=plain class_texts=["…","…"]'
+            f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement; leave 'movement' "
+            'out of prompts, or describe the movement of each class: --set prompts=plain class_texts=["…","…"]'
         )
     return [MOVEMENTS[text] for text in texts]
 
 
 def all_prompts(texts: Sequence[str]) -> list[str]:
-    """The different sentences of all sets of prompts, in order; those of movements where all are known."""
+    """The distinct sentences of all sets of prompts, in order; ``movement`` only where every class has a
+    description."""
     known = all(text in MOVEMENTS for text in texts)
     names = [name for name in PROMPTS if known or name != "movement"]
     return list(dict.fromkeys(sentence for name in names for sentence in prompts(name, texts)))
 
 
 def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floats:
-    """Vectors of sentences out of a Parquet file with the columns ``sentence`` and ``vector``: (len(sentences), D).
+    """Vectors of sentences out of a Parquet file with the columns ``sentence`` and ``vector``.
 
     Args:
-        remedy: what makes the file, for the message of an error.
+        path: a file that ``pipelines/prompt_vectors.py`` wrote, of at most 2 GiB.
+        remedy: the command that makes the file, for error messages.
+
+    Returns:
+        (len(sentences), D) float32, D being the length of the file's vectors.
 
     Raises:
-        MissingTextError: there is no such file, it lacks a sentence, or it is not as ``pipelines/prompt_vectors.py``
-            writes it.
+        MissingTextError: the file is missing, too large or malformed, or has no vector for a sentence.
     """
     if not path.is_file():
         raise MissingTextError(f"{path}, the vectors of the classes' sentences, is missing; make it: {remedy}")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise MissingTextError(f"{path} is larger than {_MOST_BYTES >> 30} GiB, which no file of prompts is")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise MissingTextError(f"{path} is larger than {_MAX_FILE_BYTES >> 30} GiB; make it again: {remedy}")
         wanted = set(sentences)
-        found = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
+        vector_of = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise MissingTextError(
             f"{path} holds no columns 'sentence' and 'vector': {error}; make it again: {remedy}"
         ) from error
-    if lacking := [sentence for sentence in dict.fromkeys(sentences) if sentence not in found]:
+    if lacking := [sentence for sentence in dict.fromkeys(sentences) if sentence not in vector_of]:
         raise MissingTextError(
             f"{path} has no vector for {len(lacking)} sentences, among them {lacking[0]!r}; make it again: {remedy}"
         )
-    if len({len(vector) for vector in found.values()}) != 1:
+    if len({len(vector) for vector in vector_of.values()}) != 1:
         raise MissingTextError(f"{path} holds vectors of several lengths; make it again: {remedy}")
-    values: Floats = np.array([found[sentence] for sentence in sentences], np.float32)
+    values: Floats = np.array([vector_of[sentence] for sentence in sentences], np.float32)
     if not np.isfinite(values).all():
         raise MissingTextError(f"{path} holds NaN or infinity; make it again: {remedy}")
     return values

@@ -30,7 +30,7 @@ def test_movements_stand_for_names() -> None:
     assert {bowl, squat} < set(all_prompts(["bowling", "squatting with a barbell"]))
     assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
     with pytest.raises(
-        MissingTextError, match=r"no movement is known for 1 classes, such as 'knitting'; leave 'movement' out"
+        MissingTextError, match=r"have no description of their movement"
     ):
         prompts("movement", ["bowling", "knitting"])
 

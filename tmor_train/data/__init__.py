@@ -1,9 +1,13 @@
-"""Training data of T-MOR: motion sets, batches and augmentations.
+"""Training data of T-MOR: sets of skeleton clips, batches of them, and augmentations of batches::
 
-motions = read_shards("dataset", split="train")            # or tmor_train.data.datasets.penn_action.read(folder)
-loader = Loader(motions, sampling=Sampling(frames=64), batching=Batching(size=256))
-for batch in loader:                                         # the rest of an epoch
-    positive = augmented(batch, FAITHFUL, generator)
+    motions = read_shards("dataset", split="train")  # or tmor_train.data.datasets.penn_action.read(folder)
+    loader = Loader(motions, sampling=Sampling(frames=64), batching=Batching(size=256))
+    for batch in loader:  # one epoch
+        positive = augmented(batch, FAITHFUL, generator)  # of tmor_train.data.augment
+
+A clip (:class:`Clip`) is a stretch of video as the skeletons of the people in it: a trimmed action, or a whole
+untrimmed recording where labels are per frame. A :class:`MotionSet` holds many clips, a :class:`MotionBatch` some of
+them, sampled to one number of frames and people.
 """
 
 from tmor_train.data.batch import MotionBatch

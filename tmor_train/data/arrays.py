@@ -1,4 +1,4 @@
-"""Flat arrays that hold the values of many clips, and batched reads of slices of them."""
+"""Reads many slices of flat arrays at once, and vectors of one length that lie in several such arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def slices(values: Floats, start: Numbers, width: int) -> Floats:
     """``values[s : s + width]`` for every s of ``start``: (*start.shape, width).
 
     Args:
-        values: flat and contiguous; may be mapped from a file, of which only these slices are read.
+        values: (size,) float32, contiguous; may be mapped from a file, of which only these slices are read.
+        start: int64 of any shape, indices of ``values``.
+        width: number of values of each slice.
 
     Raises:
         IndexError: a slice is out of bounds.
@@ -34,7 +36,10 @@ def slices(values: Floats, start: Numbers, width: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Vectors of one length that lie in several flat arrays: row r at ``maps[map_R[r]][start_R[r] : … + width]``."""
+    """R vectors of length ``width`` that lie in several flat arrays, which may be mapped from files.
+
+    Vector r is ``maps[map_R[r]][start_R[r] : start_R[r] + width]``; ``map_R`` and ``start_R`` are int64 (R,).
+    """
 
     maps: tuple[Floats, ...]
     map_R: Numbers
@@ -45,7 +50,7 @@ class Vectors:
         return len(self.start_R)
 
     def rows(self, index: Numbers) -> Floats:
-        """Rows as (len(index), width) float32; index -1 gives zeros."""
+        """The vectors of the given indices (P,) int64, copied: (P, width) float32; index -1 gives zeros."""
         known = index >= 0
         if not len(self) or not known.all():
             taken = np.zeros((len(index), self.width), np.float32)
@@ -57,27 +62,27 @@ class Vectors:
         taken = np.empty((len(index), self.width), np.float32)
         start, maps = self.start_R[index], self.map_R[index]
         for number in np.flatnonzero(np.bincount(maps)).tolist():
-            here = np.flatnonzero(maps == number)
-            taken[here] = slices(self.maps[number], start[here], self.width)
+            rows_of_map = np.flatnonzero(maps == number)
+            taken[rows_of_map] = slices(self.maps[number], start[rows_of_map], self.width)
         return taken
 
     def select(self, index: Numbers) -> Vectors:
-        """The given rows, in that order, without copying values."""
+        """The vectors of the given indices, in that order, without copying values."""
         return Vectors(self.maps, self.map_R[index], self.start_R[index], self.width)
 
 
 def vectors(values_RD: Floats) -> Vectors:
-    """Rows of a matrix as :class:`Vectors`."""
+    """The rows of a matrix (R, D) as :class:`Vectors`, copied unless they are contiguous float32."""
     rows, width = values_RD.shape
     flat = np.ascontiguousarray(values_RD, np.float32).reshape(-1)
     return Vectors((flat,), np.zeros(rows, np.int64), np.arange(rows, dtype=np.int64) * width, width)
 
 
 def concat_vectors(stores: Sequence[Vectors]) -> Vectors:
-    """Concatenate the rows of all stores.
+    """The vectors of all ``stores``, those of the first one first; no value is copied.
 
     Raises:
-        ValueError: their vectors differ in length.
+        ValueError: there is no store, or their vectors differ in length.
     """
     widths = {store.width for store in stores}
     if len(widths) != 1:

@@ -1,6 +1,9 @@
-"""Augmentations of batches. Each is a frozen configuration, called with the batch and a ``torch.Generator`` on the
-batch's device. All clips are processed at once on that device, each with its own random numbers; masks are updated, and
-joints that are not seen stay 0, and have no part in frames that are made of several.
+"""Augmentations of batches, as random views for contrastive learning.
+
+Each is a frozen configuration, called with a :class:`MotionBatch` and a ``torch.Generator`` on the batch's device, and
+returns a changed batch of the same shape (``Project`` excepted). All clips are processed at once, each with its own
+random numbers. Joints that are not seen stay 0 and have no part in interpolated frames; masks are updated. Lengths are
+in normalised coordinates (:class:`~tmor_train.data.modalities.Normalise`), where a picture spans -1 to 1 in x.
 """
 
 from __future__ import annotations
@@ -19,20 +22,21 @@ from tmor_train.field_checks import Checked, ranged
 
 
 def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """One number in [low, high) for each clip, on the generator's device."""
+    """A number uniform in [low, high) for each clip: (N,) float32 on the generator's device."""
     return torch.rand(clips, generator=generator, device=generator.device) * (high - low) + low
 
 
 def happens(clips: int, probability: float, generator: torch.Generator) -> Tensor:
-    """True for each clip with ``probability``: (N,) bool."""
+    """For each clip True with a chance of ``probability``: (N,) bool on the generator's device."""
     return torch.rand(clips, generator=generator, device=generator.device) < probability
 
 
-# Space: turning, mirroring, moving and seeing from elsewhere.
+# Augmentations of space: rotation, projection, mirroring, moving, shear.
 
 
-def _turn(angle: Tensor, first: int, second: int, size: int) -> Tensor:
-    """Rotations of row vectors from axis ``first`` towards axis ``second``: (..., size, size)."""
+def _rotation(angle: Tensor, first: int, second: int, size: int) -> Tensor:
+    """Matrices (..., size, size) that rotate row vectors by ``angle`` radians from axis ``first`` towards
+    ``second``."""
     matrix = torch.eye(size, device=angle.device).expand(*angle.shape, size, size).clone()
     matrix[..., first, first] = matrix[..., second, second] = angle.cos()
     matrix[..., first, second] = angle.sin()
@@ -41,6 +45,7 @@ def _turn(angle: Tensor, first: int, second: int, size: int) -> Tensor:
 
 
 def _about(batch: MotionBatch, centre: Tensor, matrix_NCC: Tensor) -> MotionBatch:
+    """The clips with each joint, relative to ``centre`` (N, 1, 1, 1, C), multiplied by its clip's matrix."""
     joints = batch.joints
     turned = torch.einsum("nmtvc,ncd->nmtvd", joints - centre, matrix_NCC.to(joints.dtype)) + centre
     return batch.moved(turned)
@@ -52,21 +57,21 @@ def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate(Checked):
-    """A turn of each clip in the picture's plane about the body's centre, by up to ``degrees`` (0 to 180) either way:
-    what rotation 2D skeletons allow."""
+    """Rotates each clip in the plane of the picture about the body's centre, by up to ``degrees`` (0 to 180) either
+    way: the only rotation that 2D skeletons allow."""
 
     degrees: float = ranged(15.0, 0, 180)
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         angle_N = _radians(len(batch), self.degrees, generator)
-        matrix = _turn(angle_N, 0, 1, batch.motion_NCTVM.shape[1])
+        matrix = _rotation(angle_N, 0, 1, batch.motion_NCTVM.shape[1])
         return _about(batch, body_centre(batch.joints, batch.seen), matrix)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate3D(Checked):
-    """A turn in space about the body's centre: up to ``vertical`` degrees about the vertical axis and up to ``others``
-    about the other two (0 to 180 each). Clips without depth stay as they are."""
+    """Rotates each clip in space about the body's centre: up to ``vertical`` degrees about the vertical axis and up to
+    ``others`` about each of the other two (0 to 180), either way. Clips without depth stay as they are."""
 
     vertical: float = ranged(30.0, 0, 180)
     others: float = ranged(5.0, 0, 180)
@@ -76,19 +81,19 @@ class Rotate3D(Checked):
         yaw, pitch, roll = (_radians(clips, d, generator) for d in (self.vertical, self.others, self.others))
         if batch.motion_NCTVM.shape[1] != 3:
             return batch
-        matrix = _turn(yaw, 0, 2, 3) @ _turn(pitch, 1, 2, 3) @ _turn(roll, 0, 1, 3)
+        matrix = _rotation(yaw, 0, 2, 3) @ _rotation(pitch, 1, 2, 3) @ _rotation(roll, 0, 1, 3)
         matrix = torch.where(batch.has_depth_N[:, None, None], matrix, torch.eye(3, device=matrix.device))
         return _about(batch, body_centre(batch.joints, batch.seen), matrix)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project(Checked):
-    """Clips with depth as a camera sees them from somewhere: two coordinates come out, for every clip.
+    """Projects clips with depth to the picture of a camera at a random place; the batch then has two coordinates.
 
-    The camera goes round the body's centre by up to ``yaw`` degrees (0 to 180) and up or down by up to ``pitch``
-    (0 to 80), both either way; 0 and 0 is the view of recording. ``perspective`` cameras stand ``nearest`` to
-    ``farthest`` away (2 to 100, in the units of the joints: a body is about 2 tall once normalised);
-    ``orthographic`` ones endlessly far. Clips without depth only lose their empty third coordinate.
+    The camera is moved round the body's centre by up to ``yaw`` degrees (0 to 180) and up or down by up to ``pitch``
+    degrees (0 to 80), either way; 0 and 0 is the view of the recording. A ``perspective`` camera stands ``nearest`` to
+    ``farthest`` away (2 to 100, in normalised coordinates, in which a body is about 2 tall); an ``orthographic`` one is
+    infinitely far. Clips without depth only lose their empty third coordinate.
     """
 
     yaw: float = ranged(90.0, 0, 180)
@@ -105,12 +110,12 @@ class Project(Checked):
         if joints.shape[-1] == 2:
             return batch
         centre = body_centre(joints, batch.seen)
-        matrix = (_turn(yaw, 0, 2, 3) @ _turn(pitch, 1, 2, 3)).to(joints.dtype)
+        matrix = (_rotation(yaw, 0, 2, 3) @ _rotation(pitch, 1, 2, 3)).to(joints.dtype)
         seen_from = torch.einsum("nmtvc,ncd->nmtvd", joints - centre, matrix)
         flat = seen_from[..., :2]
         if self.camera == "perspective":
             distance = distance_N[:, None, None, None, None].to(joints.dtype)
-            # Whoever comes within a tenth of the distance is held there, so that nobody is behind the camera.
+            # Depths are clamped to a tenth of the camera's distance, so that no joint is behind the camera.
             flat = flat * (distance / (distance + seen_from[..., 2:]).clamp(min=0.1 * distance))
         deep = batch.has_depth_N[:, None, None, None, None]
         return batch.moved(torch.where(deep, flat + centre[..., :2], joints[..., :2])).flattened()
@@ -118,8 +123,8 @@ class Project(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Flip(Checked):
-    """The mirror image, left and right joints swapped, with a ``probability`` of 0 to 1. The mirror stands at x = 0,
-    the middle of a normalised picture."""
+    """Mirrors a clip at x = 0, the middle of a normalised picture, and swaps left and right joints, with a
+    ``probability`` of 0 to 1."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -136,10 +141,14 @@ class Flip(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMove(Checked):
-    """UNIK's moving camera, in the picture's plane: an angle, a scale and a shift, each going evenly over the clip from
-    one drawn value to another, about the point (0, 0).
+    """UNIK's moving camera: rotates, scales and shifts x and y about the point (0, 0), by amounts that change linearly
+    over the clip from one drawn value to another.
 
-    ``angles`` in degrees; ``scales`` above 0; ``shifts`` in normalised coordinates, drawn for x and y apart.
+    Values are drawn from ``angles`` in degrees, ``scales`` (factors above 0) and ``shifts`` in normalised coordinates,
+    the last for x and y independently.
+
+    Raises:
+        ValueError: one of the three is empty.
     """
 
     angles: tuple[float, ...] = ranged((-10.0, -5.0, 0.0, 5.0, 10.0), -180, 180)
@@ -149,7 +158,7 @@ class RandomMove(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.angles and self.scales and self.shifts):
-            raise ValueError("one of angles, scales and shifts holds nothing to draw from")
+            raise ValueError("angles, scales and shifts need at least one value each")
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         joints = batch.joints
@@ -157,7 +166,7 @@ class RandomMove(Checked):
         angle_NT = self._course(self.angles, clips, frames, generator) * (math.pi / 180)
         scale_NT = self._course(self.scales, clips, frames, generator)
         across, down = (self._course(self.shifts, clips, frames, generator) for _ in range(2))
-        matrix_NTCC = _turn(angle_NT, 0, 1, 2) * scale_NT[..., None, None]
+        matrix_NTCC = _rotation(angle_NT, 0, 1, 2) * scale_NT[..., None, None]
         moved = joints.clone()
         moved[..., :2] = torch.einsum("nmtvc,ntcd->nmtvd", joints[..., :2], matrix_NTCC.to(joints.dtype))
         moved[..., :2] += torch.stack([across, down], -1)[:, None, :, None].to(joints.dtype)
@@ -165,7 +174,7 @@ class RandomMove(Checked):
 
     @staticmethod
     def _course(values: tuple[float, ...], clips: int, frames: int, generator: torch.Generator) -> Tensor:
-        """From one value at the first frame evenly to another at the last: (N, T)."""
+        """Values that go linearly from a drawn one at the first frame to another at the last: (N, T)."""
         known = torch.tensor(values, device=generator.device)
         ends = known[torch.randint(len(values), (2, clips), generator=generator, device=generator.device)]
         share = torch.linspace(0, 1, frames, device=generator.device)
@@ -174,8 +183,8 @@ class RandomMove(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Shear(Checked):
-    """Each coordinate gets a share of each other one, drawn up to ``amount`` (0 to 1) either way, about the body's
-    centre. Clips without depth are sheared in their plane."""
+    """Shears each clip about the body's centre: adds to each coordinate each other one times a factor drawn from
+    -``amount`` to ``amount`` (0 to 1). Clips without depth are sheared in their plane."""
 
     amount: float = ranged(0.5, 0, 1)
 
@@ -190,17 +199,17 @@ class Shear(Checked):
         return _about(batch, body_centre(batch.joints, batch.seen), matrix)
 
 
-# Time.
+# Augmentations of time.
 
 
 def resampled(batch: MotionBatch, position_NT: Tensor) -> MotionBatch:
-    """The clips at moments between their frames, by linear interpolation.
+    """The clips at times between their frames, by linear interpolation.
 
-    Where one of the two frames around a moment does not show a joint, the other one's value is taken if it is the
-    nearer of the two; else the joint is not seen. A moment that falls on a frame is that frame.
+    Where a joint is seen in only one of the two frames around a time, that frame's value is taken if it is the nearer
+    of the two; else the joint is not seen. A time that falls on a frame gives that frame.
 
     Args:
-        position_NT: in frames, from 0 to T - 1; any number of moments for each clip.
+        position_NT: times in frames, from 0 to T - 1; their number is that of the result's frames.
     """
     joints, seen = batch.joints, batch.seen
     before_NT = position_NT.floor().clamp(max=joints.shape[2] - 1)
@@ -220,9 +229,10 @@ def _frames(joints: Tensor, seen: Tensor, frame_NT: Tensor) -> tuple[Tensor, Ten
 
 @dataclass(frozen=True, kw_only=True)
 class CropResize(Checked):
-    """A random stretch of each clip, resized to its T frames: "random temporal cropping" of T-MOR.
+    """Crops a random stretch of each clip and resamples it to T frames: T-MOR's "random temporal cropping".
 
-    Of T frames, between ``shortest`` and ``longest`` (shares, 0.02 to 1) are kept, but at least two.
+    The stretch is ``shortest`` to ``longest`` of the clip (shares, 0.02 to 1), but at least two frames. Clips of fewer
+    than three frames stay as they are.
     """
 
     shortest: float = ranged(0.5, 0.02, 1)
@@ -241,8 +251,8 @@ class CropResize(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftCrop(Checked):
-    """A window of T frames at a random place of the clip, mirrored at both ends by ``share`` of T (0 to 1): as
-    SkeletonCLR, CrosSCLR and AimCLR crop."""
+    """Crops T frames at a random place of the clip after it was extended at both ends by ``share`` of T (0 to 1) in
+    mirrored order, as SkeletonCLR, CrosSCLR and AimCLR do."""
 
     share: float = ranged(1 / 6, 0, 1)
 
@@ -257,7 +267,7 @@ class ShiftCrop(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TimeFlip(Checked):
-    """Each clip backwards, with a ``probability`` of 0 to 1."""
+    """Reverses the frames of a clip with a ``probability`` of 0 to 1."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -269,8 +279,13 @@ class TimeFlip(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Blur(Checked):
-    """A Gaussian over time, of ``taps`` frames (odd, 1 to 99) and a width drawn between ``least`` and ``most`` frames
-    (0.05 to 20), with a ``probability`` of 0 to 1. It averages only frames that show the joint."""
+    """Blurs a clip over time, with a ``probability`` of 0 to 1, by a Gaussian of ``taps`` frames (odd, 1 to 99) whose
+    standard deviation is drawn from ``least`` to ``most`` frames (0.05 to 20). Only frames in which the joint is seen
+    are averaged.
+
+    Raises:
+        ValueError: ``taps`` is even.
+    """
 
     taps: int = ranged(15, 1, 99)
     least: float = ranged(0.1, 0.05, 20)
@@ -296,13 +311,13 @@ class Blur(Checked):
         return batch.moved(torch.where(blurred[:, None, None, None, None], smooth, joints))
 
 
-# What takes something away from each clip, or blurs where it is.
+# Augmentations that hide joints or make their positions less exact.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(Checked):
-    """Gaussian noise on every coordinate that is seen, of a ``sigma`` of 0 to 1 in normalised coordinates, with a
-    ``probability`` of 0 to 1."""
+    """Adds Gaussian noise to the coordinates of seen joints, with a ``probability`` of 0 to 1 per clip; ``sigma`` is
+    its standard deviation (0 to 1) in normalised coordinates."""
 
     sigma: float = ranged(0.01, 0, 1)
     probability: float = ranged(0.5, 0, 1)
@@ -320,9 +335,9 @@ class Noise(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class JointDropout(Checked):
-    """A ``share`` (0 to 1) of each clip's joints, the same in all its frames and people, with a ``probability`` of
-    0 to 1: ``hide`` makes them not seen; ``corrupt`` moves each by up to ``amount`` (0 to 10) either way, all frames
-    alike."""
+    """Hides or moves a ``share`` (0 to 1) of a clip's joints, the same ones in all its frames and people, with a
+    ``probability`` of 0 to 1. ``how``: ``hide`` makes them not seen; ``corrupt`` moves each coordinate by up to
+    ``amount`` (0 to 10, normalised) either way, by the same in all frames and people."""
 
     share: float = ranged(0.6, 0, 1)
     how: Literal["hide", "corrupt"] = "hide"
@@ -344,7 +359,7 @@ class JointDropout(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class AxisMask(Checked):
-    """One coordinate of each clip, drawn, becomes 0 throughout, with a ``probability`` of 0 to 1."""
+    """Sets one randomly drawn coordinate (x, y or z) of a clip to 0 in all frames, with a ``probability`` of 0 to 1."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -358,9 +373,8 @@ class AxisMask(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(Checked):
-    """Joints that go out of sight for a while, as hands do behind a body: each joint of a clip with a ``probability``
-    of 0 to 1, for a stretch of frames of its own of up to ``longest`` (a share of the clip, 0 to 1), in all people
-    alike."""
+    """Hides joints for a while, as a body hides a hand: each joint of a clip with a ``probability`` of 0 to 1, for its
+    own stretch of frames of up to ``longest`` (a share of the clip, 0 to 1), in all people at once."""
 
     probability: float = ranged(0.2, 0, 1)
     longest: float = ranged(1.0, 0, 1)
@@ -385,14 +399,14 @@ SpaceView = AxisMask | Flip | JointDropout | Noise | Occlusion | Project | Rando
 """Augmentations that do not change timing."""
 
 View = SpaceView | Blur | CropResize | ShiftCrop | TimeFlip
-"""All of them, for configurations."""
+"""All augmentations, as configurations name them."""
 
 
 class Augmentation(Protocol):
-    """A change of a batch."""
+    """A random change of a batch."""
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
-        """The changed batch; the one given stays as it is."""
+        """The changed batch; ``batch`` itself is not modified. ``generator`` is on the batch's device."""
         ...
 
 
@@ -413,9 +427,10 @@ _MORE: tuple[Augmentation, ...] = (
 )
 
 STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
-"""With further common augmentations, which are not in the paper."""
+"""``FAITHFUL`` and further common augmentations, which are not in the paper."""
 
 STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
+"""``STRONG`` for 3D skeletons."""
 
 
 def augmented(batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:

@@ -1,4 +1,5 @@
-"""The batch that the loader yields: clips of one length in one layout, with labels and vectors."""
+"""The batch that the loader yields: clips of equal numbers of frames and people in one layout, with labels and
+vectors."""
 
 from __future__ import annotations
 
@@ -12,12 +13,20 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MotionBatch:
-    """A batch of N clips.
+    """N clips, each with C coordinates, T frames, V joints and M people.
 
-    ``motion_NCTVM`` float32, 0 where a joint is not seen; ``seen_NTVM`` bool; ``index_N`` int64 the clips' numbers in
-    their set; ``label_N`` and ``text_id_N`` int64, -1 where unknown; ``has_depth_N`` bool, False where the third
-    coordinate is padding; ``video_ND`` and ``text_ND`` float32, None where the set has no such vectors, and
-    zeros for a clip without one (``has_video_N`` False, ``text_id_N`` -1). ``layout`` names the joints.
+    ``motion_NCTVM`` float32 holds x, y and, where C is 3, z, as the loader normalised them; 0 where a joint is not
+    seen. C is larger where streams are concatenated. ``seen_NTVM`` bool says which joints are seen. ``index_N`` int64
+    is each clip's index in its set; ``label_N`` int64 its class index and ``text_id_N`` int64 the index of its sentence
+    among the set's, -1 where unknown. ``has_depth_N`` bool is False where the third coordinate is padding,
+    ``has_video_N`` bool False for a clip without a video vector. ``layout`` names the joints
+    (:data:`posecap.joints.LAYOUTS`).
+
+    ``video_ND`` and ``text_ND`` float32 are the vectors of the frozen encoders, D being the width of either; zeros for
+    a clip without one, None where the whole set has none.
+
+    Raises:
+        ValueError: ``seen_NTVM`` is not bool, or does not fit ``motion_NCTVM``.
     """
 
     motion_NCTVM: Tensor
@@ -35,8 +44,8 @@ class MotionBatch:
         clips, _, *rest = self.motion_NCTVM.shape
         if self.seen_NTVM.shape != (clips, *rest) or self.seen_NTVM.dtype != torch.bool:
             raise ValueError(
-                f"seen {tuple(self.seen_NTVM.shape)} {self.seen_NTVM.dtype} does not fit motion "
-                f"{tuple(self.motion_NCTVM.shape)}: it is (N, T, V, M) bool"
+                f"seen_NTVM {tuple(self.seen_NTVM.shape)} {self.seen_NTVM.dtype} does not fit motion_NCTVM "
+                f"{tuple(self.motion_NCTVM.shape)}; expected (N, T, V, M) bool"
             )
 
     def __len__(self) -> int:
@@ -44,32 +53,36 @@ class MotionBatch:
 
     @property
     def present(self) -> Tensor:
-        """Who is there in which frame: any joint seen."""
+        """Whether a person has any seen joint in a frame: (N, M, T) bool."""
         return self.seen_NTVM.any(2).transpose(1, 2)
 
     @property
     def people(self) -> Tensor:
-        """Whether a person has any seen joint: (N, M) bool."""
+        """Whether a person has any seen joint in any frame: (N, M) bool."""
         return self.seen_NTVM.any(2).any(1)
 
     @property
     def joints(self) -> Tensor:
-        """The same motion with people first and coordinates last; a view."""
+        """``motion_NCTVM`` with people first and coordinates last, (N, M, T, V, C); a view."""
         return self.motion_NCTVM.permute(0, 4, 2, 3, 1)
 
     @property
     def seen(self) -> Tensor:
-        """The same mask with people first; a view."""
+        """``seen_NTVM`` with people first, (N, M, T, V); a view."""
         return self.seen_NTVM.permute(0, 3, 1, 2)
 
     def moved(self, joints_NMTVC: Tensor, seen_NMTV: Tensor | None = None) -> MotionBatch:
-        """The same clips with other joints; those that are not seen become 0."""
+        """The same clips with other joints, of any T; those that are not seen become 0.
+
+        Args:
+            seen_NMTV: which of them are seen; None keeps the mask of this batch.
+        """
         seen = self.seen if seen_NMTV is None else seen_NMTV
         shown = joints_NMTVC.masked_fill(~seen[..., None], 0)
         return replace(self, motion_NCTVM=shown.permute(0, 4, 2, 3, 1), seen_NTVM=seen.permute(0, 2, 3, 1))
 
     def flattened(self) -> MotionBatch:
-        """The same clips as clips without depth."""
+        """The same clips with ``has_depth_N`` False everywhere; coordinates stay as they are."""
         return replace(self, has_depth_N=torch.zeros_like(self.has_depth_N))
 
     def to(self, device: torch.device | str) -> MotionBatch:
@@ -87,7 +100,7 @@ class MotionBatch:
 
 
 def body_centre(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
-    """Mean of all joints that are seen in a clip: (N, 1, 1, 1, C); 0 where none is."""
+    """Mean position of the joints seen in a clip, over all people and frames: (N, 1, 1, 1, C); 0 where none is seen."""
     weights = seen_NMTV[..., None].to(joints_NMTVC.dtype)
     count = weights.sum((1, 2, 3), keepdim=True).clamp(min=1)
     return (joints_NMTVC * weights).sum((1, 2, 3), keepdim=True) / count

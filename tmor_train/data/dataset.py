@@ -1,4 +1,6 @@
-"""Clips of moving skeletons as training data: joints in flat arrays, metadata in a table; conversion of layouts."""
+"""Clips of skeletons as training data: one clip (:class:`Clip`), many of them (:class:`MotionSet`), joints in flat
+arrays and metadata in a table, and the conversion of joints to another layout.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,26 @@ from posecap.joints import LAYOUTS, LayoutError, convert
 from tmor_train.data.arrays import Floats, Numbers, Vectors, slices
 
 NOT_KNOWN = -1
-"""Value of an unknown subject, camera, label or row."""
+"""Value of a subject, camera, class index or row of vectors that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One clip: ``joints_MTJC`` float32, people x frames x joints x (x, y, score) or (x, y, z, score).
+    """A stretch of video as the skeletons of the people in it, with its labels.
 
-    Two coordinates are pixels of an image of ``width`` and ``height``. Three are metres in camera axes: x to the
-    right, y down, z away from it. A joint that was not seen has the score 0. ``fps`` is 0 where unknown.
+    ``key`` names the clip in its set. ``joints_MTJC`` float32 is people x frames x joints x (x, y, score) or (x, y, z,
+    score); the joints are those of ``layout`` (:data:`posecap.joints.LAYOUTS`). (x, y) are pixels of a picture of
+    ``width`` x ``height`` pixels, y down. (x, y, z) are metres in camera axes: x to the right, y down, z away from the
+    camera; ``width`` and ``height`` are not used. A joint that was not seen has the score 0; there is at least one
+    person and one frame.
+
+    ``fps`` is in frames per second, 0 where unknown. ``label`` is the name of the clip's class, None where it has none;
+    ``captions`` are sentences that describe it. ``subject`` and ``camera`` are the numbers its publisher gives,
+    :data:`NOT_KNOWN` where there are none.
+
+    Raises:
+        posecap.joints.LayoutError: joints do not fit the layout, are not finite float32, or are in pixels of a picture
+            without size.
     """
 
     key: str
@@ -47,7 +60,7 @@ class Clip:
         if shape[3] == 3 and not (self.width > 0 and self.height > 0):
             raise LayoutError(f"clip {self.key}: joints in pixels need the width and height of their picture")
         if self.joints_MTJC.dtype != np.float32 or not np.isfinite(self.joints_MTJC).all():
-            raise LayoutError(f"clip {self.key}: joints are to be finite float32")
+            raise LayoutError(f"clip {self.key}: joints must be finite float32")
 
 
 @lru_cache(maxsize=64)
@@ -64,15 +77,16 @@ def _weights(source: str, target: str) -> Tensor:
 def relayout(joints: Tensor, seen: Tensor, *, source: str, target: str) -> tuple[Tensor, Tensor]:
     """Convert a batch of skeletons to another layout by the exact maps of :mod:`posecap.joints`.
 
-    A joint that the source lacks is not seen, and neither is a mean of which one joint is not seen; no joint is
+    A joint that the source lacks is not seen, and neither is a mean of joints of which one is not seen; no joint is
     invented. Coordinates of joints that are not seen are undefined.
 
     Args:
-        joints: (..., J) float, one coordinate of all joints last, all finite.
-        seen: (..., J) bool.
+        joints: (..., J) float, one coordinate of each of the J joints of ``source``, all finite; coordinates of one
+            joint are converted independently, so they stand on leading axes.
+        seen: (..., J) bool, which joints are seen.
 
     Returns:
-        (..., K) and (..., K).
+        The same coordinate of each of the K joints of ``target``, (..., K), and which of these are seen, (..., K).
 
     Raises:
         posecap.joints.LayoutError: unknown layout, or no exact map between the two.
@@ -88,7 +102,11 @@ def relayout(joints: Tensor, seen: Tensor, *, source: str, target: str) -> tuple
 
 @dataclass(frozen=True, eq=False)
 class JointArray:
-    """Joints of some clips in one flat array, each clip as (M, T, J, ``dimensions`` + 1), score last."""
+    """The joints of some clips one after another in one flat array, which may be mapped from a file.
+
+    ``values`` is (size,) float32. Each clip is stored as (M, T, J, ``dimensions`` + 1), the score last, in one layout;
+    ``dimensions`` counts coordinates.
+    """
 
     values: Floats
     layout: str
@@ -96,15 +114,22 @@ class JointArray:
 
     @property
     def joint_floats(self) -> int:
-        """Floats of one person in one frame."""
+        """Number of floats that one person takes in one frame."""
         return len(LAYOUTS[self.layout].names) * (self.dimensions + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class ClipTable:
-    """One row per clip. Its joints begin at ``start_N`` of array ``array_N``; ``label_N`` is a class index, ``video_N``
-    a row of the video vectors, -1 where unknown. Its captions are ``caption_count_N`` entries of the
-    set's ``caption_K``, from ``caption_first_N`` on."""
+    """The metadata of N clips, a row per clip, each column (N,).
+
+    A clip's joints begin at ``start_N`` (in floats) of the set's array ``array_N``, for ``people_N`` people and
+    ``frames_N`` frames. ``label_N`` is its class index and ``video_N`` its row of the set's video vectors, -1 where it
+    has none. Its captions are the ``caption_count_N`` entries of the set's ``caption_K`` from ``caption_first_N`` on.
+    The other columns are the fields of :class:`Clip`.
+
+    Raises:
+        ValueError: columns differ in length.
+    """
 
     key_N: NDArray[np.str_]
     array_N: Numbers
@@ -137,11 +162,12 @@ class ClipTable:
 
 @dataclass(frozen=True, eq=False)
 class MotionSet:
-    """Clips held as flat arrays that may be mapped from files; nothing is read before it is gathered.
+    """N clips whose joints lie in flat arrays; where these are mapped from files, joints are read only when gathered.
 
-    ``sentences`` are the distinct captions; ``text`` holds a vector for each of them,
-    ``video`` one for each clip that has one. Arrays may differ in layout and dimensions: :meth:`gather`
-    converts to one layout.
+    ``clips`` is the clips' table. ``classes`` are the names of the classes by index. ``sentences`` are the distinct
+    captions; ``caption_K`` int64 (K,) lists the captions of all clips as indices of ``sentences``. ``text`` holds a
+    vector for each sentence and ``video`` one for each clip that has one (see ``ClipTable.video_N``); None where the
+    set has no such vectors. Arrays may differ in layout and dimensions: :meth:`gather` converts to one layout.
     """
 
     arrays: tuple[JointArray, ...]
@@ -157,12 +183,12 @@ class MotionSet:
 
     @property
     def dimensions(self) -> Literal[2, 3]:
-        """3 where any clip has depth."""
+        """Number of coordinates that :meth:`gather` gives: 3 if any clip has three, else 2."""
         return 3 if any(array.dimensions == 3 for array in self.arrays) else 2
 
     @property
     def has_depth(self) -> NDArray[np.bool_]:
-        """Which clips have three coordinates."""
+        """Which clips have three coordinates: (N,)."""
         deep = np.array([array.dimensions == 3 for array in self.arrays], np.bool_)
         found: NDArray[np.bool_] = deep[self.clips.array_N]
         return found
@@ -185,44 +211,49 @@ class MotionSet:
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """Names of the splits that occur, sorted."""
         return tuple(np.unique(self.clips.split_N).tolist())
 
     def clip(self, number: int) -> Clip:
-        """One stored clip, with a copy of its joints."""
-        line = self.clips.select(np.array([number]))
-        array = self.arrays[int(line.array_N[0])]
-        people, frames, label = (int(column[0]) for column in (line.people_N, line.frames_N, line.label_N))
-        first, count = int(line.caption_first_N[0]), int(line.caption_count_N[0])
-        start, size = int(line.start_N[0]), people * frames * array.joint_floats
+        """The clip of index ``number``, with a copy of its joints."""
+        row = self.clips.select(np.array([number]))
+        array = self.arrays[int(row.array_N[0])]
+        people, frames, label = (int(column[0]) for column in (row.people_N, row.frames_N, row.label_N))
+        first, count = int(row.caption_first_N[0]), int(row.caption_count_N[0])
+        start, size = int(row.start_N[0]), people * frames * array.joint_floats
         return Clip(
-            key=str(line.key_N[0]),
+            key=str(row.key_N[0]),
             joints_MTJC=array.values[start : start + size].reshape(people, frames, -1, array.dimensions + 1).copy(),
             layout=array.layout,
-            fps=float(line.fps_N[0]),
-            width=float(line.width_N[0]),
-            height=float(line.height_N[0]),
+            fps=float(row.fps_N[0]),
+            width=float(row.width_N[0]),
+            height=float(row.height_N[0]),
             label=self.classes[label] if label >= 0 else None,
             captions=tuple(self.sentences[s] for s in self.caption_K[first : first + count]),
-            split=str(line.split_N[0]),
-            subject=int(line.subject_N[0]),
-            camera=int(line.camera_N[0]),
+            split=str(row.split_N[0]),
+            subject=int(row.subject_N[0]),
+            camera=int(row.camera_N[0]),
         )
 
     def gather(
         self, index_N: Numbers, *, frame_NT: Numbers, person_NM: Numbers, layout: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames of people of many clips at once, in one layout.
+        """Some frames of some people of many clips, in one layout.
 
         Args:
-            frame_NT: indices of frames, person_NM: of people; -1 for none.
+            index_N: indices of the clips.
+            frame_NT: for each clip the indices of its frames, -1 for an empty frame; the same for all its people.
+            person_NM: for each clip the indices of its people, -1 for an empty slot.
+            layout: the layout of the result.
 
         Returns:
-            joints (N, M, T, V, C) float32, C being 3 where the set has depth, and seen (N, M, T, V) bool. Coordinates
-            of joints that are not seen are undefined. In memory C comes before M, T and V, so that each coordinate is
-            contiguous.
+            joints (N, M, T, V, C) float32 in the clips' units, C being :attr:`dimensions`, and seen (N, M, T, V) bool.
+            Coordinates of joints that are not seen are undefined. In memory C comes before M, T and V, so that each
+            coordinate is contiguous.
 
         Raises:
             IndexError: a clip has no such frame or person.
+            posecap.joints.LayoutError: a clip's layout has no exact map to ``layout``.
         """
         frames_N, people_N = self.clips.frames_N[index_N], self.clips.people_N[index_N]
         if (frame_NT.max(1, initial=-1) >= frames_N).any() or (person_NM.max(1, initial=-1) >= people_N).any():
@@ -239,9 +270,9 @@ class MotionSet:
             planes = torch.zeros(shape[0], self.dimensions, *shape[1:])
             seen = torch.zeros(shape, dtype=torch.bool)
             for kind in kinds:
-                at = np.flatnonzero(kind_N == kind)
-                found, there = self._of_kind(kind, index_N[at], frame_NMT[at], layout)
-                planes[at, : found.shape[1]], seen[at] = found, there
+                rows = np.flatnonzero(kind_N == kind)
+                some_planes, some_seen = self._of_kind(kind, index_N[rows], frame_NMT[rows], layout)
+                planes[rows, : some_planes.shape[1]], seen[rows] = some_planes, some_seen
         if absent.any():
             seen &= torch.from_numpy(~absent)[..., None]
         return planes.permute(0, 2, 3, 4, 1), seen
@@ -266,7 +297,10 @@ class MotionSet:
         return relayout(torch.from_numpy(planes), seen, source=array.layout, target=layout)
 
     def _values(self, index_N: Numbers, frame_NMT: Numbers, width: int) -> Floats:
-        """The stored values of frames, counted through all of a clip's people: (N, M, T, width)."""
+        """The stored values of frames, ``width`` floats each: (N, M, T, width).
+
+        ``frame_NMT`` counts frames through all of a clip's people: person * frames of the clip + frame.
+        """
         clips, people, frames = frame_NMT.shape
         first_NMT, length = frame_NMT, width
         if (frame_NMT[..., 1:] - frame_NMT[..., :-1] == 1).all():  # consecutive frames are one slice
@@ -278,6 +312,6 @@ class MotionSet:
         else:
             values = np.empty((*start.shape, length), np.float32)
             for number in np.flatnonzero(np.bincount(array_N)).tolist():
-                here = np.flatnonzero(array_N == number)
-                values[here] = slices(self.arrays[number].values, start[here], length)
+                rows = np.flatnonzero(array_N == number)
+                values[rows] = slices(self.arrays[number].values, start[rows], length)
         return values.reshape(clips, people, frames, width)

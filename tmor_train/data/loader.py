@@ -1,4 +1,4 @@
-"""Batches of clips in an order that depends on seed and epoch alone, resumable at any position."""
+"""Loads batches of clips in an order that depends on seed and epoch alone; training can resume at any position."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tmor_train.data.modalities import (
 )
 from tmor_train.field_checks import Checked, ranged
 
+# Purposes of random numbers, so that a clip's frames and its caption are drawn independently.
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 
 
@@ -35,11 +36,15 @@ _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 class Sampling(Checked):
     """How frames, people and a caption are sampled from a clip.
 
-    ``frames``: output length T. ``choice``: ``uniform`` selects one frame from each of T equal segments, ``window`` T
-    consecutive frames. ``draw``: ``random`` for training (captions, too), or ``deterministic`` (the middle of each
-    segment; the middle window, shorter clips at the end; the first caption). ``padding`` of clips shorter than a
-    window: ``zero`` leaves absent frames, ``loop`` repeats the clip. ``people``: number of person slots, filled ``by``
-    spread or in stored order, from index ``rank`` of that order on.
+    ``frames`` is the number of frames T of the result. ``choice``: ``uniform`` selects one frame from each of T equal
+    segments, ``window`` T consecutive frames. ``draw``: ``random``, for training, draws the frame in each segment, the
+    place of the window and the caption; ``deterministic`` takes the middle of each segment, the middle window (the
+    frames of a shorter clip stand at the end) and the first caption. ``padding`` of clips shorter than a window:
+    ``zero`` leaves empty frames, ``loop`` repeats the clip.
+
+    ``people`` is the number of person slots M. They are filled with the clip's people ``by`` spread or in stored order
+    (:func:`~tmor_train.data.modalities.people_of`), leaving out the first ``rank`` of that order. ``layout`` names the
+    joints of the result, ``normalise`` scales their coordinates.
     """
 
     frames: int = ranged(64, 1)
@@ -57,9 +62,10 @@ class Sampling(Checked):
 class Batching(Checked):
     """How clips are grouped into batches.
 
-    ``size``: batch size per rank. ``order``: ``shuffled`` anew each epoch, or ``stored``. ``last``: an incomplete last
-    batch is left out (``drop``), divided among the ranks, some of which may get no clip (``keep``), or completed with
-    the first clips of the same epoch (``fill``).
+    ``size`` is the number of clips of a batch on each rank. ``order``: ``shuffled`` anew each epoch, or ``stored``.
+    ``last``: an incomplete last batch is left out (``drop``), divided among the ranks, some of which may get no clip
+    (``keep``), or completed with the first clips of the same epoch (``fill``). ``seed`` decides the order and all
+    random sampling of clips.
     """
 
     size: int = ranged(256, 1)
@@ -70,35 +76,46 @@ class Batching(Checked):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Rank of this process and number of processes."""
+    """Which of the processes that train together this one is: ``rank`` from 0, of ``world`` processes.
+
+    Raises:
+        ValueError: ``rank`` is below 0 or not below ``world``.
+    """
 
     rank: int = 0
     world: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
-            raise ValueError(f"rank {self.rank} is not below world size {self.world}")
+            raise ValueError(f"rank {self.rank} is not one of 0 to {self.world - 1}, for a world size of {self.world}")
 
 
 @dataclass(frozen=True)
 class LoaderState(Checked):
-    """Progress of training: ``position`` clips of this epoch's order have been returned, over all ranks."""
+    """How far training is: ``position`` clips of the order of epoch ``epoch`` (from 0) have been returned, by all ranks
+    together."""
 
     epoch: int = ranged(0, 0)
     position: int = ranged(0, 0)
 
 
 class Loader:
-    """Iterates over batches, one epoch per loop: ``for batch in loader`` yields the rest of the current epoch.
+    """Iterates over batches, one epoch per loop: ``for batch in loader`` yields the rest of the current epoch, and the
+    next loop the epoch after it.
 
     The order is a pure function of seed and epoch, and sampling of a clip one of seed, epoch and clip. Batches do not
     depend on ``workers``, and training resumed from :attr:`state` sees exactly the remaining clips, also with another
     batch size or number of ranks.
 
     Args:
-        workers: threads that prefetch batches; 0 for none. Threads suffice, since gathering copies arrays with the GIL
-            released.
-        ahead: prefetched batches per worker.
+        sampling, batching: None takes the defaults.
+        place: None is a single process.
+        workers: threads that prefetch batches; 0 gathers in the calling thread. Threads suffice, since gathering copies
+            arrays with the GIL released.
+        ahead: batches that each worker prefetches.
+
+    Raises:
+        ValueError: ``workers`` is below 0 or ``ahead`` below 1.
     """
 
     def __init__(
@@ -121,7 +138,11 @@ class Loader:
 
     @property
     def state(self) -> LoaderState:
-        """State after the batch that was returned last; all that a checkpoint needs."""
+        """State after the batch that was returned last; all that a checkpoint needs.
+
+        Raises:
+            ValueError: on setting, a position beyond the clips of the set.
+        """
         return self._state
 
     @state.setter
@@ -131,7 +152,7 @@ class Loader:
         self._state = state
 
     def __len__(self) -> int:
-        """Remaining batches of this epoch."""
+        """Number of batches that this epoch still yields."""
         rest, step = len(self.motions) - self._state.position, self.batching.size * self.place.world
         return rest // step if self.batching.last == "drop" else -(-rest // step)
 
@@ -148,7 +169,7 @@ class Loader:
         self._state = LoaderState(epoch + 1, 0)
 
     def gather(self, index_N: Numbers, *, epoch: int = 0) -> MotionBatch:
-        """Some clips of the set as a batch, sampled as in ``epoch``."""
+        """The clips of indices ``index_N`` int64 as a batch, sampled as in ``epoch``."""
         sampling, clips = self.sampling, self.motions.clips
         joints, seen = self.motions.gather(
             index_N,
@@ -187,7 +208,7 @@ class Loader:
 
     @cached_property
     def _entries(self) -> Numbers:
-        """The captions of all clips, and -1 as the last entry, for index -1."""
+        """The set's ``caption_K`` with -1 appended, so that the index -1 of a clip without captions gives -1."""
         return np.append(self.motions.caption_K, -1)
 
     def _frames(self, index_N: Numbers, epoch: int) -> Numbers:
@@ -213,7 +234,7 @@ class Loader:
         return self._entries[np.where(count_N > 0, clips.caption_first_N[index_N] + number_N, -1)]
 
     def _plan(self, epoch: int) -> Iterator[tuple[Numbers, LoaderState]]:
-        """This rank's clips of each remaining step, with the state after it."""
+        """The indices of this rank's clips for each remaining batch, with the state after it."""
         count, batching, (rank, world) = len(self.motions), self.batching, (self.place.rank, self.place.world)
         if batching.order == "shuffled":
             order = permutation(batching.seed, epoch, _ORDER, count=count)

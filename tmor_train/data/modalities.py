@@ -1,6 +1,8 @@
-"""What a network sees of a clip: frames and people, normalised coordinates, and joint, bone and motion streams.
+"""From stored clips to a network's input: which frames and people, normalised coordinates, and the joint, bone and
+motion streams.
 
-Joints that are not seen stay 0, which is the image centre, as in UNIK.
+Joints that are not seen are 0 in normalised coordinates, which is the centre of the picture, as in UNIK. Axes: N clips,
+M people, T frames, V joints, C coordinates.
 """
 
 from __future__ import annotations
@@ -21,20 +23,27 @@ from tmor_train.data.dataset import MotionSet
 from tmor_train.field_checks import Checked
 
 Choice = Literal["uniform", "window"]
+"""Which frames of a clip: see :func:`uniform_frames` and :func:`window_frames`."""
+
 ByPeople = Literal["spread", "first"]
+"""Which people of a clip: see :func:`people_of`."""
+
 Stream = Literal["joint", "bone", "motion"]
+"""See :func:`streamed`."""
 
 BODY_RADIUS = 0.5
-"""Mean distance of normalised joints from the body's centre. A standing person is then about as large in [-1, 1] as one
-who fills the image."""
+"""Mean distance of a person's joints from the middle of the body after :func:`of_the_body`. A standing person is then
+about as large as one who fills a picture that is normalised to [-1, 1]."""
 
 
 def uniform_frames(frames_N: Numbers, *, length: int, draw_NT: NDArray[np.float64]) -> Numbers:
-    """One frame from each of ``length`` equal segments of the clip, in order: (N, T).
+    """Indices of frames, one from each of ``length`` equal segments of the clip, in order: (N, ``length``) int64.
+
+    Frames of a clip with fewer than ``length`` frames repeat.
 
     Args:
-        draw_NT: position of each frame in its segment, in [0, 1); 0.5 is the middle. Frames of shorter clips
-            repeat.
+        frames_N: number of frames of each clip.
+        draw_NT: position of each frame in its segment, in [0, 1); 0.5 is the middle.
     """
     position = (np.arange(length) + draw_NT) * (frames_N[:, None] / length)
     # A draw just below 1 may round up into the next segment.
@@ -44,11 +53,12 @@ def uniform_frames(frames_N: Numbers, *, length: int, draw_NT: NDArray[np.float6
 
 
 def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]) -> Numbers:
-    """``length`` consecutive frames, (N, T); shorter clips are padded with absent frames (-1).
+    """Indices of ``length`` consecutive frames: (N, ``length``) int64; -1 for the empty frames that pad a shorter clip.
 
     Args:
-        draw_N: start of the window, from 0 (earliest) to 1 (latest). For a shorter clip: the share of the absent
-            frames before it.
+        frames_N: number of frames of each clip.
+        draw_N: where the window begins, from 0 (the earliest place) to 1 (the latest). For a clip shorter than the
+            window: the share of the empty frames that come before it.
     """
     spare = frames_N - length
     begin_N = np.floor(np.minimum(draw_N, 1 - 2.0**-53) * (np.abs(spare) + 1)).astype(np.int64) * np.sign(spare)
@@ -57,14 +67,15 @@ def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]
 
 
 def people_of(motions: MotionSet, *, most: int, by: ByPeople) -> Numbers:
-    """The people selected from each clip, (N, ``most``); -1 for empty slots.
+    """Indices of the people selected from each clip: (N, ``most``) int64; -1 for empty slots.
 
     ``first`` selects in stored order. ``spread`` selects those whose joints spread furthest (standard deviation of
-    x plus that of y, over all joints seen in the clip), the furthest first; it reads the clips with several people.
+    x plus that of y, over all joints seen in the clip), the furthest first; for this it reads the joints of all clips
+    with several people.
     """
     people_N = motions.clips.people_N
-    places = np.arange(most)
-    chosen = np.where(places < people_N[:, None], places, -1)
+    slots = np.arange(most)
+    chosen = np.where(slots < people_N[:, None], slots, -1)
     if by == "spread":
         for number in np.flatnonzero(people_N > 1).tolist():
             joints = motions.clip(number).joints_MTJC
@@ -81,18 +92,18 @@ def _spread(joints_TJC: NDArray[np.float32]) -> float:
 
 
 def streamed(batch: MotionBatch, streams: Sequence[Stream]) -> MotionBatch:
-    """One stream, or several concatenated along channels (early fusion).
+    """The batch with one stream in place of its joints, or with several concatenated along C (early fusion).
 
     ``joint`` is the joints as they are. ``bone`` is each joint minus its parent in the layout, 0 for the root.
     ``motion`` is each joint's next position minus its position, 0 in the last frame. A bone or a motion of which one
-    end is not seen is 0 and not seen; of several streams together, a joint is seen where any of them sees it.
+    end is not seen is 0 and not seen. Of several streams together, a joint is seen where it is in any of them.
 
     Raises:
         ValueError: no stream, a repeated one, or one that is not known.
     """
     unknown = set(streams) - {"joint", "bone", "motion"}
     if unknown or not streams or len(set(streams)) < len(streams):
-        raise ValueError(f"streams are some of 'joint', 'bone' and 'motion', each once, not {tuple(streams)}")
+        raise ValueError(f"streams are one or more of 'joint', 'bone' and 'motion', each once, not {tuple(streams)}")
     parts = [_stream(batch, stream) for stream in streams]
     seen = parts[0][1]
     for _, shown in parts[1:]:
@@ -127,10 +138,11 @@ def _parents(layout: str) -> list[int]:
 class Normalise(Checked):
     """How coordinates are scaled.
 
-    ``screen``, for joints in pixels: ``frame`` gives x' = 2x/w - 1 and y' = 2y/w - h/w with the picture's own w and h;
-    ``fixed640`` the same with 640 x 480 for every picture, as UNIK does; ``body`` as for joints in space. Those in
-    space have no picture: their centre, the mean of all joints seen in the first person's first frame, becomes 0, and
-    their size, the mean distance of the first person's joints from that person's middle over the clip, becomes 0.5.
+    ``screen`` is for clips in pixels: ``frame`` gives x' = 2x/w - 1 and y' = 2y/w - h/w with the picture's own width w
+    and height h; ``fixed640`` the same with 640 x 480 for every picture, as UNIK does; ``body`` scales them as clips in
+    metres. Clips in metres have no picture and are scaled by :func:`of_the_body`: the mean of all joints seen in the
+    first person's first frame becomes 0, and the mean distance of the first person's joints from that person's middle,
+    over the clip, becomes 0.5.
     """
 
     screen: Literal["frame", "fixed640", "body"] = "frame"
@@ -139,7 +151,8 @@ class Normalise(Checked):
         """The scaled joints, 0 where not seen. ``joints_NMTVC`` may be overwritten to save a copy.
 
         Args:
-            size_N2: width and height of each clip's image; ignored where ``has_depth_N``.
+            size_N2: width and height of each clip's picture in pixels; ignored where ``has_depth_N``.
+            has_depth_N: which clips are in metres.
         """
         by_body = has_depth_N if self.screen != "body" else torch.ones_like(has_depth_N)
         if not by_body.any():
@@ -163,7 +176,9 @@ class Normalise(Checked):
 
 
 def of_the_body(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
-    """Joints about the first person's first middle, in units of that person's size; see :class:`Normalise`."""
+    """Joints relative to the first person's middle in that person's first frame, and scaled so that the mean distance
+    of that person's joints from the middle of the body is :data:`BODY_RADIUS`; see :class:`Normalise`.
+    """
     first, there = joints_NMTVC[:, :1], seen_NMTV[:, :1]
     frames = there.any(3)
     begin_N = frames.to(torch.uint8).argmax(2).flatten()

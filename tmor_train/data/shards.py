@@ -1,4 +1,4 @@
-"""posecap datasets as motion sets: memory-mapped from local columns files, or streamed once from any URL."""
+"""Reads posecap datasets as motion sets: memory-mapped from local columns files, or tars read once from any URL."""
 
 from __future__ import annotations
 
@@ -34,30 +34,33 @@ def read_shards(
     video: Literal["read", "leave"] = "read",
     text: Literal["read", "leave"] = "read",
 ) -> MotionSet:
-    """The samples of a posecap dataset, without removed ones.
+    """The samples of a posecap dataset as clips, without those that were removed from it.
 
     Args:
-        location: a folder, or for ``tar`` any URL that fsspec can read.
-        split: one split, or None for all.
-        read: ``columns`` maps the columns files of a folder into memory, so that nothing is read before it is
-            gathered; ``tar`` reads every sample once and keeps it; ``auto`` takes columns of a folder, tars of a URL.
-        video, text: ``leave`` omits those vectors.
+        location: the dataset's folder, or for ``tar`` any URL that fsspec can read.
+        split: name of one split, or None for all.
+        read: ``columns`` maps the columns files of a folder into memory, so that joints and vectors are read only when
+            gathered; ``tar`` reads every sample into memory; ``auto`` reads columns from a folder and tars from a URL.
+        video, text: ``leave`` leaves the vectors of videos or of captions out of the set.
 
     Raises:
-        ShardError: no dataset there, no samples of that split, or a part is damaged.
+        ShardError: there is no dataset, it has no samples of that split, a part is damaged, or ``columns`` of a URL.
+        ValueError: ``read`` is another word.
     """
     if read not in ("auto", "columns", "tar"):
         raise ValueError(f"read is 'auto', 'columns' or 'tar', not {read!r}")
     folder = _local(os.fspath(location))
     if read == "columns" and folder is None:
         raise ShardError(f"{location} is not on a local disk, so its columns cannot be mapped; read it as 'tar'")
-    found = _streamed(location, split) if folder is None or read == "tar" else _mapped(folder, split)
+    motions = _streamed(location, split) if folder is None or read == "tar" else _mapped(folder, split)
     if video == "leave":
-        found = replace(found, video=None, clips=replace(found.clips, video_N=np.full(len(found), NOT_KNOWN, np.int64)))
-    return replace(found, text=None) if text == "leave" else found
+        without_N = np.full(len(motions), NOT_KNOWN, np.int64)
+        motions = replace(motions, video=None, clips=replace(motions.clips, video_N=without_N))
+    return replace(motions, text=None) if text == "leave" else motions
 
 
 def _local(location: str) -> Path | None:
+    """The folder of a path or ``file://`` URL; None for other URLs."""
     if "://" not in location:
         return Path(location)
     filesystem, root = fsspec.core.url_to_fs(location)
@@ -66,8 +69,12 @@ def _local(location: str) -> Path | None:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part's mapped file and, of N samples: their facts; M, T, J, captions and the lengths of a text's and of the
-    video's vector; where their joints, video and text begin, in floats."""
+    """A part of the dataset: its mapped columns file and, for each of its N samples, where it lies in it.
+
+    ``values`` is the whole file as float32. ``table`` is the rows of the part's index. ``shape_N6`` holds people,
+    frames, joints, captions, and the lengths of a caption's vector and of the video's vector (0: none); ``start_N3``
+    the indices of ``values`` at which joints, video vector and caption vectors begin.
+    """
 
     values: Floats
     table: Any
@@ -174,15 +181,15 @@ def _reals(column: Any) -> Floats:
 
 
 def _numbered(column: Any) -> tuple[tuple[str, ...], Numbers]:
-    """Class names, sorted, and each clip's number of one; -1 without a label."""
+    """The sorted class names, and each clip's class index, -1 without a label."""
     labels = column.to_pylist()
     classes = tuple(sorted({label for label in labels if label is not None}))
-    number = {name: at for at, name in enumerate(classes)}
-    return classes, np.array([NOT_KNOWN if label is None else number[label] for label in labels], np.int64)
+    index_of = {name: index for index, name in enumerate(classes)}
+    return classes, np.array([NOT_KNOWN if label is None else index_of[label] for label in labels], np.int64)
 
 
 def _sentences(column: Any, captions_N: Numbers) -> tuple[tuple[str, ...], Numbers]:
-    """The different sentences in order of appearance, and the number of one for each caption of each clip."""
+    """The distinct sentences in order of appearance, and for each caption of each clip the index of its sentence."""
     if (np.array([len(texts or ()) for texts in column.to_pylist()], np.int64) != captions_N).any():
         raise ShardError("index and columns disagree on captions: run `posecap verify`")
     encoded = column.combine_chunks().flatten().dictionary_encode()
@@ -190,10 +197,10 @@ def _sentences(column: Any, captions_N: Numbers) -> tuple[tuple[str, ...], Numbe
 
 
 def _store(maps: list[Floats], map_R: Numbers, start_R: Numbers, width_R: Numbers) -> Vectors | None:
-    """Vectors in mapped files, or None where there are none.
+    """The vectors that begin at ``start_R`` of the mapped files ``map_R``; None where there are none.
 
     Raises:
-        ShardError: they differ in length, so that no network takes them all.
+        ShardError: they differ in length.
     """
     widths = np.unique(width_R)
     if len(widths) > 1:
@@ -213,6 +220,7 @@ def _texts(
 
 
 def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
+    """All samples of a dataset's tars, in memory."""
     with_video: list[NDArray[np.float32]] = []
     vector_of: dict[str, NDArray[np.float32]] = {}
     rows: list[int] = []
@@ -237,10 +245,10 @@ def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
             )
 
     motions = from_clips(clips())
-    clips_as_known = replace(motions.clips, video_N=np.array(rows, np.int64))
+    clips_with_videos = replace(motions.clips, video_N=np.array(rows, np.int64))
     text = [vector_of[sentence] for sentence in motions.sentences]
     return replace(
-        motions, clips=clips_as_known, video=_stacked(with_video), text=_stacked(text if all(map(len, text)) else [])
+        motions, clips=clips_with_videos, video=_stacked(with_video), text=_stacked(text if all(map(len, text)) else [])
     )
 
 

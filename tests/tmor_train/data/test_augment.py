@@ -177,7 +177,7 @@ def test_settings_out_of_range_are_refused_of_space(make: object) -> None:
         make()  # type: ignore[operator]
     with pytest.raises(ValueError, match="'orthographic'"):
         Project(camera="fisheye")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nothing to draw"):
+    with pytest.raises(ValueError, match="at least one value each"):
         RandomMove(angles=())
 
 
