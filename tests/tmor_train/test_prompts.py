@@ -30,7 +30,7 @@ def test_movements_stand_for_names() -> None:
     assert {bowl, squat} < set(all_prompts(["bowling", "squatting with a barbell"]))
     assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
     with pytest.raises(
-        MissingTextError, match=r"have no description of their movement"
+        MissingTextError, match=r"1 classes, such as 'knitting', have no description of .* leave 'movement' out"
     ):
         prompts("movement", ["bowling", "knitting"])
 

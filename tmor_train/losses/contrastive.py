@@ -1,10 +1,11 @@
-"""The three losses of the paper, each on unit vectors and masks, with their equations (Eqs. 1 to 8).
+"""The three contrastive losses of the paper (Eqs. 1 to 8), each computed from unit vectors and masks.
 
-They share the ratio of Eqs. 1 and 6, computed in float32 or wider and without overflow, and ``masked_logsumexp``, which
-gives log sum_P e^s and log sum_N e^s of all anchors by one product of matrices and two masks, with its gradient. That
-is written out because of what the parts would cost: each operation on (N, K) would leave another matrix of that size
-for the gradient, and exp of what is masked with a large negative number is ten times as slow on a CPU as of small
-numbers.
+N anchors are compared with a pool of K candidates; masks (N, K) say which candidates are an anchor's positives P and
+negatives N (:mod:`tmor_train.losses.pair_masks`). The losses share the ratio of Eqs. 1 and 6, computed in float32 or
+float64 and without overflow, by ``masked_logsumexp``: log sum_P e^s and log sum_N e^s of all anchors from one product
+of matrices and two masks. Its gradient is written by hand, because autograd would keep a matrix (N, K) for each
+operation; and exponents are clamped rather than masked with -inf, because exp of very negative numbers is ten times as
+slow on a CPU as of small ones.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ from tmor_train.encoder.projection import Scale
 from tmor_train.losses.pair_masks import PairMasks, Relations, motion_masks, text_masks, video_masks
 from tmor_train.objective_config import ObjectiveConfig, Reduction
 
-# exp of this times any number of candidates is negligible against 1 in float64 too, and no subnormal number in float32.
 LOWEST = -80.0
-# Numbers of a block that a CPU works on at once: they fit its cache.
+"""Least exponent that is computed: e^-80 times any number of candidates is negligible against 1 also in float64, and is
+not a subnormal number in float32."""
+
 BLOCK = 1 << 19
+"""Elements of a matrix that a CPU works on at once, so that they fit its cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One loss and what it was made of; all tensors of shape (), only ``loss`` with a gradient.
+    """One loss and figures about it; all tensors of shape (), only ``loss`` with a gradient.
 
-    ``anchors`` are those the loss is the mean of; without any it is 0 with gradient 0. ``positives`` and ``negatives``
-    are their mean |P| and |N|. ``without_negatives`` is the share of anchors that had none by the clusters: they were
-    left out, or, where ``alone`` is 1, all were contrasted with every other clip. ``floor`` is the mean of
-    log(1 + sum_N / sum_P), which bounds the loss from below (and is the loss where positives are summed inside).
-    ``collapsed`` is the loss these sets would have if all embeddings were the same.
+    ``anchors`` is the number of anchors that the loss is the mean of; where it is 0, the loss is 0 with gradient 0.
+    ``positives`` and ``negatives`` are their mean |P| and |N|. ``without_negatives`` is the share of anchors that have
+    no negative by the clusters: they are left out, or, where ``alone`` is 1 (no anchor had one), every anchor is
+    contrasted with all other clips. ``floor`` is the mean of log(1 + sum_N / sum_P), a lower bound of the loss (equal
+    to it where positives are combined ``inside``). ``collapsed`` is the loss that these sets would have if all
+    embeddings were the same.
     """
 
     loss: Tensor
@@ -48,7 +52,7 @@ class Term:
     collapsed: Tensor
 
     def values(self) -> dict[str, Tensor]:
-        """All of it by name."""
+        """All fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def detached(self) -> Term:
@@ -57,7 +61,9 @@ class Term:
 
 
 def contrast(anchors_ND: Tensor, pool_KD: Tensor, masks: PairMasks, *, scale: Scale, reduction: Reduction) -> Term:
-    """−E[log(S_align / (S_align + S_disc))] over the anchors that have positives and negatives.
+    """The loss −E[log(S_align / (S_align + S_disc))], the mean over anchors that have positives and negatives.
+
+    ``anchors_ND`` and ``pool_KD`` are unit vectors.
 
     With s = Sim of Eq. 4, the products of the unit vectors times ``scale`` = 1 / Temp, S_disc = sum_N e^s and
 
@@ -107,18 +113,23 @@ def frozen_contrast(
     scale: Scale,
     config: ObjectiveConfig,
 ) -> Term:
-    """Motion anchors against projected frozen vectors; if ``symmetric``, half of the loss the other way round.
+    """The contrast of motion anchors with projected video or text vectors; with ``symmetric``, the mean of both
+    directions.
 
-    The other way, the frozen vectors at ``own_N`` are compared with motion: with the anchors themselves, which have
-    gradient, at ``own_N`` and with the keys ``motion_KD`` elsewhere. P and N are the same clips. The metrics are those
-    of the first way.
+    In the other direction the anchors are the frozen vectors at ``own_N``, the positions of the anchors' own clips in
+    the pool. They are compared with motion: at ``own_N`` with ``anchors_ND``, which have a gradient, elsewhere with the
+    keys ``motion_KD``. P and N are the same clips. All fields but ``loss`` are those of the first direction.
+
+    Args:
+        anchors_ND, frozen_KD, motion_KD: unit vectors.
+        own_N: int64 (N,).
     """
     term = contrast(anchors_ND, frozen_KD, masks, scale=scale, reduction=config.positive_reduction)
     if config.symmetric == "off":
         return term
     online_KD = motion_KD.index_copy(0, own_N, anchors_ND)
-    back = contrast(frozen_KD[own_N], online_KD, masks, scale=scale, reduction=config.positive_reduction)
-    return replace(term, loss=(term.loss + back.loss) / 2)
+    reverse = contrast(frozen_KD[own_N], online_KD, masks, scale=scale, reduction=config.positive_reduction)
+    return replace(term, loss=(term.loss + reverse.loss) / 2)
 
 
 def motion_motion(
@@ -146,7 +157,7 @@ def motion_video(
     scale: Scale,
     config: ObjectiveConfig,
 ) -> Term:
-    """L_mv: a motion is like the video it was seen in, and unlike the videos of other clusters (the text under Eq. 3).
+    """L_mv: a motion is like the video of its clip, and unlike the videos of other clusters (the text below Eq. 3).
 
     Eq. 1 with E_V(v) for E_M(sk+) and E_V(v−) for E_M(sk−): L_mv = −E[log(S_align / (S_align + S_disc))],
 
@@ -154,7 +165,7 @@ def motion_video(
     "cluster"), and S_disc = sum over sk− in N_sk of exp(Sim(E_M(sk), E_V(v−))), v− the video of sk−.
 
     ``videos_KD`` are the projected videos and ``keys_KD`` the motion keys of the pool, unit vectors; ``scale`` is
-    1 / Temp. An anchor without video has no part in the mean.
+    1 / Temp. An anchor without video is left out of the mean.
     """
     masks = video_masks(relations, config)
     return frozen_contrast(anchors_ND, videos_KD, keys_KD, masks, own_N=relations.own_N, scale=scale, config=config)
@@ -176,8 +187,8 @@ def motion_text(
     S_align = exp(Sim(E_M(sk), E_T(a))), a the text of the same clip (Eq. 7), and
     S_disc = sum over sk− in N_a of exp(Sim(E_M(sk), E_T(a−))), a− the text of sk− (Eq. 8).
 
-    Eq. 8 sums over N_a, the sentence under it draws from N_sk: by default sk− is of another cluster and a− another
-    sentence than a; ``mt_negatives`` names the other readings. ``texts_KD`` are the projected texts and
+    Eq. 8 sums over N_a, but the sentence below it draws from N_sk: by default sk− is of another cluster and a− is
+    another sentence than a; ``mt_negatives`` selects the other readings. ``texts_KD`` are the projected texts and
     ``keys_KD`` the motion keys of the pool, unit vectors; ``scale`` is 1 / Temp.
     """
     masks = text_masks(relations, config)
@@ -185,7 +196,8 @@ def motion_text(
 
 
 class MaskedSums(NamedTuple):
-    """Of each anchor, (N,): log sum e^s over P and over N (0 for an empty set), sum of s over P, |P| and |N|."""
+    """For each anchor, (N,): log sum e^s over P and over N (0 for an empty set), the sum of s over P, and |P| and |N|
+    as int32."""
 
     log_positive_N: Tensor
     log_negative_N: Tensor
@@ -195,7 +207,12 @@ class MaskedSums(NamedTuple):
 
 
 def masked_logsumexp(anchors_ND: Tensor, pool_KD: Tensor, positives_NK: Tensor, negatives_NK: Tensor) -> MaskedSums:
-    """Sums of the similarities s = ``anchors_ND`` · ``pool_KD``, never in half precision; P and N are disjoint."""
+    """Sums over P and N of the similarities s (N, K), the products of ``anchors_ND`` and ``pool_KD``.
+
+    Args:
+        anchors_ND, pool_KD: float32 or float64; autocast is off, so nothing is computed in half precision.
+        positives_NK, negatives_NK: bool masks of P and N, which have no candidate in common.
+    """
     with torch.autocast(anchors_ND.device.type, enabled=False):
         apply = cast(Callable[..., tuple[Tensor, ...]], _MaskedLogSumExp.apply)
         return MaskedSums(*apply(anchors_ND, pool_KD, positives_NK, negatives_NK))
@@ -243,15 +260,16 @@ class _MaskedLogSumExp(torch.autograd.Function):
 
 
 def _log_sum(s: Tensor, members: Tensor) -> Tensor:
-    """log sum e^s over the members of each row, 0 for a row without. The largest member adds 1 to the shifted sum."""
+    """log sum e^s over the members of each row; 0 for a row without members."""
     top = torch.where(members, s, -torch.inf).amax(1)
     top = torch.where(top == -torch.inf, 0.0, top)
     shifted = (s - top[:, None]).clamp_(LOWEST, 0.0).exp_()
+    # The largest member alone contributes 1, so the clamp changes only rows without members.
     return top + torch.where(members, shifted, 0.0).sum(1).clamp(min=1.0).log()
 
 
 def _blocks(matrix_NK: Tensor) -> list[slice]:
-    """Rows that are worked on together: all on a GPU, on a CPU what fits its cache."""
+    """Slices of rows that are computed together: all rows on a GPU, on a CPU as many as fit its cache."""
     rows, columns = matrix_NK.shape
     step = rows if matrix_NK.is_cuda else max(1, BLOCK // max(columns, 1))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]

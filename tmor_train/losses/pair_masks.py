@@ -1,12 +1,13 @@
 """The positives and negatives of each anchor, the sets P and N of Eqs. 2, 3, 7 and 8, as masks.
 
-Rules under every option: an anchor's own fresh candidate is positive; an older key of the same clip is never negative;
-none is positive and negative; who is left out of P by a bound is not thereby in N. Where no anchor of a step has a
-negative (one cluster holds all candidates, say), clusters are left aside in that step and each clip stands for itself,
-because a loss without negatives is 0 for a collapsed encoder too.
+Candidates are the keys of the batch (the fresh ones) and those of the queue or memory bank (older ones). Whatever the
+options: the fresh key of an anchor's own clip is a positive; an older key of the same clip is never a negative; no
+candidate is both; a candidate that ``max_positives`` leaves out of P does not thereby become a negative. Where no
+anchor of a step has a negative (all candidates are in one cluster, for example), clusters are ignored in that step and
+each clip is a cluster of its own, because a loss without negatives is 0 for a collapsed encoder too.
 
-Bounded sets are sampled without a generator: the order is a hash of the seed, the step and the two clips. So a resumed
-run samples what the first would have, on any device, and the order of the candidates does not matter.
+Limited sets are sampled without a generator: members are ordered by a hash of the seed, the step and the two clips. So
+a resumed run draws the same sample as an uninterrupted one, on any device and for any order of the candidates.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from tmor_train.objective_config import ObjectiveConfig
 NOISE = -1
 """The label of a clip in no cluster."""
 
-# The multipliers of splitmix64 as signed 64-bit numbers; products wrap around.
+# Increment and multipliers of SplitMix64 as signed 64-bit numbers, whose products wrap around.
 GOLDEN, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 LARGEST_HASH = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relations:
-    """How N anchors stand to K candidates: bool masks, N × K for pairs.
+    """What N anchors have in common with K candidates; bool masks, (N, K) for pairs, except for ``own_N`` and the
+    hashes.
 
-    ``own_N`` is the position of an anchor's own fresh candidate and ``own_NK`` marks it; ``copy_NK`` marks all
-    candidates of the same clip, ``same_cluster_NK`` of the same cluster, ``same_text_NK`` of the same sentence.
-    ``dropped`` are noise where noise is dropped. ``hashes_NK``, where sets are bounded, order the sample.
+    ``own_N`` int64 is the position of the fresh candidate of an anchor's own clip; ``own_NK`` marks it. ``copy_NK``
+    marks all candidates of the same clip, ``same_cluster_NK`` those of the same cluster (none for noise),
+    ``same_text_NK`` those with the same sentence. ``filled_K`` is False for empty slots of the queue or memory bank.
+    ``dropped_N`` and ``dropped_K`` are noise where the configuration drops noise. ``has_video_*`` and ``has_text_*``
+    say who has such a vector. ``hashes_NK`` int64 orders the sample where a set is limited, else None.
     """
 
     own_N: Tensor
@@ -54,10 +58,11 @@ class Relations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairMasks:
-    """P and N as masks (N, K), the anchors a loss is for, and what became of empty negative sets.
+    """P and N of N anchors among K candidates as masks (N, K), and which anchors take part in the loss.
 
-    ``anchors_N`` are those that have what the loss compares and take part. ``no_negatives_N`` are those among them that
-    have no negative by the clusters; ``alone``, of shape (), says that none had and that clusters were left aside.
+    ``anchors_N`` bool are the anchors that have what the loss compares (a video, a text) and are not dropped as noise.
+    ``no_negatives_N`` bool are those of them that have no negative by the clusters. ``alone`` bool of shape () says
+    that this holds for all of them, so that clusters were ignored in this step.
     """
 
     positives_NK: Tensor
@@ -70,10 +75,13 @@ class PairMasks:
 def relate(
     pool: Entries, anchors: range, *, cluster_of: Tensor | None, step: Tensor, config: ObjectiveConfig
 ) -> Relations:
-    """How the clips at the positions ``anchors`` of the pool, a range of step 1, stand to all of the pool.
+    """The relations of some clips of a pool to all of it.
 
-    ``cluster_of`` is int64 over the whole dataset, −1 for noise, or None before the first clustering; ``step`` an int64
-    of shape () that samples depend on.
+    Args:
+        pool: the candidates, fresh and older ones.
+        anchors: positions of the anchors in the pool, a range of step 1.
+        cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering.
+        step: int64 of shape (), which step of training this is; random samples depend on it.
     """
     rows = slice(anchors.start, anchors.stop)
     index_K, text_id_K = pool.index_K, pool.text_id_K
@@ -87,7 +95,7 @@ def relate(
     dropped_K = ~clustered_K if dropping else torch.zeros_like(clustered_K)
     own_N = torch.arange(anchors.start, anchors.stop, device=index_K.device)
     has_video_K, has_text_K = pool.has_video_K & filled_K, pool.has_text_K & filled_K
-    bounds = config.max_positives is not None or config.num_negatives is not None
+    sampling = config.max_positives is not None or config.num_negatives is not None
     return Relations(
         own_N=own_N,
         own_NK=torch.arange(len(index_K), device=index_K.device) == own_N[:, None],
@@ -101,7 +109,7 @@ def relate(
         has_video_K=has_video_K,
         has_text_N=has_text_K[rows],
         has_text_K=has_text_K,
-        hashes_NK=pair_hashes(index_K[rows], index_K, step=step, seed=config.seed) if bounds else None,
+        hashes_NK=pair_hashes(index_K[rows], index_K, step=step, seed=config.seed) if sampling else None,
     )
 
 
@@ -153,7 +161,14 @@ def _masks(
     same_cluster: Literal["positive", "negative", "aside"],
     excluded_NK: Tensor | None = None,
 ) -> PairMasks:
-    """``positives_NK`` is P, the rest of ``pool_K`` is N, except for the same cluster and ``excluded_NK``."""
+    """The masks of a loss.
+
+    Args:
+        anchors_N: anchors that have what the loss compares; pool_K: candidates that have it.
+        positives_NK: positives whatever the clusters are.
+        same_cluster: what candidates of the anchor's cluster are: positives, negatives, or neither (``aside``).
+        excluded_NK: candidates that are not negatives.
+    """
     others_NK = pool_K & ~of.copy_NK
     if excluded_NK is not None:
         others_NK = others_NK & ~excluded_NK
@@ -167,7 +182,7 @@ def _masks(
         positives_NK = positives_NK | (of.same_cluster_NK & (pool_K & ~alone) & ~of.copy_NK)
     negatives_NK = torch.where(alone, others_NK, negatives_NK)
     if of.hashes_NK is not None and config.max_positives is not None:
-        # The own view is sampled before all, then older keys of the clip.
+        # The clip's own fresh key is taken first, then its older keys; hashes are at least 0.
         early_NK = of.hashes_NK.masked_fill(of.copy_NK, -1).masked_fill(of.own_NK, -2)
         positives_NK = sample_members(positives_NK, early_NK, config.max_positives)
     if of.hashes_NK is not None and config.num_negatives is not None:
@@ -182,14 +197,15 @@ def _masks(
 
 
 def pair_hashes(index_N: Tensor, index_K: Tensor, *, step: Tensor, seed: int) -> Tensor:
-    """Hashes (N, K) of all pairs of clips in this step, int64 and not negative, as good as uniform."""
+    """A hash of each pair of clips in this step: (N, K) int64, uniform from 0 to 2^63 - 1."""
     anchor_N = _hashed(_hashed(index_N + step * GOLDEN) + seed)
     candidate_K = _hashed(index_K * GOLDEN)
     return _hashed(anchor_N[:, None] ^ candidate_K) & LARGEST_HASH
 
 
 def sample_members(members_NK: Tensor, hashes_NK: Tensor, most: int) -> Tensor:
-    """Of each row of ``members_NK`` the ``most`` members with the lowest hashes, or all if there are fewer."""
+    """The mask with only the ``most`` members of lowest hash in each row of ``members_NK``; all where there are
+    fewer."""
     if most >= members_NK.shape[1]:
         return members_NK
     lowest = hashes_NK.masked_fill(~members_NK, LARGEST_HASH).topk(most, dim=1, largest=False, sorted=False).indices

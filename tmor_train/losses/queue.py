@@ -1,8 +1,10 @@
-"""MoCo queue and memory bank: the last keys, or one key per clip of the dataset, as further candidates.
+"""MoCo queue and memory bank: keys of earlier batches, or one key per clip of the dataset, as further candidates.
+
+A key is the projected motion feature of a clip's second view; in the batch it is fresh, afterwards it is stored here.
 
 Motion keys are stored as projected by the EMA head, which moves slowly. Video and text vectors are stored as the
-frozen encoders gave them and are projected when used, because their heads are trained. Clusters are not stored: they
-are looked up by dataset index, so a new clustering reaches every entry at once.
+frozen encoders gave them and are projected when used, because their heads are trained. Clusters are not stored but
+looked up by the clip's index in the dataset, so that a new clustering is in effect for all entries at once.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ NOBODY = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """Candidates: unit motion keys (K, D), raw video (K, Dv) and text (K, Dt) or None, who has them, and who they are.
+    """K candidates.
 
-    ``index_K`` is the clip's place in the dataset, −1 an empty slot; equal ``text_id_K`` are equal sentences, −1 none.
+    ``motion_KD`` are unit keys. ``video_KDv`` and ``text_KDt`` are the vectors of the frozen encoders, not projected
+    unless a caller has replaced them; None where the data or the objective has none. ``has_video_K`` and ``has_text_K``
+    bool say which candidates have one. ``index_K`` int64 is the clip's index in the dataset, −1 for an empty slot;
+    ``text_id_K`` int64 is equal for equal sentences, −1 for none.
     """
 
     motion_KD: Tensor
@@ -54,12 +59,12 @@ class Entries:
         return {name: getattr(self, name) for name in _PARTS}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Entries:
-        """These with ``change`` applied to every tensor."""
+        """The candidates with ``change`` applied to every tensor."""
         changed: dict[str, Any] = {name: part if part is None else change(part) for name, part in self.parts().items()}
         return Entries(**changed)
 
     def concat(self, others: Entries) -> Entries:
-        """These, then the others; vectors that either lacks are left out."""
+        """These candidates, then ``others``; video or text vectors are None where either has none."""
         joined: dict[str, Any] = dict.fromkeys(self.parts())
         for name, first in self.parts().items():
             second: Tensor | None = getattr(others, name)
@@ -75,7 +80,12 @@ Gather = Callable[[Entries], tuple[Entries, int]]
 
 
 class Slots(nn.Module):
-    """A fixed number of entries, in buffers: checkpoints hold them, so a resumed run has the same ones."""
+    """A fixed number of entries in buffers, which are part of checkpoints, so that a resumed run has the same ones.
+
+    Args:
+        slots: number of entries.
+        motion, video, text: widths of the keys and of the frozen vectors; None: there are no such vectors.
+    """
 
     def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
         super().__init__()
@@ -90,15 +100,15 @@ class Slots(nn.Module):
 
     @property
     def filled(self) -> Tensor:
-        """How many slots are taken, int64 of shape ()."""
+        """Number of slots that hold a key, int64 of shape ()."""
         return (self.index_K != NOBODY).sum()
 
     def slots(self) -> Entries:
-        """All slots, the empty ones too, not copied."""
+        """All slots as candidates, including empty ones; not copied."""
         return Entries(**{name: getattr(self, name) for name in _PARTS})
 
     def write(self, slots_B: Tensor, entries: Entries) -> None:
-        """Puts entries, which have the same kinds of vectors as the slots, into the slots ``slots_B``."""
+        """Writes B entries into the slots of indices ``slots_B`` int64; vectors that either lacks are not written."""
         for name, old in self.slots().parts().items():
             new: Tensor | None = getattr(entries, name)
             if old is not None and new is not None:
@@ -119,7 +129,8 @@ class Queue(Slots):
 
     @torch.no_grad()
     def enqueue(self, fresh: Entries) -> None:
-        """Puts the batch's entries where the oldest are; of a batch larger than the queue, its last entries."""
+        """Overwrites the oldest entries with those of the batch; of a batch larger than the queue, with its last
+        ones."""
         slots = len(self.index_K)
         last = fresh.map(lambda part: part[-slots:])
         count = len(last.index_K)
@@ -128,9 +139,10 @@ class Queue(Slots):
 
 
 class MemoryBank(Slots):
-    """One slot for every clip of the dataset; a motion key there is averaged over the epochs.
+    """A slot for every clip of the dataset, whose motion key is averaged over the epochs.
 
-    A clip that is in the batch is represented by its fresh key alone.
+    ``momentum`` is the weight of the stored key in the average. A clip of the batch is represented by its fresh key
+    alone.
     """
 
     def __init__(self, slots: int, *, momentum: float, motion: int, video: int | None, text: int | None) -> None:
@@ -144,7 +156,7 @@ class MemoryBank(Slots):
 
     @torch.no_grad()
     def enqueue(self, fresh: Entries) -> None:
-        """Averages the batch's keys into the slots of their clips; the first key of a clip is taken as it is."""
+        """Averages the batch's keys into the slots of their clips; the first key of a clip is stored as it is."""
         slots_B = fresh.index_K
         motion_KD = self.slots().motion_KD
         old, new = motion_KD[slots_B], fresh.motion_KD.to(motion_KD.dtype)
@@ -154,7 +166,7 @@ class MemoryBank(Slots):
 
 
 class NoQueue(nn.Module):
-    """No memory: the candidates are the batch."""
+    """Stores nothing: the candidates are those of the batch."""
 
     def negatives(self, fresh: Entries) -> None:
         """There are no candidates besides the batch's own."""
@@ -167,10 +179,14 @@ Memory = Queue | MemoryBank | NoQueue
 
 
 def build_memory(config: ObjectiveConfig, *, video: int | None, text: int | None, clips: int | None) -> Memory:
-    """The memory that ``config`` names.
+    """The queue or memory bank that ``config.negatives`` names.
+
+    Args:
+        video, text: widths of the frozen vectors to store; None stores none.
+        clips: number of clips of the dataset, which only a memory bank needs.
 
     Raises:
-        ValueError: a memory bank for a dataset of unknown size.
+        ValueError: a memory bank, and ``clips`` is None.
     """
     if config.negatives == "batch":
         return NoQueue()
