@@ -1,7 +1,8 @@
-"""Other works' methods on the same backbone, data and loop.
+"""Methods of pre-training: T-MOR, and those of other papers on the same backbones, data and training loop.
 
-A method is one file: its settings (a configuration) and its module (:class:`~tmor_train.methods.base.Method`). Its
-settings are joined to ``MethodConfig`` below, and a recipe names them in ``PretrainConfig.method``; None is T-MOR.
+A method is one file with its settings (a :class:`~tmor_train.methods.base.MethodSettings`) and its module (a
+:class:`~tmor_train.methods.base.Method`). Its settings are added to ``MethodConfig`` below, and a recipe selects the
+method by putting them into ``PretrainConfig.method``; None is T-MOR, whose settings are ``PretrainConfig.objective``.
 """
 
 from __future__ import annotations
@@ -20,19 +21,25 @@ MethodConfig = AimCLR | ClusterContrast | CrosSCLR | MotionCLIP | ViA
 
 
 def method_of(config: MethodConfig | None, context: MethodContext) -> Method:
-    """The method that ``config`` names; None is T-MOR's.
+    """A new method with the settings ``config``; None is T-MOR.
 
     Raises:
-        ValueError: it does not fit the data or its settings.
+        ValueError: the method does not fit the data or the other settings; the message says what to set.
     """
     return TMOR(context) if config is None else config.method(context)
 
 
 def encoder_for(config: MethodConfig | None, encoder: EncoderConfig, *, layout: str, persons: int) -> Backbone:
-    """The encoder that a method trains, new.
+    """The encoder that a method trains, with new weights.
+
+    Args:
+        config: the method's settings; None is T-MOR.
+        encoder: settings of the backbone.
+        layout: the joints of the clips, a name of :data:`posecap.joints.LAYOUTS`.
+        persons: number of person slots of a clip.
 
     Raises:
-        ValueError: a size that no encoder has.
+        ValueError: a size that the backbone or the method does not take.
     """
     if config is None:
         return encoder_of(encoder, layout=layout, persons=persons)

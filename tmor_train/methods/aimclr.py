@@ -1,12 +1,13 @@
-"""AimCLR (Guo et al., "Contrastive Learning from Extremely Augmented Skeleton Sequences", AAAI 2022).
+"""AimCLR (Guo et al., "Contrastive Learning from Extremely Augmented Skeleton Sequences", AAAI 2022) as a method.
 
-Three queries of a clip: z of a normal view, z' of an extremely augmented one, and z'' of the same with the most
-attended places of the last feature dropped (EADM). With p(·|z) the softmax over {key, queue} at temperature τ:
+A clip gives three queries: z from a normal view, z' from an extremely augmented one, and z'' from the latter with the
+features of the most attended joints and frames dropped (EADM). With p(·|z) the softmax over {key, queue} at temperature
+τ:
 
     L = L_info(z) + (L_d(z, z') + L_d(z, z'')) / 2,    L_d(z, z') = -Σ_i p(i|z) log p(i|z')        (D³M, Eqs. 6 to 8)
 
-p(·|z) has no gradient there. From a set epoch on (NNM, Eq. 9), L_info's positives are the own key and the keys nearest
-to z, to z' and to z'', averaged outside of the logarithm.
+In L_d, p(·|z) has no gradient. From the epoch ``mine_from`` on (NNM, Eq. 9), the positives of L_info are the clip's own
+key and the keys nearest to z, to z' and to z''; the mean over them is outside the logarithm.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ _SMALL = 1e-4  # SimAM's lambda
 
 @dataclass(frozen=True, kw_only=True)
 class AimCLR(MethodSettings):
-    """``extreme`` comes after the steps of ``views.anchor``, the normal view: the authors' normal view is sheared and
-    cropped in time, and these six make eight. ``keep`` is the share of the last feature that is kept; ``mine_from`` is
-    the epoch, counted from 0, from which on neighbours are positives, the ``nearest`` of each query.
+    """The settings of AimCLR.
+
+    ``extreme`` are the augmentations that the extreme view has in addition to those of the normal view,
+    ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. ``keep``
+    is the mean share of feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch
+    ``mine_from`` (from 0) on, the ``nearest`` keys of each query are positives too.
 
     Queue, width, head, temperature and momentum are those of ``objective``.
     """
@@ -75,7 +79,7 @@ class AimCLR(MethodSettings):
 
 
 class ExtremeContrast(Method):
-    """Head, EMA head and queue, and the three queries' losses."""
+    """The module of AimCLR: a head, its EMA, a queue of keys, and the losses of the three queries."""
 
     def __init__(self, config: AimCLR, context: MethodContext) -> None:
         super().__init__()
@@ -121,14 +125,20 @@ class ExtremeContrast(Method):
 
 
 def divergence(normal_NK: Tensor, extreme_NK: Tensor, valid_NK: Tensor) -> Tensor:
-    """D³M's cross-entropy of logits over the same candidates, the mean over queries; no gradient into the normal."""
+    """L_d of D³M: the cross-entropy between the distributions of two queries over the same candidates, the mean over N.
+
+    Args:
+        normal_NK: logits of the normal query, which get no gradient.
+        extreme_NK: logits of the other query.
+        valid_NK: which keys are candidates of a query.
+    """
     shares_NK = log_shares(normal_NK.detach(), valid_NK).exp()
     logs_NK = log_shares(extreme_NK, valid_NK).masked_fill(~valid_NK, 0)
     return -(shares_NK * logs_NK).sum(1).mean()
 
 
 def both_features(encoder: Backbone, view: MotionBatch, *, keep: float) -> tuple[Tensor, Tensor]:
-    """Features of a view, and of the same with places of the last feature dropped; (N, 256) each."""
+    """Features (N, 256) of a view without and with dropped feature positions (:func:`dropped`)."""
     last = encoder.joint_features(view.motion_NCTVM)
     pooled = (_Given(encoder, part) for part in (last, dropped(last, keep=keep)))
     whole_ND, dropped_ND = (one.clip_features(view.motion_NCTVM, view.present) for one in pooled)
@@ -148,8 +158,11 @@ def attention(last: Tensor) -> Tensor:
 
 
 def dropped(last: Tensor, *, keep: float) -> Tensor:
-    """EADM: features (B, D, T', V) without some frames' joints, drawn with chances in proportion to their attention and
-    of 1 - ``keep`` on average; what is left is scaled up so that the mean stays."""
+    """EADM: features (B, D, T', V) in which some positions (a joint in a frame) are set to 0.
+
+    A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average. The others are
+    scaled so that the mean stays the same.
+    """
     with torch.no_grad():
         weight = attention(last)
         chance = ((1 - keep) * weight / weight.mean((1, 2), keepdim=True)).clamp(max=1)
@@ -159,7 +172,7 @@ def dropped(last: Tensor, *, keep: float) -> Tensor:
 
 
 class _Given(Backbone):
-    """An encoder whose features of joints are given; it pools them as ``like`` does."""
+    """A backbone with fixed joint features, which it pools over joints, frames and people as ``like`` does."""
 
     def __init__(self, like: Backbone, given: Tensor) -> None:
         super().__init__(joints=like.joints, channels=like.channels, classes=None, people=like.people)

@@ -1,7 +1,8 @@
-"""The interface of a method of pre-training: a module that makes a loss of a batch, and what it is built from.
+"""The interface of a method of pre-training: a module that computes a loss from a batch, and what it is built from.
 
-Training (:mod:`tmor_train.training`) has the encoder, its average, the optimiser, clusters, checkpoints and metrics; a
-method has all else that is learned or remembered, as parameters and buffers.
+Training (:mod:`tmor_train.training`) owns the encoder, its EMA, the optimiser, the clustering, checkpoints and metrics;
+a method owns everything else that is learned or kept between steps (heads, queues), as parameters and buffers. In a
+step training calls :meth:`Method.losses` for each batch, then the optimiser, then :meth:`Method.after_step`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from tmor_train.losses.queue import Entries, Gather
 from tmor_train.objective_config import ObjectiveConfig
 
 HeadsOf = Literal["objective", "none"]
-"""Whether a method's state has the heads that ``objective`` names, by the names that the objective gives them."""
+"""Which projection heads the state of a method has: those of the settings ``objective``, under the names that
+:class:`tmor_train.methods.tmor.Objective` gives them, or none that can be loaded for use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodContext:
-    """What a method is built from: the settings of contrast, the augmentations of both views, the encoder as it begins,
-    widths of the set's frozen vectors (None: it has none), its number of clips, and the person slots of a clip."""
+    """What a method is built from.
+
+    ``objective`` are the settings that methods share with T-MOR. ``anchor`` and ``positive`` are the augmentations of a
+    clip's first and second view. ``encoder`` is the encoder with its initial weights. ``video`` and ``text`` are the
+    widths of the data's video and text vectors, None where it has none. ``clips`` is the number of clips of the
+    training set, ``persons`` the number of person slots of a clip. ``gather`` collects entries from all processes.
+    """
 
     objective: ObjectiveConfig
     anchor: Sequence[Augmentation]
@@ -46,9 +53,11 @@ class MethodContext:
 class StepContext:
     """What a method may use for one batch.
 
-    ``view`` makes a view of clips with numbers of its own generator. ``encode`` and ``encode_key`` are the encoder and
-    its average as functions, ``encoder`` and ``key_encoder`` the modules; ``autocast`` is the precision they run in.
-    ``cluster_of`` is int64 over the dataset (-1 noise), None while there is none; ``epoch`` counts from 0.
+    ``view(batch, augmentations)`` returns an augmented batch in the streams that the encoder takes, with random numbers
+    of training's own generator. ``encode(motion_NCTVM, present_NMT)`` returns features (N, 256) by the trained encoder,
+    ``encode_key`` by its EMA; ``encoder`` and ``key_encoder`` are the modules behind them. ``autocast()`` is the
+    context in which they run, for the configured precision. ``cluster_of`` is the cluster of each clip of the dataset,
+    int64, -1 for noise; None before the first clustering. ``epoch`` counts from 0.
     """
 
     view: Callable[[MotionBatch, Sequence[Augmentation]], MotionBatch]
@@ -61,7 +70,7 @@ class StepContext:
     epoch: int
 
     def features(self, batch: MotionBatch) -> Tensor:
-        """Features of a view by the trained encoder, (N, 256) float32."""
+        """Features of a view by the trained encoder, (N, 256) float32, with gradient."""
         with self.autocast():
             return self.encode(batch.motion_NCTVM, batch.present).float()
 
@@ -74,10 +83,11 @@ class StepContext:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOutput:
-    """The loss of a batch and what is logged and remembered of it.
+    """The loss of a batch, and what is logged and stored of it.
 
-    ``total`` has its gradient. ``terms`` are scalars to log by name. ``features_ND`` and ``keys_ND`` (N, 256) are those
-    of two views, before projection. ``fresh`` are the entries to remember, one for each memory.
+    ``total`` is the loss, of shape () with gradient. ``terms`` are tensors of shape () to log, by name. ``features_ND``
+    and ``keys_ND`` (N, 256) are the features of the clips' two views before projection. ``fresh`` are the entries to
+    store, one element for each queue or memory bank of the method.
     """
 
     total: Tensor
@@ -87,49 +97,61 @@ class MethodOutput:
     fresh: tuple[Entries, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """``loss`` and the terms as numbers, all brought from the device together."""
+        """``total``, as ``loss``, and the terms as numbers; all are copied from the device at once."""
         named = {"loss": self.total, **self.terms}
         numbers = torch.stack([number.detach().double() for number in named.values()]).tolist()
         return dict(zip(named, numbers, strict=True))
 
 
 class Method(nn.Module, ABC):
-    """A way to pre-train. Forward changes nothing that a checkpoint holds but running statistics."""
+    """A method of pre-training as a module, whose state is part of checkpoints."""
 
     @abstractmethod
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
-        """The loss of a batch."""
+        """The loss of a batch. Of what a checkpoint holds, it changes only running statistics of norms."""
 
     def after_step(self, fresh: Sequence[Entries]) -> None:
-        """After the optimiser: remembers all batches of the step (memory by memory) and moves EMA heads."""
+        """Called once after each step of the optimiser: stores entries and updates EMA heads.
+
+        Args:
+            fresh: ``MethodOutput.fresh`` of all batches of the step, concatenated for each queue or memory bank.
+        """
 
     def after_clustering(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
-        """After a clustering: embeddings of the whole set, and its labels, -1 for noise. Every process calls it."""
+        """Called after each clustering, on every process.
+
+        Args:
+            embeddings_KD: embeddings of all K clips of the training set, in its order.
+            labels_K: the cluster of each, int64 from 0, -1 for noise.
+        """
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Loads heads out of another run's state; returns their names. A method has none unless it says so."""
+        """Loads heads from the state dict of another run's method and returns the names of the loaded tensors.
+
+        This default loads nothing.
+        """
         return []
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSettings(ABC):
-    """A method's own numbers, a configuration; what it shares with T-MOR (temperature, width, queue, momentum, heads)
-    stands in ``objective``."""
+    """The settings of a method, as part of a configuration. Those that it shares with T-MOR (temperature, width, queue,
+    momentum, heads) are in ``PretrainConfig.objective``."""
 
     heads: ClassVar[HeadsOf] = "objective"
 
     @abstractmethod
     def method(self, context: MethodContext) -> Method:
-        """The method.
+        """A new method with these settings.
 
         Raises:
-            ValueError: it does not fit the data or the settings of contrast; the message says what to set.
+            ValueError: it does not fit the data or ``context.objective``; the message says what to set.
         """
 
     def encoder(self, config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
-        """The encoder that the method trains.
+        """The encoder that the method trains, with new weights; arguments as for :func:`encoder_of`.
 
         Raises:
-            ValueError: it does not fit.
+            ValueError: a size that the backbone or the method does not take.
         """
         return encoder_of(config, layout=layout, persons=persons)

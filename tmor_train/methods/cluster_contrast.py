@@ -1,6 +1,7 @@
 """ClusterContrast (Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", ACCV 2022), for skeletons.
 
-One unit vector c_k stands for each cluster. A clip's feature q, a unit vector, is drawn to that of its cluster (Eq. 4):
+Each cluster has a centroid, the unit vector c_k. The loss makes a clip's feature q, a unit vector, similar to the
+centroid of its cluster (Eq. 4):
 
     L_q = -log(exp(q · c_+ / τ) / Σ_k exp(q · c_k / τ)),    τ = 0.05
 
@@ -27,8 +28,11 @@ from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodS
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterContrast(MethodSettings):
-    """``momentum`` is the weight of the past in a centroid. ``update`` says which features of a step move it: ``each``
-    one after the other, or the ``hardest``, the one least like it, alone (the authors' CM-hard).
+    """The settings of ClusterContrast.
+
+    ``momentum`` is the weight m of a centroid's earlier value. ``update`` says which features of a step update it:
+    ``each`` of its cluster, one after the other, or only the ``hardest``, the one of least cosine (the authors'
+    CM-hard).
 
     The temperature is ``objective.temperature_mm``; centroids have the width of what is clustered, so
     ``objective.motion_head`` is ``identity``.
@@ -46,10 +50,14 @@ class ClusterContrast(MethodSettings):
 
 
 class CentroidContrast(Method):
-    """The loss, and the centroids as ``centroids_KD``, whose number changes with each clustering.
+    """The module of ClusterContrast, with the centroids as the buffer ``centroids_KD``; each clustering changes their
+    number.
 
-    Before the first clustering, and after one without clusters, every clip stands for itself: its centroid is its own
-    embedding, or, while none is known, its place is empty and is left out.
+    Before the first clustering, and after one that found no cluster, every clip is a cluster of its own: its centroid
+    is its own feature, or zeros, which are left out of the loss, as long as none is known.
+
+    Raises:
+        ValueError: the objective has a head other than identity, or an EMA encoder for keys.
     """
 
     def __init__(self, config: ClusterContrast, context: MethodContext) -> None:
@@ -63,7 +71,7 @@ class CentroidContrast(Method):
         self.config, self.scale = config, 1 / objective.temperature_mm
         self.motion_head = Projection("identity", FEATURES, objective.width)
         self.gather, self._view = context.gather, context.positive
-        self._cluster_of: Tensor | None = None  # for after_step; the loop has it
+        self._cluster_of: Tensor | None = None  # of the last batch, for after_step
         self.register_buffer("centroids_KD", torch.zeros(context.clips, FEATURES))
         self.centroids_KD: Tensor
 
@@ -117,9 +125,16 @@ def cluster_means(units_ND: Tensor, labels_N: Tensor) -> Tensor:
 def centroid_contrast(
     queries_ND: Tensor, centroids_KD: Tensor, target_N: Tensor, *, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 4, the mean over queries with a target (-1: none) whose centroid is known; and the share of those queries.
+    """The loss of Eq. 4, the mean over queries that have a known target centroid, and the share of these queries.
 
-    A centroid of zeros is not known yet and is no candidate. Without any query the loss is 0.
+    Args:
+        queries_ND: unit vectors.
+        centroids_KD: unit vectors, or zeros for a centroid that is not known yet, which is no candidate.
+        target_N: index of each query's centroid, int64; -1 for none.
+        scale: 1 / temperature.
+
+    Returns:
+        Two tensors of shape (). Without any such query the loss is 0 with gradient 0.
     """
     known_K = centroids_KD.any(1)
     kept_N = (target_N >= 0) & known_K[target_N.clamp(min=0)]
@@ -132,8 +147,11 @@ def centroid_contrast(
 def update_centroids(
     centroids_KD: Tensor, queries_BD: Tensor, target_B: Tensor, *, momentum: float, update: Literal["each", "hardest"]
 ) -> None:
-    """Eq. 6 in place: each query moves its centroid, one after the other, or each centroid's hardest query alone. An
-    unknown centroid becomes its first query."""
+    """Updates centroids in place by Eq. 6, from each query in turn or only from the hardest query of each centroid.
+
+    A centroid of zeros, not known yet, becomes its first query. ``target_B`` int64 is each query's centroid, -1 for
+    none.
+    """
     units_BD = functional.normalize(queries_BD.to(centroids_KD.dtype), dim=1)
     rows = range(len(target_B))
     targets = target_B.tolist()

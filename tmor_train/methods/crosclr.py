@@ -1,8 +1,9 @@
 """CrosSCLR (Li et al., "3D Human Action Representation Learning via Cross-View Consistency Pursuit", CVPR 2021).
 
-Three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, its EMA and a queue. At first
-each learns by InfoNCE (Eq. 1). From a set epoch on, for each pair of streams u, v (Eqs. 5 to 8): the key nearest to the
-clip in v is a positive in u, too, and the products of both streams' similarities are further logits (the context).
+There are three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, its EMA and a queue. At
+first each learns by InfoNCE (Eq. 1). From the epoch ``cross_from`` on, for each pair of streams u, v (Eqs. 5 to 8): the
+key that is nearest to the clip in v is a positive in u, too, and the products of both streams' similarities are further
+logits (the context).
 
     L_u<-v = -(1 / |P|) Σ_{p in P} log(exp(l_p / τ) / Σ_l exp(l / τ)),
     l in {q_u·k_u} ∪ {q_u·m_u} ∪ {(q_u·m_u)(q_v·m_v)}
@@ -38,11 +39,11 @@ STREAMS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class CrosSCLR(MethodSettings):
-    """``cross_from`` is the epoch, counted from 0, from which on streams learn from each other; ``nearest`` how many of
-    another stream's nearest keys become positives.
+    """The settings of CrosSCLR.
 
-    ``encoder.channels`` are those of all streams together. Queue, width, head, temperature and momentum are those of
-    ``objective``.
+    From the epoch ``cross_from`` (from 0) on, streams learn from each other: the ``nearest`` keys of one stream are
+    positives in the others. ``encoder.channels`` is the number of coordinates of all streams together. Queue, width,
+    head, temperature and momentum are those of ``objective``.
     """
 
     heads: ClassVar[HeadsOf] = "none"  # there is one for each stream, and none for their mean
@@ -88,7 +89,7 @@ class StreamEncoders(Backbone):
 
 
 class CrossStreams(Method):
-    """Heads and queues of three streams, and their losses."""
+    """The module of CrosSCLR: a head, its EMA and a queue for each stream, and the streams' losses."""
 
     def __init__(self, config: CrosSCLR, context: MethodContext) -> None:
         super().__init__()
@@ -145,7 +146,13 @@ class CrossStreams(Method):
 
 
 def cross_stream_loss(similar: Sequence[Tensor], u: int, pool: Pool, *, temperature: float, nearest: int) -> Tensor:
-    """L_u: the mean of L_u<-v over the other streams v, of the streams' cosines (N, K) with keys of the same clips."""
+    """L_u, the mean of L_u<-v over the other streams v; shape ().
+
+    Args:
+        similar: for each stream the cosines (N, K) of its queries and keys; column k is the same clip in all streams.
+        u: index of the stream.
+        nearest: number of keys nearest in v that are positives.
+    """
     own_NK, others_NK = pool.own(), pool.others
     losses = []
     for v in range(len(similar)):

@@ -1,14 +1,14 @@
 """MotionCLIP (Tevet et al., "MotionCLIP: Exposing Human Motion Generation to CLIP Space", ECCV 2022) on this encoder.
 
-A clip's feature is decoded to its joints, and its projection z is drawn to the frozen vectors of its text and video,
-without negatives (Eqs. 1 to 4):
+A clip's feature is decoded to its joints, and its projection z is made similar to the frozen vectors of its text and
+video, without negatives (Eqs. 1 to 4):
 
     L = L_recon + λ_text (1 - cos(z, text)) + λ_video (1 - cos(z, video)),
     L_recon = mean |x̂ - x|² + w mean |(x̂_{t+1} - x̂_t) - (x_{t+1} - x_t)|²
 
-Theirs is a transformer of rotations and meshes, whose latent lies in CLIP's space itself, and their second vector is
-of a rendered picture. Here the encoder is the backbone, joints are decoded, a linear layer leads to the vectors' width,
-and the second vector is of the clip's own video.
+The authors' encoder is a transformer on joint rotations whose latent vector itself is compared with CLIP's, and their
+second vector is that of a rendered picture. Here the encoder is the backbone, joints are decoded, a projection head
+gives vectors of the frozen vectors' width, and the second vector is that of the clip's video.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from tmor_train.methods.parts import ClipDecoder, distance
 
 @dataclass(frozen=True, kw_only=True)
 class MotionCLIP(MethodSettings):
-    """``velocity`` is w, the weight of velocities in the reconstruction, and ``reconstruction`` that of it all.
+    """The settings of MotionCLIP.
 
-    λ_text and λ_video are ``objective.w_mt`` and ``w_mv``; ``objective.width`` is that of the frozen vectors, whose
-    heads are identities.
+    ``velocity`` is w, the weight of velocities in L_recon; ``reconstruction`` is the weight of L_recon. λ_text and
+    λ_video are ``objective.w_mt`` and ``objective.w_mv``. ``objective.width`` must be the width of the frozen vectors,
+    ``objective.text_head`` and ``video_head`` must be ``identity``.
     """
 
     reconstruction: float = 1.0
@@ -47,10 +48,12 @@ class MotionCLIP(MethodSettings):
 
 
 class VectorRegression(Method):
-    """A linear head to the frozen vectors, and a decoder to joints.
+    """The module of MotionCLIP: a projection head to the frozen vectors, and a decoder to joints.
 
     Raises:
-        ValueError: a weight for vectors that the data has not, or vectors of another width than the head gives.
+        ValueError: a loss has a weight but the data has no vectors for it, or of another width than
+        ``objective.width``;
+            or the objective has other heads than identities for them, or an EMA encoder for keys.
     """
 
     def __init__(self, config: MotionCLIP, context: MethodContext) -> None:
@@ -71,7 +74,7 @@ class VectorRegression(Method):
             )
         self._view, encoder = context.anchor, context.encoder
         self.motion_head = Projection(objective.motion_head, FEATURES, objective.width)
-        # People share the clip's vector, so each person slot has outputs of its own.
+        # All people of a clip are decoded from one vector, so the decoder has outputs for each person slot.
         self.decoder = ClipDecoder(encoder.channels * encoder.joints * context.persons)
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
@@ -91,7 +94,13 @@ class VectorRegression(Method):
 
 
 def reconstruction(made_NCTVM: Tensor, view: MotionBatch, *, velocity: float) -> Tensor:
-    """L_recon over joints that are seen; a velocity is seen where both its ends are."""
+    """L_recon over seen joints, shape (); a velocity counts where the joint is seen in both frames.
+
+    Args:
+        made_NCTVM: the decoded joints.
+        view: the batch they are compared with.
+        velocity: weight w of velocities.
+    """
     motion, seen = view.motion_NCTVM, view.seen_NTVM
     steps = distance(made_NCTVM.diff(dim=2), motion.diff(dim=2), seen[:, 1:] & seen[:, :-1])
     return distance(made_NCTVM, motion, seen) + velocity * steps

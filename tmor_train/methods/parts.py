@@ -1,8 +1,7 @@
 """Parts that several methods share: a query's candidates, the loss over them, and decoders from features to joints.
 
-Candidates are the batch's own keys and the last keys before them, in a queue. As in this project's MoCo, the other keys
-of the batch are candidates too, and an older key of the query's own clip is none; in the papers' code only the queue
-is, with those older keys.
+Candidates of a query are its own key, the other keys of the batch and those in the queue, but no older key of the
+query's own clip. In the papers' code, candidates are the own key and the whole queue.
 """
 
 from __future__ import annotations
@@ -23,8 +22,11 @@ _TAPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Unit keys (K, D); the column of each query's own key (N,) int64; whom it is compared with (N, K) bool, its own
-    key among them."""
+    """The keys that N queries are compared with.
+
+    ``keys_KD`` are unit vectors; ``own_N`` int64 is the index of each query's own key; ``valid_NK`` bool marks the
+    candidates of each query, its own key among them.
+    """
 
     keys_KD: Tensor
     own_N: Tensor
@@ -32,20 +34,21 @@ class Pool:
 
     @property
     def others(self) -> Tensor:
-        """Whom a query is compared with, its own key left out."""
+        """The candidates of each query without its own key, (N, K) bool."""
         return self.valid_NK.scatter(1, self.own_N[:, None], False)
 
     def own(self) -> Tensor:
-        """A query's own key alone, (N, K) bool."""
+        """The mask of each query's own key, (N, K) bool."""
         return torch.zeros_like(self.valid_NK).scatter(1, self.own_N[:, None], True)
 
     def similarities(self, queries_ND: Tensor) -> Tensor:
-        """Cosines of unit queries and all keys, (N, K); what is not compared holds some number, too."""
+        """Cosines of unit queries and all keys, (N, K), also of keys that are not candidates."""
         return queries_ND @ self.keys_KD.T
 
 
 def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
-    """The pool of ``count`` queries whose own keys are ``fresh`` from ``first`` on."""
+    """The pool of ``count`` queries whose own keys are ``fresh[first : first + count]``; ``fresh`` holds the keys of
+    all processes."""
     keys = fresh.concat(queue.negatives(fresh))
     own_N = torch.arange(first, first + count, device=keys.index_K.device)
     index_N = fresh.index_K[own_N]
@@ -55,9 +58,10 @@ def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
 
 
 def multi_positive_info_nce(logits_NK: Tensor, positives_NK: Tensor, valid_NK: Tensor) -> Tensor:
-    """-mean over a query's positives of log softmax over its candidates, then the mean over queries; shape ().
+    """The negative mean, over a query's positives, of log softmax over its candidates; then the mean over queries;
+    shape ().
 
-    With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
+    Each query needs a positive. With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
     """
     logs_NK = log_shares(logits_NK, valid_NK).masked_fill(~positives_NK, 0)
     return -(logs_NK.sum(1) / positives_NK.sum(1)).mean()
@@ -69,15 +73,18 @@ def log_shares(logits_NK: Tensor, valid_NK: Tensor) -> Tensor:
 
 
 def nearest_of(similarities_NK: Tensor, others_NK: Tensor, count: int) -> Tensor:
-    """The ``count`` nearest of the others, (N, K) bool; fewer where there are fewer."""
+    """Marks the ``count`` candidates of ``others_NK`` with the largest similarity, (N, K) bool; fewer where there are
+    fewer."""
     masked = similarities_NK.detach().masked_fill(~others_NK, -torch.inf)
     top = masked.topk(min(count, masked.shape[1]), dim=1).indices
     return torch.zeros_like(others_NK).scatter(1, top, True) & others_NK
 
 
 class FrameDecoder(nn.Module):
-    """Feature frames to frames: (B, 256, T') to (B, ``outputs``, 4 T'). Two convolutions each double time; one makes
-    the coordinates."""
+    """Decodes feature frames to frames of the clip: (B, 256, T') to (B, ``outputs``, 4 T').
+
+    Two layers each double the number of frames; a last convolution gives the ``outputs`` coordinates of a frame.
+    """
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -92,8 +99,11 @@ class FrameDecoder(nn.Module):
 
 
 class ClipDecoder(nn.Module):
-    """One vector a clip to frames: (N, 256) to (N, ``outputs``, T). The vector is repeated at every feature frame and
-    added to a code of the time (sines, Vaswani et al., 2017), then decoded as feature frames are."""
+    """Decodes one vector per clip to ``length`` frames: (N, 256) to (N, ``outputs``, ``length``).
+
+    The vector is repeated for every feature frame, added to a sinusoidal code of the frame's position (Vaswani et al.,
+    2017), and decoded by a :class:`FrameDecoder`.
+    """
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -108,14 +118,15 @@ class ClipDecoder(nn.Module):
 
 
 def time_code(times: int, device: torch.device) -> Tensor:
-    """Sines and cosines of the time at 128 rates, (T', 256) float32."""
-    rates = torch.exp(torch.arange(FEATURES // 2, device=device) * (-9.21 / (FEATURES // 2)))  # 1 down to 1e-4
+    """Sines and cosines of the positions 0 to ``times`` - 1 at 128 frequencies: (``times``, 256) float32."""
+    # From 1 down to about 1e-4: 9.21 is log(10,000).
+    rates = torch.exp(torch.arange(FEATURES // 2, device=device) * (-9.21 / (FEATURES // 2)))
     angles = torch.arange(times, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
 def distance(made_NCTVM: Tensor, motion_NCTVM: Tensor, seen_NTVM: Tensor) -> Tensor:
-    """Mean squared difference of coordinates where a joint is seen; 0 where none is; shape ()."""
+    """Mean squared difference of the coordinates of seen joints, shape (); 0 where no joint is seen."""
     weight = seen_NTVM[:, None].to(made_NCTVM.dtype)
     squares = (made_NCTVM - motion_NCTVM).square() * weight
     return squares.sum() / (weight.sum() * motion_NCTVM.shape[1]).clamp(min=1)

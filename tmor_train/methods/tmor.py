@@ -1,4 +1,5 @@
-"""T-MOR, Eqs. 5 and 9: heads, temperatures, memory and the three losses, and their use as a method of pre-training.
+"""T-MOR (Eqs. 5 and 9): the objective with its heads, temperatures, queue and three losses, and the method that uses
+it.
 
 A step of training::
 
@@ -31,11 +32,12 @@ from tmor_train.objective_config import ObjectiveConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchors:
-    """A step's N clips: features (N, F) of the clip by the encoder, keys (N, F) of its augmented view.
+    """The N clips of a batch as anchors: their features (N, F) by the encoder, and the keys (N, F) of their second
+    view.
 
-    Video (N, Dv) and text (N, Dt) are the frozen encoders' vectors, or None where the set has none; the masks (N,) say
-    which clips have one (all, where a mask is None). ``index_N`` int64 is the clip's index in the dataset;
-    ``text_id_N`` int64 is the same for the same sentence, −1 for none.
+    Neither is projected. ``video_NDv`` and ``text_NDt`` are the frozen encoders' vectors, None where the set has none;
+    the masks ``has_*_N`` bool say which clips have one, None: all. ``index_N`` int64 is the clip's index in the
+    dataset; ``text_id_N`` int64 is equal for equal sentences, −1 for none.
     """
 
     features_ND: Tensor
@@ -48,14 +50,18 @@ class Anchors:
     has_text_N: Tensor | None = None
 
     def entries(self, keys_ND: Tensor, *, video: int | None, text: int | None) -> Entries:
-        """The clips as candidates with the projected ``keys_ND``; frozen vectors of these widths, or without.
+        """The clips as candidates for each other and for later batches.
+
+        Args:
+            keys_ND: their projected keys.
+            video, text: widths of the frozen vectors to include; None includes none. A clip without one gets zeros.
 
         Raises:
-            ValueError: there are texts, but not which of them are the same.
+            ValueError: texts are to be included, and ``text_id_N`` is None.
         """
         text_id_N = torch.full_like(self.index_N, NOBODY) if self.text_id_N is None else self.text_id_N
         if text is not None and self.text_NDt is not None and self.text_id_N is None:
-            raise ValueError("clips with text need text_id_N, which says whose sentences are the same")
+            raise ValueError("clips with text need text_id_N, which says which sentences are equal")
         video_NDv, has_video_N = _present(self.video_NDv, self.has_video_N, video, like=keys_ND)
         text_NDt, has_text_N = _present(self.text_NDt, self.has_text_N, text, like=keys_ND)
         return Entries(
@@ -71,7 +77,8 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveOutput(MethodOutput):
-    """The output of a step with the terms of weight above 0, all detached; ``terms`` are their numbers by name."""
+    """The output for a batch with each loss and its figures, detached; None for a loss of weight 0. ``terms`` has the
+    same figures by names such as ``mm/loss``."""
 
     mm: Term | None
     mv: Term | None
@@ -81,12 +88,18 @@ class ObjectiveOutput(MethodOutput):
 class Objective(nn.Module):
     """w_mm L_mm + w_mv L_mv + w_mt L_mt of encoder features; see :class:`ObjectiveConfig` for every choice.
 
-    ``features`` is the width of the encoder's features, ``video`` and ``text`` those of the frozen vectors (None: there
-    are none), ``clips`` the size of the dataset, which only a memory bank needs. ``gather`` brings the batches of other
-    ranks together. Forward changes nothing: the memory and the averages move in ``after_step``.
+    Forward changes no state; the queue or memory bank and the EMA head are updated in :meth:`after_step`.
+
+    Args:
+        config: the settings.
+        features: width of the encoder's features.
+        video, text: widths of the frozen vectors; None: the data has none.
+        clips: number of clips of the dataset, which only a memory bank needs.
+        gather: collects the entries of all processes; None for a single process.
 
     Raises:
-        ValueError: a loss has a weight, but its vectors have no width; an identity head between unequal widths.
+        ValueError: a loss has a weight above 0 but the data has no vectors for it, an identity head is between unequal
+            widths, or a memory bank has no ``clips``.
     """
 
     def __init__(
@@ -115,10 +128,13 @@ class Objective(nn.Module):
         self.step: Tensor
 
     def forward(self, anchors: Anchors, cluster_of: Tensor | None) -> ObjectiveOutput:
-        """The losses of a step; ``cluster_of`` is int64 over the dataset (−1 noise), None before the first clustering.
+        """The losses of a batch.
+
+        Args:
+            cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering.
 
         Raises:
-            ValueError: a loss has a weight and the step has text without ``text_id_N``.
+            ValueError: L_mt has a weight above 0 and the batch has texts without ``text_id_N``.
         """
         config = self.config
         motion_ND = self.motion_head(anchors.features_ND)
@@ -158,7 +174,10 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after_step(self, fresh: Sequence[Entries]) -> None:
-        """Remembers the batch and moves the EMA head; once after each forward, after the optimiser's step."""
+        """Stores the batch's entries (``fresh`` of the output), updates the EMA head and clamps the temperatures.
+
+        To be called once after each step of the optimiser.
+        """
         self.memory.enqueue(fresh[0])
         if self.key_head is not None:
             self.key_head.update(self.motion_head)
@@ -166,9 +185,10 @@ class Objective(nn.Module):
         self.step.add_(1)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Loads the heads and temperatures out of another objective's ``state_dict`` (stage 1, for stage 2).
+        """Loads heads and temperatures from another objective's ``state_dict``, as stage 2 does from that of stage 1.
 
-        What only one side has stays as it is; so do the memory and the step. Returns the names that were loaded.
+        Tensors that only one of the two has are left as they are, and so are the queue or memory bank and the step
+        count. Returns the names of the loaded tensors, sorted.
 
         Raises:
             ValueError: a shape differs.
@@ -178,8 +198,8 @@ class Objective(nn.Module):
         for name, value in shared.items():
             if value.shape != own[name].shape:
                 raise ValueError(
-                    f"{name} is {tuple(own[name].shape)} here and {tuple(value.shape)} in the other objective; "
-                    f"give both the same heads and width"
+                    f"{name} is {tuple(own[name].shape)} in this objective and {tuple(value.shape)} in the other one; "
+                    "give both the same heads and width"
                 )
         self.load_state_dict(shared, strict=False)
         return sorted(shared)
@@ -195,7 +215,7 @@ class Objective(nn.Module):
 
 
 class TMOR(Objective, Method):
-    """The objective with what makes its anchors: two views, a key by the EMA encoder, three losses.
+    """T-MOR as a method: encodes two views of each clip, the second by the EMA encoder, for the :class:`Objective`.
 
     Its state is the objective's.
 
@@ -215,7 +235,7 @@ class TMOR(Objective, Method):
         self._anchor, self._positive = context.anchor, context.positive
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
-        """Eq. 9 of the clips and their second views."""
+        """The loss of Eq. 9 for a batch."""
         anchor, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
         features_ND = step.features(anchor)
         keys_ND = step.features(positive) if self.config.keys == "same" else step.keys(positive)
@@ -235,7 +255,8 @@ class TMOR(Objective, Method):
 def _present(
     vectors_ND: Tensor | None, has_N: Tensor | None, width: int | None, *, like: Tensor
 ) -> tuple[Tensor | None, Tensor]:
-    """The vectors, zeros where there are none (whatever the data holds there), and the mask of who has one."""
+    """The vectors (N, ``width``) with zeros for clips without one, whatever the data holds there, and the mask (N,) of
+    clips that have one."""
     if width is None or vectors_ND is None:
         nobody_N = torch.zeros(len(like), dtype=torch.bool, device=like.device)
         return None if width is None else like.new_zeros(len(like), width), nobody_N

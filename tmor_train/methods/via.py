@@ -1,18 +1,19 @@
 """ViA (Yang et al., "View-invariant Skeleton Action Representation Learning via Motion Retargeting", IJCV 2024).
 
-Two views u, v of one clip show the same motion by a body that looks different. Feature frames r_t, 256 numbers each,
+Two views u, v of one clip show the same motion of bodies that look different. Feature frames r_t, 256 numbers each,
 are split by an orthogonal basis D (256 x 64, the Q of a QR decomposition of learned numbers):
 
     static s = D Dᵀ mean_t r_t,    motion m_t = r_t - s
 
-A decoder makes joints out of sums of both. All four are to be right, and motions alike across views (L_trip):
+A decoder makes joints from the sum of a motion and a static part. The loss compares all four combinations of the views
+with the joints they should give, and makes the motions of both views similar (the triplet loss):
 
     L = Σ_{a, b in {u, v}} |dec(m^a + s^b) - x^b|² + w max(0, |m̄^u - m̄^v|² - |m̄^u - m̄^n|² + 1)
 
-m̄ is the mean over time and people; n is the next clip of the batch. The authors' code is not public: the split by the
-mean over time, and means of squares, are this reading of the paper and of its relative LAC (Yang et al., ICCV 2023).
-Sets in space are seen from real yaws (``Project``); skeletons in pictures are sheared and turned instead, which is no
-true view. Both views keep the clip's time, frame by frame.
+m̄ is the mean over time and people; n is the next clip of the batch. The authors' code is not public: splitting by the
+mean over time, and using means of squares, follow the paper and LAC, which it builds on (Yang et al., ICCV 2023). Views
+of 3D skeletons are projections from other yaws (``Project``); 2D skeletons are sheared and rotated instead, which only
+approximates another view. Frame t of both views shows the same moment.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
 
 @dataclass(frozen=True, kw_only=True)
 class ViA(MethodSettings):
-    """``directions`` are those of the static part, ``triplet`` is w and ``margin`` that of the triplet loss. Nothing of
-    ``objective`` is used."""
+    """The settings of ViA: ``directions`` is the number of columns of D, ``triplet`` the weight w and ``margin`` the
+    margin of the triplet loss. Nothing of ``objective`` is used."""
 
     heads: ClassVar[HeadsOf] = "none"
 
@@ -55,20 +56,22 @@ class ViA(MethodSettings):
 
 
 class Retargeting(Method):
-    """The basis and the decoder, and the four reconstructions.
+    """The module of ViA: the basis, the decoder and the losses.
 
     Raises:
-        ValueError: the two views do not keep the clip's time.
+        ValueError: an augmentation of a view changes time.
     """
 
     def __init__(self, config: ViA, context: MethodContext) -> None:
         super().__init__()
         self.config = config
         self._anchor, self._positive = context.anchor, context.positive
-        bent = [type(step).__name__ for step in (*context.anchor, *context.positive) if isinstance(step, _CHANGE_TIME)]
-        if bent:
+        changing = [
+            type(step).__name__ for step in (*context.anchor, *context.positive) if isinstance(step, _CHANGE_TIME)
+        ]
+        if changing:
             raise ValueError(
-                f"ViA's two views show the same moments, but {', '.join(bent)} changes time; leave it out of "
+                f"ViA's two views show the same moments, but {', '.join(changing)} changes time; leave it out of "
                 "views.anchor and views.positive"
             )
         self.basis = nn.Parameter(torch.randn(FEATURES, config.directions))
@@ -101,21 +104,26 @@ class Retargeting(Method):
 
 
 def orthogonal(basis: Tensor) -> Tensor:
-    """Columns of unit length at right angles that span what the columns of ``basis`` (256, K) do."""
+    """Orthonormal columns (256, K) that span the same space as the columns of ``basis`` (256, K)."""
     columns: Tensor = torch.linalg.qr(basis)[0]
     return columns
 
 
 def split(frames_NMDT: Tensor, basis_DK: Tensor) -> tuple[Tensor, Tensor]:
-    """Motion (N, M, 256, T') and static part (N, M, 256, 1) of feature frames; their sum is the frames."""
+    """Motion (N, M, 256, T') and static part (N, M, 256, 1) of feature frames (N, M, 256, T'); their sum is the frames.
+
+    ``basis_DK`` has orthonormal columns.
+    """
     mean_NMD = frames_NMDT.mean(3)
     static = (mean_NMD @ basis_DK @ basis_DK.T)[..., None]
     return frames_NMDT - static, static
 
 
 def triplet(one_ND: Tensor, same_ND: Tensor, *, margin: float) -> Tensor:
-    """The triplet loss on squared distances (means over the width), other clips being the next ones of the batch; 0
-    where a clip is alone."""
+    """The triplet loss on mean squared differences, with the next clip of the batch as the negative; shape ().
+
+    ``one_ND`` and ``same_ND`` are vectors of two views of the same clips. A batch of one clip gives 0.
+    """
     if len(one_ND) < 2:
         return 0.0 * one_ND.sum()
     near_N = (one_ND - same_ND).square().mean(1)
