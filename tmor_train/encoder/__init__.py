@@ -1,1 +1,1 @@
-"""The motion encoder E_M, and what projects it, and frozen vectors, into the one space of Sec. III-B."""
+"""The motion encoder E_M with its EMA, and the heads that project its features and frozen vectors into one space."""

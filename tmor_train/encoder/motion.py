@@ -1,4 +1,4 @@
-"""The motion encoder E_M that a configuration names, and the moving average of it (or of another module)."""
+"""Builds the motion encoder E_M that a configuration names, and keeps exponential moving averages of modules."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from tmor_train.backbones.unik import UNIK
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which backbone, and what it takes: ``channels`` are coordinates of a joint, all streams together.
+    """Which backbone, and its sizes.
 
-    ``tau`` and ``heads`` are UNIK's alone. ``people``: how persons become one vector.
+    ``channels`` is the number of values per joint that it takes: 2 or 3 coordinates, times the number of streams.
+    ``tau`` (frames whose joints are mixed, odd) and ``heads`` are used by UNIK alone. ``people`` says how the people of
+    a clip are pooled.
     """
 
     backbone: Literal["unik", "agcn", "stgcn"] = "unik"
@@ -31,10 +33,14 @@ class EncoderConfig:
 
 
 def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
-    """A new encoder without a classifier for skeletons of a layout of :data:`posecap.joints.LAYOUTS`.
+    """A backbone with new weights and without a classifier.
+
+    Args:
+        layout: the joints of the clips, a name of :data:`posecap.joints.LAYOUTS`.
+        persons: number of person slots of a clip.
 
     Raises:
-        ValueError: a size that no encoder has.
+        ValueError: a size that the backbone does not take.
     """
     if config.backbone == "unik":
         return UNIK(
@@ -51,11 +57,19 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
 
 
 class EMA(nn.Module):
-    """A copy of ``online`` that follows it: after each step its parameters are m * own + (1 - m) * online.
+    """An exponential moving average of the module ``online``: each update sets parameters to m * own + (1 - m) *
+    online.
 
-    Running statistics are its own: batch norm of the copy sees the batches that the copy sees (train mode), as in MoCo.
-    With ``average_buffers`` they are averaged, too, as weights that are measured and not trained with need them.
-    The copy has no gradient and lies under ``module``; ``EMA(...)`` is called as the module it copies.
+    The average is a copy of the module, ``module``, without gradient; ``EMA(...)`` is called as that module is. Its
+    batch norms compute their running statistics from the batches that the copy itself gets (in train mode), as in MoCo.
+    With ``average_buffers`` floating-point buffers such as running statistics are averaged too, for a copy that is only
+    evaluated.
+
+    Args:
+        momentum: m, at least 0 and below 1.
+
+    Raises:
+        ValueError: ``momentum`` is out of range.
     """
 
     def __init__(self, online: nn.Module, momentum: float, *, average_buffers: bool = False) -> None:
@@ -71,7 +85,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, online: nn.Module) -> None:
-        """One step towards ``online``, in place; call it after the optimiser's step."""
+        """Updates the average with the present weights of ``online``; to be called after each step of the optimiser."""
         own: list[Tensor] = list(self.module.parameters())
         new: list[Tensor] = list(online.parameters())
         if own:
@@ -85,5 +99,5 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def copy_from(self, online: nn.Module) -> None:
-        """Starts the average anew from ``online``."""
+        """Sets the average to the present state of ``online``."""
         self.module.load_state_dict(online.state_dict())

@@ -1,4 +1,4 @@
-"""The projection heads phi of Eq. 4 and the temperatures, from features to Sim; and trained heads in use."""
+"""The projection heads phi and the temperatures of Eq. 4, for training and, loaded from a checkpoint, for use."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from tmor_train.objective_config import Head, ObjectiveConfig
 Scale = float | Tensor
 """1 / Temp of Eq. 4."""
 
-# Below this length a vector has no direction that float32 could tell; it is scaled up no further.
 SHORTEST = 1e-6
+"""Vectors are divided by their length, or by this where they are shorter: their direction is then only rounding
+error."""
 
 
 class Projection(nn.Module):
-    """phi: (N, ``width_in``) to unit vectors (N, ``width_out``), float32 even under autocast (float64 stays float64).
+    """A projection head phi: (N, ``width_in``) to unit vectors (N, ``width_out``).
 
-    "mlp" is Linear, ReLU, Linear with a hidden layer as wide as the input and without batch norm; "linear" one layer;
-    "identity" only scales to unit length.
+    The result is float32 also under autocast, and float64 for float64. ``mlp`` is Linear, ReLU, Linear with a hidden
+    layer as wide as the input and without batch norm; ``linear`` is one layer; ``identity`` only scales to unit length.
 
     Raises:
-        ValueError: an identity whose widths differ.
+        ValueError: ``identity`` with two different widths.
     """
 
     def __init__(self, head: Head, width_in: int, width_out: int) -> None:
@@ -55,12 +56,15 @@ class Projection(nn.Module):
 
 
 def single(x: Tensor) -> Tensor:
-    """``x`` in float32 at least: halves are widened, float64 is left alone."""
+    """``x`` as float32, or unchanged if it is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 class Temperatures(nn.Module):
-    """1 / Temp of each loss, constant or learned as a logarithm; ``clamp`` goes after each step of the optimiser."""
+    """1 / Temp of each loss: constant, or a learned parameter (its logarithm).
+
+    :meth:`clamp` is to be called after each step of the optimiser.
+    """
 
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
@@ -71,7 +75,7 @@ class Temperatures(nn.Module):
         self.log_scales: nn.Parameter | None
 
     def forward(self) -> tuple[Scale, Scale, Scale]:
-        """What cosines of L_mm, L_mv and L_mt are multiplied with."""
+        """1 / Temp of L_mm, L_mv and L_mt, the factors of their cosines: numbers, or tensors of shape () if learned."""
         if self.log_scales is None:
             return self.fixed
         mm, mv, mt = single(self.log_scales).exp().unbind()
@@ -79,7 +83,8 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Brings the temperatures back between the lowest and 1; a clamp in ``forward`` would end their gradient."""
+        """Clamps learned temperatures to ``lowest_temperature`` to 1. A clamp in ``forward`` would make their gradient
+        0."""
         if self.log_scales is not None:
             self.log_scales.clamp_(0.0, self.highest)
 
@@ -90,8 +95,11 @@ class UnusableEncoderError(ValueError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Heads:
-    """phi_M, and phi_T where the model was trained with text: ``width`` is that of both outputs, ``text_width`` that of
-    the text vectors that went in."""
+    """The trained heads phi_M and phi_T of an encoder.
+
+    ``width`` is the width of their outputs. ``text`` and ``text_width``, the width of the text vectors that phi_T
+    takes, are None where the encoder was trained without text.
+    """
 
     motion: Projection = field(repr=False)
     width: int
@@ -99,18 +107,22 @@ class Heads:
     text_width: int | None = None
 
     def project(self, vectors: ArrayLike) -> Floats:
-        """phi_M: unit vectors, (256,) to (width,) or (N, 256) to (N, width).
+        """phi_M of embeddings: (256,) to a unit vector (width,), or (N, 256) to (N, width) float32.
 
         Raises:
-            UnusableEncoderError: the vectors have another length.
+            UnusableEncoderError: the vectors have another length, or hold NaN or infinity.
         """
         return _through(self.motion, vectors, FEATURES, "embeddings")
 
     def text_cosines(self, vectors: ArrayLike, text_vectors: ArrayLike) -> Floats:
-        """cos(phi_M, phi_T) of (N, 256) embeddings and (K, D) or (K, P, D) text vectors: (N, K) float32.
+        """Cosines of projected embeddings and texts, cos(phi_M, phi_T): (N, K) float32.
+
+        Args:
+            vectors: (N, 256) embeddings, or (256,) for N = 1. text_vectors: (K, D), one vector per text, or (K, P, D),
+            P wordings of each text, whose cosines are averaged.
 
         Raises:
-            UnusableEncoderError: the model was trained without text, or lengths differ.
+            UnusableEncoderError: the model was trained without text, or vectors have another shape, NaN or infinity.
         """
         if self.text is None or self.text_width is None:
             raise UnusableEncoderError(
@@ -126,10 +138,11 @@ class Heads:
 
 
 def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Literal["ema", "online"]) -> Heads:
-    """The heads in the state dict of an :class:`~tmor_train.methods.tmor.Objective` of ``config``.
+    """The heads in the state dict of an :class:`~tmor_train.methods.tmor.Objective` with the settings ``config``.
 
     Args:
-        of: the EMA of the motion head, where there is one, or the one that was trained. Of texts there is one.
+        of: which motion head: ``ema``, its EMA if the objective has one, or ``online``, the trained one. There is only
+            one text head.
 
     Raises:
         KeyError, RuntimeError: tensors are missing, or have other shapes.
@@ -143,7 +156,12 @@ def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Litera
 
 
 def head_of(kind: Head, state: Mapping[str, Tensor], prefix: str, width: int) -> tuple[Projection, int]:
-    """The head whose tensors are named with ``prefix``, and the width of what it takes."""
+    """The head whose tensors' names in ``state`` begin with ``prefix``, and the width of its input; ``width`` is that
+    of its output.
+
+    Raises:
+        KeyError, RuntimeError: tensors are missing, or have other shapes.
+    """
     own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     taken = width if kind == "identity" else own["layers.0.weight"].shape[1]
     head = Projection(kind, taken, width)

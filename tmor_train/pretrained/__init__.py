@@ -1,1 +1,1 @@
-"""Encoders out of checkpoints: loaded, run over clips, exported."""
+"""Trained encoders in use: loaded from checkpoints, run on clips, exported to ONNX."""

@@ -1,8 +1,9 @@
-"""Embeddings of a whole set as a Parquet file.
+"""Writes the embeddings of a whole set of clips to a Parquet file.
 
-Columns ``key``, ``label`` and ``split`` are words, ``label`` null where unknown; ``embedding`` is 256 float32 numbers.
-Rows stand in the order of the set. The file's metadata says, as JSON, which encoder made them (``tmor_train.encoder``)
-and of which clips (``tmor_train.set``). The same encoder, clips and batch size give the same bytes on the same CPU.
+There is a row for each clip, in the order of the set. The columns ``key``, ``label`` (class name) and ``split`` are
+strings, ``label`` null where unknown; ``embedding`` is a list of 256 float32. The file's metadata says, as JSON, which
+encoder made them (``tmor_train.encoder``) and of which clips (``tmor_train.set``). The same encoder, clips and batch
+size give the same bytes on the same CPU.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ def embed_to_parquet(
     workers: int = 1,
     existing: Existing = "refuse",
 ) -> int:
-    """E_M of all clips of ``motions`` in a new file at ``path``; returns how many.
+    """Writes E_M of all clips of ``motions`` to the file ``path`` and returns the number of clips.
 
     Args:
-        about: what the set is, in words, for the file's metadata; see :func:`identity`.
-        batch: clips at a time; embeddings of other batch sizes differ in the last bits.
+        about: description of the set for the file's metadata, as JSON values; see :func:`identity`.
+        batch: number of clips that are embedded at once; embeddings of other batch sizes differ in the last bits.
+        workers: threads that load clips; 0 loads them in this one.
+        existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
 
     Raises:
-        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
+        OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
         UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
     """
     schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
@@ -65,7 +68,11 @@ def embed_to_parquet(
 
 
 def identity(config: DataConfig, motions: MotionSet) -> dict[str, Any]:
-    """What a set is: what it was called, and the SHA-256 of its clips' keys. Where it lies is not part of it."""
+    """What a set is, as JSON values: the names it was configured by, its number of clips, and the SHA-256 of their
+    keys.
+
+    The folders in which its files are stored are not part of it.
+    """
     return {
         "shards": [Path(location.rstrip("/")).name for location in config.shards],
         "sets": list(config.sets),
@@ -99,7 +106,7 @@ def _rows(motions: MotionSet, index_N: Numbers, vectors_ND: Floats, schema: pa.S
 
 
 def _write(writer: pq.ParquetWriter, held: Iterable[pa.RecordBatch]) -> None:
-    """One row group of all that is held."""
+    """Writes all rows of ``held`` as one row group."""
     table = pa.Table.from_batches(held, schema=writer.schema)
     if len(table):
         writer.write_table(table.combine_chunks(), row_group_size=len(table))

@@ -1,8 +1,10 @@
-"""A trained encoder in use: a skeleton in, a vector out, the nearest texts out. Nothing but skeletons is needed.
+"""A trained encoder in use: from skeletons to vectors, and from a vector to the nearest texts::
 
-encoder = tmor_train.load("runs/stage2")
-vector = encoder.embed(joints_MTJ3, layout="coco17", size=(1920, 1080))
-encoder.nearest_texts(vector, texts=("walk", "sit down"), text_vectors=vectors_KD)
+    encoder = tmor_train.load("runs/stage2")
+    vector = encoder.embed(joints_MTJ3, layout="coco17", size=(1920, 1080))
+    encoder.nearest_texts(vector, texts=("walk", "sit down"), text_vectors=vectors_KD)
+
+No video is needed; text vectors come from the text model that the encoder was trained with.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ from tmor_train.training.distributed import Precision, autocast_of
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pretrained:
-    """An encoder with all that is done to clips before it; :func:`tmor_train.load` makes it.
+    """An encoder with its projection heads and the preprocessing of clips; :func:`tmor_train.load` makes it.
 
-    ``sampling`` and ``views`` are those of training, so that a clip is seen as it was when training embedded it.
-    ``config`` is the whole configuration of the run, as JSON values; None for released weights. ``sha256`` is that of
-    the checkpoint's bytes. ``of`` says which of the run's encoders it is.
+    ``heads`` is None for released weights and for methods without heads of their own. ``sampling`` and ``views`` are
+    those of training, so that clips are preprocessed as training did for its own embeddings. ``path`` is the checkpoint
+    and ``sha256`` the hash of its bytes. ``of`` says which of the run's encoders it is, ``ema`` or ``online`` (the
+    trained one). ``config`` is the whole configuration of the run as JSON values; None for released weights.
+    ``device`` and ``precision`` are those the encoder runs with.
     """
 
     network: Backbone = field(repr=False)
@@ -52,10 +56,11 @@ class Pretrained:
         """E_M of one clip: (256,) float32.
 
         Args:
-            joints: (M, T, J, 3) people, frames, joints, (x, y, score) in pixels; or (M, T, J, 4) with z, in metres. One
-                person may come as (T, J, 3 or 4). A joint that was not seen has the score 0.
-            layout: what the joints are, a name of :data:`posecap.joints.LAYOUTS`.
-            size: width and height of the picture, for joints in pixels.
+            joints: (M, T, J, 3): people, frames, joints and (x, y, score), in pixels; or (M, T, J, 4) with (x, y, z,
+                score), in metres and camera axes (:class:`~tmor_train.data.Clip`). (T, J, 3) or (T, J, 4) is one
+                person. A joint that was not seen has the score 0.
+            layout: which joints they are, a name of :data:`posecap.joints.LAYOUTS`.
+            size: (width, height) of the picture in pixels, for joints in pixels; None for joints in metres.
 
         Raises:
             UnusableEncoderError: no joint is seen, or the clip has another number of coordinates than the encoder
@@ -73,18 +78,19 @@ class Pretrained:
         return vector
 
     def embed_clips(self, clips: Iterable[Clip], *, batch: int = 32) -> Floats:
-        """E_M of clips of any lengths and layouts, each with a key of its own: (N, 256) float32.
+        """E_M of clips of any lengths and layouts, each with another key: (N, 256) float32, ``batch`` clips at a time.
 
         Raises:
             UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
-            ValueError: no clip, or a repeated key.
+            ValueError: there is no clip, or two have the same key.
         """
         return np.concatenate([vectors for _, vectors in self.embed_set(from_clips(clips), batch=batch, workers=0)])
 
     def embed_set(self, motions: MotionSet, *, batch: int = 32, workers: int = 1) -> Iterator[tuple[Numbers, Floats]]:
-        """E_M of a set's clips in its order, a batch at a time: their numbers (n,), and (n, 256) float32.
+        """E_M of all clips of a set in its order, ``batch`` at a time: their indices (n,) int64 and (n, 256) float32.
 
-        A clip in which nobody is seen has a vector too, which says nothing. On a CPU, batches of 8 to 64 are fastest.
+        A clip in which no joint is seen gets a vector too, which has no meaning. On a CPU, batches of 8 to 64 clips are
+        fastest.
 
         Raises:
             UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
@@ -99,10 +105,11 @@ class Pretrained:
             yield clips.index_N.numpy(), self._features(clips.to(self.device)).cpu().numpy()
 
     def project(self, vectors: ArrayLike) -> Floats:
-        """phi_M of what :meth:`embed` gave: unit vectors, (256,) to (width,) or (N, 256) to (N, width).
+        """phi_M of embeddings, the unit vectors that are compared with projected texts: (256,) to (width,), or (N, 256)
+        to (N, width).
 
         Raises:
-            UnusableEncoderError: there is no motion head, or the vectors have another length.
+            UnusableEncoderError: there are no heads, or the vectors have another length, NaN or infinity.
         """
         return self._heads().project(vectors)
 
@@ -122,7 +129,7 @@ class Pretrained:
     def nearest_texts(
         self, vector: ArrayLike, *, texts: Sequence[str], text_vectors: ArrayLike
     ) -> list[tuple[str, float]]:
-        """Texts with their cosines to one clip, the nearest first; equally near ones as they were given.
+        """All texts with their cosines to one clip, the nearest first; texts of equal cosines in the order given.
 
         Args:
             vector: (256,), what :meth:`embed` gave.
@@ -132,17 +139,17 @@ class Pretrained:
         Raises:
             UnusableEncoderError: as :meth:`text_cosines`, or there is not one vector for each text.
         """
-        given = np.asarray(text_vectors, np.float32)
-        if np.ndim(vector) != 1 or given.shape[:1] != (len(texts),):
+        values = np.asarray(text_vectors, np.float32)
+        if np.ndim(vector) != 1 or values.shape[:1] != (len(texts),):
             raise UnusableEncoderError(
                 f"one embedding and a vector for each of {len(texts)} texts are needed, not {np.shape(vector)} and "
-                f"{given.shape}"
+                f"{values.shape}"
             )
-        cosines = self.text_cosines(vector, given)[0]
-        return [(texts[at], float(cosines[at])) for at in np.argsort(-cosines, kind="stable")]
+        cosines = self.text_cosines(vector, values)[0]
+        return [(texts[index], float(cosines[index])) for index in np.argsort(-cosines, kind="stable")]
 
     def facts(self) -> dict[str, Any]:
-        """What makes the vectors, as JSON values, for the metadata of files; where data lay on a disk is left out."""
+        """What decides the embeddings, as JSON values, for the metadata of files; paths of data are left out."""
         config = None
         if self.config is not None:
             loop = {name: value for name, value in self.config["loop"].items() if name != "start_from"}
@@ -158,15 +165,16 @@ class Pretrained:
     def _heads(self) -> Heads:
         if self.heads is None:
             raise UnusableEncoderError(
-                f"{self.path} holds an encoder without projection heads; only embeddings come out of it"
+                f"{self.path} holds an encoder without projection heads, so it only gives embeddings; for projections "
+                "and texts load a run of a method with heads, such as T-MOR"
             )
         return self.heads
 
     def taken(self, batch: MotionBatch, steps: Sequence[Augmentation], generator: torch.Generator) -> MotionBatch:
-        """The clips after ``steps``, in the streams that the encoder takes.
+        """The clips after the augmentations ``steps``, as the streams that the encoder takes.
 
         Raises:
-            UnusableEncoderError: they have another number of coordinates than it takes.
+            UnusableEncoderError: the clips have another number of coordinates than the encoder takes.
         """
         found = streamed(augmented(batch, steps, generator), self.views.streams)
         channels, streams = found.motion_NCTVM.shape[1], len(self.views.streams)
@@ -179,7 +187,7 @@ class Pretrained:
 
     @torch.no_grad()
     def _features(self, batch: MotionBatch) -> Tensor:
-        """(N, 256) float32 of clips as the loader gives them."""
+        """E_M of a batch as the loader gives it: (N, 256) float32."""
         still = self.taken(batch, self.views.still, torch.Generator(self.device).manual_seed(0))
         with autocast_of(self.precision, self.device):
             return self.network.clip_features(still.motion_NCTVM, still.present).float()

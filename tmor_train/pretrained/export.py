@@ -1,9 +1,9 @@
-"""An encoder as an ONNX file, which gives what torch gives.
+"""Exports an encoder to an ONNX file and checks that it gives the same outputs as torch.
 
-``motion`` (N, C, T, V, M) float32 goes in: clips, coordinates, frames, joints, people, scaled as in the file's
-metadata, 0 where a joint is not seen. Where people are averaged by presence, ``present`` (N, M, T) float32 goes in,
-too: 1 for a person who is in a frame, else 0. ``features`` (N, 256), E_M, come out, and of encoders with heads
-``projected`` (N, width), phi_M(E_M). N is whatever it is; all other sizes are fixed.
+Its input ``motion`` (N, C, T, V, M) float32 is clips, coordinates, frames, joints, people: normalised as the file's
+metadata says, 0 where a joint is not seen. An encoder that averages people by presence has a second input ``present``
+(N, M, T) float32: 1 for a person who is in a frame, else 0. Outputs are ``features`` (N, 256), E_M, and for encoders
+with heads ``projected`` (N, width), phi_M(E_M). The number of clips N is free; all other sizes are fixed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ _BATCHES = (1, 2, 5)
 
 
 class ExportError(ValueError):
-    """The encoder cannot be exported so, or what was exported does not compute the same; no file is left."""
+    """The encoder cannot be exported as asked, or the exported one gives other outputs than torch; no file is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: the names of inputs and outputs, and how far onnxruntime is from torch (share of the largest
-    output) on batches of several sizes."""
+    """What was written.
+
+    ``inputs`` are the shapes by name, free sizes as words; ``outputs`` the names. ``difference`` is the largest
+    difference between outputs of onnxruntime and torch on batches of several sizes, as a share of the largest output.
+    """
 
     path: Path
     inputs: dict[str, tuple[int | str, ...]]
@@ -62,13 +65,15 @@ def export(
     """Write ``encoder`` to ``path`` and check it in onnxruntime.
 
     Args:
-        frames: T; None is that of training.
-        persons: M; None is that of training. UNIK and AGCN have statistics for each person slot and take no other.
+        frames: T; None takes that of training.
+        persons: M; None takes that of training. UNIK and AGCN have batch norm statistics for each person slot, so they
+            take no other number.
+        existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
 
     Raises:
         ExportError: another number of people than the encoder takes, a difference above :data:`TOLERANCE`, or onnx or
             onnxruntime is not installed.
-        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
+        OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
     """
     _need_packages()
     sampling = encoder.sampling
@@ -141,7 +146,7 @@ def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, 
 
 
 def _describe(path: Path, facts: Mapping[str, object]) -> None:
-    """Puts into the file what it is."""
+    """Writes the encoder's facts into the metadata of an ONNX file."""
     import onnx
 
     model = onnx.load(path)
@@ -175,7 +180,7 @@ def _facts(encoder: Pretrained, frames: int, persons: int) -> dict[str, object]:
 
 
 def _example(shapes: Mapping[str, tuple[int | str, ...]], *, clips: int, seed: int) -> dict[str, Tensor]:
-    """Inputs of the size of real ones, with joints that are not seen and people who come and go."""
+    """Random inputs of about the size of real ones, with joints that are not seen and people absent in some frames."""
     generator = torch.Generator().manual_seed(seed)
     sizes = {name: (clips, *(int(size) for size in shape[1:])) for name, shape in shapes.items()}
     motion = torch.empty(sizes["motion"]).normal_(0, 0.5, generator=generator)

@@ -1,4 +1,4 @@
-"""Encoders out of checkpoints, ready to use: those of runs, and released weights of UNIK."""
+"""Loads encoders from the checkpoints of runs, and from released weights of UNIK."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import Precision, device_of
 
 Of = Literal["ema", "online"]
-"""Which of a run's two encoders: the EMA over its steps, or the one that was trained; each has its motion head."""
+"""Which of a run's two encoders: the EMA over its steps, or the trained one (``online``); each has its motion head."""
 
-# A state dict does not say what its joints are. UNIK's code has these two: of pictures, and of Kinect, in space.
+# A state dict does not say which joints it is for. UNIK's code has these two: 17 in 2D, and Kinect's 25 in 3D.
 _RELEASED_LAYOUTS = {(17, 2): "unik17", (25, 3): "ntu25"}
-_RELEASED_FRAMES = 150
+_RELEASED_FRAMES = 150  # of a clip, in the configurations of UNIK's code
 
 
 def load(
@@ -42,21 +42,21 @@ def load(
     precision: Precision = "float32",
     sampling: Sampling | None = None,
 ) -> Pretrained:
-    """The encoder of a checkpoint.
+    """The encoder of a checkpoint, ready to use.
 
     Args:
-        place: a checkpoint, or a run's folder, which stands for its newest checkpoint. Or a released state dict of
-            UNIK; it has no heads, its classifier is left out, and it does not say how clips are to be seen: as its
-            authors see them in tests, by the middle 150 frames (shorter clips repeated) of pictures of 640 x 480.
-        of: which of a run's encoders; None is the one whose clusters it learned from (``clusters.of``).
-        device: torch's name of one, or ``auto``: a GPU if there is one.
-        precision: of the encoder; ``auto`` is bfloat16 on GPUs that have it.
-        sampling: how clips are seen, instead of as in training.
+        place: a checkpoint; or the folder of a run, of which the newest checkpoint is loaded; or a released state dict
+            of UNIK. The last has no heads, its classifier is left out, and clips are sampled as its authors do in
+            tests: the middle 150 frames (shorter clips repeated), normalised as pictures of 640 x 480.
+        of: which of a run's encoders; None is the one whose embeddings the run clustered (``clusters.of``).
+        device: a device by torch's name, or ``auto``: a GPU if there is one, else the CPU.
+        precision: in which the encoder computes; ``auto`` is bfloat16 on GPUs that support it.
+        sampling: how frames and people of clips are sampled; None is as in training.
 
     Raises:
-        CheckpointError: it is not there, damaged, of another program, or does not hold what it says.
+        CheckpointError: the checkpoint is missing, damaged, or not one of tmor_train.
         tmor_train.backbones.weights.WrongWeightsError: a state dict of another network than UNIK.
-        UnusableEncoderError: released weights for joints that are not known; name ``sampling``.
+        UnusableEncoderError: released weights for unknown joints; give ``sampling`` with their layout.
     """
     path = Path(place)
     where = device_of(device)
@@ -73,7 +73,7 @@ def load(
 
 
 def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretrained:
-    """The encoder of a run's checkpoint, which may hold anything."""
+    """The encoder of a run's checkpoint, whose content is not trusted."""
     try:
         config = from_json(PretrainConfig, json.loads(content["config"]))
         of = of or config.clusters.of
@@ -99,7 +99,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
 
 
 def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Backbone:
-    """The encoder with these weights; no more memory is asked for than they take."""
+    """The encoder with these weights. Shapes are compared before any memory is allocated for it."""
     layout, persons = config.sampling.layout, config.sampling.people
     with torch.device("meta"):
         wanted = encoder_for(config.method, config.encoder, layout=layout, persons=persons).state_dict()
@@ -111,7 +111,7 @@ def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Bac
 
 
 def _released(path: Path, not_a_run: CheckpointError, sampling: Sampling | None) -> Pretrained:
-    """UNIK from a state dict of its names; of a file that holds no tensors at all, ``not_a_run`` is raised."""
+    """UNIK from a released state dict; raises ``not_a_run`` for a file without tensors."""
     try:
         tensors = checkpoints.tensors(path)
     except checkpoints.CheckpointError as error:
@@ -120,8 +120,8 @@ def _released(path: Path, not_a_run: CheckpointError, sampling: Sampling | None)
     layout = _RELEASED_LAYOUTS.get((network.joints, network.channels))
     if sampling is None and layout is None:
         raise UnusableEncoderError(
-            f"{path} takes {network.joints} joints of {network.channels} coordinates and does not say which; name them "
-            f"by sampling=Sampling(layout=…), one of {', '.join(LAYOUTS)}"
+            f"{path} takes {network.joints} joints of {network.channels} coordinates and does not say which joints; "
+            f"name them with sampling=Sampling(layout=…), one of {', '.join(LAYOUTS)}"
         )
     seen = Sampling(
         frames=_RELEASED_FRAMES,
