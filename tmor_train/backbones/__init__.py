@@ -1,7 +1,8 @@
-"""Skeleton encoders behind one contract: clips of joints in; features of frames, of clips, or class scores out.
+"""The interface of skeleton encoders: from clips of joints to features of frames, features of clips, or class scores.
 
-A clip is (C, T, V, M): coordinates, frames, joints, person slots. Every backbone strides time by four, so T frames
-become T' = ceil(T / 4) feature frames, each the mean over the joints. A clip's feature is the mean over T' and people.
+A clip is (C, T, V, M): coordinates, frames, joints, person slots. Every backbone reduces time by a factor of four, so T
+frames become T' = ceil(T / 4) feature frames, each the mean over the joints. A clip's feature is the mean over T' and
+people.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 People = Literal["mean", "masked_mean"]
-"""How persons become one: a plain mean over all slots, empty ones too (as UNIK does), or over those who are present."""
+"""How the persons of a clip are pooled: the mean over all slots, including empty ones (as UNIK does), or the mean over
+those who are present."""
 
 FEATURES = 256
 """Width of the features of every backbone."""
 
 STRIDE = 4
-"""Frames of the clip for one feature frame."""
+"""Number of frames of the clip per feature frame."""
 
 
 class Backbone(nn.Module, ABC):
@@ -42,7 +44,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def joint_features(self, x: Tensor) -> Tensor:
-        """(N, C, T, V, M) float to (N * M, 256, T', V), the persons of a clip in a row."""
+        """(N, C, T, V, M) float to (N * M, 256, T', V), the persons of a clip one after another."""
 
     def frame_features(self, x: Tensor) -> Tensor:
         """Features of every person in every feature frame, the mean over joints: (N, M, 256, T').
@@ -69,10 +71,13 @@ class Backbone(nn.Module, ABC):
         """E_M(sk) of T-MOR: one vector a clip, (N, 256).
 
         Args:
-            present: who is there: (N, M), or (N, M, T) frame by frame; bool, or a weight of at least 0. It counts where
-                ``people`` is ``masked_mean``, and is left aside where it is ``mean``. A feature frame counts by the
-                share of its four frames that are there. None: a slot is taken where any coordinate of it is not 0.
-                A clip with nobody in it takes the mean over all slots.
+            present: who is present: (N, M), or (N, M, T) for each frame; bool, or a weight of at least 0. It is used
+                where ``people`` is ``masked_mean`` and ignored where it is ``mean``. The weight of a feature frame is
+                the mean over its four frames. None: a person is present where any coordinate is not 0. A clip with
+                nobody in it takes the mean over all slots.
+
+        Raises:
+            ValueError: ``x`` or ``present`` has another shape.
         """
         return self._mean(x, present, over=(1, 3))
 

@@ -1,6 +1,7 @@
-"""AGCN, one stream of 2s-AGCN (Shi et al., CVPR 2019): UNIK's blocks on a skeleton graph that learning may bend.
+"""AGCN, one stream of 2s-AGCN (Shi et al., CVPR 2019): blocks as in UNIK, on a skeleton graph with learned changes.
 
-Names and starting values are those of the released code. Its graph is fixed by the layout, and in no checkpoint.
+Names and initial values of parameters are those of the released code. The graph follows from the layout and is not part
+of checkpoints.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Skeleton graphs as the matrices that ST-GCN and AGCN multiply joints with, from the layouts of posecap.
 
-Matrices are (3, V, V) float32, from a joint (row) to a joint (column); every column of the whole is normed to 1 in
-ST-GCN's, every column of each part in AGCN's.
+Matrices are (3, V, V) float32, from a joint (row) to a joint (column). Columns sum to 1: over all three parts in
+ST-GCN's, in each part (or to 0 where it has no links) in AGCN's.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
-"""The convolution along time, two thirds of every backbone's products; on a CPU by way of frequencies, with far fewer.
+"""The convolution along time, computed on a CPU by discrete Fourier transforms, which need far fewer multiplications.
+
+It is two thirds of the multiplications of every backbone.
 
 A convolution of T frames by 9 taps is a product of each frequency of the clip with the same frequency of the kernel.
 Discrete Fourier transforms of so few frames are matrix products, and a complex product is three real ones, of the real
-part, the imaginary part and their sum (Gauss). So, with three matrices that T alone decides, and P = 1.5 L rows where
-L = T + 4 frames keep the ends apart:
+part, the imaginary part and their sum (Gauss). With three matrices that depend on T alone, and P = 1.5 L rows for a
+period of L = T + 4 frames, at which the ends of the clip do not overlap:
 
     y = B ((G w) * (D x)),   D (P, T), G (P, 9), B (T', P),   * a product of channels in each of the P rows
 
-In place of 9 products of channels a frame there are about 1.6, and the transforms. It is the same function; its
-rounding errors are no larger than those of the plain sum.
+Instead of 9 products of channels per frame there are about 1.6, and the transforms. The result is the same, with
+rounding errors no larger than those of the plain sum.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 _WORTH_IT = 0.65
-"""Share of the plain convolution's products below which the transforms pay for themselves, as measured on a CPU."""
+"""The transforms are used if they need less than this share of the plain convolution's products; measured on a CPU."""
 
 
 class TemporalConvolution(nn.Conv2d):
     """A convolution (kernel, 1) with padding (kernel - 1) / 2; the parameters are those of ``nn.Conv2d``.
 
-    Eagerly on a CPU in 32 or 64 bits it goes by frequencies where that is less work. Elsewhere (GPU, autocast, compiled
-    or exported) it is the plain convolution, for which the libraries there have their own fast ways.
+    In eager mode on a CPU, in float32 or float64, Fourier transforms are used where they are less work. Elsewhere (GPU,
+    autocast, compiled or exported) it is the plain convolution, for which those libraries have fast implementations.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, kernel: int, stride: int = 1) -> None:
@@ -38,7 +40,7 @@ class TemporalConvolution(nn.Conv2d):
         return super().forward(x)
 
     def _share(self, length: int) -> float:
-        """Products of the way by frequencies for one of the plain way."""
+        """Products that the transforms need, as a share of those of the plain convolution."""
         kernel, out = self.kernel_size[0], -(-length // self.stride[0])
         rows = 3 * (_period(length, kernel) // 2 + 1) - 4
         wide_in, wide_out = self.in_channels, self.out_channels
@@ -70,12 +72,12 @@ def _eager_on_cpu(x: Tensor) -> bool:
 
 
 def _period(length: int, kernel: int) -> int:
-    """L: an even number of frames, so many that what leaves at one end does not come back at the other."""
+    """L: an even number of frames, large enough that one end of the clip does not affect the other."""
     return 2 * math.ceil((length + kernel // 2) / 2)
 
 
 def _transforms(length: int, kernel: int, *, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """D (P, T), G (P, kernel) and B (T, P), worked out in 64 bits and given in the type of ``like``."""
+    """D (P, T), G (P, kernel) and B (T, P), computed in float64 and returned with the dtype and device of ``like``."""
     period = _period(length, kernel)
     turns = torch.arange(period // 2 + 1, dtype=torch.float64)[:, None] * (2 * math.pi / period)
     frames = torch.arange(length, dtype=torch.float64) * turns

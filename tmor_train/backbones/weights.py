@@ -1,4 +1,5 @@
-"""Weights of released checkpoints: their names made bare, checked against a network, and loaded into it."""
+"""Loads the weights of released checkpoints: removes prefixes of names, compares them with a network, and copies
+them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 Head = Literal["load", "drop"]
-"""What becomes of the classifier in the weights: it must fit the network's, or is left aside."""
+"""What is done with the classifier in the weights: ``load`` it, so that it must fit the network's, or ``drop`` it."""
 
 _PREFIXES = ("module.", "model_action.")  # of DataParallel, and of the released code's classifier around UNIK
 _HEAD = "fc."
@@ -16,14 +17,14 @@ _SHOWN = 3
 
 
 class WrongWeightsError(ValueError):
-    """The tensors are not those of the network; the message names the first few, and the remedy."""
+    """The tensors are not those of the network; the message names the first few and says what to do."""
 
 
 def bare(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors by names without ``module.`` and ``model_action.`` before them.
 
     Raises:
-        WrongWeightsError: two names become one, or an entry is no tensor.
+        WrongWeightsError: two names become the same, or an entry is not a tensor.
     """
     weights: dict[str, Tensor] = {}
     for key, tensor in state_dict.items():
@@ -44,12 +45,12 @@ def without_head(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: Head = "load") -> None:
-    """Copy weights into a network that has all of them; nothing is copied where one does not fit.
+    """Copies weights into a network; if any of them does not fit, nothing is copied.
 
     Weights without a classifier leave the network's own as it is. Counters ``num_batches_tracked`` may be missing.
 
     Args:
-        head: ``drop`` leaves a classifier in the weights aside, e.g. one of other classes.
+        head: ``drop`` ignores a classifier in the weights, such as one of other classes.
 
     Raises:
         WrongWeightsError: a weight is missing, unknown or of another shape.

@@ -1,4 +1,4 @@
-"""Embeddings as unit vectors, and what goes over pairs of them block by block, a thread per core.
+"""Embeddings as unit vectors, and products of pairs of them block by block, on one thread per core.
 
 `UnitVectors` measures cosine distances in float64 and holds a faster copy whose error is bounded; `BlockProducts`
 multiplies two lists of its rows in one buffer; `parallel_map` works on several blocks at once.
@@ -23,10 +23,11 @@ ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class UnitVectors:
-    """Rows to compare by angle.
+    """Embeddings that are compared by angle.
 
-    rows_ND as given (float32 or float64), norms_N float64, unit_ND unit vectors in float32 or float16. A product of
-    two rows of unit_ND differs from the cosine of the given rows by less than `margin`, however it is summed.
+    rows_ND are the embeddings as given (float32 or float64), norms_N float64 their lengths, unit_ND unit vectors in
+    float32 or float16. A product of two rows of unit_ND differs from the cosine of the given rows by less than
+    `margin`, in whatever order it is summed.
     """
 
     rows_ND: torch.Tensor
@@ -46,15 +47,19 @@ class UnitVectors:
 
 
 def normalize(embeddings: np.ndarray | torch.Tensor, *, precision: Precision | None = None) -> UnitVectors:
-    """UnitVectors of N×D real numbers. Half precision is the default on a GPU, where it is several times faster.
+    """The `UnitVectors` of N×D real numbers.
 
-    Raises ValueError for another shape, for numbers that are not finite and for rows of zeros, which have no direction.
+    Args:
+        precision: of the unit vectors; None is half on a GPU, where it is several times faster, and single on a CPU.
+
+    Raises:
+        ValueError: another shape, numbers that are not finite, or rows of zeros, which have no direction.
     """
     rows_ND = torch.as_tensor(embeddings).detach()
     if rows_ND.ndim != 2 or not rows_ND.shape[1]:
-        raise ValueError(f"embeddings have shape {tuple(rows_ND.shape)}; clustering wants (rows, dimensions)")
+        raise ValueError(f"embeddings have shape {tuple(rows_ND.shape)}; expected (rows, dimensions)")
     if rows_ND.is_complex():
-        raise ValueError("embeddings are complex numbers; clustering wants real ones")
+        raise ValueError("embeddings are complex numbers, expected real ones")
     if rows_ND.dtype not in (torch.float32, torch.float64):
         rows_ND = rows_ND.float() if rows_ND.is_floating_point() else rows_ND.double()
     precision = precision or ("half" if rows_ND.is_cuda else "single")
@@ -65,7 +70,7 @@ def normalize(embeddings: np.ndarray | torch.Tensor, *, precision: Precision | N
         some_ND = rows_ND[some].double()
         norms_N[some] = torch.linalg.vector_norm(some_ND, dim=1)
         unit_ND[some] = some_ND / norms_N[some, None]
-    _refuse(norms_N)
+    _check_norms(norms_N)
     return UnitVectors(rows_ND, norms_N, unit_ND, _margin(precision, rows_ND.shape[1]))
 
 
@@ -73,7 +78,7 @@ _DTYPES: dict[Precision, torch.dtype] = {"single": torch.float32, "half": torch.
 
 
 def _margin(precision: Precision, dimensions: int) -> float:
-    """Bound on the error of a product of two unit vectors of so many dimensions.
+    """Bound on the error of a product of two unit vectors of D = `dimensions`.
 
     Rounding both vectors costs two units in the last place; adding D products in float32, in any order, D more
     (Higham, Accuracy and Stability of Numerical Algorithms, §3.1). Half precision also rounds the result, may add
@@ -85,12 +90,12 @@ def _margin(precision: Precision, dimensions: int) -> float:
     return 8 * 2.0**-11 + 4 * dimensions * 2.0**-24
 
 
-def _refuse(norms_N: torch.Tensor) -> None:
+def _check_norms(norms_N: torch.Tensor) -> None:
     broken = torch.nonzero(~torch.isfinite(norms_N)).flatten()
     if len(broken):
         raise ValueError(
             f"{len(broken)} of {len(norms_N)} embeddings are not finite or too long to measure (first: row "
-            f"{int(broken[0])}); look for the step that made them, leave those rows out, or scale them down"
+            f"{int(broken[0])}); find the step that made them, leave those rows out, or scale them down"
         )
     without = torch.nonzero(norms_N == 0).flatten()
     if len(without):
@@ -100,8 +105,8 @@ def _refuse(norms_N: torch.Tensor) -> None:
         )
 
 
-# Rows of a block: large enough for the matrix product to run at full speed, small enough for the block to stay a trifle
-# beside the embeddings.
+# Rows of a block: enough for the matrix product to run at full speed, few enough for the block to be small compared to
+# the embeddings.
 BLOCK_SIZE_CPU = 1536
 BLOCK_SIZE_GPU = 8192
 
@@ -115,7 +120,7 @@ class BlockProducts:
         self._own = threading.local()
 
     def __call__(self, left_L: torch.Tensor, right_R: torch.Tensor) -> torch.Tensor:
-        """Scores of shape (left, right); both lists ascend and have `block_size` rows at most."""
+        """Products of the rows left_L and right_R, (L, R); both are ascending indices, at most `block_size` of them."""
         if not hasattr(self._own, "buffer"):
             self._own.buffer = self._rows_ND.new_empty(self._block_size**2)
         buffer: torch.Tensor = self._own.buffer
@@ -123,7 +128,7 @@ class BlockProducts:
         return torch.mm(self._select(left_L), self._select(right_R).T, out=scores_LR)
 
     def _select(self, rows_L: torch.Tensor) -> torch.Tensor:
-        """The rows, without a copy where they stand together."""
+        """The rows of some indices; a view where these are consecutive."""
         first, last = int(rows_L[0]), int(rows_L[-1])
         if last - first + 1 == len(rows_L):
             return self._rows_ND[first : last + 1]
@@ -131,7 +136,7 @@ class BlockProducts:
 
 
 def at_least(scores_LR: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of each score ≥ threshold. NumPy finds few among many faster than torch does on a CPU."""
+    """Row and column of each score ≥ threshold. On a CPU, NumPy finds a few among many faster than torch does."""
     if scores_LR.device.type == "cpu":
         places_P = torch.from_numpy(np.flatnonzero(scores_LR.numpy() >= threshold))
     else:
@@ -141,15 +146,15 @@ def at_least(scores_LR: torch.Tensor, threshold: float) -> tuple[torch.Tensor, t
 
 
 def chunks(points: int, block_size: int) -> list[slice]:
-    """Slices of `block_size`points, in order; the last may be shorter."""
+    """Slices of `block_size` points, in order; the last may be shorter."""
     return [slice(start, min(start + block_size, points)) for start in range(0, points, block_size)]
 
 
 def triangle_blocks(points: int, block_size: int) -> Iterator[tuple[slice, slice]]:
     """Pairs of slices that hold each pair of points at least once, pairs of a slice with itself first.
 
-    Blocks on the diagonal come first, because what they settle need not be computed later, and in four parts a
-    side, because half of such a block is computed in vain.
+    Blocks on the diagonal come first, because later blocks whose points they already put into one cluster are skipped.
+    They are cut into four parts per side, because half of the products of such a block are not used.
     """
     blocks = chunks(points, block_size)
     for block in blocks:
@@ -167,7 +172,7 @@ def _each_two(blocks: list[slice]) -> Iterator[tuple[slice, slice]]:
 
 
 def block_size_for(device: torch.device) -> int:
-    """Rows of a block on this kind of device."""
+    """Number of rows of a block on a CPU or GPU."""
     return BLOCK_SIZE_CPU if device.type == "cpu" else BLOCK_SIZE_GPU
 
 
@@ -177,9 +182,9 @@ Result = TypeVar("Result")
 
 @contextmanager
 def single_threaded_ops(device: torch.device) -> Iterator[int]:
-    """Makes torch use one thread for each operation meanwhile; gives the number of threads to work with instead.
+    """Context in which torch uses one thread per operation; yields the number of workers to run in parallel instead.
 
-    That is 1 on a GPU, which is kept busy by one, and otherwise what torch was set to use.
+    That is 1 for a GPU, which one thread keeps busy, and otherwise the number of threads that torch was set to use.
     """
     before = torch.get_num_threads()
     if device.type != "cpu":
@@ -193,7 +198,8 @@ def single_threaded_ops(device: torch.device) -> Iterator[int]:
 
 
 def parallel_map(compute: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """Results of all items in their order. Items are asked for only a few ahead of the results given out."""
+    """Results of all items in their order, from `workers` threads. Items are taken at most 2 · workers + 1 ahead of the
+    results that were yielded."""
     if workers == 1:
         yield from map(compute, items)
         return

@@ -1,4 +1,6 @@
-"""The clustering of an epoch: a radius from the data, tried again where it finds one cluster or only noise."""
+"""Clusters the embeddings of an epoch by DBSCAN with a radius taken from the data, and tries other radii where the
+result is one dominating cluster or nearly all noise.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +25,31 @@ _LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "trie
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SHRINK, GROW = 0.9, 1.1
+"""Factors of eps from one try to the next."""
+
 FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
+"""Largest distance of each metric."""
+
 EPS_OF_JACCARD = 0.6
-# On a CPU all pairs of so many rows take minutes; ten times as many take hours.
 EXACT_ON_CPU = 150_000
+"""Rows up to which all pairs are compared on a CPU, which takes minutes; ten times as many would take hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """How to cluster.
 
-    eps is a distance, or "auto". Of cosine distances that is the `quantile` of those to the min_samples-th neighbour,
-    measured on `sample` rows and averaged over epochs (`eps_momentum` is the weight of the past). Of Jaccard distances
-    (of neighbourhoods of `k1` rows, averaged over `k2`) it is 0.6, as in SpCL and ClusterContrast. Search "auto" is
-    exact for Jaccard distances, on a GPU, and up to 150,000 rows on a CPU, else "near_cells", which compares `probes`
-    cells of about `rows_per_cell` rows; "faiss" takes a graph of the `nearest` rows that it finds in `probes` of its
-    lists. A result with one cluster of more than `largest_share` of the points, with more than `noise_share` noise or
-    with fewer than two clusters is tried again with another eps, `tries` times.
+    `eps` is the radius of DBSCAN, a distance, or "auto". With cosine distances, "auto" is the `quantile` (0 to 1) of
+    the distances to the min_samples-th neighbour, measured on `sample` rows and averaged over epochs (`eps_momentum` is
+    the weight of the earlier epochs). With Jaccard distances (of neighbourhoods of `k1` rows, averaged over `k2`) it is
+    0.6, as in SpCL and ClusterContrast. `min_samples` counts a point among its own neighbours.
+
+    `search` is how neighbours are found. "auto" is "exact" for Jaccard distances, on a GPU, and up to 150,000 rows on a
+    CPU, else "near_cells", which compares each cell of about `rows_per_cell` rows with its `probes` nearest cells;
+    "faiss" uses a graph of the `nearest` rows that faiss finds in `probes` of its lists.
+
+    Where one cluster has more than `largest_share` of the points, more than `noise_share` of them are noise, or there
+    are fewer than two clusters, clustering is repeated with another eps, at most `tries` times.
     """
 
     metric: Metric = "cosine"
@@ -62,7 +72,10 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """What the next epoch's clustering starts from: the averaged eps and the labels."""
+    """What the next epoch's clustering needs of this one: the averaged eps, and the labels, int64 (N,), −1 for noise.
+
+    Both are None before the first clustering.
+    """
 
     eps: float | None = None
     labels_N: Labels | None = None
@@ -70,10 +83,12 @@ class ClusterState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clustering:
-    """Labels of shape (N,), −1 for noise; eps they were made with; metrics of them.
+    """The result of a clustering: labels int64 (N,) from 0, −1 for noise, the eps they were made with, and metrics.
 
-    Shares are of all points. `tries` counts the runs after the first. Where `failure` stayed to the end, all labels are
-    −1 and `fell_back` says so: this epoch each clip stands for itself. The other metrics are those of the last try.
+    `noise_share` and `largest_share` (of the largest cluster) are shares of all points; `mean_size` is the mean number
+    of points of a cluster; `tries` is the number of repetitions. Where the last try failed too, `failure` says how, all
+    labels are −1 and `fell_back` is True: in this epoch each clip is a cluster of its own. The metrics are then those
+    of the last try. `state` is for the next epoch.
     """
 
     labels_N: Labels
@@ -99,10 +114,10 @@ class Clustering:
         return noise_as_singletons(self.labels_N) if self.fell_back or noise == "singleton" else self.labels_N.copy()
 
     def metrics(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
-        """Numbers to log, ready for JSON.
+        """Numbers to log, as JSON values.
 
-        Agreement is with known labels (−1: unknown, left out) and with the labels of the epoch before; None where there
-        is nothing to compare. A noise point counts as a class of its own.
+        Agreement (ARI and NMI) is with known labels (−1: unknown, left out) and with the labels of the previous epoch;
+        None where there are none. A noise point counts as a class of its own.
         """
         earlier_N = before.labels_N if before else None
         return {
@@ -116,11 +131,16 @@ class Clustering:
 def cluster(
     embeddings: np.ndarray | torch.Tensor, config: ClusterConfig, state: ClusterState | None = None
 ) -> Clustering:
-    """Clusters of N×D embeddings, guarded. `Clustering.state` is the state for the next epoch.
+    """Clusters N×D embeddings, N at least 1, repeatedly if a result is unusable.
 
-    After failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth (otherwise); once an eps too small
-    and one too large are known, the next is their geometric mean.
-    Raises ValueError for embeddings or settings that nothing can be clustered with.
+    After a failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth (otherwise); once one eps that is
+    too small and one that is too large are known, the next is their geometric mean.
+
+    Args:
+        state: `Clustering.state` of the previous epoch; None for the first.
+
+    Raises:
+        ValueError: embeddings are empty, zero or not finite, or settings are out of range.
     """
     check_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
     if config.metric == "jaccard" and config.search not in ("auto", "exact"):
@@ -164,7 +184,7 @@ def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState)
 
 
 def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[..., torch.Tensor]:
-    """Labels by ``eps``; what all tries have in common is done here."""
+    """A function of ``eps`` that returns labels; what does not depend on eps is computed once, here."""
     large = vectors.norms_N.device.type == "cpu" and len(vectors.norms_N) > EXACT_ON_CPU
     if config.metric == "jaccard":
         from tmor_train.clustering.jaccard import labels_jaccard, reciprocal_weights  # needs scipy
@@ -223,7 +243,7 @@ def adjusted_rand_score(one_N: np.ndarray, other_N: np.ndarray) -> float:
     cells, one_sizes, other_sizes = _contingency(one_N, other_N)
     together, pairs = _pairs(cells), comb(len(one_N), 2)
     by_one, by_other = _pairs(one_sizes), _pairs(other_sizes)
-    # In whole numbers, so that nothing is lost at millions of points: everything times twice the number of pairs.
+    # Both sides are multiplied by twice the number of pairs, so that all are integers and exact for millions of points.
     above = 2 * (together * pairs - by_one * by_other)
     below = (by_one + by_other) * pairs - 2 * by_one * by_other
     return above / below if below else 1.0

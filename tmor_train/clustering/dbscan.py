@@ -1,10 +1,10 @@
 """DBSCAN (Ester et al., KDD 1996) on cosine distance: exact, or on part of the pairs; memory linear in the points.
 
-One pass over pairs of neighbours that arrive in any order, each pair once. Whether an edge joins two clusters depends
-on whether both ends are core points, which is known for certain only at the end. But "core" never reverts: a point is
-core from its min_samples-th neighbour on. So edges between points known to be core are merged at once and forgotten;
-others are kept. A kept edge has an end with fewer than min_samples neighbours so far, hence never more than
-N · min_samples are kept, however dense the clusters are.
+It is one pass over pairs of neighbours (edges) that arrive in any order, each pair once. An edge joins two clusters if
+both its ends are core points. A point is core from its min_samples-th neighbour on and stays so. Edges between two
+points that are already core are therefore merged at once and not stored; others are stored until the end. A stored edge
+has an end with fewer than min_samples neighbours so far, so at most N · min_samples edges are stored, however dense the
+clusters are.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from tmor_train.clustering.neighbours import Neighbours, choose_prefilter, near_
 Rows = TypeVar("Rows", np.ndarray, torch.Tensor)
 P = ParamSpec("P")
 
-# Cells only sort the rows here; more than this sort no better and cost more.
+# Cells of the exact search, which only put near rows next to each other. More cells than this cost more and gain
+# nothing.
 MOST_CELLS = 256
 ROWS_PER_CELL = 256
 
 
 def on_rows(labels_of: Callable[Concatenate[UnitVectors, P], torch.Tensor]) -> Callable[Concatenate[Rows, P], Rows]:
-    """The same function of embeddings; labels come as these do: an array, or a tensor on their device."""
+    """Makes a function of `UnitVectors` one of N×D embeddings: a NumPy array gives labels as an array, a tensor gives
+    them as a tensor on its device."""
 
     @wraps(labels_of)
     def labels_as_given(embeddings: Rows, /, *args: P.args, **named: P.kwargs) -> Rows:
@@ -58,15 +60,15 @@ def check_settings(eps: float, min_samples: int) -> None:
 def labels_exact(vectors: UnitVectors, *, eps: float, min_samples: int, block_size: int | None = None) -> torch.Tensor:
     """Exact DBSCAN (Ester et al., KDD 1996) of N×D embeddings on cosine distance; labels int64 (N,), −1 for noise.
 
-    A pair is within reach if its distance, in float64 from the numbers as given, is at most eps. A point counts towards
-    its own min_samples. Clusters are numbered by their first core point; a border point goes to the lowest numbered
-    cluster it touches. This is scikit-learn's result (metric="cosine", algorithm="brute"), which however measures
-    float32 embeddings in float32, where pairs closer to eps than about 1e-6 may fall on either side.
+    Two points are neighbours if their distance, in float64 from the numbers as given, is at most eps. A point counts
+    towards its own min_samples. Clusters are numbered by their first core point; a border point goes to the lowest
+    numbered cluster it touches. This is scikit-learn's result (metric="cosine", algorithm="brute"), which however
+    measures float32 embeddings in float32, where pairs closer to eps than about 1e-6 may fall on either side.
 
-    The embeddings' device does the work. Neither device, number of threads nor `block_size`, the rows that are compared
-    at a time, changes a label. Beside the embeddings this holds their unit vectors (float32 on a CPU, float16 on a
-    GPU), both once more in another order, at most N · min_samples edges and a block of distances for each thread.
-    Raises ValueError for NaN, infinite or zero embeddings, eps ≤ 0 and min_samples < 1.
+    The computation runs on the embeddings' device. Neither device, number of threads nor `block_size`, the rows that
+    are compared at a time, changes a label. Beside the embeddings this holds their unit vectors (float32 on a CPU,
+    float16 on a GPU), both once more in another order, at most N · min_samples edges and a block of distances for each
+    thread. Raises ValueError for NaN, infinite or zero embeddings, eps ≤ 0 and min_samples < 1.
     """
     check_settings(eps, min_samples)
     device, points = vectors.norms_N.device, len(vectors.norms_N)
@@ -112,7 +114,8 @@ def _labels_from_blocks(
     min_samples: int,
     workers: int,
 ) -> torch.Tensor:
-    """Labels by name, from the neighbours within each pair of blocks; row i is called names_N[i]."""
+    """Labels from the neighbours within each pair of blocks. Row i is point names_N[i] of the caller, whose order
+    labels have."""
     rows_N = torch.arange(len(names_N), device=names_N.device)
 
     def pairs_in(block: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,7 +144,7 @@ class IncrementalDBSCAN:
         self._kept: list[torch.Tensor] = []
 
     def add(self, left_P: torch.Tensor, right_P: torch.Tensor) -> None:
-        """Pairs of different points that are neighbours, none of them added before."""
+        """Adds pairs of different points that are neighbours; none may have been added before, in either order."""
         if not len(left_P):
             return
         points = len(self._counts_N)
@@ -154,7 +157,8 @@ class IncrementalDBSCAN:
             self._kept.append(torch.stack([left_P[~dense_P], right_P[~dense_P]]))
 
     def settled(self, left: slice, right: slice) -> bool:
-        """Whether pairs between two slices of points can no longer change anything: all core, all of one cluster."""
+        """Whether pairs between two slices of points can no longer change labels: all are core points of one
+        cluster."""
         if not bool(self._core_N[left].all()) or not bool(self._core_N[right].all()):
             return False
         ends_P = torch.cat([torch.arange(end.start, end.stop, device=self._core_N.device) for end in (left, right)])
@@ -164,8 +168,8 @@ class IncrementalDBSCAN:
     def labels(self, names_N: torch.Tensor) -> torch.Tensor:
         """Cluster of each point, −1 for noise.
 
-        names_N are the points' numbers to the outside. Clusters are numbered by their core point of the lowest
-        number. A border point goes to the lowest numbered cluster of which it has a core point as neighbour.
+        names_N are the points' indices for the caller. Clusters are numbered from 0 in the order of their core points
+        of lowest index. A border point gets the lowest numbered cluster of which a core point is its neighbour.
         """
         kept_2P = torch.cat([*self._kept, names_N.new_empty(2, 0)], dim=1)
         core_2P = self._core_N[kept_2P]
@@ -208,8 +212,8 @@ class UnionFind:
     def union(self, left_P: torch.Tensor, right_P: torch.Tensor) -> None:
         """Joins the sets of each pair.
 
-        Each round hangs every larger root under the smallest root it meets, so at least half of the roots that still
-        have an edge outwards vanish or shrink; edges within a set drop out.
+        Each round makes the smallest root that an edge leads to the parent of each larger root, so that at least half
+        of the roots with an edge to another set disappear or get a smaller parent; edges within a set are left out.
         """
         while len(left_P):
             left_P, right_P = self.find(left_P), self.find(right_P)

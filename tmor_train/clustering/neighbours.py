@@ -1,5 +1,5 @@
-"""Pairs of rows within a cosine distance, block by block, never the whole distance matrix; a radius for DBSCAN; and
-cells of rows in similar directions (spherical k-means), by which near rows stand near.
+"""Finds pairs of rows within a cosine distance, block by block without the whole distance matrix; chooses a radius for
+DBSCAN; and groups rows of similar directions into cells (spherical k-means).
 
 A prefilter decides most pairs by a few of their dimensions. Split unit vectors by an orthonormal basis: x = (p, q) with
 p in K leading directions and q in the rest. Then |x · y − p_x · p_y| ≤ |q_x| |q_y| (Cauchy–Schwarz). Where embeddings
@@ -39,9 +39,10 @@ ROWS_AT_ONCE = 16_384
 
 
 class Neighbours:
-    """Finds pairs with distance ≤ eps, decided in float64.
+    """Finds pairs with distance ≤ eps, as measured in float64.
 
-    A quick product decides pairs further from eps than its error; the few others are measured.
+    A product in lower precision decides pairs whose distance differs from eps by more than its error; only the others
+    are measured in float64.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Neighbours:
         self._prefilter = prefilter
 
     def between(self, left_L: torch.Tensor, right_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers (left, right) of all such pairs from two ascending lists of rows."""
+        """All such pairs of a row of left_L and one of right_R, ascending indices: left and right indices (P,)."""
         candidates = self._prefilter.candidates if self._prefilter else self._candidates
         left_P, right_P, near_P = candidates(left_L, right_R)
         doubtful_P = torch.nonzero(~near_P).flatten()
@@ -100,7 +101,7 @@ class Prefilter:
 
 
 def choose_prefilter(vectors: UnitVectors, eps: float, pairs: Sequence[tuple[slice, slice]]) -> Prefilter | None:
-    """The prefilter that saves most on a few of these pairs of blocks; None where none pays, and on a GPU."""
+    """The prefilter that saves most, tried on a few of these pairs of blocks; None if none saves time, and on a GPU."""
     block_size = max(left.stop - left.start for left, _ in pairs) if pairs else 0
     apart = [(left, right) for left, right in pairs if left != right and left.stop - left.start == block_size]
     if vectors.unit_ND.dtype != torch.float32 or len(apart) < 4 * TRIED_BLOCKS:
@@ -119,7 +120,7 @@ def choose_prefilter(vectors: UnitVectors, eps: float, pairs: Sequence[tuple[sli
 
 
 def _leading(unit_ND: torch.Tensor) -> torch.Tensor:
-    """UnitVectors of decreasing energy, in columns, from rows spread over all of them."""
+    """Orthonormal directions as columns (D, D), by decreasing energy, of a sample of the rows."""
     sample_SD = unit_ND[:: max(1, len(unit_ND) // SAMPLED)].double()
     basis_DD: torch.Tensor = torch.linalg.eigh(sample_SD.T @ sample_SD)[1]
     return basis_DD.flip(1)
@@ -139,7 +140,11 @@ def adaptive_eps(
 ) -> float:
     """A radius for DBSCAN: the quantile over `sample` rows of the cosine distance to their min_samples-th nearest row.
 
-    With fewer other rows the farthest counts. 0 becomes the smallest distance that single precision tells apart.
+    Where there are fewer than min_samples other rows, the farthest is used. The least result is 2^-23, the smallest
+    distance that single precision distinguishes from 0.
+
+    Raises:
+        ValueError: there are fewer than two embeddings.
     """
     points = len(vectors.norms_N)
     if points < 2:
@@ -178,7 +183,7 @@ class Cells:
 
 
 def spherical_kmeans(vectors: UnitVectors, *, cells: int, seed: int = 0) -> Cells:
-    """So many cells at most, centres learned on a sample. Exact clustering only gains speed from them."""
+    """At most `cells` cells, whose centres are learned on a sample. For exact clustering they only change speed."""
     unit_ND = vectors.unit_ND
     generator = torch.Generator().manual_seed(seed)
     sampled = min(len(unit_ND), cells * SAMPLED_PER_CELL)

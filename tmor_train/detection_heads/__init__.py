@@ -1,7 +1,8 @@
-"""Heads that score every feature frame: (N, 256, T') features and (N, T') bool ``valid`` to (N, K, T') logits.
+"""Detection heads, which score the K classes for every feature frame.
 
-Valid frames stand first, at least one in each row. Their logits do not depend on what padded frames hold. A new head is
-a file and a line here.
+``head(features, valid)`` takes features (N, 256, T') float of N windows of recordings and (N, T') bool ``valid``, False
+for padding, and returns logits (N, K, T'). Valid frames come first, at least one in each window; their logits do not
+depend on the values of padded frames. A new head is a file and an entry in ``DETECTION_HEADS``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,6 @@ DETECTION_HEADS: dict[str, Callable[[int], nn.Module]] = {
     "pdan": PDAN,
     "mstct": MSTCT,
 }
-"""Every head by its name; called with the number of classes."""
+"""The class of each head by its name; called with the number of classes K."""
 
 __all__ = ["DETECTION_HEADS", "MSTCT", "PDAN", "SDTCN", "TGM", "BiLSTM", "Linear"]

@@ -50,7 +50,7 @@ class DilatedAttention(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         agreement = self.query(x)[..., None] * self._three(self.key(x))
         there = self._three(valid[:, None].to(x.dtype)) > 0
-        # A padded frame may have no neighbour at all; its own place stays open, so that no softmax is empty.
+        # A padded frame may have no valid neighbour; it always attends to itself, so that no softmax is empty.
         there = there | torch.tensor([False, True, False], device=x.device)
         weights = torch.softmax(agreement.masked_fill(~there, float("-inf")), -1)
         return (weights * self._three(self.value(x))).sum(-1)
