@@ -1,4 +1,8 @@
-"""Files that are written in full or not at all."""
+"""Output files of commands, written in full or not at all, that replace an earlier file only when asked to.
+
+:func:`posecap.files.atomic_file` gives an open file and always replaces; here the libraries that write (ONNX, Parquet)
+open a path themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,27 @@ from pathlib import Path
 from typing import Literal
 
 Existing = Literal["refuse", "replace"]
-"""What becomes of a file that is already there."""
+"""What happens when the output file already exists: an error before anything is written, or it is replaced."""
 
 
 class OutputExistsError(ValueError):
-    """There is a file of that name already; the message says how to replace it."""
+    """The output file already exists, or its path is a folder; the message says what to do."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place once the block has ended, and is gone if it fails.
+    """A temporary path beside ``path``, for the block to write a file to.
+
+    When the block ends, that file is flushed to disk and renamed to ``path``; if the block raises, it is deleted.
+    Missing parent folders are created.
 
     Raises:
-        OutputExistsError: before anything is written; a folder is never replaced.
+        OutputExistsError: ``path`` is a folder, or it exists and ``existing`` is ``"refuse"``.
     """
     if path.is_dir() or (existing == "refuse" and path.exists()):
-        remedy = "name a file in it" if path.is_dir() else "choose another --output, or give --overwrite"
-        raise OutputExistsError(f"{path} is there already; {remedy}")
+        if path.is_dir():
+            raise OutputExistsError(f"{path} is a folder; name a file in it")
+        raise OutputExistsError(f"{path} already exists; choose another --output, or give --overwrite")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,8 +1,8 @@
 """The result of an evaluation as files: ``result.json``, and the scores from which the metrics follow.
 
-``scores.npz`` has the fields of :class:`Scores` where clips are measured, ``frames.npz`` those of :class:`FrameScores`
-where frames are. Both are read without unpickling anything. ``result.json`` is written last, so that a folder that has
-one is complete.
+``scores.npz`` has the fields of :class:`Scores` where whole clips are classified, ``frames.npz`` those of
+:class:`FrameScores` where each frame is. Both are read without unpickling anything. ``result.json`` is written last, so
+that a folder that has one is complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_BYTES = 64 * 2**20
 _MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
 
 MOST_FRAMES = 2**19
-"""That are kept of all recordings together."""
+"""The most frames whose scores :meth:`FrameScores.of` keeps, over all recordings together."""
 
 
 class ResultError(ValueError):
@@ -37,14 +37,17 @@ class ResultError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One measurement.
+    """The metrics of one encoder, or of one baseline, on one protocol of a benchmark with one seed.
 
-    ``mode`` is the way of it (``probe``, ``finetune``, ``logistic`` …). ``checkpoint`` is a file's name, ``scratch``
-    for an encoder that was never trained, or none where no encoder takes part; ``checkpoint_sha256`` is that of its
-    bytes. ``metrics`` are shares from 0 to 1 by name; ``primary_metric`` names the one that the paper's table has.
-    ``labels`` is the share of the train part's labels that was used. ``per_class`` has a share for each of ``classes``,
-    none where it has no clip. ``counts`` are numbers of clips. ``config`` is the configuration and ``chosen`` what was
-    chosen on a hold-out, as JSON values. ``notes`` belong beside every metric that is shown.
+    ``mode`` is how it was measured (``probe``, ``finetune``, ``logistic`` …), ``recipe`` the name of the recipe.
+    ``checkpoint`` is a file's name, ``scratch`` for an encoder that was never trained, or None where no encoder takes
+    part; ``checkpoint_sha256`` is the hash of its bytes, 64 hex digits. ``metrics`` are shares from 0 to 1 by name;
+    ``primary_metric`` names the one that the paper's table has. ``labels`` is the share, from 0 to 1, of the train
+    part's labels that was used. ``per_class`` has the share of each of ``classes``, None for a class that the measured
+    part lacks; it is empty where no such shares were computed. ``counts`` are numbers of clips or recordings by part
+    (``train``, ``test``), and of the test part's ``frames`` where those are scored. ``seconds`` is the wall-clock time
+    of the measurement. ``config`` is the configuration, and ``chosen`` the settings that were chosen on a hold-out, as
+    JSON values. ``notes`` are sentences to print beside every metric.
     """
 
     benchmark: str
@@ -76,7 +79,8 @@ class Result:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
-    """What was measured, clip by clip: scores (N, K) float32, classes (N,) int64, and keys (N,)."""
+    """Scores of N clips and K classes (N, K) float32, more is likelier; true classes (N,) int64, from 0 to K - 1; and
+    the clips' names (N,)."""
 
     scores_NK: Floats
     label_N: Numbers
@@ -86,17 +90,18 @@ class Scores:
         rows = len(self.scores_NK)
         if self.scores_NK.ndim != 2 or self.label_N.shape != (rows,) or self.key_N.shape != (rows,):
             raise ValueError(
-                f"scores {self.scores_NK.shape}, labels {self.label_N.shape} and keys {self.key_N.shape} do not fit"
+                f"scores {self.scores_NK.shape}, labels {self.label_N.shape} and keys {self.key_N.shape} "
+                "are not of the same clips"
             )
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class FrameScores:
-    """What was measured, frame by frame: frame 0 and then each ``every``-th of R recordings, F in all.
+    """Scores and true labels of frames: frame 0 and then every ``every``-th of each of R recordings, F in all.
 
     ``scores_FK`` float16 and ``label_FK`` bool are those frames, recording after recording; recording r has the rows
     ``offset_R[r]`` to ``offset_R[r + 1]`` (int64, R + 1). ``key_R`` are the recordings' names and ``fps_R`` their rates
-    (0 where not known). Scores of events have K + 1 columns, background first.
+    in frames per second, float32 (0 where not known). Scores of events have K + 1 columns, background first.
     """
 
     scores_FK: NDArray[np.float16]
@@ -124,10 +129,10 @@ class FrameScores:
         key_R: NDArray[np.str_],
         fps_R: Floats,
     ) -> FrameScores:
-        """Scores of whole recordings, (scores (T, K), labels (T, K)) each, ``frames`` in all.
+        """From the scores (T, K) and labels (T, K) of each whole recording, which have ``frames`` frames in all.
 
-        Every frame is kept, or every second, fourth, eighth ..., so that there are at most ``MOST_FRAMES`` and one for
-        each recording.
+        Every frame is kept, or every second, fourth, eighth and so on, so that about ``MOST_FRAMES`` are kept at most
+        (each recording's count is rounded up).
         """
         every = 1
         while frames > MOST_FRAMES * every:
@@ -166,10 +171,10 @@ _LAYOUTS: Mapping[type, tuple[str, Mapping[str, Any]]] = {
 
 
 def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = None) -> Path:
-    """Write a result into ``folder``; returns the path of ``result.json``.
+    """Write a result, and its scores if given, into ``folder``; returns the path of ``result.json``.
 
     Raises:
-        tmor_train.atomic_write.OutputExistsError: there is one already.
+        tmor_train.atomic_write.OutputExistsError: the folder already holds a result.
     """
     path = folder / RESULT
     with atomic_write(path, existing="refuse") as part:
@@ -188,18 +193,20 @@ def read_result(folder: Path) -> Result:
     """The result in ``folder``.
 
     Raises:
-        ResultError: there is none, or its file is not as :func:`save` writes it.
+        ResultError: the folder has no ``result.json``, or it is damaged.
     """
     path = folder / RESULT
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ResultError(f"{path} is larger than {_MOST_BYTES >> 20} MiB, which no result is")
+            raise ResultError(
+                f"{path} is larger than {_MOST_BYTES >> 20} MiB, the limit for a result; it is damaged or no result"
+            )
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise error if isinstance(error, ResultError) else ResultError(f"{path} cannot be read: {error}") from error
     written = found.pop("format", None) if isinstance(found, dict) else None
     if written not in (FORMAT, legacy.RESULT_FORMAT):
-        raise ResultError(f"{path} is no result of tmor_train ({FORMAT})")
+        raise ResultError(f"{path} is not a result of tmor_train ({FORMAT})")
     try:
         if written == legacy.RESULT_FORMAT:
             found = legacy.result_fields(found)
@@ -209,19 +216,19 @@ def read_result(folder: Path) -> Result:
 
 
 def read_scores(folder: Path) -> Scores:
-    """The scores of clips beside a result.
+    """The scores of clips in the folder of a result.
 
     Raises:
-        ResultError: there are none, or their file is not as :func:`save` writes it.
+        ResultError: the folder has no ``scores.npz``, or it is damaged.
     """
     return _read_arrays(Scores, folder)
 
 
 def read_frame_scores(folder: Path) -> FrameScores:
-    """The scores of frames beside a result.
+    """The scores of frames in the folder of a result.
 
     Raises:
-        ResultError: there are none, or their file is not as :func:`save` writes it.
+        ResultError: the folder has no ``frames.npz``, or it is damaged.
     """
     return _read_arrays(FrameScores, folder)
 
@@ -237,7 +244,7 @@ def _read_arrays(kind: type[_AnyScores], folder: Path) -> _AnyScores:
             raise ValueError("it is not one file of several arrays")
         with found:
             if sum(member.file_size for member in found.zip.infolist()) > _MOST_ARRAY_BYTES:
-                raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, which no scores are")
+                raise ValueError(f"its arrays are larger than {_MOST_ARRAY_BYTES >> 20} MiB, the limit for scores")
             arrays = {column: found[column].astype(dtype) for column, dtype in columns.items()}
         values: dict[str, Any] = {column: array if array.ndim else array.item() for column, array in arrays.items()}
         return kind(**values)

@@ -1,14 +1,15 @@
-"""The types of runs: by the class of a configuration, what runs it and which flags it takes.
+"""The types of runs: for each class of configuration, the function that runs it and the command-line flags it takes.
 
-A new type is one more entry of ``TASKS``. Tables of the paper, which run other tasks, join them in
-:mod:`tmor_train.tables.run`. Each ``_run…`` imports what it runs when it is called, so that listing and showing recipes
-stays quick.
+A new type is one more entry of ``TASKS``. The type that measures the paper's tables is added in
+:mod:`tmor_train.tables`, because it runs other tasks. What is run is imported only then, so that listing and showing
+recipes does not import torch's models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,11 @@ class UnknownTaskError(ValueError):
 class TaskType:
     """One type of run.
 
-    ``run`` takes a configuration of class ``config``, the run's folder, and whether the run is ``"new"`` or was begun
-    ``"before"``; it returns the path of what it wrote. ``flags`` has the fields that each flag of the command line
-    sets, ``implied`` a change that a flag makes before those. ``about`` is a heading.
+    ``about`` names it for users: a heading in the list of recipes, and the subject of errors. ``run`` takes a
+    configuration of class ``config``, the run's folder, and whether the run is ``"new"`` or was begun ``"before"``; it
+    returns the path of the file or folder with its results. ``flags``: by the name of a command-line flag, without
+    ``--``, the paths of the fields that get its value (``"task.folder"``). ``implied``: by flag, one change
+    ``path=value`` that is applied before the values of all flags; one without a value empties the field.
     """
 
     about: str
@@ -43,7 +46,8 @@ class TaskType:
     implied: Mapping[str, str] = field(default_factory=dict)
 
     def changes(self, flags: Mapping[str, str]) -> list[str]:
-        """What flags with their values change, as :func:`tmor_train.configuration.changed` takes it.
+        """The changes ``path=value`` that ``flags`` (values by name) make, for
+        :func:`tmor_train.configuration.changed`.
 
         Raises:
             UnknownTaskError: runs of this type take no such flag.
@@ -62,46 +66,15 @@ def _run_pretraining(config: PretrainConfig, folder: Path, begun: Begun) -> Path
     return pretrain.pretrain(config, folder) if begun == "new" else pretrain.resume(folder)
 
 
-def _run_probe(config: ProbeConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.clips.linear_probe import probe
+def _evaluation(module: str, function: str) -> Callable[[Any, Path, Begun], Path]:
+    """``function`` of ``tmor_train.evaluation.<module>``, which is imported when the evaluation is run."""
 
-    return probe(config, folder, begun=begun)
+    def evaluate(config: Any, folder: Path, begun: Begun) -> Path:
+        evaluation = getattr(import_module(f"tmor_train.evaluation.{module}"), function)
+        path: Path = evaluation(config, folder, begun=begun)
+        return path
 
-
-def _run_fine_tuning(config: FineTuneConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.clips.fine_tune import fine_tune
-
-    return fine_tune(config, folder, begun=begun)
-
-
-def _run_few_shot(config: FewShotConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.clips.few_shot import few_shot
-
-    return few_shot(config, folder, begun=begun)
-
-
-def _run_detection(config: DetectConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.detection.detect import detect
-
-    return detect(config, folder, begun=begun)
-
-
-def _run_event_detection(config: DetectEventsConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.detection.detect import detect_events
-
-    return detect_events(config, folder, begun=begun)
-
-
-def _run_logistic(config: LogisticConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.clips.linear_probe import logistic
-
-    return logistic(config, folder, begun=begun)
-
-
-def _run_zero_shot(config: ZeroShotConfig, folder: Path, begun: Begun) -> Path:
-    from tmor_train.evaluation.zero_shot import zero_shot
-
-    return zero_shot(config, folder, begun=begun)
+    return evaluate
 
 
 _BENCHMARK = {"benchmark": ("task.benchmark",), "protocol": ("task.protocol",), "data": ("task.folder",)}
@@ -124,53 +97,59 @@ TASKS: dict[str, TaskType] = {
         },
         implied={"data": "data.sets=", "sets": "data.shards=", "from": "loop.start=checkpoint"},
     ),
-    "ProbeConfig": TaskType(about="linear probing", config=ProbeConfig, run=_run_probe, flags=_ENCODER),
+    "ProbeConfig": TaskType(
+        about="linear probing", config=ProbeConfig, run=_evaluation("clips.linear_probe", "probe"), flags=_ENCODER
+    ),
     "FineTuneConfig": TaskType(
         about="fine-tuning",
         config=FineTuneConfig,
-        run=_run_fine_tuning,
+        run=_evaluation("clips.fine_tune", "fine_tune"),
         flags={**_ENCODER, "epochs": ("tune.epochs",)},
     ),
-    "FewShotConfig": TaskType(about="few labels", config=FewShotConfig, run=_run_few_shot, flags=_ENCODER),
+    "FewShotConfig": TaskType(
+        about="few labels", config=FewShotConfig, run=_evaluation("clips.few_shot", "few_shot"), flags=_ENCODER
+    ),
     "DetectConfig": TaskType(
         about="detection by frames",
         config=DetectConfig,
-        run=_run_detection,
+        run=_evaluation("detection.detect", "detect"),
         flags={**_ENCODER, "epochs": ("train.epochs",)},
     ),
     "DetectEventsConfig": TaskType(
         about="detection of events",
         config=DetectEventsConfig,
-        run=_run_event_detection,
+        run=_evaluation("detection.detect", "detect_events"),
         flags={**_ENCODER, "epochs": ("train.epochs",)},
     ),
-    "LogisticConfig": TaskType(about="raw coordinates", config=LogisticConfig, run=_run_logistic, flags=_CLIPS),
+    "LogisticConfig": TaskType(
+        about="raw coordinates", config=LogisticConfig, run=_evaluation("clips.linear_probe", "logistic"), flags=_CLIPS
+    ),
     "ZeroShotConfig": TaskType(
         about="zero-shot recognition",
         config=ZeroShotConfig,
-        run=_run_zero_shot,
+        run=_evaluation("zero_shot", "zero_shot"),
         flags={**_BENCHMARK, "from": ("start.weights",), "texts": ("texts",), "seed": ("seed",)},
     ),
 }
-"""By the name of the configuration's class, as ``config.json`` has it."""
+"""By the name of the configuration's class, which ``config.json`` has under ``kind`` (see ``_UNNAMED``)."""
 
-_UNNAMED = "PretrainConfig"  # runs whose config.json names no class
+_UNNAMED = "PretrainConfig"  # pre-training writes config.json without a ``kind``
 
 
 def task_type(config: object, tasks: Mapping[str, TaskType] = TASKS) -> TaskType:
-    """The type of a configuration.
+    """The type of run whose configuration ``config`` is.
 
     Raises:
-        UnknownTaskError: it is of none.
+        UnknownTaskError: ``tasks`` has no entry for its class.
     """
     name = type(config).__name__
     if name not in tasks:
-        raise UnknownTaskError(f"{name} is no configuration that can be run; there are {', '.join(tasks)}")
+        raise UnknownTaskError(f"{name} is not a configuration that can be run; those are {', '.join(tasks)}")
     return tasks[name]
 
 
 def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
-    """Run a configuration in a new ``folder``; returns the path of what it wrote.
+    """Run a configuration in a new ``folder``; returns the path of the file or folder with its results.
 
     If it fails and leaves nothing but its configuration, the folder is removed, so that the same command can be given
     again after the mistake is corrected.
@@ -189,16 +168,16 @@ def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Pat
 
 
 def resume(folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
-    """Resume the run in ``folder``, of any type; returns the path of what it wrote.
+    """Resume the run in ``folder``, of any type; returns the path of the file or folder with its results.
 
     Raises:
-        tmor_train.training.runs.RunError: no run is there.
+        tmor_train.training.runs.RunError: the folder holds no run.
         UnknownTaskError: it is of no known type.
     """
     values = read_config(folder)
     name = values.get(KIND, _UNNAMED) if isinstance(values, dict) else None
     if not isinstance(name, str) or name not in tasks:
         raise UnknownTaskError(
-            f"{folder / CONFIG} is of a kind {name!r} that is not known; there are {', '.join(tasks)}"
+            f"{folder / CONFIG} has the unknown kind {name!r}; the known kinds are {', '.join(tasks)}"
         )
     return tasks[name].run(from_json(tasks[name].config, values), folder, "before")

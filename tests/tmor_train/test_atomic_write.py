@@ -20,7 +20,7 @@ def test_a_file_is_replaced_only_on_demand(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     with (
-        pytest.raises(OutputExistsError, match=r"a.bin is there already; choose another --output, or give --overwrite"),
+        pytest.raises(OutputExistsError, match=r"a.bin already exists; choose another --output, or give --overwrite"),
         atomic_write(path, existing="refuse"),
     ):
         pass

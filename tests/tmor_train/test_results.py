@@ -122,8 +122,8 @@ def test_a_result_that_does_not_fit_itself_is_refused(values: dict[str, Any], sa
         ("{", "cannot be read"),
         ("\x00\x01", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
-        ("[]", "is no result of tmor_train"),
-        ('{"format": "another/1"}', "is no result of tmor_train"),
+        ("[]", "is not a result of tmor_train"),
+        ('{"format": "another/1"}', "is not a result of tmor_train"),
         ('{"format": "tmor_train.result/1"}', "is damaged, or of another version"),
     ],
 )

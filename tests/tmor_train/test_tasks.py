@@ -109,7 +109,7 @@ def test_a_flag_of_another_type_is_refused_with_those_it_takes() -> None:
 def test_what_nothing_runs_is_refused(tmp_path: Path) -> None:
     for ask in (task_type, lambda config: tasks.run(config, tmp_path / "run")):
         with pytest.raises(
-            UnknownTaskError, match="MadeUpConfig is no configuration that can be run; there are PretrainConfig"
+            UnknownTaskError, match="MadeUpConfig is not a configuration that can be run; those are PretrainConfig"
         ):
             ask(MadeUpConfig())
     assert not (tmp_path / "run").exists()
@@ -152,13 +152,13 @@ def test_a_run_is_gone_on_with_by_its_kind(tmp_path: Path) -> None:
     [
         (None, RunError, "holds no run"),
         ("{", RunError, "holds no run"),
-        ("[]", UnknownTaskError, "of a kind None that is not known"),
+        ("[]", UnknownTaskError, "has the unknown kind None"),
         (
             '{"kind": "Probe"}',
             UnknownTaskError,
-            "of a kind 'Probe' that is not known; there are PretrainConfig, ProbeConfig",
+            "has the unknown kind 'Probe'; the known kinds are PretrainConfig, ProbeConfig",
         ),
-        ('{"kind": ["ProbeConfig"]}', UnknownTaskError, "that is not known"),
+        ('{"kind": ["ProbeConfig"]}', UnknownTaskError, "has the unknown kind"),
     ],
 )
 def test_no_run_and_foreign_ones_are_told(text: str | None, kind: type[Exception], said: str, tmp_path: Path) -> None:

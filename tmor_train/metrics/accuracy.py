@@ -1,7 +1,5 @@
-"""Accuracy of whole clips: Top-1, and the mean over classes, which is what Toyota Smarthome's tables have.
-
-And how far a metric varies from seed to seed.
-"""
+"""Accuracy of whole clips (Top-1, and the mean over classes of Toyota Smarthome's tables), and its spread over
+seeds."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ def accuracy(scores_NK: Floats, label_N: Numbers) -> Accuracy:
     """Accuracy of the highest score of each clip; of equal ones the first class counts.
 
     Args:
-        scores_NK: any scores, more is likelier.
-        label_N: the true classes, 0 to K - 1.
+        scores_NK: any scores (N, K) of N clips, more is likelier.
+        label_N: the true classes, integers from 0 to K - 1.
 
     Raises:
         ValueError: no clips, shapes that do not fit, a label out of range, or a score that is NaN.
@@ -59,7 +57,7 @@ def accuracy(scores_NK: Floats, label_N: Numbers) -> Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The ``mean`` over seeds and half the width of its confidence interval, NaN where there is one seed only."""
+    """The ``mean`` over seeds and the half width of its confidence interval, which is NaN for a single seed."""
 
     mean: float
     half_width: float

@@ -1,16 +1,17 @@
-"""Average precision (AP) of events at an overlap: the official one of PKU-MMD, and that of PASCAL VOC.
+"""Average precision (AP) of detected events at an overlap: the official one of PKU-MMD, and that of PASCAL VOC.
 
-A proposal takes the truth of its class and recording that it overlaps most (IoU, in frames, end excluded; of equal ones
-the last), where that overlap is at least theta. Of equally confident proposals the last one given ranks first.
+A truth is a labelled event. A proposal is matched with the truth of its class and recording that it overlaps most (IoU,
+in frames, end excluded; of equal ones the last), where that overlap is at least the threshold theta. Of equally
+confident proposals the last one given ranks first.
 
 ``many_to_one`` is PKU-MMD's ``evaluate.py`` (C. Liu et al., 2017; the version that counts a truth once however many
-proposals take it). Precision is truths taken / proposals, recall truths taken / truths. It is read with all proposals,
-and again after each proposal that takes a truth is removed, from the least confident on. A step of recall counts with
-the highest precision read so far, that after the removal included. This is not VOC's envelope: a single truth found by
-the more confident of two proposals gets 1/2 here and 1 there.
+proposals match it). Precision is matched truths / proposals, recall matched truths / truths. Both are computed with all
+proposals, and again after each matched proposal is removed, from the least confident on. A step of recall counts with
+the highest precision computed so far, that after the removal included. This is not VOC's envelope: a single truth found
+by the more confident of two proposals gets 1/2 here and 1 there.
 
-``one_to_one`` is VOC's (M. Everingham et al., 2010, all points): the most confident proposal takes a truth, later ones
-of the same truth are false, and a step of recall counts with the highest precision at that recall or a higher one.
+``one_to_one`` is VOC's (M. Everingham et al., 2010, all points): the most confident proposal of a truth is true, later
+ones of the same truth are false, and a step of recall counts with the highest precision at that recall or a higher one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Frames ``begin`` to ``end`` (excluded) show class ``number`` (of those without background)."""
+    """An event in one recording, detected or labelled: frames ``begin`` to ``end`` (excluded) show class ``number``,
+    counted from 0 without the background. ``confidence`` is any number, more is likelier; of labelled events it is not
+    read."""
 
     begin: int
     end: int
@@ -35,23 +38,23 @@ class Proposal:
 
 
 def iou(one: Proposal, other: Proposal) -> float:
-    """Frames in both of two events, as a share of the frames in either."""
+    """Intersection over union of two events of one recording, from 0 to 1: frames in both / frames in either."""
     both = max(0, min(one.end, other.end) - max(one.begin, other.begin))
     return both / (one.end - one.begin + other.end - other.begin - both)
 
 
 Matching = Literal["many_to_one", "one_to_one"]
 OVERLAPS = (0.1, 0.3, 0.5)
-"""The thresholds theta of Graph Distillation (ECCV 2018), which T-MOR's table has as well."""
+"""The thresholds theta, IoU, of Graph Distillation (ECCV 2018) and of Table IV of the T-MOR paper."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventAP:
-    """AP at an ``overlap`` by a ``matching``, shares from 0 to 1.
+    """AP at the threshold ``overlap`` (IoU) by one ``matching``, as shares from 0 to 1.
 
-    ``per_action_K`` float64 has all events of a class in one list, ``per_video_N`` those of all classes in a recording;
-    NaN where there is no truth. ``map_action`` and ``map_video`` are the means over the others, which in PKU-MMD are
-    all; NaN where there is none.
+    ``per_action_K`` float64 is the AP of each class over all recordings, ``per_video_N`` that of each recording over
+    all classes; both are NaN where there is no truth. ``map_action`` and ``map_video`` are their means without NaN, and
+    NaN where nothing is left.
     """
 
     overlap: float
@@ -70,12 +73,12 @@ def event_ap(
     overlaps: Sequence[float] = OVERLAPS,
     matching: Matching = "many_to_one",
 ) -> tuple[EventAP, ...]:
-    """AP at each of some overlaps.
+    """AP at each of ``overlaps``, in their order.
 
     Args:
         proposals: those of each recording.
         truths: the labelled events of each recording, in the same order; their confidence is not read.
-        classes: how many there are; class numbers lie below.
+        classes: their number K, without the background; ``Proposal.number`` is below it.
 
     Raises:
         ValueError: not the same recordings, a class out of range, an event that does not end after it begins, a
@@ -101,18 +104,18 @@ def event_ap(
         for recording, one in proposed
     ]
 
-    def of(taken: list[int], group_of: Callable[[tuple[int, Proposal]], int], groups: int) -> NDArray[np.float64]:
+    def of(matched: list[int], group_of: Callable[[tuple[int, Proposal]], int], groups: int) -> NDArray[np.float64]:
         lists: list[list[int]] = [[] for _ in range(groups)]
-        for entry, truth in zip(proposed, taken, strict=True):
+        for entry, truth in zip(proposed, matched, strict=True):
             lists[group_of(entry)].append(truth)
         counts = Counter(map(group_of, true))
         precision = _MEASURES[matching]
         return np.array([precision(lists[g], counts[g]) if counts[g] else np.nan for g in range(groups)], np.float64)
 
     def at(overlap: float) -> EventAP:
-        taken = [number if found >= overlap else -1 for found, number in matches]
-        per_action_K = of(taken, lambda entry: entry[1].number, classes)
-        per_video_N = of(taken, lambda entry: entry[0], len(truths))
+        matched = [number if found >= overlap else -1 for found, number in matches]
+        per_action_K = of(matched, lambda entry: entry[1].number, classes)
+        per_video_N = of(matched, lambda entry: entry[0], len(truths))
         return EventAP(overlap, matching, per_action_K, per_video_N, _mean(per_action_K), _mean(per_video_N))
 
     return tuple(at(overlap) for overlap in overlaps)
@@ -123,13 +126,13 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _many_to_one(taken: list[int], truths: int) -> float:
-    """AP by the official rule, of the truth that each proposal takes (or -1), from the least confident on."""
-    count = Counter(truth for truth in taken if truth >= 0)
-    left, positive = len(taken), len(count)
+def _many_to_one(matched: list[int], truths: int) -> float:
+    """AP by the official rule. ``matched``: the truth that each proposal matches, or -1; the least confident first."""
+    count = Counter(truth for truth in matched if truth >= 0)
+    left, positive = len(matched), len(count)
     highest = positive / left if left else 0.0
     area, recall = 0.0, positive / truths
-    for truth in taken:
+    for truth in matched:
         left -= 1
         if truth < 0:
             continue
@@ -141,11 +144,11 @@ def _many_to_one(taken: list[int], truths: int) -> float:
     return area
 
 
-def _one_to_one(taken: list[int], truths: int) -> float:
-    """AP by VOC's rule, of the truth that each proposal takes (or -1), from the least confident on."""
+def _one_to_one(matched: list[int], truths: int) -> float:
+    """AP by VOC's rule. ``matched``: the truth that each proposal matches, or -1; the least confident first."""
     found: set[int] = set()
     precisions = []
-    for rank, truth in enumerate(reversed(taken), start=1):
+    for rank, truth in enumerate(reversed(matched), start=1):
         if truth >= 0 and truth not in found:
             found.add(truth)
             precisions.append(len(found) / rank)

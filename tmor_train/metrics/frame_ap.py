@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tmor_train.data.arrays import Floats, Numbers
 
 Marks = NDArray[np.bool_]
+"""Which classes each frame shows, several at a time: (T, K) bool."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,7 +52,8 @@ def frame_ap(scores_TK: Floats, label_TK: Marks) -> FrameAP:
 
 
 def frame_ap_of(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
-    """:func:`frame_ap` of recordings that come one by one as (scores_TK, label_TK), in as much memory as all scores.
+    """:func:`frame_ap` of recordings that come one by one as (scores_TK, label_TK). Labels are not kept, so it needs
+    the memory of all scores.
 
     Raises:
         ValueError: no recordings, one without frames, shapes that do not fit, or a score that is NaN.
@@ -92,7 +94,8 @@ def points(frames: int, *, count: int = 25) -> Numbers:
 
 
 def times(length: float, *, count: int = 25) -> NDArray[np.float64]:
-    """The times of :func:`points` in the unit of ``length``: (j / count) · length, float64, as the owners round it."""
+    """The times of :func:`points`, from the recording's first frame and in the unit of its ``length``: (j / count) ·
+    length, float64, as the owners round it."""
     return np.arange(count, dtype=np.float64) / count * length
 
 
@@ -128,9 +131,9 @@ def _means(per_class: list[float]) -> FrameAP:
 
 
 def class_shares(labels: Iterable[NDArray[np.bool_]]) -> NDArray[np.float64]:
-    """Each class's share of positive frames over recordings with labels (T, K) bool: (K,) float64.
+    """Each class's share of positive frames over recordings with labels (T, K) bool: (K,) float64, from 0 to 1.
 
-    They are what a score that is the same for all frames reaches, the level of chance.
+    This is the AP of a score that is the same for all frames, the level of chance.
 
     Raises:
         ValueError: there is no frame.

@@ -18,7 +18,7 @@ def test_embed(demo_run: Path, demo_shards: Path, tmp_path: Path, capsys: pytest
     assert "e.parquet: 7 embeddings by step-000000008.pt (ema)" in capsys.readouterr().out
     assert set(pq.read_table(out)["split"].to_pylist()) == {"test"}
     assert main(words) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--of", "live"]) == 0
     assert "13 embeddings by step-000000008.pt (online)" in capsys.readouterr().out
     assert len(pq.read_table(out)) == 13

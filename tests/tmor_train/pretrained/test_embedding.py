@@ -92,7 +92,7 @@ def test_a_file_is_whole_or_absent(
     assert not list(tmp_path.iterdir())
     embed_to_parquet(encoder, motions, path, about={})
     before = path.read_bytes()
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         embed_to_parquet(encoder, motions, path, about={}, batch=4)
     assert path.read_bytes() == before
     embed_to_parquet(encoder, motions, path, about={"now": "other"}, existing="replace")

@@ -122,7 +122,7 @@ def test_person_slots_are_fixed_where_they_have_statistics(tmp_path: Path) -> No
 def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "e.onnx"
     path.write_bytes(b"old")
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         export(encoder(), path)
     tell = export_module._describe
 
