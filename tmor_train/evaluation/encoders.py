@@ -1,6 +1,6 @@
-"""Encoders to evaluate, out of checkpoints or new ones, and their features of clips.
+"""Encoders to evaluate, from checkpoints or with new weights, and their features of clips.
 
-Clips are seen once or several times and as mirror images too (test-time augmentation); what comes out is averaged.
+Test-time augmentation: a clip is encoded once or in several crops, and as mirror images too; features are averaged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WEIGHTS = 0
 
 
 class EncoderNotFoundError(ValueError):
-    """No encoder is named."""
+    """The configuration names no encoder, or the table has no row for it; the message says which option to give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Source:
 
 
 def encoder_name(config: StartConfig) -> str:
-    """What an encoder's weights are called.
+    """``weights`` of a configuration, where they are given.
 
     Raises:
-        EncoderNotFoundError: they are not named.
+        EncoderNotFoundError: they are None.
     """
     if config.weights is None:
         raise EncoderNotFoundError(
@@ -54,7 +54,9 @@ def encoder_name(config: StartConfig) -> str:
 
 
 def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretrained, Source]:
-    """The encoder that a configuration names, in evaluation mode. ``seed`` is that of new weights.
+    """The encoder that a configuration names, in evaluation mode, and where its weights are from.
+
+    ``seed`` draws new weights (``scratch``); a checkpoint does not depend on it.
 
     Raises:
         EncoderNotFoundError: none is named.
@@ -89,10 +91,11 @@ def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
 def features_of(
     encoder: Pretrained, motions: MotionSet, tta: TTAConfig, *, people: int = 1, workers: int = 1
 ) -> Floats:
-    """E_M of all clips, the mean over all views: (N, 256 * people) float32.
+    """Features of all clips before the projection, the mean over crops and mirror images: (N, 256 * people) float32.
 
     Args:
-        people: so many are seen one by one, by an encoder of single people, and their features stand side by side.
+        people: how many people of a clip an encoder of single people encodes, one after the other; their features are
+            concatenated. 1 for an encoder of several people.
 
     Raises:
         UnusableEncoderError: the encoder does not take such clips, or sees several people at once.
@@ -116,31 +119,34 @@ def features_of(
 def tta_features(
     motions: MotionSet, encoder: Pretrained, tta: TTAConfig, answer: Callable[[MotionBatch], Tensor], *, workers: int
 ) -> Floats:
-    """The mean of ``answer`` over all views of each clip: (N, D) float32.
+    """The mean of ``answer`` over the crops and mirror images of each clip: (N, D) float32, in the set's order.
 
     Args:
-        answer: (n, D) of a batch as the encoder takes it.
+        answer: gives (n, D) for a batch of n clips, normalised and on the device as the encoder takes it.
+
+    Raises:
+        ValueError: there are no clips.
     """
     total: Floats | None = None
     flips: tuple[tuple[Augmentation, ...], ...] = ((),) if tta.mirrored == "off" else ((), (Flip(probability=1.0),))
     progress = Progress(steps=tta.crops * -(-len(motions) // tta.batch))
     for crop in range(tta.crops):
         for batch in _crop(motions, encoder.sampling, tta, crop, workers):
-            here = batch.to(encoder.device)
+            on_device = batch.to(encoder.device)
             for flip in flips:
-                seen = encoder.taken(here, (*encoder.views.still, *flip), torch.Generator(encoder.device))
+                seen = encoder.taken(on_device, (*encoder.views.still, *flip), torch.Generator(encoder.device))
                 found_ND = answer(seen).float().cpu().numpy()
                 if total is None:
                     total = np.zeros((len(motions), found_ND.shape[1]), np.float32)
                 total[batch.index_N.numpy()] += found_ND
             progress.step(clips=len(batch), waited=0.0, words="clips seen")
     if total is None:
-        raise ValueError("there are no clips to look at")
+        raise ValueError("there are no clips to encode")
     return total / np.float32(tta.crops * len(flips))
 
 
 def _crop(motions: MotionSet, sampling: Sampling, tta: TTAConfig, number: int, workers: int) -> Iterator[MotionBatch]:
-    """All clips once: crop number 0 at their middle, others at places that depend on the number alone."""
+    """All clips once: crop 0 has the middle of each, the others are drawn at random from ``number`` as the seed."""
     loader = Loader(
         motions,
         sampling=replace(sampling, draw="random" if number else "deterministic"),

@@ -1,6 +1,7 @@
 """A run of an evaluation as a folder: ``config.json``, a result for each of its measurements, and their summary.
 
-What is measured already is not measured again, so running it once more resumes a run that was stopped.
+A trial is one measurement, with one seed. A trial whose folder has a result is skipped, so that running the same
+configuration again resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from tmor_train.results import RESULT, FrameScores, Result, Scores, save
 from tmor_train.training.runs import check_new, write_config
 
 Begun = Literal["new", "before"]
-"""Whether a run's folder is made by it, or is there from before."""
+"""Whether a run is new, so that its folder must not hold one, or was begun before and is resumed."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Metrics:
-    """Metrics of scores: shares by name, of which ``primary_metric`` is the paper's, and one of each class (NaN where
-    it never occurs). ``chosen`` are settings found on a hold-out, and ``notes`` go with the metrics."""
+    """Metrics of one trial: shares from 0 to 1 by name, of which ``primary_metric`` is the one of the paper's table,
+    and the share of each class (float64, NaN for a class that does not occur). ``chosen`` are settings found on a
+    hold-out, as JSON values; ``notes`` are sentences to print beside every metric."""
 
     metrics: dict[str, float]
     primary_metric: str
@@ -43,8 +45,9 @@ class Metrics:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrialOutput:
-    """What a measurement gives: metrics, the scores that they are of, whose features those are made of (None: raw
-    coordinates), and on how many clips or recordings it was trained and tested."""
+    """What a trial computes: its metrics, the scores that they follow from, the encoder whose features were scored
+    (None: raw coordinates), and the numbers of clips or recordings as :class:`tmor_train.results.Result` has
+    ``counts``."""
 
     metrics: Metrics
     scores: Scores | FrameScores
@@ -61,7 +64,10 @@ def clip_output(
     chosen: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
 ) -> TrialOutput:
-    """The output for class scores (N, K) of the task's measured clips, of a model ``trained`` on so many."""
+    """The output of a trial that gave the task's test clips the class scores (N, K) float32.
+
+    ``trained`` is the number of clips that it was trained on.
+    """
     clips = task.test.clips
     found = accuracy(scores_NK, clips.label_N)
     return TrialOutput(
@@ -80,8 +86,11 @@ def clip_output(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trial:
-    """One measurement: its ``mode``, the ``name`` of its folder below the run's ('': the run's own), its seed, what
-    share of the train part's labels it has, and what makes it, given that folder."""
+    """One measurement with one seed.
+
+    ``mode`` and ``labels`` are those of its :class:`tmor_train.results.Result`. ``name`` is its folder below the run's
+    (empty: the run's own). ``measure`` takes that folder, for checkpoints, and trains and evaluates.
+    """
 
     mode: str
     name: str
@@ -93,30 +102,30 @@ class Trial:
 def run_trials(
     trials: Iterable[Trial], *, task: Task | FrameTask, config: Any, folder: Path, begun: Begun = "new"
 ) -> Path:
-    """Writes the configuration of a new run; then every trial that has no result yet, saved as soon as it is there.
+    """Write the configuration of a new run, then measure every trial without a result and save each as it ends.
 
     Returns:
         ``folder``.
 
     Raises:
-        RunError: a new run, and the folder holds one.
+        RunError: the run is new, and the folder already holds one.
     """
     if begun == "new":
         check_new(folder)
         write_config({KIND: type(config).__name__} | as_json(config), folder)
     for trial in trials:
-        place = folder / trial.name
-        if (place / RESULT).exists():
+        trial_folder = folder / trial.name
+        if (trial_folder / RESULT).exists():
             continue
-        began = monotonic()
-        found = trial.measure(place)
-        result = result_of(found, trial, task=task, config=config, seconds=monotonic() - began)
-        save(result, place, scores=found.scores)
+        start = monotonic()
+        found = trial.measure(trial_folder)
+        result = result_of(found, trial, task=task, config=config, seconds=monotonic() - start)
+        save(result, trial_folder, scores=found.scores)
     return folder
 
 
 def result_of(found: TrialOutput, trial: Trial, *, task: Task | FrameTask, config: Any, seconds: float) -> Result:
-    """A measurement as it is stored."""
+    """The output of a trial as it is stored; ``seconds`` is the time that it took."""
     measured, source = found.metrics, found.source
     return Result(
         benchmark=task.benchmark.name,
@@ -140,7 +149,7 @@ def result_of(found: TrialOutput, trial: Trial, *, task: Task | FrameTask, confi
 
 
 def seed_folders(seeds: Sequence[int], name: str = "") -> list[tuple[int, str]]:
-    """Seeds with the names of their folders below ``name``; a sole seed needs no folder of its own."""
+    """(seed, name of its folder): ``name/seed-3``, or ``name`` itself where there is one seed only."""
     if len(seeds) == 1:
         return [(seeds[0], name)]
     return [(seed, f"{name}/seed-{seed}" if name else f"seed-{seed}") for seed in seeds]
@@ -157,8 +166,8 @@ _EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
 
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
-    """A table for each benchmark and protocol: its metrics in percent, with a 95 % interval where there are several
-    seeds. The metric of the paper's table is named last."""
+    """The lines of a table for each benchmark and protocol: metrics in percent, with the 95 % interval of the mean
+    where there are several seeds. The last line names the metric of the paper's table."""
     by_task = attrgetter("benchmark", "protocol")
     for (benchmark, protocol), found in groupby(sorted(results, key=by_task), by_task):
         some = list(found)

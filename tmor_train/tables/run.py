@@ -71,14 +71,17 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
 def _begin(config: TableConfig, folder: Path) -> None:
     if (folder / CONFIG).exists():
         known = read_config(folder)
-        if known.get(KIND) != type(config).__name__ or known.get("table") != config.table:
+        same_kind = isinstance(known, dict) and known.get(KIND) == type(config).__name__
+        if not same_kind or known.get("table") != config.table:
             raise RunError(f"{folder} holds another run; choose another --output")
     write_config(tagged(config), folder)
 
 
 def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, str]) -> Measurement:
-    """The metric of a job, measured if it is not there. ``done`` keeps why a folder could not be measured, '' if it
-    was, so that jobs that share one run it once."""
+    """The metric of a job, measured unless its folder has the results.
+
+    ``done``: by ``job.folder``, why it could not be measured, '' if it was, so that jobs that share a folder run once.
+    """
     if job.config is None:
         return Measurement(job=job, reason=job.reason)
     place = folder / job.folder

@@ -1,4 +1,4 @@
-"""Checkpoints: written in full or not at all, read without running anything that is in them."""
+"""Checkpoints of training: files that are written in full or not at all, and read without unpickling code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint of this program, or is damaged; the message says which and what to do."""
+    """A file is not a checkpoint of tmor_train, or is damaged; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of a run in ``folder``: the last ``keep`` by step, and a copy of the best."""
+    """The checkpoints in ``folder``, ``checkpoints/`` of a run: those of the last ``keep`` steps saved, and the
+    best."""
 
     folder: Path
     keep: int = 2
@@ -34,12 +35,12 @@ class Checkpoints:
         return self.folder / f"step-{step:09}.pt"
 
     def all(self) -> list[Path]:
-        """The finished ones, oldest first."""
+        """The checkpoints by step, oldest first; the best, a copy under another name, is not listed."""
         found = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
         return sorted(path for path in found if _NAME.fullmatch(path.name))
 
     def save(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Write one, then remove what is older than the last ``keep``."""
+        """Write the checkpoint of ``step``, then delete all but the last ``keep``; returns its path."""
         path = self.path(step)
         save(path, content)
         for old in self.all()[: -self.keep]:
@@ -58,18 +59,18 @@ class Checkpoints:
         sync_folder(self.folder)
 
     def latest(self) -> tuple[Path, dict[str, Any]]:
-        """The newest that can be read, and its content.
+        """The path and content of the newest checkpoint that can be read; damaged ones are skipped.
 
         Raises:
-            CheckpointError: there is none; the message is that of the newest.
+            CheckpointError: there is none, or none can be read; the message is about the newest then.
         """
-        trouble: CheckpointError | None = None
+        first_error: CheckpointError | None = None
         for path in reversed(self.all()):
             try:
                 return path, load(path)
             except CheckpointError as error:
-                trouble = trouble or error
-        raise trouble or CheckpointError(
+                first_error = first_error or error
+        raise first_error or CheckpointError(
             f"{self.folder} holds no checkpoint; was the run stopped before its first one?"
         )
 
@@ -87,10 +88,10 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint's content.
+    """A checkpoint's content, with its tensors on the device ``onto``.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such file.
         CheckpointError: it is damaged, or not a checkpoint of this program.
     """
     try:
@@ -100,7 +101,7 @@ def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
     except Exception as error:  # torch's reader and unpickler raise many kinds for what is no checkpoint
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of tmor_train ({FORMAT})")
+        raise CheckpointError(f"{path} is not a checkpoint of tmor_train ({FORMAT})")
     return content
 
 

@@ -54,13 +54,14 @@ class ClusteringConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long, where and how exactly.
+    """The training loop: its length, device, precision and checkpoints.
 
-    A step takes ``accumulate`` batches. ``precision`` ``auto`` is bfloat16 for the encoder on a GPU that has it and
-    float32 elsewhere; the losses are float32 always. ``workers`` are threads that gather batches. A checkpoint is
-    written every ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Metrics are
-    logged every ``log_steps``. ``seed`` is that of weights, dropout and views. ``start`` ``checkpoint`` is a run that
-    begins with another's weights, ``start_from``.
+    An epoch is a pass over all train clips; a step of the optimiser takes ``accumulate`` batches. ``precision``
+    ``auto`` is bfloat16 for the encoder on a GPU that has it and float32 elsewhere; the losses are float32 always.
+    ``workers`` are threads that gather batches (0: the training thread does). A checkpoint is written every
+    ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Metrics are logged every
+    ``log_steps``. ``seed`` is that of weights, dropout and views. With ``start`` ``checkpoint`` the run begins with the
+    weights of another, whose folder or checkpoint is ``start_from``.
     """
 
     epochs: int = 65

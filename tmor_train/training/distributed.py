@@ -1,4 +1,4 @@
-"""Where and in which numbers a network computes, and the processes that train together, as torchrun starts them."""
+"""Device and precision of a network, and communication between processes that train together, started by torchrun."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def device_of(name: str) -> torch.device:
 
 
 def autocast_of(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 for what runs inside, or nothing.
+    """A context in which torch computes in bfloat16, or in float32 as usual.
+
+    ``auto`` is bfloat16 on a GPU that has it and float32 elsewhere.
 
     Raises:
         ValueError: bfloat16 is asked for on a processor without it.
@@ -49,7 +51,8 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
 
 @dataclass(frozen=True, slots=True)
 class DistributedContext:
-    """This process among ``world``. Every method is called by all of them, in the same order."""
+    """This process, number ``rank`` of ``world``, and its device. All processes call the same methods in the same
+    order; with one process they return at once."""
 
     rank: int = 0
     world: int = 1
@@ -61,7 +64,8 @@ class DistributedContext:
         return self.rank == 0
 
     def gather(self, entries: Entries) -> tuple[Entries, int]:
-        """The entries of all ranks in order of rank, and where this rank's begin; gradients find their way back."""
+        """The entries of all ranks in order of rank, and the index of this rank's first. Gradients flow back to the
+        ranks that the entries are from."""
         if self.world == 1:
             return entries, 0
         return entries.map(self._gathered), self.rank * len(entries.index_K)
@@ -77,7 +81,7 @@ class DistributedContext:
         return torch.cat(parts)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Every rank's mean gradient, in one message.
+        """Replace each gradient by its mean over ranks, in one all-reduce.
 
         Done here and not by DistributedDataParallel: the gradients are 14 MB, less than a millisecond between GPUs;
         accumulated batches send once; and UNIK's unused bias, which never gets a gradient, is simply not among them.
@@ -93,7 +97,7 @@ class DistributedContext:
             gradient.copy_(mean.view_as(gradient))
 
     def average_statistics(self, module: nn.Module) -> None:
-        """Every rank's mean running statistics of batch normalisation.
+        """Replace the running statistics of batch normalisation by their mean over ranks.
 
         Each rank keeps its own while it trains. They are moving averages, and averaging over ranks commutes with that:
         whenever and however often this is done, the mean over ranks is the same.
@@ -117,7 +121,7 @@ class DistributedContext:
         return values
 
     def barrier(self) -> None:
-        """Waits until all processes are here."""
+        """Wait until all processes have called this."""
         if self.world > 1:
             dist.barrier()
 
@@ -126,7 +130,7 @@ def distributed_context(device: str) -> DistributedContext:
     """The processes that the environment names (RANK, WORLD_SIZE, LOCAL_RANK); ``device`` is ``auto`` or torch's name.
 
     Raises:
-        ValueError: no such device here.
+        ValueError: a GPU is named, and torch finds none.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = str(device_of(device))

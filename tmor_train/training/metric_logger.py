@@ -47,7 +47,7 @@ class MetricLogger:
         self._open.close()
 
     def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """One line. Numbers that are not finite become null, which JSON has a word for."""
+        """Append one line. NaN and infinities are written as null, for JSON has no numbers for them."""
         if self._file is None:
             return
         line = {"event": event, "step": step, "seconds": round(time.time(), 3)}
@@ -61,7 +61,7 @@ class MetricLogger:
 
 
 def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
-    """The lines of some events of a run, in order; a torn line is left out."""
+    """The lines of a run's journal whose ``event`` is one of ``events``, in order; incomplete lines are skipped."""
     with (folder / NAME).open(encoding="utf-8") as file:
         for text in file:
             try:
@@ -85,7 +85,8 @@ def _board(folder: Path) -> Any:
 
 
 def plot(folder: Path) -> str:
-    """Draws ``plots/*.png``; returns a line about it, also where matplotlib is not installed."""
+    """Draw the journal's curves as ``plots/*.png``; returns a sentence for the user: where they are, or that matplotlib
+    is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """``lr`` is the full learning rate of a batch as configured; nothing scales it in secret. SGD has ``momentum``,
+    """``lr`` is the full learning rate; it is not scaled by the batch or the number of processes. SGD has ``momentum``,
     with Nesterov's step. ``weight_decay`` is that of ``all`` parameters (as UNIK) or only of those with two axes or
     more, which leaves out biases and normalisation. ``clip`` bounds the norm of the whole gradient; none: no bound.
     """
@@ -38,7 +38,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """``warmup`` epochs rise evenly from nothing to the full rate. Then the rate falls along half a ``cosine`` to
+    """``warmup`` epochs rise linearly from 0 to the full rate. Then the rate falls along half a ``cosine`` to
     ``min_lr_ratio`` (a share of the full rate) at the last step, or stays ``constant``, or falls to a tenth at each of
     ``milestones`` (epochs) in ``steps``."""
 
@@ -55,7 +55,7 @@ class ScheduleConfig:
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or its gradient is NaN or infinite; the step was not taken."""
+    """A loss or the norm of its gradient is NaN or infinite; the parameters were not changed."""
 
 
 class Optimizer:

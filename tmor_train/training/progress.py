@@ -10,11 +10,12 @@ from typing import TextIO
 from posecap.terminal import duration_text
 
 PLAIN_SECONDS = 30.0
-"""Least time between two lines where nothing can be redrawn."""
+"""Least time between two lines where the output is no terminal, so that a line cannot be redrawn."""
 
 
 class Progress:
-    """Counts clips and time. ``done`` of ``steps`` are done when this begins; those cost no time here."""
+    """Counts steps, clips and time of this process. ``done`` of ``steps`` were done by an earlier one, and do not count
+    in the rates. ``clock`` gives seconds; lines go to ``out``, standard error by default."""
 
     def __init__(
         self,
@@ -30,7 +31,8 @@ class Progress:
         self._clips, self._waited, self._aside = 0, 0.0, 0.0
 
     def step(self, *, clips: int, waited: float, words: str) -> None:
-        """A step was taken on ``clips`` clips, after ``waited`` seconds for data."""
+        """Count a step of ``clips`` clips, ``waited`` seconds of which went into waiting for data; ``words`` begin the
+        line."""
         self._done += 1
         self._clips += clips
         self._waited += waited
@@ -45,11 +47,11 @@ class Progress:
             self.log(self._line(words))
 
     def aside(self, seconds: float) -> None:
-        """Time that went into something else than steps: embedding, clustering."""
+        """Leave ``seconds`` that went into something else than steps, such as clustering, out of the rates."""
         self._aside += seconds
 
     def log(self, line: str) -> None:
-        """A line that stays."""
+        """Write a line that is not redrawn."""
         self._out.write(f"\r\x1b[2K{line}\n" if self._out.isatty() else f"{line}\n")
         self._out.flush()
 

@@ -1,6 +1,7 @@
-"""What runs of every kind share: a folder with the configuration, and how they are asked to stop.
+"""The folder of a run, whatever its type: its ``config.json``; and how signals stop a run between two steps.
 
-``config.json`` has every field, ``journal.jsonl`` what happened, ``checkpoints/`` the state and ``plots/`` the curves.
+``config.json`` has every field of the configuration, ``journal.jsonl`` the logged events and metrics, ``checkpoints/``
+the state of training and ``plots/`` the curves.
 """
 
 from __future__ import annotations
@@ -12,48 +13,55 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from posecap.files import write_file
+
 CONFIG = "config.json"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class RunError(ValueError):
-    """A run cannot begin or go on; the message says why and what to do."""
+    """A run cannot begin or be resumed; the message says why and what to do."""
 
 
 def check_new(folder: Path) -> None:
-    """Sees that ``folder`` holds no run.
+    """Check that ``folder`` holds no run; it need not exist.
 
     Raises:
-        RunError: it does.
+        RunError: it holds one.
     """
     if (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds a run; go on with `tmor_train resume {folder}`, or choose another --output")
+        raise RunError(
+            f"{folder} already holds a run; resume it with `tmor_train resume {folder}`, or choose another --output"
+        )
 
 
 def write_config(values: Any, folder: Path) -> None:
-    """Writes a run's configuration, as JSON values, into its folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
+    """Write a run's configuration, as JSON values, into its folder, which is created with its parents.
+
+    ``config.json`` is written in full or not at all, also when the process is killed.
+    """
+    write_file(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def read_config(folder: Path) -> Any:
     """A run's configuration as JSON values.
 
     Raises:
-        RunError: no run is there.
+        RunError: the folder has no ``config.json``, or it is damaged.
     """
     try:
-        return json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{folder} holds no run ({CONFIG}): {error}") from error
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{folder} holds no run, for its {CONFIG} cannot be read: {error}") from error
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop and has saved what it had."""
+    """Training was stopped by a signal, after it saved a checkpoint of the step that it was in."""
 
 
 class Stop:
-    """A context manager in which Ctrl-C and SIGTERM (schedulers send it before they kill) only set ``asked``.
+    """A context manager in which Ctrl-C and SIGTERM (schedulers send it before they kill) only set ``asked``,
+    which the training loop reads after each step. A second signal has its usual effect.
 
     Signals reach Python's main thread alone; in another one this does nothing.
     """

@@ -56,7 +56,7 @@ def test_probe_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: py
     assert capsys.readouterr().out.splitlines() == lines[1:]
     assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
     assert main(typed) == 1
-    assert f"{out} holds a run; go on with `tmor_train resume {out}`" in capsys.readouterr().err
+    assert f"{out} already holds a run; resume it with `tmor_train resume {out}`" in capsys.readouterr().err
 
 
 def test_probe_of_several_seeds_prints_an_interval(

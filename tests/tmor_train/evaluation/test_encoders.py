@@ -180,5 +180,5 @@ def test_clips_of_other_coordinates_are_refused() -> None:
 
 
 def test_no_clips_have_no_features(encoder: Pretrained) -> None:
-    with pytest.raises(ValueError, match="no clips to look at"):
+    with pytest.raises(ValueError, match="no clips to encode"):
         features_of(encoder, MOTIONS.select([]), TTAConfig(), workers=0)

@@ -98,7 +98,7 @@ def test_a_run_is_begun_once(tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text()) == {"kind": "LogisticConfig", **as_json(CONFIG)}
     before = (folder / "config.json").read_bytes()
     with pytest.raises(
-        RunError, match=r"holds a run; go on with `tmor_train resume .*run`, or choose another --output"
+        RunError, match=r"already holds a run; resume it with `tmor_train resume .*run`, or choose another --output"
     ):
         run_trials([], task=TASK, config=LogisticConfig(recipe="other", about=""), folder=folder)
     run_trials([], task=TASK, config=LogisticConfig(recipe="other", about=""), folder=folder, begun="before")

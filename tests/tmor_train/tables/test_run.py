@@ -122,6 +122,9 @@ def test_what_is_measured_is_not_measured_again(
     assert len([place for place, result in results_under(tmp_path / "table") if result.mode == "probe"]) == 3
     with pytest.raises(RunError, match="holds another run"):
         measure_table(config(root, demo_run), tmp_path / "table")
+    (tmp_path / "table" / "config.json").write_text("[]")
+    with pytest.raises(RunError, match="holds another run"):
+        measure_table(one, tmp_path / "table")
 
 
 def test_a_measurement_that_was_stopped_is_resumed(root: Path, demo_run: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_nothing_in_a_hostile_one_runs(tmp_path: Path) -> None:
 
 def test_another_programs_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no checkpoint of tmor_train"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of tmor_train"):
         checkpoint.load(tmp_path / "other.pt")
 
 

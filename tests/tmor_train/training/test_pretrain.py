@@ -324,7 +324,7 @@ def test_runs_that_cannot_begin_say_why_and_leave_no_folder(
 
 
 def test_a_folder_with_a_run_is_not_written_over(straight: Path, config: PretrainConfig) -> None:
-    with pytest.raises(RunError, match="holds a run; go on with `tmor_train resume"):
+    with pytest.raises(RunError, match="already holds a run; resume it with `tmor_train resume"):
         pretrain(config, straight)
 
 

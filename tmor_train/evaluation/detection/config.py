@@ -9,16 +9,16 @@ from tmor_train.data.augment import SpaceView
 from tmor_train.evaluation.config import EncoderEvaluation, TrainerConfig
 
 Last = Literal["shorter", "shifted"]
-"""What becomes of a recording's last window where too few frames are left: it has those, or begins earlier."""
+"""A recording's last window where fewer frames are left than its length: it has only those, or begins earlier."""
 HeadName = Literal["linear", "bilstm", "sdtcn", "tgm", "pdan", "mstct"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
-    """Recordings are seen ``length`` frames at a time, at their own rate, a window every ``stride`` frames (none: as
-    many as it has, so that windows do not overlap). ``last``: the last window of a recording is ``shorter`` where fewer
-    frames are left, as UNIK's detector has it, or is ``shifted`` to begin earlier, which gives a trunk in training no
-    absent frames to see."""
+    """Recordings are cut into windows of ``length`` frames at their own rate, one every ``stride`` frames (None: every
+    ``length``, so that windows do not overlap). ``last``: the last window of a recording is ``shorter`` where fewer
+    frames are left, as UNIK's detector has it, or is ``shifted`` to begin earlier, so that a trunk in training
+    gets no windows with absent frames."""
 
     length: int = 300
     stride: int | None = None
@@ -57,7 +57,7 @@ class DetectorConfig(TrainerConfig):
     once and its features are kept, as ``cache`` numbers. Only then can ``scale`` be ``standard``: each feature less its
     mean and divided by its deviation over the train frames. ``batch``: windows a step. ``context``: windows in a row
     whose kept features the head sees at once, one after the other (what ``batch`` counts then); the trunk sees each
-    alone.
+    alone. ``augment`` is applied to train windows. ``epochs`` are passes over all train windows.
     """
 
     head: HeadName = "linear"

@@ -1,6 +1,7 @@
-"""Detectors one after another: for each seed an encoder, a head trained on it, and scores of the test recordings.
+"""Training and scoring of detectors: for each seed an encoder, a head trained on it, and scores of the test recordings.
 
-Scores of every frame are made of features of all windows, a head on them, and the mean over windows.
+The encoder makes features of each window, the head makes scores of them, and a frame's score is the mean over the
+windows that hold it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ _HEAD = 0
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 Answer = Literal["sigmoid", "softmax"]
+"""What makes scores of logits: a sigmoid for each class, or a softmax over all classes and background."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detected:
-    """Scores of each measured recording, (T, K) float32, and whose features they are made of."""
+    """Scores of each test recording, (T, K) float32 from 0 to 1, where their encoder's weights are from, and sentences
+    to print beside the metrics."""
 
     scores: list[Floats]
     source: Source
@@ -46,7 +49,8 @@ class Detected:
 
 @dataclass(frozen=True, eq=False)
 class _Start:
-    """An encoder as it begins, its windows, and features of them by it where its trunk does not change."""
+    """An encoder before training, the windows of both parts, and, where the trunk is not trained, the features of those
+    windows (train, test), each (256, T')."""
 
     encoder: Pretrained
     source: Source
@@ -130,16 +134,18 @@ class Detections:
 def run_detectors(
     detections: Detections, folder: Path, *, begun: Begun, metrics: Callable[[FrameTask, list[Floats]], Metrics]
 ) -> Path:
-    """A measurement for each seed that has none yet, saved as soon as it is there; returns ``folder``.
+    """Train and measure a detector for each seed without a result, and save each result; returns ``folder``.
+
+    ``metrics`` takes the task and the scores (T, K) of each test recording.
 
     Raises:
-        RunError: a new run, and the folder holds one; or as :meth:`Detections.of`.
+        RunError: the run is new, and the folder already holds one; or as :meth:`Detections.of`.
     """
     config, task = detections.config, detections.task
     recordings = task.test
 
-    def measure(seed: int, place: Path) -> TrialOutput:
-        found = detections.of(seed, place)
+    def measure(seed: int, trial_folder: Path) -> TrialOutput:
+        found = detections.of(seed, trial_folder)
         measured = metrics(task, found.scores)
         frames = sum(map(len, found.scores))
         return TrialOutput(
@@ -172,7 +178,7 @@ def mode_of(config: DetectConfig) -> str:
 def window_features(detector: Detector, windows: RecordingWindows, *, cache: str) -> list[Tensor]:
     """Features of every window by the detector's trunk in evaluation mode, (256, T') each, on the CPU.
 
-    Only windows of one length share a batch, so that no frame of one depends on another.
+    Only windows of one length share a batch: padding would change the features of the shorter ones.
 
     Raises:
         ArithmeticError: a feature is too large for ``cache``, or not finite.

@@ -1,4 +1,4 @@
-"""Windows of recordings: where they begin and end, their clips and labels, and their scores put together."""
+"""Windows of recordings: their frames and labels in batches, and the mean of their scores over each recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tmor_train.evaluation.detection.config import WindowConfig
 
 
 def windows(frames: int, config: WindowConfig) -> tuple[tuple[int, int], ...]:
-    """Begin and end (excluded) of the windows that cover a recording of ``frames`` frames.
+    """(begin, end), in frames and end excluded, of the windows that cover a recording of ``frames`` frames, in order.
 
     Raises:
         ValueError: there is no frame.
@@ -34,7 +34,9 @@ def windows(frames: int, config: WindowConfig) -> tuple[tuple[int, int], ...]:
 
 
 def averaged(scores: Iterable[tuple[int, Floats]], *, frames: int) -> Floats:
-    """The mean over all windows that hold a frame, (T, K) float32, of (begin, (length, K)) each.
+    """The mean score of each of ``frames`` frames over all windows that hold it: (T, K) float32.
+
+    ``scores`` has, for each window, its first frame and its scores (length, K).
 
     Raises:
         ValueError: a frame lies in no window, or a window goes beyond the recording.

@@ -187,7 +187,7 @@ def test_fewer_clips_than_a_batch_are_refused_and_leave_no_run(tmp_path: Path) -
 
 def test_a_folder_with_a_run_is_refused(straight: Path) -> None:
     before = (straight / "result.json").read_bytes()
-    with pytest.raises(RunError, match="holds a run; go on with `tmor_train resume"):
+    with pytest.raises(RunError, match="already holds a run; resume it with `tmor_train resume"):
         tasks.run(config(), straight)
     assert (straight / "result.json").read_bytes() == before
     with pytest.raises(EncoderNotFoundError, match="--from"):
