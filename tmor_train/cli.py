@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str | None:
-    """The words of an error that was raised for users."""
+    """The message of an error of posecap or tmor_train; None for others, whose type is printed, too."""
     return str(error) if type(error).__module__.startswith(("tmor_train.", "posecap.")) else None
 
 

@@ -62,7 +62,7 @@ def test_the_former_name_of_a_flag_works_with_a_hint(capsys: pytest.CaptureFixtu
     assert main(["run", "stage1", "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("tmor_train: --out is called --output now\n")
-    assert "run holds a run" in error
+    assert "run already holds a run" in error
 
 
 def test_help_needs_no_torch() -> None:

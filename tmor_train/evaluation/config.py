@@ -15,7 +15,7 @@ from tmor_train.training.distributed import Precision
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 
 SCRATCH = "scratch"
-"""What stands for an encoder that was never trained, where a checkpoint is asked for."""
+"""Given in place of a checkpoint, it means an encoder with new weights that was never trained."""
 
 TableName = Literal["table1", "table2", "table3", "table4", "table5"]
 
@@ -89,10 +89,10 @@ class EncoderEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class TTAConfig:
-    """Test-time augmentation: how often a clip is seen when it is measured; what comes out is averaged.
+    """Test-time augmentation: how often a clip is encoded when it is measured; the outputs are averaged.
 
     ``crops``: 1 takes the middle frame of each part of the clip (or its middle window), more add others at random.
-    ``mirrored`` adds the mirror image of each. ``batch``: clips at a time.
+    ``mirrored`` adds the mirror image of each. ``batch``: clips in a batch.
     """
 
     crops: int = 1
@@ -149,7 +149,7 @@ class TableConfig:
     def __post_init__(self) -> None:
         for pair in (*self.rows, *self.recipes):
             if not all(pair.partition("=")):
-                raise ValueError(f"{pair!r} is no pair such as vmt=runs/stage2")
+                raise ValueError(f"{pair!r} is not a pair KEY=VALUE, such as vmt=runs/stage2")
         if not self.seeds:
             raise ValueError("there is at least one seed")
 

@@ -1,4 +1,4 @@
-"""What is to be measured: a benchmark's clips, or recordings, to train on, and those that count."""
+"""Tasks: the clips or whole recordings of a benchmark to train on, and those to measure on."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Task:
 
 
 def task_of(config: TaskConfig) -> Task:
-    """The task that a configuration names, its files read.
+    """The task that a configuration names, with its files read.
 
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
             clips, or there are too few of them to hold one out.
-        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     found, protocol, folder = benchmark_of(config)
     parts = found.read(folder, protocol)
     if not isinstance(parts, Parts):
-        raise TaskError(f"{found.name} is measured in frames, not in clips")
+        raise TaskError(f"{found.name} is measured in frames, not in clips; choose a recipe such as detect_probe")
     for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
             raise TaskError(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
@@ -82,7 +82,7 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
 
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, or files are missing.
-        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     if config.benchmark is None:
         raise TaskError("no benchmark is named: give --benchmark NAME; `tmor_train bench list` has them all")
@@ -91,14 +91,14 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
     if protocol not in found.protocols:
         raise TaskError(f"{found.name} has no protocol {protocol!r}; {nearest(protocol, found.protocols)}")
     if config.folder is None:
-        raise TaskError(f"where the files of {found.name} lie is not given: --data DIR")
+        raise TaskError(f"the folder with the files of {found.name} is not given: --data DIR")
     if missing := found.missing(Path(config.folder), protocol):
         raise TaskError("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
     return found, protocol, Path(config.folder)
 
 
 def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
-    """Numbers of the clips that remain and of those that are held out, each in order.
+    """Indices of the clips that remain and of those that are held out, each ascending, int64.
 
     By ``clips``: of each class the share, rounded, but one clip at least remains and, of two or more, one is held out.
     By ``subjects``: the share of the subjects, rounded, at least one.
@@ -148,7 +148,7 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
 
     Raises:
         TaskError: as :func:`task_of`, or it is not about frames.
-        tmor_train.benchmarks.UnknownBenchmarkError: there is none of that name.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     found, protocol, folder = benchmark_of(config)
     parts = found.read(folder, protocol)
@@ -166,7 +166,7 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
 
 
 def within(task: FrameTask, holdout: HoldOut) -> FrameTask:
-    """A task in the train part of another: some of its recordings are held out and measured.
+    """A task within the train part of another: some of its recordings are held out and measured.
 
     Raises:
         TaskError: there are too few recordings, or subjects, to hold one out.
@@ -180,7 +180,7 @@ def within(task: FrameTask, holdout: HoldOut) -> FrameTask:
 
 
 def selected(recordings: Recordings, index: Numbers) -> Recordings:
-    """Some recordings, by number and in that order, with their events."""
+    """The recordings of the indices ``index``, in that order, with their events."""
     events = recordings.events
     new = np.full(len(recordings.motions), -1, np.int64)
     new[index] = np.arange(len(index))

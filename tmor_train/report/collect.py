@@ -1,4 +1,4 @@
-"""What there is to report below a folder: results, tables of the paper, runs with a logger, and embeddings."""
+"""Find what a report shows below a folder: results, measured tables, journals of training, and embeddings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ def best_first(results: Iterable[StoredResult]) -> list[StoredResult]:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """Everything to report; ``problems`` says what could not be read."""
+    """Everything to report from ``folder``.
+
+    ``tables`` are the contents of ``table.json`` files, ``runs`` the folders with a ``journal.jsonl``, ``embeddings``
+    Parquet files, and ``problems`` a sentence for each file that could not be read.
+    """
 
     folder: Path
     results: Sequence[StoredResult] = ()
@@ -55,7 +59,7 @@ class Collected:
     problems: Sequence[str] = field(default_factory=tuple)
 
     def distinct(self) -> list[StoredResult]:
-        """The results, of those that say the same in several folders only the first."""
+        """The results; of equal ones in several folders only the first."""
         found: dict[str, StoredResult] = {}
         for one in self.results:
             same = (one.result.benchmark, one.result.protocol, one.words, one.result.checkpoint_sha256)
@@ -74,7 +78,7 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
         ResultError: there is no such folder.
     """
     if not folder.is_dir():
-        raise ResultError(f"{folder} is no folder, so there is nothing to report")
+        raise ResultError(f"{folder} is not a folder; name one with results of tmor_train")
     results, tables, problems = [], [], []
     for path in sorted(folder.rglob(RESULT)):
         try:
@@ -85,8 +89,8 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
     for path in sorted(folder.rglob(JSON)):
         try:
             tables.append(_table(path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{path} is no table of tmor_train: {error}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            problems.append(f"{path} is not a table of tmor_train: {error}")
     return Collected(
         folder=folder,
         results=results,

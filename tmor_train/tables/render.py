@@ -20,7 +20,8 @@ _DASH = "–"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Measurement:
-    """The outcome of a job: shares from 0 to 1, one a seed, or the ``reason`` why there is none."""
+    """The outcome of a job: its metric for each seed, shares from 0 to 1, or the ``reason`` why there is none;
+    ``notes`` are sentences to print beside it."""
 
     job: Job
     values: tuple[float, ...] = ()
@@ -29,7 +30,7 @@ class Measurement:
 
     @property
     def words(self) -> str:
-        """In percent; over several seeds with half of the 95 % interval."""
+        """The mean in percent, with the half width of its 95 % interval where there are several seeds."""
         over = spread([100 * value for value in self.values]) if self.values else None
         if over is None:
             return _DASH
@@ -38,7 +39,10 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeasuredTable:
-    """A table with what is measured so far, and what differs from the recipes."""
+    """A table with what is measured so far.
+
+    ``weights`` are the checkpoints by key of the rows; ``changes`` are the changes to recipes, as users gave them.
+    """
 
     table: Table
     weights: Mapping[str, Weights]
@@ -47,7 +51,7 @@ class MeasuredTable:
 
 
 def write_table(measured: MeasuredTable, folder: Path) -> None:
-    """Both files, in place of those from before."""
+    """Write ``table.json`` and ``table.md`` into ``folder``; earlier ones are replaced."""
     with atomic_write(folder / JSON, existing="replace") as part:
         part.write_text(json.dumps(as_values(measured), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_write(folder / MARKDOWN, existing="replace") as part:
@@ -164,7 +168,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _plain(words: str) -> str:
-    """Words that end no cell of a table."""
+    """``words`` on one line, with ``|`` escaped, for a cell of a Markdown table."""
     return " ".join(words.split()).replace("|", "\\|")
 
 

@@ -106,7 +106,7 @@ def test_the_metric_is_the_primary_one() -> None:
         ({"benchmark": None}, r"give --benchmark NAME; `tmor_train bench list`"),
         ({"protocol": "cross_subjct"}, "gestures has no protocol 'cross_subjct'; did you mean cross_subject?"),
         ({"protocol": "xyz"}, "there are cross_subject, cross_view"),
-        ({"folder": None}, r"where the files of gestures lie is not given: --data DIR"),
+        ({"folder": None}, r"the folder with the files of gestures is not given: --data DIR"),
     ],
 )
 def test_what_is_not_said_or_unknown_is_asked_for(changes: dict[str, str | None], said: str) -> None:

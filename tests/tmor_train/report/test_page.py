@@ -184,20 +184,23 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_shown(everything: Path, tmp
     damaged = json.loads((everything / "table.json").read_text())
     damaged["rows"][0]["paper"] = ["much"]
     (everything / "table.json").write_text(json.dumps(damaged))
+    (everything / "deep").mkdir()
+    (everything / "deep/table.json").write_text("[" * 100_000)
     (everything / "bad.parquet").write_bytes(b"PAR1")
     (everything / "two/journal.jsonl").write_text('{"event": "step"}\n[1]\n')
     assert report(everything, tmp_path / "page.html") == 2
     text = read((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert "not read: " in text
     assert "two/result.json cannot be read" in text
-    assert "is no table of tmor_train: its format is not" in text
+    assert "is not a table of tmor_train: its format is not" in text
+    assert "deep/table.json is not a table of tmor_train" in text
     assert "table1 is damaged: ValueError" in text
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="holds no result, table, run or embeddings"):
         report(tmp_path, tmp_path / "page.html")
-    with pytest.raises(ResultError, match="is no folder"):
+    with pytest.raises(ResultError, match="is not a folder"):
         report(tmp_path / "nowhere", tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
