@@ -1,15 +1,15 @@
 """The types of runs: for each class of configuration, the function that runs it and the command-line flags it takes.
 
 A new type is one more entry of ``TASKS``. The type that measures the paper's tables is added in
-:mod:`tmor_train.tables`, because it runs other tasks. What is run is imported only then, so that listing and showing
-recipes does not import torch's models.
+:mod:`tmor_train.tables`, because it runs other tasks. Each ``_run_…`` imports what it runs when it is called, so
+that listing and showing recipes does not import torch's models; imports inside functions are seen by mypy and the
+import contracts, names in strings would not be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,15 +66,46 @@ def _run_pretraining(config: PretrainConfig, folder: Path, begun: Begun) -> Path
     return pretrain.pretrain(config, folder) if begun == "new" else pretrain.resume(folder)
 
 
-def _evaluation(module: str, function: str) -> Callable[[Any, Path, Begun], Path]:
-    """``function`` of ``tmor_train.evaluation.<module>``, which is imported when the evaluation is run."""
+def _run_probe(config: ProbeConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.linear_probe import probe
 
-    def evaluate(config: Any, folder: Path, begun: Begun) -> Path:
-        evaluation = getattr(import_module(f"tmor_train.evaluation.{module}"), function)
-        path: Path = evaluation(config, folder, begun=begun)
-        return path
+    return probe(config, folder, begun=begun)
 
-    return evaluate
+
+def _run_fine_tuning(config: FineTuneConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.fine_tune import fine_tune
+
+    return fine_tune(config, folder, begun=begun)
+
+
+def _run_few_shot(config: FewShotConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.few_shot import few_shot
+
+    return few_shot(config, folder, begun=begun)
+
+
+def _run_detection(config: DetectConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.detection.detect import detect
+
+    return detect(config, folder, begun=begun)
+
+
+def _run_event_detection(config: DetectEventsConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.detection.detect import detect_events
+
+    return detect_events(config, folder, begun=begun)
+
+
+def _run_logistic(config: LogisticConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.clips.linear_probe import logistic
+
+    return logistic(config, folder, begun=begun)
+
+
+def _run_zero_shot(config: ZeroShotConfig, folder: Path, begun: Begun) -> Path:
+    from tmor_train.evaluation.zero_shot import zero_shot
+
+    return zero_shot(config, folder, begun=begun)
 
 
 _BENCHMARK = {"benchmark": ("task.benchmark",), "protocol": ("task.protocol",), "data": ("task.folder",)}
@@ -97,37 +128,31 @@ TASKS: dict[str, TaskType] = {
         },
         implied={"data": "data.sets=", "sets": "data.shards=", "from": "loop.start=checkpoint"},
     ),
-    "ProbeConfig": TaskType(
-        about="linear probing", config=ProbeConfig, run=_evaluation("clips.linear_probe", "probe"), flags=_ENCODER
-    ),
+    "ProbeConfig": TaskType(about="linear probing", config=ProbeConfig, run=_run_probe, flags=_ENCODER),
     "FineTuneConfig": TaskType(
         about="fine-tuning",
         config=FineTuneConfig,
-        run=_evaluation("clips.fine_tune", "fine_tune"),
+        run=_run_fine_tuning,
         flags={**_ENCODER, "epochs": ("tune.epochs",)},
     ),
-    "FewShotConfig": TaskType(
-        about="few labels", config=FewShotConfig, run=_evaluation("clips.few_shot", "few_shot"), flags=_ENCODER
-    ),
+    "FewShotConfig": TaskType(about="few labels", config=FewShotConfig, run=_run_few_shot, flags=_ENCODER),
     "DetectConfig": TaskType(
         about="detection by frames",
         config=DetectConfig,
-        run=_evaluation("detection.detect", "detect"),
+        run=_run_detection,
         flags={**_ENCODER, "epochs": ("train.epochs",)},
     ),
     "DetectEventsConfig": TaskType(
         about="detection of events",
         config=DetectEventsConfig,
-        run=_evaluation("detection.detect", "detect_events"),
+        run=_run_event_detection,
         flags={**_ENCODER, "epochs": ("train.epochs",)},
     ),
-    "LogisticConfig": TaskType(
-        about="raw coordinates", config=LogisticConfig, run=_evaluation("clips.linear_probe", "logistic"), flags=_CLIPS
-    ),
+    "LogisticConfig": TaskType(about="raw coordinates", config=LogisticConfig, run=_run_logistic, flags=_CLIPS),
     "ZeroShotConfig": TaskType(
         about="zero-shot recognition",
         config=ZeroShotConfig,
-        run=_evaluation("zero_shot", "zero_shot"),
+        run=_run_zero_shot,
         flags={**_BENCHMARK, "from": ("start.weights",), "texts": ("texts",), "seed": ("seed",)},
     ),
 }
