@@ -28,7 +28,7 @@ from posecap.shards import (
     ShardError,
     Tombstones,
     committed,
-    damage,
+    damaged_files,
     read_part,
     read_sidecar,
     read_tombstones,
@@ -341,7 +341,7 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
             written = read_sidecar(root, part)
         except ShardError:
             continue
-        if damage(root, written):
+        if damaged_files(root, written):
             continue
         if part not in fingerprints:
             gone.append(part)

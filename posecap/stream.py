@@ -22,18 +22,28 @@ from posecap.types import PartName, Sample
 Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Streamed = dict[str, Any]
-"""``key`` and the chosen fields: joints (M, T, J, 3) float32, pts (T) float64, video (D) float32, text (C, D) float32,
-captions (list of str), facts (dict)."""
+"""One sample: its ``key`` (str) and the chosen fields.
+
+========  ======================  =====================================================================================
+joints    (M, T, J, 3) float32    x, y in pixels of the source video and score 0 to 1; zeros where a joint is not seen
+pts       (T) float64             presentation times of the frames, seconds on the source video's clock
+video     (D) float32             vector of the clip's frames
+text      (C, D) float32          a vector for each caption; D may differ from that of ``video``
+captions  list of C str
+facts     dict                    what the sample's ``json`` member says: source, span, layout, label, models, quality
+========  ======================  =====================================================================================
+"""
 
 _Range = tuple[PartName, NDArray[np.int64]]
+"""A part, and the rows to read of it: ascending numbers of samples within the part."""
 
 
 class ShardStream(IterableDataset[Streamed]):
     """The samples of a dataset as a torch ``IterableDataset``; give it to a ``DataLoader`` with :func:`collate`.
 
     The parts of a split are put into a seeded order, and their samples are divided into ``world_size x workers``
-    consecutive ranges of equal size, give or take one sample. Each consumer reads its range front to back, so that
-    reads stay sequential, and shuffles through a seeded buffer.
+    consecutive ranges of equal size, give or take one sample, one for each consumer: a DataLoader worker of a rank.
+    Each consumer reads its range front to back, so that reads stay sequential, and shuffles through a seeded buffer.
 
     Args:
         location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
@@ -67,7 +77,7 @@ class ShardStream(IterableDataset[Streamed]):
         if unknown or read not in ("tar", "columns") or shuffle_buffer < 1 or (rank is None) != (world_size is None):
             raise ValueError(
                 f"fields are {', '.join(FIELDS)} (got {', '.join(fields)}), read is 'tar' or 'columns' (got {read!r}), "
-                f"shuffle_buffer at least 1 (got {shuffle_buffer}), rank and world_size come together"
+                f"shuffle_buffer at least 1 (got {shuffle_buffer}), rank and world_size are given together"
             )
         self._dataset = Dataset(location)
         self._parts = self._dataset.parts(split)
@@ -132,17 +142,17 @@ class ShardStream(IterableDataset[Streamed]):
             position += len(rows)
 
     def _from_tar(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        for key, packed in self._dataset.members(part, rows):
+        for key, members in self._dataset.members(part, rows):
             try:
                 sample: Streamed = {"key": key}
                 for name in self._arrays:
-                    sample[name] = torch.from_numpy(read_array(name, packed[name]))
-                yield self._with_facts(sample, packed["json"])
+                    sample[name] = torch.from_numpy(read_array(name, members[name]))
+                yield self._with_facts(sample, members["json"])
             except ShardError as error:
                 raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
     def _from_columns(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        for start, batch in self._dataset.batches(part, first=int(rows[0])):
+        for start, batch in self._dataset.column_batches(part, first=int(rows[0])):
             if start > rows[-1]:
                 break
             mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
@@ -163,7 +173,7 @@ class ShardStream(IterableDataset[Streamed]):
 
 
 open_dataset = ShardStream
-"""What ``posecap.open`` is."""
+"""The class under the name by which ``posecap`` exports it: ``posecap.open``."""
 
 
 def read_index(location: str | os.PathLike[str], split: str | None = None) -> Any:
@@ -181,7 +191,7 @@ def read_sample(
     """One sample by its key, by one range read.
 
     Args:
-        index: what :func:`read_index` gave; without it the parts' indexes are searched, which takes longer.
+        index: what :func:`read_index` returned; without it the parts' indexes are searched, which takes longer.
         video: ``attach`` also reads the mp4, where the dataset stores video.
 
     Raises:
@@ -211,10 +221,13 @@ def _shuffled(samples: Iterator[Streamed], size: int, rng: np.random.Generator) 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A batch: arrays padded with zeros and stacked, everything else in lists.
 
+    Args:
+        samples: at least one, as :class:`ShardStream` yields them, all with the same fields.
+
     Returns:
-        joints_BMTJ3 and frames_BMT (bool, False where padded), pts_BT and frames_BT (bool),
-        video_BD, text_BCD and captions_BC (bool); ``key``, ``captions`` and ``facts`` as lists. Padded axes are as
-        long as the batch's longest.
+        joints_BMTJ3 and frames_BMT, pts_BT and frames_BT, video_BD, text_BCD and captions_BC, of the fields that the
+        samples have; ``key``, ``captions`` and ``facts`` as lists. Padded axes are as long as the batch's longest.
+        The masks ``frames_BMT``, ``frames_BT`` and ``captions_BC`` are bool: True for data, False for padding.
 
     Raises:
         ShardError: samples differ in their joints or vector lengths and so do not fit one batch.

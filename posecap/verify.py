@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from posecap import legacy
 from posecap.files import file_sha256
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
-from posecap.shards.arrow_file import Batch, map_columns, read_columns
+from posecap.shards.arrow_file import ColumnsBatch, map_columns, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import (
@@ -31,7 +31,7 @@ from posecap.shards.paths import (
     tar_path,
 )
 from posecap.shards.serialization import arrays_of, facts_json
-from posecap.shards.sidecar import damage, read_document, read_sidecar
+from posecap.shards.sidecar import damaged_files, read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.types import PartName, Sample
 
@@ -43,7 +43,7 @@ def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Ite
 
     Args:
         split: of the part that holds it.
-        tolerance_seconds: how far frames may lie outside the clip's span.
+        tolerance_seconds: how far before the clip's span frames may begin, and how far after it they may end.
     """
     people, frames, joints, _ = sample.joints_MTJ3.shape
     layout = sample.facts.get("layout")
@@ -86,7 +86,14 @@ def _times(sample: Sample, tolerance: float) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem of a dataset: the file, the problem, the remedy, and the sample if it concerns one."""
+    """What is wrong in a dataset.
+
+    Args:
+        file: relative to the dataset's folder.
+        what: is wrong with it.
+        remedy: what to do about it.
+        key: of the sample that it concerns; None for a file as a whole.
+    """
 
     file: str
     what: str
@@ -98,12 +105,16 @@ class Problem:
         return f"{self.file}{sample}: {self.what}; {self.remedy}"
 
 
-_Found = tuple[str, str, str | None]
-"""File, what is wrong with it, and the key of the sample that it concerns."""
+class _Finding(NamedTuple):
+    """A relative file name, what is wrong with the file, and the key of the sample that it concerns, if it does one."""
+
+    file: str
+    what: str
+    key: str | None = None
 
 
 def _problem(part: PartName, file: str, what: str, key: str | None = None) -> Problem:
-    """A problem of a part's file, with the remedy that fits all of them."""
+    """A problem of a part's file; the remedy is to rebuild the part."""
     remedy = f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
     return Problem(file, what, remedy, key)
 
@@ -128,37 +139,37 @@ class _PartCheck:
     sources: list[str] = field(default_factory=list)
     samples: int = 0
 
-    def run(self) -> Iterator[_Found]:
+    def run(self) -> Iterator[_Finding]:
         sidecar, index, samples = sidecar_path(self.part), index_path(self.part), self.document["samples"]
         outcomes = _read_outcomes(self.document)
         for what in _counts(outcomes, self.document):
-            yield sidecar, what, None
+            yield _Finding(sidecar, what)
         if not self.document["files"] and samples:
-            yield sidecar, f"says {samples} samples but names no files", None
+            yield _Finding(sidecar, f"says {samples} samples but names no files")
         lines: list[dict[str, Any]] | None = None
         try:
             if self._readable(index):
                 lines = read_index(self.root / index).to_pylist()
                 self.keys, self.sources = ([line[name] for line in lines] for name in ("key", "source_id"))
         except ShardError as error:
-            yield index, str(error), None
+            yield _Finding(index, str(error))
         if lines is not None:
             if len(lines) != samples:
-                yield index, f"has {len(lines)} rows, the sidecar says {samples} samples", None
+                yield _Finding(index, f"has {len(lines)} rows, the sidecar says {samples} samples")
             kept = {str(clip.clip_id) for row in outcomes or () for clip in row.clips if clip.status == "kept"}
             for key in sorted({*self.keys} ^ kept):
                 where = "kept but not in the shard" if key in kept else "in the shard but not kept"
-                yield sidecar, f"by the outcomes of its rows this sample is {where}", key
-        if tar_path(self.part) in self.document["files"] and not damage(self.root, self.document):
+                yield _Finding(sidecar, f"by the outcomes of its rows this sample is {where}", key)
+        if tar_path(self.part) in self.document["files"] and not damaged_files(self.root, self.document):
             yield from self._content(lines)
 
     def _readable(self, name: str) -> bool:
         return name in self.document["files"] and name not in self.damaged
 
-    def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[_Found]:
+    def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[_Finding]:
         """The samples of the tar, compared with their rows in columns and index."""
         tar = tar_path(self.part)
-        columns: Iterator[tuple[Batch, int]] | None = None
+        columns: Iterator[tuple[ColumnsBatch, int]] | None = None
         if self._readable(columns_path(self.part)):
             batches = read_columns(map_columns(self.root / columns_path(self.part)))
             columns = ((batch, row) for _, batch in batches for row in range(batch.rows))
@@ -176,9 +187,9 @@ class _PartCheck:
                     self._against_index(sample, ranges, line or {}) if lines is not None else (),
                 )
                 for what in wrong:
-                    yield tar, what, sample.key
+                    yield _Finding(tar, what, sample.key)
         except (ShardError, OSError) as error:
-            yield tar, str(error), None
+            yield _Finding(tar, str(error))
 
     def _against_index(self, sample: Sample, ranges: ByteRanges, line: Mapping[str, Any]) -> Iterator[str]:
         expected = index_row(sample, self.part, ranges, self.document)
@@ -209,12 +220,13 @@ def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> I
             statuses = sorted({outcome.status, *of_clips})
             yield f"row {outcome.row_id} has an unknown outcome among {statuses}"
         if (outcome.status == "kept") != ("kept" in of_clips):
-            yield f"row {outcome.row_id} is {outcome.status}, which its clips do not bear out"
+            of_them = "a clip of it is kept" if "kept" in of_clips else "none of its clips is kept"
+            yield f"row {outcome.row_id} is {outcome.status}, although {of_them}"
     if tally(outcomes).as_json() != document.get("counts"):
         yield "its counts are not those of its rows"
 
 
-def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterator[str]:
+def _against_columns(sample: Sample, column: tuple[ColumnsBatch, int] | None) -> Iterator[str]:
     if column is None:
         yield "is not in the columns file"
         return
@@ -234,7 +246,7 @@ def _against_columns(sample: Sample, column: tuple[Batch, int] | None) -> Iterat
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """How much was checked, and the problems found: none in a sound dataset."""
+    """How much was checked (``size_bytes`` without sidecars), and the problems found: none in a sound dataset."""
 
     parts: int
     samples: int
@@ -277,7 +289,7 @@ class _Verifier:
         try:
             self.tombstones = read_tombstones(self.root)
         except ShardError as error:
-            yield Problem(TOMBSTONES, str(error), "nothing else was checked against it")
+            yield Problem(TOMBSTONES, str(error), "whether removed clips are gone was not checked")
         for part in committed(self.root):
             yield from self._part(part)
         yield from self._duplicates()
@@ -311,13 +323,13 @@ class _Verifier:
         self.keys.append(pa.array(check.keys, pa.string()))
         for key, source in zip(check.keys, check.sources, strict=True):
             if self.tombstones.covers(key, source):
-                remedy = "run `posecap remove` with it again"
-                yield Problem(index_path(part), "was removed, yet is still there", remedy, key)
+                remedy = f"run `posecap remove {key}` again"
+                yield Problem(index_path(part), "was removed, but the part still holds it", remedy, key)
 
     def _changed(self, path: Path, entry: Mapping[str, Any]) -> str:
-        """How a file differs from its entry in the sidecar; empty if it does not."""
+        """How a file differs from its entry in the sidecar; empty text if it does not."""
         if path.is_symlink() or not path.is_file():
-            return "is missing, or is no plain file"
+            return "is missing, or is not a regular file"
         size = path.stat().st_size
         self.size_bytes += size
         if size != entry["size_bytes"]:
@@ -336,7 +348,7 @@ class _Verifier:
             owned = zip(self.owners, self.keys, strict=True)
             owners = [part for part, keys in owned if pc.index(keys, key).as_py() >= 0]
             where = ", ".join(map(str, owners))
-            yield _problem(owners[-1], index_path(owners[-1]), f"the key is there more than once, in {where}", key)
+            yield _problem(owners[-1], index_path(owners[-1]), f"several samples have this key, in {where}", key)
 
     def _list(self) -> Iterator[Problem]:
         if not (self.root / DATASET_LIST).exists():
@@ -354,7 +366,7 @@ class _Verifier:
             if on_disk is not None and on_disk["samples"] is None:
                 continue  # its sidecar is damaged, which is reported already
             if listed.get(name) != on_disk:
-                yield Problem(DATASET_LIST, f"what it says of part {name} is not what is on disk", _REWRITE_LIST)
+                yield Problem(DATASET_LIST, f"its entry for part {name} differs from the files on disk", _REWRITE_LIST)
 
     def _orphans(self) -> Iterator[Problem]:
         for top in ("data", "index"):
@@ -362,4 +374,4 @@ class _Verifier:
                 for name in sorted(names):
                     relative = (Path(folder) / name).relative_to(self.root).as_posix()
                     if relative not in self.named:
-                        yield Problem(relative, "no sidecar names this file", "run `posecap build` again, or delete it")
+                        yield Problem(relative, "no sidecar lists this file", "run `posecap build` again, or delete it")

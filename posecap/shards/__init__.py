@@ -10,6 +10,10 @@
     index/{split}-00042.parquet      one row for each sample, see INDEX_SCHEMA
     dataset.json                     the list of committed parts
     tombstones.json                  keys and sources that were removed
+
+M, T, J and C count people, frames, joints and captions; D is the length of a vector, of video and of text its own.
+Joints are x and y in pixels of the source video and a score from 0 to 1, all 0 where a joint is not seen. Times are
+seconds on the source video's clock.
 """
 
 from posecap.shards.arrow_file import COLUMNS_SCHEMA
@@ -17,7 +21,7 @@ from posecap.shards.dataset import Dataset
 from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.part import read_part, remove_part, write_part
 from posecap.shards.paths import FORMAT, ShardError, committed
-from posecap.shards.sidecar import damage, read_sidecar, sidecars, write_dataset_list
+from posecap.shards.sidecar import damaged_files, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
 
 __all__ = [
@@ -28,7 +32,7 @@ __all__ = [
     "ShardError",
     "Tombstones",
     "committed",
-    "damage",
+    "damaged_files",
     "read_part",
     "read_sidecar",
     "read_tombstones",

@@ -1,7 +1,8 @@
 """The columns file: a part's samples as an Arrow IPC file that is read by mapping it into memory.
 
-Every array column is flat; ``M``, ``T``, ``J`` and ``C`` give a row's shape: joints (M, T, J, 3), pts (T),
-video (all of it), text (C, the rest). The file is not compressed, so that a row is a view of the mapped file.
+Every array column is flat; the columns ``M``, ``T``, ``J`` and ``C`` give the shapes of a row's arrays: joints
+(M, T, J, 3), pts (T), video (D), text (C, D). Each D follows from the number of values. The file is not compressed, so
+that a row is a view of the mapped file.
 """
 
 from __future__ import annotations
@@ -89,8 +90,17 @@ def _batch(waiting: list[tuple[Sample, str]]) -> Any:
     return pa.record_batch(columns, schema=COLUMNS_SCHEMA)
 
 
-class Batch:
-    """Some rows of a columns file. Arrays are copy-on-write views of the mapped file."""
+class ColumnsBatch:
+    """Consecutive rows of a columns file, numbered from 0. Arrays are copy-on-write views of the mapped file.
+
+    Args:
+        batch: the :class:`pyarrow.RecordBatch`.
+        base: the bytes of the file, in which the batch's buffers lie.
+
+    Raises:
+        ShardError: shapes and values disagree, or the file is compressed.
+        pyarrow.ArrowInvalid: the batch is damaged.
+    """
 
     def __init__(self, batch: Any, base: NDArray[np.uint8]) -> None:
         batch.validate(full=True)
@@ -115,7 +125,7 @@ class Batch:
                 raise ShardError(f"columns: {name} has rows whose length is not what their shape says")
 
     def array(self, name: str, row: int) -> NDArray[Any]:
-        """One row of ``joints``, ``pts``, ``video`` or ``text``."""
+        """The array ``joints``, ``pts``, ``video`` or ``text`` of one row, in its own shape."""
         bounds = self._bounds[name]
         return self._values[name][bounds[row] : bounds[row + 1]].reshape(self._shapes[name][row])
 
@@ -137,8 +147,8 @@ def map_columns(path: Path) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, mode="c")
 
 
-def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[int, Batch]]:
-    """Batches that end after row ``first``, each with the number of its first row.
+def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[int, ColumnsBatch]]:
+    """Batches of a columns file, from the one that holds row ``first`` on, each with its first row's number.
 
     Args:
         base: the file's bytes, writable, so that views of it may become tensors.
@@ -154,7 +164,7 @@ def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[i
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
             if batch.num_rows and start + batch.num_rows > first:
-                yield start, Batch(batch, base)
+                yield start, ColumnsBatch(batch, base)
             start += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(f"columns file cannot be read: {error}") from error

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from posecap.shards import paths
-from posecap.shards.arrow_file import Batch, map_columns, read_columns
+from posecap.shards.arrow_file import ColumnsBatch, map_columns, read_columns
 from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, index_rows, read_index
 from posecap.shards.paths import ShardError
 from posecap.shards.serialization import TAR_BLOCK, unpack
@@ -26,11 +26,14 @@ from posecap.types import PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
 
-Packed = dict[str, memoryview]
+Members = dict[str, memoryview]
+"""The undecoded bytes of one sample's tar members, by the names of :data:`posecap.shards.paths.MEMBERS`."""
 
 
 class Dataset:
     """The committed parts of a dataset, without the samples that its tombstones remove.
+
+    Nothing is kept open: each call reads the files that it needs.
 
     Args:
         location: a folder, or any URL that fsspec can read (``https://…``, ``s3://…``).
@@ -52,18 +55,30 @@ class Dataset:
             return Tombstones()
 
     def parts(self, split: str | None = None) -> list[tuple[PartName, NDArray[np.int64]]]:
-        """Parts that hold samples, in order, each with the rows (numbers within the part) that are not removed."""
+        """Parts that hold samples, ordered by split and number, each with the rows that are not removed.
+
+        Rows are numbers of samples within their part, from 0, ascending. ``split`` None gives the parts of all.
+        """
         found = []
         for part, samples in self._source.parts():
             if samples and split in (None, part.split):
                 rows = np.arange(samples)
                 if self.tombstones:
                     rows = rows[self.tombstones.kept(self.part_index(part, ["key", "source_id"])).to_numpy()]
-                found.append((part, rows))
+                if len(rows):
+                    found.append((part, rows))
         return found
 
     def part_index(self, part: PartName, columns: list[str] | None = None) -> Any:
-        """The index of one part as it is on disk, removed samples included."""
+        """The index of one part as a :class:`pyarrow.Table`, removed samples included.
+
+        Args:
+            columns: names of :data:`INDEX_SCHEMA`; None for all.
+
+        Raises:
+            ShardError: the file is not an index of this format.
+            FileNotFoundError: the part has no index, because it holds no samples or is not committed.
+        """
         content = self._source.read(paths.index_path(part), limit=paths.MAX_TABLE_BYTES)
         try:
             return read_index(pa.BufferReader(content), columns=columns)
@@ -71,7 +86,7 @@ class Dataset:
             raise ShardError(f"{paths.index_path(part)}: {error}") from error
 
     def index(self, split: str | None = None) -> Any:
-        """The index of every part as one :class:`pyarrow.Table`, see :data:`INDEX_SCHEMA`."""
+        """The index of every part as one :class:`pyarrow.Table` (:data:`INDEX_SCHEMA`), removed samples left out."""
         tables = [self.part_index(part).take(rows) for part, rows in self.parts(split)]
         return pa.concat_tables(tables) if tables else INDEX_SCHEMA.empty_table()
 
@@ -87,16 +102,19 @@ class Dataset:
         """
         found = self._index_row(key, index)
         part = paths.part_named(found["part"])
-        packed = next(self._members(part, [key], [tuple(found[column] for column in RANGE_COLUMNS)]))[1]
+        members = next(self._members(part, [key], [tuple(found[column] for column in RANGE_COLUMNS)]))[1]
         if video == "leave":
-            return unpack(key, packed)
+            return unpack(key, members)
         if found["mp4_size"] is None:
             raise ShardError(f"sample {key}: the dataset stores no video for it")
-        clip = self._source.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
-        return unpack(key, packed, video_mp4=bytes(clip))
+        mp4 = self._source.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
+        return unpack(key, members, video_mp4=bytes(mp4))
 
-    def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Packed]]:
+    def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Members]]:
         """Key and undecoded members of some samples of one part, read in blocks of about 4 MiB.
+
+        Args:
+            rows: numbers of the samples within the part, ascending.
 
         Raises:
             ShardError: index and tar disagree, or one of them is damaged.
@@ -105,8 +123,8 @@ class Dataset:
         ranges = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
         yield from self._members(part, table["key"].to_pylist(), ranges)
 
-    def batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, Batch]]:
-        """Batches of a part's columns that end after row ``first``, each with the number of its first row.
+    def column_batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, ColumnsBatch]]:
+        """Batches of a part's columns file, from the one that holds row ``first`` on, each with its first row's number.
 
         Raises:
             ShardError: the file is missing or damaged.
@@ -130,7 +148,7 @@ class Dataset:
 
     def _members(
         self, part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]
-    ) -> Iterator[tuple[str, Packed]]:
+    ) -> Iterator[tuple[str, Members]]:
         """Adjacent samples are read in one block; each is copied, so that keeping one does not keep the block."""
         spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
         for first, last in _blocks(spans):
@@ -143,7 +161,7 @@ class Dataset:
 
 
 def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tuple[int, int]:
-    """First byte (of the first member's header) and end of a sample in its tar."""
+    """The bytes of a sample in its tar: from its first member's header to the end (exclusive) of its last data."""
     offsets, sizes = member_ranges[::2], member_ranges[1::2]
     begin = min(offsets) - TAR_BLOCK
     end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
@@ -153,7 +171,7 @@ def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tupl
 
 
 def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ranges of adjacent samples that together fill about one block."""
+    """Positions (first, end) in ``spans`` of samples that lie side by side and together fill about one block."""
     first = 0
     for number in range(1, len(spans)):
         gap = spans[number][0] - spans[number - 1][1]
@@ -164,16 +182,24 @@ def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield first, len(spans)
 
 
-def _split_members(part: PartName, key: str, content: memoryview, begin: int, member_ranges: tuple[int, ...]) -> Packed:
-    """A sample's members by name, after checking that the tar has them under their own names."""
-    packed = {}
+def _split_members(
+    part: PartName, key: str, content: memoryview, begin: int, member_ranges: tuple[int, ...]
+) -> Members:
+    """A sample's members by name, after checking that the tar has them under their own names.
+
+    Args:
+        content: the sample's bytes of the tar, from the header of its first member on.
+        begin: position of ``content`` in the tar.
+        member_ranges: offset and size of each member's data in the tar, in the order of ``paths.MEMBERS``.
+    """
+    members = {}
     for number, (name, ending) in enumerate(paths.MEMBERS.items()):
         offset, size = member_ranges[2 * number] - begin, member_ranges[2 * number + 1]
         written = f"{key}.{ending}\0".encode()
         if content[offset - TAR_BLOCK : offset - TAR_BLOCK + len(written)] != written:
             raise ShardError(f"{paths.tar_path(part)}: no {key}.{ending} where the index says; run `posecap verify`")
-        packed[name] = content[offset : offset + size]
-    return packed
+        members[name] = content[offset : offset + size]
+    return members
 
 
 @dataclass(frozen=True)
@@ -246,7 +272,8 @@ class _Remote:
         return bytearray(content)
 
     def map(self, relative: str) -> NDArray[np.uint8]:
-        return np.frombuffer(bytearray(self.read(relative, limit=paths.MAX_TABLE_BYTES * 4)), np.uint8)
+        """A whole file of at most ``MAX_COLUMNS_BYTES``, downloaded into memory."""
+        return np.frombuffer(bytearray(self.read(relative, limit=paths.MAX_COLUMNS_BYTES)), np.uint8)
 
     def _url(self, relative: str) -> str:
         return f"{self.root.rstrip('/')}/{relative}"

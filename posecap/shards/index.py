@@ -64,21 +64,26 @@ INDEX_SCHEMA = pa.schema(
 )
 """Columns of ``index/*.parquet``.
 
-``part`` is e.g. ``train/00042``; ``X_offset`` and ``X_size`` are the byte range of member X's data in the part's pose
-tar (``mp4``: in its video tar); ``weights`` are ``name:sha256`` of the model files behind the sample.
+``part`` is e.g. ``train/00042``; ``fingerprint`` is that of the part. All times are seconds on the source video's
+clock: ``start_seconds`` and ``end_seconds`` of the clip's span, ``first_pts_seconds`` and ``last_pts_seconds`` of its
+first and last frame, ``video_start_seconds`` and ``video_end_seconds`` of the frames behind the video vector. ``M``,
+``T`` and ``J`` count people, frames and joints; ``X_dimension`` is the length of a vector. ``X_offset`` and ``X_size``
+are the bytes of member X's data in the part's pose tar (``mp4``: in its video tar). ``weights`` are ``name:sha256`` of
+the model files behind the sample.
 """
 
 RANGE_COLUMNS = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
 """Columns that locate a sample in the pose tar."""
 
 ByteRanges = Mapping[str, tuple[int, int]]
+"""Position of the first byte and number of bytes of each member's data in its tar, by the member's name."""
 
 
 def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mapping[str, Any]) -> tuple[Any, ...]:
     """A sample's row of the index: its values in the order of :data:`INDEX_SCHEMA`.
 
     Args:
-        ranges: (offset, size) of every member, by name.
+        ranges: of every member that the sample has.
         record: the content of the part's sidecar; its fingerprint and lineage are repeated in each row.
 
     Raises:
@@ -134,6 +139,7 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
 
     Args:
         content: path or bytes (:class:`pyarrow.Buffer`) of the Parquet file.
+        columns: names of :data:`INDEX_SCHEMA`; None for all.
 
     Raises:
         ShardError: not an index of this format.

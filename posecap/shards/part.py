@@ -144,7 +144,7 @@ def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -
     """Samples of a committed part in order; writing them again gives the same files.
 
     Args:
-        keys: only these; all for None.
+        keys: only samples with these keys; None for all.
 
     Raises:
         ShardError: the part is not committed, a file is missing, or a tar is damaged.
@@ -156,10 +156,10 @@ def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -
 def located_samples(
     root: Path, part: PartName, files: Collection[str], keys: Collection[str] | None = None
 ) -> Iterator[tuple[Sample, ByteRanges]]:
-    """The samples of :func:`read_part`, each with (offset, size) of every member in its tar, by name.
+    """The samples of :func:`read_part`, each with the byte ranges of its members.
 
     Args:
-        files: relative names of the part's files.
+        files: the part's files, as its sidecar lists them.
 
     Raises:
         ShardError: a file is missing, or a tar is damaged.
@@ -189,10 +189,10 @@ def located_samples(
 
 
 def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple[str, ByteRanges]]:
-    """Keys of a tar in order, with (offset, size) of each member by its name.
+    """Keys of a tar in order, each with the byte ranges of its members.
 
     Args:
-        names: name of a member by its ending.
+        names: ending of a member's file → name of the member.
 
     Raises:
         ShardError: members of one key are not together, or one has an unknown ending.
@@ -202,7 +202,7 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
         for member in members:
             name = names.get(member.name.partition(".")[2])
             if name is None or name in ranges:
-                raise ShardError(f"tar member {member.name!r} is none of a sample's members")
+                raise ShardError(f"tar member {member.name!r} is not a member of a sample, or there twice")
             ranges[name] = (member.offset, member.size)
         yield paths.checked_key(key), ranges
 

@@ -16,12 +16,18 @@ ARRAYS: Final = {"joints": "<f4", "pts": "<f8", "video": "<f4", "text": "<f4"}
 """Array members of a sample and their dtypes, in tar order."""
 
 MEMBERS: Final = {**{name: f"{name}.npy" for name in ARRAYS}, "txt": "txt", "json": "json"}
-"""Member names and their endings after the key, in tar order."""
+"""Member names and the endings of their files, ``{key}.{ending}``, in tar order."""
 
 MAX_MEMBER_BYTES: Final = 1 << 30
+"""Largest member of a tar that is read; larger ones are not written either."""
 MAX_FACTS_BYTES: Final = 16 << 20
+"""Largest ``json`` member."""
 MAX_DOCUMENT_BYTES: Final = 256 << 20
+"""Largest sidecar, list of parts or list of tombstones that is read."""
 MAX_TABLE_BYTES: Final = 1 << 30
+"""Largest index of a part that is read."""
+MAX_COLUMNS_BYTES: Final = 4 << 30
+"""Largest columns file that is downloaded; one on local disk is mapped, whatever its size."""
 
 DATASET_LIST: Final = "dataset.json"
 TOMBSTONES: Final = "tombstones.json"
@@ -50,16 +56,17 @@ def part_named(text: str) -> PartName:
     """The part that ``train/00042`` names.
 
     Raises:
-        ShardError: ``text`` names no part.
+        ShardError: ``text`` is not the name of a part.
     """
     found = _PART.fullmatch(text)
     part = PartName(found[1], int(found[2])) if found else None
     if part is None or str(part) != text:
-        raise ShardError(f"{text!r} names no part; expected e.g. 'train/00042'")
+        raise ShardError(f"{text!r} is not the name of a part; expected e.g. 'train/00042'")
     return part
 
 
 def sidecar_path(part: PartName) -> str:
+    """The part's sidecar; this path and those below are relative to the dataset's folder."""
     return f"data/{part.split}/{part.stem}.json"
 
 
@@ -80,12 +87,12 @@ def index_path(part: PartName) -> str:
 
 
 def file_paths(part: PartName) -> tuple[str, ...]:
-    """Every file a part may have besides its sidecar, relative to the dataset."""
+    """Every file that a part may have besides its sidecar."""
     return tar_path(part), video_path(part), columns_path(part), index_path(part)
 
 
 def committed(root: Path, split: str | None = None) -> list[PartName]:
-    """Parts of a dataset on local disk that have a sidecar, in order."""
+    """Parts of a dataset on local disk that have a sidecar, ordered by split and number; ``split`` None for all."""
     return sorted(part for part in _sidecars_on_disk(root) if split in (None, part.split))
 
 

@@ -67,12 +67,15 @@ def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[
 
 
 def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
-    """The sidecar of a committed part, in today's words but for its rows, which :class:`RowOutcome` reads.
+    """The sidecar of a committed part.
+
+    Names that have changed since posecap 0.1 are replaced by the present ones (:mod:`posecap.legacy`), except in
+    ``rows``, which :meth:`posecap.outcomes.RowOutcome.from_json` reads.
 
     Raises:
         ShardError: there is none, it is damaged, or it names files that are not the part's own.
     """
-    document = _as_written(root, part)
+    document = _read_unchanged(root, part)
     return document | {
         key: upgrade(document[key])
         for key, upgrade in (("counts", legacy.upgraded_record), ("pipeline", legacy.upgraded))
@@ -80,7 +83,7 @@ def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
     }
 
 
-def _as_written(root: Path, part: PartName) -> dict[str, Any]:
+def _read_unchanged(root: Path, part: PartName) -> dict[str, Any]:
     relative = paths.sidecar_path(part)
     document = read_document(root, relative)
     if not _is_of(part, document):
@@ -111,8 +114,8 @@ def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
         yield part, read_sidecar(root, part)
 
 
-def damage(root: Path, document: Mapping[str, Any]) -> list[str]:
-    """Files that a sidecar names and that are missing or have another size."""
+def damaged_files(root: Path, document: Mapping[str, Any]) -> list[str]:
+    """Files that a sidecar names and that are missing or have another size; their content is not read."""
     return [
         name
         for name, entry in document["files"].items()
@@ -124,7 +127,7 @@ def dataset_list(root: Path) -> dict[str, Any]:
     """Every committed part with its number of samples and its sidecar's hash and size."""
     parts = []
     for part in paths.committed(root):
-        document = _as_written(root, part)
+        document = _read_unchanged(root, part)
         content = encode_document(document)
         parts.append(
             {

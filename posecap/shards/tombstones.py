@@ -24,7 +24,7 @@ _REMEDY = "restore it from a copy: without it removed clips would come back"
 
 @dataclass(frozen=True)
 class Tombstones:
-    """Reasons of removals: clips by key, whole videos by ``source_id``."""
+    """What was removed, and why: reasons of clips by key, and of whole videos by ``source_id``."""
 
     keys: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -33,6 +33,7 @@ class Tombstones:
         return bool(self.keys or self.sources)
 
     def covers(self, key: str, source_id: str) -> bool:
+        """Whether the clip was removed, by its key or with its video."""
         return key in self.keys or source_id in self.sources
 
     def reason(self, key: str, source_id: str) -> str:
@@ -49,13 +50,13 @@ class Tombstones:
         """From the bytes of ``tombstones.json``.
 
         Raises:
-            ShardError: they are damaged, or not two tables of reasons.
+            ShardError: they are damaged, or do not hold reasons by key and by source.
         """
         document = decode_document(content, name=paths.TOMBSTONES, remedy=_REMEDY)
         tables = document.get("keys"), document.get("sources")
         for table in tables:
             if not isinstance(table, dict) or not all(isinstance(reason, str) for reason in table.values()):
-                raise ShardError(f"{paths.TOMBSTONES} is not two tables of reasons; {_REMEDY}")
+                raise ShardError(f"{paths.TOMBSTONES} must hold reasons by key and by source; {_REMEDY}")
         return cls(*tables)  # type: ignore[arg-type]
 
 

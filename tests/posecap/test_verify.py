@@ -150,10 +150,10 @@ def test_a_missing_cut_or_linked_file(tmp_path: Path, name: str) -> None:
     size = f"has {len(content) - 1} bytes, the sidecar says {len(content)}"
     assert (f"data/train/{name}", size) in found(tmp_path)
     path.unlink()
-    assert found(tmp_path) == [(f"data/train/{name}", "is missing, or is no plain file")]
+    assert found(tmp_path) == [(f"data/train/{name}", "is missing, or is not a regular file")]
     (tmp_path / "elsewhere").write_bytes(content)
     path.symlink_to(tmp_path / "elsewhere")
-    assert found(tmp_path)[0] == (f"data/train/{name}", "is missing, or is no plain file")
+    assert found(tmp_path)[0] == (f"data/train/{name}", "is missing, or is not a regular file")
 
 
 def test_files_that_no_sidecar_names(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_files_that_no_sidecar_names(tmp_path: Path) -> None:
     for name in strays:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert sorted(found(tmp_path)) == [(name, "no sidecar names this file") for name in strays]
+    assert sorted(found(tmp_path)) == [(name, "no sidecar lists this file") for name in strays]
 
 
 def test_a_key_in_two_parts(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_key_in_two_parts(tmp_path: Path) -> None:
     built.build(tmp_path, {FIRST: samples[:2], SECOND: samples[1:]})
     (problem,) = verify(tmp_path).problems
     assert (problem.file, problem.key) == ("index/train-00003.parquet", samples[1].key)
-    assert problem.what == "the key is there more than once, in train/00000, train/00003"
+    assert problem.what == "several samples have this key, in train/00000, train/00003"
 
 
 def test_the_list_of_parts(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_the_list_of_parts(tmp_path: Path) -> None:
     assert found(tmp_path) == [("dataset.json", "is missing: the build has not been finished")]
     write_dataset_list(tmp_path)
     write_part(tmp_path, SECOND, made[SECOND][:1], record=built.record(made[SECOND][:1]))
-    assert found(tmp_path) == [("dataset.json", "what it says of part train/00003 is not what is on disk")]
+    assert found(tmp_path) == [("dataset.json", "its entry for part train/00003 differs from the files on disk")]
 
 
 def forge(root: Path, **changes: Any) -> None:
@@ -195,7 +195,7 @@ def test_counts_and_outcomes_must_add_up(tmp_path: Path) -> None:
     assert found(tmp_path) == [(SIDECAR, "its counts are not those of its rows")]
     forge(tmp_path, rows=[{**rows[0], "status": "failed"}, *rows[1:]])
     assert found(tmp_path) == [
-        (SIDECAR, "row row-0 is failed, which its clips do not bear out"),
+        (SIDECAR, "row row-0 is failed, although a clip of it is kept"),
         (SIDECAR, "its counts are not those of its rows"),
     ]
     forge(tmp_path, **{name: built.record(made[FIRST][1:])[name] for name in ("rows", "counts")})

@@ -95,4 +95,4 @@ def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
             batch.schema.get_field_index(axis), batch.schema.field(axis), pa.array([1_000_000], pa.int32())
         )
         with pytest.raises(ShardError, match="not what their shape says"):
-            arrow_file.Batch(wrong, base)
+            arrow_file.ColumnsBatch(wrong, base)

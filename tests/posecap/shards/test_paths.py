@@ -27,7 +27,7 @@ def test_paths() -> None:
     "text", ["", "train", "train/42", "../00042", "train/../00042", "train/00042\n", "a/0000042", "t/-0001"]
 )
 def test_what_names_no_part_is_refused(text: str) -> None:
-    with pytest.raises(ShardError, match="names no part"):
+    with pytest.raises(ShardError, match="not the name of a part"):
         paths.part_named(text)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.shards import ShardError, damage, read_sidecar, sidecars, write_dataset_list
+from posecap.shards import ShardError, damaged_files, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.sidecar import decode_document, encode_document, read_document
 from tests import built
 from tests.built import FIRST, SECOND
@@ -81,11 +81,11 @@ def test_a_sidecar_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.M
 def test_damage_names_absent_and_resized_files(tmp_path: Path) -> None:
     built.build(tmp_path)
     document = read_sidecar(tmp_path, FIRST)
-    assert damage(tmp_path, document) == []
+    assert damaged_files(tmp_path, document) == []
     (tmp_path / "data/train/video-00000.tar").unlink()
     with (tmp_path / "index/train-00000.parquet").open("ab") as file:
         file.write(b"x")
-    assert sorted(damage(tmp_path, document)) == ["data/train/video-00000.tar", "index/train-00000.parquet"]
+    assert sorted(damaged_files(tmp_path, document)) == ["data/train/video-00000.tar", "index/train-00000.parquet"]
 
 
 def test_the_list_names_every_part_with_its_sidecar(tmp_path: Path) -> None:

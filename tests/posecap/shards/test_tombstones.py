@@ -93,8 +93,8 @@ def test_readers_leave_removed_clips_out_before_the_parts_are_rewritten(
             dataset.sample(removed)
     found = verify(tmp_path).problems
     assert [(p.key, p.what) for p in found] == [
-        (key, "was removed, yet is still there"),
-        (made[SECOND][0].key, "was removed, yet is still there"),
+        (key, "was removed, but the part still holds it"),
+        (made[SECOND][0].key, "was removed, but the part still holds it"),
     ]
 
 
@@ -124,3 +124,10 @@ def test_a_key_that_is_a_path_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="sample key"):
         remove_samples(tmp_path, ["../x"], "x")
     assert read_tombstones(tmp_path) == Tombstones()
+
+
+def test_a_part_of_which_every_clip_is_removed_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built.build(tmp_path)
+    monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+    remove_samples(tmp_path, [sample.key for sample in made[SECOND]], "x")
+    assert [part for part, _ in Dataset(tmp_path).parts()] == [FIRST]
