@@ -61,8 +61,8 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 """
-_VERSION, _WORDS_OF_0_1 = 3, 2
-_BATCH = 10_000
+_VERSION, _VERSION_OF_0_1 = 3, 2
+_ROWS_PER_WRITE = 10_000
 _COUNTED = ("kept", "rejected", "failed")
 _TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
 _EXPORT = pa.schema(
@@ -95,7 +95,14 @@ class Ledger:
         seconds: Mapping[str, float],
         frames: int,
     ) -> None:
-        """Enter a committed part, replacing an earlier entry. ``sidecar`` is the SHA-256 of its sidecar's bytes."""
+        """Enter a committed part, replacing an earlier entry.
+
+        Args:
+            sidecar: SHA-256 of the bytes of its sidecar.
+            outcomes: of all its rows, in plan order.
+            seconds: worker seconds by stage; empty if they are not known.
+            frames: number of frames decoded for it.
+        """
         with self._db:
             self._db.execute("DELETE FROM rows WHERE part = ?", (str(part),))
             self._db.execute(
@@ -124,7 +131,7 @@ class Ledger:
             )
 
     def losses(self) -> dict[str, int]:
-        """How often a worker has died on each row, over all runs, for rows without an outcome."""
+        """Row id → how often a worker has died on the row, over all runs, for rows that have no outcome yet."""
         query = "SELECT row_id, times FROM losses WHERE row_id NOT IN (SELECT row_id FROM rows)"
         return dict(self._db.execute(query).fetchall())
 
@@ -138,22 +145,22 @@ class Ledger:
             yield RowOutcome.from_json(json.loads(written))
 
     def seconds(self) -> tuple[dict[str, float], int]:
-        """Worker seconds by stage, and frames decoded, over the parts whose times are known."""
+        """Sums over the parts whose times are known: worker seconds by stage, and the number of frames decoded."""
         parts = self._db.execute("SELECT seconds, frames FROM parts ORDER BY part").fetchall()
         return sum_seconds(json.loads(seconds) for seconds, _ in parts), sum(frames for _, frames in parts)
 
     def export(self, path: Path) -> None:
-        """Write the rows as a Parquet file."""
+        """Write the outcomes of all rows as a Parquet file: reasons of rows, and numbers of clips by outcome."""
         temporary = path.with_name(f".{path.name}.tmp")
         cursor = self._db.execute("SELECT part, outcome FROM rows ORDER BY part, position")
         with pq.ParquetWriter(temporary, _EXPORT) as writer:
-            while batch := cursor.fetchmany(_BATCH):
+            while batch := cursor.fetchmany(_ROWS_PER_WRITE):
                 writer.write_table(pa.Table.from_pylist([_flat(part, json.loads(o)) for part, o in batch], _EXPORT))
         temporary.replace(path)
 
 
 def _upgrade(db: sqlite3.Connection) -> None:
-    """Put today's words into a ledger of posecap 0.1, which would be lost with its times otherwise."""
+    """Bring a ledger of posecap 0.1 to the present names of statuses and stages; replacing it would lose its times."""
     rows = []
     for part, position, written in db.execute("SELECT part, position, outcome FROM rows"):
         outcome = RowOutcome.from_json(json.loads(written))
@@ -194,7 +201,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == _WORDS_OF_0_1:
+        if version == _VERSION_OF_0_1:
             _upgrade(db)
         elif version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"ledger format {version}, expected {_VERSION}")

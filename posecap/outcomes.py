@@ -38,7 +38,15 @@ LEAST_ENTERED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutcome:
-    """The outcome of one clip. ``clip_id`` is None for spans that never became a clip."""
+    """The outcome of one clip.
+
+    Args:
+        clip_id: None for spans that never became a clip.
+        start_seconds, end_seconds: of its span on the source video's clock; None where no span is known.
+        stage: in which it ended; empty if it was kept, as are ``reason`` and ``detail``.
+        reason: a snake_case word, by which outcomes are counted.
+        detail: a sentence for people.
+    """
 
     status: Status
     clip_id: str | None = None
@@ -51,7 +59,13 @@ class ClipOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RowOutcome:
-    """The outcome of one row and of its clips. A row is kept if at least one of its clips is."""
+    """The outcome of one row and of its clips. A row is kept if at least one of its clips is.
+
+    Args:
+        stage, reason, detail: as in :class:`ClipOutcome`; those of a row whose clips were all lost are a clip's.
+        retryable: whether the same row may pass when it is run again.
+        clips: in the order of their spans; empty for a row that ended before it was cut.
+    """
 
     row_id: str
     uri: str
@@ -67,18 +81,18 @@ class RowOutcome:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> RowOutcome:
-        clips = tuple(ClipOutcome(**_in_words_of_today(clip)) for clip in written["clips"])
-        return cls(**{**_in_words_of_today(written), "clips": clips})
+        clips = tuple(ClipOutcome(**_with_present_names(clip)) for clip in written["clips"])
+        return cls(**{**_with_present_names(written), "clips": clips})
 
 
-def _in_words_of_today(written: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
     old = written["status"] in legacy.STATUSES or written.get("stage", "") in legacy.STAGES
     return legacy.upgraded_record(written) if old else written
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's outcome and samples, the seconds spent on it by stage, and the frames decoded."""
+    """A row's outcome and samples, the worker seconds spent on it by stage, and the number of frames decoded."""
 
     outcome: RowOutcome
     samples: tuple[Sample, ...] = ()
@@ -88,7 +102,10 @@ class RowResult:
 
 @dataclass
 class Tally:
-    """Running counts over rows and clips; ``planned`` rows always equal the sum of the four outcomes."""
+    """Running counts over rows and clips by status, and by reason over everything that was not kept.
+
+    In :meth:`as_json` the planned rows are the sum of the four statuses.
+    """
 
     rows: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
@@ -128,7 +145,10 @@ def sum_seconds(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
-    """One stage, one unit. ``lost`` counts by outcome and reason, most frequent first."""
+    """How many items entered a stage and left it for the next one.
+
+    ``lost`` counts those that ended in it by status and reason, most frequent first.
+    """
 
     stage: str
     unit: Unit
@@ -205,8 +225,8 @@ class StageStats:
         entered = sum(ends.values())
         lines = []
         for stage in _in_order(stages, {stage for stage, status, _ in ends if status != "kept"}):
-            here = [(status, reason, n) for (at, status, reason), n in ends.items() if at == stage]
-            lost = {kind: largest_first({why: n for status, why, n in here if status == kind}) for kind in LOST}
+            ended = [(status, reason, n) for (end, status, reason), n in ends.items() if end == stage]
+            lost = {kind: largest_first({why: n for status, why, n in ended if status == kind}) for kind in LOST}
             left = entered - sum(sum(reasons.values()) for reasons in lost.values())
             lines.append(StageLine(stage=stage, unit=unit, entered=entered, left=left, lost=lost))
             entered = left
@@ -228,7 +248,14 @@ def largest_first(counts: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """A stage that lost a larger share of its items than expected: a wrong threshold or a broken input."""
+    """A stage that lost a larger share of its items than expected: a wrong threshold or a broken input.
+
+    Args:
+        kind: ``failed`` includes quarantined items.
+        share: of the ``entered`` items that were lost, 0 to 1.
+        expected: the largest share that raises no alarm.
+        sentence: for people, with the most frequent reason and what to check.
+    """
 
     stage: str
     kind: Literal["rejected", "failed"]

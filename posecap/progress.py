@@ -76,7 +76,7 @@ class Progress(_Display):
         console: for stderr by default.
         clock: monotonic seconds.
 
-    ``clips``, ``frames`` and ``parts`` are what this run kept, decoded and committed.
+    ``clips``, ``frames`` and ``parts`` count what this run kept, decoded and committed.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class DownloadProgress(_Display):
         self._first: int | None = None
 
     def update(self, received: int, total: int | None) -> None:
-        """``received`` bytes have arrived, of ``total`` where that is known."""
+        """Show that ``received`` bytes of ``total`` have arrived; None where the total is not known."""
         if self._first is None or received < self._first:
             self._first, self._started = received, self._clock()
         line = partial(self._line, received, total)

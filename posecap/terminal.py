@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 COMPLETE, ERROR, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 
@@ -21,7 +22,14 @@ def command(
     about: str,
     more: str = "",
 ) -> argparse.ArgumentParser:
-    """Add the parser of one command."""
+    """Add the parser of one command.
+
+    Args:
+        commands: of the program, or of a command that has commands of its own.
+        run: gets the parsed arguments and returns the exit code.
+        about: one line for the list of commands, without a full stop.
+        more: text below the arguments.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=about,
@@ -68,8 +76,11 @@ def run_command(
 ) -> int:
     """Run the command that the arguments name; returns the exit code.
 
-    An error is printed in one line: its ``message``, or its type and text where that is None. It is raised instead if
-    the environment sets ``traceback_variable``. Ctrl-C prints ``stopped``.
+    Args:
+        program: name at the beginning of what is printed about an error.
+        traceback_variable: environment variable that, if set, lets errors through with their traceback.
+        message: what to print of an error; None for an unexpected one, of which type and text are printed.
+        stopped: printed after Ctrl-C.
     """
     run: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -78,6 +89,7 @@ def run_command(
         print(f"\n{stopped}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
+        # The reader of a pipe, such as head, has enough; Python must not fail again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COMPLETE
     except Exception as error:

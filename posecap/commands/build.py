@@ -1,4 +1,4 @@
-"""``posecap plan`` and ``posecap build``, and ``posecap manifest``, which makes a manifest from what people have."""
+"""``posecap plan`` and ``posecap build``, and ``posecap manifest``, which makes a manifest from a folder or list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ part. A finished build does nothing. If the pipeline or manifest has changed, th
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``plan``, ``build`` and ``manifest``."""
     about = "build the dataset that a manifest describes, or finish building it"
-    plan = command(commands, "plan", _plan, about="print what a build would do, and do nothing")
+    plan = command(commands, "plan", _plan, about="print what a build would do, without building")
     build = command(commands, "build", _build, about=about, more=_MORE)
     for parser in (plan, build):
         parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
@@ -30,10 +30,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--runner", choices=("ray", "local"), default="ray", help=runners)
     option("--workers", type=at_least_one, metavar="N", help="computing workers (default: all cores, or all GPUs)")
     option("--address", metavar="ADDRESS", help="of a running Ray cluster, such as auto or ray://head:10001")
-    reasons = "also try again what failed and may pass by itself, or whatever ended for these reasons (not_found …)"
+    reasons = (
+        "also run rows again that failed for a passing reason, or those that ended for these reasons (not_found …)"
+    )
     option("--retry-failed", nargs="?", const="", metavar="REASON,…", help=reasons)
     option("--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches")
-    longest = "longest time for one row on Ray (default: %(default)g)"
+    longest = "longest time for one row on Ray, in seconds (default: %(default)g)"
     option("--row-seconds", type=float, default=3600.0, metavar="S", help=longest)
 
     kinds = commands.add_parser("manifest", help="make a manifest from the field's usual inputs").add_subparsers(
@@ -42,7 +44,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "a manifest from a Kinetics list (label, youtube_id, time_start, time_end, split)"
     kinetics = command(kinds, "kinetics", _manifest, about=about)
     kinetics.add_argument("file", type=Path, metavar="FILE.csv", help="the list")
-    videos = "where the clips lie, under their usual names (default: YouTube)"
+    videos = "folder of the downloaded clips, under their usual names (default: take them from YouTube)"
     kinetics.add_argument("--videos", type=Path, metavar="DIR", help=videos)
     folder = command(kinds, "folder", _manifest, about="a manifest from a folder of videos; sub-folders are labels")
     folder.add_argument("folder", type=Path, metavar="DIR")
@@ -51,7 +53,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         output = "the manifest to write, its table beside it (default: named after the input)"
         option("--output", type=Path, metavar="FILE.yaml", help=output)
         option("--pipeline", type=Path, default=Path("pipelines/demo.py"), metavar="FILE", help="default: %(default)s")
-        option("--overwrite", action="store_true", help="replace files that are there")
+        option("--overwrite", action="store_true", help="replace files that exist already")
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -75,7 +77,7 @@ def _build(options: argparse.Namespace) -> int:
     try:
         built = build(options.manifest, output=options.output, options=chosen)
     except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept. Go on with the same command:", file=sys.stderr)
+        print("\nstopped; finished parts are kept. The same command resumes the build:", file=sys.stderr)
         print(f"  posecap {shlex.join(sys.argv[1:])}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _DATASET_FILES = ("plan.parquet", "dataset.json", "data")
+"""A directory that has one of these is taken for a dataset."""
 
 
 class DatasetChoiceError(ValueError):
@@ -51,7 +52,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--sheet", action="store_true", help="a contact sheet of many clips")
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
     option("--split", help="only clips of this split on the sheet")
-    option("--blank", action="store_true", help="draw on a dark ground, without pictures of people")
+    option("--blank", action="store_true", help="draw on a dark background, without pictures of people")
     option("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
 
@@ -73,7 +74,7 @@ def _status(options: argparse.Namespace) -> int:
 
     root = _only_dataset(options)
     if not (root / PLAN_FILE).is_file():
-        print(f"posecap: {root}: no plan here: nothing was built yet")
+        print(f"posecap: {root} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
         return ERROR
     plan = open_plan(root / PLAN_FILE, media_root="")
     planned = sum(part.rows for part in plan.parts())
@@ -121,12 +122,12 @@ def _line(outcome: RowOutcome) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from posecap.verify import verify
 
-    found = verify(_only_dataset(options))
-    for problem in found.problems:
+    result = verify(_only_dataset(options))
+    for problem in result.problems:
         print(problem)
-    size = f"{found.parts:,} parts, {found.samples:,} samples, {found.size_bytes / 1e6:,.1f} MB"
-    if found.problems:
-        print(f"{len(found.problems):,} problems in {size}")
+    size = f"{result.parts:,} parts, {result.samples:,} samples, {result.size_bytes / 1e6:,.1f} MB"
+    if result.problems:
+        print(f"{len(result.problems):,} problems in {size}")
         return ERROR
     print(f"sound: {size}")
     return COMPLETE
@@ -151,7 +152,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _view(options: argparse.Namespace) -> int:
     root, keys = _dataset_and_words(options)
     if options.sheet == bool(keys) or len(keys) > 1:
-        print("posecap: name one clip by its key, or ask for a --sheet", file=sys.stderr)
+        print("posecap: name one clip by its key, or give --sheet for a contact sheet", file=sys.stderr)
         return USAGE
     background: Background = "blank" if options.blank else "footage"
     if options.sheet:
@@ -169,7 +170,7 @@ def _view(options: argparse.Namespace) -> int:
     viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
     print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
     if viewed.why_blank:
-        print(f"on a dark ground: {viewed.why_blank}")
+        print(f"drawn on a dark background: {viewed.why_blank}")
     return COMPLETE
 
 
@@ -222,23 +223,23 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _sources(root: Path, uri: str) -> list[str]:
-    """Hashes of the files of a video: several if a fetcher downloaded only the spans of rows.
+    """``source_id`` of the files of a video: several if a fetcher downloaded only the spans of rows.
 
     Raises:
-        VideoNotFoundError: no clip in the index comes from there.
+        VideoNotFoundError: no clip in the index has this URI.
     """
     from posecap.shards import Dataset
 
     dataset = Dataset(root)
-    found: set[str] = set()
+    sources: set[str] = set()
     for part, rows in dataset.parts():
         clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
-        found.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
-    if not found:
+        sources.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
+    if not sources:
         raise VideoNotFoundError(
-            f"{uri}: no clip of {root} has this URI; the index's column uri has them as they are written"
+            f"{uri}: no clip of {root} has this URI; give it exactly as the index has it in the column uri"
         )
-    return sorted(found)
+    return sorted(sources)
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
@@ -247,7 +248,8 @@ def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str
         "words",
         nargs="*",
         metavar=f"DATASET {words}".strip(),
-        help=f"dataset directory (default: this one, or the only one under datasets/){'; ' + about if about else ''}",
+        help="dataset directory (default: the current one if it is a dataset, else the only one under datasets/)"
+        + (f"; {about}" if about else ""),
     )
 
 
@@ -263,7 +265,9 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
         raise DatasetChoiceError(f"{folders[0]} and {folders[1]} are both directories: name one dataset")
     if folders:
         if not _is_dataset(folders[0]):
-            raise DatasetChoiceError(f"{folders[0]} is no dataset directory: it has no {' or '.join(_DATASET_FILES)}")
+            raise DatasetChoiceError(
+                f"{folders[0]} is not a dataset directory: it has no {' or '.join(_DATASET_FILES)}"
+            )
         return folders[0], others
     return _default_dataset(), others
 
@@ -272,19 +276,23 @@ def _only_dataset(options: argparse.Namespace) -> Path:
     """The dataset of a command that takes nothing else."""
     root, others = _dataset_and_words(options)
     if others:
-        raise DatasetChoiceError(f"{others[0]} is no directory")
+        raise DatasetChoiceError(f"{others[0]} is not a directory: name the dataset directory, or leave it out")
     return root
 
 
 def _default_dataset() -> Path:
     if _is_dataset(Path()):
         return Path()
-    found = sorted(path for path in Path("datasets").glob("*") if _is_dataset(path))
-    if len(found) == 1:
-        return found[0]
-    seen = f"there are {', '.join(map(str, found))}" if found else "there is none here or under datasets/"
-    raise DatasetChoiceError(f"name the dataset directory: {seen}")
+    datasets = sorted(path for path in Path("datasets").glob("*") if _is_dataset(path))
+    if len(datasets) == 1:
+        return datasets[0]
+    candidates = (
+        f"there are {', '.join(map(str, datasets))}"
+        if datasets
+        else "neither the current directory nor one under datasets/ is a dataset"
+    )
+    raise DatasetChoiceError(f"name the dataset directory: {candidates}")
 
 
 def _is_dataset(path: Path) -> bool:
-    return any((path / sign).exists() for sign in _DATASET_FILES)
+    return any((path / name).exists() for name in _DATASET_FILES)

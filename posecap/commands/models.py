@@ -10,11 +10,11 @@ from pathlib import Path
 from posecap.terminal import COMPLETE, ERROR, USAGE, Commands, command
 
 _MORE = """\
-  posecap models list                          what there is, its license, and whether it is here
+  posecap models list                          all known weights, their licenses, and which are on this machine
   posecap models pull yolo11n rtmpose-m        fetch before a build, or on a machine that has a network
   posecap models pull --pipeline mine.py       everything that a pipeline needs
   posecap models pull yolo11n --from /media/usb
-  posecap models verify                        hash every file that is here
+  posecap models verify                        hash every file that is on this machine
 
 where weights are looked for: the cache ($POSECAP_CACHE, or ~/.cache/posecap), then the folders in
 $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF_TOKEN count for the Hub.
@@ -23,18 +23,22 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add ``models`` with its actions."""
-    about = "what there is, its license, and whether it is here"
+    about = "all known weights, their licenses, and which are on this machine"
     parser = command(commands, "models", _list, about="list, fetch and check the weights of models", more=_MORE)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = command(actions, "list", _list, about=about)
     listing.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
-    pulling = command(actions, "pull", _pull, about="bring weights here, and check them", more=_MORE)
+    pulling = command(
+        actions, "pull", _pull, about="copy or download weights to this machine, and check them", more=_MORE
+    )
     pulling.add_argument("names", nargs="*", metavar="NAME", help="a name of `posecap models list`")
     pulling.add_argument("--pipeline", type=Path, metavar="FILE", help="everything that this pipeline needs")
-    source = "a file, or a folder that holds it, not the network"
+    source = "take them from this file or folder instead of the network"
     pulling.add_argument("--from", dest="source", type=Path, metavar="PATH", help=source)
-    checking = command(actions, "verify", _verify, about="hash what is here; exit code 1 when something is damaged")
-    checking.add_argument("names", nargs="*", metavar="NAME", help="default: everything that is here")
+    checking = command(
+        actions, "verify", _verify, about="hash the weights on this machine; exit code 1 when a file is damaged"
+    )
+    checking.add_argument("names", nargs="*", metavar="NAME", help="default: all that are on this machine")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -71,7 +75,11 @@ def _list(options: argparse.Namespace) -> int:
     for name, size, *others, license_ in rows:
         cells = (cell.ljust(width) for cell, width in zip(others, widths, strict=False))
         print("  ".join((name.ljust(name_width), size.rjust(size_width), *cells, license_)))
-    print("\nhash: full, or as many digits as the makers publish; the rest is pinned when the first file comes")
+    print(
+        "\nHERE: on this machine. HASH, the SHA-256 that a file must have: full = known in advance; N digits = only "
+        "the first N are;\nfirst use = none is, that of the first file pulled will be kept; pinned = that of the first "
+        "file pulled"
+    )
     return COMPLETE
 
 
@@ -87,8 +95,8 @@ def _pull(options: argparse.Namespace) -> int:
     needed = (name for stage in stages for engine in engines_of(stage) for name in engine.weights)
     names = [*options.names, *needed]
     if not names:
-        what = "name what to pull, or a pipeline with --pipeline; `posecap models list` names all"
-        print(f"posecap: {what}", file=sys.stderr)
+        remedy = "name the weights to pull, or a pipeline with --pipeline; `posecap models list` lists all names"
+        print(f"posecap: {remedy}", file=sys.stderr)
         return COMPLETE if options.pipeline else USAGE
     if len(names) > 1 and options.source and options.source.is_file():
         print(f"posecap: {options.source} is one file: pull one name from it, or give a folder", file=sys.stderr)
@@ -118,11 +126,13 @@ def _verify(options: argparse.Namespace) -> int:
 
     unknown = [name for name in options.names if name not in REGISTRY]
     if unknown:
-        raise MissingWeightsError(f"no weights named {unknown[0]!r}; `posecap models list` names them all")
+        raise MissingWeightsError(f"no weights named {unknown[0]!r}; `posecap models list` lists the known ones")
     named = [REGISTRY[name] for name in options.names]
     for weights in named:
         if not weights.path.is_file():
-            raise MissingWeightsError(f"{weights.name} is not here; run `posecap models pull {weights.name}`")
+            raise MissingWeightsError(
+                f"{weights.name} is not on this machine; run `posecap models pull {weights.name}`"
+            )
     here = named or [weights for weights in REGISTRY.values() if weights.path.is_file()]
     damaged = 0
     for weights in here:

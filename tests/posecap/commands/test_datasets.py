@@ -38,7 +38,7 @@ class TestAtHand:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         code, _, error = run(capsys, "verify")
-        assert (code, "there is none here or under datasets/" in error) == (1, True)
+        assert (code, "neither the current directory nor one under datasets/ is a dataset" in error) == (1, True)
         built.build(tmp_path / "datasets/one")
         (tmp_path / "datasets/empty").mkdir()
         assert run(capsys, "verify")[0] == 0
@@ -49,7 +49,7 @@ class TestAtHand:
     def test_what_is_none_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, _, error = run(capsys, "verify", tmp_path)
         assert code == 1
-        assert "is no dataset directory" in error
+        assert "is not a dataset directory" in error
         (tmp_path / "a").mkdir()
         (tmp_path / "b").mkdir()
         code, _, error = run(capsys, "verify", tmp_path / "a", tmp_path / "b")
@@ -59,7 +59,10 @@ class TestAtHand:
     def test_a_word_that_is_no_directory(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         code, _, error = run(capsys, "verify", tmp_path, "nonsense")
-        assert (code, error) == (1, "posecap: nonsense is no directory\n")
+        assert (code, error) == (
+            1,
+            "posecap: nonsense is not a directory: name the dataset directory, or leave it out\n",
+        )
 
 
 class TestVerify:
@@ -141,7 +144,7 @@ class TestStatus:
         (tmp_path / "data").mkdir()
         code, said, error = run(capsys, "status", tmp_path)
         assert code == 1
-        assert "nothing was built yet" in said + error
+        assert (said, "has no plan.parquet: run `posecap build`" in error) == ("", True)
 
 
 class TestInspect:
@@ -203,7 +206,7 @@ class TestView:
     ) -> None:
         built.build(tmp_path)
         code, _, error = run(capsys, "view", tmp_path, *words)
-        assert (code, error) == (2, "posecap: name one clip by its key, or ask for a --sheet\n")
+        assert (code, error) == (2, "posecap: name one clip by its key, or give --sheet for a contact sheet\n")
 
 
 class TestRemove:

@@ -82,11 +82,11 @@ def test_a_table_of_what_there_is(capsys: pytest.CaptureFixture[str], usb: Path)
     assert main(["models", "pull", "net", "--from", str(usb)]) == 0
     capsys.readouterr()
     assert main(["models", "list"]) == 0
-    head, net, other, _, note = capsys.readouterr().out.splitlines()
+    head, net, other, _, *note = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "SIZE", "HERE", "HASH", "USED", "BY", "LICENSE"]
     assert net.split() == ["net", "0.0", "MB", "here", "full", "engine", "AGPL-3.0"]
     assert other.split() == ["other", "5.6", "MB", "-", "first", "use", "engine", "Apache-2.0"]
-    assert note.startswith("hash: ")
+    assert note[0].startswith("HERE: on this machine. HASH")
 
 
 def test_everything_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_pull_offline_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], usb: Path) -> None:
     assert main(["models", "pull"]) == 2
-    assert "name what to pull" in capsys.readouterr().err
+    assert "name the weights to pull" in capsys.readouterr().err
     assert main(["models", "pull", "net", "other", "--from", str(usb / "net.pt")]) == 2
     assert "is one file" in capsys.readouterr().err
     assert main(["models", "pull", "nett"]) == 1
     assert "did you mean net?" in capsys.readouterr().err
     assert main(["models", "verify", "other"]) == 1
-    assert "other is not here; run `posecap models pull other`" in capsys.readouterr().err
+    assert "other is not on this machine; run `posecap models pull other`" in capsys.readouterr().err
 
 
 def test_verify_finds_damage(capsys: pytest.CaptureFixture[str], usb: Path, tmp_path: Path) -> None:
