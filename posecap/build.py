@@ -43,6 +43,7 @@ from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
 _SHOWN = 8
+"""Parts and reasons that a message names."""
 
 
 class BuildError(RuntimeError):
@@ -56,12 +57,12 @@ class Options:
     Args:
         runner: ``ray`` actors or ``local`` threads.
         workers: computing workers; None takes as many as the machine or cluster has cores or GPUs for.
-        address: of a running Ray cluster.
+        address: of a running Ray cluster; None starts Ray on this machine for the time of the build.
         retry: also try rows of earlier runs again: those that failed and are retryable (empty tuple), or those
             rejected or failed for one of these reasons; None leaves them.
         on_change: ``refuse`` to continue when pipeline or manifest have changed since parts were built, or ``update``,
             which rebuilds exactly the parts that changed.
-        row_seconds: longest time one row may take on a Ray worker.
+        row_seconds: longest time, in seconds, that one row may take on a Ray worker.
         poison_after: a row on which a worker dies this many times is quarantined.
     """
 
@@ -97,6 +98,11 @@ def build(
     log: Callable[[str], None] = print,
 ) -> BuildResult:
     """Build the dataset that a manifest describes, or resume building it.
+
+    Args:
+        output: folder of the dataset; None for the manifest's.
+        options: None for the defaults.
+        log: prints a line for the user.
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
@@ -138,6 +144,8 @@ def build(
 
 @dataclass
 class _Build:
+    """One run of a build. ``retried`` are built parts of which some rows are tried again."""
+
     manifest: Manifest
     pipeline: Pipeline
     plan: Plan
@@ -179,7 +187,7 @@ class _Build:
         return BuildResult(self.root, report, len(todo))
 
     def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
-        """Build the parts of ``todo``; gives the seconds until the workers were ready."""
+        """Build the parts of ``todo``; returns the seconds until the workers were ready."""
         tombstones = read_tombstones(self.root)
         record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
         pool = _start_pool(self.pipeline, self.options)
@@ -313,7 +321,8 @@ class Change:
     """How parts on disk differ from the planned ones.
 
     ``built`` are fingerprints of the parts on disk that are still planned; ``changed`` are those of them whose
-    fingerprint is different now; ``gone`` are parts on disk that are no longer planned.
+    fingerprint is different now; ``gone`` are parts on disk that are no longer planned; ``reasons`` are sentences for
+    the user, one for each difference, without repeats.
     """
 
     built: Mapping[PartName, str]
@@ -355,7 +364,7 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
 
 
 def explain(change: Change, root: Path) -> str:
-    """A message for the user: what changed, parameter by parameter, and the two options."""
+    """A message for the user: what changed, parameter by parameter, and the two ways to continue."""
     shown = list(change.reasons[:_SHOWN])
     if len(change.reasons) > _SHOWN:
         shown.append(f"… and {len(change.reasons) - _SHOWN} more")
@@ -363,8 +372,8 @@ def explain(change: Change, root: Path) -> str:
     names = ", ".join(parts[:_SHOWN]) + (" …" if len(parts) > _SHOWN else "")
     lines = "\n".join(f"  - {reason}" for reason in shown)
     return (
-        f"{root} was built from something else: {len(parts)} of its parts ({names}) no longer fit.\n{lines}\n"
-        "Add --update to rebuild exactly these parts, or name another --output to keep what is there."
+        f"{root} was built with another pipeline or manifest: {len(parts)} of its parts ({names}) differ.\n{lines}\n"
+        "Add --update to rebuild exactly these parts, or name another --output to keep them as they are."
     )
 
 

@@ -1,6 +1,8 @@
-"""Hashes, and files: written whole or not at all, durable where they are part of a dataset, locked, or scratch.
+"""Hashes, and the writing of files: whole or not at all, durably in a dataset; also locks and scratch folders.
 
-Identifiers are hashes of content, never of a path or a row number.
+Identifiers are hashes of content, never of a path or a row number. :class:`AtomicFile` is for the files of a dataset:
+hashed, forced to disk, read back, and published together with others. :func:`atomic_file` is for downloads and caches,
+which can be made again.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 20
 _PREFIX = "posecap-scratch-"
 _LOCK = "in-use"
-_held: list[int] = []
+_lock_descriptors: list[int] = []
 """Descriptors of locks that mark this process's scratch folders as in use; closed by the system at its end."""
 
 
@@ -61,14 +63,14 @@ def clip_id(source_id: str, row_id: str, span: Span) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Hash and size of a written file."""
+    """SHA-256 (64 hex digits) and size of a written file."""
 
     sha256: str
     size_bytes: int
 
 
 class AtomicFile(io.RawIOBase):
-    """A file that appears under its name when :meth:`publish` renames it; it is hashed as it is written.
+    """A file of a dataset: hashed as it is written, and under its name only once :meth:`publish` has renamed it.
 
     Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
     :meth:`publish` was not called.
@@ -110,7 +112,7 @@ class AtomicFile(io.RawIOBase):
             self._flush_block()
 
     def finish(self) -> Written:
-        """Flush to disk and read everything back.
+        """Force the file to disk and read everything back; nothing can be written afterwards.
 
         Raises:
             OSError: the disk is full, or the bytes read back are not those written.
@@ -132,6 +134,7 @@ class AtomicFile(io.RawIOBase):
             rest = rest[self._file.write(rest) :]
 
     def publish(self) -> None:
+        """Give the finished file its name, replacing an older one; durable after :func:`sync_folder`."""
         self.temporary.replace(self.path)
 
     def __enter__(self) -> Self:
@@ -145,7 +148,11 @@ class AtomicFile(io.RawIOBase):
 
 
 def write_file(path: Path, content: bytes) -> Written:
-    """Write one whole file, durably."""
+    """Write one whole file durably, replacing an older one: it is on disk when the call returns.
+
+    Raises:
+        OSError: the disk is full or fails; an older file is left as it was.
+    """
     with AtomicFile(path) as file:
         file.write(content)
         written = file.finish()
@@ -172,7 +179,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete temporary files that killed processes left beside ``path``."""
+    """Delete temporary files of :class:`AtomicFile` that killed processes left beside ``path``."""
     if path.parent.is_dir():
         for leftover in path.parent.glob(f".{path.name}.tmp-*"):
             leftover.unlink()
@@ -182,7 +189,8 @@ def remove_leftovers(path: Path) -> None:
 def atomic_file(target: Path) -> Iterator[BinaryIO]:
     """A file open for writing that becomes ``target`` when the block ends, and is removed if the block raises.
 
-    The folder is made. Readers and other processes never see a partial ``target``; the last writer wins.
+    The folder is created. Readers and other processes never see a partial ``target``; of two writers at a time, the one
+    that ends last determines its content.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
@@ -197,7 +205,10 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at ``path``, waiting for other threads and processes. Even SIGKILL releases it."""
+    """Hold the lock file at ``path`` in the block; waits while another thread or process holds it.
+
+    The kernel releases it when the process ends, however it ends.
+    """
     import fcntl  # only a build locks: datasets are read where there is no such module, too
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +244,7 @@ def _scratch_folder_of(pid: int) -> Path:
     descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     unnamed.rename(folder / _LOCK)
-    _held.append(descriptor)
+    _lock_descriptors.append(descriptor)
     atexit.register(_remove, folder, pid)
     return folder
 

@@ -55,7 +55,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
 
 
 def read_final_report(root: Path) -> dict[str, Any] | None:
-    """The report of a finished dataset; None if it is unfinished or its part list is not that of its parts."""
+    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has."""
     try:
         report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
         listed = (root / DATASET_LIST).read_bytes()

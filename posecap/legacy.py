@@ -1,10 +1,11 @@
-"""Words of posecap 0.1 that files and people still use, and the words of today that take their place.
+"""Names of posecap 0.1 that files and people still use, and the present names that replace them.
 
-Everything that was renamed since 0.1.0 stands in the tables, one line each. What reads an old word does it here:
+Everything that was renamed since 0.1.0 is in the tables, one line each. Old names are read with the functions below:
 
-* :func:`upgraded` gives a stored configuration, sidecar, ledger entry or report in today's words, and
-  :func:`as_format_1` a configuration in the words of 0.1, over which fingerprints are taken: a new word changes none.
-* :func:`translated` gives the syntax tree of a pipeline file in today's words, with a hint for each old one.
+* :func:`upgraded`, :func:`upgraded_record` and :func:`upgraded_facts` replace the old names in stored configurations,
+  in records of outcomes, and in samples' facts. :func:`as_format_1` does the reverse for a configuration: fingerprints
+  are taken over the names of 0.1, so that a new name changes none.
+* :func:`translated` replaces the old names in the syntax tree of a pipeline file, with a hint for each.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ MODULES: Mapping[str, str] = {
     "posecap.stages.cut": "posecap.stages.split",
     "posecap.stages.select": "posecap.stages.filter_people",
 }
-"""Modules that a pipeline file may import: as they were, and as they are."""
+"""Modules that a pipeline file may import: former name → present name, as in all tables below."""
 
 CLASSES: Mapping[str, str] = {
     "AskedToWait": "RetryAfter",
@@ -107,16 +108,16 @@ KEYWORDS: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(("MoveNet", "RTMDetOnnx", "Ultralytics"), _DETECTOR),
     **dict.fromkeys(("ByteTrack", "UltralyticsBoTSORT", "UltralyticsByteTrack"), _TRACKER),
 }
-"""Arguments, by the class (as it is called now) that takes them."""
+"""Arguments, by the present name of the class that takes them."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "fetchers": _FETCHER, "tracker": _TRACKER}
-"""Fields of a stored configuration, by the field that holds it: ``detector`` of the stage ``track``, for one."""
+"""Fields of an engine in a stored configuration, by the stage's field that holds the engine, such as ``detector``."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 """Names of stages."""
 
 STATUSES: Mapping[str, str] = {"refused": "rejected"}
-"""What becomes of rows and clips."""
+"""Statuses of rows and clips."""
 
 KEYS: Mapping[str, str] = {**STATUSES, "licence": "license"}
 """Keys of manifests, reports, sidecars and samples' facts, and columns of tables."""
@@ -128,18 +129,18 @@ MEMBERS: Mapping[str, str] = {
     "threads": "thread_safe",
     "warm_up": "load",
 }
-"""Methods and class attributes of a stage or an engine of somebody's own."""
+"""Methods and class attributes of a stage or engine that is defined in a pipeline file."""
 
 VALUES: Mapping[str, Mapping[str, Any]] = {
     "keeping": {"scratch": "temporary"},
     "thread_safe": {"many": True, "one": False},
 }
-"""Values of an argument or a class attribute, by its name today."""
+"""Values of an argument or a class attribute, by its present name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """An old word in a file, and what to write there now."""
+    """An old name in a file (``line`` counts from 1), and the name to write now."""
 
     line: int
     old: str
@@ -150,12 +151,12 @@ class Hint:
 
 
 def hint(word: Hint, file: Path) -> None:
-    """Point an old word in somebody's file out to them."""
+    """Warn the user about an old name in a file, with a :class:`FutureWarning` that points to its line."""
     warnings.warn_explicit(f"{word}: write the new word", FutureWarning, str(file), word.line)
 
 
 def translated(tree: ast.Module) -> list[Hint]:
-    """Put today's words into a pipeline file's syntax tree; gives what was changed, in the file's order."""
+    """Replace old names in a pipeline file's syntax tree, in place; returns what was changed, in the file's order."""
     found = _Translation()
     found.visit(tree)
     ast.fix_missing_locations(tree)
@@ -218,12 +219,12 @@ class _Translation(ast.NodeTransformer):
 
 
 def upgraded(value: Any, *, held_by: str = "") -> Any:
-    """A stored JSON value in today's words."""
+    """A stored configuration (JSON) with present names; ``held_by`` is the field that holds it, empty for a stage."""
     return _renamed(value, FIELDS, STAGES, held_by)
 
 
 def upgraded_record(value: Any) -> Any:
-    """A report, a sidecar's counts or a row's outcome in today's words: keys, statuses and names of stages."""
+    """A report, a sidecar's counts or a row's outcome with present names of keys, statuses and stages."""
     if isinstance(value, list):
         return [upgraded_record(item) for item in value]
     if not isinstance(value, dict):
@@ -238,7 +239,7 @@ def upgraded_record(value: Any) -> Any:
 
 
 def upgraded_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """A sample's facts with today's keys: the same dictionary, for readers open tens of thousands a second."""
+    """A sample's facts with present keys. Changed in place: readers open tens of thousands a second."""
     for old, new in KEYS.items():
         if old in facts:
             facts[new] = facts.pop(old)
@@ -247,24 +248,24 @@ def upgraded_facts(facts: dict[str, Any]) -> dict[str, Any]:
 
 def facts_of_format_1(facts: Mapping[str, Any]) -> dict[str, Any]:
     """A sample's facts with the keys of 0.1."""
-    turned = _turned(KEYS)
-    return {turned.get(key, key): value for key, value in facts.items()}
+    old_names = _inverse(KEYS)
+    return {old_names.get(key, key): value for key, value in facts.items()}
 
 
 def column_of(column: str, names: Collection[str]) -> str:
-    """What a table calls a column: its name today, or its old one where the table has only that."""
+    """The name of a column in a table with the columns ``names``: the old one if the table has only that."""
     return next((old for old, new in KEYS.items() if new == column and old in names and column not in names), column)
 
 
 def format_1_word(column: str) -> str:
-    """A column's name in 0.1, which digests of rows are taken over."""
-    return _turned(KEYS).get(column, column)
+    """A column's name in 0.1, over which digests of rows are taken."""
+    return _inverse(KEYS).get(column, column)
 
 
 def as_format_1(value: Any) -> Any:
-    """A pipeline's configuration in the words of 0.1."""
-    fields = {field: _turned(names) for field, names in FIELDS.items()}
-    return _renamed(value, fields, _turned(STAGES), "")
+    """A pipeline's configuration with the names of 0.1."""
+    fields = {field: _inverse(names) for field, names in FIELDS.items()}
+    return _renamed(value, fields, _inverse(STAGES), "")
 
 
 def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mapping[str, str], held_by: str) -> Any:
@@ -273,7 +274,7 @@ def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mappin
     if not isinstance(value, dict):
         return value
     known = fields.get(held_by, {})
-    # An engine of somebody's own may have a field of either name: both are kept then, or one would count for nothing.
+    # A user's own engine may have fields of both names; neither is renamed then, or one would replace the other.
     names = {key: key if known.get(key) in value else known.get(key, key) for key in value}
     renamed = {names[key]: _renamed(item, fields, stages, key) for key, item in value.items()}
     if not held_by and isinstance(renamed.get("name"), str):
@@ -281,5 +282,5 @@ def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mappin
     return renamed
 
 
-def _turned(table: Mapping[str, str]) -> dict[str, str]:
+def _inverse(table: Mapping[str, str]) -> dict[str, str]:
     return {new: old for old, new in table.items()}

@@ -26,7 +26,10 @@ class PipelineError(ValueError):
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive stages that run in one worker."""
+    """Consecutive stages that run in one worker, between which items stay in its memory.
+
+    ``resources`` are what the most demanding of the stages asks for.
+    """
 
     stages: tuple[Stage, ...]
     resources: Resources
@@ -66,7 +69,7 @@ class Pipeline:
                 )
         for name in self.expected_rejections:
             if name not in {stage.name for stage in self.stages}:
-                raise PipelineError(f"expected_rejections names {name!r}, which is no stage of this pipeline")
+                raise PipelineError(f"expected_rejections names {name!r}, which is not a stage of this pipeline")
         if not issubclass(last.gives, Sample):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {last.name!r} does not")
         for segment in self.segments():
@@ -98,7 +101,10 @@ class Pipeline:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 over configuration and lineage; words are those of format 1, so that a new word changes no part."""
+        """SHA-256 (64 hex digits) over configuration and lineage.
+
+        It is taken over the names of format 1, so that renaming a stage or field does not rebuild any part.
+        """
         return digest({"configuration": legacy.as_format_1(self.configuration()), "lineage": self.lineage()})
 
     def segments(self) -> tuple[Segment, ...]:
@@ -126,7 +132,7 @@ class Pipeline:
 def load_pipeline(path: Path) -> Pipeline:
     """The value named ``pipeline`` of a Python file. The file is executed, so it must be trusted.
 
-    Words of posecap 0.1 in the file are understood, with a :class:`FutureWarning` for each.
+    Names of posecap 0.1 in the file still work, with a :class:`FutureWarning` for each.
 
     Raises:
         PipelineError: no such file, or it defines no ``pipeline``.
@@ -136,7 +142,7 @@ def load_pipeline(path: Path) -> Pipeline:
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:
-        raise PipelineError(f"{path} is no Python file: {error}") from error
+        raise PipelineError(f"{path} is not a Python file: {error}") from error
     for word in legacy.translated(tree):
         legacy.hint(word, path)
     module = ModuleType(f"<pipeline {path}>")  # where dataclasses look their annotations up

@@ -2,9 +2,9 @@
 
 Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are in the
 plan too, marked as duplicates, so that every row of the manifest has an outcome. While they are read, rows are kept on
-disk by split, and only their hashes in memory. Videos below a local media root are stored relative to it, so a plan
-names no directory of the machine on which it was made, unless a table does; the same tables give the same bytes on
-every machine.
+disk by split, and only their hashes in memory. Paths of videos below a local media root are stored relative to it, so a
+plan holds no directory of the machine on which it was made, unless a table gives absolute paths elsewhere; the same
+tables give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -33,19 +33,23 @@ from posecap.types import PartName, Row
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string())])
 FORMAT = "posecap.planning.plan/1"
 PLAN_FILE = "plan.parquet"
-"""Its name in a dataset."""
+"""The plan's file name in a dataset."""
 _KEY = b"posecap.planning.plan"
 _POSITION_COLUMNS = ("table", "row")
 
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 MOST_SPLITS = 64
+"""A file is open for each split while rows are read."""
 MOST_CLASHES = 20
+"""Pairs of rows with one id that an error names."""
 _ID_DIGITS = 20
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
 
 Hashes = NDArray[np.uint64]
+"""(N, 2): 128 bits a row."""
 Ordinals = NDArray[np.int64]
+"""(N): numbers of rows in the order in which they were read, from 0, over all tables."""
 
 
 class PlanError(ValueError):
@@ -118,7 +122,7 @@ def open_plan(path: Path, *, media_root: str) -> Plan:
         media_root: the manifest's; ``""`` leaves relative videos relative.
 
     Raises:
-        PlanError: the file is missing, damaged or no plan.
+        PlanError: the file is missing, damaged or not a plan.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -131,7 +135,7 @@ def open_plan(path: Path, *, media_root: str) -> Plan:
             for group, (split, number, rows, digest) in enumerate(written["parts"])
         ]
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise PlanError(f"{path} is no readable plan ({error}); delete it and plan again") from error
+        raise PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again") from error
     return Plan(path, media_root, tuple(parts))
 
 
@@ -205,10 +209,10 @@ class Duplicates:
 
     def among(self, ordinals: Ordinals) -> tuple[NDArray[np.bool_], Ordinals]:
         """Which of ``ordinals`` are repetitions (bool), and the positions of those in :attr:`later`."""
-        at = np.searchsorted(self.later, ordinals)
-        hit = at < len(self.later)
-        hit[hit] = self.later[at[hit]] == ordinals[hit]
-        return hit, at[hit]
+        positions = np.searchsorted(self.later, ordinals)
+        repeated = positions < len(self.later)
+        repeated[repeated] = self.later[positions[repeated]] == ordinals[repeated]
+        return repeated, positions[repeated]
 
 
 def find_duplicates(hashes_N2: Hashes) -> Duplicates:

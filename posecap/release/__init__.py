@@ -1,1 +1,1 @@
-"""What goes out with a dataset: report, card, Croissant metadata."""
+"""Documents that are published with a dataset: report, card, Croissant metadata."""

@@ -19,7 +19,7 @@ from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, li
 from posecap.weights.registry import REGISTRY
 
 CARD_FILE = "card.md"
-"""The Hub wants it as ``README.md``."""
+"""Upload it to the Hugging Face Hub under the name ``README.md``."""
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LONGEST_TABLE = 40
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
@@ -119,5 +119,5 @@ def _reasons(line: StageLine) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words from outside as words: on one line, and neither table, tag nor link."""
+    """Text of manifests and videos on one line, escaped so that Markdown shows it as it is."""
     return re.sub(r"([\\|<>\[\]*_`&])", r"\\\1", " ".join(text.split()))

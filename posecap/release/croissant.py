@@ -66,7 +66,8 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
     """The dataset as JSON-LD.
 
     Args:
-        url: page of the dataset; the contact, where that is a web address, when None.
+        published: day of publication.
+        url: page of the dataset; None takes the contact if it is a web address.
     """
     page = url or (info.contact if info.contact.startswith(("http://", "https://")) else None)
     reach = "email" if "@" in info.contact and page != info.contact else "url"

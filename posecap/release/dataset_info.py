@@ -67,7 +67,7 @@ def hub_identifier(license: str) -> str | None:
 
 
 def license_url(license: str) -> str | None:
-    """URL of the license's text; a license that is written as a URL is its own."""
+    """URL of the license's text; the license itself where it is a URL; None for an unknown one."""
     if re.fullmatch(r"https?://\S+", license.strip()):
         return license.strip()
     identifier = hub_identifier(license)
@@ -82,9 +82,9 @@ COLUMNS = (
     *QUALITY,
     *MODELS,
 )
-"""What is read of the index: about 400 bytes a clip, so that a million clips fit in memory as one table."""
+"""Columns of the index that are read: about 400 bytes a clip, so that a million clips fit in memory as one table."""
 
-QUANTILES = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+QUANTILES: Final = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 _EXAMPLES = 10
 
 
@@ -99,9 +99,12 @@ class ListedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """One version of a dataset.
+    """One version of a dataset: what its manifest says, how it was built, and what it contains.
 
     Args:
+        contact: mail address or URL, for people in the videos.
+        description: empty if the manifest has none.
+        fingerprint: of the pipeline.
         index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
         files: shards and indexes, in order of parts.
         stage_stats: outcomes of all rows and clips.
@@ -130,7 +133,7 @@ class DatasetInfo:
         return sorted(pc.unique(self.index["split"]).to_pylist())
 
     def by_split(self) -> list[dict[str, Any]]:
-        """For each split: clips, source videos, people tracked, frames and hours of clips."""
+        """For each split its name (``split``), and how many clips, source ``videos``, people, frames and hours it has."""
         rows = []
         for split in self.splits:
             part = self.index.filter(pc.equal(self.index["split"], split))
@@ -198,7 +201,7 @@ def read_index_columns(root: Path) -> Any:
 
 
 def listed_files(root: Path) -> Iterator[ListedFile]:
-    """Every file that the sidecars of a dataset on local disk list."""
+    """Every file that the sidecars of a dataset on local disk list, part by part, by path."""
     for _, document in sidecars(root):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])

@@ -21,14 +21,14 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The last run of a build. The dataset may be the work of several.
+    """The last run of a build; earlier runs may have built other parts of the dataset.
 
     Args:
         started, ended: aware of their time zone.
-        start_seconds: until the workers were ready, part of ``seconds``.
-        seconds: wall time.
+        seconds: wall time of the run.
+        start_seconds: of those, the time until the workers were ready.
         workers: computing workers; None for as many as there were cores or GPUs.
-        parts, clips, frames: what this run built, kept and decoded.
+        parts, clips, frames: numbers of what this run built, kept and decoded.
         stage_seconds: worker seconds by stage over every run whose times are known.
     """
 
@@ -73,7 +73,7 @@ def make_report(
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """The yield table, what it took, and the alarms."""
+    """Print the table of the yield by stage, the times of the run, and the alarms."""
     dataset, rows, clips = report["dataset"], report["counts"]["rows"], report["counts"]["clips"]
     table = Table(title=f"{dataset['name']} {dataset['version']}: yield by stage", title_justify="left")
     table.add_column("stage", no_wrap=True)

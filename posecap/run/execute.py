@@ -18,7 +18,7 @@ _MAX_DETAIL_LENGTH = 500
 
 @dataclass
 class ItemError:
-    """Why an item was lost; the fields are those of an outcome."""
+    """Why an item was lost; the fields are those of :class:`posecap.outcomes.RowOutcome`."""
 
     status: Status
     stage: str
@@ -29,7 +29,15 @@ class ItemError:
 
 @dataclass
 class ItemResult:
-    """What one item gave: ``outputs`` for the next segment, outcomes of its clips, seconds by stage, frames decoded."""
+    """The result of one item in one segment of a pipeline.
+
+    Args:
+        outputs: items for the next segment; samples, in the last one.
+        clips: outcomes of its clips that ended here: kept, rejected or failed.
+        error: why the item itself ended; None if it did not. Clips before the error may have been kept.
+        seconds: wall seconds by stage.
+        frames: number of frames decoded.
+    """
 
     outputs: list[Any] = field(default_factory=list)
     clips: list[ClipOutcome] = field(default_factory=list)

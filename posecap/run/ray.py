@@ -27,9 +27,12 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
+"""Of a Ray that the build starts itself; only paths and small arrays pass through it."""
 _DOWNLOADERS_PER_NODE = 2
+"""Actors on each node for a segment that needs neither CPUs nor GPUs."""
 _QUEUED_PER_THREAD = 1
 _START_SECONDS = 600.0
+"""Longest wait until all actors have loaded their engines."""
 
 
 class WorkersNotReadyError(RuntimeError):
@@ -53,7 +56,10 @@ class _Worker:
 
 @dataclass
 class _Submitted:
-    """A task sent to an actor; ``since`` is when a thread started it, None while it is queued behind others."""
+    """A task sent to an actor, and the Ray reference of its result.
+
+    ``since`` is when a thread of the actor started it (``time.monotonic``); None while it is queued behind others.
+    """
 
     ref: Any
     task: Task
@@ -67,7 +73,8 @@ class _Actor:
     ``submitted`` tasks were sent to the process. ``pending`` ones are kept here until a process that died has
     restarted: sent earlier, they would be counted as lost too. ``in_doubt`` ones were submitted together when the
     process died; while the actor is ``isolating``, each runs alone, so that only the one on which the process dies
-    again is counted as lost.
+    again is counted as lost. ``overdue`` is the reference of the task for which the process was killed;
+    ``restart_until`` (``time.monotonic``) is when a restart that has not succeeded is tried again.
     """
 
     handle: Any
@@ -111,13 +118,14 @@ class _Actor:
 
 
 class RayPool:
-    """Actors for every segment on every node.
+    """Actors for every segment on every node: a :class:`posecap.run.schedule.Pool`.
 
     Args:
         segments: of the pipeline.
         address: of a running cluster; None starts Ray on this machine for the time of the build.
         workers: computing actors in all; None takes what the nodes' CPUs or GPUs hold.
-        row_seconds: an item that runs for longer is stopped together with its actor, and counts as lost.
+        row_seconds: an item that runs for longer than this, in seconds, is stopped together with its actor, and counts
+            as lost.
 
     Raises:
         WorkersNotReadyError: an actor cannot start (missing weights, package or hardware).
@@ -130,7 +138,7 @@ class RayPool:
         self._row_seconds = row_seconds
         self._since = time.monotonic()
         _connect(address)
-        self._actors = [_place(segment, workers) for segment in segments]
+        self._actors = [_start_actors(segment, workers) for segment in segments]
         self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
         self._restarting: dict[Any, _Actor] = {}
         self._returned: deque[tuple[Task, WorkerLost | None]] = deque()
@@ -151,7 +159,7 @@ class RayPool:
             self._send(actor, task)
 
     def _send(self, actor: _Actor, task: Task) -> None:
-        item = task.item.video if isinstance(task.item, _Placed) else task.item
+        item = task.item.video if isinstance(task.item, _VideoOnNode) else task.item
         ref = actor.handle.work.remote(item)
         actor.submitted.append(_Submitted(ref, task))
         actor.start_clocks()
@@ -196,7 +204,7 @@ class RayPool:
         actor.start_clocks()
         self._send_next(actor)
         # The next segment must run on the node that has the file.
-        result.outputs = [_Placed(x, actor.node) if isinstance(x, Video) else x for x in result.outputs]
+        result.outputs = [_VideoOnNode(x, actor.node) if isinstance(x, Video) else x for x in result.outputs]
         return task, result
 
     def _lose(self, actor: _Actor) -> tuple[Task, WorkerLost] | None:
@@ -223,7 +231,7 @@ class RayPool:
         return None if lost is None else (lost.task, reason)
 
     def _await_restart(self, actor: _Actor) -> None:
-        """A task may have begun in the new process before it was cancelled, and never end: the time is limited."""
+        """Wait for the process to restart, for a limited time: a cancelled task may have begun in it and never end."""
         actor.restarting = True
         actor.restart_until = time.monotonic() + self._row_seconds + 2 * self.start_seconds
         self._restarting[actor.ready()] = actor
@@ -282,15 +290,15 @@ class RayPool:
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A video and the node on whose disk it lies."""
+class _VideoOnNode:
+    """A downloaded video, and the Ray id of the node on whose disk its file lies."""
 
     video: Video
     node: str
 
 
 def _can_read(actor: _Actor, task: Task) -> bool:
-    return not isinstance(task.item, _Placed) or task.item.node == actor.node
+    return not isinstance(task.item, _VideoOnNode) or task.item.node == actor.node
 
 
 def _connect(address: str | None) -> None:
@@ -303,17 +311,19 @@ def _connect(address: str | None) -> None:
         ray.init(address="local", **own, **quiet)
 
 
-def _place(segment: Segment, workers: int | None) -> list[_Actor]:
+def _start_actors(segment: Segment, workers: int | None) -> list[_Actor]:
     """Actors of a segment, node by node, as many as the node's CPUs and GPUs hold."""
     remote = ray.remote(_Worker)
-    placed: list[_Actor] = []
+    actors: list[_Actor] = []
     wanted = segment.resources
     for node in sorted((n for n in ray.nodes() if n["Alive"]), key=lambda n: n["NodeID"]):
-        has = node["Resources"]
-        fitting = [int(has.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each]
+        on_node = node["Resources"]
+        fitting = [
+            int(on_node.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each
+        ]
         count = min(fitting) if fitting else _DOWNLOADERS_PER_NODE
         if workers is not None and (wanted.cpus or wanted.gpus):
-            count = min(count, workers - len(placed))
+            count = min(count, workers - len(actors))
         for _ in range(count):
             handle = remote.options(
                 num_cpus=wanted.cpus,
@@ -322,12 +332,12 @@ def _place(segment: Segment, workers: int | None) -> list[_Actor]:
                 max_concurrency=wanted.concurrency,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(segment.stages)
-            placed.append(_Actor(handle, node["NodeID"], wanted.concurrency))
-    if not placed:
+            actors.append(_Actor(handle, node["NodeID"], wanted.concurrency))
+    if not actors:
         raise WorkersNotReadyError(
             f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"
         )
-    return placed
+    return actors
 
 
 def _cause(error: BaseException) -> str:

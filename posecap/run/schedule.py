@@ -26,6 +26,7 @@ from posecap.types import PartName, Row, Sample
 
 _DOWNLOAD_THREADS = 4
 _CLOSE_SECONDS = 10.0
+"""Longest wait for threads when a pool is closed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,13 @@ class PartResult:
 
 @dataclass(frozen=True)
 class Task:
-    """One item for one worker. ``order`` sorts the results of one row."""
+    """One item for one worker.
+
+    Args:
+        row: position of its row in the part.
+        order: sorts the items of one row: 0, then the number of the item among the outputs of each earlier segment.
+        segment: number of the pipeline's segment that is to run, from 0.
+    """
 
     part: PartName
     row: int
@@ -64,7 +71,10 @@ class WorkerLost:
 
 
 class Pool(Protocol):
-    """Started workers for every segment of a pipeline; ``start_seconds`` is how long the start took."""
+    """Started workers for every segment of a pipeline.
+
+    ``segments`` is the number of segments, ``start_seconds`` how long the workers took to start.
+    """
 
     segments: int
     start_seconds: float
@@ -73,17 +83,26 @@ class Pool(Protocol):
         """How many more items the segment's workers accept now, a short queue included."""
         ...
 
-    def submit(self, task: Task) -> None: ...
-
-    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
-        """Block until a task is done. None: the task was not run and must be submitted again."""
+    def submit(self, task: Task) -> None:
+        """Give a task to a worker of its segment; never blocks, also where no slot is free."""
         ...
 
-    def close(self) -> None: ...
+    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
+        """Block until a submitted task is done, and return it with its result.
+
+        The result None means that the task was not run and must be submitted again.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the workers, whether tasks are left or not."""
+        ...
 
 
 @dataclass
 class _OpenRow:
+    """A row under way: ``waiting`` counts its items without a result; ``pieces`` are the results so far, by order."""
+
     row: Row
     waiting: int = 1
     pieces: dict[tuple[int, ...], ItemResult] = field(default_factory=dict)
@@ -240,7 +259,7 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
 
 
 class LocalPool:
-    """Workers as threads of this process: for debugging, tests and single machines.
+    """Workers as threads of this process, a :class:`Pool`: for debugging, tests and single machines.
 
     There are ``workers`` for every computing segment, and four for every downloading one (``cpus=0``). Every worker
     has its own engines, shared by as many threads as its concurrency; engines release the GIL while they compute.
@@ -251,7 +270,7 @@ class LocalPool:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
-        self._held = [0] * self.segments
+        self._submitted = [0] * self.segments
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
@@ -266,10 +285,10 @@ class LocalPool:
 
     def free_slots(self, segment: int) -> int:
         """One item waits behind the busy threads, so that none is idle between two items."""
-        return len(self._threads[segment]) + 1 - self._held[segment]
+        return len(self._threads[segment]) + 1 - self._submitted[segment]
 
     def submit(self, task: Task) -> None:
-        self._held[task.segment] += 1
+        self._submitted[task.segment] += 1
         self._tasks[task.segment].put(task)
 
     def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
@@ -277,7 +296,7 @@ class LocalPool:
         done = self._done.get()
         if isinstance(done, BaseException):
             raise done
-        self._held[done[0].segment] -= 1
+        self._submitted[done[0].segment] -= 1
         return done
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PREVIEW_FOLDER = "preview"
 CONTACT_SHEET = "contact_sheet.jpg"
 _PER_PART = 24
+"""Previews that are kept of each part."""
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
 _MAX_COLUMNS = 6
 _MAX_PREVIEW_BYTES = 4 << 20
@@ -103,7 +104,7 @@ def _spread(dataset: Dataset, split: str | None, count: int) -> Iterator[dict[st
 
 
 def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
-    """The kept preview of a clip, if there is one and it is a JPEG of a sane size."""
+    """The kept preview of a clip, if there is one and it is a JPEG of at most 4 MiB."""
     pil = pillow()
     path = _folder(root, row["part"]) / f"{row['key']}.jpg"
     try:
@@ -117,13 +118,13 @@ def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
 
 
 def _drawn(sample: Sample) -> Image.Image:
-    """The skeletons of the frame in which most joints are seen, on a dark ground."""
+    """The skeletons of the frame in which most joints are seen, on a dark background."""
     facts = sample.facts
     fullest = int((sample.joints_MTJ3[..., 2] > 0).sum((0, 2)).argmax())
     size = fitting_size(facts, 1, _DRAWN_SIDE)
     scale = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
-    ground = pillow().Image.new("RGB", size, tuple(c + 14 for c in PAPER))
-    return draw_skeletons(ground, sample.joints_MTJ3[:, fullest] * scale, facts["layout"])
+    background = pillow().Image.new("RGB", size, tuple(c + 14 for c in PAPER))  # lighter than the sheet around it
+    return draw_skeletons(background, sample.joints_MTJ3[:, fullest] * scale, facts["layout"])
 
 
 def _caption(row: Mapping[str, Any]) -> str:

@@ -33,11 +33,14 @@ PALETTE: tuple[Colour, ...] = (
 """Hues by person; the eighth person has the first one's again."""
 
 PAPER: Colour = (24, 24, 28)
+"""Background of sheets and of pictures without footage."""
 INK: Colour = (236, 236, 236)
+"""First line of a caption."""
 FAINT_INK: Colour = (160, 160, 168)
+"""Further lines."""
 
-_FINER = 3  # supersampling of lines, which Pillow does not anti-alias
-_FAINTEST, _SURE_SCORE = 0.4, 0.6
+_SUPERSAMPLING = 3  # of lines, which Pillow does not anti-alias
+_LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
 _HALO: Colour = (0, 0, 0)
 
 
@@ -89,9 +92,9 @@ def draw_skeletons(
         seen_J = (joints_J3[:, 2] >= least_score) & (joints_J3[:, 2] > 0) & np.isfinite(joints_J3).all(-1)
         if seen_J.any():
             # Opacity: full from a score of 0.6 on, 0.4 at the least score.
-            sure = max(_SURE_SCORE, least_score + 1e-6)
-            share_J = np.clip((joints_J3[:, 2] - least_score) / (sure - least_score), 0, 1)
-            opacity_J = _FAINTEST + (1 - _FAINTEST) * share_J
+            opaque = max(_OPAQUE_SCORE, least_score + 1e-6)
+            share_J = np.clip((joints_J3[:, 2] - least_score) / (opaque - least_score), 0, 1)
+            opacity_J = _LEAST_OPACITY + (1 - _LEAST_OPACITY) * share_J
             _draw_person(drawn, bones, joints_J3[:, :2], seen_J, opacity_J, PALETTE[person % len(PALETTE)])
     return drawn
 
@@ -109,10 +112,13 @@ def _draw_person(
     if not (low_2 < high_2).all():
         return  # the person lies outside of the picture
     size = tuple((high_2 - low_2).tolist())
-    layer = pil.Image.new("RGBA", (_FINER * size[0], _FINER * size[1]), (*_HALO, 0))
+    layer = pil.Image.new("RGBA", (_SUPERSAMPLING * size[0], _SUPERSAMPLING * size[1]), (*_HALO, 0))
     pen = pil.ImageDraw.Draw(layer)
-    xy_J2 = (xy_J2 - low_2) * _FINER
-    for stroke, shades, most in ((1.7 * width * _FINER, (_HALO,) * 3, 150), (width * _FINER, _shades(hue), 255)):
+    xy_J2 = (xy_J2 - low_2) * _SUPERSAMPLING
+    for stroke, shades, most in (
+        (1.7 * width * _SUPERSAMPLING, (_HALO,) * 3, 150),
+        (width * _SUPERSAMPLING, _shades(hue), 255),
+    ):
         # The shade of left, middle or right; a bone takes the side of its child, the joint farther from the trunk.
         colours = [shades[name.startswith("right_") - name.startswith("left_") + 1] for name in layout.names]
         for child, parent in layout.bones:
@@ -134,7 +140,9 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, til
     A line of a caption that is too long for its tile ends in dots; a row is as high as its highest tile.
 
     Args:
-        tiles: pictures and captions; a line break in a caption begins its second line.
+        tiles: pictures and captions, in rows from left to right; a line break in a caption begins its second line.
+        columns: tiles in a row.
+        tile_side: pixels.
 
     Raises:
         ValueError: no tiles, or no room for any.

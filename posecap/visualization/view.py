@@ -1,7 +1,7 @@
 """One clip with its skeletons, as mp4 or gif.
 
 The footage is fetched again from where the index says it was, and only used when its bytes are the same. Without it,
-or on request, skeletons are drawn on a dark ground: a picture of what people do that does not show who they are.
+or on request, skeletons are drawn on a dark background, which shows what people do, but not who they are.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ Background = Literal["footage", "blank"]
 
 _LONG_SIDE, _ENLARGED_SIDE = 960, 480
 _PIXEL_BYTES = 512 << 20
+"""Of all frames together, uncompressed."""
 _GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500
 _SAME_FRAME_SECONDS = 0.5e-3
+"""Largest difference between a stored time and that of the decoded frame."""
 
 
 class ViewError(ValueError):
@@ -42,9 +44,9 @@ class ViewError(ValueError):
 
 @dataclass(frozen=True)
 class Footage:
-    """Fetches and decodes footage again. The first fetcher or decoder that accepts is used.
+    """The engines that fetch and decode footage again; the first fetcher and decoder that accept it are used.
 
-    ``media_root`` is where relative URIs start, as in the manifest.
+    ``media_root`` is the folder or URL at which relative URIs start, as in the manifest.
     """
 
     fetchers: tuple[Fetcher, ...]
@@ -56,7 +58,15 @@ class Footage:
 
 @dataclass(frozen=True, kw_only=True)
 class Viewed:
-    """The picture made: its file, its frames, what lies behind the skeletons, and why the footage does not."""
+    """What :func:`view_clip` has written.
+
+    Args:
+        path: the file.
+        key: of the sample.
+        frames: number of frames drawn.
+        background: of the skeletons.
+        why_blank: why footage that was asked for could not be used; empty otherwise.
+    """
 
     path: Path
     key: str
@@ -81,8 +91,8 @@ def view_clip(
         key: of the sample, or a beginning that no other key has.
         out: ``.mp4`` or ``.gif``; a gif has at most 12.5 frames a second.
         encoder: writes the mp4.
-        footage: how to get the video again; None draws on a dark ground.
-        background: ``blank`` draws on a dark ground though there may be footage.
+        footage: how to get the video again; None draws on a dark background.
+        background: ``blank`` draws on a dark background even if there is footage.
 
     Raises:
         ViewError: ``out`` has another ending, or ``key`` names no sample or several.
@@ -110,10 +120,10 @@ def view_clip(
 
 
 def whole_key(dataset: Dataset, beginning: str) -> str:
-    """The one key that begins so.
+    """The one key of the dataset that begins with ``beginning``; a whole key is found too.
 
     Raises:
-        ViewError: no key does, or several do.
+        ViewError: no key begins so, or several do.
     """
     found: list[str] = []
     for part, rows in dataset.parts():
@@ -130,7 +140,7 @@ def whole_key(dataset: Dataset, beginning: str) -> str:
 def _pictures(
     sample: Sample, rows: np.ndarray, size: tuple[int, int], footage: Footage | None
 ) -> tuple[Pixels | None, str]:
-    """The clip's own frames, or None and the reason why they are not to be had."""
+    """The frames ``rows`` of the clip, (T, H, W, 3) uint8 RGB, or None and the reason why they cannot be fetched."""
     if footage is None:
         return None, "no way to fetch footage was given"
     uri = str(sample.facts["uri"])
@@ -156,7 +166,7 @@ def _pictures(
 
 
 def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, sample: Sample) -> Fetched | None:
-    """The file that the skeletons were made from: a fetcher may have brought only the clip's stretch, or the whole."""
+    """The file that the skeletons were made from (the clip's span or the whole video); None if it has changed."""
     span = Span(sample.facts["start_seconds"], sample.facts["end_seconds"])
     for wanted in (span, None):
         fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
@@ -175,16 +185,16 @@ def _decoded(
     begins = fetched.begins_seconds
     for block in decode_span(decoder, fetched.path, media, begins_seconds=begins, span=span, size=size):
         for frame_HW3, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
-            at = int(np.abs(pts_T - pts).argmin())
-            if abs(float(pts_T[at]) - pts) <= _SAME_FRAME_SECONDS:
-                wanted[at], missing[at] = frame_HW3, False
+            nearest = int(np.abs(pts_T - pts).argmin())
+            if abs(float(pts_T[nearest]) - pts) <= _SAME_FRAME_SECONDS:
+                wanted[nearest], missing[nearest] = frame_HW3, False
     if missing.any():
         return None, f"{decoder.name} gives no frame at {float(pts_T[missing][0]):.3f} s"
     return wanted, ""
 
 
 def _painted(sample: Sample, rows: np.ndarray, size: tuple[int, int], frames: Pixels | None) -> Iterator[Image.Image]:
-    """Every chosen frame with skeletons and strip."""
+    """The frames ``rows`` with skeletons on them and two lines of text below; ``frames`` None for a dark background."""
     facts = sample.facts
     to_view = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
     words = sample.captions[0].text if sample.captions else facts.get("label") or "no caption"
@@ -223,7 +233,11 @@ def _stacked(images: Iterator[Image.Image], count: int) -> Pixels:
 
 
 def _write_gif(out: Path, images: Iterator[Image.Image], pts_T: Seconds) -> None:
-    """An endless gif. Its clock ticks in hundredths of a second; times are rounded, not steps: errors do not add up."""
+    """Write a gif that repeats forever.
+
+    Gifs count hundredths of a second. The frames' times are rounded, and not the steps between them, so that errors do
+    not add up. No step is below 2: browsers show such frames much longer.
+    """
     ticks = np.floor((pts_T - pts_T[0]) * 100 + 0.5).astype(int)
     steps = np.diff(ticks).tolist() or [round(100 / _GIF_FPS)]
     lasts = [*steps, steps[-1]][: len(ticks)]
@@ -232,7 +246,7 @@ def _write_gif(out: Path, images: Iterator[Image.Image], pts_T: Seconds) -> None
 
 
 def _evenly_spaced(pts_T: Seconds, fps: float, most: int) -> np.ndarray:
-    """Frames at about ``fps``, the nearest to each moment; fewer where there would be more than ``most``."""
+    """Numbers of the frames nearest to evenly spaced moments, ``fps`` a second and at most ``most`` in all."""
     seconds = float(pts_T[-1] - pts_T[0])
     count = max(1, min(len(pts_T), most, round(seconds * fps) + 1))
     moments = np.linspace(pts_T[0], pts_T[-1], count)
@@ -240,7 +254,14 @@ def _evenly_spaced(pts_T: Seconds, fps: float, most: int) -> np.ndarray:
 
 
 def fitting_size(facts: Mapping[str, Any], frames: int, long_side: int) -> tuple[int, int]:
-    """(width, height), even: small footage is enlarged, and all frames together stay below 512 MiB."""
+    """(width, height) in even pixels of pictures of the source video, for ``frames`` frames.
+
+    Small footage is enlarged; the longer side has at most ``long_side`` pixels, fewer where all frames together would
+    exceed 512 MiB.
+
+    Raises:
+        ViewError: the facts give no size.
+    """
     width, height = int(facts["width"]), int(facts["height"])
     if width < 1 or height < 1:
         raise ViewError(f"the sample says that its video has {width} x {height} pixels: run `posecap verify`")

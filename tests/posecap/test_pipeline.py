@@ -55,7 +55,7 @@ def test_stages_that_do_not_fit_are_named(stages: tuple[Stage, ...], words: str)
 
 
 def test_expected_rejections_name_stages() -> None:
-    with pytest.raises(PipelineError, match="names 'tarck', which is no stage"):
+    with pytest.raises(PipelineError, match="names 'tarck', which is not a stage"):
         Pipeline(SOUND, expected_rejections={"tarck": 0.5})
 
 
