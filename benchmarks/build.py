@@ -1,4 +1,4 @@
-"""How much of a build is the pose model: its bare time on the same frames against the whole build's.
+"""The share of the pose model in a build: its time alone on the same frames, compared with the whole build's.
 
     python benchmarks/build.py [--manifest manifests/demo.yaml] [--repeats 3] [--runners local,ray]
 
@@ -60,7 +60,7 @@ def bare_seconds(pipeline: Pipeline, blocks: list[Pixels], workers: int) -> floa
 
 
 def build_seconds(manifest: Path, runner: str) -> tuple[float, float, float]:
-    """Wall seconds of one whole build, of those until its workers were ready, and its CPU seconds."""
+    """(wall seconds of one whole build, of those the seconds until its workers were ready, CPU seconds)."""
     output = Path(tempfile.mkdtemp(prefix="posecap-bench-"))
     command = [sys.executable, "-m", "posecap", "build", "--manifest", str(manifest)]
     command += ["--output", str(output), "--runner", runner]

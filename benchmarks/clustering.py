@@ -37,7 +37,7 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """labels, seconds, and mebibytes at the peak beyond the data."""
+    """Result of one method: ``labels`` (N) with -1 for noise, wall ``seconds``, peak memory beyond imports and data."""
 
     labels: np.ndarray
     seconds: float
@@ -55,10 +55,10 @@ def main() -> None:
     options = parser.parse_args()
     exact: dict[int, Run] = {}
     for size in options.sizes:
-        embeddings = made(size, options.fill)
+        embeddings = made_up_embeddings(size, options.fill)
         eps = eps_for(embeddings)
         turns = [
-            (apart("tmor_train", embeddings, eps), apart("scikit-learn", embeddings, eps))
+            (run_in_new_process("tmor_train", embeddings, eps), run_in_new_process("scikit-learn", embeddings, eps))
             for _ in range(options.repeats)
         ]
         ours, theirs = (min(runs, key=lambda run: run.seconds) for runs in zip(*turns, strict=True))
@@ -73,19 +73,19 @@ def main() -> None:
     both = ("near cells", "faiss") if importlib.util.find_spec("faiss") else ("near cells",)
     if options.approximate and len(both) < 2:
         print("faiss is not installed, so it is left out")
-    searches = [(size, who) for size in options.approximate for who in both]
+    searches = [(size, method) for size in options.approximate for method in both]
     curve: dict[int, float] = {}
-    for size, who in [*searches, *((size, "near cells") for size in options.near)]:
-        embeddings = made(size, options.fill)
+    for size, method in [*searches, *((size, "near cells") for size in options.near)]:
+        embeddings = made_up_embeddings(size, options.fill)
         eps = eps_for(embeddings)
-        found = apart(who, embeddings, eps, probes=options.probes)
+        found = run_in_new_process(method, embeddings, eps, probes=options.probes)
         print(
-            f"{size:>9,}  eps {eps:.3f}  {who:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
+            f"{size:>9,}  eps {eps:.3f}  {method:<10} {found.seconds:7.2f} s {found.mebibytes:7.0f} MiB   "
             f"{found.labels.max() + 1} clusters, noise {(found.labels < 0).mean():.4f}   "
             f"{agreement(found.labels, exact[size].labels) if size in exact else ''}",
             flush=True,
         )
-        if who == "near cells" and size in options.near:
+        if method == "near cells" and size in options.near:
             curve[size] = found.seconds
     if len(curve) > 1 and MILLION not in curve:
         power, scale = np.polyfit(np.log(list(curve)), np.log(list(curve.values())), 1)
@@ -99,15 +99,15 @@ def agreement(labels: np.ndarray, exact: np.ndarray) -> str:
     return f"ARI to exact {adjusted_rand_score(labels, exact):.4f}   noise alike {alike:.4f}"
 
 
-def apart(who: str, embeddings: np.ndarray, eps: float, *, probes: int = 0) -> Run:
-    """One run in a fresh process, which finds its embeddings in a file: making them would hide the peak."""
+def run_in_new_process(method: str, embeddings: np.ndarray, eps: float, *, probes: int = 0) -> Run:
+    """One run in a new process, which reads the embeddings from a file: making them would raise the peak."""
     with tempfile.NamedTemporaryFile(suffix=".npy") as file, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         np.save(file.name, embeddings)
-        return pool.submit(measured, who, file.name, eps, probes).result()
+        return pool.submit(measured, method, file.name, eps, probes).result()
 
 
-def measured(who: str, path: str, eps: float, probes: int) -> Run:
-    labels_of = search(who, eps, probes)
+def measured(method: str, path: str, eps: float, probes: int) -> Run:
+    labels_of = search(method, eps, probes)
     embeddings: np.ndarray = np.load(path, allow_pickle=False)
     labels_of(embeddings[:1000])
     before = peak_bytes()
@@ -116,15 +116,15 @@ def measured(who: str, path: str, eps: float, probes: int) -> Run:
     return Run(labels, perf_counter() - started, (peak_bytes() - before) / 2**20)
 
 
-def search(who: str, eps: float, probes: int) -> Callable[[np.ndarray], np.ndarray]:
-    if who == "scikit-learn":
+def search(method: str, eps: float, probes: int) -> Callable[[np.ndarray], np.ndarray]:
+    if method == "scikit-learn":
         from sklearn.cluster import DBSCAN
 
         theirs = DBSCAN(eps=eps, min_samples=MIN_SAMPLES, metric="cosine", algorithm="brute")
         return lambda embeddings: theirs.fit(embeddings).labels_
-    if who == "tmor_train":
+    if method == "tmor_train":
         return partial(dbscan, eps=eps, min_samples=MIN_SAMPLES)
-    ours = dbscan_faiss if who == "faiss" else dbscan_near_cells
+    ours = dbscan_faiss if method == "faiss" else dbscan_near_cells
     return partial(ours, eps=eps, min_samples=MIN_SAMPLES, probes=probes)
 
 
@@ -132,8 +132,8 @@ def eps_for(embeddings: np.ndarray) -> float:
     return adaptive_eps(normalize(embeddings), min_samples=MIN_SAMPLES, sample=1000)
 
 
-def made(size: int, fill: int) -> np.ndarray:
-    """Embeddings in float32; as many dimensions as `fill` carry the clusters."""
+def made_up_embeddings(size: int, fill: int) -> np.ndarray:
+    """(size, DIMENSIONS) float32, not normalised; the clusters lie in `fill` of the dimensions."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((200, fill))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)

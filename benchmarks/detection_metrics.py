@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("command", choices=("tsu", "charades", "time"))
     parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS")
     options = parser.parse_args()
-    {"tsu": of_tsu, "charades": of_charades, "time": timed}[options.command](options.annotations)
+    {"tsu": of_tsu, "charades": of_charades, "time": time_random_scores}[options.command](options.annotations)
 
 
 def of_tsu(folder: Path) -> None:
@@ -55,7 +55,7 @@ def compare(name: str, train: Timelines, test: Timelines, labels: Labels) -> Non
     print(row(f"{name}, prior", prior), row(f"{name}, perfect", perfect), sep="\n")
 
 
-def timed(folder: Path) -> None:
+def time_random_scores(folder: Path) -> None:
     test = tsu.timelines(folder / "smarthome_CS_51.json")["testing"]
     random = np.random.default_rng(0)
     spent = 0.0

@@ -1,8 +1,8 @@
-"""Detectors of a command line, for the benchmarks that compare what they find.
+"""Reads the settings that benchmarks of detectors compare, from the command line.
 
-A setting is an engine with its parameters, as it would stand in a pipeline file, or a pipeline file:
+A setting is an engine with its parameters, as in a pipeline file, or a pipeline file itself:
 
-    movenet                                      the engine of posecap/engines/movenet.py, with its own parameters
+    movenet                                      the engine of posecap/engines/movenet.py, with its default parameters
     movenet:imgsz=256,conf=0.2                   with others
     ultralytics:weights_from=yolo11n-pose
     rtmdet_onnx:size=n+rtmpose_onnx:size=t       boxes from one engine, joints from another
@@ -37,12 +37,12 @@ DEFAULT = ROOT / "pipelines" / "demo.py"
 
 
 class SettingError(ValueError):
-    """A setting names no engine, or parameters that it does not have."""
+    """A setting names an unknown engine, or parameters that the engine does not have."""
 
 
 @dataclass
 class Timed:
-    """A detector that writes down how many frames it was given, and for how long it worked on them."""
+    """A detector that records each call of ``detect``: number of frames, wall seconds and CPU seconds."""
 
     detector: Any
     frames: list[int] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Timed:
 
     @property
     def milliseconds(self) -> tuple[float, float]:
-        """Milliseconds a frame, by the clock and of the processor: the median over the clips."""
+        """Milliseconds a frame, as (wall, CPU) time: medians over the calls; NaN before the first."""
         frames = np.maximum(self.frames, 1)
         by_clip = [1000 * np.array(spent) / frames for spent in (self.seconds, self.cpu_seconds)]
         return (float(np.median(by_clip[0])), float(np.median(by_clip[1]))) if self.frames else (math.nan, math.nan)
@@ -104,27 +104,27 @@ def setting(name: str, *, pipeline: Path = DEFAULT, long_side: int | None = None
     """
     decoding = {} if long_side is None else {"long_side": long_side}
     if name.endswith(".py"):
-        return _of(name, load_pipeline(Path(name)), decoding)
+        return _setting_with(name, load_pipeline(Path(name)), decoding)
     detector, *estimators = (_engine(part) for part in name.split("+"))
     if not hasattr(detector, "detect") or len(estimators) > 1 or any(not hasattr(e, "estimate") for e in estimators):
         raise SettingError(f"{name!r}: expected DETECTOR or DETECTOR+ESTIMATOR, each NAME or NAME:PARAMETER=VALUE,…")
     if not estimators and detector.layout is None:  # type: ignore[attr-defined]
         raise SettingError(f"{name!r}: {detector.name} gives boxes only; add an estimator of joints with +")
-    return _of(
+    return _setting_with(
         name, load_pipeline(pipeline), {**decoding, "detector": detector, "estimator": (*estimators, "detector")[0]}
     )
 
 
-def _of(name: str, pipeline: Pipeline, parts: dict[str, Any]) -> Setting:
-    every: tuple[Any, ...] = pipeline.stages  # dataclasses, which their type does not say
+def _setting_with(name: str, pipeline: Pipeline, parts: dict[str, Any]) -> Setting:
+    given: tuple[Any, ...] = pipeline.stages  # dataclasses, which their type does not say
     stages: list[Any] = [
-        replace(stage, **{f.name: parts[f.name] for f in fields(stage) if f.name in parts}) for stage in every
+        replace(stage, **{f.name: parts[f.name] for f in fields(stage) if f.name in parts}) for stage in given
     ]
-    detecting = [at for at, stage in enumerate(stages) if hasattr(stage, "detector")]
-    filtering = [at for at, stage in enumerate(stages) if isinstance(stage, FilterPeople)]
+    detecting = [i for i, stage in enumerate(stages) if hasattr(stage, "detector")]
+    filtering = [i for i, stage in enumerate(stages) if isinstance(stage, FilterPeople)]
     if len(detecting) != 1 or len(filtering) != 1:
         raise SettingError(f"{name!r}: expected a pipeline with one stage that detects people and one FilterPeople")
-    first, end = max(at for at, stage in enumerate(stages) if stage.takes is CutVideo) + 1, filtering[0]
+    first, end = max(i for i, stage in enumerate(stages) if stage.takes is CutVideo) + 1, filtering[0]
     timed = Timed(stages[detecting[0]].detector)
     stages[detecting[0]] = replace(stages[detecting[0]], detector=timed)
     decoding = tuple(stage for stage in stages[:first] if stage.takes in (Video, CutVideo))

@@ -1,9 +1,9 @@
-"""Speed of every engine by batch size, and how much of a worker's chain is the models themselves.
+"""Speed of every engine by batch size, and the share of the models in the time of the stages that use them.
 
     python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--concurrency 1 2]
 
 Detectors and embedders see frames of the demo's footage at working size, pose estimators four people in each of them.
-The named baseline of each engine is itself with a batch of one. MoveNet, EfficientNet and MiniLM have their real
+Each engine is compared with itself at the first batch size. MoveNet, EfficientNet and MiniLM have their real
 weights; every other engine has random ones in the published format, which cost the same time.
 With a GPU, engines that can use it do.
 
@@ -62,7 +62,14 @@ PEOPLE = 4
 
 @dataclass(frozen=True)
 class Contender:
-    """An engine that ``make`` builds for a batch size, its input ``feed``, and what an item of it is."""
+    """An engine to measure.
+
+    Args:
+        items: what it processes, for the unit of the printed rate: ``frames``, ``clips`` or ``sentences``.
+        make: builds it for a batch size.
+        run: calls it with some items of ``feed``.
+        feed: items to process, at least as many as the largest batch.
+    """
 
     name: str
     items: str
@@ -166,7 +173,7 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
 
 
 def sentences() -> list[str]:
-    """All different, since engines remember what they have embedded."""
+    """All different, since engines cache the vectors of sentences."""
     return [f"{SENTENCE}, {number}" for number in range(100_000)]
 
 
@@ -180,7 +187,7 @@ def standing_people(frames: Pixels) -> Tracks:
 
 
 def measure(contender: Contender, batches: Sequence[int], seconds: float) -> None:
-    single = None
+    baseline = None
     for batch in batches:
         engine = contender.make(batch)
         engine.load()
@@ -188,12 +195,12 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
         contender.run(engine, contender.feed[-batch:])
         done, since = 0, perf_counter()
         while perf_counter() - since < seconds:
-            at = next(starts)
-            contender.run(engine, contender.feed[at : at + batch])
+            start = next(starts)
+            contender.run(engine, contender.feed[start : start + batch])
             done += batch
         rate = done / (perf_counter() - since)
-        single = single or rate
-        ratio = "" if batch == batches[0] else f"   {rate / single:.2f} x batch {batches[0]}"
+        baseline = baseline or rate
+        ratio = "" if batch == batches[0] else f"   {rate / baseline:.2f} x batch {batches[0]}"
         print(f"{contender.name:<28} batch {batch:<4} {rate:>10.2f} {contender.items}/s{ratio}", flush=True)
 
 

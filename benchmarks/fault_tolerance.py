@@ -104,17 +104,20 @@ def write_input(folder: Path) -> Path:
 
 @dataclass
 class Build:
-    """``posecap build`` under way, in a session of its own, by which all its processes are found again."""
+    """A running ``posecap build``, in a session of its own, by which all its processes are found.
+
+    ``since`` is its start (``time.monotonic``), ``files_before`` are the files of its dataset at the start.
+    """
 
     process: subprocess.Popen[bytes]
     root: Path
     since: float
-    there: frozenset[Path]
+    files_before: frozenset[Path]
 
     @classmethod
     def start(cls, manifest: Path, root: Path, runner: Runner) -> Build:
         arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", runner]
-        there = frozenset(files_of(root))
+        files_before = frozenset(files_of(root))
         with root.with_suffix(".log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "posecap", *arguments],
@@ -125,7 +128,7 @@ class Build:
                 stderr=log,
                 start_new_session=True,
             )
-        return cls(process, root, time.monotonic(), there)
+        return cls(process, root, time.monotonic(), files_before)
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -133,7 +136,7 @@ class Build:
     def until(self, *, seconds: float = 0.0, new_files: int = 0) -> bool:
         """Wait for a time since the start, or for files to appear. False: the build ended first."""
         while self.alive():
-            enough = len(set(files_of(self.root)) - self.there) >= new_files if new_files else True
+            enough = len(set(files_of(self.root)) - self.files_before) >= new_files if new_files else True
             if enough and time.monotonic() - self.since >= seconds:
                 return True
             time.sleep(_POLL_SECONDS)
@@ -193,12 +196,12 @@ def files_of(root: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Reference:
-    """The files and outcomes of the undisturbed build, and its duration with each runner."""
+    """The files and outcomes of the undisturbed build, its seconds with each runner, and its number of files in all."""
 
     files: dict[str, bytes]
     outcomes: list[RowOutcome]
     seconds: dict[Runner, float]
-    names: int
+    file_count: int
 
     @classmethod
     def of(cls, root: Path, seconds: dict[Runner, float]) -> Reference:
@@ -218,7 +221,7 @@ def outcomes(root: Path) -> list[RowOutcome]:
 
 
 def differences(root: Path, reference: Reference) -> Iterator[str]:
-    """In what a finished build is not the undisturbed one."""
+    """How a finished build differs from the undisturbed one, a sentence for each difference."""
     found = published(root)
     for name in sorted(found.keys() | reference.files.keys()):
         if name not in found:
@@ -239,7 +242,15 @@ def differences(root: Path, reference: Reference) -> Iterator[str]:
 
 @dataclass
 class DisturbedBuild:
-    """One disturbed build: when its processes were killed, how often it was started, and how its result differs."""
+    """One disturbed build.
+
+    Args:
+        kills: what was killed and when, for people.
+        victims: what was killed, in order.
+        starts: how often the build was started.
+        left_behind: commands of processes that outlived a killed driver for too long.
+        wrong: how its result differs from the undisturbed one; empty if it does not.
+    """
 
     runner: Runner
     kills: list[str] = field(default_factory=list)
@@ -290,7 +301,7 @@ class Trial:
         if chance.random() < 0.5:
             reached = build.until(seconds=chance.uniform(0, self.reference.seconds[result.runner]))
         else:
-            missing = max(1, self.reference.names - len(build.there))
+            missing = max(1, self.reference.file_count - len(build.files_before))
             reached = build.until(new_files=chance.randint(1, missing))
             time.sleep(chance.uniform(0, 0.02))
         if reached and build.alive() and build.kill(victim, chance):

@@ -1,4 +1,4 @@
-"""What the programs of this folder share: options, taking turns, memory and time, and samples to write."""
+"""Shared by the benchmarks of this folder: argument parser, time and memory measurement, made-up samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 def best(
     contenders: Mapping[str, Callable[[], object]], repeats: int, *, synchronize: Callable[[], object] = lambda: None
 ) -> dict[str, float]:
-    """Shortest time of each in seconds; they take turns. ``synchronize`` waits for what a device still computes."""
+    """Shortest time of each contender in seconds, over ``repeats`` rounds in which each runs once.
+
+    ``synchronize`` waits for what a device still computes, before and after each run.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, run in contenders.items():
@@ -52,13 +55,16 @@ def threaded_seconds(items: Iterable[Item], workers: Sequence[Callable[[Item], o
 
 
 def peak_bytes() -> int:
-    """Of this process alone; getrusage gives the peak of the process that started it, where that had more."""
+    """Peak resident memory of this process.
+
+    Not from getrusage, which gives the peak of the parent process where that is higher.
+    """
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
-    """Of this process, or with ``RUSAGE_CHILDREN`` of those it has waited for."""
+    """CPU seconds of this process, or with ``RUSAGE_CHILDREN`` of the child processes that it has waited for."""
     used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
 

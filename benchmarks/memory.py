@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--rows 1000,10000,40000]
 
 Every thousandth row is the same short real clip from a pinned package, the others name files that are missing, so
-that planning, scheduling, committing and reporting see every row while the models see few. Prints seconds and peak
+that planning, scheduling, committing and reporting see every row while the models see few. Prints CPU seconds and peak
 resident memory of the build's process.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from measuring import cpu_seconds, parser_of
 
-HERE = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 CLIP_EVERY = 1000
 CLIP_SECONDS = 0.3
 BUILD = """
@@ -33,7 +33,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def write_manifest(folder: Path, rows: int) -> Path:
     """A manifest of ``rows`` rows in parts of a thousand."""
-    with (HERE / "manifests" / "demo.csv").open(newline="", encoding="utf-8") as file:
+    with (ROOT / "manifests" / "demo.csv").open(newline="", encoding="utf-8") as file:
         video = next(csv.DictReader(file))["video"]
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -46,13 +46,13 @@ def write_manifest(folder: Path, rows: int) -> Path:
     manifest = folder / "manifest.yaml"
     manifest.write_text(
         "name: memory\nversion: 1.0.0\nlicense: BSD-3-Clause\ncontact: https://example.org\n"
-        f"pipeline: {HERE / 'pipelines' / 'demo.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
+        f"pipeline: {ROOT / 'pipelines' / 'demo.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
     )
     return manifest
 
 
 def measure(rows: int) -> tuple[float, float]:
-    """Seconds and peak MB of one build."""
+    """CPU seconds and peak resident memory (MiB) of one build."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_manifest(Path(folder), rows)
         before = cpu_seconds(resource.RUSAGE_CHILDREN)
@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     for rows in map(int, options.rows.split(",")):
         seconds, peak = measure(rows)
-        print(f"{rows:>8,} rows  {seconds:7.1f} CPU s  {peak:7.0f} MB peak", flush=True)
+        print(f"{rows:>8,} rows  {seconds:7.1f} CPU s  {peak:7.0f} MiB peak", flush=True)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ Facts about the footage, checked with this program and the footage itself:
 
 - The package carries the calibration as Qualisys writes it (``Calib.qca.txt``); its ``Calib*.toml`` is made from it
   when Pose2Sim runs. Rotation rows are the camera's axes in the world, y up and z backwards, the translation is the
-  camera's place in mm; both become OpenCV's world-to-camera here, as in Pose2Sim. Lengths in the picture are 1/64 px.
-  Pose2Sim divides the distortion by 64 as well, which leaves none of it; here it is applied in full. The difference is
-  0.06 px of the median error, on the side of Pose2Sim's: too little to tell them apart.
+  camera's position in mm; both become OpenCV's world-to-camera here, as in Pose2Sim. Lengths in the picture are in
+  units of 1/64 px. Pose2Sim divides the distortion by 64 as well, which leaves none of it; here it is applied in
+  full. The difference is 0.06 px of the median error, on the side of Pose2Sim's: too little to tell them apart.
 - Views 1 and 2 of the one man are 1080 px wide, the calibration's 1088. They lack 8 px on the right: their background
   lies within 4 px of where it lies in the other recording of these views, on the left and on the right alike.
 - Synchronous to about a frame: with ``--offsets``, the median error of MoveNet rises by 4 to 18 % with any view three
@@ -93,18 +93,22 @@ FOOTAGE = {
         ),
     ),
 }
-JOINT = {name: at for at, name in enumerate(LAYOUTS["coco17"].names)}
+JOINT = {name: number for number, name in enumerate(LAYOUTS["coco17"].names)}
 SUBPIXELS = 64
-"""Of a Qualisys file's lengths in the picture."""
+"""Units of a Qualisys file's lengths in the picture that make a pixel."""
 DISTORTION = ("radialDistortion1", "radialDistortion2", "tangentalDistortion1", "tangentalDistortion2")
 MINIMUM, WELL_SEEN = 2, 3
-"""Views from which a joint can be triangulated, and from which its error says something."""
+"""Number of views from which a joint can be triangulated, and from which its error is meaningful."""
 OFFSETS = range(-3, 4)
+"""Frames by which ``--offsets`` shifts one view."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera with OpenCV's conventions: x right, y down, z into the scene; distortion k1, k2, p1, p2."""
+    """A pinhole camera with OpenCV's conventions: x right, y down, z into the scene; distortion k1, k2, p1, p2.
+
+    ``size`` is (width, height) in pixels; ``intrinsics_33`` maps to pixels.
+    """
 
     name: str
     size: tuple[int, int]
@@ -216,8 +220,8 @@ def reproject(cameras: Sequence[Camera], joints_VPTJ3: Doubles, seen_VPTJ: Bools
     rows = []
     for camera, joints, weight in zip(cameras, joints_VPTJ3, weights, strict=True):
         projection = np.column_stack([camera.rotation_33, camera.translation_3])
-        for axis, place in enumerate(np.moveaxis(camera.undistort(joints[..., :2]), -1, 0)):
-            rows.append(weight[..., None] * (place[..., None] * projection[2] - projection[axis]))
+        for axis, position in enumerate(np.moveaxis(camera.undistort(joints[..., :2]), -1, 0)):
+            rows.append(weight[..., None] * (position[..., None] * projection[2] - projection[axis]))
     solution = np.linalg.svd(np.stack(rows, -2))[2][..., -1, :]
     views = seen_VPTJ.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -246,8 +250,8 @@ def same_people(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) 
     return chosen
 
 
-def like(joints_VPTJ3: Doubles, other_VPTJ3: Doubles) -> Doubles:
-    """``other_VPTJ3`` with its people in the order, frame by frame, that lies nearest to ``joints_VPTJ3``."""
+def in_order_of(joints_VPTJ3: Doubles, other_VPTJ3: Doubles) -> Doubles:
+    """``other_VPTJ3`` with its people in the order, frame by frame, that is nearest to ``joints_VPTJ3`` in pixels."""
     both = (joints_VPTJ3[..., 2] > 0)[:, :, None] & (other_VPTJ3[..., 2] > 0)[:, None]
     apart = np.linalg.norm(joints_VPTJ3[:, :, None, ..., :2] - other_VPTJ3[:, None, ..., :2], axis=-1)
     distance_PPT = np.where(both, np.minimum(apart, 500), 500).mean((0, 4))  # 500 px: another person, or nobody
@@ -260,7 +264,7 @@ def like(joints_VPTJ3: Doubles, other_VPTJ3: Doubles) -> Doubles:
 
 
 def body_heights(cameras: Sequence[Camera], points_PTJ3: Doubles) -> Doubles:
-    """(V, P, T) pixels that a person, as tall as bones are long, takes in each view at the distance of the hips."""
+    """(V, P, T) height in pixels of each person in each view: the length of their bones at the distance of the hips."""
 
     def middle(part: str) -> Doubles:
         found: Doubles = (points_PTJ3[:, :, JOINT[f"left_{part}"]] + points_PTJ3[:, :, JOINT[f"right_{part}"]]) / 2
@@ -285,7 +289,7 @@ def body_heights(cameras: Sequence[Camera], points_PTJ3: Doubles) -> Doubles:
 
 
 def people_of(clip: PosedClip, people: int) -> Doubles:
-    """(P, T, 17, 3) joints of the tracks with most frames times height that are there in each frame."""
+    """(P, T, 17, 3) joints of each frame's tracked people, ranked by frames times height; zeros where fewer are."""
     joints = convert(clip.joints_MTJ3, source=clip.layout, target="coco17").astype(np.float64)
     there_MT: Bools = np.any(joints[..., 2] > 0, axis=-1)
     height_MT = (clip.tracks.boxes_MT4[..., 3] - clip.tracks.boxes_MT4[..., 1]) * there_MT
@@ -316,7 +320,7 @@ def views_of(chosen: Setting, folder: str, hashes: Sequence[str], people: int) -
 
 @dataclass(frozen=True)
 class Summary:
-    """Errors of some joints: how many, their median and mean in pixels, and the median share of body height."""
+    """Errors of ``count`` joints: median and mean in pixels, and the median as a ``share`` (0 to 1) of body height."""
 
     count: int
     median: float
@@ -335,7 +339,7 @@ def summary(errors_VPTJ: Doubles, chosen_VPTJ: Bools, heights_VPT: Doubles) -> S
     return Summary(errors.size, float(np.median(errors)), float(errors.mean()), float(np.nanmedian(shares)))
 
 
-def alone(name: str, cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> str:
+def setting_line(name: str, cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> str:
     """A line of the first table."""
     found = reproject(cameras, joints_VPTJ3, joints_VPTJ3[..., 2] >= score)
     every = found.views_PTJ.size
@@ -351,7 +355,7 @@ def paired(
     names: tuple[str, str], cameras: Sequence[Camera], joints: tuple[Doubles, Doubles], score: float
 ) -> tuple[Summary, Summary, str]:
     """Two settings on what both have found, and the lines of the second table."""
-    first, second = joints[0], like(*joints)
+    first, second = joints[0], in_order_of(*joints)
     both = (first[..., 2] >= score) & (second[..., 2] >= score)
     found = [reproject(cameras, each, both) for each in (first, second)]
     judged = found[0].judged & found[1].judged
@@ -398,7 +402,7 @@ def main() -> None:
         for each in settings:
             each.load()
             found[each.name] = same_people(cameras, views_of(each, folder, hashes, people), options.score)
-            print(alone(each.name, cameras, found[each.name], options.score), flush=True)
+            print(setting_line(each.name, cameras, found[each.name], options.score), flush=True)
             if options.offsets:
                 print(offsets(cameras, found[each.name], options.score), flush=True)
         for names in itertools.combinations(found, 2):

@@ -9,13 +9,13 @@ a row without a span: it is cut into shots, decoded, tracked, posed and filtered
 
 Three folders of videos, by default those of ``$POSECAP_TEST_DATA/videos``: ``exercise``, where one person is plainly in
 view, ``surveillance``, where several small ones are, and ``scenery``, where nobody is and whatever is found is wrong.
-Half of the videos are for choosing a setting and the others for reporting on it; the first digit of the SHA-256 of a
-file's name says which, so that nobody picks.
+Half of the videos are for choosing a setting and the others for reporting on it; the first bit of the SHA-256 of
+a file's name decides which, so that the division favours no setting.
 
 A video is kept when a clip of it is; videos and clips are both counted. A person is confident in a frame as
 FilterPeople defines it (enough joints with a high enough score), whether kept or not: printed are the share of frames
 with one, and how many persons times frames that makes. Milliseconds are the detector's alone, a frame, on one thread:
-the median over the clips, by the clock and of the processor, which does not count waiting for others. Videos that
+the median over the clips, of wall time and of CPU time, which does not count waiting for other processes. Videos that
 settings disagree on are listed, with the reason of rejection."""
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HALVES = ("choose", "report")
 
 
 @dataclass(frozen=True)
-class Found:
+class VideoResult:
     """What one setting found in one video.
 
     ``reasons`` are those of the clips that were rejected, or of the whole video; ``person_frames`` counts confident
@@ -74,7 +74,7 @@ def videos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
-def look(chosen: Setting, decoded: ItemResult) -> Found:
+def finish(chosen: Setting, decoded: ItemResult) -> VideoResult:
     """Run a video's decoded clips through a setting's other stages."""
     reasons = [clip.reason for clip in decoded.clips] + ([decoded.error.reason] if decoded.error else [])
     kept = seen_frames = person_frames = 0
@@ -89,24 +89,24 @@ def look(chosen: Setting, decoded: ItemResult) -> Found:
             reasons += [outcome.reason for outcome in filtered.clips]
         reasons += [outcome.reason for outcome in posed.clips]
     frames = sum(clip.frame_count for clip in decoded.outputs)
-    return Found(len(decoded.outputs), kept, tuple(reasons), frames, seen_frames, person_frames)
+    return VideoResult(len(decoded.outputs), kept, tuple(reasons), frames, seen_frames, person_frames)
 
 
-def compare(settings: Sequence[Setting], paths: Sequence[Path]) -> dict[str, dict[Path, Found]]:
+def compare(settings: Sequence[Setting], paths: Sequence[Path]) -> dict[str, dict[Path, VideoResult]]:
     """What each setting finds in each video; one video's frames are in memory at a time."""
-    found: dict[str, dict[Path, Found]] = {each.name: {} for each in settings}
+    found: dict[str, dict[Path, VideoResult]] = {each.name: {} for each in settings}
     for number, path in enumerate(paths, 1):
         decoded: dict[Any, ItemResult] = {}
         for each in settings:
             if each.decoding not in decoded:
                 decoded[each.decoding] = execute(each.decoding, video_of(path))
-            found[each.name][path] = look(each, decoded[each.decoding])
+            found[each.name][path] = finish(each, decoded[each.decoding])
         if sys.stderr.isatty():
             print(f"\r{number} of {len(paths)} {path.name}\033[K", end="", file=sys.stderr, flush=True)
     return found
 
 
-def line(name: str, founds: Sequence[Found]) -> str:
+def line(name: str, founds: Sequence[VideoResult]) -> str:
     frames = sum(found.frames for found in founds)
     seen, persons = (sum(getattr(found, what) for found in founds) for what in ("seen_frames", "person_frames"))
     videos, kept = sum(found.kept > 0 for found in founds), sum(found.kept for found in founds)
@@ -117,7 +117,7 @@ def line(name: str, founds: Sequence[Found]) -> str:
     )
 
 
-def tables(title: str, found: dict[str, dict[Path, Found]], halves: Sequence[str]) -> str:
+def tables(title: str, found: dict[str, dict[Path, VideoResult]], halves: Sequence[str]) -> str:
     """Lines of one folder: each half, both together, and the videos that settings disagree on."""
     lines = []
     for half in (*halves, *(["both"] if len(halves) > 1 else [])):
@@ -159,10 +159,10 @@ def main() -> None:
             continue
         chosen = [path for half in halves for path in [p for p in videos if half_of(p) == half][: options.limit]]
         print(tables(folder, compare(settings, sorted(chosen)), halves), flush=True)
-    print("milliseconds a frame of the detector, one thread, median over the clips: by the clock, of the processor")
+    print("milliseconds a frame of the detector, one thread, median over the clips: wall, CPU")
     for each in settings:
-        clock, processor = each.timed.milliseconds
-        print(f"  {each.name:<44} {clock:6.1f} {processor:6.1f}")
+        wall, cpu = each.timed.milliseconds
+        print(f"  {each.name:<44} {wall:6.1f} {cpu:6.1f}")
 
 
 if __name__ == "__main__":

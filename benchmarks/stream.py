@@ -4,10 +4,10 @@
 
 Everyone reads the same samples (one person, joints and a video and a text vector of 512) from the same disk into
 batches of 256 float tensors, with two workers (or two threads), and is timed on whole passes after a first one, so that
-nobody's start counts. tmor_train also shuffles all samples, chooses frames and normalises; the others go through their
-shards in order and only stack. "no thread" gathers in the thread that uses the batches, which here does nothing else:
-the bare cost of a batch; beside training, threads gather while the network computes. litData and MosaicML Streaming
-take part where they are installed.
+start-up does not count. tmor_train also shuffles all samples, chooses frames and normalises; the others go through
+their shards in order and only stack. "no thread" gathers in the thread that uses the batches, which shows the cost of a
+batch by itself; during training, threads gather while the network computes. litData and MosaicML Streaming take part
+where they are installed.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""Milliseconds of one step of pre-training: tmor_train's train_state beside the same step written the usual way.
+"""Milliseconds of one step of pre-training: tmor_train's TrainState beside the same step written the usual way.
 
     python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads 2] [--device cpu]
 
-A step is everything between two batches: the positive view, the encoder's forward on the clips and the averaged
-encoder's on that view, L_mm, L_mv and L_mt against a full queue, backward, clipping, AdamW, both averages, the queue.
+A step is everything between two batches: the positive view, the encoder's forward on the clips and the EMA encoder's
+on that view, L_mm, L_mv and L_mt against a full queue, backward, gradient clipping, AdamW, both moving averages, the
+queue.
 "plain" is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken parameter by
 parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
 them to it). They take turns with a product of square matrices, the most that the machine can do; bests are printed, so
 that a busy machine is no one's disadvantage. FLOPs are those of the plain step's products: the share of the peak is the
-work as it is written, whatever shorter way to the same numbers the train_state takes.
+work as it is written, even where TrainState computes the same numbers with fewer operations.
 
 Then the real loop runs on a set that was read into memory, and on columns mapped from disk: how much of it is waiting
 for data.
@@ -52,7 +53,7 @@ WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
 SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
 
 
-# --- the usual way ------------------------------------------------------------------------------------------------
+# --- the plain step -------------------------------------------------------------------------------------------------
 
 
 def plain_weights(encoder: nn.Module) -> dict[str, Tensor]:
@@ -69,8 +70,8 @@ def weights_in(part: nn.Module | dict[str, Tensor]) -> list[Tensor]:
     return [tensor for tensor in part.values() if tensor.requires_grad]
 
 
-class PlainLearner:
-    """What ``train_state`` does for its default objective, written plainly, from its weights and with its queue."""
+class PlainTrainer:
+    """The step of ``train_state`` for its default objective, written plainly; begins with its weights and queue."""
 
     def __init__(self, train_state: TrainState, *, precision: str = "float32") -> None:
         self.config, self.device, self.precision = train_state.config, train_state.distributed.device, precision
@@ -95,7 +96,7 @@ class PlainLearner:
         self.generator = torch.Generator(self.device)
 
     def train(self, batch: MotionBatch) -> float:
-        """One step; its loss."""
+        """One step; returns its loss."""
         view = augmented(batch, self.config.views.positive, self.generator)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with autocast:
@@ -111,7 +112,7 @@ class PlainLearner:
         if self.config.optimizer.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.clip)
         self.optimizer.step()
-        self.follow()
+        self.update_ema()
         self.enqueue(keys, batch)
         return loss.item()
 
@@ -119,7 +120,7 @@ class PlainLearner:
         """L_mm + L_mv + L_mt of Eqs. 1 to 9 against the batch's own candidates and the queue's."""
         assert batch.video_ND is not None, "every sample has a video vector"
         assert batch.text_ND is not None, "every sample has a caption"
-        assert self.cluster_of is not None, "learner_of() sets clusters"
+        assert self.cluster_of is not None, "new_train_state() sets clusters"
         queue = self.queue
         videos = functional.normalize(self.video_head(torch.cat([batch.video_ND, queue["video_KDv"]])), dim=1)
         texts = functional.normalize(self.text_head(torch.cat([batch.text_ND, queue["text_KDt"]])), dim=1)
@@ -131,11 +132,11 @@ class PlainLearner:
         same_clip = index[:count, None] == index
         same_cluster = (cluster[:count, None] == cluster) & (cluster != -1)
         same_text = text_id[:count, None] == text_id
-        kin = same_clip | same_cluster
+        related = same_clip | same_cluster
         return (
-            self.contrast(anchors, torch.cat([keys, queue["motion_KD"]]), kin, ~kin)
-            + self.contrast(anchors, videos, own, ~kin)
-            + self.contrast(anchors, texts, own, ~(kin | same_text))
+            self.contrast(anchors, torch.cat([keys, queue["motion_KD"]]), related, ~related)
+            + self.contrast(anchors, videos, own, ~related)
+            + self.contrast(anchors, texts, own, ~(related | same_text))
         )
 
     def contrast(self, anchors: Tensor, pool: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class PlainLearner:
         return -(torch.softmax(logits, dim=1) * positives).sum(1).log().mean()
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update_ema(self) -> None:
         """The EMA encoder and head, parameter by parameter."""
         for ema, online in ((self.key_encoder, self.encoder), (self.key_head, self.motion_head)):
             for own, new in zip(weights_in(ema), weights_in(online), strict=True):
@@ -159,11 +160,11 @@ class PlainLearner:
         self.pointer = (self.pointer + len(keys)) % len(self.queue["index_K"])
 
 
-# --- what both learn from -----------------------------------------------------------------------------------------
+# --- configuration and data of both ---------------------------------------------------------------------------------
 
 
 def configuration(*, batch: int, frames: int, queue: int, precision: str = "float32", also: str = "") -> PretrainConfig:
-    """All three losses at once; rates at which nothing moves far, because speed is what is asked for."""
+    """All three losses at once. The learning rate is low, so that weights stay finite over the repeated steps."""
     settings = [
         f"sampling.frames={frames}",
         "sampling.people=1",
@@ -177,8 +178,8 @@ def configuration(*, batch: int, frames: int, queue: int, precision: str = "floa
     return changed(joint(), settings)
 
 
-def learner_of(config: PretrainConfig, motions: MotionSet, device: torch.device) -> TrainState:
-    """A new train_state with a full queue and with clusters; every fourth clip is in none."""
+def new_train_state(config: PretrainConfig, motions: MotionSet, device: torch.device) -> TrainState:
+    """A new TrainState with a full queue and with clusters; every fourth clip is in none."""
     train_state = TrainState(config, motions, DistributedContext(device=device))
     rng, size = np.random.default_rng(0), config.objective.queue_size
 
@@ -223,7 +224,7 @@ def sample(number: int, frames: int) -> Sample:
     return made_sample(number, joints, video_D=video, text_CD=text, caption=caption)
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -252,7 +253,7 @@ def main() -> None:
                 config = configuration(
                     batch=batch, frames=options.frames, queue=options.queue, precision=precision, also=options.set
                 )
-                train_state = learner_of(config, sets["in memory"], device)
+                train_state = new_train_state(config, sets["in memory"], device)
                 compare(train_state, options.repeats)
                 for of, motions in sets.items():
                     waits(train_state, motions, of, options.repeats)
@@ -274,7 +275,7 @@ def compare(train_state: TrainState, repeats: int) -> None:
     config, device = train_state.config, train_state.distributed.device
     loader = Loader(train_state.motions, sampling=config.sampling, batching=config.batching)
     batch = loader.gather(np.arange(config.batching.size)).to(device)
-    plain = PlainLearner(train_state, precision=config.loop.precision)
+    plain = PlainTrainer(train_state, precision=config.loop.precision)
     half = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
     square = torch.rand(SQUARE[device.type], SQUARE[device.type], device=device, dtype=half)
     with FlopCounterMode(display=False) as counter:

@@ -27,14 +27,15 @@ def main() -> None:
     parser.add_argument("--pipeline", type=Path, default=DEMO)
     arguments = parser.parse_args()
 
-    # A table with a row for each video, and the YAML that says what to make of them.
-    made = from_folder(arguments.videos, arguments.manifest, pipeline=arguments.pipeline)
-    manifest = yaml.safe_load(made.manifest.read_text())
+    # Writes a table with a row for each video, and the manifest (YAML), which names the table and the pipeline.
+    imported = from_folder(arguments.videos, arguments.manifest, pipeline=arguments.pipeline)
+    manifest = yaml.safe_load(imported.manifest.read_text())
     manifest |= {"license": arguments.license, "contact": arguments.contact}
-    made.manifest.write_text(yaml.safe_dump(manifest, sort_keys=False))
+    imported.manifest.write_text(yaml.safe_dump(manifest, sort_keys=False))
 
-    # Stopped at any moment, the same call goes on where it was. "ray" instead of "local" survives crashes of decoders.
-    built = build(made.manifest, options=Options(runner="local"))
+    # A build that was stopped at any moment is resumed by the same call. With "ray" instead of "local", the crash of a
+    # decoder ends one row and not the build.
+    built = build(imported.manifest, options=Options(runner="local"))
 
     for sample in posecap.open(built.root, split=None):
         people, frames, joints, _ = sample["joints"].shape

@@ -1,4 +1,4 @@
-"""Pre-train an encoder on a dataset, then measure it: a linear probe on frozen features, beside one never trained.
+"""Pre-train an encoder, and compare linear probes on its frozen features and on those of one never trained.
 
     pip install -e '.[train]'
     python examples/pretrain_and_probe.py DATASET --epochs 10
@@ -16,13 +16,13 @@ from tmor_train.results import read_result
 
 
 def accuracy(dataset: str, weights: str, folder: Path) -> float:
-    """Share of the test clips that a linear layer on the encoder's features names right."""
+    """Share (0 to 1) of the test clips whose label a linear layer on the encoder's features predicts."""
     run("run", "probe", "--benchmark", "shards", "--data", dataset, "--from", weights, "--output", str(folder))
     return read_result(folder).metrics["top1"]
 
 
 def run(*words: str) -> None:
-    """A command of tmor_train; ends the program when it fails."""
+    """Run a command of tmor_train; ends the program when it fails."""
     if code := tmor_train(words):
         sys.exit(code)
 

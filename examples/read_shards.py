@@ -16,14 +16,14 @@ import posecap
 
 
 def with_torch(dataset: str, split: str) -> None:
-    """Shuffled, split over ranks and workers, padded to batches; folders and URLs alike."""
+    """Shuffled, divided among ranks and workers, and padded to batches. ``dataset`` may be a folder or a URL."""
     stream = posecap.open(dataset, split=split, seed=0, fields=("joints", "video", "text", "captions"))
     loader = DataLoader(stream, batch_size=4, num_workers=2, collate_fn=posecap.collate)
     for epoch in range(2):
         stream.set_epoch(epoch)  # another order
         for batch in loader:
-            joints_BMTJ3, there_BMT = batch["joints_BMTJ3"], batch["frames_BMT"]
-            mean_score = joints_BMTJ3[there_BMT][..., 2].mean()
+            joints_BMTJ3, mask_BMT = batch["joints_BMTJ3"], batch["frames_BMT"]
+            mean_score = joints_BMTJ3[mask_BMT][..., 2].mean()
             print(f"torch: {tuple(joints_BMTJ3.shape)}, mean score {mean_score:.2f}, {batch['captions'][0]}")
 
 
@@ -35,7 +35,7 @@ def with_webdataset(tars: list[str]) -> None:
 
 
 def with_hugging_face(tars: list[str], split: str) -> None:
-    """Its loader for WebDataset tars reads them, too; without `streaming` it makes a copy of its own first."""
+    """The loader of Hugging Face datasets for WebDataset tars; without `streaming` it first makes a copy of its own."""
     stream = datasets.load_dataset("webdataset", data_files={split: tars}, split=split, streaming=True)
     for sample in stream.with_format("numpy"):
         print(f"datasets: {sample['__key__']} {sample['joints.npy'].shape}, {sample['txt']}")

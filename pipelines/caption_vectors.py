@@ -3,9 +3,10 @@
     python pipelines/caption_vectors.py datasets/skeletons datasets/captions.parquet
     python pipelines/caption_vectors.py datasets/skeletons datasets/movements.parquet --movements
 
-Sentences of the sets that lie in the first folder, each under its name, go through the demo's text encoder
-(all-MiniLM-L6-v2, from a pinned package); the file has a row for each. With ``--movements`` a sentence's vector is that
-of what the body does (``tmor_train/data/datasets/action_descriptions.py``), not that of the action's name.
+The first folder holds the sets, each in a folder of its name (``tmor_train.data.datasets.SETS``). Their sentences are
+embedded by the demo's text encoder (all-MiniLM-L6-v2, from a pinned package). The Parquet file has a row for each, with
+the columns ``sentence`` and ``vector`` (384 float32, length 1). With ``--movements`` a sentence's vector is that of a
+description of the movement (``tmor_train/data/datasets/action_descriptions.py``), not that of the action's name.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from tmor_train.data.datasets.action_descriptions import MOVEMENTS
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Embed the captions of published skeleton sets.")
-    parser.add_argument("folder", type=Path, help="where the sets lie, each under its name")
+    parser.add_argument("folder", type=Path, help="the folder of the sets, each in a folder of its name")
     parser.add_argument("output", type=Path, help="the Parquet file to write")
-    parser.add_argument("--movements", action="store_true", help="embed what the body does, not the action's name")
+    parser.add_argument(
+        "--movements", action="store_true", help="embed descriptions of movements instead of the names of actions"
+    )
     options = parser.parse_args(arguments)
     sets = [read(options.folder / name) for name, read in SETS.items() if (options.folder / name).is_dir()]
     sentences = sorted({sentence for one in sets for sentence in one.sentences})

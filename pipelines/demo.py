@@ -1,7 +1,8 @@
-"""The embedded pipeline: every model is from a pinned package of the index and runs on a CPU.
+"""The demo pipeline: every model comes out of a pinned package of the Python package index, and runs on a CPU.
 
-Models: MoveNet MultiPose (people and joints), ByteTrack (identities), EfficientNet-Lite0 frame features
-(video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to change one.
+Models: MoveNet MultiPose (people and joints), ByteTrack (which of them is the same person from frame to frame),
+EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to change
+one.
 """
 
 from posecap.engines.bytetrack import ByteTrack

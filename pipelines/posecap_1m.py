@@ -4,9 +4,9 @@ YOLO11 finds people, BoT-SORT follows them, RTMPose gives COCO-17 joints, ViCLIP
 Needs `pip install 'posecap[build,ultralytics,mmpose,clip,youtube]'` and, once,
 `posecap models pull --pipeline pipelines/posecap_1m.py`.
 
-The paper names ViCLIP and skeletons tracked in video, and says no more of it in public: no resolution, threshold, model
-size, clip length or number of people. A line marked `ours` is our choice; copy the file to make another. An engine is
-swapped in one line. Without ultralytics, whose license is AGPL-3.0, this does the same job under Apache-2.0:
+The paper names ViCLIP and skeletons tracked in video, but states no resolution, threshold, model size, clip length or
+number of people. A comment `ours` marks parameters that this project has chosen; copy the file to choose others. An
+engine is replaced in one line. Without ultralytics, whose license is AGPL-3.0, this does the same job under Apache-2.0:
 `Track(detector=RTMDetOnnx(size="m"), tracker=ByteTrack())`; without MMPose, `Pose(estimator=RTMPoseOnnx(size="m"))`.
 """
 

@@ -5,7 +5,8 @@
 
 The text encoder has to be the one whose vectors the checkpoint was trained with: ``minilm`` for skeleton sets
 (``pipelines/caption_vectors.py``), the ViCLIP of the build for posecap datasets. A posecap dataset is named with its
-folder, as its classes are its own. ``--list`` prints the sentences and embeds nothing.
+folder, from which its classes are read. ``--list`` prints the sentences and embeds nothing. The Parquet file has the
+columns ``sentence`` and ``vector`` (float32, length 1), a row for each sentence.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from tmor_train.prompts import CLASS_WORDS, all_prompts, class_texts
 
 def sentences_of(benchmarks: Iterable[str]) -> list[str]:
     """All prompts of benchmarks, each ``NAME`` or ``NAME=FOLDER``, without repeats."""
-    found: list[str] = []
-    for named in benchmarks:
-        name, _, folder = named.partition("=")
+    sentences: list[str] = []
+    for argument in benchmarks:
+        name, _, folder = argument.partition("=")
         classes: tuple[str, ...] = tuple(CLASS_WORDS.get(benchmark(name).name, ()))
         if not classes:
             if not folder:
-                raise SystemExit(f"the classes of {name} are those of its files: say {name}=FOLDER")
+                raise SystemExit(f"the classes of {name} are read from its files: name their folder, {name}=FOLDER")
             parts = benchmark(name).read(Path(folder), benchmark(name).protocols[0])
             classes = parts.train.classes
-        found += all_prompts(class_texts(name, classes))
-    return list(dict.fromkeys(found))
+        sentences += all_prompts(class_texts(name, classes))
+    return list(dict.fromkeys(sentences))
 
 
 def embedder(name: str) -> TextEmbedder:

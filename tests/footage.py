@@ -31,13 +31,16 @@ def real_video(name: str) -> Path:
 
 
 def video(path: Path, *, start: float | None = None, end: float | None = None) -> Video:
+    """A local file as a downloaded video; ``start`` and ``end`` are the span of its row in seconds."""
     row = Row(row_id="row-1", uri=path.name, start_seconds=start, end_seconds=end)
     return Video(row=row, path=path, source_id="a1" * 32, size_bytes=path.stat().st_size)
 
 
 def painted(number: int, background: int, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8: grey, the frame's number in black and white bars on top (too thin to look
-    like a cut when they change), a red lower right corner."""
+    """(H, W, 3) uint8: grey, a red lower right corner, and the frame's number in black and white bars on top.
+
+    The bars are so thin that their change is not taken for a cut. ``size`` is (width, height).
+    """
     width, height = size
     frame = np.full((height, width, 3), background, np.uint8)
     for bit in range(BITS):

@@ -77,15 +77,15 @@ def task(per_class: int = 4, *, validation: MotionSet | None = None, primary_met
 def shards(root: Path, *, per_class: int = 4) -> Path:
     """A dataset of walkers with two labels in its splits train and test; whoever bows leans to the right."""
     made = {}
-    for place, (split, count) in enumerate((("train", per_class), ("test", 2))):
+    for part, (split, count) in enumerate((("train", per_class), ("test", 2))):
         kept = []
-        for at, label in enumerate(CLASSES[:2]):
+        for class_number, label in enumerate(CLASSES[:2]):
             row = building.row(row_id=f"{split}-{label}", split=split, label=label)
             for number in range(count):
-                seed = 100 * place + 10 * at + number
+                seed = 100 * part + 10 * class_number + number
                 walks = building.walkers(frames=10, seed=seed)
                 walks[..., 0] += np.linspace(0, _WAY[label][0], 10, dtype=np.float32)[None, :, None]
                 kept += built.samples(1, first=seed, row=row, joints_MTJ3=walks)
-        made[PartName(split, place)] = kept
+        made[PartName(split, part)] = kept
     built.build(root, made)
     return root

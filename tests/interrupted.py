@@ -1,4 +1,4 @@
-"""A pre-training run that goes straight, and one that dies before a step and is gone on with."""
+"""Compares a pre-training run with one that is stopped before a step and resumed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,10 @@ from tmor_train.training.train_state import TrainState
 def straight_and_resumed(
     config: PretrainConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, dies_before: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The last checkpoints of both runs, in ``folder/straight`` and ``folder/stopped``."""
+    """The last checkpoints of an undisturbed run and of one that stops before step ``dies_before`` and is resumed.
+
+    The runs are written to ``folder/straight`` and ``folder/stopped``.
+    """
     pretrain(config, folder / "straight")
     train = TrainState.train_step
 
@@ -34,7 +37,7 @@ def straight_and_resumed(
 
 
 def assert_same_bytes(straight: Mapping[str, Any], again: Mapping[str, Any], *, steps: int) -> None:
-    """Both took so many steps, with the same losses, and hold the same weights and memory."""
+    """Both checkpoints are after ``steps`` steps, with equal losses, weights and queue, byte for byte."""
     assert straight["learner"]["step"] == again["learner"]["step"] == steps
     assert straight["losses"] == again["losses"]
     for part in ("encoder", "ema", "objective"):

@@ -1,4 +1,4 @@
-"""Weights of the embedded engines, or a skip that says why they cannot be had."""
+"""Skips tests whose weights are neither on this machine nor downloadable."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from posecap.models import MissingWeightsError, locate
 
 
 def weights_or_skip(*names: str) -> None:
+    """Make sure that the weights ``names`` are in the cache, or skip the test with the reason."""
     for name in names:
         try:
             locate(name)

@@ -1,4 +1,4 @@
-"""UNIK and AGCN written plainly, one head after the other: what the fast ones are held against."""
+"""UNIK and AGCN written plainly, one head after the other, with which tests compare the fast implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of benchmarks/ and pipelines/, which are no packages, as modules."""
+"""Imports programs of benchmarks/ and pipelines/, folders that are not packages."""
 
 import importlib.util
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 
 def program(path: Path) -> ModuleType:
-    """A program of a folder that is no package, as a module of its own; its neighbours can be imported by it."""
+    """The program as a module; it can import other modules of its folder."""
     spec = importlib.util.spec_from_file_location(f"program_{path.stem}", path)
     assert spec
     assert spec.loader

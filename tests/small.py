@@ -1,6 +1,6 @@
 """Whole builds small enough for tests: real people, real models, half a second at a time.
 
-small.manifest(folder, rows)                writes rows.csv, pipeline.py and manifest.yaml; gives the manifest's path
+small.manifest(folder, rows)                writes rows.csv, pipeline.py and manifest.yaml; returns the manifest's path
 small.build(manifest)                       builds it with one thread of this process
 """
 
@@ -54,7 +54,7 @@ smaller = {{
     "split": {{"threshold": 20.0, "shortest_seconds": 0.3}},
     "decode": {{"long_side": 256, "fps_at_most": 30.0}},
     "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
-    "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": SELECT_MOTION}},
+    "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": LEAST_MOTION}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
 pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))
@@ -62,7 +62,7 @@ pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) fo
 
 
 def pictures(path: Path, *, first: int = 0, count: int = 15, every: int = 2, long_side: int = 320) -> list[np.ndarray]:
-    """``count`` frames (H, W, 3) of a real video, shrunk; ``every`` second one at 60 frames per second gives 30."""
+    """``count`` frames (H, W, 3) of a video, shrunk to ``long_side``: each ``every``-th from number ``first`` on."""
     found = []
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -104,7 +104,7 @@ def manifest(
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "pipeline.py").write_text(PIPELINE.replace("SELECT_MOTION", repr(motion)), encoding="utf-8")
+    (folder / "pipeline.py").write_text(PIPELINE.replace("LEAST_MOTION", repr(motion)), encoding="utf-8")
     path = folder / "manifest.yaml"
     path.write_text(
         "name: small\nversion: 1.0.0\nlicense: BSD-3-Clause\ncontact: https://example.org/contact\n"

@@ -133,7 +133,7 @@ class DatasetInfo:
         return sorted(pc.unique(self.index["split"]).to_pylist())
 
     def by_split(self) -> list[dict[str, Any]]:
-        """For each split its name (``split``), and how many clips, source ``videos``, people, frames and hours it has."""
+        """For each split its name (``split``), and numbers of clips, source ``videos``, people, frames and hours."""
         rows = []
         for split in self.splits:
             part = self.index.filter(pc.equal(self.index["split"], split))

@@ -29,11 +29,11 @@ def motions(train: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Moti
     return read_shards(root)
 
 
-def learner_of(train: ModuleType, motions: MotionSet) -> TrainState:
+def small_train_state(train: ModuleType, motions: MotionSet) -> TrainState:
     # A large step and a fast average: an error in either would show in the next loss.
     also = "views.positive= optimizer.lr=0.003 objective.momentum=0.5"
     config = train.configuration(batch=6, frames=8, queue=16, also=also)
-    made: TrainState = train.learner_of(config, motions, torch.device("cpu"))
+    made: TrainState = train.new_train_state(config, motions, torch.device("cpu"))
     # Keys of another encoder than the anchors': were they the same, L_mm would be 0 whatever the queue holds.
     torch.manual_seed(1)
     for parameter in made.ema_encoder.parameters():
@@ -42,8 +42,8 @@ def learner_of(train: ModuleType, motions: MotionSet) -> TrainState:
 
 
 def test_both_steps_have_the_same_losses_step_after_step(train: ModuleType, motions: MotionSet) -> None:
-    train_state = learner_of(train, motions)
-    plain = train.PlainLearner(train_state)
+    train_state = small_train_state(train, motions)
+    plain = train.PlainTrainer(train_state)
     loader = Loader(motions, sampling=train_state.config.sampling, batching=train_state.config.batching)
     for step in range(STEPS):
         batch = loader.gather(np.arange(6) + 6 * step)
@@ -56,11 +56,11 @@ def test_both_steps_have_the_same_losses_step_after_step(train: ModuleType, moti
 
 
 def test_the_losses_of_the_benchmark_depend_on_clusters_and_queue(train: ModuleType, motions: MotionSet) -> None:
-    train_state = learner_of(train, motions)
+    train_state = small_train_state(train, motions)
     batch = Loader(motions, sampling=train_state.config.sampling, batching=train_state.config.batching).gather(
         np.arange(6)
     )
-    plain, other_keys, other_videos, other_clusters = (train.PlainLearner(train_state) for _ in range(4))
+    plain, other_keys, other_videos, other_clusters = (train.PlainTrainer(train_state) for _ in range(4))
     usual = plain.train(batch)
     # A key of this encoder in every slot; at first there are others, which are like no anchor.
     other_keys.queue["motion_KD"] = plain.queue["motion_KD"][:1].expand(16, -1).clone()

@@ -44,5 +44,5 @@ def test_the_list_has_every_sentence_once(pipeline: ModuleType, capsys: pytest.C
 
 
 def test_classes_of_a_dataset_are_in_its_folder(pipeline: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="say shards=FOLDER"):
+    with pytest.raises(SystemExit, match="name their folder, shards=FOLDER"):
         pipeline.sentences_of(["shards"])

@@ -1,4 +1,4 @@
-"""A small run, made once a session: shards of thirteen clips, and what training on them left behind."""
+"""Fixtures made once a session: a dataset of thirteen clips, and the folder of a small training run on it."""
 
 from pathlib import Path
 

@@ -30,7 +30,11 @@ class Fetch(Stage):
 
 @dataclass(frozen=True)
 class Finish(Stage):
-    """Does what the row's label says: dies, sleeps, or gives the sample it was made with."""
+    """Gives a sample after doing what the row's label says.
+
+    ``dies`` and ``dies once`` end the process, ``sleeps`` lasts an hour.
+    ``meets 1 2`` waits until the stage runs on the rows 1 and 2 too, and gives nothing if it does not in 20 seconds.
+    """
 
     name: ClassVar[str] = "pack"
     takes: ClassVar[type] = Video
@@ -49,8 +53,7 @@ class Finish(Stage):
         if item.row.label == "sleeps":
             time.sleep(3600)
         if (item.row.label or "").startswith("meets"):
-            here = item.path.with_suffix(".here")
-            here.touch()
+            item.path.with_suffix(".here").touch()
             others = [item.path.with_name(f"{i}.here") for i in (item.row.label or "").split()[1:]]
             until = time.monotonic() + 20
             while not all(other.exists() for other in others) and time.monotonic() < until:
