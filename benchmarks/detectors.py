@@ -8,7 +8,7 @@ A setting is an engine with its parameters, as in a pipeline file, or a pipeline
     rtmdet_onnx:size=n+rtmpose_onnx:size=t       boxes from one engine, joints from another
     mine.py                                      the detection of a pipeline file
 
-An engine takes the place of the detector in a pipeline (``pipelines/demo.py`` unless another one is given), whose
+An engine takes the place of the detector in a pipeline (``pipelines/default.py`` unless another one is given), whose
 tracker and filter stay as they are. A pipeline file brings its own, and decodes as it does itself.
 """
 
@@ -33,7 +33,7 @@ from posecap.stages.filter_people import FilterPeople
 from posecap.types import CutVideo, Pixels, Row, Video
 
 ROOT = Path(__file__).parents[1]
-DEFAULT = ROOT / "pipelines" / "demo.py"
+DEFAULT = ROOT / "pipelines" / "default.py"
 
 
 class SettingError(ValueError):

@@ -71,8 +71,8 @@ from posecap.engines.http import Http
 from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
-demo = load_pipeline(Path({str(ROOT / "pipelines" / "demo.py")!r}))
-stage = {{s.name: s for s in demo.stages}}
+default = load_pipeline(Path({str(ROOT / "pipelines" / "default.py")!r}))
+stage = {{s.name: s for s in default.stages}}
 http_once = Http(retry_policy=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
@@ -81,7 +81,7 @@ smaller = {{
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
-pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))
+pipeline = replace(default, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in default.stages))
 """
 
 

@@ -46,7 +46,7 @@ def write_manifest(folder: Path, rows: int) -> Path:
     manifest = folder / "manifest.yaml"
     manifest.write_text(
         "name: memory\nversion: 1.0.0\nlicense: BSD-3-Clause\ncontact: https://example.org\n"
-        f"pipeline: {ROOT / 'pipelines' / 'demo.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
+        f"pipeline: {ROOT / 'pipelines' / 'default.py'}\noutput: out\ntables: [{{path: rows.csv}}]\n"
     )
     return manifest
 

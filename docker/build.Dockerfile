@@ -5,7 +5,7 @@
 #     posecap-build build --manifest manifests/demo.yaml
 #
 # The container runs as user id 1000: the mounted folder must be writable for it (or add --user "$(id -u)").
-# Leave --gpus out for pipelines that declare no GPU, such as pipelines/demo.py. Weights and videos are fetched at run
+# Leave --gpus out for pipelines that declare no GPU, such as pipelines/default.py. Weights and videos are fetched at run
 # time into the volume /cache; nothing is fetched while the image is built but packages. Nothing secret goes in: give
 # credentials for object stores and cookies for YouTube at run time, as environment variables or mounted files.
 #

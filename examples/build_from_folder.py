@@ -15,7 +15,7 @@ import posecap
 from posecap.build import Options, build
 from posecap.manifest.importers import from_folder
 
-DEMO = Path(__file__).parents[1] / "pipelines" / "demo.py"
+DEFAULT = Path(__file__).parents[1] / "pipelines" / "default.py"
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--license", required=True, help="of the dataset")
     parser.add_argument("--contact", required=True, help="whom people in the videos can reach")
     parser.add_argument("--manifest", type=Path, default=Path("mine.yaml"))
-    parser.add_argument("--pipeline", type=Path, default=DEMO)
+    parser.add_argument("--pipeline", type=Path, default=DEFAULT)
     arguments = parser.parse_args()
 
     # Writes a table with a row for each video, and the manifest (YAML), which names the table and the pipeline.

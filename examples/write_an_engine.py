@@ -48,9 +48,9 @@ class HashedWords(Engine):
         return unit
 
 
-demo = load_pipeline(Path(__file__).parents[1] / "pipelines" / "demo.py")
-stages = tuple(replace(stage, text=HashedWords()) if isinstance(stage, Embed) else stage for stage in demo.stages)
-pipeline = replace(demo, stages=stages)
+default = load_pipeline(Path(__file__).parents[1] / "pipelines" / "default.py")
+stages = tuple(replace(stage, text=HashedWords()) if isinstance(stage, Embed) else stage for stage in default.stages)
+pipeline = replace(default, stages=stages)
 
 if __name__ == "__main__":
     for stage in pipeline.configuration():

@@ -6,6 +6,7 @@ Everything that was renamed since 0.1.0 is in the tables, one line each. Old nam
   in records of outcomes, and in samples' facts. :func:`as_format_1` does the reverse for a configuration: fingerprints
   are taken over the names of 0.1, so that a new name changes none.
 * :func:`translated` replaces the old names in the syntax tree of a pipeline file, with a hint for each.
+* :func:`pipeline_file` gives the file that replaced a pipeline file which no longer exists.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ MODULES: Mapping[str, str] = {
     "posecap.stages.select": "posecap.stages.filter_people",
 }
 """Modules that a pipeline file may import: former name → present name, as in all tables below."""
+
+PIPELINES: Mapping[str, str] = {"demo.py": "default.py"}
+"""Pipeline files, which manifests name."""
 
 CLASSES: Mapping[str, str] = {
     "AskedToWait": "RetryAfter",
@@ -153,6 +157,15 @@ class Hint:
 def hint(word: Hint, file: Path) -> None:
     """Warn the user about an old name in a file, with a :class:`FutureWarning` that points to its line."""
     warnings.warn_explicit(f"{word}: write the new word", FutureWarning, str(file), word.line)
+
+
+def pipeline_file(path: Path) -> Path:
+    """``path``; if no such file exists and one of that folder took its place, the latter, with a hint."""
+    renamed = path.with_name(PIPELINES.get(path.name, path.name))
+    if renamed == path or path.is_file() or not renamed.is_file():
+        return path
+    hint(Hint(1, f"pipeline {path.name}", renamed.name), path)
+    return renamed
 
 
 def translated(tree: ast.Module) -> list[Hint]:

@@ -137,6 +137,7 @@ def load_pipeline(path: Path) -> Pipeline:
     Raises:
         PipelineError: no such file, or it defines no ``pipeline``.
     """
+    path = legacy.pipeline_file(path)
     if not path.is_file():
         raise PipelineError(f"no pipeline file at {path}; name one under 'pipeline:' in the manifest")
     try:

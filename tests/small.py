@@ -19,7 +19,7 @@ from posecap.build import BuildResult, Options
 from posecap.build import build as build_dataset
 from tests import ROOT
 
-DEMO = ROOT / "pipelines" / "demo.py"
+DEFAULT = ROOT / "pipelines" / "default.py"
 COLUMNS = ("id", "video", "start", "end", "label", "captions", "split", "license")
 KEPT = {
     "id": "kept",
@@ -46,8 +46,8 @@ from posecap.engines.http import Http
 from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
-demo = load_pipeline(Path({str(DEMO)!r}))
-stage = {{s.name: s for s in demo.stages}}
+default = load_pipeline(Path({str(DEFAULT)!r}))
+stage = {{s.name: s for s in default.stages}}
 http_once = Http(retry_policy=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
@@ -57,7 +57,7 @@ smaller = {{
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": LEAST_MOTION}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
-pipeline = replace(demo, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in demo.stages))
+pipeline = replace(default, stages=tuple(replace(s, **smaller.get(s.name, {{}})) for s in default.stages))
 """
 
 

@@ -52,7 +52,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         option = kind.add_argument
         output = "the manifest to write, its table beside it (default: named after the input)"
         option("--output", type=Path, metavar="FILE.yaml", help=output)
-        option("--pipeline", type=Path, default=Path("pipelines/demo.py"), metavar="FILE", help="default: %(default)s")
+        option("--pipeline", type=Path, default=Path("pipelines/default.py"), metavar="FILE", help="default: %(default)s")
         option("--overwrite", action="store_true", help="replace files that exist already")
 
 

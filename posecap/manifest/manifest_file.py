@@ -10,7 +10,7 @@ The keys::
     license: CC-BY-4.0             # of the dataset; rows may name their own
     contact: me@example.org        # e-mail address or web address
     description: …                 # optional
-    pipeline: ../pipelines/demo.py # relative to the manifest; code, so always a local file
+    pipeline: ../pipelines/default.py # relative to the manifest; code, so always a local file
     output: ../datasets/mine       # relative to the manifest; a local directory
     media_root: .                  # relative video paths start here; a directory or a URL
     tables:

@@ -17,6 +17,11 @@ PIPELINES = json.loads((OLD / "pipelines.json").read_text())
 ENGINES = json.loads((OLD / "engines.json").read_text())
 
 
+def of_today(name: str) -> Path:
+    """The pipeline that took the place of the one named ``name``."""
+    return ROOT / "pipelines" / legacy.PIPELINES.get(f"{name}.py", f"{name}.py")
+
+
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_file_gives_the_pipeline_that_it_gave(name: str) -> None:
     with pytest.warns(FutureWarning) as hints:
@@ -24,7 +29,7 @@ def test_a_file_gives_the_pipeline_that_it_gave(name: str) -> None:
     said = [str(hint.message) for hint in hints]
     assert "posecap.ports is posecap.interfaces now: write the new word" in said
     assert Path(hints[0].filename) == OLD / f"{name}.py.txt"
-    now = load_pipeline(ROOT / "pipelines" / f"{name}.py")
+    now = load_pipeline(of_today(name))
     assert old.configuration() == now.configuration()
     assert old.worker == now.worker
 
@@ -32,7 +37,7 @@ def test_a_file_gives_the_pipeline_that_it_gave(name: str) -> None:
 @pytest.mark.parametrize("name", PIPELINES)
 def test_what_sidecars_recorded_of_a_pipeline_is_known(name: str) -> None:
     written = PIPELINES[name]
-    now = load_pipeline(ROOT / "pipelines" / f"{name}.py").configuration()
+    now = load_pipeline(of_today(name)).configuration()
     assert [legacy.upgraded(stage) for stage in written] == json.loads(json.dumps(now))
     assert json.loads(json.dumps(legacy.as_format_1(now))) == written
 
@@ -50,6 +55,18 @@ def test_every_engine_is_recorded_as_it_was(engine: dict[str, Any]) -> None:
             assert json.loads(json.dumps(one[holder])) == engine["configuration"]
             return
     raise AssertionError(f"{now} is not what 0.1.0 recorded: {engine['configuration']}")
+
+
+def test_a_manifest_that_names_the_default_demo_is_built_with_the_default() -> None:
+    with pytest.warns(FutureWarning, match=r"pipeline demo\.py is default\.py now"):
+        old = load_pipeline(ROOT / "manifests" / ".." / "pipelines" / "demo.py")
+    assert old.configuration() == load_pipeline(ROOT / "pipelines" / "default.py").configuration()
+
+
+def test_a_file_named_demo_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "default.py").write_text("")
+    (tmp_path / "demo.py").write_text((ROOT / "pipelines" / "default.py").read_text())
+    assert load_pipeline(tmp_path / "demo.py").stages
 
 
 def test_fields_of_both_names_are_both_recorded() -> None:

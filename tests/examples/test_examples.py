@@ -76,7 +76,7 @@ def test_write_an_engine(tmp_path: Path) -> None:
 def test_its_pipeline_builds(media: Path, tmp_path: Path) -> None:
     path = small.manifest(tmp_path, [small.KEPT], media_root=media)
     pipeline = path.with_name("pipeline.py")
-    pipeline.write_text(pipeline.read_text().replace(str(small.DEMO), str(EXAMPLES / "write_an_engine.py")))
+    pipeline.write_text(pipeline.read_text().replace(str(small.DEFAULT), str(EXAMPLES / "write_an_engine.py")))
     root = small.build(path).root
     (key,) = posecap.index(root)["key"].to_pylist()
     sample = posecap.read(root, key)

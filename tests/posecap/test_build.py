@@ -342,13 +342,13 @@ def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Pat
         Dataset(built.root).sample("0" * 24)
 
 
-DEMO = ROOT / "pipelines" / "demo.py"
+DEFAULT = ROOT / "pipelines" / "default.py"
 PART, OTHER = PartName("train", 0), PartName("train", 1)
 
 
 @pytest.fixture
 def pipeline() -> Pipeline:
-    return load_pipeline(DEMO)
+    return load_pipeline(DEFAULT)
 
 
 def write(root: Path, part: PartName, pipeline: Pipeline, fingerprint: str) -> None:

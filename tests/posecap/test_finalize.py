@@ -33,7 +33,7 @@ def finished(folder: Path, made: dict[PartName, list[Sample]] | None = None) -> 
         for part in parts:
             rows = [RowOutcome.from_json(row) for row in read_sidecar(root, part)["rows"]]
             ledger.record_part(part, "f" * 64, rows, seconds={"decode": 1.0}, frames=7)
-        return finalize(root, manifest=manifest, pipeline=load_pipeline(small.DEMO), ledger=ledger, run=RUN)
+        return finalize(root, manifest=manifest, pipeline=load_pipeline(small.DEFAULT), ledger=ledger, run=RUN)
 
 
 def test_everything_that_describes_a_dataset_is_written(tmp_path: Path) -> None:

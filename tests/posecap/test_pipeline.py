@@ -13,7 +13,7 @@ from posecap.stage import Engine, Resources, Stage
 from posecap.types import Clip, CutVideo, Row, Sample, SkeletonClip, Video
 from tests import ROOT
 
-DEMO = ROOT / "pipelines" / "demo.py"
+DEFAULT = ROOT / "pipelines" / "default.py"
 
 
 def step(stage_name: str, taken: type, given: type, *, cpus: float = 1.0, gpus: float = 0.0) -> Stage:
@@ -81,7 +81,7 @@ def test_the_fingerprint_covers_every_parameter_and_nothing_else() -> None:
 
 
 def test_the_demo_names_its_packages_and_weights() -> None:
-    lineage = load_pipeline(DEMO).lineage()
+    lineage = load_pipeline(DEFAULT).lineage()
     assert {"posecap", "numpy", "ai-edge-litert", "onnxruntime", "torch"} <= lineage["packages"].keys()
     assert set(lineage["weights"]) == {
         "efficientnet-lite0-imagenet",
@@ -90,7 +90,7 @@ def test_the_demo_names_its_packages_and_weights() -> None:
         "movenet-multipose-lightning",
     }
     assert all(len(sha256) == 64 for sha256 in lineage["weights"].values())
-    assert load_pipeline(DEMO).fingerprint() == load_pipeline(DEMO).fingerprint()
+    assert load_pipeline(DEFAULT).fingerprint() == load_pipeline(DEFAULT).fingerprint()
 
 
 def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:

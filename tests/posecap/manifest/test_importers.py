@@ -8,7 +8,7 @@ from posecap.plan import Plan, make_plan
 from posecap.types import Row
 from tests import DATA
 
-PIPELINE = Path("pipelines/demo.py")
+PIPELINE = Path("pipelines/default.py")
 LIST = """\
 label,youtube_id,time_start,time_end,split,is_cc
 abseiling,0wR5jVB-WPk,417,427,val,0

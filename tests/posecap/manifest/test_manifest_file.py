@@ -11,7 +11,7 @@ GOOD = {
     "version": "1.10",
     "license": "CC-BY-4.0",
     "contact": "me@example.org",
-    "pipeline": "../pipelines/demo.py",
+    "pipeline": "../pipelines/default.py",
     "output": "../datasets/small",
     "tables": "\n  - path: rows.csv",
 }
@@ -36,7 +36,7 @@ def test_reads_every_key_and_resolves_paths_against_the_manifest(tmp_path: Path)
     manifest = read_manifest(written(folder))
     assert isinstance(manifest, Manifest)
     assert manifest.version == "1.10"  # as written, not the number 1.1
-    assert manifest.pipeline == tmp_path / "pipelines/demo.py"
+    assert manifest.pipeline == tmp_path / "pipelines/default.py"
     assert manifest.output == tmp_path / "datasets/small"
     assert manifest.media_root == folder.as_posix()
     assert (manifest.rows_per_part, manifest.store_video, manifest.description) == (1000, "none", "")
@@ -122,7 +122,7 @@ def test_bad_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
 def test_the_demo_manifest_is_sound() -> None:
     manifest = read_manifest(ROOT / "manifests" / "demo.yaml")
     assert (manifest.name, manifest.license, manifest.rows_per_part) == ("posecap-demo", "BSD-3-Clause", 3)
-    assert manifest.pipeline.name == "demo.py"
+    assert manifest.pipeline.name == "default.py"
 
 
 @pytest.mark.parametrize("name", ["kinetics400", "kinetics600", "kinetics700", "posecap_1m"])
