@@ -39,9 +39,11 @@ RUN python -m venv /opt/posecap \
 ENV PATH=/opt/posecap/bin:$PATH
 
 # deno and yt-dlp's own extras run the scripts of YouTube's pages, where a pipeline says YtDlp(javascript="deno").
-COPY pyproject.toml README.md LICENSE NOTICE /src/
+COPY pyproject.toml setup.py README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
 COPY tmor_train /src/tmor_train
+COPY pipelines /src/pipelines
+COPY manifests /src/manifests
 RUN printf 'torch==%s\ntorchvision==%s\n' "${TORCH}" "${TORCHVISION}" > /tmp/torch.txt \
  && pip install -c /tmp/torch.txt "/src[${EXTRAS}]" "yt-dlp[default]" deno==2.9.8 \
  && rm -rf /src /tmp/torch.txt

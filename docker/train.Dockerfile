@@ -23,9 +23,11 @@ RUN apt-get update \
 RUN python3 -m venv /opt/posecap && /opt/posecap/bin/pip install "torch==${TORCH}"
 ENV PATH=/opt/posecap/bin:$PATH
 
-COPY pyproject.toml README.md LICENSE NOTICE /src/
+COPY pyproject.toml setup.py README.md LICENSE NOTICE /src/
 COPY posecap /src/posecap
 COPY tmor_train /src/tmor_train
+COPY pipelines /src/pipelines
+COPY manifests /src/manifests
 RUN echo "torch==${TORCH}" > /tmp/torch.txt && pip install -c /tmp/torch.txt "/src[train,faiss]" && rm -rf /src /tmp/torch.txt
 
 RUN mkdir -p /posecap/runs && chown -R 1000:1000 /posecap && chmod 1777 /posecap/runs

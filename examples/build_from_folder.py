@@ -15,8 +15,6 @@ import posecap
 from posecap.build import Options, build
 from posecap.manifest.importers import from_folder
 
-DEFAULT = Path(__file__).parents[1] / "pipelines" / "default.py"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -24,7 +22,7 @@ def main() -> None:
     parser.add_argument("--license", required=True, help="of the dataset")
     parser.add_argument("--contact", required=True, help="whom people in the videos can reach")
     parser.add_argument("--manifest", type=Path, default=Path("mine.yaml"))
-    parser.add_argument("--pipeline", type=Path, default=DEFAULT)
+    parser.add_argument("--pipeline", default="default")
     arguments = parser.parse_args()
 
     # Writes a table with a row for each video, and the manifest (YAML), which names the table and the pipeline.

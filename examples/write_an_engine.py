@@ -13,11 +13,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from posecap.builtin import pipelines
 from posecap.pipeline import load_pipeline
 from posecap.stage import Engine
 from posecap.stages.embed import Embed
@@ -48,7 +48,7 @@ class HashedWords(Engine):
         return unit
 
 
-default = load_pipeline(Path(__file__).parents[1] / "pipelines" / "default.py")
+default = load_pipeline(pipelines()["default"])
 stages = tuple(replace(stage, text=HashedWords()) if isinstance(stage, Embed) else stage for stage in default.stages)
 pipeline = replace(default, stages=stages)
 

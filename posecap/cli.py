@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import build, datasets, models
+from posecap.commands import build, datasets, models, pipelines
 from posecap.terminal import run_command
 
 RENAMED = {"forget": "remove"}
@@ -15,7 +15,7 @@ RENAMED = {"forget": "remove"}
 
 _EPILOG = """\
 a first dataset, from real footage, in a few minutes:
-  posecap build --manifest manifests/demo.yaml
+  posecap build --manifest demo
   posecap view --sheet
   posecap verify
 
@@ -64,6 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (build, datasets, models):
+    for group in (build, datasets, pipelines, models):
         group.add(commands)
     return parser

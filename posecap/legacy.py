@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posecap.builtin import pipelines
+
 MODULES: Mapping[str, str] = {
     "posecap.batch": "posecap.stream",
     "posecap.engines.viclip_tokens": "posecap.engines.viclip_model",
@@ -160,11 +162,17 @@ def hint(word: Hint, file: Path) -> None:
 
 
 def pipeline_file(path: Path) -> Path:
-    """``path``; if no such file exists and one of that folder took its place, the latter, with a hint."""
-    renamed = path.with_name(PIPELINES.get(path.name, path.name))
-    if renamed == path or path.is_file() or not renamed.is_file():
+    """``path``; if no such file exists and another took its place, the latter, with a hint.
+
+    That is a file beside it, or the package's own where ``path`` is in a folder ``pipelines`` that is not there.
+    """
+    new = PIPELINES.get(path.name)
+    if new is None or path.is_file():
         return path
-    hint(Hint(1, f"pipeline {path.name}", renamed.name), path)
+    beside, ours = path.with_name(new), pipelines().get(Path(new).stem, path)
+    renamed = beside if beside.is_file() else ours if path.parent.name == "pipelines" else path
+    if renamed != path:
+        hint(Hint(1, f"pipeline {path.name}", new), path)
     return renamed
 
 

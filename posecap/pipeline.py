@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from posecap import legacy
+from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.stage import Resources, Stage, configuration, engines_of
@@ -139,7 +140,7 @@ def load_pipeline(path: Path) -> Pipeline:
     """
     path = legacy.pipeline_file(path)
     if not path.is_file():
-        raise PipelineError(f"no pipeline file at {path}; name one under 'pipeline:' in the manifest")
+        raise PipelineError(f"no pipeline file at {path}; {nearest_pipeline(path.name)}")
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:

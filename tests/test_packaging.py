@@ -5,14 +5,18 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from posecap.pipeline import load_pipeline
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("posecap", "tmor_train")
-NEEDED = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
+FOLDERS = ("pipelines", "manifests")
+NEEDED = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +26,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in NEEDED:
         shutil.copy(ROOT / name, folder)
-    for name in PACKAGES:
+    for name in (*PACKAGES, *FOLDERS):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 def made(hook: str, clone: Path, folder: Path) -> zipfile.ZipFile:
     """The wheel that a hook of the build backend writes into ``folder``."""
+    folder.mkdir(exist_ok=True)
     call = f"import sys; from setuptools import build_meta; build_meta.{hook}(sys.argv[1])"
     subprocess.run([sys.executable, "-c", call, str(folder)], cwd=clone, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
@@ -59,11 +64,60 @@ def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(clone
 
 
 def test_a_wheel_has_every_file_of_the_packages(clone: Path, tmp_path: Path) -> None:
-    """Modules, the markers of types, and whatever else lies in the packages."""
+    """Modules, the markers of types, whatever else lies in the packages, and pipelines and manifests."""
     files = {
         path.relative_to(clone).as_posix() for name in PACKAGES for path in (clone / name).rglob("*") if path.is_file()
     }
+    files |= {f"posecap/{path.relative_to(clone)}" for name in FOLDERS for path in (clone / name).iterdir()}
     with made("build_wheel", clone, tmp_path) as wheel:
         inside = {name for name in wheel.namelist() if name.startswith(PACKAGES) and ".dist-info/" not in name}
     assert inside == files
     assert {"posecap/py.typed", "tmor_train/py.typed"} <= inside
+
+
+def test_a_source_distribution_gives_the_same_wheel(clone: Path, tmp_path: Path) -> None:
+    call = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", call, str(tmp_path)], cwd=clone, check=True, capture_output=True)
+    (packed,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    with made("build_wheel", clone, tmp_path / "one") as one, made("build_wheel", source, tmp_path / "two") as two:
+        assert set(two.namelist()) == set(one.namelist())
+
+
+def test_a_wheel_builds_in_an_empty_folder(clone: Path, tmp_path: Path) -> None:
+    """Pipelines and manifests by name, and the pipeline is the one of the checkout."""
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    with made("build_wheel", clone, tmp_path) as wheel:
+        wheel.extractall(installed)
+    (empty / "videos" / "jump").mkdir(parents=True)
+    (empty / "videos" / "jump" / "a.mp4").write_bytes(b"")
+
+    def posecap(*words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        command = [sys.executable, "-m", "posecap", *words]
+        ran = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=True)
+        return ran.stdout
+
+    assert posecap("pipeline", "list").split()[0] == "default"
+    assert posecap("pipeline", "show", "default") == (ROOT / "pipelines" / "default.py").read_text()
+    posecap("manifest", "folder", "videos")
+    assert 'pipeline: "default"\n' in (empty / "videos.yaml").read_text()
+    posecap("plan", "--manifest", "videos.yaml")
+    assert "10" in posecap("plan", "--manifest", "demo").split()
+    program = (
+        "import posecap; from pathlib import Path; from posecap.manifest.manifest_file import read_manifest; "
+        "from posecap.pipeline import load_pipeline; print(posecap.__file__); "
+        "print(load_pipeline(read_manifest(Path('videos.yaml')).pipeline).fingerprint())"
+    )
+    found, fingerprint = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert Path(found).is_relative_to(installed)
+    assert fingerprint == load_pipeline(ROOT / "pipelines" / "default.py").fingerprint()

@@ -10,7 +10,7 @@ from tmor_train import __version__
 from tmor_train.commands import bench, export, report, run
 
 _EPILOG = """\
-a first run, on what `posecap build --manifest manifests/demo.yaml` made:
+a first run, on what `posecap build --manifest demo` made:
   tmor_train run pretrain_demo
 
 the two stages:

@@ -23,7 +23,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     plan = command(commands, "plan", _plan, about="print what a build would do, without building")
     build = command(commands, "build", _build, about=about, more=_MORE)
     for parser in (plan, build):
-        parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the dataset's YAML")
+        about = "the dataset's YAML, or the name of one that comes with posecap, as demo"
+        parser.add_argument("--manifest", required=True, metavar="FILE", help=about)
     option = build.add_argument
     option("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
     runners = "Ray actors, or threads of this process (default: %(default)s)"
@@ -52,7 +53,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         option = kind.add_argument
         output = "the manifest to write, its table beside it (default: named after the input)"
         option("--output", type=Path, metavar="FILE.yaml", help=output)
-        option("--pipeline", type=Path, default=Path("pipelines/default.py"), metavar="FILE", help="default: %(default)s")
+        pipeline = "a name of `posecap pipeline list`, or a file (default: %(default)s)"
+        option("--pipeline", default="default", metavar="FILE", help=pipeline)
         option("--overwrite", action="store_true", help="replace files that exist already")
 
 
@@ -75,7 +77,7 @@ def _build(options: argparse.Namespace) -> int:
         row_seconds=options.row_seconds,
     )
     try:
-        built = build(options.manifest, output=options.output, options=chosen)
+        built = build(_manifest_path(options), output=_output(options), options=chosen)
     except KeyboardInterrupt:
         print("\nstopped; finished parts are kept. The same command resumes the build:", file=sys.stderr)
         print(f"  posecap {shlex.join(sys.argv[1:])}", file=sys.stderr)
@@ -90,6 +92,21 @@ def _build(options: argparse.Namespace) -> int:
     return built.exit_code
 
 
+def _manifest_path(options: argparse.Namespace) -> Path:
+    """The manifest that is asked for: a file, or one of posecap's by its name."""
+    from posecap.builtin import manifests
+
+    return manifests().get(options.manifest) or Path(options.manifest)
+
+
+def _output(options: argparse.Namespace) -> Path | None:
+    """The dataset's directory where the manifest's own does not count: a manifest of posecap builds here."""
+    from posecap.builtin import manifests
+
+    here = Path("datasets", options.manifest) if options.manifest in manifests() else None
+    return options.output or here
+
+
 def _plan(options: argparse.Namespace) -> int:
     import tempfile
 
@@ -99,7 +116,7 @@ def _plan(options: argparse.Namespace) -> int:
     from posecap.plan import PLAN_FILE, make_plan
     from posecap.plan_summary import show, summarise
 
-    manifest = read_manifest(options.manifest)
+    manifest = read_manifest(_manifest_path(options))
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
         plan = make_plan(manifest, Path(folder) / PLAN_FILE)
         show(summarise(plan, store_video=manifest.store_video), Console())

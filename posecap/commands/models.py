@@ -32,7 +32,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         actions, "pull", _pull, about="copy or download weights to this machine, and check them", more=_MORE
     )
     pulling.add_argument("names", nargs="*", metavar="NAME", help="a name of `posecap models list`")
-    pulling.add_argument("--pipeline", type=Path, metavar="FILE", help="everything that this pipeline needs")
+    pulling.add_argument("--pipeline", metavar="FILE", help="everything that this pipeline, or 'default', needs")
     source = "take them from this file or folder instead of the network"
     pulling.add_argument("--from", dest="source", type=Path, metavar="PATH", help=source)
     checking = command(
@@ -84,6 +84,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _pull(options: argparse.Namespace) -> int:
+    from posecap.builtin import pipeline_path
     from posecap.models import MissingWeightsError, pull, weights_sha256
     from posecap.pipeline import load_pipeline
     from posecap.progress import DownloadProgress
@@ -91,7 +92,7 @@ def _pull(options: argparse.Namespace) -> int:
     from posecap.weights.cache import SHA256_DIGITS
     from posecap.weights.registry import REGISTRY
 
-    stages = load_pipeline(options.pipeline).stages if options.pipeline else ()
+    stages = load_pipeline(pipeline_path(options.pipeline, Path())).stages if options.pipeline else ()
     needed = (name for stage in stages for engine in engines_of(stage) for name in engine.weights)
     names = [*options.names, *needed]
     if not names:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
 from posecap.manifest.manifest_file import ManifestError, shown
 from posecap.manifest.rows import SCHEME, Problems
@@ -68,7 +69,12 @@ class Imported:
 
 
 def from_kinetics(
-    file: Path, manifest: Path, *, pipeline: Path, videos: Path | None = None, overwrite: Overwrite = "no"
+    file: Path,
+    manifest: Path,
+    *,
+    pipeline: str | Path = DEFAULT_PIPELINE,
+    videos: Path | None = None,
+    overwrite: Overwrite = "no",
 ) -> Imported:
     """Write a manifest for a Kinetics list.
 
@@ -77,7 +83,7 @@ def from_kinetics(
             seconds). The columns ``label``, ``split`` and ``is_cc`` (``1`` for a CC-BY license) are used where the
             list has them.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
-        pipeline: the pipeline file that the manifest names.
+        pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file.
         videos: None makes each row's video its YouTube page, with the list's span. A folder makes it the trimmed file
             ``{youtube_id}_{start:06d}_{end:06d}.mp4`` (or .mkv, .webm) in that folder or in its subfolder named after
             the label, without a span, since such a file holds nothing else; rows without a file are left out.
@@ -93,7 +99,9 @@ def from_kinetics(
     return imported
 
 
-def from_folder(folder: Path, manifest: Path, *, pipeline: Path, overwrite: Overwrite = "no") -> Imported:
+def from_folder(
+    folder: Path, manifest: Path, *, pipeline: str | Path = DEFAULT_PIPELINE, overwrite: Overwrite = "no"
+) -> Imported:
     """Write a manifest for all videos in a folder and its subfolders, each used whole.
 
     Videos are the files with a suffix of :data:`VIDEO_SUFFIXES`; hidden files and folders are ignored. A video's label
@@ -103,7 +111,7 @@ def from_folder(folder: Path, manifest: Path, *, pipeline: Path, overwrite: Over
     Args:
         folder: becomes the manifest's ``media_root``.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
-        pipeline: the pipeline file that the manifest names.
+        pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file.
 
     Raises:
         ManifestError: ``folder`` is not a folder or has no video, or a file exists that may not be overwritten.
@@ -250,14 +258,15 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]]) -> No
     imported.labels = len(labels - {""})
 
 
-def _write_manifest(imported: Imported, pipeline: Path, *, media_root: Path | None) -> None:
+def _write_manifest(imported: Imported, pipeline: str | Path, *, media_root: Path | None) -> None:
+    named = pipeline if pipeline in pipelines() else _relative(Path(pipeline), imported.manifest)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", imported.manifest.stem).strip("._-") or "dataset"
     lines = [
         f"name: {_quoted(name)}",
         "version: 0.1.0",
         "license: unknown                 # replace: the license of the dataset",
         "contact: somebody@example.org    # replace: whom people in the videos can reach",
-        f"pipeline: {_quoted(_relative(pipeline, imported.manifest))}",
+        f"pipeline: {_quoted(str(named))}",
         f"output: {_quoted(f'datasets/{name}')}",
         f"media_root: {_quoted(_relative(media_root, imported.manifest) if media_root else '.')}",
         "tables:",

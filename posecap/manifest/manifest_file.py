@@ -10,7 +10,7 @@ The keys::
     license: CC-BY-4.0             # of the dataset; rows may name their own
     contact: me@example.org        # e-mail address or web address
     description: …                 # optional
-    pipeline: ../pipelines/default.py # relative to the manifest; code, so always a local file
+    pipeline: default              # a name of `posecap pipeline list`, or a Python file, relative to the manifest
     output: ../datasets/mine       # relative to the manifest; a local directory
     media_root: .                  # relative video paths start here; a directory or a URL
     tables:
@@ -35,6 +35,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from posecap import legacy
+from posecap.builtin import pipeline_path
 
 ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
 DEFAULT_FIELDS = ("split", "license", "source", "label")
@@ -119,7 +120,7 @@ def read_manifest(path: Path) -> Manifest:
         license=keys.text("license", LINE, "one line such as CC-BY-4.0"),
         contact=keys.text("contact", _CONTACT, "an e-mail or web address that people in the videos can reach"),
         description=keys.text("description", _PROSE, "plain text of at most 10,000 characters", default=""),
-        pipeline=keys.local("pipeline", folder, "a Python file on this machine; it is code and is never fetched"),
+        pipeline=keys.pipeline("pipeline", folder),
         output=keys.local("output", folder, "a local directory; copy the finished dataset to its store afterwards"),
         media_root=keys.location("media_root", folder, default="."),
         tables=tuple(_table(entry, folder) for entry in keys.entries("tables")),
@@ -232,6 +233,12 @@ class Keys:
         if is_url(written):
             raise self.wrong(key, wanted)
         return (folder / written).resolve()
+
+    def pipeline(self, key: str, folder: Path) -> Path:
+        """The file of a pipeline, named as one of posecap's or by its path."""
+        wanted = "'default', or a Python file on this machine; it is code and is never fetched"
+        self.local(key, folder, wanted)
+        return pipeline_path(self.text(key, LINE, wanted), folder)
 
     def entries(self, key: str) -> list[Keys]:
         """A non-empty list of mappings."""

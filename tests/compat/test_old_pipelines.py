@@ -63,6 +63,13 @@ def test_a_manifest_that_names_the_default_demo_is_built_with_the_default() -> N
     assert old.configuration() == load_pipeline(ROOT / "pipelines" / "default.py").configuration()
 
 
+def test_it_is_found_where_there_is_no_folder_of_pipelines(tmp_path: Path) -> None:
+    with pytest.warns(FutureWarning, match="default"):
+        assert load_pipeline(tmp_path / "pipelines" / "demo.py").stages
+    with pytest.raises(PipelineError, match="no pipeline file"):
+        load_pipeline(tmp_path / "demo.py")
+
+
 def test_a_file_named_demo_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "default.py").write_text("")
     (tmp_path / "demo.py").write_text((ROOT / "pipelines" / "default.py").read_text())

@@ -10,7 +10,7 @@ from posecap import __version__
 from posecap.cli import main
 from tests import built, small
 
-COMMANDS = ("plan", "build", "manifest", "status", "verify", "inspect", "view", "remove")
+COMMANDS = ("plan", "build", "manifest", "status", "verify", "inspect", "view", "remove", "pipeline")
 
 
 def help_of(*arguments: str) -> int | str | None:
@@ -23,11 +23,13 @@ def test_help_names_every_command_and_what_to_do_first(capsys: pytest.CaptureFix
     assert help_of() == 0
     said = capsys.readouterr().out
     assert all(f"\n    {command} " in said for command in COMMANDS)
-    assert "posecap build --manifest manifests/demo.yaml" in said
+    assert "posecap build --manifest demo" in said
     assert "exit codes: 0 complete, 3 partial" in said
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "manifest kinetics", "manifest folder"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "manifest kinetics", "manifest folder", "pipeline list", "pipeline show"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(*command.split()) == 0
     assert f"usage: posecap {command}" in capsys.readouterr().out

@@ -1,0 +1,51 @@
+"""Pipelines and manifests that come with posecap, by name: ``default`` is ``pipelines/default.py``.
+
+A wheel has both folders inside the package; in a checkout, and in an editable install of one, they lie beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+DEFAULT_PIPELINE = "default"
+_PACKAGE = Path(__file__).parent
+
+
+def pipelines() -> Mapping[str, Path]:
+    """The pipeline files of posecap by name, the default first. Other programs of that folder are left out."""
+    defining = re.compile(r"^pipeline = ", re.MULTILINE)
+    found = {path.stem: path for path in _files("pipelines", "*.py") if defining.search(path.read_text("utf-8"))}
+    return dict(sorted(found.items(), key=lambda entry: (entry[0] != DEFAULT_PIPELINE, entry[0])))
+
+
+def manifests() -> Mapping[str, Path]:
+    """The manifests of posecap by name."""
+    return {path.stem: path for path in _files("manifests", "*.yaml")}
+
+
+def pipeline_path(written: str, folder: Path) -> Path:
+    """The file of a pipeline that is named as one of posecap's, or by its path relative to ``folder``."""
+    return pipelines().get(written) or (folder / written).resolve()
+
+
+def nearest_pipeline(word: str) -> str:
+    """The end of a message about a pipeline that there is not: the nearest name, and all of them."""
+    names = list(pipelines())
+    close = get_close_matches(Path(word).stem, names, n=1)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"{meant}posecap has {' and '.join(map(repr, names))}; `posecap pipeline list` describes them"
+
+
+def summary(pipeline: Path) -> str:
+    """The first sentence of a pipeline file's docstring."""
+    text = ast.get_docstring(ast.parse(pipeline.read_bytes())) or ""
+    return " ".join(re.split(r"(?<=\.)\s", text, maxsplit=1)[0].split())
+
+
+def _files(folder: str, pattern: str) -> list[Path]:
+    places = (_PACKAGE / folder, _PACKAGE.parent / folder)
+    return sorted(next((place for place in places if place.is_dir()), places[0]).glob(pattern))
