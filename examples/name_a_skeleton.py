@@ -4,7 +4,7 @@
     python examples/name_a_skeleton.py RUN DATASET walking "sitting down" "raising arms"
 
 RUN is a folder that `tmor_train run` made, trained against text vectors of the same text model as here, the one of
-`pipelines/default.py`. The skeleton is that of the first clip of DATASET; any float32 array (people, frames, joints, 3) of
+the default pipeline. The skeleton is of the first clip of DATASET; any float32 array (people, frames, joints, 3) of
 x, y and score works, with x and y in pixels of a picture of the given `size` (width, height).
 """
 
