@@ -1,9 +1,9 @@
 """Tracks people by ByteTrack (Zhang et al., ECCV 2022), extended by joints and by joining broken tracks.
 
 Association has two rounds, detections of high score first, then those of low score for the tracks left over, each
-a minimum-cost assignment. Likeness is the intersection over union of a detection's box with the box that a
-constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of that and of object keypoint
-similarity. As the whole clip is given, two tracks are joined afterwards where one begins shortly after the other ended
+a minimum-cost assignment among the pairs that are like enough. Likeness is the intersection over union of a detection's
+box with the box that a constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of that
+and of object keypoint similarity. As the whole clip is given, two tracks are joined afterwards where one begins shortly after the other ended
 and near where that was heading.
 """
 
@@ -101,17 +101,14 @@ class ByteTrack(Engine):
 
     def _match(self, tracks: list[_Track], candidates: list[int], found: Detections, t: int, least: float) -> list[int]:
         """Match detections of frame ``t``, given by index, to tracks; returns those that no track was matched with."""
-        from scipy.optimize import linear_sum_assignment
-
         if not tracks or not candidates:
             return candidates
-        like = np.array([[_likeness(track, found, i) for i in candidates] for track in tracks])
-        taken = set()
-        for a, b in zip(*linear_sum_assignment(-like), strict=True):
-            if like[a, b] >= least:
-                _update(tracks[a], found, candidates[b], t)
-                taken.add(candidates[b])
-        return [i for i in candidates if i not in taken]
+        like_KN = np.array([[_likeness(track, found, i) for i in candidates] for track in tracks])
+        pairs = assign(like_KN, least=least)
+        for a, b in pairs:
+            _update(tracks[a], found, candidates[b], t)
+        taken = {b for _, b in pairs}
+        return [i for b, i in enumerate(candidates) if b not in taken]
 
     def _join(self, tracks: list[_Track], detections: Sequence[Detections], pts_T: Seconds) -> list[_Track]:
         """Join broken tracks, nearest pair first, until no pair fits."""
@@ -131,6 +128,22 @@ class ByteTrack(Engine):
             _, a, b = best
             tracks[a].seen.update(tracks[b].seen)
             del tracks[b]
+
+
+def assign(like_KN: Doubles, *, least: float) -> list[tuple[int, int]]:
+    """Pairs (track, detection) with the largest sum of ``likeness - least``, of those that are at least so like.
+
+    A pair that is refused afterwards may have cost another its match: somebody who comes in beside two people would
+    shift both identities. So pairs below ``least`` count as no match while the assignment is solved. This is the
+    ``cost_limit`` of ``lap.lapjv``, with which ByteTrack is published: each side left alone costs half of the limit.
+
+    Args:
+        like_KN: (K, N) likeness of each track to each detection.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    gain_KN = np.maximum(like_KN - least, 0.0)
+    return [(int(a), int(b)) for a, b in zip(*linear_sum_assignment(-gain_KN), strict=True) if like_KN[a, b] >= least]
 
 
 def _start(found: Detections, i: int, t: int) -> _Track:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from posecap.engines.bytetrack import ByteTrack
+from posecap.engines.bytetrack import ByteTrack, assign
 from posecap.interfaces import Detections
 
 FPS = 30.0
@@ -66,6 +66,36 @@ def test_tracks_that_broke_for_longer_are_joined_when_the_second_begins_where_th
 def test_somebody_else_elsewhere_is_not_joined():
     frames = [frame((100, 100, 0.6)) if t < 30 else frame((400, 100, 0.6)) for t in range(60)]
     assert follow(frames).people == 2
+
+
+@pytest.mark.parametrize("score", [0.6, 0.2], ids=["first round", "second round"])
+def test_a_newcomer_shifts_nobodys_identity(score):
+    """B's best match is A's box, and A's second best a newcomer too far away to be A: A keeps theirs all the same."""
+
+    def boxes(*lefts: float, score: float = 0.6) -> Detections:
+        boxes_N4 = np.array([(x, 0, x + 100, 200) for x in lefts], np.float32).reshape(-1, 4)
+        return Detections(boxes_N4=boxes_N4, scores_N=np.full(len(lefts), score, np.float32))
+
+    frames = [*[boxes(0, 62)] * 10, *[boxes(25, -68, score=score)] * 3]
+    found = ByteTrack(join_seconds=0.0, doubtful_likeness=0.2).track(
+        frames, np.arange(len(frames)) / FPS, layout=None, frames_THW3=PICTURES
+    )
+    lefts_MT = found.boxes_MT4[..., 0]
+    seen_MT = found.scores_MT > 0
+    assert lefts_MT[0][seen_MT[0]].tolist() == [0.0] * 10 + [25.0] * 3
+    assert lefts_MT[1][seen_MT[1]].tolist() == [62.0] * 10
+    assert found.people == (3 if score == 0.6 else 2)  # the newcomer's doubtful box begins no track
+
+
+def test_assignment_is_that_of_lap_with_its_cost_limit():
+    lap = pytest.importorskip("lap")
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3), (5, 2), (2, 6), (1, 1), (8, 8)]
+    for like_KN in (rng.random(shape) ** power for shape in shapes for power in (1, 3) for _ in range(50)):
+        for least in (0.2, 0.4):
+            _, theirs, _ = lap.lapjv(1 - like_KN, extend_cost=True, cost_limit=1 - least)
+            expected = [(k, int(n)) for k, n in enumerate(theirs) if n >= 0]
+            assert assign(like_KN, least=least) == expected
 
 
 def test_doubtful_detections_continue_a_track_but_start_none():

@@ -125,6 +125,19 @@ def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
 
 
 @BOTH
+def test_a_newcomer_shifts_nobodys_identity(kind):
+    """The case of :mod:`tests.posecap.engines.test_bytetrack`: the package's matching is gated before it is solved."""
+
+    def boxes(*lefts: float) -> Detections:
+        boxes_N4 = np.array([(x + 80, 20, x + 180, 220) for x in lefts], np.float32).reshape(-1, 4)
+        return Detections(boxes_N4=boxes_N4, scores_N=np.full(len(lefts), 1, np.float32))
+
+    tracks = follow(kind(), [*[boxes(0, 62)] * 10, *[boxes(25, -68)] * 3])
+    seen_T = tracks.scores_MT[0] > 0
+    assert tracks.boxes_MT4[0, seen_T, 0].tolist() == [80.0] * 10 + [105.0] * 3
+
+
+@BOTH
 @pytest.mark.parametrize("fps", [10.0, 60.0])
 def test_how_long_a_person_may_be_lost_is_counted_in_seconds(kind, fps):
     away = range(round(fps), round(1.5 * fps))  # for half a second
