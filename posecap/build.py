@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+from posecap import legacy
 from posecap.files import digest, file_sha256
 from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
 from posecap.ledger import Ledger, lock_dataset
@@ -266,7 +267,8 @@ def _is_retried(outcome: RowOutcome, options: Options) -> bool:
     """Whether a row that was not kept has one of the given reasons or, without any given, is retryable."""
     if options.retry is None or outcome.status == "kept":
         return False
-    return outcome.reason in options.retry if options.retry else outcome.retryable
+    wanted = {legacy.REASONS.get(reason, reason) for reason in options.retry}
+    return outcome.reason in wanted if wanted else outcome.retryable
 
 
 def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:

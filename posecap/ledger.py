@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 """
-_VERSION, _VERSION_OF_0_1 = 3, 2
+_VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 _ROWS_PER_WRITE = 10_000
 _COUNTED = ("kept", "rejected", "failed")
 _TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
@@ -160,17 +160,19 @@ class Ledger:
 
 
 def _upgrade(db: sqlite3.Connection) -> None:
-    """Bring a ledger of posecap 0.1 to the present names of statuses and stages; replacing it would lose its times."""
+    """Bring a ledger to the present names of statuses, stages and reasons; replacing it would lose its times."""
     rows = []
     for part, position, written in db.execute("SELECT part, position, outcome FROM rows"):
         outcome = RowOutcome.from_json(json.loads(written))
-        rows.append((outcome.status, outcome.stage, json.dumps(outcome.as_json()), part, position))
+        rows.append((outcome.status, outcome.stage, outcome.reason, json.dumps(outcome.as_json()), part, position))
     times = [
         (json.dumps({legacy.STAGES.get(stage, stage): took for stage, took in json.loads(seconds).items()}), part)
         for part, seconds in db.execute("SELECT part, seconds FROM parts")
     ]
     with db:
-        db.executemany("UPDATE rows SET status = ?, stage = ?, outcome = ? WHERE part = ? AND position = ?", rows)
+        db.executemany(
+            "UPDATE rows SET status = ?, stage = ?, reason = ?, outcome = ? WHERE part = ? AND position = ?", rows
+        )
         db.executemany("UPDATE parts SET seconds = ? WHERE part = ?", times)
 
 
@@ -201,7 +203,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == _VERSION_OF_0_1:
+        if version in _VERSIONS_WITH_FORMER_NAMES:
             _upgrade(db)
         elif version not in (0, _VERSION):
             raise sqlite3.DatabaseError(f"ledger format {version}, expected {_VERSION}")

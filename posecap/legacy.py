@@ -125,6 +125,9 @@ STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 STATUSES: Mapping[str, str] = {"refused": "rejected"}
 """Statuses of rows and clips."""
 
+REASONS: Mapping[str, str] = {"no_person": "no_person_found"}
+"""Reasons of rejections. A detector that finds nobody does not know that nobody is there."""
+
 KEYS: Mapping[str, str] = {**STATUSES, "licence": "license"}
 """Keys of manifests, reports, sidecars and samples' facts, and columns of tables."""
 
@@ -245,14 +248,15 @@ def upgraded(value: Any, *, held_by: str = "") -> Any:
 
 
 def upgraded_record(value: Any) -> Any:
-    """A report, a sidecar's counts or a row's outcome with present names of keys, statuses and stages."""
+    """A report, a sidecar's counts or a row's outcome with present names of keys, statuses, stages and reasons."""
     if isinstance(value, list):
         return [upgraded_record(item) for item in value]
     if not isinstance(value, dict):
         return value
-    known = {"status": STATUSES, "kind": STATUSES, "stage": STAGES}
+    known = {"status": STATUSES, "kind": STATUSES, "stage": STAGES, "reason": REASONS}
+    words = {**KEYS, **REASONS}  # reasons are keys where they are counted
     return {
-        KEYS.get(key, key): known[key].get(item, item)
+        words.get(key, key): known[key].get(item, item)
         if key in known and isinstance(item, str)
         else upgraded_record(item)
         for key, item in value.items()

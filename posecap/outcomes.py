@@ -86,7 +86,8 @@ class RowOutcome:
 
 
 def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
-    old = written["status"] in legacy.STATUSES or written.get("stage", "") in legacy.STAGES
+    tables = {"status": legacy.STATUSES, "stage": legacy.STAGES, "reason": legacy.REASONS}
+    old = any(written.get(key, "") in table for key, table in tables.items())
     return legacy.upgraded_record(written) if old else written
 
 

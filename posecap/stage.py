@@ -21,7 +21,7 @@ class Reject(Exception):  # noqa: N818 - an outcome, not an error
     """This item is unsuitable, whenever it is tried: recorded as *rejected*.
 
     Args:
-        reason: snake_case word that the report counts, e.g. ``no_person``.
+        reason: snake_case word that the report counts, e.g. ``no_person_found``.
         detail: one sentence that explains; the same for the same input on every run (no times, no temporary paths).
     """
 

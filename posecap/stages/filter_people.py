@@ -41,7 +41,7 @@ class FilterPeople(Stage):
         motion: least motion of a person, in body sizes. 0 keeps what stands still.
 
     Rejects:
-        ``too_short``; ``no_person`` (nobody was tracked); ``low_confidence`` (nobody's presence reaches
+        ``too_short``; ``no_person_found`` (nobody was tracked); ``low_confidence`` (nobody's presence reaches
         ``person_presence``, or too few frames have a kept person who is confident); ``no_motion`` (nobody who is
         present enough moves enough).
     """
@@ -70,7 +70,7 @@ class FilterPeople(Stage):
         self._reject_short(item)
         counted_MTJ, confident_MT = self.confident(item.joints_MTJ3)
         if not (item.joints_MTJ3[..., 2] > 0).any():
-            raise Reject("no_person", f"nobody was tracked in {item.frame_count} frames")
+            raise Reject("no_person_found", f"nobody was tracked in {item.frame_count} frames")
         presence_M = confident_MT.mean(-1)
         present_M = (presence_M > 0) & (presence_M >= self.person_presence)
         if not present_M.any():

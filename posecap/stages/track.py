@@ -17,7 +17,7 @@ from posecap.types import Clip, Floats, TrackedClip, Tracks
 class Track(Stage):
     """Detects people frame by frame and joins them into tracks.
 
-    Rejects with ``no_person`` when no person is tracked.
+    Rejects with ``no_person_found`` when no person is tracked; people whom the detector misses may be there.
     """
 
     name: ClassVar[str] = "track"
@@ -31,7 +31,7 @@ class Track(Stage):
         found = self.detector.detect(item.frames_THW3)
         tracks = self.tracker.track(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
         if tracks.people == 0:
-            raise Reject("no_person", f"nobody was tracked in {item.frame_count} frames by {self.detector.name}")
+            raise Reject("no_person_found", f"nobody was tracked in {item.frame_count} frames by {self.detector.name}")
         yield item.extend(
             TrackedClip,
             tracks=_to_source_pixels(tracks, item.source_per_working),

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import posecap
@@ -14,9 +15,12 @@ from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Table, read_manifest
 from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table
+from posecap.pipeline import load_pipeline
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
+from posecap.stage import engines_of
 from posecap.types import PartName
 from posecap.verify import verify
+from tests.models_at_hand import weights_or_skip
 
 OLD = Path(__file__).parent / "format_1"
 TRAIN = PartName("train", 0)
@@ -102,6 +106,25 @@ def test_status_lists_what_became_of_its_rows(made: Path, capsys: pytest.Capture
     assert main(["status", str(made / "dataset"), "--json"]) == 3
     counts = json.loads(capsys.readouterr().out)
     assert (counts["rows"]["kept"], counts["reasons"]["duplicate"]) == (2, 1)
+    assert counts["reasons"]["no_person_found"] == 2
+    assert "no_person" not in counts["reasons"]
+
+
+def test_its_report_and_ledger_give_reasons_in_the_words_of_today(made: Path) -> None:
+    again, _ = build_again(made)
+    assert again.report["counts"]["reasons"]["no_person_found"] == 2
+    assert "no_person" not in json.dumps(again.report).replace("no_person_found", "")
+    with Ledger(made / "dataset" / "ledger.sqlite") as ledger:
+        assert [outcome.reason for outcome in ledger.outcomes()].count("no_person_found") == 1
+        ledger.export(made / "ledger.parquet")
+    assert pq.read_table(made / "ledger.parquet")["reason"].to_pylist().count("no_person_found") == 1
+
+
+def test_a_former_reason_may_be_tried_again(made: Path) -> None:
+    pipeline = load_pipeline(made / "pipeline.py")
+    weights_or_skip(*(name for stage in pipeline.stages for engine in engines_of(stage) for name in engine.weights))
+    again, _ = build_again(made, retry=("no_person",))
+    assert again.parts_built == 1
 
 
 def test_a_clip_is_removed_and_stays_so(made: Path) -> None:

@@ -80,7 +80,7 @@ def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> Non
         "kept": ("kept", "", "", 1),
         "missing": ("rejected", "download", "not_found", 0),
         "page": ("rejected", "download", "not_a_video", 0),
-        "nobody": ("rejected", "track", "no_person", 0),
+        "nobody": ("rejected", "track", "no_person_found", 0),
         "again": ("rejected", "plan", "duplicate", 0),
         "silent": ("failed", "download", "connection", 0),
         "shots": ("kept", "", "", 2),
@@ -88,7 +88,9 @@ def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> Non
     counts = whole.report["counts"]
     assert counts["rows"] == {"planned": 7, "kept": 2, "rejected": 4, "failed": 1, "quarantined": 0}
     assert (counts["clips"]["kept"], counts["clips"]["failed"]) == (3, 0)
-    assert counts["reasons"] == dict.fromkeys(["connection", "duplicate", "no_person", "not_a_video", "not_found"], 1)
+    assert counts["reasons"] == dict.fromkeys(
+        ["connection", "duplicate", "no_person_found", "not_a_video", "not_found"], 1
+    )
     assert (whole.exit_code, whole.parts_built) == (3, 4)
     assert committed(whole.root) == [*(PartName("train", n) for n in range(3)), PartName("val", 0)]
     assert verify(whole.root).problems == ()

@@ -85,9 +85,14 @@ def test_the_expected_share_itself_and_small_numbers_raise_none():
 
 
 def test_a_stage_s_own_share_counts():
-    lines = [line("filter_people", 100, rejected={"no_motion": 50}), line("track", 100, rejected={"no_person": 50})]
+    lines = [
+        line("filter_people", 100, rejected={"no_motion": 50}),
+        line("track", 100, rejected={"no_person_found": 50}),
+    ]
     (alarm,) = alarms(lines, expected_rejections={"track": 0.4})
-    assert alarm.sentence.startswith("track rejected 50 % of 100 clips (expected at most 40 %): most often no_person")
+    assert alarm.sentence.startswith(
+        "track rejected 50 % of 100 clips (expected at most 40 %): most often no_person_found"
+    )
     assert alarms(lines, expected_rejections={"filter_people": 0.6}) == []
 
 
@@ -110,7 +115,7 @@ STAGES = ["download", "split", "decode", "track", "filter_people", "pack", "plan
 
 outcomes = st.fixed_dictionaries(
     {"status": st.sampled_from(["rejected", "failed", "quarantined"]), "stage": st.sampled_from(STAGES)},
-    optional={"reason": st.sampled_from(["no_person", "too_short", "error"])},
+    optional={"reason": st.sampled_from(["no_person_found", "too_short", "error"])},
 ) | st.just({"status": "kept"})
 clips = outcomes.map(lambda outcome: ClipOutcome(**outcome))
 

@@ -86,15 +86,15 @@ def test_warming_up_a_stage_warms_its_engines() -> None:
 
 @pytest.mark.parametrize("kind", [Reject, PermanentError, TransientError])
 def test_rejections_travel_between_processes(kind: type[Reject]) -> None:
-    back = pickle.loads(pickle.dumps(kind("no_person", "nobody")))
+    back = pickle.loads(pickle.dumps(kind("no_person_found", "nobody")))
     assert type(back) is kind
-    assert (back.reason, back.detail, str(back)) == ("no_person", "nobody", "no_person: nobody")
+    assert (back.reason, back.detail, str(back)) == ("no_person_found", "nobody", "no_person_found: nobody")
 
 
 def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_rejection() -> None:
     assert issubclass(TransientError, PermanentError)
     assert issubclass(PermanentError, Reject)
-    assert str(Reject("no_person")) == "no_person"
+    assert str(Reject("no_person_found")) == "no_person_found"
 
 
 def test_places_of_files_are_recorded_by_their_names_only() -> None:

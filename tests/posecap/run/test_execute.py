@@ -36,7 +36,7 @@ ROW = Row(row_id="r1", uri="a.mp4")
 @pytest.mark.parametrize(
     ("error", "status", "reason", "retryable"),
     [
-        (Reject("no_person", "nobody"), "rejected", "no_person", False),
+        (Reject("no_person_found", "nobody"), "rejected", "no_person_found", False),
         (PermanentError("broken"), "failed", "broken", False),
         (TransientError("http_503"), "failed", "http_503", True),
         (ValueError("odd"), "failed", "error", False),
@@ -63,12 +63,12 @@ def test_a_refusing_stage_costs_its_clip_only():
     class RejectsA(Yields):
         def __call__(self, item: Clip) -> Iterator[Clip]:
             if item.clip_id == "a" * 24:
-                raise Reject("no_person", "nobody")
+                raise Reject("no_person_found", "nobody")
             yield item
 
     result = execute([Yields(results=(one, two)), RejectsA()], ROW)
     assert [clip.clip_id for clip in result.outputs] == ["b" * 24]
-    assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("rejected", "a" * 24, "no_person")]
+    assert [(c.status, c.clip_id, c.reason) for c in result.clips] == [("rejected", "a" * 24, "no_person_found")]
     assert result.error is None
     assert result.frames == one.frame_count + two.frame_count
 

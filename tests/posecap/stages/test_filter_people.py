@@ -57,8 +57,8 @@ def test_who_stands_still_stays_where_motion_is_not_asked_for() -> None:
 
 
 def test_a_clip_without_people() -> None:
-    assert rejection(posed(people=0)).args == ("no_person: nobody was tracked in 24 frames",)
-    assert rejection(posed(joints_MTJ3=np.zeros((1, 24, 17, 3), np.float32))).reason == "no_person"
+    assert rejection(posed(people=0)).args == ("no_person_found: nobody was tracked in 24 frames",)
+    assert rejection(posed(joints_MTJ3=np.zeros((1, 24, 17, 3), np.float32))).reason == "no_person_found"
 
 
 @pytest.mark.parametrize(

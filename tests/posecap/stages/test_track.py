@@ -54,4 +54,4 @@ def test_tracks_come_in_source_pixels_and_name_their_engines():
 def test_nobody_is_a_rejection():
     with pytest.raises(Reject) as rejected:
         list(Track(detector=Finds(people=0), tracker=Follows())(building.clip()))
-    assert rejected.value.reason == "no_person"
+    assert rejected.value.reason == "no_person_found"
