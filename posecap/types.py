@@ -308,9 +308,14 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class SkeletonClip(PosedClip):
-    """A posed clip whose joints are in the dataset's layout, with their quality."""
+    """A posed clip whose joints are in the dataset's layout, with their quality.
+
+    ``quality`` is that of the joints as they were estimated; ``smoothing``, JSON-able, says what was done to them
+    afterwards, and is empty where nothing was.
+    """
 
     quality: Quality
+    smoothing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield "quality"
     for name, value in (facts.get("quality") or {}).items():
         yield f"  {name:<17} {_number(value):<9} {_QUALITY.get(name, '')}".rstrip()
+    if smoothing := facts.get("smoothing"):
+        yield "smoothing (quality is that of the joints before)"
+        yield from (f"  {name:<17} {_setting(value)}" for name, value in smoothing.items())
     yield "models"
     yield from (f"  {name:<17} {model}" for name, model in sorted((facts.get("models") or {}).items()) if model)
     yield f"captions ({len(sample.captions)})"
@@ -75,6 +78,12 @@ def _array(name: str, array: Any, meaning: str) -> str:
 
 def _number(value: Any) -> str:
     return "unknown" if value is None else f"{value:.4g}"
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(str(v) if k == "name" else f"{k}={v}" for k, v in value.items())
+    return "none" if value is None else str(value)
 
 
 def _seconds(value: Any) -> str:

@@ -37,6 +37,15 @@ def test_says_axes_units_quality_and_captions() -> None:
     assert "nose" in text
 
 
+def test_says_how_joints_were_smoothed() -> None:
+    done = {"filter": {"name": "OneEuro", "cutoff": 1.5}, "fill_frames": 4, "filled_joints": 12}
+    lines = describe(building.sample(facts={"smoothing": done})).splitlines()
+    assert "smoothing (quality is that of the joints before)" in lines
+    assert "  filter            OneEuro, cutoff=1.5" in lines
+    assert "  filled_joints     12" in lines
+    assert "  filter            none" in describe(building.sample(facts={"smoothing": {"filter": None}})).splitlines()
+
+
 def test_a_sample_of_which_little_is_known() -> None:
     sample = building.sample(frames=1)
     bare = replace(sample, facts={}, captions=(), text_CD=np.zeros((0, 4), np.float32), video_mp4=b"x")
