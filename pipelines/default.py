@@ -22,7 +22,7 @@ from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.embed import Embed
-from posecap.stages.filter_people import FilterPeople
+from posecap.stages.filter_people import FilterPeople, Prominence
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose
 from posecap.stages.skeleton import Skeleton
@@ -42,7 +42,12 @@ pipeline = Pipeline(
             tracker=ByteTrack(track_high_thresh=0.3, track_low_thresh=0.15, track_buffer_seconds=1.0, join_seconds=2.0),
         ),
         Pose(estimator="detector"),
-        FilterPeople(people=2, shortest_seconds=0.5, fewest_frames=8),
+        FilterPeople(
+            people=2,
+            shortest_seconds=0.5,
+            fewest_frames=8,
+            prominence=Prominence(presence=1.5, size=1.0, motion=1.0, closeness=1.0, lively=0.2),
+        ),
         Skeleton(layout="coco17"),
         WriteCaptions(most=5, fewest=1),
         Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),

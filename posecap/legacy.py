@@ -12,6 +12,7 @@ Everything that was renamed since 0.1.0 is in the tables, one line each. Old nam
 from __future__ import annotations
 
 import ast
+import copy
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -118,6 +119,10 @@ KEYWORDS: Mapping[str, Mapping[str, str]] = {
 
 FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "fetchers": _FETCHER, "tracker": _TRACKER}
 """Fields of an engine in a stored configuration, by the stage's field that holds the engine, such as ``detector``."""
+
+ADDED: Mapping[str, Mapping[str, Any]] = {"filter_people": {"prominence": None}}
+"""Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the
+field have that value, and fingerprints are taken without it."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 """Names of stages."""
@@ -244,7 +249,11 @@ class _Translation(ast.NodeTransformer):
 
 def upgraded(value: Any, *, held_by: str = "") -> Any:
     """A stored configuration (JSON) with present names; ``held_by`` is the field that holds it, empty for a stage."""
-    return _renamed(value, FIELDS, STAGES, held_by)
+    renamed = _renamed(value, FIELDS, STAGES, held_by)
+    for stage in () if held_by else _stages(renamed):
+        for field, meant in ADDED.get(stage["name"], {}).items():
+            stage.setdefault(field, meant)
+    return renamed
 
 
 def upgraded_record(value: Any) -> Any:
@@ -289,8 +298,19 @@ def format_1_word(column: str) -> str:
 
 def as_format_1(value: Any) -> Any:
     """A pipeline's configuration with the names of 0.1."""
+    value = copy.deepcopy(value)
+    for stage in _stages(value):
+        for field, meant in ADDED.get(stage["name"], {}).items():
+            if field in stage and stage[field] == meant:
+                del stage[field]
     fields = {field: _inverse(names) for field, names in FIELDS.items()}
     return _renamed(value, fields, _inverse(STAGES), "")
+
+
+def _stages(value: Any) -> list[dict[str, Any]]:
+    """The stages of a pipeline's configuration, or the one stage that it is."""
+    stages = value if isinstance(value, list) else [value]
+    return [stage for stage in stages if isinstance(stage, dict) and isinstance(stage.get("name"), str)]
 
 
 def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mapping[str, str], held_by: str) -> Any:

@@ -277,12 +277,14 @@ class TrackedClip(Clip):
 class PosedClip(TrackedClip):
     """A clip with every person's joints: ``joints_MTJ3`` float32 (x, y in source pixels, score in [0, 1]).
 
-    A joint that was not seen is (0, 0, 0).
+    A joint that was not seen is (0, 0, 0). ``people_choice``, JSON-able, says why these people were kept; it is empty
+    where nobody chose.
     """
 
     joints_MTJ3: Floats = field(repr=False)
     layout: str
     pose_model: str = ""
+    people_choice: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from itertools import combinations
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.skeletons import own_motion
+from posecap.skeletons import body_sizes, own_motion
 from posecap.stage import Reject, Stage
 from posecap.types import Floats, PosedClip, Tracks
+
+Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prominence:
+    """Weights of a score that says whom a clip is about. The score is the weighted sum of four terms in [0, 1]:
+
+    * presence: share of the clip's frames in which the person is confident. It weighs most, since a person who is
+      gone for half of the clip leaves half a skeleton; but not so much that those who stand by, and are seen well all
+      the time, outweigh those who act, lose joints to blur and hide each other.
+    * size: the median diagonal of the person's joints, as a share of that of the largest person among those who may
+      be kept: who is near, is sharp, and mostly meant.
+    * motion: :func:`posecap.skeletons.own_motion` as a share of ``lively``, 1 from there on. Joints of small and
+      blurred people tremble, so more motion than that says little.
+    * closeness: how near others are who move, averaged over the frames in which the person is confident. Of another
+      person it is 1 where the boxes of the two touch, and falls to 0 where the gap between them is as wide as the two
+      are large on average; times the ratio of the smaller size to the larger one, as a person far behind is not near;
+      times the other's motion. The nearest counts in each frame.
+
+    The person with the highest score is kept first. For everybody after that, closeness is to those who are kept
+    already: two who fight or dance belong together, two who watch are close to each other only.
+
+    Args:
+        presence, size, motion, closeness: weights, 0 or more.
+        lively: own motion, in body sizes, that counts fully. People in action have 0.06 to 0.5.
+    """
+
+    presence: float = 1.5
+    size: float = 1.0
+    motion: float = 1.0
+    closeness: float = 1.0
+    lively: float = 0.2
+
+    def __post_init__(self) -> None:
+        if min(self.presence, self.size, self.motion, self.closeness) < 0 or self.lively <= 0:
+            raise ValueError(f"{self}: weights are 0 or more, and lively is above 0")
+
+
+@dataclass(frozen=True)
+class _People:
+    """What the choice among people depends on. Joints are (0, 0, 0) where they do not count."""
+
+    joints_MTJ3: Floats
+    confident_MT: Mask
+    motion_M: Doubles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +71,9 @@ class FilterPeople(Stage):
     A person is *confident* in a frame when at least ``confident_joints_share`` of the joints score
     ``joint_score`` or more. *Presence* is the share of the clip's frames in which a person is confident.
     *Spread* is the standard deviation of x plus that of y over all joints of those frames that reach
-    ``joint_score``, in pixels: near and moving people have more of it. People are ranked by presence times
-    spread, ties in the tracker's order; tracks and joints leave in that rank.
+    ``joint_score``, in pixels: near and moving people have more of it. People are chosen by :class:`Prominence`, with
+    the terms of the choice in the sample's facts as ``people_choice``; without it they are ranked by presence times
+    spread. Ties are in the tracker's order; tracks and joints leave in the order of the choice.
 
     People below ``person_presence`` are left out, and so are those whose joints, as far as they reach
     ``joint_score``, move less than ``motion`` (:func:`posecap.skeletons.own_motion`): posters, mannequins,
@@ -39,6 +90,7 @@ class FilterPeople(Stage):
         person_presence: least presence of a person, in [0, 1].
         confident_frames_share: least share of the clip's frames, in [0, 1], in which a kept person is confident.
         motion: least motion of a person, in body sizes. 0 keeps what stands still.
+        prominence: weights by which people are chosen; None ranks by presence times spread, as posecap 0.1.0 did.
 
     Rejects:
         ``too_short``; ``no_person_found`` (nobody was tracked); ``low_confidence`` (nobody's presence reaches
@@ -58,6 +110,7 @@ class FilterPeople(Stage):
     person_presence: float = 0.2
     confident_frames_share: float = 0.4
     motion: float = 0.02
+    prominence: Prominence | None = None
 
     def __post_init__(self) -> None:
         if self.people < 1:
@@ -79,16 +132,24 @@ class FilterPeople(Stage):
                 f"the clearest of {item.tracks.people} people is confident in {_percent(presence_M.max())} of the "
                 f"frames; needs {_percent(self.person_presence)}",
             )
-        motion_M = own_motion(np.where(counted_MTJ[..., None], item.joints_MTJ3, np.float32(0)))
+        counted_MTJ3 = np.where(counted_MTJ[..., None], item.joints_MTJ3, np.float32(0))
+        motion_M = own_motion(counted_MTJ3)
         moving_M = present_M & (motion_M >= self.motion)
         if not moving_M.any():
             raise Reject(
                 "no_motion",
                 f"the person who moves most moves {motion_M[present_M].max():.4f} sizes; needs {self.motion:.4f}",
             )
-        spread_M = _spread(item.joints_MTJ3, counted_MTJ & confident_MT[..., None])
-        ranked = np.argsort(-presence_M * spread_M, kind="stable")
-        kept = ranked[moving_M[ranked]][: self.people]
+        choice: dict[str, Any] = {}
+        if self.prominence is None:
+            spread_M = _spread(item.joints_MTJ3, counted_MTJ & confident_MT[..., None])
+            ranked = np.argsort(-presence_M * spread_M, kind="stable")
+            kept = ranked[moving_M[ranked]][: self.people]
+        else:
+            people = _People(
+                np.where(confident_MT[..., None, None], counted_MTJ3, np.float32(0)), confident_MT, motion_M
+            )
+            kept, choice = self._choose(people, np.flatnonzero(moving_M), self.prominence)
         covered = float(confident_MT[kept].any(0).mean())
         if covered < self.confident_frames_share:
             raise Reject(
@@ -96,13 +157,49 @@ class FilterPeople(Stage):
                 f"a kept person is confident in {_percent(covered)} of the frames; "
                 f"needs {_percent(self.confident_frames_share)}",
             )
-        yield replace(item, tracks=_only(item.tracks, kept), joints_MTJ3=item.joints_MTJ3[kept])
+        yield replace(item, tracks=_only(item.tracks, kept), joints_MTJ3=item.joints_MTJ3[kept], people_choice=choice)
 
     def confident(self, joints_MTJ3: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which joints count, (M, T, J), and in which frames a person is confident, (M, T)."""
         counted_MTJ = (joints_MTJ3[..., 2] >= self.joint_score) & (joints_MTJ3[..., 2] > 0)
         enough_MT = counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= self.confident_joints_share)
         return counted_MTJ, np.asarray(enough_MT, np.bool_)
+
+    def _choose(
+        self, people: _People, candidates: NDArray[np.intp], weights: Prominence
+    ) -> tuple[NDArray[np.intp], dict[str, Any]]:
+        """Who of the candidates is kept, in order, and why: for the facts."""
+        sizes_M = body_sizes(people.joints_MTJ3)
+        motion_M = np.minimum(people.motion_M / weights.lively, 1.0)
+        terms = {
+            "presence": people.confident_MT.mean(-1),
+            "size": np.minimum(sizes_M / max(float(sizes_M[candidates].max()), 1e-9), 1.0),
+            "motion": motion_M,
+            "closeness": np.zeros(len(sizes_M)),
+        }
+        near_MMT = _nearness(people, sizes_M) * motion_M[:, None]
+        frames_M = np.maximum(people.confident_MT.sum(-1), 1)
+        kept: list[int] = []
+        reasons: list[dict[str, float]] = []
+        second: dict[str, float] | None = None
+        left = candidates.tolist()
+        while left and len(kept) < self.people:
+            nearest_MT = near_MMT[:, kept or slice(None)].max(1, initial=0.0)
+            terms["closeness"] = nearest_MT.sum(-1) / frames_M
+            score_M = np.sum([getattr(weights, name) * term_M for name, term_M in terms.items()], axis=0)
+            scored = {"score": score_M.round(_DIGITS), **terms}
+            # The last place goes to somebody with whom the clip is covered: nobody is kept in a rejected clip.
+            short_M = np.zeros(len(sizes_M), np.bool_)
+            if len(kept) == self.people - 1:
+                together_MT = people.confident_MT | people.confident_MT[kept].any(0)
+                short_M = together_MT.mean(-1) < self.confident_frames_share
+            left.sort(key=lambda person: (short_M[person], -scored["score"][person], person))
+            best, *left = left
+            kept.append(best)
+            reasons.append(_rounded(scored, best))
+            second = _rounded(scored, left[0]) if left else None
+        choice = {"found": len(sizes_M), "candidates": len(candidates), "kept": reasons, "next": second}
+        return np.array(kept, np.intp), choice
 
     def _reject_short(self, item: PosedClip) -> None:
         frames, seconds = item.frame_count, 0.0
@@ -114,6 +211,28 @@ class FilterPeople(Stage):
                 "too_short",
                 f"{frames} frames, {seconds:.3f} s; needs {self.fewest_frames} frames and {self.shortest_seconds:g} s",
             )
+
+
+def _rounded(terms: Mapping[str, Doubles], person: int) -> dict[str, float]:
+    return {name: round(float(term_M[person]), _DIGITS) for name, term_M in terms.items()}
+
+
+def _nearness(people: _People, sizes_M: Doubles) -> Doubles:
+    """(M, M, T) in [0, 1]: how near the second person is to the first; 0 where not both are confident."""
+    seen_MTJ1 = people.joints_MTJ3[..., 2:] > 0
+    xy = people.joints_MTJ3[..., :2].astype(np.float64)
+    low_MT2 = np.where(seen_MTJ1, xy, np.inf).min(2)
+    high_MT2 = np.where(seen_MTJ1, xy, -np.inf).max(2)
+    near_MMT = np.zeros((len(sizes_M), *people.confident_MT.shape))
+    for one, other in combinations(range(len(sizes_M)), 2):
+        both = people.confident_MT[one] & people.confident_MT[other]
+        small, large = sorted((float(sizes_M[one]), float(sizes_M[other])))
+        if not both.any() or small == 0:
+            continue
+        gap = np.maximum(low_MT2[one, both] - high_MT2[other, both], low_MT2[other, both] - high_MT2[one, both])
+        widths = np.linalg.norm(np.maximum(gap, 0), axis=-1) / ((small + large) / 2)
+        near_MMT[one, other, both] = near_MMT[other, one, both] = np.maximum(1 - widths, 0) * small / large
+    return near_MMT
 
 
 def _spread(joints_MTJ3: Floats, counted_MTJ: NDArray[np.bool_]) -> NDArray[np.float64]:

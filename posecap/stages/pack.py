@@ -105,6 +105,7 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
         "source": row.source,
         "captions": [asdict(caption) for caption in item.captions],
         "quality": asdict(item.quality),
+        **({"people_choice": dict(item.people_choice)} if item.people_choice else {}),
         **({"smoothing": dict(item.smoothing)} if item.smoothing else {}),
         "models": {
             "decoder": item.decoder,

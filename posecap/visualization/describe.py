@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield "quality"
     for name, value in (facts.get("quality") or {}).items():
         yield f"  {name:<17} {_number(value):<9} {_QUALITY.get(name, '')}".rstrip()
+    if choice := facts.get("people_choice"):
+        yield f"people ({choice.get('found')} found, {choice.get('candidates')} of them long, clear and lively enough)"
+        chosen = [*(("kept", terms) for terms in choice.get("kept") or ()), ("next", choice.get("next"))]
+        yield from (f"  {name:<17} {_terms(terms)}" for name, terms in chosen if terms)
     if smoothing := facts.get("smoothing"):
         yield "smoothing (quality is that of the joints before)"
         yield from (f"  {name:<17} {_setting(value)}" for name, value in smoothing.items())
@@ -78,6 +82,10 @@ def _array(name: str, array: Any, meaning: str) -> str:
 
 def _number(value: Any) -> str:
     return "unknown" if value is None else f"{value:.4g}"
+
+
+def _terms(terms: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {_number(value)}" for name, value in terms.items())
 
 
 def _setting(value: Any) -> str:

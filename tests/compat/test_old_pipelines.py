@@ -29,15 +29,15 @@ def test_a_file_gives_the_pipeline_that_it_gave(name: str) -> None:
     said = [str(hint.message) for hint in hints]
     assert "posecap.ports is posecap.interfaces now: write the new word" in said
     assert Path(hints[0].filename) == OLD / f"{name}.py.txt"
-    now = load_pipeline(of_today(name))
-    assert old.configuration() == now.configuration()
-    assert old.worker == now.worker
+    assert json.loads(json.dumps(legacy.as_format_1(old.configuration()))) == PIPELINES[name]
+    assert old.worker == load_pipeline(of_today(name)).worker
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_what_sidecars_recorded_of_a_pipeline_is_known(name: str) -> None:
     written = PIPELINES[name]
-    now = load_pipeline(of_today(name)).configuration()
+    with pytest.warns(FutureWarning):
+        now = load_pipeline(OLD / f"{name}.py.txt").configuration()
     assert [legacy.upgraded(stage) for stage in written] == json.loads(json.dumps(now))
     assert json.loads(json.dumps(legacy.as_format_1(now))) == written
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from posecap.legacy import as_format_1, upgraded
 from posecap.stage import Reject, configuration
-from posecap.stages.filter_people import FilterPeople
+from posecap.stages.filter_people import FilterPeople, Prominence
+from posecap.stages.pack import Pack
 from posecap.types import PosedClip
-from tests.building import posed, tracks_of, walkers
+from tests.building import embedded, posed, tracks_of, walkers
 
 
 def kept(item: PosedClip, **settings: object) -> PosedClip:
@@ -122,6 +124,103 @@ def test_joints_below_the_floor_do_not_count_as_motion() -> None:
     assert rejection(posed(joints_MTJ3=joints)).reason == "no_motion"
 
 
+def fight() -> np.ndarray:
+    """Two who watch from afar, seen all the time, and two who fight: closer together, livelier, and seen in half."""
+    joints = walkers(people=4, frames=60)
+    joints[..., 0] -= np.arange(60, dtype=np.float32)[:, None]  # nobody walks on
+    middle_J2 = np.median(joints, axis=1, keepdims=True)
+    joints[:2, ..., :2] = (middle_J2 + 0.3 * (joints - middle_J2))[:2, ..., :2]
+    joints[2:, ..., :2] = (middle_J2 + 2 * (joints - middle_J2))[2:, ..., :2]
+    joints[3, ..., 0] -= 160
+    joints[2:, ::2] = 0
+    return joints
+
+
+def test_those_who_fight_are_kept_and_not_those_who_watch() -> None:
+    joints = fight()
+    item = posed(joints_MTJ3=joints)
+    assert same_people(kept(item, prominence=Prominence()), joints) in ([2, 3], [3, 2])
+    assert sorted(same_people(kept(item), joints)) == [0, 1]
+
+
+def same_people(item: PosedClip, joints: np.ndarray) -> list[int]:
+    return [next(i for i, of in enumerate(joints) if np.array_equal(of, one)) for one in item.joints_MTJ3]
+
+
+def test_the_second_person_is_the_one_who_is_close_to_the_first() -> None:
+    """Of equals, the third stands beside the first, who moves most; the second stands alone."""
+    joints = np.repeat(walkers(frames=40), 4, axis=0)
+    joints[:, ..., 0] += np.array([0, 900, 60, 1800], np.float32)[:, None, None]
+    middle = np.median(joints[0], axis=0)
+    joints[0, ..., :2] = (middle + 2 * (joints[0] - middle))[..., :2]
+    item = posed(joints_MTJ3=joints)
+    assert same_people(kept(item, prominence=Prominence(lively=0.5)), joints) == [0, 2]
+    assert same_people(kept(item, prominence=Prominence(lively=0.5, closeness=0)), joints) == [0, 1]
+
+
+@pytest.mark.parametrize(("term", "best"), [("presence", 1), ("size", 2), ("motion", 3)])
+def test_each_weight_counts_what_it_says(term: str, best: int) -> None:
+    joints = np.repeat(walkers(frames=40), 4, axis=0)
+    joints[..., 0] += 900 * np.arange(4, dtype=np.float32)[:, None, None]
+    joints[[0, 2, 3], :10] = 0
+    joints[2, ..., :2] *= 2
+    middle = np.median(joints[3, 10:], axis=0)
+    joints[3, 10:, :, :2] = (middle + 1.2 * (joints[3, 10:] - middle))[..., :2]
+    none = {"presence": 0.0, "size": 0.0, "motion": 0.0, "closeness": 0.0}
+    chosen = kept(posed(joints_MTJ3=joints), people=1, prominence=Prominence(**{**none, term: 1.0}, lively=1.0))
+    assert same_people(chosen, joints) == [best]
+
+
+def test_the_facts_say_why_these_people_were_kept() -> None:
+    joints = fight()
+    choice = kept(posed(joints_MTJ3=joints), prominence=Prominence(size=2.0)).people_choice
+    assert (choice["found"], choice["candidates"], len(choice["kept"])) == (4, 4, 2)
+    for reason in (*choice["kept"], choice["next"]):
+        expected = 1.5 * reason["presence"] + 2 * reason["size"] + reason["motion"] + reason["closeness"]
+        assert reason["score"] == pytest.approx(expected, abs=1e-3)
+    assert choice["kept"][1]["score"] >= choice["next"]["score"]
+    (sample,) = Pack()(embedded(people_choice=choice))
+    assert sample.facts["people_choice"] == choice
+    alone = kept(posed(), prominence=Prominence())
+    assert alone.people_choice["next"] is None
+    assert kept(posed()).people_choice == {}
+    assert "people_choice" not in next(Pack()(embedded())).facts
+
+
+def test_the_choice_rejects_no_clip_that_others_would_cover() -> None:
+    joints = fight()
+    joints[2:, 15:] = 0  # who fights is seen in a few frames at the beginning
+    item = posed(joints_MTJ3=joints)
+    settings = {"person_presence": 0.05, "prominence": Prominence(presence=0.0)}
+    assert 0 in same_people(kept(item, **settings), joints) or 1 in same_people(kept(item, **settings), joints)
+    assert rejection(item, confident_frames_share=0.0, people=1, **settings | {"motion": 9.0}).reason == "no_motion"
+
+
+def test_equals_are_kept_in_the_trackers_order() -> None:
+    joints = np.repeat(walkers(frames=30), 3, axis=0)
+    assert same_people(kept(posed(joints_MTJ3=joints), prominence=Prominence()), joints) == [0, 0]  # all are alike
+
+
+def test_fingerprints_do_not_know_of_it_where_it_is_not_used() -> None:
+    before = [{"name": "select", "people": 2}]
+    assert upgraded(before) == [{"name": "filter_people", "people": 2, "prominence": None}]
+    assert as_format_1(upgraded(before)) == before
+    used = [{"name": "filter_people", "prominence": configuration(Prominence())}]
+    assert as_format_1(used)[0]["prominence"] == {
+        "presence": 1.5,
+        "size": 1.0,
+        "motion": 1.0,
+        "closeness": 1.0,
+        "lively": 0.2,
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"presence": -1.0}, {"lively": 0.0}])
+def test_weights_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="weights are 0 or more"):
+        Prominence(**wrong)
+
+
 def test_settings_are_checked_and_written_down() -> None:
     with pytest.raises(ValueError, match="people is 0; keep at least one"):
         FilterPeople(people=0)
@@ -137,4 +236,5 @@ def test_settings_are_checked_and_written_down() -> None:
         "person_presence": 0.2,
         "confident_frames_share": 0.4,
         "motion": 0.02,
+        "prominence": None,
     }

@@ -37,6 +37,15 @@ def test_says_axes_units_quality_and_captions() -> None:
     assert "nose" in text
 
 
+def test_says_why_these_people_were_kept() -> None:
+    kept = {"score": 3.25, "presence": 1.0, "size": 1.0, "motion": 0.5, "closeness": 0.25}
+    choice = {"found": 5, "candidates": 2, "kept": [kept], "next": None}
+    lines = describe(building.sample(facts={"people_choice": choice})).splitlines()
+    at = lines.index("people (5 found, 2 of them long, clear and lively enough)")
+    assert lines[at + 1] == "  kept              score 3.25, presence 1, size 1, motion 0.5, closeness 0.25"
+    assert lines[at + 2] == "models"
+
+
 def test_says_how_joints_were_smoothed() -> None:
     done = {"filter": {"name": "OneEuro", "cutoff": 1.5}, "fill_frames": 4, "filled_joints": 12}
     lines = describe(building.sample(facts={"smoothing": done})).splitlines()
