@@ -1,10 +1,10 @@
 """Tracks people by ByteTrack (Zhang et al., ECCV 2022), extended by joints and by joining broken tracks.
 
-Association has two rounds, detections of high score first, then those of low score for the tracks left over, each
-a minimum-cost assignment among the pairs that are like enough. Likeness is the intersection over union of a detection's
-box with the box that a constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of that
-and of object keypoint similarity. As the whole clip is given, two tracks are joined afterwards where one begins shortly after the other ended
-and near where that was heading.
+Association has two rounds, detections of high score first, then those of low score for the tracks left over, each a
+minimum-cost assignment among the pairs that are like enough. Likeness is the intersection over union of a detection's
+box with the box that a constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of
+that and of object keypoint similarity. As the whole clip is given, two tracks are joined afterwards where one begins
+shortly after the other ended and near where that was heading.
 """
 
 from __future__ import annotations
