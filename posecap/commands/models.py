@@ -49,11 +49,13 @@ def _list(options: argparse.Namespace) -> int:
         {
             "name": weights.name,
             "about": weights.about,
+            "maker": weights.maker,
             "license": weights.license,
             "size_bytes": weights.size_bytes,
             "used_by": list(weights.used_by),
             "homepage": weights.homepage,
             "address": weights.url,
+            "package": weights.package or (weights.uri if weights.is_packaged else ""),
             "sha256": known_sha256(weights) or weights.sha256,
             "path": str(weights.path),
             "here": weights.path.is_file(),
@@ -63,14 +65,16 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(facts, indent=1))
         return COMPLETE
-    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "LICENSE")]
+    rows = [("NAME", "SIZE", "HERE", "HASH", "USED BY", "FROM", "MAKER", "LICENSE")]
     for weights in REGISTRY.values():
         pin = "full" if len(weights.sha256) == SHA256_DIGITS else "pinned" if known_sha256(weights) else "first use"
         if pin == "first use" and weights.sha256:
             pin = f"{len(weights.sha256)} digits"
         here = "here" if weights.path.is_file() else "-"
         size = f"{weights.size_bytes / 1e6:,.1f} MB"
-        rows.append((weights.name, size, here, pin, ", ".join(weights.used_by), weights.license))
+        sources = " or ".join(weights.sources)
+        used_by = ", ".join(weights.used_by)
+        rows.append((weights.name, size, here, pin, used_by, sources, weights.maker, weights.license))
     name_width, size_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, size, *others, license_ in rows:
         cells = (cell.ljust(width) for cell, width in zip(others, widths, strict=False))

