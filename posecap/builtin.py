@@ -37,7 +37,7 @@ def nearest_pipeline(word: str) -> str:
     names = list(pipelines())
     close = get_close_matches(Path(word).stem, names, n=1)
     meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"{meant}posecap has {' and '.join(map(repr, names))}; `posecap pipeline list` describes them"
+    return f"{meant}posecap has {', '.join(map(repr, names))}; `posecap pipeline list` describes them"
 
 
 def summary(pipeline: Path) -> str:

@@ -1,6 +1,7 @@
 """The pipelines as they are shipped: they load, and the field's engines walk a real film from row to shard.
 
-Weights are random ones in the published formats, so what the skeletons show means nothing; that they arrive does.
+Where no package has the published weights they are random ones in the same formats, so what those skeletons show means
+nothing; that they arrive does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import posecap
 from posecap.pipeline import load_pipeline
 from posecap.stage import Resources
 from tests import ROOT, small
+from tests.models_at_hand import weights_or_skip
 from tests.random_weights import viclip
 
 SHIPPED = ROOT / "pipelines"
@@ -130,3 +132,32 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
     weights = [word.rpartition(":")[0] for word in index[0]["weights"]]
     assert sorted(weights) == sorted(Path(e.weights[0]).name for e in engines)
     assert str(tmp_path) not in (built.root / "dataset.json").read_text()
+
+
+SHORT = """\
+from dataclasses import replace
+from pathlib import Path
+
+from posecap.pipeline import load_pipeline
+
+shipped = load_pipeline(Path({shipped!r}))
+short = {{"split": {{"shortest_seconds": 0.3}}, "filter_people": {{"shortest_seconds": 0.3, "motion": 0.0}}}}
+pipeline = replace(shipped, stages=tuple(replace(stage, **short.get(stage.name, {{}})) for stage in shipped.stages))
+"""
+
+
+def test_yolo11_pose_finds_both_people_of_a_film_with_published_weights(media: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed")
+    weights_or_skip("yolo11n-pose")
+    manifest = small.manifest(tmp_path / "built", [small.KEPT], media_root=media)
+    (tmp_path / "built" / "pipeline.py").write_text(SHORT.format(shipped=str(SHIPPED / "yolo11_pose.py")))
+    built = small.build(manifest)
+    assert built.report["counts"]["rows"]["kept"] == 1
+    (row,) = posecap.index(built.root).to_pylist()
+    assert (row["detector_model"], row["pose_model"]) == ("ultralytics-yolo11n-pose",) * 2
+    assert any(word.startswith("yolo11n-pose:869e83fc") for word in row["weights"])
+    sample = posecap.read(built.root, row["key"])
+    assert len(sample.joints_MTJ3) == 2  # the man, and the other behind him
+    assert (sample.joints_MTJ3[0, :, 5:, 2] > 0.5).mean() > 0.9
+    assert "AGPL-3.0" in (built.root / "card.md").read_text()

@@ -9,7 +9,7 @@ from tests import ROOT
 
 
 def test_names_are_those_of_files_that_define_a_pipeline() -> None:
-    assert list(pipelines()) == ["default", "posecap_1m"]
+    assert list(pipelines()) == ["default", "posecap_1m", "yolo11_pose"]
     assert pipelines()["default"] == ROOT / "pipelines" / "default.py"
     assert manifests()["demo"] == ROOT / "manifests" / "demo.yaml"
     assert all(summary(path).endswith(".") for path in pipelines().values())
@@ -22,7 +22,9 @@ def test_a_pipeline_is_named_or_a_path(tmp_path: Path) -> None:
 
 
 def test_the_nearest_name_is_told() -> None:
-    assert nearest_pipeline("defalt.py").startswith("did you mean 'default'? posecap has 'default' and 'posecap_1m'")
+    assert nearest_pipeline("defalt.py").startswith(
+        "did you mean 'default'? posecap has 'default', 'posecap_1m', 'yolo11_pose'"
+    )
     assert nearest_pipeline("mine.py").startswith("posecap has")
 
 

@@ -19,14 +19,17 @@ from posecap.stage import engines_of
 from tests.models_at_hand import weights_or_skip
 
 MULTI_SCALE = MultiScale(small=MoveNet(imgsz=256), large=MoveNet(imgsz=512), close_up=MoveNet(imgsz=192))
+YOLO = Ultralytics("yolo11n-pose", batch=1)  # sums run in another order from batch size to batch size
 
 
 @pytest.fixture(
     scope="module",
-    params=[MoveNet(imgsz=256), MoveNet(imgsz=384), MULTI_SCALE],
-    ids=["movenet-256", "movenet-384", "multi-scale"],
+    params=[MoveNet(imgsz=256), MoveNet(imgsz=384), MULTI_SCALE, YOLO],
+    ids=["movenet-256", "movenet-384", "multi-scale", "yolo11n-pose"],
 )
 def detector(request) -> Detector:
+    if request.param is YOLO and importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed")
     for engine in (request.param, *engines_of(request.param)):
         weights_or_skip(*engine.weights)
         engine.load()

@@ -14,10 +14,11 @@ torch = pytest.importorskip("torch")
 
 from posecap.engines.ultralytics import Ultralytics, _build  # noqa: E402
 from posecap.inference.package_compat import ensure_ultralytics  # noqa: E402
-from posecap.models import MissingWeightsError  # noqa: E402
+from posecap.models import MissingWeightsError, locate  # noqa: E402
 from posecap.stage import TransientError  # noqa: E402
 from posecap.weights import checkpoints  # noqa: E402
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError  # noqa: E402
+from tests.models_at_hand import weights_or_skip  # noqa: E402
 from tests.random_weights import ultralytics as random_weights  # noqa: E402
 
 SIDE = 256
@@ -26,6 +27,21 @@ SIDE = 256
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("yolo")
+
+
+EVERYDAY = pytest.mark.parametrize(
+    ("video", "people"),
+    [("exercise/push-ups/push-up_10.mp4", 1), ("surveillance/noFight/noFight_nofi050.mp4", 4)],
+    ids=["push-up", "crossing"],
+)
+
+
+@pytest.fixture(scope="module")
+def published() -> Ultralytics:
+    """YOLO11n-pose with the weights that its makers published."""
+    ours = Ultralytics("yolo11n-pose")
+    weights_or_skip(*ours.weights)
+    return ours
 
 
 def engine(folder: Path, architecture: str = "yolo11n-pose", **settings) -> Ultralytics:
@@ -52,20 +68,39 @@ def noise() -> np.ndarray:
 
 @pytest.mark.parametrize("architecture", ["yolo11n", "yolo11n-pose", "yolov8n", "yolov8n-pose"])
 def test_boxes_and_joints_are_those_of_the_packages_predict(folder, real_frames, architecture):
-    ours = engine(folder, architecture)
-    found = ours.detect(real_frames)
+    assert people_as_predicted(engine(folder, architecture), real_frames) > 10
+
+
+@pytest.mark.data
+@EVERYDAY
+def test_with_published_weights_too_people_are_those_of_the_packages_predict(published, shared_frames, video, people):
+    frames = shared_frames(video)[::10]
+    assert people_as_predicted(published, frames) >= people * len(frames)
+
+
+def test_published_weights_find_the_man_with_his_joints_and_the_other_behind_him(published, real_frames):
+    assert people_as_predicted(published, real_frames) == 2 * len(real_frames)
+    for found in published.detect(real_frames):
+        assert found.scores_N[0] > 0.7
+        assert (found.joints_NJ3[0, 5:, 2] > 0.5).all()  # from the shoulders down
+
+
+def people_as_predicted(ours: Ultralytics, frames: np.ndarray) -> int:
+    """How many people the engine finds, after each is compared with what ``YOLO.predict`` finds."""
+    found = ours.detect(frames)
     from ultralytics import YOLO
 
-    pictures = [np.ascontiguousarray(frame[..., ::-1]) for frame in real_frames]
-    theirs = YOLO(ours.weights_from).predict(
-        pictures, conf=0.25, iou=0.7, imgsz=SIDE, classes=[0], max_det=100, device="cpu", verbose=False, save=False
+    settings = {"conf": ours.conf, "iou": ours.iou, "imgsz": ours.imgsz, "max_det": ours.max_det}
+    pictures = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
+    theirs = YOLO(locate(ours.weights_from)).predict(
+        pictures, classes=[0], device="cpu", verbose=False, save=False, **settings
     )
-    assert sum(len(one.boxes) for one in theirs) > 10
     for here, there in zip(found, theirs, strict=True):
         np.testing.assert_allclose(here.boxes_N4, there.boxes.xyxy.numpy(), atol=0.01)
         np.testing.assert_allclose(here.scores_N, there.boxes.conf.numpy(), atol=1e-5)
         if ours.layout is not None:
             np.testing.assert_allclose(here.joints_NJ3, there.keypoints.data.numpy(), atol=0.01)
+    return sum(len(one.scores_N) for one in found)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from posecap.engines.ultralytics import Ultralytics
 from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
 from posecap.inference.package_compat import ensure_ultralytics
 from posecap.interfaces import Detections
+from posecap.models import locate
 from tests.models_at_hand import weights_or_skip
 from tests.random_weights import ultralytics as random_weights
 
@@ -97,31 +98,49 @@ def test_ids_are_the_packages_in_a_crowd_that_comes_and_goes(kind):
 def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
     """Detector and tracker together against ``YOLO.track``."""
     path = random_weights.write(tmp_path / "yolo11n.pt")
-    detector = Ultralytics(str(path), imgsz=256, conf=0.1, batch=1)
-    detections = detector.detect(half_a_second)
-    tracks = follow(kind(fewest_frames=1), detections, frames=half_a_second)
+    assert people_as_tracked(kind, Ultralytics(str(path), imgsz=256, conf=0.1, batch=1), half_a_second) > 5
+
+
+@BOTH
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("video", "people"),
+    [("surveillance/noFight/noFight_nofi050.mp4", 7), ("surveillance/fight/fight_fi050.mp4", 4)],
+    ids=["crossing", "fight"],
+)
+def test_with_published_weights_too_ids_are_those_of_the_packages_track(shared_frames, kind, video, people):
+    detector = Ultralytics("yolo11n-pose", conf=0.1, batch=1)
+    weights_or_skip(*detector.weights)
+    assert people_as_tracked(kind, detector, shared_frames(video)) >= people
+
+
+def people_as_tracked(kind, detector: Ultralytics, frames: np.ndarray) -> int:
+    """How many people there are, after the tracks of each are compared with those of ``YOLO.track``."""
+    tracks = follow(kind(fewest_frames=1), detector.detect(frames), frames=frames)
     from ultralytics import YOLO
 
-    model, rows = YOLO(str(path)), {}
-    settings = {
-        "conf": 0.1,
-        "iou": 0.7,
-        "imgsz": 256,
-        "classes": [0],
-        "max_det": 100,
-        "device": "cpu",
-        "verbose": False,
-    }
+    model, rows = YOLO(locate(detector.weights_from)), {}
+    settings = {"conf": detector.conf, "iou": detector.iou, "imgsz": detector.imgsz, "max_det": detector.max_det}
     name = kind.name.removeprefix("ultralytics-")
-    for t, frame in enumerate(half_a_second):
+    for t, frame in enumerate(frames):
         picture = np.ascontiguousarray(frame[..., ::-1])
-        boxes = model.track(picture, persist=True, tracker=f"{name}.yaml", save=False, **settings)[0].boxes
+        boxes = model.track(
+            picture,
+            persist=True,
+            tracker=f"{name}.yaml",
+            classes=[0],
+            device="cpu",
+            verbose=False,
+            save=False,
+            **settings,
+        )[0].boxes
         for identity, score in zip(
             () if boxes.id is None else boxes.id.int().tolist(), boxes.conf.numpy(), strict=False
         ):
-            rows.setdefault(identity, np.zeros(len(half_a_second), np.float32))[t] = score
-    assert tracks.people > 5
+            rows.setdefault(identity, np.zeros(len(frames), np.float32))[t] = score
     np.testing.assert_array_equal(tracks.scores_MT, in_order(rows))
+    return tracks.people
 
 
 @BOTH
