@@ -2,8 +2,8 @@
 
 Takes the ``end2end.onnx`` that MMPose's makers publish beside RTMPose (nano at 320, medium at 640 pixels, trained for
 people only), or any export by MMDeploy: one input of pictures, outputs ``dets`` (N, K, 5) and ``labels`` (N, K), with
-non-maximum suppression inside. (Lyu et al., "RTMDet: An Empirical Study of Designing Real-Time Object Detectors",
-2022.)
+non-maximum suppression inside. A file exported for pictures of any size is given the published size. (Lyu et al.,
+"RTMDet: An Empirical Study of Designing Real-Time Object Detectors", 2022.)
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
 
+_SIDES = {"n": 320, "m": 640}
 _GREY = 114
 _PERSON = 0
 # RTMDet was trained on pictures in the order blue, green, red.
@@ -34,7 +35,8 @@ class RTMDetOnnx(Engine):
     """Detects the people of each frame.
 
     Args:
-        size: of the network: ``n`` (nano) has an input of 320x320 pixels, ``m`` (medium) of 640x640.
+        size: of the network: ``n`` (nano) has an input of 320x320 pixels, ``m`` (medium) of 640x640, unless the file
+            was exported for another size.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
         conf: people with a lower score, in [0, 1], are left out.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
@@ -101,7 +103,14 @@ class RTMDetOnnx(Engine):
 
     @cached_property
     def _network(self) -> OnnxNetwork:
-        return OnnxNetwork(locate(self.weights[0]), outputs=("dets", "labels"), device=self.device, batch=self.batch)
+        side = _SIDES[self.size]
+        return OnnxNetwork(
+            locate(self.weights[0]),
+            outputs=("dets", "labels"),
+            device=self.device,
+            batch=self.batch,
+            otherwise=(side, side),
+        )
 
 
 def _fitted(frame_HW3: Pixels, height: int, width: int) -> tuple[int, int]:

@@ -85,6 +85,10 @@ def _interpolate(lines: Pixels | Floats, weights: _Interpolation, *, axis: Liter
 class OnnxNetwork:
     """A network with one input of images and named outputs.
 
+    Args:
+        otherwise: (height, width) of the images that a file exported for any size is given; None refuses such files
+            when their size is asked for.
+
     Attributes:
         most: the fixed batch size of a file exported with one; None for any size.
         batches: batches of at most ``batch`` images, or ``most`` where that is less.
@@ -95,8 +99,16 @@ class OnnxNetwork:
         DeviceError: ``cuda`` is asked for and onnxruntime has none.
     """
 
-    def __init__(self, path: Path, *, outputs: Sequence[str], device: Device, batch: int = 64) -> None:
-        self._path, self._outputs = path, list(outputs)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        outputs: Sequence[str],
+        device: Device,
+        batch: int = 64,
+        otherwise: tuple[int, int] | None = None,
+    ) -> None:
+        self._path, self._outputs, self._otherwise = path, list(outputs), otherwise
         self._session = open_session(path, device)
         refuse_random(self._session.get_modelmeta().custom_metadata_map, path=path)
         found = [output.name for output in self._session.get_outputs()]
@@ -112,13 +124,16 @@ class OnnxNetwork:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the input.
+        """(height, width) of the input; ``otherwise`` stands in for what the file leaves open.
 
         Raises:
-            WrongArchitectureError: the size is not fixed.
+            WrongArchitectureError: the size is not fixed, and there is no other.
         """
-        height, width = self._input.shape[2:]
-        if not isinstance(height, int) or not isinstance(width, int):
+        height, width = (
+            side if isinstance(side, int) else other
+            for side, other in zip(self._input.shape[2:], self._otherwise or (None, None), strict=True)
+        )
+        if height is None or width is None:
             raise WrongArchitectureError(f"{self._path} takes pictures of any size; name a file exported for one size")
         return height, width
 

@@ -159,7 +159,9 @@ def _spread(layer: nn.Conv2d, answers: torch.Tensor, *, mean: float, deviation: 
     layer.bias.copy_((layer.bias - answers.mean(axes)) * factor + mean)
 
 
-def rtmdet_onnx(path: Path, *, size: str = "n", seed: int = 0) -> Path:
+def rtmdet_onnx(
+    path: Path, *, size: str = "n", seed: int = 0, pictures: Literal["one size", "any"] = "one size"
+) -> Path:
     """One picture at a time, non-maximum suppression inside, an empty row at the end, marked."""
     network = rtmdet_network(size, seed)
 
@@ -180,6 +182,9 @@ def rtmdet_onnx(path: Path, *, size: str = "n", seed: int = 0) -> Path:
 
     side = _RTMDET[size]["side"]
     axes = {"dets": {1: "num_dets"}, "labels": {1: "num_dets"}}
+    if pictures == "any":
+        axes["input"] = {2: "height", 3: "width"}
+        side //= 2  # of the example: what is traced must not depend on it
     return _export(Detector(), torch.randn(1, 3, side, side), path, outputs=("dets", "labels"), axes=axes)
 
 

@@ -52,6 +52,15 @@ def test_a_file_for_any_size_is_refused_when_its_size_is_asked_for(tmp_path: Pat
         _ = network.size
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"), [(["n", 3, "h", "w"], (6, 8)), (["n", 3, 2, "w"], (2, 8)), (["n", 3, 2, 4], (2, 4))]
+)
+def test_a_size_that_is_named_stands_in_for_what_the_file_leaves_open(tmp_path: Path, shape: list, size: tuple) -> None:
+    path = halving(tmp_path / "n.onnx", shape)
+    network = OnnxNetwork(path, outputs=("half",), device="cpu", otherwise=(6, 8))
+    assert network.size == size
+
+
 @pytest.mark.parametrize(("shape", "outputs"), [([1, 3, 2, 4], ("half", "third")), ([1, 3], ("half",))])
 def test_other_outputs_or_inputs_are_another_network(tmp_path: Path, shape: list, outputs: tuple) -> None:
     with pytest.raises(WrongArchitectureError, match=f"half, whole; expected .*{outputs[-1]}"):
