@@ -163,6 +163,7 @@ def _view(options: argparse.Namespace) -> int:
         print(f"{out}: {count} clips")
         return COMPLETE
     from posecap.engines.pyav_encoder import PyAVEncoder
+    from posecap.visualization.fonts import lacking_words
     from posecap.visualization.view import view_clip
 
     (key,) = keys
@@ -171,6 +172,8 @@ def _view(options: argparse.Namespace) -> int:
     print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
     if viewed.why_blank:
         print(f"drawn on a dark background: {viewed.why_blank}")
+    if viewed.lacking:
+        print(lacking_words(viewed.lacking))
     return COMPLETE
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from posecap.shards import Dataset
 from posecap.types import PartName, Sample
-from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, pillow
+from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons
+from posecap.visualization.fonts import pillow
 from posecap.visualization.view import Background, ViewError, fitting_size, people_words
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ brightness: a person's left limbs are light, the right ones dark, head and trunk
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap.joints import LAYOUTS, Layout, LayoutError
+from posecap.visualization.fonts import font, pillow
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageFont
+    from PIL import Image
 
 Colour = tuple[int, int, int]
 Doubles = NDArray[np.float64]
@@ -42,27 +42,6 @@ FAINT_INK: Colour = (160, 160, 168)
 _SUPERSAMPLING = 3  # of lines, which Pillow does not anti-alias
 _LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
 _HALO: Colour = (0, 0, 0)
-
-
-class PillowMissingError(ImportError):
-    """Pillow is not installed; the base install does not include it."""
-
-
-def pillow() -> ModuleType:
-    """The package ``PIL`` with ``Image``, ``ImageDraw`` and ``ImageFont`` loaded.
-
-    Raises:
-        PillowMissingError: it is not installed; the message names the remedy.
-    """
-    try:
-        import PIL.Image
-        import PIL.ImageDraw
-        import PIL.ImageFont
-    except ImportError as error:
-        raise PillowMissingError(
-            "pictures need Pillow, which is not installed: pip install 'posecap[build]'"
-        ) from error
-    return PIL
 
 
 def draw_skeletons(
@@ -155,14 +134,14 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, til
         )
     pil = pillow()
     gap = max(4, tile_side // 32)
-    font = pil.ImageFont.load_default(max(11, tile_side // 18))
+    letters = font(sheet_font_size(tile_side))
     cells = [
-        (_fitted(image, tile_side), [shortened(text, font, tile_side) for text in caption.splitlines()])
+        (_fitted(image, tile_side), [letters.shortened(text, tile_side) for text in caption.splitlines()])
         for image, caption in tiles
     ]
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     images = [max(image.height for image, _ in row) for row in rows]
-    line = line_height(font)
+    line = letters.line_height
     heights = [high + gap // 2 + line * max(len(t) for _, t in row) for high, row in zip(images, rows, strict=True)]
     width = gap + min(columns, len(cells)) * (tile_side + gap)
     sheet: Image.Image = pil.Image.new("RGB", (width, gap + sum(height + gap for height in heights)), PAPER)
@@ -173,24 +152,15 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], *, columns: int, til
             left = gap + column * (tile_side + gap)
             sheet.paste(image, (left + (tile_side - image.width) // 2, top + high - image.height))
             for i, text in enumerate(texts):
-                pen.text((left, top + high + gap // 2 + i * line), text, fill=FAINT_INK if i else INK, font=font)
+                place = (left, top + high + gap // 2 + i * line)
+                letters.draw(pen, place, text, fill=FAINT_INK if i else INK)
         top += height + gap
     return sheet
 
 
-def line_height(font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> int:
-    """Pixels from one line of text to the next."""
-    return int(font.getbbox("ÅÇgjpq|")[3]) + 2
-
-
-def shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """``text`` on one line of at most ``width`` pixels, cut off with dots where it is longer."""
-    text = " ".join(text.split())[:500]
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text.rstrip() + "...") > width:
-        text = text[:-1]
-    return text.rstrip() + "..." if text else ""
+def sheet_font_size(tile_side: int) -> int:
+    """Pixels of the captions' font on a contact sheet."""
+    return max(11, tile_side // 18)
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:

@@ -23,7 +23,8 @@ from posecap.shards import Dataset
 from posecap.stage import Reject
 from posecap.types import Media, Pixels, Sample, Seconds, Span
 from posecap.video import decode_span
-from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons, line_height, pillow, shortened
+from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons
+from posecap.visualization.fonts import font, pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +67,7 @@ class Viewed:
         frames: number of frames drawn.
         background: of the skeletons.
         why_blank: why footage that was asked for could not be used; empty otherwise.
+        lacking: characters of the text that no font has.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Viewed:
     frames: int
     background: Background
     why_blank: str = ""
+    lacking: frozenset[str] = frozenset()
 
 
 def view_clip(
@@ -97,7 +100,7 @@ def view_clip(
     Raises:
         ViewError: ``out`` has another ending, or ``key`` names no sample or several.
         ShardError: the dataset is damaged.
-        PillowMissingError: see :func:`posecap.visualization.drawing.pillow`.
+        PillowMissingError: see :func:`posecap.visualization.fonts.pillow`.
     """
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
@@ -116,7 +119,8 @@ def view_clip(
     else:
         out.write_bytes(encoder.encode(_stacked(painted, len(rows)), pts_T))
     behind: Background = "blank" if frames is None else "footage"
-    return Viewed(path=out, key=sample.key, frames=len(rows), background=behind, why_blank=why)
+    lacking = frozenset(font(_strip_font_size(size)).lacking(_words(sample)))
+    return Viewed(path=out, key=sample.key, frames=len(rows), background=behind, why_blank=why, lacking=lacking)
 
 
 def whole_key(dataset: Dataset, beginning: str) -> str:
@@ -197,7 +201,7 @@ def _painted(sample: Sample, rows: np.ndarray, size: tuple[int, int], frames: Pi
     """The frames ``rows`` with skeletons on them and two lines of text below; ``frames`` None for a dark background."""
     facts = sample.facts
     to_view = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
-    words = sample.captions[0].text if sample.captions else facts.get("label") or "no caption"
+    words = _words(sample)
     for number, row in enumerate(rows):
         pil = pillow()
         picture = pil.Image.new("RGB", size, PAPER) if frames is None else pil.Image.fromarray(frames[number])
@@ -208,18 +212,26 @@ def _painted(sample: Sample, rows: np.ndarray, size: tuple[int, int], frames: Pi
         yield _with_strip(drawn, (words, time))
 
 
+def _words(sample: Sample) -> str:
+    return str(sample.captions[0].text if sample.captions else sample.facts.get("label") or "no caption")
+
+
+def _strip_font_size(size: tuple[int, int]) -> int:
+    return max(12, max(size) // 40)
+
+
 def _with_strip(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """The picture with lines of text below it, the first in full ink."""
     pil = pillow()
-    font = pil.ImageFont.load_default(max(12, max(picture.size) // 40))
-    line, margin = line_height(font), 6
+    letters = font(_strip_font_size(picture.size))
+    line, margin = letters.line_height, 6
     strip = len(lines) * line + 2 * margin
     whole: Image.Image = pil.Image.new("RGB", (picture.width, picture.height + strip + strip % 2), PAPER)
     whole.paste(picture, (0, 0))
     pen = pil.ImageDraw.Draw(whole)
     for number, text in enumerate(lines):
         place = (margin, picture.height + margin + number * line)
-        pen.text(place, shortened(text, font, picture.width - 2 * margin), fill=FAINT_INK if number else INK, font=font)
+        letters.draw(pen, place, letters.shortened(text, picture.width - 2 * margin), fill=FAINT_INK if number else INK)
     return whole
 
 

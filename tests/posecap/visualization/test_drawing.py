@@ -3,8 +3,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from posecap.joints import LAYOUTS, LayoutError
-from posecap.visualization import drawing
-from posecap.visualization.drawing import PALETTE, PAPER, contact_sheet, draw_skeletons, line_height, shortened
+from posecap.visualization.drawing import PALETTE, PAPER, contact_sheet, draw_skeletons
+from posecap.visualization.fonts import PillowMissingError, font
 
 COCO = {name: i for i, name in enumerate(LAYOUTS["coco17"].names)}
 
@@ -103,7 +103,7 @@ def test_wrong_layouts_are_named():
 
 def test_a_missing_pillow_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL.ImageDraw", None)
-    with pytest.raises(drawing.PillowMissingError, match=r"pip install 'posecap\[build\]'"):
+    with pytest.raises(PillowMissingError, match=r"pip install 'posecap\[build\]'"):
         draw_skeletons(grey(), ARMS, "coco17")
 
 
@@ -112,7 +112,7 @@ def test_tiles_lie_in_rows_each_picture_whole_and_above_its_caption():
     sheet = contact_sheet([(red, "a\nb"), (green, "c"), (blue, "d")], columns=2, tile_side=64)
     pixels = np.asarray(sheet).astype(int)
     boxes = {}
-    second = 4 + 32 + 2 + 2 * line_height(drawing.pillow().ImageFont.load_default(11)) + 4
+    second = 4 + 32 + 2 + 2 * font(11).line_height + 4
     for name, channel in (("red", 0), ("green", 1), ("blue", 2)):
         others = [c for c in range(3) if c != channel]
         ys, xs = np.nonzero((pixels[..., channel] > 250) & (pixels[..., others] < 5).all(-1))
@@ -130,14 +130,3 @@ def test_a_sheet_is_the_same_each_time_and_needs_tiles():
     assert first == again
     with pytest.raises(ValueError, match="got 0, 3 and 64"):
         contact_sheet([], columns=3, tile_side=64)
-
-
-def test_long_captions_end_in_dots_within_their_width():
-    font = drawing.pillow().ImageFont.load_default(14)
-    cut = shortened("a caption much longer than the tile that it stands under", font, 100)
-    assert cut.startswith("a capt")
-    assert cut.endswith("...")
-    assert font.getlength(cut) <= 100
-    assert shortened(" short\n one ", font, 100) == "short one"
-    assert shortened("W", font, 1) == ""
-    assert line_height(font) > 14
