@@ -23,6 +23,11 @@ from posecap.stage import Reject, TransientError
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
 _REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
+_REMEDIES = {
+    "forbidden": "it needs a login or a permission: name an address that is public",
+    "legal": "it is blocked for legal reasons: remove the row",
+}
+_CORRECT_ADDRESS = "open it in a browser and correct the address"
 _TRANSIENT = frozenset({408, 425, 429})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -35,7 +40,8 @@ class HttpOptions:
         connect_seconds: most time to connect.
         read_seconds: most time without a byte from the server.
         redirects: most redirects to follow.
-        headers: added to requests to the host of the first URL, and to no other that it redirects to.
+        headers: added to requests with the scheme, host and port of the first URL, and to no others that it redirects
+            to.
     """
 
     connect_seconds: float = 10.0
@@ -68,10 +74,13 @@ class HttpDownload:
     """The download of one file into ``file``, which is open for reading and writing.
 
     Args:
+        file: positioned at its end, which is where a download is resumed.
         until: the deadline, as a time of :func:`time.monotonic`.
-        validator: the ETag or Last-Modified date that the server gave with the bytes that are already in ``file``; the
-            download starts again without one, or when the server has another version by now.
-        on_progress: called with the bytes received and those of the whole file, None where the server does not say.
+        validator: the ETag or Last-Modified date that the server gave with the bytes that are already in ``file``.
+            Without one, or when the server has another version by now, the download starts again. :meth:`attempt` sets
+            it to that of the new bytes: save it to resume in a later process.
+        on_progress: called with the bytes now in ``file``, resumed ones included, and those of the whole file, None
+            where the server does not say.
     """
 
     session: Session
@@ -92,10 +101,12 @@ class HttpDownload:
         """Request the bytes that are missing, and append them; one request, without retries.
 
         Raises:
-            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``legal``, ``http_4xx`` (the status itself),
-                ``bad_redirect``, ``too_large``, ``empty_file``, ``encoded_body``.
-            TransientError: ``http_429``, ``http_503`` (the status itself), ``timeout``, ``connection``, ``tls``,
-                ``truncated``, ``bad_range``, ``disk_full``.
+            Reject: ``not_found`` (404, 410), ``forbidden`` (401, 403), ``legal`` (451), ``http_`` and the status for
+                every other answer without content that is not transient; ``bad_uri``, ``bad_redirect``, ``too_large``,
+                ``empty_file``, ``encoded_body``.
+            TransientError: ``http_408``, ``http_416``, ``http_425``, ``http_429`` and ``http_`` with any status from
+                500 (as :class:`~posecap.download.retry.RetryAfter`, with 0 seconds where the server names no time);
+                ``timeout``, ``connection``, ``tls``, ``truncated``, ``bad_range``, ``disk_full``.
         """
         if self.validator is None:
             self._start_again()
@@ -136,14 +147,14 @@ class HttpDownload:
 
     def _check_status(self, response: requests.Response) -> None:
         status = response.status_code
-        if status == 416:  # more bytes are here than the server's file has: it is another version by now
+        if status == 416:  # as many bytes are here as the server's file has, or more: it may be another version by now
             self._start_again()
         if status in _TRANSIENT or status == 416 or status >= 500:
             seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
             raise RetryAfter(f"http_{status}", f"{self.shown} answered {status}", seconds=seconds)
-        if status not in (200, 203, 206):
+        if status not in (200, 203, 206):  # 203 is 200 through a proxy that may have changed the body
             reason = _REASONS.get(status, f"http_{status}")
-            raise Reject(reason, f"{self.shown} answered {status}; open it in a browser and correct the address")
+            raise Reject(reason, f"{self.shown} answered {status}; {_REMEDIES.get(reason, _CORRECT_ADDRESS)}")
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise Reject("encoded_body", f"{self.shown} came encoded as {encoding} though plain bytes were requested")
@@ -160,7 +171,7 @@ class HttpDownload:
             return int(match[2]) + 1 if match[3] == "*" else int(match[3])
         self._start_again()
         etag = response.headers.get("ETag", "")
-        strong = etag if etag.startswith('"') else None
+        strong = etag if etag.startswith('"') else None  # If-Range does not accept weak ones, W/"…"
         self.validator = strong or response.headers.get("Last-Modified")
         return announced
 
@@ -177,7 +188,10 @@ class HttpDownload:
                 self.on_progress(self.file.tell(), expected)
 
     def _too_large(self) -> Reject:
-        return Reject("too_large", f"{self.shown} has more than {self.limits.size_bytes} bytes")
+        return Reject(
+            "too_large",
+            f"{self.shown} has more than {self.limits.size_bytes} bytes; raise limits.size_bytes, or cut the video",
+        )
 
     @contextlib.contextmanager
     def _errors_translated(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
 from posecap.types import Quality
 
+# The versions for which the Hub has an identifier.
 _CREATIVE_COMMONS: Final = {
     "by": ("2.0", "2.5", "3.0", "4.0"),
     "by-sa": ("3.0", "4.0"),
@@ -54,14 +55,20 @@ _OTHER_NAMES: Final = {
     "pddl-1.0": "pddl",
     "gpl-3.0-only": "gpl-3.0",
     "gpl-3.0-or-later": "gpl-3.0",
+    "gplv3": "gpl-3.0",
+    "agplv3": "agpl-3.0",
     "agpl-3.0-only": "agpl-3.0",
     "agpl-3.0-or-later": "agpl-3.0",
 }
 
 
 def hub_identifier(license: str) -> str | None:
-    """The identifier that the Hugging Face Hub gives a license (``CC BY 4.0`` → ``cc-by-4.0``); None if it has none."""
-    written = re.sub(r"[\s_-]+", "-", license.strip().lower()).removesuffix("-license").removesuffix("-licence")
+    """The identifier that the Hugging Face Hub gives a license (``CC BY 4.0`` → ``cc-by-4.0``).
+
+    None for a license that :data:`_KNOWN` does not list, among them some that the Hub has.
+    """
+    written = re.sub(r"[\s,_-]+", "-", license.strip().lower())
+    written = re.sub(r"-(licen[sc]e|version|international|universal)(?=-|$)", "", written)
     name = _OTHER_NAMES.get(written, written)
     return name if name in _KNOWN else None
 
@@ -104,8 +111,10 @@ class DatasetInfo:
     Args:
         contact: mail address or URL, for people in the videos.
         description: empty if the manifest has none.
-        fingerprint: of the pipeline.
-        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips.
+        fingerprint: the pipeline's fingerprint (:mod:`posecap.pipeline`).
+        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips. A clip is [``start_seconds``,
+            ``end_seconds``) on the clock of its source video; ``source_id`` is the SHA-256 of the video file
+            (:data:`posecap.shards.INDEX_SCHEMA`).
         files: shards and indexes, in order of parts.
         stage_stats: outcomes of all rows and clips.
         lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
@@ -133,7 +142,8 @@ class DatasetInfo:
         return sorted(pc.unique(self.index["split"]).to_pylist())
 
     def by_split(self) -> list[dict[str, Any]]:
-        """For each split its name (``split``), and numbers of clips, source ``videos``, people, frames and hours."""
+        """For each split its name (``split``), and numbers of clips, source ``videos``, people (of each clip, so a
+        person in two clips counts twice), frames and hours."""
         rows = []
         for split in self.splits:
             part = self.index.filter(pc.equal(self.index["split"], split))
@@ -141,7 +151,8 @@ class DatasetInfo:
                 {
                     "split": split,
                     "clips": part.num_rows,
-                    # A fetcher that downloads only the span of a row gives each row of a video its own file.
+                    # A fetcher that downloads only the span of a row gives each row of a video its own file, so
+                    # source_id counts too many; one file under several URIs makes uri count too many.
                     "videos": min(pc.count_distinct(part[column]).as_py() for column in ("source_id", "uri")),
                     "people": pc.sum(part["M"]).as_py(),
                     "frames": pc.sum(part["T"]).as_py(),
@@ -151,7 +162,7 @@ class DatasetInfo:
         return rows
 
     def counted(self, column: str) -> dict[str | None, int]:
-        """Values of a column with the number of clips that have each, the commonest first."""
+        """Values of a text column with the number of clips that have each, the commonest first."""
         counts = pc.value_counts(self.index[column]).to_pylist()
         counts.sort(key=lambda entry: (-entry["counts"], entry["values"] is None, entry["values"] or ""))
         return {entry["values"]: entry["counts"] for entry in counts}
@@ -161,7 +172,11 @@ class DatasetInfo:
         return {name: _summary(pc.drop_null(self.index[name])) for name in QUALITY}
 
     def content_duplicates(self) -> dict[str, Any]:
-        """Footage that is in the dataset under several keys: the same span, to the microsecond, of the same bytes."""
+        """Footage that is in the dataset under several keys: the same span, to the microsecond, of the same bytes.
+
+        ``spans``: the number of such spans; ``clips``: all clips of them, the first of each included; ``examples``: at
+        most 10 spans with their smallest key.
+        """
         spans = {
             name: pc.cast(pc.round(pc.multiply(self.index[name], 1e6)), pa.int64())
             for name in ("start_seconds", "end_seconds")

@@ -4,12 +4,13 @@ It is two thirds of the multiplications of every backbone.
 
 A convolution of T frames by 9 taps is a product of each frequency of the clip with the same frequency of the kernel.
 Discrete Fourier transforms of so few frames are matrix products, and a complex product is three real ones, of the real
-part, the imaginary part and their sum (Gauss). With three matrices that depend on T alone, and P = 1.5 L rows for a
-period of L = T + 4 frames, at which the ends of the clip do not overlap:
+part, the imaginary part and their sum (Gauss). With three matrices that depend on T alone, and P = 1.5 L - 1 rows for a
+period of L = T + 4 frames (T + 5 where T is odd), at which the ends of the clip do not overlap:
 
-    y = B ((G w) * (D x)),   D (P, T), G (P, 9), B (T', P),   * a product of channels in each of the P rows
+    y = B ((G w) * (D x)),   D (P, T), G (P, 9), B (T, P),   * a product of channels in each of the P rows
 
-Instead of 9 products of channels per frame there are about 1.6, and the transforms. The result is the same, with
+With a stride only every stride-th row of B is computed. Instead of 9 products of channels per frame there are about 1.6
+at T = 64, and the transforms. The result is the same, with
 rounding errors no larger than those of the plain sum.
 """
 
@@ -27,11 +28,15 @@ _WORTH_IT = 0.65
 class TemporalConvolution(nn.Conv2d):
     """A convolution (kernel, 1) with padding (kernel - 1) / 2; the parameters are those of ``nn.Conv2d``.
 
+    (N, C, T, V) to (N, C', ceil(T / stride), V), N counting clips times people. ``kernel`` is odd.
+
     In eager mode on a CPU, in float32 or float64, Fourier transforms are used where they are less work. Elsewhere (GPU,
     autocast, compiled or exported) it is the plain convolution, for which those libraries have fast implementations.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, kernel: int, stride: int = 1) -> None:
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is odd, so that as many frames come out as went in, not {kernel}")
         super().__init__(wide_in, wide_out, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,16 +53,17 @@ class TemporalConvolution(nn.Conv2d):
         return transformed / (kernel * out * wide_in * wide_out)
 
     def _by_frequencies(self, x: Tensor) -> Tensor:
-        clips, channels, length, joints = x.shape
+        people, channels, length, joints = x.shape
         kernel = self.kernel_size[0]
         forward, taps, back = _transforms(length, kernel, like=x)
         back = back[:: self.stride[0]]
         flat = x.permute(2, 0, 3, 1).reshape(length, -1)
-        spectrum = (forward @ flat).view(-1, clips * joints, channels)
+        spectrum = (forward @ flat).view(-1, people * joints, channels)
         weight = (taps @ self.weight.reshape(-1, kernel).T).view(-1, self.out_channels, channels)
         product = torch.bmm(spectrum, weight.transpose(1, 2)).view(len(weight), -1)
-        summed = (back @ product).view(-1, clips, joints, self.out_channels).transpose(0, 1)
+        summed = (back @ product).view(-1, people, joints, self.out_channels).transpose(0, 1)
         assert self.bias is not None  # noqa: S101 – __init__ makes one
+        # Contiguous before the axes are permuted: the result is then channels-last in memory, as in the other layers.
         return (summed.contiguous() + self.bias).permute(0, 3, 1, 2)
 
 

@@ -118,7 +118,7 @@ class Project(Checked):
             # Depths are clamped to a tenth of the camera's distance, so that no joint is behind the camera.
             flat = flat * (distance / (distance + seen_from[..., 2:]).clamp(min=0.1 * distance))
         deep = batch.has_depth_N[:, None, None, None, None]
-        return batch.moved(torch.where(deep, flat + centre[..., :2], joints[..., :2])).flattened()
+        return batch.moved(torch.where(deep, flat + centre[..., :2], joints[..., :2])).without_depth()
 
 
 @dataclass(frozen=True, kw_only=True)

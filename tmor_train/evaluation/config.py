@@ -22,9 +22,13 @@ TableName = Literal["table1", "table2", "table3", "table4", "table5"]
 
 @dataclass(frozen=True, kw_only=True)
 class HoldOut:
-    """The part of the train clips that settings are chosen on: a ``share`` of each class's ``clips``, or of the
-    ``subjects`` where those are known. ``seed`` is that of the draw. A benchmark with a validation part of its own
-    needs none."""
+    """The part of the train clips that settings are chosen on, where a benchmark has no validation part of its own.
+
+    ``by`` ``clips``: a ``share`` of each class's clips (of the recordings, where the benchmark is measured in frames).
+    ``subjects``: all clips of a ``share`` of the subjects; evaluations raise
+    :class:`~tmor_train.evaluation.task.TaskError` where a clip's subject is not known. Counts are rounded; at least one
+    is held out where there are two. ``seed`` is that of the draw.
+    """
 
     share: float = 0.2
     by: Literal["clips", "subjects"] = "clips"
@@ -37,10 +41,14 @@ class HoldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """What is measured: a ``benchmark`` by one of its ``protocol``s (none: its first), with its files in ``folder``.
+    """What is measured: a ``benchmark`` by one of its ``protocol``s (None: its first), with its files in ``folder``.
 
-    ``part`` is what the metrics are of. ``holdout`` trains on the rest of the train part and measures on what was held
-    out of it, so that settings can be compared without the test part.
+    ``benchmark`` and ``folder`` are needed to measure; they are None only in recipes, which the command line completes
+    (``--benchmark``, ``--data``).
+
+    ``part`` is what the metrics are of. ``holdout``: of the benchmark's own validation part, trained on all of the
+    train part; where it has none, of the clips that ``holdout`` takes out of the train part, trained on the rest. So
+    settings can be compared without the test part.
     """
 
     benchmark: str | None = None
@@ -52,7 +60,11 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScratchConfig:
-    """An encoder that was never trained, and how it sees clips."""
+    """An encoder that was never trained, and how it sees clips.
+
+    ``still``: augmentations that draw nothing at random, applied to each clip before it is encoded; ``streams`` are
+    then computed of its joints (:class:`tmor_train.training.config.ViewConfig`).
+    """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     sampling: Sampling = field(default_factory=lambda: Sampling(normalise=Normalise("body")))
@@ -64,9 +76,12 @@ class ScratchConfig:
 class StartConfig:
     """The encoder that is evaluated.
 
-    ``weights``: a checkpoint, a run's folder (its newest one), UNIK's released weights, or ``scratch``. ``of``: which
-    of a run's two encoders (none: the one that was clustered). ``frames`` and ``choice`` of a clip: none is as in its
-    training. What a checkpoint says of views and streams holds; ``scratch`` says it for new weights.
+    ``weights``: a checkpoint, a run's folder (its newest one), UNIK's released weights, or ``scratch``; None only in
+    recipes, which the command line completes (``--from``). ``of``, for runs only: which of its two encoders (None: the
+    one that was clustered). ``frames`` is T, the number of frames taken of each clip, and ``choice`` how they are
+    taken; None is as the encoder was trained (UNIK's weights: 150 frames, ``window``; new weights:
+    ``scratch.sampling``). Views, streams and all other sampling are those of the checkpoint; ``scratch`` is read only
+    if ``weights`` is ``"scratch"``.
     """
 
     weights: str | None = None
@@ -78,7 +93,12 @@ class StartConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderEvaluation:
-    """What every evaluation of an encoder with seeds says: each of ``seeds`` is a measurement."""
+    """What every evaluation of an encoder with seeds says.
+
+    ``recipe`` is the name it is listed by and ``about`` a line that describes it. Each of ``seeds`` is a measurement:
+    the seed of new weights (of ``scratch`` and of the head), of the order of clips and of augmentations. The draw of
+    held-out clips has its own, ``task.holdout.seed``.
+    """
 
     recipe: str
     about: str
@@ -89,10 +109,12 @@ class EncoderEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class TTAConfig:
-    """Test-time augmentation: how often a clip is encoded when it is measured; the outputs are averaged.
+    """Test-time augmentation: how often a clip is encoded when it is measured.
 
-    ``crops``: 1 takes the middle frame of each part of the clip (or its middle window), more add others at random.
-    ``mirrored`` adds the mirror image of each. ``batch``: clips in a batch.
+    What is averaged are features (probing, zero-shot recognition) or class probabilities (fine-tuning). ``crops``: 1
+    takes the middle frame of each part of the clip (or its middle window), more add others at random. ``mirrored`` adds
+    the mirror image of each. ``batch``: clips encoded at once; each crop and mirror image is a pass of its own, so
+    memory does not grow with them.
     """
 
     crops: int = 1
@@ -106,8 +128,12 @@ class TTAConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How a network with a new head is trained: ``head_lr_ratio`` is the head's learning rate against the others'; a
-    checkpoint is written every ``checkpoint_steps``, too, and the loss is logged every ``log_steps``."""
+    """How a network with a new head is trained.
+
+    ``head_lr_ratio`` is the head's learning rate divided by that of all other parameters. A checkpoint is written after
+    each epoch (in detection after each tenth of the epochs) and, besides, every ``checkpoint_steps`` steps of the
+    optimizer; only the newest is kept. The loss is logged every ``log_steps`` steps.
+    """
 
     head_lr_ratio: float = 1.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -127,11 +153,14 @@ class TrainerConfig:
 class TableConfig:
     """A table of the paper, measured anew; see :mod:`tmor_train.tables.run`.
 
-    ``data_root`` has a folder for each benchmark, of its name. ``weights`` is a checkpoint or a run's folder; which row
-    it is for follows from its losses. ``rows`` name checkpoints for rows, ``KEY=CHECKPOINT`` each, and go before it.
-    ``texts`` are the vectors of prompts that zero-shot recognition needs. ``recipes`` puts other recipes in the place
-    of the table's, ``finetune=finetune_cpu`` say. ``changes`` are made to each evaluation that has such a field, as
-    ``--set`` writes them. ``scratch`` says whether rows of an encoder that was never trained are measured.
+    ``data_root`` has a folder for each benchmark, of its name. ``weights`` is a checkpoint, a run's folder or
+    ``scratch`` (then only rows of new weights are measured). Its row follows from the losses it was trained with:
+    ``vmt`` with text, ``vm`` without. ``rows`` are pairs ``KEY=CHECKPOINT`` with the keys of
+    :data:`tmor_train.tables.paper.TABLES`; for its key, a pair wins over ``weights``. ``texts`` is the Parquet file of
+    prompts' vectors that zero-shot recognition needs. ``recipes`` are pairs ``RECIPE OF THE TABLE=RECIPE TO RUN``, such
+    as ``finetune=finetune_cpu``. ``changes`` (``path=value``, as ``--set`` takes them) are made to each evaluation that
+    has such a field. ``scratch`` says whether rows of an encoder that was never trained are measured. ``seeds`` replace
+    those of each recipe; zero-shot recognition takes the first alone.
     """
 
     recipe: str
@@ -147,9 +176,13 @@ class TableConfig:
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        for pair in (*self.rows, *self.recipes):
-            if not all(pair.partition("=")):
-                raise ValueError(f"{pair!r} is not a pair KEY=VALUE, such as vmt=runs/stage2")
+        for pairs, example in (
+            (self.rows, "KEY=CHECKPOINT, such as vmt=runs/stage2"),
+            (self.recipes, "RECIPE=RECIPE, such as finetune=finetune_cpu"),
+        ):
+            for pair in pairs:
+                if not all(pair.partition("=")):
+                    raise ValueError(f"{pair!r} is not a pair {example}")
         if not self.seeds:
             raise ValueError("there is at least one seed")
 
@@ -157,14 +190,18 @@ class TableConfig:
 Visual = Literal["normalised_mean", "raw_mean", "score_mean", "frozen_mean"]
 """How motion and video come together: the mean of the two projected vectors, each of length 1, or as they come out of
 their heads; the mean of the two cosines to the text; or of motion's cosine and the one of the frozen video and text
-vectors themselves, which asks for vectors of one space."""
+vectors themselves, which must come from two encoders with one joint space (such as a CLIP model's)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """Zero-shot recognition: ``texts`` is a Parquet file of sentences and their vectors. Each of
-    ``prompts`` is a measurement, and for each of ``visual`` there is another where the measured clips have video
-    vectors. ``class_texts`` are all classes in words, in their order (none: those that are known).
+    """Zero-shot recognition.
+
+    ``texts`` is a Parquet file of sentences and their vectors (``pipelines/prompt_vectors.py`` writes it); None only in
+    recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone, and
+    with each of ``visual`` one more, where every measured clip has a video vector (and the encoder a video head, except
+    for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase for each class, in the
+    benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are processes that load clips.
     """
 
     recipe: str

@@ -81,3 +81,8 @@ def test_its_parameters_are_those_of_a_convolution() -> None:
     conv.load_state_dict(plain.state_dict())
     x = torch.randn(1, 4, 20, 2)
     torch.testing.assert_close(conv(x), plain(x))
+
+
+def test_an_even_kernel_is_refused():
+    with pytest.raises(ValueError, match="kernel is odd"):
+        TemporalConvolution(3, 3, kernel=4)
