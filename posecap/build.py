@@ -21,9 +21,10 @@ from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.plan import PLAN_FILE, Plan, PlannedPart, make_plan, open_plan
+from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
 from posecap.progress import Progress
 from posecap.release.report import Run
+from posecap.run.execute import MAX_DETAIL_LENGTH
 from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
 from posecap.shards import (
     ShardError,
@@ -38,6 +39,7 @@ from posecap.shards import (
     write_part,
 )
 from posecap.shards.paths import sidecar_path
+from posecap.stage import Reject
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
@@ -209,12 +211,10 @@ class _Build:
         """Rows of each part; for a retry, with the results of rows that are not tried again."""
         for part in todo:
             known = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
-            rows = (
-                known.get(planned.row.row_id, planned.row)
-                if planned.duplicate_of is None
-                else _duplicate(planned.row, planned.duplicate_of)
-                for planned in self.plan.rows(part)
-            )
+            rows: list[RowResult | Row] = []
+            for planned in self.plan.rows(part):
+                rejected = rejected_by_plan(planned, self.pipeline)
+                rows.append(known.get(planned.row.row_id, planned.row) if rejected is None else rejected)
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
@@ -286,12 +286,31 @@ def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, 
     }
 
 
-def _duplicate(row: Row, first: str) -> RowResult:
-    detail = f"repeats row {first}: same video, span and label"
-    lost = RowOutcome(
-        row_id=row.row_id, uri=row.uri, status="rejected", stage="plan", reason="duplicate", detail=detail
+def rejected_by_plan(planned: PlannedRow, pipeline: Pipeline) -> RowResult | None:
+    """The result of a row that needs no work, since plan and pipeline tell that it is rejected, else None."""
+    row, found = planned.row, None
+    if planned.problem is not None:
+        found = Reject("bad_cell", f"{row.place}: {planned.problem}")
+    elif planned.duplicate_of is not None:
+        found = Reject("duplicate", f"repeats row {planned.duplicate_of}: same video, span and label")
+    else:
+        try:
+            for stage in pipeline.stages:
+                stage.check_row(row)
+        except Reject as reject:
+            found = reject
+    if found is None:
+        return None
+    return RowResult(
+        RowOutcome(
+            row_id=row.row_id,
+            uri=row.uri,
+            status="rejected",
+            stage="plan",
+            reason=found.reason,
+            detail=found.detail[:MAX_DETAIL_LENGTH],
+        )
     )
-    return RowResult(lost)
 
 
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:

@@ -72,10 +72,11 @@ class PlannedPart:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """A row and, where it repeats an earlier one (same video, span and label), that row's id."""
+    """A row; the id of the earlier one that it repeats (same video, span and label); what is wrong with its cells."""
 
     row: Row
-    duplicate_of: str | None
+    duplicate_of: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Plan:
                     place=f"{found['table']}:{found['row']}",
                 ),
                 found["duplicate_of"],
+                found.get("problem"),
             )
             for found in table.to_pylist()
         ]
@@ -174,6 +176,8 @@ def rows_digest(rows: pa.Table) -> str:
         if name in _POSITION_COLUMNS:
             continue
         column = rows.column(name).combine_chunks()
+        if name == "problem" and column.null_count == len(column):
+            continue  # plans of format 1 have no such column, and every row in them is good
         hashed.update(f"{legacy.format_1_word(name)}:{len(column)}\0".encode())
         if pa.types.is_list(column.type):
             hashed.update(pc.fill_null(pc.list_value_length(column), -1).to_numpy().astype("<i4"))
@@ -349,10 +353,14 @@ class RowSpool:
 
 
 def _content_hashes(batch: pa.RecordBatch) -> Hashes:
-    """(N, 2) hashes of what makes two rows the same: video, span and label."""
+    """(N, 2) hashes of what makes two rows the same: video, span and label, and what is wrong with them."""
     start, end = (pc.fill_null(batch.column(name).cast(pa.string()), "") for name in ("start", "end"))
     label = pc.fill_null(batch.column("label"), "")
-    return _hashes(pc.binary_join_element_wise(batch.column("uri"), start, end, label, _SEPARATOR))
+    content = pc.binary_join_element_wise(batch.column("uri"), start, end, label, _SEPARATOR)
+    problem = batch.column("problem")
+    if problem.null_count < len(problem):
+        content = pc.coalesce(pc.binary_join_element_wise(content, problem, _SEPARATOR), content)
+    return _hashes(content)
 
 
 def _hashes(texts: pa.Array) -> Hashes:
@@ -374,7 +382,7 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     gets its name only when it is complete.
 
     Raises:
-        ManifestError: a table or row is wrong, two different rows share an id, or there is nothing to plan.
+        ManifestError: a table or every row is wrong, two different rows share an id, or there is nothing to plan.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     folder = destination.with_name(destination.name + ".spool")

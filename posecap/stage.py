@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from posecap.types import Span
+from posecap.types import Row, Span
 
 JSON = Any
 
@@ -94,6 +94,15 @@ class Stage(ABC):
 
         Raises:
             Reject, PermanentError, TransientError: the item goes no further, and is recorded with the reason.
+        """
+
+    def check_row(self, row: Row) -> None:  # noqa: B027 - most stages know nothing
+        """Raise what the row alone tells: whatever its video holds, the stage will reject all of it.
+
+        Asked before anything is downloaded or decoded.
+
+        Raises:
+            Reject: with the reason that the stage itself would give.
         """
 
     def load(self) -> None:

@@ -136,6 +136,11 @@ def _manifest(options: argparse.Namespace) -> int:
         made = from_kinetics(options.file, output, pipeline=pipeline, videos=videos, overwrite=overwrite)
     splits = ", ".join(f"{count:,} {split}" for split, count in sorted(made.rows_by_split.items()))
     print(f"{made.table}: {made.rows:,} rows ({splits}), {made.labels:,} labels")
+    if made.unlabelled:
+        print(
+            f"{made.unlabelled:,} rows have no label and are rejected unless a captioner describes them: put their "
+            f"videos into folders named after what is done in them, or fill in the column label of {made.table}"
+        )
     if made.missing or made.unusable:
         print(f"left out: {made.missing:,} missing, {made.unusable:,} unusable, such as {', '.join(made.examples)}")
     print(f"{made.manifest}: fill in {' and '.join(made.to_fill)}, then")

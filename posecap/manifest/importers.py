@@ -14,13 +14,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
-from posecap.manifest.manifest_file import ManifestError, shown
-from posecap.manifest.rows import SCHEME, Problems
+from posecap.manifest.manifest_file import ManifestError, Table, shown
+from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
@@ -29,6 +33,7 @@ SPLIT_FOLDERS = ("train", "val", "test")
 COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 """Of the table written, in order."""
 MOST_EXAMPLES = 5
+_ROWS_CHECKED_AT_ONCE = 1000
 TO_FILL = ("license", "contact")
 
 Overwrite = Literal["yes", "no"]
@@ -43,9 +48,10 @@ class Imported:
         rows: written to the table.
         rows_by_split: the same by split; rows that name no split count as ``train``, as in a build.
         labels: number of different labels; rows without a label do not count.
+        unlabelled: rows without a label, which a pipeline without captioners rejects.
         missing: rows of a list left out because their video file does not exist.
-        unusable: videos left out because a table cannot hold their path (it has a line break, say), and folders
-            left out because they cannot be read.
+        unusable: videos left out because a table cannot hold their path or label (it has a line break, or more
+            characters than a reader accepts), and folders left out because they cannot be read.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
         to_fill: keys of the manifest whose placeholders the user has to replace.
     """
@@ -55,6 +61,7 @@ class Imported:
     rows: int = 0
     rows_by_split: Counter[str] = field(default_factory=Counter)
     labels: int = 0
+    unlabelled: int = 0
     missing: int = 0
     unusable: int = 0
     examples: list[str] = field(default_factory=list)
@@ -151,15 +158,16 @@ class _TrimmedVideos:
 
 def _kinetics_rows(file: Path, trimmed: _TrimmedVideos | None, imported: Imported) -> Iterator[dict[str, object]]:
     """Rows of the table, by :data:`COLUMNS`."""
-    problems = Problems()
+    wrong: list[str] = []
     for line, row in _read_list(file):
         identity, label = row["youtube_id"], row.get("label") or ""
         span = _whole_seconds(row["time_start"], row["time_end"])
         if not re.fullmatch(r"[A-Za-z0-9_-]{11}", identity):
-            problems.add(line, f"column 'youtube_id' is {shown(identity)}: a YouTube id has 11 letters, digits, _ or -")
+            given = f"column 'youtube_id' is {shown(identity)}"
+            wrong.append(f"{line}: {given}: a YouTube id has 11 letters, digits, _ or -")
         elif span is None:
-            times = f"{shown(row['time_start'])} and {shown(row['time_end'])}"
-            problems.add(line, f"columns 'time_start' and 'time_end' are {times}: write whole seconds, start first")
+            given = f"columns 'time_start' and 'time_end' are {shown(row['time_start'])} and {shown(row['time_end'])}"
+            wrong.append(f"{line}: {given}: write whole seconds, start first")
         else:
             stem = f"{identity}_{span[0]:06d}_{span[1]:06d}"
             page = f"https://www.youtube.com/watch?v={identity}"
@@ -175,9 +183,10 @@ def _kinetics_rows(file: Path, trimmed: _TrimmedVideos | None, imported: Importe
                 yield {**cells, "video": _as_cell(path), "source": page}
             else:
                 imported.leave_out(f"{stem}.mp4", "missing")
-        if problems.full:
+        if len(wrong) == Problems.MOST:
             break
-    problems.raise_any()
+    if wrong:
+        raise ManifestError("\n  ".join(wrong))
 
 
 def _read_list(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -220,6 +229,21 @@ def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]
             yield {"video": _as_cell(path), "label": "/".join(parts[1:] if split else parts), "split": split}
 
 
+def _accepted(rows: Iterable[Mapping[str, object]], imported: Imported) -> Iterator[Mapping[str, object]]:
+    """The rows that the reader of tables accepts; the others are left out, each with what is wrong with it."""
+    table, waiting = Table(location=imported.table.as_posix(), written=imported.table.name), iter(rows)
+    while chunk := list(islice(waiting, _ROWS_CHECKED_AT_ONCE)):
+        cells = {field: pa.array([str(row.get(field, "")) for row in chunk], pa.string()) for field in COLUMNS}
+        numbers = np.arange(len(chunk))
+        raw = RawBatch(table.written, {field: field for field in COLUMNS}, numbers, cells)
+        found = checked(raw, table, media_root="", problems=Problems())
+        for row, problem in zip(chunk, found.column("problem").to_pylist(), strict=True):
+            if problem is None:
+                yield row
+            else:
+                imported.leave_out(f"{shown(row['video'])}: {problem}", "unusable")
+
+
 def _as_cell(path: str) -> str:
     """A relative path, with ``./`` in front where a table's reader would take it for a URI or trim leading blanks."""
     return f"./{path}" if re.match(SCHEME, path) or path != path.lstrip() else path
@@ -243,8 +267,9 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]]) -> No
     with atomic_file(imported.table) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        for row in rows:
+        for row in _accepted(rows, imported):
             writer.writerow(row)
+            imported.unlabelled += not row["label"]
             imported.rows += 1
             imported.rows_by_split[str(row["split"] or "train")] += 1
             labels.add(row["label"])

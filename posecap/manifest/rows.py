@@ -1,6 +1,6 @@
 """Checks the cells of tables and converts them to rows: which columns are read, what a row needs, where its video is.
 
-Problems are collected and reported by row.
+A row with a wrong cell stays a row, with the problem in words: a build rejects it, and the others go on.
 """
 
 from __future__ import annotations
@@ -51,43 +51,53 @@ class RawBatch:
 
 
 class Problems:
-    """Problems of the tables, collected so that one run reports up to twenty."""
+    """Problems of rows: those of the batch at hand by row, and the first twenty of all tables for one message."""
 
     MOST = 20
+    MOST_OF_A_ROW = 3
 
     def __init__(self) -> None:
         self._lines: list[str] = []
+        self._of_rows: dict[int, list[str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    @property
-    def full(self) -> bool:
-        """Whether further problems are dropped."""
-        return len(self._lines) >= self.MOST
+    def add(self, table: str, number: int, message: str) -> None:
+        """Add one problem of a row, which is named by its table and its number in it."""
+        if len(self._lines) < self.MOST:
+            self._lines.append(f"{table} row {number}: {message}")
+        known = self._of_rows.setdefault(int(number), [])
+        if len(known) < self.MOST_OF_A_ROW:
+            known.append(message)
 
-    def add(self, row: str, message: str) -> None:
-        """Add one problem; ``row`` names the table and the row that has it."""
-        if not self.full:
-            self._lines.append(f"{row}: {message}")
+    def of_rows(self, numbers: Numbers) -> pa.Array:
+        """(N,) text: the problems of each of these rows of the table at hand; null for a row without any."""
+        if not self._of_rows:
+            return pa.nulls(len(numbers), pa.string())
+        found = [self._of_rows.get(number) for number in numbers.tolist()]
+        return pa.array([None if messages is None else "; ".join(messages) for messages in found], pa.string())
+
+    def forget(self, numbers: Numbers) -> None:
+        """Forget what :meth:`of_rows` says of these rows, since the next table has the same numbers."""
+        for number in numbers.tolist() if self._of_rows else ():
+            self._of_rows.pop(number, None)
 
     def flag(self, raw: RawBatch, bad: pa.Array, field: str, values: pa.Array, remedy: str) -> None:
         """Add a problem for every row whose ``bad`` is true; it quotes that row of ``values``, then says ``remedy``."""
         if not pc.any(bad).as_py():
             return
-        for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))[: self.MOST]:
+        for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False)):
             value = shown(values[int(index)].as_py())
-            self.add(
-                f"{raw.table} row {raw.numbers[index]}",
-                f"column '{raw.columns.get(field, field)}' is {value}: {remedy}",
-            )
+            message = f"column '{raw.columns.get(field, field)}' is {value}: {remedy}"
+            self.add(raw.table, raw.numbers[index], message)
 
     def raise_any(self) -> None:
         """Raise a ManifestError with all messages, if there are any."""
         if len(self._lines) == 1:
             raise ManifestError(self._lines[0])
         if self._lines:
-            count = f"the first {self.MOST}" if self.full else str(len(self._lines))
+            count = f"the first {self.MOST}" if len(self._lines) == self.MOST else str(len(self._lines))
             raise ManifestError("\n  ".join([f"{count} problems in the manifest's tables:", *self._lines]))
 
 
@@ -106,9 +116,13 @@ def located(uri: str, media_root: str) -> str:
 
 
 _TYPES = {"start": pa.float64(), "end": pa.float64(), "captions": pa.list_(pa.string()), "row": pa.int64()}
-_COLUMNS = ("id", "uri", "start", "end", "label", "captions", "split", "license", "source", "table", "row")
+_COLUMNS = ("id", "uri", "start", "end", "label", "captions", "split", "license", "source", "table", "row", "problem")
 ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUMNS])
-"""Checked rows. ``id`` is null where the table gives none; a ``uri`` below a local media root is relative to it."""
+"""Checked rows. ``id`` is null where the table gives none; a ``uri`` below a local media root is relative to it.
+
+``problem`` says why a row is rejected, null for a good one. A rejected row has no id, span and captions, and an empty
+``uri`` where that is what is wrong.
+"""
 
 _ODD_PATH = r"//|(^|/)\.\.?(/|$)|[^/]/$"
 
@@ -147,12 +161,14 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
 
 
 def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
-    """Raw cells as a batch of :data:`ROW_SCHEMA`, one row for each; what is wrong goes to ``problems``."""
+    """Raw cells as a batch of :data:`ROW_SCHEMA`, one row for each; what is wrong goes to ``problems``, and there."""
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
-    missing = pc.is_null(words["video"])
+    # A cell that cannot be read is null from here on, and has a problem already.
+    missing = pc.and_(pc.is_null(words["video"]), pc.is_null(problems.of_rows(raw.numbers)))
     problems.flag(raw, missing, "video", words["video"], "write a path or a URI, or take the row out")
     no_split = pc.invert(pc.match_substring_regex(words["split"], f"^{SPLIT_NAME}$"))
     problems.flag(raw, no_split, "split", words["split"], "use only letters, digits, '_' and '-', as train")
+    words["split"] = pc.if_else(pc.fill_null(no_split, False), None, words["split"])
     reserved = pc.match_substring_regex(words["id"], r"~\d+$")
     problems.flag(raw, reserved, "id", words["id"], "'~' and digits at the end name repeated rows; choose another id")
     if table.video_prefix:
@@ -163,16 +179,28 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     problems.flag(raw, inverted, "end", end, "it is not after the start; is one of the two in the wrong column?")
     columns = {
         **words,
-        "uri": _located(raw, words["video"], media_root, problems),
+        "uri": pc.fill_null(_located(raw, words["video"], media_root, problems), ""),
         "start": start,
         "end": end,
         "captions": captions(raw, problems),
         "table": pa.repeat(table.written, len(raw.numbers)),
         "row": pa.array(raw.numbers),
     }
+    columns["problem"] = problems.of_rows(raw.numbers)
+    problems.forget(raw.numbers)
+    if columns["problem"].null_count < len(raw.numbers):
+        good = pc.is_null(columns["problem"])
+        for field in ("id", "start", "end", "captions"):
+            columns[field] = _only_where(good, columns[field])
     for field, otherwise in {"split": "train", **table.defaults}.items():
         columns[field] = pc.fill_null(columns[field], otherwise)
     return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+
+
+def _only_where(good: pa.Array, values: pa.Array) -> pa.Array:
+    """The values with null in the rows that are not good."""
+    rows = np.arange(len(values))
+    return values.take(pa.array(rows, mask=~good.to_numpy(zero_copy_only=False)))
 
 
 def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems) -> pa.Array:
@@ -196,7 +224,7 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
 
 
 def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
-    """Trimmed text, null where empty; bad UTF-8, control characters and over-long cells are problems."""
+    """Trimmed text, null where empty; bad UTF-8, control characters and over-long cells are problems, and null."""
     cells = raw.cells.get(field)
     if cells is None:
         return pa.nulls(len(raw.numbers), pa.string())
@@ -206,7 +234,7 @@ def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     problems.flag(raw, control, field, trimmed, "remove the control character (was a quote left open?)")
     too_long = pc.greater(pc.utf8_length(trimmed), LONGEST[field])
     problems.flag(raw, too_long, field, trimmed, f"shorten it to at most {LONGEST[field]} characters")
-    return trimmed
+    return pc.if_else(pc.fill_null(pc.or_(control, too_long), False), None, trimmed)
 
 
 def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:

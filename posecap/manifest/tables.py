@@ -35,27 +35,26 @@ def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """Every row of a manifest, in order, as batches of :data:`posecap.manifest.rows.ROW_SCHEMA`.
 
     Raises:
-        ManifestError: a table cannot be read, or rows are wrong; up to twenty of them are named at once. Batches
-            may have been given before the first wrong row was seen, none are given after it.
+        ManifestError: a table cannot be read, or every row is wrong, as when a column is mapped to the wrong field; up
+            to twenty rows are named at once. It is raised after the last batch.
     """
-    problems = Problems()
+    problems, good = Problems(), 0
     for table in manifest.tables:
-        yield from read_table(table, media_root=manifest.media_root, problems=problems)
-    problems.raise_any()
+        for batch in read_table(table, media_root=manifest.media_root, problems=problems):
+            good += batch.column("problem").null_count
+            yield batch
+    if not good:
+        problems.raise_any()
 
 
 def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator[pa.RecordBatch]:
-    """The rows of one table; wrong ones go to ``problems``, which raises once it is full.
+    """The rows of one table; what is wrong with some goes to ``problems``, and into their column of that name.
 
     Raises:
-        ManifestError: the table cannot be opened or read, lacks a column, or ``problems`` is full.
+        ManifestError: the table cannot be opened or read, or lacks a column.
     """
     for raw in _guarded(table, _FORMATS[table.suffix](table, problems)):
-        batch = checked(raw, table, media_root=media_root, problems=problems)
-        if problems.full:
-            problems.raise_any()
-        if not problems:
-            yield batch
+        yield checked(raw, table, media_root=media_root, problems=problems)
 
 
 def _guarded(table: Table, batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
@@ -114,12 +113,14 @@ class _Utf8(io.RawIOBase):
 
 def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
     skipped: list[int] = []
+    broken: list[int] = []
 
     def odd_row(row: Any) -> str:
         skipped.append(row.number)
         if row.text:
+            broken.append(row.number)
             found = f"has {row.actual_columns} cells where the header has {row.expected_columns}: {shown(row.text)}"
-            problems.add(f"{table.written} row {row.number}", f"{found}; quote cells that hold commas")
+            problems.add(table.written, row.number, f"{found}; quote cells that hold commas")
         return "skip"
 
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
@@ -140,9 +141,20 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
             if batch.num_rows:
                 following, last = int(numbers[-1]) + 1, batch.column(batch.num_columns - 1)[-1].as_py()
                 yield _filled(table, columns, numbers, batch)
+                passed = [number for number in broken if number < following]
+                yield from _without_cells(table, columns, passed)
+                broken = broken[len(passed) :]
     if last and last.endswith(b"\n"):
-        problems.add(f"{table.written} row {following - 1}", "a quote is opened and never closed; close or double it")
-        problems.raise_any()
+        place = f"{table.written} row {following - 1}"
+        raise ManifestError(f"{place}: a quote is opened and never closed; close or double it")
+    yield from _without_cells(table, columns, broken)
+
+
+def _without_cells(table: Table, columns: dict[str, str], numbers: list[int]) -> Iterator[RawBatch]:
+    """The rows of a table whose cells cannot be told apart; their problems are known."""
+    if numbers:
+        cells = {"video": pa.nulls(len(numbers), pa.string())}
+        yield RawBatch(table.written, columns, np.array(numbers, np.int64), cells)
 
 
 def _filled(table: Table, columns: dict[str, str], numbers: Numbers, batch: pa.RecordBatch) -> RawBatch:
@@ -165,7 +177,7 @@ def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
                 seen.update(dict.fromkeys(found))
             named = {field: table.columns.get(field, legacy.column_of(field, seen)) for field in ROW_FIELDS}
             columns = {field: name for field, name in named.items() if name is not None}
-            if columns.get("video") not in seen:
+            if seen and columns.get("video") not in seen:
                 columns_of(table, list(seen))
             cells = {field: [found.get(name) for found in objects] for field, name in columns.items()}
             arrays = {f: _plain_cells(f, values, numbers, table, problems) for f, values in cells.items()}
@@ -184,14 +196,14 @@ def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tupl
             raise ManifestError(f"{table.written} row {number}: longer than {LONGEST_LINE:,} bytes; one object a line")
         if line.isspace():
             continue
+        found: Any = None
         try:
             found = json.loads(line)
+            if not isinstance(found, dict):
+                problems.add(table.written, number, f"no JSON object: {shown(line)}; write {{…}} on each line")
         except (ValueError, RecursionError) as error:
-            problems.add(f"{table.written} row {number}", f"no JSON ({error}): {shown(line)}; write one object a line")
-            continue
-        if not isinstance(found, dict):
-            problems.add(f"{table.written} row {number}", f"no JSON object: {shown(line)}; write {{…}} on each line")
-            continue
+            problems.add(table.written, number, f"no JSON ({error}): {shown(line)}; write one object a line")
+        found = found if isinstance(found, dict) else {}
         numbers.append(number)
         objects.append(found)
         if len(numbers) == ROWS_PER_BATCH:
@@ -207,8 +219,8 @@ def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table
     for value, number in zip(values, numbers, strict=True):
         plain = _plain(field, value)
         if plain is None and value is not None:
-            place = f"{table.written} row {number}"
-            problems.add(place, f"column '{table.columns.get(field, field)}' is {shown(value)}: no {_WANTED[field]}")
+            column = table.columns.get(field, field)
+            problems.add(table.written, number, f"column '{column}' is {shown(value)}: no {_WANTED[field]}")
         cells.append(plain)
     return pa.array(cells, pa.list_(pa.string()) if field == "captions" else pa.string())
 

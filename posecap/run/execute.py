@@ -13,7 +13,7 @@ from posecap.outcomes import ClipOutcome, Status
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 
-_MAX_DETAIL_LENGTH = 500
+MAX_DETAIL_LENGTH = 500
 
 
 @dataclass
@@ -107,7 +107,7 @@ def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> No
         reason, detail = error.reason, error.detail
     elif isinstance(error, MemoryError):
         reason = "out_of_memory"
-    detail = _without_paths(detail, item)[:_MAX_DETAIL_LENGTH]
+    detail = _without_paths(detail, item)[:MAX_DETAIL_LENGTH]
     retryable = isinstance(error, TransientError | MemoryError | OSError)
     lost = ItemError(status, stage.name, reason, detail, retryable)
     if isinstance(item, Clip):

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from posecap.interfaces import Captioner
 from posecap.stage import Reject, Stage
-from posecap.types import Caption, CaptionedClip, SkeletonClip
+from posecap.types import Caption, CaptionedClip, Row, SkeletonClip
 
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 # Zero-width joiners are format characters too, but Persian and the Indic scripts are written with them.
@@ -59,8 +59,16 @@ class WriteCaptions(Stage):
             )
 
     def __call__(self, item: SkeletonClip) -> Iterator[CaptionedClip]:
+        yield item.extend(CaptionedClip, captions=self._collected(self._sentences(item)))
+
+    def check_row(self, row: Row) -> None:
+        """Raises ``no_caption`` where the row has too few sentences and no captioner writes more."""
+        if not self.captioners:
+            self._collected(self._of_row(row))
+
+    def _collected(self, sentences: Iterator[tuple[str, str]]) -> tuple[Caption, ...]:
         captions: dict[str, Caption] = {}
-        for text, origin in self._sentences(item):
+        for text, origin in sentences:
             sentence = clean(text, longest_characters=self.longest_characters)
             if sentence:
                 captions.setdefault(sentence.casefold().rstrip(" .!?"), Caption(sentence, origin))
@@ -72,18 +80,21 @@ class WriteCaptions(Stage):
                 "no_caption",
                 f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label",
             )
-        yield item.extend(CaptionedClip, captions=tuple(captions.values())[: self.most])
+        return tuple(captions.values())[: self.most]
 
     def _sentences(self, item: SkeletonClip) -> Iterator[tuple[str, str]]:
-        for caption in item.row.captions:
-            yield caption, "row"
-        words = label_words(item.row.label or "")
-        if words:
-            for template in self.templates:
-                yield template.replace("{}", words), "label" if template == "{}" else f"template:{template}"
+        yield from self._of_row(item.row)
         for captioner in self.captioners:
             for sentence in captioner.write(item):
                 yield sentence, captioner.name
+
+    def _of_row(self, row: Row) -> Iterator[tuple[str, str]]:
+        for caption in row.captions:
+            yield caption, "row"
+        words = clean(label_words(row.label or ""), longest_characters=self.longest_characters)
+        if words:
+            for template in self.templates:
+                yield template.replace("{}", words), "label" if template == "{}" else f"template:{template}"
 
 
 def clean(text: str, *, longest_characters: int) -> str:

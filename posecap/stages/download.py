@@ -62,6 +62,10 @@ class Download(Stage):
             raise
         yield video
 
+    def check_row(self, row: Row) -> None:
+        """Raises ``no_fetcher``."""
+        self._fetcher_for(row.location or row.uri)
+
     def _fetcher_for(self, uri: str) -> Fetcher:
         for fetcher in self.fetchers:
             if fetcher.accepts(uri):

@@ -50,6 +50,10 @@ class Split(Stage):
             ),
         )
 
+    def check_row(self, row: Row) -> None:
+        """Raises ``bad_span`` and ``span_too_long``."""
+        self._span(row)
+
     def _span(self, row: Row) -> Span | None:
         if row.start_seconds is None and row.end_seconds is None:
             return None

@@ -96,6 +96,34 @@ def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> Non
     assert verify(whole.root).problems == ()
 
 
+def test_rows_that_cannot_pass_are_rejected_before_anything_is_fetched(media: Path, tmp_path: Path) -> None:
+    """None of the videos exists, so that a fetch would say ``not_found``."""
+    rows = [
+        KEPT,
+        {"id": "mute", "video": "none.mp4"},
+        {"id": "dots", "video": "nowhere.mp4", "captions": "...|!"},
+        {"id": "wrong", "video": "none.mp4", "start": "1:30", "label": "gone"},
+        {"id": "long", "video": "none.mp4", "start": 0, "end": 1000, "label": "gone"},
+        {"id": "odd", "video": "gopher://example.org/a.mp4", "label": "gone"},
+    ]
+    made = small.build(small.manifest(tmp_path, rows, media_root=media))
+    found = outcomes_of(made.root)
+    wrong = next(row_id for row_id in found if row_id not in {row["id"] for row in rows})
+    assert found == {
+        "kept": ("kept", "", "", 1),
+        "mute": ("rejected", "plan", "no_caption", 0),
+        "dots": ("rejected", "plan", "no_caption", 0),
+        wrong: ("rejected", "plan", "bad_cell", 0),
+        "long": ("rejected", "plan", "span_too_long", 0),
+        "odd": ("rejected", "plan", "no_fetcher", 0),
+    }
+    with Ledger(made.root / "ledger.sqlite") as ledger:
+        details = {o.row_id: o.detail for o in ledger.outcomes()}
+    assert details[wrong] == "rows.csv:5: column 'start' is '1:30': a clock time; write seconds, as 90 for 1:30"
+    assert made.exit_code == 0
+    assert verify(made.root).problems == ()
+
+
 def test_samples_hold_what_the_rows_said_and_the_frames_showed(whole: BuildResult) -> None:
     (kept,) = read_part(whole.root, PartName("train", 0))
     assert kept.joints_MTJ3.shape == (1, 15, 17, 3)

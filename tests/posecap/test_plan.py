@@ -100,6 +100,21 @@ def test_repeats_are_kept_marked_and_given_ids_of_their_own(tmp_path: Path) -> N
     assert len({r.row.row_id for r in all_rows(plan)}) == 7
 
 
+def test_a_wrong_row_is_planned_with_its_problem_and_changes_no_other(tmp_path: Path) -> None:
+    good = planned(tmp_path, "a,,,run,train,,", "c,,,run,train,,", rows_per_part=1)
+    before = [part.rows_digest for part in good.parts()]
+    plan = planned(
+        tmp_path, "a,,,run,train,,x", "a,x,,run,train,,x", "a,x,,run,train,,", "c,,,run,train,,", rows_per_part=1
+    )
+    rows = all_rows(plan)
+    assert [row.problem for row in rows] == [None, "column 'start' is 'x': no number; write seconds, as 12.5"] * 1 + [
+        "column 'start' is 'x': no number; write seconds, as 12.5", None
+    ]  # fmt: skip
+    assert [row.duplicate_of for row in rows] == [None, None, rows[1].row.row_id, None]
+    assert len({row.row.row_id for row in rows}) == 4
+    assert plan.parts()[3].rows_digest == before[1]
+
+
 def test_two_different_rows_with_one_id_are_both_named(tmp_path: Path) -> None:
     tables = HEADER + "a,1,2,,train,,same\n", HEADER + "b,,,,val,,other\nc,1,2,,val,,same\n"
     with pytest.raises(ManifestError) as caught:
@@ -153,7 +168,7 @@ def planned_table(**changed: object) -> pa.Table:
     [
         {"id": "j"}, {"uri": ""}, {"start": None}, {"end": 2.5}, {"label": None}, {"label": ""}, {"captions": None},
         {"captions": []}, {"captions": ["c"]}, {"captions": ["", "c"]}, {"split": "t"}, {"license": None},
-        {"source": ""}, {"duplicate_of": "i"}, {"uri": "ua", "label": "b"},
+        {"source": ""}, {"duplicate_of": "i"}, {"problem": "wrong"}, {"uri": "ua", "label": "b"},
     ],
 )  # fmt: skip
 def test_every_field_counts_in_the_digest(changed: dict[str, object]) -> None:

@@ -113,6 +113,16 @@ def test_names_that_no_table_can_hold_are_counted(tmp_path: Path) -> None:
     assert (made.rows, made.unusable, made.examples) == (1, 1, [r"'b\n.mp4'"])
 
 
+def test_what_the_reader_refuses_is_not_written(tmp_path: Path) -> None:
+    deep = "/".join("d" * 100 for _ in range(6))
+    videos = files(tmp_path / "videos", "a.mp4", "run/b.mp4", f"{deep}/c.mp4", f"train/{deep[:500]}/d.mp4")
+    made = from_folder(videos, tmp_path / "m.yaml")
+    assert (made.rows, made.unusable, made.labels, made.unlabelled) == (3, 1, 2, 1)
+    assert "column 'label'" in made.examples[0]
+    assert "at most 512 characters" in made.examples[0]
+    assert len(planned(tmp_path)) == 3
+
+
 def test_the_manifest_names_what_it_needs(tmp_path: Path) -> None:
     videos = files(tmp_path / "my videos", "a.mp4")
     (tmp_path / "lists").mkdir()

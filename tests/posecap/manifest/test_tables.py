@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import posecap.manifest.tables
-from posecap.manifest.manifest_file import ManifestError, Table
+from posecap.manifest.manifest_file import Manifest, ManifestError, Table
 from posecap.manifest.rows import Problems
-from posecap.manifest.tables import read_table
+from posecap.manifest.tables import read_table, read_tables
 
 ROOT = "/media"
+MANIFEST = Manifest(
+    path=Path("m.yaml"),
+    name="small",
+    version="1",
+    license="MIT",
+    contact="me@example.org",
+    description="",
+    pipeline=Path("p.py"),
+    output=Path("out"),
+    media_root=ROOT,
+    tables=(),
+)
 
 
 def read(path: Path, *, media_root: str = ROOT, **table: Any) -> list[dict[str, Any]]:
@@ -61,6 +74,7 @@ def test_a_whole_csv_row(tmp_path: Path) -> None:
             "source": "web",
             "table": "t.csv",
             "row": 2,
+            "problem": None,
         }
     ]
 
@@ -166,6 +180,39 @@ def test_row_numbers_hold_after_blank_and_ragged_lines_and_across_blocks(
     assert "t.csv row 40: has 1 cells" in message
     assert "t.csv row 80: column 'end' is 0.0" in message
     assert message.startswith("2 problems")
+
+
+def test_a_wrong_row_leaves_the_others_and_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,video,start,end,label,split\n"
+        f"a,a.mp4,1,2,run,val\nb,b.mp4,x,-1,run,v/al\nshort\nd,,,,{'l' * 513},\ne,e.mp4,,,run,\n"
+    )
+    (tmp_path / "t.jsonl").write_text('{"video": "f.mp4"}\nno json\n[]\n{"video": 3.5}\n')
+    manifest = replace(
+        MANIFEST, tables=tuple(Table(location=str(tmp_path / n), written=n) for n in ("t.csv", "t.jsonl"))
+    )
+    rows = {(r["table"], r["row"]): r for batch in read_tables(manifest) for r in batch.to_pylist()}
+    assert [where for where, row in rows.items() if row["problem"] is None] == [
+        ("t.csv", 2), ("t.csv", 6), ("t.jsonl", 1)
+    ]  # fmt: skip
+    b, short, d = (rows["t.csv", number] for number in (3, 4, 5))
+    assert b["problem"] == (
+        "column 'split' is 'v/al': use only letters, digits, '_' and '-', as train; column 'start' is 'x': no number; "
+        "write seconds, as 12.5; column 'end' is -1.0: write seconds between 0 and 10,000,000"
+    )
+    assert [b[field] for field in ("id", "uri", "start", "end", "split")] == [None, "b.mp4", None, None, "train"]
+    assert (short["uri"], short["problem"].split(":")[0]) == ("", "has 1 cells where the header has 6")
+    assert (d["label"], "at most 512 characters" in d["problem"]) == (None, True)
+    assert "no JSON" in rows["t.jsonl", 2]["problem"]
+    assert "no JSON object" in rows["t.jsonl", 3]["problem"]
+    assert "is 3.5" in rows["t.jsonl", 4]["problem"]
+
+
+def test_tables_without_a_good_row_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("video,start\n" + "a.mp4,1:30\n" * 3)
+    manifest = replace(MANIFEST, tables=(Table(location=str(tmp_path / "t.csv"), written="t.csv"),))
+    with pytest.raises(ManifestError, match=r"3 problems in the manifest's tables:\n  t\.csv row 2: column 'start'"):
+        list(read_tables(manifest))
 
 
 def test_twenty_problems_are_enough(tmp_path: Path) -> None:

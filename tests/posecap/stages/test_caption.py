@@ -65,6 +65,14 @@ def test_a_full_clip_asks_no_captioner() -> None:
     assert len(Parrot.calls) == 1
 
 
+def test_a_row_is_checked_before_there_is_a_clip() -> None:
+    WriteCaptions().check_row(row(label="jump"))
+    WriteCaptions(captioners=(Parrot(),)).check_row(row(label=None, captions=()))
+    WriteCaptions(fewest=0).check_row(row(label=None, captions=()))
+    with pytest.raises(Reject, match="no_caption: 0 usable sentences, needs 1"):
+        WriteCaptions().check_row(row(label="...", captions=("!",)))
+
+
 def test_no_caption() -> None:
     with pytest.raises(Reject) as rejected:
         list(WriteCaptions()(skeleton(row=row(label="__", captions=("https://a.example/b", "\u200b")))))
