@@ -1,8 +1,8 @@
 """The default pipeline: every model comes out of a pinned package of the Python package index, and runs on a CPU.
 
-Models: MoveNet MultiPose (people and joints), ByteTrack (which of them is the same person from frame to frame),
-EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to change
-one.
+Models: MoveNet MultiPose at three sizes (people and joints), ByteTrack (which of them is the same person from frame to
+frame), EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to
+change one.
 """
 
 from posecap.engines.bytetrack import ByteTrack
@@ -12,6 +12,7 @@ from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
 from posecap.engines.minilm import MiniLM
 from posecap.engines.movenet import MoveNet
+from posecap.engines.multi_scale import MultiScale
 from posecap.engines.object_store import ObjectStore
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
@@ -38,7 +39,31 @@ pipeline = Pipeline(
         Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
         Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
         Track(
-            detector=MoveNet(imgsz=512, conf=0.15),
+            # A large input loses people who fill the picture or lie across it, a small one those who are small in it.
+            # So every frame is seen at 256 px, a third of the cost of 512, and more is done where that is not enough.
+            detector=MultiScale(
+                # Longer sides of the model's input in px. MoveNet scores a clear person 0.4 to 0.7; the tracker below
+                # starts a track at 0.3 and continues it from 0.15 on.
+                small=MoveNet(imgsz=256, conf=0.15),
+                large=MoveNet(imgsz=512, conf=0.15),
+                close_up=MoveNet(imgsz=224, conf=0.15),
+                # A large person is one with whom the tracker may start, and 90 px or more long in the small input: 0.35
+                # of the frame's longer side.
+                clear=0.3,
+                large_person=0.35,
+                # Frames. Scenery then costs an eighth of the large input, and who is small is missed only if gone
+                # again within a quarter of a second.
+                probe_every=8,
+                # A person is 160 px long in the close-up: joints fit four cameras best at 150 to 180 px
+                # (benchmarks/multiview.py). Who stands fits into 128 px across, at 0.6 of the cost.
+                margin=1.4,
+                close_up_sides=(224, 128),
+                # What the large input alone takes for people scored at most 0.18 from close up in scenery, and 0.25 or
+                # more in half of the cases in surveillance footage.
+                confirm=0.25,
+                same_person=0.6,
+                same_place=0.3,
+            ),
             tracker=ByteTrack(track_high_thresh=0.3, track_low_thresh=0.15, track_buffer_seconds=1.0, join_seconds=2.0),
         ),
         Pose(estimator="detector"),

@@ -3,12 +3,14 @@
 With a small input the model finds people who fill the picture, at the lowest cost. With a large one it finds those who
 are small in the picture, misses those who fill it, and takes patterns of foliage or brickwork for people. So every
 frame is given to a detector with a small input, and to one with a large input only where that found no large person.
-People whom the large input adds are confirmed by a third detector in an enlarged cut-out: it finds a person again, a
-pattern not.
+Small people, and several people in one picture, are given to a third detector in close-ups: cut out one by one and
+scaled to the size that the model knows best. Their joints are those of the close-up, and whom only the large input
+found counts only if the close-up shows them too: it shows a person again, a pattern not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,27 +24,32 @@ from posecap.types import Floats, Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale(Engine):
-    """Detections of a small input and, in frames without a large person, confirmed ones of a large input.
+    """Detections of a small input, of a large one in frames without a large person, and of close-ups.
 
     A frame has a large person when ``small`` finds one with a score of ``clear`` or more whose box is
-    ``large_person`` of the frame's longer side or more; its detections are then the frame's. Of the other frames,
-    those whose index is a multiple of ``probe_every`` are probed: they are given to ``large`` too, and each person
-    whom only that finds is cut out of the frame and given to ``close_up``. The person is confirmed if that finds one
-    with a score of ``confirm`` or more at the same place. If nobody is confirmed in the whole clip, the detections of
-    ``small`` are the result. Otherwise ``large`` is given all frames without a large person, and adds the people at
-    whose place somebody was confirmed in the nearest probed frame that had a detection there.
+    ``large_person`` of the frame's longer side or more. Of the other frames, those whose index is a multiple of
+    ``probe_every`` are probed: they are given to ``large`` too, and each person whom only that finds is cut out of the
+    frame and given to ``close_up``. The person is confirmed if that finds one with a score of ``confirm`` or more at
+    the same place. If anybody is confirmed in the clip, ``large`` is given all frames without a large person, and the
+    people who are confirmed in their own frame are added to it.
+
+    Close-ups of all people are taken in the whole clip if half of its frames or more have no large person, or have two
+    clear people or more, so that a track's joints come from one kind of input; and in frames to which somebody was
+    added. Box and joints of the close-up replace those it was made from, with the higher of both scores. Where it
+    finds nobody at the same place, the detection of ``small`` stays as it is.
 
     Of two detections of one person, that is with an object keypoint similarity of ``same_person`` or more, the one with
     the higher score is kept.
 
     Args:
         small, large, close_up: detectors that give joints of one layout.
-        clear: least score, in [0, 1], of a large person.
+        clear: least score, in [0, 1], of a clear or large person.
         large_person: least longer side of a large person's box, as a share of the frame's longer side.
         probe_every: frames from one probed frame to the next.
-        margin: side of the square cut-out, as a multiple of the box's longer side.
-        close_up_side: pixels that the cut-out's longer side is enlarged to.
-        confirm: least score, in [0, 1], of a person in a cut-out.
+        margin: longer side of what is cut out, as a multiple of the box's longer side.
+        close_up_sides: longer and shorter side of a close-up, pixels. It is square, or for a slender box as narrow as
+            the shorter side, which costs less. What lies outside the frame is black.
+        confirm: least score, in [0, 1], of a person in a close-up.
         same_person: similarity (:func:`posecap.skeletons.similarity`) from which two detections are one person.
         same_place: least intersection over union, in [0, 1], of two boxes at the same place.
     """
@@ -56,8 +63,8 @@ class MultiScale(Engine):
     clear: float = 0.3
     large_person: float = 0.35
     probe_every: int = 8
-    margin: float = 1.6
-    close_up_side: int = 192
+    margin: float = 1.4
+    close_up_sides: tuple[int, int] = (224, 128)
     confirm: float = 0.25
     same_person: float = 0.6
     same_place: float = 0.3
@@ -68,6 +75,11 @@ class MultiScale(Engine):
             raise ValueError(f"multi-scale: its detectors must all give joints of one layout, not {layouts}")
         if self.probe_every < 1:
             raise ValueError(f"multi-scale: probe_every is {self.probe_every}; it must be at least 1")
+        longer, shorter = self.close_up_sides
+        if not 1 <= shorter <= longer:
+            raise ValueError(f"multi-scale: close_up_sides is {self.close_up_sides}; the longer side comes first")
+        if self.margin < 1:
+            raise ValueError(f"multi-scale: margin is {self.margin:g}; below 1 the close-up would not hold the box")
 
     @property
     def layout(self) -> str | None:
@@ -77,77 +89,95 @@ class MultiScale(Engine):
         """People of each frame, best first; boxes and joints in pixels of the given frames."""
         found = self.small.detect(frames_THW3)
         longer = max(frames_THW3.shape[1:3])
-        unclear = [t for t, people in enumerate(found) if not self._has_large_person(people, longer)]
-        probes = {t: self._larger(frames_THW3[t], found[t]) for t in unclear if t % self.probe_every == 0}
-        looks = {
-            t: [(people.boxes_N4[i], self._is_person(frames_THW3[t], people.boxes_N4[i])) for i in new]
-            for t, (people, new) in probes.items()
-        }
-        if not any(is_person for look in looks.values() for _, is_person in look):
-            return found
-        for t in unclear:
-            people, new = probes[t] if t in probes else self._larger(frames_THW3[t], found[t])
-            rows = [
-                i for i in range(len(people.scores_N)) if i not in new or self._is_known(people.boxes_N4[i], t, looks)
-            ]
-            found[t] = self._joined(found[t], _rows(people, rows))
+        without = [t for t, people in enumerate(found) if not self._has_large_person(people, longer)]
+        added = {t: self._small_people(frames_THW3[t], found[t]) for t in without if t % self.probe_every == 0}
+        if any(map(_count, added.values())):
+            added |= {t: self._small_people(frames_THW3[t], found[t]) for t in without if t not in added}
+        several = sum(
+            int((people.scores_N >= self.clear).sum()) + (_count(added[t]) if t in added else 0) >= 2
+            for t, people in enumerate(found)
+        )
+        throughout = 2 * max(several, len(without)) >= len(found)
+        for t, people in enumerate(found):
+            more = [added[t]] if t in added and _count(added[t]) else []
+            if throughout or more:
+                closer = [self._close_up(frames_THW3[t], one, least=0.0) or one for one in _one_by_one(people)]
+                found[t] = self._distinct([_rows(people, []), *closer, *more])
         return found
 
-    def _larger(self, frame_HW3: Pixels, known: Detections) -> tuple[Detections, list[int]]:
-        """The people whom the large input finds in a frame, and the indices of those whom the small one did not."""
+    def _small_people(self, frame_HW3: Pixels, known: Detections) -> Detections:
+        """The people whom the large input finds in a frame and the small one did not, as their close-ups show them."""
         (people,) = self.large.detect(frame_HW3[None])
         others = list(zip(_joints(known), known.boxes_N4, strict=True))
-        return people, [
-            i
-            for i, joints in enumerate(_joints(people))
-            if all(similarity(joints, other, box) < self.same_person for other, box in others)
+        seen = [
+            self._close_up(frame_HW3, one, least=self.confirm)
+            for one in _one_by_one(people)
+            if all(similarity(_joints(one)[0], other, box) < self.same_person for other, box in others)
         ]
+        return _together([_rows(people, []), *(one for one in seen if one)])
 
-    def _is_known(self, box_4: Floats, t: int, looks: dict[int, list[tuple[Floats, bool]]]) -> bool:
-        """Whether somebody was confirmed at this place in the nearest probed frame that had a detection there.
-
-        Args:
-            looks: by probed frame, the box of each new detection and whether it was confirmed.
-        """
-        for probe in sorted(looks, key=lambda probe: abs(probe - t)):
-            confirmed = [is_person for box, is_person in looks[probe] if box_iou(box_4, box) >= self.same_place]
-            if confirmed:
-                return any(confirmed)
-        return False
-
-    def _joined(self, small: Detections, large: Detections) -> Detections:
-        """The people of both, best first; of two detections of one person only the one with the higher score."""
-        both = Detections(
-            boxes_N4=np.concatenate([small.boxes_N4, large.boxes_N4]),
-            scores_N=np.concatenate([small.scores_N, large.scores_N]),
-            joints_NJ3=np.concatenate([_joints(small), _joints(large)]),
-        )
-        ranked = _rows(both, np.argsort(-both.scores_N, kind="stable").tolist())
+    def _distinct(self, people: Sequence[Detections]) -> Detections:
+        """All of them, best first; of two detections of one person the better."""
+        every = _together(people)
+        ranked = _rows(every, np.argsort(-every.scores_N, kind="stable").tolist())
         return _rows(ranked, distinct(_joints(ranked), ranked.boxes_N4, same_person=self.same_person))
 
     def _has_large_person(self, people: Detections, longer: int) -> bool:
         sides_N = (people.boxes_N4[:, 2:] - people.boxes_N4[:, :2]).max(-1, initial=0)
         return bool(((people.scores_N >= self.clear) & (sides_N >= self.large_person * longer)).any())
 
-    def _is_person(self, frame_HW3: Pixels, box_4: Floats) -> bool:
-        """Whether the close-up detector finds a person in the box."""
+    def _close_up(self, frame_HW3: Pixels, person: Detections, *, least: float) -> Detections | None:
+        """One detected person, as the close-up shows them there with at least this score; None if it does not."""
+        (box_4,) = person.boxes_N4
+        cut = self._cut_out(frame_HW3, box_4)
+        if cut is None:
+            return None
+        pixels, scale_2, corner_2 = cut
+        (people,) = self.close_up.detect(pixels[None])
+        boxes_N4: Floats = people.boxes_N4 / np.concatenate([scale_2, scale_2]) + np.concatenate([corner_2, corner_2])
+        joints_NJ3 = _joints(people).copy()
+        joints_NJ3[..., :2] = joints_NJ3[..., :2] / scale_2 + corner_2
+        nearness = [
+            (box_iou(box_4, box), similarity(joints, _joints(person)[0], box_4))
+            for box, joints in zip(boxes_N4, joints_NJ3, strict=True)
+        ]
+        there = [i for i, (overlap, _) in enumerate(nearness) if overlap >= self.same_place]
+        if not there:
+            return None
+        best = max(there, key=lambda i: sum(nearness[i]))
+        if people.scores_N[best] < least:
+            return None
+        return Detections(
+            boxes_N4=boxes_N4[[best]],
+            scores_N=np.maximum(people.scores_N[[best]], person.scores_N),
+            joints_NJ3=joints_NJ3[[best]],
+        )
+
+    def _cut_out(self, frame_HW3: Pixels, box_4: Floats) -> tuple[Pixels, Floats, Floats] | None:
+        """A box with its margin, pixels of the close-up per pixel of the frame (x, y), and its corner in the frame.
+
+        None for a box of which less than two pixels lie in the frame.
+        """
         from PIL import Image
 
-        height, width = frame_HW3.shape[:2]
-        centre, side = (box_4[:2] + box_4[2:]) / 2, self.margin * float((box_4[2:] - box_4[:2]).max())
-        x0, y0 = np.floor(np.maximum(centre - side / 2, 0)).astype(int)
-        x1, y1 = np.ceil(np.minimum(centre + side / 2, (width, height))).astype(int)
+        longer, shorter = self.close_up_sides
+        sides_2 = box_4[2:] - box_4[:2]
+        wanted_2 = sides_2 + (self.margin - 1) * sides_2.max()
+        scale = longer / max(float(wanted_2.max()), 1.0)
+        size_2 = np.where(wanted_2 * scale <= shorter, shorter, longer)
+        centre_2, half_2 = (box_4[:2] + box_4[2:]) / 2, size_2 / scale / 2
+        frame_2 = np.array(frame_HW3.shape[1::-1])
+        x0, y0 = np.floor(np.clip(centre_2 - half_2, 0, frame_2)).astype(int).tolist()
+        x1, y1 = np.ceil(np.clip(centre_2 + half_2, 0, frame_2)).astype(int).tolist()
         if x1 - x0 < 2 or y1 - y0 < 2:
-            return False
-        enlarged = max(1.0, self.close_up_side / max(x1 - x0, y1 - y0))
-        size = max(1, round((x1 - x0) * enlarged)), max(1, round((y1 - y0) * enlarged))
-        cut = np.asarray(Image.fromarray(frame_HW3[y0:y1, x0:x1]).resize(size, Image.Resampling.BILINEAR))
-        (people,) = self.close_up.detect(cut[None])
-        boxes_N4 = people.boxes_N4 / enlarged + np.array([x0, y0, x0, y0], np.float32)
-        return any(
-            score >= self.confirm and box_iou(box_4, box) >= self.same_place
-            for score, box in zip(people.scores_N, boxes_N4, strict=True)
-        )
+            return None
+        width = min(int(size_2[0]), max(1, round((x1 - x0) * scale)))
+        height = min(int(size_2[1]), max(1, round((y1 - y0) * scale)))
+        cut = np.zeros((int(size_2[1]), int(size_2[0]), 3), np.uint8)
+        part = Image.fromarray(frame_HW3[y0:y1, x0:x1])
+        cut[:height, :width] = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR))
+        scale_2 = np.array([width / (x1 - x0), height / (y1 - y0)], np.float32)
+        return cut, scale_2, np.array([x0, y0], np.float32)
 
 
 def _joints(people: Detections) -> Floats:
@@ -156,5 +186,21 @@ def _joints(people: Detections) -> Floats:
     return people.joints_NJ3
 
 
+def _count(people: Detections) -> int:
+    return len(people.scores_N)
+
+
 def _rows(people: Detections, rows: list[int]) -> Detections:
     return Detections(boxes_N4=people.boxes_N4[rows], scores_N=people.scores_N[rows], joints_NJ3=_joints(people)[rows])
+
+
+def _one_by_one(people: Detections) -> list[Detections]:
+    return [_rows(people, [i]) for i in range(_count(people))]
+
+
+def _together(people: Sequence[Detections]) -> Detections:
+    return Detections(
+        boxes_N4=np.concatenate([each.boxes_N4 for each in people]),
+        scores_N=np.concatenate([each.scores_N for each in people]),
+        joints_NJ3=np.concatenate([_joints(each) for each in people]),
+    )

@@ -18,7 +18,7 @@ from posecap.joints import LAYOUTS
 from posecap.stage import engines_of
 from tests.models_at_hand import weights_or_skip
 
-MULTI_SCALE = MultiScale(small=MoveNet(imgsz=256), large=MoveNet(imgsz=512), close_up=MoveNet(imgsz=192))
+MULTI_SCALE = MultiScale(small=MoveNet(imgsz=256), large=MoveNet(imgsz=512), close_up=MoveNet(imgsz=224))
 YOLO = Ultralytics("yolo11n-pose", batch=1)  # sums run in another order from batch size to batch size
 
 
