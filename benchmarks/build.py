@@ -3,10 +3,11 @@
     python benchmarks/build.py [--manifest manifests/demo.yaml] [--repeats 3] [--runners local,ray]
 
 Efficiency is the bare model's core-seconds ÷ (wall seconds of the build × cores). Bare means: frames decoded
-beforehand, engines loaded, nothing but the pose model on every core at once, as it is in the build. A build is a
-fresh process, from its start to its end, with footage and weights in the cache. Bare runs and builds alternate, so
-a machine whose speed drifts is the same for both; medians are printed. For Ray the seconds until its workers are
-ready are printed separately.
+beforehand, engines loaded, nothing but the pose model on every core at once, clip by clip, as it is in the build; its
+core-seconds are those in which it is at work, so that a core that waits for the last clip of another does not count. A
+build is a fresh process, from its start to its end, with footage and weights in the cache. Bare runs and builds
+alternate, so a machine whose speed drifts is the same for both; medians are printed. For Ray the seconds until its
+workers are ready are printed separately.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from measuring import cpu_seconds, parser_of, threaded_seconds
 
+from posecap.interfaces import Detector
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import make_plan
@@ -33,11 +36,12 @@ from posecap.run.schedule import cores
 from posecap.stages.track import Track
 from posecap.types import Clip, Pixels
 
-_BLOCK = 8
+_WARM_UP = 8
+"""Frames of each size that are seen before the clock starts: networks are built with the first frame of their size."""
 
 
 def decoded(pipeline: Pipeline, manifest_path: Path) -> list[Pixels]:
-    """The frames of every clip, in blocks, as the detector will see them."""
+    """The frames of every clip, as the detector is given them."""
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(read_manifest(manifest_path), Path(folder) / "plan.parquet")
         items: list[Any] = [planned.row for part in plan.parts() for planned in plan.rows(part)]
@@ -45,18 +49,28 @@ def decoded(pipeline: Pipeline, manifest_path: Path) -> list[Pixels]:
         if issubclass(stage.takes, Clip):
             break
         items = [made for item in items for made in stage(item)]
-    frames = [clip.frames_THW3 for clip in items if isinstance(clip, Clip)]
-    return [clip[i : i + _BLOCK] for clip in frames for i in range(0, len(clip), _BLOCK)]
+    return [clip.frames_THW3 for clip in items if isinstance(clip, Clip)]
 
 
-def bare_seconds(pipeline: Pipeline, blocks: list[Pixels], workers: int) -> float:
-    """Wall seconds of the pose model alone over all blocks, on ``workers`` threads at once."""
+def bare_seconds(pipeline: Pipeline, clips: list[Pixels], workers: int) -> float:
+    """Core-seconds of the pose model alone over all clips ÷ ``workers``, with as many threads at once."""
     model = next(stage.detector for stage in pipeline.stages if isinstance(stage, Track))
+    busy: list[float] = []
+
+    def detecting(one: Detector) -> Callable[[Pixels], None]:
+        def detect(clip: Pixels) -> None:
+            since = time.perf_counter()
+            one.detect(clip)
+            busy.append(time.perf_counter() - since)
+
+        return detect
+
     models = [copy.deepcopy(model) for _ in range(workers)]
     for one in models:
-        for shape in {block.shape[1:]: block for block in blocks}.values():
-            one.detect(shape[:1])  # builds the session of each frame size
-    return threaded_seconds(blocks, [one.detect for one in models])
+        for clip in {clip.shape[1:]: clip for clip in clips}.values():
+            one.detect(clip[:_WARM_UP])
+    threaded_seconds(clips, [detecting(one) for one in models])
+    return sum(busy) / workers
 
 
 def build_seconds(manifest: Path, runner: str) -> tuple[float, float, float]:
@@ -83,12 +97,12 @@ def main() -> None:
     parser.add_argument("--runners", default="local,ray")
     options = parser.parse_args()
     pipeline = load_pipeline(read_manifest(options.manifest).pipeline)
-    blocks = decoded(pipeline, options.manifest)
-    frames, workers = sum(len(block) for block in blocks), cores()
+    clips = decoded(pipeline, options.manifest)
+    frames, workers = sum(len(clip) for clip in clips), cores()
     bare: list[float] = []
     builds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in options.runners.split(",")}
     for _ in range(options.repeats):
-        bare.append(bare_seconds(pipeline, blocks, workers))
+        bare.append(bare_seconds(pipeline, clips, workers))
         for runner, found in builds.items():
             found.append(build_seconds(options.manifest, runner))
     model = median(bare)
