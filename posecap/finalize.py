@@ -21,7 +21,7 @@ from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
 from posecap.shards.paths import DATASET_LIST
 from posecap.shards.sidecar import dataset_list, encode_document
-from posecap.visualization.contact_sheet import CONTACT_SHEET, view_sheet
+from posecap.visualization.contact_sheet import CONTACT_SHEET, Choice, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
 _MANIFEST_PATH_FILE = ".origin.json"
@@ -48,7 +48,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     write_summary(root / CARD_FILE, make_card(info))
     write_summary(root / CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
     if info.clips:
-        view_sheet(root, out=root / CONTACT_SHEET, count=_CLIPS_ON_SHEET)
+        view_sheet(root, out=root / CONTACT_SHEET, choice=Choice(count=_CLIPS_ON_SHEET))
     report = make_report(info, run, expected_rejections=pipeline.expected_rejections)
     write_summary(root / REPORT_FILE, report)
     return report

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--sheet", action="store_true", help="a contact sheet of many clips")
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
     option("--split", help="only clips of this split on the sheet")
+    option("--label", help="only clips of this label on the sheet")
+    option("--worst", metavar="MEASURE", help="the clips that are worst by a quality measure, such as jitter")
+    option("--rejected", action="store_true", help="a sheet of what was rejected, with the reasons")
     option("--blank", action="store_true", help="draw on a dark background, without pictures of people")
     option("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
@@ -156,12 +160,10 @@ def _view(options: argparse.Namespace) -> int:
         return USAGE
     background: Background = "blank" if options.blank else "footage"
     if options.sheet:
-        from posecap.visualization.contact_sheet import view_sheet
-
-        out = options.output or Path("contact_sheet.jpg")
-        count = view_sheet(root, out=out, split=options.split, count=options.count, background=background)
-        print(f"{out}: {count} clips")
-        return COMPLETE
+        return _sheet(root, options, background)
+    if options.split or options.label or options.worst or options.rejected:
+        print("posecap: --split, --label, --worst and --rejected choose the clips of a --sheet", file=sys.stderr)
+        return USAGE
     from posecap.engines.pyav_encoder import PyAVEncoder
     from posecap.visualization.fonts import lacking_words
     from posecap.visualization.view import view_clip
@@ -175,6 +177,39 @@ def _view(options: argparse.Namespace) -> int:
     if viewed.lacking:
         print(lacking_words(viewed.lacking))
     return COMPLETE
+
+
+def _sheet(root: Path, options: argparse.Namespace, background: Background) -> int:
+    from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
+    from posecap.visualization.fonts import lacking_words
+
+    if options.rejected and options.worst:
+        print("posecap: what was rejected has no quality measures: leave out --worst", file=sys.stderr)
+        return USAGE
+    out = options.output or Path("contact_sheet.jpg")
+    footage = None if options.blank else _footage_at_hand(root)
+    choice = Choice(split=options.split, label=options.label, worst=options.worst, count=options.count)
+    if options.rejected:
+        sheet = view_rejected(root, out=out, choice=choice, footage=footage)
+    else:
+        sheet = view_sheet(root, out=out, choice=choice, background=background, footage=footage)
+    print(f"{sheet.path}: {sheet.clips} clips")
+    if sheet.blank and not options.blank:
+        print(f"{sheet.blank} of them without footage: {sheet.why_blank}")
+    if sheet.lacking:
+        print(lacking_words(sheet.lacking))
+    return COMPLETE
+
+
+def _footage_at_hand(root: Path) -> Footage | None:
+    """The dataset's footage as far as it is on local disk or in a package: a sheet downloads no videos."""
+    from posecap.engines.local_file import LocalFile
+    from posecap.engines.registry_package import RegistryPackage
+
+    footage = _footage(root)
+    if footage is None:
+        return None
+    return replace(footage, fetchers=tuple(f for f in footage.fetchers if isinstance(f, LocalFile | RegistryPackage)))
 
 
 def _footage(root: Path) -> Footage | None:

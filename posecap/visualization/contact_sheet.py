@@ -1,28 +1,54 @@
-"""Previews of the first clips of each part, and contact sheets of clips of a dataset.
+"""Previews of clips of each part, and contact sheets of the clips of a dataset.
 
 Previews show people, so they are not part of the dataset: nothing under ``preview/`` is listed, hashed or published.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from posecap.shards import Dataset
-from posecap.types import PartName, Sample
-from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons
-from posecap.visualization.fonts import pillow
-from posecap.visualization.view import Background, ViewError, fitting_size, people_words
+from posecap.outcomes import ClipOutcome, RowOutcome
+from posecap.plan import PLAN_FILE, open_plan
+from posecap.shards import Dataset, committed, read_sidecar
+from posecap.types import PartName, Sample, Span
+from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, sheet_font_size
+from posecap.visualization.fonts import font, pillow
+from posecap.visualization.view import (
+    Background,
+    Footage,
+    ViewError,
+    clip_frames,
+    fitting_size,
+    middle_frame,
+    people_words,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
+T = TypeVar("T")
+
+WORST: Mapping[str, Literal["lowest", "highest"]] = {
+    "coverage": "lowest",
+    "mean_score": "lowest",
+    "zero_pose_share": "highest",
+    "jitter": "highest",
+    "bone_jump_share": "highest",
+    "identity_switches": "highest",
+    "motion": "lowest",
+}
+"""Quality measures, and which of their values is the worst."""
 
 PREVIEW_FOLDER = "preview"
 CONTACT_SHEET = "contact_sheet.jpg"
@@ -30,20 +56,29 @@ _PER_PART = 24
 """Previews that are kept of each part."""
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
 _MAX_COLUMNS = 6
+_CANDIDATES_PER_REASON = 1000
 _MAX_PREVIEW_BYTES = 4 << 20
+_CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)  # lighter than the sheet around it
 
 
 def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None:
-    """Write the thumbnails of the part's first samples. Samples carried over from an earlier build have one already."""
+    """Write thumbnails of up to 24 of the part's samples, over all its labels.
+
+    Samples carried over from an earlier build bring no thumbnail; theirs may be there already.
+    """
     folder = _folder(root, str(part))
-    wanted = [sample.key for sample in samples[:_PER_PART]]
-    for old in folder.glob("*.jpg") if folder.is_dir() else ():
-        if old.stem not in wanted:
-            old.unlink()
-    for sample in samples[:_PER_PART]:
+    there = {path.stem: path for path in folder.glob("*.jpg")} if folder.is_dir() else {}
+    by_label: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda one: one.thumbnail_jpeg is None and one.key not in there):
+        by_label.setdefault(str(sample.facts.get("label") or ""), []).append(sample)
+    chosen = {sample.key: sample for sample in _in_turn(by_label, _PER_PART)}
+    for key, path in there.items():
+        if key not in chosen:
+            path.unlink()
+    for key, sample in chosen.items():
         if sample.thumbnail_jpeg is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{sample.key}.jpg").write_bytes(sample.thumbnail_jpeg)
+            (folder / f"{key}.jpg").write_bytes(sample.thumbnail_jpeg)
 
 
 def remove_previews(root: Path) -> None:
@@ -56,52 +91,273 @@ def _folder(root: Path, part: str) -> Path:
     return root / PREVIEW_FOLDER / part.replace("/", "-")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which clips stand on a sheet.
+
+    Without ``worst`` every split has the same share of the places, and its labels take turns; clips that have a preview
+    come before others of their label, and those before others that come first by key, which is a hash.
+
+    Args:
+        split, label: only clips of these.
+        worst: a quality measure (:data:`WORST`): the clips that are worst by it, worst first. None samples.
+        count: most clips.
+    """
+
+    split: str | None = None
+    label: str | None = None
+    worst: str | None = None
+    count: int = 24
+
+    def __post_init__(self) -> None:
+        if self.worst is not None and self.worst not in WORST:
+            raise ViewError(f"{self.worst!r} is not a quality measure; there are {', '.join(WORST)}")
+
+    def __str__(self) -> str:
+        words = [f" of split {self.split!r}" if self.split else "", f" of label {self.label!r}" if self.label else ""]
+        return "clips" + "".join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What was written.
+
+    Args:
+        path: the file.
+        clips: on it.
+        blank: how many of them have no footage behind the skeletons, although footage was wanted.
+        why_blank: why the first of those has none.
+        lacking: characters of the captions that no font has.
+    """
+
+    path: Path
+    clips: int
+    blank: int = 0
+    why_blank: str = ""
+    lacking: frozenset[str] = frozenset()
+
+
 def view_sheet(
-    root: Path, *, out: Path, split: str | None = None, count: int = 24, background: Background = "footage"
-) -> int:
-    """Write a contact sheet of clips from many parts: their previews, or drawings of their joints.
+    root: Path,
+    *,
+    out: Path,
+    choice: Choice | None = None,
+    background: Background = "footage",
+    footage: Footage | None = None,
+) -> Sheet:
+    """Write a contact sheet of clips: their previews, frames of their footage, or drawings of their joints.
 
     Args:
         out: ``.jpg`` or ``.png``.
-        split: only clips of this split.
-        count: maximum number of clips.
-        background: ``blank`` uses no preview, so that nobody can be recognised.
-
-    Returns:
-        Number of clips on the sheet.
+        choice: of the clips.
+        background: ``blank`` uses no preview and no footage, so that nobody can be recognised.
+        footage: how to get the videos of clips without preview; None draws the joints of those.
 
     Raises:
-        ViewError: ``out`` has another ending, or there are no clips.
+        ViewError: ``out`` has another ending, or there are no such clips; the message names the nearest label.
         ShardError, PillowMissingError: see :func:`view_clip`.
+        FontError: see :func:`posecap.visualization.fonts.font`.
     """
+    _check_picture(out)
+    choice = choice or Choice()
+    dataset = Dataset(root)
+    index = _chosen(root, dataset, choice)
+    tiles = _Tiles()
+    for row in index.to_pylist():
+        image, why = None, ""
+        if background == "footage" and (image := _preview(root, row)) is None:
+            sample = dataset.sample(row["key"], index=index)
+            image, why = _pictured(sample, footage)
+        if image is None:
+            image = _drawn(dataset.sample(row["key"], index=index), None)
+        tiles.add(image, _caption(row, choice.worst), why)
+    return tiles.write(out)
+
+
+def view_rejected(root: Path, *, out: Path, choice: Choice | None = None, footage: Footage | None = None) -> Sheet:
+    """Write a contact sheet of rejected clips, and of rows rejected before they had any, with the reasons.
+
+    Every reason has the same share of the places, as far as it has clips. The picture is the frame in the middle of the
+    span; where there is no footage, a grey card. Labels are those of the dataset's plan.
+
+    Args:
+        out: ``.jpg`` or ``.png``.
+        choice: split, label and most clips; rejected clips have no quality measure.
+        footage: how to get the videos; None gives cards only.
+
+    Raises:
+        ViewError: ``out`` has another ending, or nothing like that was rejected.
+        ShardError, PlanError: a sidecar or the plan is damaged.
+        PillowMissingError, FontError: see :func:`view_sheet`.
+    """
+    _check_picture(out)
+    choice = choice or Choice()
+    by_reason: dict[str, list[_Rejected]] = {}
+    for rejected in _rejected(root, choice):
+        of_reason = by_reason.setdefault(rejected.ended.reason, [])
+        if len(of_reason) < _CANDIDATES_PER_REASON:
+            of_reason.append(rejected)
+    if not by_reason:
+        raise ViewError(f"{root} holds no rejected {choice}")
+    tiles = _Tiles()
+    card = pillow().Image.new("RGB", (_TILE_SIDE, _TILE_SIDE * 9 // 16), _CARD)
+    reasons = sorted(by_reason, key=lambda reason: (-len(by_reason[reason]), reason))
+    for reason, share in zip(reasons, _shares([len(by_reason[r]) for r in reasons], choice.count), strict=True):
+        for i in np.linspace(0, len(by_reason[reason]) - 1, share).round().astype(int).tolist():
+            rejected = by_reason[reason][i]
+            frames, why = middle_frame(rejected.row.uri, rejected.span, footage)
+            tiles.add(card if frames is None else pillow().Image.fromarray(frames[0]), rejected.caption, why)
+    return tiles.write(out)
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """A rejected row, or a rejected clip of a row."""
+
+    row: RowOutcome
+    ended: RowOutcome | ClipOutcome
+    label: str | None
+
+    @property
+    def span(self) -> Span | None:
+        if isinstance(self.ended, RowOutcome) or self.ended.start_seconds is None or self.ended.end_seconds is None:
+            return None
+        return Span(self.ended.start_seconds, self.ended.end_seconds)
+
+    @property
+    def caption(self) -> str:
+        when = "" if self.span is None else f", {self.span.start_seconds:.2f} to {self.span.end_seconds:.2f} s"
+        label = f" · {self.label}" if self.label else ""
+        return f"{self.ended.reason}{label}\n{self.ended.detail or self.ended.stage}\n{self.row.uri}{when}"
+
+
+def _rejected(root: Path, choice: Choice) -> Iterator[_Rejected]:
+    """What was rejected in the parts that are built."""
+    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
+    planned = {} if plan is None else {part.name: part for part in plan.parts()}
+    for part in committed(root):
+        if choice.split not in (None, part.split):
+            continue
+        labels: dict[str, str | None] = {}
+        if plan is not None and part in planned:
+            labels = {one.row.row_id: one.row.label for one in plan.rows(planned[part])}
+        for row in map(RowOutcome.from_json, read_sidecar(root, part)["rows"]):
+            label = labels.get(row.row_id)
+            for ended in row.clips or (row,):
+                if ended.status == "rejected" and choice.label in (None, label):
+                    yield _Rejected(row, ended, label)
+
+
+@dataclass
+class _Tiles:
+    """Pictures and captions of a sheet in the making."""
+
+    pictures: list[tuple[Image.Image, str]] = field(default_factory=list)
+    blanks: list[str] = field(default_factory=list)
+
+    def add(self, image: Image.Image, caption: str, why_blank: str) -> None:
+        self.pictures.append((image, caption))
+        self.blanks += [why_blank] if why_blank else []
+
+    def write(self, out: Path) -> Sheet:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(self.pictures))))
+        contact_sheet(self.pictures, columns=columns, tile_side=_TILE_SIDE).save(out, quality=90)
+        letters = font(sheet_font_size(_TILE_SIDE))
+        lacking = frozenset().union(*(letters.lacking(caption.replace("\n", " ")) for _, caption in self.pictures))
+        why = self.blanks[0] if self.blanks else ""
+        return Sheet(path=out, clips=len(self.pictures), blank=len(self.blanks), why_blank=why, lacking=lacking)
+
+
+def _check_picture(out: Path) -> None:
+    pillow()
     if out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ViewError(f"{out}: a contact sheet is written as .jpg or .png")
-    pillow()
-    dataset = Dataset(root)
-    found = list(_spread(dataset, split, count))
+
+
+def _chosen(root: Path, dataset: Dataset, choice: Choice) -> pa.Table:
+    """Index rows of the chosen clips, in the order of the sheet."""
+    found = _worst(dataset, choice) if choice.worst else _sampled(root, dataset, choice)
     if not found:
-        raise ViewError(f"{root} holds no clips" + (f" of split {split!r}" if split else ""))
-    tiles = []
-    for row in found:
-        image = _preview(root, row) if background == "footage" else None
-        tiles.append((image or _drawn(dataset.sample(row["key"])), _caption(row)))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(tiles))))
-    contact_sheet(tiles, columns=columns, tile_side=_TILE_SIDE).save(out, quality=90)
-    return len(tiles)
+        raise ViewError(_nothing(root, dataset, choice))
+    tables = {part: dataset.part_index(part) for part in {part for part, _ in found}}
+    return pa.concat_tables([tables[part].slice(row, 1) for part, row in found])
 
 
-def _spread(dataset: Dataset, split: str | None, count: int) -> Iterator[dict[str, Any]]:
-    """Index rows of up to ``count`` clips, taken in turn from up to ``count`` parts that lie evenly among all."""
-    parts = [(part, rows) for part, rows in dataset.parts(split) if len(rows)]
-    if not parts:
-        return
-    chosen = np.unique(np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(int)).tolist()
-    columns = ["key", "split", "part", "label", "M", "T"]
-    tables = [dataset.part_index(parts[i][0], columns).take(parts[i][1][:count]).to_pylist() for i in chosen]
-    in_turn = (row for rows in zip_longest(*tables) for row in rows if row is not None)
-    found = [row for row, _ in zip(in_turn, range(count), strict=False)]
-    yield from sorted(found, key=lambda row: (row["part"], row["key"]))
+def _sampled(root: Path, dataset: Dataset, choice: Choice) -> list[tuple[PartName, int]]:
+    """Part and row of clips from all splits and labels, sorted by these."""
+    groups: dict[str, dict[str, list[tuple[bool, str, PartName, int]]]] = {}
+    for part, rows in dataset.parts(choice.split):
+        pictured = {path.stem for path in _folder(root, str(part)).glob("*.jpg")}
+        for row, key, label in _labelled(dataset, part, rows, choice):
+            of_split = groups.setdefault(part.split, {})
+            of_split.setdefault(label, []).append((key not in pictured, key, part, row))
+        for label, clips in groups.get(part.split, {}).items():
+            groups[part.split][label] = heapq.nsmallest(choice.count, clips)
+    by_split = [of_split for _, of_split in sorted(groups.items())]
+    shares = _shares([sum(map(len, of_split.values())) for of_split in by_split], choice.count)
+    chosen = [_in_turn(of_split, share) for of_split, share in zip(by_split, shares, strict=True)]
+    return [(part, row) for of_split in chosen for _, _, part, row in of_split]
+
+
+def _worst(dataset: Dataset, choice: Choice) -> list[tuple[PartName, int]]:
+    """Part and row of the clips that are worst by a measure, worst first; clips without the measure are left out."""
+    measure = str(choice.worst)
+    sign = 1 if WORST[measure] == "lowest" else -1
+    worst: list[tuple[float, str, PartName, int]] = []
+    for part, rows in dataset.parts(choice.split):
+        values = dataset.part_index(part, [measure])[measure].to_pylist()
+        clips = [
+            (sign * values[row], key, part, row)
+            for row, key, _ in _labelled(dataset, part, rows, choice)
+            if values[row] is not None
+        ]
+        worst = heapq.nsmallest(choice.count, [*worst, *clips])
+    return [(part, row) for _, _, part, row in worst]
+
+
+def _labelled(
+    dataset: Dataset, part: PartName, rows: NDArray[np.int64], choice: Choice
+) -> Iterator[tuple[int, str, str]]:
+    """Row, key and label of the part's clips that have the wanted label."""
+    table = dataset.part_index(part, ["key", "label"]).take(rows)
+    for row, key, label in zip(rows.tolist(), table["key"].to_pylist(), table["label"].to_pylist(), strict=True):
+        if choice.label in (None, label):
+            yield row, key, label or ""
+
+
+def _nothing(root: Path, dataset: Dataset, choice: Choice) -> str:
+    """Why there are no clips to show, with the labels nearest to one that there is not."""
+    said = f"{root} holds no {choice}"
+    if choice.label is None:
+        return said
+    everybody = replace(choice, label=None)
+    labels = {label for part, rows in dataset.parts() for _, _, label in _labelled(dataset, part, rows, everybody)}
+    near = get_close_matches(choice.label, sorted(labels), n=3, cutoff=0.5)
+    return f"{said}; near to it is {', '.join(map(repr, near))}" if near else said
+
+
+def _in_turn(groups: Mapping[str, Sequence[T]], count: int) -> list[T]:
+    """Up to ``count`` items: the first of each group, then the second of each, by the groups' names.
+
+    Where fewer are left to take than groups, those are taken that lie evenly among the sorted names.
+    """
+    taken: list[tuple[str, int]] = []
+    for turn in range(count):
+        names = [name for name in sorted(groups) if len(groups[name]) > turn]
+        left = count - len(taken)
+        if len(names) > left:
+            names = [names[i] for i in np.linspace(0, len(names) - 1, left).round().astype(int).tolist()]
+        taken += [(name, turn) for name in names]
+    return [groups[name][turn] for name, turn in sorted(taken)]
+
+
+def _shares(sizes: Sequence[int], count: int) -> list[int]:
+    """How many of ``count`` places each group has: the same for all, but no more than it has members."""
+    shares = [0] * len(sizes)
+    for _ in range(min(count, sum(sizes))):
+        shares[min((i for i, size in enumerate(sizes) if shares[i] < size), key=lambda i: (shares[i], i))] += 1
+    return shares
 
 
 def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
@@ -118,16 +374,30 @@ def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
         return None
 
 
-def _drawn(sample: Sample) -> Image.Image:
-    """The skeletons of the frame in which most joints are seen, on a dark background."""
-    facts = sample.facts
-    fullest = int((sample.joints_MTJ3[..., 2] > 0).sum((0, 2)).argmax())
-    size = fitting_size(facts, 1, _DRAWN_SIDE)
+def _pictured(sample: Sample, footage: Footage | None) -> tuple[Image.Image | None, str]:
+    """The skeletons on the clip's own frame, or None and the reason why it is not to be had."""
+    frames, why = clip_frames(sample, np.array([_fullest(sample)]), _drawn_size(sample), footage)
+    return (None, why) if frames is None else (_drawn(sample, pillow().Image.fromarray(frames[0])), "")
+
+
+def _drawn(sample: Sample, background: Image.Image | None) -> Image.Image:
+    """The skeletons of the frame in which most joints are seen, on the frame or on a dark background."""
+    facts, size = sample.facts, _drawn_size(sample)
     scale = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
-    background = pillow().Image.new("RGB", size, tuple(c + 14 for c in PAPER))  # lighter than the sheet around it
-    return draw_skeletons(background, sample.joints_MTJ3[:, fullest] * scale, facts["layout"])
+    if background is None:
+        background = pillow().Image.new("RGB", size, _CARD)
+    return draw_skeletons(background, sample.joints_MTJ3[:, _fullest(sample)] * scale, facts["layout"])
 
 
-def _caption(row: Mapping[str, Any]) -> str:
+def _fullest(sample: Sample) -> int:
+    return int((sample.joints_MTJ3[..., 2] > 0).sum((0, 2)).argmax())
+
+
+def _drawn_size(sample: Sample) -> tuple[int, int]:
+    return fitting_size(sample.facts, 1, _DRAWN_SIDE)
+
+
+def _caption(row: Mapping[str, Any], measure: str | None) -> str:
     label = " ".join((row["label"] or "no label").split())
-    return f"{row['key'][:8]} · {label}\n{row['split']}, {people_words(row['M'])}, {row['T']} frames"
+    more = f", {measure} {row[measure]:.3g}" if measure else ""
+    return f"{row['key'][:8]} · {label}\n{row['split']}, {people_words(row['M'])}, {row['T']} frames{more}"

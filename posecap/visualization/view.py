@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,7 @@ _PIXEL_BYTES = 512 << 20
 """Of all frames together, uncompressed."""
 _GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500
 _SAME_FRAME_SECONDS = 0.5e-3
+_SHORTEST_SECONDS = 0.001  # of a video whose container does not say how long it is
 """Largest difference between a stored time and that of the decoded frame."""
 
 
@@ -110,7 +111,7 @@ def view_clip(
     is_gif = out.suffix.lower() == ".gif"
     rows = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if is_gif else np.arange(len(sample.pts_T))
     size = fitting_size(sample.facts, len(rows), _GIF_SIDE if is_gif else _LONG_SIDE)
-    frames, why = _pictures(sample, rows, size, footage) if background == "footage" else (None, "")
+    frames, why = clip_frames(sample, rows, size, footage) if background == "footage" else (None, "")
     painted = _painted(sample, rows, size, frames)
     pts_T = sample.pts_T[rows]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,27 +142,63 @@ def whole_key(dataset: Dataset, beginning: str) -> str:
     return found[0]
 
 
-def _pictures(
+def clip_frames(
     sample: Sample, rows: np.ndarray, size: tuple[int, int], footage: Footage | None
 ) -> tuple[Pixels | None, str]:
     """The frames ``rows`` of the clip, (T, H, W, 3) uint8 RGB, or None and the reason why they cannot be fetched."""
+
+    def fetch(fetcher: Fetcher, where: str, folder: Path, limits: Limits) -> Fetched | None:
+        return _same_bytes(fetcher, where, folder, limits, sample)
+
+    def decode(decoder: Decoder, fetched: Fetched, media: Media) -> tuple[Pixels | None, str]:
+        return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
+
+    return _from_footage(str(sample.facts["uri"]), footage, fetch, decode)
+
+
+def middle_frame(uri: str, span: Span | None, footage: Footage | None) -> tuple[Pixels | None, str]:
+    """The frame in the middle of a span, or of the whole video: (1, H, W, 3) uint8 RGB, or None and the reason why."""
+
+    def fetch(fetcher: Fetcher, where: str, folder: Path, limits: Limits) -> Fetched | None:
+        return fetcher.fetch(where, folder, limits=limits, span=span)
+
+    def decode(decoder: Decoder, fetched: Fetched, media: Media) -> tuple[Pixels | None, str]:
+        begins = fetched.begins_seconds
+        whole = span or Span(begins, begins + max(media.seconds or 0.0, _SHORTEST_SECONDS))
+        middle = Span((whole.start_seconds + whole.end_seconds) / 2, whole.end_seconds)
+        size = fitting_size({"width": media.width, "height": media.height}, 1, _ENLARGED_SIDE)
+        for wanted in (middle, whole):  # a video may end before its container says
+            for block in decode_span(decoder, fetched.path, media, begins_seconds=begins, span=wanted, size=size):
+                if len(block.frames_THW3):
+                    return block.frames_THW3[:1].copy(), ""
+        return None, f"{decoder.name} gives no frame from {whole.start_seconds:.3f} to {whole.end_seconds:.3f} s"
+
+    return _from_footage(uri, footage, fetch, decode)
+
+
+def _from_footage(
+    uri: str,
+    footage: Footage | None,
+    fetch: Callable[[Fetcher, str, Path, Limits], Fetched | None],
+    decode: Callable[[Decoder, Fetched, Media], tuple[Pixels | None, str]],
+) -> tuple[Pixels | None, str]:
+    """What ``decode`` makes of the file that ``fetch`` brings, or None and the reason why there is none."""
     if footage is None:
         return None, "no way to fetch footage was given"
-    uri = str(sample.facts["uri"])
     where = located(uri, footage.media_root)
     fetcher = next((f for f in footage.fetchers if f.accepts(where)), None)
     if fetcher is None:
         return None, f"nothing here can fetch {uri}"
     with tempfile.TemporaryDirectory(prefix="posecap-view-") as folder:
         try:
-            fetched = _same_bytes(fetcher, where, Path(folder), footage.limits, sample)
+            fetched = fetch(fetcher, where, Path(folder), footage.limits)
             if fetched is None:
                 return None, f"{uri} is no longer the video that the skeletons were made from"
             media = footage.prober.probe(fetched.path)
             for decoder in footage.decoders:
                 if decoder.accepts(media):
                     try:
-                        return _decoded(decoder, fetched, media, sample.pts_T[rows], size)
+                        return decode(decoder, fetched, media)
                     except DecoderGaveUpError:
                         continue
         except Reject as trouble:

@@ -185,7 +185,7 @@ class TestView:
         built.build(tmp_path)
         out = tmp_path / "sheet.png"
         code, said, _ = run(capsys, "view", tmp_path, "--sheet", "--count", "3", "--output", out)
-        assert (code, said) == (0, f"{out}: 3 clips\n")
+        assert (code, said) == (0, f"{out}: 3 clips\n3 of them without footage: no way to fetch footage was given\n")
         assert out.read_bytes()[1:4] == b"PNG"
 
     def test_a_flags_former_name_still_works_with_a_hint(
@@ -194,11 +194,36 @@ class TestView:
         built.build(tmp_path)
         out = tmp_path / "sheet.png"
         code, said, error = run(capsys, "view", tmp_path, "--sheet", "--out", out)
-        assert (code, said) == (0, f"{out}: 5 clips\n")
+        assert (code, said.splitlines()[0]) == (0, f"{out}: 5 clips")
         assert error == "posecap: --out is called --output now\n"
         with pytest.raises(SystemExit):
             main(["view", "--help"])
         assert "--out " not in capsys.readouterr().out
+
+    def test_a_sheet_of_chosen_clips(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        out = tmp_path / "sheet.png"
+        for words, clips in ((["--label", "walking"], 5), (["--worst", "jitter", "--count", "2"], 2)):
+            code, said, _ = run(capsys, "view", tmp_path, "--sheet", "--blank", *words, "--output", out)
+            assert (code, said) == (0, f"{out}: {clips} clips\n")
+        code, _, error = run(capsys, "view", tmp_path, "--sheet", "--worst", "shake")
+        assert (code, "shake" in error) == (1, True)
+        code, _, error = run(capsys, "view", tmp_path, "--sheet", "--rejected", "--output", out)
+        assert (code, error) == (1, f"posecap: {tmp_path} holds no rejected clips\n")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["abc", "--label", "walking"], "posecap: --split, --label, --worst and --rejected choose the clips"),
+            (["--sheet", "--rejected", "--worst", "jitter"], "posecap: what was rejected has no quality measures"),
+        ],
+    )
+    def test_flags_that_do_not_go_together(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    ) -> None:
+        built.build(tmp_path)
+        code, _, error = run(capsys, "view", tmp_path, *words)
+        assert (code, error.startswith(said)) == (2, True)
 
     @pytest.mark.parametrize("words", [[], ["abc", "--sheet"], ["abc", "abd"]])
     def test_neither_or_both_is_wrong_usage(
