@@ -52,32 +52,35 @@ def from_json(kind: type[Config], values: object, *, name: str = "config") -> Co
     Raises:
         ConfigError: a field is unknown, or a value is of another type or out of its range.
     """
-    found: Config = _read(kind, values, name)
-    return found
+    config: Config = _read(kind, values, name)
+    return config
 
 
 def changed(config: Config, changes: Iterable[str]) -> Config:
-    """``config`` with each ``path.to.field=value``, in order; an entry of a tuple is named by its number.
+    """A copy of ``config`` with each change ``path.to.field=value`` applied, in order; the path names an entry of a
+    tuple by its index from 0.
 
-    A value is written as it is printed: ``0.1``, ``none``, a word. Tuples are words between commas or a JSON list, and
-    a configuration among several is its name (with its defaults) or its JSON. What fields say together is checked when
-    all are changed, so that their order does not matter.
+    A value is written as :func:`described` prints it: ``0.1``, ``none``, a word. A tuple is written as its entries
+    between commas, or as a JSON list; a configuration that may be of several classes as the name of its class (which
+    takes the defaults), or as JSON. Checks that concern several fields run after all changes, so that the order of the
+    changes does not matter.
 
     Raises:
-        ConfigError: no such field (the nearest name is given), or no such value.
+        ConfigError: a change is not of this form, there is no such field (the message gives the nearest name), or the
+            field does not take the value.
     """
     parsed = []
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path:
-            raise ConfigError(f"{change!r} is no change of a field; write path.to.field=value")
+            raise ConfigError(f"{change!r} does not set a field; write path.to.field=value")
         parsed.append(_Change(path.split("."), text, path))
-    found: Config = _changed(config, type(config), parsed, config)
-    return found
+    result: Config = _changed(config, type(config), parsed, config)
+    return result
 
 
 def described(config: object, *, before: str = "") -> Iterator[tuple[str, str]]:
-    """Each field's path and value in words, as ``changed`` reads them."""
+    """The path and the value of each field, as text that :func:`changed` reads; ``before`` precedes every path."""
     if is_dataclass(config):
         hints = get_type_hints(type(config))
         for field in fields(config):
@@ -89,7 +92,8 @@ def described(config: object, *, before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def nearest(name: object, names: Collection[str]) -> str:
-    """What to say after a name that is not among ``names``: the one that was meant, or else all there are."""
+    """The end of an error message about a ``name`` that is not among ``names``: the nearest of them, or all of them
+    where none is near."""
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
 
@@ -122,7 +126,7 @@ def _changed(value: Any, hint: Any, changes: Iterable[_Change], root: object, na
         key: Any = steps[0]
         if isinstance(value, tuple):
             if not key.isdigit() or int(key) >= len(value):
-                raise ConfigError(f"{path}: {key!r} is no entry of {name}, which has {len(value)}")
+                raise ConfigError(f"{path}: {name} has no entry {key!r}; its {len(value)} entries are numbered from 0")
             key = int(key)
         elif is_dataclass(value):
             key = legacy.config_field(type(value).__name__, key)
@@ -137,23 +141,23 @@ def _changed(value: Any, hint: Any, changes: Iterable[_Change], root: object, na
         return value
     if isinstance(value, tuple):
         item = get_args(hint)[0]
-        return tuple(_changed(one, item, below.get(at, ()), root, str(at)) for at, one in enumerate(value))
+        return tuple(_changed(one, item, below.get(index, ()), root, str(index)) for index, one in enumerate(value))
     hints = get_type_hints(type(value))
-    made = {key: _changed(getattr(value, key), hints[key], some, root, key) for key, some in below.items()}
+    new = {key: _changed(getattr(value, key), hints[key], some, root, key) for key, some in below.items()}
     try:
-        return replace(value, **made)
+        return replace(value, **new)
     except ValueError as error:
         words = (f"{path}={text}" for _, text, path in chain(*below.values()))
         raise ConfigError(f"{', '.join(words)}: {error}") from error
 
 
 def _plain(hint: object, text: str) -> Any:
-    """What JSON would hold for ``text`` where a ``hint`` is asked for."""
+    """The JSON value that ``text`` stands for in a field of the type ``hint``."""
     if text.startswith(("[", "{")):
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{text!r} is no JSON: {error}") from error
+            raise ConfigError(f"{text!r} is not valid JSON: {error}") from error
     choices = _choices(hint)
     if text.lower() in ("none", "null") and type(None) in choices:
         return None
@@ -176,19 +180,19 @@ def _choices(hint: object) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _read(hint: Any, value: Any, at: str) -> Any:
-    """``value``, as JSON has it, as what ``hint`` says; ``at`` is its path, for errors."""
+def _read(hint: Any, value: Any, path: str) -> Any:
+    """The JSON value ``value`` as an object of the type ``hint``; errors name it by its ``path``."""
     choices = _choices(hint)
     classes = {choice.__name__: choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)}
     if classes and isinstance(value, Mapping):
-        return _read_class(classes, value, at)
+        return _read_class(classes, value, path)
     for choice in choices:
         if get_origin(choice) is Literal and value in get_args(choice):
             return value
         if get_origin(choice) is tuple and isinstance(value, list | tuple):
-            return tuple(_read(get_args(choice)[0], item, f"{at}.{number}") for number, item in enumerate(value))
+            return tuple(_read(get_args(choice)[0], item, f"{path}.{number}") for number, item in enumerate(value))
         if get_origin(choice) is Mapping and isinstance(value, Mapping):
-            return {key: _read(get_args(choice)[1], item, f"{at}.{key}") for key, item in value.items()}
+            return {key: _read(get_args(choice)[1], item, f"{path}.{key}") for key, item in value.items()}
         if choice is Any or (choice is type(None) and value is None):
             return value
         if isinstance(value, bool):
@@ -198,26 +202,26 @@ def _read(hint: Any, value: Any, at: str) -> Any:
         if choice in (int, str) and isinstance(value, choice):
             return value
     words = [word for choice in choices if get_origin(choice) is Literal for word in map(str, get_args(choice))]
-    raise ConfigError(f"{at} is {_kinds(choices)}, not {value!r}{_near(value, [*words, *classes])}")
+    raise ConfigError(f"{path} is {_kinds(choices)}, not {value!r}{_near(value, [*words, *classes])}")
 
 
-def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], at: str) -> Any:
-    """The configuration of that of ``classes`` which ``values`` name, or of the only one."""
+def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], path: str) -> Any:
+    """A configuration of the class among ``classes`` that ``values`` name under ``kind``, or of the only one."""
     name = values.get(KIND, next(iter(classes)) if len(classes) == 1 else None)
     if name not in classes:
-        raise ConfigError(f"{at} is {' or '.join(classes)}, not {name!r}{_near(name, classes)}")
+        raise ConfigError(f"{path} is {' or '.join(classes)}, not {name!r}{_near(name, classes)}")
     chosen = classes[name]
     hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]
     given = {legacy.config_field(name, key): value for key, value in values.items() if key != KIND}
     given = {key: legacy.config_value(name, key, value) for key, value in given.items()}
     for key in given:
         if key not in names:
-            raise ConfigError(f"{at} has no field {key!r}{_near(key, names)}")
-    made = {key: _read(hints[key], value, f"{at}.{key}") for key, value in given.items()}
+            raise ConfigError(f"{path} has no field {key!r}{_near(key, names)}")
+    read = {key: _read(hints[key], value, f"{path}.{key}") for key, value in given.items()}
     try:
-        return chosen(**made)
+        return chosen(**read)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{at}: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _kinds(choices: Iterable[Any]) -> str:
@@ -243,13 +247,13 @@ def _near(name: object, names: Collection[str]) -> str:
 
 
 def _unknown(path: str, left: int, names: list[str], root: object) -> str:
-    """What to say of a field that is not there, ``left`` steps before the end of ``path``: the nearest one beside it,
-    or one of that name elsewhere."""
+    """The error message about an unknown field: the step of ``path`` that is ``left`` steps from its end is none of
+    ``names``. It gives the nearest of them, or a field of that name elsewhere in ``root``."""
     steps = path.split(".")
-    at = len(steps) - left
-    if close := difflib.get_close_matches(steps[at], names, n=1):
-        return f"no field {path!r}; did you mean {'.'.join([*steps[:at], close[0], *steps[at + 1 :]])!r}?"
+    unknown = len(steps) - left
+    if close := difflib.get_close_matches(steps[unknown], names, n=1):
+        return f"no field {path!r}; did you mean {'.'.join([*steps[:unknown], close[0], *steps[unknown + 1 :]])!r}?"
     by_leaf = {known.rpartition(".")[2]: known for known, _ in described(root)}
     if close := difflib.get_close_matches(steps[-1], by_leaf, n=1):
         return f"no field {path!r}; did you mean {by_leaf[close[0]]!r}?"
-    return f"no field {path!r}; {'.'.join(steps[:at]) or 'the configuration'} has {', '.join(names)}"
+    return f"no field {path!r}; {'.'.join(steps[:unknown]) or 'the configuration'} has {', '.join(names)}"

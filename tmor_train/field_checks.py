@@ -1,9 +1,11 @@
 """Checks of configurations that are declared with their fields: the range of a number, the words of a ``Literal``.
 
-@dataclass(frozen=True, kw_only=True)
-class Blur(Checked):
-    taps: int = ranged(15, 1, 99)
-    edges: Literal["mirror", "repeat"] = "mirror"
+For example::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Blur(Checked):
+        taps: int = ranged(15, 1, 99)
+        edges: Literal["mirror", "repeat"] = "mirror"
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def ranged(default: Any, low: float | str, high: float = inf) -> Any:
-    """A field of a :class:`Checked` whose number, or each number of a tuple, is from ``low`` to ``high``.
+    """A field of a :class:`Checked` whose number, or each number of a tuple, is at least ``low`` and at most ``high``.
 
     Args:
-        low: a number, or the name of another field.
+        low: a number, or the name of another field, whose value is the limit then.
     """
     return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Base of frozen dataclasses that check their fields when they are made.
+    """Base of frozen dataclasses that check their fields when an instance is created.
 
     Raises:
         ValueError: a number is out of its range, or a word is none of its ``Literal``; the message names the field.

@@ -1,4 +1,4 @@
-"""What files of earlier versions call things, so that they can still be read."""
+"""Translates the names in files of earlier versions (configurations, results, checkpoints) to those of today."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _RESULT_COUNTS = {"measured": "test"}
 
 
 def result_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a ``result.json`` of format 1 by their names of today; what was never a field is left as it is."""
-    found = {_RESULT_FIELDS.get(name, name): value for name, value in values.items()}
-    if isinstance(counts := found.get("counts"), dict):
-        found["counts"] = {_RESULT_COUNTS.get(name, name): count for name, count in counts.items()}
-    if isinstance(name := found.get("checkpoint"), str):  # ends with the encoder's word in brackets
-        found["checkpoint"] = re.sub(r"(?<= \()\w+(?=\)$)", lambda word: encoder_word(word[0]), name)
-    return found
+    """The fields of a ``result.json`` of format 1 by their names of today; unknown names are left as they are."""
+    translated = {_RESULT_FIELDS.get(name, name): value for name, value in values.items()}
+    if isinstance(counts := translated.get("counts"), dict):
+        translated["counts"] = {_RESULT_COUNTS.get(name, name): count for name, count in counts.items()}
+    if isinstance(name := translated.get("checkpoint"), str):  # ends with the encoder's word in brackets
+        translated["checkpoint"] = re.sub(r"(?<= \()\w+(?=\)$)", lambda word: encoder_word(word[0]), name)
+    return translated
 
 
-_CONFIG_FIELDS = {  # fields that a configuration's class had, and what they are now
+_CONFIG_FIELDS = {  # by configuration class: former name of a field, name of today
     "OptimizerConfig": {"rate": "lr", "decay": "weight_decay"},
     "ScheduleConfig": {"floor": "min_lr_ratio", "drops": "milestones"},
     "DescentConfig": {"decay": "weight_decay", "drops": "milestones"},
@@ -37,7 +37,7 @@ def config_field(kind: str, name: str) -> str:
     return _CONFIG_FIELDS.get(kind, {}).get(name, name)
 
 
-_CONFIG_VALUES = {  # words that a field took, and what they are now
+_CONFIG_VALUES = {  # by configuration class and field: former value, value of today
     ("ClusteringConfig", "of"): _ENCODERS,
     ("StartConfig", "of"): _ENCODERS,
     ("Sampling", "draw"): {"centre": "deterministic"},
@@ -45,7 +45,8 @@ _CONFIG_VALUES = {  # words that a field took, and what they are now
 
 
 def config_value(kind: str, name: str, value: Any) -> Any:
-    """The value of today of the field ``name`` of the configuration class ``kind``; all but renamed words stay."""
+    """A ``value`` of the field ``name`` of the configuration class ``kind``, translated if it is a word that was
+    renamed; any other value is returned as it is."""
     words = _CONFIG_VALUES.get((kind, name), {})
     return words.get(value, value) if isinstance(value, str) else value
 
@@ -56,8 +57,9 @@ def encoder_word(word: str) -> str:
 
 
 def train_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored state of training by its names of today; averages of version 0.1 also counted their updates."""
-    found = {encoder_word(name): value for name, value in dict(state).items()}
-    if isinstance(found.get("ema"), Mapping):
-        found["ema"] = {name: value for name, value in found["ema"].items() if name != "n_averaged"}
-    return found
+    """The state of training in a checkpoint by its names of today. In version 0.1 the EMA also held the number of its
+    updates, ``n_averaged``, which is left out."""
+    translated = {encoder_word(name): value for name, value in dict(state).items()}
+    if isinstance(translated.get("ema"), Mapping):
+        translated["ema"] = {name: value for name, value in translated["ema"].items() if name != "n_averaged"}
+    return translated

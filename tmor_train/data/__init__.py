@@ -13,7 +13,7 @@ them, sampled to one number of frames and people.
 from tmor_train.data.batch import MotionBatch
 from tmor_train.data.builder import combined, from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.loader import Batching, Loader, LoaderState, Place, Sampling
+from tmor_train.data.loader import Batching, Loader, LoaderState, ProcessRank, Sampling
 from tmor_train.data.modalities import Normalise
 from tmor_train.data.shards import read_shards
 
@@ -25,7 +25,7 @@ __all__ = [
     "MotionBatch",
     "MotionSet",
     "Normalise",
-    "Place",
+    "ProcessRank",
     "Sampling",
     "combined",
     "from_clips",

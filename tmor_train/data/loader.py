@@ -38,9 +38,9 @@ class Sampling(Checked):
 
     ``frames`` is the number of frames T of the result. ``choice``: ``uniform`` selects one frame from each of T equal
     segments, ``window`` T consecutive frames. ``draw``: ``random``, for training, draws the frame in each segment, the
-    place of the window and the caption; ``deterministic`` takes the middle of each segment, the middle window (the
-    frames of a shorter clip stand at the end) and the first caption. ``padding`` of clips shorter than a window:
-    ``zero`` leaves empty frames, ``loop`` repeats the clip.
+    position of the window and the caption; ``deterministic`` takes the middle of each segment, the middle window (a
+    clip shorter than the window fills its last frames) and the first caption. ``padding`` says what fills the other
+    frames of such a window: ``zero`` leaves them empty, ``loop`` repeats the clip.
 
     ``people`` is the number of person slots M. They are filled with the clip's people ``by`` spread or in stored order
     (:func:`~tmor_train.data.modalities.people_of`), leaving out the first ``rank`` of that order. ``layout`` names the
@@ -75,8 +75,8 @@ class Batching(Checked):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which of the processes that train together this one is: ``rank`` from 0, of ``world`` processes.
+class ProcessRank:
+    """Which of the processes that train together this one is: number ``rank``, from 0, of ``world`` processes.
 
     Raises:
         ValueError: ``rank`` is below 0 or not below ``world``.
@@ -109,7 +109,7 @@ class Loader:
 
     Args:
         sampling, batching: None takes the defaults.
-        place: None is a single process.
+        process: which part of each batch this process loads; None: there is a single process, which loads all.
         workers: threads that prefetch batches; 0 gathers in the calling thread. Threads suffice, since gathering copies
             arrays with the GIL released.
         ahead: batches that each worker prefetches.
@@ -124,7 +124,7 @@ class Loader:
         *,
         sampling: Sampling | None = None,
         batching: Batching | None = None,
-        place: Place | None = None,
+        process: ProcessRank | None = None,
         workers: int = 1,
         ahead: int = 2,
     ) -> None:
@@ -132,13 +132,13 @@ class Loader:
             raise ValueError(f"workers is at least 0 and ahead at least 1, not {workers} and {ahead}")
         self.motions = motions
         self.sampling, self.batching = sampling or Sampling(), batching or Batching()
-        self.place = place or Place()
+        self.process = process or ProcessRank()
         self._workers, self._ahead = workers, ahead
         self._state = LoaderState()
 
     @property
     def state(self) -> LoaderState:
-        """State after the batch that was returned last; all that a checkpoint needs.
+        """How far training is after the batch that was returned last; it can be set, to resume there.
 
         Raises:
             ValueError: on setting, a position beyond the clips of the set.
@@ -153,7 +153,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Number of batches that this epoch still yields."""
-        rest, step = len(self.motions) - self._state.position, self.batching.size * self.place.world
+        rest, step = len(self.motions) - self._state.position, self.batching.size * self.process.world
         return rest // step if self.batching.last == "drop" else -(-rest // step)
 
     def __iter__(self) -> Iterator[MotionBatch]:
@@ -169,7 +169,7 @@ class Loader:
         self._state = LoaderState(epoch + 1, 0)
 
     def gather(self, index_N: Numbers, *, epoch: int = 0) -> MotionBatch:
-        """The clips of indices ``index_N`` int64 as a batch, sampled as in ``epoch``."""
+        """The clips of indices ``index_N`` (int64, into the set) as a batch, sampled as in ``epoch`` (from 0)."""
         sampling, clips = self.sampling, self.motions.clips
         joints, seen = self.motions.gather(
             index_N,
@@ -235,7 +235,7 @@ class Loader:
 
     def _plan(self, epoch: int) -> Iterator[tuple[Numbers, LoaderState]]:
         """The indices of this rank's clips for each remaining batch, with the state after it."""
-        count, batching, (rank, world) = len(self.motions), self.batching, (self.place.rank, self.place.world)
+        count, batching, (rank, world) = len(self.motions), self.batching, (self.process.rank, self.process.world)
         if batching.order == "shuffled":
             order = permutation(batching.seed, epoch, _ORDER, count=count)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +78,16 @@ def task_of(config: TaskConfig) -> Task:
     return Task(benchmark=found, protocol=protocol, train=train, test=test, notes=(note,))
 
 
-def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
-    """The benchmark that a configuration names, its protocol, and its folder, which holds all that is needed.
+class ChosenBenchmark(NamedTuple):
+    """The benchmark that a configuration names, one of its protocols, and the folder with its files."""
+
+    benchmark: Benchmark
+    protocol: str
+    folder: Path
+
+
+def benchmark_of(config: TaskConfig) -> ChosenBenchmark:
+    """What a configuration names; without a protocol, the benchmark's first. No file of it is missing.
 
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, or files are missing.
@@ -94,7 +103,7 @@ def benchmark_of(config: TaskConfig) -> tuple[Benchmark, str, Path]:
         raise TaskError(f"the folder with the files of {found.name} is not given: --data DIR")
     if missing := found.missing(Path(config.folder), protocol):
         raise TaskError("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
-    return found, protocol, Path(config.folder)
+    return ChosenBenchmark(found, protocol, Path(config.folder))
 
 
 def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:

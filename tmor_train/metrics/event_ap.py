@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An event in one recording, detected or labelled: frames ``begin`` to ``end`` (excluded) show class ``number``,
-    counted from 0 without the background. ``confidence`` is any number, more is likelier; of labelled events it is not
-    read."""
+    """An event in one recording, detected or labelled: frames ``begin`` to ``end`` (excluded) show the class of
+    index ``label``, counted from 0 without the background. ``confidence`` is any finite or infinite number, more is
+    likelier; of labelled events it is not read."""
 
     begin: int
     end: int
-    number: int
+    label: int
     confidence: float
 
 
@@ -78,7 +78,7 @@ def event_ap(
     Args:
         proposals: those of each recording.
         truths: the labelled events of each recording, in the same order; their confidence is not read.
-        classes: their number K, without the background; ``Proposal.number`` is below it.
+        classes: their number K, without the background; ``Proposal.label`` is below it.
 
     Raises:
         ValueError: not the same recordings, a class out of range, an event that does not end after it begins, a
@@ -92,15 +92,15 @@ def event_ap(
     proposed = [(recording, one) for recording, found in enumerate(proposals) for one in found]
     proposed.sort(key=lambda entry: entry[1].confidence)
     for _, one in (*proposed, *true):
-        if not 0 <= one.number < classes:
+        if not 0 <= one.label < classes:
             raise ValueError(f"{one} has none of the {classes} classes")
         if one.end <= one.begin or one.confidence != one.confidence:
             raise ValueError(f"{one} does not end after it begins, or its confidence is NaN")
     known = defaultdict[tuple[int, int], list[tuple[int, Proposal]]](list)
     for number, (recording, one) in enumerate(true):
-        known[recording, one.number].append((number, one))
+        known[recording, one.label].append((number, one))
     matches = [  # overlap and number of the truth that each proposal overlaps most
-        max(((iou(one, truth), number) for number, truth in known[recording, one.number]), default=(0.0, -1))
+        max(((iou(one, truth), number) for number, truth in known[recording, one.label]), default=(0.0, -1))
         for recording, one in proposed
     ]
 
@@ -114,7 +114,7 @@ def event_ap(
 
     def at(overlap: float) -> EventAP:
         matched = [number if found >= overlap else -1 for found, number in matches]
-        per_action_K = of(matched, lambda entry: entry[1].number, classes)
+        per_action_K = of(matched, lambda entry: entry[1].label, classes)
         per_video_N = of(matched, lambda entry: entry[0], len(truths))
         return EventAP(overlap, matching, per_action_K, per_video_N, _mean(per_action_K), _mean(per_video_N))
 

@@ -61,7 +61,7 @@ def load(
     path = Path(place)
     where = device_of(device)
     try:
-        path, content = checkpoint.found(path)
+        path, content = checkpoint.load_latest(path)
     except CheckpointError as not_a_run:
         if not path.is_file():
             raise

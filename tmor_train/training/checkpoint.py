@@ -1,4 +1,4 @@
-"""Checkpoints of training: files that are written in full or not at all, and read without unpickling code."""
+"""Reads and writes checkpoints of training: files that are complete or absent, and read without unpickling code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints in ``folder``, ``checkpoints/`` of a run: those of the last ``keep`` steps saved, and the
-    best."""
+    """The checkpoints in ``folder``, ``checkpoints/`` of a run: ``step-….pt`` of the last ``keep`` steps that were
+    saved, and ``best.pt``."""
 
     folder: Path
     keep: int = 2
@@ -36,8 +36,8 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """The checkpoints by step, oldest first; the best, a copy under another name, is not listed."""
-        found = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
-        return sorted(path for path in found if _NAME.fullmatch(path.name))
+        paths = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
+        return sorted(path for path in paths if _NAME.fullmatch(path.name))
 
     def save(self, step: int, content: Mapping[str, Any]) -> Path:
         """Write the checkpoint of ``step``, then delete all but the last ``keep``; returns its path."""
@@ -76,7 +76,8 @@ class Checkpoints:
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Tensors and plain values to a file that is either complete or absent, whenever power or process ends."""
+    """Write tensors and plain values to a file. It appears complete or, if the process or the machine stops before the
+    end, not at all; a file that was there before stays until then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
@@ -88,7 +89,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint's content, with its tensors on the device ``onto``.
+    """A checkpoint's content as :func:`save` was given it, with ``format``; its tensors are on the device ``onto``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -105,15 +106,18 @@ def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
     return content
 
 
-def found(place: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that a path names: a file, or the newest in a run's folder or in its folder of checkpoints.
+def load_latest(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The file and the content of the checkpoint that ``path`` names: that file, or the newest in a run's folder or in
+    its folder of checkpoints.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it cannot be read.
     """
-    if place.is_file():
-        return place, load(place)
-    for folder in (place / "checkpoints", place):
+    if path.is_file():
+        return path, load(path)
+    for folder in (path / "checkpoints", path):
         if Checkpoints(folder).all():
             return Checkpoints(folder).latest()
-    raise CheckpointError(f"{place} is neither a checkpoint nor a folder with checkpoints")
+    raise CheckpointError(
+        f"{path} is neither a checkpoint nor a folder with checkpoints; name a run's folder or a file step-….pt in it"
+    )

@@ -1,4 +1,8 @@
-"""Pre-training: new runs and resumed ones; epochs of steps, clusters after each epoch, checkpoints in between."""
+"""Runs pre-training, anew or resumed from a checkpoint: epochs of steps, clusters after each epoch, checkpoints.
+
+Under torchrun each process runs the same functions on its part of every batch; the main process, rank 0, alone writes
+to the run's folder.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ import torch
 
 from tmor_train import __version__
 from tmor_train.configuration import as_json, from_json
-from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, Place
+from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, ProcessRank
 from tmor_train.data_sources import fingerprint, motions_of
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import Checkpoints
@@ -30,22 +34,24 @@ from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
 """Least time between two drawings of the curves during training."""
-_NAMED_CLIPS = 5
-_SAMPLE = 4096  # embeddings that metrics of a set are computed from
+_NAMED_CLIPS = 5  # of a batch that is reported in an error
+_SAMPLE = 4096  # at most so many embeddings, evenly spaced, are used for metrics of the whole set
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> Path:
-    """A new run in ``folder``; returns its last checkpoint.
+    """Train a new run in ``folder``; returns the path of its last checkpoint.
 
     Raises:
         RunError: the folder holds a run, the set is smaller than a batch or lacks what a loss needs, no checkpoint to
             start from is named, or a loss became NaN or infinite (its batch is saved in the folder).
+        CheckpointError: the checkpoint to start from cannot be read.
+        Stopped: the process was asked to stop; the step it was in is finished and saved.
     """
     distributed = distributed_context(config.loop.device)
     check_new(folder)
     if config.loop.start == "checkpoint" and config.loop.start_from is None:
         raise RunError(
-            f"{config.recipe} goes on from another run's weights: give --from CHECKPOINT (a file or a run's folder), "
+            f"{config.recipe} starts from another run's weights: give --from CHECKPOINT (a file or a run's folder), "
             "or --set loop.start=scratch"
         )
     motions = motions_of(config.data)
@@ -54,38 +60,42 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
     for note in notes:
         training.log(note)
     if config.loop.start == "checkpoint" and config.loop.start_from is not None:
-        path, content = checkpoint.found(Path(config.loop.start_from))
+        path, content = checkpoint.load_latest(Path(config.loop.start_from))
         heads = training.train_state.load_pretrained(content["learner"])
-        training.log(f"begins with the encoder and {len(heads)} tensors of heads of {path}")
-    distributed.barrier()  # all have seen that the folder holds no run
+        training.log(f"starts from {path}: its encoder and {len(heads)} tensors of its heads")
+    distributed.barrier()  # every process has checked that the folder holds no run, before the main one writes to it
     if distributed.is_main:
         write_config(as_json(config), folder)
     return training.fit("start")
 
 
 def resume(folder: Path) -> Path:
-    """Resume the run in ``folder`` from its newest checkpoint, in the middle of an epoch too.
+    """Resume the run in ``folder`` from its newest checkpoint, also in the middle of an epoch; returns the path of its
+    last checkpoint.
 
     Raises:
-        RunError: no run there, or its data has changed.
-        CheckpointError: no checkpoint there.
+        RunError: the folder holds no run, its data has changed, or as :func:`pretrain`.
+        CheckpointError: the folder holds no checkpoint that can be read.
+        Stopped: as :func:`pretrain`.
     """
     config = from_json(PretrainConfig, read_config(folder))
     distributed = distributed_context(config.loop.device)
     path, content = Checkpoints(folder / "checkpoints").latest()
     motions = motions_of(config.data)
     if content["clips"] != fingerprint(motions):
-        raise RunError("the data holds other clips than when the run began; a run goes on with the same ones")
+        raise RunError(
+            f"the data holds other clips than when the run in {folder} began; restore that data, or start a new run"
+        )
     training = Pretraining(config, folder, motions, distributed)
     training.load_state_dict(content)
-    training.log(f"goes on from {path}")
+    training.log(f"resumes from {path}")
     return training.fit("resume")
 
 
 def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, list[str]]:
-    """``config`` with a queue that suits the set, and what was changed in words.
+    """``config`` with a queue of at most half as many keys as there are clips, and a sentence for each change.
 
-    A queue of more than half of the clips holds mostly older keys of the anchors' own clips and cluster.
+    A longer queue would hold mostly older keys of the anchors' own clips and clusters.
     """
     objective, half = config.objective, max(len(motions) // 2, 1)
     if objective.negatives != "queue" or objective.queue_size <= half:
@@ -95,7 +105,12 @@ def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, 
 
 
 class Pretraining:
-    """A run in progress."""
+    """A run of pre-training in one process: what :func:`pretrain` and :func:`resume` prepare, :meth:`fit` runs.
+
+    Raises:
+        RunError: the set has no full batch for every process, or the configuration does not suit the data, the device
+            or the number of processes.
+    """
 
     def __init__(
         self, config: PretrainConfig, folder: Path, motions: MotionSet, distributed: DistributedContext
@@ -105,7 +120,7 @@ class Pretraining:
             motions,
             sampling=config.sampling,
             batching=config.batching,
-            place=Place(distributed.rank, distributed.world),
+            process=ProcessRank(distributed.rank, distributed.world),
             workers=config.loop.workers,
         )
         self.steps_per_epoch = -(-len(self.loader) // config.loop.accumulate)
@@ -130,17 +145,19 @@ class Pretraining:
         self._waited, self._plotted = 0.0, -math.inf
 
     def fit(self, event: str) -> Path:
-        """All epochs that remain.
+        """Run all epochs that remain; returns the path of the last checkpoint. ``event`` names the first line in the
+        log.
 
         Raises:
-            Stopped: the process was asked to; the step it was in is finished and saved.
+            RunError: a loss became NaN or infinite; its batch is saved in the folder.
+            Stopped: the process was asked to stop; the step it was in is finished and saved.
         """
         train_state, epochs = self.train_state, self.config.loop.epochs
         with self.logger, self.stop:
             self.progress = Progress(steps=epochs * self.steps_per_epoch, done=train_state.step)
             about = {"recipe": self.config.recipe, "clips": len(self.motions), "processes": self.distributed.world}
             self.logger.log(event, train_state.step, about | {"version": __version__, "torch": torch.__version__})
-            if train_state.step == 0:  # what training is to be compared with
+            if train_state.step == 0:  # metrics of the untrained encoder, to compare those of each epoch with
                 embeddings_ND = train_state.embeddings()
                 metrics: dict[str, Any] = self._embedding_metrics(embeddings_ND)
                 if self.config.clusters.due(0):
@@ -183,7 +200,7 @@ class Pretraining:
 
     def _stop_together(self) -> bool:
         """Whether any of the processes was asked to stop; all of them learn it in the same step."""
-        if self.distributed.world == 1:  # no need to wait for a GPU
+        if self.distributed.world == 1:  # reading a tensor would make the CPU wait for a GPU
             return self.stop.asked
         return bool(self.distributed.sum(torch.tensor(float(self.stop.asked), device=self.distributed.device)))
 
@@ -196,7 +213,7 @@ class Pretraining:
         if self.config.clusters.due(epoch):
             first = train_state.clusters.labels_N is None
             metrics |= train_state.recluster(embeddings_ND)
-            if first:  # losses before and after the first clustering are not of one kind
+            if first:  # the loss has other positives from now on, so earlier losses are not comparable
                 self.best = math.inf
         better = metrics["loss"] < self.best
         self.best, self.losses = min(self.best, metrics["loss"]), []
@@ -234,17 +251,18 @@ class Pretraining:
         state = self.train_state.state_dict()  # all processes take part
         if not self.distributed.is_main:
             return
-        at = self.loader.state
+        loader = self.loader.state
         content = {
             "config": json.dumps(as_json(self.config)),
             "learner": state,
-            "loader": {"epoch": at.epoch, "position": at.position},
+            "loader": {"epoch": loader.epoch, "position": loader.position},
             "losses": self.losses,
             "best": self.best,
             "clips": fingerprint(self.motions),
         }
         self.checkpoints.save(self.train_state.step, content)
-        self.logger.log("checkpoint", self.train_state.step, {"epoch": at.epoch, "position": at.position})
+        position = {"epoch": loader.epoch, "position": loader.position}
+        self.logger.log("checkpoint", self.train_state.step, position)
 
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Resume from a checkpoint's content."""
@@ -268,7 +286,7 @@ class Pretraining:
             yield (batch.pinned() if self.distributed.device.type == "cuda" else batch).to(self.distributed.device)
 
     def _save_batch(self, error: NonFiniteError, batches: Sequence[MotionBatch]) -> RunError:
-        """Saves the batches of a step that cannot be taken."""
+        """Saves the batches of a step whose loss is not finite; returns the error to raise."""
         step, epoch = self.train_state.step, self.loader.state.epoch
         path = self.folder / f"not-finite-step-{step:09}-rank-{self.distributed.rank}.pt"
         index = torch.cat([batch.index_N for batch in batches]).cpu()
@@ -281,7 +299,7 @@ class Pretraining:
         named = ", ".join(keys[:_NAMED_CLIPS]) + (" …" if len(keys) > _NAMED_CLIPS else "")
         return RunError(
             f"step {step} of epoch {epoch + 1} was not taken: {error}. Its batch ({named}) is saved as {path}; the "
-            "last checkpoint is sound. Look at those clips or lower optimizer.lr, then resume"
+            "last checkpoint is intact. Check those clips or lower optimizer.lr, then resume"
         )
 
 

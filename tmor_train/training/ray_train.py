@@ -1,4 +1,4 @@
-"""Pre-training as a Ray Train settings: the same run as under torchrun, its processes started by a Ray cluster.
+"""Pre-training as a Ray Train job: the same run as under torchrun, its processes started by a Ray cluster.
 
 Ray places the processes, gives each its rank and joins them by torch.distributed (NCCL on GPUs, gloo on CPUs); from
 there on each does what `tmor_train run` or `tmor_train resume` does under torchrun. The run's folder and the data lie
@@ -25,20 +25,24 @@ from tmor_train.training.runs import check_new
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
-_OWN = "ray"  # Ray's own notes on a run, in the run's folder
+_RAY_FOLDER = "ray"  # below the run's folder; Ray keeps its own state of the job there
 
 
 class RayError(RuntimeError):
-    """The cluster cannot run it, or a process failed; the message says which and why."""
+    """The cluster cannot run the job, or one of its processes failed; the message says what and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayJob:
     """The processes to ask a cluster for.
 
-    ``address``: of a running cluster (``auto`` finds the one of this machine), or ``local``, which starts Ray here for
-    the time of the run. ``cpus``: for each process, threads of torch and of the loader included. Each process has a GPU
-    of its own where the cluster has GPUs, unless ``loop.device`` is ``cpu``.
+    ``address``: of a running cluster (``auto`` finds the one of this machine), or ``local``, which starts Ray on this
+    machine for the duration of the run. ``workers``: the number of processes. ``cpus``: of each process, for the
+    threads of torch and of the loader together. Each process has a GPU of its own where the cluster has GPUs, unless
+    ``loop.device`` is ``cpu``.
+
+    Raises:
+        RayError: ``workers`` or ``cpus`` below 1.
     """
 
     address: str = "auto"
@@ -51,10 +55,10 @@ class RayJob:
 
 
 def pretrain_on_ray(config: PretrainConfig, folder: Path, job: RayJob) -> Path:
-    """A new run in ``folder`` by the processes of ``job``; returns its last checkpoint.
+    """Train a new run in ``folder`` by the processes of ``job``; returns the path of its last checkpoint.
 
-    Weights are those that torchrun with as many processes on such devices gives. Ctrl-C ends the processes at once: the
-    steps since the last checkpoint are lost.
+    The weights are the same as by torchrun with as many processes on the same kind of device. Ctrl-C ends the processes
+    at once: the steps since the last checkpoint are lost.
 
     Raises:
         RunError: as :func:`tmor_train.training.pretrain.pretrain`, where that is known before the processes start.
@@ -67,7 +71,8 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, job: RayJob) -> Path:
 
 
 def resume_on_ray(folder: Path, job: RayJob) -> Path:
-    """Resume the run in ``folder``, whoever began it; also with another number of processes.
+    """Resume the run in ``folder``, whether Ray or torchrun began it, also with another number of processes; returns
+    the path of its last checkpoint.
 
     Raises:
         CheckpointError: no checkpoint there.
@@ -92,8 +97,8 @@ def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) ->
                 use_gpu=bool(gpus),
                 resources_per_worker={"CPU": job.cpus, **({"GPU": 1} if gpus else {})},
             ),
-            # A name that is taken would make Ray continue its notes on the earlier job.
-            run_config=ray_train.RunConfig(storage_path=str(folder / _OWN), name=strftime("%Y%m%dT%H%M%S")),
+            # Under a name that is taken, Ray would restore the state of the earlier job.
+            run_config=ray_train.RunConfig(storage_path=str(folder / _RAY_FOLDER), name=strftime("%Y%m%dT%H%M%S")),
         )
         try:
             trainer.fit()
@@ -104,10 +109,11 @@ def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) ->
 
 
 def _process(settings: dict[str, Any]) -> None:
-    """What each process does. Ray has set what torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK) and joined them."""
-    here = Path(settings["from"])
-    if here.is_dir():  # so that relative paths mean the same as for who started the run
-        os.chdir(here)
+    """What each process runs. Ray has set the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK), and has
+    connected the processes by torch.distributed."""
+    started_in = Path(settings["from"])
+    if started_in.is_dir():  # relative paths in the configuration are relative to where the user started the run
+        os.chdir(started_in)
     folder = Path(settings["folder"])
     if "config" in settings:
         pretrain(from_json(PretrainConfig, settings["config"]), folder)
@@ -117,7 +123,8 @@ def _process(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Any]:
-    """Connected to the cluster meanwhile, unless the caller already is; gives ray.train."""
+    """Connects to the cluster until the context ends, and yields ``ray.train``; an existing connection is used and
+    stays."""
     try:
         import ray
         import ray.train
@@ -144,23 +151,26 @@ def _gpus(job: RayJob, device: str) -> int:
     """
     import ray
 
-    has = ray.cluster_resources()
-    gpus = 0 if device == "cpu" or (device == "auto" and not has.get("GPU")) else job.workers
-    for name, asked in (("CPU", job.workers * job.cpus), ("GPU", gpus)):
-        if has.get(name, 0) < asked:
+    available = ray.cluster_resources()
+    gpus = 0 if device == "cpu" or (device == "auto" and not available.get("GPU")) else job.workers
+    for name, needed in (("CPU", job.workers * job.cpus), ("GPU", gpus)):
+        if available.get(name, 0) < needed:
             raise RayError(
-                f"{job.workers} processes need {asked} {name}s and the cluster has {has.get(name, 0):.0f}; ask for "
-                "fewer, add nodes, or set loop.device=cpu"
+                f"{job.workers} processes need {needed} {name}s and the cluster has {available.get(name, 0):.0f}; ask "
+                "for fewer, add nodes, or set loop.device=cpu"
             )
     return gpus
 
 
 def _reason(error: Exception) -> str:
-    """Which process failed first and why. Those that lost contact with it only say so; our own errors come first."""
+    """The rank of a process that failed, and its error.
+
+    One failure makes the other processes fail, too, with errors that only say that the connection was lost. So errors
+    of tmor_train are preferred, and of several the lowest rank."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     if not failures:
         return str(error)
     rank = min(failures, key=lambda rank: (not type(failures[rank]).__module__.startswith("tmor_train."), rank))
-    found = failures[rank]
-    named = type(found).__module__.startswith(("tmor_train.", "posecap."))
-    return f"process {rank}: {found if named else f'{type(found).__name__}: {found}'}"
+    failure = failures[rank]
+    is_own = type(failure).__module__.startswith(("tmor_train.", "posecap."))
+    return f"process {rank}: {failure if is_own else f'{type(failure).__name__}: {failure}'}"

@@ -1,4 +1,8 @@
-"""Whether embeddings collapse: how many directions they use, how far views lie apart, how evenly they spread."""
+"""Metrics of embeddings that tell whether training collapses: how many directions they use, how far two views of a
+clip lie apart, how evenly embeddings spread.
+
+Embeddings are (N, D) float tensors on any device; the metrics are plain floats.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 FEWEST_DIRECTIONS = 2.0
-"""An effective rank below this is called a collapse."""
+"""Pre-training warns of a collapse where the effective rank is below this."""
 
 
 def effective_rank(embeddings_ND: Tensor) -> float:
-    """exp of the entropy of the singular values' shares, after the mean is taken off: from 1 to min(N, D).
+    """exp of the entropy of the singular values, as shares of their sum, after the mean is subtracted: from 1 to
+    min(N, D), and 0 where all embeddings are the same.
 
-    O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007. 0 where all embeddings are the same.
+    O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007.
     """
     centred = (embeddings_ND - embeddings_ND.mean(0)).double()
     values = torch.linalg.svdvals(centred)
@@ -27,7 +32,7 @@ def effective_rank(embeddings_ND: Tensor) -> float:
 
 
 def alignment(one_ND: Tensor, other_ND: Tensor) -> float:
-    """Mean squared distance of two views of the same clips on the unit sphere, 0 to 4; small is good.
+    """Mean squared distance of two views of the same clips, row by row, on the unit sphere: 0 to 4, lower is better.
 
     T. Wang, P. Isola, "Understanding contrastive representation learning", ICML 2020, with alpha = 2.
     """
@@ -36,9 +41,10 @@ def alignment(one_ND: Tensor, other_ND: Tensor) -> float:
 
 
 def uniformity(embeddings_ND: Tensor) -> float:
-    """log of the mean of exp(-2 d²) over pairs on the unit sphere; 0 if all are the same, low if they spread evenly.
+    """log of the mean of exp(-2 d²) over all pairs, d their distance on the unit sphere: 0 if all are the same, the
+    lower the more evenly they spread; 0 also for fewer than two embeddings.
 
-    The same paper, with t = 2. 0 for fewer than two embeddings.
+    The same paper as :func:`alignment`, with t = 2.
     """
     unit = functional.normalize(embeddings_ND.double(), dim=1)
     count = len(unit)
@@ -50,9 +56,14 @@ def uniformity(embeddings_ND: Tensor) -> float:
 
 
 def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 4096) -> float | None:
-    """The share of labelled embeddings whose nearest other one by cosine has the same label; None with none to compare.
+    """The share, 0 to 1, of labelled embeddings whose nearest other labelled one by cosine has the same label; None for
+    fewer than two.
 
-    Labels are used here alone, never in training. Of more than ``most`` an evenly spaced part is taken.
+    Labels serve this metric alone, not training.
+
+    Args:
+        labels_N: int64, below 0 where not known.
+        most: of more embeddings, evenly spaced ones are taken.
     """
     known = torch.nonzero(labels_N >= 0).flatten()
     if len(known) < 2:
@@ -65,7 +76,8 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
 
 
 def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
-    """Metrics of a step, of features before projection."""
+    """Metrics of a step: ``features_ND`` of the encoder and ``keys_ND`` of the EMA encoder, the same clips row by row,
+    both before the projection heads."""
     features, keys = features_ND.detach().float(), keys_ND.detach().float()
     return {
         "rank": effective_rank(features),

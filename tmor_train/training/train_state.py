@@ -17,7 +17,7 @@ from torch import Tensor
 from tmor_train import legacy
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clustering.clusters import ClusterState, cluster
-from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, Place
+from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, ProcessRank
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.data.modalities import streamed
@@ -35,14 +35,22 @@ _WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """A step that was taken: its mean loss, and metrics of its last batch if they were asked for."""
+    """A step of the optimiser: its mean loss over all processes, and metrics of its last batch, empty if not asked
+    for."""
 
     loss: float
     metrics: Mapping[str, float]
 
 
 class TrainState:
-    """Everything that changes in training, for the clips of ``motions``."""
+    """Everything that changes in training on the clips of ``motions``: encoder, EMA, method, optimiser, clusters.
+
+    ``step`` counts steps of the optimiser. ``cluster_of`` is the cluster of each clip, int64 (N,) on the device, -1 for
+    noise; None before the first clustering and where no cluster was found.
+
+    Raises:
+        ValueError: the configuration asks for what the data lacks.
+    """
 
     def __init__(self, config: PretrainConfig, motions: MotionSet, distributed: DistributedContext) -> None:
         self.config, self.motions, self.distributed = config, motions, distributed
@@ -91,10 +99,15 @@ class TrainState:
         return self.ema.module
 
     def train_step(self, batches: Sequence[MotionBatch], *, lr_ratio: float, watch: bool, epoch: int = 0) -> StepResult:
-        """One step of the optimiser over all ``batches``; ``epoch`` counts from 0 and tells a method what is due.
+        """One step of the optimiser with the mean gradient of ``batches``, which are on this process's device.
+
+        Args:
+            lr_ratio: the learning rate as a multiple of the configured one.
+            watch: compute metrics, too.
+            epoch: from 0; some methods change with it.
 
         Raises:
-            NonFiniteError: before anything has changed but running statistics.
+            NonFiniteError: the loss or its gradient is NaN or infinite; nothing but running statistics has changed.
         """
         self.encoder.train()
         self.ema.train()
@@ -117,7 +130,7 @@ class TrainState:
         return StepResult(loss=loss, metrics=metrics | {"gradient": norm})
 
     def _output(self, batch: MotionBatch, number: int, epoch: int) -> MethodOutput:
-        """What the method returns for a batch."""
+        """What the method returns for a batch, the ``number``-th of the step, from 0."""
         seed, rank = self.config.loop.seed, self.distributed.rank
         # Dropout draws from torch's own generator, views from another one. Set anew each time, none has to be saved.
         torch.manual_seed(seed_of(seed, _DROPOUT, self.step, number, rank))
@@ -144,12 +157,16 @@ class TrainState:
                 own.copy_(new)
 
     def view(self, batch: MotionBatch, steps: Sequence[Augmentation]) -> MotionBatch:
-        """A view of the clips, as the encoder takes them."""
+        """The clips after the augmentations ``steps``, with the streams that the encoder takes."""
         return streamed(augmented(batch, steps, self._generator), self.config.views.streams)
 
     @torch.no_grad()
     def embeddings(self, *, size: int = 256) -> Tensor:
-        """Features of every clip as it is, (N, 256) float32 on this process's device; the work is shared by all."""
+        """Features of every clip without random augmentation, (N, 256) float32 in the set's order on this process's
+        device.
+
+        Each process computes those of its part of each batch of ``size`` clips a process; all get all of them.
+        """
         network: Backbone = self.ema_encoder if self.config.clusters.of == "ema" else self.encoder
         self.distributed.average_statistics(network)
         network.eval()
@@ -157,20 +174,21 @@ class TrainState:
             self.motions,
             sampling=replace(self.config.sampling, draw="deterministic"),
             batching=Batching(size=size, order="stored", last="keep"),
-            place=Place(self.distributed.rank, self.distributed.world),
+            process=ProcessRank(self.distributed.rank, self.distributed.world),
             workers=self.config.loop.workers,
         )
-        found_ND = torch.zeros(len(self.motions), FEATURES, device=self.distributed.device)
+        embeddings_ND = torch.zeros(len(self.motions), FEATURES, device=self.distributed.device)
         for batch in loader:
             if len(batch):
                 still = self.view(batch.to(self.distributed.device), self.config.views.still)
                 with autocast_of(self.config.loop.precision, self.distributed.device):
                     features_ND = network.clip_features(still.motion_NCTVM, still.present)
-                found_ND[still.index_N] = features_ND.float()
-        return self.distributed.sum(found_ND)
+                embeddings_ND[still.index_N] = features_ND.float()
+        return self.distributed.sum(embeddings_ND)
 
     def recluster(self, embeddings_ND: Tensor) -> dict[str, Any]:
-        """Cluster all clips; the next steps learn from it. Returns the metrics to log."""
+        """Cluster all clips by ``embeddings_ND``, whose clusters the next steps use; returns the metrics to log, in the
+        main process."""
         embeddings_ND = with_directions(embeddings_ND)
         labels_N = torch.empty(len(self.motions), dtype=torch.int64, device=self.distributed.device)
         metrics: dict[str, Any] = {}
@@ -188,7 +206,7 @@ class TrainState:
 
     def _set_clusters(self, state: ClusterState) -> None:
         self.clusters = state
-        # Where no cluster was found, each clip stands for itself, also if noise is dropped otherwise.
+        # Where no cluster was found, every clip is a cluster of its own, also if noise is otherwise left out.
         some = state.labels_N is not None and bool((state.labels_N >= 0).any())
         self.cluster_of = torch.from_numpy(state.labels_N).to(self.distributed.device) if some else None
 
@@ -221,9 +239,10 @@ class TrainState:
         self._set_clusters(ClusterState(state["clusters"]["eps"], None if labels_N is None else labels_N.cpu().numpy()))
 
     def load_pretrained(self, state: Mapping[str, Any]) -> list[str]:
-        """Begins with encoders and heads of another run's ``state_dict`` (stage 1, for stage 2); names of the heads.
+        """Takes encoders and heads from another run's ``state_dict`` (stage 1, for stage 2); returns the names of the
+        head tensors that were taken.
 
-        The optimiser, the memory and the clusters begin anew.
+        The optimiser, the queue and the clusters are not taken.
 
         Raises:
             ValueError: the encoders or heads differ in shape.
@@ -233,14 +252,15 @@ class TrainState:
             self.encoder.load_state_dict(state["encoder"])
             self.ema.module.load_state_dict(state["ema"])
         except RuntimeError as error:
-            raise ValueError(f"the checkpoint's encoder is another one than the recipe's: {error}") from error
+            raise ValueError(f"the encoder of the checkpoint does not fit that of the recipe: {error}") from error
         return self.method.load_pretrained(state["objective"])
 
 
 def with_directions(embeddings_ND: Tensor) -> Tensor:
-    """The embeddings, those of zeros put opposite to the mean of the others, where no other is.
+    """The embeddings (N, D), each that is all zeros replaced by the negative mean of the others.
 
-    An untrained encoder gives zeros for a clip in which nobody is seen, and zeros lie in no direction.
+    An untrained encoder gives zeros for a clip in which nobody is seen. Zeros have no direction to cluster by; opposite
+    to the mean, such clips are near each other and far from all others. Where all are zeros, nothing is replaced.
     """
     empty_N = ~embeddings_ND.any(1)
     if not bool(empty_N.any()) or bool(empty_N.all()):

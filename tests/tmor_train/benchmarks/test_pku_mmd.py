@@ -62,7 +62,7 @@ def test_labels_count_from_one_and_their_end_is_not_included(folder: Path) -> No
     assert np.flatnonzero(label_TK[:, 50]).tolist() == [2, 3, 4]
     assert np.flatnonzero(label_TK[:, 0]).tolist() == [7, 8, 9, 10]
     truths = [parts.test.timelines.truths(0)]
-    assert [(one.begin, one.end, one.number) for one in truths[0]] == [(2, 5, 50), (7, 11, 0)]
+    assert [(one.begin, one.end, one.label) for one in truths[0]] == [(2, 5, 50), (7, 11, 0)]
     assert event_ap(truths, truths, classes=51)[0].map_action == 1
 
 

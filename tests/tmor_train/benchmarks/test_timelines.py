@@ -69,6 +69,6 @@ def test_seconds_become_frames_by_the_rate_of_each_recording() -> None:
 def test_truths_are_the_runs_of_labelled_frames(bounds: str) -> None:
     found = timelines(bounds)
     for number in range(3):
-        truths = sorted((one.number, one.begin, one.end) for one in found.truths(number))
+        truths = sorted((one.label, one.begin, one.end) for one in found.truths(number))
         label_KT = found.labels(number).T
         assert truths == [(k, begin, end) for k in range(2) for begin, end in runs(label_KT[k])]

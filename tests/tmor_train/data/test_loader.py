@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import skeletons
-from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Place, Sampling, from_clips
+from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, ProcessRank, Sampling, from_clips
 from tmor_train.data.arrays import vectors
 
 torch.set_num_threads(1)
@@ -120,14 +120,14 @@ def test_training_goes_on_with_the_clips_that_remain(
     seen: list[int] = []
     states = set()
     for rank in range(before):
-        data = loader(place=Place(rank, before), size=2)
+        data = loader(process=ProcessRank(rank, before), size=2)
         batches = iter(data)
         seen += numbers([batch for batch in (next(batches, None) for _ in range(steps)) if batch is not None])
         states.add(data.state)
     assert len(states) == 1
     state = states.pop()
     for rank in range(after):
-        data = loader(place=Place(rank, after), size=size, workers=workers)
+        data = loader(process=ProcessRank(rank, after), size=size, workers=workers)
         data.state = state
         seen += numbers(list(data))
         assert data.state == LoaderState(state.epoch + 1, 0)
@@ -136,7 +136,7 @@ def test_training_goes_on_with_the_clips_that_remain(
 
 def test_a_clip_is_drawn_alike_whoever_gathers_it() -> None:
     alone = {int(batch.index_N[0]): batch for batch in loader(size=1)}
-    for batch in loader(place=Place(1, 2), size=5):
+    for batch in loader(process=ProcessRank(1, 2), size=5):
         for at, index in enumerate(batch.index_N.tolist()):
             assert torch.equal(batch.motion_NCTVM[at], alone[index].motion_NCTVM[0])
             assert batch.text_id_N[at] == alone[index].text_id_N[0]
@@ -163,7 +163,7 @@ def test_the_state_counts_what_was_handed_out_not_what_was_made_ready() -> None:
 @pytest.mark.parametrize(("last", "sizes"), [("drop", [4, 4]), ("keep", [4, 4, 3]), ("fill", [4, 4, 4])])
 def test_the_last_batch(last: Any, sizes: list[int]) -> None:
     for rank in range(2):
-        data = loader(last=last, place=Place(rank, 2))
+        data = loader(last=last, process=ProcessRank(rank, 2))
         assert len(data) == len(sizes)
         got = [len(batch) for batch in data]
         assert got == sizes if rank == 0 or last != "keep" else got == [4, 4, 4]
@@ -180,7 +180,7 @@ def test_filling_up_repeats_the_epochs_first_clips() -> None:
 
 
 def test_more_ranks_than_clips_leave_some_without() -> None:
-    sizes = [[len(batch) for batch in loader(place=Place(rank, 30), size=1)] for rank in range(30)]
+    sizes = [[len(batch) for batch in loader(process=ProcessRank(rank, 30), size=1)] for rank in range(30)]
     assert sum(sum(size) for size in sizes) == 23
     assert all(len(size) == 1 for size in sizes)
 
@@ -202,7 +202,7 @@ def test_settings_out_of_range_are_refused() -> None:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Sampling(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rank 2"):
-        Place(2, 2)
+        ProcessRank(2, 2)
     with pytest.raises(ValueError, match="last is"):
         Batching(last="lose")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="beyond the 23 clips"):

@@ -49,7 +49,7 @@ def voc(proposals: list[tuple[int, Proposal]], truths: list[tuple[int, Proposal]
 def best(entry: tuple[int, Proposal], truths: list[tuple[int, Proposal]], theta: float) -> int | None:
     chosen, highest = None, theta
     for number, (recording, one) in enumerate(truths):
-        if recording == entry[0] and one.number == entry[1].number:
+        if recording == entry[0] and one.label == entry[1].label:
             held = len(set(range(entry[1].begin, entry[1].end)) & set(range(one.begin, one.end)))
             either = len(set(range(entry[1].begin, entry[1].end)) | set(range(one.begin, one.end)))
             if held and held / either >= highest:
@@ -123,8 +123,8 @@ def test_both_are_their_rules_in_loops(seed: int) -> None:
     for matching, rule in (("many_to_one", official), ("one_to_one", voc)):
         for found in event_ap(proposals, truths, classes=3, matching=matching):
             for number in range(3):
-                ours = [(n, p) for n, row in enumerate(proposals) for p in row if p.number == number]
-                theirs = [(n, p) for n, row in enumerate(truths) for p in row if p.number == number]
+                ours = [(n, p) for n, row in enumerate(proposals) for p in row if p.label == number]
+                theirs = [(n, p) for n, row in enumerate(truths) for p in row if p.label == number]
                 assert found.per_action_K[number] == pytest.approx(rule(ours, theirs, found.overlap))
             for n in range(4):
                 one = rule([(n, p) for p in proposals[n]], [(n, p) for p in truths[n]], found.overlap)

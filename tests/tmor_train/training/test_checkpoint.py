@@ -84,8 +84,8 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
 def test_a_run_a_folder_or_a_file_is_meant(tmp_path: Path) -> None:
     path = Checkpoints(tmp_path / "checkpoints").save(3, {"step": 3})
     for place in (path, tmp_path, tmp_path / "checkpoints"):
-        assert checkpoint.found(place)[0] == path
+        assert checkpoint.load_latest(place)[0] == path
     with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder"):
-        checkpoint.found(tmp_path / "elsewhere")
+        checkpoint.load_latest(tmp_path / "elsewhere")
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         Checkpoints(tmp_path / "none").latest()

@@ -304,7 +304,7 @@ def test_stage_two_begins_with_stage_ones_weights(straight: Path, config: Pretra
 def test_a_second_stage_runs_on_a_first(straight: Path, config: PretrainConfig, tmp_path: Path) -> None:
     start = [f"loop.start_from={straight}", "loop.start=checkpoint", "loop.epochs=1"]
     assert pretrain(changed(config, start), tmp_path / "second").exists()
-    with pytest.raises(ValueError, match="encoder is another one"):
+    with pytest.raises(ValueError, match="does not fit that of the recipe"):
         pretrain(changed(config, [*start, "encoder.heads=4"]), tmp_path / "third")
 
 

@@ -76,7 +76,7 @@ def as_torchrun(rank: int, port: int, config: PretrainConfig, folder: Path) -> N
 
 
 def encoder(path: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = checkpoint.found(path)[1]["learner"]["encoder"]
+    found: dict[str, torch.Tensor] = checkpoint.load_latest(path)[1]["learner"]["encoder"]
     return found
 
 

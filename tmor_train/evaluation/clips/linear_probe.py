@@ -67,11 +67,11 @@ def classified(
     place: Path,
 ) -> TrialOutput:
     """A classifier trained on the train part, or on ``few`` of its clips by number, without a hold-out then."""
-    found, source = features.of(seed)
+    cached, source = features.for_seed(seed)
     if few is not None:
-        found = found.few(few)
-    scores_NK, chosen = probe_scores(found, task, config.linear, config.task.holdout, seed=seed)
-    return clip_output(task, scores_NK, source=source, trained=len(found.train.label_N), chosen=chosen)
+        cached = cached.few(few)
+    scores_NK, chosen = probe_scores(cached, task, config.linear, config.task.holdout, seed=seed)
+    return clip_output(task, scores_NK, source=source, trained=len(cached.train.label_N), chosen=chosen)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -108,8 +108,8 @@ class EncoderFeatures:
         self._device, self._workers = device, workers
         self._kept: tuple[int, Cached, Source] | None = None
 
-    def of(self, seed: int) -> tuple[Cached, Source]:
-        """The features, and whose they are.
+    def for_seed(self, seed: int) -> tuple[Cached, Source]:
+        """The features, and where the weights of their encoder are from. Only new weights depend on ``seed``.
 
         Raises:
             tmor_train.evaluation.encoders.EncoderNotFoundError: none is named.

@@ -1,10 +1,10 @@
-"""Detection of actions in long recordings, by frames and as events.
+"""Runs that train and measure detectors of actions in long recordings, by frames and as events.
 
 By frames (TSU, Charades): which actions each frame shows, several at a time. An encoder's features are pooled over
 joints and persons, a head gives logits of each of T' feature frames, which are interpolated to T frames, and a sigmoid
-makes scores of them (T-MOR, Sec. III-B). Recordings are seen in windows; every frame of every test recording is scored.
-A linear probe trains the head alone, fine-tuning all of it. The epochs are a setting like others: what is measured is
-the detector after the last one, and the test part is seen then alone.
+turns them into scores (T-MOR, Sec. III-B). Recordings are cut into windows; every frame of every test recording is
+scored. A linear probe trains the head alone, fine-tuning the encoder too. The number of epochs is a setting: the
+detector is measured after the last one, and the test part is not used before.
 
 As events (PKU-MMD): when each action begins and ends. A softmax over K actions and background, first, is trained on
 frames; windows overlap, and probabilities are averaged over them and smoothed; proposals are runs of frames above
@@ -30,7 +30,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, EventConfig
 from tmor_train.evaluation.detection.detector import event_cross_entropy, frame_bce
-from tmor_train.evaluation.detection.runner import Detections, run_detectors
+from tmor_train.evaluation.detection.runner import DetectorTraining, run_detectors
 from tmor_train.evaluation.encoders import encoder_name
 from tmor_train.evaluation.runner import Begun, Metrics
 from tmor_train.evaluation.task import FrameTask, frame_task_of, within
@@ -38,26 +38,27 @@ from tmor_train.metrics.event_ap import OVERLAPS, Matching, Proposal, event_ap, 
 from tmor_train.metrics.frame_ap import frame_ap_of, points
 
 _POINTS = ("charades",)
-"""Benchmarks whose official measure is at 25 times of each recording."""
+"""Benchmarks whose official measure takes 25 evenly spaced frames of each recording instead of all."""
 
 
 def detect(config: DetectConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A detector for each seed; returns ``folder``. What is measured already is not measured again.
+    """Train and measure a detector of frames for each seed; returns ``folder``. Seeds that have a result are skipped.
 
     Raises:
-        RunError: the folder holds a run, or a loss is not finite.
+        RunError: the run is new and the folder already holds one, or a loss is not finite.
         TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         UnusableEncoderError: the encoder does not take such recordings.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)
     task = frame_task_of(config.task)
-    detections = Detections(config, task, outputs=len(task.classes), loss=frame_bce, answer="sigmoid")
-    return run_detectors(detections, folder, begun=begun, metrics=_metrics)
+    training = DetectorTraining(config, task, outputs=len(task.classes), loss=frame_bce, activation="sigmoid")
+    return run_detectors(training, folder, begun=begun, metrics=_metrics)
 
 
 def _metrics(task: FrameTask, scores: list[Floats]) -> Metrics:
-    """Per-frame mAP by both means over classes, for Charades also at 25 times, and the AP of each class."""
+    """Per-frame mAP by both means over classes, for Charades also at 25 frames of each recording, and the AP of each
+    class; ``scores`` has an array (T, K) for each test recording."""
     labels = task.test.timelines
     found = frame_ap_of((scores_TK, labels.labels(number)) for number, scores_TK in enumerate(scores))
     metrics = {"nonzero": found.nonzero, "all_classes": found.all_classes}
@@ -72,15 +73,15 @@ def _metrics(task: FrameTask, scores: list[Floats]) -> Metrics:
 
 
 def runs(mask_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Begin and end (excluded) of every stretch of true frames."""
+    """First frame and end (excluded) of every stretch of true frames, in order."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask_T, [False])).astype(np.int8)))
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
 def grouped(probabilities_TK: Floats, *, threshold: float = 0.4) -> list[Proposal]:
-    """Runs of frames with 1 - p(background) >= ``threshold``, an event each (Graph Distillation, ECCV 2018).
+    """One event for each run of frames with 1 - p(background) >= ``threshold`` (Graph Distillation, ECCV 2018).
 
-    Column 0 is background. An event's class has the largest mean probability, which is its confidence.
+    Column 0 is the background. An event has the class of the largest mean probability, which is its confidence.
     """
     found = []
     for begin, end in runs(1 - probabilities_TK[:, 0] >= threshold):
@@ -90,7 +91,8 @@ def grouped(probabilities_TK: Floats, *, threshold: float = 0.4) -> list[Proposa
 
 
 def per_class(probabilities_TK: Floats, *, thresholds: Iterable[float], overlap: float = 0.5) -> list[Proposal]:
-    """Runs of each class at several thresholds, then :func:`suppressed`. Column 0 is background."""
+    """One event for each run of a class's frames at or above each of ``thresholds``, its confidence the mean
+    probability; then :func:`suppressed`. Column 0 is the background."""
     found = [
         Proposal(begin, end, number, float(score_T[begin:end].mean()))
         for threshold in thresholds
@@ -101,11 +103,11 @@ def per_class(probabilities_TK: Floats, *, thresholds: Iterable[float], overlap:
 
 
 def suppressed(proposals: Iterable[Proposal], *, overlap: float = 0.5) -> list[Proposal]:
-    """Temporal non-maximum suppression: no proposal overlaps (IoU) a more confident one of its
-    class by more than ``overlap``."""
+    """Temporal non-maximum suppression: drops each proposal whose IoU with a more confident
+    one of its class is above ``overlap``; those left, the most confident first."""
     kept: list[Proposal] = []
-    for one in sorted(proposals, key=lambda p: (-p.confidence, p.begin, p.end, p.number)):
-        if all(one.number != other.number or iou(one, other) <= overlap for other in kept):
+    for one in sorted(proposals, key=lambda p: (-p.confidence, p.begin, p.end, p.label)):
+        if all(one.label != other.label or iou(one, other) <= overlap for other in kept):
             kept.append(one)
     return kept
 
@@ -116,7 +118,7 @@ _MATCHINGS: tuple[tuple[Matching, str], ...] = (("many_to_one", ""), ("one_to_on
 
 
 def detect_events(config: DetectEventsConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A detector for each seed; returns ``folder``. What is measured already is not measured again.
+    """Train and measure a detector of events for each seed; returns ``folder``. Seeds that have a result are skipped.
 
     Raises:
         RunError, TaskError, EncoderNotFoundError, UnusableEncoderError, Stopped: as
@@ -124,16 +126,16 @@ def detect_events(config: DetectEventsConfig, folder: Path, *, begun: Begun = "n
     """
     encoder_name(config.start)
     task = frame_task_of(config.task)
-    return run_detectors(_detections(config, task), folder, begun=begun, metrics=_Measure(config, folder))
+    return run_detectors(_event_training(config, task), folder, begun=begun, metrics=_Measure(config, folder))
 
 
-def _detections(config: DetectEventsConfig, task: FrameTask) -> Detections:
+def _event_training(config: DetectEventsConfig, task: FrameTask) -> DetectorTraining:
     loss = partial(event_cross_entropy, background=config.events.background)
-    return Detections(config, task, outputs=len(task.classes) + 1, loss=loss, answer="softmax")
+    return DetectorTraining(config, task, outputs=len(task.classes) + 1, loss=loss, activation="softmax")
 
 
 class _Measure:
-    """Metrics of scores, with settings that are fixed or chosen once, for all seeds, with the first of them."""
+    """Metrics of scores. The settings of events are fixed, or chosen once, with the first seed, for all seeds."""
 
     def __init__(self, config: DetectEventsConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
@@ -148,20 +150,22 @@ class _Measure:
     def _choose(self, task: FrameTask) -> tuple[EventConfig, dict[str, Any]]:
         """The settings that are best on what is held out of the train part, and the metrics of all of them."""
         inner, events = within(task, self.config.task.holdout), self.config.events
-        scores = _detections(self.config, inner).of(self.config.seeds[0], self.folder / "holdout").scores
+        training = _event_training(self.config, inner)
+        scores = training.train_and_score(self.config.seeds[0], self.folder / "holdout").scores
         metrics: dict[str, float] = {}
         best, highest = events, -1.0
         for proposals, width in product(_PROPOSALS, events.widths):
-            one = replace(events, proposals=proposals, width=width)
-            share = metrics_of(inner, scores, one, {}).metrics[PRIMARY_METRIC]
+            candidate = replace(events, proposals=proposals, width=width)
+            share = metrics_of(inner, scores, candidate, {}).metrics[PRIMARY_METRIC]
             metrics[f"{proposals} {width}"] = round(share, 4)
             if share > highest:
-                best, highest = one, share
+                best, highest = candidate, share
         return best, {"proposals": best.proposals, "width": best.width, "held_out": metrics}
 
 
 def smoothed(probabilities_TK: Floats, config: EventConfig) -> Floats:
-    """Each class's probability over ``width`` frames, the first and last frame repeated beyond the ends; (T, K)."""
+    """Each column's median or mean over the ``width`` frames around each frame, (T, K); beyond the ends, the first and
+    the last frame are repeated."""
     if config.smoothing == "none" or config.width == 1:
         return probabilities_TK
     if config.smoothing == "mean":
@@ -180,15 +184,18 @@ def events_of(probabilities_TK: Floats, config: EventConfig) -> list[Proposal]:
 
 
 def metrics_of(task: FrameTask, scores: list[Floats], config: EventConfig, chosen: dict[str, Any]) -> Metrics:
-    """``action_0.5`` and ``video_0.5`` by the official matching, the same with ``_one_to_one`` by VOC's, at each
-    overlap; and the official AP of each action at 0.5."""
-    found = [events_of(scores_TK, config) for scores_TK in scores]
+    """Metrics of events, for ``scores`` (T, 1 + K), background first, of each test recording.
+
+    ``action_0.5`` and ``video_0.5`` are by the official matching, those that end in ``_one_to_one`` by VOC's, and so at
+    each overlap; the figure of each class is its official AP at 0.5. ``chosen`` is stored with them.
+    """
+    proposals = [events_of(scores_TK, config) for scores_TK in scores]
     timelines = task.test.timelines
     truths = [timelines.truths(number) for number in range(len(timelines))]
     metrics: dict[str, float] = {}
     per_action_K = np.full(len(task.classes), np.nan)
     for matching, after in _MATCHINGS:
-        for one in event_ap(found, truths, classes=len(task.classes), overlaps=OVERLAPS, matching=matching):
+        for one in event_ap(proposals, truths, classes=len(task.classes), overlaps=OVERLAPS, matching=matching):
             metrics[f"action_{one.overlap:g}{after}"] = one.map_action
             metrics[f"video_{one.overlap:g}{after}"] = one.map_video
             if f"action_{one.overlap:g}{after}" == PRIMARY_METRIC:

@@ -30,17 +30,24 @@ from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.results import FrameScores
 from tmor_train.training.progress import Progress
 
-_HEAD = 0
+_HEAD = 0  # purpose of random numbers: the new head's weights
+_FIXED_FEATURES = (
+    "features that do not change in training: set train.trains=head, train.statistics=frozen and train.augment=[]"
+)
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
-Answer = Literal["sigmoid", "softmax"]
-"""What makes scores of logits: a sigmoid for each class, or a softmax over all classes and background."""
+Activation = Literal["sigmoid", "softmax"]
+"""How logits become scores: by a sigmoid for each class, or by a softmax over all classes and background."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detected:
-    """Scores of each test recording, (T, K) float32 from 0 to 1, where their encoder's weights are from, and sentences
-    to print beside the metrics."""
+    """What a detector gave for the test part.
+
+    ``scores`` has an array (T, K) float32 from 0 to 1 for each recording (K + 1 columns, background first, with
+    ``softmax``). ``source`` says where the encoder's weights are from; ``notes`` are sentences to print with the
+    metrics.
+    """
 
     scores: list[Floats]
     source: Source
@@ -60,8 +67,19 @@ class _Start:
     features: tuple[list[Tensor], list[Tensor]] | None
 
 
-class Detections:
-    """Detectors of a task. Features of a frozen trunk are computed once, those of new weights once for each seed."""
+class DetectorTraining:
+    """Trains a detector of a task for each seed that is asked for, and scores the test recordings with it.
+
+    Features of a frozen trunk are computed once; where the encoder's weights are drawn by seed, once for each seed.
+
+    Args:
+        outputs: the number of scores of a frame: K classes, and one more with ``softmax``, the background, first.
+        loss: of logits, labels and valid frames; see :data:`~tmor_train.evaluation.detection.detector.Loss`.
+        activation: how logits become scores.
+
+    Raises:
+        ValueError: ``train.scale`` or ``train.context`` need features that do not change, and they do.
+    """
 
     def __init__(
         self,
@@ -70,18 +88,18 @@ class Detections:
         *,
         outputs: int,
         loss: Loss,
-        answer: Answer,
+        activation: Activation,
     ) -> None:
         if config.train.scale == "standard" and not config.train.cached:
-            raise ValueError("train.scale=standard needs a trunk that stays as it is, without augmentations")
+            raise ValueError(f"train.scale=standard needs {_FIXED_FEATURES}")
         if config.train.context > 1 and not config.train.cached:
-            raise ValueError("train.context above 1 needs a trunk that stays as it is, without augmentations")
+            raise ValueError(f"train.context above 1 needs {_FIXED_FEATURES}")
         self.config, self.task = config, task
-        self.outputs, self.loss, self.answer = outputs, loss, answer
+        self.outputs, self.loss, self.activation = outputs, loss, activation
         self._known: tuple[int, _Start] | None = None
 
-    def of(self, seed: int, folder: Path) -> Detected:
-        """The detector of a seed, trained in ``folder``, and its scores.
+    def train_and_score(self, seed: int, folder: Path) -> Detected:
+        """Trains the detector of a seed, with its log and checkpoint in ``folder``, and scores the test recordings.
 
         Raises:
             RunError, Stopped: as :meth:`tmor_train.evaluation.trainer.Trainer.fit`.
@@ -94,7 +112,7 @@ class Detections:
         detector = DetectorTrainer(detector, start.train, train, loss=self.loss, seed=seed).train(folder)
         if test is None:
             test = window_features(detector, start.test, cache=config.cache)
-        scores = list(frame_scores(detector, start.test, test, answer=self.answer))
+        scores = list(frame_scores(detector, start.test, test, activation=self.activation))
         return Detected(scores=scores, source=start.source, notes=start.notes)
 
     def _detector(self, encoder: Pretrained, seed: int) -> Detector:
@@ -132,31 +150,31 @@ class Detections:
 
 
 def run_detectors(
-    detections: Detections, folder: Path, *, begun: Begun, metrics: Callable[[FrameTask, list[Floats]], Metrics]
+    training: DetectorTraining, folder: Path, *, begun: Begun, metrics: Callable[[FrameTask, list[Floats]], Metrics]
 ) -> Path:
     """Train and measure a detector for each seed without a result, and save each result; returns ``folder``.
 
     ``metrics`` takes the task and the scores (T, K) of each test recording.
 
     Raises:
-        RunError: the run is new, and the folder already holds one; or as :meth:`Detections.of`.
+        RunError: the run is new, and the folder already holds one; or as :meth:`DetectorTraining.train_and_score`.
     """
-    config, task = detections.config, detections.task
+    config, task = training.config, training.task
     recordings = task.test
 
     def measure(seed: int, trial_folder: Path) -> TrialOutput:
-        found = detections.of(seed, trial_folder)
-        measured = metrics(task, found.scores)
-        frames = sum(map(len, found.scores))
+        detected = training.train_and_score(seed, trial_folder)
+        measured = metrics(task, detected.scores)
+        frames = sum(map(len, detected.scores))
         return TrialOutput(
-            metrics=replace(measured, notes=(*found.notes, *measured.notes)),
+            metrics=replace(measured, notes=(*detected.notes, *measured.notes)),
             scores=FrameScores.of(
-                ((scores_TK, recordings.labels(number)) for number, scores_TK in enumerate(found.scores)),
+                ((scores_TK, recordings.labels(number)) for number, scores_TK in enumerate(detected.scores)),
                 frames=frames,
                 key_R=recordings.motions.clips.key_N,
                 fps_R=recordings.motions.clips.fps_N,
             ),
-            source=found.source,
+            source=detected.source,
             counts={"train": len(task.train.motions), "test": len(recordings.motions), "frames": frames},
         )
 
@@ -181,7 +199,7 @@ def window_features(detector: Detector, windows: RecordingWindows, *, cache: str
     Only windows of one length share a batch: padding would change the features of the shorter ones.
 
     Raises:
-        ArithmeticError: a feature is too large for ``cache``, or not finite.
+        ArithmeticError: a feature is not finite in the dtype that ``cache`` names; float16 ends at 65,504.
     """
     detector.trunk.eval()
     found: list[Tensor] = [torch.empty(0)] * len(windows.length_W)
@@ -229,7 +247,7 @@ def frame_scores(
     windows: RecordingWindows,
     features_W: Sequence[Tensor],
     *,
-    answer: Answer,
+    activation: Activation,
 ) -> Iterator[Floats]:
     """How likely each class is for each frame of each recording, (T, K) float32, the mean over windows that hold it."""
     detector.head.eval()
@@ -242,7 +260,7 @@ def frame_scores(
             lengths = windows.length_W[index].tolist()
             features = padded([features_W[window] for window in index.tolist()], detector.encoder.device)
             logits_NKT = detector(features, lengths)
-            shares = torch.sigmoid(logits_NKT) if answer == "sigmoid" else torch.softmax(logits_NKT, 1)
+            shares = torch.sigmoid(logits_NKT) if activation == "sigmoid" else torch.softmax(logits_NKT, 1)
             for begin, length, one in zip(windows.begin_W[index].tolist(), lengths, shares.cpu().numpy(), strict=True):
                 parts.append((begin, one[:, :length].T))
         yield averaged(parts, frames=frames)

@@ -102,7 +102,7 @@ def test_every_mode_share_and_seed_is_measured(run: Path) -> None:
 
 def test_a_probe_sees_the_labels_that_were_drawn_alone(run: Path, config: FewShotConfig) -> None:
     task = gestures.task()
-    features, _ = EncoderFeatures(task, config.start, config.look, device="cpu", workers=0).of(1)
+    features, _ = EncoderFeatures(task, config.start, config.look, device="cpu", workers=0).for_seed(1)
     few = drawn(task.train.clips.label_N, 50, seed=1)
     linear = fitted(features.train.take(few), config.linear, 1.0, classes=3, seed=1)
     np.testing.assert_allclose(

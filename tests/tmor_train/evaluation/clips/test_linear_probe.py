@@ -206,10 +206,10 @@ def test_features_are_found_once_for_each_encoder(
     place = str(demo_run) if weights == "run" else weights
     start = changed(StartConfig(weights=place), ["scratch.encoder.backbone=stgcn", "scratch.sampling.frames=8"])
     features = EncoderFeatures(gestures.task(1), start, TTAConfig(), device="cpu", workers=0)
-    first, source = features.of(0)
-    assert features.of(0)[0] is first
-    other, _ = features.of(1)
-    again, _ = features.of(0)
+    first, source = features.for_seed(0)
+    assert features.for_seed(0)[0] is first
+    other, _ = features.for_seed(1)
+    again, _ = features.for_seed(0)
     assert len(asked) == times
     assert (other is first) == (weights == "run")
     np.testing.assert_array_equal(first.test_ND, again.test_ND)

@@ -199,7 +199,7 @@ def test_a_frame_of_noise_is_no_event_once_smoothed():
     scores[4] = [0.1, 0.9]
     scores[10:20] = [0.2, 0.8]
     grouped = events_of(scores, EventConfig(width=3))
-    assert [(one.begin, one.end, one.number) for one in grouped] == [(10, 20, 0)]
+    assert [(one.begin, one.end, one.label) for one in grouped] == [(10, 20, 0)]
     assert grouped[0].confidence == pytest.approx(0.8)
     assert len(events_of(scores, EventConfig(smoothing="none"))) == 2
     several = events_of(scores, EventConfig(width=3, proposals="per_class", thresholds=(0.05, 0.5)))
@@ -262,9 +262,9 @@ SCORES = np.array([[0.9, 0.1, 0.0], [0.5, 0.4, 0.1], [0.1, 0.3, 0.6], [0.7, 0.1,
 
 def test_frames_that_are_not_background_become_events():
     first, second = grouped(SCORES, threshold=0.4)
-    assert (first.begin, first.end, first.number) == (1, 3, 0)  # 0.35 twice: the first class wins
+    assert (first.begin, first.end, first.label) == (1, 3, 0)  # 0.35 twice: the first class wins
     assert first.confidence == pytest.approx(0.35)
-    assert (second.begin, second.end, second.number, second.confidence) == (4, 5, 0, 0.8)
+    assert (second.begin, second.end, second.label, second.confidence) == (4, 5, 0, 0.8)
     assert grouped(SCORES[:1]) == []
 
 
@@ -282,7 +282,7 @@ def test_suppression_is_within_a_class_and_keeps_the_surest():
 
 def test_runs_of_each_class_at_several_thresholds():
     found = per_class(SCORES, thresholds=(0.25, 0.7), overlap=0.5)
-    assert [(p.begin, p.end, p.number) for p in found] == [(4, 5, 0), (2, 3, 1), (1, 3, 0)]
+    assert [(p.begin, p.end, p.label) for p in found] == [(4, 5, 0), (2, 3, 1), (1, 3, 0)]
 
 
 def test_runs_of_true_frames():

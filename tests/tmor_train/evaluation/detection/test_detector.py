@@ -97,7 +97,7 @@ def test_a_feature_that_does_not_fit_is_refused():
 def test_scores_are_the_mean_over_windows_that_hold_a_frame():
     made, cut = detector(batch=2), windows(length=16, stride=8)
     features = window_features(made, cut, cache="float32")
-    found = list(frame_scores(made, cut, features, answer="sigmoid"))
+    found = list(frame_scores(made, cut, features, activation="sigmoid"))
     assert [one.shape for one in found] == [(40, 3), (28, 3)]
     for recording, scores in enumerate(found):
         for frame in (0, 9, 27):
@@ -109,7 +109,7 @@ def test_scores_are_the_mean_over_windows_that_hold_a_frame():
                     held.append(torch.sigmoid(logits)[0, :, frame - begin].detach())
             assert len(held) in (1, 2)
             np.testing.assert_allclose(scores[frame], torch.stack(held).mean(0), atol=1e-5)
-    softmax = next(frame_scores(made, cut, features, answer="softmax"))
+    softmax = next(frame_scores(made, cut, features, activation="softmax"))
     np.testing.assert_allclose(softmax.sum(1), 1, atol=1e-5)
 
 
