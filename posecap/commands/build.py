@@ -141,8 +141,10 @@ def _manifest(options: argparse.Namespace) -> int:
             f"{made.unlabelled:,} rows have no label and are rejected unless a captioner describes them: put their "
             f"videos into folders named after what is done in them, or fill in the column label of {made.table}"
         )
-    if made.missing or made.unusable:
-        print(f"left out: {made.missing:,} missing, {made.unusable:,} unusable, such as {', '.join(made.examples)}")
+    if made.missing or made.unusable or made.repeated:
+        links = f", {made.repeated:,} links to folders that are read already" if made.repeated else ""
+        counts = f"{made.missing:,} missing, {made.unusable:,} unusable{links}"
+        print(f"left out: {counts}, such as {', '.join(made.examples)}")
     print(f"{made.manifest}: fill in {' and '.join(made.to_fill)}, then")
     print(f"  posecap plan --manifest {made.manifest}")
     return COMPLETE

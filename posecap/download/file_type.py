@@ -36,6 +36,7 @@ _MAGICS = {
     ),
     "document": (b"%PDF-",),
 }
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _NOT_VIDEO = frozenset({"image", "archive", "document", "html", "xml", "json", "text"})
 
 
@@ -73,9 +74,12 @@ def check_video(path: Path, *, uri: str) -> None:
         Reject: ``empty_file``, or ``not_a_video`` with what it is instead.
     """
     with path.open("rb") as file:
-        kind = sniff(file.read(HEAD_BYTES))
+        head = file.read(HEAD_BYTES)
+    kind = sniff(head)
     if kind == "empty":
         raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
+    if head.startswith(_LFS_POINTER):
+        raise Reject("not_a_video", f"{uri} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
     if kind in _NOT_VIDEO:
         hint = "; a server may have sent a page in its place" if kind in ("html", "xml", "json", "text") else ""
         raise Reject("not_a_video", f"{uri} holds {kind}, not a video{hint}")

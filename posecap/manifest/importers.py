@@ -52,6 +52,7 @@ class Imported:
         missing: rows of a list left out because their video file does not exist.
         unusable: videos left out because a table cannot hold their path or label (it has a line break, or more
             characters than a reader accepts), and folders left out because they cannot be read.
+        repeated: links to folders left out because the videos in those have rows already.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
         to_fill: keys of the manifest whose placeholders the user has to replace.
     """
@@ -64,13 +65,15 @@ class Imported:
     unlabelled: int = 0
     missing: int = 0
     unusable: int = 0
+    repeated: int = 0
     examples: list[str] = field(default_factory=list)
     to_fill: tuple[str, ...] = TO_FILL
 
-    def leave_out(self, name: str, why: Literal["missing", "unusable"]) -> None:
+    def leave_out(self, name: str, why: Literal["missing", "unusable", "repeated"]) -> None:
         """Count something left out, with its name as an example."""
         self.missing += why == "missing"
         self.unusable += why == "unusable"
+        self.repeated += why == "repeated"
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(name)
 
@@ -101,7 +104,8 @@ def from_kinetics(
     """
     imported = Imported(manifest, _table_for(manifest, overwrite, source_list=file))
     trimmed = _TrimmedVideos(videos) if videos else None
-    _write_table(imported, _kinetics_rows(file, trimmed, imported))
+    empty = f"{file}: none of its rows can be written; is it the right list, and the right folder for --videos?"
+    _write_table(imported, _kinetics_rows(file, trimmed, imported), empty=empty)
     _write_manifest(imported, pipeline, media_root=videos)
     return imported
 
@@ -111,7 +115,8 @@ def from_folder(
 ) -> Imported:
     """Write a manifest for all videos in a folder and its subfolders, each used whole.
 
-    Videos are the files with a suffix of :data:`VIDEO_SUFFIXES`; hidden files and folders are ignored. A video's label
+    Videos are the files with a suffix of :data:`VIDEO_SUFFIXES`; hidden files and folders are ignored. Links to
+    folders are followed, each folder once, so that links that form a loop end. A video's label
     is the path of its folder relative to ``folder``, such as ``sports/jump``; a first part named train, val or test is
     its split and not part of the label. Videos in ``folder`` itself have no label.
 
@@ -126,7 +131,9 @@ def from_folder(
     if not folder.is_dir():
         raise ManifestError(f"{folder}: is not a folder; give the folder that holds the videos")
     imported = Imported(manifest, _table_for(manifest, overwrite))
-    _write_table(imported, _folder_rows(folder, imported))
+    suffixes = ", ".join(VIDEO_SUFFIXES)
+    empty = f"{folder}: there is no video in it or in its subfolders; a video's name ends in {suffixes}"
+    _write_table(imported, _folder_rows(folder, imported), empty=empty)
     _write_manifest(imported, pipeline, media_root=folder)
     return imported
 
@@ -214,9 +221,7 @@ def _whole_seconds(start: str, end: str) -> tuple[int, int] | None:
 
 def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]]:
     """Rows of the table, by :data:`COLUMNS`, in the order of the paths."""
-    walk = os.walk(folder, onerror=lambda error: imported.leave_out(ascii(error.filename), "unusable"))
-    for current, subfolders, names in walk:
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    for current, names in _folders(folder, imported):
         parts = Path(current).relative_to(folder).parts
         for name in sorted(names):
             if name.startswith(".") or Path(name).suffix.lower() not in VIDEO_SUFFIXES:
@@ -227,6 +232,39 @@ def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]
                 continue
             split = parts[0] if parts and parts[0] in SPLIT_FOLDERS else ""
             yield {"video": _as_cell(path), "label": "/".join(parts[1:] if split else parts), "split": split}
+
+
+def _folders(top: Path, imported: Imported) -> Iterator[tuple[str, list[str]]]:
+    """Folders below ``top`` with the names of their files, each folder once; links to folders are followed.
+
+    A folder below ``top`` is read at its own place, any other through the link nearest to ``top``.
+    """
+
+    def unusable(error: OSError) -> None:
+        imported.leave_out(ascii(error.filename), "unusable")
+
+    own: set[tuple[int, int]] | None = None  # folders below top that are no links, and those reached by links so far
+    linked: set[str] = set()
+    for current, subfolders, names in os.walk(top, onerror=unusable, followlinks=True):
+        kept = []
+        for name in sorted(name for name in subfolders if not name.startswith(".")):
+            path = os.path.join(current, name)  # noqa: PTH118 - as os.walk writes it
+            if current in linked or os.path.islink(path):  # noqa: PTH114
+                if own is None:
+                    own = {_inode(folder) for folder, _, _ in os.walk(top)}
+                if (inode := _inode(path)) in own:
+                    imported.leave_out(f"{path!a}: leads to a folder whose videos have rows already", "repeated")
+                    continue
+                own.add(inode)
+                linked.add(path)
+            kept.append(name)
+        subfolders[:] = kept
+        yield current, names
+
+
+def _inode(folder: str) -> tuple[int, int]:
+    found = os.stat(folder)  # noqa: PTH116
+    return found.st_dev, found.st_ino
 
 
 def _accepted(rows: Iterable[Mapping[str, object]], imported: Imported) -> Iterator[Mapping[str, object]]:
@@ -255,14 +293,15 @@ def _table_for(manifest: Path, overwrite: Overwrite, *, source_list: Path | None
         raise ManifestError(f"{manifest}: a manifest's name ends in .yaml")
     table = manifest.with_suffix(".csv")
     if source_list and table.absolute() == source_list.absolute():
-        raise ManifestError(f"{table}: the table would replace the list itself; give the manifest another name")
+        raise ManifestError(f"{table}: the table would replace the list itself; give another --output")
     for path in (manifest, table):
         if overwrite == "no" and path.exists():
-            raise ManifestError(f"{path}: already exists; give another name, or allow it to be overwritten")
+            raise ManifestError(f"{path}: already exists; give another --output, or replace it with --overwrite")
     return table
 
 
-def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]]) -> None:
+def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]], *, empty: str) -> None:
+    """Write the rows that a reader of tables accepts; without any, ``empty`` is the beginning of the error."""
     labels: set[object] = set()
     with atomic_file(imported.table) as binary, io.TextIOWrapper(binary, encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
@@ -274,12 +313,9 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]]) -> No
             imported.rows_by_split[str(row["split"] or "train")] += 1
             labels.add(row["label"])
         if not imported.rows:
-            left_out = (
-                f"; {imported.missing:,} rows have no file, such as {imported.examples[0]}" if imported.missing else ""
-            )
-            raise ManifestError(
-                f"{imported.table}: there is no row to write{left_out}; is it the right folder or list?"
-            )
+            counts = {"rows have no file": imported.missing, "cannot be used": imported.unusable}
+            left_out = "".join(f"; {count:,} {why}" for why, count in counts.items() if count)
+            raise ManifestError(empty + left_out + (f", such as {imported.examples[0]}" if left_out else ""))
     imported.labels = len(labels - {""})
 
 

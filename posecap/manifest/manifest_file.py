@@ -296,7 +296,7 @@ def open_keys(path: Path) -> Keys:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror}); give the path of a manifest") from error
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); name a manifest with --manifest") from error
     if len(text) > MOST_BYTES:
         raise ManifestError(f"{path}: larger than {MOST_BYTES:,} bytes; put rows into tables, not into the manifest")
     try:

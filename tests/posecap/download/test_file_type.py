@@ -77,6 +77,9 @@ def test_refusals_say_what_the_file_is(tmp_path: Path) -> None:
     with pytest.raises(Reject, match=r"not_a_video: https://h/a\.mp4 holds html, not a video") as caught:
         check_video(page, uri="https://h/a.mp4")
     assert str(tmp_path) not in caught.value.detail
+    page.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    with pytest.raises(Reject, match=r"not_a_video: a\.mp4 is a Git LFS pointer, .* `git lfs pull`"):
+        check_video(page, uri="a.mp4")
     with pytest.raises(Reject, match="empty_file"):
         check_video(empty, uri="b.mp4")
     check_video(odd, uri="c.mp4")
