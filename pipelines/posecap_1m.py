@@ -65,6 +65,7 @@ pipeline = Pipeline(
             person_presence=0.2,
             confident_frames_share=0.4,
             motion=0.02,
+            prominence=None,
         ),
         Skeleton(layout="coco17"),
         WriteCaptions(  # ours: the row's own captions, then its label as it is and in two templates
