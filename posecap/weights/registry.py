@@ -64,7 +64,7 @@ class Weights:
         """Where the file is in the cache after a download, and where it can be put by hand."""
         if self.is_packaged:
             return self.package_file.cached
-        return cache_folder() / "weights" / self.name / PurePosixPath(self._uri_steps[-1]).name
+        return cache_folder() / "weights" / self.name / PurePosixPath(self._uri_steps[-1].partition("?")[0]).name
 
     @property
     def is_packaged(self) -> bool:
@@ -107,6 +107,7 @@ _DEFAULTS = (
         about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
         used_by=("movenet",),
         maker="Google",
+        homepage="https://tfhub.dev/google/lite-model/movenet/multipose/lightning/tflite/float16/1",
     ),
     Weights(
         name="minilm-l6-v2-int8",
@@ -138,6 +139,42 @@ _DEFAULTS = (
         used_by=("efficientnet",),
         maker="Google",
     ),
+)
+
+# Addresses, generations and hashes as MediaPipe's own build file (third_party/external_files.bzl) gives them.
+_BLAZEPOSE = tuple(
+    Weights(
+        name=f"blazepose-{part}",
+        uri=f"https://storage.googleapis.com/mediapipe-assets/{file}.tflite?generation={generation}",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        license="Apache-2.0",
+        about=f"Google's BlazePose: {what}",
+        used_by=("blazepose",),
+        maker="Google",
+        homepage="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
+        package=f"pypi://mediapipe/0.10.14/mediapipe/modules/{folder}/{file}.tflite",
+    )
+    for part, folder, file, generation, sha256, size_bytes, what in (
+        (
+            "detector",
+            "pose_detection",
+            "pose_detection",
+            1678737489600422,
+            "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+            2_959_046,
+            "people, with the circle around each that says how the body is turned",
+        ),
+        (
+            "landmarks-full",
+            "pose_landmark",
+            "pose_landmark_full",
+            1661875894245786,
+            "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+            6_440_512,
+            "33 landmarks with depth and visibility of one upright person, 256x256",
+        ),
+    )
 )
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
@@ -300,6 +337,9 @@ _VIDEO_AND_TEXT = (
 )
 
 REGISTRY: Mapping[str, Weights] = MappingProxyType(
-    {weights.name: weights for weights in (*_DEFAULTS, *_yolo(), *_rtmpose(), *_rtmdet(), *_VIDEO_AND_TEXT)}
+    {
+        weights.name: weights
+        for weights in (*_DEFAULTS, *_BLAZEPOSE, *_yolo(), *_rtmpose(), *_rtmdet(), *_VIDEO_AND_TEXT)
+    }
 )
 """By name, in the order in which they are listed."""

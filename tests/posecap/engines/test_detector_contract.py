@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
+from posecap.engines.blazepose import BlazePose
 from posecap.engines.movenet import MoveNet
 from posecap.engines.multi_scale import MultiScale
 from posecap.engines.rtmdet_onnx import RTMDetOnnx
@@ -24,8 +25,8 @@ YOLO = Ultralytics("yolo11n-pose", batch=1)  # sums run in another order from ba
 
 @pytest.fixture(
     scope="module",
-    params=[MoveNet(imgsz=256), MoveNet(imgsz=384), MULTI_SCALE, YOLO],
-    ids=["movenet-256", "movenet-384", "multi-scale", "yolo11n-pose"],
+    params=[MoveNet(imgsz=256), MoveNet(imgsz=384), MULTI_SCALE, BlazePose(), YOLO],
+    ids=["movenet-256", "movenet-384", "multi-scale", "blazepose", "yolo11n-pose"],
 )
 def detector(request) -> Detector:
     if request.param is YOLO and importlib.util.find_spec("ultralytics") is None:

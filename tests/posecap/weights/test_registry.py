@@ -9,6 +9,7 @@ from posecap.weights.registry import REGISTRY
 YOLO = [f"{family}{size}{kind}" for family in ("yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
 DETECTORS = [f"rtmdet-{size}-person-onnx" for size in "nm"]
+BLAZEPOSE = ["blazepose-detector", "blazepose-landmarks-full"]
 VIDEO = ["viclip-b16", "viclip-l14", "clip-vit-b16-openai", "clip-vit-l14-openai"]
 
 
@@ -19,7 +20,7 @@ def test_every_family_is_there() -> None:
         "minilm-l6-v2-tokenizer",
         "efficientnet-lite0-imagenet",
     ]
-    assert sorted(REGISTRY) == sorted([*defaults, *YOLO, *POSE, *DETECTORS, *VIDEO])
+    assert sorted(REGISTRY) == sorted([*defaults, *BLAZEPOSE, *YOLO, *POSE, *DETECTORS, *VIDEO])
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -63,6 +64,11 @@ def test_openmmlab_writes_the_hash_into_the_name(name: str) -> None:
 def test_ultralytics_license_is_shown(name: str) -> None:
     assert REGISTRY[name].license == "AGPL-3.0"
     assert REGISTRY[name].uri.endswith(f"/{name}.pt")
+
+
+@pytest.mark.parametrize("name", BLAZEPOSE)
+def test_a_query_is_no_part_of_a_files_name(name: str) -> None:
+    assert REGISTRY[name].path.suffix == ".tflite"
 
 
 def test_hub_files_name_a_revision() -> None:
