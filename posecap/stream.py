@@ -26,12 +26,14 @@ Streamed = dict[str, Any]
 
 ========  ======================  =====================================================================================
 joints    (M, T, J, 3) float32    x, y in pixels of the source video and score 0 to 1; zeros where a joint is not seen
-pts       (T) float64             presentation times of the frames, seconds on the source video's clock
-video     (D) float32             vector of the clip's frames
-text      (C, D) float32          a vector for each caption; D may differ from that of ``video``
+pts       (T) float64             presentation times of the frames, seconds from the start of the whole video
+video     (D) float32             vector of the clip's frames, of length 1
+text      (C, D) float32          a vector of length 1 for each caption; D may differ from that of ``video``
 captions  list of C str
 facts     dict                    what the sample's ``json`` member says: source, span, layout, label, models, quality
 ========  ======================  =====================================================================================
+
+Arrays are torch tensors. The origin of x and y is the top left corner, y points down.
 """
 
 _Range = tuple[PartName, NDArray[np.int64]]
@@ -44,16 +46,23 @@ class ShardStream(IterableDataset[Streamed]):
     The parts of a split are put into a seeded order, and their samples are divided into ``world_size x workers``
     consecutive ranges of equal size, give or take one sample, one for each consumer: a DataLoader worker of a rank.
     Each consumer reads its range front to back, so that reads stay sequential, and shuffles through a seeded buffer.
+    Which samples a consumer gets, and in which order, thus depends on the numbers of ranks and workers too, and ranks
+    may differ by a batch. Make a new stream after clips were removed from the dataset: this one has counted the samples
+    of its parts.
 
     Args:
         location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
         split: one split, or None for all.
-        seed: of the order, which changes with ``set_epoch``; None for the order on disk.
-        shuffle_buffer: samples that a consumer holds to draw from.
-        rank: this process among ``world_size``; both default to torch.distributed, then to the environment's
-            ``RANK`` and ``WORLD_SIZE``. Ranks get equally many samples, give or take one.
-        read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster.
-        fields: what each sample holds besides its key. Facts and captions cost a JSON parse each.
+        seed: of the order of parts and of the buffer; the order is the same in every pass until ``set_epoch`` is
+            called. None for the order on disk: no buffer, and ``set_epoch`` changes nothing.
+        shuffle_buffer: samples that each consumer holds in memory to draw from; 1 leaves them in the order of the
+            parts.
+        rank: this process among ``world_size``, from 0, given together with it. Where both are None, torch.distributed
+            says it if it is initialised when a pass begins, else the environment's ``RANK`` and ``WORLD_SIZE``, else
+            there is one process.
+        read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster. Of a remote
+            dataset each columns file is downloaded as a whole, into the memory of each consumer that reads from it.
+        fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed.
 
     Raises:
         ShardError: there is no dataset, or it has no samples of that split; later, when a part is damaged.
@@ -93,7 +102,7 @@ class ShardStream(IterableDataset[Streamed]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; every rank must be given the same number."""
+        """Choose the order of the next pass; every rank must be given the same number, or samples are read twice."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -191,7 +200,8 @@ def read_sample(
     """One sample by its key, by one range read.
 
     Args:
-        index: what :func:`read_index` returned; without it the parts' indexes are searched, which takes longer.
+        index: what :func:`read_index` returned, with all its columns; without it the parts' indexes are searched,
+            which takes longer.
         video: ``attach`` also reads the mp4, where the dataset stores video.
 
     Raises:
@@ -227,7 +237,8 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         joints_BMTJ3 and frames_BMT, pts_BT and frames_BT, video_BD, text_BCD and captions_BC, of the fields that the
         samples have; ``key``, ``captions`` and ``facts`` as lists. Padded axes are as long as the batch's longest.
-        The masks ``frames_BMT``, ``frames_BT`` and ``captions_BC`` are bool: True for data, False for padding.
+        The masks ``frames_BMT``, ``frames_BT`` and ``captions_BC`` are bool: True for data, False for padding. A frame
+        of ``frames_BMT`` is True also where the person is not seen in it; the joints' scores say that.
 
     Raises:
         ShardError: samples differ in their joints or vector lengths and so do not fit one batch.
@@ -244,10 +255,16 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if "video" in samples[0]:
             batch["video_BD"] = torch.stack([sample["video"] for sample in samples])
         if "text" in samples[0]:
-            batch["text_BCD"], batch["captions_BC"] = _pad([sample["text"] for sample in samples])
+            batch["text_BCD"], batch["captions_BC"] = _pad(_of_one_width([sample["text"] for sample in samples]))
     except RuntimeError as error:
         raise ShardError(f"samples {batch['key'][0]} … do not fit one batch: {error}") from error
     return batch
+
+
+def _of_one_width(texts: list[Tensor]) -> list[Tensor]:
+    """Texts (C, D), those without captions with the D of the others: a columns file does not tell it."""
+    width = max(text.shape[1] for text in texts)
+    return [text if len(text) else text.new_zeros(0, width) for text in texts]
 
 
 def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from posecap.visualization.view import Background, Footage
 
 
+_MOST_PROBLEMS = 1000
+"""``posecap verify`` stops after so many."""
 _DATASET_FILES = ("plan.parquet", "dataset.json", "data")
 """A directory that has one of these is taken for a dataset."""
 
@@ -126,12 +128,13 @@ def _line(outcome: RowOutcome) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from posecap.verify import verify
 
-    result = verify(_only_dataset(options))
+    result = verify(_only_dataset(options), max_problems=_MOST_PROBLEMS)
     for problem in result.problems:
         print(problem)
     size = f"{result.parts:,} parts, {result.samples:,} samples, {result.size_bytes / 1e6:,.1f} MB"
     if result.problems:
-        print(f"{len(result.problems):,} problems in {size}")
+        stopped = "; stopped there: solve these and verify again" if len(result.problems) == _MOST_PROBLEMS else ""
+        print(f"{len(result.problems):,} problems in {size}{stopped}")
         return ERROR
     print(f"sound: {size}")
     return COMPLETE

@@ -81,7 +81,7 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
         "license": license_url(info.license) or info.license,
         "creator": {"@type": "Organization", "name": info.contact, reach: info.contact},
         **({"url": page} if page else {}),
-        "citeAs": f"@misc{{{info.name}, title={{{info.name}}}, info={{{info.version}}}, "
+        "citeAs": f"@misc{{{info.name}, title={{{info.name}}}, edition={{{info.version}}}, "
         f"year={{{published.year}}}, note={{{info.contact}}}}}",
         "datePublished": published.isoformat(),
         "isLiveDataset": False,

@@ -12,8 +12,10 @@
     tombstones.json                  keys and sources that were removed
 
 M, T, J and C count people, frames, joints and captions; D is the length of a vector, of video and of text its own.
-Joints are x and y in pixels of the source video and a score from 0 to 1, all 0 where a joint is not seen. Times are
-seconds on the source video's clock.
+Joints are x and y in pixels of the source video as displayed (origin at the top left, x to the right, y down) and a
+score from 0 to 1, all 0 where a joint is not seen. Times are seconds from the start of the whole video, also where only
+a part of it was downloaded. A sample has the same key in every file: its clip's id. A part without samples has a
+sidecar only.
 """
 
 from posecap.shards.arrow_file import COLUMNS_SCHEMA

@@ -1,8 +1,8 @@
 """The columns file: a part's samples as an Arrow IPC file that is read by mapping it into memory.
 
 Every array column is flat; the columns ``M``, ``T``, ``J`` and ``C`` give the shapes of a row's arrays: joints
-(M, T, J, 3), pts (T), video (D), text (C, D). Each D follows from the number of values. The file is not compressed, so
-that a row is a view of the mapped file.
+(M, T, J, 3), pts (T), video (D), text (C, D). Each D follows from the number of values, so the D of text is lost, and
+read as 0, where C is 0. The file is not compressed, so that a row is a view of the mapped file.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ COLUMNS_SCHEMA = pa.schema(
 class ColumnsWriter:
     """Writes samples batch by batch, holding at most one batch (4 MiB and a sample) in memory.
 
+    :meth:`close` writes the last batch and the Arrow footer; the caller finishes and publishes ``file``.
+
     Raises:
         ShardError: an array holds NaN or infinity.
     """
@@ -52,6 +54,7 @@ class ColumnsWriter:
         self._bytes = 0
 
     def add(self, sample: Sample, facts: bytes) -> None:
+        """Add a sample, with its ``json`` member as ``facts``."""
         self._waiting.append((sample, facts.decode()))
         self._bytes += len(facts) + sum(array.nbytes for array in arrays_of(sample).values())
         if self._bytes >= _BATCH_BYTES:
@@ -151,6 +154,7 @@ def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[i
     """Batches of a columns file, from the one that holds row ``first`` on, each with its first row's number.
 
     Args:
+        first: number of a row in the file; with one beyond the last row there are no batches.
         base: the file's bytes, writable, so that views of it may become tensors.
 
     Raises:

@@ -33,13 +33,16 @@ Members = dict[str, memoryview]
 class Dataset:
     """The committed parts of a dataset, without the samples that its tombstones remove.
 
-    Nothing is kept open: each call reads the files that it needs.
+    Nothing is kept open: each call reads the files that it needs. Only the tombstones are read once and kept, so that
+    a later removal is seen by new objects only. A folder without committed parts is a dataset without samples; a URL is
+    not opened before the first call.
 
     Args:
         location: a folder, or any URL that fsspec can read (``https://…``, ``s3://…``).
 
     Raises:
-        ShardError: there is no dataset.
+        ShardError: there is no such folder; from any method, there is no ``dataset.json`` at the URL, or a file is
+            damaged.
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
@@ -94,7 +97,9 @@ class Dataset:
         """One sample, by one range read of its tar.
 
         Args:
-            index: what :meth:`index` gave, to look the key up in; without it the parts' indexes are searched in turn.
+            key: a whole key.
+            index: what :meth:`index` gave, with all its columns, to look the key up in; without it the parts' indexes
+                are searched in turn.
             video: ``attach`` also reads the sample's mp4, where the dataset stores video.
 
         Raises:
@@ -125,6 +130,9 @@ class Dataset:
 
     def column_batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, ColumnsBatch]]:
         """Batches of a part's columns file, from the one that holds row ``first`` on, each with its first row's number.
+
+        Removed samples are among them: :meth:`parts` says which rows to take. Of a remote dataset the whole file is
+        downloaded into memory, of a local one it is mapped.
 
         Raises:
             ShardError: the file is missing or damaged.
@@ -272,7 +280,7 @@ class _Remote:
         return bytearray(content)
 
     def map(self, relative: str) -> NDArray[np.uint8]:
-        """A whole file of at most ``MAX_COLUMNS_BYTES``, downloaded into memory."""
+        """A whole file of at most ``MAX_COLUMNS_BYTES``, downloaded into memory; writable, as a mapped one is."""
         return np.frombuffer(bytearray(self.read(relative, limit=paths.MAX_COLUMNS_BYTES)), np.uint8)
 
     def _url(self, relative: str) -> str:

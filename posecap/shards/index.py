@@ -65,11 +65,14 @@ INDEX_SCHEMA = pa.schema(
 """Columns of ``index/*.parquet``.
 
 ``part`` is e.g. ``train/00042``; ``fingerprint`` is that of the part. All times are seconds on the source video's
-clock: ``start_seconds`` and ``end_seconds`` of the clip's span, ``first_pts_seconds`` and ``last_pts_seconds`` of its
-first and last frame, ``video_start_seconds`` and ``video_end_seconds`` of the frames behind the video vector. ``M``,
-``T`` and ``J`` count people, frames and joints; ``X_dimension`` is the length of a vector. ``X_offset`` and ``X_size``
-are the bytes of member X's data in the part's pose tar (``mp4``: in its video tar). ``weights`` are ``name:sha256`` of
-the model files behind the sample.
+clock, from the start of the whole video: ``start_seconds`` (inclusive) and ``end_seconds`` (exclusive) of the clip's
+span, ``first_pts_seconds`` and ``last_pts_seconds`` of its first and last frame, ``video_start_seconds`` and
+``video_end_seconds`` (exclusive) of the frames behind the video vector. ``width`` and ``height`` are pixels of the
+source video as displayed, ``fps`` its average frame rate. ``M``, ``T`` and ``J`` count people, frames and joints;
+``X_dimension`` is the length of a vector. ``X_offset`` and ``X_size`` are the position of the first byte and the number
+of bytes of member X's data in the part's pose tar (``mp4``: in its video tar; null where no video is stored).
+``weights`` are ``name:sha256`` of the model files behind the part. Columns that may be null are so where a row of the
+manifest or a stage of the pipeline gave no such value; the ``X_model`` of a stage that used none may also be empty.
 """
 
 RANGE_COLUMNS = [f"{name}_{what}" for name in MEMBERS for what in ("offset", "size")]
@@ -119,7 +122,10 @@ def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mappin
 
 
 def write_index(file: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write a part's index; a part has at least one row.
+    """Write a part's index.
+
+    Args:
+        rows: one or more, as :func:`index_row` makes them; the index of a part without samples is not written.
 
     Raises:
         ShardError: a fact has another type than its column.
@@ -156,7 +162,7 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
 
 
 def index_rows(content: Any) -> int:
-    """The number of samples in an index, from its footer alone."""
+    """The number of samples in an index, from its footer alone; ShardError if it cannot be read."""
     with _parquet_file(content) as file:
         return int(file.metadata.num_rows)
 

@@ -28,11 +28,14 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
     """Commit a part: all its files, then its sidecar, which makes them visible.
 
     Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only.
-    Of each sample only its row of the index stays in memory.
+    Of each sample only its row of the index stays in memory. The caller holds the lock of the dataset
+    (:func:`posecap.ledger.lock_dataset`): two writers of one part would delete each other's files.
 
     Args:
-        samples: in the order in which they are written.
-        record: the further content of the sidecar: fingerprint, pipeline, lineage, counts, rows.
+        samples: in the order in which they are written. They may come from :func:`read_part` of the same part, whose
+            files are replaced only after the last sample.
+        record: the further content of the sidecar: fingerprint, pipeline, lineage, counts, rows. What it says of
+            format, part, split, number, files and samples is replaced.
 
     Returns:
         The sidecar.
@@ -141,7 +144,7 @@ class _PartWriter:
 
 
 def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -> Iterator[Sample]:
-    """Samples of a committed part in order; writing them again gives the same files.
+    """Samples of a committed part in order, whatever the tombstones say; writing them again gives the same files.
 
     Args:
         keys: only samples with these keys; None for all.

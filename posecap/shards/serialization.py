@@ -53,7 +53,7 @@ def _read_header(written: bytes) -> tuple[str, tuple[int, ...]]:
 
 
 def array_in(member: memoryview, *, descr: str, axes: int) -> NDArray[Any]:
-    """The array of an npy member, as a view of the member's bytes.
+    """The array of an npy member, as a view of the member's bytes, writable if these are.
 
     Args:
         descr: dtype that it must have, such as ``<f4``; the digit is the size of an item in bytes.
@@ -104,7 +104,8 @@ def pack(sample: Sample) -> Packed:
     """The members of the pose tar.
 
     Raises:
-        ShardError: an array has another dtype or number of axes than the schema says.
+        ShardError: an array has another dtype or number of axes than the schema says, something is too large, or the
+            key cannot name a file.
     """
     checked_key(sample.key)
     packed: dict[str, tuple[bytes, memoryview]] = {}
@@ -114,7 +115,7 @@ def pack(sample: Sample) -> Packed:
                 f"sample {sample.key}: {name} is {array.dtype.str} with {array.ndim} axes, "
                 f"expected {ARRAYS[name]} with {_AXES[name]}"
             )
-        if array.nbytes > MAX_MEMBER_BYTES - 4096:
+        if array.nbytes > MAX_MEMBER_BYTES - 4096:  # with room for the npy header
             raise ShardError(f"sample {sample.key}: {name} takes {array.nbytes} bytes, at most {MAX_MEMBER_BYTES} fit")
         packed[name] = npy_header(ARRAYS[name], array.shape), np.ascontiguousarray(array).data
     packed["txt"] = b"", memoryview(sample.captions[0].text.encode() if sample.captions else b"")

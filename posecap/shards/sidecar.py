@@ -29,6 +29,10 @@ def encode_document(document: Mapping[str, Any]) -> bytes:
 def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dict[str, Any]:
     """The document without its checksum.
 
+    Args:
+        name: of the file, with which messages begin.
+        remedy: what to do about a damaged one, with which messages end.
+
     Raises:
         ShardError: larger than 256 MiB, not a document of this format, or its checksum does not match.
     """
@@ -124,7 +128,11 @@ def damaged_files(root: Path, document: Mapping[str, Any]) -> list[str]:
 
 
 def dataset_list(root: Path) -> dict[str, Any]:
-    """Every committed part with its number of samples and its sidecar's hash and size."""
+    """The content of ``dataset.json``: every committed part with its number of samples, its sidecar's hash and size.
+
+    Raises:
+        ShardError: a sidecar is damaged.
+    """
     parts = []
     for part in paths.committed(root):
         document = _read_unchanged(root, part)

@@ -76,18 +76,21 @@ def read_tombstones(root: Path) -> Tombstones:
 def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
     """Remove clips from tars, columns and index, and keep readers and later builds from bringing them back.
 
-    The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated.
+    The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated. The
+    caller holds the lock of the dataset (:func:`posecap.ledger.lock_dataset`), and removes what else shows the clips
+    (:func:`posecap.finalize.mark_unfinished`, :func:`posecap.visualization.contact_sheet.remove_previews`).
 
     Args:
-        keys: clips to remove; unknown ones are recorded too.
-        reason: why, in words, kept in the tombstones and in the outcome of each clip.
+        keys: whole keys of clips to remove; those that no part has are recorded too, for later builds.
+        reason: why, in words, kept in the tombstones and in the outcome of each clip. What was removed before keeps
+            its first reason.
         sources: ``source_id`` of videos of which every clip is to be removed.
 
     Returns:
         Parts that were rewritten.
 
     Raises:
-        ShardError: a part is damaged; run ``posecap verify``.
+        ShardError: a part is damaged (run ``posecap verify``), or a key is none that a sample can have.
     """
     before = read_tombstones(root)
     tombstones = Tombstones(

@@ -14,6 +14,7 @@ import pytest
 from posecap.outcomes import RowOutcome
 from posecap.shards import read_sidecar, remove_samples, write_dataset_list, write_part
 from posecap.shards.sidecar import encode_document
+from posecap.stream import ShardStream, collate
 from posecap.types import PartName, Sample
 from posecap.verify import Problem, check_sample, verify
 from tests import building, built
@@ -96,6 +97,16 @@ def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
     assert (verified.parts, verified.samples) == (4, 5)
     data = {name: content for name, content in built.files(tmp_path).items() if not name.endswith(".json")}
     assert verified.size_bytes == sum(map(len, data.values()))
+
+
+def test_clips_without_captions_are_sound_and_fit_a_batch_with_others(tmp_path: Path) -> None:
+    (wordless,) = built.samples(1, captions=())
+    built.build(tmp_path, {FIRST: [wordless, *built.samples(1, first=1)]})
+    assert verify(tmp_path).problems == ()
+    for read in ("tar", "columns"):
+        batch = collate([*ShardStream(tmp_path, seed=None, read=read)])
+        assert batch["text_BCD"].shape == (2, 2, 4)
+        assert batch["captions_BC"].tolist() == [[False, False], [True, True]]
 
 
 def test_one_flipped_byte_anywhere_is_found_and_its_file_named(tmp_path: Path) -> None:

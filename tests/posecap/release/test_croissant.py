@@ -27,6 +27,9 @@ def test_required_properties(tmp_path: Path):
     assert found["license"] == "https://creativecommons.org/licenses/by/4.0/"
     assert found["datePublished"] == "2026-05-01"
     assert found["url"] == found["creator"]["url"] == "https://example.org/walkers"
+    assert found["citeAs"] == (
+        "@misc{walkers, title={walkers}, edition={1.2.0}, year={2026}, note={https://example.org/walkers}}"
+    )
 
 
 def test_an_e_mail_address_is_no_url(tmp_path: Path):
