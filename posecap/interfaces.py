@@ -67,7 +67,8 @@ class Fetcher(Named, Protocol):
         Args:
             folder: an existing folder for temporary files.
             span: what is wanted, in seconds of the whole video; its end may be infinite. None wants the whole video.
-                A fetcher may bring more than the span, up to the whole.
+                A fetcher may bring more than the span, up to the whole. One that brings a part names its beginning in
+                :attr:`Fetched.begins_seconds`.
 
         Raises:
             Reject: another attempt under the same limits would end the same way, as with ``not_found``,
@@ -199,7 +200,8 @@ class PoseEstimator(Named, Protocol):
 
         Args:
             frames_THW3: uint8 RGB.
-            tracks: boxes in pixels of these frames. The people of the result are in the order of its people.
+            tracks: boxes, and joints where the detector gave some, in pixels of these frames. The people of the result
+                are in the order of its people.
         """
         ...
 

@@ -31,14 +31,15 @@ _OTHER_SIGMA = 0.08
 
 
 def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_score: float = 0.1) -> float:
-    """OKS in [0, 1] over the joints that are seen in both skeletons.
+    """OKS in [0, 1] over the joints that count in both skeletons; 0 where there is none.
 
     Args:
         joints_J3, reference_J3: (x, y, score), pixels, one layout.
         box_4: the reference's box (x0, y0, x1, y1); its area is the person's scale.
         least_score: joints below it on either side do not count.
 
-    Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``; other layouts use one σ for all joints.
+    Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``, the mean over joints. Skeletons of 17 joints are
+    taken for ``coco17`` and use COCO's σ of each joint; all others use one σ for all joints.
     """
     seen = (joints_J3[:, 2] >= least_score) & (reference_J3[:, 2] >= least_score)
     if not bool(seen.any()):
@@ -67,7 +68,7 @@ def distinct(joints_NJ3: Floats, boxes_N4: Floats, *, same_person: float) -> lis
     Args:
         joints_NJ3: (x, y, score) of the people, best first.
         boxes_N4: (x0, y0, x1, y1).
-        same_person: :func:`similarity` from which two detections are one person.
+        same_person: :func:`similarity` from which on two detections are one person.
     """
     kept: list[int] = []
     for i, joints in enumerate(joints_NJ3):
@@ -96,7 +97,7 @@ def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
     Args:
         joints_MTJ3: (M, T, J, 3) float32, pixels and score; missing joints (0, 0, 0).
         pts_T: (T,) float64 seconds, strictly increasing.
-        layout: of the joints; its bones are measured.
+        layout: of the joints, a name in :data:`posecap.joints.LAYOUTS`; its bones are measured.
     """
     sizes_M = body_sizes(joints_MTJ3)
     seen_MT = np.asarray((joints_MTJ3[..., 2] > 0).any(-1), np.bool_)
@@ -130,9 +131,10 @@ def body_sizes(joints_MTJ3: Floats) -> Doubles:
 def own_motion(joints_MTJ3: Floats) -> Doubles:
     """(M,) how much each person's pose changes, in sizes, without motion common to the whole body such as panning.
 
-    The displacement of a joint from its median position, minus the frame's median displacement over seen joints, has
-    a root mean square over time; the result is its 0.9 quantile over joints, so that one moving arm is enough. Joints
-    seen in less than half of the person's frames are excluded as unreliable.
+    The displacement of a joint from its median position, minus the frame's median displacement over its seen joints,
+    has a root mean square over the frames that see the joint; the result is its 0.9 quantile over joints, so that one
+    moving arm is enough. Joints seen in less than half of the frames that see the person are excluded as unreliable,
+    also from these medians. 0 where no joint is left.
     """
     sizes = body_sizes(joints_MTJ3)
     return np.array(

@@ -34,7 +34,10 @@ class Reject(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class PermanentError(Reject):
-    """This item could not be processed, though it may be suitable: recorded as *failed*, not retryable."""
+    """This item could not be processed, though it may be suitable: recorded as *failed*, not retryable.
+
+    It is a :class:`Reject` to ``except``, so handlers name :class:`TransientError` first, then this, then ``Reject``.
+    """
 
 
 class TransientError(PermanentError):
@@ -61,7 +64,8 @@ class Resources:
         cpus: cores that a worker occupies, fractions allowed; 0 for stages that mostly wait.
         gpus: GPUs that a worker occupies, fractions allowed.
         concurrency: how many items the worker processes at once. They share its engines, so that one is decoded
-            while the frames of another are on the GPU; engines must be :attr:`Engine.thread_safe`.
+            while the frames of another are on the GPU. With more than 1 a pipeline refuses engines that are not
+            :attr:`Engine.thread_safe`.
     """
 
     cpus: float = 1.0
@@ -120,11 +124,15 @@ class Engine:
     thread_safe: ClassVar[bool] = False
     """Whether several threads may use one engine at once; see :attr:`Resources.concurrency`."""
     path_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that may hold a path of this machine. Only the file's name is recorded; hashes tell files apart."""
+    """Fields of text that may hold a path of this machine: of one with a separator only the last part is recorded.
+    Where the file changes the result, :attr:`weights` names it, and its hash is recorded.
+    """
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names in :data:`posecap.weights.registry.REGISTRY` of the weights it loads."""
+        """The weights that it loads, each as :func:`posecap.models.locate` takes it: a name in
+        :data:`posecap.weights.registry.REGISTRY`, or a path. Their hashes go into every part's fingerprint.
+        """
         return ()
 
     def load(self) -> None:

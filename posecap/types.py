@@ -65,7 +65,9 @@ class Span:
         return self.end_seconds - self.start_seconds
 
     def holds(self, seconds: float) -> bool:
-        """Whether a timestamp lies in the span, rounded to microseconds, so that rounding errors do not matter."""
+        """Whether a timestamp lies in the span. Both ends are taken a microsecond earlier, so that a time that rounding
+        made a little too small still counts as the one it stands for.
+        """
         return self.start_seconds - 1e-6 <= seconds < self.end_seconds - 1e-6
 
 
@@ -100,7 +102,8 @@ class Row:
     video comes from, for credit.
 
     ``uri`` is the video as the manifest names it, and what datasets record; ``location`` is the absolute path or URL
-    that it stands for on this machine (empty: ``uri`` itself). ``place`` is the table and the row's number in it, as
+    that it stands for on this machine (empty: ``uri`` itself). ``license`` is the row's own; None says that neither the
+    row nor its table's defaults state one. ``place`` is the table and the row's number in it, as
     :mod:`posecap.manifest.tables` counts (``rows.csv:17``), for messages. Neither of these two is part of the row's
     identity.
     """
@@ -120,7 +123,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id``.
+    """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id`` (64 lower-case hex digits).
+
+    Where only a span was fetched, ``source_id`` and ``size_bytes`` are those of that file, not of the whole video.
 
     ``keeping`` and ``begins_seconds`` are those of :class:`posecap.interfaces.Fetched`: whether the file is deleted
     after the row, and where it begins in the whole video, of which it may hold only a part.
@@ -192,7 +197,8 @@ class Clip:
 
     ``frames_THW3`` uint8 RGB at working size (:func:`posecap.video.working_size`), one frame or more; ``pts_T``
     float64 seconds from the start of the whole video, strictly increasing. ``media.seconds`` is the moment in the whole
-    video at which the decoded file ends. ``decoder`` names the engine that decoded them.
+    video at which the decoded file ends, None where its container states no duration; the other fields of ``media`` are
+    those of the file, so its width and height are source pixels. ``decoder`` names the engine that decoded them.
     """
 
     video: Video
@@ -237,10 +243,10 @@ class Clip:
 class Tracks:
     """Where each of the M people of a clip is in each of its T frames.
 
-    ``boxes_MT4`` float32 (x0, y0, x1, y1), zeros where a person is not seen; ``scores_MT`` float32 in
-    [0, 1], 0 where not seen. Single-stage pose models also leave ``joints_MTJ3`` float32 (x, y, score in [0, 1]) in
-    ``layout``; both are None for detectors of boxes. In a :class:`TrackedClip` coordinates are source pixels; engines
-    take and give pixels of the frames at hand.
+    ``boxes_MT4`` float32 (x0, y0, x1, y1), zeros where a person is not seen; ``scores_MT`` float32 in [0, 1], 0 where
+    not seen. M may be 0. Single-stage pose models also leave ``joints_MTJ3`` float32 (x, y, score in [0, 1]; zeros
+    where a person is not seen) in ``layout``; both are None for detectors of boxes. In a :class:`TrackedClip`
+    coordinates are source pixels; engines take and give pixels of the frames at hand.
     """
 
     boxes_MT4: Floats = field(repr=False)
@@ -262,7 +268,7 @@ class Tracks:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedClip(Clip):
-    """A clip with tracks of its people, and the names of the engines that made them."""
+    """A clip with tracks of its people, and the names of the engines that made them; empty where none is known."""
 
     tracks: Tracks
     detector: str = ""
@@ -277,8 +283,9 @@ class TrackedClip(Clip):
 class PosedClip(TrackedClip):
     """A clip with every person's joints: ``joints_MTJ3`` float32 (x, y in source pixels, score in [0, 1]).
 
-    A joint that was not seen is (0, 0, 0). ``people_choice``, JSON-able, says why these people were kept; it is empty
-    where nobody chose.
+    They are what later stages change and what is stored; ``tracks.joints_MTJ3`` stay as the detector gave them, in
+    ``tracks.layout``, for the same people in the same order. A joint that was not seen is (0, 0, 0). ``people_choice``,
+    JSON-able, says why these people were kept; it is empty where nobody chose.
     """
 
     joints_MTJ3: Floats = field(repr=False)

@@ -22,7 +22,10 @@ _LUMA = np.array([77, 150, 29], np.uint32)
 
 
 class FrameBuffer:
-    """A queue of decoded frames with their timestamps; frames leave in the order in which they came."""
+    """A queue of decoded frames of one size with their timestamps; frames leave in the order in which they came.
+
+    An empty one has no first or last timestamp, and no more frames can be dropped or popped than it has: IndexError.
+    """
 
     def __init__(self) -> None:
         self._frames: deque[tuple[Pixels, float]] = deque()
@@ -31,7 +34,7 @@ class FrameBuffer:
         return len(self._frames)
 
     def append(self, frame_HW3: Pixels, pts: float) -> None:
-        """Append one frame with its timestamp in seconds."""
+        """Append one frame, uint8 RGB, with its timestamp in seconds."""
         self._frames.append((frame_HW3, pts))
 
     @property
@@ -65,8 +68,9 @@ class FrameBuffer:
 class FrameRateLimiter:
     """Selects frames evenly in time so that at most ``fps_at_most`` per second remain.
 
-    Video at or below that rate keeps every frame. The tolerance is 7 % of a period, since containers round
-    timestamps (Matroska to milliseconds: 3 % at 60 fps, for this frame and for the reference frame).
+    Video at or below that rate keeps every frame, and the first frame is always kept. A frame that comes a little early
+    is kept too: the tolerance is 7 % of a period, since containers round timestamps (Matroska to milliseconds: 3 % at
+    60 fps, for this frame and for the one that the period is counted from).
     """
 
     _TOLERANCE = 0.07
@@ -86,7 +90,11 @@ class FrameRateLimiter:
 
 
 def working_size(media: Media, long_side: int) -> tuple[int, int]:
-    """(width, height) of decoded frames: even, the longer side at most ``long_side``, never enlarged."""
+    """(width, height) of decoded frames: both even, the longer side at most ``long_side`` pixels and never enlarged.
+
+    Proportions are kept up to the rounding to even numbers. An odd ``long_side`` may be exceeded by one pixel, and a
+    side is 2 pixels at least.
+    """
     scale = min(1.0, long_side / max(media.width, media.height))
     width, height = (max(2, min(2 * round(side * scale / 2), side - side % 2)) for side in (media.width, media.height))
     return width, height

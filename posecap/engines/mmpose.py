@@ -75,7 +75,7 @@ class RTMPose(TopDownEstimator):
             ]
         return crops
 
-    def _look(self, crops: Sequence[dict[str, Any]]) -> list[Floats]:
+    def _predict(self, crops: Sequence[dict[str, Any]]) -> list[Floats]:
         """(J, 3) for each crop: MMPose's own steps, on crops of any number of frames."""
         import torch
         from mmengine.dataset import pseudo_collate

@@ -60,7 +60,7 @@ class RTMPoseOnnx(TopDownEstimator):
             (_crop(frames_THW3[crop.frame], area, height, width), area) for crop, area in zip(seen, areas, strict=True)
         ]
 
-    def _look(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
+    def _predict(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
         height, width = self._network.size
         pictures, areas = zip(*crops, strict=True)
         simcc_x, simcc_y = self._network.run(normalize(np.stack(pictures), mean=_MEAN, std=_STD))

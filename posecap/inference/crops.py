@@ -139,7 +139,7 @@ class TopDownEstimator(Engine):
         """
         seen = person_crops(tracks)
         # Every thread makes its own crops; only the network is run by one thread at a time.
-        found = self._batches.run_together(self._look, self._crops(frames_THW3, seen))
+        found = self._batches.run_together(self._predict, self._crops(frames_THW3, seen))
         shape = (tracks.people, frames_THW3.shape[0])
         return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
 
@@ -149,10 +149,10 @@ class TopDownEstimator(Engine):
 
     @abstractmethod
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[Any]:
-        """The input of ``_look`` for each of ``seen``."""
+        """The input of ``_predict`` for each of ``seen``, in their order."""
 
     @abstractmethod
-    def _look(self, crops: Sequence[Any]) -> list[Floats]:
+    def _predict(self, crops: Sequence[Any]) -> list[Floats]:
         """(J, 3) joints (x, y, score) for each crop, in pixels of its frame."""
 
 

@@ -23,15 +23,17 @@ _WORD_MARKS = re.compile(r"_+|(?<=[^\W\d])\.(?=[^\W\d])")
 class WriteCaptions(Stage):
     """Collects, cleans and limits a clip's captions.
 
-    They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label``
-    for the bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name).
-    Captioners run only while there are fewer than ``most`` sentences. Of sentences that differ only in
-    case or in punctuation at the end the first stays; one of which :func:`clean` leaves nothing is left out.
+    They come in this order: the row's captions (origin ``row``); its label in every template (origin ``label`` for the
+    bare ``{}``, else ``template:`` and the template); what each captioner writes (origin: its name). Captioners run
+    only while there are fewer than ``most`` sentences. Of sentences that differ only in case or in blanks and ``. ! ?``
+    at the end the first stays; one of which :func:`clean` leaves nothing is left out. Both are done before sentences
+    are counted.
 
     Args:
-        templates: sentences with one ``{}`` each, which stands for the label's words.
+        templates: sentences with one ``{}`` each, which stands for the label's words (:func:`label_words`); with none
+            labels give no sentence.
         captioners: engines that describe the clip, asked in this order.
-        longest_characters: most characters of one sentence; longer ones end at the last whole word that fits.
+        longest_characters: most characters (Unicode code points) of one sentence; see :func:`clean`.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
 
     Rejects:
@@ -62,7 +64,7 @@ class WriteCaptions(Stage):
         yield item.extend(CaptionedClip, captions=self._collected(self._sentences(item)))
 
     def check_row(self, row: Row) -> None:
-        """Raises ``no_caption`` where the row has too few sentences and no captioner writes more."""
+        """Raises ``no_caption`` where the row has too few sentences and the stage has no captioners."""
         if not self.captioners:
             self._collected(self._of_row(row))
 
@@ -100,8 +102,8 @@ class WriteCaptions(Stage):
 def clean(text: str, *, longest_characters: int) -> str:
     """One line of plain text: Unicode NFKC, no control or other invisible characters, no URLs, single spaces.
 
-    Text longer than ``longest_characters`` ends at the last whole word that fits. Text without a letter or a digit
-    becomes the empty string. Cleaning twice changes nothing.
+    Text longer than ``longest_characters`` ends at the last whole word that fits, or within its first word where not
+    even that fits. Text without a letter or a digit becomes the empty string. Cleaning twice changes nothing.
     """
     normal = unicodedata.normalize("NFKC", "".join(_visible(character) for character in text))
     line = " ".join(_URL.sub(" ", normal).split())

@@ -27,8 +27,9 @@ class Decode(Stage):
     """Decodes at working size, with the first of ``decoders`` that can read the video.
 
     A row's span becomes one clip. The clip's span has the row's times where the video reaches them, and ends with the
-    video otherwise. Rejected with ``span_outside_video``, ``truncated`` (frames cover less than ``least_share`` of
-    the span), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``).
+    video otherwise. Rejected with ``span_outside_video``, ``truncated`` (frames cover less than ``least_share`` of the
+    span), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``). Gaps without frames stay inside the clip and
+    only count as not covered.
 
     A video without a span is read once, from front to end, and split at every shot boundary. A shot longer than
     the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
@@ -36,17 +37,27 @@ class Decode(Stage):
     gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
     :class:`~posecap.stage.Rejected`.
 
+    Either kind of row is rejected with ``undecodable`` where no decoder can read it, and with what the prober rejects.
+    Of a video that fails after its first clips, the clips stay, and the rest is yielded as Rejected.
+
     Memory holds one clip, at most a shortest clip beyond it, and a block of frames.
 
     Args:
         prober: reads size, frame rate and duration before anything is decoded.
-        decoders: asked in this order.
-        long_side: longer side of the frames in pixels; smaller videos keep their size.
+        decoders: asked in this order: the next one when one does not accept the file, or gives it up
+            (:class:`~posecap.interfaces.DecoderGaveUpError`).
+        long_side: longer side of the frames in pixels; smaller videos keep their size
+            (:func:`posecap.video.working_size`).
         fps_at_most: frames per second of a clip; slower videos keep their frames.
-        frames_at_most: of a clip. A row's span with more is rejected, a shot with more gives several clips.
-        fewest_frames: of a clip.
-        least_share: share of a row's span, in [0, 1], that frames must cover.
-        gap_seconds: a longer interval between two frames is a gap, which no clip reaches across.
+        frames_at_most: of a clip, after ``fps_at_most``. A row's span with more is rejected, a shot with more gives
+            several clips.
+        fewest_frames: of a clip, after ``fps_at_most``; shots with fewer are yielded as Rejected.
+        least_share: share of a row's span, in [0, 1], that frames must cover. A span without an end reaches to the end
+            that the container states.
+        gap_seconds: a longer interval between two frames is a gap; no clip of a shot reaches across one.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "decode"
@@ -61,6 +72,18 @@ class Decode(Stage):
     fewest_frames: int = 2
     least_share: float = 0.5
     gap_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.long_side < 2 or self.fps_at_most <= 0 or self.gap_seconds <= 0:
+            raise ValueError(
+                f"decode: long_side is {self.long_side}, fps_at_most {self.fps_at_most:g} and gap_seconds "
+                f"{self.gap_seconds:g}; needs long_side >= 2, fps_at_most > 0 and gap_seconds > 0"
+            )
+        if not 1 <= self.fewest_frames <= self.frames_at_most or not 0 <= self.least_share <= 1:
+            raise ValueError(
+                f"decode: fewest_frames is {self.fewest_frames}, frames_at_most {self.frames_at_most} and least_share "
+                f"{self.least_share:g}; needs 1 <= fewest_frames <= frames_at_most and 0 <= least_share <= 1"
+            )
 
     def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
@@ -97,6 +120,8 @@ class _DecoderRun:
 
     def results(self, start: float) -> Iterator[Clip | Rejected]:
         """The row's span as one clip, or clips of the shots from ``start`` seconds on, and rejected spans.
+
+        ``start`` is where an earlier decoder's last result ended, in seconds of the whole video; 0 if none did.
 
         Raises:
             Reject: the video does not hold the span, or cannot be decoded.

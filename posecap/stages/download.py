@@ -19,8 +19,9 @@ class Download(Stage):
     """Fetches with the first of ``fetchers`` that accepts the row's URI.
 
     Args:
-        fetchers: asked in this order.
-        limits: of each download.
+        fetchers: asked in this order; the first that accepts a URI is the only one tried. Http accepts every web
+            address and LocalFile everything without ``://``, so YtDlp goes before both.
+        limits: of each row's download.
         content: what is checked before a decoder opens the file: ``magic`` rejects web pages, text, images and
             archives by their first bytes, ``none`` leaves everything to the decoder.
     """

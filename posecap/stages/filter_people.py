@@ -68,12 +68,13 @@ class _People:
 class FilterPeople(Stage):
     """Keeps at most ``people`` people, most prominent first, or rejects the clip.
 
-    A person is *confident* in a frame when at least ``confident_joints_share`` of the joints score
-    ``joint_score`` or more. *Presence* is the share of the clip's frames in which a person is confident.
-    *Spread* is the standard deviation of x plus that of y over all joints of those frames that reach
-    ``joint_score``, in pixels: near and moving people have more of it. People are chosen by :class:`Prominence`, with
-    the terms of the choice in the sample's facts as ``people_choice``; without it they are ranked by presence times
-    spread. Ties are in the tracker's order; tracks and joints leave in the order of the choice.
+    A person is *confident* in a frame when at least ``confident_joints_share`` of the joints score ``joint_score`` or
+    more. *Presence* is the share of the clip's frames in which a person is confident. *Spread* is the standard
+    deviation of x plus that of y over all joints of those frames that reach ``joint_score``, in pixels: near and moving
+    people have more of it. People are chosen by :class:`Prominence`, with the terms of the choice in the sample's facts
+    as ``people_choice``; without it they are ranked by presence times spread. Ties are in the tracker's order; tracks
+    and joints leave in the order of the choice. Joints of those who are kept leave unchanged, also those that score
+    less than ``joint_score``.
 
     People below ``person_presence`` are left out, and so are those whose joints, as far as they reach
     ``joint_score``, move less than ``motion`` (:func:`posecap.skeletons.own_motion`): posters, mannequins,
@@ -88,14 +89,16 @@ class FilterPeople(Stage):
         joint_score: score in [0, 1] from which a joint counts. MoveNet gives a clear joint 0.4 to 0.7.
         confident_joints_share: least share of a person's joints, in [0, 1], for the person to be confident.
         person_presence: least presence of a person, in [0, 1].
-        confident_frames_share: least share of the clip's frames, in [0, 1], in which a kept person is confident.
+        confident_frames_share: least share of the clip's frames, in [0, 1], in which at least one of the kept people is
+            confident. With :class:`Prominence`, the last place goes to somebody with whom that is so, where there is
+            one.
         motion: least motion of a person, in body sizes. 0 keeps what stands still.
         prominence: weights by which people are chosen; None ranks by presence times spread, as posecap 0.1.0 did.
 
     Rejects:
-        ``too_short``; ``no_person_found`` (nobody was tracked); ``low_confidence`` (nobody's presence reaches
-        ``person_presence``, or too few frames have a kept person who is confident); ``no_motion`` (nobody who is
-        present enough moves enough).
+        ``too_short``; ``no_person_found`` (nobody was tracked, or nobody has a joint); ``low_confidence`` (nobody's
+        presence reaches ``person_presence``, or too few frames have a kept person who is confident); ``no_motion``
+        (nobody who is present enough moves enough).
     """
 
     name: ClassVar[str] = "filter_people"
@@ -160,7 +163,7 @@ class FilterPeople(Stage):
         yield replace(item, tracks=_only(item.tracks, kept), joints_MTJ3=item.joints_MTJ3[kept], people_choice=choice)
 
     def confident(self, joints_MTJ3: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which joints count, (M, T, J), and in which frames a person is confident, (M, T)."""
+        """Which joints count, (M, T, J) bool, and in which frames a person is confident, (M, T) bool."""
         counted_MTJ = (joints_MTJ3[..., 2] >= self.joint_score) & (joints_MTJ3[..., 2] > 0)
         enough_MT = counted_MTJ.any(-1) & (counted_MTJ.mean(-1) >= self.confident_joints_share)
         return counted_MTJ, np.asarray(enough_MT, np.bool_)

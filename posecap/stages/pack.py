@@ -21,12 +21,17 @@ class Pack(Stage):
     Rejects with ``span_mismatch`` when video, skeleton and features do not cover the same time.
 
     Args:
-        store_video: ``"clip"`` also stores the clip's frames as mp4, at working size, in a tar of its own.
-        encoder: needed for ``store_video="clip"``.
+        store_video: ``"clip"`` also stores the clip's frames as mp4, at working size, in a tar of its own. A build puts
+            the manifest's ``store_video`` here, whatever the pipeline says.
+        encoder: needed for ``store_video="clip"``, and not used otherwise.
         tolerance_seconds: how far frames may lie outside the clip's span, as containers round times.
         coverage: least share, in [0, 1], of the time from the clip's first frame to its last that the frames of the
             video vector must cover.
-        thumbnail_side: longer side in pixels of the picture for the contact sheet; 0 makes none.
+        thumbnail_side: longer side in pixels of the picture for the contact sheet; a smaller frame keeps its size. 0
+            makes none.
+
+    Raises:
+        ValueError: ``store_video`` without an encoder, or a number out of its range.
     """
 
     name: ClassVar[str] = "pack"
@@ -41,7 +46,15 @@ class Pack(Stage):
 
     def __post_init__(self) -> None:
         if self.store_video == "clip" and self.encoder is None:
-            raise ValueError("Pack(store_video='clip') needs an encoder, e.g. Pack(encoder=PyAVEncoder(), …)")
+            raise ValueError(
+                "Pack(store_video='clip') needs an encoder: Pack(encoder=PyAVEncoder()) in the pipeline, or "
+                "'store_video: none' in the manifest"
+            )
+        if self.tolerance_seconds < 0 or not 0 <= self.coverage <= 1 or self.thumbnail_side < 0:
+            raise ValueError(
+                f"Pack(tolerance_seconds={self.tolerance_seconds:g}, coverage={self.coverage:g}, thumbnail_side="
+                f"{self.thumbnail_side}): needs tolerance_seconds >= 0, 0 <= coverage <= 1 and thumbnail_side >= 0"
+            )
 
     def __call__(self, item: EmbeddedClip) -> Iterator[Sample]:
         self._check_spans(item)
@@ -61,7 +74,7 @@ class Pack(Stage):
         )
 
     def _check_spans(self, item: EmbeddedClip) -> None:
-        """Skeleton frames and video frames must lie inside the clip's span and both fill most of it."""
+        """The skeleton's and the video vector's frames must lie inside the clip's span and cover enough of it."""
         start, end = item.span.start_seconds, item.span.end_seconds
         covers = {
             "skeleton": (float(item.pts_T[0]), float(item.pts_T[-1])),

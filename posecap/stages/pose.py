@@ -18,7 +18,7 @@ class Pose(Stage):
     """Joints from ``estimator``; ``"detector"`` keeps those that a single-stage detector found with its boxes.
 
     Raises:
-        PermanentError: ``no_joints``, when these are asked for and the detector gives boxes only.
+        PermanentError: ``no_joints``, for every clip, when these are asked for and the detector gives boxes only.
     """
 
     name: ClassVar[str] = "pose"
@@ -39,7 +39,12 @@ class Pose(Stage):
                 )
             return item.tracks.joints_MTJ3, item.tracks.layout, item.detector
         x, y = item.source_per_working
-        source_per_working = np.array([x, y, x, y], np.float32)
-        boxes = item.tracks.boxes_MT4 / source_per_working
-        working = self.estimator.estimate(item.frames_THW3, replace(item.tracks, boxes_MT4=boxes))
-        return working * np.array([x, y, 1], np.float32), self.estimator.layout, self.estimator.name
+        of_boxes, of_joints = np.array([x, y, x, y], np.float32), np.array([x, y, 1], np.float32)
+        found = item.tracks.joints_MTJ3
+        tracks = replace(
+            item.tracks,
+            boxes_MT4=item.tracks.boxes_MT4 / of_boxes,
+            joints_MTJ3=None if found is None else found / of_joints,
+        )
+        working = self.estimator.estimate(item.frames_THW3, tracks)
+        return working * of_joints, self.estimator.layout, self.estimator.name

@@ -66,8 +66,10 @@ class SavitzkyGolay:
     stand around the frame but ends where the joint does.
 
     Args:
-        window_seconds: length of time that the frames of one fit cover. Longer is smoother.
-        degree: of the polynomial. 2 and 3 keep peaks, as of a jump, better than 0 and 1.
+        window_seconds: length of time that the frames of one fit cover. Longer is smoother. A window of ``degree`` + 1
+            frames or fewer, as at low frame rates, changes nothing.
+        degree: of the polynomial, lower where a window has too few frames. 2 and 3 keep peaks, as of a jump, better
+            than 0 and 1.
     """
 
     window_seconds: float = 0.3
@@ -114,7 +116,7 @@ class Smooth(Stage):
 
     Args:
         filter: of x and y, or None to fill gaps only.
-        fill_frames: most frames of a gap that is filled; 0 fills none.
+        fill_frames: most frames of a gap that is filled; 0 fills none, and the two fields below then do nothing.
         fill_seconds: longest time from the frame before a gap to the frame after it, whatever the frame rate.
         filled_score: factor of the scores of interpolated joints, from 0 (excluded) to 1.
     """

@@ -16,10 +16,15 @@ class Split(Stage):
     """A row's span becomes one clip; the video of a row without one is split into shots while it is decoded.
 
     A row may give only a start (to the video's end) or only an end (from its beginning). A shot longer than
-    ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; a row's
-    span may be up to ``row_longest_seconds`` long. ``threshold`` is that of :class:`posecap.types.ShotRule`.
+    ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; neither limits a
+    row's span. That may be up to ``row_longest_seconds`` long, which is not checked where the row gives no end: there
+    the decode stage's ``frames_at_most`` limits it. ``threshold`` is that of :class:`posecap.types.ShotRule`, in grey
+    levels.
 
     Rejects with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "split"
@@ -37,6 +42,11 @@ class Split(Stage):
             raise ValueError(
                 f"Split(shortest_seconds={self.shortest_seconds:g}, longest_seconds={self.longest_seconds:g}): "
                 "the shortest clip must be no longer than the longest"
+            )
+        if self.longest_seconds <= 0 or self.row_longest_seconds <= 0 or self.threshold < 0:
+            raise ValueError(
+                f"Split(longest_seconds={self.longest_seconds:g}, row_longest_seconds={self.row_longest_seconds:g}, "
+                f"threshold={self.threshold:g}): both lengths must be above 0, and the threshold 0 or more"
             )
 
     def __call__(self, item: Video) -> Iterator[CutVideo]:

@@ -302,3 +302,19 @@ def test_real_footage(name: str, expected: list[int | str]) -> None:
 @pytest.mark.data
 def test_the_corrupted_real_file_is_rejected() -> None:
     assert rejected(real_video("hostile/corrupted.mp4")).reason == "undecodable"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"long_side": 1},
+        {"fps_at_most": 0.0},
+        {"gap_seconds": 0.0},
+        {"fewest_frames": 0},
+        {"frames_at_most": 1},
+        {"least_share": 1.5},
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_name(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        replace(DECODE, **fields)

@@ -81,6 +81,12 @@ def test_the_thumbnail_is_a_small_picture():
         assert max(picture.size) <= 32
 
 
+@pytest.mark.parametrize("fields", [{"tolerance_seconds": -0.1}, {"coverage": 1.1}, {"thumbnail_side": -1}])
+def test_a_number_out_of_its_range_is_refused_by_name(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        Pack(**fields)
+
+
 def test_storing_video_needs_an_encoder():
     with pytest.raises(ValueError, match="needs an encoder"):
         Pack(store_video="clip")

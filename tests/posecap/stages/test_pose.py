@@ -15,7 +15,7 @@ class Estimates:
     layout = "penn13"
 
     def estimate(self, frames_THW3, tracks):
-        self.boxes = tracks.boxes_MT4
+        self.boxes, self.joints = tracks.boxes_MT4, tracks.joints_MTJ3
         return np.ones((tracks.people, len(frames_THW3), 13, 3), np.float32)
 
 
@@ -38,8 +38,10 @@ def test_boxes_without_joints_need_an_estimator():
 
 def test_an_estimator_works_in_working_pixels_and_gives_source_pixels():
     posed, estimator = building.posed(), Estimates()
-    (done,) = Pose(estimator=estimator)(posed)
+    found = replace(posed.tracks, joints_MTJ3=posed.joints_MTJ3, layout="coco17")
+    (done,) = Pose(estimator=estimator)(replace(posed, tracks=found))
     x, y = posed.source_per_working
     np.testing.assert_allclose(estimator.boxes * [x, y, x, y], posed.tracks.boxes_MT4, rtol=1e-5)
+    np.testing.assert_allclose(estimator.joints * [x, y, 1], posed.joints_MTJ3, rtol=1e-5)
     np.testing.assert_allclose(done.joints_MTJ3[0, 0, 0], [x, y, 1], rtol=1e-6)
     assert (done.layout, done.pose_model) == ("penn13", "estimates")

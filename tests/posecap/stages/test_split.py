@@ -63,3 +63,11 @@ def test_a_span_beyond_the_bound_is_rejected(path: Path) -> None:
 def test_bounds_that_contradict_each_other_are_an_error() -> None:
     with pytest.raises(ValueError, match="no longer than the longest"):
         Split(shortest_seconds=5.0, longest_seconds=4.0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"shortest_seconds": 0.0, "longest_seconds": 0.0}, {"row_longest_seconds": 0.0}, {"threshold": -1.0}]
+)
+def test_a_number_out_of_its_range_is_refused_by_name(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=list(fields)[-1]):
+        Split(**fields)
