@@ -122,7 +122,7 @@ def build(
     root.mkdir(parents=True, exist_ok=True)
     with lock_dataset(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
-        fingerprints = _fingerprints(pipeline, plan)
+        fingerprints = part_fingerprints(pipeline, plan)
         change = compare(root, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, root))
@@ -230,7 +230,7 @@ class _Build:
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
 
 
-def _fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
+def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
     """A hash of everything that determines a part: pipeline, package versions, weights and rows."""
     pipeline_fingerprint = pipeline.fingerprint()
     return {

@@ -69,7 +69,7 @@ class Summary:
 
 def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]) -> int:
     """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
-    stamp), and 150 kB a second of stored video; a row without a span counts as one clip of 10 seconds.
+    stamp), and 150 kB a second of stored video; a row without a span counts as one clip.
 
     An order of magnitude: rejections, shots and people vary.
     """
@@ -78,8 +78,14 @@ def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]
     return round(COPIES * (clips * BYTES_PER_CLIP + seconds * ASSUMED_FPS * frame) + video)
 
 
-def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> Summary:
-    """Count a plan's rows in bounded memory."""
+def summarise(
+    plan: Plan, *, store_video: Literal["none", "clip"] = "none", open_seconds: float = ASSUMED_SECONDS
+) -> Summary:
+    """Count a plan's rows in bounded memory.
+
+    Args:
+        open_seconds: assumed for each row without both ends of its span.
+    """
     rows = duplicates = without_text = without_span = 0
     span_seconds = clip_seconds = 0.0
     splits, licenses, schemes = Counter[str](), Counter[str](), Counter[str]()
@@ -94,7 +100,7 @@ def summarise(plan: Plan, *, store_video: Literal["none", "clip"] = "none") -> S
             without_text += pc.and_(textless, pc.is_null(label)).true_count
             without_span += pc.and_(pc.is_null(start), pc.is_null(end)).true_count
             span_seconds += pc.sum(span).as_py() or 0.0
-            clip_seconds += pc.sum(pc.fill_null(span, ASSUMED_SECONDS).filter(fresh)).as_py() or 0.0
+            clip_seconds += pc.sum(pc.fill_null(span, open_seconds).filter(fresh)).as_py() or 0.0
             _count_words(split, splits, NOT_STATED)
             _count_words(license_, licenses, NOT_STATED)
             scheme = pc.struct_field(pc.extract_regex(uri, f"(?P<scheme>{SCHEME})"), "scheme")

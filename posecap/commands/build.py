@@ -25,8 +25,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     for parser in (plan, build):
         about = "the dataset's YAML, or the name of one that comes with posecap, as demo"
         parser.add_argument("--manifest", required=True, metavar="FILE", help=about)
+        parser.add_argument("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
     option = build.add_argument
-    option("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
     runners = "Ray actors, or threads of this process (default: %(default)s)"
     option("--runner", choices=("ray", "local"), default="ray", help=runners)
     option("--workers", type=at_least_one, metavar="N", help="computing workers (default: all cores, or all GPUs)")
@@ -113,13 +113,24 @@ def _plan(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from posecap.manifest.manifest_file import read_manifest
+    from posecap.pipeline import PipelineError, load_pipeline
     from posecap.plan import PLAN_FILE, make_plan
     from posecap.plan_summary import show, summarise
 
-    manifest = read_manifest(_manifest_path(options))
+    manifest, console = read_manifest(_manifest_path(options)), Console()
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
         plan = make_plan(manifest, Path(folder) / PLAN_FILE)
-        show(summarise(plan, store_video=manifest.store_video), Console())
+        try:
+            pipeline = load_pipeline(manifest.pipeline)
+        except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
+            show(summarise(plan, store_video=manifest.store_video), console)
+            print(f"posecap: what a build would reject is not known: {error}", file=sys.stderr)
+            return COMPLETE
+        from posecap.plan_check import forecast, show_forecast
+
+        found = forecast(manifest, plan, pipeline, output=_output(options))
+        show(summarise(plan, store_video=manifest.store_video, open_seconds=found.mean_seconds), console)
+        show_forecast(found, console)
     return COMPLETE
 
 

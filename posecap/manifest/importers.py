@@ -34,7 +34,8 @@ COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 """Of the table written, in order."""
 MOST_EXAMPLES = 5
 _ROWS_CHECKED_AT_ONCE = 1000
-TO_FILL = ("license", "contact")
+PLACEHOLDERS = {"license": "unknown", "contact": "somebody@example.org"}
+"""Values of a written manifest that the user has to replace."""
 
 Overwrite = Literal["yes", "no"]
 
@@ -67,7 +68,7 @@ class Imported:
     unusable: int = 0
     repeated: int = 0
     examples: list[str] = field(default_factory=list)
-    to_fill: tuple[str, ...] = TO_FILL
+    to_fill: tuple[str, ...] = tuple(PLACEHOLDERS)
 
     def leave_out(self, name: str, why: Literal["missing", "unusable", "repeated"]) -> None:
         """Count something left out, with its name as an example."""
@@ -325,8 +326,8 @@ def _write_manifest(imported: Imported, pipeline: str | Path, *, media_root: Pat
     lines = [
         f"name: {_quoted(name)}",
         "version: 0.1.0",
-        "license: unknown                 # replace: the license of the dataset",
-        "contact: somebody@example.org    # replace: whom people in the videos can reach",
+        f"license: {PLACEHOLDERS['license']}                 # replace: the license of the dataset",
+        f"contact: {PLACEHOLDERS['contact']}    # replace: whom people in the videos can reach",
         f"pipeline: {_quoted(str(named))}",
         f"output: {_quoted(f'datasets/{name}')}",
         f"media_root: {_quoted(_relative(media_root, imported.manifest) if media_root else '.')}",

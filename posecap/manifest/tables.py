@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
+_NAMED_COLUMNS = 30
+_Read = TypeVar("_Read")
 
 
 def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
@@ -47,6 +49,35 @@ def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
         problems.raise_any()
 
 
+def unread_columns(manifest: Manifest) -> Iterator[tuple[str, list[str]]]:
+    """Tables with columns that no field of a row is read from, each with these columns' names, at most thirty.
+
+    Of a JSONL table the keys of its first rows count. Columns that a manifest maps to null are meant to be unread.
+
+    Raises:
+        ManifestError: a table cannot be opened.
+    """
+    for table in manifest.tables:
+        (names,) = _guarded(table, _column_names(table))
+        meant = {*table.columns, *columns_of(table, names).values()}
+        unread = [name for name in names if name not in meant]
+        if unread:
+            yield table.written, unread[:_NAMED_COLUMNS]
+
+
+def _column_names(table: Table) -> Iterator[list[str]]:
+    """The names of a table's columns, as the only item."""
+    if table.suffix == ".csv":
+        yield _csv_names(table)
+        return
+    with _open(table) as file:
+        if table.suffix == ".parquet":
+            yield pyarrow.parquet.ParquetFile(file).schema_arrow.names
+        else:
+            _, objects = next(_objects(file, table, Problems()), ([], []))
+            yield list(dict.fromkeys(name for found in objects for name in found))
+
+
 def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator[pa.RecordBatch]:
     """The rows of one table; what is wrong with some goes to ``problems``, and into their column of that name.
 
@@ -57,8 +88,8 @@ def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator
         yield checked(raw, table, media_root=media_root, problems=problems)
 
 
-def _guarded(table: Table, batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
-    """The batches of a reader; errors of files, stores and parsers become a ManifestError that names the table."""
+def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:
+    """What a reader gives; errors of files, stores and parsers become a ManifestError that names the table."""
     try:
         yield from batches
     except ManifestError:
@@ -111,6 +142,15 @@ class _Utf8(io.RawIOBase):
         return block
 
 
+def _csv_names(table: Table) -> list[str]:
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
+    with _open(table) as opened:
+        reader = pyarrow.csv.open_csv(_Utf8(opened, table), read_options=reading, parse_options=parsing)
+        names: list[str] = reader.schema.names
+    return names
+
+
 def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
     skipped: list[int] = []
     broken: list[int] = []
@@ -124,10 +164,7 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
         return "skip"
 
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
-    with _open(table) as opened:
-        file = _Utf8(opened, table)
-        parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
-        names = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing).schema.names
+    names = _csv_names(table)
     columns = columns_of(table, names)
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=odd_row)
     as_bytes = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import posecap.manifest.tables
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table
 from posecap.manifest.rows import Problems
-from posecap.manifest.tables import read_table, read_tables
+from posecap.manifest.tables import read_table, read_tables, unread_columns
 
 ROOT = "/media"
 MANIFEST = Manifest(
@@ -206,6 +206,17 @@ def test_a_wrong_row_leaves_the_others_and_says_what_is_wrong_with_it(tmp_path: 
     assert "no JSON" in rows["t.jsonl", 2]["problem"]
     assert "no JSON object" in rows["t.jsonl", 3]["problem"]
     assert "is 3.5" in rows["t.jsonl", 4]["problem"]
+
+
+def test_columns_that_nothing_reads_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("video,klass,license,source\na,b,c,d\n")
+    (tmp_path / "t.jsonl").write_text('{"video": "a"}\n{"video": "b", "fps": 3}\n')
+    pa.parquet.write_table(pa.table({"video": ["a"], "label": ["b"]}), tmp_path / "t.parquet")
+    tables = (
+        Table(location=str(tmp_path / "t.csv"), written="t.csv", columns={"license": None}),
+        *(Table(location=str(tmp_path / name), written=name) for name in ("t.jsonl", "t.parquet")),
+    )
+    assert list(unread_columns(replace(MANIFEST, tables=tables))) == [("t.csv", ["klass"]), ("t.jsonl", ["fps"])]
 
 
 def test_tables_without_a_good_row_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,245 @@
+"""What a build of a plan would meet, found before it starts: rows that it will reject, footage, time, and its output.
+
+Nothing is downloaded or decoded. Local files are opened and checked as the pipeline's own download stage does it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from posecap.build import LEDGER_FILE, compare, part_fingerprints, rejected_by_plan
+from posecap.download.file_type import check_video
+from posecap.engines.local_file import LocalFile
+from posecap.ledger import Ledger
+from posecap.manifest.importers import PLACEHOLDERS, SPLIT_FOLDERS
+from posecap.manifest.manifest_file import Manifest
+from posecap.manifest.tables import unread_columns
+from posecap.outcomes import largest_first
+from posecap.pipeline import Pipeline
+from posecap.plan import Plan, PlannedRow
+from posecap.plan_summary import ASSUMED_FPS, ASSUMED_SECONDS
+from posecap.run.schedule import cores
+from posecap.shards import committed
+from posecap.stage import Reject
+from posecap.stages.decode import Decode
+from posecap.stages.download import Download
+from posecap.terminal import duration_text
+from posecap.types import Row
+
+MOST_ROWS = 200_000
+"""Most rows that are looked at one by one, from the beginning; a file for each is opened."""
+MOST_PROBED = 500
+"""Most files whose duration is read, evenly over the rows that name no end; the others count as their mean."""
+SECONDS_PER_FRAME = 0.05
+"""Of one core, assumed for pipelines without a GPU: about what the default one takes at 512 pixels."""
+_SHOWN_REASONS = 2
+
+
+@dataclass(kw_only=True)
+class Forecast:
+    """What a build would meet.
+
+    Args:
+        rejected: rows that will be rejected, by reason.
+        examples: row and detail of the first such row, by reason.
+        examined: rows looked at, the first of the plan.
+        footage_seconds: of all rows that are not known to be rejected.
+        mean_seconds: of a row that names no end; ``ASSUMED_SECONDS`` where no file of such a row could be read.
+        probed: files whose duration was read.
+        work_seconds: estimated time on the cores of this machine for what is left to build; None where it is not known.
+        measured: whether that comes from the times of an earlier run, not from an assumption.
+        output: a sentence about what the output directory holds.
+        warnings: sentences about what a person may have overlooked.
+    """
+
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    examined: int = 0
+    footage_seconds: float = 0.0
+    mean_seconds: float = ASSUMED_SECONDS
+    probed: int = 0
+    work_seconds: float | None = None
+    measured: bool = False
+    output: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+    def reject(self, row: Row, reason: str, detail: str) -> None:
+        """Count a row, and keep the first of its reason as an example."""
+        self.rejected[reason] += 1
+        detail = detail.replace(row.location, row.uri) if row.location else detail
+        self.examples.setdefault(reason, detail if detail.startswith(row.place) else f"{row.place}: {detail}")
+
+
+def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path | None = None) -> Forecast:
+    """Look at a plan's rows, the local files among them, the manifest and the output directory.
+
+    Args:
+        output: None for the manifest's.
+    """
+    found = Forecast(warnings=list(_warnings(manifest, plan)))
+    _look_at_rows(plan, pipeline, found)
+    root = manifest.output if output is None else output.absolute()
+    found.output, share_left = _output(root, plan, pipeline)
+    seconds, found.measured = _seconds_per_frame(root, pipeline)
+    if seconds is not None:
+        found.work_seconds = share_left * found.footage_seconds * ASSUMED_FPS * seconds / cores()
+    return found
+
+
+def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
+    files, open_ended = _Files(pipeline), list[tuple[Row, Path | None]]()
+    durations = []
+    for planned in _first_rows(plan):
+        row = planned.row
+        found.examined += 1
+        result = rejected_by_plan(planned, pipeline)
+        if result is not None:
+            found.reject(row, result.outcome.reason, result.outcome.detail)
+            continue
+        try:
+            path = files.checked(row)
+        except Reject as reject:
+            found.reject(row, reject.reason, reject.detail)
+            continue
+        if row.end_seconds is None:
+            open_ended.append((row, path))
+        else:
+            found.footage_seconds += row.end_seconds - (row.start_seconds or 0.0)
+    without_end = len(open_ended)
+    for row, path in _evenly([(row, path) for row, path in open_ended if path is not None], MOST_PROBED):
+        try:
+            seconds = files.duration(path)
+        except Reject as reject:
+            found.reject(row, reject.reason, reject.detail)
+            without_end -= 1
+            continue
+        if seconds is not None:
+            durations.append(max(0.0, seconds - (row.start_seconds or 0.0)))
+    found.probed = len(durations)
+    if durations:
+        found.mean_seconds = sum(durations) / len(durations)
+    found.footage_seconds += found.mean_seconds * without_end
+    planned_rows = sum(part.rows for part in plan.parts())
+    found.footage_seconds *= planned_rows / max(1, found.examined)
+
+
+def _first_rows(plan: Plan) -> Iterator[PlannedRow]:
+    seen = 0
+    for part in plan.parts():
+        for planned in plan.rows(part):
+            if seen == MOST_ROWS:
+                return
+            seen += 1
+            yield planned
+
+
+def _evenly(items: Sequence[tuple[Row, Path]], most: int) -> list[tuple[Row, Path]]:
+    count = min(most, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
+
+
+class _Files:
+    """The local files of rows, seen with the engines of a pipeline's own stages."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._download = next((stage for stage in pipeline.stages if isinstance(stage, Download)), None)
+        self._decode = next((stage for stage in pipeline.stages if isinstance(stage, Decode)), None)
+        fetchers = self._download.fetchers if self._download else ()
+        self._local = next((fetcher for fetcher in fetchers if isinstance(fetcher, LocalFile)), None)
+
+    def checked(self, row: Row) -> Path | None:
+        """The row's local file; None for a video that is elsewhere.
+
+        Raises:
+            Reject: the download stage will reject it.
+        """
+        if self._download is None or self._local is None or not self._local.accepts(row.location):
+            return None
+        path = self._local.fetch(row.location, Path(), limits=self._download.limits).path
+        if self._download.content == "magic":
+            check_video(path, uri=row.uri)
+        return path
+
+    def duration(self, path: Path) -> float | None:
+        """Seconds that the container states; None where it states none.
+
+        Raises:
+            Reject: the decode stage will reject it.
+        """
+        return self._decode.prober.probe(path).seconds if self._decode else None
+
+
+def _output(root: Path, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
+    """A sentence about the output directory, and the share of the planned rows that is left to build."""
+    parts = plan.parts()
+    if not root.is_dir() or not committed(root):
+        return f"{root}: nothing is built yet", 1.0
+    change = compare(root, part_fingerprints(pipeline, plan), pipeline)
+    current = change.built.keys() - {*change.changed}
+    left = sum(part.rows for part in parts if part.name not in current) / max(1, sum(part.rows for part in parts))
+    holds = f"{root}: {len(current):,} of {len(parts):,} planned parts are built"
+    if not change.needs_consent:
+        return holds, left
+    why = "; ".join(change.reasons[:_SHOWN_REASONS])
+    differing = len(change.changed) + len(change.gone)
+    return f"{holds}, {differing:,} no longer fit ({why}): build with --update, or into another --output", left
+
+
+def _seconds_per_frame(root: Path, pipeline: Pipeline) -> tuple[float | None, bool]:
+    """Worker seconds of a frame, from an earlier run where there is one; None if nothing is known."""
+    if (root / LEDGER_FILE).is_file():
+        with Ledger(root / LEDGER_FILE) as ledger:
+            stage_seconds, frames = ledger.seconds()
+        if frames:
+            return sum(stage_seconds.values()) / frames, True
+    on_gpu = any(segment.resources.gpus for segment in pipeline.segments())
+    return (None if on_gpu else SECONDS_PER_FRAME), False
+
+
+def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
+    for key, placeholder in PLACEHOLDERS.items():
+        if getattr(manifest, key) == placeholder:
+            yield f"'{key}: {placeholder}' is a placeholder: write the dataset's own into {manifest.path}"
+    for table, columns in unread_columns(manifest):
+        names = ", ".join(map(repr, columns))
+        yield f"{table}: nothing reads {names}; name the field of a row for each that matters under 'columns'"
+    rows = Counter[str]()
+    for part in plan.parts():
+        rows[part.name.split] += part.rows
+    for split in sorted(rows.keys() - {*SPLIT_FOLDERS}):
+        near = get_close_matches(split, SPLIT_FOLDERS, n=1)
+        meant = f"did you mean '{near[0]}'?" if near else f"usual are {', '.join(SPLIT_FOLDERS)}"
+        yield f"split '{split}' has {rows[split]:,} rows: {meant}"
+
+
+def show_forecast(found: Forecast, console: Console) -> None:
+    """Print a forecast: the rows that will be rejected, then footage, time and output, then warnings."""
+    if found.rejected:
+        table = Table("will be rejected", "rows", "such as", title_justify="left")
+        table.columns[1].justify = "right"
+        for reason, count in largest_first(found.rejected).items():
+            table.add_row(reason, f"{count:,}", escape(found.examples[reason]))
+        console.print(table)
+    total = f"footage: {duration_text(found.footage_seconds)}"
+    if found.probed:
+        total += f" (rows without an end: {found.mean_seconds:,.1f} s on average, read from {found.probed:,} files)"
+    if found.work_seconds is not None:
+        basis = "as long a frame as the earlier run" if found.measured else f"{1 / SECONDS_PER_FRAME:g} frames a second"
+        total += (
+            f"; left to build: about {duration_text(found.work_seconds)} on this machine's {cores()} cores, {basis}"
+        )
+        total += "" if found.measured else " a core"
+    console.print(escape(total), highlight=False, soft_wrap=True)
+    console.print(escape(f"output: {found.output}"), highlight=False, soft_wrap=True)
+    if found.examined == MOST_ROWS:
+        console.print(f"only the first {MOST_ROWS:,} rows were looked at one by one", highlight=False)
+    for warning in found.warnings:
+        console.print(f"[bold yellow]note:[/] {escape(warning)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""What ``posecap plan`` says will happen is what ``posecap build`` then does."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from posecap.manifest.manifest_file import read_manifest
+from posecap.pipeline import load_pipeline
+from posecap.plan import make_plan
+from posecap.plan_check import SECONDS_PER_FRAME, Forecast, forecast, show_forecast
+from posecap.run.schedule import cores
+from tests import small
+
+ROWS: list[dict[str, Any]] = [
+    small.KEPT,
+    {"id": "whole", "video": "people.mp4", "label": "balancing"},
+    small.MISSING,
+    {"id": "pointer", "video": "pointer.mp4", "label": "balancing"},
+    {"id": "page", "video": "page.mp4", "label": "balancing"},
+    {"id": "mute", "video": "people.mp4"},
+    {"id": "wrong", "video": "people.mp4", "start": "1:30", "label": "balancing"},
+    {**small.KEPT, "id": "again"},
+    {"id": "far", "video": "https://example.org/a.mp4", "start": 2, "end": 6, "label": "x", "split": "trian"},
+]
+
+
+def forecast_of(path: Path) -> Forecast:
+    manifest = read_manifest(path)
+    plan = make_plan(manifest, path.with_name("plan.parquet"))
+    return forecast(manifest, plan, load_pipeline(manifest.pipeline))
+
+
+@pytest.fixture
+def videos(media: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "people.mp4").symlink_to(media / "people.mp4")
+    (folder / "pointer.mp4").write_text("version https://git-lfs.github.com/spec/v1\nsize 5\n")
+    (folder / "page.mp4").write_text("<html>")
+    return folder
+
+
+def test_a_forecast_says_what_a_build_then_says(videos: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path / "m", ROWS[:-1], media_root=videos)
+    found = forecast_of(path)
+    assert found.rejected == {
+        "not_found": 1, "not_a_video": 2, "no_caption": 1, "bad_cell": 1, "duplicate": 1
+    }  # fmt: skip
+    assert found.examples["not_found"].startswith("rows.csv:4: nowhere.mp4 cannot be opened")
+    assert found.examples["not_a_video"].startswith("rows.csv:5: pointer.mp4 is a Git LFS pointer")
+    assert found.output.endswith("dataset: nothing is built yet")
+    rejected = small.build(path).report["counts"]["reasons"]
+    assert {reason: rejected[reason] for reason in found.rejected} == found.rejected
+    again = forecast_of(path)
+    assert again.output.endswith("dataset: 4 of 4 planned parts are built")
+    assert (again.work_seconds, again.measured) == (0.0, True)
+    path.write_text(path.read_text().replace("rows_per_part: 2", "rows_per_part: 5"))
+    changed = forecast_of(path)
+    assert "0 of 2 planned parts are built, 4 no longer fit (the manifest" in changed.output
+    assert "build with --update, or into another --output" in changed.output
+
+
+def test_footage_is_spans_and_what_files_state(videos: Path, tmp_path: Path) -> None:
+    found = forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos))
+    assert (found.probed, found.examined) == (1, 9)
+    assert found.footage_seconds == pytest.approx(0.5 + 4 + found.mean_seconds)
+    assert found.work_seconds == pytest.approx(found.footage_seconds * 30 * SECONDS_PER_FRAME / cores())
+
+
+def test_what_people_overlook_is_named(videos: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path / "m", ROWS, media_root=videos)
+    table = path.with_name("rows.csv")
+    table.write_text(table.read_text().replace("captions,split,license", "captions,split,kind", 1))
+    text = path.read_text().replace("BSD-3-Clause", "unknown")
+    path.write_text(text.replace("https://example.org/contact", "somebody@example.org"))
+    warnings = "\n".join(forecast_of(path).warnings)
+    assert "'license: unknown' is a placeholder" in warnings
+    assert "'contact: somebody@example.org' is a placeholder" in warnings
+    assert "rows.csv: nothing reads 'kind'" in warnings
+    assert "split 'trian' has 1 rows: did you mean 'train'?" in warnings
+
+
+def test_it_is_printed(videos: Path, tmp_path: Path) -> None:
+    text = StringIO()
+    show_forecast(forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos)), Console(file=text, width=200))
+    for word in ("will be rejected", "no_caption", "a clock time", "footage: 0:0", "read from 1 files", "did you mean"):
+        assert word in text.getvalue()
