@@ -68,6 +68,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
+from posecap.engines.movenet import MoveNet
 from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
@@ -77,7 +78,7 @@ http_once = Http(retry_policy=RetryPolicy(attempts=1))
 smaller = {{
     "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "decode": {{"long_side": 256, "fps_at_most": 20.0}},
-    "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
+    "track": {{"detector": MoveNet(imgsz=192, conf=0.15)}},
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.2}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}

@@ -43,6 +43,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.http import Http
+from posecap.engines.movenet import MoveNet
 from posecap.download.retry import RetryPolicy
 from posecap.pipeline import load_pipeline
 
@@ -53,7 +54,7 @@ smaller = {{
     "download": {{"fetchers": tuple(http_once if isinstance(f, Http) else f for f in stage["download"].fetchers)}},
     "split": {{"threshold": 20.0, "shortest_seconds": 0.3}},
     "decode": {{"long_side": 256, "fps_at_most": 30.0}},
-    "track": {{"detector": replace(stage["track"].detector, imgsz=192)}},
+    "track": {{"detector": MoveNet(imgsz=192, conf=0.15)}},
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, "motion": LEAST_MOTION}},
     "embed": {{"video": replace(stage["embed"].video, frames=2)}},
 }}
