@@ -1,4 +1,4 @@
-"""The default pipeline: every model comes out of a pinned package of the Python package index, and runs on a CPU.
+"""The default pipeline: every model is in a pinned package of the Python package index, and runs on a CPU.
 
 Models: MoveNet MultiPose at three sizes (people and joints), ByteTrack (which of them is the same person from frame to
 frame), EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every parameter of a build is in this file; copy it to

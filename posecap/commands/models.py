@@ -42,7 +42,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from posecap.weights.cache import SHA256_DIGITS, known_sha256
+    from posecap.weights.cache import SHA256_DIGITS, cached, known_sha256
     from posecap.weights.registry import REGISTRY
 
     facts = [
@@ -57,8 +57,8 @@ def _list(options: argparse.Namespace) -> int:
             "address": weights.url,
             "package": weights.package or (weights.uri if weights.is_packaged else ""),
             "sha256": known_sha256(weights) or weights.sha256,
-            "path": str(weights.path),
-            "here": weights.path.is_file(),
+            "path": str(cached(weights) or weights.path),
+            "here": cached(weights) is not None,
         }
         for weights in REGISTRY.values()
     ]
@@ -70,7 +70,7 @@ def _list(options: argparse.Namespace) -> int:
         pin = "full" if len(weights.sha256) == SHA256_DIGITS else "pinned" if known_sha256(weights) else "first use"
         if pin == "first use" and weights.sha256:
             pin = f"{len(weights.sha256)} digits"
-        here = "here" if weights.path.is_file() else "-"
+        here = "here" if cached(weights) else "-"
         size = f"{weights.size_bytes / 1e6:,.1f} MB"
         sources = " or ".join(weights.sources)
         used_by = ", ".join(weights.used_by)
@@ -126,7 +126,7 @@ def _pull(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from posecap.models import MissingWeightsError
-    from posecap.weights.cache import HashMismatchError, check
+    from posecap.weights.cache import HashMismatchError, cached, check
     from posecap.weights.registry import REGISTRY
 
     unknown = [name for name in options.names if name not in REGISTRY]
@@ -134,15 +134,15 @@ def _verify(options: argparse.Namespace) -> int:
         raise MissingWeightsError(f"no weights named {unknown[0]!r}; `posecap models list` lists the known ones")
     named = [REGISTRY[name] for name in options.names]
     for weights in named:
-        if not weights.path.is_file():
+        if not cached(weights):
             raise MissingWeightsError(
                 f"{weights.name} is not on this machine; run `posecap models pull {weights.name}`"
             )
-    here = named or [weights for weights in REGISTRY.values() if weights.path.is_file()]
+    here = [(weights, path) for weights in named or REGISTRY.values() if (path := cached(weights))]
     damaged = 0
-    for weights in here:
+    for weights, path in here:
         try:
-            print(f"{weights.name}  sound  SHA-256 {check(weights, weights.path)}")
+            print(f"{weights.name}  sound  SHA-256 {check(weights, path)}")
         except HashMismatchError as error:
             damaged += 1
             print(f"{weights.name}  damaged: {error.detail}; then run `posecap models pull {weights.name}`")

