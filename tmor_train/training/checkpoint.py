@@ -25,8 +25,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints in ``folder``, ``checkpoints/`` of a run: ``step-….pt`` of the last ``keep`` steps that were
-    saved, and ``best.pt``."""
+    """The checkpoints in ``folder``, ``checkpoints/`` of a run: the ``keep`` of the highest steps, and the best.
+
+    ``folder`` need not exist before the first is saved; ``keep`` is at least 1.
+    """
 
     folder: Path
     keep: int = 2
@@ -40,7 +42,8 @@ class Checkpoints:
         return sorted(path for path in paths if _NAME.fullmatch(path.name))
 
     def save(self, step: int, content: Mapping[str, Any]) -> Path:
-        """Write the checkpoint of ``step``, then delete all but the last ``keep``; returns its path."""
+        """Write the checkpoint of ``step``, in place of an earlier one of that step, then delete all but the ``keep``
+        of the highest steps; returns its path."""
         path = self.path(step)
         save(path, content)
         for old in self.all()[: -self.keep]:
@@ -48,7 +51,7 @@ class Checkpoints:
         return path
 
     def mark_best(self, step: int) -> None:
-        """Keep the checkpoint of ``step`` as the best, under another name."""
+        """Keep the checkpoint of ``step``, which is still there, as ``best.pt``, in place of an earlier one."""
         part = self.folder / f".{BEST}.part"
         part.unlink(missing_ok=True)
         try:
@@ -89,7 +92,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint's content as :func:`save` was given it, with ``format``; its tensors are on the device ``onto``.
+    """A checkpoint's content, ``format`` included, with its tensors on the device ``onto``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -100,15 +103,18 @@ def load(path: Path, *, onto: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch's reader and unpickler raise many kinds for what is no checkpoint
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}; use an earlier one") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of tmor_train ({FORMAT})")
+        raise CheckpointError(
+            f"{path} is not a checkpoint of tmor_train ({FORMAT}); give one that a run wrote into its checkpoints/"
+        )
     return content
 
 
 def load_latest(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The file and the content of the checkpoint that ``path`` names: that file, or the newest in a run's folder or in
-    its folder of checkpoints.
+    """The path and content of the checkpoint that ``path`` names: a file, or the newest that can be read in a run's
+    folder or in its folder of checkpoints; the best is taken only where its file is named.
 
     Raises:
         CheckpointError: there is none, or it cannot be read.

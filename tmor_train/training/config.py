@@ -20,8 +20,10 @@ from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig
 class ViewConfig:
     """The two views of a clip and the one that is clustered, each a list of augmentations.
 
-    ``anchor`` makes sk (the paper's is the clip as it is), ``positive`` makes sk+, and ``still``, which draws nothing
-    at random, makes what is embedded and clustered. Then joints become ``streams``, side by side as channels.
+    ``anchor`` makes sk, ``positive`` makes sk+, and ``still`` makes what is embedded and clustered; an empty list
+    leaves the clip as it is. ``still`` is for augmentations that change nothing at random, such as ``Project`` to a
+    fixed side; this is not checked, and a resumed run repeats an interrupted one exactly only then. Each view is then
+    turned into ``streams``, concatenated as channels: ``encoder.channels`` is their number times that of coordinates.
     """
 
     anchor: tuple[View, ...] = ()
@@ -32,9 +34,12 @@ class ViewConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteringConfig:
-    """When clips are clustered: after epoch ``first`` (0: before any) and then after each ``every``; ``off``: never.
+    """When clips are clustered, whose features, and how.
 
-    ``of`` is the encoder whose features are clustered: the ``ema`` of the one being trained, or that one (``online``).
+    ``after_epochs``: after epoch ``first``, counted from 1 (0: before training begins), and from then on after each
+    ``every`` epochs; ``off``: never, and ``first`` and ``every`` are not used. Before the first clustering each clip is
+    a cluster of its own. ``of`` is the encoder whose features are clustered, and which the metrics of embeddings are
+    of, also with ``off``: the ``ema`` of the one being trained, or that one (``online``).
     """
 
     when: Literal["after_epochs", "off"] = "after_epochs"
@@ -56,12 +61,23 @@ class ClusteringConfig:
 class LoopConfig:
     """The training loop: its length, device, precision and checkpoints.
 
-    An epoch is a pass over all train clips; a step of the optimiser takes ``accumulate`` batches. ``precision``
-    ``auto`` is bfloat16 for the encoder on a GPU that has it and float32 elsewhere; the losses are float32 always.
-    ``workers`` are threads that gather batches (0: the training thread does). A checkpoint is written every
-    ``checkpoint_steps`` and after every epoch; the last ``keep`` stay, and the best. Metrics are logged every
-    ``log_steps``. ``seed`` is that of weights, dropout and views. With ``start`` ``checkpoint`` the run begins with the
-    weights of another, whose folder or checkpoint is ``start_from``.
+    An epoch is a pass over all clips of the data. A step is one of the optimiser: over ``accumulate`` batches of
+    ``batching.size`` clips on each process, and over fewer at the end of an epoch. ``device`` is a name of torch's, or
+    ``auto``: a GPU if there is one. ``precision`` ``auto`` is bfloat16 for the encoder on a GPU that has it and float32
+    elsewhere; the losses are float32 always. ``compile`` ``on`` compiles the encoders by ``torch.compile``. ``workers``
+    are threads of each process that gather batches (0: the training thread does).
+
+    A checkpoint is written every ``checkpoint_steps`` steps and after every epoch. The newest ``keep`` of them stay,
+    and the best: that of the epoch with the lowest mean training loss since the first clustering. Metrics are logged at
+    the first step and then every ``log_steps`` steps.
+
+    ``seed`` is that of weights, dropout and views; order, frames and captions of clips have ``batching.seed``, the
+    other draws ``objective.seed`` and ``clusters.how.seed``. With ``start`` ``checkpoint`` a new run begins with the
+    weights of ``start_from``: a checkpoint, or a run's folder, of which the newest is taken. None is for recipes,
+    which the command line completes by ``--from``. With ``scratch``, ``start_from`` is not used.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     epochs: int = 65
@@ -89,8 +105,11 @@ class LoopConfig:
 class PretrainConfig:
     """All settings of one pre-training run.
 
-    ``method`` is another work's, by its settings; none is T-MOR's, of which ``objective`` says everything. Methods take
-    from ``objective`` what they share with it.
+    ``recipe`` is the name of the recipe that they are from and ``about`` one line on it, for lists and logs; neither
+    changes what is trained. A default ``data`` names none; recipes leave it so for the command line to complete.
+    ``method`` is another work's, by its settings; None is T-MOR's, whose settings are ``objective``. Other methods take
+    from ``objective`` only what they share with it, which their classes name. ``schedule`` and ``loop`` count the same
+    epochs.
     """
 
     recipe: str

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def device_of(name: str) -> torch.device:
-    """torch's device of that name; ``auto`` is a GPU if there is one."""
+    """torch's device of that name; ``auto`` is torch's current GPU if there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -28,10 +28,10 @@ def device_of(name: str) -> torch.device:
 def autocast_of(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """A context in which torch computes in bfloat16, or in float32 as usual.
 
-    ``auto`` is bfloat16 on a GPU that has it and float32 elsewhere.
+    ``auto`` is bfloat16 on a GPU that has it and float32 elsewhere, on every CPU too.
 
     Raises:
-        ValueError: bfloat16 is asked for on a processor without it.
+        ValueError: ``bfloat16`` is asked for on a GPU or CPU that has no instructions for it.
     """
     if precision == "float32":
         return nullcontext()
@@ -45,14 +45,17 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     if capable:
         return torch.autocast(device.type, torch.bfloat16)
     if precision == "bfloat16":
-        raise ValueError(f"{device} computes bfloat16 by emulation, many times slower; set loop.precision=float32")
+        raise ValueError(
+            f"{device} computes bfloat16 by emulation, many times slower; set precision (in pre-training "
+            "loop.precision) to float32 or auto"
+        )
     return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class DistributedContext:
-    """This process, number ``rank`` of ``world``, and its device. All processes call the same methods in the same
-    order; with one process they return at once."""
+    """This process, number ``rank`` (from 0) of ``world``, and its device. All processes call the same methods in the
+    same order, or they wait for each other for ever; with one process they return at once."""
 
     rank: int = 0
     world: int = 1
@@ -64,8 +67,8 @@ class DistributedContext:
         return self.rank == 0
 
     def gather(self, entries: Entries) -> tuple[Entries, int]:
-        """The entries of all ranks in order of rank, and the index of this rank's first. Gradients flow back to the
-        ranks that the entries are from."""
+        """The entries of all ranks in order of rank, and the index of this rank's first. Every rank gives equally many,
+        which is not checked. Gradients flow back to the ranks that the entries are from."""
         if self.world == 1:
             return entries, 0
         return entries.map(self._gathered), self.rank * len(entries.index_K)
@@ -81,7 +84,8 @@ class DistributedContext:
         return torch.cat(parts)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over ranks, in one all-reduce.
+        """Replace each gradient by its mean over ranks, in one all-reduce. Parameters without a gradient are left out;
+        they have to be the same ones on every rank.
 
         Done here and not by DistributedDataParallel: the gradients are 14 MB, less than a millisecond between GPUs;
         accumulated batches send once; and UNIK's unused bias, which never gets a gradient, is simply not among them.
@@ -99,8 +103,9 @@ class DistributedContext:
     def average_statistics(self, module: nn.Module) -> None:
         """Replace the running statistics of batch normalisation by their mean over ranks.
 
-        Each rank keeps its own while it trains. They are moving averages, and averaging over ranks commutes with that:
-        whenever and however often this is done, the mean over ranks is the same.
+        All floating-point buffers of ``module`` are taken for such. Each rank keeps its own while it trains. They are
+        moving averages, and averaging over ranks commutes with that: whenever and however often this is done, the mean
+        over ranks is the same.
         """
         if self.world > 1:
             for buffer in module.buffers():
@@ -127,7 +132,11 @@ class DistributedContext:
 
 
 def distributed_context(device: str) -> DistributedContext:
-    """The processes that the environment names (RANK, WORLD_SIZE, LOCAL_RANK); ``device`` is ``auto`` or torch's name.
+    """The processes that the environment names (RANK, WORLD_SIZE, LOCAL_RANK), joined if they are not yet.
+
+    Args:
+        device: ``auto`` or torch's name. With several processes ``cuda`` and ``auto`` give each the GPU of its
+            LOCAL_RANK; a numbered GPU such as ``cuda:1`` is taken as it is, by all of them.
 
     Raises:
         ValueError: a GPU is named, and torch finds none.

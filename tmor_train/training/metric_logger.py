@@ -19,10 +19,13 @@ _EPOCHS = (
 
 
 class MetricLogger:
-    """Appends events to ``folder/journal.jsonl``; a context manager. Without a folder nothing is written.
+    """Appends events to ``folder/journal.jsonl``; a context manager, and events logged before it is entered are lost.
+    With ``folder`` None nothing is written.
 
-    Each line has ``event``, ``step``, ``seconds`` since 1970 and the event's metrics. A resumed run appends to the same
-    file after a line that says so; of lines with the same step, the later ones hold.
+    Each line has ``event``, ``step``, ``seconds`` since 1970 (UTC) and the event's metrics. ``step`` is the number of
+    steps taken so far. ``epoch`` is the number of epochs completed: at an event ``step``, those before the one that the
+    step is of. A resumed run appends to the same file after a line with the event ``resume``; where an event occurs
+    twice with the same step, the later line holds.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -47,7 +50,12 @@ class MetricLogger:
         self._open.close()
 
     def log(self, event: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append one line. NaN and infinities are written as null, for JSON has no numbers for them."""
+        """Append one line, and numbers to TensorBoard as ``event/name``. NaN and infinities are written as null, for
+        JSON has no numbers for them.
+
+        Args:
+            metrics: JSON values by name; ``event``, ``step`` and ``seconds`` are names of the line's own.
+        """
         if self._file is None:
             return
         line = {"event": event, "step": step, "seconds": round(time.time(), 3)}
@@ -61,7 +69,12 @@ class MetricLogger:
 
 
 def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
-    """The lines of a run's journal whose ``event`` is one of ``events``, in order; incomplete lines are skipped."""
+    """The lines of a run's journal whose ``event`` is one of ``events``, in the order written; incomplete lines are
+    skipped. With no ``events`` there are none.
+
+    Raises:
+        FileNotFoundError: the run has no journal.
+    """
     with (folder / NAME).open(encoding="utf-8") as file:
         for text in file:
             try:

@@ -13,9 +13,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """``lr`` is the full learning rate; it is not scaled by the batch or the number of processes. SGD has ``momentum``,
-    with Nesterov's step. ``weight_decay`` is that of ``all`` parameters (as UNIK) or only of those with two axes or
-    more, which leaves out biases and normalisation. ``clip`` bounds the norm of the whole gradient; none: no bound.
+    """``lr`` is the full learning rate; it is not scaled by the batch or the number of processes. ``momentum`` is used
+    by ``sgd`` alone, with Nesterov's step, and ``betas`` by ``adamw`` alone. ``weight_decay`` is that of ``all``
+    parameters (as UNIK) or, with ``matrices``, only of those with two axes or more, which leaves out biases and
+    normalisation; ``adamw`` decays apart from the gradient. ``clip`` bounds the L2 norm of the gradient of all
+    parameters together; None: no bound.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     method: Literal["sgd", "adamw"] = "sgd"
@@ -38,9 +43,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """``warmup`` epochs rise linearly from 0 to the full rate. Then the rate falls along half a ``cosine`` to
-    ``min_lr_ratio`` (a share of the full rate) at the last step, or stays ``constant``, or falls to a tenth at each of
-    ``milestones`` (epochs) in ``steps``."""
+    """How the learning rate changes; see :func:`lr_ratio`.
+
+    In each shape the rate first rises linearly over ``warmup`` epochs (a fraction is allowed) to the full rate; the
+    first step already has a share of it. Then it falls along half a ``cosine`` to ``min_lr_ratio`` (a share of the full
+    rate) at the end of training, or stays ``constant``, or in ``steps`` falls to a tenth after each of ``milestones``
+    epochs. ``min_lr_ratio`` is used by ``cosine`` alone and ``milestones`` by ``steps`` alone.
+
+    Raises:
+        ValueError: ``warmup`` or ``min_lr_ratio`` is out of its range.
+    """
 
     shape: Literal["cosine", "constant", "steps"] = "cosine"
     warmup: float = 5.0
@@ -99,13 +111,17 @@ class Optimizer:
         return [optimizer.state_dict() for optimizer, _ in self._optimizers]
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Resumes from the ``state_dicts`` of the same configuration."""
+        """Resumes from the ``state_dicts`` of the same configuration and groups.
+
+        Raises:
+            ValueError: the number of groups, or of parameters in one, differs.
+        """
         for (optimizer, _), state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict(dict(state))
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """torch's optimiser of ``parameters``, in groups by whether they decay."""
+    """torch's optimiser of ``parameters``, in groups by whether they decay; its learning rate is ``config.lr``."""
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter in parameters:
         decays = config.decays == "all" or parameter.dim() > 1
@@ -118,7 +134,13 @@ def build_optimizer(config: OptimizerConfig, parameters: Sequence[nn.Parameter])
 
 
 def lr_ratio(step: int, config: ScheduleConfig, *, steps_per_epoch: int, epochs: int) -> float:
-    """The share of the full learning rate at ``step``, counted from 0. A function of the step, without state."""
+    """The share of the full learning rate at ``step``, counted from 0 over all epochs. A function of the step, without
+    state.
+
+    Args:
+        steps_per_epoch: steps of the optimiser; epochs of ``config`` are converted to steps with it.
+        epochs: the length of training, at whose end ``cosine`` is at its lowest.
+    """
     warm, total = config.warmup * steps_per_epoch, epochs * steps_per_epoch
     if step + 1 < warm:
         return (step + 1) / warm

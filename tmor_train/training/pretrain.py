@@ -39,13 +39,16 @@ _SAMPLE = 4096  # at most so many embeddings, evenly spaced, are used for metric
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> Path:
-    """Train a new run in ``folder``; returns the path of its last checkpoint.
+    """Train a new run in ``folder``; returns the path of its last checkpoint. Under torchrun every process calls this.
 
     Raises:
         RunError: the folder holds a run, the set is smaller than a batch or lacks what a loss needs, no checkpoint to
             start from is named, or a loss became NaN or infinite (its batch is saved in the folder).
-        CheckpointError: the checkpoint to start from cannot be read.
-        Stopped: the process was asked to stop; the step it was in is finished and saved.
+        CheckpointError: there is no checkpoint at ``loop.start_from``.
+        ValueError: the encoder or heads of that checkpoint differ from the configuration's in shape, or there is no
+            such device.
+        Stopped: the process was asked to stop.
+        Exception: as :func:`tmor_train.data_sources.motions_of` raises, if the data cannot be read.
     """
     distributed = distributed_context(config.loop.device)
     check_new(folder)
@@ -70,13 +73,15 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
 
 
 def resume(folder: Path) -> Path:
-    """Resume the run in ``folder`` from its newest checkpoint, also in the middle of an epoch; returns the path of its
-    last checkpoint.
+    """Resume the run in ``folder`` from its newest checkpoint that can be read, in the middle of an epoch too.
+
+    Configuration and data are those in the run's ``config.json``; the number of processes may differ. A run that has
+    ended only writes its last lines again.
 
     Raises:
-        RunError: the folder holds no run, its data has changed, or as :func:`pretrain`.
-        CheckpointError: the folder holds no checkpoint that can be read.
-        Stopped: as :func:`pretrain`.
+        RunError: no run there, its data has changed, or as for :func:`pretrain`.
+        CheckpointError: no checkpoint there, as in a run that was stopped before its first.
+        Stopped, Exception: as for :func:`pretrain`.
     """
     config = from_json(PretrainConfig, read_config(folder))
     distributed = distributed_context(config.loop.device)
@@ -84,7 +89,8 @@ def resume(folder: Path) -> Path:
     motions = motions_of(config.data)
     if content["clips"] != fingerprint(motions):
         raise RunError(
-            f"the data holds other clips than when the run in {folder} began; restore that data, or start a new run"
+            f"the data holds other clips, or in another order, than when the run in {folder} began; restore the data, "
+            f"or begin a new run with its weights: --from {folder}"
         )
     training = Pretraining(config, folder, motions, distributed)
     training.load_state_dict(content)
@@ -95,7 +101,8 @@ def resume(folder: Path) -> Path:
 def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, list[str]]:
     """``config`` with a queue of at most half as many keys as there are clips, and a sentence for each change.
 
-    A longer queue would hold mostly older keys of the anchors' own clips and clusters.
+    The queue is at most half as long as the set, rounded down: a longer one holds mostly older keys of the anchors' own
+    clips and cluster.
     """
     objective, half = config.objective, max(len(motions) // 2, 1)
     if objective.negatives != "queue" or objective.queue_size <= half:
@@ -105,11 +112,10 @@ def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, 
 
 
 class Pretraining:
-    """A run of pre-training in one process: what :func:`pretrain` and :func:`resume` prepare, :meth:`fit` runs.
+    """A run in progress, on this process.
 
     Raises:
-        RunError: the set has no full batch for every process, or the configuration does not suit the data, the device
-            or the number of processes.
+        RunError: there is no full batch for each process, or the configuration does not fit the data or the machine.
     """
 
     def __init__(
@@ -145,12 +151,15 @@ class Pretraining:
         self._waited, self._plotted = 0.0, -math.inf
 
     def fit(self, event: str) -> Path:
-        """Run all epochs that remain; returns the path of the last checkpoint. ``event`` names the first line in the
-        log.
+        """Train all epochs that remain; returns the path of the last checkpoint.
+
+        Args:
+            event: the journal's name for this beginning, ``start`` or ``resume``.
 
         Raises:
-            RunError: a loss became NaN or infinite; its batch is saved in the folder.
-            Stopped: the process was asked to stop; the step it was in is finished and saved.
+            RunError: a loss became NaN or infinite.
+            Stopped: the process was asked to stop; with one process the step it was in is finished and saved, with
+                several the next one that is logged.
         """
         train_state, epochs = self.train_state, self.config.loop.epochs
         with self.logger, self.stop:
@@ -210,13 +219,13 @@ class Pretraining:
         metrics: dict[str, Any] = {"epoch": epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
         embeddings_ND = train_state.embeddings()
         metrics |= self._embedding_metrics(embeddings_ND)
+        better = metrics["loss"] < self.best
+        self.best, self.losses = min(self.best, metrics["loss"]), []
         if self.config.clusters.due(epoch):
             first = train_state.clusters.labels_N is None
             metrics |= train_state.recluster(embeddings_ND)
             if first:  # the loss has other positives from now on, so earlier losses are not comparable
                 self.best = math.inf
-        better = metrics["loss"] < self.best
-        self.best, self.losses = min(self.best, metrics["loss"]), []
         self._save()
         if self.distributed.is_main and better:
             self.checkpoints.mark_best(train_state.step)

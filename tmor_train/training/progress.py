@@ -14,8 +14,9 @@ PLAIN_SECONDS = 30.0
 
 
 class Progress:
-    """Counts steps, clips and time of this process. ``done`` of ``steps`` were done by an earlier one, and do not count
-    in the rates. ``clock`` gives seconds; lines go to ``out``, standard error by default."""
+    """Counts steps, clips and time of this process. ``done`` of all ``steps`` of the run were done before it was
+    resumed, and do not count in the rates. ``clock`` gives seconds from any zero; lines go to ``out``, standard error
+    by default."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Progress:
         return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
 
     def _line(self, words: str) -> str:
-        seconds = self._clock() - self._began
+        seconds = self._clock() - self._began  # with the time aside: the steps left will be interrupted as well
         metrics = self.metrics()
         rate = metrics["samples_per_second"]
         left = (self._steps - self._done) * seconds / max(self._done - self._first, 1)

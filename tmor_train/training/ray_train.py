@@ -36,13 +36,14 @@ class RayError(RuntimeError):
 class RayJob:
     """The processes to ask a cluster for.
 
-    ``address``: of a running cluster (``auto`` finds the one of this machine), or ``local``, which starts Ray on this
-    machine for the duration of the run. ``workers``: the number of processes. ``cpus``: of each process, for the
-    threads of torch and of the loader together. Each process has a GPU of its own where the cluster has GPUs, unless
-    ``loop.device`` is ``cpu``.
+    ``address``: of a running cluster (``auto`` finds the one of this machine), or ``local``, which starts Ray here for
+    the time of the run; it is not used where the caller has called ``ray.init``. ``workers``: number of processes.
+    ``cpus``: CPUs reserved for each, which its threads of torch and of the loader share. With ``loop.device`` ``cpu``
+    no process has a GPU; with ``auto`` each has one of its own if the cluster has any; with another device each has
+    one.
 
     Raises:
-        RayError: ``workers`` or ``cpus`` below 1.
+        RayError: ``workers`` or ``cpus`` is below 1.
     """
 
     address: str = "auto"
@@ -61,8 +62,10 @@ def pretrain_on_ray(config: PretrainConfig, folder: Path, job: RayJob) -> Path:
     at once: the steps since the last checkpoint are lost.
 
     Raises:
-        RunError: as :func:`tmor_train.training.pretrain.pretrain`, where that is known before the processes start.
-        RayError: Ray Train is not installed, no such cluster, not enough CPUs or GPUs in it, or a process failed.
+        RunError: the folder holds a run.
+        RayError: Ray Train is not installed, no such cluster, not enough CPUs or GPUs in it, ``config`` is not of
+            pre-training, or a process failed, with the message of what
+            :func:`tmor_train.training.pretrain.pretrain` raised there.
     """
     if not isinstance(config, PretrainConfig):
         raise RayError(f"only pre-training runs on Ray, not {type(config).__name__}; leave --ray out")
@@ -157,7 +160,7 @@ def _gpus(job: RayJob, device: str) -> int:
         if available.get(name, 0) < needed:
             raise RayError(
                 f"{job.workers} processes need {needed} {name}s and the cluster has {available.get(name, 0):.0f}; ask "
-                "for fewer, add nodes, or set loop.device=cpu"
+                f"for fewer{', add nodes, or set loop.device=cpu' if name == 'GPU' else ' or add nodes'}"
             )
     return gpus
 

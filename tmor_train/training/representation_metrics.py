@@ -17,10 +17,10 @@ FEWEST_DIRECTIONS = 2.0
 
 
 def effective_rank(embeddings_ND: Tensor) -> float:
-    """exp of the entropy of the singular values, as shares of their sum, after the mean is subtracted: from 1 to
-    min(N, D), and 0 where all embeddings are the same.
+    """exp of the entropy (in nats) of the singular values, as shares of their sum, after the mean is subtracted: from 1
+    to min(N - 1, D), and 0 where all embeddings are the same, as with N = 1.
 
-    O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007.
+    O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007; there the matrix is taken as it is.
     """
     centred = (embeddings_ND - embeddings_ND.mean(0)).double()
     values = torch.linalg.svdvals(centred)
@@ -32,7 +32,7 @@ def effective_rank(embeddings_ND: Tensor) -> float:
 
 
 def alignment(one_ND: Tensor, other_ND: Tensor) -> float:
-    """Mean squared distance of two views of the same clips, row by row, on the unit sphere: 0 to 4, lower is better.
+    """Mean squared distance of two views of the same clips, row by row, on the unit sphere, 0 to 4; small is good.
 
     T. Wang, P. Isola, "Understanding contrastive representation learning", ICML 2020, with alpha = 2.
     """
@@ -77,7 +77,8 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
 
 def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
     """Metrics of a step: ``features_ND`` of the encoder and ``keys_ND`` of the EMA encoder, the same clips row by row,
-    both before the projection heads."""
+    both before the projection heads; ``rank`` and ``uniformity`` are of
+    ``features_ND``."""
     features, keys = features_ND.detach().float(), keys_ND.detach().float()
     return {
         "rank": effective_rank(features),

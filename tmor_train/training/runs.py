@@ -1,7 +1,8 @@
 """The folder of a run, whatever its type: its ``config.json``; and how signals stop a run between two steps.
 
-``config.json`` has every field of the configuration, ``journal.jsonl`` the logged events and metrics, ``checkpoints/``
-the state of training and ``plots/`` the curves.
+``config.json`` has every field of the configuration. A pre-training run's folder also has ``journal.jsonl``, the logged
+events and metrics, ``checkpoints/``, the state of training, ``plots/``, the curves, and ``tensorboard/`` where
+TensorBoard is installed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def read_config(folder: Path) -> Any:
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was stopped by a signal, after it saved a checkpoint of the step that it was in."""
+    """Pre-training was stopped by a signal, after it saved a checkpoint of the step that it was in. It is a
+    KeyboardInterrupt, so that ``except Exception`` lets it pass as it does Ctrl-C."""
 
 
 class Stop:

@@ -35,21 +35,21 @@ _WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """A step of the optimiser: its mean loss over all processes, and metrics of its last batch, empty if not asked
-    for."""
+    """A step that was taken: its loss, the mean over its batches and all processes, and metrics of its last batch on
+    this process if they were asked for, with ``gradient``, the norm of the step's gradient before clipping."""
 
     loss: float
     metrics: Mapping[str, float]
 
 
 class TrainState:
-    """Everything that changes in training on the clips of ``motions``: encoder, EMA, method, optimiser, clusters.
+    """Everything that changes in training, for the clips of ``motions``.
 
-    ``step`` counts steps of the optimiser. ``cluster_of`` is the cluster of each clip, int64 (N,) on the device, -1 for
-    noise; None before the first clustering and where no cluster was found.
+    ``step`` counts the steps taken. ``cluster_of`` int64 (N,) on this process's device is each clip's cluster, -1 for
+    noise; None where each clip stands for itself.
 
     Raises:
-        ValueError: the configuration asks for what the data lacks.
+        ValueError: the configuration does not fit the data, such as a loss of video without video vectors.
     """
 
     def __init__(self, config: PretrainConfig, motions: MotionSet, distributed: DistributedContext) -> None:
@@ -99,15 +99,17 @@ class TrainState:
         return self.ema.module
 
     def train_step(self, batches: Sequence[MotionBatch], *, lr_ratio: float, watch: bool, epoch: int = 0) -> StepResult:
-        """One step of the optimiser with the mean gradient of ``batches``, which are on this process's device.
+        """One step of the optimiser over ``batches``, at least one, which weigh the same whatever their sizes.
 
         Args:
-            lr_ratio: the learning rate as a multiple of the configured one.
-            watch: compute metrics, too.
-            epoch: from 0; some methods change with it.
+            batches: this process's, on its device; as many as on each other process.
+            lr_ratio: the learning rate, as a ratio of ``config.optimizer.lr``.
+            watch: whether to compute metrics.
+            epoch: counts from 0 and tells a method what is due.
 
         Raises:
-            NonFiniteError: the loss or its gradient is NaN or infinite; nothing but running statistics has changed.
+            NonFiniteError: the loss or its gradient is NaN or infinite; nothing but running statistics of batch norms
+                has changed.
         """
         self.encoder.train()
         self.ema.train()
@@ -157,15 +159,18 @@ class TrainState:
                 own.copy_(new)
 
     def view(self, batch: MotionBatch, steps: Sequence[Augmentation]) -> MotionBatch:
-        """The clips after the augmentations ``steps``, with the streams that the encoder takes."""
+        """A view of the clips, as the encoder takes them: augmented by ``steps``, then turned into the configured
+        streams. Random numbers are drawn from a generator that each batch of training seeds anew."""
         return streamed(augmented(batch, steps, self._generator), self.config.views.streams)
 
     @torch.no_grad()
     def embeddings(self, *, size: int = 256) -> Tensor:
-        """Features of every clip without random augmentation, (N, 256) float32 in the set's order on this process's
-        device.
+        """Features of every clip in the ``still`` view, by the encoder that ``clusters.of`` names: (N, 256) float32 on
+        this process's device, in the order of the set. Frames and captions are the ``deterministic`` ones. All
+        processes call this and share the work; the encoder is left in eval mode.
 
-        Each process computes those of its part of each batch of ``size`` clips a process; all get all of them.
+        Args:
+            size: clips of a batch on each process.
         """
         network: Backbone = self.ema_encoder if self.config.clusters.of == "ema" else self.encoder
         self.distributed.average_statistics(network)
@@ -187,8 +192,12 @@ class TrainState:
         return self.distributed.sum(embeddings_ND)
 
     def recluster(self, embeddings_ND: Tensor) -> dict[str, Any]:
-        """Cluster all clips by ``embeddings_ND``, whose clusters the next steps use; returns the metrics to log, in the
-        main process."""
+        """Cluster all clips; the next steps learn from it. Returns the metrics to log, none but in the main process,
+        which alone computes; all processes call this.
+
+        Args:
+            embeddings_ND: as :meth:`embeddings` returns them.
+        """
         embeddings_ND = with_directions(embeddings_ND)
         labels_N = torch.empty(len(self.motions), dtype=torch.int64, device=self.distributed.device)
         metrics: dict[str, Any] = {}
@@ -211,7 +220,7 @@ class TrainState:
         self.cluster_of = torch.from_numpy(state.labels_N).to(self.distributed.device) if some else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values."""
+        """All of it, as tensors and plain values. All processes call this, for statistics are averaged over them."""
         self.distributed.average_statistics(self.encoder)
         self.distributed.average_statistics(self.ema)
         labels_N = self.clusters.labels_N
@@ -239,10 +248,10 @@ class TrainState:
         self._set_clusters(ClusterState(state["clusters"]["eps"], None if labels_N is None else labels_N.cpu().numpy()))
 
     def load_pretrained(self, state: Mapping[str, Any]) -> list[str]:
-        """Takes encoders and heads from another run's ``state_dict`` (stage 1, for stage 2); returns the names of the
-        head tensors that were taken.
+        """Begins with encoders and heads of another run's ``state_dict`` (stage 1, for stage 2); returns the names of
+        the heads' tensors that were taken. Heads that the other run lacks keep their new weights.
 
-        The optimiser, the queue and the clusters are not taken.
+        The optimiser, the memory, the clusters and ``step`` begin anew.
 
         Raises:
             ValueError: the encoders or heads differ in shape.

@@ -147,7 +147,7 @@ def test_a_cpu_computes_in_float32_unless_asked() -> None:
 def test_a_cpu_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    with pytest.raises(ValueError, match=r"set loop.precision=float32"):
+    with pytest.raises(ValueError, match=r"set precision \(in pre-training loop.precision\) to float32"):
         autocast_of("bfloat16", CPU)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert dtype_inside("bfloat16") == torch.bfloat16

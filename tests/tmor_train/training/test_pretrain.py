@@ -17,6 +17,7 @@ import torch
 from posecap.types import PartName
 from tests import ROOT, built
 from tmor_train.configuration import changed
+from tmor_train.data import LoaderState
 from tmor_train.data_sources import motions_of
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
@@ -131,6 +132,19 @@ def test_a_run_leaves_everything_behind(straight: Path, config: PretrainConfig) 
     assert epochs[0]["loss"] == pytest.approx(sum(line["loss"] for line in steps[:3]) / 3)
     assert (straight / "checkpoints" / "best.pt").exists()
     assert (straight / "plots").exists() or not find_spec("matplotlib")
+
+
+def test_the_best_checkpoint_is_the_best_since_the_first_clustering(config: PretrainConfig, tmp_path: Path) -> None:
+    motions = motions_of(config.data)
+    fit, _ = fitted(config, motions)
+    training = Pretraining(fit, tmp_path, motions, DistributedContext())
+    # The loss of the first epoch, after which clips are clustered for the first time, was computed without clusters.
+    for epoch, loss in ((1, 0.5), (2, 0.9), (3, 1.2)):
+        training.train_state.step, training.loader.state = 3 * epoch, LoaderState(epoch, 0)
+        training.losses = [loss]
+        training._after_epoch()
+    assert training.best == 0.9
+    assert checkpoint.load(tmp_path / "checkpoints" / "best.pt")["learner"]["step"] == 6
 
 
 def test_it_learns(straight: Path) -> None:
