@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,13 +54,45 @@ class Prominence:
             raise ValueError(f"{self}: weights are 0 or more, and lively is above 0")
 
 
-@dataclass(frozen=True)
 class _People:
-    """What the choice among people depends on. Joints are (0, 0, 0) where they do not count."""
+    """What the choice among people depends on.
 
-    joints_MTJ3: Floats
-    confident_MT: Mask
-    motion_M: Doubles
+    Args:
+        joints_MTJ3: (0, 0, 0) where a joint does not count or the person is not confident.
+        motion_M: own motion of each, in [0, 1].
+    """
+
+    def __init__(self, joints_MTJ3: Floats, confident_MT: Mask, motion_M: Doubles) -> None:
+        self.confident_MT, self.motion_M = confident_MT, motion_M
+        self.sizes_M = body_sizes(joints_MTJ3)
+        seen_MTJ1 = joints_MTJ3[..., 2:] > 0
+        self._low_MT2 = np.where(seen_MTJ1, joints_MTJ3[..., :2], np.inf).min(2).astype(np.float64)
+        self._high_MT2 = np.where(seen_MTJ1, joints_MTJ3[..., :2], -np.inf).max(2).astype(np.float64)
+
+    def closeness(self, candidates: Sequence[int], others: Sequence[int]) -> Doubles:
+        """(M,) how near the nearest of the others is to each candidate, over the frames in which they are confident."""
+        closeness_M = np.zeros(len(self.sizes_M))
+        for person in candidates:
+            nearest_T = np.zeros(self.confident_MT.shape[1])
+            for other in others:
+                if other != person:
+                    nearest_T = np.maximum(nearest_T, self._nearness(person, other) * self.motion_M[other])
+            closeness_M[person] = nearest_T.sum() / max(int(self.confident_MT[person].sum()), 1)
+        return closeness_M
+
+    def _nearness(self, one: int, other: int) -> Doubles:
+        """(T,) in [0, 1]; 0 where not both are confident."""
+        near_T = np.zeros(self.confident_MT.shape[1])
+        both_T = self.confident_MT[one] & self.confident_MT[other]
+        small, large = sorted((float(self.sizes_M[one]), float(self.sizes_M[other])))
+        if both_T.any() and small > 0:
+            gap = np.maximum(
+                self._low_MT2[one, both_T] - self._high_MT2[other, both_T],
+                self._low_MT2[other, both_T] - self._high_MT2[one, both_T],
+            )
+            widths = np.linalg.norm(np.maximum(gap, 0), axis=-1) / ((small + large) / 2)
+            near_T[both_T] = np.maximum(1 - widths, 0) * small / large
+        return near_T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +181,9 @@ class FilterPeople(Stage):
             kept = ranked[moving_M[ranked]][: self.people]
         else:
             people = _People(
-                np.where(confident_MT[..., None, None], counted_MTJ3, np.float32(0)), confident_MT, motion_M
+                np.where(confident_MT[..., None, None], counted_MTJ3, np.float32(0)),
+                confident_MT,
+                np.minimum(motion_M / self.prominence.lively, 1.0),
             )
             kept, choice = self._choose(people, np.flatnonzero(moving_M), self.prominence)
         covered = float(confident_MT[kept].any(0).mean())
@@ -172,23 +205,18 @@ class FilterPeople(Stage):
         self, people: _People, candidates: NDArray[np.intp], weights: Prominence
     ) -> tuple[NDArray[np.intp], dict[str, Any]]:
         """Who of the candidates is kept, in order, and why: for the facts."""
-        sizes_M = body_sizes(people.joints_MTJ3)
-        motion_M = np.minimum(people.motion_M / weights.lively, 1.0)
+        sizes_M = people.sizes_M
         terms = {
             "presence": people.confident_MT.mean(-1),
             "size": np.minimum(sizes_M / max(float(sizes_M[candidates].max()), 1e-9), 1.0),
-            "motion": motion_M,
-            "closeness": np.zeros(len(sizes_M)),
+            "motion": people.motion_M,
         }
-        near_MMT = _nearness(people, sizes_M) * motion_M[:, None]
-        frames_M = np.maximum(people.confident_MT.sum(-1), 1)
         kept: list[int] = []
         reasons: list[dict[str, float]] = []
         second: dict[str, float] | None = None
         left = candidates.tolist()
         while left and len(kept) < self.people:
-            nearest_MT = near_MMT[:, kept or slice(None)].max(1, initial=0.0)
-            terms["closeness"] = nearest_MT.sum(-1) / frames_M
+            terms["closeness"] = people.closeness(left, kept or range(len(sizes_M)))
             score_M = np.sum([getattr(weights, name) * term_M for name, term_M in terms.items()], axis=0)
             scored = {"score": score_M.round(_DIGITS), **terms}
             # The last place goes to somebody with whom the clip is covered: nobody is kept in a rejected clip.
@@ -218,24 +246,6 @@ class FilterPeople(Stage):
 
 def _rounded(terms: Mapping[str, Doubles], person: int) -> dict[str, float]:
     return {name: round(float(term_M[person]), _DIGITS) for name, term_M in terms.items()}
-
-
-def _nearness(people: _People, sizes_M: Doubles) -> Doubles:
-    """(M, M, T) in [0, 1]: how near the second person is to the first; 0 where not both are confident."""
-    seen_MTJ1 = people.joints_MTJ3[..., 2:] > 0
-    xy = people.joints_MTJ3[..., :2].astype(np.float64)
-    low_MT2 = np.where(seen_MTJ1, xy, np.inf).min(2)
-    high_MT2 = np.where(seen_MTJ1, xy, -np.inf).max(2)
-    near_MMT = np.zeros((len(sizes_M), *people.confident_MT.shape))
-    for one, other in combinations(range(len(sizes_M)), 2):
-        both = people.confident_MT[one] & people.confident_MT[other]
-        small, large = sorted((float(sizes_M[one]), float(sizes_M[other])))
-        if not both.any() or small == 0:
-            continue
-        gap = np.maximum(low_MT2[one, both] - high_MT2[other, both], low_MT2[other, both] - high_MT2[one, both])
-        widths = np.linalg.norm(np.maximum(gap, 0), axis=-1) / ((small + large) / 2)
-        near_MMT[one, other, both] = near_MMT[other, one, both] = np.maximum(1 - widths, 0) * small / large
-    return near_MMT
 
 
 def _spread(joints_MTJ3: Floats, counted_MTJ: NDArray[np.bool_]) -> NDArray[np.float64]:
