@@ -57,16 +57,26 @@ class BuildError(RuntimeError):
 class Options:
     """How to build; none of it changes a sample.
 
+    ``address``, ``row_seconds`` and ``poison_after`` are for Ray alone: threads cannot be stopped, and what kills one
+    ends the build.
+
     Args:
         runner: ``ray`` actors or ``local`` threads.
-        workers: computing workers; None takes as many as the machine or cluster has cores or GPUs for.
+        workers: workers of each computing segment of the pipeline, over all nodes. None takes as many as the nodes have
+            CPUs and GPUs for; with threads, one for each core.
         address: of a running Ray cluster; None starts Ray on this machine for the time of the build.
-        retry: also try rows of earlier runs again: those that failed and are retryable (empty tuple), or those
-            rejected or failed for one of these reasons; None leaves them.
+        retry: also try rows of earlier runs again, of which no clip was kept: those that are retryable
+            (:class:`posecap.outcomes.RowOutcome`; empty tuple), or those rejected, failed or quarantined for one of
+            these reasons; None leaves them.
         on_change: ``refuse`` to continue when pipeline or manifest have changed since parts were built, or ``update``,
-            which rebuilds exactly the parts that changed.
-        row_seconds: longest time, in seconds, that one row may take on a Ray worker.
-        poison_after: a row on which a worker dies this many times is quarantined.
+            which rebuilds exactly the parts that changed and removes those that are no longer planned.
+        row_seconds: longest time, in seconds, that one segment may take for one row. Then its worker is stopped and the
+            row tried again, ``poison_after`` times in all, after which it failed with the reason ``timeout``.
+        poison_after: a row on which a worker dies this many times, over all runs until it has an outcome, is
+            quarantined.
+
+    Raises:
+        BuildError: a number is out of its range.
     """
 
     runner: Literal["ray", "local"] = "ray"
@@ -77,10 +87,21 @@ class Options:
     row_seconds: float = 3600.0
     poison_after: int = 3
 
+    def __post_init__(self) -> None:
+        if (self.workers is not None and self.workers < 1) or self.poison_after < 1 or not self.row_seconds > 0:
+            raise BuildError(
+                f"workers is {self.workers}, poison_after {self.poison_after} and row_seconds {self.row_seconds:g}; "
+                "give at least 1 worker (None for all), poison_after at least 1 and row_seconds above 0"
+            )
+
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The result of a build: ``report`` as written to ``report.json``, and the number of parts this run built."""
+    """The result of a build.
+
+    ``report`` is what ``report.json`` holds, of an earlier run if there was nothing to do; ``parts_built`` counts the
+    parts that this run wrote, those included of which it tried only some rows again.
+    """
 
     root: Path
     report: dict[str, Any]
@@ -88,7 +109,7 @@ class BuildResult:
 
     @property
     def exit_code(self) -> int:
-        """0 when no row or clip failed or was quarantined, 3 otherwise."""
+        """0 when no row or clip failed or was quarantined, 3 otherwise; in the whole dataset, not only in this run."""
         rows, clips = self.report["counts"]["rows"], self.report["counts"]["clips"]
         return 3 if rows["failed"] or rows["quarantined"] or clips["failed"] else 0
 
@@ -103,12 +124,15 @@ def build(
     """Build the dataset that a manifest describes, or resume building it.
 
     Args:
-        output: folder of the dataset; None for the manifest's.
+        output: folder of the dataset, created where there is none; None for the manifest's.
         options: None for the defaults.
-        log: prints a line for the user.
+        log: prints a line for the user. Progress goes to stderr whatever it is.
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
+        MissingWeightsError: weights that the pipeline needs are neither on this machine nor downloadable.
+        WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
+        ShardError: ``tombstones.json`` is damaged.
         BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``.
         DatasetLockedError: another process is building or changing the dataset.
     """
@@ -343,7 +367,7 @@ class Change:
 
     ``built`` are fingerprints of the parts on disk that are still planned; ``changed`` are those of them whose
     fingerprint is different now; ``gone`` are parts on disk that are no longer planned; ``reasons`` are sentences for
-    the user, one for each difference, without repeats.
+    the user, one for each difference, without repeats. Parts that are planned and not on disk are in none of them.
     """
 
     built: Mapping[PartName, str]
@@ -360,7 +384,7 @@ class Change:
 def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
     """Compare the sidecars on disk with the fingerprints of the plan's parts.
 
-    A part with a damaged sidecar or missing files counts as not built.
+    A part with a damaged sidecar, or with a file that is missing or has another size, counts as not built.
     """
     built: dict[PartName, str] = {}
     changed: list[PartName] = []
@@ -375,7 +399,7 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
             continue
         if part not in fingerprints:
             gone.append(part)
-            reasons["the manifest has fewer rows: some parts are no longer planned"] = None
+            reasons["some parts are no longer planned: a split has fewer rows, or rows_per_part is larger"] = None
             continue
         built[part] = written["fingerprint"]
         if written["fingerprint"] != fingerprints[part]:
@@ -408,7 +432,7 @@ def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterable[str]:
         )
     )
     found = list(_differences(before, now, ""))
-    return found or ["the manifest's rows changed (added, removed, edited or reordered)"]
+    return found or ["the rows of these parts changed (added, removed, edited, reordered, or another rows_per_part)"]
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:

@@ -29,7 +29,10 @@ _CLIPS_ON_SHEET = 24
 
 
 def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
-    """Write everything that describes the dataset as a whole, and return the report."""
+    """Write everything that describes the dataset as a whole, and return the report.
+
+    ``ledger`` must agree with the sidecars: the counts come from it.
+    """
     write_dataset_list(root)
     ledger.export(root / LEDGER_EXPORT)
     info = DatasetInfo(
@@ -55,7 +58,11 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
 
 
 def read_final_report(root: Path) -> dict[str, Any] | None:
-    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has."""
+    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has.
+
+    Raises:
+        ShardError: a sidecar is damaged.
+    """
     try:
         report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
         listed = (root / DATASET_LIST).read_bytes()

@@ -30,7 +30,9 @@ class DatasetLockedError(RuntimeError):
 
 @contextmanager
 def lock_dataset(root: Path) -> Iterator[None]:
-    """Lock ``root`` until the block ends or the process dies, whereupon the kernel releases the lock.
+    """Lock ``root``, an existing folder, until the block ends or the process dies: then the kernel releases the lock.
+
+    It does not wait, and holds within a process too: a second call in the block raises.
 
     Raises:
         DatasetLockedError: another process holds the lock.
@@ -43,7 +45,8 @@ def lock_dataset(root: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise DatasetLockedError(
-                f"{root} is being built by process {holder}: wait for it, stop it, or name another --output"
+                f"{root} is being built by process {holder}: wait for it or stop it; a build may also go to another "
+                "--output"
             ) from error
         file.seek(0)
         file.truncate()
@@ -100,8 +103,9 @@ class Ledger:
         Args:
             sidecar: SHA-256 of the bytes of its sidecar.
             outcomes: of all its rows, in plan order.
-            seconds: worker seconds by stage; empty if they are not known.
-            frames: number of frames decoded for it.
+            seconds: worker seconds by stage; empty if they are not known. Of a part of which only some rows were tried
+                again, those of these rows.
+            frames: number of frames decoded for it, as for ``seconds``.
         """
         with self._db:
             self._db.execute("DELETE FROM rows WHERE part = ?", (str(part),))
@@ -131,7 +135,8 @@ class Ledger:
             )
 
     def losses(self) -> dict[str, int]:
-        """Row id → how often a worker has died on the row, over all runs, for rows that have no outcome yet."""
+        """Row id → how often a worker has died on the row, over all runs, for rows that have no outcome yet. A row with
+        an outcome that is tried again starts at 0."""
         query = "SELECT row_id, times FROM losses WHERE row_id NOT IN (SELECT row_id FROM rows)"
         return dict(self._db.execute(query).fetchall())
 
@@ -182,7 +187,8 @@ def _flat(part: str, outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open or create a ledger. A file that is no ledger of this version is replaced, since sidecars can rebuild it.
+    """Open or create a ledger. One of version 2 or 3 is upgraded; any other file that is no ledger of this version is
+    replaced, since sidecars can rebuild all but times and deaths of workers.
 
     Raises:
         sqlite3.OperationalError: the disk is full, or the file cannot be opened or is locked; it is left alone.

@@ -62,9 +62,14 @@ class RowOutcome:
     """The outcome of one row and of its clips. A row is kept if at least one of its clips is.
 
     Args:
-        stage, reason, detail: as in :class:`ClipOutcome`; those of a row whose clips were all lost are a clip's.
-        retryable: whether the same row may pass when it is run again.
-        clips: in the order of their spans; empty for a row that ended before it was cut.
+        uri: the video, as the manifest names it.
+        stage, reason, detail: as in :class:`ClipOutcome`; those of a row whose clips were all lost are those of the
+            row's own error or else of a clip, of one that failed rather than was rejected.
+        retryable: whether the same row may pass when it is run again: it ended by a
+            :class:`posecap.stage.TransientError`, an OSError or for want of memory. False where it was only clips that
+            ended so.
+        clips: in the order in which they were cut; empty for a row that ended before. A row that ended after its first
+            clips, such as a file that breaks off, has this as one more clip, without id and span.
     """
 
     row_id: str
@@ -93,7 +98,10 @@ def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's outcome and samples, the worker seconds spent on it by stage, and the number of frames decoded."""
+    """A row's outcome and samples, the worker seconds spent on it by stage, and the number of frames decoded.
+
+    ``seconds`` is empty and ``frames`` 0 where the row was not executed in this run.
+    """
 
     outcome: RowOutcome
     samples: tuple[Sample, ...] = ()
@@ -103,9 +111,9 @@ class RowResult:
 
 @dataclass
 class Tally:
-    """Running counts over rows and clips by status, and by reason over everything that was not kept.
+    """Running counts over rows and clips by status, and by reason over clips, and rows without clips, that were lost.
 
-    In :meth:`as_json` the planned rows are the sum of the four statuses.
+    In :meth:`as_json` the planned rows are the sum of the four statuses: of a build under way, the rows that are done.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -116,7 +124,6 @@ class Tally:
         self.rows[outcome.status] += 1
         for clip in outcome.clips:
             self.clips[clip.status] += 1
-        # The reasons of a row with clips are those of the clips.
         self.reasons.update(o.reason for o in outcome.clips or (outcome,) if o.status != "kept")
 
     def as_json(self) -> dict[str, Any]:
@@ -270,10 +277,11 @@ class Alarm:
 
 
 def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, float] | None = None) -> list[Alarm]:
-    """Alarms over the counts so far, in the order of ``lines``.
+    """Alarms over the counts so far, in the order of ``lines``; none for a stage that fewer than 20 items entered.
 
     Args:
-        expected_rejections: stage → share of items it may reject; 0.8 for the others.
+        expected_rejections: stage → share of items it may reject, 0 to 1; 0.8 for the others. Of failures it may have
+            0.2, whatever the stage.
     """
     expected = expected_rejections or {}
     found = []

@@ -18,7 +18,7 @@ from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.stage import Resources, Stage, configuration, engines_of
-from posecap.types import Clip, Row, Sample
+from posecap.types import Clip, CutVideo, Row, Sample
 
 
 class PipelineError(ValueError):
@@ -29,7 +29,7 @@ class PipelineError(ValueError):
 class Segment:
     """Consecutive stages that run in one worker, between which items stay in its memory.
 
-    ``resources`` are what the most demanding of the stages asks for.
+    ``resources`` are, number by number, what the most demanding of the stages asks for.
     """
 
     stages: tuple[Stage, ...]
@@ -42,9 +42,11 @@ class Pipeline:
 
     Args:
         stages: in order.
-        expected_rejections: stage name → share of items it may reject before a build raises an alarm. It does
-            not change samples, so it is not part of the fingerprint.
-        worker: resources of one computing worker, for stages that do not declare any. Not part of the fingerprint.
+        expected_rejections: stage name → share of the items entering it, 0 to 1, that it may reject before a build
+            raises an alarm; 0.8 for stages that are not named. It does not change samples, so it is not part of the
+            fingerprint.
+        worker: resources of one computing worker, for stages that do not declare any, or declare ``Resources()`` as it
+            is by default. Not part of the fingerprint.
 
     Raises:
         PipelineError: the stages do not fit together.
@@ -109,11 +111,12 @@ class Pipeline:
         return digest({"configuration": legacy.as_format_1(self.configuration()), "lineage": self.lineage()})
 
     def segments(self) -> tuple[Segment, ...]:
-        """Groups of stages that share a worker: neighbours with equal resources, or between which frames are passed."""
+        """Groups of stages that share a worker: neighbours with equal resources, or between which frames or cut videos
+        are passed, whose file only the worker's node has and deletes after the video."""
         groups: list[tuple[list[Stage], list[Resources]]] = []
         for stage in self.stages:
             wanted = self.worker if stage.resources == Resources() else stage.resources
-            if not groups or not (issubclass(stage.takes, Clip) or groups[-1][1][-1] == wanted):
+            if not groups or not (issubclass(stage.takes, Clip | CutVideo) or groups[-1][1][-1] == wanted):
                 groups.append(([], []))
             groups[-1][0].append(stage)
             groups[-1][1].append(wanted)
@@ -136,7 +139,7 @@ def load_pipeline(path: Path) -> Pipeline:
     Names of posecap 0.1 in the file still work, with a :class:`FutureWarning` for each.
 
     Raises:
-        PipelineError: no such file, or it defines no ``pipeline``.
+        PipelineError: no such file, or it defines no ``pipeline``. What the file itself raises passes through.
     """
     path = legacy.pipeline_file(path)
     if not path.is_file():

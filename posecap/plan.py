@@ -168,8 +168,9 @@ class PlanWriter:
 def rows_digest(rows: pa.Table) -> str:
     """SHA-256 over planned rows, independent of batches and of positions in tables.
 
-    Hashed column by column: its name; then lengths of lists and of texts as int32 (-1 for null) and the UTF-8 bytes,
-    or float64 with NaN for null; little-endian.
+    Hashed column by column: its name in format 1, a colon, the number of rows and a zero byte; then lengths of lists
+    and of texts as int32 (-1 for null) and the UTF-8 bytes, or float64 with NaN for null; little-endian. Fingerprints
+    of parts are made from it, so any change here rebuilds every dataset.
     """
     hashed = hashlib.sha256()
     for name in rows.schema.names:
@@ -220,7 +221,7 @@ class Duplicates:
 
 
 def find_duplicates(hashes_N2: Hashes) -> Duplicates:
-    """The rows of 128-bit hashes that are equal to an earlier row."""
+    """The rows of ``hashes_N2`` that are equal to an earlier row; a row's ordinal is its index."""
     order = np.lexsort((hashes_N2[:, 1], hashes_N2[:, 0]))
     in_order = hashes_N2[order]
     fresh = np.ones(len(order), bool)
@@ -327,7 +328,11 @@ class RowSpool:
         return ManifestError("\n  ".join(lines))
 
     def parts(self, split: str, size: int) -> Iterator[pa.Table]:
-        """The rows of a split as tables of ``size`` rows (the last one shorter) of the plan's schema."""
+        """The rows of a split as tables of ``size`` rows (the last one shorter) of the plan's schema.
+
+        The second row with the same id ends in ``~2``, the third in ``~3``: :meth:`deduplicate` has made sure that they
+        are repetitions.
+        """
         pending = pa.Table.from_batches([], PLAN_SCHEMA)
         for batch in self._batches(split):
             pending = pa.concat_tables([pending, pa.Table.from_batches([self._finished(batch)])])
@@ -382,7 +387,8 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     gets its name only when it is complete.
 
     Raises:
-        ManifestError: a table or every row is wrong, two different rows share an id, or there is nothing to plan.
+        ManifestError: a table or every row is wrong, two different rows share an id, there is nothing to plan, or there
+            are more than 64 splits or 30,000 parts.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     folder = destination.with_name(destination.name + ".spool")

@@ -29,14 +29,16 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option = build.add_argument
     runners = "Ray actors, or threads of this process (default: %(default)s)"
     option("--runner", choices=("ray", "local"), default="ray", help=runners)
-    option("--workers", type=at_least_one, metavar="N", help="computing workers (default: all cores, or all GPUs)")
+    workers = "computing workers, over all nodes (default: all cores, or all GPUs)"
+    option("--workers", type=at_least_one, metavar="N", help=workers)
     option("--address", metavar="ADDRESS", help="of a running Ray cluster, such as auto or ray://head:10001")
     reasons = (
-        "also run rows again that failed for a passing reason, or those that ended for these reasons (not_found …)"
+        "also run rows again that failed for a passing reason, or those that ended for these reasons (not_found …); "
+        "rows of which a clip was kept stay as they are"
     )
     option("--retry-failed", nargs="?", const="", metavar="REASON,…", help=reasons)
     option("--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches")
-    longest = "longest time for one row on Ray, in seconds (default: %(default)g)"
+    longest = "longest time for one row on Ray, in seconds above 0, after which it is stopped (default: %(default)g)"
     option("--row-seconds", type=float, default=3600.0, metavar="S", help=longest)
 
     kinds = commands.add_parser("manifest", help="make a manifest from the field's usual inputs").add_subparsers(
@@ -88,7 +90,10 @@ def _build(options: argparse.Namespace) -> int:
     here = Path.cwd()
     print(f"dataset: {built.root.relative_to(here) if built.root.is_relative_to(here) else built.root}")
     if built.exit_code == PARTIAL:
-        print("some rows failed: `posecap status --failed` lists them, `posecap build --retry-failed …` tries again")
+        print(
+            "some rows or clips failed: `posecap status --failed` lists them; `posecap build --retry-failed …` tries "
+            "rows of which no clip was kept again"
+        )
     return built.exit_code
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command
 
 if TYPE_CHECKING:
-    from posecap.outcomes import RowOutcome
+    from posecap.outcomes import ClipOutcome, RowOutcome
     from posecap.visualization.view import Background, Footage
 
 
@@ -34,11 +34,11 @@ class VideoNotFoundError(ValueError):
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the commands, in the order in which help lists them."""
     about = "how far a build is, and which rows were rejected or failed"
-    more = "exit codes: 0 complete, 3 unfinished or some rows failed, 1 error"
+    more = "exit codes: 0 complete, 3 unfinished or some rows or clips failed, 1 error"
     parser = command(commands, "status", _status, about=about, more=more)
     _add_dataset(parser)
     option = parser.add_argument
-    option("--failed", action="store_true", help="list every failed or quarantined row, and why")
+    option("--failed", action="store_true", help="list every failed or quarantined row and failed clip, and why")
     option("--rejected", action="store_true", help="list every rejected row, and why")
     option("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
     option("--json", action="store_true", help="print the counts as JSON")
@@ -59,7 +59,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--worst", metavar="MEASURE", help="the clips that are worst by a quality measure, such as jitter")
     option("--rejected", action="store_true", help="a sheet of what was rejected, with the reasons")
     option("--blank", action="store_true", help="draw on a dark background, without pictures of people")
-    option("--output", type=Path, metavar="FILE", help=".mp4 or .gif for a clip, .jpg or .png for a sheet")
+    output = ".mp4 or .gif for a clip, .jpg or .png for a sheet (default: KEY.mp4, or contact_sheet.jpg)"
+    option("--output", type=Path, metavar="FILE", help=output)
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
 
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
@@ -85,7 +86,7 @@ def _status(options: argparse.Namespace) -> int:
     plan = open_plan(root / PLAN_FILE, media_root="")
     planned = sum(part.rows for part in plan.parts())
     built, damaged, tally = 0, [], Tally()
-    listed: list[RowOutcome] = []
+    listed: list[str] = []
     wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
     for part in committed(root):
         try:
@@ -98,13 +99,16 @@ def _status(options: argparse.Namespace) -> int:
             outcome = RowOutcome.from_json(written)
             tally.add(outcome)
             if outcome.status in wanted:
-                listed.append(outcome)
+                listed.append(_line(outcome))
+            elif options.failed:
+                listed += (_clip_line(outcome, clip) for clip in outcome.clips if clip.status == "failed")
     counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
     print(json.dumps(counts, indent=1) if options.json else "\n".join(_lines(root, counts, planned)))
-    for line in (*damaged, *map(_line, listed)):
+    for line in (*damaged, *listed):
         print(line)
     finished = built == len(plan.parts()) and not damaged
-    return COMPLETE if finished and not tally.rows["failed"] and not tally.rows["quarantined"] else PARTIAL
+    failed = tally.rows["failed"] or tally.rows["quarantined"] or tally.clips["failed"]
+    return COMPLETE if finished and not failed else PARTIAL
 
 
 def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
@@ -123,6 +127,12 @@ def _line(outcome: RowOutcome) -> str:
     retry = ", may pass when tried again" if outcome.retryable else ""
     why = f"{outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
     return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {why}"
+
+
+def _clip_line(outcome: RowOutcome, clip: ClipOutcome) -> str:
+    """A failed clip of a row that was kept."""
+    span = "" if clip.start_seconds is None else f"  {clip.start_seconds:.3f} to {clip.end_seconds:.3f} s"
+    return f"failed  {outcome.row_id}  {outcome.uri}{span}  {clip.stage}: {clip.reason} ({clip.detail})"
 
 
 def _verify(options: argparse.Namespace) -> int:

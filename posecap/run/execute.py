@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,11 @@ MAX_DETAIL_LENGTH = 500
 
 @dataclass
 class ItemError:
-    """Why an item was lost; the fields are those of :class:`posecap.outcomes.RowOutcome`."""
+    """Why an item was lost; the fields are those of :class:`posecap.outcomes.RowOutcome`.
+
+    ``retryable`` is True after a :class:`posecap.stage.TransientError`, an OSError of whatever kind and a MemoryError,
+    and False after any other exception.
+    """
 
     status: Status
     stage: str
@@ -36,7 +39,7 @@ class ItemResult:
         clips: outcomes of its clips that ended here: kept, rejected or failed.
         error: why the item itself ended; None if it did not. Clips before the error may have been kept.
         seconds: wall seconds by stage.
-        frames: number of frames decoded.
+        frames: number of frames of the clips that were decoded, whatever became of the clips.
     """
 
     outputs: list[Any] = field(default_factory=list)
@@ -50,14 +53,20 @@ def execute(stages: Sequence[Stage], item: Any) -> ItemResult:
     """Run ``item`` through ``stages``, depth first, so that one clip's frames are in memory at a time.
 
     Never raises for what an item holds: an unexpected error in a stage is a failure of that item. A temporary video
-    file is deleted afterwards, because no later segment needs it.
+    file, of ``item`` or of a stage, is deleted after the stages that read it, unless it is among the outputs and so for
+    a later segment.
     """
     result = ItemResult()
     _execute(stages, item, result)
-    if isinstance(item, Video) and item.keeping == "temporary":
-        with contextlib.suppress(FileNotFoundError):
-            item.path.unlink()
+    _delete_temporary(item, result)
     return result
+
+
+def _delete_temporary(item: Any, result: ItemResult) -> None:
+    if not isinstance(item, Video) or item.keeping != "temporary":
+        return
+    if not any(isinstance(output, Video) and output.path == item.path for output in result.outputs):
+        item.path.unlink(missing_ok=True)
 
 
 def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
@@ -76,6 +85,8 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
         _execute(later, output, result)
+        if not isinstance(item, Video):  # of a video made from a video, the file may be needed for the next one too
+            _delete_temporary(output, result)
         del output  # frees a clip's frames before the next clip is decoded
 
 

@@ -2,7 +2,9 @@
 
 One actor loads the engines of one segment, so frames never leave its process; only paths and small arrays are sent.
 Actors are placed node by node, and an item with a local file stays on the node that downloaded it. The declared CPUs
-of all actors never exceed what a node has, and a build starts no other Ray tasks, so every actor can be scheduled.
+of one segment's actors never exceed what a node has, and a build starts no other Ray tasks. So every actor can be
+scheduled where one segment computes, as in the pipelines of posecap; where several do, ``workers`` must leave room for
+each.
 """
 
 from __future__ import annotations
@@ -123,9 +125,10 @@ class RayPool:
     Args:
         segments: of the pipeline.
         address: of a running cluster; None starts Ray on this machine for the time of the build.
-        workers: computing actors in all; None takes what the nodes' CPUs or GPUs hold.
-        row_seconds: an item that runs for longer than this, in seconds, is stopped together with its actor, and counts
-            as lost.
+        workers: actors of each computing segment over all nodes, filled node by node; None takes what the nodes' CPUs
+            and GPUs hold. A segment without CPUs and GPUs has two on each node.
+        row_seconds: an item that runs for longer than this, in seconds, in one segment is stopped together with its
+            actor, and counts as lost.
 
     Raises:
         WorkersNotReadyError: an actor cannot start (missing weights, package or hardware).
@@ -282,7 +285,7 @@ class RayPool:
             ray.shutdown()
             raise WorkersNotReadyError(
                 f"{len(every)} workers did not start within {_START_SECONDS:g} s: is the cluster busy, "
-                "or does no node have the CPUs and GPUs that the pipeline declares?"
+                "or do the pipeline's segments declare more CPUs and GPUs than it has (give fewer --workers)?"
             ) from None
         except (RayActorError, ray.exceptions.RayTaskError) as error:
             ray.shutdown()

@@ -88,7 +88,7 @@ class Pool(Protocol):
         ...
 
     def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
-        """Block until a submitted task is done, and return it with its result.
+        """Block until a submitted task is done, and return it with its result; forever if none was submitted.
 
         The result None means that the task was not run and must be submitted again.
         """
@@ -121,8 +121,9 @@ class Schedule:
 
     Args:
         pool: the workers.
-        poison_after: a row whose worker dies this many times is quarantined.
-        attempts: how often a worker has died on each row (by id) in earlier runs.
+        poison_after: a row whose worker dies this many times is quarantined, or has failed if the worker was stopped
+            the last time because it took too long.
+        attempts: how often a worker has died on each row (by id) in earlier runs; these count too.
         on_row: called with the result of every row as it finishes.
         on_lost: called with the id of every row whose worker died, before the row is tried again.
     """
@@ -261,8 +262,9 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
 class LocalPool:
     """Workers as threads of this process, a :class:`Pool`: for debugging, tests and single machines.
 
-    There are ``workers`` for every computing segment, and four for every downloading one (``cpus=0``). Every worker
-    has its own engines, shared by as many threads as its concurrency; engines release the GIL while they compute.
+    There are ``workers`` for every computing segment, whatever its resources, and four for every one that needs neither
+    CPUs nor GPUs (``cpus=0``), as downloading. Every worker has its own engines, shared by as many threads as its
+    concurrency; engines release the GIL while they compute.
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
     """
 

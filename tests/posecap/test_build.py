@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -229,13 +230,19 @@ def test_appended_rows_cost_their_own_parts(media: Path, tmp_path: Path) -> None
     assert small.build(path).parts_built == 1
     assert times(tmp_path / "dataset")["data/train/pose-00000.tar"] == first
     small.manifest(tmp_path, [KEPT, MISSING, PAGE, NOBODY], media_root=media)
-    with pytest.raises(BuildError, match="the manifest's rows changed"):
+    with pytest.raises(BuildError, match="the rows of these parts changed"):
         small.build(path)
     assert small.build(path, on_change="update").parts_built == 1
     grown = small.published(tmp_path / "dataset")
     shutil.rmtree(tmp_path / "dataset")
     small.build(path)
     assert small.published(tmp_path / "dataset") == grown
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"poison_after": 0}, {"row_seconds": 0.0}, {"row_seconds": nan}])
+def test_numbers_that_no_build_can_have(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BuildError, match="at least 1 worker"):
+        Options(**wrong)
 
 
 def test_parts_that_are_no_longer_planned_go_only_on_request(media: Path, tmp_path: Path) -> None:
@@ -446,7 +453,8 @@ def test_a_stage_that_is_new_or_gone_is_named(tmp_path: Path, pipeline: Pipeline
 def test_changed_rows_are_what_is_left_when_the_pipeline_is_the_same(tmp_path: Path, pipeline: Pipeline) -> None:
     write(tmp_path, PART, pipeline, "a")
     change = found(tmp_path, pipeline, {PART: "b"})
-    assert change.reasons == ("the manifest's rows changed (added, removed, edited or reordered)",)
+    expected = "the rows of these parts changed (added, removed, edited, reordered, or another rows_per_part)"
+    assert change.reasons == (expected,)
 
 
 def test_a_part_that_is_no_longer_planned_is_gone(tmp_path: Path, pipeline: Pipeline) -> None:

@@ -70,6 +70,9 @@ def test_neighbours_share_a_worker_and_frames_never_leave_it() -> None:
     first, second = Pipeline(greedy).segments()
     assert first.resources == Resources(cpus=0)
     assert second.resources == Resources(cpus=2, gpus=0.5)
+    # A cut video's file is on one node, and deleted by the segment that got the video.
+    (_, *computing) = Pipeline((FETCH, CUT, step("decode", CutVideo, Clip, cpus=3), POSE, PACK)).segments()
+    assert [segment.resources.cpus for segment in computing] == [3]
 
 
 def test_the_fingerprint_covers_every_parameter_and_nothing_else() -> None:

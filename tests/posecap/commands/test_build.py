@@ -43,7 +43,7 @@ def test_failed_rows_end_it_with_3_and_the_way_on(
 ) -> None:
     path = small.manifest(tmp_path, [MISSING, SILENT], media_root=media)
     assert build(path, "--output", str(tmp_path / "here")) == 3
-    assert "some rows failed: `posecap status --failed`" in capsys.readouterr().out
+    assert "some rows or clips failed: `posecap status --failed`" in capsys.readouterr().out
     assert not (tmp_path / "dataset").exists()
     assert main(["status", str(tmp_path / "here"), "--failed"]) == 3
     assert "failed  silent" in capsys.readouterr().out

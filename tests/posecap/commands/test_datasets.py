@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import av
 import pytest
 
 from posecap.cli import main
-from posecap.outcomes import RowOutcome
+from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName
 from tests import built
@@ -120,6 +121,19 @@ class TestStatus:
         assert run(capsys, "status", root, "--failed")[1].splitlines()[-1] == failed
         assert run(capsys, "status", root, "--rejected")[1].splitlines()[-1] == rejected
         assert run(capsys, "status", root, "--failed", "--rejected")[1].splitlines()[-2:] == [failed, rejected]
+
+    def test_failed_clips_of_rows_that_are_kept(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        kept = built.samples(1)
+        record = built.record(kept)
+        lost = ClipOutcome(
+            status="failed", start_seconds=1, end_seconds=2.5, stage="pose", reason="error", detail="odd frame"
+        )
+        record["rows"][0]["clips"].append(asdict(lost))
+        for number in range(2):
+            write_part(root, PartName("train", number), kept if number == 0 else [], record=record)
+        code, said, _ = run(capsys, "status", root, "--failed")
+        assert code == 3
+        assert said.splitlines()[-1] == "failed  row-0  videos/0.mp4  1.000 to 2.500 s  pose: error (odd frame)"
 
     def test_json(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         counts = json.loads(run(capsys, "status", root, "--json")[1])

@@ -97,6 +97,22 @@ def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path)
     assert result.error.detail == "ValueError: cannot read a.mp4"
 
 
+def test_scratch_files_stay_for_a_later_segment_and_go_after_the_last_stage_that_reads_them(tmp_path: Path):
+    path = tmp_path / "scratch.mp4"
+    path.write_bytes(b"x")
+    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
+
+    class Reads(Yields):
+        def __call__(self, item: Video) -> Iterator[Any]:
+            yield item.path.read_bytes()
+
+    assert execute([Yields(results=(video,))], ROW).outputs == [video]
+    assert execute([Yields()], video).outputs == [video]
+    assert path.exists()
+    assert execute([Yields(results=(video,)), Reads()], ROW).outputs == [b"x"]
+    assert not path.exists()
+
+
 def test_borrowed_files_stay(tmp_path: Path):
     path = tmp_path / "mine.mp4"
     path.write_bytes(b"x")
