@@ -9,6 +9,7 @@ import pytest
 
 from posecap.engines.blazepose import (
     _ANCHORS_A2,
+    _COCO17,
     BlazePose,
     _averaged,
     _cut_out,
@@ -143,3 +144,23 @@ def test_one_who_does_exercises_is_found_in_every_frame(engine, shared_frames, v
 def test_nobody_is_found_in_scenery(engine, shared_frames, scene):
     found = engine.detect(shared_frames(f"scenery/scene_{scene}.mp4")[::30])
     assert [len(one.scores_N) for one in found] == [0] * len(found)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("video", ["exercise/push-ups/push-up_10.mp4", "exercise/squats/squat_13.mp4"])
+def test_joints_are_those_of_mediapipes_own_solution(engine, shared_frames, video):
+    """Where mediapipe 0.10.14 is installed, which posecap never needs. It turns pictures with other rounding."""
+    mediapipe = pytest.importorskip("mediapipe")
+    frames = shared_frames(video)[::10]
+    height, width = frames.shape[1:3]
+    distances, visibilities = [], []
+    with mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1) as theirs:
+        for frame, found in zip(frames, engine.detect(frames), strict=True):
+            landmarks = theirs.process(frame).pose_landmarks.landmark
+            expected = np.array([(landmarks[i].x * width, landmarks[i].y * height) for i in _COCO17])
+            distances.append(np.linalg.norm(found.joints_NJ3[0, :, :2] - expected, axis=-1))
+            visibilities.append(found.joints_NJ3[0, :, 2] - [landmarks[i].visibility for i in _COCO17])
+    assert np.median(distances) < 1
+    assert np.quantile(distances, 0.9) < 4
+    assert np.median(np.abs(visibilities)) < 0.001
