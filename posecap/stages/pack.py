@@ -135,11 +135,9 @@ def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
     """The frame with most seen joints, its skeletons drawn in, as JPEG; the most central one if several."""
     from PIL import Image
 
-    from posecap.visualization.drawing import draw_skeletons
+    from posecap.visualization.drawing import draw_skeletons, fullest_frame
 
-    seen_T = (item.joints_MTJ3[..., 2] > 0).sum((0, 2))
-    from_middle_T = np.abs(np.arange(item.frame_count) - item.frame_count // 2)
-    best = int(np.lexsort((from_middle_T, -seen_T))[0])
+    best = fullest_frame(item.joints_MTJ3)
     source_per_working = np.array([*item.source_per_working, 1], np.float32)
     joints = item.joints_MTJ3[:, best] / source_per_working
     image = draw_skeletons(Image.fromarray(item.frames_THW3[best]), joints, item.layout)

@@ -22,7 +22,7 @@ from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.plan import PLAN_FILE, open_plan
 from posecap.shards import Dataset, committed, read_sidecar
 from posecap.types import PartName, Sample, Span
-from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, sheet_font_size
+from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, fullest_frame, sheet_font_size
 from posecap.visualization.fonts import font, pillow
 from posecap.visualization.view import (
     Background,
@@ -376,7 +376,7 @@ def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
 
 def _pictured(sample: Sample, footage: Footage | None) -> tuple[Image.Image | None, str]:
     """The skeletons on the clip's own frame, or None and the reason why it is not to be had."""
-    frames, why = clip_frames(sample, np.array([_fullest(sample)]), _drawn_size(sample), footage)
+    frames, why = clip_frames(sample, np.array([fullest_frame(sample.joints_MTJ3)]), _drawn_size(sample), footage)
     return (None, why) if frames is None else (_drawn(sample, pillow().Image.fromarray(frames[0])), "")
 
 
@@ -386,11 +386,7 @@ def _drawn(sample: Sample, background: Image.Image | None) -> Image.Image:
     scale = np.array([size[0] / facts["width"], size[1] / facts["height"], 1], np.float32)
     if background is None:
         background = pillow().Image.new("RGB", size, _CARD)
-    return draw_skeletons(background, sample.joints_MTJ3[:, _fullest(sample)] * scale, facts["layout"])
-
-
-def _fullest(sample: Sample) -> int:
-    return int((sample.joints_MTJ3[..., 2] > 0).sum((0, 2)).argmax())
+    return draw_skeletons(background, sample.joints_MTJ3[:, fullest_frame(sample.joints_MTJ3)] * scale, facts["layout"])
 
 
 def _drawn_size(sample: Sample) -> tuple[int, int]:

@@ -44,6 +44,13 @@ _LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from
 _HALO: Colour = (0, 0, 0)
 
 
+def fullest_frame(joints_MTJ3: NDArray[np.float32]) -> int:
+    """The frame in which most joints are seen, the most central one if several."""
+    seen_T = (joints_MTJ3[..., 2] > 0).sum((0, 2))
+    from_middle_T = np.abs(np.arange(len(seen_T)) - len(seen_T) // 2)
+    return int(np.lexsort((from_middle_T, -seen_T))[0])
+
+
 def draw_skeletons(
     image: Image.Image, joints_MJ3: NDArray[np.float32], layout: str, *, least_score: float = 0.2
 ) -> Image.Image:

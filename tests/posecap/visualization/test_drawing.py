@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from posecap.joints import LAYOUTS, LayoutError
-from posecap.visualization.drawing import PALETTE, PAPER, contact_sheet, draw_skeletons
+from posecap.visualization.drawing import PALETTE, PAPER, contact_sheet, draw_skeletons, fullest_frame
 from posecap.visualization.fonts import PillowMissingError, font
 
 COCO = {name: i for i, name in enumerate(LAYOUTS["coco17"].names)}
@@ -130,3 +130,12 @@ def test_a_sheet_is_the_same_each_time_and_needs_tiles():
     assert first == again
     with pytest.raises(ValueError, match="got 0, 3 and 64"):
         contact_sheet([], columns=3, tile_side=64)
+
+
+def test_the_fullest_frame_is_the_most_central_of_those_with_most_joints():
+    joints = np.zeros((2, 9, 17, 3), np.float32)
+    assert fullest_frame(joints) == 4
+    joints[0, [0, 3, 8], :5, 2] = 0.5
+    assert fullest_frame(joints) == 3
+    joints[1, 8, :1, 2] = 0.1
+    assert fullest_frame(joints) == 8
