@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 FetchRange = Callable[[int, int], tuple[bytes, int]]
-"""Gives bytes ``first`` to ``last``, both included, and the size of the whole file."""
+"""Gives bytes ``first`` to ``last``, both included, and the size of the whole file in bytes. Only in the first call,
+whose purpose is to learn that size, may ``last`` lie beyond the end; what exists is then given.
+"""
 
 _LOOK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
 """How much earlier than wanted to seek; the next one is tried when the keyframe found is after the span's start."""
@@ -86,6 +88,7 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
     later. Every frame of the span so decodes to the same pixels as from the whole file.
 
     Args:
+        out: empty, seekable, and open for writing; the muxer goes back to write the file's index.
         span: in seconds from the start of the remote file's video stream.
         margin_seconds: how much more to write on both sides.
         container: FFmpeg's name of the remote file's format, ``mp4`` or ``webm``; no other is tried.

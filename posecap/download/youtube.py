@@ -200,9 +200,13 @@ def is_plain_video(found: Format) -> bool:
 
 
 def best_format(formats: Sequence[Format], *, height: int) -> Format | None:
-    """The tallest of at most ``height`` lines; among equals H.264, then without sound, then the higher bit rate.
+    """The tallest of at most ``height`` lines, None where all have more; of these, those that yt-dlp takes for damaged
+    come last. Among equals H.264, then VP9, then AV1; then without sound; then the higher bit rate.
 
     Lines are counted on the shorter side, as YouTube's labels count them: "720p" upright is 720 pixels wide.
+
+    Args:
+        formats: only those of which :func:`is_plain_video` is true.
     """
     fitting = [f for f in formats if _lines(f) <= height]
     return max(fitting, key=_preference, default=None)

@@ -55,12 +55,14 @@ class ByteTrack(Engine):
     Args:
         track_high_thresh: detections with this score or more, in [0, 1], are matched first and may start a track.
         track_low_thresh: detections with this score or more may continue a track.
-        likeness: least likeness, in [0, 1], for a match in the first round.
+        likeness: least likeness, in [0, 1], for a match in the first round: box overlap, or with joints its mean with
+            object keypoint similarity, as the module describes it.
         doubtful_likeness: the same in the second round.
         track_buffer_seconds: a track that is not seen for longer is closed.
         join_seconds: longest time between two tracks of one person.
-        join_distance: most by which the later track's first box may differ from the one predicted from the earlier
-            track: the distance of their centres in body heights, plus the logarithm of the ratio of their heights.
+        join_distance: most by which the later track's first box may differ from the earlier track's: the distance of
+            its centre from the one predicted or from the last one, whichever is nearer, in heights of the earlier
+            track's last box, plus the absolute natural logarithm of the ratio of their heights.
         fewest_frames: tracks seen in fewer frames are dropped.
     """
 

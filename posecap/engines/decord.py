@@ -30,7 +30,12 @@ class Decord(Engine):
       ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
 
     To give up means :class:`posecap.interfaces.DecoderGaveUpError`, after which the stage's next decoder is asked.
-    ``block_frames`` is the number of frames per block.
+    Where Decord is not installed, no file is accepted.
+
+    Args:
+        codecs, containers: what is accepted, a file only if both of its own are named.
+        reads_over_seconds: a span may begin this late; what comes before it is decoded too, and left out.
+        block_frames: frames per block.
     """
 
     name: ClassVar[str] = "decord"

@@ -27,7 +27,11 @@ _MEAN, _SCALE = 127.0, 128.0
 
 @dataclass(frozen=True)
 class EfficientNetLite0(Engine):
-    """Mean of pooled features of ``frames`` evenly spaced frames, L2-normalised."""
+    """Mean of pooled features of ``frames`` evenly spaced frames, L2-normalised; on the CPU, with one thread.
+
+    Args:
+        frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
+    """
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean"
     packages: ClassVar[tuple[str, ...]] = ("torch", "efficientnet-lite-pytorch", "pillow")
@@ -35,6 +39,10 @@ class EfficientNetLite0(Engine):
 
     frames: int = 8
     dimension: int = field(default=1280, init=False)
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"EfficientNetLite0: frames is {self.frames}, expected at least 1")
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -44,7 +52,11 @@ class EfficientNetLite0(Engine):
         _ = self._network
 
     def frame_indices(self, clip: Clip) -> list[int]:
-        """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip."""
+        """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip.
+
+        A middle between two frames is the later one. It stays so, although
+        :func:`posecap.inference.crops.middle_frames` takes the earlier one: stored vectors are made from these frames.
+        """
         count = clip.frame_count
         if count <= self.frames:
             return list(range(count))
@@ -57,6 +69,8 @@ class EfficientNetLite0(Engine):
         features = torch.zeros(self.dimension, dtype=torch.float64)
         with torch.inference_mode():
             for frame in frames_THW3:
+                # Of the same memory format as the weights: another one sums in another order, so that vectors would
+                # differ in their last bits from those that datasets hold.
                 pixels = (
                     torch.from_numpy(_square(frame))
                     .permute(2, 0, 1)[None]
@@ -78,7 +92,7 @@ class EfficientNetLite0(Engine):
 
 
 def _square(frame_HW3: Pixels) -> Floats:
-    """The central 224-pixel square of a frame whose short side is scaled to 256, as (x − 127) / 128."""
+    """(224, 224, 3) float32: the central square of a frame whose short side is scaled to 256, as (x − 127) / 128."""
     from PIL import Image
 
     height, width = frame_HW3.shape[:2]

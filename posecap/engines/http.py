@@ -19,10 +19,11 @@ from posecap.types import Span
 class Http(Engine):
     """Downloads over http and https with ``requests``.
 
-    An interrupted transfer is resumed when the server names the version of the file (a strong
-    ETag or Last-Modified), and starts again when it does not. ``connect_seconds``, ``read_seconds`` and
-    ``redirects`` are those of :class:`posecap.download.http.HttpOptions`; the stage's limits bound the whole download,
-    attempts and waits included. Whole files are fetched, whatever the span.
+    An interrupted transfer is resumed when the server names the version of the file (a strong ETag or Last-Modified),
+    and starts again when it does not. ``connect_seconds``, ``read_seconds`` and ``redirects`` are those of
+    :class:`posecap.download.http.HttpOptions`; the stage's limits bound the whole download, attempts and waits
+    included. Whole files are fetched, whatever the span. ``retry_policy`` is for every
+    :class:`~posecap.stage.TransientError`; what is rejected is not tried again.
     """
 
     name: ClassVar[str] = "http"

@@ -15,7 +15,10 @@ from posecap.types import Span
 
 @dataclass(frozen=True)
 class LocalFile(Engine):
-    """Names the file itself, without a copy."""
+    """Names the file itself, without a copy.
+
+    Everything without ``://`` is taken for a path, also ``youtube:ID``: an engine for such URIs goes before this one.
+    """
 
     name: ClassVar[str] = "local_file"
 
@@ -23,7 +26,7 @@ class LocalFile(Engine):
         return "://" not in uri or uri.lower().startswith("file://")
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """The file itself; ``folder`` and ``span`` are not used.
+        """The file itself; of ``limits`` only the size counts, and ``folder`` and ``span`` are not used.
 
         Raises:
             Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MiniLM(Engine):
-    """Mean of token vectors, L2-normalised. Of longer sentences the first ``longest_tokens`` tokens count."""
+    """Mean of the vectors of all tokens, L2-normalised; on the CPU.
+
+    Args:
+        longest_tokens: of longer sentences the first tokens count, this many with the start and end tokens.
+    """
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "tokenizers")

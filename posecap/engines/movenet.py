@@ -30,9 +30,11 @@ class MoveNet(Engine):
     """Detects people and their joints in every frame.
 
     Args:
-        imgsz: longer side of the model's input in pixels; frames are shrunk to it, never enlarged.
+        imgsz: longer side in pixels that frames are shrunk to, never enlarged; both sides are then padded to multiples
+            of 32.
         conf: people with a lower score, in [0, 1], are left out (a clear person has about 0.4 to 0.7).
-        same_person: object keypoint similarity above which the weaker of two detections is a duplicate.
+        same_person: object keypoint similarity (:func:`posecap.skeletons.similarity`) from which on the weaker of two
+            detections is a duplicate.
     """
 
     name: ClassVar[str] = "movenet-multipose-lightning"
@@ -90,12 +92,16 @@ class MoveNet(Engine):
             self._interpreters[height, width] = net
         return self._interpreters[height, width]
 
-    def _people(self, found_65: Floats, shape: tuple[int, ...]) -> Detections:
-        """Rows of the model's (6, 56) output: 17 x (y, x, score), then y0, x0, y1, x1, score, all in [0, 1]."""
+    def _people(self, output_NK: Floats, shape: tuple[int, ...]) -> Detections:
+        """The people in the model's (6, 56) output, of a frame of ``shape`` (H, W, 3).
+
+        A row is one person: 17 x (y, x, score), then y0, x0, y1, x1, score, all in [0, 1]; x and y are shares of the
+        padded input.
+        """
         height, width = self.fit(*shape[:2])
         scale_x = _padded(width) * shape[1] / width
         scale_y = _padded(height) * shape[0] / height
-        rows = found_65[found_65[:, 55] >= self.conf]
+        rows = output_NK[output_NK[:, 55] >= self.conf]
         rows = rows[np.argsort(-rows[:, 55], kind="stable")]
         joints = rows[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * np.array([scale_x, scale_y, 1.0], dtype=np.float32)
         boxes = rows[:, [52, 51, 54, 53]] * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32)

@@ -17,13 +17,17 @@ from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
 
 _BLOCK = 1 << 20
+_RETRIED = frozenset({"timeout", "disk_full", "object_store"})
+"""Reasons of errors after which another attempt may succeed; a missing package stays missing."""
 
 
 @dataclass(frozen=True)
 class ObjectStore(Engine):
     """Copies an object, as a whole, to local disk. Credentials come from where fsspec's back-ends look for them.
 
-    Only URIs of ``schemes`` are accepted, since a manifest must not reach everything that fsspec can open.
+    Args:
+        schemes: the only ones accepted, in lower case, since a manifest must not reach everything that fsspec can open.
+        retry_policy: for ``timeout``, ``disk_full`` and ``object_store``; every attempt starts from the first byte.
     """
 
     name: ClassVar[str] = "object_store"
@@ -39,7 +43,8 @@ class ObjectStore(Engine):
 
         Raises:
             Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
-            TransientError: ``missing_package``, ``timeout``, ``disk_full``, ``object_store``.
+            TransientError: ``missing_package``, ``timeout``, ``disk_full``, ``object_store`` (any other error of the
+                store or its client).
         """
         target = unused_path(folder, uri)
         until = time.monotonic() + limits.seconds
@@ -50,6 +55,7 @@ class ObjectStore(Engine):
                     lambda: _copy(uri, file, size_bytes=limits.size_bytes, until=until),
                     policy=self.retry_policy,
                     until=until,
+                    reasons=_RETRIED,
                 ),
                 what=uri,
             )

@@ -43,9 +43,10 @@ class OpenClip(ClipEmbedder):
             ``open_clip_config.json`` and the tokenizer's files. OpenAI's weights need a ``-quickgelu`` name.
         weights_from: a name in the registry, or a path to the model's weights.
         tag: which of the model's published weights the file holds, as open_clip calls them (``openai``,
-            ``laion2b_s34b_b88k`` …). It decides mean, deviation and resizing, which the file does not say. It may be
-            left out where all of a model's published weights agree on them.
-        frames: how many frames are averaged.
+            ``laion2b_s34b_b88k`` …). It decides mean, deviation and resizing, which the file does not say. Empty is
+            ``openai`` where ``weights_from`` ends in ``-openai``, and otherwise allowed where all of a model's
+            published weights agree on them. It stays empty for a ``local-dir:``, whose configuration says them.
+        frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
         batch: the largest number of frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU,
             where a vector would otherwise depend, in its last bits, on the others of its batch.
     """
@@ -64,6 +65,8 @@ class OpenClip(ClipEmbedder):
     def __post_init__(self) -> None:
         if self.model.startswith("hf-hub:"):
             raise ValueError(f"{self.model}: this engine uses no network; fetch the folder and name {_FOLDER}FOLDER")
+        if self.frames < 1:
+            raise ValueError(f"OpenClip: frames is {self.frames}, expected at least 1")
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -147,7 +150,7 @@ class OpenClip(ClipEmbedder):
     def _published(self) -> Mapping[str, Any]:
         """What open_clip records of the weights: preprocessing, and whether they compute with QuickGELU."""
         configuration, pretrained = self._configuration, _open_clip().pretrained
-        tag = self.tag or ("openai" if self.weights_from.endswith(_OF_OPENAI) else "")
+        tag = self.tag or ("openai" if self.weights_from.endswith(_OF_OPENAI) and not self._folder else "")
         tags = () if self._folder else pretrained.list_pretrained_tags_by_model(self.model)
         known = {one: pretrained.get_pretrained_cfg(self.model, one) for one in tags}
         if tag and tag not in known:
@@ -170,6 +173,7 @@ class OpenClip(ClipEmbedder):
 
     @property
     def _network(self) -> Any:
+        # Engines that differ only in these two share one network.
         return _loaded(replace(self, frames=1, batch=None))
 
     @cached_property

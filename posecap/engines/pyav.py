@@ -43,9 +43,12 @@ class PyAV(Engine):
     is cut off is read to where it ends.
 
     Args:
-        side_at_most: most pixels of a stored frame's width and height; larger videos are rejected as ``too_large``.
-        damaged_at_most: more damaged frames in a row make the stream ``undecodable``.
-        seconds_per_block: most time for one block of frames, the seek included.
+        side_at_most: most pixels of a stored frame's width, and of its height; larger videos are rejected as
+            ``too_large``.
+        damaged_at_most: more damaged frames in a row make the stream ``undecodable``; those before the first sound
+            frame do not count.
+        seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
+            ``decode_timeout``.
         block_frames: frames per block.
     """
 

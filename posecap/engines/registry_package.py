@@ -26,7 +26,7 @@ class RegistryPackage(Engine):
         return uri.startswith("pypi://")
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
-        """The file in the cache; ``folder`` is not used.
+        """The file in the cache, whole; ``folder`` and ``span`` are not used, and ``limits.seconds`` bounds pip alone.
 
         Raises:
             Reject: ``bad_uri``, or as :func:`posecap.download.package_index.fetch`.

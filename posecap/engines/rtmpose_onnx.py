@@ -1,8 +1,8 @@
 """Estimates joints with RTMPose through onnxruntime: the network of :mod:`posecap.engines.mmpose`, without MMPose.
 
-Takes the ``end2end.onnx`` that MMPose's makers publish, or any export by MMDeploy: input pictures (N, 3, 256, 192),
-outputs ``simcc_x`` and ``simcc_y``. Pre- and post-processing are those of MMPose without flip test: published files
-compute no mirrored crops.
+Takes the ``end2end.onnx`` that MMPose's makers publish, or any export by MMDeploy for one picture size H x W
+(published: 256x192): input pictures (N, 3, H, W), outputs ``simcc_x`` (N, J, 2 W) and ``simcc_y`` (N, J, 2 H). Pre- and
+post-processing are those of MMPose without flip test: published files compute no mirrored crops.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class RTMPoseOnnx(TopDownEstimator):
         ]
 
     def _predict(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
+        """See the base class; crops are (picture, area) as :meth:`_crops` gives them."""
         height, width = self._network.size
         pictures, areas = zip(*crops, strict=True)
         simcc_x, simcc_y = self._network.run(normalize(np.stack(pictures), mean=_MEAN, std=_STD))
@@ -86,8 +87,8 @@ class RTMPoseOnnx(TopDownEstimator):
 
 
 def _area(box_4: Floats, *, ratio: float) -> Floats:
-    """(centre x, centre y, width, height) of the crop: the box, a quarter larger, and widened or heightened until
-    width / height is ``ratio``.
+    """(centre x, centre y, width, height) of the crop, in pixels of the frame: the box, a quarter larger, and widened
+    or heightened until width / height is ``ratio``.
     """
     width, height = (box_4[2:] - box_4[:2]) * np.float32(_PADDING)
     centre = (box_4[2:] + box_4[:2]) * np.float32(0.5)
@@ -99,7 +100,8 @@ def _area(box_4: Floats, *, ratio: float) -> Floats:
 
 
 def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
-    """The area scaled to the network's size; the area's centre is at the centre of pixel (width / 2, height / 2)."""
+    """(height, width, 3) uint8: the area scaled to the network's size; the area's centre is at the centre of pixel
+    (width / 2, height / 2)."""
     x, y, wide, high = (float(value) for value in area_4)
     rows = (np.arange(height) - height / 2) * (high / height) + y
     columns = (np.arange(width) - width / 2) * (wide / width) + x
@@ -107,6 +109,10 @@ def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
 
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:
-    """(x, y) of the joints (N, J, 2) in pixels of the crop, and scores (N, J): the smaller of the two axes' peaks."""
+    """(x, y) of the joints (N, J, 2) in pixels of the crop, and scores (N, J): the smaller of the two axes' peaks.
+
+    Args:
+        simcc_x, simcc_y: (N, J, 2 W) and (N, J, 2 H) likelihoods of every half pixel of the crop.
+    """
     positions = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
     return positions, np.minimum(simcc_x.max(-1), simcc_y.max(-1))

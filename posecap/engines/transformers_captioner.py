@@ -90,14 +90,16 @@ class TransformersCaptioner(Engine):
     Args:
         checkpoint: a folder in the hub's format (``config.json``, ``*.safetensors``, the processor's files), or the
             hub name of a model that was downloaded with ``hf download NAME``. The build itself downloads nothing.
-        prompts: questions; ``{frames}`` and ``{seconds}`` in them are replaced.
+        prompts: questions; ``{frames}`` and ``{seconds}`` in them are replaced by the number of frames shown and the
+            time from the clip's first frame to its last.
         frames: how many frames the model sees: the middle ones of as many equal stretches, all of a shorter clip.
         view: ``people`` shows the rectangle that holds every tracked person throughout the clip, with a margin, so
             that small people fill more of the picture; ``frame`` shows whole frames.
-        longest_side: larger pictures are scaled down to this many pixels; most models spend memory by pixel.
+        longest_side: pictures whose longer side has more pixels are scaled down to it; most models spend memory by
+            pixel.
         sentences: how many sentences of each answer are kept.
         longest_tokens: most tokens of an answer. A sentence that is cut off there is not kept.
-        batch: most questions answered at once on a GPU.
+        batch: most questions answered at once on a GPU; halved when memory runs out.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")

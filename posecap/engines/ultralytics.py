@@ -61,7 +61,7 @@ class Ultralytics(Engine):
         architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
         conf: people with a lower score, in [0, 1], are left out.
         iou: intersection over union above which the weaker of two boxes is a duplicate.
-        imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it.
+        imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it, up or down.
         max_det: most people of a frame; those with the highest scores are kept.
         batch: most frames computed at once; halved when memory runs out.
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
@@ -124,6 +124,7 @@ class Ultralytics(Engine):
         # own frames; only the network is run by one thread at a time.
         fit = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
         fitted = [fit(image=frame) for frame in frames_THW3]
+        # Not run_together: frames of other clips may have another shape, and a batch has one.
         return self._batches.run(lambda batch: self._people(batch, frames_THW3.shape[1:]), fitted)
 
     @property
@@ -153,6 +154,7 @@ class Ultralytics(Engine):
         from ultralytics.utils.nms import non_max_suppression
 
         with torch.inference_mode():
+            # Contiguous, as the package's own predictor gives it: another memory format may sum in another order.
             pixels = torch.from_numpy(np.stack(fitted)).to(model.device).permute(0, 3, 1, 2).contiguous()
             pixels = pixels.float().div_(255).to(model.dtype)  # (B, 3, H, W) RGB in [0, 1]
             found = non_max_suppression(

@@ -30,8 +30,9 @@ class _UltralyticsTracker(Engine, ABC):
         track_high_thresh: detections with this score or more are matched first.
         track_low_thresh: detections with a higher score may continue a track.
         begin: unmatched detections with this score or more start a track, which counts once a detection of the next
-            frame continues it.
-        match_cost: highest cost of a match in the first round.
+            frame continues it, or at once in a clip's first frame.
+        match_cost: highest cost of a match in the first round. The package fixes that of the second, which is by
+            overlap alone, at 0.5.
         cost: what that cost is: 1 - overlap, or 1 - overlap * score.
         track_buffer_seconds: a track that is not seen for longer is closed. The package counts frames; their number
             follows from the clip's frame rate. 1 second is the package's 30 frames at 30 frames a second.

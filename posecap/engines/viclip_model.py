@@ -73,7 +73,12 @@ def _vocabulary() -> tuple[SimpleTokenizer, re.Pattern[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Hyperparameters of a ViCLIP. ``grid`` is patches per side of a frame, ``patch`` is pixels."""
+    """Hyperparameters of a ViCLIP.
+
+    ``dimension`` is the length D of a vector, ``frames`` the number T of a video, ``grid`` patches per side of a frame,
+    ``patch`` pixels per side of a patch, ``context`` tokens of a sentence, ``vocabulary`` different tokens; widths are
+    the encoders' token vectors.
+    """
 
     dimension: int
     frames: int
@@ -180,7 +185,8 @@ class ViCLIP(nn.Module):
         return cls.from_state_dict(moved)
 
     def encode_video(self, frames_BT3HW: torch.Tensor) -> torch.Tensor:
-        """(B, D) float32 of length 1, from frames (B, 8, 3, 224, 224) normalised with ImageNet's mean and deviation.
+        """(B, D) float32 of length 1, from frames (B, 8, 3, 224, 224) in [0, 1], then normalised with ImageNet's mean
+        and deviation; numbers and sizes are those of ``sizes``.
 
         Raises:
             ValueError: frames of another size, or another number of them. A single frame is allowed.
@@ -194,7 +200,7 @@ class ViCLIP(nn.Module):
 
 
 class VideoTower(nn.Module):
-    """Normalised frames (B, T, 3, H, W) to (B, D)."""
+    """Normalised frames (B, T, 3, side, side) to (B, D), not of length 1; T is ``Sizes.frames``, or 1."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -232,7 +238,7 @@ class VideoTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Token ids (C, context) to (C, D)."""
+    """Token ids (C, context) int64 to (C, D), not of length 1."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -251,7 +257,9 @@ class TextTower(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks in which every token attends to all tokens, or with ``causal`` only to those before it."""
+    """(B, L, width) to the same: blocks in which every token attends to all tokens, or with ``causal`` only to itself
+    and those before it.
+    """
 
     def __init__(self, width: int, layers: int, *, causal: bool = False) -> None:
         super().__init__()
@@ -264,6 +272,8 @@ class Transformer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
+    """(B, L, width) to the same: attention, then a feed-forward layer, each added to its input."""
+
     def __init__(self, width: int, *, causal: bool) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
@@ -278,7 +288,7 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention with the parameter names of :class:`torch.nn.MultiheadAttention`."""
+    """(B, L, width) to the same: self-attention with the parameter names of :class:`torch.nn.MultiheadAttention`."""
 
     def __init__(self, width: int, *, causal: bool) -> None:
         super().__init__()
@@ -297,7 +307,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with QuickGELU, x · sigmoid(1.702 x), between them."""
+    """(…, width) to the same: two layers with QuickGELU, x · sigmoid(1.702 x), between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

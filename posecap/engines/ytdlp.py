@@ -41,15 +41,18 @@ class YtDlp(Engine):
 
     With ``stretch="span"`` only the row's span and ``margin_seconds`` on both sides are fetched, from the last keyframe
     before, without re-encoding; ``whole`` fetches everything. Sound is not fetched where YouTube has it in a file of
-    its own. No other program is needed or run, except the ``javascript`` runtime where one is named: without one,
-    yt-dlp is shown no format of some videos (it needs ``yt-dlp[default]``).
+    its own. A row without a span is fetched whole either way. No other program is needed or run, except the
+    ``javascript`` runtime where one is named: without one, yt-dlp is shown no format of some videos (it needs
+    ``yt-dlp[default]``).
 
     Args:
         height: lines of the tallest format taken, counted on the shorter side as in "720p".
         cookies_file: cookies of a signed-in browser in Netscape's format; read, never written or recorded.
-        requests_per_minute: to YouTube's pages, shared by everything on this machine; the video's own bytes
-            come from other servers and are not counted. yt-dlp's guide reports a limit near 1000 an hour.
+        requests_per_minute: to YouTube's pages, shared by all processes with the same cache folder; the video's own
+            bytes come from other servers and are not counted. yt-dlp's guide reports a limit near 1000 an hour.
         players: the YouTube players that yt-dlp poses as, its ``player_client``; empty leaves the choice to yt-dlp.
+        retry_policy: for ``connection``, ``timeout`` and ``truncated``, for each request anew; every other error ends
+            the download at once.
         socket_seconds: most time without a byte from a server.
 
     ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash.

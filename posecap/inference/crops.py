@@ -22,7 +22,8 @@ _MIN_PIXELS = 32
 
 
 def middle_frames(count: int, wanted: int) -> list[int]:
-    """Indices of the middle frames of ``wanted`` equal stretches of ``count`` frames; every frame of a shorter clip.
+    """Ascending indices of the middle frames of ``wanted`` equal stretches of ``count`` frames; every frame of a
+    shorter clip. ``wanted`` is 1 or more.
 
     The middle of an even stretch is the earlier of its two middle frames, as in ViCLIP's evaluation.
     """
@@ -163,9 +164,11 @@ def frame_size(clip: TrackedClip) -> tuple[int, int]:
 
 
 def people_region(clip: TrackedClip) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in working pixels of the region that holds every person in all frames, plus a margin.
+    """(left, top, right, bottom) in working pixels of the region that holds every person in all frames, plus a margin;
+    ``right`` and ``bottom`` are excluded.
 
-    The margin is 15 % of the region's width and height. Without visible people it is the whole frame.
+    The margin on each side is 15 % of the region's width or height, and more where a length would be under 32 pixels;
+    it ends at the frame's edges. Without visible people it is the whole frame.
     """
     width, height = frame_size(clip)
     boxes = clip.tracks.boxes_MT4[clip.tracks.scores_MT > 0]
@@ -179,7 +182,9 @@ def people_region(clip: TrackedClip) -> tuple[int, int, int, int]:
 
 
 def _widened(low: float, high: float, end: int) -> tuple[int, int]:
-    """The interval with its margins, at least ``_MIN_PIXELS`` long, clipped to [0, end)."""
+    """First pixel and end (excluded) of the interval with its margins, at least ``_MIN_PIXELS`` long, then clipped to
+    [0, end).
+    """
     middle, half = (low + high) / 2, max((high - low) * (0.5 + _MARGIN), _MIN_PIXELS / 2)
     middle = min(max(middle, 0.0), float(end))
     return max(0, int(np.floor(middle - half))), min(end, int(np.ceil(middle + half)))

@@ -78,6 +78,11 @@ def check_weights(folder: Path) -> None:
 def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
     """What one of transformers' Auto classes reads from the folder, with errors that name the remedy.
 
+    Args:
+        what: of the folder is read, in words for messages.
+        auto: the class, whose ``from_pretrained`` is called.
+        settings: further arguments of it.
+
     Raises:
         CheckpointError: a file is missing, cannot be read, or needs code that is not in transformers.
         ModuleNotFoundError: the model needs a package that is not installed.

@@ -43,7 +43,7 @@ def sample(picture_HW3: Pixels, rows_h: Coordinates, columns_w: Coordinates, *, 
 
 
 def resize(picture_HW3: Pixels, *, height: int, width: int) -> Pixels:
-    """Resize an image without averaging when it shrinks, as ``cv2.INTER_LINEAR`` does."""
+    """(height, width, 3) uint8: the image resized, without averaging when it shrinks, as ``cv2.INTER_LINEAR`` does."""
     have_h, have_w = picture_HW3.shape[:2]
     rows = (np.arange(height) + 0.5) * (have_h / height) - 0.5
     columns = (np.arange(width) + 0.5) * (have_w / width) - 0.5
@@ -138,7 +138,8 @@ class OnnxNetwork:
         return height, width
 
     def run(self, pictures_N3HW: Floats) -> list[Any]:
-        """The network's outputs for a batch of images, in the order in which the constructor names them.
+        """The network's outputs, as arrays, for a batch of images that are normalised as the network expects; in the
+        order in which the constructor names them.
 
         Raises:
             MemoryError: out of memory, whichever error onnxruntime raised.

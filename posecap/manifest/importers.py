@@ -94,7 +94,7 @@ def from_kinetics(
             seconds). The columns ``label``, ``split`` and ``is_cc`` (``1`` for a CC-BY license) are used where the
             list has them.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
-        pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file.
+        pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file, which is not opened.
         videos: None makes each row's video its YouTube page, with the list's span. A folder makes it the trimmed file
             ``{youtube_id}_{start:06d}_{end:06d}.mp4`` (or .mkv, .webm) in that folder or in its subfolder named after
             the label, without a span, since such a file holds nothing else; rows without a file are left out.

@@ -19,7 +19,7 @@ The keys::
         video_prefix: https://…/   # put before every cell of video, for tables that hold ids only
         defaults: {split: train}   # for empty cells of split, license, source, label
     rows_per_part: 1000            # rows whose clips go into one shard
-    store_video: none              # none, or clip to store the decoded frames as mp4
+    store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Table:
         written: the path as the manifest has it, for messages.
         columns: the table's column by field of a row (:data:`ROW_FIELDS`), for columns that have another name than
             their field; None leaves the field unread.
-        video_prefix: put before every cell of ``video``.
+        video_prefix: put before every cell of ``video``, before ``media_root`` is; empty for none.
         defaults: values for empty cells, by field (:data:`DEFAULT_FIELDS`).
     """
 
@@ -87,8 +87,9 @@ class Table:
 class Manifest:
     """The content of a manifest; the module's docstring explains its keys.
 
-    Paths are absolute: those in the manifest are relative to its folder. ``media_root`` is a directory, or a URL
-    without a slash at its end.
+    ``path`` is the manifest's own as it was given. All other paths are absolute: those in the manifest are relative to
+    its folder. ``media_root`` is a directory, or a URL without a slash at its end. ``license`` is the dataset's; it is
+    not used for rows that state none. ``description`` is empty where there is none.
     """
 
     path: Path
@@ -219,7 +220,7 @@ class Keys:
         return int(written)
 
     def location(self, key: str, folder: Path, *, default: str | None = None) -> str:
-        """A path, resolved against ``folder``, or a URL of a known scheme."""
+        """An absolute path, resolved against ``folder``, or a URL of a known scheme without a slash at its end."""
         written = self.text(key, LINE, "a path or a URL", default=default)
         if not is_url(written):
             return (folder / written).resolve().as_posix()

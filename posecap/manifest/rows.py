@@ -41,7 +41,8 @@ class RawBatch:
         table: its name in messages.
         columns: the table's column by field of a row.
         numbers: (N,) int64 numbers of the rows in the table, as :mod:`posecap.manifest.tables` counts.
-        cells: by field an array of N cells: text or bytes, float64, or lists of text for ``captions``.
+        cells: by field an array of N cells: text or bytes, float64, or lists of text for ``captions``. A field that the
+            table does not have is absent.
     """
 
     table: str

@@ -1,8 +1,9 @@
 """Reads a manifest's tables (CSV, JSONL, Parquet) as batches of checked rows, in bounded memory.
 
-Row numbers in messages count from 1: in CSV as a spreadsheet counts (the header is row 1), in JSONL by line, in
-Parquet without a header. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
-``caption`` (one sentence) and ``captions`` (a list; in CSV a JSON list, or sentences parted by ``|``).
+Row numbers in messages count from 1: in CSV as a spreadsheet counts (the header is row 1), in JSONL by line, in Parquet
+without a header. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
+``caption`` (one sentence) and ``captions`` (a list; text in CSV and Parquet is a JSON list, or sentences parted by
+``|``; text in JSONL is one sentence).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """Every row of a manifest, in order, as batches of :data:`posecap.manifest.rows.ROW_SCHEMA`.
 
     Raises:
-        ManifestError: a table cannot be read, or every row is wrong, as when a column is mapped to the wrong field; up
-            to twenty rows are named at once. It is raised after the last batch.
+        ManifestError: a table cannot be read; or every row is wrong, as when a column is mapped to the wrong field,
+            which is raised after the last batch and names up to twenty rows. Tables without any rows raise nothing.
     """
     problems, good = Problems(), 0
     for table in manifest.tables:

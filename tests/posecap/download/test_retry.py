@@ -155,6 +155,12 @@ def test_no_attempt_is_refused() -> None:
         RetryPolicy(attempts=0)
 
 
+@pytest.mark.parametrize("fields", [{"base_seconds": -1.0}, {"longest_wait_seconds": -1.0}])
+def test_a_negative_wait_is_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(fields))} (is )?-1"):
+        RetryPolicy(**fields)
+
+
 def test_asked_to_wait_travels_between_processes() -> None:
     there = pickle.loads(pickle.dumps(RetryAfter("http_503", "answered 503", seconds=9)))
     assert (type(there), there.reason, there.detail) == (RetryAfter, "http_503", "answered 503")

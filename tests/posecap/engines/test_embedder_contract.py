@@ -133,3 +133,8 @@ def test_frames_are_spread_over_the_clip(video):
     later = isinstance(video, EfficientNetLite0)
     assert seen == ([6, 18, 31, 43, 56, 68, 81, 93] if later else [5, 18, 30, 43, 55, 68, 80, 93])
     assert video.frame_indices(building.clip(frames_THW3=np.zeros((3, 8, 8, 3), np.uint8))) == [0, 1, 2]
+
+
+def test_an_embedder_of_no_frames_is_refused():
+    with pytest.raises(ValueError, match="frames is 0"):
+        EfficientNetLite0(frames=0)

@@ -202,3 +202,14 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'posecap\[clip\]'"):
         OpenClip().load()
+
+
+def test_a_folder_says_its_preprocessing_itself_whatever_its_weights_are_called(folder, tmp_path):
+    path = tmp_path / "mine-openai"
+    path.symlink_to(folder / "open_clip_model.safetensors")
+    assert made(folder, weights_from=str(path)).embed_video(footage()).shape == (made(folder).dimension,)
+
+
+def test_no_frames_are_refused(folder):
+    with pytest.raises(ValueError, match="frames is 0"):
+        made(folder, frames=0)
