@@ -149,6 +149,25 @@ def test_what_is_no_ledger_is_set_aside(path: Path, harm: str) -> None:
         assert list(ledger.outcomes()) == [KEPT]
 
 
+def test_a_ledger_with_a_former_reason_keeps_its_times(path: Path, tmp_path: Path) -> None:
+    """Reasons were renamed after statuses and stages had been: a ledger of version 3 has only the reasons left."""
+    nobody = RowOutcome(row_id="c", uri="c.mp4", status="rejected", stage="track", reason="no_person")
+    with Ledger(path) as ledger:
+        record(ledger, ONE, KEPT, nobody)
+        seconds = ledger.seconds()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    with Ledger(path) as ledger:
+        assert [outcome.reason for outcome in ledger.outcomes()] == ["", "no_person_found"]
+        assert ledger.seconds() == seconds
+        ledger.export(tmp_path / "ledger.parquet")
+    assert pq.read_table(tmp_path / "ledger.parquet")["reason"].to_pylist() == ["", "no_person_found"]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT reason FROM rows ORDER BY position").fetchall() == [("",), ("no_person_found",)]
+    db.close()
+
+
 def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
     with Ledger(path) as ledger:
         record(ledger, ONE, KEPT, FAILED)
