@@ -74,7 +74,7 @@ pipeline = Pipeline(
             prominence=Prominence(presence=1.5, size=1.0, motion=1.0, closeness=1.0, lively=0.2),
         ),
         Skeleton(layout="coco17"),
-        WriteCaptions(most=5, fewest=1),
+        WriteCaptions(most=5, fewest=1, label_grammar="english"),
         Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),

@@ -69,7 +69,11 @@ pipeline = Pipeline(
         ),
         Skeleton(layout="coco17"),
         WriteCaptions(  # ours: the row's own captions, then its label as it is and in two templates
-            templates=("{}", "a person is {}", "a video of a person {}"), longest_characters=300, most=8, fewest=1
+            templates=("{}", "a person is {}", "a video of a person {}"),
+            label_grammar="none",
+            longest_characters=300,
+            most=8,
+            fewest=1,
         ),
         Embed(video=ViCLIPEmbedder(weights_from="viclip-l14"), text=ViCLIPEmbedder(weights_from="viclip-l14")),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),

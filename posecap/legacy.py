@@ -120,7 +120,10 @@ KEYWORDS: Mapping[str, Mapping[str, str]] = {
 FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "fetchers": _FETCHER, "tracker": _TRACKER}
 """Fields of an engine in a stored configuration, by the stage's field that holds the engine, such as ``detector``."""
 
-ADDED: Mapping[str, Mapping[str, Any]] = {"filter_people": {"prominence": None}}
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "caption": {"label_grammar": "none"},
+    "filter_people": {"prominence": None},
+}
 """Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the
 field have that value, and fingerprints are taken without it."""
 

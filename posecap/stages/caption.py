@@ -6,9 +6,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from posecap.interfaces import Captioner
+from posecap.label_phrases import action_phrase
 from posecap.stage import Reject, Stage
 from posecap.types import Caption, CaptionedClip, Row, SkeletonClip
 
@@ -32,6 +33,9 @@ class WriteCaptions(Stage):
     Args:
         templates: sentences with one ``{}`` each, which stands for the label's words (:func:`label_words`); with none
             labels give no sentence.
+        label_grammar: ``english`` puts what a person does into the templates, as "a person is brushing hair" from
+            ``brush_hair`` (:func:`posecap.label_phrases.action_phrase`); the bare ``{}`` has the label's words, and
+            is the only template for labels of no known activity. ``none`` puts the label's words into all templates.
         captioners: engines that describe the clip, asked in this order.
         longest_characters: most characters (Unicode code points) of one sentence; see :func:`clean`.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
@@ -45,6 +49,7 @@ class WriteCaptions(Stage):
     gives: ClassVar[type] = CaptionedClip
 
     templates: tuple[str, ...] = ("{}", "a person is {}", "a video of a person {}")
+    label_grammar: Literal["none", "english"] = "none"
     captioners: tuple[Captioner, ...] = ()
     longest_characters: int = 300
     most: int = 8
@@ -94,9 +99,12 @@ class WriteCaptions(Stage):
         for caption in row.captions:
             yield caption, "row"
         words = clean(label_words(row.label or ""), longest_characters=self.longest_characters)
-        if words:
-            for template in self.templates:
-                yield template.replace("{}", words), "label" if template == "{}" else f"template:{template}"
+        phrase = action_phrase(words) if self.label_grammar == "english" else words
+        for template in self.templates if words else ():
+            if template == "{}":
+                yield words, "label"
+            elif phrase is not None:
+                yield template.replace("{}", phrase), f"template:{template}"
 
 
 def clean(text: str, *, longest_characters: int) -> str:

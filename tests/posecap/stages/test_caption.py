@@ -46,6 +46,20 @@ def test_row_label_and_captioner_each_name_their_origin() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("label", "sentences"),
+    [
+        ("push-ups", ["push-ups", "a person is doing push-ups", "a video of a person doing push-ups"]),
+        ("brush_hair", ["brush hair", "a person is brushing hair", "a video of a person brushing hair"]),
+        ("riding a bike", ["riding a bike", "a person is riding a bike", "a video of a person riding a bike"]),
+        ("noFight", ["no fight"]),
+        ("A001", ["A001"]),
+    ],
+)
+def test_templates_take_what_a_person_does_or_leave_the_label_alone(label: str, sentences: list[str]) -> None:
+    assert [text for text, _ in written(row(label=label, captions=()), label_grammar="english")] == sentences
+
+
 def test_duplicates_leave_the_first() -> None:
     captions = ("A man walks.", "a man walks", "A MAN walks!", "", "  ", "...", "a man\twalks\n.")
     made = written(row(label="A man walks", captions=captions))
