@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class UnknownTaskError(ValueError):
-    """A configuration is of no type that can be run, or its type takes no such flag; the message says which."""
+    """A configuration is of a type that cannot be run, or its type does not take a flag; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class TaskType:
     configuration of class ``config``, the run's folder, and whether the run is ``"new"`` or was begun ``"before"``; it
     returns the path of the file or folder with its results. ``flags``: by the name of a command-line flag, without
     ``--``, the paths of the fields that get its value (``"task.folder"``). ``implied``: by flag, one change
-    ``path=value`` that is applied before the values of all flags; one without a value empties the field.
+    ``path=value`` that is applied before those of all flags; without a value it empties the field.
     """
 
     about: str

@@ -1,7 +1,7 @@
 """AGCN, one stream of 2s-AGCN (Shi et al., CVPR 2019): blocks as in UNIK, on a skeleton graph with learned changes.
 
-Names and initial values of parameters are those of the released code. The graph follows from the layout and is not part
-of checkpoints.
+Parameters have the names and initial values of the released code. The graph follows from the layout and is not stored
+in checkpoints.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tmor_train.backbones.layers import BlockBackbone, SpatialUnit
 
 
 class AgcnSpatialUnit(SpatialUnit):
-    """Attention + A + PA: A the fixed graph in three parts, one a head; PA learned, from 1e-6."""
+    """Mixes joints by attention + A + PA: A is the fixed graph in three partitions, one for each head, and PA learned
+    changes of it, which begin at 1e-6; ``graph`` is A, (3, V, V) float."""
 
     A: Tensor
 
@@ -29,14 +30,14 @@ class AgcnSpatialUnit(SpatialUnit):
 
 
 class AGCN(BlockBackbone):
-    """The encoder on the graph of a layout of :data:`posecap.joints.LAYOUTS`.
+    """AGCN on the graph of a layout of :data:`posecap.joints.LAYOUTS`.
 
     Args:
         layout: name of the layout; V follows from it.
-        channels: C, coordinates of a joint.
-        persons: M, slots with statistics of their own.
-        classes: class scores to give; None for features.
-        people: how persons are pooled; ``mean`` is the released code's.
+        channels: C, the number of coordinates of a joint.
+        persons: M, the number of person slots; each has statistics of its own.
+        classes: number of class scores that the model returns; None: it returns features.
+        people: how persons are pooled; ``mean`` as in the released code.
 
     Raises:
         LayoutError: unknown layout.

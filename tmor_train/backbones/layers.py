@@ -1,7 +1,8 @@
-"""What UNIK and AGCN share: temporal units, spatial units whose heads run as one, and the blocks made of both.
+"""Layers that UNIK and AGCN share: temporal units, spatial units whose heads are computed together, and blocks of both.
 
-Tensors between layers are (N, C, T, V), kept channels-last in memory: a 1x1 convolution is then one matrix product, the
-heads' mixed joints lie side by side without a copy, and convolutions take their fast path on CPU and GPU.
+Tensors between layers are float (N, C, T, V): N clips times persons, channels, frames, joints. In memory the channels
+are last: a 1x1 convolution is then one matrix product, the results of the heads lie next to each other without a copy,
+and convolutions on CPU and GPU use their fast implementations.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from tmor_train.backbones import Backbone, People
 from tmor_train.backbones.temporal import TemporalConvolution
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
-"""Channels that the ten blocks give out."""
+"""Output channels of the ten blocks."""
 
 STRIDED = (5, 8)
-"""Blocks, counted from 1, that halve the frames."""
+"""Numbers, from 1, of the blocks that halve the number of frames."""
 
 TEMPORAL_KERNEL = 9
-"""Frames that a convolution along time sees."""
+"""Frames that a convolution along time covers."""
 
-_EMBEDDING = 4
+_EMBEDDING = 4  # the attention of a unit of C' output channels works on C' / 4 channels
 
 
 class TemporalUnit(nn.Module):
@@ -47,9 +48,9 @@ class TemporalUnit(nn.Module):
 class SpatialUnit(nn.Module, ABC):
     """Joints mixed by h heads: relu(bn(sum_k d_k(x (softmax_k + D_k))) + x), as in UNIK's S-LSU and AGCN's unit.
 
-    softmax_k is over the source joint of a_k(x)^T b_k(x) / (C'T / 4), one matrix a clip for all its frames; D_k is the
-    subclass's. a_k, b_k and d_k are 1x1 convolutions, named head by head as in the released checkpoints; the forward
-    joins them: one product for every a and b, one for the mixing, one for every d on the heads side by side.
+    softmax_k is over the source joint of a_k(x)^T b_k(x) / (C'T / 4), one matrix for all frames of a clip; D_k is
+    :meth:`dependencies`. a_k, b_k and d_k are 1x1 convolutions, named head by head as in the released checkpoints; the
+    forward joins them: one product for every a and b, one for the mixing, one for every d on the heads side by side.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, heads: int) -> None:
@@ -73,7 +74,7 @@ class SpatialUnit(nn.Module, ABC):
 
     @abstractmethod
     def dependencies(self) -> Tensor:
-        """D: (h, V, V), rows are the joints that give, columns those that take."""
+        """D: (h, V, V) float; entry (u, v) of head k is the weight of source joint u in the mix for joint v."""
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self._mixed(x.permute(0, 2, 3, 1))
@@ -84,38 +85,39 @@ class SpatialUnit(nn.Module, ABC):
         """sum_k d_k(x (softmax_k + D_k)) of (N, T, V, C)."""
         clips, length, joints, _ = x.shape
         matrices = self._attention(x) + self.dependencies()
-        # (N, h, from, to) to rows (to, h): the product has the heads side by side before the channels.
-        takers = matrices.permute(0, 3, 1, 2).reshape(clips, 1, joints * self.heads, joints)
-        heads = torch.matmul(takers.expand(-1, length, -1, -1), x)
+        # From (N, h, source, target) to rows (target, h): the result then has axes (target, h, C).
+        weights = matrices.permute(0, 3, 1, 2).reshape(clips, 1, joints * self.heads, joints)
+        heads = torch.matmul(weights.expand(-1, length, -1, -1), x)
         convolutions = _convolutions(self.conv_d)
         weight = torch.cat([conv.weight.flatten(1) for conv in convolutions], 1)
         bias = torch.stack([_bias(conv) for conv in convolutions]).sum(0)
         return functional.linear(heads.reshape(clips, length, joints, -1), weight, bias)
 
     def _attention(self, x: Tensor) -> Tensor:
-        """softmax_k: (N, h, V, V), columns sum to 1."""
+        """softmax_k: (N, h, V, V), source by target joint; columns sum to 1."""
         clips, length, joints, _ = x.shape
         convolutions = (*_convolutions(self.conv_a), *_convolutions(self.conv_b))
         weight = torch.cat([conv.weight.flatten(1) for conv in convolutions])
         bias = torch.cat([_bias(conv) for conv in convolutions])
         both = functional.linear(x, weight, bias).view(clips, length, joints, 2, self.heads, self.embedded)
-        one, other = both.unbind(3)
+        a, b = both.unbind(3)
         size = length * self.embedded
-        giving = one.permute(0, 3, 2, 1, 4).reshape(clips * self.heads, joints, size)
-        taking = other.permute(0, 3, 1, 4, 2).reshape(clips * self.heads, size, joints)
-        return torch.softmax(torch.bmm(giving, taking) / size, 1).view(clips, self.heads, joints, joints)
+        source = a.permute(0, 3, 2, 1, 4).reshape(clips * self.heads, joints, size)
+        target = b.permute(0, 3, 1, 4, 2).reshape(clips * self.heads, size, joints)
+        return torch.softmax(torch.bmm(source, target) / size, 1).view(clips, self.heads, joints, joints)
 
 
 MakeSpatial = Callable[[int, int, int], SpatialUnit]
+"""Makes a spatial unit, from the number of its block (from 1) and its input and output channels."""
 
 
 class Block(nn.Module):
     """A spatial unit, a temporal unit, and a residual around both: (N, C, T, V) to (N, C', ceil(T / stride), V).
 
     Args:
-        number: from 1; the first has no residual, those of :data:`STRIDED` halve the frames.
-        spatial: makes the spatial unit, of the block's number and the widths in and out.
-        names: of the two units in a state dict.
+        number: from 1; block 1 has no residual connection, those in :data:`STRIDED` halve the number of frames.
+        spatial: makes the spatial unit.
+        names: of the spatial and of the temporal unit, as keys of a state dict have them.
     """
 
     def __init__(
@@ -138,9 +140,14 @@ class Block(nn.Module):
 
 
 class BlockBackbone(Backbone):
-    """Batch norm per person slot, joint and axis, then ten blocks ``l1`` to ``l10``: what UNIK and AGCN share.
+    """The structure of UNIK and AGCN: batch norm for each person slot, joint and coordinate, then blocks ``l1`` to
+    ``l10``.
 
-    ``persons`` M are slots with statistics of their own; ``spatial`` and ``names`` as in :class:`Block`.
+    ``persons`` is M, the number of person slots, each with its own statistics of batch norm. ``spatial`` and ``names``
+    are as in :class:`Block`.
+
+    Raises:
+        ValueError: a size below 1.
     """
 
     def __init__(
@@ -166,7 +173,7 @@ class BlockBackbone(Backbone):
         clips, channels, length, joints, persons = x.shape
         if persons != self.persons:
             slots = f"{self.persons} person slots, each with its own statistics"
-            raise ValueError(f"the model has {slots}; got {persons} persons")
+            raise ValueError(f"the model has {slots}, and got {persons} persons; give it clips of {self.persons} slots")
         normed: Tensor = self.data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips, -1, length))
         by_person = normed.view(clips * persons, joints, channels, length).permute(0, 3, 1, 2)
         y = by_person.contiguous().permute(0, 3, 1, 2)
@@ -176,7 +183,7 @@ class BlockBackbone(Backbone):
 
 
 def start_convolution(conv: nn.Conv2d) -> None:
-    """He's normal initialisation by the outputs; no bias."""
+    """He's normal initialisation, scaled by the number of outputs (``fan_out``); the bias is 0."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out")
     nn.init.zeros_(_bias(conv))
 
@@ -186,5 +193,5 @@ def _convolutions(modules: Iterable[nn.Module]) -> list[nn.Conv2d]:
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None  # noqa: S101 – no convolution here is made without
+    assert conv.bias is not None  # noqa: S101 – every convolution here has a bias
     return conv.bias

@@ -1,6 +1,7 @@
 """ST-GCN (Yan et al., AAAI 2018): convolutions on a fixed skeleton graph whose edges have learned importance.
 
-Names are those of the released code, but for its classifier: a 1x1 convolution ``fcn`` there, the same as ``fc`` here.
+Parameters have the names of the released code, except for its classifier: there it is ``fcn``, a 1x1 convolution that
+computes the same as the linear layer ``fc`` here.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS
 from tmor_train.backbones.temporal import TemporalConvolution
 
 QUARTER_WIDTHS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
-"""Channels of the ten blocks in CrosSCLR and AimCLR."""
+"""Output channels of the ten blocks in CrosSCLR and AimCLR."""
 
 
 class GraphConvolution(nn.Module):
-    """1x1 convolution to K parts, and their sum over the graph's K parts: (N, C, T, V) to (N, C', T, V)."""
+    """Mixes joints along the K partitions of a graph, each with a 1x1 convolution of its own: (N, C, T, V) to
+    (N, C', T, V).
+
+    ``forward`` takes the graph as (K, V, V) float: entry (u, v) is the weight of joint u in the mix for joint v.
+    """
 
     def __init__(self, wide_in: int, wide_out: int, *, parts: int) -> None:
         super().__init__()
@@ -29,13 +34,16 @@ class GraphConvolution(nn.Module):
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         clips, _, length, joints = x.shape
         split = functional.linear(x.permute(0, 2, 3, 1), self.conv.weight.flatten(1), self.conv.bias)
-        givers = split.reshape(clips * length, joints * self.parts, -1)
-        takers = graph.permute(2, 1, 0).reshape(1, joints, joints * self.parts).expand(clips * length, -1, -1)
-        return torch.bmm(takers, givers).view(clips, length, joints, -1).permute(0, 3, 1, 2)
+        sources = split.reshape(clips * length, joints * self.parts, -1)
+        weights = graph.permute(2, 1, 0).reshape(1, joints, joints * self.parts).expand(clips * length, -1, -1)
+        return torch.bmm(weights, sources).view(clips, length, joints, -1).permute(0, 3, 1, 2)
 
 
 class StGcnBlock(nn.Module):
-    """Graph convolution, then norm, ReLU, convolution along time, norm and dropout, and a residual around both."""
+    """Graph convolution, then batch norm, ReLU, convolution along time, batch norm and dropout; a residual around all.
+
+    (N, C, T, V) to (N, C', ceil(T / stride), V).
+    """
 
     def __init__(self, wide_in: int, wide_out: int, *, parts: int, number: int, dropout: float) -> None:
         super().__init__()
@@ -59,15 +67,16 @@ class StGcnBlock(nn.Module):
 
 
 class STGCN(Backbone):
-    """The encoder on the graph of a layout of :data:`posecap.joints.LAYOUTS`. Any number of persons shares its norm.
+    """ST-GCN on the graph of a layout of :data:`posecap.joints.LAYOUTS`, for any number of persons, which share the
+    statistics of batch norm.
 
     Args:
         layout: name of the layout; V follows from it.
-        channels: C, coordinates of a joint.
-        widths: channels of the ten blocks, the last 256; e.g. :data:`QUARTER_WIDTHS`.
-        dropout: share of values that blocks 2 to 10 leave out in training; 0.5 is the released configurations'.
-        classes: class scores to give; None for features.
-        people: how persons are pooled; ``mean`` is the released code's.
+        channels: C, the number of coordinates of a joint.
+        widths: output channels of the ten blocks, the last 256; e.g. :data:`QUARTER_WIDTHS`.
+        dropout: share of values, 0 to 1, that blocks 2 to 10 set to 0 in training; 0.5 in the released configurations.
+        classes: number of class scores that the model returns; None: it returns features.
+        people: how persons are pooled; ``mean`` as in the released code.
 
     Raises:
         LayoutError: unknown layout.

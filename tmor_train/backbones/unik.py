@@ -1,7 +1,7 @@
 """UNIK, T-MOR's motion encoder (Yang et al., BMVC 2021): joints mixed by learned dependencies, no skeleton graph.
 
-Ten blocks of a spatial unit (S-LSU) and a temporal unit (T-LSU). Parameters have the names, the shapes and the starting
-values of the released code, so its checkpoints load and save as they are; the heads of a unit are computed together.
+Ten blocks of a spatial unit (S-LSU) and a temporal unit (T-LSU). Parameters have the names, shapes and initial values
+of the released code, so its checkpoints load without conversion; the heads of a unit are computed together.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _FIRST_HEADS = 3
 
 
 class UnikSpatialUnit(SpatialUnit):
-    """S-LSU. With tau > 1 it mixes the joints of tau neighbouring frames, and a convolution makes them one frame again.
+    """S-LSU: (N, C, T, V) to (N, C', T, V).
 
-    ``bias`` is in every released checkpoint and never used: it is here for their sake, and has no gradient.
+    With tau > 1 it mixes the joints of tau neighbouring frames, and a convolution joins them to one frame. ``bias`` is
+    not used and gets no gradient; it exists because every released checkpoint has it.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, joints: int, tau: int, heads: int) -> None:
@@ -45,7 +46,7 @@ class UnikSpatialUnit(SpatialUnit):
             return super().forward(x)
         clips, _, length, joints = x.shape
         wide = super().forward(self._windows(x)).permute(0, 2, 3, 1)
-        # Windows as rows of small pictures (tau, V): the 3-D convolution is a 2-D one, and nothing is copied.
+        # Each window becomes a picture of tau rows and V columns, so that the 3-D convolution is a 2-D one.
         pictures = wide.reshape(clips * length, self.tau, joints, -1).permute(0, 3, 1, 2)
         merged = functional.conv2d(pictures, self.out_conv.weight.squeeze(2), self.out_conv.bias)
         frames = merged.permute(0, 2, 3, 1).reshape(clips, length, joints, -1)
@@ -61,16 +62,16 @@ class UnikSpatialUnit(SpatialUnit):
 
 
 class UNIK(BlockBackbone):
-    """The encoder, as large as V, C, M, tau and h make it; the defaults are those of its 2D configurations.
+    """UNIK of any V, C, M, tau and h; the defaults are those of its configurations for 2D joints.
 
     Args:
-        joints: V.
-        channels: C, coordinates of a joint.
-        persons: M, slots with statistics of their own; part of the checkpoint.
-        tau: odd number of frames whose joints are mixed with each other.
-        heads: h of blocks 2 to 10; block 1 has 3.
-        classes: class scores to give; None for features.
-        people: how persons are pooled; ``mean`` is the released code's.
+        joints: V, the number of joints.
+        channels: C, the number of coordinates of a joint.
+        persons: M, the number of person slots; each has statistics of its own, so a checkpoint fits one M alone.
+        tau: number of neighbouring frames, odd, whose joints are mixed with each other.
+        heads: h, heads of blocks 2 to 10; block 1 always has 3.
+        classes: number of class scores that the model returns; None: it returns features.
+        people: how persons are pooled; ``mean`` as in the released code.
 
     Raises:
         ValueError: a size below 1, or an even ``tau``.
@@ -107,15 +108,15 @@ class UNIK(BlockBackbone):
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor], *, head: Head = "load", people: People = "mean") -> Self:
-        """The model that a released state dict belongs to, with its weights; every size follows from the tensors.
+        """The model with the weights of a released state dict; every size follows from the shapes of its tensors.
 
         Args:
             state_dict: by the released names, with or without the prefixes ``module.`` and ``model_action.``; without
-                ``fc`` the model gives features.
-            head: ``drop`` leaves ``fc`` aside, and the model gives features.
+                ``fc`` the model returns features.
+            head: ``drop`` ignores ``fc``, so that the model returns features.
 
         Raises:
-            WrongWeightsError: a tensor is missing, unknown, or of another shape than the others ask for.
+            WrongWeightsError: a tensor is missing, unknown, or of a shape that does not fit the others.
         """
         weights = bare(state_dict)
         if head == "drop":
@@ -134,12 +135,14 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     tau = _shape(weights, window, 5)[3] if window in weights else 1
     joints, left = divmod(first[2], tau)
     if left or not joints:
-        raise WrongWeightsError(f"l1.s_unit.DepM is {first}, which is no whole number of windows of tau = {tau} frames")
+        raise WrongWeightsError(
+            f"l1.s_unit.DepM is {first}, which is not a whole number of joints times tau = {tau} frames"
+        )
     slots = _shape(weights, "data_bn.weight", 1)[0]
     persons, left = divmod(slots, joints * channels)
     if left or not persons:
         raise WrongWeightsError(
-            f"data_bn.weight has {slots} entries, which is no whole number of persons of {joints} joints (from "
+            f"data_bn.weight has {slots} entries, which is not a whole number of persons of {joints} joints (from "
             f"l1.s_unit.DepM) with {channels} coordinates (from l1.s_unit.conv_a.0.weight)"
         )
     classes = _shape(weights, "fc.weight", 2)[0] if "fc.weight" in weights else None

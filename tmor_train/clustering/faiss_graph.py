@@ -14,7 +14,8 @@ from tmor_train.clustering.blockwise import UnitVectors, chunks
 from tmor_train.clustering.dbscan import IncrementalDBSCAN, check_settings, on_rows
 
 PAIRS_AT_ONCE = 2**16
-_ROWS_PER_CENTROID = 64  # that the lists' centres are learned from; more cost time and find hardly better ones
+"""Pairs whose distances are computed in one operation."""
+_ROWS_PER_CENTROID = 64  # rows that each list's centre is learned from; more take longer for hardly better centres
 
 
 class FaissMissingError(ValueError):
@@ -30,8 +31,13 @@ def labels_faiss(
     `labels_exact`.
 
     Args:
-        nearest: rows that are looked for around each; at least min_samples, for fewer would leave no core point.
-        probes: lists of the 4 · √N that are searched for each row.
+        vectors: N embeddings, on any device.
+        nearest: neighbours that are searched for each row; at least min_samples, since with fewer no point is core.
+        probes: how many of the 4 · √N lists of the inverted file are searched for each row.
+        seed: of the sample from which the lists' centres are learned.
+
+    Returns:
+        Labels int64 (N,) on the CPU, −1 for noise.
 
     Raises:
         FaissMissingError: faiss is not installed.
@@ -55,7 +61,8 @@ dbscan_faiss = on_rows(labels_faiss)
 def _candidates(
     vectors: UnitVectors, reach: float, *, nearest: int, probes: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pairs (left < right), each once, that faiss finds no further apart than `reach`."""
+    """Row numbers of the P pairs, left < right, each once, whose cosine distance by faiss is at most `reach`: (P,)
+    int64 each."""
     try:
         import faiss
     except ImportError as error:
@@ -70,8 +77,8 @@ def _candidates(
     index.train(unit_ND)
     index.add(unit_ND)
     index.nprobe = min(probes, lists)
-    cosine_NK, found_NK = index.search(unit_ND, min(nearest + 1, points))  # a row finds itself, too
-    row_P, other_P = np.repeat(np.arange(points), found_NK.shape[1]), found_NK.ravel()
+    cosine_NK, neighbour_NK = index.search(unit_ND, min(nearest + 1, points))  # each row is its own nearest neighbour
+    row_P, other_P = np.repeat(np.arange(points), neighbour_NK.shape[1]), neighbour_NK.ravel()
     close = (1 - cosine_NK.ravel() <= reach) & (other_P >= 0) & (other_P != row_P)
     ends_2P = np.sort(np.stack([row_P[close], other_P[close]]), axis=0)
     left_P, right_P = np.divmod(np.unique(ends_2P[0] * points + ends_2P[1]), points)

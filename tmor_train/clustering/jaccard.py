@@ -25,14 +25,17 @@ Numbers = NDArray[np.int64]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_matrix (N, N)
 
 ROWS_AT_ONCE = 512
+"""Rows whose neighbourhoods are computed at once."""
 TERMS_AT_ONCE = 2**22
+"""About so many terms min(V_ij, V_i'j) are added at once."""
 
 
 def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sparse:
-    """V, float32 with columns ascending in each row, from which all distances follow.
+    """V, from which all distances follow: (N, N) float32, the columns of each row in ascending order.
 
-    As in SpCL's code k1 and k2 count the row itself, and half of k1 does not. Every pair of rows is multiplied once,
-    for the k1 nearest; all else, and memory, is linear in N (about k1 · k2 entries a row).
+    As in SpCL's code, k1 and k2 count the row itself; the half set has round(k1 / 2) rows besides it. Finding the k1
+    nearest rows multiplies every pair of rows once; everything else, and memory, is linear in N (about k1 · k2 entries
+    a row).
 
     Raises:
         ValueError: k1 or k2 below 1.
@@ -70,7 +73,8 @@ def dbscan_jaccard(
 
 
 def nearest(vectors: UnitVectors, *, most: int) -> Numbers:
-    """The nearest rows of each row by angle in float64, itself first; (N, most), or (N, N) where fewer are there."""
+    """Numbers of the nearest rows of each row by angle, itself first: (N, most), or (N, N) where there are fewer
+    rows."""
     points, device = len(vectors.norms_N), vectors.norms_N.device
     found = []
     for some in chunks(points, max(1, SCORES_AT_ONCE // max(1, points))):
@@ -82,7 +86,12 @@ def nearest(vectors: UnitVectors, *, most: int) -> Numbers:
 
 
 def neighbourhoods(vectors: UnitVectors, nearest_NK: Numbers, *, k1: int) -> Sparse:
-    """V before it is averaged: a row's weights over its grown reciprocal neighbours."""
+    """V before it is averaged: a row's weights over its grown set of reciprocal neighbours, (N, N) float32, rows that
+    sum to 1.
+
+    Args:
+        nearest_NK: of :func:`nearest`, at least k1 and round(k1 / 2) + 1 columns.
+    """
     points, device = len(nearest_NK), vectors.norms_N.device
     full, half = _reciprocal(nearest_NK[:, :k1]), _reciprocal(nearest_NK[:, : round(k1 / 2) + 1])
     size_N, half_T = np.diff(half.indptr), half.T.tocsr()
@@ -106,7 +115,7 @@ def neighbourhoods(vectors: UnitVectors, nearest_NK: Numbers, *, k1: int) -> Spa
 
 
 def averaged(weights: Sparse, nearest_NK: Numbers) -> Sparse:
-    """The mean of the rows that are nearest to each row."""
+    """For each row of V the mean of the rows ``nearest_NK`` lists for it: (N, N) float32."""
     mean = _graph(nearest_NK).astype(np.float64) @ weights
     mean.sort_indices()
     mean.data = (mean.data / nearest_NK.shape[1]).astype(np.float32)
@@ -114,15 +123,16 @@ def averaged(weights: Sparse, nearest_NK: Numbers) -> Sparse:
 
 
 def pairs_within(weights: Sparse, eps: float) -> Iterator[tuple[Numbers, Numbers]]:
-    """Pairs (left < right) of rows whose Jaccard distance is at most eps.
+    """Row numbers of pairs, left < right, whose Jaccard distance is at most eps, some rows at a time.
 
-    Beyond 1 everything is in reach, which no clustering wants; such an eps counts as just below 1.
+    With eps of 1 or more, all pairs would be within eps. Only those that share a column are looked at, so such an eps
+    counts as just below 1.
     """
     points, columns = weights.shape[0], weights.T.tocsr()
     # 1 − s / (2 − s) ≤ eps, solved for s.
     least = max(2.0 * (1.0 - eps) / (2.0 - eps), 2.0**-40) if eps < 2.0 else 2.0**-40
     shared = np.zeros(0)
-    for some in _of_about((weights != 0) @ np.diff(columns.indptr), TERMS_AT_ONCE):
+    for some in _row_runs((weights != 0) @ np.diff(columns.indptr), TERMS_AT_ONCE):
         if len(shared) < (some.stop - some.start) * points:
             shared = np.zeros((some.stop - some.start) * points)
         own = weights[some]
@@ -151,8 +161,8 @@ def _reciprocal(nearest_NK: Numbers) -> Sparse:
     return graph.multiply(graph.T).tocsr()
 
 
-def _of_about(terms_N: Numbers, most: int) -> Iterator[slice]:
-    """Runs of at most 64 rows with about so many terms in all, at least one row each."""
+def _row_runs(terms_N: Numbers, most: int) -> Iterator[slice]:
+    """All rows in runs of at most 64 rows and ``most`` terms; a row with more terms is a run of its own."""
     start, total = 0, 0
     for row, terms in enumerate(terms_N.tolist()):
         if row > start and (total + terms > most or row - start == 64):

@@ -17,29 +17,42 @@ import torch
 from tmor_train.clustering.blockwise import BlockProducts, UnitVectors, at_least, chunks
 
 MEASURED_AT_ONCE = 8192
+"""Pairs whose distances are computed in one operation."""
 
 SHARES = (1 / 4, 1 / 8, 1 / 16)
+"""Shares K / D of the dimensions that a prefilter may keep, in the order in which they are tried."""
 TRIED_BLOCKS = 6
+"""Pairs of blocks on which a prefilter is tried."""
 TRIED_ROWS = 512
+"""At most so many rows of each block are used for that."""
 SAMPLED = 2048
-# Costs are in products of a whole block: of going over the scores, of measuring one pair beside multiplying it, and
-# the most that still is a gain.
-OVERHEAD = 0.1
-MEASURING = 500.0
-WORTH = 0.85
+"""About so many rows are used to find the leading directions."""
 
-# Beyond the neighbours wanted, so many more candidates are measured exactly: near ties may change places in the quick
-# product.
+# The estimated time of a block with a prefilter, as a multiple of the time that its product of all D dimensions takes,
+# is OVERHEAD + K / D + MEASURING * (share of its pairs that are left to be measured).
+OVERHEAD = 0.1
+"""Time of comparing the scores of a block with the bounds."""
+MEASURING = 500.0
+"""Time of measuring one pair in float64, divided by the time of its product in a block."""
+WORTH = 0.85
+"""A prefilter whose estimated time is not below this is not used."""
+
 SPARE = 4
+"""So many more candidates than neighbours are measured exactly, since the product in low precision may rank rows at
+nearly the same distance in the wrong order."""
 SCORES_AT_ONCE = 2**24
+"""Numbers in a matrix of scores that is computed at once."""
 
 ROUNDS = 4
+"""Iterations of k-means."""
 SAMPLED_PER_CELL = 32
+"""Rows per cell from which the centres are learned."""
 ROWS_AT_ONCE = 16_384
+"""Rows that are assigned to cells at once."""
 
 
 class Neighbours:
-    """Finds pairs with distance ≤ eps, as measured in float64.
+    """Finds pairs of rows whose cosine distance, measured in float64, is at most eps.
 
     A product in lower precision decides pairs whose distance differs from eps by more than its error; only the others
     are measured in float64.
@@ -54,12 +67,19 @@ class Neighbours:
         self._prefilter = prefilter
 
     def between(self, left_L: torch.Tensor, right_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """All such pairs of a row of left_L and one of right_R, ascending indices: left and right indices (P,)."""
+        """All such pairs of a row of left_L and a row of right_R.
+
+        Args:
+            left_L, right_R: ascending row numbers, int64, at most ``block_size`` of them.
+
+        Returns:
+            The row numbers of the left and of the right rows of the P pairs, (P,) each.
+        """
         candidates = self._prefilter.candidates if self._prefilter else self._candidates
         left_P, right_P, near_P = candidates(left_L, right_R)
-        doubtful_P = torch.nonzero(~near_P).flatten()
-        for run in chunks(len(doubtful_P), MEASURED_AT_ONCE):
-            some = doubtful_P[run]
+        undecided_P = torch.nonzero(~near_P).flatten()
+        for run in chunks(len(undecided_P), MEASURED_AT_ONCE):
+            some = undecided_P[run]
             near_P[some] = self._vectors.distances(left_P[some], right_P[some]) <= self._eps
         return left_P[near_P], right_P[near_P]
 
@@ -74,12 +94,23 @@ class Neighbours:
 
 
 class Prefilter:
-    """Rows cut to K leading coordinates and, last, the length of the rest: products are upper bounds of cosines."""
+    """Decides by K + 1 numbers a row whether pairs may lie within eps, and whether they surely do.
+
+    A unit vector x = (p, q) is stored as its coordinates p in the K leading directions and the length |q| of the rest.
+    The product of two stored rows, p_x · p_y + |q_x| |q_y|, is an upper bound of their cosine; less 2 |q_x| |q_y| it is
+    a lower bound. Both bounds are widened by the rounding error of single precision.
+
+    Args:
+        unit_ND: unit vectors, float32.
+        basis_DK: K orthonormal directions as columns.
+        eps: the largest cosine distance of a pair that is looked for.
+        block_size: the most rows on either side of :meth:`candidates`.
+    """
 
     def __init__(self, unit_ND: torch.Tensor, basis_DK: torch.Tensor, eps: float, *, block_size: int) -> None:
         dimensions, kept = basis_DK.shape
-        # Rounding moves a leading part by at most `slip`; the length of the rest is taken so much longer that the
-        # product stays a bound.
+        # Rounding moves the leading part p by at most `slip`. The length of the rest is computed from p, so it is
+        # rounded up by that much: the product then remains an upper bound.
         slip = 2 * (dimensions + 8) * kept**0.5 * 2.0**-24
         short_NK = unit_ND.new_empty(len(unit_ND), kept + 1)
         short_NK[:, :kept] = unit_ND @ basis_DK.to(unit_ND.dtype)
@@ -92,7 +123,8 @@ class Prefilter:
     def candidates(
         self, left_L: torch.Tensor, right_R: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pairs (left, right) that may be within eps, and which of them surely are."""
+        """Row numbers of the left and of the right rows of the P pairs that may be within eps, (P,) int64 each, and
+        whether each surely is, (P,) bool; the others have to be measured."""
         bounds_LR = self._products(left_L, right_R)
         row_P, column_P = at_least(bounds_LR, self._lowest)
         left_P, right_P = left_L[row_P], right_R[column_P]
@@ -101,7 +133,14 @@ class Prefilter:
 
 
 def choose_prefilter(vectors: UnitVectors, eps: float, pairs: Sequence[tuple[slice, slice]]) -> Prefilter | None:
-    """The prefilter that saves most, tried on a few of these pairs of blocks; None if none saves time, and on a GPU."""
+    """The prefilter with the lowest estimated time, tried on a few of ``pairs``; None if none saves time.
+
+    None also where the unit vectors are in half precision (on a GPU), whose products are fast anyway, and where there
+    are too few blocks for the trial to pay.
+
+    Args:
+        pairs: the pairs of blocks that will be searched, each block a slice of the rows.
+    """
     block_size = max(left.stop - left.start for left, _ in pairs) if pairs else 0
     apart = [(left, right) for left, right in pairs if left != right and left.stop - left.start == block_size]
     if vectors.unit_ND.dtype != torch.float32 or len(apart) < 4 * TRIED_BLOCKS:
@@ -120,14 +159,15 @@ def choose_prefilter(vectors: UnitVectors, eps: float, pairs: Sequence[tuple[sli
 
 
 def _leading(unit_ND: torch.Tensor) -> torch.Tensor:
-    """Orthonormal directions as columns (D, D), by decreasing energy, of a sample of the rows."""
+    """Orthonormal directions as columns (D, D), float64, by decreasing sum of squares of a sample of the rows."""
     sample_SD = unit_ND[:: max(1, len(unit_ND) // SAMPLED)].double()
     basis_DD: torch.Tensor = torch.linalg.eigh(sample_SD.T @ sample_SD)[1]
     return basis_DD.flip(1)
 
 
 def _left_open(unit_ND: torch.Tensor, basis_DK: torch.Tensor, eps: float, pair: tuple[slice, slice]) -> float:
-    """Share of a block's pairs that a prefilter leaves to be measured, judged by rows spread over each side."""
+    """Share, 0 to 1, of a pair of blocks' pairs of rows that a prefilter leaves to be measured; evenly spaced rows of
+    each block are tried."""
     left_LD, right_RD = (unit_ND[block][:: -(-(block.stop - block.start) // TRIED_ROWS)] for block in pair)
     prefilter = Prefilter(torch.cat([left_LD, right_RD]), basis_DK, eps, block_size=max(len(left_LD), len(right_RD)))
     both = torch.arange(len(left_LD) + len(right_RD))
@@ -160,9 +200,15 @@ def adaptive_eps(
 
 
 def nearest_rows(vectors: UnitVectors, some_S: torch.Tensor, *, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `most` nearest other rows of some rows, or all that there are, nearest first, and their distances in float64.
+    """The numbers of the `most` nearest other rows of each of S rows, nearest first, and their cosine distances.
 
-    Of equally near rows the lower number comes first.
+    Where there are fewer other rows, all of them. Of equally near rows the one of the lower number comes first.
+
+    Args:
+        some_S: row numbers, int64.
+
+    Returns:
+        Row numbers int64 and distances float64, (S, most) each.
     """
     scores_SN = vectors.unit_ND[some_S] @ vectors.unit_ND.T
     scores_SN[torch.arange(len(some_S), device=some_S.device), some_S] = -float("inf")
@@ -175,7 +221,11 @@ def nearest_rows(vectors: UnitVectors, some_S: torch.Tensor, *, most: int) -> tu
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """order_N lists the rows cell by cell; cell k is order_N[bounds[k]:bounds[k + 1]]; centres_KD are unit vectors."""
+    """Rows grouped into K cells of similar direction.
+
+    order_N are the row numbers, int64, cell after cell: cell k has order_N[bounds[k]:bounds[k + 1]], of K + 1 bounds;
+    it may be empty. centres_KD are the cells' centres, unit vectors in float32.
+    """
 
     order_N: torch.Tensor
     bounds: tuple[int, ...]
@@ -183,7 +233,8 @@ class Cells:
 
 
 def spherical_kmeans(vectors: UnitVectors, *, cells: int, seed: int = 0) -> Cells:
-    """At most `cells` cells, whose centres are learned on a sample. For exact clustering they only change speed."""
+    """Rows in at most `cells` cells by spherical k-means on a sample. They change the speed of exact clustering, not
+    its result."""
     unit_ND = vectors.unit_ND
     generator = torch.Generator().manual_seed(seed)
     sampled = min(len(unit_ND), cells * SAMPLED_PER_CELL)
@@ -202,7 +253,11 @@ def spherical_kmeans(vectors: UnitVectors, *, cells: int, seed: int = 0) -> Cell
 
 
 def near_cell_blocks(cells: Cells, *, probes: int, block_size: int) -> Iterator[tuple[slice, slice]]:
-    """Each cell with itself, then with its `probes` nearest, each pair once, in blocks of at most `block_size`."""
+    """Pairs of blocks to search: each cell with itself, then with the `probes` cells whose centres are nearest to its
+    own, each pair of cells once.
+
+    A block is a slice of ``cells.order_N`` of at most `block_size` rows of one cell.
+    """
     count = len(cells.centres_KD)
     blocks = [
         [slice(start + run.start, start + run.stop) for run in chunks(end - start, block_size)]

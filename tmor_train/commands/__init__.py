@@ -1,1 +1,1 @@
-"""The commands: each module adds its parsers (``add``) and does what they ask for."""
+"""The commands of ``tmor_train``: each module's ``add`` adds its parsers, and the functions that they name run them."""

@@ -26,21 +26,23 @@ def _list(options: argparse.Namespace) -> int:
     from tmor_train.benchmarks import BENCHMARKS
 
     print(f"{'name':14}{'task':8}{'protocols':32}{'clips':>7}{'classes':>9}  {'files':11}about")
-    for name, found in BENCHMARKS.items():
-        state, lines = ("-", []) if options.data_root is None else _files(found, options.data_root / name)
-        clips, classes = found.clips or "any", found.classes or "any"
-        print(f"{name:14}{found.task:8}{' '.join(found.protocols):32}{clips:>7}{classes:>9}  {state:11}{found.about}")
+    for name, benchmark in BENCHMARKS.items():
+        state, lines = ("-", []) if options.data_root is None else _files(benchmark, options.data_root / name)
+        clips, classes = benchmark.clips or "any", benchmark.classes or "any"
+        protocols = " ".join(benchmark.protocols)
+        print(f"{name:14}{benchmark.task:8}{protocols:32}{clips:>7}{classes:>9}  {state:11}{benchmark.about}")
         for line in lines:
             print(f"    {line}")
     return COMPLETE
 
 
-def _files(found: Benchmark, folder: Path) -> tuple[str, list[str]]:
-    """The state of a benchmark's files in one word or two, and lines on the first that are missing or damaged."""
+def _files(benchmark: Benchmark, folder: Path) -> tuple[str, list[str]]:
+    """The state of a benchmark's files in one word or two (``there``, ``2 missing``, ``damaged``), and a line on each
+    of the first two that are missing, or on the damaged one."""
     from tmor_train.data.datasets.files import DamagedFileError
 
     try:
-        lacking = [entry for protocol in found.protocols for entry in found.missing(folder, protocol)]
+        lacking = [entry for protocol in benchmark.protocols for entry in benchmark.missing(folder, protocol)]
     except DamagedFileError as error:
         return "damaged", [str(error)]
     missing = list(dict.fromkeys(map(str, lacking)))
@@ -50,10 +52,10 @@ def _files(found: Benchmark, folder: Path) -> tuple[str, list[str]]:
 def _show(options: argparse.Namespace) -> int:
     from tmor_train.benchmarks import benchmark
 
-    found = benchmark(options.name)
-    print(f"{found.name}: {found.about}\ntask: {found.task}\nprimary metric: {found.primary_metric}")
-    for protocol in found.protocols:
+    chosen = benchmark(options.name)
+    print(f"{chosen.name}: {chosen.about}\ntask: {chosen.task}\nprimary metric: {chosen.primary_metric}")
+    for protocol in chosen.protocols:
         print(f"protocol {protocol}")
-        for entry in found.missing(options.data or Path(found.name), protocol)[:20]:
+        for entry in chosen.missing(options.data or Path(chosen.name), protocol)[:20]:
             print(f"  {entry}")
     return COMPLETE

@@ -93,7 +93,7 @@ def _export(options: argparse.Namespace) -> int:
     from tmor_train.pretrained.loading import load
 
     encoder = load(options.checkpoint, of=options.of)
-    found = export(
+    exported = export(
         encoder,
         options.output,
         frames=options.frames,
@@ -101,10 +101,11 @@ def _export(options: argparse.Namespace) -> int:
         existing="replace" if options.overwrite else "refuse",
     )
     scale = encoder.sampling.normalise.screen
-    for name, shape in found.inputs.items():
+    for name, shape in exported.inputs.items():
         print(f"{name} ({', '.join(map(str, shape))}): {_meaning(name, encoder.sampling.layout, scale)}")
-    print(f"gives {' and '.join(found.outputs)}; differs from torch by at most {found.difference:.1e} of the largest")
-    print(f"done: {found.path}")
+    outputs = " and ".join(exported.outputs)
+    print(f"gives {outputs}; differs from torch by at most {exported.difference:.1e} of the largest")
+    print(f"done: {exported.path}")
     return COMPLETE
 
 

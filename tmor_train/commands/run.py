@@ -57,10 +57,10 @@ def _run(options: argparse.Namespace) -> int:
     if _is_main():
         print(f"{config.recipe}: {config.about}", flush=True)
     folder = options.output or Path("runs") / name
-    if (team := _ray_processes(options)) is not None:
+    if (job := _ray_processes(options)) is not None:
         from tmor_train.training.ray_train import pretrain_on_ray
 
-        _print_results(pretrain_on_ray(config, folder, team))
+        _print_results(pretrain_on_ray(config, folder, job))
     else:
         _print_results(tasks.run(config, folder, TASKS))
     return COMPLETE
@@ -70,10 +70,10 @@ def _resume(options: argparse.Namespace) -> int:
     from tmor_train import tasks
     from tmor_train.tables import TASKS
 
-    if (team := _ray_processes(options)) is not None:
+    if (job := _ray_processes(options)) is not None:
         from tmor_train.training.ray_train import resume_on_ray
 
-        _print_results(resume_on_ray(options.folder, team))
+        _print_results(resume_on_ray(options.folder, job))
     else:
         _print_results(tasks.resume(options.folder, TASKS))
     return COMPLETE
@@ -85,8 +85,8 @@ def _list(options: argparse.Namespace) -> int:
     from tmor_train.tasks import task_type
 
     heading, width = "", max(map(len, RECIPES)) + 2
-    for name, made in RECIPES.items():
-        config = made()
+    for name, make in RECIPES.items():
+        config = make()
         if (about := task_type(config, TASKS).about) != heading:
             print(f"{about}:")
             heading = about
@@ -142,7 +142,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def _config_of(options: argparse.Namespace) -> Any:
-    """The recipe with what the command line changes; ``--set`` has the last word.
+    """The recipe's configuration with the changes of the flags, then those of ``--set``.
 
     Raises:
         tmor_train.recipes.UnknownRecipeError: no such recipe.
@@ -170,7 +170,7 @@ def _add_ray(parser: argparse.ArgumentParser) -> None:
 
 
 def _ray_processes(options: argparse.Namespace) -> RayJob | None:
-    """The processes that were asked for; None to stay in this one."""
+    """The Ray job that the flags ask for; None without ``--ray``, to run in this process."""
     if options.ray is None:
         return None
     from tmor_train.training.ray_train import RayJob
@@ -179,7 +179,7 @@ def _ray_processes(options: argparse.Namespace) -> RayJob | None:
 
 
 def _is_main() -> bool:
-    """Whether this is the process that prints, of those that torchrun started: rank 0."""
+    """Whether this process prints: of those that torchrun started, only the one of rank 0."""
     return os.environ.get("RANK", "0") == "0"
 
 

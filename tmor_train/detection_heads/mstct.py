@@ -11,7 +11,7 @@ from torch.nn import functional
 from tmor_train.backbones import FEATURES
 
 SCALES = 4
-"""Stages; each after the first has half as many frames as the one before."""
+"""Number of stages; each after the first has half as many frames as the one before, rounded up."""
 
 
 class MSTCT(nn.Module):
@@ -38,19 +38,19 @@ class MSTCT(nn.Module):
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
         frames = torch.arange(features.shape[2], device=features.device)
-        x, there, stages = features * valid[:, None].to(features.dtype), valid, []
+        x, valid_here, stages = features * valid[:, None].to(features.dtype), valid, []
         for number, (merge, norm, block) in enumerate(zip(self.merge, self.norm, self.blocks, strict=True)):
-            there = there[:, ::2] if number else there
-            x = norm(merge(x).transpose(1, 2)).transpose(1, 2) * there[:, None].to(x.dtype)
-            x = block(x, there)
+            valid_here = valid_here[:, ::2] if number else valid_here
+            x = norm(merge(x).transpose(1, 2)).transpose(1, 2) * valid_here[:, None].to(x.dtype)
+            x = block(x, valid_here)
             stages.append(x[:, :, frames // 2**number])
         logits: Tensor = self.map(self.dropout(functional.relu(self.mix(torch.cat(stages, 1)))))
         return logits
 
 
 class Block(nn.Module):
-    """Attention over all valid frames, then an MLP with a convolution over three frames in it, each with a residual
-    and its norm before it."""
+    """(N, width, T) to the same: attention over all valid frames, then an MLP with a convolution over three frames in
+    it. Each has a residual connection and a layer norm before it; padded frames become 0."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         mask = valid[:, None].to(x.dtype)
         steps = self.norm_all(x.transpose(1, 2))
-        seen: Tensor = self.attention(steps, steps, steps, key_padding_mask=~valid, need_weights=False)[0]
-        x = (x + self.dropout(seen.transpose(1, 2))) * mask
+        attended: Tensor = self.attention(steps, steps, steps, key_padding_mask=~valid, need_weights=False)[0]
+        x = (x + self.dropout(attended.transpose(1, 2))) * mask
         wide = self.wide(self.norm_near(x.transpose(1, 2)).transpose(1, 2)) * mask
         mixed: Tensor = self.narrow(functional.gelu(self.near(wide)))
-        found: Tensor = (x + self.dropout(mixed)) * mask
-        return found
+        output: Tensor = (x + self.dropout(mixed)) * mask
+        return output

@@ -11,6 +11,7 @@ from torch.nn import functional
 from tmor_train.backbones import FEATURES
 
 DILATIONS = (1, 2, 4, 8, 16)
+"""Distance of the neighbours that each block attends to, in feature frames."""
 
 
 class PDAN(nn.Module):
@@ -49,10 +50,10 @@ class DilatedAttention(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         agreement = self.query(x)[..., None] * self._three(self.key(x))
-        there = self._three(valid[:, None].to(x.dtype)) > 0
+        is_valid = self._three(valid[:, None].to(x.dtype)) > 0
         # A padded frame may have no valid neighbour; it always attends to itself, so that no softmax is empty.
-        there = there | torch.tensor([False, True, False], device=x.device)
-        weights = torch.softmax(agreement.masked_fill(~there, float("-inf")), -1)
+        is_valid = is_valid | torch.tensor([False, True, False], device=x.device)
+        weights = torch.softmax(agreement.masked_fill(~is_valid, float("-inf")), -1)
         return (weights * self._three(self.value(x))).sum(-1)
 
     def _three(self, x: Tensor) -> Tensor:

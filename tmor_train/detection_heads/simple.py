@@ -25,7 +25,10 @@ class Linear(nn.Module):
 
 
 class BiLSTM(nn.Module):
-    """(N, 256, T') features to (N, K, T') logits. Padded frames are at the end; the recurrence never reads them."""
+    """(N, 256, T') features to (N, K, T') logits. Padded frames are at the end; the recurrence never reads them.
+
+    A frame sees the whole window.
+    """
 
     def __init__(self, classes: int, *, width: int = 512) -> None:
         super().__init__()
@@ -42,6 +45,7 @@ class BiLSTM(nn.Module):
 
 
 DILATIONS = (1, 2, 4, 8, 16)
+"""Distance of neighbouring taps of each convolution of SD-TCN, in feature frames."""
 
 
 class SDTCN(nn.Module):

@@ -8,16 +8,22 @@ from torch.nn import functional
 
 from tmor_train.backbones import FEATURES
 
-LAYERS, GAUSSIANS, LENGTH, CHANNELS = 3, 16, 5, 8
+LAYERS = 3
+GAUSSIANS = 16
+LENGTH = 5
+"""Frames that a filter covers."""
+CHANNELS = 8
+"""Output channels of a layer."""
 _HIDDEN = 512
 
 
 class TGM(nn.Module):
     """(N, 256, T') features to (N, K, T') logits; a frame sees six feature frames on each side.
 
-    Three layers of 16 Gaussians, length 5 and 8 channels, the largest channel beside the features themselves, and a
-    hidden layer of 512, as in the released model. Here a Gaussian's weights sum to 1 (there its width follows another
-    formula), and its super-events, which look at the whole video, are left out as they are in the paper's base model.
+    Three layers of 16 Gaussians, length 5 and 8 channels, the maximum over channels joined to the features themselves,
+    and a hidden layer of 512, as in the released model. Here a Gaussian's weights sum to 1 (there its width follows
+    another formula), and its super-events, which look at the whole video, are left out as they are in the paper's base
+    model.
     """
 
     def __init__(self, classes: int, *, dropout: float = 0.5) -> None:
@@ -32,8 +38,8 @@ class TGM(nn.Module):
         channels = features[:, None] * mask
         for layer in self.layers:
             channels = layer(channels) * mask
-        beside = torch.cat([self.dropout(features), self.dropout(channels.amax(1))], 1)
-        logits: Tensor = self.map(functional.relu(self.hidden(functional.relu(beside))))
+        joined = torch.cat([self.dropout(features), self.dropout(channels.amax(1))], 1)
+        logits: Tensor = self.map(functional.relu(self.hidden(functional.relu(joined))))
         return logits
 
 
@@ -55,7 +61,7 @@ class GaussianLayer(nn.Module):
         self.combine = nn.Conv2d(CHANNELS * channels, CHANNELS, 1, groups=CHANNELS) if channels > 1 else None
 
     def filters(self) -> Tensor:
-        """(8 C, L), each row summing to 1."""
+        """One filter for each output and input channel: (8 C, L), each row sums to 1."""
         mean = (LENGTH - 1) * (torch.tanh(self.centre) + 1) / 2
         deviation = torch.exp(-2 * self.width.abs())
         step = torch.arange(LENGTH, device=mean.device, dtype=mean.dtype)
@@ -64,8 +70,8 @@ class GaussianLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         filters = self.filters()[:, None, None]
-        # Output channel by output channel: input channels stand in a row for each of them.
-        found = functional.conv2d(
+        # All C input channels are repeated for each output channel; each repeated channel has a filter of its own.
+        filtered = functional.conv2d(
             x.repeat(1, CHANNELS, 1, 1), filters, padding=(0, LENGTH // 2), groups=CHANNELS * self.channels
         )
-        return found if self.combine is None else functional.relu(self.combine(found))
+        return filtered if self.combine is None else functional.relu(self.combine(filtered))

@@ -65,12 +65,12 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
     """
     weights = encoder_name(config)
     if weights == SCRATCH:
-        found, source = _scratch(config, seed, device), Source(SCRATCH, None)
+        encoder, source = _scratch(config, seed, device), Source(SCRATCH, None)
     else:
-        found = load(weights, of=config.of, device=device)
-        source = Source(f"{found.path.name} ({found.of})", found.sha256)
-    frames, choice = config.frames or found.sampling.frames, config.choice or found.sampling.choice
-    return replace(found, sampling=replace(found.sampling, frames=frames, choice=choice)), source
+        encoder = load(weights, of=config.of, device=device)
+        source = Source(f"{encoder.path.name} ({encoder.of})", encoder.sha256)
+    frames, choice = config.frames or encoder.sampling.frames, config.choice or encoder.sampling.choice
+    return replace(encoder, sampling=replace(encoder.sampling, frames=frames, choice=choice)), source
 
 
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
@@ -111,8 +111,8 @@ def features_of(
             return encoder.network.clip_features(batch.motion_NCTVM, batch.present).float()
 
     ranked = (replace(encoder.sampling, rank=encoder.sampling.rank + number) for number in range(people))
-    found = [tta_features(motions, replace(encoder, sampling=seen), tta, features, workers=workers) for seen in ranked]
-    return np.concatenate(found, 1)
+    parts = [tta_features(motions, replace(encoder, sampling=seen), tta, features, workers=workers) for seen in ranked]
+    return np.concatenate(parts, 1)
 
 
 @torch.no_grad()

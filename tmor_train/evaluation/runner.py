@@ -69,12 +69,12 @@ def clip_output(
     ``trained`` is the number of clips that it was trained on.
     """
     clips = task.test.clips
-    found = accuracy(scores_NK, clips.label_N)
+    measured = accuracy(scores_NK, clips.label_N)
     return TrialOutput(
         metrics=Metrics(
-            metrics={"top1": found.top1, "mean_per_class": found.mean_per_class},
+            metrics={"top1": measured.top1, "mean_per_class": measured.mean_per_class},
             primary_metric=task.primary_metric,
-            per_class_K=found.per_class_K,
+            per_class_K=measured.per_class_K,
             chosen=chosen or {},
             notes=notes,
         ),
@@ -118,15 +118,15 @@ def run_trials(
         if (trial_folder / RESULT).exists():
             continue
         start = monotonic()
-        found = trial.measure(trial_folder)
-        result = result_of(found, trial, task=task, config=config, seconds=monotonic() - start)
-        save(result, trial_folder, scores=found.scores)
+        output = trial.measure(trial_folder)
+        result = result_of(output, trial, task=task, config=config, seconds=monotonic() - start)
+        save(result, trial_folder, scores=output.scores)
     return folder
 
 
-def result_of(found: TrialOutput, trial: Trial, *, task: Task | FrameTask, config: Any, seconds: float) -> Result:
+def result_of(output: TrialOutput, trial: Trial, *, task: Task | FrameTask, config: Any, seconds: float) -> Result:
     """The output of a trial as it is stored; ``seconds`` is the time that it took."""
-    measured, source = found.metrics, found.source
+    measured, source = output.metrics, output.source
     return Result(
         benchmark=task.benchmark.name,
         protocol=task.protocol,
@@ -140,7 +140,7 @@ def result_of(found: TrialOutput, trial: Trial, *, task: Task | FrameTask, confi
         primary_metric=measured.primary_metric,
         per_class=tuple(None if np.isnan(share) else float(share) for share in measured.per_class_K),
         classes=task.classes,
-        counts=found.counts,
+        counts=output.counts,
         seconds=round(seconds, 1),
         config=as_json(config),
         chosen=dict(measured.chosen),

@@ -59,23 +59,25 @@ def task_of(config: TaskConfig) -> Task:
             clips, or there are too few of them to hold one out.
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
-    found, protocol, folder = benchmark_of(config)
-    parts = found.read(folder, protocol)
+    chosen, protocol, folder = benchmark_of(config)
+    parts = chosen.read(folder, protocol)
     if not isinstance(parts, Parts):
-        raise TaskError(f"{found.name} is measured in frames, not in clips; choose a recipe such as detect_probe")
+        raise TaskError(f"{chosen.name} is measured in frames, not in clips; choose a recipe such as detect_probe")
     for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
-            raise TaskError(f"the {name} part of {found.name} {protocol} has no clips, or clips without a class")
+            raise TaskError(f"the {name} part of {chosen.name} {protocol} has no clips, or clips without a class")
     if config.part == "test":
-        return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation)
+        return Task(
+            benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation
+        )
     note = _HELD.format("clips")
     if parts.validation is not None:
-        return Task(benchmark=found, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
+        return Task(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
     rest, held = held_out(parts.train, config.holdout)
     if not len(held):
-        raise TaskError(f"{found.name} {protocol} has no class with two clips to train on, so none can be held out")
+        raise TaskError(f"{chosen.name} {protocol} has no class with two clips to train on, so none can be held out")
     train, test = parts.train.select(rest), parts.train.select(held)
-    return Task(benchmark=found, protocol=protocol, train=train, test=test, notes=(note,))
+    return Task(benchmark=chosen, protocol=protocol, train=train, test=test, notes=(note,))
 
 
 class ChosenBenchmark(NamedTuple):
@@ -95,15 +97,15 @@ def benchmark_of(config: TaskConfig) -> ChosenBenchmark:
     """
     if config.benchmark is None:
         raise TaskError("no benchmark is named: give --benchmark NAME; `tmor_train bench list` has them all")
-    found = benchmark(config.benchmark)
-    protocol = config.protocol or found.protocols[0]
-    if protocol not in found.protocols:
-        raise TaskError(f"{found.name} has no protocol {protocol!r}; {nearest(protocol, found.protocols)}")
+    chosen = benchmark(config.benchmark)
+    protocol = config.protocol or chosen.protocols[0]
+    if protocol not in chosen.protocols:
+        raise TaskError(f"{chosen.name} has no protocol {protocol!r}; {nearest(protocol, chosen.protocols)}")
     if config.folder is None:
-        raise TaskError(f"the folder with the files of {found.name} is not given: --data DIR")
-    if missing := found.missing(Path(config.folder), protocol):
-        raise TaskError("\n".join([f"{config.folder} lacks files of {found.name}:", *map(str, missing)]))
-    return ChosenBenchmark(found, protocol, Path(config.folder))
+        raise TaskError(f"the folder with the files of {chosen.name} is not given: --data DIR")
+    if missing := chosen.missing(Path(config.folder), protocol):
+        raise TaskError("\n".join([f"{config.folder} lacks files of {chosen.name}:", *map(str, missing)]))
+    return ChosenBenchmark(chosen, protocol, Path(config.folder))
 
 
 def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
@@ -159,14 +161,14 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
         TaskError: as :func:`task_of`, or it is not about frames.
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
-    found, protocol, folder = benchmark_of(config)
-    parts = found.read(folder, protocol)
+    chosen, protocol, folder = benchmark_of(config)
+    parts = chosen.read(folder, protocol)
     if not isinstance(parts, FrameParts):
-        raise TaskError(f"{found.name} is measured in clips, not in frames; choose a recipe such as probe")
+        raise TaskError(f"{chosen.name} is measured in clips, not in frames; choose a recipe such as probe")
     for name, part in (("train", parts.train), ("test", parts.test)):
         if not len(part.motions) or not len(part.events.class_E):
-            raise TaskError(f"the {name} part of {found.name} {protocol} has no recordings, or no events in them")
-    task = FrameTask(benchmark=found, protocol=protocol, train=parts.train, test=parts.test)
+            raise TaskError(f"the {name} part of {chosen.name} {protocol} has no recordings, or no events in them")
+    task = FrameTask(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test)
     if config.part == "test":
         return task
     if parts.validation is not None:

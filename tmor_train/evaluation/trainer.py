@@ -1,7 +1,7 @@
 """The training loop of fine-tuning and of detection: epochs of steps, from the start or from the newest checkpoint.
 
-Everything drawn at random is a function of seed and step, so that a run that continues from a checkpoint does what the
-first would have done, to the last bit on a CPU.
+Everything drawn at random is a function of seed and step. So a run that is resumed from a checkpoint ends with the same
+weights as one that was not interrupted, on a CPU bit for bit.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
 from tmor_train.training.progress import Progress
 from tmor_train.training.runs import RunError, Stop, Stopped
 
-_DROPOUT, _VIEWS = 1, 2
+_DROPOUT, _VIEWS = 1, 2  # purposes of random numbers; each has its own sequence
 
 Batch = TypeVar("Batch", bound=Sized)
 
 
 class Trainer(ABC, Generic[Batch]):
-    """A network with a new head, its optimiser, and, where ``average`` is its momentum, the average over its steps.
+    """A network with a new head, its optimiser and, optionally, the moving average of its weights.
+
+    ``step`` is the number of steps of the optimiser that were taken.
 
     Args:
-        head: the parameters whose learning rate is ``config.head_lr_ratio`` times that of ``trunk``.
+        head: the parameters of the head; their learning rate is ``config.head_lr_ratio`` times that of ``trunk``.
+        trunk: the other parameters that are trained; may be empty.
+        average: momentum of the moving average (EMA) of weights and buffers over the steps, 0 to below 1; None: none.
     """
 
     stored_as: ClassVar[str]
@@ -60,13 +64,17 @@ class Trainer(ABC, Generic[Batch]):
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss of a batch, and sums over its members whose means over an epoch are logged, by name.
+        """The mean loss of a batch, and by name the sums over its members of values whose means over an epoch are
+        logged.
 
         Augmentations draw from ``generator``, dropout from torch's own; both are seeded before.
         """
 
     def train_step(self, batch: Batch, *, lr_ratio: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the optimiser and the average; what :meth:`loss` gave, the loss detached.
+        """One step of the optimiser and of the average; returns what :meth:`loss` gave, the loss detached.
+
+        Args:
+            lr_ratio: the learning rate as a multiple of the configured one.
 
         Raises:
             NonFiniteError: the loss or its gradient is NaN or infinite; no weight has changed.
@@ -96,10 +104,11 @@ class Trainer(ABC, Generic[Batch]):
         """Trains to the end of the last epoch.
 
         Args:
-            batches: those of an epoch, counted from 0, from one of its ``per_epoch`` batches on.
-            folder: of the metrics and the newest checkpoint; training continues from a checkpoint that it holds.
-            counts: of what is trained on, for the log.
-            report_epochs: after so many epochs each, and the last, a line is printed and a checkpoint written.
+            batches: ``batches(epoch, first)`` are the batches of an epoch (from 0), from number ``first`` (from 0) on.
+            per_epoch: number of batches of an epoch.
+            folder: for the log and the checkpoint; training resumes from a checkpoint that it holds.
+            counts: numbers of what is trained on, by name, for the log.
+            report_epochs: every so many epochs, and after the last, a line is printed and a checkpoint is written.
 
         Raises:
             RunError: a loss is not finite.
@@ -136,7 +145,7 @@ class Trainer(ABC, Generic[Batch]):
             logger.log("done", self.step, progress.metrics())
 
     def words(self, means: Mapping[str, float]) -> str:
-        """An epoch's metrics for people."""
+        """The metrics of an epoch as text for the line that is printed."""
         return f"loss {means['loss']:.4f}"
 
     def _scheduled_step(self, batch: Batch, per_epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -157,7 +166,7 @@ class Trainer(ABC, Generic[Batch]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from a :meth:`state_dict` of the same configuration."""
+        """Resumes from a :meth:`state_dict` of the same configuration, also one of an earlier version."""
         state = legacy.train_state(state)
         self.step = state["step"]
         self.network.load_state_dict(state["network"])

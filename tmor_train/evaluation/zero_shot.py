@@ -1,8 +1,9 @@
 """Zero-shot recognition: no classifier is trained, each clip is given the class whose text is nearest (Sec. III-C).
 
-The score of a clip and a class is cos(phi_M(E_M(sk)), phi_T(E_T(text of the class))). Where the clips have video
-vectors, motion and video together are measured, too. Every set of prompts is a measurement of its own; of a class in
-several wordings the cosines are averaged, which is one product with the mean of their unit vectors.
+The score of a clip and a class is cos(phi_M(E_M(sk)), phi_T(E_T(text of the class))): E_M is the motion encoder of the
+skeletons sk, E_T the text encoder, phi_M and phi_T are the projections to the space that they share. Where all clips
+have video vectors E_V, motion and video together are measured, too. Every set of prompts is a measurement of its own.
+The cosines of a class that has several wordings are averaged, which is one product with the mean of their unit vectors.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from tmor_train.training.config import PretrainConfig
 
 
 def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A measurement for each set of prompts, of motion alone and with video; returns ``folder``.
+    """Measure each set of prompts, with motion alone and, where clips have video vectors, with video; returns
+    ``folder``.
 
     Raises:
-        RunError: the folder holds a run.
+        RunError: the run is new and the folder already holds one.
         TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         MissingTextError: a class has no words, or a sentence no vector.
         UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
@@ -50,7 +52,7 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
 
 
 class _Recognition:
-    """An encoder's vectors of a task's clips, and of its classes in all wordings."""
+    """The vectors of a task's clips, and those of its classes for each set of prompts."""
 
     def __init__(self, config: ZeroShotConfig, task: Task) -> None:
         self._config, self._task = config, task
@@ -70,7 +72,7 @@ class _Recognition:
         self._notes = (chance(task), *seen, *video_note)
 
     def _vectors(self, name: PromptSet, texts: tuple[str, ...]) -> Floats:
-        """(K, P, D) of one set of prompts."""
+        """Text vectors of one set of prompts: (K, P, D), K classes in P wordings."""
         task, config = self._task, self._config
         of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
         command = f"`python pipelines/prompt_vectors.py {{}} {task.benchmark.name}{of_clips}`"
@@ -83,15 +85,15 @@ class _Recognition:
         return vectors.reshape(len(texts), -1, vectors.shape[-1])
 
     def trials(self) -> Iterator[Trial]:
-        """Motion alone for each set of prompts, and then each way of adding video."""
+        """For each set of prompts, motion alone and then each way of adding video."""
         ways = self._config.visual if self._video is not None else ()
         for name in self._config.prompts:
             for way in (None, *(way for way in ways if way == "frozen_mean" or self._video_head is not None)):
                 mode = f"zero_shot_{name}" + (f"_visual_{way}" if way else "")
-                place = f"{name}/{f'visual_{way}' if way else 'motion'}"
-                yield Trial(mode=mode, name=place, seed=self._config.seed, measure=partial(self._found, name, way))
+                folder = f"{name}/{f'visual_{way}' if way else 'motion'}"
+                yield Trial(mode=mode, name=folder, seed=self._config.seed, measure=partial(self._measure, name, way))
 
-    def _found(self, name: PromptSet, way: Visual | None, place: Path) -> TrialOutput:
+    def _measure(self, name: PromptSet, way: Visual | None, folder: Path) -> TrialOutput:
         motion_ND, texts_KPD = self._features(), self._texts[name]
         if way is None or self._video is None:
             scores_NK = self._encoder.text_cosines(motion_ND, texts_KPD)
@@ -108,7 +110,8 @@ class _Recognition:
 
 
 def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
-    """Video vectors of the measured clips, where each has one."""
+    """Video vectors (N, D) of the measured clips and no note; or None where a clip has none, and a note where others
+    have."""
     motions = task.test
     without = int((motions.clips.video_N < 0).sum())
     if motions.video is None or without == len(motions):
@@ -119,7 +122,7 @@ def _video_of(task: Task) -> tuple[Floats | None, tuple[str, ...]]:
 
 
 def chance(task: Task) -> str:
-    """What guessing gives: any class as likely as the others, or always the one with the most measured clips."""
+    """A note on the accuracy of guessing: each class with the same probability, or always the most frequent one."""
     most = np.bincount(task.test.clips.label_N).max() / len(task.test)
     return f"chance is {100 / len(task.classes):.2f} %, the most frequent class alone {100 * most:.2f} %"
 
@@ -157,8 +160,8 @@ def leakage_notes(benchmark: str, folder: str | None, config: Mapping[str, Any] 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sides:
-    """Motion, video and text of N clips and K classes in P wordings. ``motion_ND`` is E_M, ``video_NDv`` E_V and
-    ``texts_KPDt`` E_T."""
+    """Vectors of N clips and of K classes in P wordings, float32, before any projection: ``motion_ND`` of the motion
+    encoder E_M, ``video_NDv`` of the video encoder E_V, ``texts_KPDt`` of the text encoder E_T."""
 
     motion_ND: Floats
     video_NDv: Floats
@@ -174,10 +177,13 @@ def unit(vectors: ArrayLike) -> Floats:
 
 
 def combined(encoder: Pretrained, video_head: Projection | None, sides: Sides, how: Visual) -> Floats:
-    """Motion and video against text: (N, K) float32.
+    """Scores of motion and video together: (N, K) float32, more is likelier.
 
     Args:
         video_head: phi_V; ``frozen_mean`` needs none.
+        how: ``frozen_mean`` and ``score_mean`` average the cosines of motion with text and of video with text, those of
+            video without any projection, or with phi_V and phi_T. The others take the cosine of text with the sum of
+            both projected vectors: ``raw_mean`` of the projections' outputs as they are, else of their unit vectors.
 
     Raises:
         UnusableEncoderError: a head is missing, or vectors have other lengths than it takes.
@@ -196,23 +202,24 @@ def combined(encoder: Pretrained, video_head: Projection | None, sides: Sides, h
         average_NK: Floats = (motion_NK + video_NW @ texts_KW.T) / np.float32(2)
         return average_NK
     if how == "raw_mean":
-        both_NW = _through(heads.motion.layers, sides.motion_ND) + _through(video_head.layers, sides.video_NDv)
+        sum_NW = _through(heads.motion.layers, sides.motion_ND) + _through(video_head.layers, sides.video_NDv)
     else:
-        both_NW = encoder.project(sides.motion_ND) + video_NW
-    scores_NK: Floats = unit(both_NW) @ texts_KW.T
+        sum_NW = encoder.project(sides.motion_ND) + video_NW
+    scores_NK: Floats = unit(sum_NW) @ texts_KW.T
     return scores_NK
 
 
 def frozen(sides: Sides) -> Floats:
-    """cos(E_V, E_T), no head between: (N, K) float32.
+    """cos(E_V, E_T) without any projection, the mean over wordings: (N, K) float32.
 
     Raises:
-        UnusableEncoderError: the two have different lengths, so they are of no common space.
+        UnusableEncoderError: the two have different lengths, so they are not of one space.
     """
     video, text = sides.video_NDv.shape[-1], sides.texts_KPDt.shape[-1]
     if video != text:
         raise UnusableEncoderError(
-            f"video vectors have {video} numbers and text vectors {text}: they are of two models"
+            f"video vectors have {video} numbers and text vectors {text}, so they are of two models; leave "
+            "frozen_mean out of visual"
         )
     cosines: Floats = unit(sides.video_NDv) @ unit(sides.texts_KPDt).mean(1).T
     return cosines

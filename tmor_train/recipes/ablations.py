@@ -126,7 +126,7 @@ _QUEUES = (4096, 16_384, 32_768, 65_536)
 # A queue longer than half of the clips holds mostly older keys of the same clips.
 _QUEUES_OF_SETS = (64, 256, 1024)
 
-_MADE: tuple[Callable[[], PretrainConfig], ...] = (
+_FUNCTIONS: tuple[Callable[[], PretrainConfig], ...] = (
     moco,
     moco_cpu,
     sets_moco,
@@ -138,4 +138,4 @@ _MADE: tuple[Callable[[], PretrainConfig], ...] = (
     *(partial(backbone, pretrain_sets, "sets", name) for name in _BACKBONES),
 )
 
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {made().recipe: made for made in _MADE}
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {make().recipe: make for make in _FUNCTIONS}

@@ -25,12 +25,12 @@ _DEGREES = 90.0  # the widest of ViA's seven yaws
 def cluster_contrast(base: PretrainConfig) -> PretrainConfig:
     """ClusterContrast. DBSCAN on Jaccard distance at 0.6, as in the paper, and before the first epoch, too, though this
     encoder begins untrained and theirs does not: without centroids there is nothing to learn from."""
-    made = _by(base, ClusterContrast())
+    config = _by(base, ClusterContrast())
     objective = replace(
-        made.objective, motion_head="identity", width=256, keys="same", negatives="batch", temperature_mm=0.05
+        config.objective, motion_head="identity", width=256, keys="same", negatives="batch", temperature_mm=0.05
     )
     how = replace(base.clusters.how, metric="jaccard")
-    return replace(made, objective=objective, clusters=replace(base.clusters, first=0, of="online", how=how))
+    return replace(config, objective=objective, clusters=replace(base.clusters, first=0, of="online", how=how))
 
 
 def crosclr(base: PretrainConfig) -> PretrainConfig:
@@ -58,11 +58,11 @@ def motionclip(base: PretrainConfig) -> PretrainConfig:
     """MotionCLIP, with the vectors of texts and of videos that shards have (ViCLIP's, 768 numbers), or with those of
     the captions of skeleton sets (384 numbers), which have no video."""
     width, video = (384, 0.0) if base.data.sets else (768, 1.0)
-    made = _by(base, MotionCLIP())
+    config = _by(base, MotionCLIP())
     return replace(
-        made,
+        config,
         objective=replace(
-            made.objective,
+            config.objective,
             w_mm=0.0,
             w_mv=video,
             w_mt=1.0,
@@ -82,11 +82,11 @@ def via(base: PretrainConfig) -> PretrainConfig:
     turned and sheared in the picture's plane."""
     side = (Project(yaw=_DEGREES),)
     anchor, positive = (side, side) if base.data.sets else ((), (Rotate(degrees=30.0), Shear()))
-    made = _by(base, ViA())
+    config = _by(base, ViA())
     return replace(
-        made,
+        config,
         views=replace(base.views, anchor=anchor, positive=positive),
-        objective=replace(made.objective, keys="same", negatives="batch"),
+        objective=replace(config.objective, keys="same", negatives="batch"),
         clusters=replace(base.clusters, when="off", of="online"),
     )
 
@@ -104,7 +104,7 @@ def _uncaptioned_sets() -> PretrainConfig:
 _Method = Callable[[PretrainConfig], PretrainConfig]
 
 
-def _made(base: Callable[[], PretrainConfig], method: _Method, prefix: str, about: str) -> PretrainConfig:
+def _recipe(base: Callable[[], PretrainConfig], method: _Method, prefix: str, about: str) -> PretrainConfig:
     return replace(method(base()), recipe=prefix + method.__name__, about=about)
 
 
@@ -124,9 +124,9 @@ _ON_SETS: dict[_Method, tuple[Callable[[], PretrainConfig], str]] = {
 }
 
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {
-    **{made.__name__: partial(_made, stage1, made, "", about) for made, about in _ON_SHARDS.items()},
+    **{make.__name__: partial(_recipe, stage1, make, "", about) for make, about in _ON_SHARDS.items()},
     **{
-        f"sets_{made.__name__}": partial(_made, base, made, "sets_", f"skeleton sets: {about}")
-        for made, (base, about) in _ON_SETS.items()
+        f"sets_{make.__name__}": partial(_recipe, base, make, "sets_", f"skeleton sets: {about}")
+        for make, (base, about) in _ON_SETS.items()
     },
 }

@@ -140,7 +140,7 @@ _EVENTS = (detect_events, detect_events_cpu)
 _FRAMES = (detect_probe, detect_finetune, detect_cpu, detect_finetune_cpu)
 
 RECIPES: dict[str, Callable[[], DetectConfig] | Callable[[], DetectEventsConfig]] = {
-    **{made.__name__: made for made in _FRAMES},
+    **{make.__name__: make for make in _FRAMES},
     **{f"detect_{head[0]}": partial(_on_frozen, *head) for head in _HEADS},
-    **{made.__name__: made for made in _EVENTS},
+    **{make.__name__: make for make in _EVENTS},
 }

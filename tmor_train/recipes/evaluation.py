@@ -142,6 +142,6 @@ def table(name: TableName) -> TableConfig:
 _CLIPS = (probe, probe_sgd, logistic, probe_reference, finetune, finetune_cpu, fewshot, zero_shot, zero_shot_movement)
 
 RECIPES: dict[str, Callable[[], Any]] = {
-    **{made.__name__: made for made in _CLIPS},
+    **{make.__name__: make for make in _CLIPS},
     **{name: partial(table, name) for name in _TABLES},
 }

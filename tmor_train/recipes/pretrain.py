@@ -106,24 +106,24 @@ def pretrain_sets() -> PretrainConfig:
     Sets in space are seen from random sides, anchor and positive each from its own; as they are clustered, from where
     they were recorded.
     """
-    here = small(joint(), batch=64, epochs=20)
+    config = small(joint(), batch=64, epochs=20)
     return replace(
-        here,
+        config,
         recipe="pretrain_sets",
         about="skeleton sets alone: L_mm, and L_mt with class names as captions; for a CPU hour",
         data=DataConfig(
             sets=("penn_action:train", "utd_mhad", "msr_action3d", "sbu"), texts="datasets/captions.parquet"
         ),
         # Clips of these sets have 50 frames on average; every second of them costs half the time.
-        sampling=replace(here.sampling, frames=32, normalise=replace(here.sampling.normalise, screen="body")),
+        sampling=replace(config.sampling, frames=32, normalise=replace(config.sampling.normalise, screen="body")),
         views=ViewConfig(
             anchor=(Project(yaw=60.0),),
             positive=(Project(yaw=60.0), CropResize(), Rotate()),
             still=(Project(yaw=0.0, pitch=0.0, camera="orthographic"),),
         ),
-        objective=replace(here.objective, w_mv=0.0),
+        objective=replace(config.objective, w_mv=0.0),
         # All in the middle of the picture: at first half of the clips are near enough to each other for one cluster.
-        clusters=replace(here.clusters, how=replace(here.clusters.how, largest_share=0.2)),
+        clusters=replace(config.clusters, how=replace(config.clusters.how, largest_share=0.2)),
     )
 
 
@@ -175,4 +175,4 @@ def sets_no_penn() -> PretrainConfig:
 _ON_SHARDS = (pretrain_demo, stage1, stage2, joint, stage1_cpu, stage2_cpu)
 _ON_SETS = (pretrain_sets, sets_train, sets_no_penn)
 
-RECIPES: dict[str, Callable[[], PretrainConfig]] = {made.__name__: made for made in (*_ON_SHARDS, *_ON_SETS)}
+RECIPES: dict[str, Callable[[], PretrainConfig]] = {make.__name__: make for make in (*_ON_SHARDS, *_ON_SETS)}

@@ -1,4 +1,4 @@
-"""Sections of charts: classes, confusion, recordings, and curves of training."""
+"""Sections of the report that are charts: figures by class, confusion matrices, recordings, and training curves."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def per_class(collected: Collected) -> Iterator[Block]:
 
     known = sorted((one for one in collected.distinct() if one.result.per_class), key=task)
     for number, ((benchmark, protocol, classes), group) in enumerate(groupby(known, task)):
-        found = best_first(group)
-        shown = found[:_MOST_SERIES]
+        ranked = best_first(group)
+        shown = ranked[:_MOST_SERIES]
         clips = benchmark not in BENCHMARKS or BENCHMARKS[benchmark].task == "clips"
         what = "clips of a class that are recognized" if clips else "average precision of a class"
         order = ordered(shown, len(classes))
@@ -46,12 +46,12 @@ def per_class(collected: Collected) -> Iterator[Block]:
             f"{what}, in percent{missing if len(order) < len(classes) else ''}",
         )
         yield Block(heading=f"{benchmark} {protocol}", charts=[chart])
-        yield from left_out(found, _MOST_SERIES, "with a lower primary metric")
+        yield from left_out(ranked, _MOST_SERIES, "with a lower primary metric")
 
 
 def ordered(shown: list[StoredResult], classes: int) -> list[int]:
     """Numbers of the classes that any result has a share of, from the first result's lowest to its highest."""
-    known = [at for at in range(classes) if any(one.result.per_class[at] is not None for one in shown)]
+    known = [index for index in range(classes) if any(one.result.per_class[index] is not None for one in shown)]
     share_of = [-1.0 if share is None else share for share in shown[0].result.per_class]
     return sorted(known, key=share_of.__getitem__)
 
@@ -62,11 +62,11 @@ def _draw_classes(
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         for number, one in enumerate(shown):
-            points = [(one.result.per_class[at], row) for row, at in enumerate(order)]
+            points = [(one.result.per_class[index], row) for row, index in enumerate(order)]
             known = [(100 * share, row) for share, row in points if share is not None]
             if known:
                 axes.plot(*zip(*known, strict=True), "o", markersize=5, color=COLOURS[number], label=legend(one.words))
-        axes.set_yticks(range(len(order)), [label(classes[at]) for at in order])
+        axes.set_yticks(range(len(order)), [label(classes[index]) for index in order])
         axes.set_xlim(-2, 102)
         axes.set_xlabel(f"{what} (%)")
         axes.grid(axis="both")
@@ -89,10 +89,10 @@ def _confusion(one: StoredResult) -> NDArray[np.int64] | None:
     """Clips by true and predicted class; None where the result has no scores of clips."""
     try:
         scores = read_scores(one.folder)
-        found = accuracy(scores.scores_NK, scores.label_N).confusion_KK
+        confusion_KK = accuracy(scores.scores_NK, scores.label_N).confusion_KK
     except (ResultError, ValueError):
         return None
-    return found if len(found) == len(one.result.classes) else None
+    return confusion_KK if len(confusion_KK) == len(one.result.classes) else None
 
 
 def _draw_confusion(one: StoredResult, confusion_KK: NDArray[np.int64], name: str) -> Markup | None:
@@ -129,11 +129,11 @@ def _most_confused(one: StoredResult, confusion_KK: NDArray[np.int64]) -> str:
 
 def timelines(collected: Collected) -> Iterator[Block]:
     """Of the best results of frames: the recordings with most labelled frames, their classes a line each."""
-    found = best_first(one for one in collected.results if (one.folder / FRAMES).is_file())
+    ranked = best_first(one for one in collected.results if (one.folder / FRAMES).is_file())
     about = "Green: when the class is true. Blue, below it: when it is predicted, darker where it is more likely."
-    if found:
+    if ranked:
         yield Block(text=about)
-    for number, one in enumerate(found[:_MOST_RESULTS]):
+    for number, one in enumerate(ranked[:_MOST_RESULTS]):
         try:
             frames = read_frame_scores(one.folder)
         except ResultError as error:
@@ -141,7 +141,7 @@ def timelines(collected: Collected) -> Iterator[Block]:
             continue
         charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
         yield Block(heading=one.title, charts=charts)
-    yield from left_out(found, _MOST_RESULTS, "with a lower primary metric")
+    yield from left_out(ranked, _MOST_RESULTS, "with a lower primary metric")
 
 
 def _longest(frames: FrameScores) -> list[int]:
@@ -207,7 +207,7 @@ def training_curves(collected: Collected) -> Iterator[Block]:
 
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Points (step, value) of each metric that a run has logged; of lines of one step the last holds."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
     for event, keys in _CURVES.items():
         try:
             lines = {int(line["step"]): line for line in read_events(folder, event)}
@@ -216,8 +216,8 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         for key in keys:
             points = [(step, line[key]) for step, line in sorted(lines.items()) if _is_number(line.get(key))]
             if len(points) > 1:
-                found[key] = points[:: -(-len(points) // _MOST_POINTS)]
-    return found
+                curves[key] = points[:: -(-len(points) // _MOST_POINTS)]
+    return curves
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Find what a report shows below a folder: results, measured tables, journals of training, and embeddings."""
+"""Finds what a report shows below a folder: results, measured tables, logs of training, and embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tmor_train.results import RESULT, Result, ResultError, read_result
 from tmor_train.tables.render import FORMAT, JSON
 from tmor_train.training.metric_logger import NAME
 
-_MOST_BYTES = 64 * 2**20
+_MOST_BYTES = 64 * 2**20  # of a table.json that is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class StoredResult:
 
     @property
     def words(self) -> str:
-        """What distinguishes it from others of its benchmark."""
-        found = self.result
-        labels = "" if found.labels == 1 else f", {100 * found.labels:g} % of labels"
-        return f"{found.mode} ({found.checkpoint or 'no encoder'}{labels}, seed {found.seed})"
+        """Its mode, encoder, share of labels and seed, which tell it from other results of its benchmark."""
+        result = self.result
+        labels = "" if result.labels == 1 else f", {100 * result.labels:g} % of labels"
+        return f"{result.mode} ({result.checkpoint or 'no encoder'}{labels}, seed {result.seed})"
 
     @property
     def title(self) -> str:
@@ -59,20 +59,20 @@ class Collected:
     problems: Sequence[str] = field(default_factory=tuple)
 
     def distinct(self) -> list[StoredResult]:
-        """The results; of equal ones in several folders only the first."""
-        found: dict[str, StoredResult] = {}
+        """The results without duplicates: of equal ones in several folders the first."""
+        distinct: dict[str, StoredResult] = {}
         for one in self.results:
             same = (one.result.benchmark, one.result.protocol, one.words, one.result.checkpoint_sha256)
-            found.setdefault(repr((same, sorted(one.result.metrics.items()), tuple(one.result.per_class))), one)
-        return list(found.values())
+            distinct.setdefault(repr((same, sorted(one.result.metrics.items()), tuple(one.result.per_class))), one)
+        return list(distinct.values())
 
     def name_of(self, folder: Path) -> str:
-        """The path of a folder from the report's, or the whole path where it is elsewhere."""
+        """The path of a folder relative to the report's, or as it is where it lies elsewhere."""
         return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
 
 
 def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
-    """Everything below a folder; ``embeddings`` are more files of ``tmor_train embed``.
+    """Everything to report below a folder; ``embeddings`` are further files of ``tmor_train embed``, from anywhere.
 
     Raises:
         ResultError: there is no such folder.
@@ -82,8 +82,8 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
     results, tables, problems = [], [], []
     for path in sorted(folder.rglob(RESULT)):
         try:
-            found = read_result(path.parent)
-            results.append(StoredResult(path.parent, path.parent.relative_to(folder).as_posix(), found))
+            result = read_result(path.parent)
+            results.append(StoredResult(path.parent, path.parent.relative_to(folder).as_posix(), result))
         except ResultError as error:
             problems.append(str(error))
     for path in sorted(folder.rglob(JSON)):
@@ -104,14 +104,14 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
 def _table(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if table.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    columns = len(found["columns"])
-    lines = [line for row in found["rows"] for line in ([row["paper"]] + [here["figures"] for here in row["here"]])]
+    columns = len(table["columns"])
+    lines = [line for row in table["rows"] for line in ([row["paper"]] + [here["figures"] for here in row["here"]])]
     if any(len(line) != columns for line in lines):
         raise ValueError(f"a row has no {columns} figures")
-    return found
+    return table
 
 
 def _embeds(path: Path) -> bool:

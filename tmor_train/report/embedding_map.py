@@ -1,4 +1,4 @@
-"""Section: embeddings in the plane, by class and by cluster.
+"""The report's section of embeddings: maps in two dimensions, coloured by class and by cluster.
 
 t-SNE (van der Maaten and Hinton, 2008) of scikit-learn where that is installed, else the two first principal
 components; the page says which. Distances between far-away groups mean little in t-SNE.
@@ -32,7 +32,8 @@ class EmbeddingsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """Embeddings (N, D) float32, the number of each one's class, -1 where not known, and the classes."""
+    """Embeddings (N, D) float32, the index of each one's class in ``classes``, int64, -1 where not known, and the names
+    of the classes."""
 
     vectors_ND: Floats
     label_N: Numbers
@@ -50,7 +51,7 @@ def embeddings(collected: Collected) -> Iterator[Block]:
 
 
 def read_cloud(path: Path) -> Cloud:
-    """Embeddings of ``tmor_train embed``; of more than 2,000 an even choice.
+    """Read a file of ``tmor_train embed``; of more than 2,000 embeddings, 2,000 evenly spaced ones.
 
     Raises:
         EmbeddingsError: the file is not there, or not as that command writes it.
@@ -73,7 +74,7 @@ def read_cloud(path: Path) -> Cloud:
 
 
 def plane(vectors_ND: Floats) -> tuple[Floats, str]:
-    """The vectors in two dimensions, (N, 2), and what brought them there."""
+    """The vectors in two dimensions, (N, 2) float32, and the name of the method that was used."""
     unit = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
     centred = unit - unit.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -90,24 +91,25 @@ def plane(vectors_ND: Floats) -> tuple[Floats, str]:
 
 def _map(cloud: Cloud, number: int) -> list[Chart]:
     place_N2, how = plane(cloud.vectors_ND)
-    found = cluster(cloud.vectors_ND, ClusterConfig())
-    cluster_N = np.asarray(found.labels_N, np.int64)
+    clustering = cluster(cloud.vectors_ND, ClusterConfig())
+    cluster_N = np.asarray(clustering.labels_N, np.int64)
     words = f"{len(place_N2):,} clips, {how}"
     charts = []
     if (cloud.label_N >= 0).any():
         drawing = _scatter(place_N2, cloud.label_N, cloud.classes, f"map-class-{number}")
         charts.append(Chart(drawing, f"By class: {words}"))
-    failure = f"; rejected, so every point is noise: {found.failure}" if found.fell_back else ""
+    failure = f"; rejected, so every point is noise: {clustering.failure}" if clustering.fell_back else ""
     caption = (
-        f"By cluster (DBSCAN on these embeddings): {found.clusters} clusters, {100 * found.noise_share:.0f} % noise"
+        f"By cluster (DBSCAN on these embeddings): {clustering.clusters} clusters, "
+        f"{100 * clustering.noise_share:.0f} % noise"
         f"{_agreement(cloud.label_N, cluster_N)}{failure}"
     )
-    names = [f"cluster {at + 1}" for at in range(int(cluster_N.max(initial=-1)) + 1)]
+    names = [f"cluster {number + 1}" for number in range(int(cluster_N.max(initial=-1)) + 1)]
     return [*charts, Chart(_scatter(place_N2, cluster_N, names, f"map-cluster-{number}"), caption)]
 
 
 def _agreement(label_N: Numbers, cluster_N: Numbers) -> str:
-    """How well clusters are classes, in words, over clips that have both."""
+    """How well clusters agree with classes, in words, over the clips that have both; empty for fewer than two."""
     both = (label_N >= 0) & (cluster_N >= 0)
     if both.sum() < 2:
         return ""
@@ -121,13 +123,20 @@ def _scatter(place_N2: Floats, number_N: Numbers, names: Sequence[str], name: st
         axes = figure.add_subplot()
         alone = place_N2[number_N < 0]
         axes.scatter(alone[:, 0], alone[:, 1], s=4, color="#8a8f98", alpha=0.4, linewidths=0, rasterized=True)
-        order = sorted(range(len(names)), key=lambda at: -int((number_N == at).sum()))
-        for rank, at in enumerate(order):
-            here = place_N2[number_N == at]
+        order = sorted(range(len(names)), key=lambda group: -int((number_N == group).sum()))
+        for rank, group in enumerate(order):
+            points_N2 = place_N2[number_N == group]
             mark, colour = _MARKS[rank // len(COLOURS) % len(_MARKS)], COLOURS[rank % len(COLOURS)]
-            shown = f"{legend(label(names[at]))} ({len(here)})" if rank < _LEGEND else "_nolegend_"
+            shown = f"{legend(label(names[group]))} ({len(points_N2)})" if rank < _LEGEND else "_nolegend_"
             axes.scatter(
-                here[:, 0], here[:, 1], s=10, marker=mark, color=colour, linewidths=0, rasterized=True, label=shown
+                points_N2[:, 0],
+                points_N2[:, 1],
+                s=10,
+                marker=mark,
+                color=colour,
+                linewidths=0,
+                rasterized=True,
+                label=shown,
             )
         axes.set_xticks([])
         axes.set_yticks([])

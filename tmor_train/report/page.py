@@ -1,4 +1,4 @@
-"""The page: its tables, and all sections that have something to show."""
+"""Writes the report: one HTML page of tables, charts and all other sections that have something to show."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tmor_train.results import ResultError
 
 
 def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), existing: Existing = "replace") -> int:
-    """Write the page of all that lies below ``folder``; returns how many results it has.
+    """Write a page of everything below ``folder`` to the file ``output``; returns the number of results in it.
 
     Args:
         embeddings: files of ``tmor_train embed`` that lie elsewhere.
 
     Raises:
-        ResultError: there is nothing to report.
-        OutputExistsError: there is such a file, and ``existing`` is ``refuse``.
+        ResultError: there is no such folder, or nothing in it to report.
+        OutputExistsError: ``output`` exists, and ``existing`` is ``refuse``.
     """
     collected = collect(folder, embeddings=embeddings)
     sections = [Section(name, title, blocks) for name, title, of in SECTIONS if (blocks := list(of(collected)))]
@@ -43,7 +43,7 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
 
 
 def page(title: str, about: str, sections: Sequence[Section]) -> str:
-    """The whole HTML document, which loads nothing from outside of itself."""
+    """The HTML document, which loads no other file; ``about`` is a line below the title."""
     environment = Environment(
         loader=PackageLoader("tmor_train.report", "."),
         autoescape=True,  # select_autoescape() would go by the name's ending
@@ -93,8 +93,8 @@ def overview(collected: Collected) -> Iterator[Block]:
     """A table for each benchmark and protocol, its metrics in percent and the primary one first."""
     if collected.problems:
         yield Block(notes=[f"not read: {problem}" for problem in collected.problems])
-    for (benchmark, protocol), found in groupby(sorted(collected.results, key=_task), _task):
-        results = best_first(found)
+    for (benchmark, protocol), group in groupby(sorted(collected.results, key=_task), _task):
+        results = best_first(group)
         about = BENCHMARKS[benchmark].about if benchmark in BENCHMARKS else ""
         modes: dict[str, dict[str, None]] = {}
         for one in results:
@@ -113,11 +113,11 @@ def _results_grid(results: list[StoredResult]) -> Grid:
     names = list(dict.fromkeys([*first, *(name for one in results for name in one.result.metrics)]))
     lines = []
     for one in results:
-        found = one.result
-        metrics = [f"{100 * found.metrics[name]:.2f}" if name in found.metrics else "–" for name in names]
-        counts = [f"{found.counts[name]:,}" if name in found.counts else "–" for name in ("train", "test")]
-        labels = "" if found.labels == 1 else f"{100 * found.labels:g} % of labels"
-        lines.append(Line([found.mode, found.checkpoint or "–", labels, one.name, found.seed, *counts, *metrics]))
+        result = one.result
+        metrics = [f"{100 * result.metrics[name]:.2f}" if name in result.metrics else "–" for name in names]
+        counts = [f"{result.counts[name]:,}" if name in result.counts else "–" for name in ("train", "test")]
+        labels = "" if result.labels == 1 else f"{100 * result.labels:g} % of labels"
+        lines.append(Line([result.mode, result.checkpoint or "–", labels, one.name, result.seed, *counts, *metrics]))
     heads = ["Mode", "Encoder", "Labels", "Folder", "Seed", "Trained on", "Tested on"]
     return Grid([*heads, *(f"{name.replace('_', ' ')} (%)" for name in names)], lines, text_columns=4)
 

@@ -1,6 +1,7 @@
-"""The parts of the page as data, with figures as SVG; ``report.html.jinja`` makes HTML of them and escapes all text.
+"""The parts of the report's page as data, with charts as SVG; ``report.html.jinja`` turns them into HTML and escapes
+all text.
 
-The lines and words of matplotlib's figures take the colour of the page's text, light or dark.
+Lines and text of the charts have the colour of the page's text, in its light and in its dark style.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-# A colour that no chart uses; in the page it is replaced by the colour of the text.
+# A placeholder: no chart uses this colour, and in the SVG it is replaced by the colour of the page's text.
 _INK = "#010203"
 _SETTINGS = {
-    "svg.fonttype": "none",  # words stay words
-    "text.parse_math": False,  # a class may be called $x$
+    "svg.fonttype": "none",  # text as text, not as outlines
+    "text.parse_math": False,  # the name of a class may have dollar signs
     "font.family": "sans-serif",
     "font.size": 9,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
@@ -31,22 +32,23 @@ _SETTINGS = {
 }
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 LABEL_CHARACTERS, LEGEND_CHARACTERS = 40, 100
+"""Length at which text of axes and of legends is cut."""
 
 COLOURS = ("#2f81f7", "#d29922", "#2da44e", "#db61a2", "#8957e5", "#e5534b", "#1b9aaa", "#8a8f98", "#a0692c", "#6e8b00")
-"""Of series; they differ on white and on black."""
+"""Colours of series, chosen to differ from each other on white and on black."""
 
 
 def printable(text: object, *, limit: int = 2000) -> str:
     """Text on one line without characters that cannot be printed, cut at ``limit`` characters."""
-    found = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return found if len(found) <= limit else found[: limit - 1] + "…"
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """An SVG element, None where matplotlib is not installed, with its caption.
 
-    With a ``title`` the page shows it in an element that a reader opens and closes.
+    With a ``title`` the page shows it in an element that opens and closes by a click, at first as ``is_open`` says.
     """
 
     svg: Markup | None
@@ -57,7 +59,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of a table: the first cell spans ``span`` columns; ``kind`` is a class of the page's style."""
+    """A row of a table. The first cell spans ``span`` columns; ``kind`` is its class in the page's style sheet."""
 
     cells: Sequence[object]
     span: int = 1
@@ -66,7 +68,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table. The first ``text_columns`` of its columns are text, the others numbers."""
+    """A table with the headings ``heads``. The first ``text_columns`` columns hold text, the others numbers."""
 
     heads: Sequence[str]
     lines: Sequence[Line]
@@ -75,7 +77,8 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a section; the page shows its fields in this order, and those that are empty not at all."""
+    """A piece of a section; the page shows the fields that are not empty, in this order. ``notes`` and ``more_notes``
+    are lists of sentences."""
 
     heading: str = ""
     text: str = ""
@@ -83,26 +86,26 @@ class Block:
     charts: Sequence[Chart] = ()
     notes: Sequence[str] = ()
     more_notes: Sequence[str] = ()
-    """A second list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: its ``name`` in links, its title, and its blocks from top to bottom."""
+    """A part of the page: the ``name`` of its anchor, its title, and its blocks from top to bottom."""
 
     name: str
     title: str
     blocks: Sequence[Block]
 
 
-def left_out(found: Sized, most: int, what: str) -> Iterator[Block]:
-    """A line on how many of ``found`` are not shown, if there are more than ``most``."""
-    if len(found) > most:
-        yield Block(text=f"{len(found) - most} more {what} are left out.")
+def left_out(items: Sized, most: int, what: str) -> Iterator[Block]:
+    """A line on how many of ``items`` are not shown, if there are more than ``most``."""
+    if len(items) > most:
+        yield Block(text=f"{len(items) - most} more {what} are left out.")
 
 
 def svg(draw: Callable[[Any], None], *, width: float, height: float, name: str) -> Markup | None:
-    """What ``draw`` puts on a figure of ``width`` by ``height`` inches, as an SVG element; None without matplotlib.
+    """A chart as an SVG element: ``draw`` gets a matplotlib figure of ``width`` by ``height`` inches. None without
+    matplotlib.
 
     Args:
         name: unique in a page, so that elements of different figures have different ids.
@@ -131,5 +134,5 @@ def label(text: object) -> str:
 
 def legend(text: object) -> str:
     """Text short enough for a legend. Matplotlib leaves out what begins with an underscore."""
-    found = printable(text, limit=LEGEND_CHARACTERS)
-    return f" {found}" if found.startswith("_") else found
+    line = printable(text, limit=LEGEND_CHARACTERS)
+    return f" {line}" if line.startswith("_") else line

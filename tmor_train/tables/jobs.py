@@ -1,7 +1,7 @@
-"""The evaluations that measure a table: the checkpoint of each row and the configuration of each metric.
+"""Plans the evaluations that measure a table: the checkpoint of each row and the configuration of each metric.
 
-The name of an evaluation's folder ends with a digest of its settings and weights. So tables in one folder share a
-metric that both have, and one of other weights or settings is never taken for it.
+The name of an evaluation's folder ends with a digest of its settings and weights. So two tables in one folder share the
+evaluations that both need, and a result of other weights or settings is never mistaken for one of them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ from tmor_train.tables.paper import SCRATCH_KEY, Column, Reproduction, Table
 from tmor_train.tasks import UnknownTaskError, task_type
 from tmor_train.training.config import PretrainConfig
 
-_DIGITS = 10
+_DIGITS = 10  # hexadecimal digits of the digest in a folder's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """A checkpoint that rows are measured with: its ``path`` (or ``scratch``), the SHA-256 of its bytes, its name, and
-    the losses and data it was trained with. ``scratch`` is an untrained encoder to compare it with."""
+    """A checkpoint that rows are measured with.
+
+    ``path`` is its file, or ``scratch`` for new weights; ``sha256`` the hash of its bytes in hex, or ``scratch``;
+    ``name`` how tables call it. ``losses`` (``mm``, ``mv``, ``mt``) and ``data`` (names of datasets) are what it was
+    trained with, empty where not known. ``scratch`` describes an untrained encoder like it, None where not known.
+    """
 
     path: str
     sha256: str
@@ -38,65 +42,65 @@ class Weights:
     scratch: ScratchConfig | None = None
 
     def facts(self) -> dict[str, Any]:
-        """As JSON values, without paths."""
+        """The fields that a table stores, as JSON values: all but ``path`` and ``scratch``."""
         return {name: value for name, value in asdict(self).items() if name not in ("path", "scratch")}
 
 
 def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
-    """The checkpoint of each key of a table that has one.
+    """The checkpoint for each key of a table's rows, for the keys that one is named for.
 
-    The encoder that was never trained has the architecture and sampling of the first checkpoint.
+    The untrained encoder has the architecture and sampling of the first checkpoint.
 
     Raises:
-        EncoderNotFoundError: none is named, or a key is none of the table's.
+        EncoderNotFoundError: no checkpoint is named, or a key is not one of the table.
         tmor_train.training.checkpoint.CheckpointError, tmor_train.pretrained.encoder.UnusableEncoderError: as
             :func:`tmor_train.load`.
     """
-    found: dict[str, Weights] = {}
+    by_key: dict[str, Weights] = {}
     for pair in config.rows:
-        key, _, place = pair.partition("=")
+        key, _, path = pair.partition("=")
         if key == SCRATCH_KEY or key not in table.keys:
             known = [name for name in table.keys if name != SCRATCH_KEY]
             raise EncoderNotFoundError(f"{table.name} has no row {key!r}; {nearest(key, known)}")
-        found[key] = _loaded(place)
+        by_key[key] = _loaded(path)
     if config.weights is not None and config.weights != SCRATCH:
         one = _loaded(config.weights)
-        found.setdefault(key_of(table, one), one)
-    if not found and config.weights != SCRATCH:
+        by_key.setdefault(key_of(table, one), one)
+    if not by_key and config.weights != SCRATCH:
         raise EncoderNotFoundError(
             "no encoder is named: give --from CHECKPOINT (a file or a run's folder), --rows KEY=CHECKPOINT, or "
             f"--from {SCRATCH}"
         )
     if SCRATCH_KEY in table.keys and config.scratch == "measured":
-        like = next((one.scratch for one in found.values() if one.scratch is not None), None)
-        found[SCRATCH_KEY] = Weights(path=SCRATCH, sha256=SCRATCH, name="never trained", scratch=like)
-    return found
+        like = next((one.scratch for one in by_key.values() if one.scratch is not None), None)
+        by_key[SCRATCH_KEY] = Weights(path=SCRATCH, sha256=SCRATCH, name="never trained", scratch=like)
+    return by_key
 
 
 def key_of(table: Table, weights: Weights) -> str:
-    """The key of the row that a checkpoint is for, by its losses.
+    """The key of the row that a checkpoint measures, by the losses that it was trained with.
 
     Raises:
-        EncoderNotFoundError: there is no row of such losses.
+        EncoderNotFoundError: no row has such losses, or they are not known.
     """
     exact = "_".join(weights.losses)
     key = exact if exact in table.keys else "vmt" if "mt" in weights.losses or "vm" not in table.keys else "vm"
     if not weights.losses or key not in table.keys:
         known = " ".join(f"{name} ({words})" for name, words in table.keys.items() if name != SCRATCH_KEY)
         raise EncoderNotFoundError(
-            f"which row of {table.name} {weights.name} is for does not follow from its losses "
-            f"({', '.join(weights.losses) or 'not known'}); give --rows KEY={weights.path}, KEY being one of {known}"
+            f"the losses of {weights.name} ({', '.join(weights.losses) or 'not known'}) do not say which row of "
+            f"{table.name} it measures; give --rows KEY={weights.path}, where KEY is one of {known}"
         )
     return key
 
 
-def _loaded(place: str) -> Weights:
-    encoder: Pretrained = load(place)
+def _loaded(path: str) -> Weights:
+    encoder: Pretrained = load(path)
     name = encoder.path.name
     weights = Weights(
         path=str(encoder.path),
         sha256=encoder.sha256,
-        name=f"{Path(place).name}/{name}" if Path(place).is_dir() else name,
+        name=f"{Path(path).name}/{name}" if Path(path).is_dir() else name,
     )
     if encoder.config is None:
         return weights
@@ -104,7 +108,7 @@ def _loaded(place: str) -> Weights:
     objective = {"mm": config.objective.w_mm, "mv": config.objective.w_mv, "mt": config.objective.w_mt}
     return replace(
         weights,
-        # Another work's method has weights of losses, too, and uses none of them.
+        # The configuration of another work's method has the weights of these losses, too, but does not use them.
         losses=() if config.method else tuple(loss for loss, weight in objective.items() if weight),
         data=(*(Path(location.rstrip("/")).name for location in config.data.shards), *config.data.sets),
         scratch=ScratchConfig(
@@ -115,9 +119,10 @@ def _loaded(place: str) -> Weights:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Job:
-    """One metric: that of ``column`` in the table's row number ``row``, measured as one of its reproductions.
+    """One metric of a table: that of ``column`` in the row of index ``row``, by one of the row's reproductions.
 
-    ``config`` is the evaluation to run in ``folder``, below the table's; where it is None, ``reason`` is why not.
+    ``config`` is the evaluation to run in ``folder``, a name below the table's folder. It is None where the metric
+    cannot be measured; ``reason`` then says why.
     """
 
     row: int
@@ -129,10 +134,10 @@ class Job:
 
 
 def jobs_of(table: Table, config: TableConfig, weights: Mapping[str, Weights]) -> list[Job]:
-    """All metrics of the rows that have a checkpoint, a column at a time within a row.
+    """The metrics of all rows that have a checkpoint, row by row, and within a row column by column.
 
     Raises:
-        ConfigError: a change that no evaluation of the table takes.
+        ConfigError: one of ``config.changes`` suits no evaluation of the table.
     """
     jobs = [
         _job(number, reproduction, column, config, weights[reproduction.key])
@@ -150,7 +155,7 @@ def jobs_of(table: Table, config: TableConfig, weights: Mapping[str, Weights]) -
 
 
 def _job(row: int, reproduction: Reproduction, column: Column, config: TableConfig, weights: Weights) -> Job:
-    """One metric by its recipe, before changes."""
+    """One metric by its recipe, before ``config.changes`` are applied."""
     others = dict(pair.split("=", 1) for pair in config.recipes)
     name = others.get(reproduction.recipe, reproduction.recipe)
     try:
@@ -170,14 +175,15 @@ def _job(row: int, reproduction: Reproduction, column: Column, config: TableConf
     if "seeds" in task.flags:  # --seed would set the same field
         del flags["seed"]
     given = {flag: value for flag, value in flags.items() if value is not None and flag in task.flags}
-    made = changed(base, task.changes(given))
-    start = getattr(made, "start", None)
+    evaluation = changed(base, task.changes(given))
+    start = getattr(evaluation, "start", None)
     if isinstance(start, StartConfig) and weights.scratch is not None:
-        made = replace(made, start=replace(start, scratch=weights.scratch))
-    return Job(row=row, reproduction=reproduction, column=column, config=made)
+        evaluation = replace(evaluation, start=replace(start, scratch=weights.scratch))
+    return Job(row=row, reproduction=reproduction, column=column, config=evaluation)
 
 
 def _refusal(job: Job, change: str) -> ConfigError | None:
+    """The error that a change gives for a job's configuration; None where it suits."""
     try:
         changed(job.config, [change])
     except ConfigError as error:
@@ -186,7 +192,7 @@ def _refusal(job: Job, change: str) -> ConfigError | None:
 
 
 def _changed(job: Job, changes: tuple[str, ...], weights: Weights) -> Job:
-    """The metric with the changes that it takes, and its folder."""
+    """The job with those of ``changes`` that its configuration takes, and with the name of its folder."""
     if job.config is None:
         return job
     config = changed(job.config, [change for change in changes if _refusal(job, change) is None])
@@ -208,7 +214,7 @@ def _identity(config: Any, weights: Weights) -> str:
 
 
 def _replaced(value: Any, known: Mapping[str, str]) -> Any:
-    """JSON values with the texts that ``known`` has replaced."""
+    """JSON values in which each text that is a key of ``known`` is replaced by its value."""
     if isinstance(value, dict):
         return {name: _replaced(item, known) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,5 @@
-"""Tables I to V of the paper as data: its figures in percent, and the recipes that measure a row anew."""
+"""Tables I to V of the paper (arXiv 2606.21607) as data: its figures in percent, and the recipes that reproduce a
+row."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 SCRATCH_KEY = "scratch"
-"""The key of rows that are measured with an encoder that was never trained; no checkpoint is named for it."""
+"""The key of rows of an encoder that was never trained, for which no checkpoint is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """What measures a row anew.
+    """How a row is measured again.
 
-    ``recipe`` is run for each column with the checkpoint of the row's ``key``; of its results those of ``mode`` count
-    (empty: all). ``words`` distinguish several of one row. ``benchmarks`` restricts it to these (empty: all), where
-    rows take another recipe for clips than for frames.
+    ``recipe`` is run for each column with the checkpoint that is named for ``key``; of its results those of ``mode``
+    are taken (empty: all). ``words`` tell several reproductions of one row apart. ``benchmarks`` are those whose
+    columns it measures (empty: all), for rows that need one recipe for clips and another for frames.
     """
 
     key: str
@@ -41,8 +42,8 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the paper. ``paper`` has a figure in percent for each column, none where the paper has a dash.
-    ``more`` are its other words, by heading; ``reproductions`` is empty for what others measured."""
+    """A row of a table of the paper. ``paper`` has its figure in percent for each column, None where the paper has a
+    dash. ``more`` are its other cells, by heading. ``reproductions`` is empty for methods of other works."""
 
     method: str
     paper: tuple[float | None, ...]
@@ -54,8 +55,11 @@ class Row:
 class Table:
     """A table of the paper.
 
-    ``sections`` are its parts from top to bottom, with a heading each. ``keys`` are the rows that a checkpoint can be
-    named for, each with its meaning. ``notes`` are needed to compare figures.
+    ``sections`` are its parts from top to bottom, each a heading and rows. ``keys`` are the words that ``--rows
+    KEY=CHECKPOINT`` takes, each with its meaning. ``notes`` are sentences needed to compare figures.
+
+    Raises:
+        ValueError: a row has another number of figures than there are columns, or a key that is not in ``keys``.
     """
 
     name: str
@@ -72,10 +76,11 @@ class Table:
                     f"{self.name}: {row.method} has {len(row.paper)} figures for {len(self.columns)} columns"
                 )
             if unknown := [one.key for one in row.reproductions if one.key not in self.keys]:
-                raise ValueError(f"{self.name}: {row.method} is measured with {unknown[0]!r}, which is no key")
+                raise ValueError(f"{self.name}: {row.method} is measured with {unknown[0]!r}, which is not in keys")
 
     @property
     def rows(self) -> tuple[Row, ...]:
+        """The rows of all sections, from top to bottom."""
         return tuple(row for _, rows in self.sections for row in rows)
 
 
@@ -83,7 +88,7 @@ _STAGES = {SCRATCH_KEY: "never trained", "vm": "trained without text", "vmt": "t
 
 
 def _row(headings: tuple[str, ...], method: str, *cells: str | float | None, by: tuple[Reproduction, ...] = ()) -> Row:
-    """A line: its method, a text for each of ``headings``, and the figures."""
+    """A row; ``cells`` are a text for each of ``headings``, then the figures."""
     words, figures = cells[: len(headings)], cells[len(headings) :]
     more = {heading: str(word) for heading, word in zip(headings, words, strict=True)}
     return Row(method=method, more=more, paper=tuple(x for x in figures if not isinstance(x, str)), reproductions=by)
@@ -138,7 +143,7 @@ TABLE_1 = Table(
         "by Top-1. Both stand in each result.",
     ),
 )
-"""Classification of clips by linear probing and fine-tuning."""
+"""Table I: classification of clips by linear probing and fine-tuning."""
 
 TABLE_2 = Table(
     name="table2",
@@ -177,7 +182,7 @@ TABLE_2 = Table(
         "over all classes. The paper says for neither which it is.",
     ),
 )
-"""Detection by frames, mAP by frames."""
+"""Table II: frame-wise detection, mAP over frames."""
 
 _recognition = partial(_row, ())
 _PROMPTS = {"plain": "the class alone", "person": "“a video of a person …”", "templates": "sixteen templates"}
@@ -245,7 +250,7 @@ TABLE_3 = Table(
         "Chance is 3.2 % on Smarthome CS (31 classes), 5.3 % on CV2 (19) and 6.7 % on Penn Action (15).",
     ),
 )
-"""Zero-shot recognition, Top-1."""
+"""Table III: zero-shot recognition, Top-1."""
 
 _events = partial(_row, ("Modality",))
 _detect_events = partial(_by, "detect_events", "")
@@ -281,7 +286,7 @@ TABLE_4 = Table(
     keys={SCRATCH_KEY: "never trained", "vmt": "trained with text"},
     notes=("The paper does not say which average precision, which post-processing or how weights of 2D reach 3D.",),
 )
-"""Events of PKU-MMD, mAP of events by overlap (IoU)."""
+"""Table IV: events of PKU-MMD, mAP of events by overlap (IoU)."""
 
 _ablation = partial(_row, ("Pre-training",))
 
@@ -329,8 +334,8 @@ TABLE_5 = Table(
     },
     notes=("Smarthome by the mean over classes, TSU by mAP over frames and the classes with an AP above 0.",),
 )
-"""Ablation of losses by linear probing: a checkpoint for each row, ``--rows mm=runs/a mt=runs/b``, of the recipes
-``ablation_…``."""
+"""Table V: ablation of losses by linear probing. A checkpoint is named for each row, ``--rows mm=runs/a mt=runs/b``, of
+the recipes ``ablation_…``."""
 
 TABLES: Mapping[str, Table] = {table.name: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5)}
 """By name."""

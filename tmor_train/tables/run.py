@@ -63,8 +63,8 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
         measurements.append(_measurement(job, config, folder, done))
         if reason := measurements[-1].reason:
             progress.log(f"  not measured: {reason.splitlines()[0]}")
-        found = MeasuredTable(table=table, weights=weights, measurements=tuple(measurements), changes=changes)
-        write_table(found, folder)
+        measured = MeasuredTable(table=table, weights=weights, measurements=tuple(measurements), changes=changes)
+        write_table(measured, folder)
     return folder
 
 
@@ -84,23 +84,23 @@ def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, st
     """
     if job.config is None:
         return Measurement(job=job, reason=job.reason)
-    place = folder / job.folder
-    found = _results(job, place)
+    job_folder = folder / job.folder
+    results = _results(job, job_folder)
     wanted = len(config.seeds) if hasattr(job.config, "seeds") else 1
-    if len(found) < wanted:
+    if len(results) < wanted:
         if job.folder not in done:
-            done[job.folder] = lacking(job, config) or _run(job, place)
+            done[job.folder] = lacking(job, config) or _run(job, job_folder)
         if done[job.folder]:
             return Measurement(job=job, reason=done[job.folder])
-        found = _results(job, place)
+        results = _results(job, job_folder)
     column, mode = job.column, job.reproduction.mode
-    values = tuple(result.metrics[column.metric] for result in found if column.metric in result.metrics)
+    values = tuple(result.metrics[column.metric] for result in results if column.metric in result.metrics)
     if not values:
         reason = f"{job.reproduction.recipe} gave no {column.metric} of {mode}"
         if "visual" in mode:
             reason = f"motion + visual needs video vectors, which the clips of {column.benchmark} do not have"
         return Measurement(job=job, reason=reason)
-    notes = tuple(dict.fromkeys(note for result in found for note in result.notes))
+    notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
     return Measurement(job=job, values=values, notes=notes)
 
 

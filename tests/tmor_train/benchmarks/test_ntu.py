@@ -164,7 +164,7 @@ def test_an_annotation_without_joints_is_named(tmp_path: Path) -> None:
     bare = annotation(NAMES[0])
     del bare["keypoint"]
     written(tmp_path, content(bare))
-    with pytest.raises(DamagedFileError, match="annotation 0 is no annotation"):
+    with pytest.raises(DamagedFileError, match="annotation 0 is not a valid annotation"):
         BENCHMARKS["ntu60"].read(tmp_path, "xsub")
 
 

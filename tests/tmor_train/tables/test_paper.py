@@ -70,5 +70,5 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
             name="table", title="", columns=(column,), sections=(("", (Row(method="X", paper=(1.0, 2.0)),)),), keys={}
         )
     row = Row(method="X", paper=(None,), reproductions=(Reproduction(key="vm", recipe="probe", mode="probe"),))
-    with pytest.raises(ValueError, match="measured with 'vm', which is no key"):
+    with pytest.raises(ValueError, match="measured with 'vm', which is not in keys"):
         Table(name="table", title="", columns=(column,), sections=(("", (row,)),), keys={})

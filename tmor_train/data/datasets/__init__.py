@@ -1,6 +1,7 @@
-"""Published skeleton sets, a module each: ``read(folder)`` gives a :class:`~tmor_train.data.dataset.MotionSet`.
+"""Readers of published skeleton sets, a module each: ``read(folder)`` returns a
+:class:`~tmor_train.data.dataset.MotionSet`.
 
-Their files are not part of this project and stay under their own terms; each module says where they come from.
+The sets' files are not part of this project and have their own terms; ``SOURCE`` of each module says where to get them.
 """
 
 from __future__ import annotations

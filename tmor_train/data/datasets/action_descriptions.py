@@ -1,8 +1,9 @@
-"""Actions by what the body does instead of by name, in a sentence each, for training with text and for prompts.
+"""Sentences that say what the body does in each action of the sets, for training with text and for prompts.
 
-To a text encoder squatting with a barbell and with arms stretched out are one movement only where the texts are.
-After the action descriptions of GAP (Xiang et al., "Generative Action Description Prompts for Skeleton-based Action
-Recognition", ICCV 2023). Actions that several sets have in common have one sentence.
+A text encoder places "squatting with a barbell" and "squatting with both arms stretched out" apart, although the body
+does the same; with these sentences, both have the same text. After the action descriptions of GAP (Xiang et al.,
+"Generative Action Description Prompts for Skeleton-based Action Recognition", ICCV 2023). Actions that several sets
+have in common have one sentence.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "strumming a guitar",
     ),
 }
-"""What the body does, and the names of the actions in which it does that, in whatever set."""
+"""By what the body does, the captions of the actions of all sets in which it does that."""
 
 MOVEMENTS: Mapping[str, str] = {name: movement for movement, names in _NAMES.items() for name in names}
-"""By the sentences that the sets have as captions."""
+"""By caption of a set, the sentence that says what the body does."""

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from posecap.joints import LAYOUTS
 
 MAX_FILE_BYTES = 64 << 20
+"""Size above which a file is not read."""
 MAX_VALUES = 16 << 20
+"""Number of values above which a MATLAB array is not loaded."""
 _PLAIN = frozenset(
     ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
@@ -37,17 +39,18 @@ class DamagedFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """Where a dataset is published: ``name``, web ``page``, and the ``archive`` to download there."""
+    """Where a dataset is published: its ``name``, the address of its web ``page``, and the ``archive`` to download
+    there, in words."""
 
     name: str
     page: str
     archive: str
 
     def missing(self, what: Path | str) -> MissingFilesError:
-        """The error for a file or folder that is not there."""
+        """The error for the missing file or folder ``what``; the message says where to get it."""
         return MissingFilesError(
-            f"{self.name}: {what} is missing. Get {self.archive} from {self.page} and unpack it so that it is there; "
-            "the set's own terms hold."
+            f"{self.name}: {what} is missing. Get {self.archive} from {self.page}, whose terms apply, and unpack it so "
+            f"that {what} exists."
         )
 
 
@@ -69,10 +72,11 @@ _READER_ERRORS: tuple[type[Exception], ...] = (
 
 @contextmanager
 def parsing(path: Path | str, what: str, *more: type[Exception]) -> Iterator[None]:
-    """Raise what reading a malformed file raises, and ``more``, as the error that ``path`` is no ``what``.
+    """Turn any exception that parsing a malformed file raises, and those of ``more``, into an error which says that
+    ``path`` is not a ``what``.
 
     Raises:
-        DamagedFileError: in place of those; one raised inside is passed on, as is MissingFilesError.
+        DamagedFileError: instead of those exceptions; it and MissingFilesError pass through as they are.
     """
     try:
         yield
@@ -80,25 +84,28 @@ def parsing(path: Path | str, what: str, *more: type[Exception]) -> Iterator[Non
         raise
     except _READER_ERRORS + more as error:
         reason = "it is cut off" if isinstance(error, StopIteration) else f"{type(error).__name__} {error}"
-        raise DamagedFileError(f"{path} is no {what}: {reason}") from error
+        raise DamagedFileError(f"{path} is not a valid {what}: {reason}") from error
 
 
 def matching(
     folder: Path, pattern: re.Pattern[str], *, source: DatasetSource, example: str
 ) -> list[tuple[Path, list[int]]]:
-    """Files of a folder whose names match, sorted by the numbers in them, which the pattern's groups hold.
+    """Files of a folder whose names match ``pattern``, each with the numbers in its groups, sorted by those numbers.
+
+    Args:
+        example: name of a file that could be there, for the error.
 
     Raises:
-        MissingFilesError: none is there.
+        MissingFilesError: no file matches, or there is no such folder.
     """
-    found = []
+    files = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
         if match:
-            found.append((path, [int(number) for number in match.groups()]))
-    if not found:
+            files.append((path, [int(number) for number in match.groups()]))
+    if not files:
         raise source.missing(folder / example)
-    return sorted(found, key=lambda entry: entry[1])
+    return sorted(files, key=lambda entry: entry[1])
 
 
 def _content(path: Path, source: DatasetSource) -> bytes:
@@ -113,26 +120,29 @@ def _content(path: Path, source: DatasetSource) -> bytes:
 
 
 def read_text(path: Path, *, source: DatasetSource) -> str:
-    """A text file of at most 64 MiB.
+    """The content of a UTF-8 text file of at most 64 MiB.
 
     Raises:
         MissingFilesError: it is not there.
-        DamagedFileError: it is larger, or no text.
+        DamagedFileError: it is larger, or not UTF-8.
     """
     try:
         return _content(path, source).decode()
     except UnicodeDecodeError as error:
-        raise DamagedFileError(f"{path} is no text: {error}") from error
+        raise DamagedFileError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def read_numbers(
     path: Path, *, columns: int, source: DatasetSource, separator: str | None = None
 ) -> NDArray[np.float64]:
-    """The numbers of a text file as rows of ``columns``; empty lines and separators at line ends are left out.
+    """The numbers of a text file, (lines, ``columns``) float64; empty lines and separators at line ends are left out.
+
+    Args:
+        separator: between the numbers of a line; None: white space.
 
     Raises:
         MissingFilesError: it is not there.
-        DamagedFileError: it holds something else, or nothing.
+        DamagedFileError: a line is not ``columns`` finite numbers, or there is none.
     """
     lines = [line.strip().rstrip(separator) for line in read_text(path, source=source).splitlines() if line.strip()]
     try:
@@ -145,14 +155,15 @@ def read_numbers(
 
 
 def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) -> Mapping[str, NDArray[Any]]:
-    """Some variables of a MATLAB 5 file: plain arrays of numbers or text.
+    """The variables ``names`` of a MATLAB 5 file: plain arrays of numbers or text, by name, shaped as MATLAB has them.
 
     The list of variables is checked first: objects, functions, cells and arrays of more than 16 Mi values are not
     loaded.
 
     Raises:
         MissingFilesError: it is not there.
-        DamagedFileError: it is no such file, or a variable is missing or of another kind.
+        DamagedFileError: it is not such a file, or a variable is missing, too large, or of another kind.
+        ModuleNotFoundError: scipy is not installed.
     """
     try:
         from scipy.io import loadmat, whosmat
@@ -177,28 +188,32 @@ KINECT_LIMBS = tuple(
     for side in ("left", "right")
     for joint in joints
 )
-"""Joints of the limbs, in the order of Kinect for Windows."""
+"""Joints of the limbs in the order of Kinect for Windows, as ``ntu25`` names them."""
 
 
 def as_ntu25(
     metres_MTJ3: NDArray[np.float64], names: tuple[str, ...], score_MTJ: NDArray[np.float64] | None = None
 ) -> NDArray[np.float32]:
-    """Joints in a camera's axes as (M, T, 25, 4) float32: x, y, z and score; zeros where the sensor has no such joint.
+    """Joints in the layout ``ntu25``, (M, T, 25, 4) float32: x, y, z in metres and score, 0 to 1; all four are 0 where
+    the sensor has no such joint.
 
-    OpenNI's "hand" and "foot" are wrist and ankle here, where they are measured.
+    A joint at (0, 0, 0), the position of the sensor itself, was not found and gets the score 0. OpenNI measures its
+    "hand" and "foot" at the wrist and the ankle, so ``names`` calls them that.
 
     Args:
-        score_MTJ: without it, every joint has the score 1. A joint at (0, 0, 0), where the sensor itself stands, was
-            not found and is not seen.
+        metres_MTJ3: x to the right, y down, z away from the camera.
+        names: of the J joints, as ``ntu25`` has them.
+        score_MTJ: None: every joint that was found has the score 1.
     """
     layout = LAYOUTS["ntu25"].names
-    at = [layout.index(name) for name in names]
+    index = [layout.index(name) for name in names]
     joints = np.zeros((*metres_MTJ3.shape[:2], len(layout), 4), np.float32)
-    joints[:, :, at, :3] = metres_MTJ3
-    joints[:, :, at, 3] = (metres_MTJ3 != 0).any(-1) * (1.0 if score_MTJ is None else score_MTJ)
+    joints[:, :, index, :3] = metres_MTJ3
+    joints[:, :, index, 3] = (metres_MTJ3 != 0).any(-1) * (1.0 if score_MTJ is None else score_MTJ)
     return joints
 
 
 def from_kinect(metres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Axes of a Kinect (x to the sensor's own left, y up, z away) as a camera's: x to the right, y down, z away."""
+    """Points (…, 3) of a Kinect (x to the sensor's own left, y up, z away) in a camera's axes (x right, y down, z
+    away), in the same unit."""
     return np.asarray(metres * np.array([-1.0, -1.0, 1.0]), np.float64)

@@ -1,8 +1,8 @@
-"""MSR Action3D: 567 clips of 20 actions by 10 people, 20 joints of a depth camera in space.
+"""Reads MSR Action3D: 567 clips of 20 actions by 10 people, 20 joints of a depth camera in space.
 
 W. Li, Z. Zhang, Z. Liu, "Action recognition based on a bag of 3D points", CVPR-W 2010. A clip is
 ``a01_s01_e01_skeleton3D.txt`` (action, subject, trial): a line ``x y z confidence`` for each of the 20 joints of each
-frame.
+frame, in metres; 15 frames per second.
 """
 
 from __future__ import annotations
@@ -56,20 +56,21 @@ CLASSES = (
 """Actions 1 to 20 in readable words; they serve as captions, too."""
 
 TRAIN_SUBJECTS = frozenset((1, 3, 5, 7, 9))
-"""The split between subjects that the field uses."""
+"""Subjects of the train part in the usual cross-subject split; the others are the test part."""
 
 USED = "files_used_in_cvpr12_paper.txt"
 """Names of the 557 clips that J. Wang et al., CVPR 2012, kept: ten others have joints that are missing or far off."""
 
 INFERRED = 0.1
-"""Least score of a joint: the sensor gives a guess a confidence of 0, and a guess is still a place."""
+"""Lowest score of a joint. The sensor gives inferred joints a confidence of 0, but their position is useful, and a
+score of 0 would mean that there is none."""
 
 JOINTS = (
     *("left_shoulder", "right_shoulder", "spine_shoulder", "spine_mid", "left_hip", "right_hip", "spine_base"),
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand"),
     *("left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot", "head"),
 )
-"""The joints in the order of the files."""
+"""The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
 _NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_skeleton3D\.txt")
 
@@ -82,7 +83,7 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
         DamagedFileError: a file is not as published.
     """
     wanted = None if clips == "all" else set(read_text(Path(folder) / USED, source=SOURCE).split())
-    found = []
+    chosen = []
     files = matching(Path(folder), _NAME, source=SOURCE, example="a01_s01_e01_skeleton3D.txt")
     for path, (action, subject, _) in files:
         name = path.name.removesuffix("_skeleton3D.txt")
@@ -94,7 +95,7 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
                 f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame"
             )
         joints = rows.reshape(1, -1, 20, 4)
-        found.append(
+        chosen.append(
             Clip(
                 key=f"msr-{name.replace('_', '-')}",
                 joints_MTJC=as_ntu25(from_kinect(joints[..., :3]), JOINTS, np.clip(joints[..., 3], INFERRED, 1)),
@@ -106,4 +107,4 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
                 subject=subject,
             )
         )
-    return from_clips(found, classes=CLASSES)
+    return from_clips(chosen, classes=CLASSES)

@@ -1,4 +1,4 @@
-"""Penn Action: 2,326 clips of 15 sports, 13 joints annotated by hand in pixels, and the official split.
+"""Reads Penn Action: 2,326 clips of 15 sports, 13 joints annotated by hand in pixels, and the official split.
 
 W. Zhang, M. Zhu, K. G. Derpanis, "From Actemes to Action", ICCV 2013. A sequence is ``labels/0001.mat``: ``x``, ``y``,
 ``visibility`` (T, 13), ``dimensions`` (height, width, frames), ``action``, ``train`` (1 or -1).
@@ -37,7 +37,7 @@ CAPTIONS = {
     "tennis_forehand": "hitting a tennis forehand",
     "tennis_serve": "serving in tennis",
 }
-"""Classes, and each in readable words."""
+"""By class, as the files name it, a caption."""
 
 _NAME = re.compile(r"(\d{4})\.mat")
 _OWN_SIDES = list(flip_order("penn13"))
@@ -48,8 +48,8 @@ def read(folder: Path) -> MotionSet:
     """All clips under ``folder/labels``, splits ``train`` and ``test`` by the files' own flag.
 
     A joint that the annotators marked as not visible has the score 0. Its coordinates, mostly near the picture's first
-    corner, stay in the clip: batches never show them, but the raw baseline that ignores visibility is made of them too.
-    MATLAB counts pixels from 1 at their middle, so half a pixel is taken off both coordinates.
+    corner, stay in the clip: batches never show them, but the raw baseline, which ignores visibility, uses them.
+    MATLAB gives the centre of the first pixel the coordinate 1, here it is 0.5, so 0.5 is subtracted from both.
 
     The files' left and right are exchanged, so that they are the person's own, as in every other layout and set. The
     shoulder that is listed as left lies on the left of the picture in 98 % of the jumping jacks, 97 % of the rope
@@ -63,10 +63,10 @@ def read(folder: Path) -> MotionSet:
     """
     clips = []
     for path, _ in matching(Path(folder) / "labels", _NAME, source=SOURCE, example="0001.mat"):
-        found = read_matlab(path, _READ, source=SOURCE)
-        x, y, visible = (found[name].astype(np.float64) for name in ("x", "y", "visibility"))
-        action, flag = "".join(found["action"].astype(str).flat), found["train"].reshape(-1)
-        size = found["dimensions"].reshape(-1)
+        labels = read_matlab(path, _READ, source=SOURCE)
+        x, y, visible = (labels[name].astype(np.float64) for name in ("x", "y", "visibility"))
+        action, flag = "".join(labels["action"].astype(str).flat), labels["train"].reshape(-1)
+        size = labels["dimensions"].reshape(-1)
         whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
         if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]) or len(size) < 2:
             raise DamagedFileError(

@@ -1,8 +1,8 @@
-"""SBU Kinect Interaction: 282 clips of two people in 8 kinds of interaction, 15 joints each in space.
+"""Reads SBU Kinect Interaction: 282 clips of two people in 8 kinds of interaction, 15 joints each in space.
 
 K. Yun et al., "Two-person Interaction Detection Using Body-Pose Features", CVPR-W 2012. A clip is
 ``s01s02/01/001/skeleton_pos.txt`` (subjects, class, trial): a line for each frame with its number and, for both people
-in turn, x, y and z of 15 joints, scaled by the sensor's picture.
+in turn, x, y and z of 15 joints; x and y are from 0 to 1 over the sensor's picture.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ JOINTS = (
     *("right_shoulder", "right_elbow", "right_wrist"),
     *("left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle"),
 )
-"""The joints in the order of the files."""
+"""The joints of a person in the order of the files, as ``ntu25`` names them."""
 
-_PLACE = re.compile(r"(s\d\ds\d\d)/(\d{2,3})/(\d{2,3})")
+_CLIP = re.compile(r"(s\d\ds\d\d)/(\d{2,3})/(\d{2,3})")
 _FOLD_OF = {pair: f"fold{number}" for number, pairs in enumerate(FOLDS, 1) for pair in pairs}
 
 
@@ -65,17 +65,17 @@ def read(folder: Path) -> MotionSet:
         DamagedFileError: a file is not as published.
     """
     clips, folder = [], Path(folder)
-    for place in sorted(folder.glob("*/*/*")):
-        names = _PLACE.fullmatch(place.relative_to(folder).as_posix())
-        if names is None or not place.is_dir():
+    for clip_folder in sorted(folder.glob("*/*/*")):
+        names = _CLIP.fullmatch(clip_folder.relative_to(folder).as_posix())
+        if names is None or not clip_folder.is_dir():
             continue
         pair, action, trial = names.groups()
-        path = place / "skeleton_pos.txt"
+        path = clip_folder / "skeleton_pos.txt"
         rows = read_numbers(path, columns=91, source=SOURCE, separator=",")
         if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
-            raise DamagedFileError(f"{path}: class {action} of {pair} is none of the published ones")
+            raise DamagedFileError(f"{path}: class {action} of the pair {pair} is not in the published set")
         joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)
-        tracked = (joints != 0).any(-1).astype(np.float64)  # where the sensor gives zeros, it has no place
+        tracked = (joints != 0).any(-1).astype(np.float64)  # the sensor gives zeros for a joint that it has not found
         clips.append(
             Clip(
                 key=f"sbu-{pair}-{action}-{trial}",

@@ -1,4 +1,4 @@
-"""UTD-MHAD: 861 clips of 27 actions by 8 people, 20 joints of a Kinect in space.
+"""Reads UTD-MHAD: 861 clips of 27 actions by 8 people, 20 joints of a Kinect in space.
 
 C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD", ICIP 2015. A clip is ``a1_s1_t1_skeleton.mat`` (action, subject, trial)
 with ``d_skel`` (20 joints, 3 coordinates in metres, T frames).
@@ -57,10 +57,10 @@ CLASSES = (
 """Actions 1 to 27 in readable words; they serve as captions, too."""
 
 TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))
-"""The authors' split between subjects."""
+"""Subjects of the train part in the authors' split; the others are the test part."""
 
 JOINTS = ("head", "spine_shoulder", "spine_mid", "spine_base", *KINECT_LIMBS)
-"""The joints in the order of the files."""
+"""The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
 _NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")
 

@@ -1,4 +1,5 @@
-"""UTKinect-Action3D: 20 recordings of 10 people doing 10 actions one after another, 20 joints of a Kinect in space.
+"""Reads UTKinect-Action3D: 20 recordings of 10 people doing 10 actions one after another, 20 joints of a Kinect in
+space.
 
 L. Xia, C.-C. Chen, J. K. Aggarwal, "View invariant human action recognition using histograms of 3D joints", CVPR-W
 2012. A recording is ``joints/joints_s01_e01.txt``: a line for each tracked frame, its number and x, y, z of 20 joints.
@@ -42,10 +43,10 @@ CAPTIONS = {
     "waveHands": "waving hands",
     "clapHands": "clapping hands",
 }
-"""Actions, and each in readable words."""
+"""By action, as the files name it, a caption."""
 
 JOINTS = ("spine_base", "spine_mid", "spine_shoulder", "head", *KINECT_LIMBS)
-"""The joints in the order of the files."""
+"""The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
 _NAME = re.compile(r"joints_s(\d\d)_e(\d\d)\.txt")
 _HEADING = re.compile(r"s(\d\d)_e(\d\d)")
@@ -87,45 +88,46 @@ def read(folder: Path) -> MotionSet:
 
 
 def recordings(folder: Path) -> list[Recording]:
-    """The recordings whole, for frame-wise work.
+    """All recordings whole, with their labels by frame numbers.
 
-    The sensor wrote some frames twice; the first of the two stays.
+    Some frame numbers occur twice in a file; the first of the two lines is kept.
 
     Raises:
         MissingFilesError, DamagedFileError: as :func:`read`.
     """
     labels = _segments(Path(folder) / "joints" / "actionLabel.txt")
-    found = []
+    whole = []
     files = matching(Path(folder) / "joints", _NAME, source=SOURCE, example="joints_s01_e01.txt")
     for path, (subject, trial) in files:
         rows = read_numbers(path, columns=61, source=SOURCE)
         frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
         metres = rows[kept, 1:].reshape(1, -1, 20, 3)
         joints = as_ntu25(from_kinect(metres), JOINTS)[0]
-        found.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
-    return found
+        whole.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
+    return whole
 
 
 def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
-    found: dict[tuple[int, int], tuple[Segment, ...]] = {}
+    """The labelled actions by subject and trial."""
+    segments: dict[tuple[int, int], tuple[Segment, ...]] = {}
     recording: tuple[int, int] | None = None
     for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), 1):
         heading, entry = _HEADING.fullmatch(line.strip()), _LINE.fullmatch(line.strip())
         if heading:
             recording = int(heading[1]), int(heading[2])
-            found[recording] = ()
+            segments[recording] = ()
         elif entry and recording and entry[1] in CAPTIONS:
             if entry[2].isdigit() and entry[3].isdigit():
-                found[recording] += (Segment(entry[1], int(entry[2]), int(entry[3])),)
+                segments[recording] += (Segment(entry[1], int(entry[2]), int(entry[3])),)
             elif "NaN" not in entry.groups():
                 raise DamagedFileError(f"{path}, line {number}: {line!r} gives no frame numbers")
         elif line.strip():
             raise DamagedFileError(f"{path}, line {number}: {line!r} is neither a recording nor an action")
-    return found
+    return segments
 
 
-def _clips(found: list[Recording]) -> Iterator[Clip]:
-    for recording in found:
+def _clips(whole: list[Recording]) -> Iterator[Clip]:
+    for recording in whole:
         for segment in recording.segments:
             inside = (recording.frame_T >= segment.first) & (recording.frame_T <= segment.last)
             if inside.any():

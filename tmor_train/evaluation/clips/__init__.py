@@ -1,1 +1,1 @@
-"""One class for each clip: linear probes, fine-tuning, few labels, and raw coordinates beside them."""
+"""Evaluations that classify whole clips: linear probes, fine-tuning, few labels, and a baseline of raw coordinates."""

@@ -1,4 +1,4 @@
-"""Linear classifiers of features: trained by SGD, or to the optimum by L-BFGS; their setting chosen on a hold-out."""
+"""Trains linear classifiers of features, by SGD or L-BFGS, and chooses their setting on a hold-out."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from tmor_train.data.hash_rng import permutation
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
 from tmor_train.training.optimizer import ScheduleConfig, lr_ratio
 
-_ORDER = 0
+_ORDER = 0  # purpose of random numbers: the order of clips
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Labelled:
-    """Features (N, D) float32 and the numbers of their classes (N,)."""
+    """Features (N, D) float32 of N clips, and the index of each one's class, int64 (N,)."""
 
     features_ND: Floats
     label_N: Numbers
 
     def take(self, index: Numbers) -> Labelled:
+        """Those of the clips of indices ``index``, in that order."""
         return Labelled(self.features_ND[index], self.label_N[index])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Linear:
-    """One linear layer: ``weight_KD`` and ``bias_K``, float32; whatever scaled the features is part of it."""
+    """One linear layer, ``weight_KD`` and ``bias_K`` in float32, for features as they are: scaling them is part of
+    it."""
 
     weight_KD: Floats
     bias_K: Floats
 
     def scores(self, features_ND: Floats) -> Floats:
-        """Logits, (N, K)."""
+        """Logits (N, K) float32 of features (N, D)."""
         return features_ND @ self.weight_KD.T + self.bias_K
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BestFit:
-    """The classifier of the whole train part with the setting that was best, and each setting's metric on the hold-out
-    (none where there was nothing to choose)."""
+    """The classifier trained on the whole train part with the best setting, that ``setting``, and in ``held_out`` the
+    mean metric of each setting on the hold-out (empty where there was one setting only)."""
 
     linear: Linear
     setting: float
@@ -52,7 +54,7 @@ class BestFit:
 
 
 def settings_of(config: LinearConfig) -> tuple[float, ...]:
-    """What is chosen among: learning rates of SGD, or strengths of L-BFGS."""
+    """The settings to choose among: learning rates for SGD, or strengths C for L-BFGS."""
     return config.descent.rates if config.solver == "sgd" else config.exact.strengths
 
 
@@ -65,32 +67,35 @@ def fit_best(
     seed: int,
     metric: Callable[[Floats, Numbers], float],
 ) -> BestFit:
-    """A classifier of ``train`` with the setting whose ``metric`` is highest on the hold-out, the first of equals.
+    """A classifier trained on ``train`` with the setting whose mean ``metric`` on the hold-out is highest, the first of
+    equals.
 
     Args:
-        pairs: what to fit and what to score when settings are compared; none where there is no hold-out.
-        metric: of scores (N, K) and labels (N,); more is better.
+        pairs: for comparing settings, what to train on and what to measure on; empty without a hold-out.
+        metric: of scores (N, K) and labels (N,); higher is better.
 
     Raises:
         ValueError: there are several settings and no hold-out.
     """
     settings = settings_of(config)
-    found: dict[float, float] = {}
+    held_out: dict[float, float] = {}
     if len(settings) > 1:
         if not pairs:
-            raise ValueError("several settings of a classifier are given, and no hold-out to choose on")
+            raise ValueError(
+                "several settings of a classifier are given, and no hold-out to choose on; name one setting"
+            )
         for setting in settings:
             metrics = [
                 metric(fitted(fit, config, setting, classes=classes, seed=seed).scores(held.features_ND), held.label_N)
                 for fit, held in pairs
             ]
-            found[setting] = float(np.mean(metrics))
-    best = max(settings, key=lambda setting: found.get(setting, 0.0))
-    return BestFit(fitted(train, config, best, classes=classes, seed=seed), best, found)
+            held_out[setting] = float(np.mean(metrics))
+    best = max(settings, key=lambda setting: held_out.get(setting, 0.0))
+    return BestFit(fitted(train, config, best, classes=classes, seed=seed), best, held_out)
 
 
 def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: int, seed: int) -> Linear:
-    """A classifier of ``train`` with one setting."""
+    """A classifier trained on ``train`` with one setting; ``seed`` is used by SGD alone."""
     features = torch.from_numpy(train.features_ND).float()
     mean, deviation = torch.zeros(features.shape[1]), torch.ones(features.shape[1])
     if config.scale == "standard":
@@ -110,7 +115,8 @@ def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: in
 def _descended(
     features: torch.Tensor, labels: torch.Tensor, classes: int, config: DescentConfig, rate: float, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """SGD with cross-entropy from weights of 0.01 deviation and no bias, as is usual for linear probes."""
+    """Weight (K, D) and bias (K,) by SGD with cross-entropy. Weights begin with a standard deviation of 0.01 and the
+    bias with 0, as is usual for linear probes."""
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(classes, features.shape[1], generator=generator) * 0.01)
     bias = nn.Parameter(torch.zeros(classes))
@@ -132,7 +138,8 @@ def _descended(
 def _optimum(
     features: torch.Tensor, labels: torch.Tensor, classes: int, strength: float, iterations: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The minimum of |W|² / 2 + C times the summed cross-entropy, as scikit-learn has it; the bias is free."""
+    """Weight (K, D) and bias (K,) at the minimum of |W|² / 2 + C times the summed cross-entropy, as in scikit-learn;
+    the bias is not penalised. C is ``strength``."""
     features = features.double()
     weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)

@@ -12,8 +12,11 @@ from tmor_train.evaluation.config import EncoderEvaluation, TaskConfig, TrainerC
 
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
-    """SGD of a linear classifier with cached features; ``rates`` are compared on the hold-out, the first wins a tie.
-    The rate falls to a tenth at each of ``milestones``."""
+    """SGD of a linear classifier on cached features.
+
+    ``rates`` are learning rates that are compared on the hold-out; of equally good ones the first is taken. The rate
+    falls to a tenth at each of ``milestones``, which are epochs. ``batch`` is in clips.
+    """
 
     rates: tuple[float, ...] = (0.1, 3.0)
     weight_decay: float = 0.0
@@ -29,9 +32,12 @@ class DescentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExactConfig:
-    """Multinomial logistic regression to its optimum by L-BFGS. ``strengths`` are C of scikit-learn, the weight of the
-    summed cross-entropy against half the squared weights; they are compared on the hold-out, the first wins a tie.
-    ``iterations`` are the most."""
+    """Multinomial logistic regression to its optimum by L-BFGS.
+
+    ``strengths`` are values of scikit-learn's C, the weight of the summed cross-entropy against half the squared
+    weights; they are compared on the hold-out, and of equally good ones the first is taken. L-BFGS stops after
+    ``iterations`` at the latest.
+    """
 
     strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
     iterations: int = 300
@@ -83,8 +89,11 @@ class LogisticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(EncoderEvaluation):
-    """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`. ``beside``: what is measured with it.
-    ``people``: so many of a clip are seen one by one, their features side by side; for encoders of single people."""
+    """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`.
+
+    ``beside`` is a baseline to measure with it. ``people`` is for encoders of one person: so many people of a clip are
+    encoded one by one, and their features joined, (N, ``people`` * 256).
+    """
 
     look: TTAConfig = field(default_factory=TTAConfig)
     people: int = 1
@@ -104,9 +113,9 @@ class TuneConfig(TrainerConfig):
     """How a network with a new head is trained on labelled clips.
 
     ``trains``: the whole network, or only its ``head`` with the trunk's weights as they are. ``statistics`` of batch
-    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``smoothing`` is that of labels,
-    ``dropout`` that of the pooled feature. ``average`` is the momentum of an average over the steps, which is then what
-    is measured; none: the last step's weights.
+    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``smoothing`` is label
+    smoothing, ``dropout`` the share of the pooled feature that is set to 0. ``average`` is the momentum of a moving
+    average of the weights over the steps, which is then measured; None: the last step's weights are.
     """
 
     trains: Literal["all", "head"] = "all"
@@ -138,9 +147,9 @@ class FineTuneConfig(EncoderEvaluation):
 class FewShotConfig(EncoderEvaluation):
     """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.clips.few_shot`.
 
-    ``percent`` are the shares of the train part, each drawn once for every seed. Fine-tuning has the epochs of
-    ``tune``, or as many more as make ``steps`` steps. Both classifiers have one setting each: few labels leave none to
-    choose on.
+    ``percent`` are the shares of the train part in percent, each drawn once for every seed. Fine-tuning has the epochs
+    of ``tune``, or as many more as make ``steps`` steps. The linear classifier has one setting, because few labels
+    leave none to choose on.
     """
 
     percent: tuple[float, ...] = (1.0, 5.0, 10.0)

@@ -1,8 +1,8 @@
-"""Few labels: a linear probe, and fine-tuning, with some percent of the train part.
+"""Few labels: linear probes and fine-tuning with some percent of the train part's labels.
 
 Of a class with n clips, round(p n) are drawn, at least one (AimCLR's rule; Guo et al., AAAI 2022), anew for each seed.
-The draws of a seed are nested: what is in 1 % is in 5 % too. So few clips leave nothing to choose settings on; the
-classifier has the one setting that its configuration names.
+The draws of a seed are nested: clips that are in its 1 % are in its 5 %, too. So few clips leave none to choose
+settings on; the classifier has the one setting that its configuration names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MODES = {"linear": "probe", "finetune": "finetune"}
 
 
 def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A measurement for each mode, share and seed; returns ``folder``.
+    """Measure each mode with each share of the labels for each seed; returns ``folder``.
 
     Raises:
         RunError: the folder holds a run, or a loss is not finite.
@@ -58,7 +58,8 @@ def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Pa
 
 
 def lengthened(tune: TuneConfig, clips: int, steps: int) -> TuneConfig:
-    """The same training, warm-up too, over as many more epochs as ``clips`` need for that many ``steps``."""
+    """``tune`` with as many epochs as make at least ``steps`` steps on ``clips`` clips, and no fewer than it has; the
+    warm-up is lengthened in proportion."""
     per_epoch = -(-clips // tune.batching.size)
     epochs = max(tune.epochs, -(-steps // per_epoch))
     schedule = replace(tune.schedule, warmup=tune.schedule.warmup * epochs / tune.epochs)
@@ -66,7 +67,8 @@ def lengthened(tune: TuneConfig, clips: int, steps: int) -> TuneConfig:
 
 
 def drawn(label_N: Numbers, percent: float, *, seed: int) -> Numbers:
-    """Numbers of the clips that keep their label, in order: of each class round(percent / 100 of it), at least one."""
+    """Indices, ascending, of the clips that keep their label: of each class ``percent`` of its clips, rounded, at least
+    one."""
     chosen = []
     for label in np.unique(label_N).tolist():
         members = np.flatnonzero(label_N == label)

@@ -1,7 +1,6 @@
 """Fine-tuning: an encoder and a new Linear(256, K), trained together on labelled clips.
 
-The epochs are a setting like others; what is measured is the network after the last one, and the test part is seen then
-alone.
+The number of epochs is a setting: the network is measured after the last one, and the test part is not used before.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.distributed import autocast_of
 from tmor_train.training.runs import RunError
 
-_HEAD = 0
-_HEAD_DEVIATION = 0.01
+_HEAD = 0  # purpose of random numbers: the new head's weights
+_HEAD_DEVIATION = 0.01  # standard deviation of those weights
 
 
 class FineTuner(Trainer[MotionBatch]):
-    """Training of a copy of an encoder with a new head."""
+    """Trains a copy of an encoder with a new head of ``classes`` outputs on labelled clips."""
 
     network: Backbone
     stored_as, settings = "tuner", "tune"
@@ -53,7 +52,7 @@ class FineTuner(Trainer[MotionBatch]):
         super().__init__(network, config, head=head, trunk=trunk, device=device, seed=seed, average=average)
 
     def loss(self, batch: MotionBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, and how many clips were classified correctly."""
+        """The mean cross-entropy, and ``train_top1``, the number of clips that were classified correctly."""
         config = self.config
         self.network.train(config.statistics == "adapting")
         seen = self.encoder.taken(batch, (*self.encoder.views.still, *config.augment), self.generator)
@@ -64,11 +63,11 @@ class FineTuner(Trainer[MotionBatch]):
         return loss, {"train_top1": (scores_NK.detach().argmax(1) == batch.label_N).sum()}
 
     def words(self, means: Mapping[str, float]) -> str:
-        return f"{super().words(means)}  right of augmented train clips {100 * means['train_top1']:.1f} %"
+        return f"{super().words(means)}  correct of augmented train clips {100 * means['train_top1']:.1f} %"
 
     @property
     def result(self) -> Backbone:
-        """The network that is measured."""
+        """The network to measure: the average over the steps where there is one, else the trained network."""
         if self.ema is None:
             return self.network
         assert isinstance(self.ema.module, Backbone)  # noqa: S101, it is a copy of one
@@ -76,10 +75,11 @@ class FineTuner(Trainer[MotionBatch]):
 
 
 def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A network fine-tuned for each seed; returns ``folder``.
+    """Fine-tune and measure a network for each seed; returns ``folder``.
 
     Raises:
-        RunError: the folder holds a run, there are fewer clips than a batch, or a loss is not finite.
+        RunError: the run is new and the folder already holds one, there are fewer clips than a batch, or a loss is not
+            finite.
         TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
@@ -93,7 +93,7 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
 
 
 def fine_tune_and_score(config: FineTuneConfig | FewShotConfig, task: Task, seed: int, place: Path) -> TrialOutput:
-    """One network, fine-tuned on a task's train part in the folder ``place``, and its scores."""
+    """Fine-tune one network on a task's train part, its log and checkpoint in ``place``; returns its scores."""
     encoder, source = load_encoder(config.start, seed=seed, device=config.tune.device)
     network = tuned(encoder, config.tune, task.train, place, seed=seed)
     scores_NK = class_shares(network, task.test, config.look, config.tune)
@@ -101,10 +101,10 @@ def fine_tune_and_score(config: FineTuneConfig | FewShotConfig, task: Task, seed
 
 
 def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: Path, *, seed: int) -> Pretrained:
-    """``encoder`` with a head, trained on labelled clips; continued from a checkpoint of it in ``folder``.
+    """Train a copy of ``encoder`` with a head on labelled clips, resumed from a checkpoint that ``folder`` holds.
 
     Returns:
-        the network in evaluation mode; calling it gives class scores.
+        The network in evaluation mode; calling it returns logits (N, K).
 
     Raises:
         RunError, Stopped: as :func:`fine_tune`.
@@ -131,7 +131,7 @@ def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: P
 
 
 def class_shares(network: Pretrained, motions: MotionSet, tta: TTAConfig, config: TuneConfig) -> Floats:
-    """How likely each class is for each clip, the mean over all views: (N, K) float32, rows sum to 1."""
+    """The probability of each class for each clip, the mean over all views: (N, K) float32, rows sum to 1."""
 
     def shares(batch: MotionBatch) -> torch.Tensor:
         with autocast_of(config.precision, network.device):

@@ -1,14 +1,14 @@
-"""Linear probing: the encoder stays as it is, batch norm too, and one Linear(256, K) is trained on its clip features.
+"""Linear probing: the encoder is frozen, batch norm too, and one Linear(256, K) is trained on its clip features.
 
 Features are computed once and kept. The setting of the classifier is chosen on the benchmark's validation part, or on
-clips held out of its train part; then the classifier is trained on the whole train part. The test part is seen once, at
+clips held out of its train part; then the classifier is trained on the whole train part. The test part is used once, at
 the end.
 
-The default solver goes to the optimum of multinomial logistic regression. That takes a second, has no rate, schedule or
-seed, and so says what the features hold and not how well SGD was set. ``sgd`` is what the literature does.
+The default solver finds the optimum of multinomial logistic regression. It takes about a second and has no learning
+rate, schedule or seed, so the result depends on the features and not on the tuning of SGD. The literature uses ``sgd``.
 
-Beside it stands the baseline that a learned feature has to exceed: logistic regression on raw coordinates. Frames at
-even steps from the first to the last, each joint relative to the middle of the hips and to the size of the picture
+With it, the baseline is measured that learned features have to exceed: logistic regression on raw coordinates. Frames
+at even steps from the first to the last, each joint relative to the middle of the hips and to the size of the picture
 (joints in space stay in metres); all joints of all frames side by side, scaled by their deviation over the train part.
 Whether a joint was seen is ignored: one that was not lies where its file says, if only at 0. A person whom a clip does
 not have is 0 everywhere.
@@ -37,10 +37,10 @@ from tmor_train.evaluation.task import Task, TaskError, held_out, task_of
 
 
 def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """A probe for each seed, and logistic regression on raw coordinates beside it; returns ``folder``.
+    """Measure a probe for each seed and, unless ``beside`` is ``nothing``, the baseline; returns ``folder``.
 
     Raises:
-        RunError: the folder holds a run.
+        RunError: the run is new and the folder already holds one.
         TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
     """
     encoder_name(config.start)
@@ -66,7 +66,8 @@ def classified(
     few: Numbers | None,
     place: Path,
 ) -> TrialOutput:
-    """A classifier trained on the train part, or on ``few`` of its clips by number, without a hold-out then."""
+    """Train a classifier on the train part and score the test part. ``few`` are indices of the train clips to use, all
+    for None; then there is no hold-out. ``place`` is not used: nothing is kept besides the result."""
     cached, source = features.for_seed(seed)
     if few is not None:
         cached = cached.few(few)
@@ -76,19 +77,20 @@ def classified(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cached:
-    """Features of the clips to train on, of those that are measured, and of those that settings are chosen on."""
+    """Features (N, D) of a task's clips: to train on, to measure on, and to choose settings on (None where the
+    benchmark has no such part)."""
 
     train: Labelled
     test_ND: Floats
     validation: Labelled | None
 
     def few(self, index: Numbers) -> Cached:
-        """The same with some of the clips to train on, and none to choose settings on."""
+        """The same with only the train clips of indices ``index``, and none to choose settings on."""
         return replace(self, train=self.train.take(index), validation=None)
 
 
 def cached_features(task: Task, features: Callable[[MotionSet], Floats]) -> Cached:
-    """Features of all of a task's clips."""
+    """Features of all of a task's clips; ``features`` computes those of a set, (N, D) float32."""
     validation = task.validation
     return Cached(
         Labelled(features(task.train), task.train.clips.label_N),
@@ -98,8 +100,11 @@ def cached_features(task: Task, features: Callable[[MotionSet], Floats]) -> Cach
 
 
 class EncoderFeatures:
-    """Features of a task's clips by the encoder that a configuration names, found once; those by new weights, which
-    differ by seed, once for each seed in a row."""
+    """Features of a task's clips by the encoder that a configuration names.
+
+    They are computed once; by an encoder of new weights, which differ by seed, again whenever another seed is asked for
+    than the time before.
+    """
 
     def __init__(
         self, task: Task, start: StartConfig, tta: TTAConfig, *, device: str, workers: int, people: int = 1
@@ -124,10 +129,11 @@ class EncoderFeatures:
 def probe_scores(
     features: Cached, task: Task, config: LinearConfig, holdout: HoldOut, *, seed: int
 ) -> tuple[Floats, dict[str, Any]]:
-    """Scores (N, K) of the measured clips by a linear classifier, and what was chosen for it, as JSON values.
+    """Scores (N, K) of the test clips by a linear classifier, and its solver, setting and the metric of each setting on
+    the hold-out, as JSON values.
 
     Raises:
-        TaskError: there are several settings, and no clips to choose on.
+        TaskError: there are several settings, and no clips to choose one on.
     """
     pairs = []
     if features.validation is not None:
@@ -147,15 +153,15 @@ def probe_scores(
     return found.linear.scores(features.test_ND), settings
 
 
-_MOST_PEOPLE = 2
+_MOST_PEOPLE = 2  # whose coordinates are used; further people of a clip are left out
 _HIPS = ("left_hip", "right_hip")
 
 
 def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """The baseline of a benchmark; returns ``folder``.
+    """Measure the baseline of a benchmark for each seed; returns ``folder``.
 
     Raises:
-        RunError: the folder holds a run.
+        RunError: the run is new and the folder already holds one.
         TaskError: no benchmark is named, or files are missing.
     """
     task = task_of(config.task)
@@ -179,18 +185,21 @@ def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str
 
 
 def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:
-    """Coordinates of all joints, frames and people of each clip, centred and scaled: (N, M * T * V * C) float32."""
+    """Coordinates of all joints, frames and people of each clip, centred and scaled: (N, M * T * V * C) float32, M
+    ``people`` and T ``config.frames``."""
     clips, layout = motions.clips, motions.arrays[0].layout
     index_N = np.arange(len(motions))
     last_N1 = (clips.frames_N - 1)[:, None]
     frame_NT = np.rint(np.linspace(0, 1, config.frames) * last_N1).astype(np.int64)
     person_NM = people_of(motions, most=people, by="first")
-    found, _ = motions.gather(index_N, frame_NT=frame_NT, person_NM=person_NM, layout=layout)
-    joints_NMTVC = found.numpy()
+    joints, _ = motions.gather(index_N, frame_NT=frame_NT, person_NM=person_NM, layout=layout)
+    joints_NMTVC = joints.numpy()
     hips = [LAYOUTS[layout].names.index(name) for name in _HIPS]
-    middle = joints_NMTVC[:, :1, :, hips].mean(3, keepdims=True)  # the first person's, for all
+    middle = joints_NMTVC[:, :1, :, hips].mean(
+        3, keepdims=True
+    )  # of the first person, so that distances between people are kept
     centred = joints_NMTVC - (middle[:, :, :1] if config.centre == "first" else middle)
-    centred[person_NM < 0] = 0  # the set gathers anything for a person whom a clip does not have
+    centred[person_NM < 0] = 0  # the set returns arbitrary joints for a person whom a clip lacks
     size_NC = np.ones((len(motions), joints_NMTVC.shape[-1]), np.float32)
     flat = ~motions.has_depth
     size_NC[flat, :2] = np.stack([clips.width_N, clips.height_N], 1)[flat]

@@ -1,7 +1,7 @@
-"""A detector: an encoder's features of frames, a head on them, and its logits brought to the frames' own rate.
+"""A detector: an encoder's features of frames, a head on them, and its logits interpolated to the frames' own rate.
 
-With its losses, in which padded frames count neither in the sum nor in the number that it is divided by, and with what
-adapts an encoder to another kind of skeleton: joints projected for the encoder, or its trunk moved to the joints.
+Also here: its losses, means over the frames that are not padding; its training; and what adapts an encoder to another
+kind of skeleton, by projecting the joints to two dimensions or by copying weights into a new encoder.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tmor_train.evaluation.trainer import Trainer
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.distributed import autocast_of
 
-_ORDER = 3
+_ORDER = 3  # purpose of random numbers: the order of windows
 
 
 def frame_bce(logits_NKT: Tensor, label_NTK: Tensor, valid_NT: Tensor) -> Tensor:
     """Binary cross-entropy summed over classes and valid frames, divided by the number of valid frames.
 
-    L = 1/|V| sum_{(n,t) in V} sum_k -[y log s(z) + (1 - y) log(1 - s(z))], which is K times the mean, as in UNIK's
-    detector; that one also sums over padded frames.
+    L = 1/|V| sum_{(n,t) in V} sum_k -[y log s(z) + (1 - y) log(1 - s(z))] with V the valid frames and s the sigmoid,
+    which is K times the mean. UNIK's detector has the same, but also sums over padded frames.
 
     Args:
         logits_NKT: float; label_NTK: bool; valid_NT: bool, true for at least one frame.
@@ -65,14 +65,14 @@ def event_cross_entropy(logits_NKT: Tensor, label_NTK: Tensor, valid_NT: Tensor,
 
 
 def event_classes(label_NTK: Tensor) -> Tensor:
-    """One class a frame: 0 where there is none, else 1 + its number, the lowest one where there are several."""
+    """The class of each frame, (N, T) int64: 0 for background, else 1 + the index of its lowest true label."""
     return torch.where(label_NTK.any(-1), label_NTK.to(torch.uint8).argmax(-1) + 1, 0)
 
 
 class Detector(nn.Module):
     """A copy of an encoder with a new head of ``classes`` outputs.
 
-    ``mean`` and ``deviation`` (256, 1) scale features before the head; they begin as 0 and 1.
+    The buffers ``mean`` and ``deviation``, (256, 1) float32, scale features before the head; at first they are 0 and 1.
     """
 
     mean: Tensor
@@ -90,17 +90,21 @@ class Detector(nn.Module):
     def features(
         self, windows: RecordingWindows, index_N: Numbers, steps: Sequence[Augmentation], generator: torch.Generator
     ) -> Tensor:
-        """Features of some windows after ``steps``, persons pooled: (N, 256, T') float32."""
+        """Features of the windows ``index_N`` after the augmentations ``steps``, persons pooled: (N, 256, T') float32.
+
+        ``generator`` draws the augmentations.
+        """
         batch = windows.gather(index_N).to(self.encoder.device)
         seen = self.encoder.taken(batch, (*self.encoder.views.still, *steps), generator)
         with autocast_of(self.config.precision, self.encoder.device):
             return self.trunk.pooled_frames(seen.motion_NCTVM, seen.present).float()
 
     def forward(self, features: Tensor, length_N: Sequence[int]) -> Tensor:
-        """Logits of every frame, (N, K, T) with T the longest of the windows' ``length_N``; zeros behind the others.
+        """Logits of every frame, (N, K, T) with T the longest of ``length_N``; zeros after the end of shorter windows.
 
         Args:
-            features: (N, 256, T'); of a window of ``length`` frames the first ceil(length / 4) are its own.
+            features: (N, 256, T'); those of a window of ``length`` frames are the first ceil(length / 4).
+            length_N: the number of frames of each window.
         """
         own = torch.tensor([-(-length // STRIDE) for length in length_N], device=features.device)
         valid = torch.arange(features.shape[2], device=features.device) < own[:, None]
@@ -108,7 +112,7 @@ class Detector(nn.Module):
         logits = coarse.new_zeros(len(length_N), coarse.shape[1], max(length_N))
         for length in sorted(set(length_N)):
             rows = [row for row, other in enumerate(length_N) if other == length]
-            # Linear between the centres of feature frames.
+            # A feature frame stands for the centre of its four frames; between centres, logits are linear.
             logits[rows, :, :length] = functional.interpolate(
                 coarse[rows, :, : -(-length // STRIDE)], size=length, mode="linear", align_corners=False
             )
@@ -116,8 +120,8 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def scale_to(self, features_W: Sequence[Tensor]) -> None:
-        """Scale features so that over all frames of ``features_W``, (256, T') each, their mean is 0 and their deviation
-        1; one that never changes is left as it is."""
+        """Set ``mean`` and ``deviation`` to those over all frames of ``features_W``, (256, T') each. A feature that
+        hardly varies keeps a deviation of 1."""
         count = sum(one.shape[1] for one in features_W)
         mean = torch.stack([one.double().sum(1) for one in features_W]).sum(0) / count
         squares = torch.stack([(one.double() - mean[:, None]).square().sum(1) for one in features_W]).sum(0)
@@ -128,14 +132,14 @@ class Detector(nn.Module):
 
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Of logits (N, K, T), labels (N, T, K) bool and valid frames (N, T) bool."""
+"""The mean loss, (), of logits (N, K, T), labels (N, T, K) bool and valid frames (N, T) bool."""
 
 
 class DetectorTrainer(Trainer[Numbers]):
-    """Training of a detector by batches of windows, given as their numbers.
+    """Trains a detector on batches of windows; a batch is an array of the windows' numbers.
 
     Args:
-        kept: features (256, T') of each window, where the trunk does not change; None: they are computed each time.
+        kept: features (256, T') of each window, where the trunk does not change; None: each step computes them.
     """
 
     network: Detector
@@ -164,7 +168,7 @@ class DetectorTrainer(Trainer[Numbers]):
         return self._loss(logits_NKT, windows.labels(batch).to(device), valid_NT.to(device)), {}
 
     def train(self, folder: Path) -> Detector:
-        """The detector in evaluation mode, trained to the end, as :meth:`fit`."""
+        """Train to the end, as :meth:`fit` does in ``folder``; returns the detector in evaluation mode."""
         count, size, epochs = len(self.windows.length_W), self.network.config.batch, self.network.config.epochs
 
         def batches(epoch: int, first: int) -> list[Numbers]:
@@ -176,21 +180,21 @@ class DetectorTrainer(Trainer[Numbers]):
 
 
 def padded(features: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Features (256, T') of windows side by side, zeros behind the shorter ones: (N, 256, longest) float32."""
-    found = torch.zeros(len(features), FEATURES, max(one.shape[1] for one in features))
+    """Features (256, T') of N windows as one tensor, zeros after the end of shorter ones: (N, 256, longest) float32."""
+    joined = torch.zeros(len(features), FEATURES, max(one.shape[1] for one in features))
     for row, one in enumerate(features):
-        found[row, :, : one.shape[1]] = one
-    return found.to(device)
+        joined[row, :, : one.shape[1]] = one
+    return joined.to(device)
 
 
 FLAT = Project(yaw=0.0, pitch=0.0, camera="orthographic")
-"""x and y as they are; clips without depth stay as they are."""
+"""Leaves depth out and keeps x and y; clips without depth are not changed."""
 
 
 def adapted(
     encoder: Pretrained, config: TransferConfig, *, start: StartConfig, motions: MotionSet
 ) -> tuple[Pretrained, tuple[str, ...]]:
-    """The encoder for recordings like ``motions``, and notes on what was changed.
+    """The encoder as recordings like ``motions`` need it, and a sentence for each change.
 
     ``project`` adds the projection on x and y to an encoder of two coordinates that was trained without one, where the
     recordings have depth; their joints become its layout as they are gathered. ``trunk`` is :func:`transplant_trunk`.
@@ -211,16 +215,18 @@ def adapted(
 def transplant_trunk(
     encoder: Pretrained, config: TransferConfig, *, start: StartConfig
 ) -> tuple[Pretrained, tuple[str, ...]]:
-    """A new encoder of three coordinates with every weight of ``encoder`` whose name and shape fit.
+    """A new encoder of three coordinates with every weight of ``encoder`` whose name and shape fit, and a sentence on
+    how many did.
 
-    New weights are drawn from torch's generator. Views that change joints are left out: they were those of pictures.
+    The other weights are drawn from torch's generator. The encoder's fixed augmentations are left out, since they are
+    meant for joints in pictures.
     """
     streams = encoder.views.streams
     shape = replace(_shape_of(encoder, start), channels=3 * len(streams))
     network = encoder_of(shape, layout=config.layout, persons=config.people)
     own, given = network.state_dict(), encoder.network.state_dict()
     fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
-    # Normalisation of the joints' own coordinates means nothing for other joints, even where their number is the same.
+    # The input's batch norm has statistics of each joint; in another layout these are other joints, even if as many.
     if encoder.sampling.layout != config.layout:
         fitting = {name: tensor for name, tensor in fitting.items() if not name.startswith("data_bn")}
     network.load_state_dict({**own, **fitting})
@@ -239,7 +245,8 @@ def transplant_trunk(
 
 
 def _shape_of(encoder: Pretrained, start: StartConfig) -> EncoderConfig:
-    """What kind of encoder it is, from its run, from its own numbers, or from the configuration of new weights."""
+    """The architecture of an encoder: from its run's configuration, from the one for new weights, or from the
+    network."""
     if encoder.config is not None:
         return from_json(EncoderConfig, encoder.config["encoder"])
     if not encoder.sha256:
@@ -247,5 +254,5 @@ def _shape_of(encoder: Pretrained, start: StartConfig) -> EncoderConfig:
     if isinstance(encoder.network, UNIK):
         return EncoderConfig(tau=encoder.network.tau, heads=encoder.network.heads, people=encoder.network.people)
     raise UnusableEncoderError(
-        f"{encoder.path} does not say which network it is; transfer.how=project needs no such thing"
+        f"{encoder.path} does not say which network it is, so its weights cannot be moved; set transfer.how=project"
     )
