@@ -154,7 +154,7 @@ def test_rows_take_their_checkpoints_by_losses_or_by_name(root: Path, demo_run: 
     ):
         weights = Weights(path="a.pt", sha256="0", name="a", losses=losses)
         assert key_of(TABLES[table], weights) == key
-    with pytest.raises(EncoderNotFoundError, match=r"give --rows KEY=a\.pt, KEY being one of vm .* vmt"):
+    with pytest.raises(EncoderNotFoundError, match=r"give --rows KEY=a\.pt, where KEY is one of vm .* vmt"):
         key_of(TABLES["table1"], Weights(path="a.pt", sha256="0", name="a"))
     with pytest.raises(
         EncoderNotFoundError, match=r"no row 'mm_m'; did you mean mm_mv\?|no row 'mm_m'; did you mean mm_mt\?"
