@@ -181,7 +181,7 @@ def test_mistakes_are_answered_before_anything_is_measured(root: Path, demo_run:
         measure_table(changed(config(root, demo_run), ["weights=none"]), tmp_path / "table")
     with pytest.raises(ConfigError, match=r"did you mean 'linear\.solver'"):
         measure_table(changed(config(root, demo_run), ["changes=linear.solve=sgd"]), tmp_path / "table")
-    with pytest.raises(ConfigError, match="not a pair KEY=VALUE"):
+    with pytest.raises(ConfigError, match="not a pair KEY=CHECKPOINT"):
         changed(config(root, demo_run), ["rows=vmt"])
     assert not (tmp_path / "table").exists()
 
