@@ -3,7 +3,9 @@
 Each is a frozen configuration, called with a :class:`MotionBatch` and a ``torch.Generator`` on the batch's device, and
 returns a changed batch of the same shape (``Project`` excepted). All clips are processed at once, each with its own
 random numbers. Joints that are not seen stay 0 and have no part in interpolated frames; masks are updated. Lengths are
-in normalised coordinates (:class:`~tmor_train.data.modalities.Normalise`), where a picture spans -1 to 1 in x.
+in normalised coordinates (:class:`~tmor_train.data.modalities.Normalise`), where a picture spans -1 to 1 in x, y points
+down and z away from the camera. A clip with depth has three coordinates (``has_depth_N``). Batches hold joints, not
+streams: augmentations come first.
 """
 
 from __future__ import annotations
@@ -57,8 +59,9 @@ def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate(Checked):
-    """Rotates each clip in the plane of the picture about the body's centre, by up to ``degrees`` (0 to 180) either
-    way: the only rotation that 2D skeletons allow."""
+    """Rotates each clip in the plane of the picture about the body's centre (the mean of the joints seen, over all
+    people and frames), by up to ``degrees`` (0 to 180) either way: the only rotation that 2D skeletons allow. Clips
+    with depth turn about the camera's axis."""
 
     degrees: float = ranged(15.0, 0, 180)
 
@@ -141,8 +144,8 @@ class Flip(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMove(Checked):
-    """UNIK's moving camera: rotates, scales and shifts x and y about the point (0, 0), by amounts that change linearly
-    over the clip from one drawn value to another.
+    """UNIK's moving camera: rotates and scales x and y about the point (0, 0), then shifts them, by amounts that change
+    linearly over the clip from one drawn value to another; z stays.
 
     Values are drawn from ``angles`` in degrees, ``scales`` (factors above 0) and ``shifts`` in normalised coordinates,
     the last for x and y independently.
@@ -251,8 +254,8 @@ class CropResize(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftCrop(Checked):
-    """Crops T frames at a random place of the clip after it was extended at both ends by ``share`` of T (0 to 1) in
-    mirrored order, as SkeletonCLR, CrosSCLR and AimCLR do."""
+    """Crops T frames at a random place of the clip after it was extended at both ends by ``share`` of T (0 to 1,
+    frames rounded down) in mirrored order, as SkeletonCLR, CrosSCLR and AimCLR do."""
 
     share: float = ranged(1 / 6, 0, 1)
 
@@ -335,9 +338,10 @@ class Noise(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class JointDropout(Checked):
-    """Hides or moves a ``share`` (0 to 1) of a clip's joints, the same ones in all its frames and people, with a
-    ``probability`` of 0 to 1. ``how``: ``hide`` makes them not seen; ``corrupt`` moves each coordinate by up to
-    ``amount`` (0 to 10, normalised) either way, by the same in all frames and people."""
+    """Hides or moves a ``share`` (0 to 1) of a clip's joints, their number rounded to the nearest, the same ones in all
+    its frames and people, with a ``probability`` of 0 to 1. ``how``: ``hide`` makes them not seen; ``corrupt`` moves
+    each coordinate of a joint by an amount of its own, up to ``amount`` (0 to 10, normalised) either way and the same
+    in all frames and people. ``amount`` is used by ``corrupt`` alone."""
 
     share: float = ranged(0.6, 0, 1)
     how: Literal["hide", "corrupt"] = "hide"
@@ -359,7 +363,8 @@ class JointDropout(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class AxisMask(Checked):
-    """Sets one randomly drawn coordinate (x, y or z) of a clip to 0 in all frames, with a ``probability`` of 0 to 1."""
+    """Sets one coordinate of a clip, drawn from those of the batch, to 0 in all frames, with a ``probability`` of 0 to
+    1. Masks do not change, and a clip without depth in a batch with it stays as it is where z is drawn."""
 
     probability: float = ranged(0.5, 0, 1)
 

@@ -12,7 +12,7 @@ from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, Moti
 
 
 def from_clips(clips: Iterable[Clip], *, classes: Sequence[str] | None = None) -> MotionSet:
-    """The set of some clips, in their order; their joints are copied.
+    """The set of some clips, in their order; their joints are copied. It has no vectors.
 
     Args:
         classes: names of the classes in the order of their indices; None takes the labels that occur, sorted.
@@ -71,9 +71,10 @@ def from_clips(clips: Iterable[Clip], *, classes: Sequence[str] | None = None) -
 def combined(sets: Sequence[MotionSet]) -> MotionSet:
     """The clips of several sets as one, those of the first set first; no joint is copied.
 
-    Classes and sentences are merged by name: one that occurs in two sets gets one index. Video vectors are kept where a
-    set has them. Text vectors are kept only if every set with sentences has them, else the result has none. Keys are
-    not compared: two sets may have a clip of the same key.
+    Classes and sentences are merged by name: one that occurs in two sets gets one index, in the order of their first
+    occurrence. Video vectors are kept where a set has them. Text vectors are kept only if every set with sentences has
+    them, else the result has none; a sentence of two sets has the vector of the first. Keys are not compared: two sets
+    may have a clip of the same key.
 
     Raises:
         ValueError: there is no set, or vectors differ in length.

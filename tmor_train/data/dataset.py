@@ -28,12 +28,12 @@ class Clip:
     ``key`` names the clip in its set. ``joints_MTJC`` float32 is people x frames x joints x (x, y, score) or (x, y, z,
     score); the joints are those of ``layout`` (:data:`posecap.joints.LAYOUTS`). (x, y) are pixels of a picture of
     ``width`` x ``height`` pixels, y down. (x, y, z) are metres in camera axes: x to the right, y down, z away from the
-    camera; ``width`` and ``height`` are not used. A joint that was not seen has the score 0; there is at least one
-    person and one frame.
+    camera; ``width`` and ``height`` are not used. A joint was seen where its score is above 0; loaders use scores for
+    nothing else. There is at least one person and one frame.
 
-    ``fps`` is in frames per second, 0 where unknown. ``label`` is the name of the clip's class, None where it has none;
-    ``captions`` are sentences that describe it. ``subject`` and ``camera`` are the numbers its publisher gives,
-    :data:`NOT_KNOWN` where there are none.
+    ``fps`` is in frames per second, 0 where unknown. ``label`` is the name of the clip's class, None
+    where it has none; ``captions`` are sentences that describe it. ``split`` is any name. ``subject`` and ``camera``
+    are the numbers its publisher gives, :data:`NOT_KNOWN` where there are none.
 
     Raises:
         posecap.joints.LayoutError: joints do not fit the layout, are not finite float32, or are in pixels of a picture
@@ -194,7 +194,8 @@ class MotionSet:
         return found
 
     def select(self, index: Sequence[int] | NDArray[Any]) -> MotionSet:
-        """Some clips, by indices or by a mask, in that order. No joint is copied."""
+        """Some clips, by indices or by a mask, in that order. No joint is copied; classes and sentences stay as they
+        are, also those that no clip has any more."""
         chosen = np.asarray(index)
         return replace(self, clips=self.clips.select(chosen if chosen.size else np.zeros(0, np.int64)))
 
@@ -241,15 +242,16 @@ class MotionSet:
         """Some frames of some people of many clips, in one layout.
 
         Args:
-            index_N: indices of the clips.
-            frame_NT: for each clip the indices of its frames, -1 for an empty frame; the same for all its people.
-            person_NM: for each clip the indices of its people, -1 for an empty slot.
+            index_N: int64 indices of the clips.
+            frame_NT: int64, for each clip the indices of its frames, -1 for an empty frame; the same for all its
+                people.
+            person_NM: int64, for each clip the indices of its people, -1 for an empty slot.
             layout: the layout of the result.
 
         Returns:
             joints (N, M, T, V, C) float32 in the clips' units, C being :attr:`dimensions`, and seen (N, M, T, V) bool.
-            Coordinates of joints that are not seen are undefined. In memory C comes before M, T and V, so that each
-            coordinate is contiguous.
+            Coordinates of joints that are not seen are undefined; the third of a clip with two is 0. In memory C comes
+            before M, T and V, so that each coordinate is contiguous.
 
         Raises:
             IndexError: a clip has no such frame or person.

@@ -39,12 +39,16 @@ class Sampling(Checked):
     ``frames`` is the number of frames T of the result. ``choice``: ``uniform`` selects one frame from each of T equal
     segments, ``window`` T consecutive frames. ``draw``: ``random``, for training, draws the frame in each segment, the
     position of the window and the caption; ``deterministic`` takes the middle of each segment, the middle window (a
-    clip shorter than the window fills its last frames) and the first caption. ``padding`` says what fills the other
-    frames of such a window: ``zero`` leaves them empty, ``loop`` repeats the clip.
+    clip shorter than the window fills its last frames) and the first caption. ``padding`` ``zero`` leaves the other
+    frames of such a window empty. ``loop``, with either ``choice``, repeats each person's frames from the first to the
+    last in which the person is seen, so that frames without the person at both ends are replaced, too
+    (:func:`~tmor_train.data.modalities.loop_padded`).
 
-    ``people`` is the number of person slots M. They are filled with the clip's people ``by`` spread or in stored order
-    (:func:`~tmor_train.data.modalities.people_of`), leaving out the first ``rank`` of that order. ``layout`` names the
-    joints of the result, ``normalise`` scales their coordinates.
+    ``people`` is the number of person slots M; slots of a clip with fewer people are empty. They are filled with the
+    clip's people ``by`` spread or in stored order (:func:`~tmor_train.data.modalities.people_of`), leaving out the
+    first ``rank`` of that order (1 and ``people`` 1: the second person alone). ``layout`` names the joints of the
+    result (:data:`posecap.joints.LAYOUTS`), to which each clip's own layout must have an exact map; ``normalise``
+    scales their coordinates.
     """
 
     frames: int = ranged(64, 1)
@@ -64,8 +68,9 @@ class Batching(Checked):
 
     ``size`` is the number of clips of a batch on each rank. ``order``: ``shuffled`` anew each epoch, or ``stored``.
     ``last``: an incomplete last batch is left out (``drop``), divided among the ranks, some of which may get no clip
-    (``keep``), or completed with the first clips of the same epoch (``fill``). ``seed`` decides the order and all
-    random sampling of clips.
+    (``keep``), or completed with the first clips of the same epoch (``fill``), repeated where they are too few.
+    ``seed`` decides the order, and which frames and caption are drawn from a clip; views have a seed of their own
+    (``loop.seed``).
     """
 
     size: int = ranged(256, 1)

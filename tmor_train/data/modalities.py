@@ -70,8 +70,8 @@ def people_of(motions: MotionSet, *, most: int, by: ByPeople) -> Numbers:
     """Indices of the people selected from each clip: (N, ``most``) int64; -1 for empty slots.
 
     ``first`` selects in stored order. ``spread`` selects those whose joints spread furthest (standard deviation of
-    x plus that of y, over all joints seen in the clip), the furthest first; for this it reads the joints of all clips
-    with several people.
+    x plus that of y in the clip's units, over all joints seen in the clip), the furthest first; for this it reads the
+    joints of all clips with several people. A person who is never seen comes last.
     """
     people_N = motions.clips.people_N
     slots = np.arange(most)
@@ -140,9 +140,10 @@ class Normalise(Checked):
 
     ``screen`` is for clips in pixels: ``frame`` gives x' = 2x/w - 1 and y' = 2y/w - h/w with the picture's own width w
     and height h; ``fixed640`` the same with 640 x 480 for every picture, as UNIK does; ``body`` scales them as clips in
-    metres. Clips in metres have no picture and are scaled by :func:`of_the_body`: the mean of all joints seen in the
-    first person's first frame becomes 0, and the mean distance of the first person's joints from that person's middle,
-    over the clip, becomes 0.5.
+    metres. Clips in metres have no picture and, with any ``screen``, are scaled by :func:`of_the_body`: the mean of the
+    joints of the first person slot in the first frame in which that person is seen becomes 0, and the mean distance of
+    that person's joints from the middle of the body, over the frames of the batch, becomes 0.5. Axes keep their
+    directions: y down, z away from the camera.
     """
 
     screen: Literal["frame", "fixed640", "body"] = "frame"

@@ -34,17 +34,21 @@ def read_shards(
     video: Literal["read", "leave"] = "read",
     text: Literal["read", "leave"] = "read",
 ) -> MotionSet:
-    """The samples of a posecap dataset as clips, without those that were removed from it.
+    """The samples of a posecap dataset as clips in pixels, without those that were removed from it.
+
+    Classes are the labels that occur, sorted. Subjects and cameras are not known. A set has text vectors if its
+    captions have them.
 
     Args:
         location: the dataset's folder, or for ``tar`` any URL that fsspec can read.
         split: name of one split, or None for all.
         read: ``columns`` maps the columns files of a folder into memory, so that joints and vectors are read only when
             gathered; ``tar`` reads every sample into memory; ``auto`` reads columns from a folder and tars from a URL.
-        video, text: ``leave`` leaves the vectors of videos or of captions out of the set.
+        video, text: ``leave`` leaves the vectors of videos or of captions out of the set, unread.
 
     Raises:
-        ShardError: there is no dataset, it has no samples of that split, a part is damaged, or ``columns`` of a URL.
+        ShardError: there is no dataset, it has no samples of that split, a part is damaged, vectors that are read
+            differ in length, or ``columns`` of a URL.
         ValueError: ``read`` is another word.
     """
     if read not in ("auto", "columns", "tar"):
@@ -52,11 +56,9 @@ def read_shards(
     folder = _local(os.fspath(location))
     if read == "columns" and folder is None:
         raise ShardError(f"{location} is not on a local disk, so its columns cannot be mapped; read it as 'tar'")
-    motions = _streamed(location, split) if folder is None or read == "tar" else _mapped(folder, split)
-    if video == "leave":
-        without_N = np.full(len(motions), NOT_KNOWN, np.int64)
-        motions = replace(motions, video=None, clips=replace(motions.clips, video_N=without_N))
-    return replace(motions, text=None) if text == "leave" else motions
+    # Left out before they are read, for vectors of several lengths cannot be, and leaving them out is the remedy.
+    left = {name for name, how in (("video", video), ("text", text)) if how == "leave"}
+    return _streamed(location, split, left) if folder is None or read == "tar" else _mapped(folder, split, left)
 
 
 def _local(location: str) -> Path | None:
@@ -82,7 +84,7 @@ class _Part:
     start_N3: Numbers
 
 
-def _mapped(folder: Path, split: str | None) -> MotionSet:
+def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
     dataset = Dataset(folder)
     parts = [
         _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)))
@@ -91,7 +93,7 @@ def _mapped(folder: Path, split: str | None) -> MotionSet:
     ]
     if not parts:
         raise ShardError(f"no samples of split {split!r} at {folder}; `posecap.index` lists splits")
-    return _set_of(parts)
+    return _set_of(parts, left)
 
 
 def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any) -> _Part:
@@ -128,7 +130,7 @@ def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Pa
     return np.asarray(begin // 4 + np.cumsum(sizes) - sizes, np.int64)
 
 
-def _set_of(parts: list[_Part]) -> MotionSet:
+def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
     table, maps = pa.concat_tables([part.table for part in parts]), [part.values for part in parts]
     people, frames, joints, captions, wide, wide_video = np.concatenate([part.shape_N6 for part in parts]).T
     joints_start_N, video_start_N, text_start_N = np.concatenate([part.start_N3 for part in parts]).T
@@ -140,7 +142,7 @@ def _set_of(parts: list[_Part]) -> MotionSet:
         _check_joints(JointArray(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
     classes, label_N = _numbered(table["label"])
     sentences, caption_K = _sentences(table["captions"], captions)
-    with_video = np.flatnonzero(wide_video > 0)
+    with_video = np.flatnonzero((wide_video > 0) & ("video" not in left))
     video_N = np.full(len(table), NOT_KNOWN, np.int64)
     video_N[with_video] = np.arange(len(with_video))
     return MotionSet(
@@ -166,7 +168,7 @@ def _set_of(parts: list[_Part]) -> MotionSet:
         sentences=sentences,
         caption_K=caption_K,
         video=_store(maps, map_N[with_video], video_start_N[with_video], wide_video[with_video]),
-        text=_texts(maps, map_N, text_start_N, captions, wide, caption_K),
+        text=None if "text" in left else _texts(maps, map_N, text_start_N, captions, wide, caption_K),
     )
 
 
@@ -219,8 +221,8 @@ def _texts(
     return _store(maps, map_N[clip], start_N[clip] + number_K[first] * width_N[clip], width_N[clip])
 
 
-def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
-    """All samples of a dataset's tars, in memory."""
+def _streamed(location: str | os.PathLike[str], split: str | None, left: set[str]) -> MotionSet:
+    """All samples of a dataset's tars, in memory, without the vectors named in ``left``."""
     with_video: list[NDArray[np.float32]] = []
     vector_of: dict[str, NDArray[np.float32]] = {}
     rows: list[int] = []
@@ -228,10 +230,11 @@ def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
     def clips() -> Iterator[Clip]:
         for sample in open_dataset(location, split=split, seed=None, rank=0, world_size=1):
             facts = sample["facts"]
-            rows.append(len(with_video) if len(sample["video"]) else NOT_KNOWN)
-            with_video.extend([sample["video"].numpy()] if len(sample["video"]) else [])
-            for sentence, vector in zip(sample["captions"], sample["text"].numpy(), strict=True):
-                vector_of.setdefault(sentence, vector)
+            vector = [sample["video"].numpy()] if len(sample["video"]) and "video" not in left else []
+            rows.append(len(with_video) if vector else NOT_KNOWN)
+            with_video.extend(vector)
+            for sentence, text_D in zip(sample["captions"], sample["text"].numpy(), strict=True):
+                vector_of.setdefault(sentence, text_D)
             yield Clip(
                 key=sample["key"],
                 joints_MTJC=sample["joints"].numpy(),
@@ -246,9 +249,9 @@ def _streamed(location: str | os.PathLike[str], split: str | None) -> MotionSet:
 
     motions = from_clips(clips())
     clips_with_videos = replace(motions.clips, video_N=np.array(rows, np.int64))
-    text = [vector_of[sentence] for sentence in motions.sentences]
+    text = [] if "text" in left else [vector_of[sentence] for sentence in motions.sentences]
     return replace(
-        motions, clips=clips_with_videos, video=_stacked(with_video), text=_stacked(text if all(map(len, text)) else [])
+        motions, clips=clips_with_videos, video=_stacked(with_video), text=_stacked(text if any(map(len, text)) else [])
     )
 
 

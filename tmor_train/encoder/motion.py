@@ -20,9 +20,10 @@ from tmor_train.backbones.unik import UNIK
 class EncoderConfig:
     """Which backbone, and its sizes.
 
-    ``channels`` is the number of values per joint that it takes: 2 or 3 coordinates, times the number of streams.
-    ``tau`` (frames whose joints are mixed, odd) and ``heads`` are used by UNIK alone. ``people`` says how the people of
-    a clip are pooled.
+    ``channels`` is the number of values per joint that it takes: 2 or 3 coordinates, times the number of streams. It
+    is not derived from the data: clips of another number are an error when the first batch is encoded. ``tau`` (frames
+    whose joints are mixed with each other, odd) and ``heads`` (of blocks 2 to 10) are used by UNIK alone; the features
+    are :data:`~tmor_train.backbones.FEATURES` wide in any case. ``people`` says how the people of a clip are pooled.
     """
 
     backbone: Literal["unik", "agcn", "stgcn"] = "unik"
@@ -37,7 +38,7 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
 
     Args:
         layout: the joints of the clips, a name of :data:`posecap.joints.LAYOUTS`.
-        persons: number of person slots of a clip.
+        persons: number of person slots of a clip; ST-GCN takes any number and does not use it.
 
     Raises:
         ValueError: a size that the backbone does not take.
@@ -66,6 +67,7 @@ class EMA(nn.Module):
     evaluated.
 
     Args:
+        online: the module to copy; it is not changed.
         momentum: m, at least 0 and below 1.
 
     Raises:

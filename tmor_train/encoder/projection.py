@@ -118,8 +118,9 @@ class Heads:
         """Cosines of projected embeddings and texts, cos(phi_M, phi_T): (N, K) float32.
 
         Args:
-            vectors: (N, 256) embeddings, or (256,) for N = 1. text_vectors: (K, D), one vector per text, or (K, P, D),
-            P wordings of each text, whose cosines are averaged.
+            vectors: (N, 256) embeddings, or (256,) for N = 1.
+            text_vectors: (K, D), one vector per text, or (K, P, D), P wordings of each text, whose cosines are
+                averaged; D is ``text_width``.
 
         Raises:
             UnusableEncoderError: the model was trained without text, or vectors have another shape, NaN or infinity.

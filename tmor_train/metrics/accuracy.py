@@ -57,14 +57,16 @@ def accuracy(scores_NK: Floats, label_N: Numbers) -> Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The ``mean`` over seeds and the half width of its confidence interval, which is NaN for a single seed."""
+    """The ``mean`` over seeds and the half width of its confidence interval, mean ± half width, in the unit of the
+    values; the latter is NaN for a single seed."""
 
     mean: float
     half_width: float
 
 
 def spread(values: Sequence[float], *, confidence: float = 0.95) -> Spread:
-    """Mean and confidence interval by Student's t, which suits few seeds: t · s / √n, with s over n - 1.
+    """Mean and confidence interval by Student's t, which suits few seeds: t · s / √n, s being the standard deviation
+    with n - 1 in its denominator and t of n - 1 degrees of freedom. A NaN among the values makes both NaN.
 
     Raises:
         ValueError: no values, or a confidence that does not lie between 0 and 1.

@@ -77,7 +77,8 @@ def event_ap(
 
     Args:
         proposals: those of each recording.
-        truths: the labelled events of each recording, in the same order; their confidence is not read.
+        truths: the labelled events of each recording, in the same order; their confidence does not count, but NaN is
+            an error there, too.
         classes: their number K, without the background; ``Proposal.label`` is below it.
 
     Raises:

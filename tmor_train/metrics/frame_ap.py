@@ -44,7 +44,7 @@ def frame_ap(scores_TK: Floats, label_TK: Marks) -> FrameAP:
         label_TK: which classes each frame has, (T, K) bool.
 
     Raises:
-        ValueError: no frames, shapes that do not fit, or a score that is NaN.
+        ValueError: no frames, shapes that do not fit, labels that are not bool, or a score that is NaN.
     """
     scores_TK, label_TK = _checked(scores_TK, label_TK)
     columns = zip(scores_TK.T, label_TK.T, strict=True)
@@ -56,7 +56,8 @@ def frame_ap_of(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
     the memory of all scores.
 
     Raises:
-        ValueError: no recordings, one without frames, shapes that do not fit, or a score that is NaN.
+        ValueError: no recordings, one without frames, shapes that do not fit, labels that are not bool, or a score
+            that is NaN.
     """
     scores: list[Floats] = []
     positive: list[list[Floats]] = []
@@ -79,7 +80,8 @@ def frame_ap_of(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
 
 
 def points(frames: int, *, count: int = 25) -> Numbers:
-    """The frames shown at ``count`` evenly spaced times of a recording, from its first: floor(j · frames / count).
+    """The frames shown at ``count`` evenly spaced times of a recording, from its first: floor(j · frames / count) for j
+    from 0, (count,) int64; frames of a recording shorter than ``count`` repeat.
 
     Charades' official localisation scores 25 times, (j - 1) / 25 · length, and a class is positive at a time from its
     begin to its end, both included (``Charades_v1_localize``). The labels at these times, which lie between frames,
@@ -95,7 +97,8 @@ def points(frames: int, *, count: int = 25) -> Numbers:
 
 def times(length: float, *, count: int = 25) -> NDArray[np.float64]:
     """The times of :func:`points`, from the recording's first frame and in the unit of its ``length``: (j / count) ·
-    length, float64, as the owners round it."""
+    length for j from 0, (count,) float64. Divided first and then multiplied, as the owners do: the other order rounds
+    differently."""
     return np.arange(count, dtype=np.float64) / count * length
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -83,6 +85,21 @@ def test_one_split_and_none_of_the_vectors(tmp_path: Path) -> None:
     batch = next(iter(Loader(motions, sampling=Sampling(frames=4), batching=Batching(size=1))))
     assert batch.video_ND is None
     assert not batch.has_video_N.any()
+
+
+@pytest.mark.parametrize("read", ["columns", "tar"])
+def test_vectors_of_several_lengths_can_be_left_out(read: Literal["columns", "tar"], tmp_path: Path) -> None:
+    one = building.sample(row=building.row(row_id="row-0"), captions=(Caption("One.", "row"),), seed=0)
+    other = building.sample(row=building.row(row_id="row-1"), captions=(Caption("Two.", "row"),), seed=1)
+    other = replace(other, video_D=other.video_D[:3].copy(), text_CD=other.text_CD[:, :2].copy())
+    built.build(tmp_path, {PartName("train", 0): [one], PartName("train", 1): [other]})
+    with pytest.raises(ShardError, match="choose one split, or leave them out"):
+        read_shards(tmp_path, read=read, text="leave")
+    with pytest.raises(ShardError, match="choose one split, or leave them out"):
+        read_shards(tmp_path, read=read, video="leave")
+    motions = read_shards(tmp_path, read=read, video="leave", text="leave")
+    assert (motions.video, motions.text, motions.clips.video_N.tolist()) == (None, None, [-1, -1])
+    assert len(motions.sentences) > 0
 
 
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
