@@ -1,4 +1,7 @@
-"""Smooths skeletons over time and fills short gaps. Not part of the default pipeline."""
+"""Smooths skeletons over time and fills short gaps. Not part of the default pipeline; where it stands in one:
+
+``Skeleton(layout="coco17"), Smooth(filter=SavitzkyGolay(window_seconds=0.3), fill_frames=5), WriteCaptions()``
+"""
 
 from __future__ import annotations
 
