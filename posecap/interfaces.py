@@ -7,6 +7,8 @@ Two terms are used throughout:
   frames of that size: x to the right and y down, (0, 0) the top left corner.
 * A clip is a :class:`posecap.types.Clip`: decoded frames of one span of one video.
 
+Every method that runs a model may raise :class:`posecap.stage.TransientError` with ``out_of_memory``.
+
 Axes stand in names: ``T`` frames, ``H``/``W`` rows and columns of pixels, ``N`` people of one frame, ``M`` people of a
 clip, ``J`` joints, ``D`` vector length, ``C`` sentences.
 """
@@ -23,10 +25,18 @@ from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one download may take: bytes of the file, and seconds with all attempts and waits included."""
+    """The most that one download may take: bytes of the file, and seconds with all attempts and waits included.
+
+    Raises:
+        ValueError: one of them is not above 0.
+    """
 
     size_bytes: int = 2 * 1024**3
     seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.size_bytes <= 0 or self.seconds <= 0:
+            raise ValueError(f"Limits(size_bytes={self.size_bytes}, seconds={self.seconds:g}): both must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,8 @@ class Decoder(Named, Protocol):
             size: (width, height) in pixels of the frames to give, exactly; frames are scaled to it.
 
         Raises:
-            Reject: ``undecodable`` when the stream holds no usable frame. A span without frames yields nothing.
+            Reject, PermanentError: ``undecodable`` when the stream holds no usable frame, and other faults of the file;
+                no other decoder is asked. A span without frames is no fault and yields nothing.
             DecoderGaveUpError: this decoder cannot read the file or not this span of it, before or after some
                 blocks; the stage then asks the next decoder for what is left.
         """

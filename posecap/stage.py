@@ -84,7 +84,9 @@ class Stage(ABC):
     """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
 
     ``takes`` and ``gives`` are classes of :mod:`posecap.types`; a pipeline checks them before anything runs.
-    Engines load lazily, in the worker that uses them.
+    ``resources`` belongs to the class and is no field, so it is not part of the configuration; a stage that leaves it
+    at ``Resources()`` gets those of :attr:`posecap.pipeline.Pipeline.worker`. Engines load lazily, in the worker that
+    uses them.
     """
 
     name: ClassVar[str]

@@ -77,7 +77,7 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
             raise TransientError("truncated", f"{self._name}: the server sent less than it announced")
         self._fetched += len(block)
         if self._fetched > self._size_limit:
-            raise Reject("too_large", f"{self._name} needs more than {self._size_limit} bytes")
+            raise Reject("too_large", f"{self._name} needs more than {self._size_limit} bytes; raise limits.size_bytes")
 
 
 def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:

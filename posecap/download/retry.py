@@ -50,7 +50,9 @@ class RetryPolicy:
 
 
 class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
-    """A server asks for a wait of ``seconds`` before the next request (the HTTP header ``Retry-After``)."""
+    """A server asks for a wait of ``seconds`` before the next request (the HTTP header ``Retry-After``); 0 where it
+    refuses the request for now without naming a time.
+    """
 
     def __init__(self, reason: str, detail: str = "", *, seconds: float = 0.0) -> None:
         super().__init__(reason, detail)

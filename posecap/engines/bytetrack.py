@@ -151,6 +151,7 @@ def assign(like_KN: Doubles, *, least: float) -> list[tuple[int, int]]:
 def _start(found: Detections, i: int, t: int) -> _Track:
     centre_size = _centre_size(found.boxes_N4[i])
     height = centre_size[3]
+    # Standard deviations: a tenth of the height for position and size, a height per second for their unknown speeds.
     covariance = np.diag(np.square(np.repeat([0.1 * height, height], 4)))
     joints = None if found.joints_NJ3 is None else found.joints_NJ3[i]
     return _Track(np.concatenate([centre_size, np.zeros(4)]), covariance, {t: (i, float(found.scores_N[i]))}, joints)
@@ -185,7 +186,7 @@ def _likeness(track: _Track, found: Detections, i: int) -> float:
 
 def _miss(before: _Track, after: _Track, detections: Sequence[Detections], pts_T: Seconds) -> float:
     """How far ``after`` begins from where ``before`` was heading; see ``join_distance``."""
-    ends = sorted(before.seen)[-5:]
+    ends = sorted(before.seen)[-5:]  # the velocity is that over the last five frames that see the person
     boxes = np.array([_centre_size(detections[t].boxes_N4[before.seen[t][0]]) for t in ends])
     times = pts_T[ends]
     speed = (boxes[-1, :2] - boxes[0, :2]) / (times[-1] - times[0]) if len(ends) > 1 else np.zeros(2)

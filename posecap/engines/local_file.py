@@ -45,7 +45,11 @@ class LocalFile(Engine):
         if found.st_size == 0:
             raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
         if found.st_size > limits.size_bytes:
-            raise Reject("too_large", f"{uri} has {found.st_size} bytes, more than the limit of {limits.size_bytes}")
+            raise Reject(
+                "too_large",
+                f"{uri} has {found.st_size} bytes, more than {limits.size_bytes}; raise "
+                "limits.size_bytes, or cut the video",
+            )
         return Fetched(path, "borrowed")
 
 

@@ -17,6 +17,7 @@ from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
 
 _BLOCK = 1 << 20
+_SMALLER = "raise limits.size_bytes, or cut the video"
 _RETRIED = frozenset({"timeout", "disk_full", "object_store"})
 """Reasons of errors after which another attempt may succeed; a missing package stays missing."""
 
@@ -71,13 +72,13 @@ def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
         if info.get("type") != "file":
             raise IsADirectoryError
         if (size := info.get("size")) is not None and size > size_bytes:
-            raise Reject("too_large", f"{uri} has {size} bytes, more than the limit of {size_bytes}")
+            raise Reject("too_large", f"{uri} has {size} bytes, more than {size_bytes}; {_SMALLER}")
         with store.open(path, "rb") as source:
             while block := source.read(_BLOCK):
                 if time.monotonic() > until:
                     raise TransientError("timeout", f"{uri}: not finished in time")
                 if file.tell() + len(block) > size_bytes:
-                    raise Reject("too_large", f"{uri} has more than {size_bytes} bytes")
+                    raise Reject("too_large", f"{uri} has more than {size_bytes} bytes; {_SMALLER}")
                 file.write(block)
     except Exception as error:  # each back-end raises errors of its own library
         raise _translated(uri, error) from error

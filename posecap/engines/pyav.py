@@ -149,7 +149,11 @@ class PyAV(Engine):
         if not context.width or not context.height:
             raise Reject("undecodable", "the container gives the video no size")
         if max(context.width, context.height) > self.side_at_most:
-            raise Reject("too_large", f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side")
+            raise Reject(
+                "too_large",
+                f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side; "
+                "shrink the video or raise side_at_most",
+            )
         context.thread_type = "NONE"
         context.options = {"max_pixels": str(self.side_at_most**2)}
         return stream

@@ -155,7 +155,9 @@ class _Session:
                 return remux_span(remote, file, span=span, margin_seconds=margin, container=chosen["ext"]), "mp4"
             if remote.size > limits.size_bytes:
                 raise Reject(
-                    "too_large", f"{self.shown} has {remote.size} bytes, more than the limit of {limits.size_bytes}"
+                    "too_large",
+                    f"{self.shown} has {remote.size} bytes, more than {limits.size_bytes}; raise limits.size_bytes, or "
+                    "name a span",
                 )
             while part := remote.read(_WHOLE_BLOCK):
                 file.write(part)

@@ -41,7 +41,7 @@ def torch_device(wanted: Device) -> torch.device:
     if wanted == "cuda":
         raise DeviceError(
             "the pipeline asks for device='cuda', but torch sees no GPU here: is its CUDA build installed, "
-            "and does the stage declare Resources(gpus=1)?"
+            "and does the pipeline say Pipeline(…, worker=Resources(gpus=1))? device='auto' takes the CPU without a GPU"
         )
     torch.set_num_threads(1)
     return torch.device("cpu")

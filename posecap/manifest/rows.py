@@ -162,7 +162,11 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
 
 
 def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
-    """Raw cells as a batch of :data:`ROW_SCHEMA`, one row for each; what is wrong goes to ``problems``, and there."""
+    """Raw cells as a batch of :data:`ROW_SCHEMA` with one row for each of N.
+
+    What is wrong is added to ``problems`` for the message about all tables, and stands in the batch's column
+    ``problem``.
+    """
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
     # A cell that cannot be read is null from here on, and has a problem already.
     missing = pc.and_(pc.is_null(words["video"]), pc.is_null(problems.of_rows(raw.numbers)))

@@ -198,7 +198,8 @@ def _what_it_is(head: bytes) -> str:
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[Any]:
-    """The open file, checked to be complete: a safetensors file states its length.
+    """The open file, as ``safetensors.safe_open`` gives it (``keys()``, ``get_tensor(name)``) with tensors of torch on
+    the CPU. It is complete: a safetensors file states its length, which is checked.
 
     Raises:
         CheckpointError: it is cut off or damaged.

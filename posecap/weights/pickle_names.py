@@ -33,6 +33,8 @@ class UnsafePickleError(ValueError):
 class Inert:
     """The record of an object whose class was not loaded: the names, and what the file holds of it.
 
+    A class or function that the file only names, without a call, gives the same kind of record, with ``args`` empty.
+
     Attributes:
         args: of the call of the class or function.
         state: of the object, usually its attributes by name.

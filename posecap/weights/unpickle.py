@@ -49,7 +49,8 @@ def unpickle(
 
     Args:
         file: ``read(n)`` must not allocate more memory than there are bytes (as ``BytesIO`` and ``mmap`` do).
-        names: functions and constants by ``(module, name)``.
+        names: functions and constants by ``(module, name)``. Only functions written in Python are ever called, with
+            positional arguments out of the file that they must check; a class or a builtin is a constant.
         persistent_load: gives the value of a persistent id; by default a persistent id is an error.
         max_opcodes: a bound on the time; None is :data:`MAX_OPCODES`, and data sets may need more.
         max_copied_bytes: a bound on the memory; None is :data:`MAX_COPIED_BYTES`.

@@ -57,7 +57,10 @@ def test_refusals(tmp_path: Path) -> None:
     assert refusal(f"{tmp_path}/pipe.mp4", tmp_path).reason == "not_a_file"
     assert refusal(str(empty), tmp_path).reason == "empty_file"
     large = refusal(str(full), tmp_path, limits=Limits(size_bytes=2))
-    assert (large.reason, large.detail) == ("too_large", f"{full} has 3 bytes, more than the limit of 2")
+    assert (large.reason, large.detail) == (
+        "too_large",
+        f"{full} has 3 bytes, more than 2; raise limits.size_bytes, or cut the video",
+    )
     assert refusal(f"file://elsewhere{full}", tmp_path).reason == "bad_uri"
     assert refusal("file://[/a.mp4", tmp_path).reason == "bad_uri"
 

@@ -83,7 +83,10 @@ def test_a_missing_file_is_no_verdict_on_the_video(tmp_path: Path) -> None:
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "wide.mp4", frames=2)
     drop = refused(path, PyAV(side_at_most=128))
-    assert (drop.reason, drop.detail) == ("too_large", "160x96 pixels, at most 128 a side")
+    assert (drop.reason, drop.detail) == (
+        "too_large",
+        "160x96 pixels, at most 128 a side; shrink the video or raise side_at_most",
+    )
 
 
 def test_variable_frame_rate_keeps_every_frames_own_time(tmp_path: Path) -> None:

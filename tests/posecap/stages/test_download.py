@@ -181,3 +181,9 @@ def test_as_part_of_a_pipeline() -> None:
         "content": "magic",
     }
     assert pickle.loads(pickle.dumps(stage)) == stage
+
+
+@pytest.mark.parametrize(("size_bytes", "seconds"), [(0, 1.0), (1, 0.0)])
+def test_limits_that_nothing_fits_are_refused(size_bytes: int, seconds: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        Limits(size_bytes=size_bytes, seconds=seconds)
