@@ -19,6 +19,7 @@ import torch
 
 Precision = Literal["single", "half"]
 ROWS_AT_ONCE = 65_536
+"""Rows that are copied to float64 together, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class UnitVectors:
 
 
 def normalize(embeddings: np.ndarray | torch.Tensor, *, precision: Precision | None = None) -> UnitVectors:
-    """The `UnitVectors` of N×D real numbers.
+    """The `UnitVectors` of N×D real numbers, on their device.
+
+    float32 and float64 are kept as they are, other floats become float32 and integers float64.
 
     Args:
         precision: of the unit vectors; None is half on a GPU, where it is several times faster, and single on a CPU.
@@ -120,7 +123,7 @@ class BlockProducts:
         self._own = threading.local()
 
     def __call__(self, left_L: torch.Tensor, right_R: torch.Tensor) -> torch.Tensor:
-        """Products of the rows left_L and right_R, (L, R); both are ascending indices, at most `block_size` of them."""
+        """Products of the rows left_L and right_R, (L, R); both are ascending indices, 1 to `block_size` of them."""
         if not hasattr(self._own, "buffer"):
             self._own.buffer = self._rows_ND.new_empty(self._block_size**2)
         buffer: torch.Tensor = self._own.buffer
@@ -198,8 +201,8 @@ def single_threaded_ops(device: torch.device) -> Iterator[int]:
 
 
 def parallel_map(compute: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
-    """Results of all items in their order, from `workers` threads. Items are taken at most 2 · workers + 1 ahead of the
-    results that were yielded."""
+    """Results of all items in their order, from `workers` threads (one: from the caller's own). Items are taken at most
+    2 · workers + 1 ahead of the results that were yielded, each by the caller's thread."""
     if workers == 1:
         yield from map(compute, items)
         return

@@ -15,7 +15,7 @@ import torch
 
 from tmor_train.clustering.blockwise import UnitVectors, normalize
 from tmor_train.clustering.dbscan import check_settings, labels_exact, labels_near_cells
-from tmor_train.clustering.faiss_graph import labels_faiss
+from tmor_train.clustering.faiss_graph import check_nearest, labels_faiss
 from tmor_train.clustering.neighbours import adaptive_eps
 
 Noise = Literal["singleton", "drop"]
@@ -37,19 +37,26 @@ EXACT_ON_CPU = 150_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """How to cluster.
+    """How to cluster. Settings of a metric, eps or search that is not chosen are not used.
 
-    `eps` is the radius of DBSCAN, a distance, or "auto". With cosine distances, "auto" is the `quantile` (0 to 1) of
-    the distances to the min_samples-th neighbour, measured on `sample` rows and averaged over epochs (`eps_momentum` is
-    the weight of the earlier epochs). With Jaccard distances (of neighbourhoods of `k1` rows, averaged over `k2`) it is
-    0.6, as in SpCL and ClusterContrast. `min_samples` counts a point among its own neighbours.
+    `eps` is the radius of DBSCAN, a distance (`metric` "cosine": 0 to 2, "jaccard": 0 to 1), or "auto". With cosine
+    distances, "auto" is the `quantile` (0 to 1) over `sample` random rows of the distance to the `min_samples`-th
+    nearest other row; from the second clustering on, `eps_momentum` (0 to 1) is the weight of the eps that the one
+    before ended with, and the new one has the rest. With Jaccard distances (of neighbourhoods of `k1` rows, averaged
+    over `k2`, the row itself among both) "auto" is 0.6, as in SpCL and ClusterContrast. `min_samples` neighbours within
+    eps make a core point, which counts itself as one of them.
 
     `search` is how neighbours are found. "auto" is "exact" for Jaccard distances, on a GPU, and up to 150,000 rows on a
     CPU, else "near_cells", which compares each cell of about `rows_per_cell` rows with its `probes` nearest cells;
-    "faiss" uses a graph of the `nearest` rows that faiss finds in `probes` of its lists.
+    "faiss", on the CPU, uses a graph of the `nearest` rows that faiss finds in `probes` of its lists. `seed` is that of
+    the sampled rows and of the cells or lists.
 
-    Where one cluster has more than `largest_share` of the points, more than `noise_share` of them are noise, or there
-    are fewer than two clusters, clustering is repeated with another eps, at most `tries` times.
+    Where one cluster has more than `largest_share` of all points, more than `noise_share` of them are noise, or there
+    are fewer than two clusters, clustering is repeated with another eps, a fixed one too, at most `tries` times after
+    the first.
+
+    Raises:
+        ValueError: a number is out of its range, or Jaccard distances are to be searched by cells or faiss.
     """
 
     metric: Metric = "cosine"
@@ -69,12 +76,29 @@ class ClusterConfig:
     tries: int = 10
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_settings(1.0 if self.eps == "auto" else self.eps, self.min_samples)
+        for name in ("k1", "k2", "sample", "probes", "nearest", "rows_per_cell"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is at least 1")
+        for name in ("quantile", "eps_momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is from 0 to 1")
+        for name in ("largest_share", "noise_share", "tries"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is at least 0")
+        if self.search == "faiss":
+            check_nearest(self.nearest, self.min_samples)
+        if self.metric == "jaccard" and self.search not in ("auto", "exact"):
+            raise ValueError(f"the Jaccard distance has no search {self.search!r}; set search to auto or exact")
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """What the next epoch's clustering needs of this one: the averaged eps, and the labels, int64 (N,), −1 for noise.
+    """What the next clustering needs of this one: the eps of its labels, and the labels, int64 (N,), −1 for noise.
 
-    Both are None before the first clustering.
+    After one that failed, eps is the one that it began with and all labels are −1. Both are None before the first
+    clustering.
     """
 
     eps: float | None = None
@@ -86,9 +110,9 @@ class Clustering:
     """The result of a clustering: labels int64 (N,) from 0, −1 for noise, the eps they were made with, and metrics.
 
     `noise_share` and `largest_share` (of the largest cluster) are shares of all points; `mean_size` is the mean number
-    of points of a cluster; `tries` is the number of repetitions. Where the last try failed too, `failure` says how, all
-    labels are −1 and `fell_back` is True: in this epoch each clip is a cluster of its own. The metrics are then those
-    of the last try. `state` is for the next epoch.
+    of points of a cluster, noise not counted; `tries` is the number of repetitions, 0 where the first eps served. Where
+    the last try failed too, `failure` says how, all labels are −1 and `fell_back` is True: in this epoch each clip is a
+    cluster of its own. `eps` and the metrics are then those of the last try. `state` is for the next clustering.
     """
 
     labels_N: Labels
@@ -116,8 +140,12 @@ class Clustering:
     def metrics(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
         """Numbers to log, as JSON values.
 
-        Agreement (ARI and NMI) is with known labels (−1: unknown, left out) and with the labels of the previous epoch;
-        None where there are none. A noise point counts as a class of its own.
+        Agreement (ARI and NMI) is with known labels (−1: unknown, left out) and with the labels of the previous
+        clustering; None where there are none. A noise point counts as a class of its own, on both sides.
+
+        Args:
+            known_N: int64 classes of the same N points.
+            before: the state that :func:`cluster` was given, not that of this result.
         """
         earlier_N = before.labels_N if before else None
         return {
@@ -131,20 +159,19 @@ class Clustering:
 def cluster(
     embeddings: np.ndarray | torch.Tensor, config: ClusterConfig, state: ClusterState | None = None
 ) -> Clustering:
-    """Clusters N×D embeddings, N at least 1, repeatedly if a result is unusable.
+    """Clusters N×D embeddings, N at least 1 (2 where eps is "auto"), repeatedly if a result is unusable.
 
-    After a failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth (otherwise); once one eps that is
-    too small and one that is too large are known, the next is their geometric mean.
+    After a failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth up to the largest distance
+    (otherwise); once one eps that is too small and one that is too large are known, the next is their geometric mean.
 
     Args:
-        state: `Clustering.state` of the previous epoch; None for the first.
+        embeddings: of any length but 0; only their directions count.
+        state: `Clustering.state` of the previous clustering; None for the first. Only its eps is used.
 
     Raises:
-        ValueError: embeddings are empty, zero or not finite, or settings are out of range.
+        ValueError: embeddings are too few, zero or not finite.
+        FaissMissingError: `search` is "faiss", which is not installed.
     """
-    check_settings(1.0 if config.eps == "auto" else config.eps, config.min_samples)
-    if config.metric == "jaccard" and config.search not in ("auto", "exact"):
-        raise ValueError(f"the Jaccard distance has no search {config.search!r}; set search to auto or exact")
     vectors = normalize(embeddings)
     if not len(vectors.norms_N):
         raise ValueError("there are no embeddings to cluster")
@@ -260,7 +287,7 @@ def normalized_mutual_info_score(one_N: np.ndarray, other_N: np.ndarray) -> floa
 
 
 def noise_as_singletons(labels_N: np.ndarray) -> np.ndarray:
-    """Labels with a class of its own for each noise point (−1)."""
+    """Labels with a class of its own for each noise point (−1), numbered on from the largest label."""
     noise_N = labels_N < 0
     alone_N = labels_N.copy()
     alone_N[noise_N] = labels_N.max(initial=-1) + 1 + np.arange(noise_N.sum())

@@ -89,9 +89,10 @@ def labels_near_cells(
 ) -> torch.Tensor:
     """DBSCAN on part of the neighbours, for sizes at which comparing all pairs takes too long.
 
-    Embeddings are cut into cells of about `rows_per_cell` around learned centres. Only pairs in the same cell, or in
-    two cells of which one is among the other's `probes` nearest, are compared. Pairs found are exact; missed pairs can
-    turn core points into border points or noise and split clusters, never join any. Otherwise like `labels_exact`.
+    Embeddings are cut into cells of about `rows_per_cell` around centres that are learned on a sample drawn by `seed`.
+    Only pairs in the same cell, or in two cells of which one is among the other's `probes` nearest, are compared. Pairs
+    found are exact; missed pairs can turn core points into border points or noise and split clusters, never join any.
+    Labels may depend on the device, as the cells do. Otherwise like `labels_exact`.
     """
     check_settings(eps, min_samples)
     device, points = vectors.norms_N.device, len(vectors.norms_N)
@@ -168,8 +169,9 @@ class IncrementalDBSCAN:
     def labels(self, names_N: torch.Tensor) -> torch.Tensor:
         """Cluster of each point, −1 for noise.
 
-        names_N are the points' indices for the caller. Clusters are numbered from 0 in the order of their core points
-        of lowest index. A border point gets the lowest numbered cluster of which a core point is its neighbour.
+        names_N, int64, are the points' indices for the caller, a permutation of 0 to N − 1. Labels are in the order of
+        the points, not of names_N. Clusters are numbered from 0 in the order of their core points of lowest index (by
+        names_N). A border point gets the lowest numbered cluster of which a core point is its neighbour.
         """
         kept_2P = torch.cat([*self._kept, names_N.new_empty(2, 0)], dim=1)
         core_2P = self._core_N[kept_2P]

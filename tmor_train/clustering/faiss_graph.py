@@ -22,6 +22,12 @@ class FaissMissingError(ValueError):
     """faiss is not installed; the message says how to get it."""
 
 
+def check_nearest(nearest: int, min_samples: int) -> None:
+    """Raises ValueError where so few rows are looked for around each that none could be core."""
+    if nearest < min_samples:
+        raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
+
+
 def labels_faiss(
     vectors: UnitVectors, *, eps: float, min_samples: int, nearest: int = 32, probes: int = 32, seed: int = 0
 ) -> torch.Tensor:
@@ -44,8 +50,7 @@ def labels_faiss(
         ValueError: nearest is below min_samples, or as in `labels_exact`.
     """
     check_settings(eps, min_samples)
-    if nearest < min_samples:
-        raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
+    check_nearest(nearest, min_samples)
     points = len(vectors.norms_N)
     density = IncrementalDBSCAN(points, min_samples=min_samples, device=torch.device("cpu"))
     left_P, right_P = _candidates(vectors, eps + vectors.margin, nearest=nearest, probes=probes, seed=seed)

@@ -47,7 +47,10 @@ def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sp
 
 
 def labels_jaccard(weights: Sparse, *, eps: float, min_samples: int) -> torch.Tensor:
-    """Labels int64 (N,) on the CPU, −1 for noise, of DBSCAN on the Jaccard distance of the rows of V."""
+    """Labels int64 (N,) on the CPU, −1 for noise, of DBSCAN on the Jaccard distance of the rows of V.
+
+    Labels are numbered, and border points assigned, as in `labels_exact`. eps and min_samples are not checked.
+    """
     points = weights.shape[0]
     density = IncrementalDBSCAN(points, min_samples=min_samples, device=torch.device("cpu"))
     for left_P, right_P in pairs_within(weights, eps):
@@ -64,7 +67,7 @@ def dbscan_jaccard(
     The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
     the neighbourhoods of the `k2` nearest rows are averaged. The nearest rows are exact: all pairs are multiplied once.
     Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach, whatever eps is. Otherwise
-    like `dbscan`.
+    like `dbscan`, and labels of no embeddings are empty.
     """
     check_settings(eps, min_samples)
     if not len(vectors.norms_N):

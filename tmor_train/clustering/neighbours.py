@@ -233,8 +233,8 @@ class Cells:
 
 
 def spherical_kmeans(vectors: UnitVectors, *, cells: int, seed: int = 0) -> Cells:
-    """Rows in at most `cells` cells by spherical k-means on a sample. They change the speed of exact clustering, not
-    its result."""
+    """Rows in `cells` cells, of which some may be empty, or one for each row if these are fewer, by spherical k-means
+    on a sample of 32 rows a cell, drawn by `seed`. They change the speed of exact clustering, not its result."""
     unit_ND = vectors.unit_ND
     generator = torch.Generator().manual_seed(seed)
     sampled = min(len(unit_ND), cells * SAMPLED_PER_CELL)

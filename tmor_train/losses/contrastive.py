@@ -35,11 +35,11 @@ class Term:
     """One loss and figures about it; all tensors of shape (), only ``loss`` with a gradient.
 
     ``anchors`` is the number of anchors that the loss is the mean of; where it is 0, the loss is 0 with gradient 0.
-    ``positives`` and ``negatives`` are their mean |P| and |N|. ``without_negatives`` is the share of anchors that have
-    no negative by the clusters: they are left out, or, where ``alone`` is 1 (no anchor had one), every anchor is
-    contrasted with all other clips. ``floor`` is the mean of log(1 + sum_N / sum_P), a lower bound of the loss (equal
-    to it where positives are combined ``inside``). ``collapsed`` is the loss that these sets would have if all
-    embeddings were the same.
+    ``positives`` and ``negatives`` are their mean |P| and |N|, after limits. ``without_negatives`` is the share, among
+    the anchors that take part (``PairMasks.anchors_N``), of those that have no negative by the clusters: they are left
+    out, or, where ``alone`` is 1 (no anchor had one), every anchor is contrasted with all other clips. ``floor`` is the
+    mean of log(1 + sum_N / sum_P), a lower bound of the loss (equal to it where positives are combined ``inside``).
+    ``collapsed`` is the loss that these sets would have if all embeddings were the same.
     """
 
     loss: Tensor
@@ -63,7 +63,7 @@ class Term:
 def contrast(anchors_ND: Tensor, pool_KD: Tensor, masks: PairMasks, *, scale: Scale, reduction: Reduction) -> Term:
     """The loss −E[log(S_align / (S_align + S_disc))], the mean over anchors that have positives and negatives.
 
-    ``anchors_ND`` and ``pool_KD`` are unit vectors.
+    ``anchors_ND`` (N, D) and ``pool_KD`` (K, D) are unit vectors, float32 or float64; both get a gradient.
 
     With s = Sim of Eq. 4, the products of the unit vectors times ``scale`` = 1 / Temp, S_disc = sum_N e^s and
 

@@ -35,10 +35,11 @@ class Relations:
     hashes.
 
     ``own_N`` int64 is the position of the fresh candidate of an anchor's own clip; ``own_NK`` marks it. ``copy_NK``
-    marks all candidates of the same clip, ``same_cluster_NK`` those of the same cluster (none for noise),
-    ``same_text_NK`` those with the same sentence. ``filled_K`` is False for empty slots of the queue or memory bank.
-    ``dropped_N`` and ``dropped_K`` are noise where the configuration drops noise. ``has_video_*`` and ``has_text_*``
-    say who has such a vector. ``hashes_NK`` int64 orders the sample where a set is limited, else None.
+    marks all candidates of the same clip, the own one included, ``same_cluster_NK`` those of the same cluster (none for
+    noise), ``same_text_NK`` those with the same sentence (or, like the anchor, with none). ``filled_K`` is False for
+    empty slots of the queue or memory bank. ``dropped_N`` and ``dropped_K`` are noise where the configuration drops
+    noise. ``has_video_*`` and ``has_text_*`` say who has such a vector. ``hashes_NK`` int64 orders the sample where a
+    set is limited, else None.
     """
 
     own_N: Tensor
@@ -79,9 +80,10 @@ def relate(
 
     Args:
         pool: the candidates, fresh and older ones.
-        anchors: positions of the anchors in the pool, a range of step 1.
+        anchors: positions of the anchors' own fresh keys in the pool, a range of step 1.
         cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering.
         step: int64 of shape (), which step of training this is; random samples depend on it.
+        config: of which only ``noise``, the limits and their ``seed`` matter here.
     """
     rows = slice(anchors.start, anchors.stop)
     index_K, text_id_K = pool.index_K, pool.text_id_K
@@ -204,8 +206,8 @@ def pair_hashes(index_N: Tensor, index_K: Tensor, *, step: Tensor, seed: int) ->
 
 
 def sample_members(members_NK: Tensor, hashes_NK: Tensor, most: int) -> Tensor:
-    """The mask with only the ``most`` members of lowest hash in each row of ``members_NK``; all where there are
-    fewer."""
+    """The bool mask (N, K) with only the ``most`` members of lowest hash in each row of ``members_NK``; all where there
+    are fewer. Of hashes only their order matters; they are below 2^63 - 1."""
     if most >= members_NK.shape[1]:
         return members_NK
     lowest = hashes_NK.masked_fill(~members_NK, LARGEST_HASH).topk(most, dim=1, largest=False, sorted=False).indices

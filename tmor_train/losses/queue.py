@@ -28,8 +28,9 @@ class Entries:
 
     ``motion_KD`` are unit keys. ``video_KDv`` and ``text_KDt`` are the vectors of the frozen encoders, not projected
     unless a caller has replaced them; None where the data or the objective has none. ``has_video_K`` and ``has_text_K``
-    bool say which candidates have one. ``index_K`` int64 is the clip's index in the dataset, −1 for an empty slot;
-    ``text_id_K`` int64 is equal for equal sentences, −1 for none.
+    bool say which candidates have one; the others have zeros. ``index_K`` int64 is the clip's index in the dataset, −1
+    for an empty slot, which no anchor may be compared with; ``text_id_K`` int64 is equal for equal sentences, −1 for
+    none.
     """
 
     motion_KD: Tensor
@@ -42,7 +43,7 @@ class Entries:
 
     @classmethod
     def of_motion(cls, keys_KD: Tensor, index_K: Tensor) -> Entries:
-        """Motion keys alone, without frozen vectors."""
+        """Unit motion keys (K, D) alone, without frozen vectors."""
         none_K = torch.zeros_like(index_K, dtype=torch.bool)
         return cls(
             motion_KD=keys_KD,
@@ -64,7 +65,8 @@ class Entries:
         return Entries(**changed)
 
     def concat(self, others: Entries) -> Entries:
-        """These candidates, then ``others``; video or text vectors are None where either has none."""
+        """These candidates, then ``others`` in the dtypes of these; video or text vectors are None where either has
+        none."""
         joined: dict[str, Any] = dict.fromkeys(self.parts())
         for name, first in self.parts().items():
             second: Tensor | None = getattr(others, name)
@@ -108,7 +110,8 @@ class Slots(nn.Module):
         return Entries(**{name: getattr(self, name) for name in _PARTS})
 
     def write(self, slots_B: Tensor, entries: Entries) -> None:
-        """Writes B entries into the slots of indices ``slots_B`` int64; vectors that either lacks are not written."""
+        """Writes B entries, without gradient, into the slots of indices ``slots_B`` int64. Vectors that either lacks
+        are not written."""
         for name, old in self.slots().parts().items():
             new: Tensor | None = getattr(entries, name)
             if old is not None and new is not None:
@@ -116,7 +119,7 @@ class Slots(nn.Module):
 
 
 class Queue(Slots):
-    """The last ``slots`` keys, first in, first out."""
+    """The last ``slots`` keys, first in, first out. A clip may have several."""
 
     def __init__(self, slots: int, *, motion: int, video: int | None, text: int | None) -> None:
         super().__init__(slots, motion=motion, video=video, text=text)
@@ -124,7 +127,8 @@ class Queue(Slots):
         self.cursor: Tensor
 
     def negatives(self, fresh: Entries) -> Entries:
-        """The candidates besides the batch's own: all slots."""
+        """The candidates besides the batch's own: all slots, with empty ones and with older keys of the batch's clips,
+        which the caller must mask. They are the buffers themselves: :meth:`enqueue` changes them."""
         return self.slots()
 
     @torch.no_grad()
@@ -139,10 +143,10 @@ class Queue(Slots):
 
 
 class MemoryBank(Slots):
-    """A slot for every clip of the dataset, whose motion key is averaged over the epochs.
+    """A slot for every clip of the dataset, at its index, whose motion key is averaged over the epochs.
 
-    ``momentum`` is the weight of the stored key in the average. A clip of the batch is represented by its fresh key
-    alone.
+    ``momentum`` is the weight of the stored key in the average, which is scaled to unit length. A clip of the batch is
+    represented by its fresh key alone.
     """
 
     def __init__(self, slots: int, *, momentum: float, motion: int, video: int | None, text: int | None) -> None:
@@ -150,7 +154,7 @@ class MemoryBank(Slots):
         self.momentum = momentum
 
     def negatives(self, fresh: Entries) -> Entries:
-        """The candidates besides the batch's own: the slots of all other clips."""
+        """The candidates besides the batch's own: all slots, those of the batch's clips as if they were empty."""
         slots = self.slots()
         return replace(slots, index_K=slots.index_K.index_fill(0, fresh.index_K, NOBODY))
 

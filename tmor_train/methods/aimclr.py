@@ -47,12 +47,12 @@ _SMALL = 1e-4  # SimAM's lambda
 class AimCLR(MethodSettings):
     """The settings of AimCLR.
 
-    ``extreme`` are the augmentations that the extreme view has in addition to those of the normal view,
+    ``extreme`` are the augmentations that the extreme view has in addition to, and after, those of the normal view,
     ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. ``keep``
     is the mean share of feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch
-    ``mine_from`` (from 0) on, the ``nearest`` keys of each query are positives too.
+    ``mine_from`` (counted from 0) on, the ``nearest`` keys of each of the three queries are positives too.
 
-    Queue, width, head, temperature and momentum are those of ``objective``.
+    Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used.
     """
 
     extreme: tuple[Extreme, ...] = (
@@ -146,7 +146,8 @@ def both_features(encoder: Backbone, view: MotionBatch, *, keep: float) -> tuple
 
 
 def attention(last: Tensor) -> Tensor:
-    """SimAM's attention (Yang et al., ICML 2021) of features (B, D, T', V), the mean over channels: (B, T', V).
+    """SimAM's attention (Yang et al., ICML 2021) of features (B, D, T', V), the mean over channels: (B, T', V), B being
+    clips times person slots.
 
     sigmoid((x - μ)² / (4 (σ² + λ)) + 1/2), with μ and σ² of each channel over its frames and joints, λ = 1e-4.
     """
@@ -158,10 +159,10 @@ def attention(last: Tensor) -> Tensor:
 
 
 def dropped(last: Tensor, *, keep: float) -> Tensor:
-    """EADM: features (B, D, T', V) in which some positions (a joint in a frame) are set to 0.
+    """EADM: features (B, D, T', V) in which some positions (a joint in a frame) are set to 0 in all D channels.
 
-    A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average. The others are
-    scaled so that the mean stays the same.
+    A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average, drawn by torch's
+    own generator. The others are scaled by the number of positions over that of those kept.
     """
     with torch.no_grad():
         weight = attention(last)

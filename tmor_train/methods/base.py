@@ -33,9 +33,11 @@ class MethodContext:
     """What a method is built from.
 
     ``objective`` are the settings that methods share with T-MOR. ``anchor`` and ``positive`` are the augmentations of a
-    clip's first and second view. ``encoder`` is the encoder with its initial weights. ``video`` and ``text`` are the
-    widths of the data's video and text vectors, None where it has none. ``clips`` is the number of clips of the
-    training set, ``persons`` the number of person slots of a clip. ``gather`` collects entries from all processes.
+    clip's first and second view (``views.anchor`` and ``views.positive``). ``encoder`` is the encoder with its initial
+    weights, for its sizes; training passes it to each step and trains it. ``video`` and ``text`` are the widths of the
+    data's video and text vectors, None where it has none. ``clips`` is the number of clips of the training set,
+    ``persons`` the number of person slots of a clip. ``gather`` collects entries from all processes; the default is for
+    one process.
     """
 
     objective: ObjectiveConfig
@@ -55,9 +57,10 @@ class StepContext:
 
     ``view(batch, augmentations)`` returns an augmented batch in the streams that the encoder takes, with random numbers
     of training's own generator. ``encode(motion_NCTVM, present_NMT)`` returns features (N, 256) by the trained encoder,
-    ``encode_key`` by its EMA; ``encoder`` and ``key_encoder`` are the modules behind them. ``autocast()`` is the
-    context in which they run, for the configured precision. ``cluster_of`` is the cluster of each clip of the dataset,
-    int64, -1 for noise; None before the first clustering. ``epoch`` counts from 0.
+    ``encode_key`` by its EMA, in the dtype of the configured precision; ``encoder`` and ``key_encoder`` are the modules
+    behind them, not compiled. ``autocast()`` is the context in which all four must be called, for the configured
+    precision; :meth:`features` and :meth:`keys` do so. ``cluster_of`` int64 is the cluster of each clip of the dataset,
+    -1 for noise; None before the first clustering and after one that found no cluster. ``epoch`` counts from 0.
     """
 
     view: Callable[[MotionBatch, Sequence[Augmentation]], MotionBatch]
@@ -86,8 +89,9 @@ class MethodOutput:
     """The loss of a batch, and what is logged and stored of it.
 
     ``total`` is the loss, of shape () with gradient. ``terms`` are tensors of shape () to log, by name. ``features_ND``
-    and ``keys_ND`` (N, 256) are the features of the clips' two views before projection. ``fresh`` are the entries to
-    store, one element for each queue or memory bank of the method.
+    and ``keys_ND`` (N, 256) are the features of the clips' two views before projection, for metrics; a method of one
+    view has the same in both. ``fresh`` are the entries to store, of the clips of all processes and without gradient,
+    one element for each queue or memory bank of the method, in the same order in every batch.
     """
 
     total: Tensor
@@ -114,21 +118,25 @@ class Method(nn.Module, ABC):
         """Called once after each step of the optimiser: stores entries and updates EMA heads.
 
         Args:
-            fresh: ``MethodOutput.fresh`` of all batches of the step, concatenated for each queue or memory bank.
+            fresh: ``MethodOutput.fresh`` of all batches of the step, concatenated for each queue or memory bank. On
+                every process it is the same, so that all store the same.
         """
 
     def after_clustering(self, embeddings_KD: Tensor, labels_K: Tensor) -> None:
         """Called after each clustering, on every process.
 
         Args:
-            embeddings_KD: embeddings of all K clips of the training set, in its order.
-            labels_K: the cluster of each, int64 from 0, -1 for noise.
+            embeddings_KD: embeddings (K, 256) float32 of all K clips of the training set, in its order, not scaled.
+            labels_K: the cluster of each, int64 from 0, -1 for noise; all -1 where no cluster was found.
         """
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Loads heads from the state dict of another run's method and returns the names of the loaded tensors.
+        """Loads heads from the state dict of another run's method and returns the names of the loaded tensors, sorted.
 
         This default loads nothing.
+
+        Raises:
+            ValueError: a tensor has another shape.
         """
         return []
 

@@ -35,7 +35,9 @@ class ClusterContrast(MethodSettings):
     CM-hard).
 
     The temperature is ``objective.temperature_mm``; centroids have the width of what is clustered, so
-    ``objective.motion_head`` is ``identity``.
+    ``objective.motion_head`` must be ``identity``, ``objective.width`` 256 and ``objective.keys`` ``same``. Nothing
+    else of ``objective`` is used but ``momentum``, for the EMA encoder: noise is always left out. The losses are for
+    one view, ``views.positive``.
     """
 
     momentum: float = 0.1
@@ -50,8 +52,8 @@ class ClusterContrast(MethodSettings):
 
 
 class CentroidContrast(Method):
-    """The module of ClusterContrast, with the centroids as the buffer ``centroids_KD``; each clustering changes their
-    number.
+    """The module of ClusterContrast, with the centroids (K, 256) as the buffer ``centroids_KD``; each clustering
+    changes their number.
 
     Before the first clustering, and after one that found no cluster, every clip is a cluster of its own: its centroid
     is its own feature, or zeros, which are left out of the loss, as long as none is known.

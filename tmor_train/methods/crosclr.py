@@ -41,9 +41,10 @@ STREAMS = 3
 class CrosSCLR(MethodSettings):
     """The settings of CrosSCLR.
 
-    From the epoch ``cross_from`` (from 0) on, streams learn from each other: the ``nearest`` keys of one stream are
-    positives in the others. ``encoder.channels`` is the number of coordinates of all streams together. Queue, width,
-    head, temperature and momentum are those of ``objective``.
+    From the epoch ``cross_from`` (counted from 0) on, streams learn from each other: the ``nearest`` keys of one stream
+    are positives in the others. ``views.streams`` must be joint, motion and bone, in this order, by which losses are
+    named, and ``encoder.channels`` the number of coordinates of all streams together. Of ``objective`` only
+    ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used, by each stream alike.
     """
 
     heads: ClassVar[HeadsOf] = "none"  # there is one for each stream, and none for their mean
@@ -66,7 +67,10 @@ class CrosSCLR(MethodSettings):
 
 
 class StreamEncoders(Backbone):
-    """An encoder for each stream; its channels are theirs side by side, and its features their mean."""
+    """An encoder for each stream; its channels are theirs side by side, and its features their mean.
+
+    All have equally many channels: the input is divided evenly.
+    """
 
     def __init__(self, encoders: Sequence[Backbone]) -> None:
         first = encoders[0]
@@ -80,7 +84,12 @@ class StreamEncoders(Backbone):
         return torch.stack([encoder.joint_features(part) for encoder, part in parts]).mean(0)
 
     def each(self, x: Tensor, present: Tensor) -> list[Tensor]:
-        """The clip features of each stream, (N, 256)."""
+        """The clip features of each stream, (N, 256).
+
+        Args:
+            x: (N, C, T, V, M), the streams side by side in C.
+            present: who is present, (N, M) or (N, M, T).
+        """
         parts = zip(self._encoders(), x.chunk(len(self.encoders), 1), strict=True)
         return [encoder.clip_features(part, present) for encoder, part in parts]
 

@@ -32,8 +32,10 @@ class MotionCLIP(MethodSettings):
     """The settings of MotionCLIP.
 
     ``velocity`` is w, the weight of velocities in L_recon; ``reconstruction`` is the weight of L_recon. λ_text and
-    λ_video are ``objective.w_mt`` and ``objective.w_mv``. ``objective.width`` must be the width of the frozen vectors,
-    ``objective.text_head`` and ``video_head`` must be ``identity``.
+    λ_video are ``objective.w_mt`` and ``objective.w_mv``; the losses are for one view, ``views.anchor``.
+    ``objective.width`` must be the width of the frozen vectors, ``objective.text_head`` and ``video_head`` must be
+    ``identity`` and ``objective.keys`` ``same``. Of the rest of ``objective``, only ``motion_head`` is used, and
+    ``momentum`` for the EMA encoder.
     """
 
     reconstruction: float = 1.0
@@ -52,8 +54,7 @@ class VectorRegression(Method):
 
     Raises:
         ValueError: a loss has a weight but the data has no vectors for it, or of another width than
-        ``objective.width``;
-            or the objective has other heads than identities for them, or an EMA encoder for keys.
+            ``objective.width``; or the objective has other heads than identities for them, or an EMA encoder for keys.
     """
 
     def __init__(self, config: MotionCLIP, context: MethodContext) -> None:
@@ -107,6 +108,7 @@ def reconstruction(made_NCTVM: Tensor, view: MotionBatch, *, velocity: float) ->
 
 
 def cosine_distance(units_ND: Tensor, vectors_ND: Tensor, has_N: Tensor) -> Tensor:
-    """Mean of 1 - cos over the clips that have a vector; 0 where none has."""
+    """Mean of 1 - cos over the clips that have a vector, shape (); 0 where none has. Neither side need be of length
+    1."""
     cosines_N = functional.cosine_similarity(units_ND, vectors_ND.to(units_ND.dtype), dim=1)
     return torch.where(has_N, 1 - cosines_N, 0).sum() / has_N.sum().clamp(min=1)

@@ -48,7 +48,7 @@ class Pool:
 
 def pool_of(queue: Queue, fresh: Entries, *, first: int, count: int) -> Pool:
     """The pool of ``count`` queries whose own keys are ``fresh[first : first + count]``; ``fresh`` holds the keys of
-    all processes."""
+    all processes. Its K keys are those of ``fresh``, then those of the queue, also where no query may use them."""
     keys = fresh.concat(queue.negatives(fresh))
     own_N = torch.arange(first, first + count, device=keys.index_K.device)
     index_N = fresh.index_K[own_N]
@@ -61,7 +61,8 @@ def multi_positive_info_nce(logits_NK: Tensor, positives_NK: Tensor, valid_NK: T
     """The negative mean, over a query's positives, of log softmax over its candidates; then the mean over queries;
     shape ().
 
-    Each query needs a positive. With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
+    Logits are similarities divided by the temperature. Each query needs a positive, and every positive must be a
+    candidate, or the loss is not finite. With the own key as the one positive it is InfoNCE (MoCo, Eq. 1).
     """
     logs_NK = log_shares(logits_NK, valid_NK).masked_fill(~positives_NK, 0)
     return -(logs_NK.sum(1) / positives_NK.sum(1)).mean()
@@ -81,7 +82,8 @@ def nearest_of(similarities_NK: Tensor, others_NK: Tensor, count: int) -> Tensor
 
 
 class FrameDecoder(nn.Module):
-    """Decodes feature frames to frames of the clip: (B, 256, T') to (B, ``outputs``, 4 T').
+    """Decodes feature frames to frames of the clip: (B, 256, T') to (B, ``outputs``, 4 T'); callers cut off what is
+    beyond the clip, whose T' is T / 4 rounded up.
 
     Two layers each double the number of frames; a last convolution gives the ``outputs`` coordinates of a frame.
     """
@@ -126,7 +128,10 @@ def time_code(times: int, device: torch.device) -> Tensor:
 
 
 def distance(made_NCTVM: Tensor, motion_NCTVM: Tensor, seen_NTVM: Tensor) -> Tensor:
-    """Mean squared difference of the coordinates of seen joints, shape (); 0 where no joint is seen."""
+    """Mean squared difference of the coordinates of seen joints, shape (); 0 where no joint is seen.
+
+    ``seen_NTVM`` bool holds for all coordinates of a joint.
+    """
     weight = seen_NTVM[:, None].to(made_NCTVM.dtype)
     squares = (made_NCTVM - motion_NCTVM).square() * weight
     return squares.sum() / (weight.sum() * motion_NCTVM.shape[1]).clamp(min=1)

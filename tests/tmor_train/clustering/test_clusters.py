@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import combinations
 from math import log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,10 +147,23 @@ def test_a_state_can_be_made_from_what_a_checkpoint_holds() -> None:
     assert one.labels_N.tolist() == other.labels_N.tolist()
 
 
-@pytest.mark.parametrize("config", [ClusterConfig(eps=0.0), ClusterConfig(eps=-1.0), ClusterConfig(min_samples=0)])
-def test_settings_that_nothing_can_be_clustered_with_are_refused(config: ClusterConfig) -> None:
-    with pytest.raises(ValueError, match=r"eps is|min_samples is"):
-        cluster(bundles(20, 20)[0], config)
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"eps": 0.0}, "eps is 0.0"),
+        ({"eps": -1.0}, "eps is -1.0"),
+        ({"min_samples": 0}, "min_samples is 0"),
+        ({"rows_per_cell": 0}, "rows_per_cell is 0; it is at least 1"),
+        ({"quantile": 85}, "quantile is 85; it is from 0 to 1"),
+        ({"eps_momentum": float("nan")}, "eps_momentum is nan; it is from 0 to 1"),
+        ({"tries": -1}, "tries is -1; it is at least 0"),
+        ({"search": "faiss", "nearest": 3}, "nearest is 3, below min_samples, which is 4"),
+        ({"metric": "jaccard", "search": "faiss"}, "no search 'faiss'; set search to auto or exact"),
+    ],
+)
+def test_settings_that_nothing_can_be_clustered_with_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ClusterConfig(**wrong)
 
 
 def test_no_embeddings_are_refused() -> None:
