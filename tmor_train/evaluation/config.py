@@ -20,6 +20,16 @@ SCRATCH = "scratch"
 TableName = Literal["table1", "table2", "table3", "table4", "table5"]
 
 
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Check the field ``seeds`` of an evaluation.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not seeds:
+        raise ValueError("seeds has at least one number, and is empty; write seeds=0 for a single measurement")
+
+
 @dataclass(frozen=True, kw_only=True)
 class HoldOut:
     """The part of the train clips that settings are chosen on, where a benchmark has no validation part of its own.
@@ -98,6 +108,9 @@ class EncoderEvaluation:
     ``recipe`` is the name it is listed by and ``about`` a line that describes it. Each of ``seeds`` is a measurement:
     the seed of new weights (of ``scratch`` and of the head), of the order of clips and of augmentations. The draw of
     held-out clips has its own, ``task.holdout.seed``.
+
+    Raises:
+        ValueError: ``seeds`` is empty.
     """
 
     recipe: str
@@ -105,6 +118,9 @@ class EncoderEvaluation:
     task: TaskConfig = field(default_factory=TaskConfig)
     start: StartConfig = field(default_factory=StartConfig)
     seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +175,9 @@ class TableConfig:
     :data:`tmor_train.tables.paper.TABLES`; for its key, a pair wins over ``weights``. ``texts`` is the Parquet file of
     prompts' vectors that zero-shot recognition needs. ``recipes`` are pairs ``RECIPE OF THE TABLE=RECIPE TO RUN``, such
     as ``finetune=finetune_cpu``. ``changes`` (``path=value``, as ``--set`` takes them) are made to each evaluation that
-    has such a field. ``scratch`` says whether rows of an encoder that was never trained are measured. ``seeds`` replace
-    those of each recipe; zero-shot recognition takes the first alone.
+    has such a field, after all other settings, so that ``seeds=…`` among them wins over ``seeds``. ``scratch`` says
+    whether rows of an encoder that was never trained are measured. ``seeds`` replace those of each recipe; zero-shot
+    recognition takes the first alone.
     """
 
     recipe: str
@@ -183,8 +200,7 @@ class TableConfig:
             for pair in pairs:
                 if not all(pair.partition("=")):
                     raise ValueError(f"{pair!r} is not a pair {example}")
-        if not self.seeds:
-            raise ValueError("there is at least one seed")
+        check_seeds(self.seeds)
 
 
 Visual = Literal["normalised_mean", "raw_mean", "score_mean", "frozen_mean"]

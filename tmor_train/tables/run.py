@@ -86,7 +86,8 @@ def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, st
         return Measurement(job=job, reason=job.reason)
     job_folder = folder / job.folder
     results = _results(job, job_folder)
-    wanted = len(config.seeds) if hasattr(job.config, "seeds") else 1
+    # The evaluation's own seeds: a change may have set others than the table's. Equal ones share a result.
+    wanted = len(set(getattr(job.config, "seeds", (0,))))
     if len(results) < wanted:
         if job.folder not in done:
             done[job.folder] = lacking(job, config) or _run(job, job_folder)

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from tmor_train.configuration import ConfigError, changed
 from tmor_train.evaluation.config import HoldOut, StartConfig, TaskConfig, TTAConfig
+from tmor_train.recipes import recipe
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,14 @@ from tmor_train.evaluation.config import HoldOut, StartConfig, TaskConfig, TTACo
 def test_values_out_of_their_range_are_refused(kind: Any, values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         kind(**values)
+
+
+@pytest.mark.parametrize(
+    "name", ["probe", "logistic", "finetune", "fewshot", "detect_probe", "detect_events_cpu", "table1"]
+)
+def test_no_seed_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="seeds has at least one number"):
+        changed(recipe(name), ["seeds="])
 
 
 def test_the_test_part_is_what_is_measured_unless_it_is_said() -> None:

@@ -127,8 +127,10 @@ def test_what_is_measured_is_not_measured_again(
         measure_table(one, tmp_path / "table")
 
 
-def test_a_measurement_that_was_stopped_is_resumed(root: Path, demo_run: Path, tmp_path: Path) -> None:
-    one = config(root, demo_run, "table5", "scratch=left_out", "seeds=0,1")
+@pytest.mark.parametrize("where", ["table", "changes"])
+def test_a_measurement_that_was_stopped_is_resumed(where: str, root: Path, demo_run: Path, tmp_path: Path) -> None:
+    one = config(root, demo_run, "table5", "scratch=left_out")
+    one = replace(one, seeds=(0, 1)) if where == "table" else replace(one, changes=(*one.changes, "seeds=0,1"))
     measure_table(one, tmp_path / "table")
     probes = [place for place, result in results_under(tmp_path / "table") if result.mode == "probe"]
     assert len(probes) == 2

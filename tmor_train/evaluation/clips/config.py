@@ -7,7 +7,7 @@ from typing import Literal
 
 from tmor_train.data import Batching
 from tmor_train.data.augment import CropResize, Flip, Rotate, View
-from tmor_train.evaluation.config import EncoderEvaluation, TaskConfig, TrainerConfig, TTAConfig
+from tmor_train.evaluation.config import EncoderEvaluation, TaskConfig, TrainerConfig, TTAConfig, check_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,9 @@ class LogisticConfig:
     raw: RawConfig = field(default_factory=RawConfig)
     seeds: tuple[int, ...] = (0,)
 
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(EncoderEvaluation):
@@ -104,6 +107,7 @@ class ProbeConfig(EncoderEvaluation):
     workers: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.people < 1:
             raise ValueError(f"people is at least 1, not {self.people}")
 
@@ -161,6 +165,7 @@ class FewShotConfig(EncoderEvaluation):
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.percent or not self.modes or not all(0 < percent <= 100 for percent in self.percent):
             raise ValueError("there is at least one mode, and one percent; each lies above 0 and up to 100")
         if len(self.linear.exact.strengths if self.linear.solver == "lbfgs" else self.linear.descent.rates) > 1:
