@@ -73,7 +73,8 @@ class AtomicFile(io.RawIOBase):
     """A file of a dataset: hashed as it is written, and under its name only once :meth:`publish` has renamed it.
 
     Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
-    :meth:`publish` was not called.
+    :meth:`publish` was not called. The temporary file lies beside ``path`` under a name of this process, so a process
+    writes a path once at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +105,7 @@ class AtomicFile(io.RawIOBase):
         return length
 
     def extend(self, pieces: Iterable[Buffer], size: int) -> None:
-        """Write ``pieces``, of ``size`` bytes in all, as :meth:`write` does."""
+        """Write ``pieces``, of ``size`` bytes in all (not counted again), as :meth:`write` does."""
         self._pieces.extend(pieces)
         self._waiting += size
         self.size += size
@@ -134,7 +135,7 @@ class AtomicFile(io.RawIOBase):
             rest = rest[self._file.write(rest) :]
 
     def publish(self) -> None:
-        """Give the finished file its name, replacing an older one; durable after :func:`sync_folder`."""
+        """Give the file its name, replacing an older one, after :meth:`finish`; durable after :func:`sync_folder`."""
         self.temporary.replace(self.path)
 
     def __enter__(self) -> Self:

@@ -34,8 +34,9 @@ def locate(name_or_path: str) -> Path:
     """The verified file of the weights of that name in the registry; or the user's own file, named by its path.
 
     It is looked for in the cache, then in the folders of ``POSECAP_WEIGHTS``, then downloaded, unless
-    ``POSECAP_OFFLINE`` is set. Its hash is checked on the first call in each process. A user's own file is not checked;
-    whatever has a ``/`` in it, or is the name of a file in the working directory, is a path.
+    ``POSECAP_OFFLINE`` is set to anything but 0. Its hash is checked on the first call in each process. A user's own
+    file is not checked; what is no name in the registry and has a ``/`` in it, or is the name of a file in the working
+    directory, is a path.
 
     Raises:
         MissingWeightsError: unknown name, no such file, neither found nor downloaded, or another hash than expected.
@@ -53,7 +54,8 @@ def locate(name_or_path: str) -> Path:
 
 
 def weights_sha256(name_or_path: str) -> str:
-    """The SHA-256 of the weights, 64 hex digits. The file is read only where the registry has no full hash.
+    """The SHA-256 of the weights, 64 hex digits. The file is located and read only where no full hash is known, neither
+    published nor recorded from the first file.
 
     Raises:
         MissingWeightsError: as :func:`locate`.
@@ -70,9 +72,10 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
     """The file of the weights ``name``, with its hash checked again; downloaded when it is not on this machine.
 
     Args:
-        source: a file, or a folder that holds it under its own or the registry's name, instead of a download; it is
-            copied into the cache.
-        on_progress: called during the download.
+        name: in the registry, or a path as for :func:`locate`; of a path nothing is checked or copied.
+        source: a file, or a folder that holds it under its own or the registry's name, to use instead of what is on
+            this machine or a download; it is copied into the cache.
+        on_progress: called during the download with the bytes so far and, where it is known, of the whole file.
 
     Raises:
         MissingWeightsError: unknown name, not available, or another hash than expected.

@@ -25,7 +25,7 @@ MOST_KINDS = 1000
 """Different licenses or schemes that are counted by name; further ones are counted together as ``OTHERS``."""
 
 ASSUMED_SECONDS = 10.0
-"""Length of the clip of a row without a span."""
+"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known."""
 ASSUMED_FPS = 30.0
 ASSUMED_PEOPLE = 1.5
 BYTES_PER_CLIP = 20_000
@@ -42,9 +42,11 @@ COPIES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Counts over a plan; counts by license and by scheme are largest first.
+    """Counts over a plan; counts by license and by scheme are largest first. All but ``estimated_bytes`` count
+    duplicates too.
 
     Args:
+        shards: tars, of skeletons and, where it is stored, of video: at most, for parts may end without samples.
         duplicates: rows that repeat an earlier one.
         rows_by_scheme: by the beginning of the video's URI, such as ``https``; ``LOCAL`` where it has none.
         rows_without_text: with neither a label nor captions.
@@ -69,9 +71,14 @@ class Summary:
 
 def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]) -> int:
     """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
-    stamp), and 150 kB a second of stored video; a row without a span counts as one clip.
+    stamp), and 150 kB a second of stored video.
 
     An order of magnitude: rejections, shots and people vary.
+
+    Args:
+        clips: number of clips; :func:`summarise` takes one for each row that is no duplicate.
+        seconds: of all clips together.
+        store_video: as in the manifest; ``clip`` stores an mp4 of each clip.
     """
     frame = ASSUMED_PEOPLE * BYTES_PER_PERSON_AND_FRAME + BYTES_PER_FRAME
     video = seconds * BYTES_PER_SECOND_OF_VIDEO if store_video == "clip" else 0.0
@@ -84,7 +91,8 @@ def summarise(
     """Count a plan's rows in bounded memory.
 
     Args:
-        open_seconds: assumed for each row without both ends of its span.
+        store_video: as in the manifest, for the estimate and the number of shards.
+        open_seconds: length of the clips that are assumed for each row that lacks an end of its span, or both.
     """
     rows = duplicates = without_text = without_span = 0
     span_seconds = clip_seconds = 0.0

@@ -114,6 +114,18 @@ def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
     )
 
 
+MEASURES = {
+    "coverage": "share of frames in which a person is seen, averaged over the people",
+    "mean_score": "mean score of the seen joints, 0 to 1",
+    "zero_pose_share": "share of frames without the person between first and last sight, all people together",
+    "jitter": "unevenness of motion from frame to frame, in body sizes",
+    "bone_jump_share": "share of bones whose length jumps from one frame to the next",
+    "identity_switches": "frames in which people seem to change places, or one to become another",
+    "motion": "how much the pose of the person who moves most changes, in body sizes",
+}
+"""What :func:`measure` gives, each number in a few words for cards and descriptions."""
+
+
 def body_sizes(joints_MTJ3: Floats) -> Doubles:
     """(M,) size of each person in pixels, 0 where no frame has two seen joints."""
     sizes = np.zeros(len(joints_MTJ3))

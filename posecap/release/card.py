@@ -16,6 +16,7 @@ from posecap import __version__
 from posecap.joints import LAYOUTS
 from posecap.outcomes import LOST, StageLine
 from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, license_url
+from posecap.skeletons import MEASURES
 from posecap.weights.registry import REGISTRY
 
 CARD_FILE = "card.md"
@@ -23,22 +24,13 @@ CARD_FILE = "card.md"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LONGEST_TABLE = 40
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
-_QUALITY_WORDS = {
-    "coverage": "share of frames in which a tracked person is seen",
-    "mean_score": "mean score of seen joints",
-    "zero_pose_share": "share of a person's frames without any joint",
-    "jitter": "how far joints stray from even motion, in body sizes",
-    "bone_jump_share": "share of bones whose length jumps between frames",
-    "identity_switches": "moments at which people seem to be exchanged",
-    "motion": "how much the liveliest person moves, in body sizes",
-}
 
 
 def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     """The card as Markdown with YAML front matter.
 
     Args:
-        languages: of the captions, as ISO 639-1 codes.
+        languages: of the captions, as ISO 639-1 codes; nothing checks them.
     """
     template = Environment(  # noqa: S701 - Markdown: words from outside pass through the filter `plain`
         loader=PackageLoader("posecap.release", "."),
@@ -83,7 +75,7 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
             for engine, count in info.counted(column).items()
         ],
         measures=[
-            (name, _QUALITY_WORDS.get(name, ""), *(f"{found[quantile]:.4g}" for quantile in _QUANTILES))
+            (name, MEASURES.get(name, ""), *(f"{found[quantile]:.4g}" for quantile in _QUANTILES))
             for name, found in quality.items()
         ],
         licenses=_counts(info.counted("license")),

@@ -25,10 +25,12 @@ class Run:
 
     Args:
         started, ended: aware of their time zone.
-        seconds: wall time of the run.
-        start_seconds: of those, the time until the workers were ready.
-        workers: computing workers; None for as many as there were cores or GPUs.
-        parts, clips, frames: numbers of what this run built, kept and decoded.
+        seconds: wall time of the run, from after planning to before the report.
+        start_seconds: of those, the time until the workers were ready; 0 for threads, which load their engines while
+            others work already.
+        workers: as asked for (:class:`posecap.build.Options`); None for as many as there were cores or GPUs.
+        parts, clips, frames: numbers of what this run built, kept and decoded; without what was carried over from
+            earlier runs into a part that was built again.
         stage_seconds: worker seconds by stage over every run whose times are known.
     """
 

@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 
 from posecap.joints import LAYOUTS
+from posecap.skeletons import MEASURES
 from posecap.types import Sample
-
-_QUALITY = {
-    "coverage": "share of frames with a person, averaged over the people",
-    "mean_score": "mean score of the seen joints, 0 to 1",
-    "zero_pose_share": "share of frames without the person between first and last sight, all people together",
-    "jitter": "unevenness of motion from frame to frame, in body sizes",
-    "bone_jump_share": "share of bones whose length jumps from one frame to the next",
-    "identity_switches": "frames in which people seem to change places",
-    "motion": "motion of the person who moves most; see posecap.skeletons",
-}
 
 
 def describe(sample: Sample) -> str:
@@ -41,7 +32,7 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield from _arrays(sample)
     yield "quality"
     for name, value in (facts.get("quality") or {}).items():
-        yield f"  {name:<17} {_number(value):<9} {_QUALITY.get(name, '')}".rstrip()
+        yield f"  {name:<17} {_number(value):<9} {MEASURES.get(name, '')}".rstrip()
     if choice := facts.get("people_choice"):
         yield f"people ({choice.get('found')} found, {choice.get('candidates')} of them long, clear and lively enough)"
         chosen = [*(("kept", terms) for terms in choice.get("kept") or ()), ("next", choice.get("next"))]

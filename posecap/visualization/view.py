@@ -36,8 +36,9 @@ _PIXEL_BYTES = 512 << 20
 """Of all frames together, uncompressed."""
 _GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500
 _SAME_FRAME_SECONDS = 0.5e-3
-_SHORTEST_SECONDS = 0.001  # of a video whose container does not say how long it is
 """Largest difference between a stored time and that of the decoded frame."""
+_SHORTEST_SECONDS = 0.001
+"""Of a video whose container does not say how long it is."""
 
 
 class ViewError(ValueError):
@@ -46,9 +47,10 @@ class ViewError(ValueError):
 
 @dataclass(frozen=True)
 class Footage:
-    """The engines that fetch and decode footage again; the first fetcher and decoder that accept it are used.
+    """The engines that fetch and decode footage again: the first fetcher that accepts it, and the first decoder that
+    accepts it and does not give up.
 
-    ``media_root`` is the folder or URL at which relative URIs start, as in the manifest.
+    ``media_root`` is the folder or URL at which relative URIs start, as in the manifest; empty, they stay relative.
     """
 
     fetchers: tuple[Fetcher, ...]
@@ -66,8 +68,8 @@ class Viewed:
         path: the file.
         key: of the sample.
         frames: number of frames drawn.
-        background: of the skeletons.
-        why_blank: why footage that was asked for could not be used; empty otherwise.
+        background: what the skeletons were drawn on, ``blank`` also where footage was asked for and could not be used.
+        why_blank: why it could not; empty otherwise.
         lacking: characters of the text that no font has.
     """
 
@@ -93,8 +95,8 @@ def view_clip(
     Args:
         root: dataset on local disk.
         key: of the sample, or a beginning that no other key has.
-        out: ``.mp4`` or ``.gif``; a gif has at most 12.5 frames a second.
-        encoder: writes the mp4.
+        out: ``.mp4`` or ``.gif``, whose folder is created; a gif has at most 12.5 frames a second and 500 in all.
+        encoder: writes the mp4; not used for a gif.
         footage: how to get the video again; None draws on a dark background.
         background: ``blank`` draws on a dark background even if there is footage.
 
@@ -145,7 +147,13 @@ def whole_key(dataset: Dataset, beginning: str) -> str:
 def clip_frames(
     sample: Sample, rows: np.ndarray, size: tuple[int, int], footage: Footage | None
 ) -> tuple[Pixels | None, str]:
-    """The frames ``rows`` of the clip, (T, H, W, 3) uint8 RGB, or None and the reason why they cannot be fetched."""
+    """The frames ``rows`` of the clip, (T, H, W, 3) uint8 RGB, or None and the reason why they cannot be fetched.
+
+    Args:
+        rows: ascending numbers of frames of ``sample``.
+        size: (width, height) of the pictures, in pixels.
+        footage: how to get the video; None gives None.
+    """
 
     def fetch(fetcher: Fetcher, where: str, folder: Path, limits: Limits) -> Fetched | None:
         return _same_bytes(fetcher, where, folder, limits, sample)
@@ -157,7 +165,8 @@ def clip_frames(
 
 
 def middle_frame(uri: str, span: Span | None, footage: Footage | None) -> tuple[Pixels | None, str]:
-    """The frame in the middle of a span, or of the whole video: (1, H, W, 3) uint8 RGB, or None and the reason why."""
+    """The frame in the middle of a span, or of the whole video: (1, H, W, 3) uint8 RGB with a longer side of at most
+    480 pixels, or None and the reason why. Of a shorter video than was thought, it is the span's first frame."""
 
     def fetch(fetcher: Fetcher, where: str, folder: Path, limits: Limits) -> Fetched | None:
         return fetcher.fetch(where, folder, limits=limits, span=span)
@@ -209,6 +218,7 @@ def _from_footage(
 def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, sample: Sample) -> Fetched | None:
     """The file that the skeletons were made from (the clip's span or the whole video); None if it has changed."""
     span = Span(sample.facts["start_seconds"], sample.facts["end_seconds"])
+    # As a build does it: some fetchers bring only the span that a row asks for, and a row may ask for the whole video.
     for wanted in (span, None):
         fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
         if file_sha256(fetched.path) == sample.facts["source_id"]:
@@ -305,8 +315,11 @@ def _evenly_spaced(pts_T: Seconds, fps: float, most: int) -> np.ndarray:
 def fitting_size(facts: Mapping[str, Any], frames: int, long_side: int) -> tuple[int, int]:
     """(width, height) in even pixels of pictures of the source video, for ``frames`` frames.
 
-    Small footage is enlarged; the longer side has at most ``long_side`` pixels, fewer where all frames together would
-    exceed 512 MiB.
+    Small footage is enlarged, to a longer side of 480 pixels; it has at most ``long_side`` pixels, fewer where all
+    frames together would exceed 512 MiB.
+
+    Args:
+        facts: of which ``width`` and ``height``, the pixels of the source video, are used.
 
     Raises:
         ViewError: the facts give no size.

@@ -27,7 +27,7 @@ def test_says_axes_units_quality_and_captions() -> None:
         "  video     float32 (6,)  one vector of the frames from 0.000 s to 0.750 s",
         "            length 1.0000",
         "  text      float32 (2, 4)  one vector for each caption",
-        "  coverage          0.5       share of frames with a person, averaged over the people",
+        "  coverage          0.5       share of frames in which a person is seen, averaged over the people",
         "  video             made-up-video-model",
         "captions (2)",
         "  [row] Somebody walks by.",
