@@ -63,7 +63,7 @@ class ByteTrack(Engine):
         join_distance: most by which the later track's first box may differ from the earlier track's: the distance of
             its centre from the one predicted or from the last one, whichever is nearer, in heights of the earlier
             track's last box, plus the absolute natural logarithm of the ratio of their heights.
-        fewest_frames: tracks seen in fewer frames are dropped.
+        fewest_frames: tracks that are seen in fewer frames, after joining, are dropped.
     """
 
     name: ClassVar[str] = "bytetrack"

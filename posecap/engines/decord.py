@@ -36,6 +36,9 @@ class Decord(Engine):
         codecs, containers: what is accepted, a file only if both of its own are named.
         reads_over_seconds: a span may begin this late; what comes before it is decoded too, and left out.
         block_frames: frames per block.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "decord"
@@ -46,6 +49,13 @@ class Decord(Engine):
     containers: tuple[str, ...] = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
     reads_over_seconds: float = 2.0
     block_frames: int = 32
+
+    def __post_init__(self) -> None:
+        if self.block_frames < 1 or self.reads_over_seconds < 0:
+            raise ValueError(
+                f"Decord: block_frames is {self.block_frames} and reads_over_seconds {self.reads_over_seconds:g}; "
+                "needs block_frames >= 1 and reads_over_seconds >= 0"
+            )
 
     def load(self) -> None:
         """Load the library, where it is installed, and keep it from writing to stderr."""

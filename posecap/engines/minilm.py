@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
+_POSITIONS = 512
+
 
 @dataclass(frozen=True)
 class MiniLM(Engine):
     """Mean of the vectors of all tokens, L2-normalised; on the CPU.
 
     Args:
-        longest_tokens: of longer sentences the first tokens count, this many with the start and end tokens.
+        longest_tokens: of longer sentences the first tokens count, this many with the start and end tokens; 3 to 512,
+            the positions that the model has.
     """
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
@@ -34,6 +37,10 @@ class MiniLM(Engine):
 
     longest_tokens: int = 128
     dimension: int = field(default=384, init=False)
+
+    def __post_init__(self) -> None:
+        if not 3 <= self.longest_tokens <= _POSITIONS:
+            raise ValueError(f"MiniLM: longest_tokens is {self.longest_tokens}, expected 3 to {_POSITIONS}")
 
     @property
     def weights(self) -> tuple[str, ...]:

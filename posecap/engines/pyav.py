@@ -50,6 +50,9 @@ class PyAV(Engine):
         seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
             ``decode_timeout``.
         block_frames: frames per block.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "pyav"
@@ -60,6 +63,14 @@ class PyAV(Engine):
     damaged_at_most: int = 15
     seconds_per_block: float = 60.0
     block_frames: int = 32
+
+    def __post_init__(self) -> None:
+        if min(self.side_at_most, self.block_frames) < 1 or self.damaged_at_most < 0 or self.seconds_per_block <= 0:
+            raise ValueError(
+                f"PyAV: side_at_most is {self.side_at_most}, block_frames {self.block_frames}, damaged_at_most "
+                f"{self.damaged_at_most} and seconds_per_block {self.seconds_per_block:g}; the first two must be at "
+                "least 1, the third at least 0 and the last above 0"
+            )
 
     def load(self) -> None:
         """Load the library."""

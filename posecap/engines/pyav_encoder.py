@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BASE = Fraction(1, 90_000)
 """Time base of the mp4, seconds: the usual one of video, a multiple of all common frame rates."""
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _BT709 = 1
 _LIMITED_RANGE = 1
 
@@ -34,8 +35,11 @@ class PyAVEncoder(Engine):
     thread and nothing else in the file depends on time or machine, so that equal frames give equal bytes.
 
     Args:
-        crf: x264's constant rate factor: 18 looks like the original, 23 is its default, 28 is small.
-        preset: x264's trade of time for size, ``ultrafast`` to ``veryslow``.
+        crf: x264's constant rate factor, 0 to 51: 18 looks like the original, 23 is its default, 28 is small.
+        preset: x264's trade of time for size: one of ``PRESETS``, the fastest first.
+
+    Raises:
+        ValueError: x264 has no such factor or preset.
     """
 
     name: ClassVar[str] = "pyav-libx264"
@@ -44,6 +48,12 @@ class PyAVEncoder(Engine):
 
     crf: int = 23
     preset: str = "veryfast"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise ValueError(f"PyAVEncoder: crf is {self.crf}, expected 0 to 51")
+        if self.preset not in PRESETS:
+            raise ValueError(f"PyAVEncoder: preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
 
     def load(self) -> None:
         """Load the library."""

@@ -35,7 +35,7 @@ class Decode(Stage):
     the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
     be shorter than the rule's shortest, it and the clip before it are made equally long. Shots that are too short, and
     gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
-    :class:`~posecap.stage.Rejected`.
+    :class:`~posecap.stage.Rejected` with ``too_short``, ``no_frames`` and ``truncated``.
 
     Either kind of row is rejected with ``undecodable`` where no decoder can read it, and with what the prober rejects.
     Of a video that fails after its first clips, the clips stay, and the rest is yielded as Rejected.
@@ -57,7 +57,7 @@ class Decode(Stage):
         gap_seconds: a longer interval between two frames is a gap; no clip of a shot reaches across one.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: there is no decoder, or a number is out of its range.
     """
 
     name: ClassVar[str] = "decode"
@@ -74,6 +74,8 @@ class Decode(Stage):
     gap_seconds: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.decoders:
+            raise ValueError("decode: decoders is empty; name at least one, as PyAV()")
         if self.long_side < 2 or self.fps_at_most <= 0 or self.gap_seconds <= 0:
             raise ValueError(
                 f"decode: long_side is {self.long_side}, fps_at_most {self.fps_at_most:g} and gap_seconds "

@@ -24,6 +24,9 @@ class Download(Stage):
         limits: of each row's download.
         content: what is checked before a decoder opens the file: ``magic`` rejects web pages, text, images and
             archives by their first bytes, ``none`` leaves everything to the decoder.
+
+    Raises:
+        ValueError: there is no fetcher.
     """
 
     fetchers: tuple[Fetcher, ...]
@@ -35,6 +38,10 @@ class Download(Stage):
     gives: ClassVar[type] = Video
     # Mostly waits for the network, so it shares cores with the stages that compute.
     resources = Resources(cpus=0)
+
+    def __post_init__(self) -> None:
+        if not self.fetchers:
+            raise ValueError("download: fetchers is empty; name at least one, as LocalFile()")
 
     def __call__(self, row: Row) -> Iterator[Video]:
         """Yield the one video.

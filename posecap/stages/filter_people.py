@@ -31,9 +31,9 @@ class Prominence:
     * motion: :func:`posecap.skeletons.own_motion` as a share of ``lively``, 1 from there on. Joints of small and
       blurred people tremble, so more motion than that says little.
     * closeness: how near others are who move, averaged over the frames in which the person is confident. Of another
-      person it is 1 where the boxes of the two touch, and falls to 0 where the gap between them is as wide as the two
-      are large on average; times the ratio of the smaller size to the larger one, as a person far behind is not near;
-      times the other's motion. The nearest counts in each frame.
+      person it is 1 where the boxes around the joints of the two touch, and falls to 0 where the gap between them is as
+      wide as the two are large on average; times the ratio of the smaller size to the larger one, as a person far
+      behind is not near; times the other's motion. The nearest counts in each frame.
 
     The person with the highest score is kept first. For everybody after that, closeness is to those who are kept
     already: two who fight or dance belong together, two who watch are close to each other only.

@@ -59,3 +59,10 @@ def test_gives_up_damaged_and_truncated_streams(tmp_path: Path) -> None:
     assert gives_up(damaged(path, 25, 26)) == "the stream cannot be read"
     with pytest.raises(DecoderGaveUpError):
         list(Decord().frames(truncated(path, 0.6), PyAV().probe(path), span=None, size=(160, 96)))
+
+
+def test_a_number_out_of_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="block_frames is 0"):
+        Decord(block_frames=0)
+    with pytest.raises(ValueError, match="reads_over_seconds -1"):
+        Decord(reads_over_seconds=-1.0)

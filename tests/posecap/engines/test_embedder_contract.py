@@ -138,3 +138,9 @@ def test_frames_are_spread_over_the_clip(video):
 def test_an_embedder_of_no_frames_is_refused():
     with pytest.raises(ValueError, match="frames is 0"):
         EfficientNetLite0(frames=0)
+
+
+@pytest.mark.parametrize("longest_tokens", [2, 513])
+def test_minilm_has_positions_for_512_tokens(longest_tokens):
+    with pytest.raises(ValueError, match="expected 3 to 512"):
+        MiniLM(longest_tokens=longest_tokens)

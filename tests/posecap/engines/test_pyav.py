@@ -184,7 +184,7 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
 def test_a_block_that_takes_too_long_fails(tmp_path: Path) -> None:
     path = write_video(tmp_path / "slow.mp4", frames=10)
     with pytest.raises(PermanentError) as caught:
-        read(path, engine=PyAV(seconds_per_block=-1.0))
+        read(path, engine=PyAV(seconds_per_block=1e-9))
     assert caught.value.reason == "decode_timeout"
 
 
@@ -205,3 +205,9 @@ def test_real_files_that_others_stumble_over() -> None:
     path = real_video("hostile/corrupted.mp4")
     with pytest.raises(Reject, match="undecodable"):
         list(engine.frames(path, engine.probe(path), span=None, size=(80, 48)))
+
+
+@pytest.mark.parametrize("name", ["side_at_most", "block_frames", "damaged_at_most", "seconds_per_block"])
+def test_a_number_out_of_its_range_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} (is )?-1"):
+        PyAV(**{name: -1})

@@ -97,3 +97,10 @@ def test_crf_is_obeyed():
 def test_wrong_input_is_named(frames: np.ndarray, pts: list[float], words: str):
     with pytest.raises(ShapeError, match=words):
         PyAVEncoder().encode(frames, np.array(pts, np.float64))
+
+
+def test_what_x264_does_not_have_is_refused_before_the_first_clip():
+    with pytest.raises(ValueError, match="crf is 52"):
+        PyAVEncoder(crf=52)
+    with pytest.raises(ValueError, match="preset is 'very fast', expected one of ultrafast"):
+        PyAVEncoder(preset="very fast")

@@ -318,3 +318,8 @@ def test_the_corrupted_real_file_is_rejected() -> None:
 def test_a_number_out_of_its_range_is_refused_by_name(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         replace(DECODE, **fields)
+
+
+def test_no_decoder_is_refused():
+    with pytest.raises(ValueError, match="decoders is empty"):
+        replace(DECODE, decoders=())

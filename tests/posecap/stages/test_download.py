@@ -187,3 +187,8 @@ def test_as_part_of_a_pipeline() -> None:
 def test_limits_that_nothing_fits_are_refused(size_bytes: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         Limits(size_bytes=size_bytes, seconds=seconds)
+
+
+def test_no_fetcher_is_refused() -> None:
+    with pytest.raises(ValueError, match="fetchers is empty"):
+        Download(())
