@@ -47,7 +47,8 @@ class Parts:
 
     @classmethod
     def by_split(cls, motions: MotionSet) -> Parts:
-        """The clips of the splits ``train``, ``test`` and, if there are any, ``validation``."""
+        """The clips of the splits ``train``, ``test`` and, if there are any, ``validation``; those of other splits are
+        left out."""
         train, test, validation = (
             motions.select(motions.clips.split_N == name) for name in ("train", "test", "validation")
         )
@@ -131,7 +132,8 @@ def events_from_intervals(
         intervals_of: the :class:`Interval` of each recording, in the recordings' order; a plain (class index, begin,
             end) will do.
         rate_N: factor that makes frames of a recording's times: frames per second where times are in seconds. None
-            leaves times as they are.
+            leaves times as they are. Products are not rounded.
+        bounds: which frames an event contains, of the frames after this conversion.
     """
     rows = [(recording, *interval) for recording, intervals in enumerate(intervals_of) for interval in intervals]
     columns = np.array(rows, np.float64).reshape(-1, 4)

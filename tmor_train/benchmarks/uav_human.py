@@ -1,10 +1,10 @@
 """UAV-Human as a benchmark of clips: 155 actions of 119 people seen from a drone, 17 joints of COCO in 2D.
 
 T. Li et al., "UAV-Human", CVPR 2021. A clip is a file ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` (P is
-the person, A the action) in NTU's text format: the number of frames; for each frame the number of people, and for each
-of them a line about the body, the number of joints, and a line per joint, which begins with x and y in pixels of a
-picture of 1920 x 1080. The protocols CSv1 and CSv2 train on the people of ``TRAIN_SUBJECTS`` and test on the others.
-Classes are named by their published codes, A000 to A154.
+the person, A the action), or of such a name with ``.skeleton``, in NTU's text format: the number of frames; for each
+frame the number of people, and for each of them a line about the body, the number of joints, and a line per joint,
+which begins with x and y in pixels of a picture of 1920 x 1080. The protocols CSv1 and CSv2 train on the people of
+``TRAIN_SUBJECTS`` and test on the others. Classes are named by their published codes, A000 to A154.
 """
 
 from __future__ import annotations
@@ -100,6 +100,6 @@ UAV_HUMAN = Benchmark(
     protocols=("CSv1", "CSv2"),
     clips=22476,
     classes=155,
-    missing=check_for(SOURCE, "P*A*R*.txt"),
+    missing=check_for(SOURCE, "P*A*R*_*.*"),
     read=lambda folder, protocol: Parts.by_split(from_clips(_clips(folder, protocol), classes=CLASSES)),
 )

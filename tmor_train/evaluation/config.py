@@ -217,7 +217,12 @@ class ZeroShotConfig:
     recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone, and
     with each of ``visual`` one more, where every measured clip has a video vector (and the encoder a video head, except
     for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase for each class, in the
-    benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are processes that load clips.
+    benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are threads that gather clips (0:
+    the calling thread does). ``seed`` is stored with the result and draws nothing: encoders with new weights are
+    refused here.
+
+    Raises:
+        ValueError: ``prompts`` is empty.
     """
 
     recipe: str

@@ -146,7 +146,8 @@ def tta_features(
 
 
 def _crop(motions: MotionSet, sampling: Sampling, tta: TTAConfig, number: int, workers: int) -> Iterator[MotionBatch]:
-    """All clips once: crop 0 has the middle of each, the others are drawn at random from ``number`` as the seed."""
+    """All clips once: crop 0 has the middle of each, the others are drawn at random from ``number``, the same in every
+    run."""
     loader = Loader(
         motions,
         sampling=replace(sampling, draw="random" if number else "deterministic"),

@@ -29,6 +29,7 @@ def detect_probe() -> DetectConfig:
         about="frame-wise detection, linear probe: one linear layer on frozen features of frames",
         train=DetectorConfig(
             optimizer=OptimizerConfig(lr=0.01, weight_decay=5e-4, clip=None),
+            # As released; the third is for longer training, and never reached in 50 epochs.
             schedule=ScheduleConfig(shape="steps", warmup=0.0, milestones=(20, 40, 60)),
         ),
     )

@@ -114,6 +114,7 @@ def test_uav_human_parts_follow_from_the_subject_in_the_name(ending: str, tmp_pa
         (tmp_path / name).write_text(f"1\n1\n7 0 1 1 1 1 0 0 0 2\n17\n{joints}\n")
     (tmp_path / "readme.txt").write_text("not a clip")
     for protocol, train, test in (("CSv1", [0, 2], [1, 3]), ("CSv2", [0, 3], [1, 2])):
+        assert BENCHMARKS["uav_human"].missing(tmp_path, protocol) == ()
         parts = BENCHMARKS["uav_human"].read(tmp_path, protocol)
         assert isinstance(parts, Parts)
         assert parts.train.clips.subject_N.tolist() == train

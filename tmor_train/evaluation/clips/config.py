@@ -15,7 +15,7 @@ class DescentConfig:
     """SGD of a linear classifier on cached features.
 
     ``rates`` are learning rates that are compared on the hold-out; of equally good ones the first is taken. The rate
-    falls to a tenth at each of ``milestones``, which are epochs. ``batch`` is in clips.
+    falls to a tenth after each of ``milestones`` epochs. ``batch`` is in clips; an epoch's last may be smaller.
     """
 
     rates: tuple[float, ...] = (0.1, 3.0)
@@ -36,7 +36,7 @@ class ExactConfig:
 
     ``strengths`` are values of scikit-learn's C, the weight of the summed cross-entropy against half the squared
     weights; they are compared on the hold-out, and of equally good ones the first is taken. L-BFGS stops after
-    ``iterations`` at the latest.
+    ``iterations`` at the latest; what it has reached by then is measured, without a warning.
     """
 
     strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -52,7 +52,7 @@ class LinearConfig:
     """One linear classifier of cached features, trained by ``solver`` (``sgd``: ``descent``; ``lbfgs``: ``exact``).
 
     ``scale`` ``standard`` takes each feature's mean off and divides by its deviation over the train part: a linear map,
-    so the classifier remains one linear layer.
+    so the classifier remains one linear layer. It changes what is penalised: weights of the scaled features.
     """
 
     solver: Literal["sgd", "lbfgs"] = "lbfgs"
@@ -63,9 +63,13 @@ class LinearConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RawConfig:
-    """Raw coordinates as features, which learned ones are to exceed: ``frames`` of the whole clip at even steps,
-    each joint relative to the middle of the hips, and relative to the size of the picture. Whether joints were seen is
-    ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one, which keeps the path of the body."""
+    """Raw coordinates as features, which learned ones are to exceed.
+
+    ``frames`` are taken of the whole clip at even steps, rounded to the nearest frame, so that those of a shorter clip
+    repeat. Each joint is relative to the middle of the first person's hips and to the size of the picture (in space:
+    in metres). Whether joints were seen is ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one,
+    which keeps the path of the body. At most two people of a clip are used.
+    """
 
     frames: int = 32
     centre: Literal["frame", "first"] = "frame"
@@ -78,7 +82,9 @@ class RawConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticConfig:
-    """Logistic regression on raw coordinates; see :mod:`tmor_train.evaluation.clips.linear_probe`."""
+    """Logistic regression on raw coordinates; see :mod:`tmor_train.evaluation.clips.linear_probe`. ``recipe``,
+    ``about`` and ``task`` as in :class:`~tmor_train.evaluation.config.EncoderEvaluation`. Each of ``seeds`` is a
+    measurement; they differ only with ``raw.linear.solver`` ``sgd``."""
 
     recipe: str
     about: str
@@ -94,8 +100,10 @@ class LogisticConfig:
 class ProbeConfig(EncoderEvaluation):
     """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`.
 
-    ``beside`` is a baseline to measure with it. ``people`` is for encoders of one person: so many people of a clip are
-    encoded one by one, and their features joined, (N, ``people`` * 256).
+    ``beside`` is a baseline to measure with it, once, with the first seed: logistic regression on ``raw`` coordinates.
+    ``people`` is for encoders of one person: so many people of a clip are encoded one by one, and their features
+    joined, (N, ``people`` * 256); with another encoder it is 1. ``look`` is test-time augmentation, of train clips,
+    too. ``workers`` are threads that gather clips (0: the calling thread does).
     """
 
     look: TTAConfig = field(default_factory=TTAConfig)
@@ -117,9 +125,15 @@ class TuneConfig(TrainerConfig):
     """How a network with a new head is trained on labelled clips.
 
     ``trains``: the whole network, or only its ``head`` with the trunk's weights as they are. ``statistics`` of batch
-    norm: ``adapting`` to the batches (training's usual way), or ``frozen``. ``smoothing`` is label
-    smoothing, ``dropout`` the share of the pooled feature that is set to 0. ``average`` is the momentum of a moving
-    average of the weights over the steps, which is then measured; None: the last step's weights are.
+    norm: ``adapting`` to the batches (training's usual way), or ``frozen``; either with either of ``trains``.
+    ``augment`` follows the encoder's own fixed augmentations, on train clips alone. ``smoothing`` is label smoothing,
+    ``dropout`` the share of the pooled feature that is set to 0. ``average`` is the momentum of a moving average of
+    weights and statistics over the steps, which is then measured; None: the last step's weights are. Order, frames and
+    captions of clips have the seed ``batching.seed`` plus that of the measurement. ``workers`` are threads that gather
+    batches (0: the training thread does).
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     trains: Literal["all", "head"] = "all"
@@ -141,7 +155,8 @@ class TuneConfig(TrainerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig(EncoderEvaluation):
-    """Fine-tuning; see :mod:`tmor_train.evaluation.clips.fine_tune`."""
+    """Fine-tuning; see :mod:`tmor_train.evaluation.clips.fine_tune`. ``look`` is test-time augmentation, of the
+    measured clips alone."""
 
     look: TTAConfig = field(default_factory=TTAConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
@@ -152,8 +167,12 @@ class FewShotConfig(EncoderEvaluation):
     """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.clips.few_shot`.
 
     ``percent`` are the shares of the train part in percent, each drawn once for every seed. Fine-tuning has the epochs
-    of ``tune``, or as many more as make ``steps`` steps. The linear classifier has one setting, because few labels
-    leave none to choose on.
+    of ``tune``, or as many more as make ``steps`` steps; the warm-up is lengthened with them, milestones are not. The
+    linear classifier has one setting, because few labels leave none to choose on; its features are computed by
+    ``tune.device`` and ``tune.workers``.
+
+    Raises:
+        ValueError: a share or ``steps`` is out of its range, there is no mode, or ``linear`` has several settings.
     """
 
     percent: tuple[float, ...] = (1.0, 5.0, 10.0)

@@ -59,7 +59,7 @@ def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Pa
 
 def lengthened(tune: TuneConfig, clips: int, steps: int) -> TuneConfig:
     """``tune`` with as many epochs as make at least ``steps`` steps on ``clips`` clips, and no fewer than it has; the
-    warm-up is lengthened in proportion."""
+    warm-up is lengthened in proportion, milestones are not. A last batch that is not full is counted as a step."""
     per_epoch = -(-clips // tune.batching.size)
     epochs = max(tune.epochs, -(-steps // per_epoch))
     schedule = replace(tune.schedule, warmup=tune.schedule.warmup * epochs / tune.epochs)

@@ -18,7 +18,7 @@ class WindowConfig:
     """Recordings are cut into windows of ``length`` frames at their own rate, one every ``stride`` frames (None: every
     ``length``, so that windows do not overlap). ``last``: the last window of a recording is ``shorter`` where fewer
     frames are left, as UNIK's detector has it, or is ``shifted`` to begin earlier, so that a trunk in training
-    gets no windows with absent frames."""
+    gets no windows with absent frames; a recording shorter than ``length`` has one shorter window either way."""
 
     length: int = 300
     stride: int | None = None
@@ -31,7 +31,8 @@ class WindowConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferConfig:
-    """How weights of one kind of skeleton serve another (the paper does not say it of PKU-MMD).
+    """How weights of one kind of skeleton serve another (the paper does not say it of PKU-MMD). ``layout`` and
+    ``people`` are used by ``trunk`` alone.
 
     ``project``: the recordings are brought to what the encoder takes: its layout, and x and y alone where it takes two
     coordinates. ``trunk``: a new encoder for ``layout`` with three coordinates and ``people`` persons takes every
@@ -53,11 +54,16 @@ class DetectorConfig(TrainerConfig):
     """How a detector is trained: an encoder's features of frames and a ``head`` on them.
 
     ``trains``: only the head, with the trunk's weights as they are, or all. ``statistics`` of the trunk's batch norm:
-    ``frozen``, or ``adapting`` to the batches. A trunk that does not change at all and is not augmented is computed
-    once and its features are kept, as ``cache`` numbers. Only then can ``scale`` be ``standard``: each feature less its
-    mean and divided by its deviation over the train frames. ``batch``: windows a step. ``context``: windows in a row
-    whose kept features the head sees at once, one after the other (what ``batch`` counts then); the trunk sees each
-    alone. ``augment`` is applied to train windows. ``epochs`` are passes over all train windows.
+    ``frozen``, or ``adapting`` to the batches. With ``head``, ``frozen`` and no ``augment``, features of train windows
+    are computed once and kept, as ``cache`` numbers; those of test windows always are. Only then can ``scale`` be
+    ``standard``: each feature less its mean and divided by its deviation over the train frames. ``batch``: windows a
+    step. ``context``, above 1 only then and for windows that do not overlap: windows in a row whose kept features the
+    head sees at once, one after the other (what ``batch`` counts then); the trunk sees each alone. ``augment`` is
+    applied to train windows. ``epochs`` are passes over all train windows. Other conditions than on numbers are checked
+    when training begins.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     head: HeadName = "linear"
@@ -95,11 +101,16 @@ class DetectConfig(EncoderEvaluation):
 class EventConfig:
     """Events out of class probabilities of frames, of which class 0 is background.
 
-    ``background`` is its weight in the loss. Probabilities are smoothed over ``width`` frames, an odd number.
-    ``grouped`` takes runs of frames with 1 - p(background) of ``threshold`` or more; ``per_class`` takes runs of each
-    class at each of ``thresholds``, then drops those that a more confident one of the class overlaps by more than
-    ``overlap``. ``settings`` ``chosen``: a second detector, trained without the recordings that ``task.holdout`` holds
-    out, says on those which of both ``proposals`` and which of ``widths`` is best; the first of equals.
+    ``background`` is its weight in the loss, that of every other class being 1. Probabilities are smoothed over
+    ``width`` frames, an odd number, of which the frame itself is the middle. ``grouped`` takes runs of frames with 1 -
+    p(background) of ``threshold`` or more; ``per_class`` takes runs of each class at each of ``thresholds``, then drops
+    those that a more confident one of the class overlaps by an IoU above ``overlap``. ``settings`` ``chosen``: a second
+    detector, trained with the first seed without the recordings that ``task.holdout`` holds out, says on those which of
+    both ``proposals`` and which of ``widths`` is best by ``action_0.5``, the first of equals; ``proposals`` and
+    ``width`` are not used then. With ``fixed``, ``widths`` are not used.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     background: float = 0.5
@@ -125,7 +136,8 @@ class EventConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectEventsConfig(DetectConfig):
-    """Detection of events; see :mod:`tmor_train.evaluation.detection.detect`."""
+    """Detection of events; see :mod:`tmor_train.evaluation.detection.detect`. A frame has one class here: of several
+    that are labelled, that of the lowest index."""
 
     windows: WindowConfig = field(default_factory=lambda: WindowConfig(stride=150))
     events: EventConfig = field(default_factory=EventConfig)
