@@ -17,6 +17,7 @@ from typing import Any, Literal
 from posecap import legacy
 from posecap.files import digest, file_sha256
 from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
+from posecap.label_stats import labels_of
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally
@@ -228,7 +229,8 @@ class _Build:
             )
             for done in schedule.run(self._work_parts(todo)):
                 self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
-                progress.part(done.name)
+                labels, outcomes = labels_of(self.plan, done.name), [row.outcome for row in done.rows]
+                progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
         return pool.start_seconds
 
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:

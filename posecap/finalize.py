@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from posecap import legacy
+from posecap.label_stats import count_by_label
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
 from posecap.outcomes import StageOrder, StageStats
 from posecap.pipeline import Pipeline
+from posecap.plan import PLAN_FILE, open_plan
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
@@ -52,7 +54,9 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     write_summary(root / CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
     if info.clips:
         view_sheet(root, out=root / CONTACT_SHEET, choice=Choice(count=_CLIPS_ON_SHEET))
-    report = make_report(info, run, expected_rejections=pipeline.expected_rejections)
+    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
+    label_stats = count_by_label(plan, ledger.outcomes()) if plan else None
+    report = make_report(info, run, expected_rejections=pipeline.expected_rejections, label_stats=label_stats)
     write_summary(root / REPORT_FILE, report)
     return report
 

@@ -32,6 +32,8 @@ EXPECTED_REJECTIONS = 0.8
 """Share of the items entering a stage that it may reject, where the pipeline does not say otherwise."""
 EXPECTED_FAILURES = 0.2
 """Share of the items entering a stage that may fail or be quarantined."""
+LABELLED = "labelled"
+"""All rows with a label, among the expectations of a pipeline and in alarms, where stages have their names."""
 LEAST_ENTERED = 20
 """Stages with fewer items raise no alarm."""
 
@@ -263,6 +265,7 @@ class Alarm:
         share: of the ``entered`` items that were lost, 0 to 1.
         expected: the largest share that raises no alarm.
         sentence: for people, with the most frequent reason and what to check.
+        label: of the rows that were lost, where the alarm is on one label.
     """
 
     stage: str
@@ -271,9 +274,11 @@ class Alarm:
     expected: float
     entered: int
     sentence: str
+    label: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "share": round(self.share, 6)}
+        written = {**asdict(self), "share": round(self.share, 6), "expected": round(self.expected, 6)}
+        return written if self.label is not None else {key: value for key, value in written.items() if key != "label"}
 
 
 def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, float] | None = None) -> list[Alarm]:
@@ -303,11 +308,12 @@ def _alarm(
         "failed": ("lost to failures", "`posecap status --failed` lists them; is the input, or a machine, broken?"),
     }[kind]
     sentence = (
-        f"{line.stage} {what} {_percent(share)} of {line.entered} {line.unit} "
-        f"(expected at most {_percent(expected)}): most often {commonest}; {remedy}"
+        f"{line.stage} {what} {percent(share)} of {line.entered} {line.unit} "
+        f"(expected at most {percent(expected)}): most often {commonest}; {remedy}"
     )
     return Alarm(stage=line.stage, kind=kind, share=share, expected=expected, entered=line.entered, sentence=sentence)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in words, as ``41.2 %``."""
     return f"{100 * share:.3g} %"

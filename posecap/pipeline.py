@@ -17,6 +17,7 @@ from posecap import legacy
 from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
+from posecap.outcomes import LABELLED
 from posecap.stage import Resources, Stage, configuration, engines_of
 from posecap.types import Clip, CutVideo, Row, Sample
 
@@ -43,7 +44,8 @@ class Pipeline:
     Args:
         stages: in order.
         expected_rejections: stage name → share of the items entering it, 0 to 1, that it may reject before a build
-            raises an alarm; 0.8 for stages that are not named. It does not change samples, so it is not part of the
+            raises an alarm; 0.8 for stages that are not named. ``labelled`` is the share of the rows with a label,
+            0.2 unless it is named (:mod:`posecap.label_stats`). It does not change samples, so it is not part of the
             fingerprint.
         worker: resources of one computing worker, for stages that do not declare any, or declare ``Resources()`` as it
             is by default. Not part of the fingerprint.
@@ -71,7 +73,7 @@ class Pipeline:
                     f"that makes a {takes} between them"
                 )
         for name in self.expected_rejections:
-            if name not in {stage.name for stage in self.stages}:
+            if name not in {LABELLED, *(stage.name for stage in self.stages)}:
                 raise PipelineError(f"expected_rejections names {name!r}, which is not a stage of this pipeline")
         if not issubclass(last.gives, Sample):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {last.name!r} does not")

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from posecap.outcomes import RowResult, StageOrder, StageStats, alarms, largest_first
+from posecap.label_stats import LabelStats
+from posecap.outcomes import RowOutcome, RowResult, StageOrder, StageStats, alarms, largest_first
 from posecap.stage import Stage
 from posecap.terminal import duration_text
 from posecap.types import PartName
@@ -95,7 +96,8 @@ class Progress(_Display):
         self.clips = self.frames = self.parts = 0
         self._executed = 0
         self._expected = expected_rejections
-        self._printed_alarms: set[tuple[str, str]] = set()
+        self._label_stats = LabelStats()
+        self._printed_alarms: set[tuple[str, str, str | None]] = set()
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -116,12 +118,19 @@ class Progress(_Display):
             self.clips += sum(clip.status == "kept" for clip in done.outcome.clips)
         self._draw()
 
-    def part(self, name: PartName) -> None:
-        """Count a committed part, and print alarms that are new since the last one."""
+    def part(self, name: PartName, labelled: Iterable[tuple[str, RowOutcome]] = ()) -> None:
+        """Count a committed part, and print alarms that are new since the last one.
+
+        Args:
+            labelled: label and outcome of the part's rows that have a label.
+        """
         self.parts += 1
-        for alarm in alarms(self.stage_stats.lines(), expected_rejections=self._expected):
-            if (alarm.stage, alarm.kind) not in self._printed_alarms:
-                self._printed_alarms.add((alarm.stage, alarm.kind))
+        for label, outcome in labelled:
+            self._label_stats.add(label, outcome)
+        of_stages = alarms(self.stage_stats.lines(), expected_rejections=self._expected)
+        for alarm in (*of_stages, *self._label_stats.alarms(expected_rejections=self._expected)):
+            if (alarm.stage, alarm.kind, alarm.label) not in self._printed_alarms:
+                self._printed_alarms.add((alarm.stage, alarm.kind, alarm.label))
                 text = Text(f"alarm (after {name}): {alarm.sentence}", style="bold yellow")
                 self._console.print(text, soft_wrap=True)
         self._draw(force=True)

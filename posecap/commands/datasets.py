@@ -75,6 +75,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from posecap.finalize import read_final_report
+    from posecap.label_stats import LabelStats, labels_of
     from posecap.outcomes import RowOutcome, Tally
     from posecap.plan import PLAN_FILE, open_plan
     from posecap.shards import ShardError, committed, read_sidecar
@@ -85,7 +87,8 @@ def _status(options: argparse.Namespace) -> int:
         return ERROR
     plan = open_plan(root / PLAN_FILE, media_root="")
     planned = sum(part.rows for part in plan.parts())
-    built, damaged, tally = 0, [], Tally()
+    built, damaged, tally, label_stats = 0, [], Tally(), LabelStats()
+    labels = labels_of(plan)
     listed: list[str] = []
     wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
     for part in committed(root):
@@ -98,12 +101,19 @@ def _status(options: argparse.Namespace) -> int:
         for written in rows:
             outcome = RowOutcome.from_json(written)
             tally.add(outcome)
+            label_stats.add(labels.get(outcome.row_id), outcome)
             if outcome.status in wanted:
                 listed.append(_line(outcome))
             elif options.failed:
                 listed += (_clip_line(outcome, clip) for clip in outcome.clips if clip.status == "failed")
     counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
-    print(json.dumps(counts, indent=1) if options.json else "\n".join(_lines(root, counts, planned)))
+    # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
+    report = None if damaged else read_final_report(root)
+    raised = report["alarms"] if report else [alarm.as_json() for alarm in label_stats.alarms()]
+    if options.json:
+        print(json.dumps({**counts, "alarms": raised}, indent=1))
+    else:
+        print("\n".join([*_lines(root, counts, planned), *(f"alarm: {alarm['sentence']}" for alarm in raised)]))
     for line in (*damaged, *listed):
         print(line)
     finished = built == len(plan.parts()) and not damaged

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap import __version__
+from posecap.label_stats import LabelStats
 from posecap.outcomes import LOST, alarms
 from posecap.release.dataset_info import DatasetInfo
 
@@ -47,14 +48,21 @@ class Run:
 
 
 def make_report(
-    info: DatasetInfo, run: Run, *, expected_rejections: Mapping[str, float] | None = None
+    info: DatasetInfo,
+    run: Run,
+    *,
+    expected_rejections: Mapping[str, float] | None = None,
+    label_stats: LabelStats | None = None,
 ) -> dict[str, Any]:
     """The report as JSON-able data.
 
     Args:
         expected_rejections: see :func:`posecap.outcomes.alarms`.
+        label_stats: of all rows that have a label; None for no alarms on labels.
     """
     lines = info.stage_stats.lines()
+    raised = alarms(lines, expected_rejections=expected_rejections)
+    raised += label_stats.alarms(expected_rejections=expected_rejections) if label_stats else []
     return {
         "dataset": {field: getattr(info, field) for field in ("name", "version", "license", "store_video")},
         "posecap": __version__,
@@ -66,7 +74,7 @@ def make_report(
         "rates": _rates(run),
         "counts": info.stage_stats.tally.as_json(),
         "yield": _yield(info, run),
-        "alarms": [alarm.as_json() for alarm in alarms(lines, expected_rejections=expected_rejections)],
+        "alarms": [alarm.as_json() for alarm in raised],
         "splits": info.by_split(),
         "content_duplicates": info.content_duplicates(),
         "quality": info.quality(),

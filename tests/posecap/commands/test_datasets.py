@@ -9,10 +9,12 @@ import av
 import pytest
 
 from posecap.cli import main
-from posecap.outcomes import ClipOutcome, RowOutcome
+from posecap.manifest.manifest_file import read_manifest
+from posecap.outcomes import ClipOutcome, RowOutcome, Status
+from posecap.plan import make_plan
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName
-from tests import built
+from tests import built, small
 
 FAILED = RowOutcome(
     row_id="late", uri="late.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
@@ -89,9 +91,6 @@ class TestStatus:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
         """One of two planned parts, three rows: one kept, one failed, one rejected."""
-        from posecap.manifest.manifest_file import read_manifest
-        from posecap.plan import make_plan
-
         (tmp_path / "rows.csv").write_text("video\na.mp4\nlate.mp4\ngone.mp4\nb.mp4\n")
         (tmp_path / "m.yaml").write_text(
             "name: n\nversion: '1'\nlicense: CC0-1.0\ncontact: a@b.org\npipeline: p.py\noutput: d\n"
@@ -114,6 +113,22 @@ class TestStatus:
             "         1  not_found",
             "         1  timeout",
         ]
+
+    def test_a_label_that_stands_out_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        names = [f"{label}{number}" for label in ("jump", "run") for number in range(15)]
+        rows = [{"id": name, "video": f"{name}.mp4", "label": name.rstrip("0123456789")} for name in names]
+        root = tmp_path / "d"
+        make_plan(read_manifest(small.manifest(tmp_path, rows, rows_per_part=100)), root / "plan.parquet")
+        outcomes = []
+        for name in names:
+            status: Status = "rejected" if name.startswith("jump") else "kept"
+            clip = ClipOutcome(status=status, clip_id=name, stage="track", reason="no_person_found")
+            outcomes.append(RowOutcome(row_id=name, uri=name, status=status, stage="track", clips=(clip,)))
+        record = {**built.record([]), "rows": [outcome.as_json() for outcome in outcomes]}
+        write_part(root, PartName("train", 0), [], record=record)
+        alarms = [line for line in run(capsys, "status", root)[1].splitlines() if line.startswith("alarm: ")]
+        assert [line[7:25] for line in alarms] == ["50 % of 30 labelle", "label 'jump': 100 "]
+        assert [a["label"] for a in json.loads(run(capsys, "status", root, "--json")[1])["alarms"][1:]] == ["jump"]
 
     def test_lists(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         failed = "failed  late  late.mp4  download: timeout (slow, may pass when tried again)"
