@@ -21,8 +21,9 @@ import numpy as np
 from posecap.inference.crops import middle_frames
 from posecap.inference.device import Batches, Device, Precision
 from posecap.inference.embedding import ClipEmbedder, unit
+from posecap.inference.hub_folder import files_of
 from posecap.inference.package_compat import ensure_torchvision, extra
-from posecap.models import locate
+from posecap.models import MissingWeightsError, locate
 from posecap.types import Clip, Floats, Pixels
 from posecap.weights.checkpoints import load_into, tensors
 
@@ -75,7 +76,21 @@ class OpenClip(ClipEmbedder):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        return (self.weights_from,)
+        """The model's weights, and of a ``local-dir:`` all files of settings and of the tokenizer, by their paths.
+
+        Raises:
+            MissingWeightsError: there is no such folder.
+        """
+        if self._folder is None:
+            return (self.weights_from,)
+        if not self._folder.is_dir():
+            raise MissingWeightsError(
+                f"no folder {self._folder}; fetch the model's folder, with its open_clip_config.json and its "
+                f"tokenizer's files, and name it as model='{_FOLDER}FOLDER'"
+            )
+        # The sizes of the network, the preprocessing and the tokenizer are in them: other files, other vectors.
+        settings = (str(path) for path in files_of(self._folder) if path.suffix != ".safetensors")
+        return (self.weights_from, *settings)
 
     @cached_property
     def dimension(self) -> int:

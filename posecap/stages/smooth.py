@@ -86,7 +86,7 @@ class SavitzkyGolay:
             )
 
     def smoothed(self, xy_NJ2: Doubles, pts_N: Seconds, size: float) -> Doubles:
-        """(N, J, 2) smoothed pixels of joints seen in N frames running, at the times ``pts_N``."""
+        """(N, J, 2) smoothed pixels of joints seen in N frames running, at the times ``pts_N``; ``size`` is unused."""
         half = self.window_seconds / 2
         last_centre = max(float(pts_N[-1]) - half, float(pts_N[0]) + half)
         centres_N = np.clip(pts_N, pts_N[0] + half, last_centre)

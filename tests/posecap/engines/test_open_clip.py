@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from posecap.engines.open_clip import OpenClip
-from posecap.models import MissingWeightsError
+from posecap.models import MissingWeightsError, weights_sha256
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 from tests import building
 from tests.random_weights import open_clip as weights
@@ -213,3 +213,16 @@ def test_a_folder_says_its_preprocessing_itself_whatever_its_weights_are_called(
 def test_no_frames_are_refused(folder):
     with pytest.raises(ValueError, match="frames is 0"):
         made(folder, frames=0)
+
+
+def test_a_folders_settings_and_tokenizer_belong_to_what_is_hashed(folder):
+    names = [Path(name).name for name in made(folder).weights]
+    assert names[0] == "open_clip_model.safetensors"
+    assert "open_clip_config.json" in names
+    assert names.count("open_clip_model.safetensors") == 1
+    assert all(len(weights_sha256(name)) == 64 for name in made(folder).weights)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(MissingWeightsError, match="nowhere"):
+        _ = OpenClip(model=f"local-dir:{tmp_path / 'nowhere'}").weights
