@@ -66,7 +66,7 @@ CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NU
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 _ROWS_PER_WRITE = 10_000
-_COUNTED = ("kept", "rejected", "failed")
+_COUNTED = ("kept", "rejected", "failed")  # of clips, which are never quarantined: only rows are
 _TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
 _EXPORT = pa.schema(
     [

@@ -4,8 +4,8 @@ A build counts rows until a video is decoded and clips from there on, so the cou
 unit. In every line ``entered = left + rejected + failed + quarantined``, and what left a line entered the next one of
 the same unit. The stage that turns rows into clips has two lines: rows without any span of video end in the first,
 spans that became no clip in the second. Items that ended outside the pipeline's stages have lines of their own:
-``plan`` (duplicate rows) and ``run`` (rows on which workers died) before the stages, ``forget`` (clips removed on
-request) after them.
+``plan`` (rows that are rejected before any work: bad cells, duplicates, what a stage rejects by the row alone) and
+``run`` (rows on which workers died) before the stages, ``forget`` (clips removed on request) after them.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ class RowOutcome:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> RowOutcome:
+        """What :meth:`as_json` gave, also in the words of posecap 0.1 (:mod:`posecap.legacy`).
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
         clips = tuple(ClipOutcome(**_with_present_names(clip)) for clip in written["clips"])
         return cls(**{**_with_present_names(written), "clips": clips})
 

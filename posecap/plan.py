@@ -61,7 +61,7 @@ class PlannedPart:
     """One part: its name, how many rows it has, a SHA-256 over them, and which row group of the plan holds them.
 
     ``rows_digest`` covers a row's content (id, video, span, label, captions, split, license, source, whether it
-    repeats another) but not its position in a table.
+    repeats another, what is wrong with its cells) but not its position in a table.
     """
 
     name: PartName

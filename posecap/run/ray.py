@@ -22,6 +22,7 @@ from posecap.stage import Stage
 from posecap.types import Video
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray would otherwise start the workers of a driver under `uv run` by `uv run` too.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 import ray

@@ -215,7 +215,8 @@ class Objective(nn.Module):
 
 
 class TMOR(Objective, Method):
-    """T-MOR as a method: encodes two views of each clip, the second by the EMA encoder, for the :class:`Objective`.
+    """T-MOR as a method: encodes two views of each clip for the :class:`Objective`, the second by the EMA encoder or,
+    where ``objective.keys`` is ``same``, by the trained encoder, too.
 
     Its state is the objective's.
 
