@@ -176,6 +176,7 @@ class BlockBackbone(Backbone):
             raise ValueError(f"the model has {slots}, and got {persons} persons; give it clips of {self.persons} slots")
         normed: Tensor = self.data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips, -1, length))
         by_person = normed.view(clips * persons, joints, channels, length).permute(0, 3, 1, 2)
+        # Copied with the axes in this order, so that the permuted tensor is channels-last in memory for all blocks.
         y = by_person.contiguous().permute(0, 3, 1, 2)
         for number in range(1, len(WIDTHS) + 1):
             y = self.get_submodule(f"l{number}")(y)

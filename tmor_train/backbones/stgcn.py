@@ -111,6 +111,7 @@ class STGCN(Backbone):
     def joint_features(self, x: Tensor) -> Tensor:
         clips, channels, length, joints, persons = x.shape
         normed: Tensor = self.data_bn(x.permute(0, 4, 3, 1, 2).reshape(clips * persons, joints * channels, length))
+        # Copied with the axes in this order, so that the permuted tensor is channels-last in memory for all blocks.
         by_frame = normed.view(-1, joints, channels, length).permute(0, 3, 1, 2).contiguous()
         y: Tensor = by_frame.permute(0, 3, 1, 2)
         for block, importance in zip(self.st_gcn_networks, self.edge_importance, strict=True):

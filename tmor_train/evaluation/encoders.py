@@ -62,6 +62,7 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
         EncoderNotFoundError: none is named.
         tmor_train.training.checkpoint.CheckpointError, tmor_train.pretrained.encoder.UnusableEncoderError: as
             :func:`tmor_train.load`.
+        ValueError: ``frames`` is below 1.
     """
     weights = encoder_name(config)
     if weights == SCRATCH:
@@ -69,7 +70,8 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
     else:
         encoder = load(weights, of=config.of, device=device)
         source = Source(f"{encoder.path.name} ({encoder.of})", encoder.sha256)
-    frames, choice = config.frames or encoder.sampling.frames, config.choice or encoder.sampling.choice
+    frames = encoder.sampling.frames if config.frames is None else config.frames
+    choice = config.choice or encoder.sampling.choice
     return replace(encoder, sampling=replace(encoder.sampling, frames=frames, choice=choice)), source
 
 

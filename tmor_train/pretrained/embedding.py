@@ -42,7 +42,8 @@ def embed_to_parquet(
 
     Args:
         about: description of the set for the file's metadata, as JSON values; see :func:`identity`.
-        batch: number of clips that are embedded at once; embeddings of other batch sizes differ in the last bits.
+        batch: number of clips that are embedded at once, at least 1; embeddings of other batch sizes differ in the last
+            bits.
         workers: threads that load clips; 0 loads them in this one.
         existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
 

@@ -35,10 +35,12 @@ class Pretrained:
     """An encoder with its projection heads and the preprocessing of clips; :func:`tmor_train.load` makes it.
 
     ``heads`` is None for released weights and for methods without heads of their own. ``sampling`` and ``views`` are
-    those of training, so that clips are preprocessed as training did for its own embeddings. ``path`` is the checkpoint
-    and ``sha256`` the hash of its bytes. ``of`` says which of the run's encoders it is, ``ema`` or ``online`` (the
-    trained one). ``config`` is the whole configuration of the run as JSON values; None for released weights.
-    ``device`` and ``precision`` are those the encoder runs with.
+    those of training, so that clips are preprocessed as training did for its own embeddings; of ``views`` only
+    ``still`` and ``streams`` are used, and embeddings are sampled with ``draw`` ``deterministic`` whatever ``sampling``
+    says. ``path`` is the checkpoint and ``sha256`` the hash of its bytes in hexadecimal, empty for new weights. ``of``
+    says which of the run's encoders it is, ``ema`` or ``online`` (the trained one, also of released and new weights).
+    ``config`` is the whole configuration of the run as JSON values; None for released and new weights. ``network`` is
+    in evaluation mode on ``device``; ``heads`` work on the CPU. ``precision`` is what ``network`` computes in.
     """
 
     network: Backbone = field(repr=False)
@@ -58,9 +60,10 @@ class Pretrained:
         Args:
             joints: (M, T, J, 3): people, frames, joints and (x, y, score), in pixels; or (M, T, J, 4) with (x, y, z,
                 score), in metres and camera axes (:class:`~tmor_train.data.Clip`). (T, J, 3) or (T, J, 4) is one
-                person. A joint that was not seen has the score 0.
+                person. A joint that was not seen has the score 0. Any M and T of at least 1: frames and people are
+                taken as ``sampling`` says.
             layout: which joints they are, a name of :data:`posecap.joints.LAYOUTS`.
-            size: (width, height) of the picture in pixels, for joints in pixels; None for joints in metres.
+            size: (width, height) of the picture in pixels, for joints in pixels; for joints in metres it is not used.
 
         Raises:
             UnusableEncoderError: no joint is seen, or the clip has another number of coordinates than the encoder

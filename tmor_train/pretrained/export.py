@@ -65,19 +65,20 @@ def export(
     """Write ``encoder`` to ``path`` and check it in onnxruntime.
 
     Args:
-        frames: T; None takes that of training.
+        frames: T, at least 1; None takes that of training.
         persons: M; None takes that of training. UNIK and AGCN have batch norm statistics for each person slot, so they
             take no other number.
         existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
 
     Raises:
-        ExportError: another number of people than the encoder takes, a difference above :data:`TOLERANCE`, or onnx or
-            onnxruntime is not installed.
+        ExportError: ``frames`` or ``persons`` is below 1, another number of people than the encoder takes, a difference
+            above :data:`TOLERANCE`, or onnx or onnxruntime is not installed.
         OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
     """
     _need_packages()
     sampling = encoder.sampling
-    frames, persons = frames or sampling.frames, persons or sampling.people
+    frames = sampling.frames if frames is None else frames
+    persons = sampling.people if persons is None else persons
     if frames < 1 or persons < 1:
         raise ExportError(f"frames and persons are at least 1, not {frames} and {persons}")
     if persons != sampling.people and not isinstance(encoder.network, STGCN):

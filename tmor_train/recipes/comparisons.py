@@ -44,7 +44,8 @@ def crosclr(base: PretrainConfig) -> PretrainConfig:
 
 
 def aimclr(base: PretrainConfig) -> PretrainConfig:
-    """AimCLR. Both normal views are sheared and cropped in time, as the authors' are, after what makes them plane."""
+    """AimCLR. Both normal views are sheared and cropped in time, as the authors' are, after the projection to a picture
+    that ``base`` may have. Nearest neighbours are mined from the second half of the epochs on."""
     plane = tuple(step for step in base.views.anchor if isinstance(step, Project))
     view: tuple[View, ...] = (*plane, Shear(), ShiftCrop())
     return replace(

@@ -187,7 +187,8 @@ def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Ch
 
 
 def binned(score_TK: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores as lines of classes, (K, W), the highest of each of at most 800 stretches of frames."""
+    """Scores (T, K) as lines of classes, (K, W): the highest of each of W stretches of frames, 800 or T where that is
+    less."""
     starts = np.unique(
         np.linspace(0, len(score_TK), min(len(score_TK), _MOST_COLUMNS), endpoint=False).astype(np.int64)
     )
@@ -206,7 +207,8 @@ def training_curves(collected: Collected) -> Iterator[Block]:
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Points (step, value) of each metric that a run has logged; of lines of one step the last holds."""
+    """Points (step, value) of each metric that a run has logged; of lines of one step the last holds. Of many points
+    every n-th is kept, and metrics of a single point are left out."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for event, keys in _CURVES.items():
         try:

@@ -74,7 +74,8 @@ def read_cloud(path: Path) -> Cloud:
 
 
 def plane(vectors_ND: Floats) -> tuple[Floats, str]:
-    """The vectors in two dimensions, (N, 2) float32, and the name of the method that was used."""
+    """The vectors (N, D), scaled to length 1, in two dimensions, (N, 2) float32, and the name of the method that was
+    used. Its axes have no unit. N is at least 3."""
     unit = vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-12)
     centred = unit - unit.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)

@@ -48,7 +48,8 @@ def printable(text: object, *, limit: int = 2000) -> str:
 class Chart:
     """An SVG element, None where matplotlib is not installed, with its caption.
 
-    With a ``title`` the page shows it in an element that opens and closes by a click, at first as ``is_open`` says.
+    With a ``title`` the page shows it in an element that opens and closes by a click, at first as ``is_open`` says;
+    without one ``is_open`` is not used.
     """
 
     svg: Markup | None

@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeasuredTable:
-    """A table with what is measured so far.
+    """A table with what is measured so far: ``measurements`` of the jobs done, in their order.
 
     ``weights`` are the checkpoints by key of the rows; ``changes`` are the changes to recipes, as users gave them.
     """

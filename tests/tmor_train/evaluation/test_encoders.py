@@ -70,6 +70,8 @@ def test_frames_their_choice_and_which_encoder_can_be_said(demo_run: Path) -> No
     assert (encoder.sampling.frames, encoder.sampling.choice) == (12, "window")
     assert encoder.sampling.normalise == known.sampling.normalise
     assert source.name == "step-000000008.pt (online)"
+    with pytest.raises(ValueError, match="frames is at least 1, not 0"):
+        load_encoder(StartConfig(weights=str(demo_run), frames=0), seed=0, device="cpu")
 
 
 def test_no_encoder_and_no_checkpoint_are_refused(tmp_path: Path) -> None:

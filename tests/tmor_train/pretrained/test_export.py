@@ -117,6 +117,8 @@ def test_person_slots_are_fixed_where_they_have_statistics(tmp_path: Path) -> No
     assert found.inputs["motion"] == ("N", 2, 16, 17, 3)
     with pytest.raises(ExportError, match="at least 1"):
         export(encoder(), tmp_path / "f.onnx", frames=-1)
+    with pytest.raises(ExportError, match="at least 1, not 0 and 1"):
+        export(encoder(), tmp_path / "f.onnx", frames=0)
 
 
 def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
