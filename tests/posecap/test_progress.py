@@ -122,6 +122,17 @@ def test_an_alarm_is_printed_once(shown: Shown):
     assert progress.parts == 3
 
 
+def test_an_alarm_on_a_label_is_printed_once_as_well(shown: Shown):
+    lost = ClipOutcome(status="rejected", stage="track", reason="no_person_found")
+    jump = RowOutcome(row_id="r", uri="u", status="rejected", stage="track", reason="no_person_found", clips=(lost,))
+    labelled = [("jump", jump)] * 10 + [("run", kept().outcome)] * 90
+    with shown.progress(rows=200) as progress:
+        progress.part(PartName("train", 0), labelled)
+        progress.part(PartName("train", 1), labelled)
+    (alarm,) = (line for line in shown.lines if line.startswith("alarm"))
+    assert alarm.startswith("alarm (after train/00000): label 'jump': 100 % of 10 rows were rejected after decoding")
+
+
 def test_only_the_commonest_reasons_are_spelled_out(shown: Shown):
     with shown.progress(rows=7) as progress:
         for reason in ("a", "b", "c", "d", "e", "e", "f"):
