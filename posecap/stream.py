@@ -91,7 +91,10 @@ class ShardStream(IterableDataset[Streamed]):
         self._dataset = Dataset(location)
         self._parts = self._dataset.parts(split)
         if not self._parts:
-            raise ShardError(f"no samples of split {split!r} at {self._dataset.location}; `posecap.index` lists splits")
+            of = (
+                "; `posecap status` says why" if split is None else f" of split {split!r}; `posecap.index` lists splits"
+            )
+            raise ShardError(f"{self._dataset.location} holds no samples{of}")
         self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)

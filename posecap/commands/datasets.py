@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command
 
@@ -277,10 +277,30 @@ def _remove(options: argparse.Namespace) -> int:
     with lock_dataset(root):
         mark_unfinished(root)
         sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
+        absent = [*_absent(root, "key", keys), *_absent(root, "source_id", options.source)]
         rewritten = remove_samples(root, keys, options.reason, sources=sources)
         remove_previews(root)
+    for word in absent:
+        print(
+            f"posecap: no clip here has the key or source {word}; give it whole, as `posecap inspect` prints keys and "
+            "the index sources. It is recorded all the same: later builds leave such clips out",
+            file=sys.stderr,
+        )
     print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
+
+
+def _absent(root: Path, column: Literal["key", "source_id"], words: Sequence[str]) -> list[str]:
+    """Those of ``words`` that are in no row of the index and were not removed before."""
+    from posecap.shards import Dataset
+
+    dataset = Dataset(root)
+    removed = dataset.tombstones.keys if column == "key" else dataset.tombstones.sources
+    absent = dict.fromkeys(word for word in words if word not in removed)
+    for part, rows in dataset.parts() if absent else ():
+        for found in dataset.part_index(part, [column])[column].take(rows).to_pylist():
+            absent.pop(found, None)
+    return list(absent)
 
 
 def _sources(root: Path, uri: str) -> list[str]:

@@ -288,6 +288,15 @@ class TestRemove:
         code, _, error = run(capsys, "remove", tmp_path, "--video", "https://nowhere/a.mp4")
         assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
 
+    def test_what_no_clip_has_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (first, *_), *_ = built.build(tmp_path).values()
+        code, said, error = run(capsys, "remove", tmp_path, first.key, first.key[:8], "--source", "0" * 64)
+        assert (code, said[:17]) == (0, "1 parts rewritten")
+        began = "posecap: no clip here has the key or source "
+        said_of = [line.partition(";")[0].removeprefix(began) for line in error.splitlines()]
+        assert said_of == [first.key[:8], "0" * 64]
+        assert run(capsys, "remove", tmp_path, first.key, first.key[:8])[2] == ""
+
     def test_nothing_named_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         before = built.files(tmp_path)
