@@ -4,8 +4,9 @@ N anchors are compared with a pool of K candidates; masks (N, K) say which candi
 negatives N (:mod:`tmor_train.losses.pair_masks`). The losses share the ratio of Eqs. 1 and 6, computed in float32 or
 float64 and without overflow, by ``masked_logsumexp``: log sum_P e^s and log sum_N e^s of all anchors from one product
 of matrices and two masks. Its gradient is written by hand, because autograd would keep a matrix (N, K) for each
-operation; and exponents are clamped rather than masked with -inf, because exp of very negative numbers is ten times as
-slow on a CPU as of small ones.
+operation; and exponents are clamped rather than masked with -inf, because exp is slow on a CPU where its result is not
+a normal number. Measured as ``torch.full((1 << 19,), v).exp()`` in float32 on one x86-64 core: 0.3 ms for v of -5 or
+-80, 1.4 ms for -inf, 3.8 ms for -200 and 21 ms for -95, whose result is subnormal.
 """
 
 from __future__ import annotations
