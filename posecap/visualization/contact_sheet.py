@@ -99,9 +99,12 @@ class Choice:
     come before others of their label, and those before others that come first by key, which is a hash.
 
     Args:
-        split, label: only clips of these.
+        split, label: only clips of these; None for any, those without a label included.
         worst: a quality measure (:data:`WORST`): the clips that are worst by it, worst first. None samples.
-        count: most clips.
+        count: most clips, at least 1.
+
+    Raises:
+        ViewError: ``worst`` is no measure, or ``count`` is below 1.
     """
 
     split: str | None = None
@@ -112,6 +115,8 @@ class Choice:
     def __post_init__(self) -> None:
         if self.worst is not None and self.worst not in WORST:
             raise ViewError(f"{self.worst!r} is not a quality measure; there are {', '.join(WORST)}")
+        if self.count < 1:
+            raise ViewError(f"count is {self.count}; a sheet has at least 1 clip")
 
     def __str__(self) -> str:
         words = [f" of split {self.split!r}" if self.split else "", f" of label {self.label!r}" if self.label else ""]
@@ -125,8 +130,9 @@ class Sheet:
     Args:
         path: the file.
         clips: on it.
-        blank: how many of them have no footage behind the skeletons, although footage was wanted.
-        why_blank: why the first of those has none.
+        blank: how many of them have no footage behind the skeletons, although footage was wanted; all that have no
+            preview where no way to get footage was given.
+        why_blank: why the first of those has none; empty if there are none.
         lacking: characters of the captions that no font has.
     """
 

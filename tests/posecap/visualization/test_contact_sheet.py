@@ -237,6 +237,8 @@ def test_the_worst_by_a_measure_come_first(
 def test_an_unknown_measure_is_named_with_those_there_are() -> None:
     with pytest.raises(ViewError, match="'shake' is not a quality measure; there are coverage, mean_score"):
         Choice(worst="shake")
+    with pytest.raises(ViewError, match="count is 0; a sheet has at least 1 clip"):
+        Choice(count=0)
 
 
 def test_characters_that_no_font_has_are_reported(gym: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
