@@ -148,6 +148,8 @@ class DecoderGaveUpError(Exception):
 class Detections:
     """People found in one frame, best score first, in pixels of that frame; N is 0 where nobody is found.
 
+    Boxes and joints may reach beyond the edges of the frame.
+
     ``boxes_N4`` float32 (x0, y0, x1, y1); ``scores_N`` float32 in [0, 1]. Single-stage pose models, which find people
     and their joints at once, add ``joints_NJ3`` float32 (x, y, score in [0, 1]); it is None for detectors of boxes.
     """

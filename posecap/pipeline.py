@@ -18,7 +18,7 @@ from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
-from posecap.stage import Resources, Stage, configuration, engines_of
+from posecap.stage import Resources, Stage, check_words, configuration, engines_of
 from posecap.types import Clip, CutVideo, Row, Sample
 
 
@@ -51,7 +51,7 @@ class Pipeline:
             is by default. Not part of the fingerprint.
 
     Raises:
-        PipelineError: the stages do not fit together.
+        PipelineError: the stages do not fit together, or a field has a word that it does not know.
     """
 
     stages: tuple[Stage, ...]
@@ -72,6 +72,7 @@ class Pipeline:
                     f"stage {after.name!r} takes {takes}, but {before.name!r} before it gives {gives}: put the stage "
                     f"that makes a {takes} between them"
                 )
+        self._check_words()
         for name in self.expected_rejections:
             if name not in {LABELLED, *(stage.name for stage in self.stages)}:
                 raise PipelineError(f"expected_rejections names {name!r}, which is not a stage of this pipeline")
@@ -84,6 +85,15 @@ class Pipeline:
                     f"a worker with concurrency={segment.resources.concurrency} shares its engines among threads, "
                     f"which {', '.join(alone)} cannot be: use concurrency=1, or other engines"
                 )
+
+    def _check_words(self) -> None:
+        try:
+            for stage in self.stages:
+                check_words(stage)
+                for engine in engines_of(stage):
+                    check_words(engine)
+        except ValueError as error:
+            raise PipelineError(str(error)) from None
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from posecap.types import Row, Span
 
@@ -150,6 +151,30 @@ def engines_of(owner: object) -> tuple[Engine, ...]:
             if isinstance(part, Engine):
                 found += (part, *engines_of(part))
     return tuple(found)
+
+
+def check_words(part: Stage | Engine) -> None:
+    """Refuse a value of a field whose type is a choice of words (``Literal``) that it is not one of.
+
+    Such a field is compared with one of its words, so that a misspelt one would quietly mean another.
+
+    Raises:
+        ValueError: with the stage's or engine's name, the field and its words.
+    """
+    if not is_dataclass(part):
+        return
+    try:
+        types = get_type_hints(type(part))
+    except NameError:  # a type that is imported for type checkers alone
+        return
+    for f in fields(part):
+        value, kind = getattr(part, f.name), types[f.name]
+        members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        words = [word for member in members if get_origin(member) is Literal for word in get_args(member)]
+        others = [member for member in members if get_origin(member) is not Literal]
+        wants_word = not others or (isinstance(value, str) and str not in others)
+        if words and wants_word and value not in words:
+            raise ValueError(f"{part.name}: {f.name} is {value!r}, expected one of {', '.join(map(repr, words))}")
 
 
 def configuration(part: object) -> JSON:

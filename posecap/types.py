@@ -244,9 +244,9 @@ class Tracks:
     """Where each of the M people of a clip is in each of its T frames.
 
     ``boxes_MT4`` float32 (x0, y0, x1, y1), zeros where a person is not seen; ``scores_MT`` float32 in [0, 1], 0 where
-    not seen. M may be 0. Single-stage pose models also leave ``joints_MTJ3`` float32 (x, y, score in [0, 1]; zeros
-    where a person is not seen) in ``layout``; both are None for detectors of boxes. In a :class:`TrackedClip`
-    coordinates are source pixels; engines take and give pixels of the frames at hand.
+    not seen. M may be 0, and boxes may reach beyond the frame. Single-stage pose models also leave ``joints_MTJ3``
+    float32 (x, y, score in [0, 1]; zeros where a person is not seen) in ``layout``; both are None for detectors of
+    boxes. In a :class:`TrackedClip` coordinates are source pixels; engines take and give pixels of the frames at hand.
     """
 
     boxes_MT4: Floats = field(repr=False)

@@ -64,6 +64,7 @@ class OpenClip(ClipEmbedder):
     batch: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model.startswith("hf-hub:"):
             raise ValueError(f"{self.model}: this engine uses no network; fetch the folder and name {_FOLDER}FOLDER")
         if self.frames < 1:

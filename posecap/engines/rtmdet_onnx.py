@@ -53,6 +53,10 @@ class RTMDetOnnx(Engine):
     device: Device = "auto"
     layout: str | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"RTMDetOnnx: batch is {self.batch}, expected at least 1")
+
     @property
     def name(self) -> str:  # type: ignore[override]
         return f"rtmdet-{self.size}-person-onnx"

@@ -67,7 +67,7 @@ class Ultralytics(Engine):
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
     Raises:
-        ValueError: no such architecture, or a size that is not a multiple of 32.
+        ValueError: no such architecture, a size that is not a multiple of 32, or no frames or people at all.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")
@@ -92,6 +92,8 @@ class Ultralytics(Engine):
             )
         if self.imgsz < _STRIDE or self.imgsz % _STRIDE:
             raise ValueError(f"imgsz is {self.imgsz}, expected a multiple of {_STRIDE}")
+        if min(self.batch, self.max_det) < 1:
+            raise ValueError(f"batch is {self.batch} and max_det {self.max_det}, expected at least 1 of both")
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -104,8 +104,9 @@ class TopDownEstimator(Engine):
     """The base of the engines for RTMPose, which estimate each person's joints from a crop of the person.
 
     A subclass is a dataclass with the fields ``size`` (of the network: tiny, small, medium or large), ``joints`` (the
-    layout it gives) and ``weights_from`` (a name in the registry or a path; None for the published weights of this
-    size). Crops of several clips are computed together (:meth:`posecap.inference.device.Batches.run_together`).
+    layout it gives), ``weights_from`` (a name in the registry or a path; None for the published weights of this size)
+    and ``batch`` (most crops at a time, 1 or more). Crops of several clips are computed together
+    (:meth:`posecap.inference.device.Batches.run_together`).
     """
 
     thread_safe: ClassVar[bool] = True
@@ -116,6 +117,11 @@ class TopDownEstimator(Engine):
     size: Size
     joints: Joints
     weights_from: str | None
+    batch: int
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"{type(self).__name__}: batch is {self.batch}, expected at least 1")
 
     @property
     def name(self) -> str:  # type: ignore[override]

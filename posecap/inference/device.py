@@ -78,7 +78,7 @@ class Batches:
 
     def __init__(self, most: int) -> None:
         if most < 1:
-            raise ValueError(f"a batch needs at least one item, got {most}")
+            raise ValueError(f"a batch needs at least one item, got batch={most}")
         self.most = most
         self._computing = threading.RLock()
         self._waiting: deque[_Request] = deque()

@@ -74,8 +74,8 @@ class ClipEmbedder(Engine):
     threads ask for at the same time is computed together (:meth:`posecap.inference.device.Batches.run_together`).
 
     A subclass is a dataclass with the fields ``device``, ``precision`` and ``batch``, the largest number of videos,
-    frames or sentences that the network computes at once. None leaves that number to the engine on a GPU, and is 1 on
-    a CPU.
+    frames or sentences that the network computes at once, 1 or more. None leaves that number to the engine on a GPU,
+    and is 1 on a CPU.
     """
 
     thread_safe: ClassVar[bool] = True
@@ -83,6 +83,10 @@ class ClipEmbedder(Engine):
     device: Device
     precision: Precision
     batch: int | None
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"{type(self).__name__}: batch is {self.batch}, expected at least 1, or None")
 
     @property
     @abstractmethod

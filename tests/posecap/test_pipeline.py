@@ -8,8 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from posecap.engines.local_file import LocalFile
+from posecap.engines.mmpose import RTMPose
+from posecap.engines.ytdlp import YtDlp
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
 from posecap.stage import Engine, Resources, Stage
+from posecap.stages.download import Download
+from posecap.stages.pose import Pose
 from posecap.types import Clip, CutVideo, Row, Sample, SkeletonClip, Video
 from tests import ROOT
 
@@ -122,3 +127,18 @@ def test_a_file_without_a_pipeline_is_rejected(tmp_path: Path, text: str | None)
         path.write_text(text)
     with pytest.raises(PipelineError, match=r"mine\.py"):
         load_pipeline(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (Download((LocalFile(),), content="Magic"), "download: content is 'Magic', expected one of 'magic', 'none'"),
+        (Download((YtDlp(stretch="spans"),)), "ytdlp: stretch is 'spans', expected one of 'span', 'whole'"),
+        (Pose(estimator="detecter"), "pose: estimator is 'detecter', expected one of 'detector'"),
+        (Pose(estimator=RTMPose(flip_test=True)), "rtmpose-m-coco17: flip_test is True, expected one of 'on', 'off'"),
+    ],
+)
+def test_a_misspelt_word_is_refused_where_it_would_quietly_mean_another(part: Stage, words: str) -> None:
+    whole = load_pipeline(DEFAULT)
+    with pytest.raises(PipelineError, match=f"^{words}"):
+        replace(whole, stages=tuple(part if stage.name == part.name else stage for stage in whole.stages))

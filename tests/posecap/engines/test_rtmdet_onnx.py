@@ -223,3 +223,8 @@ def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
     monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
     with pytest.raises(RandomWeightsError):
         engine(exported).load()
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="batch is 0"):
+        RTMDetOnnx(batch=0)

@@ -151,3 +151,8 @@ def test_a_gpu_that_is_not_there_is_refused(exported, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(DeviceError, match="onnxruntime-gpu"):
         RTMPoseOnnx(size="t", weights_from=str(exported), device="cuda").load()
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="batch is 0"):
+        RTMPoseOnnx(batch=0)

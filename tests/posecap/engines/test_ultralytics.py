@@ -307,3 +307,8 @@ def test_the_averaged_weights_count_where_training_left_them(folder, tmp_path, n
     path = rewritten(folder, tmp_path / "yolo11n.pt", training)
     here = Ultralytics(path, imgsz=SIDE).detect(noise[:1])[0]
     np.testing.assert_array_equal(here.boxes_N4, engine(folder, "yolo11n").detect(noise[:1])[0].boxes_N4)
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="batch is 0"):
+        Ultralytics(batch=0)

@@ -220,3 +220,8 @@ def test_random_weights_never_pass_by_accident(tmp_path, monkeypatch):
         path = weights.write(tmp_path / f"random{ending}")
         with pytest.raises(RandomWeightsError, match="random weights"):
             ViCLIPEmbedder(weights_from=str(path), device="cpu").load()
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="batch is 0"):
+        ViCLIPEmbedder(batch=0)
