@@ -26,6 +26,8 @@ LONGEST_CAPTION = 2000
 """Most characters of one caption."""
 MOST_CAPTIONS = 64
 """Most captions of one row."""
+SUBSTITUTE = "\x1a"
+"""Stands in cells for a byte that is not UTF-8: ASCII's own character for that."""
 LATEST_SECOND = 1e7
 """Largest start and end; far beyond any video (115 days), and exact to microseconds as float64."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -236,10 +238,18 @@ def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(_decoded(raw, field, problems))
     trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
     control = pc.match_substring_regex(trimmed, r"\p{Cc}")
-    problems.flag(raw, control, field, trimmed, "remove the control character (was a quote left open?)")
+    _flag_control(raw, control, field, trimmed, problems)
     too_long = pc.greater(pc.utf8_length(trimmed), LONGEST[field])
     problems.flag(raw, too_long, field, trimmed, f"shorten it to at most {LONGEST[field]} characters")
     return pc.if_else(pc.fill_null(pc.or_(control, too_long), False), None, trimmed)
+
+
+def _flag_control(raw: RawBatch, control: pa.Array, field: str, values: pa.Array, problems: Problems) -> None:
+    """Add a problem for each text with a control character; :data:`SUBSTITUTE` stands for bytes that are not UTF-8."""
+    undecoded = pc.match_substring(values, SUBSTITUTE)
+    problems.flag(raw, undecoded, field, values, "not UTF-8 where \\x1a stands; save the table as UTF-8")
+    others = pc.and_not(control, undecoded)
+    problems.flag(raw, others, field, values, "remove the control character (was a quote left open?)")
 
 
 def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
@@ -289,7 +299,7 @@ def _check_sentences(raw: RawBatch, words: pa.Array, owner: Numbers, problems: P
     field = "captions" if "captions" in raw.cells else "caption"
     each = RawBatch(raw.table, raw.columns, raw.numbers[owner], raw.cells)
     control = pc.match_substring_regex(words, r"\p{Cc}")
-    problems.flag(each, control, field, words, "remove the control character")
+    _flag_control(each, control, field, words, problems)
     too_long = pc.greater(pc.utf8_length(words), LONGEST_CAPTION)
     problems.flag(each, too_long, field, words, f"shorten it to at most {LONGEST_CAPTION} characters")
     count = pa.array(np.bincount(owner, minlength=len(raw.numbers)))

@@ -23,7 +23,7 @@ import pyarrow.parquet
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
-from posecap.manifest.rows import Numbers, Problems, RawBatch, checked, columns_of, encodable
+from posecap.manifest.rows import SUBSTITUTE, Numbers, Problems, RawBatch, checked, columns_of, encodable
 
 CSV_BLOCK_BYTES = 4 << 20
 """Read and parsed at a time."""
@@ -31,6 +31,7 @@ LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
 _NAMED_COLUMNS = 30
+_SUBSTITUTED = "posecap.substitute"
 _Read = TypeVar("_Read")
 
 
@@ -117,30 +118,53 @@ def _open(table: Table) -> IO[bytes]:
 
 
 class _Utf8(io.RawIOBase):
-    """A file that raises where it is not UTF-8: Arrow fails without naming the line when it shows a malformed row."""
+    """A file with SUBSTITUTE in place of each byte that is not UTF-8, so that the reader of cells finds the bad ones.
+
+    Arrow gives up, without naming the line, where it shows a malformed row that is not UTF-8.
+    """
 
     def __init__(self, file: IO[bytes], table: Table) -> None:
         self._file, self._table = file, table
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._line = 1
+        self._kept = b""  # the beginning of a character, for the next block
+        self._in_header = True
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
+        found = b""
+        while not found:
+            block = self._file.read(size - len(self._kept) if size > len(self._kept) else size)
+            if not block and not self._kept:
+                break
+            found = self._decodable(self._kept + block, final=not block)
+        self._in_header = self._in_header and b"\n" not in found
+        return found
+
+    def _decodable(self, data: bytes, *, final: bool) -> bytes:
+        """The bytes of whole characters, with substitutes; an unfinished last one is kept for the next block."""
         try:
-            self._decoder.decode(block, final=not block)
+            _, length = codecs.utf_8_decode(data, "strict", final)
+            found = data[:length]
         except UnicodeDecodeError as error:
-            before, bad = error.object[: error.start], error.object[error.start : error.end]
-            context = before.rpartition(b"\n")[2][-40:] + bad
-            line = self._line + before.count(b"\n")
-            raise ManifestError(
-                f"{self._table.written} line {line}: {bad!r} after {context[: -len(bad)]!r} is not UTF-8; save the "
-                "table as UTF-8"
-            ) from error
-        self._line += block.count(b"\n")
-        return block
+            before, bad = data[: error.start], data[error.start : error.end]
+            if self._in_header and b"\n" not in before:
+                where = f"{self._table.written} line 1: {bad!r} after {before[-40:]!r}"
+                raise ManifestError(f"{where} is not UTF-8; save the table as UTF-8") from error
+            text, length = codecs.utf_8_decode(data, _SUBSTITUTED, final)
+            found = text.encode()
+        self._kept = data[length:]
+        return found
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    """As many characters of one byte as there are bad bytes, so that a block keeps its length."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return SUBSTITUTE * (error.end - error.start), error.end
+
+
+codecs.register_error(_SUBSTITUTED, _substitute)
 
 
 def _csv_names(table: Table) -> list[str]:

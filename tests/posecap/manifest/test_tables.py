@@ -162,11 +162,19 @@ def test_a_wrong_row_names_table_row_column_value_and_remedy(tmp_path: Path, lin
         assert word in message
 
 
-def test_bad_utf8_names_its_row(tmp_path: Path) -> None:
-    message = refused(tmp_path, b"video,label\na,x\nb,\xff\n")
-    assert "t.csv line 3: b'\\xff' after b'b,' is not UTF-8; save" in message
-    assert "t.csv line 3: b'\\xff' after b'" in refused(tmp_path, b"video,label\na,x\n\xff\n")  # ragged as well
+def test_bad_utf8_is_a_problem_of_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(tmp_path, b"video,label\na,x\nb,caf\xe9\n")
+    assert "t.csv row 3: column 'label' is 'caf\\x1a': not UTF-8 where \\x1a stands; save the table as UTF-8" in message
+    assert "t.csv row 3: has 1 cells" in refused(tmp_path, b"video,label\na,x\n\xff\n")  # ragged as well
     assert "not UTF-8" in refused(tmp_path, b"video,label\na,x\nb,\xc3")  # cut within a character
+    (tmp_path / "t.csv").write_bytes("video,label,note\na,é,ü\n".encode() + b"b,x,\xfc\nc,\xe9\xe9,\n")
+    manifest = replace(MANIFEST, tables=(Table(location=str(tmp_path / "t.csv"), written="t.csv"),))
+    for block in (1 << 20, 24, 25, 26, 27):
+        monkeypatch.setattr(posecap.manifest.tables, "CSV_BLOCK_BYTES", block)
+        rows = [row for batch in read_tables(manifest) for row in batch.to_pylist()]
+        assert [(row["uri"], row["label"], row["problem"] is None) for row in rows] == [
+            ("a", "é", True), ("b", "x", True), ("c", None, False)
+        ]  # fmt: skip
 
 
 def test_row_numbers_hold_after_blank_and_ragged_lines_and_across_blocks(
