@@ -49,7 +49,10 @@ class EfficientNetLite0(Engine):
         return ("efficientnet-lite0-imagenet",)
 
     def load(self) -> None:
-        _ = self._network
+        """Check that the weights are here. torch, which takes more than a second to import, is imported with the first
+        clip: by then the other workers of the process detect people, and do not wait for it.
+        """
+        locate(self.weights[0])
 
     def frame_indices(self, clip: Clip) -> list[int]:
         """Middle frames of ``frames`` equal stretches of the clip; all frames of a shorter clip.
