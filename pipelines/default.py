@@ -54,11 +54,11 @@ pipeline = Pipeline(
                 # Frames. Scenery then costs an eighth of the large input, and who is small is missed only if gone
                 # again within a quarter of a second.
                 probe_every=8,
-                # A person is 160 px long in the close-up: joints fit four cameras best at 150 to 180 px
+                # A person is 180 px long in the close-up: joints fit four cameras best at 160 to 180 px
                 # (benchmarks/multiview.py). Who stands fits into 128 px across, at 0.6 of the cost.
-                margin=1.4,
+                margin=1.25,
                 close_up_sides=(224, 128),
-                # What the large input alone takes for people scored at most 0.18 from close up in scenery, and 0.25 or
+                # What the large input alone takes for people scored less than 0.2 from close up in scenery, and 0.25 or
                 # more in half of the cases in surveillance footage.
                 confirm=0.25,
                 same_person=0.6,

@@ -63,7 +63,7 @@ class MultiScale(Engine):
     clear: float = 0.3
     large_person: float = 0.35
     probe_every: int = 8
-    margin: float = 1.4
+    margin: float = 1.25
     close_up_sides: tuple[int, int] = (224, 128)
     confirm: float = 0.25
     same_person: float = 0.6

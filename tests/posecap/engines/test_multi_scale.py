@@ -71,7 +71,7 @@ def boxes(found: Detections) -> list[tuple[float, ...]]:
 
 def from_close_up(box: Sequence[float]) -> list[float]:
     """The box that CloseUp gives for a slender person of this box, whose close-up lies within the frame."""
-    (x0, y0, x1, y1), scale = box, 224 / (1.4 * max(box[2] - box[0], box[3] - box[1]))
+    (x0, y0, x1, y1), scale = box, 224 / (1.25 * max(box[2] - box[0], box[3] - box[1]))
     across, along = 128 / scale, 224 / scale
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     return [x - 0.2 * across, y - 0.3 * along, x + 0.2 * across, y + 0.3 * along]
