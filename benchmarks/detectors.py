@@ -4,6 +4,7 @@ A setting is an engine with its parameters, as in a pipeline file, or a pipeline
 
     movenet                                      the engine of posecap/engines/movenet.py, with its default parameters
     movenet:imgsz=256,conf=0.2                   with others
+    blazepose
     ultralytics:weights_from=yolo11n-pose
     rtmdet_onnx:size=n+rtmpose_onnx:size=t       boxes from one engine, joints from another
     mine.py                                      the detection of a pipeline file
