@@ -119,7 +119,10 @@ class Stage(ABC):
 
 
 class Engine:
-    """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass of its configuration."""
+    """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass of its configuration.
+
+    A field that is a choice of words is a ``Literal``: a pipeline refuses other words (:func:`check_words`).
+    """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()

