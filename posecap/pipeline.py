@@ -176,9 +176,16 @@ def load_pipeline(path: Path) -> Pipeline:
 
 
 def _names_without_paths(weights: list[str]) -> list[str]:
-    """Names of weights without paths: the file's name, preceded by its folder's if two files have the same name."""
-    names = Counter(Path(name).name for name in weights)
-    return [path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in map(Path, weights)]
+    """Names of weights without paths: the file's name, preceded by those of as many folders as tell two files apart."""
+    paths = [Path(name) for name in weights]
+    shown = [path.name for path in paths]
+    for folders in range(1, max((len(path.parts) for path in paths), default=0)):
+        counts = Counter(shown)
+        shown = [
+            name if counts[name] == 1 else "/".join([*(p.name for p in reversed(path.parents[:folders])), path.name])
+            for name, path in zip(shown, paths, strict=True)
+        ]
+    return shown
 
 
 def _version(package: str) -> str:

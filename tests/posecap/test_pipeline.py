@@ -120,6 +120,22 @@ def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> N
     assert pipeline.fingerprint() != before
 
 
+def test_files_of_one_name_are_told_apart_by_as_many_folders_as_it_takes(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Nets(Engine):
+        name: ClassVar[str] = "nets"
+        weights: tuple[str, ...] = ()
+
+    files = [tmp_path / place for place in ("one.pt", "a/net/two.pt", "b/other/two.pt", "a/net/x.json", "b/net/x.json")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(file))
+    nets = Nets(weights=tuple(map(str, files)))
+    hashed = Pipeline((FETCH, CUT, DECODE, replace(POSE, strength=nets), PACK)).lineage()["weights"]  # type: ignore[type-var]
+    assert set(hashed) == {"one.pt", "net/two.pt", "other/two.pt", "a/net/x.json", "b/net/x.json"}
+    assert len(set(hashed.values())) == len(files)
+
+
 @pytest.mark.parametrize("text", [None, "other = 1\n", "pipeline = [1, 2]\n"])
 def test_a_file_without_a_pipeline_is_rejected(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "mine.py"
