@@ -38,8 +38,9 @@ MOST_ROWS = 200_000
 """Most rows that are looked at one by one, from the beginning; a file for each is opened."""
 MOST_PROBED = 500
 """Most files whose duration is read, evenly over the rows that name no end; the others count as their mean."""
-SECONDS_PER_FRAME = 0.05
-"""Of one core, assumed for pipelines without a GPU: about what the default one takes at 512 pixels."""
+SECONDS_PER_FRAME = 0.03
+"""Of one core, assumed for pipelines without a GPU. The default takes half of it for one person who fills the picture,
+and three times as much for five small people (docs/results/people.md)."""
 _SHOWN_REASONS = 2
 
 
@@ -232,11 +233,10 @@ def show_forecast(found: Forecast, console: Console) -> None:
     if found.probed:
         total += f" (rows without an end: {found.mean_seconds:,.1f} s on average, read from {found.probed:,} files)"
     if found.work_seconds is not None:
-        basis = "as long a frame as the earlier run" if found.measured else f"{1 / SECONDS_PER_FRAME:g} frames a second"
-        total += (
-            f"; left to build: about {duration_text(found.work_seconds)} on this machine's {cores()} cores, {basis}"
-        )
-        total += "" if found.measured else " a core"
+        assumed = f"{1 / SECONDS_PER_FRAME:.0f} frames a second a core"
+        basis = "as long a frame as in the earlier run" if found.measured else assumed
+        where = f"this machine's {cores()} cores"
+        total += f"; left to build: about {duration_text(found.work_seconds)} on {where}, {basis}"
     console.print(escape(total), highlight=False, soft_wrap=True)
     console.print(escape(f"output: {found.output}"), highlight=False, soft_wrap=True)
     if found.examined == MOST_ROWS:
