@@ -48,7 +48,8 @@ def load(
         place: a checkpoint; or the folder of a run, of which the newest checkpoint is loaded; or a released state dict
             of UNIK. The last has no heads, its classifier is left out, and clips are sampled as its authors do in
             tests: the middle 150 frames (shorter clips repeated), normalised as pictures of 640 x 480.
-        of: which of a run's encoders; None is the one whose embeddings the run clustered (``clusters.of``).
+        of: which of a run's encoders; None is the one whose embeddings the run clustered, or would have clustered
+            (``clusters.of``). Released weights are one encoder, and ``of`` is not used for them.
         device: a device by torch's name, or ``auto``: a GPU if there is one, else the CPU.
         precision: in which the encoder computes; ``auto`` is bfloat16 on GPUs that support it.
         sampling: how frames and people of clips are sampled; None is as in training.

@@ -23,9 +23,10 @@ class MetricLogger:
     With ``folder`` None nothing is written.
 
     Each line has ``event``, ``step``, ``seconds`` since 1970 (UTC) and the event's metrics. ``step`` is the number of
-    steps taken so far. ``epoch`` is the number of epochs completed: at an event ``step``, those before the one that the
-    step is of. A resumed run appends to the same file after a line with the event ``resume``; where an event occurs
-    twice with the same step, the later line holds.
+    steps taken so far. ``epoch`` of the event ``step`` is the number, from 0, of the epoch that the step is of.
+    ``epoch`` of the event ``epoch`` is in pre-training the number of epochs completed, and in fine-tuning and detection
+    the number, from 0, of the one just completed. A resumed run appends to the same file, pre-training after a line
+    with the event ``resume``; where an event occurs twice with the same step, the later line holds.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 
 from tmor_train import __version__
@@ -142,6 +143,9 @@ class Pretraining:
             self.train_state = TrainState(config, motions, distributed)
         except ValueError as error:  # what a configuration asks for does not fit the data or the machine
             raise RunError(str(error)) from error
+        one = self.loader.gather(np.zeros(1, np.int64)).to(distributed.device)
+        for steps in (config.views.anchor, config.views.positive, config.views.still):
+            self.train_state.view(one, steps)  # a view that the encoder does not take is an error before a run begins
         self.checkpoints = Checkpoints(folder / "checkpoints", config.loop.keep)
         self.logger = MetricLogger(folder if distributed.is_main else None)
         self.losses: list[float] = []  # of this epoch's steps

@@ -29,6 +29,7 @@ from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of
 from tmor_train.training.optimizer import Optimizer
 from tmor_train.training.representation_metrics import step_metrics
+from tmor_train.training.runs import RunError
 
 _WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2
 
@@ -160,8 +161,21 @@ class TrainState:
 
     def view(self, batch: MotionBatch, steps: Sequence[Augmentation]) -> MotionBatch:
         """A view of the clips, as the encoder takes them: augmented by ``steps``, then turned into the configured
-        streams. Random numbers are drawn from a generator that each batch of training seeds anew."""
-        return streamed(augmented(batch, steps, self._generator), self.config.views.streams)
+        streams. Random numbers are drawn from a generator that each batch of training seeds anew.
+
+        Raises:
+            RunError: the encoder takes another number of coordinates.
+        """
+        streams = self.config.views.streams
+        seen = streamed(augmented(batch, steps, self._generator), streams)
+        channels, count = seen.motion_NCTVM.shape[1], len(streams)
+        if channels != self.encoder.channels:
+            raise RunError(
+                f"a view of the clips has {channels // count} coordinates in {count} streams, and encoder.channels is "
+                f"{self.encoder.channels}; set encoder.channels={channels}, or project clips in space to pictures in "
+                "all three views (Project)"
+            )
+        return seen
 
     @torch.no_grad()
     def embeddings(self, *, size: int = 256) -> Tensor:

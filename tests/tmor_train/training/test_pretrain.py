@@ -327,6 +327,8 @@ def test_a_second_stage_runs_on_a_first(straight: Path, config: PretrainConfig, 
     [
         (["loop.start=checkpoint"], "give --from CHECKPOINT"),
         (["batching.size=64"], "the set has 13 clips, fewer than a batch of 64"),
+        (["encoder.channels=3"], "has 2 coordinates in 1 streams, and encoder.channels is 3; set encoder.channels=2"),
+        (["views.streams=joint,bone"], "2 coordinates in 2 streams, .* set encoder.channels=4"),
     ],
 )
 def test_runs_that_cannot_begin_say_why_and_leave_no_folder(
