@@ -114,7 +114,8 @@ def part_of(clip: str, protocol: str) -> Part | None:
 def read_poses(path: Path) -> Floats:
     """Joints (M, T, 13, 3) float32 of a clip in the layout ``penn13``: x and y in pixels, and the score 1 or 0.
 
-    M is the largest number of people in a frame, at least 1. People are in the order of the file, frame by frame.
+    M is the largest number of people in a frame, at least 1. People are in the order of the file, frame by frame: it
+    does not track them, so that a slot may be another person in the next frame.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.

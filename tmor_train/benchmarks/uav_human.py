@@ -49,8 +49,8 @@ TRAIN_SUBJECTS = {
 def read_skeleton(path: Path) -> Floats:
     """Joints (M, T, 17, 3) float32 of a clip in the layout ``coco17``: x and y in pixels, and the score 1 or 0.
 
-    M is the largest number of people in a frame, at least 1. The joints of absent people, and joints at (0, 0), have
-    the score 0.
+    M is the largest number of people in a frame, at least 1. People are in the order of the file, frame by frame, and
+    the identities that it gives are not read. The joints of absent people, and joints at (0, 0), have the score 0.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.

@@ -2,8 +2,9 @@
 
 The set has no official split: recordings of subjects with odd numbers train, those of even numbers test. The sensor
 numbers its frames with gaps, where it tracked nobody; the frames of a recording here are those that were tracked,
-counted from 0 without gaps, and events begin and end at such frames, both included. An action whose begin or end is
-``NaN`` in the label file has no event, and neither has one during which nobody was tracked.
+counted from 0 without gaps (so that their rate is not constant, and clips have no ``fps``), and events begin and end at
+such frames, both included. An action whose begin or end is ``NaN`` in the label file has no event, and neither has one
+during which nobody was tracked.
 """
 
 from __future__ import annotations

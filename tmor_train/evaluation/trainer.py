@@ -104,8 +104,9 @@ class Trainer(ABC, Generic[Batch]):
         """Trains to the end of the last epoch.
 
         Args:
-            batches: ``batches(epoch, first)`` are the batches of an epoch (from 0), from number ``first`` (from 0) on.
-            per_epoch: number of batches of an epoch.
+            batches: ``batches(epoch, first)`` are the batches of an epoch (from 0), from number ``first`` (from 0) on,
+                so that a run that was stopped within an epoch goes on there.
+            per_epoch: number of batches of an epoch, which is that of its steps.
             folder: for the log and the checkpoint; training resumes from a checkpoint that it holds.
             counts: numbers of what is trained on, by name, for the log.
             report_epochs: every so many epochs, and after the last, a line is printed and a checkpoint is written.
