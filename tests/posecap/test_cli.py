@@ -89,7 +89,7 @@ def test_a_missing_package_says_what_to_install(
 def test_ctrl_c_is_no_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(root: Path) -> None:
+    def interrupted(root: Path, **settings: object) -> None:
         raise KeyboardInterrupt
 
     built.build(tmp_path)
