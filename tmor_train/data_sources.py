@@ -68,7 +68,8 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     if not path.is_file():
         raise NoDataError(
             f"{path}, the captions' vectors, is missing: make it with `python pipelines/caption_vectors.py {folder} "
-            f"{path}`, or train without text: --set data.texts=none objective.w_mt=0"
+            f"{path}` (with --movements for the recipe sets_no_penn), or train without text: "
+            "--set data.texts=none objective.w_mt=0"
         )
     table = pq.read_table(path, columns=["sentence", "vector"])
     row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
@@ -76,7 +77,7 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     if unknown:
         raise NoDataError(
             f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again with "
-            f"`python pipelines/caption_vectors.py {folder} {path}`"
+            f"`python pipelines/caption_vectors.py {folder} {path}` (with --movements for the recipe sets_no_penn)"
         )
     values = np.array(table["vector"].to_pylist(), np.float32)
     return replace(motions, text=vectors(values[[row[sentence] for sentence in motions.sentences]]))

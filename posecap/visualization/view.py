@@ -101,9 +101,10 @@ def view_clip(
         background: ``blank`` draws on a dark background even if there is footage.
 
     Raises:
-        ViewError: ``out`` has another ending, or ``key`` names no sample or several.
+        ViewError: ``out`` has another ending, ``key`` names no sample or several, or the sample gives no size.
         ShardError: the dataset is damaged.
-        PillowMissingError: see :func:`posecap.visualization.fonts.pillow`.
+        ShapeError: times are too close for the mp4's clock (:class:`posecap.interfaces.VideoEncoder`).
+        FontError, PillowMissingError: see :func:`posecap.visualization.fonts.font`.
     """
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
@@ -202,7 +203,7 @@ def _from_footage(
         try:
             fetched = fetch(fetcher, where, Path(folder), footage.limits)
             if fetched is None:
-                return None, f"{uri} is no longer the video that the skeletons were made from"
+                return None, f"{uri}: fetched again, it is not the file that the skeletons were made from"
             media = footage.prober.probe(fetched.path)
             for decoder in footage.decoders:
                 if decoder.accepts(media):
@@ -210,7 +211,7 @@ def _from_footage(
                         return decode(decoder, fetched, media)
                     except DecoderGaveUpError:
                         continue
-        except Reject as trouble:
+        except Reject as trouble:  # transient and permanent errors are Rejects, too
             return None, f"{uri}: {trouble}"
     return None, f"no decoder here reads {uri}"
 
@@ -218,9 +219,15 @@ def _from_footage(
 def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, sample: Sample) -> Fetched | None:
     """The file that the skeletons were made from (the clip's span or the whole video); None if it has changed."""
     span = Span(sample.facts["start_seconds"], sample.facts["end_seconds"])
-    # As a build does it: some fetchers bring only the span that a row asks for, and a row may ask for the whole video.
+    # Some fetchers bring only the span that they are asked for, and a row may have asked for the whole video. Where the
+    # row's span is wider than what its clip covers, such a fetcher brings another file.
     for wanted in (span, None):
-        fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
+        try:
+            fetched = fetcher.fetch(where, folder, limits=limits, span=wanted)
+        except Reject:
+            if wanted is None:
+                raise
+            continue
         if file_sha256(fetched.path) == sample.facts["source_id"]:
             return fetched
     return None

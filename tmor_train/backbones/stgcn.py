@@ -16,7 +16,8 @@ from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS
 from tmor_train.backbones.temporal import TemporalConvolution
 
 QUARTER_WIDTHS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
-"""Output channels of the ten blocks in CrosSCLR and AimCLR."""
+"""Output channels of the ten blocks in CrosSCLR and AimCLR, for direct use of the model: recipes have no option for
+widths."""
 
 
 class GraphConvolution(nn.Module):
@@ -72,7 +73,7 @@ class STGCN(Backbone):
 
     Args:
         layout: name of the layout; V follows from it.
-        channels: C, the number of coordinates of a joint.
+        channels: C, values of a joint: its coordinates, times the number of streams.
         widths: output channels of the ten blocks, the last 256; e.g. :data:`QUARTER_WIDTHS`.
         dropout: share of values, 0 to 1, that blocks 2 to 10 set to 0 in training; 0.5 in the released configurations.
         classes: number of class scores that the model returns; None: it returns features.

@@ -131,9 +131,10 @@ class Clustering:
         return self.failure is not None
 
     def classes(self, noise: Noise) -> Labels:
-        """Class of each point for the loss, −1 for a point that is left out.
+        """Class of each point by a reading of noise, −1 for a point that is left out.
 
         A noise point is a class of its own ("singleton") or left out ("drop"); without clusters, each is a class.
+        Pre-training hands on ``labels_N`` instead, and :func:`tmor_train.losses.pair_masks.relate` reads noise.
         """
         return noise_as_singletons(self.labels_N) if self.fell_back or noise == "singleton" else self.labels_N.copy()
 

@@ -2,12 +2,14 @@
 
 Candidates are the keys of the batch (the fresh ones) and those of the queue or memory bank (older ones). Whatever the
 options: the fresh key of an anchor's own clip is a positive; an older key of the same clip is never a negative; no
-candidate is both; a candidate that ``max_positives`` leaves out of P does not thereby become a negative. Where no
-anchor of a step has a negative (all candidates are in one cluster, for example), clusters are ignored in that step and
-each clip is a cluster of its own, because a loss without negatives is 0 for a collapsed encoder too.
+candidate is both; a candidate that ``max_positives`` leaves out of P does not thereby become a negative. Where none of
+the anchors that are related at once (one batch of one process) has a negative in a loss (all candidates are in one
+cluster, for example), that loss ignores clusters for this batch and takes each clip for a cluster of its own, because a
+loss without negatives is 0 for a collapsed encoder too.
 
 Limited sets are sampled without a generator: members are ordered by a hash of the seed, the step and the two clips. So
-a resumed run draws the same sample as an uninterrupted one, on any device and for any order of the candidates.
+a resumed run draws the same sample as an uninterrupted one, on any device and for any order of the candidates, except
+among several keys of one clip, whose hashes are equal: which of them are taken depends on order and device.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class PairMasks:
 
     ``anchors_N`` bool are the anchors that have what the loss compares (a video, a text) and are not dropped as noise.
     ``no_negatives_N`` bool are those of them that have no negative by the clusters. ``alone`` bool of shape () says
-    that this holds for all of them, so that clusters were ignored in this step.
+    that this holds for all of them, so that this loss ignored clusters for this batch; it is also True where there are
+    none (no clip has a text, or all are dropped).
     """
 
     positives_NK: Tensor
@@ -81,7 +84,8 @@ def relate(
     Args:
         pool: the candidates, fresh and older ones.
         anchors: positions of the anchors' own fresh keys in the pool, a range of step 1.
-        cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering.
+        cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering and
+            while the last one found no cluster. Each clip is then a cluster of its own, and none is dropped as noise.
         step: int64 of shape (), which step of training this is; random samples depend on it.
         config: of which only ``noise``, the limits and their ``seed`` matter here.
     """
@@ -207,7 +211,7 @@ def pair_hashes(index_N: Tensor, index_K: Tensor, *, step: Tensor, seed: int) ->
 
 def sample_members(members_NK: Tensor, hashes_NK: Tensor, most: int) -> Tensor:
     """The bool mask (N, K) with only the ``most`` members of lowest hash in each row of ``members_NK``; all where there
-    are fewer. Of hashes only their order matters; they are below 2^63 - 1."""
+    are fewer. Of hashes only their order matters; they are at most 2^63 - 1."""
     if most >= members_NK.shape[1]:
         return members_NK
     lowest = hashes_NK.masked_fill(~members_NK, LARGEST_HASH).topk(most, dim=1, largest=False, sorted=False).indices

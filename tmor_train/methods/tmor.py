@@ -131,7 +131,8 @@ class Objective(nn.Module):
         """The losses of a batch.
 
         Args:
-            cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering.
+            cluster_of: the cluster of each clip of the dataset, int64, −1 for noise; None before the first clustering
+                and while the last one found no cluster.
 
         Raises:
             ValueError: L_mt has a weight above 0 and the batch has texts without ``text_id_N``.

@@ -42,14 +42,15 @@ def probe_sgd() -> ProbeConfig:
 
 
 def logistic() -> LogisticConfig:
-    """What a learned feature has to be better than."""
+    """Raw coordinates without an encoder: the baseline that learned features have to exceed."""
     return LogisticConfig(
         recipe="logistic", about="logistic regression on raw coordinates of 32 frames, without any encoder"
     )
 
 
 def finetune() -> FineTuneConfig:
-    """UNIK's settings for Penn Action (its config files); of other sets they differ in rate, batch and epochs."""
+    """UNIK's settings for Penn Action (its config files). For other sets it has another rate, batch and number of
+    epochs: give them by ``--set tune.…``; nothing here adapts them."""
     return FineTuneConfig(
         recipe="finetune",
         about="fine-tuning as UNIK's code does it: windows of 150 frames, SGD in steps; for a GPU",
@@ -77,7 +78,8 @@ def probe_reference() -> FineTuneConfig:
 
 
 def finetune_cpu() -> FineTuneConfig:
-    """Frames of the whole clip, AdamW and an average over the steps: minutes to an hour on two cores."""
+    """48 frames, AdamW and an average over the steps: minutes to an hour on two cores. The frames are taken as the
+    encoder was trained: of the whole clip (``uniform``, our recipes) or one after the other (``window``, UNIK's)."""
     return FineTuneConfig(
         recipe="finetune_cpu",
         about="fine-tuning for small sets and a CPU: 48 frames, AdamW, augmentations, averaged weights",
@@ -98,11 +100,13 @@ def finetune_cpu() -> FineTuneConfig:
 
 
 def fewshot() -> FewShotConfig:
-    """1, 5 and 10 % of the labels, as many of each class as its share asks for, three draws."""
+    """1, 5 and 10 % of the labels, of each class its share and at least one clip, three draws. Training is that of
+    :func:`finetune_cpu`; frames are as the encoder was trained, and there is no test-time augmentation."""
     tune = finetune_cpu().tune
     return FewShotConfig(
         recipe="fewshot",
         about="linear probe and fine-tuning with 1, 5 and 10 % of the labels, three seeds",
+        # 1 % of the labels may be fewer clips than a batch: dropping the last one would leave none.
         tune=replace(tune, batching=replace(tune.batching, last="fill")),
     )
 
@@ -135,7 +139,7 @@ _TABLES: dict[TableName, str] = {
 
 
 def table(name: TableName) -> TableConfig:
-    """A table by the recipes that it names."""
+    """A table, by the recipes that :data:`tmor_train.tables.paper.TABLES` names for its columns."""
     return TableConfig(recipe=name, about=f"the paper's table: {_TABLES[name]}", table=name)
 
 

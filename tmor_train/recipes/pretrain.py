@@ -35,7 +35,8 @@ def stage2() -> PretrainConfig:
         recipe="stage2",
         about="T-MOR stage 2 (V+M+T): L_mm + L_mv + L_mt, goes on from stage 1's weights (--from)",
         objective=ObjectiveConfig(),
-        # The encoder is trained: clusters mean something from the first epoch on, and a lower rate suffices.
+        # The encoder is trained: its first epoch already gives clusters of use (0 would be before it), and a lower rate
+        # suffices.
         clusters=replace(first.clusters, first=1),
         optimizer=replace(first.optimizer, lr=0.01),
         schedule=replace(first.schedule, warmup=1.0),
@@ -57,8 +58,9 @@ def small(config: PretrainConfig, *, batch: int, epochs: int) -> PretrainConfig:
     """``config`` for some hundreds or thousands of clips and a CPU.
 
     One person of 64 frames; AdamW, which needs no tuning of the rate; an EMA that follows within an epoch or two,
-    because there are few steps in one; and clusters from a fifth of the epochs on, at the latest after the fifth. The
-    result keeps the name of ``config``.
+    because there are few steps in one; and clusters from a fifth of the epochs on, at the latest after the fifth.
+    Optimizer, schedule, batching and the first clustering of ``config`` are replaced, not scaled. The result keeps the
+    name of ``config``.
 
     Args:
         batch: clips of a batch.
@@ -83,7 +85,7 @@ def stage1_cpu() -> PretrainConfig:
 
 
 def stage2_cpu() -> PretrainConfig:
-    """Stage 2 at the size of a CPU."""
+    """Stage 2 at the size of a CPU. Rate, warm-up and first clustering are those of :func:`small`, not stage 2's."""
     return replace(
         small(stage2(), batch=64, epochs=15), recipe="stage2_cpu", about="stage 2 for small shards and a CPU (--from)"
     )
@@ -91,14 +93,15 @@ def stage2_cpu() -> PretrainConfig:
 
 def pretrain_demo() -> PretrainConfig:
     """Minutes on the ten clips of the demo build: it shows that everything runs, and learns nothing of use."""
-    tiny = small(joint(), batch=8, epochs=10)
+    tiny = small(joint(), batch=4, epochs=10)
     return replace(
         tiny,
         recipe="pretrain_demo",
         about="a demonstration on the demo build's few clips; far too few to learn from",
         data=DataConfig(shards=("datasets/demo",), split=None),
         sampling=replace(tiny.sampling, frames=32),
-        batching=Batching(size=4, last="keep"),
+        # Of ten clips, two would be left out of every epoch if the last batch were dropped.
+        batching=replace(tiny.batching, last="keep"),
         clusters=ClusteringConfig(first=2, how=ClusterConfig(min_samples=2, largest_share=0.8)),
         loop=replace(tiny.loop, log_steps=1),
     )
@@ -157,8 +160,9 @@ def sets_train() -> PretrainConfig:
 def sets_no_penn() -> PretrainConfig:
     """No clip of Penn Action is seen, and no caption of one: for zero-shot recognition on Penn Action.
 
-    Captions are movements in words, and their vectors are not projected: a head that is trained on some sixty sentences
-    learns them by heart.
+    The vectors of captions are those of movements in words, listed under the same sentences as the classes' names
+    (``python pipelines/caption_vectors.py FOLDER FILE --movements`` writes them). They are not projected: a head that
+    is trained on some sixty sentences learns them by heart.
     """
     sets = pretrain_sets()
     seen = (Project(yaw=180.0, pitch=15.0), Flip(), Occlusion(probability=0.4), CropResize(shortest=0.3), RandomMove())
@@ -171,6 +175,7 @@ def sets_no_penn() -> PretrainConfig:
         ),
         sampling=replace(sets.sampling, layout="penn13", frames=16),
         views=replace(sets.views, anchor=(*seen, Noise(sigma=0.02)), positive=seen),
+        # An identity head keeps the width of the text vectors, MiniLM's 384; the motion head projects to the same.
         objective=replace(sets.objective, text_head="identity", width=384),
         loop=replace(sets.loop, epochs=12),
     )

@@ -19,14 +19,18 @@ _EPOCHS = (
 
 
 class MetricLogger:
-    """Appends events to ``folder/journal.jsonl``; a context manager, and events logged before it is entered are lost.
-    With ``folder`` None nothing is written.
+    """Appends events to ``folder/journal.jsonl``; with ``folder`` None nothing is written.
+
+    It is a context manager: events logged before it is entered are lost, and after it is left :meth:`log` raises
+    ValueError.
 
     Each line has ``event``, ``step``, ``seconds`` since 1970 (UTC) and the event's metrics. ``step`` is the number of
     steps taken so far. ``epoch`` of the event ``step`` is the number, from 0, of the epoch that the step is of.
     ``epoch`` of the event ``epoch`` is in pre-training the number of epochs completed, and in fine-tuning and detection
-    the number, from 0, of the one just completed. A resumed run appends to the same file, pre-training after a line
-    with the event ``resume``; where an event occurs twice with the same step, the later line holds.
+    the number, from 0, of the one just completed. ``epoch`` and ``position`` of the event ``checkpoint`` are those of
+    :class:`~tmor_train.data.loader.LoaderState`. A resumed run appends to the same file: pre-training after a line with
+    the event ``resume``, fine-tuning and detection after one more ``start``, whose ``step`` is that of the checkpoint.
+    Where an event occurs twice with the same step, the later line holds.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -177,9 +177,14 @@ class Pretraining:
                     metrics |= train_state.recluster(embeddings_ND)
                 self.logger.log("before", 0, metrics)
             while self.loader.state.epoch < epochs:
-                batches = self._timed(iter(self.loader))
-                while group := list(islice(batches, self.config.loop.accumulate)):
+                left, batches = len(self.loader), self._timed(iter(self.loader))
+                while left > 0:
+                    # No more than are left: asking for another batch moves the loader to the next epoch, and the
+                    # checkpoint of the last step is of this one.
+                    group = list(islice(batches, min(left, self.config.loop.accumulate)))
+                    left -= len(group)
                     self._step(group)
+                next(batches, None)
                 self._after_epoch()
             self.logger.log("done", train_state.step, self.progress.metrics())
         self._plot()

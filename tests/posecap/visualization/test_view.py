@@ -90,7 +90,7 @@ def test_other_bytes_under_the_same_uri_are_never_drawn_on(dataset: Path, tmp_pa
         file.write(b"one more byte")
     viewed = view_clip(dataset, KEY, out=tmp_path / "clip.mp4", encoder=PyAVEncoder(), footage=FOOTAGE)
     assert viewed.background == "blank"
-    assert "no longer the video" in viewed.why_blank
+    assert "it is not the file that the skeletons were made from" in viewed.why_blank
 
 
 def test_footage_that_is_gone_or_out_of_reach_is_said(dataset: Path, tmp_path: Path):

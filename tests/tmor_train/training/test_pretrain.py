@@ -301,6 +301,30 @@ def test_accumulated_batches_make_one_step(config: PretrainConfig, tmp_path: Pat
     assert int(content["learner"]["objective"]["memory.cursor"]) == 4
 
 
+def test_a_run_that_stops_after_the_last_accumulated_step_of_an_epoch_is_resumed_in_that_epoch(
+    config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = changed(config, ["loop.accumulate=2", "loop.epochs=2", "loop.log_steps=1"])
+    straight, folder = tmp_path / "straight", tmp_path / "stopped"
+    pretrain(config, straight)
+    assert [event["epoch"] for event in read_events(straight, "step")] == [0, 0, 1, 1]
+    train = TrainState.train_step
+
+    def asked(self: TrainState, batches: Sequence[Any], **settings: Any) -> Any:
+        if self.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train(self, batches, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainState, "train_step", asked)
+        with pytest.raises(Stopped):
+            pretrain(config, folder)
+    assert last(folder).name == "step-000000002.pt"
+    resume(folder)
+    assert_same(last(folder), last(straight))
+    assert [event["epoch"] for event in read_events(folder, "epoch")] == [1, 2]
+
+
 def test_stage_two_begins_with_stage_ones_weights(straight: Path, config: PretrainConfig) -> None:
     motions = motions_of(config.data)
     fit, _ = fitted(config, motions)

@@ -14,7 +14,7 @@ import numpy as np
 from posecap.joints import flip_order
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
-from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, read_matlab
+from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, matching, parsing, read_matlab
 
 SOURCE = DatasetSource(
     "Penn Action", "http://dreamdragon.github.io/PennAction/", "Penn_Action.tar.gz (its folder labels/)"
@@ -37,7 +37,7 @@ CAPTIONS = {
     "tennis_forehand": "hitting a tennis forehand",
     "tennis_serve": "serving in tennis",
 }
-"""By class, as the files name it, a caption."""
+"""By class, as the files name it, a caption. The order is that of the class indices."""
 
 _NAME = re.compile(r"(\d{4})\.mat")
 _OWN_SIDES = list(flip_order("penn13"))
@@ -60,17 +60,21 @@ def read(folder: Path) -> MotionSet:
     Raises:
         MissingFilesError: no labels there.
         DamagedFileError: a file is not as published.
+        ModuleNotFoundError: scipy is not installed.
     """
     clips = []
     for path, _ in matching(Path(folder) / "labels", _NAME, source=SOURCE, example="0001.mat"):
         labels = read_matlab(path, _READ, source=SOURCE)
-        x, y, visible = (labels[name].astype(np.float64) for name in ("x", "y", "visibility"))
+        with parsing(path, "label file of Penn Action"):
+            x, y, visible = (labels[name].astype(np.float64) for name in ("x", "y", "visibility"))
+            size = labels["dimensions"].reshape(-1).astype(np.float64)
         action, flag = "".join(labels["action"].astype(str).flat), labels["train"].reshape(-1)
-        size = labels["dimensions"].reshape(-1)
         whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
-        if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]) or len(size) < 2:
+        whole = whole and bool(np.isfinite([x, y, visible]).all()) and len(size) >= 2 and bool((size[:2] > 0).all())
+        if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]):
             raise DamagedFileError(
-                f"{path}: joints {x.shape}, action {action!r} and flag {flag.tolist()} are not Penn's"
+                f"{path}: joints {x.shape} (or a coordinate that is not a number), dimensions {size.tolist()}, action "
+                f"{action!r} and flag {flag.tolist()} are not Penn's"
             )
         joints = np.stack([x - 0.5, y - 0.5, visible > 0], -1)[:, _OWN_SIDES]
         clips.append(

@@ -103,6 +103,9 @@ class DetectorTraining:
 
         Raises:
             RunError, Stopped: as :meth:`tmor_train.evaluation.trainer.Trainer.fit`.
+            EncoderNotFoundError, CheckpointError, UnusableEncoderError: as :func:`load_encoder` and :func:`adapted`.
+            ValueError: as :func:`in_context`.
+            ArithmeticError: as :func:`window_features`.
         """
         start, config = self._start(seed), self.config.train
         detector = self._detector(start.encoder, seed)
@@ -126,6 +129,7 @@ class DetectorTraining:
         if self._known is not None and (not drawn or self._known[0] == seed):
             return self._known[1]
         encoder, source = load_encoder(config.start, seed=seed, device=config.train.device)
+        # For weights that ``transfer.how=trunk`` leaves new; the 1 keeps them apart from the head's.
         torch.manual_seed(seed_of(seed, _HEAD, 1))
         encoder, notes = adapted(encoder, config.transfer, start=config.start, motions=self.task.train.motions)
         train, test = (
@@ -154,7 +158,8 @@ def run_detectors(
 ) -> Path:
     """Train and measure a detector for each seed without a result, and save each result; returns ``folder``.
 
-    ``metrics`` takes the task and the scores (T, K) of each test recording.
+    ``metrics`` takes the task and :attr:`Detected.scores`: of each test recording (T, K) for K classes, with the
+    activation ``softmax`` (T, K + 1), background first.
 
     Raises:
         RunError: the run is new, and the folder already holds one; or as :meth:`DetectorTraining.train_and_score`.
@@ -249,7 +254,8 @@ def frame_scores(
     *,
     activation: Activation,
 ) -> Iterator[Floats]:
-    """How likely each class is for each frame of each recording, (T, K) float32, the mean over windows that hold it."""
+    """How likely each output of the head is for each frame of each recording, (T, outputs) float32: the mean over the
+    windows that hold the frame. With ``softmax`` output 0 is the background."""
     detector.head.eval()
     frames_R = windows.recordings.motions.clips.frames_N.tolist()
     for number, frames in enumerate(frames_R):

@@ -87,6 +87,9 @@ def test_penn_action(tmp_path: Path) -> None:
         {"train": np.int32([[0]])},
         {"visibility": np.array([[{"a": 1}]], object)},
         {"dimensions": {"h": 1}},
+        {"dimensions": np.uint16([[0, 480, 2]])},
+        {"x": np.full((2, 13), np.nan)},
+        {"x": "twenty-six numbers"},
     ],
 )
 def test_penn_files_of_another_kind_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
