@@ -51,12 +51,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     kinetics.add_argument("--videos", type=Path, metavar="DIR", help=videos)
     folder = command(kinds, "folder", _manifest, about="a manifest from a folder of videos; sub-folders are labels")
     folder.add_argument("folder", type=Path, metavar="DIR")
-    for kind in (kinetics, folder):
+    youtube = "default with --videos, else posecap_1m, which fetches from YouTube"
+    for kind, named, pipeline in ((kinetics, "FILE-poses.yaml", youtube), (folder, "DIR.yaml", "default")):
         option = kind.add_argument
-        output = "the manifest to write, its table beside it (default: named after the input)"
+        output = f"the manifest to write, its table beside it (default: {named} in the current folder)"
         option("--output", type=Path, metavar="FILE.yaml", help=output)
-        pipeline = "a name of `posecap pipeline list`, or a file (default: %(default)s)"
-        option("--pipeline", default="default", metavar="FILE", help=pipeline)
+        about = f"a name of `posecap pipeline list`, or a file (default: {pipeline})"
+        option("--pipeline", metavar="FILE", help=about)
         option("--overwrite", action="store_true", help="replace files that exist already")
 
 
@@ -140,22 +141,29 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _manifest(options: argparse.Namespace) -> int:
-    from posecap.manifest.importers import from_folder, from_kinetics
+    from posecap.builtin import DEFAULT_PIPELINE
+    from posecap.manifest.importers import SPLIT_FOLDERS, from_folder, from_kinetics
 
     overwrite: Literal["yes", "no"] = "yes" if options.overwrite else "no"
     if "folder" in options:
         output = options.output or Path(f"{options.folder.resolve().name}.yaml")
-        made = from_folder(options.folder, output, pipeline=options.pipeline, overwrite=overwrite)
+        pipeline = options.pipeline or DEFAULT_PIPELINE
+        made = from_folder(options.folder, output, pipeline=pipeline, overwrite=overwrite)
     else:
-        output = options.output or Path(f"{options.file.stem}.yaml")
-        pipeline, videos = options.pipeline, options.videos
-        made = from_kinetics(options.file, output, pipeline=pipeline, videos=videos, overwrite=overwrite)
+        output = options.output or Path(f"{options.file.stem}-poses.yaml")
+        videos = options.videos
+        made = from_kinetics(options.file, output, pipeline=options.pipeline, videos=videos, overwrite=overwrite)
     splits = ", ".join(f"{count:,} {split}" for split, count in sorted(made.rows_by_split.items()))
     print(f"{made.table}: {made.rows:,} rows ({splits}), {made.labels:,} labels")
     if made.unlabelled:
         print(
             f"{made.unlabelled:,} rows have no label and are rejected unless a captioner describes them: put their "
             f"videos into folders named after what is done in them, or fill in the column label of {made.table}"
+        )
+    if made.like_splits:
+        print(
+            f"the folders {', '.join(made.like_splits)} became labels: splits are folders named "
+            f"{', '.join(SPLIT_FOLDERS)}; rename them if they are meant as splits, and repeat this with --overwrite"
         )
     if made.missing or made.unusable or made.repeated:
         links = f", {made.repeated:,} links to folders that are read already" if made.repeated else ""

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
 from posecap.download.retry import RetryPolicy, retry, with_timeout
+from posecap.download.youtube import video_id
 from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine
@@ -17,7 +18,7 @@ from posecap.types import Span
 
 @dataclass(frozen=True)
 class Http(Engine):
-    """Downloads over http and https with ``requests``.
+    """Downloads over http and https with ``requests``; not from YouTube, whose addresses are pages and not videos.
 
     An interrupted transfer is resumed when the server names the version of the file (a strong ETag or Last-Modified),
     and starts again when it does not. ``connect_seconds``, ``read_seconds`` and ``redirects`` are those of
@@ -33,7 +34,7 @@ class Http(Engine):
     redirects: int = 5
 
     def accepts(self, uri: str) -> bool:
-        return uri.lower().startswith(SCHEMES)
+        return uri.lower().startswith(SCHEMES) and video_id(uri) is None
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Download into ``folder``. Raises what :meth:`posecap.download.http.HttpDownload.attempt` does."""

@@ -30,6 +30,10 @@ VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
 )
 SPLIT_FOLDERS = ("train", "val", "test")
+YOUTUBE_PIPELINE = "posecap_1m"
+"""Of posecap's pipelines, the one that fetches from YouTube."""
+_OTHER_SPLIT_WORDS = frozenset({*SPLIT_FOLDERS, "training", "valid", "validation", "dev", "testing"})
+"""In lower case; a folder with another of these names than :data:`SPLIT_FOLDERS` is a label."""
 COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 """Of the table written, in order."""
 MOST_EXAMPLES = 5
@@ -55,6 +59,7 @@ class Imported:
             characters than a reader accepts), and folders left out because they cannot be read.
         repeated: links to folders left out because the videos in those have rows already.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
+        like_splits: folders that became labels although their names are those of splits nearly, such as ``validation``.
         to_fill: keys of the manifest whose placeholders the user has to replace.
     """
 
@@ -68,6 +73,7 @@ class Imported:
     unusable: int = 0
     repeated: int = 0
     examples: list[str] = field(default_factory=list)
+    like_splits: list[str] = field(default_factory=list)
     to_fill: tuple[str, ...] = tuple(PLACEHOLDERS)
 
     def leave_out(self, name: str, why: Literal["missing", "unusable", "repeated"]) -> None:
@@ -83,7 +89,7 @@ def from_kinetics(
     file: Path,
     manifest: Path,
     *,
-    pipeline: str | Path = DEFAULT_PIPELINE,
+    pipeline: str | Path | None = None,
     videos: Path | None = None,
     overwrite: Overwrite = "no",
 ) -> Imported:
@@ -95,6 +101,7 @@ def from_kinetics(
             list has them.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
         pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file, which is not opened.
+            None gives the default with ``videos``, else :data:`YOUTUBE_PIPELINE`.
         videos: None makes each row's video its YouTube page, with the list's span. A folder makes it the trimmed file
             ``{youtube_id}_{start:06d}_{end:06d}.mp4`` (or .mkv, .webm) in that folder or in its subfolder named after
             the label, without a span, since such a file holds nothing else; rows without a file are left out.
@@ -107,7 +114,7 @@ def from_kinetics(
     trimmed = _TrimmedVideos(videos) if videos else None
     empty = f"{file}: none of its rows can be written; is it the right list, and the right folder for --videos?"
     _write_table(imported, _kinetics_rows(file, trimmed, imported), empty=empty)
-    _write_manifest(imported, pipeline, media_root=videos)
+    _write_manifest(imported, pipeline or (DEFAULT_PIPELINE if videos else YOUTUBE_PIPELINE), media_root=videos)
     return imported
 
 
@@ -224,6 +231,8 @@ def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]
     """Rows of the table, by :data:`COLUMNS`, in the order of the paths."""
     for current, names in _folders(folder, imported):
         parts = Path(current).relative_to(folder).parts
+        if len(parts) == 1 and parts[0] not in SPLIT_FOLDERS and parts[0].lower() in _OTHER_SPLIT_WORDS:
+            imported.like_splits.append(parts[0])
         for name in sorted(names):
             if name.startswith(".") or Path(name).suffix.lower() not in VIDEO_SUFFIXES:
                 continue

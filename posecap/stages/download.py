@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from posecap.download.file_type import check_video
+from posecap.download.youtube import video_id
 from posecap.files import file_sha256, scratch_folder
 from posecap.interfaces import Fetcher, Limits
 from posecap.stage import Reject, Resources, Stage
@@ -19,8 +20,8 @@ class Download(Stage):
     """Fetches with the first of ``fetchers`` that accepts the row's URI.
 
     Args:
-        fetchers: asked in this order; the first that accepts a URI is the only one tried. Http accepts every web
-            address and LocalFile everything without ``://``, so YtDlp goes before both.
+        fetchers: asked in this order; the first that accepts a URI is the only one tried. LocalFile
+            accepts everything without ``://``, ``youtube:ID`` too, so YtDlp goes before it.
         limits: of each row's download.
         content: what is checked before a decoder opens the file: ``magic`` rejects web pages, text, images and
             archives by their first bytes, ``none`` leaves everything to the decoder.
@@ -78,6 +79,9 @@ class Download(Stage):
         for fetcher in self.fetchers:
             if fetcher.accepts(uri):
                 return fetcher
+        if video_id(uri) is not None:
+            add = "add YtDlp() to its Download stage, or build with the pipeline posecap_1m, which has it"
+            raise Reject("no_fetcher", f"no fetcher of this pipeline takes YouTube's addresses; {add}")
         scheme, separator, _ = uri.partition("://")
         what = f"{scheme}:// URIs" if separator else "plain paths"
         raise Reject("no_fetcher", f"no fetcher of this pipeline takes {what}; add one that does to its Download stage")

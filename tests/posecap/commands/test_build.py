@@ -156,6 +156,28 @@ def test_a_kinetics_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().out.startswith("k.csv: 1 rows (1 val), 1 labels\n")
     assert main(["manifest", "kinetics", "val.csv", "--output", "l.yaml", "--videos", "clips"]) == 1
     assert "1 rows have no file" in capsys.readouterr().err
+    (tmp_path / "clips" / "0wR5jVB-WPk_000417_000427.mp4").write_bytes(b"")
+    assert main(["manifest", "kinetics", "val.csv", "--videos", "clips"]) == 0
+    assert capsys.readouterr().out.startswith("val-poses.csv: 1 rows (1 val), 1 labels\n")
+
+
+def test_youtubes_addresses_without_its_fetcher_are_rejected_by_the_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "val.csv").write_text("label,youtube_id,time_start,time_end,split\nabseiling,0wR5jVB-WPk,417,427,val\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["manifest", "kinetics", "val.csv", "--output", "k.yaml", "--pipeline", "default"]) == 0
+    assert main(["plan", "--manifest", "k.yaml"]) == 0
+    assert "no_fetcher" in capsys.readouterr().out
+
+
+def test_folders_that_may_be_meant_as_splits_are_named(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (videos / "run").rename(videos / "Validation")
+    assert main(["manifest", "folder", str(videos), "--output", str(tmp_path / "mine.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "the folders Validation became labels: splits are folders named train, val, test; rename" in said
 
 
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,9 +167,8 @@ def test_exactly_one_default_fetcher_takes_each_uri() -> None:
     assert not any(f.accepts("gopher://h/a") for f in fetchers)
 
 
-def test_youtubes_addresses_are_taken_by_the_first_of_two() -> None:
-    """Http takes every web address, so YtDlp stands before it in a pipeline."""
-    fetchers = (LocalFile(), YtDlp(), Http(), RegistryPackage(), ObjectStore())
+def test_youtubes_addresses_are_taken_by_ytdlp_alone() -> None:
+    fetchers = (LocalFile(), Http(), YtDlp(), RegistryPackage(), ObjectStore())
     chosen = {
         "https://www.youtube.com/watch?v=here_______": "ytdlp",
         "https://youtu.be/here_______": "ytdlp",
@@ -178,6 +177,6 @@ def test_youtubes_addresses_are_taken_by_the_first_of_two() -> None:
         "a/watch?v=here_______": "local_file",
     }
     for uri, name in chosen.items():
-        assert next(f.name for f in fetchers if f.accepts(uri)) == name
+        assert [f.name for f in fetchers if f.accepts(uri)] == [name]
     # ``youtube:ID`` has no "://", so LocalFile takes it for a path unless YtDlp stands before LocalFile too.
     assert YtDlp().accepts("youtube:here_______")

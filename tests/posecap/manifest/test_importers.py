@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from posecap.builtin import pipelines
 from posecap.manifest.importers import from_folder, from_kinetics
 from posecap.manifest.manifest_file import ManifestError, read_manifest
 from posecap.plan import Plan, make_plan
@@ -105,6 +106,22 @@ def test_a_folder_becomes_rows_with_labels_and_splits(tmp_path: Path) -> None:
         "walk/d.avi": ("walk", "train"),
         "test/clip:1.mp4": (None, "test"),
     }
+
+
+def test_folders_that_may_be_meant_as_splits_are_named(tmp_path: Path) -> None:
+    videos = files(tmp_path / "videos", "Train/run/a.mp4", "validation/b.mp4", "test/run/c.mp4", "run/valid/d.mp4")
+    made = from_folder(videos, tmp_path / "m.yaml")
+    assert made.like_splits == ["Train", "validation"]
+    assert made.rows_by_split == {"train": 3, "test": 1}
+
+
+def test_a_list_gets_a_pipeline_that_can_fetch_its_videos(tmp_path: Path) -> None:
+    clips = files(tmp_path / "clips", "-aPS4FHFF8__000036_000046.mp4")
+    from_kinetics(kinetics(tmp_path), tmp_path / "pages.yaml")
+    from_kinetics(kinetics(tmp_path), tmp_path / "files.yaml", videos=clips)
+    from_kinetics(kinetics(tmp_path), tmp_path / "mine.yaml", pipeline=PIPELINE)
+    found = [read_manifest(tmp_path / f"{name}.yaml").pipeline for name in ("pages", "files", "mine")]
+    assert found == [pipelines()["posecap_1m"], pipelines()["default"], PIPELINE.absolute()]
 
 
 def test_names_that_no_table_can_hold_are_counted(tmp_path: Path) -> None:

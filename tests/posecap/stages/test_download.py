@@ -116,12 +116,22 @@ def test_a_fetcher_hears_which_stretch_is_wanted(
     assert video.begins_seconds == 1.5
 
 
-@pytest.mark.parametrize(("uri", "named"), [("gopher://h/a", "gopher:// URIs"), ("/a.mp4", "plain paths")])
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("gopher://h/a", "gopher:// URIs"),
+        ("/a.mp4", "plain paths"),
+        ("https://www.youtube.com/watch?v=0wR5jVB-WPk", "YouTube's addresses; add YtDlp() to its Download stage"),
+    ],
+)
 def test_no_fetcher(shelf: Path, uri: str, named: str) -> None:
-    with pytest.raises(Reject) as caught:
-        list(Download((FromFolder(shelf),))(row(uri)))
-    assert caught.value.reason == "no_fetcher"
-    assert named in caught.value.detail
+    for download in (Download((FromFolder(shelf),)), Download((FromFolder(shelf), Http()))):
+        with pytest.raises(Reject) as caught:
+            list(download(row(uri)))
+        assert caught.value.reason == "no_fetcher"
+        assert named in caught.value.detail
+        with pytest.raises(Reject, match="no fetcher of this pipeline"):
+            download.check_row(row(uri))
 
 
 @pytest.mark.parametrize("keeping", ["borrowed", "temporary"])
