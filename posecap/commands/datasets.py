@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command
 
 if TYPE_CHECKING:
     from posecap.outcomes import ClipOutcome, RowOutcome
+    from posecap.shards import Dataset
     from posecap.visualization.view import Background, Footage
 
 
@@ -27,8 +28,8 @@ class DatasetChoiceError(ValueError):
     """No dataset was named and there is not exactly one to choose."""
 
 
-class VideoNotFoundError(ValueError):
-    """The video to remove is not in the dataset."""
+class RemovalError(ValueError):
+    """What is to be removed is not in the dataset, or several clips could be meant."""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -66,7 +67,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
     more = "Removed clips stay removed: later builds refuse them, and readers skip them."
     parser = command(commands, "remove", _remove, about=about, more=more)
-    _add_dataset(parser, words="KEY …", about="whole keys of clips")
+    _add_dataset(parser, words="KEY …", about="keys of clips, or their beginnings")
     several: dict[str, Any] = {"action": "append", "default": []}
     option = parser.add_argument
     option("--source", metavar="SHA256", help="every clip of a source video (its source_id)", **several)
@@ -267,7 +268,7 @@ def _footage(root: Path) -> Footage | None:
 def _remove(options: argparse.Namespace) -> int:
     from posecap.finalize import mark_unfinished
     from posecap.ledger import lock_dataset
-    from posecap.shards import remove_samples
+    from posecap.shards import Dataset, remove_samples
     from posecap.visualization.contact_sheet import remove_previews
 
     root, keys = _dataset_and_words(options)
@@ -275,50 +276,82 @@ def _remove(options: argparse.Namespace) -> int:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
     with lock_dataset(root):
+        dataset = Dataset(root)
+        whole = [_removable_key(dataset, key) for key in keys]
+        sources = [_removable_source(dataset, source) for source in options.source]
+        sources += [source for uri in options.video for source in _sources(dataset, uri)]
         mark_unfinished(root)
-        sources = [*options.source, *(source for uri in options.video for source in _sources(root, uri))]
-        absent = [*_absent(root, "key", keys), *_absent(root, "source_id", options.source)]
-        rewritten = remove_samples(root, keys, options.reason, sources=sources)
+        rewritten = remove_samples(root, whole, options.reason, sources=sources)
         remove_previews(root)
-    for word in absent:
-        print(
-            f"posecap: no clip here has the key or source {word}; give it whole, as `posecap inspect` prints keys and "
-            "the index sources. It is recorded all the same: later builds leave such clips out",
-            file=sys.stderr,
-        )
+    for key in (key for key, word in zip(whole, keys, strict=True) if key != word):
+        print(f"removed {key}")
     print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
 
 
-def _absent(root: Path, column: Literal["key", "source_id"], words: Sequence[str]) -> list[str]:
-    """Those of ``words`` that are in no row of the index and were not removed before."""
-    from posecap.shards import Dataset
+def _removable_key(dataset: Dataset, beginning: str) -> str:
+    """The one key that begins with ``beginning``, of a clip that is there or was removed before.
 
-    dataset = Dataset(root)
-    removed = dataset.tombstones.keys if column == "key" else dataset.tombstones.sources
-    absent = dict.fromkeys(word for word in words if word not in removed)
-    for part, rows in dataset.parts() if absent else ():
-        for found in dataset.part_index(part, [column])[column].take(rows).to_pylist():
-            absent.pop(found, None)
-    return list(absent)
+    A key that is there goes before a removed one of the same name, which an earlier version may have recorded from the
+    mere beginning of a key.
+
+    Raises:
+        RemovalError: no key begins so, or several do.
+    """
+    there = dataset.keys_beginning(beginning)
+    if beginning in there:
+        return beginning
+    removed = sorted(key for key in dataset.tombstones.keys if key.startswith(beginning) and key != beginning)
+    found = [*there, *removed]
+    if not found and beginning in dataset.tombstones.keys:
+        return beginning
+    if len(found) > 1:
+        raise RemovalError(
+            f"{beginning}: {len(found)} keys begin so, such as {', '.join(found[:3])}; give more of the key. Nothing "
+            "was removed"
+        )
+    if not found:
+        raise RemovalError(
+            f"{beginning}: no clip of {dataset.location} has a key that begins so; `posecap inspect` prints keys. "
+            "Nothing was removed"
+        )
+    return found[0]
 
 
-def _sources(root: Path, uri: str) -> list[str]:
+def _removable_source(dataset: Dataset, source: str) -> str:
+    """``source``, a ``source_id`` of a clip that is there or was removed before.
+
+    Raises:
+        RemovalError: no clip has it.
+    """
+    if source in dataset.tombstones.sources or source in _column(dataset, "source_id"):
+        return source
+    raise RemovalError(
+        f"{source}: no clip of {dataset.location} is of this source; give it whole, as the index has it in the column "
+        "source_id. Nothing was removed"
+    )
+
+
+def _column(dataset: Dataset, name: str) -> Iterator[Any]:
+    """One column of the index, part by part."""
+    for part, rows in dataset.parts():
+        yield from dataset.part_index(part, [name])[name].take(rows).to_pylist()
+
+
+def _sources(dataset: Dataset, uri: str) -> list[str]:
     """``source_id`` of the files of a video: several if a fetcher downloaded only the spans of rows.
 
     Raises:
-        VideoNotFoundError: no clip in the index has this URI.
+        RemovalError: no clip in the index has this URI.
     """
-    from posecap.shards import Dataset
-
-    dataset = Dataset(root)
     sources: set[str] = set()
     for part, rows in dataset.parts():
         clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
         sources.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
     if not sources:
-        raise VideoNotFoundError(
-            f"{uri}: no clip of {root} has this URI; give it exactly as the index has it in the column uri"
+        raise RemovalError(
+            f"{uri}: no clip of {dataset.location} has this URI; give it exactly as the index has it in the column "
+            "uri. Nothing was removed"
         )
     return sorted(sources)
 

@@ -93,6 +93,14 @@ class Dataset:
         tables = [self.part_index(part).take(rows) for part, rows in self.parts(split)]
         return pa.concat_tables(tables) if tables else INDEX_SCHEMA.empty_table()
 
+    def keys_beginning(self, beginning: str) -> list[str]:
+        """Keys that begin with ``beginning``, in the order of the parts, those of removed samples left out."""
+        found: list[str] = []
+        for part, rows in self.parts():
+            keys = self.part_index(part, ["key"])["key"].take(rows)
+            found += keys.filter(pc.starts_with(keys, beginning)).to_pylist()
+        return found
+
     def sample(self, key: str, *, index: Any = None, video: Literal["leave", "attach"] = "leave") -> Sample:
         """One sample, by one range read of its tar.
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
 
 from posecap.files import file_sha256
 from posecap.interfaces import Decoder, DecoderGaveUpError, Fetched, Fetcher, Limits, Prober, VideoEncoder
@@ -133,12 +132,9 @@ def whole_key(dataset: Dataset, beginning: str) -> str:
     Raises:
         ViewError: no key begins so, or several do.
     """
-    found: list[str] = []
-    for part, rows in dataset.parts():
-        keys = dataset.part_index(part, ["key"]).take(rows)["key"]
-        found += keys.filter(pc.starts_with(keys, beginning)).to_pylist()
-        if beginning in found:
-            return beginning
+    found = dataset.keys_beginning(beginning)
+    if beginning in found:
+        return beginning
     if len(found) != 1 or not beginning:
         several = f"{len(found)} keys begin so, such as {', '.join(sorted(found)[:3])}" if found else "no key begins so"
         raise ViewError(f"sample {beginning!r}: {several}; `posecap.index` lists the keys")

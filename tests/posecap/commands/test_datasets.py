@@ -12,7 +12,7 @@ from posecap.cli import main
 from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, Status
 from posecap.plan import make_plan
-from posecap.shards import write_dataset_list, write_part
+from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
 from posecap.types import PartName
 from tests import built, small
 
@@ -26,6 +26,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) 
     code = main([os.fspath(a) for a in arguments])
     said = capsys.readouterr()
     return code, said.out, said.err
+
+
+def unlocked_files(root: Path) -> dict[str, bytes]:
+    """A dataset's files without that of the lock."""
+    return {name: content for name, content in built.files(root).items() if name != ".lease"}
 
 
 class TestAtHand:
@@ -288,14 +293,43 @@ class TestRemove:
         code, _, error = run(capsys, "remove", tmp_path, "--video", "https://nowhere/a.mp4")
         assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
 
-    def test_what_no_clip_has_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_beginning_of_a_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        first, second = (clips[0].key for clips in built.build(tmp_path).values())
+        code, said, _ = run(capsys, "remove", tmp_path, first[:12])
+        assert (code, said.splitlines()[0]) == (0, f"removed {first}")
+        assert dict(read_tombstones(tmp_path).keys) == {first: "on request"}
+        assert run(capsys, "verify", tmp_path)[1].startswith("sound: 2 parts, 4 samples")
+        before = unlocked_files(tmp_path)
+        for again in (first, first[:12]):
+            assert run(capsys, "remove", tmp_path, again)[0] == 0
+        assert unlocked_files(tmp_path) == before
+        # Earlier versions recorded the beginning itself.
+        remove_samples(tmp_path, [second[:12]], "x")
+        assert run(capsys, "remove", tmp_path, second[:12])[1].splitlines()[0] == f"removed {second}"
+
+    @pytest.mark.parametrize("words", [["zzz"], ["--source", "0" * 64], ["--source", "0"], ["--video", "gone.mp4"]])
+    def test_what_no_clip_has_changes_nothing(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+    ) -> None:
         (first, *_), *_ = built.build(tmp_path).values()
-        code, said, error = run(capsys, "remove", tmp_path, first.key, first.key[:8], "--source", "0" * 64)
-        assert (code, said[:17]) == (0, "1 parts rewritten")
-        began = "posecap: no clip here has the key or source "
-        said_of = [line.partition(";")[0].removeprefix(began) for line in error.splitlines()]
-        assert said_of == [first.key[:8], "0" * 64]
-        assert run(capsys, "remove", tmp_path, first.key, first.key[:8])[2] == ""
+        (tmp_path / "report.json").write_text("{}")
+        before = unlocked_files(tmp_path)
+        code, said, error = run(capsys, "remove", tmp_path, first.key, *words)
+        assert (code, said) == (1, "")
+        assert error.startswith(f"posecap: {words[-1]}: ")
+        assert error.endswith("Nothing was removed\n")
+        assert unlocked_files(tmp_path) == before
+
+    def test_a_beginning_that_several_keys_have_changes_nothing(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = built.samples(17)
+        built.build(tmp_path, {PartName("train", 0): made})
+        before = unlocked_files(tmp_path)
+        shared = next(key[0] for key in (s.key for s in made) if sum(s.key[0] == key[0] for s in made) > 1)
+        code, _, error = run(capsys, "remove", tmp_path, shared)
+        assert (code, "keys begin so" in error) == (1, True)
+        assert unlocked_files(tmp_path) == before
 
     def test_nothing_named_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
