@@ -6,6 +6,7 @@ resumed after its last committed part.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -39,15 +40,17 @@ from posecap.shards import (
     remove_part,
     write_part,
 )
-from posecap.shards.paths import sidecar_path
+from posecap.shards.paths import DATASET_LIST, sidecar_path
 from posecap.stage import Reject
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
+_MARKS = (PLAN_FILE, LEDGER_FILE, DATASET_LIST)
+"""Files by which the folder of a dataset is recognized, also one of which no part is built yet."""
 _SHOWN = 8
-"""Parts and reasons that a message names."""
+"""Parts, reasons and files that a message names."""
 
 
 class BuildError(RuntimeError):
@@ -134,7 +137,8 @@ def build(
         MissingWeightsError: weights that the pipeline needs are neither on this machine nor downloadable.
         WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
         ShardError: ``tombstones.json`` is damaged.
-        BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``.
+        BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``; or the
+            output folder holds files of something else, or cannot be written.
         DatasetLockedError: another process is building or changing the dataset.
     """
     options = options or Options()
@@ -144,7 +148,7 @@ def build(
     if isinstance(last, Pack):
         pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
     root = output.absolute() if output else manifest.output
-    root.mkdir(parents=True, exist_ok=True)
+    _make_output_folder(root)
     with lock_dataset(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
         fingerprints = part_fingerprints(pipeline, plan)
@@ -254,6 +258,29 @@ class _Build:
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
+
+
+def _make_output_folder(root: Path) -> None:
+    """Create the dataset's folder where there is none.
+
+    Raises:
+        BuildError: it cannot be created or written, or holds files and none of a dataset. Hidden files do not count.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        others = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise BuildError(
+            f"{root}: the dataset's folder cannot be made here ({error.strerror}); name another with --output"
+        ) from error
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise BuildError(f"{root}: this folder cannot be written; name another with --output")
+    if others and not any((root / name).is_file() for name in _MARKS) and not committed(root):
+        names = ", ".join(others[:_SHOWN]) + (" …" if len(others) > _SHOWN else "")
+        raise BuildError(
+            f"{root}: this folder is no dataset and holds other files ({names}); name a new or an empty folder with "
+            "--output"
+        )
 
 
 def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:

@@ -62,6 +62,38 @@ def test_a_changed_pipeline_ends_it_with_1(media: Path, tmp_path: Path, capsys: 
     assert build(path, "--update") == 0
 
 
+def test_a_folder_of_other_files_is_refused_and_left_as_it_was(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, output = small.manifest(tmp_path, [MISSING], media_root=media), tmp_path / "videos"
+    output.mkdir()
+    (output / "mine.mp4").write_bytes(b"")
+    assert build(path, "--output", str(output)) == 1
+    said = capsys.readouterr().err
+    assert f"{output}: this folder is no dataset and holds other files (mine.mp4)" in said
+    assert [found.name for found in output.iterdir()] == ["mine.mp4"]
+
+
+def test_an_empty_folder_and_a_begun_build_are_taken(media: Path, tmp_path: Path) -> None:
+    path, output = small.manifest(tmp_path, [MISSING], media_root=media), tmp_path / "dataset"
+    output.mkdir()
+    (output / ".DS_Store").write_bytes(b"")
+    assert build(path) == 0
+    for left in ("plan.parquet", "ledger.sqlite", "dataset.json"):
+        for name in {"plan.parquet", "ledger.sqlite", "dataset.json"} - {left}:
+            (output / name).unlink()
+        assert build(path) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, output = small.manifest(tmp_path, [MISSING], media_root=media), tmp_path / "taken"
+    output.write_text("a file")
+    assert build(path, "--output", str(output)) == 1
+    assert f"{output}: the dataset's folder cannot be made here (File exists)" in capsys.readouterr().err
+
+
 def test_an_address_is_for_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(tmp_path / "m.yaml", "--address", "auto") == 2
     assert capsys.readouterr().err == "posecap: --address is for --runner ray\n"
