@@ -41,7 +41,7 @@ from posecap.shards import (
     write_part,
 )
 from posecap.shards.paths import DATASET_LIST, sidecar_path
-from posecap.stage import Reject
+from posecap.stage import Reject, check_installed
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
@@ -134,6 +134,7 @@ def build(
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
+        ModuleNotFoundError: an engine's package is not installed; nothing has been written.
         MissingWeightsError: weights that the pipeline needs are neither on this machine nor downloadable.
         WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
         ShardError: ``tombstones.json`` is damaged.
@@ -144,6 +145,7 @@ def build(
     options = options or Options()
     manifest = read_manifest(manifest_path)
     pipeline = load_pipeline(manifest.pipeline)
+    check_installed(pipeline.stages)
     *before, last = pipeline.stages
     if isinstance(last, Pack):
         pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))

@@ -28,7 +28,7 @@ from posecap.plan import Plan, PlannedRow
 from posecap.plan_summary import ASSUMED_FPS, ASSUMED_SECONDS
 from posecap.run.schedule import cores
 from posecap.shards import committed
-from posecap.stage import Reject
+from posecap.stage import Reject, check_installed
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.terminal import duration_text
@@ -86,6 +86,10 @@ def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path
         output: None for the manifest's.
     """
     found = Forecast(warnings=list(_warnings(manifest, plan)))
+    try:
+        check_installed(pipeline.stages)
+    except ModuleNotFoundError as error:
+        found.warnings += str(error).splitlines()
     _look_at_rows(plan, pipeline, found)
     root = manifest.output if output is None else output.absolute()
     found.output, share_left = _output(root, plan, pipeline)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -127,6 +128,10 @@ class Engine:
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the result; they go into every part's fingerprint."""
+    extra: ClassVar[str] = ""
+    """The extra of posecap that brings :attr:`modules`, as ``ultralytics``."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """Top-level modules without which it cannot run; a build looks for them before it starts any worker."""
     thread_safe: ClassVar[bool] = False
     """Whether several threads may use one engine at once; see :attr:`Resources.concurrency`."""
     path_fields: ClassVar[tuple[str, ...]] = ()
@@ -154,6 +159,22 @@ def engines_of(owner: object) -> tuple[Engine, ...]:
             if isinstance(part, Engine):
                 found += (part, *engines_of(part))
     return tuple(found)
+
+
+def check_installed(stages: Iterable[Stage]) -> None:
+    """Look for the modules that the engines of stages need (:attr:`Engine.modules`), without importing them.
+
+    Raises:
+        ModuleNotFoundError: some are not installed; the message has a line for each engine, with the extra to install.
+    """
+    problems: dict[str, str] = {}
+    for engine in (engine for stage in stages for engine in engines_of(stage)):
+        missing = [module for module in engine.modules if find_spec(module) is None]
+        if missing:
+            needs = f"{engine.name} needs {' and '.join(missing)}, not installed: pip install 'posecap[{engine.extra}]'"
+            problems.setdefault(needs, missing[0])
+    if problems:
+        raise ModuleNotFoundError("\n".join(problems), name=next(iter(problems.values())))
 
 
 def check_words(part: Stage | Engine) -> None:

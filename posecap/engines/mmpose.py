@@ -51,6 +51,8 @@ class RTMPose(TopDownEstimator):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("mmpose", "mmdet", "mmengine", "opencv-python", "torch")
+    extra: ClassVar[str] = "mmpose"
+    modules: ClassVar[tuple[str, ...]] = ("mmdet", "mmengine")  # ensure_mmpose says how to get mmpose itself
 
     size: Size = "m"
     joints: Joints = "coco17"

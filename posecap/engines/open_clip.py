@@ -53,6 +53,8 @@ class OpenClip(ClipEmbedder):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")
+    extra: ClassVar[str] = "clip"
+    modules: ClassVar[tuple[str, ...]] = ("open_clip", "torchvision")
     path_fields: ClassVar[tuple[str, ...]] = ("model", "weights_from")
 
     model: str = "ViT-B-16-quickgelu"

@@ -103,6 +103,8 @@ class TransformersCaptioner(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")
+    extra: ClassVar[str] = "caption"
+    modules: ClassVar[tuple[str, ...]] = ("transformers", "torchvision")
     thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
 

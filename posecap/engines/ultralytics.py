@@ -71,6 +71,8 @@ class Ultralytics(Engine):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "torch", "torchvision", "opencv-python")
+    extra: ClassVar[str] = "ultralytics"
+    modules: ClassVar[tuple[str, ...]] = ("ultralytics", "torchvision")
     thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 

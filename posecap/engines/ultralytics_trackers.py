@@ -40,6 +40,8 @@ class _UltralyticsTracker(Engine, ABC):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "lap", "opencv-python")
+    extra: ClassVar[str] = "ultralytics"
+    modules: ClassVar[tuple[str, ...]] = ("ultralytics", "lap")
     thread_safe: ClassVar[bool] = True  # the package's tracker is made anew for every clip
 
     track_high_thresh: float = 0.25

@@ -48,6 +48,8 @@ class ViCLIPEmbedder(ClipEmbedder):
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")
+    extra: ClassVar[str] = "clip"
+    modules: ClassVar[tuple[str, ...]] = ("open_clip", "torchvision")
     path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
 
     weights_from: str = "viclip-b16"

@@ -59,6 +59,8 @@ class YtDlp(Engine):
     """
 
     name: ClassVar[str] = "ytdlp"
+    extra: ClassVar[str] = "youtube"
+    modules: ClassVar[tuple[str, ...]] = ("yt_dlp",)
     path_fields: ClassVar[tuple[str, ...]] = ("cookies_file",)
 
     height: int = 720

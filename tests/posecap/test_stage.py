@@ -1,6 +1,7 @@
 """Stages and engines as data: how they are written down, and what they may hold."""
 
 import pickle
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from posecap.builtin import pipelines
+from posecap.pipeline import load_pipeline
 from posecap.stage import Engine, PermanentError, Reject, Stage, TransientError, configuration, engines_of
 from posecap.types import Row
+from tests import ROOT
 
 WARMED: list[str] = []
 
@@ -110,3 +114,18 @@ def test_places_of_files_are_recorded_by_their_names_only() -> None:
     here, there = Loads("/mine/best.pt", "/home/me/cookies.txt"), Loads("weights/best.pt", "cookies.txt")
     assert configuration(here) == configuration(there)
     assert configuration(here)["weights_from"] == "best.pt"
+
+
+def test_the_modules_that_shipped_pipelines_need_are_top_level_and_have_an_extra() -> None:
+    found = {
+        engine.name: engine
+        for path in pipelines().values()
+        for stage in load_pipeline(path).stages
+        for engine in engines_of(stage)
+        if engine.modules
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert found
+    for engine in found.values():
+        assert engine.extra in extras
+        assert not any("." in module for module in engine.modules)

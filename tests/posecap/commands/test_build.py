@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from posecap import stage
 from posecap.cli import main
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
@@ -85,13 +86,27 @@ def test_an_empty_folder_and_a_begun_build_are_taken(media: Path, tmp_path: Path
         assert build(path) == 0
 
 
-def test_a_folder_that_cannot_be_made_is_named(
-    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_made_is_named(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, output = small.manifest(tmp_path, [MISSING], media_root=media), tmp_path / "taken"
     output.write_text("a file")
     assert build(path, "--output", str(output)) == 1
     assert f"{output}: the dataset's folder cannot be made here (File exists)" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_before_anything_starts(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "find_spec", lambda module: None if module in ("ultralytics", "lap") else module)
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    path.write_text(path.read_text().replace("pipeline: pipeline.py", "pipeline: yolo11_pose"))
+    assert main(["build", "--manifest", str(path)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].endswith(" needs ultralytics, not installed: pip install 'posecap[ultralytics]'")
+    assert said[1].endswith(" needs ultralytics and lap, not installed: pip install 'posecap[ultralytics]'")
+    assert not (tmp_path / "dataset").exists()
+    assert main(["plan", "--manifest", str(path)]) == 0
+    assert "needs ultralytics and lap, not installed" in capsys.readouterr().out
 
 
 def test_an_address_is_for_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
