@@ -65,6 +65,10 @@ def test_build_a_dataset_from_your_own_folder(media: Path, tmp_path: Path) -> No
     said = run("build_from_folder.py", "videos", *terms, "--pipeline", quick, folder=tmp_path)
     assert "1 people, 15 frames, 17 joints; " in said.splitlines()[-1]
     assert posecap.index(tmp_path / "datasets" / "mine")["label"].to_pylist() == ["balancing"]
+    again = run("build_from_folder.py", "videos", *terms, "--pipeline", quick, folder=tmp_path)
+    assert "every part is built; nothing to do" in again
+    with pytest.raises(AssertionError, match=r"mine\.yaml is of another folder or pipeline"):
+        run("build_from_folder.py", "elsewhere", *terms, "--pipeline", quick, folder=tmp_path)
 
 
 def test_write_an_engine(tmp_path: Path) -> None:
