@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -151,7 +152,9 @@ def load_pipeline(path: Path) -> Pipeline:
     Names of posecap 0.1 in the file still work, with a :class:`FutureWarning` for each.
 
     Raises:
-        PipelineError: no such file, or it defines no ``pipeline``. What the file itself raises passes through.
+        PipelineError: no such file, it is not Python, it raises an exception, or it defines no ``pipeline``; the
+            message names the file, and the line where there is one.
+        ModuleNotFoundError: a module of posecap needs a package that is not installed.
     """
     path = legacy.pipeline_file(path)
     if not path.is_file():
@@ -159,7 +162,9 @@ def load_pipeline(path: Path) -> Pipeline:
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:
-        raise PipelineError(f"{path} is not a Python file: {error}") from error
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise PipelineError(f"{path}{line}: is not a Python file: {what}") from error
     for word in legacy.translated(tree):
         legacy.hint(word, path)
     module = ModuleType(f"<pipeline {path}>")  # where dataclasses look their annotations up
@@ -167,12 +172,29 @@ def load_pipeline(path: Path) -> Pipeline:
     sys.modules[module.__name__] = module
     try:
         exec(compile(tree, str(path), "exec"), module.__dict__)  # noqa: S102
+    except Exception as error:
+        found = _error_in(path, error)
+        if found is None:
+            raise
+        raise found from error
     finally:
         sys.modules.pop(module.__name__, None)
     pipeline = vars(module).get("pipeline")
     if not isinstance(pipeline, Pipeline):
         raise PipelineError(f"{path} defines no `pipeline = Pipeline([...])`")
     return pipeline
+
+
+def _error_in(path: Path, error: Exception) -> PipelineError | None:
+    """The error that names the line of a pipeline file that raised; None where posecap itself lacks a package."""
+    frames = extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    is_own_import = frames[-1].filename == str(path) or str(getattr(error, "name", "")).split(".")[0] == "posecap"
+    if isinstance(error, ModuleNotFoundError) and not is_own_import:
+        return None
+    line = lines[-1] if lines else getattr(error, "lineno", None) or 1
+    kind = "" if isinstance(error, PipelineError) else f"{type(error).__name__}: "
+    return PipelineError(f"{path}:{line}: {kind}{error}")
 
 
 def _names_without_paths(weights: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from posecap.terminal import COMPLETE, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
+from posecap.terminal import COMPLETE, ERROR, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
 
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
@@ -131,7 +131,7 @@ def _plan(options: argparse.Namespace) -> int:
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
             show(summarise(plan, store_video=manifest.store_video), console)
             print(f"posecap: what a build would reject is not known: {error}", file=sys.stderr)
-            return COMPLETE
+            return ERROR if isinstance(error, PipelineError) else COMPLETE
         from posecap.plan_check import forecast, show_forecast
 
         found = forecast(manifest, plan, pipeline, output=_output(options))

@@ -1,6 +1,7 @@
 """Pipelines are checked before anything runs, and known by a fingerprint."""
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,6 +144,36 @@ def test_a_file_without_a_pipeline_is_rejected(tmp_path: Path, text: str | None)
         path.write_text(text)
     with pytest.raises(PipelineError, match=r"mine\.py"):
         load_pipeline(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = 1\nb = = 2\n", "2: is not a Python file: invalid syntax"),
+        ("a = 1\nreturn a\n", "2: SyntaxError: 'return' outside function"),
+        ("import posecap\nfrom posecap.engines.nothing import A\n", "2: ModuleNotFoundError: No module named"),
+        ("import posecap\nimport no_such_package\n", "2: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("from posecap.stages.split import Cutter\n", "1: ImportError: cannot import name 'Cutter'"),
+        (
+            "from posecap.stages.split import Split\n\nSplit(\n    treshold=4,\n)\n",
+            r"3: TypeError: Split.__init__\(\) got an unexpected keyword argument 'treshold'",
+        ),
+        ("from posecap.stages.split import Split\nSplit(threshold=-1)\n", r"2: ValueError: Split\(longest_seconds"),
+        ("from posecap.pipeline import Pipeline\npipeline = Pipeline(())\n", "2: a pipeline needs at least one stage"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_named_with_the_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(PipelineError, match=rf"mine\.py:{words}"):
+        load_pipeline(tmp_path / "mine.py")
+
+
+def test_a_package_that_posecap_lacks_is_not_the_files_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("import posecap.engines.bytetrack\n")
+    monkeypatch.delitem(sys.modules, "posecap.engines.bytetrack", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ModuleNotFoundError, match="numpy"):
+        load_pipeline(tmp_path / "mine.py")
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,19 @@ def test_a_folder_becomes_a_manifest_that_can_be_planned(
     assert not read_manifest(made).output.exists()
 
 
+def test_a_plan_with_a_pipeline_that_cannot_be_loaded_ends_with_1(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline, made = tmp_path / "mine.py", tmp_path / "mine.yaml"
+    pipeline.write_text("from posecap.stages.split import Split\nSplit(treshold=4)\n")
+    assert main(["manifest", "folder", str(videos), "--output", str(made), "--pipeline", str(pipeline)]) == 0
+    assert main(["plan", "--manifest", str(made)]) == 1
+    said = capsys.readouterr()
+    assert "rows" in said.out
+    assert "what a build would reject is not known: " in said.err
+    assert "mine.py:2: TypeError: Split.__init__() got an unexpected keyword argument 'treshold'" in said.err
+
+
 def test_a_second_time_needs_a_word(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["manifest", "folder", str(videos), "--output", str(tmp_path / "mine.yaml")]
     assert main(arguments) == 0
