@@ -20,7 +20,7 @@ from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
 from posecap.ledger import Ledger
 from posecap.manifest.importers import PLACEHOLDERS, SPLIT_FOLDERS
-from posecap.manifest.manifest_file import Manifest
+from posecap.manifest.manifest_file import Manifest, is_url
 from posecap.manifest.tables import unread_columns
 from posecap.outcomes import largest_first
 from posecap.pipeline import Pipeline
@@ -55,6 +55,7 @@ class Forecast:
         footage_seconds: of all rows that are not known to be rejected.
         mean_seconds: of a row that names no end; ``ASSUMED_SECONDS`` where no file of such a row could be read.
         probed: files whose duration was read.
+        assumed: rows that name no end and whose file was not read; each counts as ``mean_seconds``.
         work_seconds: estimated time on the cores of this machine for what is left to build; None where it is not known.
         measured: whether that comes from the times of an earlier run, not from an assumption.
         output: a sentence about what the output directory holds.
@@ -67,6 +68,7 @@ class Forecast:
     footage_seconds: float = 0.0
     mean_seconds: float = ASSUMED_SECONDS
     probed: int = 0
+    assumed: int = 0
     work_seconds: float | None = None
     measured: bool = False
     output: str = ""
@@ -129,6 +131,7 @@ def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
         if seconds is not None:
             durations.append(max(0.0, seconds - (row.start_seconds or 0.0)))
     found.probed = len(durations)
+    found.assumed = without_end - found.probed
     if durations:
         found.mean_seconds = sum(durations) / len(durations)
     found.footage_seconds += found.mean_seconds * without_end
@@ -213,6 +216,8 @@ def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
     for key, placeholder in PLACEHOLDERS.items():
         if getattr(manifest, key) == placeholder:
             yield f"'{key}: {placeholder}' is a placeholder: write the dataset's own into {manifest.path}"
+    if not is_url(manifest.media_root) and not Path(manifest.media_root).is_dir():
+        yield f"there is no folder {manifest.media_root}: correct 'media_root' in {manifest.path}"
     for table, columns in unread_columns(manifest):
         names = ", ".join(map(repr, columns))
         yield f"{table}: nothing reads {names}; name the field of a row for each that matters under 'columns'"
@@ -235,7 +240,11 @@ def show_forecast(found: Forecast, console: Console) -> None:
         console.print(table)
     total = f"footage: {duration_text(found.footage_seconds)}"
     if found.probed:
-        total += f" (rows without an end: {found.mean_seconds:,.1f} s on average, read from {found.probed:,} files)"
+        more = f", and assumed for {found.assumed:,} more" if found.assumed else ""
+        read = f"{found.mean_seconds:,.1f} s on average, read from {found.probed:,} files{more}"
+        total += f" (rows without an end: {read})"
+    elif found.assumed:
+        total += f" (assumed: {found.mean_seconds:g} s for each of {found.assumed:,} rows without an end)"
     if found.work_seconds is not None:
         assumed = f"{1 / SECONDS_PER_FRAME:.0f} frames a second a core"
         basis = "as long a frame as in the earlier run" if found.measured else assumed

@@ -127,6 +127,8 @@ ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUM
 ``uri`` where that is what is wrong.
 """
 
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""Of tables that spreadsheets save as CSV, with the word for messages."""
 _ODD_PATH = r"//|(^|/)\.\.?(/|$)|[^/]/$"
 
 
@@ -151,6 +153,10 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
         elif column is not None and field in table.columns:
             raise ManifestError(f"{table.written}: no column '{column}', which 'columns' maps to '{field}'; {present}")
     if "video" not in found:
+        mark = next((mark for mark in _OTHER_SEPARATORS if table.suffix == ".csv" and mark in "".join(names)), None)
+        if mark is not None and len(names) == 1:
+            what = f"its columns are separated by {_OTHER_SEPARATORS[mark]}; save it with commas between them"
+            raise ManifestError(f"{table.written}: no column 'video', since {what}")
         raise ManifestError(f"{table.written}: no column 'video'; {present}; add 'columns: {{video: THAT_COLUMN}}'")
     absent = [field for field in ROW_FIELDS if field not in found and field not in table.columns]
     for name in names:

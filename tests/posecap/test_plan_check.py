@@ -35,6 +35,12 @@ def forecast_of(path: Path) -> Forecast:
     return forecast(manifest, plan, load_pipeline(manifest.pipeline))
 
 
+def printed(found: Forecast) -> str:
+    text = StringIO()
+    show_forecast(found, Console(file=text, width=200))
+    return text.getvalue()
+
+
 @pytest.fixture
 def videos(media: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "videos"
@@ -67,9 +73,27 @@ def test_a_forecast_says_what_a_build_then_says(videos: Path, tmp_path: Path) ->
 
 def test_footage_is_spans_and_what_files_state(videos: Path, tmp_path: Path) -> None:
     found = forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos))
-    assert (found.probed, found.examined) == (1, 9)
+    assert (found.probed, found.assumed, found.examined) == (1, 0, 9)
     assert found.footage_seconds == pytest.approx(0.5 + 4 + found.mean_seconds)
     assert found.work_seconds == pytest.approx(found.footage_seconds * 30 * SECONDS_PER_FRAME / cores())
+
+
+def test_lengths_that_are_assumed_are_said_to_be(videos: Path, tmp_path: Path) -> None:
+    far = [{"id": f"far{n}", "video": f"https://example.org/{n}.mp4", "label": "x"} for n in range(3)]
+    found = forecast_of(small.manifest(tmp_path / "m", [small.KEPT, *far], media_root=videos))
+    assert (found.probed, found.assumed, found.footage_seconds) == (0, 3, 30.5)
+    assert "footage: 0:30 (assumed: 10 s for each of 3 rows without an end)" in printed(found)
+    both = forecast_of(small.manifest(tmp_path / "n", [ROWS[1], *far], media_root=videos))
+    assert (both.probed, both.assumed) == (1, 3)
+    assert "read from 1 files, and assumed for 3 more)" in printed(both)
+
+
+def test_a_media_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    found = forecast_of(small.manifest(tmp_path / "m", [small.KEPT], media_root=tmp_path / "none"))
+    assert found.rejected == {"not_found": 1}
+    (warning,) = found.warnings
+    assert warning == f"there is no folder {tmp_path / 'none'}: correct 'media_root' in {tmp_path / 'm/manifest.yaml'}"
+    assert not forecast_of(small.manifest(tmp_path / "n", [small.KEPT], media_root="https://example.org/a")).warnings
 
 
 def test_what_people_overlook_is_named(videos: Path, tmp_path: Path) -> None:
@@ -86,7 +110,6 @@ def test_what_people_overlook_is_named(videos: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_printed(videos: Path, tmp_path: Path) -> None:
-    text = StringIO()
-    show_forecast(forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos)), Console(file=text, width=200))
+    text = printed(forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos)))
     for word in ("will be rejected", "no_caption", "a clock time", "footage: 0:0", "read from 1 files", "did you mean"):
-        assert word in text.getvalue()
+        assert word in text

@@ -245,6 +245,8 @@ def test_twenty_problems_are_enough(tmp_path: Path) -> None:
     [
         ("uri\na\n", {}, ["no column 'video'", "'uri'", "columns: {video"]),
         ("video\na\n", {"columns": {"label": "class"}}, ["no column 'class'", "'label'"]),
+        ("video;label\na;b\n", {}, ["t.csv: no column 'video'", "separated by semicolons; save it with commas"]),
+        ("video\tlabel\na\tb\n", {}, ["separated by tabs"]),
         ("video,video\na,b\n", {}, ["'video' appears twice"]),
         ("video,lisense\na,b\n", {}, ["'lisense' is nearly 'license'", "columns: {license: lisense}"]),
         ("", {}, ["t.csv: cannot be read", "Empty CSV"]),
