@@ -91,9 +91,8 @@ class ShardStream(IterableDataset[Streamed]):
         self._dataset = Dataset(location)
         self._parts = self._dataset.parts(split)
         if not self._parts:
-            of = (
-                "; `posecap status` says why" if split is None else f" of split {split!r}; `posecap.index` lists splits"
-            )
+            splits = sorted({part.split for part, _ in self._dataset.parts()})
+            of = f" of split {split!r}; its splits are {', '.join(splits)}" if splits else "; `posecap status` says why"
             raise ShardError(f"{self._dataset.location} holds no samples{of}")
         self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
@@ -192,7 +191,7 @@ def read_index(location: str | os.PathLike[str], split: str | None = None) -> An
     """The index of a dataset as one :class:`pyarrow.Table`, removed samples left out.
 
     Raises:
-        ShardError: no dataset there, or an index is damaged.
+        ShardError: there is no dataset, or an index is damaged.
     """
     return Dataset(location).index(split)
 

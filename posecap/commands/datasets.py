@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS = 1000
 """``posecap verify`` stops after so many."""
-_DATASET_FILES = ("plan.parquet", "dataset.json", "data")
-"""A directory that has one of these is taken for a dataset."""
 
 
 class DatasetChoiceError(ValueError):
@@ -373,15 +371,15 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
     Raises:
         DatasetChoiceError: none or several could be meant.
     """
+    from posecap.shards import is_dataset, not_a_dataset
+
     folders = [Path(word) for word in options.words if Path(word).is_dir()]
     others = [word for word in options.words if not Path(word).is_dir()]
     if len(folders) > 1:
         raise DatasetChoiceError(f"{folders[0]} and {folders[1]} are both directories: name one dataset")
     if folders:
-        if not _is_dataset(folders[0]):
-            raise DatasetChoiceError(
-                f"{folders[0]} is not a dataset directory: it has no {' or '.join(_DATASET_FILES)}"
-            )
+        if not is_dataset(folders[0]):
+            raise DatasetChoiceError(not_a_dataset(folders[0]))
         return folders[0], others
     return _default_dataset(), others
 
@@ -395,9 +393,11 @@ def _only_dataset(options: argparse.Namespace) -> Path:
 
 
 def _default_dataset() -> Path:
-    if _is_dataset(Path()):
+    from posecap.shards import is_dataset
+
+    if is_dataset(Path()):
         return Path()
-    datasets = sorted(path for path in Path("datasets").glob("*") if _is_dataset(path))
+    datasets = sorted(path for path in Path("datasets").glob("*") if is_dataset(path))
     if len(datasets) == 1:
         return datasets[0]
     candidates = (
@@ -406,7 +406,3 @@ def _default_dataset() -> Path:
         else "neither the current directory nor one under datasets/ is a dataset"
     )
     raise DatasetChoiceError(f"name the dataset directory: {candidates}")
-
-
-def _is_dataset(path: Path) -> bool:
-    return any((path / name).exists() for name in _DATASET_FILES)

@@ -22,7 +22,7 @@ from posecap.shards.arrow_file import COLUMNS_SCHEMA
 from posecap.shards.dataset import Dataset
 from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.part import read_part, remove_part, write_part
-from posecap.shards.paths import FORMAT, ShardError, committed
+from posecap.shards.paths import FORMAT, ShardError, committed, is_dataset, not_a_dataset
 from posecap.shards.sidecar import damaged_files, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
 
@@ -35,6 +35,8 @@ __all__ = [
     "Tombstones",
     "committed",
     "damaged_files",
+    "is_dataset",
+    "not_a_dataset",
     "read_part",
     "read_sidecar",
     "read_tombstones",

@@ -34,15 +34,15 @@ class Dataset:
     """The committed parts of a dataset, without the samples that its tombstones remove.
 
     Nothing is kept open: each call reads the files that it needs. Only the tombstones are read once and kept, so that
-    a later removal is seen by new objects only. A folder without committed parts is a dataset without samples; a URL is
-    not opened before the first call.
+    a later removal is seen by new objects only. A dataset without committed parts, as when its build has just begun,
+    has no samples; a URL is not opened before the first call.
 
     Args:
         location: a folder, or any URL that fsspec can read (``https://…``, ``s3://…``).
 
     Raises:
-        ShardError: there is no such folder; from any method, there is no ``dataset.json`` at the URL, or a file is
-            damaged.
+        ShardError: there is no such folder, or it is no dataset; from any method, there is no ``dataset.json`` at the
+            URL, or a file is damaged.
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
@@ -301,8 +301,8 @@ def _source_at(location: str) -> _Folder | _Remote:
         if "file" not in filesystem.protocol:
             return _Remote(filesystem, root)
         location = root
-    if not Path(location).is_dir():
-        raise ShardError(f"no dataset at {location}: there is no such folder")
+    if not paths.is_dataset(Path(location)):
+        raise ShardError(paths.not_a_dataset(Path(location)))
     return _Folder(Path(location))
 
 

@@ -31,6 +31,10 @@ MAX_COLUMNS_BYTES: Final = 4 << 30
 
 DATASET_LIST: Final = "dataset.json"
 TOMBSTONES: Final = "tombstones.json"
+DATASET_FILES: Final = ("plan.parquet", DATASET_LIST, "data")
+"""A folder that has one of these is taken for a dataset."""
+MOST_NAMED: Final = 8
+"""Datasets that a message lists by name."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
@@ -39,6 +43,21 @@ _SIDECAR = re.compile(r"pose-(\d{5,9})\.json")
 
 class ShardError(ValueError):
     """A shard breaks the schema; the message names the file, the sample and the remedy."""
+
+
+def is_dataset(root: Path) -> bool:
+    """Whether a folder has a file or folder that only datasets have; a build that has just begun has its plan."""
+    return any((root / name).exists() for name in DATASET_FILES)
+
+
+def not_a_dataset(root: Path) -> str:
+    """Why a folder is no dataset, with those of its folders that are."""
+    if not root.is_dir():
+        return f"no dataset at {root}: there is no such folder"
+    datasets = sorted(str(path) for path in root.iterdir() if is_dataset(path))
+    more = f", and {len(datasets) - MOST_NAMED:,} more" if len(datasets) > MOST_NAMED else ""
+    inside = f"; datasets in it are {', '.join(datasets[:MOST_NAMED])}{more}" if datasets else ""
+    return f"{root} is not a dataset directory: it has no {' or '.join(DATASET_FILES)}{inside}"
 
 
 def checked_key(key: str) -> str:

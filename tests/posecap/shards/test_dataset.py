@@ -145,6 +145,18 @@ def test_no_folder_no_list_and_no_video_are_named(tmp_path: Path) -> None:
         Dataset(tmp_path).sample(made[SECOND][0].key, video="attach")
 
 
+def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"not a dataset directory: it has no plan\.parquet or dataset\.json or data$"):
+        Dataset(tmp_path)
+    for name in "ba":
+        built.build(tmp_path / name)
+    inside = f"; datasets in it are {tmp_path / 'a'}, {tmp_path / 'b'}"
+    with pytest.raises(ShardError, match=re.escape(inside) + "$"):
+        Dataset(tmp_path)
+    (tmp_path / "plan.parquet").touch()
+    assert Dataset(tmp_path).index().num_rows == 0
+
+
 def swap_index(root: Path, **columns: list[int]) -> None:
     import pyarrow.parquet as pq
 
