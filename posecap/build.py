@@ -20,6 +20,7 @@ from posecap.files import digest, file_sha256
 from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
 from posecap.label_stats import labels_of
 from posecap.ledger import Ledger, lock_dataset
+from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, load_pipeline
@@ -151,6 +152,9 @@ def build(
         pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
     root = output.absolute() if output else manifest.output
     _make_output_folder(root)
+    if lines := unfilled(manifest):
+        found = " and ".join(map(repr, lines))
+        log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
     with lock_dataset(root):
         plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
         fingerprints = part_fingerprints(pipeline, plan)

@@ -19,7 +19,7 @@ from posecap.build import LEDGER_FILE, compare, part_fingerprints, rejected_by_p
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
 from posecap.ledger import Ledger
-from posecap.manifest.importers import PLACEHOLDERS, SPLIT_FOLDERS
+from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, is_url
 from posecap.manifest.tables import unread_columns
 from posecap.outcomes import largest_first
@@ -213,9 +213,8 @@ def _seconds_per_frame(root: Path, pipeline: Pipeline) -> tuple[float | None, bo
 
 
 def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
-    for key, placeholder in PLACEHOLDERS.items():
-        if getattr(manifest, key) == placeholder:
-            yield f"'{key}: {placeholder}' is a placeholder: write the dataset's own into {manifest.path}"
+    for line in unfilled(manifest):
+        yield f"'{line}' is a placeholder: write the dataset's own into {manifest.path}"
     if not is_url(manifest.media_root) and not Path(manifest.media_root).is_dir():
         yield f"there is no folder {manifest.media_root}: correct 'media_root' in {manifest.path}"
     for table, columns in unread_columns(manifest):

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
-from posecap.manifest.manifest_file import ManifestError, Table, shown
+from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
 from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked
 
 VIDEO_SUFFIXES = (
@@ -83,6 +83,11 @@ class Imported:
         self.repeated += why == "repeated"
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(name)
+
+
+def unfilled(manifest: Manifest) -> list[str]:
+    """The lines of a manifest that still have a placeholder, as ``license: unknown``."""
+    return [f"{key}: {value}" for key, value in PLACEHOLDERS.items() if getattr(manifest, key) == value]
 
 
 def from_kinetics(

@@ -109,6 +109,19 @@ def test_a_missing_extra_is_named_before_anything_starts(
     assert "needs ultralytics and lap, not installed" in capsys.readouterr().out
 
 
+def test_placeholders_are_noted_in_one_line(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    assert build(path) == 0
+    assert "placeholders are left" not in capsys.readouterr().out
+    text = path.read_text().replace("license: BSD-3-Clause", "license: unknown")
+    path.write_text(text.replace("https://example.org/contact", "somebody@example.org"))
+    assert build(path) == 0
+    noted = capsys.readouterr().out.splitlines()[0]
+    assert noted.startswith(
+        "note: placeholders are left, 'license: unknown' and 'contact: somebody@example.org': write"
+    )
+
+
 def test_an_address_is_for_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(tmp_path / "m.yaml", "--address", "auto") == 2
     assert capsys.readouterr().err == "posecap: --address is for --runner ray\n"
