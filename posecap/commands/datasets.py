@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -176,13 +177,18 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    root, keys = _dataset_and_words(options)
-    if options.sheet == bool(keys) or len(keys) > 1:
-        print("posecap: name one clip by its key, or give --sheet for a contact sheet", file=sys.stderr)
-        return USAGE
     background: Background = "blank" if options.blank else "footage"
     if options.sheet:
-        return _sheet(root, options, background)
+        keys = [word for word in options.words if "://" not in word and not Path(word).is_dir()]
+        if keys:
+            print(f"posecap: {keys[0]} is not a directory: --sheet takes a dataset directory, no key", file=sys.stderr)
+            return USAGE
+        return _sheet(_only_dataset(options), options, background)
+    root, keys = _dataset_and_words(options)
+    if len(keys) != 1:
+        where = f"{keys[0]} is not a directory: " if keys and len(keys) == len(options.words) else ""
+        print(f"posecap: {where}name one clip by its key, or give --sheet for a contact sheet", file=sys.stderr)
+        return USAGE
     if options.split or options.label or options.worst or options.rejected:
         print("posecap: --split, --label, --worst and --rejected choose the clips of a --sheet", file=sys.stderr)
         return USAGE
@@ -369,9 +375,18 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
     """The dataset and the other words.
 
     Raises:
-        DatasetChoiceError: none or several could be meant.
+        DatasetChoiceError: none or several could be meant, or a word is a path or an address where there is none.
     """
     from posecap.shards import is_dataset, not_a_dataset
+
+    for word in options.words:
+        if "://" in word:
+            raise DatasetChoiceError(
+                f"{word} is an address, and commands read datasets in folders: copy it to this computer and name the "
+                "folder; `posecap.open` reads addresses too"
+            )
+        if os.sep in word and not Path(word).is_dir():
+            raise DatasetChoiceError(not_a_dataset(Path(word)))
 
     folders = [Path(word) for word in options.words if Path(word).is_dir()]
     others = [word for word in options.words if not Path(word).is_dir()]
@@ -381,15 +396,21 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
         if not is_dataset(folders[0]):
             raise DatasetChoiceError(not_a_dataset(folders[0]))
         return folders[0], others
-    return _default_dataset(), others
+    try:
+        return _default_dataset(), others
+    except DatasetChoiceError as error:
+        if not others:
+            raise
+        named = f"there is no directory {others[0]}" if len(others) == 1 else f"none of {', '.join(others)} is one"
+        raise DatasetChoiceError(f"{error}; {named}") from None
 
 
 def _only_dataset(options: argparse.Namespace) -> Path:
     """The dataset of a command that takes nothing else."""
-    root, others = _dataset_and_words(options)
-    if others:
-        raise DatasetChoiceError(f"{others[0]} is not a directory: name the dataset directory, or leave it out")
-    return root
+    for word in options.words:
+        if "://" not in word and not Path(word).is_dir():
+            raise DatasetChoiceError(f"{word} is not a directory: name the dataset directory, or leave it out")
+    return _dataset_and_words(options)[0]
 
 
 def _default_dataset() -> Path:

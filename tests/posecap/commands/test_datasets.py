@@ -72,6 +72,27 @@ class TestAtHand:
             "posecap: nonsense is not a directory: name the dataset directory, or leave it out\n",
         )
 
+    def test_an_address(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for words in (["verify"], ["inspect"], ["view", "--sheet"], ["view", "abc"]):
+            code, _, error = run(capsys, *words, "http://localhost/demo")
+            assert (code, error.startswith("posecap: http://localhost/demo is an address")) == (1, True)
+
+    def test_a_path_where_there_is_nothing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for words in (["inspect"], ["view", "abc"], ["remove", "abc"]):
+            code, _, error = run(capsys, *words, tmp_path / "nope")
+            assert (code, error) == (1, f"posecap: no dataset at {tmp_path / 'nope'}: there is no such folder\n")
+
+    def test_a_word_where_no_dataset_can_be_chosen(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "empty").mkdir()
+        assert "posecap: empty is not a dataset directory" in run(capsys, "view", "empty", "abc")[2]
+        for words, said in ((["abc"], "there is no directory abc"), (["nope", "abc"], "none of nope, abc is one")):
+            code, _, error = run(capsys, "view", *words)
+            assert code == 1
+            assert error.endswith(f"is a dataset; {said}\n")
+
 
 class TestVerify:
     def test_a_sound_dataset(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,13 +280,30 @@ class TestView:
         code, _, error = run(capsys, "view", tmp_path, *words)
         assert (code, error.startswith(said)) == (2, True)
 
-    @pytest.mark.parametrize("words", [[], ["abc", "--sheet"], ["abc", "abd"]])
-    def test_neither_or_both_is_wrong_usage(
+    @pytest.mark.parametrize("words", [[], ["abc", "abd"]])
+    def test_no_clip_or_several_is_wrong_usage(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
     ) -> None:
         built.build(tmp_path)
         code, _, error = run(capsys, "view", tmp_path, *words)
         assert (code, error) == (2, "posecap: name one clip by its key, or give --sheet for a contact sheet\n")
+
+    def test_a_sheet_takes_no_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        for words in (["nope"], [tmp_path, "nope"]):
+            code, _, error = run(capsys, "view", "--sheet", *words)
+            assert (code, error) == (
+                2,
+                "posecap: nope is not a directory: --sheet takes a dataset directory, no key\n",
+            )
+
+    def test_a_key_beside_what_is_no_directory(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built.build(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        code, _, error = run(capsys, "view", "nope", "abc")
+        assert (code, error.startswith("posecap: nope is not a directory: name one clip")) == (2, True)
 
 
 class TestRemove:
