@@ -82,12 +82,15 @@ class ShardStream(IterableDataset[Streamed]):
         fields: Sequence[Field] = FIELDS,
     ) -> None:
         super().__init__()
-        unknown = set(fields) - set(FIELDS)
-        if unknown or read not in ("tar", "columns") or shuffle_buffer < 1 or (rank is None) != (world_size is None):
-            raise ValueError(
-                f"fields are {', '.join(FIELDS)} (got {', '.join(fields)}), read is 'tar' or 'columns' (got {read!r}), "
-                f"shuffle_buffer at least 1 (got {shuffle_buffer}), rank and world_size are given together"
-            )
+        if unknown := [name for name in fields if name not in FIELDS]:
+            raise ValueError(f"fields: there is no {unknown[0]!r}; choose from {', '.join(FIELDS)}")
+        if read not in ("tar", "columns"):
+            raise ValueError(f"read is {read!r}; it can be 'tar' or 'columns'")
+        if shuffle_buffer < 1:
+            raise ValueError(f"shuffle_buffer is {shuffle_buffer}; 1 is the least, and leaves the order of the parts")
+        if (rank is None) != (world_size is None):
+            given, lacking = ("rank", "world_size") if world_size is None else ("world_size", "rank")
+            raise ValueError(f"{given} is given without {lacking}; give both or none")
         self._dataset = Dataset(location)
         self._parts = self._dataset.parts(split)
         if not self._parts:
