@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -34,10 +34,19 @@ def pipeline_path(written: str, folder: Path) -> Path:
 
 def nearest_pipeline(word: str) -> str:
     """The end of a message about a pipeline that there is not: the nearest name, and all of them."""
-    names = list(pipelines())
+    return f"{_nearest(word, pipelines())}; `posecap pipeline list` describes them"
+
+
+def nearest_manifest(word: str) -> str:
+    """The end of a message about a manifest that there is not: the nearest name, and all of them."""
+    return _nearest(word, manifests())
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = list(known)
     close = get_close_matches(Path(word).stem, names, n=1)
     meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"{meant}posecap has {', '.join(map(repr, names))}; `posecap pipeline list` describes them"
+    return f"{meant}posecap has {', '.join(map(repr, names))}"
 
 
 def summary(pipeline: Path) -> str:

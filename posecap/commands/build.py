@@ -99,10 +99,18 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _manifest_path(options: argparse.Namespace) -> Path:
-    """The manifest that is asked for: a file, or one of posecap's by its name."""
-    from posecap.builtin import manifests
+    """The manifest that is asked for: a file, or one of posecap's by its name.
 
-    return manifests().get(options.manifest) or Path(options.manifest)
+    Raises:
+        ManifestError: it is neither.
+    """
+    from posecap.builtin import manifests, nearest_manifest
+    from posecap.manifest.manifest_file import ManifestError
+
+    path = manifests().get(options.manifest) or Path(options.manifest)
+    if not path.exists():
+        raise ManifestError(f"no manifest file at {path}; {nearest_manifest(options.manifest)}")
+    return path
 
 
 def _output(options: argparse.Namespace) -> Path | None:
@@ -141,9 +149,13 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _manifest(options: argparse.Namespace) -> int:
-    from posecap.builtin import DEFAULT_PIPELINE
+    from posecap import legacy
+    from posecap.builtin import DEFAULT_PIPELINE, nearest_pipeline, pipeline_path
     from posecap.manifest.importers import SPLIT_FOLDERS, from_folder, from_kinetics
 
+    if options.pipeline and not legacy.pipeline_file(pipeline_path(options.pipeline, Path.cwd())).is_file():
+        print(f"posecap: no pipeline {options.pipeline!r}: {nearest_pipeline(options.pipeline)}", file=sys.stderr)
+        return ERROR
     overwrite: Literal["yes", "no"] = "yes" if options.overwrite else "no"
     if "folder" in options:
         output = options.output or Path(f"{options.folder.resolve().name}.yaml")

@@ -122,6 +122,27 @@ def test_placeholders_are_noted_in_one_line(media: Path, tmp_path: Path, capsys:
     )
 
 
+@pytest.mark.parametrize("subcommand", ["build", "plan"])
+def test_a_manifest_that_there_is_not_is_answered_with_the_names(
+    subcommand: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([subcommand, "--manifest", "demmo"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("posecap: no manifest file at demmo; did you mean 'demo'? posecap has ")
+
+
+def test_a_manifest_for_a_pipeline_that_there_is_not_is_refused(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["manifest", "folder", str(videos), "--output", str(tmp_path / "mine.yaml"), "--pipeline"]
+    assert main([*arguments, "defalt"]) == 1
+    assert capsys.readouterr().err.startswith("posecap: no pipeline 'defalt': did you mean 'default'? posecap has ")
+    assert not (tmp_path / "mine.yaml").exists()
+    (tmp_path / "own.py").write_text("")
+    assert main([*arguments, str(tmp_path / "own.py")]) == 0
+    assert read_manifest(tmp_path / "mine.yaml").pipeline == tmp_path / "own.py"
+
+
 def test_an_address_is_for_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(tmp_path / "m.yaml", "--address", "auto") == 2
     assert capsys.readouterr().err == "posecap: --address is for --runner ray\n"
