@@ -5,6 +5,7 @@ Nothing is downloaded or decoded. Local files are opened and checked as the pipe
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,17 +32,21 @@ from posecap.shards import committed
 from posecap.stage import Reject, check_installed
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
+from posecap.stages.split import Split
 from posecap.terminal import duration_text
 from posecap.types import Row
 
 MOST_ROWS = 200_000
 """Most rows that are looked at one by one, from the beginning; a file for each is opened."""
 MOST_PROBED = 500
-"""Most files whose duration is read, evenly over the rows that name no end; the others count as their mean."""
+"""Most files whose duration is read, evenly over the rows that name no end; the others count as their mean. As many are
+read again, evenly over the rows that name an end, since that may lie beyond the video's."""
 SECONDS_PER_FRAME = 0.03
 """Of one core, assumed for pipelines without a GPU. The default takes half of it for one person who fills the picture,
 and three times as much for five small people (docs/results/people.md)."""
 _SHOWN_REASONS = 2
+_ROUNDING_SECONDS = 1e-3
+"""By so much may what a container states be longer than its frames."""
 
 
 @dataclass(kw_only=True)
@@ -54,7 +59,9 @@ class Forecast:
         examined: rows looked at, the first of the plan.
         footage_seconds: of all rows that are not known to be rejected.
         mean_seconds: of a row that names no end; ``ASSUMED_SECONDS`` where no file of such a row could be read.
-        probed: files whose duration was read.
+        probed: files whose duration was read, of rows that name no end.
+        longer: those of them that have no span and are longer than ``longest_seconds``, and become several clips.
+        longest_seconds: of a clip of a video without a span, as the pipeline's split stage limits it.
         assumed: rows that name no end and whose file was not read; each counts as ``mean_seconds``.
         work_seconds: estimated time on the cores of this machine for what is left to build; None where it is not known.
         measured: whether that comes from the times of an earlier run, not from an assumption.
@@ -68,6 +75,8 @@ class Forecast:
     footage_seconds: float = 0.0
     mean_seconds: float = ASSUMED_SECONDS
     probed: int = 0
+    longer: int = 0
+    longest_seconds: float = math.inf
     assumed: int = 0
     work_seconds: float | None = None
     measured: bool = False
@@ -102,7 +111,8 @@ def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path
 
 
 def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
-    files, open_ended = _Files(pipeline), list[tuple[Row, Path | None]]()
+    files, open_ended, spans = _Files(pipeline), list[tuple[Row, Path | None]](), list[tuple[Row, Path]]()
+    found.longest_seconds = next((s.longest_seconds for s in pipeline.stages if isinstance(s, Split)), math.inf)
     durations = []
     for planned in _first_rows(plan):
         row = planned.row
@@ -120,16 +130,19 @@ def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
             open_ended.append((row, path))
         else:
             found.footage_seconds += row.end_seconds - (row.start_seconds or 0.0)
+            spans += [] if path is None else [(row, path)]
+    _look_at_spans(_evenly(spans, MOST_PROBED), files, found)
     without_end = len(open_ended)
     for row, path in _evenly([(row, path) for row, path in open_ended if path is not None], MOST_PROBED):
         try:
-            seconds = files.duration(path)
+            seconds = files.duration(row, path)
         except Reject as reject:
             found.reject(row, reject.reason, reject.detail)
             without_end -= 1
             continue
         if seconds is not None:
             durations.append(max(0.0, seconds - (row.start_seconds or 0.0)))
+            found.longer += row.start_seconds is None and seconds > found.longest_seconds + _ROUNDING_SECONDS
     found.probed = len(durations)
     found.assumed = without_end - found.probed
     if durations:
@@ -137,6 +150,16 @@ def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
     found.footage_seconds += found.mean_seconds * without_end
     planned_rows = sum(part.rows for part in plan.parts())
     found.footage_seconds *= planned_rows / max(1, found.examined)
+
+
+def _look_at_spans(rows: Sequence[tuple[Row, Path]], files: _Files, found: Forecast) -> None:
+    """Take the rows, each with its end and local file, that the decode stage will reject out of the footage."""
+    for row, path in rows:
+        try:
+            files.duration(row, path)
+        except Reject as reject:
+            found.reject(row, reject.reason, reject.detail)
+            found.footage_seconds -= (row.end_seconds or 0.0) - (row.start_seconds or 0.0)
 
 
 def _first_rows(plan: Plan) -> Iterator[PlannedRow]:
@@ -176,13 +199,33 @@ class _Files:
             check_video(path, uri=row.uri)
         return path
 
-    def duration(self, path: Path) -> float | None:
+    def duration(self, row: Row, path: Path) -> float | None:
         """Seconds that the container states; None where it states none.
 
         Raises:
-            Reject: the decode stage will reject it.
+            Reject: the decode stage will reject the row.
         """
-        return self._decode.prober.probe(path).seconds if self._decode else None
+        if self._decode is None:
+            return None
+        media = self._decode.prober.probe(path)
+        if media.seconds is not None:
+            _check_span(row, media.seconds, fps=media.fps, least_share=self._decode.least_share)
+        return media.seconds
+
+
+def _check_span(row: Row, seconds: float, *, fps: float, least_share: float) -> None:
+    """Raise ``span_outside_video`` for a span that the decode stage will reject since the video ends after ``seconds``.
+
+    One that is near the limit may pass here and be rejected there.
+    """
+    near = 1.5 / fps if fps > 0 else 0.06
+    start, end = row.start_seconds or 0.0, math.inf if row.end_seconds is None else row.end_seconds
+    covered = min(end, seconds) - start
+    too_few = math.isfinite(end) and covered + near < least_share * (end - start)
+    if end > seconds + near and (too_few or covered < -near):
+        span = f"from {start:g}" if math.isinf(end) else f"from {start:g} to {end:g}"
+        where = f"{row.uri} ends at {seconds:.3f} s, and the row's span is {span} s"
+        raise Reject("span_outside_video", f"{where}; correct start and end")
 
 
 def _output(root: Path, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
@@ -250,6 +293,10 @@ def show_forecast(found: Forecast, console: Console) -> None:
         where = f"this machine's {cores()} cores"
         total += f"; left to build: about {duration_text(found.work_seconds)} on {where}, {basis}"
     console.print(escape(total), highlight=False, soft_wrap=True)
+    if found.longer:
+        cut = f"{found.longer:,} are longer than {found.longest_seconds:g} s and become several clips"
+        of = f"of the {found.probed:,} files read for rows without an end"
+        console.print(f"clips: {of}, {cut} (longest_seconds of the split stage)", highlight=False, soft_wrap=True)
     console.print(escape(f"output: {found.output}"), highlight=False, soft_wrap=True)
     if found.examined == MOST_ROWS:
         console.print(f"only the first {MOST_ROWS:,} rows were looked at one by one", highlight=False)

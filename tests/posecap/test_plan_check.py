@@ -78,6 +78,30 @@ def test_footage_is_spans_and_what_files_state(videos: Path, tmp_path: Path) -> 
     assert found.work_seconds == pytest.approx(found.footage_seconds * 30 * SECONDS_PER_FRAME / cores())
 
 
+def test_spans_beyond_the_end_of_a_video_are_rejected_as_a_build_does(videos: Path, tmp_path: Path) -> None:
+    spans = {"behind": (10, 12), "mostly": (0, 2), "inside": (0, 0.5), "just": (0, 0.6), "open": (3, "")}
+    rows = [{**small.KEPT, "id": name, "start": start, "end": end} for name, (start, end) in spans.items()]
+    path = small.manifest(tmp_path / "m", rows, media_root=videos)
+    found = forecast_of(path)
+    assert found.rejected == {"span_outside_video": 3}
+    assert "people.mp4 ends at 0.500 s, and the row's span is from 10 to 12 s" in found.examples["span_outside_video"]
+    assert found.footage_seconds == pytest.approx(1.1)
+    assert small.build(path).report["counts"]["reasons"] == {"span_outside_video": 3}
+
+
+def test_videos_that_become_several_clips_are_counted(media: Path, tmp_path: Path) -> None:
+    rows = [{"id": "whole", "video": "people.mp4", "label": "a"}, {**small.KEPT, "video": "shots.mp4"}]
+    path = small.manifest(tmp_path / "m", rows, media_root=media)
+    assert not forecast_of(path).longer
+    pipeline = path.with_name("pipeline.py")
+    pipeline.write_text(
+        pipeline.read_text().replace('"shortest_seconds": 0.3}', '"shortest_seconds": 0.1, "longest_seconds": 0.4}', 1)
+    )
+    found = forecast_of(path)
+    assert (found.longer, found.longest_seconds) == (1, 0.4)
+    assert "clips: of the 1 files read for rows without an end, 1 are longer than 0.4 s and become" in printed(found)
+
+
 def test_lengths_that_are_assumed_are_said_to_be(videos: Path, tmp_path: Path) -> None:
     far = [{"id": f"far{n}", "video": f"https://example.org/{n}.mp4", "label": "x"} for n in range(3)]
     found = forecast_of(small.manifest(tmp_path / "m", [small.KEPT, *far], media_root=videos))
