@@ -10,10 +10,12 @@ each.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, execute
@@ -36,6 +38,8 @@ _DOWNLOADERS_PER_NODE = 2
 _QUEUED_PER_THREAD = 1
 _START_SECONDS = 600.0
 """Longest wait until all actors have loaded their engines."""
+_CONNECT_SECONDS = 10.0
+"""Longest wait for each network address of a cluster's host."""
 
 
 class WorkersNotReadyError(RuntimeError):
@@ -132,7 +136,8 @@ class RayPool:
             actor, and counts as lost.
 
     Raises:
-        WorkersNotReadyError: an actor cannot start (missing weights, package or hardware).
+        WorkersNotReadyError: no cluster answers at the address, or an actor cannot start (missing weights, package or
+            hardware).
     """
 
     def __init__(
@@ -308,11 +313,39 @@ def _can_read(actor: _Actor, task: Task) -> bool:
 def _connect(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is not None:
-        ray.init(address=address, **quiet)
+        _check_reachable(address)
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            raise WorkersNotReadyError(f"no Ray cluster at {address}: {_cause(error)}") from error
     else:
         # Without an address, Ray would join whatever cluster was started last on this machine, dead or alive.
         own = {"num_cpus": os.cpu_count() or 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         ray.init(address="local", **own, **quiet)
+
+
+def _check_reachable(address: str) -> None:
+    """Open a connection to the host and port of an address, since Ray tries one that does not answer for minutes.
+
+    An address without host and port, as ``auto``, is left to Ray.
+
+    Raises:
+        WorkersNotReadyError: nothing answers there, or the port is not a number.
+    """
+    try:
+        server = urlsplit(address if "://" in address else f"ray://{address}")
+        host, port = server.hostname, server.port
+    except ValueError as error:
+        raise WorkersNotReadyError(f"{address!r} is not the address of a Ray cluster: {error}") from error
+    if host is None or port is None:
+        return
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise WorkersNotReadyError(
+            f"no Ray cluster answers at {address} ({error}): is it running, and reachable from here? "
+            "`ray status` on its head node says; without --address a build starts Ray on this machine"
+        ) from error
 
 
 def _start_actors(segment: Segment, workers: int | None) -> list[_Actor]:

@@ -1,6 +1,10 @@
 """The Ray runner: crashes, hangs and missing weights cost what they should and no more."""
 
+import socket
+import time
+
 import pytest
+import ray
 from ray import cloudpickle
 
 from posecap.pipeline import Pipeline
@@ -68,3 +72,28 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
 def test_workers_that_cannot_start_say_why(tmp_path):
     with pytest.raises(WorkersNotReadyError, match="weights are missing: fetch them"):
         run(tmp_path, ["fine"], last=ray_stages.Unready)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_does_not_answer_is_named_at_once(scheme):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # not listening
+        address = f"{scheme}127.0.0.1:{unused.getsockname()[1]}"
+        since = time.monotonic()
+        with pytest.raises(WorkersNotReadyError, match=f"no Ray cluster answers at {address} .*refused"):
+            RayPool((), address=address, workers=1, row_seconds=60.0)
+    assert time.monotonic() - since < 5
+
+
+def test_an_address_with_a_wrong_port_is_refused():
+    with pytest.raises(WorkersNotReadyError, match="'head:6379x' is not the address of a Ray cluster"):
+        RayPool((), address="head:6379x", workers=1, row_seconds=60.0)
+
+
+def test_without_any_cluster_auto_is_refused(monkeypatch):
+    def init(**settings):
+        raise ConnectionError("Could not find any running Ray instance.\nnone is running")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(WorkersNotReadyError, match="no Ray cluster at auto: none is running"):
+        RayPool((), address="auto", workers=1, row_seconds=60.0)
