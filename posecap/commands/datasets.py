@@ -48,6 +48,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
     _add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+    listed = "list every clip instead: its key, split, label and video, divided by tabs"
+    parser.add_argument("--keys", action="store_true", help=listed)
 
     parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
     _add_dataset(parser, words="KEY", about="a clip's key or its beginning")
@@ -165,6 +167,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from posecap.visualization.describe import describe
     from posecap.visualization.view import whole_key
 
+    if options.keys:
+        return _list_clips(Dataset(_only_dataset(options)))
     root, keys = _dataset_and_words(options)
     dataset = Dataset(root)
     if not keys:
@@ -173,6 +177,16 @@ def _inspect(options: argparse.Namespace) -> int:
             raise ShardError("the dataset holds no samples; `posecap status` says why")
     for key in keys:
         print(describe(dataset.sample(whole_key(dataset, key))), end="")
+    return COMPLETE
+
+
+def _list_clips(dataset: Dataset) -> int:
+    """Print a line for each clip; characters that could divide it otherwise or steer a terminal are replaced."""
+    columns = ["key", "split", "label", "uri"]
+    for part, rows in dataset.parts():
+        for clip in dataset.part_index(part, columns).take(rows).to_pylist():
+            cells = (clip[column] or "" for column in columns)
+            print("\t".join("".join(c if c.isprintable() else "?" for c in cell) for cell in cells))
     return COMPLETE
 
 
@@ -316,8 +330,8 @@ def _removable_key(dataset: Dataset, beginning: str) -> str:
         )
     if not found:
         raise RemovalError(
-            f"{beginning}: no clip of {dataset.location} has a key that begins so; `posecap inspect` prints keys. "
-            "Nothing was removed"
+            f"{beginning}: no clip of {dataset.location} has a key that begins so; `posecap inspect --keys` lists "
+            "them. Nothing was removed"
         )
     return found[0]
 

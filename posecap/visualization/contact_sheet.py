@@ -58,6 +58,8 @@ _TILE_SIDE, _DRAWN_SIDE = 320, 480
 _MAX_COLUMNS = 6
 _CANDIDATES_PER_REASON = 1000
 _MAX_PREVIEW_BYTES = 4 << 20
+_LABELS_NAMED = 12
+"""Labels that a message lists."""
 _CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)  # lighter than the sheet around it
 
 
@@ -333,14 +335,18 @@ def _labelled(
 
 
 def _nothing(root: Path, dataset: Dataset, choice: Choice) -> str:
-    """Why there are no clips to show, with the labels nearest to one that there is not."""
+    """Why there are no clips to show, with the labels that there are: the nearest, or some of all."""
     said = f"{root} holds no {choice}"
     if choice.label is None:
         return said
     everybody = replace(choice, label=None)
     labels = {label for part, rows in dataset.parts() for _, _, label in _labelled(dataset, part, rows, everybody)}
     near = get_close_matches(choice.label, sorted(labels), n=3, cutoff=0.5)
-    return f"{said}; near to it is {', '.join(map(repr, near))}" if near else said
+    if near:
+        return f"{said}; near to it is {', '.join(map(repr, near))}"
+    named = sorted(labels - {""})
+    more = f" and {len(named) - _LABELS_NAMED:,} more" if len(named) > _LABELS_NAMED else ""
+    return f"{said}; its labels are {', '.join(map(repr, named[:_LABELS_NAMED]))}{more}" if named else said
 
 
 def _in_turn(groups: Mapping[str, Sequence[T]], count: int) -> list[T]:

@@ -137,7 +137,7 @@ def whole_key(dataset: Dataset, beginning: str) -> str:
         return beginning
     if len(found) != 1 or not beginning:
         several = f"{len(found)} keys begin so, such as {', '.join(sorted(found)[:3])}" if found else "no key begins so"
-        raise ViewError(f"sample {beginning!r}: {several}; `posecap.index` lists the keys")
+        raise ViewError(f"sample {beginning!r}: {several}; `posecap inspect --keys` lists them")
     return found[0]
 
 

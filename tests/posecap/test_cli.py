@@ -65,14 +65,14 @@ def test_an_unforeseen_error_names_its_type_and_the_way_to_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("POSECAP_TRACEBACK", raising=False)
-    built.build(tmp_path)
+    (first, *_), *_ = built.build(tmp_path).values()
     (tmp_path / "report.json").mkdir()
-    assert main(["remove", str(tmp_path), "somekey"]) == 1
+    assert main(["remove", str(tmp_path), first.key]) == 1
     said = capsys.readouterr().err
     assert said.splitlines()[1] == "posecap: set POSECAP_TRACEBACK=1 for the traceback"
     monkeypatch.setenv("POSECAP_TRACEBACK", "1")
     with pytest.raises(OSError, match=r"report\.json"):
-        main(["remove", str(tmp_path), "somekey"])
+        main(["remove", str(tmp_path), first.key])
 
 
 def test_a_missing_package_says_what_to_install(

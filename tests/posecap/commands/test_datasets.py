@@ -14,7 +14,7 @@ from posecap.outcomes import ClipOutcome, RowOutcome, Status
 from posecap.plan import make_plan
 from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
 from posecap.types import PartName
-from tests import built, small
+from tests import building, built, small
 
 FAILED = RowOutcome(
     row_id="late", uri="late.mp4", status="failed", stage="download", reason="timeout", detail="slow", retryable=True
@@ -218,6 +218,21 @@ class TestInspect:
         code, _, error = run(capsys, "inspect", tmp_path, "zzz")
         assert code == 1
         assert "zzz" in error
+
+    def test_the_keys_of_all_clips(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        row = building.row(row_id="odd", split="val", uri="odd.mp4", label=None)
+        odd = building.sample(people=1, frames=5, seed=9, row=row)
+        odd.facts["uri"] = "odd\x1b[2J\t.mp4"
+        made = {**built.parts(), PartName("val", 0): [odd]}
+        built.build(tmp_path, made)
+        code, said, _ = run(capsys, "inspect", tmp_path, "--keys")
+        lines = [line.split("\t") for line in said.splitlines()]
+        assert code == 0
+        assert [line[0] for line in lines] == [sample.key for samples in made.values() for sample in samples]
+        assert lines[0][1:] == ["train", "walking", "videos/0.mp4"]
+        assert lines[-1][1:] == ["val", "", "odd?[2J?.mp4"]
+        code, _, error = run(capsys, "inspect", tmp_path, lines[0][0], "--keys")
+        assert (code, "is not a directory" in error) == (1, True)
 
     def test_a_dataset_without_samples(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path, {PartName("train", 0): []})

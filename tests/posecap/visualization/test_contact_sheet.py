@@ -216,6 +216,8 @@ def test_one_label_and_the_nearest_of_a_wrong_one(gym: Path, tmp_path: Path, cap
     assert set(labels_of(captions)) == {"squats"}
     with pytest.raises(ViewError, match="holds no clips of split 'val' of label 'squat'; near to it is 'squats'"):
         view_sheet(gym, out=tmp_path / "sheet.png", choice=Choice(label="squat", split="val"))
+    with pytest.raises(ViewError, match=r"holds no clips of label 'nope'; its labels are '[^']+', .*'squats'"):
+        view_sheet(gym, out=tmp_path / "sheet.png", choice=Choice(label="nope"))
 
 
 @pytest.mark.parametrize(("measure", "expected"), [("jitter", ["0.4", "0.3"]), ("coverage", ["0.1", "0.2"])])
