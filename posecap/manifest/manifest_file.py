@@ -305,12 +305,24 @@ def open_keys(path: Path) -> Keys:
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: is not valid YAML: {error}") from error
+        raise ManifestError(_invalid(path, error)) from error
     except RecursionError as error:
         raise ManifestError(f"{path}: is nested too deeply; a manifest needs four levels") from error
     if node is None:
         raise ManifestError(f"{path}: is empty; start from 'posecap manifest folder DIR'")
     return Keys(path, "", node)
+
+
+def _invalid(path: Path, error: yaml.YAMLError) -> str:
+    """A message about a file that is not YAML, with the line of the problem where the parser tells it."""
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        words = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        return f"{path}: is not valid YAML: {words}"
+    problem = "; ".join(part for part in (error.context, error.problem) if part)
+    if "'\\t'" in problem:
+        problem = "a tab; indent with spaces instead"
+    return f"{path}:{mark.line + 1}: is not valid YAML: {problem}"
 
 
 class _Composer(yaml.SafeLoader):

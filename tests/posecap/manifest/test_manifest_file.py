@@ -113,6 +113,23 @@ def test_hostile_and_broken_files_are_refused(tmp_path: Path, text: str, words: 
     assert words in refused(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\ntables:\n\t- path: rows.csv\n", ":3: is not valid YAML: a tab; indent with spaces instead"),
+        ("a: 1\nb: 'x\n", ":3: is not valid YAML: while scanning a quoted scalar; found unexpected end of stream"),
+        ("a: 1\nb: c: d\n", ":2: is not valid YAML: mapping values are not allowed here"),
+        ("a: \x07\n", ": is not valid YAML: unacceptable character"),
+    ],
+)
+def test_the_line_that_is_no_yaml_is_named_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = written(tmp_path, text)
+    said = refused(path)
+    assert said.startswith(f"{path}{words}")
+    assert "\n" not in said
+    assert "unicode string" not in said
+
+
 def test_bad_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_bytes(b"name: \xff\n")
     assert "not UTF-8" in refused(tmp_path / "m.yaml")
