@@ -37,6 +37,7 @@ def _lines(sample: Sample) -> Iterator[str]:
         yield f"people ({choice.get('found')} found, {choice.get('candidates')} of them long, clear and lively enough)"
         chosen = [*(("kept", terms) for terms in choice.get("kept") or ()), ("next", choice.get("next"))]
         yield from (f"  {name:<17} {_terms(terms)}" for name, terms in chosen if terms)
+        yield f"  {'presence':<17} counts frames in which the person's joints are confident, coverage any with a joint"
     if smoothing := facts.get("smoothing"):
         yield "smoothing (quality is that of the joints before)"
         yield from (f"  {name:<17} {_setting(value)}" for name, value in smoothing.items())

@@ -43,7 +43,8 @@ def test_says_why_these_people_were_kept() -> None:
     lines = describe(building.sample(facts={"people_choice": choice})).splitlines()
     at = lines.index("people (5 found, 2 of them long, clear and lively enough)")
     assert lines[at + 1] == "  kept              score 3.25, presence 1, size 1, motion 0.5, closeness 0.25"
-    assert lines[at + 2] == "models"
+    assert lines[at + 2].startswith("  presence          counts frames in which the person's joints are confident")
+    assert lines[at + 3] == "models"
 
 
 def test_says_how_joints_were_smoothed() -> None:
