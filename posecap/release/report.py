@@ -119,7 +119,7 @@ def _took(report: Mapping[str, Any]) -> str:
         return "every part was built already"
     workers = f"{run['workers']} workers" if run["workers"] else "all workers"
     return (
-        f"this run: {run['clips']:,} clips and {run['frames']:,} frames in {rates['wall_seconds']:,.1f} s "
+        f"this run: {run['clips']:,} clips kept, {run['frames']:,} frames decoded in {rates['wall_seconds']:,.1f} s "
         f"({rates['start_seconds']:.1f} s of it start-up) on {run['runner']}, {workers}: "
         f"{rates['clips_per_second']:.2f} clips/s, {rates['frames_per_second']:.1f} frames/s"
     )

@@ -90,7 +90,9 @@ def test_the_table_shows_what_was_lost_where(tmp_path: Path):
     assert "download rows 7 5 1 1 1.0 not_found 1, timeout 1" in lines
     assert "filter_people clips 6 5 1 · 0.2 no_motion 1" in lines
     assert "rows: 7 planned = 5 kept + 1 rejected + 1 failed + 0 quarantined; clips: 5 kept" in lines
-    assert any("5 clips and 400 frames in 25.0 s (5.0 s of it start-up) on ray, 2 workers" in line for line in lines)
+    assert any(
+        "5 clips kept, 400 frames decoded in 25.0 s (5.0 s of it start-up) on ray, 2 workers" in line for line in lines
+    )
 
 
 def test_names_from_outside_are_no_markup(tmp_path: Path):
