@@ -102,6 +102,11 @@ def run_command(
         return ERROR
 
 
+def count_text(count: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``: a count with its noun, which is given in the singular and takes an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration_text(seconds: float) -> str:
     """A duration in the form ``0:07``, ``1:02:03`` or ``2 d 5 h``."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from posecap.terminal import COMPLETE, ERROR, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command
+from posecap.terminal import COMPLETE, ERROR, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command, count_text
 
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
@@ -166,11 +166,11 @@ def _manifest(options: argparse.Namespace) -> int:
         videos = options.videos
         made = from_kinetics(options.file, output, pipeline=options.pipeline, videos=videos, overwrite=overwrite)
     splits = ", ".join(f"{count:,} {split}" for split, count in sorted(made.rows_by_split.items()))
-    print(f"{made.table}: {made.rows:,} rows ({splits}), {made.labels:,} labels")
+    print(f"{made.table}: {count_text(made.rows, 'row')} ({splits}), {count_text(made.labels, 'label')}")
     if made.unlabelled:
         print(
-            f"{made.unlabelled:,} rows have no label and are rejected unless a captioner describes them: put their "
-            f"videos into folders named after what is done in them, or fill in the column label of {made.table}"
+            f"{count_text(made.unlabelled, 'row')} without a label, rejected unless a captioner describes them: put "
+            f"their videos into folders named after what is done in them, or fill in the column label of {made.table}"
         )
     if made.like_splits:
         print(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command
+from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command, count_text
 
 if TYPE_CHECKING:
     from posecap.outcomes import ClipOutcome, RowOutcome
@@ -127,8 +127,8 @@ def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Itera
     from posecap.outcomes import largest_first
 
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
-    built = f"{parts['built']:,} of {parts['planned']:,} parts built"
-    yield f"{root}: {built}, {rows['planned']:,} of {planned:,} rows done"
+    built = f"{parts['built']:,} of {count_text(parts['planned'], 'part')} built"
+    yield f"{root}: {built}, {rows['planned']:,} of {count_text(planned, 'row')} done"
     yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
     for reason, count in largest_first(counts["reasons"]).items():
@@ -153,10 +153,11 @@ def _verify(options: argparse.Namespace) -> int:
     result = verify(_only_dataset(options), max_problems=_MOST_PROBLEMS)
     for problem in result.problems:
         print(problem)
-    size = f"{result.parts:,} parts, {result.samples:,} samples, {result.size_bytes / 1e6:,.1f} MB"
+    counts = f"{count_text(result.parts, 'part')}, {count_text(result.samples, 'sample')}"
+    size = f"{counts}, {result.size_bytes / 1e6:,.1f} MB"
     if result.problems:
         stopped = "; stopped there: solve these and verify again" if len(result.problems) == _MOST_PROBLEMS else ""
-        print(f"{len(result.problems):,} problems in {size}{stopped}")
+        print(f"{count_text(len(result.problems), 'problem')} in {size}{stopped}")
         return ERROR
     print(f"sound: {size}")
     return COMPLETE
@@ -213,7 +214,7 @@ def _view(options: argparse.Namespace) -> int:
     (key,) = keys
     out = options.output or Path(f"{key}.mp4")
     viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
-    print(f"{viewed.path}: {viewed.frames} frames of {viewed.key}")
+    print(f"{viewed.path}: {count_text(viewed.frames, 'frame')} of {viewed.key}")
     if viewed.why_blank:
         print(f"drawn on a dark background: {viewed.why_blank}")
     if viewed.lacking:
@@ -235,7 +236,7 @@ def _sheet(root: Path, options: argparse.Namespace, background: Background) -> i
         sheet = view_rejected(root, out=out, choice=choice, footage=footage)
     else:
         sheet = view_sheet(root, out=out, choice=choice, background=background, footage=footage)
-    print(f"{sheet.path}: {sheet.clips} clips")
+    print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}")
     if sheet.blank and not options.blank:
         print(f"{sheet.blank} of them without footage: {sheet.why_blank}")
     if sheet.lacking:
@@ -303,7 +304,8 @@ def _remove(options: argparse.Namespace) -> int:
         remove_previews(root)
     for key in (key for key, word in zip(whole, keys, strict=True) if key != word):
         print(f"removed {key}")
-    print(f"{len(rewritten)} parts rewritten; run `posecap build` again for a report and a card without them")
+    parts = count_text(len(rewritten), "part")
+    print(f"{parts} rewritten; run `posecap build` again for a report and a card without them")
     return COMPLETE
 
 

@@ -25,6 +25,7 @@ from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
 from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked
+from posecap.terminal import count_text
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
@@ -328,8 +329,8 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]], *, em
             imported.rows_by_split[str(row["split"] or "train")] += 1
             labels.add(row["label"])
         if not imported.rows:
-            counts = {"rows have no file": imported.missing, "cannot be used": imported.unusable}
-            left_out = "".join(f"; {count:,} {why}" for why, count in counts.items() if count)
+            counts = {"without a file": imported.missing, "unusable": imported.unusable}
+            left_out = "".join(f"; {count_text(count, 'row')} {why}" for why, count in counts.items() if count)
             raise ManifestError(empty + left_out + (f", such as {imported.examples[0]}" if left_out else ""))
     imported.labels = len(labels - {""})
 

@@ -247,12 +247,12 @@ def test_a_kinetics_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips").mkdir()
     assert main(["manifest", "kinetics", "val.csv", "--output", "k.yaml"]) == 0
-    assert capsys.readouterr().out.startswith("k.csv: 1 rows (1 val), 1 labels\n")
+    assert capsys.readouterr().out.startswith("k.csv: 1 row (1 val), 1 label\n")
     assert main(["manifest", "kinetics", "val.csv", "--output", "l.yaml", "--videos", "clips"]) == 1
-    assert "1 rows have no file" in capsys.readouterr().err
+    assert "1 row without a file" in capsys.readouterr().err
     (tmp_path / "clips" / "0wR5jVB-WPk_000417_000427.mp4").write_bytes(b"")
     assert main(["manifest", "kinetics", "val.csv", "--videos", "clips"]) == 0
-    assert capsys.readouterr().out.startswith("val-poses.csv: 1 rows (1 val), 1 labels\n")
+    assert capsys.readouterr().out.startswith("val-poses.csv: 1 row (1 val), 1 label\n")
 
 
 def test_youtubes_addresses_without_its_fetcher_are_rejected_by_the_plan(

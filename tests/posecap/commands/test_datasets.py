@@ -404,4 +404,4 @@ class TestRemove:
         (first, *_), *_ = built.build(tmp_path).values()
         code, said, error = run(capsys, "forget", tmp_path, first.key)
         assert (code, error) == (0, "posecap: the command forget is called remove now\n")
-        assert said.startswith("1 parts rewritten")
+        assert said.startswith("1 part rewritten;")

@@ -60,7 +60,7 @@ def test_trimmed_videos_are_found_by_their_usual_names_and_missing_ones_counted(
 def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     files(tmp_path, "0wR5jVB-WPk_000417_000427.mp4", "clips/other.mp4")
     text = "label,youtube_id,time_start,time_end\n..,0wR5jVB-WPk,417,427\n"
-    with pytest.raises(ManifestError, match=r"1 rows have no file, such as 0wR5jVB-WPk"):
+    with pytest.raises(ManifestError, match=r"1 row without a file, such as 0wR5jVB-WPk"):
         from_kinetics(kinetics(tmp_path, text), tmp_path / "m.yaml", pipeline=PIPELINE, videos=tmp_path / "clips")
     assert not list(tmp_path.glob("m.*"))
 
