@@ -33,7 +33,7 @@ from posecap.stage import Reject, check_installed
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.split import Split
-from posecap.terminal import duration_text
+from posecap.terminal import count_text, duration_text
 from posecap.types import Row
 
 MOST_ROWS = 200_000
@@ -269,7 +269,7 @@ def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
     for split in sorted(rows.keys() - {*SPLIT_FOLDERS}):
         near = get_close_matches(split, SPLIT_FOLDERS, n=1)
         meant = f"did you mean '{near[0]}'?" if near else f"usual are {', '.join(SPLIT_FOLDERS)}"
-        yield f"split '{split}' has {rows[split]:,} rows: {meant}"
+        yield f"split '{split}' has {count_text(rows[split], 'row')}: {meant}"
 
 
 def show_forecast(found: Forecast, console: Console) -> None:

@@ -130,7 +130,7 @@ def test_what_people_overlook_is_named(videos: Path, tmp_path: Path) -> None:
     assert "'license: unknown' is a placeholder" in warnings
     assert "'contact: somebody@example.org' is a placeholder" in warnings
     assert "rows.csv: nothing reads 'kind'" in warnings
-    assert "split 'trian' has 1 rows: did you mean 'train'?" in warnings
+    assert "split 'trian' has 1 row: did you mean 'train'?" in warnings
 
 
 def test_it_is_printed(videos: Path, tmp_path: Path) -> None:
