@@ -364,9 +364,15 @@ def _sources(dataset: Dataset, uri: str) -> list[str]:
     Raises:
         RemovalError: no clip in the index has this URI.
     """
+    from posecap.shards import committed
+
     sources: set[str] = set()
-    for part, rows in dataset.parts():
-        clips = dataset.part_index(part, ["uri", "source_id"]).take(rows).to_pylist()
+    # Removed clips included: a part still holds them where an earlier call was interrupted, and this one goes on.
+    for part in committed(Path(dataset.location)):
+        try:
+            clips = dataset.part_index(part, ["uri", "source_id"]).to_pylist()
+        except FileNotFoundError:
+            continue  # a part without samples
         sources.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
     if not sources:
         raise RemovalError(

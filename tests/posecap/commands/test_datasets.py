@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -345,6 +346,22 @@ class TestRemove:
         assert f" {len(left)} samples" in said
         code, _, error = run(capsys, "remove", tmp_path, "--video", "https://nowhere/a.mp4")
         assert (code, "https://nowhere/a.mp4: no clip of" in error) == (1, True)
+
+    def test_an_interrupted_call_can_be_repeated(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (first, *_), *_ = built.build(tmp_path).values()
+        for words in ([first.key], ["--source", first.facts["source_id"]], ["--video", first.facts["uri"]]):
+            with monkeypatch.context() as interrupted:
+                interrupted.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+                assert run(capsys, "remove", tmp_path, *words)[0] == 0
+                assert run(capsys, "verify", tmp_path)[0] == 1
+                assert run(capsys, "remove", tmp_path, *words)[0] == 0
+            assert run(capsys, "remove", tmp_path, *words)[1].startswith("1 part rewritten")
+            assert run(capsys, "verify", tmp_path)[0] == 0
+            shutil.rmtree(tmp_path)
+            tmp_path.mkdir()
+            built.build(tmp_path)
 
     def test_the_beginning_of_a_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         first, second = (clips[0].key for clips in built.build(tmp_path).values())
