@@ -174,6 +174,9 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
 
     What is wrong is added to ``problems`` for the message about all tables, and stands in the batch's column
     ``problem``.
+
+    Args:
+        media_root: what relative paths are relative to: an absolute path, a URL, or empty, and paths stay as they are.
     """
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
     # A cell that cannot be read is null from here on, and has a problem already.
@@ -222,9 +225,9 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
     odd = pc.fill_null(pc.and_not(pc.match_substring_regex(video, _ODD_PATH), remote), False)
     if pc.any(odd).as_py():
         pairs = zip(video.to_pylist(), odd.to_pylist(), strict=True)
-        video = pa.array([posixpath.normpath(path) if is_odd else path for path, is_odd in pairs], pa.string())
+        video = pa.array([_tidy(path) if is_odd else path for path, is_odd in pairs], pa.string())
     below = media_root.rstrip("/") + "/"
-    if not is_url(media_root):
+    if media_root and not is_url(media_root):
         video = pc.if_else(pc.starts_with(video, below), pc.utf8_slice_codeunits(video, len(below)), video)
     outside = pc.match_substring_regex(video, r"^\.\.?(/|$)")
     problems.flag(raw, outside, "video", video, "it leads out of media_root; write the whole path, or move media_root")
@@ -234,6 +237,11 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
     # A file named clip:1.mp4 must not be taken for a URI of the scheme clip when the plan is read.
     colon = pc.and_not(pc.match_substring_regex(video, SCHEME), remote)
     return pc.if_else(colon, pc.binary_join_element_wise("./", video, ""), video)
+
+
+def _tidy(path: str) -> str:
+    tidy = posixpath.normpath(path)
+    return tidy[1:] if tidy.startswith("//") else tidy  # normpath keeps two slashes, which POSIX leaves undefined
 
 
 def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
@@ -259,7 +267,8 @@ def _flag_control(raw: RawBatch, control: pa.Array, field: str, values: pa.Array
 
 
 def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
-    """Seconds as float64, null where empty; what cannot be read is a problem and null."""
+    """Seconds as float64, null where empty; what is not a number is a problem and null, what is out of range a problem
+    alone."""
     cells = raw.cells.get(field)
     if cells is None:
         return pa.nulls(len(raw.numbers), pa.float64())
@@ -279,15 +288,18 @@ def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
 
 
 def captions(raw: RawBatch, problems: Problems) -> pa.Array:
-    """One list of sentences a row: first ``caption``, then ``captions``; runs of white space become one blank."""
+    """One list of sentences a row, empty where its cells are; null in all rows where the table has neither column.
+    First ``caption``, then ``captions``; runs of white space become one blank."""
     count = len(raw.numbers)
     owners: list[Numbers] = []
+    fields: list[NDArray[np.str_]] = []
     sentences: list[pa.Array] = []
     for field in ("caption", "captions"):
         if field in raw.cells:
             lists = _lists(raw, field, problems)
             owners.append(pc.list_parent_indices(lists).to_numpy().astype(np.int64))
             sentences.append(pc.list_flatten(lists))
+            fields.append(np.full(len(sentences[-1]), field))
     if not owners:
         return pa.nulls(count, pa.list_(pa.string()))
     owner = np.concatenate(owners)
@@ -295,19 +307,24 @@ def captions(raw: RawBatch, problems: Problems) -> pa.Array:
     words = pa.concat_arrays(sentences).take(pa.array(order))
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(words, r"\s+", " "))
     keep = pc.fill_null(pc.not_equal(words, ""), False)
-    words, owner = words.filter(keep), owner[order][keep.to_numpy(zero_copy_only=False)]
-    _check_sentences(raw, words, owner, problems)
+    kept = keep.to_numpy(zero_copy_only=False)
+    words, owner = words.filter(keep), owner[order][kept]
+    _check_sentences(raw, words, owner, np.concatenate(fields)[order][kept], problems)
     ends = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))])
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), words)
 
 
-def _check_sentences(raw: RawBatch, words: pa.Array, owner: Numbers, problems: Problems) -> None:
+def _check_sentences(
+    raw: RawBatch, words: pa.Array, owner: Numbers, fields: NDArray[np.str_], problems: Problems
+) -> None:
+    """Add a problem for each sentence that cannot be kept, with the column (``fields``) that it is from."""
+    for field in ("caption", "captions"):
+        mine = fields == field
+        here, each = words.filter(pa.array(mine)), RawBatch(raw.table, raw.columns, raw.numbers[owner[mine]], raw.cells)
+        _flag_control(each, pc.match_substring_regex(here, r"\p{Cc}"), field, here, problems)
+        too_long = pc.greater(pc.utf8_length(here), LONGEST_CAPTION)
+        problems.flag(each, too_long, field, here, f"shorten it to at most {LONGEST_CAPTION} characters")
     field = "captions" if "captions" in raw.cells else "caption"
-    each = RawBatch(raw.table, raw.columns, raw.numbers[owner], raw.cells)
-    control = pc.match_substring_regex(words, r"\p{Cc}")
-    _flag_control(each, control, field, words, problems)
-    too_long = pc.greater(pc.utf8_length(words), LONGEST_CAPTION)
-    problems.flag(each, too_long, field, words, f"shorten it to at most {LONGEST_CAPTION} characters")
     count = pa.array(np.bincount(owner, minlength=len(raw.numbers)))
     problems.flag(raw, pc.greater(count, MOST_CAPTIONS), field, count, f"sentences; give at most {MOST_CAPTIONS}")
 

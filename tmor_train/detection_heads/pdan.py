@@ -18,8 +18,10 @@ class PDAN(nn.Module):
     """(N, 256, T') features to (N, K, T') logits; a frame sees 31 feature frames on each side.
 
     One stage of five blocks of width 512, each a dilated attention over three frames, ReLU, a 1 x 1 convolution and
-    dropout around a residual. The released model has the same blocks. Here frames beyond the recording get no
-    attention, where the original attends to zeros.
+    dropout around a residual, as in the released ``models_PDAN.py`` (of width 256 by default; the released ``PDAN.py``
+    also adds a learned vector for each of the three frames to the values). Here attention keeps PyTorch's initial
+    weights, the released ones are He's (``fan_out``); and frames beyond the recording get no attention, where the
+    original attends to zeros.
     """
 
     def __init__(self, classes: int, *, width: int = 512, dropout: float = 0.5) -> None:

@@ -18,7 +18,7 @@ from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.loading import load
 from tmor_train.recipes import UnknownRecipeError, recipe
-from tmor_train.tables.paper import SCRATCH_KEY, Column, Reproduction, Table
+from tmor_train.tables.paper import SCRATCH_KEY, TABLES, Column, Reproduction, Table
 from tmor_train.tasks import UnknownTaskError, task_type
 from tmor_train.training.config import PretrainConfig
 
@@ -49,7 +49,8 @@ class Weights:
 def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
     """The checkpoint for each key of a table's rows, for the keys that one is named for.
 
-    The untrained encoder has the architecture and sampling of the first checkpoint.
+    The untrained encoder is like the first checkpoint whose configuration is known (``rows`` in order, then
+    ``weights``); without one, like ``start.scratch`` of each metric's recipe.
 
     Raises:
         EncoderNotFoundError: no checkpoint is named, or a key is not one of the table.
@@ -78,10 +79,11 @@ def weights_by_key(config: TableConfig, table: Table) -> dict[str, Weights]:
 
 
 def key_of(table: Table, weights: Weights) -> str:
-    """The key of the row that a checkpoint measures, by the losses that it was trained with.
+    """The key of the row that a checkpoint measures, by the losses that it was trained with, whatever its data: a key
+    that names exactly these, else ``vmt`` with text or where the table has no ``vm``, else ``vm``.
 
     Raises:
-        EncoderNotFoundError: no row has such losses, or they are not known.
+        EncoderNotFoundError: the table has no such key, or the losses are not known.
     """
     exact = "_".join(weights.losses)
     key = exact if exact in table.keys else "vmt" if "mt" in weights.losses or "vm" not in table.keys else "vm"
@@ -137,8 +139,15 @@ def jobs_of(table: Table, config: TableConfig, weights: Mapping[str, Weights]) -
     """The metrics of all rows that have a checkpoint, row by row, and within a row column by column.
 
     Raises:
-        ConfigError: one of ``config.changes`` suits no evaluation of the table.
+        ConfigError: one of ``config.changes`` suits no evaluation of the table, or one of ``config.recipes`` replaces a
+            recipe that no table has.
     """
+    # Of all tables: what is given for one may be given for all of them.
+    named = sorted({r.recipe for each in TABLES.values() for row in each.rows for r in row.reproductions})
+    for pair in config.recipes:
+        name = pair.partition("=")[0]
+        if name not in named:
+            raise ConfigError(f"no table has a recipe {name!r}, which recipes={pair} replaces; {nearest(name, named)}")
     jobs = [
         _job(number, reproduction, column, config, weights[reproduction.key])
         for number, row in enumerate(table.rows)
@@ -201,7 +210,10 @@ def _changed(job: Job, changes: tuple[str, ...], weights: Weights) -> Job:
 
 
 def _identity(config: Any, weights: Weights) -> str:
-    """A digest of everything that a metric depends on, with the content of files in place of their paths."""
+    """A digest of an evaluation's settings and of the content of its weights and texts.
+
+    The benchmark's folder counts neither by path nor by content: after its files change, measure in a new folder.
+    """
     values = tagged(config)
     values.pop("about")
     task, texts = values.get("task"), values.get("texts")

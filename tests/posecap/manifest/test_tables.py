@@ -375,3 +375,18 @@ def test_any_bytes_are_read_or_refused_but_never_crash(tmp_path: Path, data: byt
     except ManifestError:
         return
     assert all(row["uri"] for row in rows)
+
+
+def test_a_sentence_that_is_too_long_is_named_by_its_own_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"video,caption,captions\na.mp4,{'x' * 9999},short|fine\nb.mp4,fine,\n")
+    manifest = replace(MANIFEST, tables=(Table(location=str(tmp_path / "t.csv"), written="t.csv"),))
+    problems = [row["problem"] for batch in read_tables(manifest) for row in batch.to_pylist()]
+    assert problems[0].startswith("column 'caption' is 'xxx")
+    assert problems[1] is None
+
+
+def test_a_path_with_two_slashes_in_front_is_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("video\n/data/a.mp4\n//data/a.mp4\n")
+    manifest = replace(MANIFEST, tables=(Table(location=str(tmp_path / "t.csv"), written="t.csv"),))
+    uris = [row["uri"] for batch in read_tables(manifest) for row in batch.to_pylist()]
+    assert uris[0] == uris[1]

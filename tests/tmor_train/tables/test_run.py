@@ -185,6 +185,8 @@ def test_mistakes_are_answered_before_anything_is_measured(root: Path, demo_run:
         measure_table(changed(config(root, demo_run), ["changes=linear.solve=sgd"]), tmp_path / "table")
     with pytest.raises(ConfigError, match="not a pair KEY=CHECKPOINT"):
         changed(config(root, demo_run), ["rows=vmt"])
+    with pytest.raises(ConfigError, match=r"no table has a recipe .fintune., .*did you mean finetune"):
+        measure_table(changed(config(root, demo_run), ["recipes=fintune=finetune_cpu"]), tmp_path / "table")
     assert not (tmp_path / "table").exists()
 
 

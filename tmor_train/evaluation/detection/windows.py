@@ -100,7 +100,9 @@ class RecordingWindows(Loader):
 
     @cached_property
     def _people(self) -> Numbers:
-        return people_of(self.recordings.motions, most=self.sampling.people, by=self.sampling.by)[self.recording_W]
+        rank = self.sampling.rank
+        people = people_of(self.recordings.motions, most=rank + self.sampling.people, by=self.sampling.by)
+        return people[self.recording_W, rank:]
 
     def _frames(self, index_N: Numbers, epoch: int) -> Numbers:
         step_T = np.arange(int(self.length_W[index_N].max()))
