@@ -79,10 +79,11 @@ _DOUBLED = re.compile(r"(?:[^aeiou]|qu)*[aeiou][bdglmnprtvz]")
 
 
 def action_phrase(words: str) -> str | None:
-    """What a person does, to follow "a person is": from a label's words; None for labels of no known kind.
+    """What a person does, to follow "a person is"; None for labels of no known kind.
 
-    Alternatives with a slash are joined by "or", and what stands in parentheses is left out. A label's first word loses
-    its capital, and so do the others where all have one.
+    It takes words with spaces between them, as :func:`posecap.stages.caption.label_words` makes of a label (not
+    ``brush_hair``). Alternatives with a slash are joined by "or", and what stands in parentheses is left out. The first
+    word loses its capital, and so do the others where all of more than three letters have one.
     """
     plain = _uncapitalised(_ASIDE.sub(" ", words))
     alternatives = [part.split() for part in plain.split("/")]
@@ -121,7 +122,11 @@ def _phrase(words: list[str]) -> str | None:
 
 
 def gerund(verb: str) -> str:
-    """The -ing form of a verb's base form: brushing, riding, running, lying."""
+    """The -ing form of a verb's base form: brushing, riding, running, lying.
+
+    A final consonant is doubled in verbs of one syllable only: "begin" would give "begining", so such verbs cannot be
+    added to the list.
+    """
     if verb.endswith("ie"):
         return f"{verb[:-2]}ying"
     if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")):

@@ -38,7 +38,8 @@ class RTMDetOnnx(Engine):
         size: of the network: ``n`` (nano) has an input of 320x320 pixels, ``m`` (medium) of 640x640, unless the file
             was exported for another size.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
-        conf: people with a lower score, in [0, 1], are left out.
+        conf: people with a lower score, in [0, 1], are left out; below the score threshold of the non-maximum
+            suppression inside the file it changes nothing.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
     """
 

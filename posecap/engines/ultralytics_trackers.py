@@ -28,11 +28,13 @@ class _UltralyticsTracker(Engine, ABC):
 
     Args:
         track_high_thresh: detections with this score or more are matched first.
-        track_low_thresh: detections with a higher score may continue a track.
+        track_low_thresh: detections with a higher score, below ``track_high_thresh``, may continue a track that was
+            seen in the frame before.
         begin: unmatched detections with this score or more start a track, which counts once a detection of the next
-            frame continues it, or at once in a clip's first frame.
+            frame continues it, or at once in a clip's first frame. Both must also reach ``track_high_thresh``, so a
+            lower value changes nothing.
         match_cost: highest cost of a match in the first round. The package fixes that of the second, which is by
-            overlap alone, at 0.5.
+            overlap alone, at 0.5, and that of continuing a track just started at 0.7.
         cost: what that cost is: 1 - overlap, or 1 - overlap * score.
         track_buffer_seconds: a track that is not seen for longer is closed. The package counts frames; their number
             follows from the clip's frame rate. 1 second is the package's 30 frames at 30 frames a second.

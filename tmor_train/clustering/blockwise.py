@@ -154,7 +154,8 @@ def chunks(points: int, block_size: int) -> list[slice]:
 
 
 def triangle_blocks(points: int, block_size: int) -> Iterator[tuple[slice, slice]]:
-    """Pairs of slices that hold each pair of points at least once, pairs of a slice with itself first.
+    """Pairs of slices, equal or disjoint, of which exactly one holds any given pair of points; pairs of a slice with
+    itself first.
 
     Blocks on the diagonal come first, because later blocks whose points they already put into one cluster are skipped.
     They are cut into four parts per side, because half of the products of such a block are not used.

@@ -115,8 +115,8 @@ def _labels_from_blocks(
     min_samples: int,
     workers: int,
 ) -> torch.Tensor:
-    """Labels from the neighbours within each pair of blocks. Row i is point names_N[i] of the caller, whose order
-    labels have."""
+    """Labels from the neighbours within each pair of blocks. The two are equal or disjoint, and no pair of rows is in
+    two of them, since it would count twice. Row i is point names_N[i] of the caller, whose order labels have."""
     rows_N = torch.arange(len(names_N), device=names_N.device)
 
     def pairs_in(block: tuple[slice, slice]) -> tuple[torch.Tensor, torch.Tensor]:
