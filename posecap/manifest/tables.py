@@ -213,7 +213,7 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
 
 
 def _without_cells(table: Table, columns: dict[str, str], numbers: list[int]) -> Iterator[RawBatch]:
-    """The rows of a table whose cells cannot be told apart; their problems are known."""
+    """The rows of a table whose cells cannot be separated; their problems are known."""
     if numbers:
         cells = {"video": pa.nulls(len(numbers), pa.string())}
         yield RawBatch(table.written, columns, np.array(numbers, np.int64), cells)

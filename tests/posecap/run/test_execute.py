@@ -81,10 +81,14 @@ def test_samples_are_kept_and_short_stretches_accounted_for():
     assert [(c.status, c.reason) for c in result.clips] == [("rejected", "too_short"), ("kept", "")]
 
 
-def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):
-    path = tmp_path / "scratch.mp4"
+def temporary_video(path: Path) -> Video:
     path.write_bytes(b"x")
-    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
+    return Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
+
+
+def test_temporary_files_go_and_their_paths_never_reach_the_record(tmp_path: Path):
+    path = tmp_path / "scratch.mp4"
+    video = temporary_video(path)
 
     class Complains(Yields):
         def __call__(self, item: CutVideo) -> Iterator[Any]:
@@ -97,10 +101,9 @@ def test_scratch_files_go_and_their_paths_never_reach_the_record(tmp_path: Path)
     assert result.error.detail == "ValueError: cannot read a.mp4"
 
 
-def test_scratch_files_stay_for_a_later_segment_and_go_after_the_last_stage_that_reads_them(tmp_path: Path):
+def test_temporary_files_stay_for_a_later_segment_and_go_after_the_last_stage_that_reads_them(tmp_path: Path):
     path = tmp_path / "scratch.mp4"
-    path.write_bytes(b"x")
-    video = Video(row=ROW, path=path, source_id="0" * 64, size_bytes=1, keeping="temporary")
+    video = temporary_video(path)
 
     class Reads(Yields):
         def __call__(self, item: Video) -> Iterator[Any]:
