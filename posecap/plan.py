@@ -1,7 +1,8 @@
 """Divides the rows of a manifest into parts: ``plan.parquet``, one row group for each part, which a build follows.
 
 Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are in the
-plan too, marked as duplicates, so that every row of the manifest has an outcome. While they are read, rows are kept on
+plan too, marked as duplicates, and so are rows whose id another row has, with that as their problem, so that every row
+of the manifest has an outcome. While they are read, rows are kept on
 disk by split, and only their hashes in memory. Paths of videos below a local media root are stored relative to it, so a
 plan holds no directory of the machine on which it was made, unless a table gives absolute paths elsewhere; the same
 tables give the same bytes on every machine.
@@ -25,24 +26,22 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from posecap import legacy
-from posecap.manifest.manifest_file import Manifest, ManifestError
+from posecap.manifest.manifest_file import Manifest, ManifestError, shown
 from posecap.manifest.rows import ROW_SCHEMA, located
 from posecap.manifest.tables import read_tables
 from posecap.types import PartName, Row
 
-PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string())])
+PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string()), pa.field("id_taken_by", pa.string())])
 FORMAT = "posecap.planning.plan/1"
 PLAN_FILE = "plan.parquet"
 """The plan's file name in a dataset."""
 _KEY = b"posecap.planning.plan"
-_POSITION_COLUMNS = ("table", "row")
+_POSITION_COLUMNS = ("table", "row", "id_taken_by")
 
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 MOST_SPLITS = 64
 """A file is open for each split while rows are read."""
-MOST_CLASHES = 20
-"""Pairs of rows with one id that an error names."""
 _ID_DIGITS = 20
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
 
@@ -72,7 +71,10 @@ class PlannedPart:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """A row; the id of the earlier one that it repeats (same video, span and label); what is wrong with its cells."""
+    """A row; the id of the earlier one that it repeats (same video, span and label); what is wrong with its cells.
+
+    The later of two different rows with one id has that as its problem, which names the place of the earlier one.
+    """
 
     row: Row
     duplicate_of: str | None = None
@@ -95,26 +97,26 @@ class Plan:
         """The rows of one part, in manifest order; no other part is read."""
         with pyarrow.parquet.ParquetFile(self.path) as file:
             table = file.read_row_group(part.row_group, use_threads=False)
-        return [
-            PlannedRow(
-                Row(
-                    row_id=found["id"],
-                    uri=found["uri"],
-                    start_seconds=found["start"],
-                    end_seconds=found["end"],
-                    label=found["label"],
-                    captions=tuple(found["captions"] or ()),
-                    split=found["split"],
-                    license=found[legacy.column_of("license", found)],
-                    source=found["source"],
-                    location=located(found["uri"], self.media_root),
-                    place=f"{found['table']}:{found['row']}",
-                ),
-                found["duplicate_of"],
-                found.get("problem"),
+        planned = []
+        for found in table.to_pylist():
+            row = Row(
+                row_id=found["id"],
+                uri=found["uri"],
+                start_seconds=found["start"],
+                end_seconds=found["end"],
+                label=found["label"],
+                captions=tuple(found["captions"] or ()),
+                split=found["split"],
+                license=found[legacy.column_of("license", found)],
+                source=found["source"],
+                location=located(found["uri"], self.media_root),
+                place=f"{found['table']}:{found['row']}",
             )
-            for found in table.to_pylist()
-        ]
+            problem = found.get("problem")
+            if found.get("id_taken_by") is not None:
+                problem = f"{problem} (the earlier row is {found['id_taken_by']})"
+            planned.append(PlannedRow(row, found["duplicate_of"], problem))
+        return planned
 
 
 def open_plan(path: Path, *, media_root: str) -> Plan:
@@ -284,21 +286,24 @@ class RowSpool:
             writer.close()
 
     def deduplicate(self) -> None:
-        """Find the duplicates among ids and contents, so that :meth:`parts` can mark them and make ids unique.
-
-        Raises:
-            ManifestError: different rows have one id; up to twenty pairs are named.
+        """Find the duplicates among contents, and the rows whose id an earlier, different row has, so that
+        :meth:`parts` can mark them and make ids unique.
         """
         self.close()
         none = np.zeros((0, 2), np.uint64)
         contents, ids = np.concatenate([none, *self._contents]), np.concatenate([none, *self._ids])
         self._contents, self._ids = [], []
-        same_id = find_duplicates(ids)
-        clash = (contents[same_id.later] != contents[same_id.first]).any(axis=1)
-        if clash.any():
-            raise self._clash(same_id.first[clash][:MOST_CLASHES], same_id.later[clash][:MOST_CLASHES])
+        self._same_id = find_duplicates(ids)
         del ids
-        self._same_id, self._same_content = same_id, find_duplicates(contents)
+        clash = (contents[self._same_id.later] != contents[self._same_id.first]).any(axis=1)
+        self._clashing = self._same_id.later[clash]
+        self._id_owners = self._rows_of(np.unique(self._same_id.first[clash]))
+        # A row whose id is taken is rejected, so that no other may be left out as its duplicate.
+        unique_ids = np.ones(len(contents), bool)
+        unique_ids[self._clashing] = False
+        ordinals = np.flatnonzero(unique_ids)
+        found = find_duplicates(contents[ordinals])
+        self._same_content = Duplicates(ordinals[found.later], ordinals[found.first], found.nth)
         self._originals = np.unique(self._same_content.first)
         self._original_ids = self._rows_of(self._originals).column("id").combine_chunks()
 
@@ -318,20 +323,11 @@ class RowSpool:
         ]
         return pa.Table.from_batches(found, schema).sort_by("ordinal").combine_chunks()
 
-    def _clash(self, first: Ordinals, later: Ordinals) -> ManifestError:
-        rows = {r["ordinal"]: r for r in self._rows_of(np.unique(np.concatenate([first, later]))).to_pylist()}
-        lines = [
-            f"{two['table']} row {two['row']}: id '{two['id']}' is taken by {one['table']} row {one['row']}, which "
-            f"{_difference(one, two)}; give one of them another id"
-            for one, two in ((rows[int(a)], rows[int(b)]) for a, b in zip(first, later, strict=True))
-        ]
-        return ManifestError("\n  ".join(lines))
-
     def parts(self, split: str, size: int) -> Iterator[pa.Table]:
         """The rows of a split as tables of ``size`` rows (the last one shorter) of the plan's schema.
 
-        The second row with the same id ends in ``~2``, the third in ``~3``: :meth:`deduplicate` has made sure that they
-        are repetitions.
+        The id of the second row with the same id ends in ``~2``, of the third in ``~3``. Of those that are no
+        repetitions of the first one, the columns ``problem`` and ``id_taken_by`` say so.
         """
         pending = pa.Table.from_batches([], PLAN_SCHEMA)
         for batch in self._batches(split):
@@ -354,7 +350,27 @@ class RowSpool:
         original = np.zeros(batch.num_rows, np.int64)
         original[hit] = np.searchsorted(self._originals, self._same_content.first[at])
         duplicate_of = self._original_ids.take(pa.array(original, mask=~hit))
-        return pa.RecordBatch.from_arrays([ids, *batch.columns[1:-1], duplicate_of], schema=PLAN_SCHEMA)
+        columns = dict(zip(ROW_SCHEMA.names, [ids, *batch.columns[1:-1]], strict=True))
+        columns |= {"duplicate_of": duplicate_of, "id_taken_by": pa.nulls(batch.num_rows, pa.string())}
+        clashing = np.flatnonzero(np.isin(ordinals, self._clashing))
+        if len(clashing):
+            columns |= self._clashes(batch, ordinals, clashing)
+        return pa.RecordBatch.from_arrays([columns[name] for name in PLAN_SCHEMA.names], schema=PLAN_SCHEMA)
+
+    def _clashes(self, batch: pa.RecordBatch, ordinals: Ordinals, clashing: Ordinals) -> dict[str, pa.Array]:
+        """The columns ``problem`` and ``id_taken_by`` of a batch whose rows ``clashing`` have an id that is taken."""
+        problems = batch.column("problem").to_pylist()
+        places: list[str | None] = [None] * batch.num_rows
+        _, at = self._same_id.among(ordinals[clashing])
+        owners = np.searchsorted(self._id_owners.column("ordinal").to_numpy(), self._same_id.first[at])
+        taken_by = self._id_owners.take(pa.array(owners)).to_pylist()
+        for index, row, owner in zip(
+            clashing.tolist(), batch.take(pa.array(clashing)).to_pylist(), taken_by, strict=True
+        ):
+            given = f"column 'id' is {shown(row['id'])}"
+            problems[index] = f"{given}: an earlier row has it and {_difference(owner, row)}; give this row another id"
+            places[index] = f"{owner['table']}:{owner['row']}"
+        return {"problem": pa.array(problems, pa.string()), "id_taken_by": pa.array(places, pa.string())}
 
 
 def _content_hashes(batch: pa.RecordBatch) -> Hashes:
@@ -377,7 +393,7 @@ def _hashes(texts: pa.Array) -> Hashes:
 
 def _difference(one: dict[str, object], two: dict[str, object]) -> str:
     name = next(name for name in ("uri", "start", "end", "label") if one[name] != two[name])
-    return f"has {name} {one[name]!r}, not {two[name]!r}"
+    return f"{name} {shown(one[name])}, not {shown(two[name])}"
 
 
 def make_plan(manifest: Manifest, destination: Path) -> Plan:
@@ -387,8 +403,8 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     gets its name only when it is complete.
 
     Raises:
-        ManifestError: a table or every row is wrong, two different rows share an id, there is nothing to plan, or there
-            are more than 64 splits or 30,000 parts.
+        ManifestError: a table or every row is wrong, there is nothing to plan, or there are more than 64 splits or
+            30,000 parts.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     folder = destination.with_name(destination.name + ".spool")

@@ -24,7 +24,7 @@ import pyarrow as pa
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
-from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked
+from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked, encodable
 from posecap.terminal import count_text
 
 VIDEO_SUFFIXES = (
@@ -56,8 +56,8 @@ class Imported:
         labels: number of different labels; rows without a label do not count.
         unlabelled: rows without a label, which a pipeline without captioners rejects.
         missing: rows of a list left out because their video file does not exist.
-        unusable: videos left out because a table cannot hold their path or label (it has a line break, or more
-            characters than a reader accepts), and folders left out because they cannot be read.
+        unusable: lines of a list that are wrong, videos left out because a table cannot hold their path or label (it
+            has a line break, or more characters than a reader accepts), and folders that cannot be read.
         repeated: links to folders left out because the videos in those have rows already.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
         like_splits: folders that became labels although their names are those of splits nearly, such as ``validation``.
@@ -104,7 +104,7 @@ def from_kinetics(
     Args:
         file: the list, a CSV with a header and the columns ``youtube_id``, ``time_start`` and ``time_end`` (whole
             seconds). The columns ``label``, ``split`` and ``is_cc`` (``1`` for a CC-BY license) are used where the
-            list has them.
+            list has them. Lines that are wrong are left out and counted as ``unusable``.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
         pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file, which is not opened.
             None gives the default with ``videos``, else :data:`YOUTUBE_PIPELINE`.
@@ -113,8 +113,8 @@ def from_kinetics(
             the label, without a span, since such a file holds nothing else; rows without a file are left out.
 
     Raises:
-        ManifestError: the list cannot be read, lacks a column or has wrong rows (up to twenty are named), ``videos``
-            is not a folder, no row is left, or a file exists that may not be overwritten.
+        ManifestError: the list cannot be read or lacks a column, ``videos`` is not a folder, no row is left, or a file
+            exists that may not be overwritten.
     """
     imported = Imported(manifest, _table_for(manifest, overwrite, source_list=file))
     trimmed = _TrimmedVideos(videos) if videos else None
@@ -179,16 +179,17 @@ class _TrimmedVideos:
 
 def _kinetics_rows(file: Path, trimmed: _TrimmedVideos | None, imported: Imported) -> Iterator[dict[str, object]]:
     """Rows of the table, by :data:`COLUMNS`."""
-    wrong: list[str] = []
-    for line, row in _read_list(file):
+    for line, row in _read_list(file, imported):
         identity, label = row["youtube_id"], row.get("label") or ""
         span = _whole_seconds(row["time_start"], row["time_end"])
-        if not re.fullmatch(r"[A-Za-z0-9_-]{11}", identity):
+        if not all(map(encodable, row.values())):
+            imported.leave_out(f"{line}: not UTF-8; save the list as UTF-8", "unusable")
+        elif not re.fullmatch(r"[A-Za-z0-9_-]{11}", identity):
             given = f"column 'youtube_id' is {shown(identity)}"
-            wrong.append(f"{line}: {given}: a YouTube id has 11 letters, digits, _ or -")
+            imported.leave_out(f"{line}: {given}: a YouTube id has 11 letters, digits, _ or -", "unusable")
         elif span is None:
             given = f"columns 'time_start' and 'time_end' are {shown(row['time_start'])} and {shown(row['time_end'])}"
-            wrong.append(f"{line}: {given}: write whole seconds, start first")
+            imported.leave_out(f"{line}: {given}: write whole seconds, start first", "unusable")
         else:
             stem = f"{identity}_{span[0]:06d}_{span[1]:06d}"
             page = f"https://www.youtube.com/watch?v={identity}"
@@ -204,25 +205,33 @@ def _kinetics_rows(file: Path, trimmed: _TrimmedVideos | None, imported: Importe
                 yield {**cells, "video": _as_cell(path), "source": page}
             else:
                 imported.leave_out(f"{stem}.mp4", "missing")
-        if len(wrong) == Problems.MOST:
-            break
-    if wrong:
-        raise ManifestError("\n  ".join(wrong))
 
 
-def _read_list(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a Kinetics list, each after the name of its line for messages; an empty cell is ''."""
+def _read_list(file: Path, imported: Imported) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a Kinetics list, each after the name of its line for messages; an empty cell is ''.
+
+    Lines that are no CSV are left out; a byte that is not UTF-8 is half of a surrogate pair.
+    """
     needed = ("youtube_id", "time_start", "time_end")
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             rows = csv.DictReader(text, restval="", strict=True)
             absent = [name for name in needed if name not in (rows.fieldnames or ())]
             if absent:
-                present = ", ".join(rows.fieldnames or ()) or "nothing"
+                present = ", ".join(rows.fieldnames or ()).encode(errors="backslashreplace").decode() or "nothing"
                 raise ManifestError(f"{file}: no column {', '.join(absent)}; it has {present}; is it a Kinetics list?")
-            for row in rows:
+            while True:
+                before = rows.reader.line_num
+                try:
+                    row = next(rows, None)
+                except csv.Error as error:
+                    for line in range(before + 1, rows.reader.line_num + 1):  # an open quote takes lines along
+                        imported.leave_out(f"{file.name} line {line}: {error}", "unusable")
+                    continue
+                if row is None:
+                    return
                 yield f"{file.name} line {rows.line_num}", {name: value for name, value in row.items() if name}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise ManifestError(f"{file}: cannot be read: {error}; give a Kinetics list as UTF-8 CSV") from error
 
 

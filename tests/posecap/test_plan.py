@@ -115,12 +115,42 @@ def test_a_wrong_row_is_planned_with_its_problem_and_changes_no_other(tmp_path: 
     assert plan.parts()[3].rows_digest == before[1]
 
 
-def test_two_different_rows_with_one_id_are_both_named(tmp_path: Path) -> None:
-    tables = HEADER + "a,1,2,,train,,same\n", HEADER + "b,,,,val,,other\nc,1,2,,val,,same\n"
-    with pytest.raises(ManifestError) as caught:
-        make_plan(manifest(tmp_path, *tables), tmp_path / "plan.parquet")
-    assert "t1.csv row 3: id 'same' is taken by t0.csv row 2, which has uri 'a', not 'c'" in str(caught.value)
-    assert list(tmp_path.glob("plan*")) == []
+def test_the_later_of_two_different_rows_with_one_id_is_rejected(tmp_path: Path) -> None:
+    tables = HEADER + "a,1,2,,train,,same\n", HEADER + "b,,,,val,,other\nc,1,2,,val,,same\na,1,2,,val,,same\n"
+    rows = all_rows(make_plan(manifest(tmp_path, *tables), tmp_path / "plan.parquet"))
+    assert [(r.row.place, r.row.row_id, r.duplicate_of) for r in rows] == [
+        ("t0.csv:2", "same", None),
+        ("t1.csv:2", "other", None),
+        ("t1.csv:3", "same~2", None),
+        ("t1.csv:4", "same~3", "same"),
+    ]
+    assert [r.problem for r in rows] == [
+        None,
+        None,
+        "column 'id' is 'same': an earlier row has it and uri 'a', not 'c'; give this row another id "
+        "(the earlier row is t0.csv:2)",
+        None,
+    ]
+
+
+def test_no_row_is_a_duplicate_of_one_whose_id_is_taken(tmp_path: Path) -> None:
+    rows = all_rows(planned(tmp_path, "a,,,,train,,x", "b,,,,train,,x", "b,,,,train,,y", "b,,,,train,,x"))
+    assert [(r.row.row_id, r.duplicate_of, r.problem is None) for r in rows] == [
+        ("x", None, True),
+        ("x~2", None, False),
+        ("y", None, True),
+        ("x~3", None, False),
+    ]
+
+
+def test_the_digest_of_a_row_whose_id_is_taken_does_not_follow_places(tmp_path: Path) -> None:
+    digests = []
+    for name, first in (("one", ""), ("two", "video,label,id\nz,,z\n")):
+        (tmp_path / name).mkdir()
+        tables = [*([first] if first else []), HEADER + "a,,,,val,,x\nb,,,,test,,x\n"]
+        plan = make_plan(manifest(tmp_path / name, *tables), tmp_path / name / "plan.parquet")
+        digests.append({p.name.split: p.rows_digest for p in plan.parts()}["test"])
+    assert digests[0] == digests[1]
 
 
 def test_default_ids_do_not_depend_on_order_or_on_where_the_media_root_is(tmp_path: Path) -> None:

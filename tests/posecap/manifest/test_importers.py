@@ -72,14 +72,30 @@ def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
         ("a,0wR5jVB-WPk,5,5,val,0", "list.csv line 3: columns 'time_start' and 'time_end' are '5' and '5'"),
         ("a,0wR5jVB-WPk,x,5,val,0", "are 'x' and '5'"),
         ("a,0wR5jVB-WPk", "are '' and ''"),
+        ("caf\u00e9,0wR5jVB-WPk,1,2,val,0", "line 3: not UTF-8"),
+        ('"a"b,0wR5jVB-WPk,1,2,val,0', "line 3: ',' expected after"),
     ],
 )
-def test_wrong_kinetics_rows_are_named(tmp_path: Path, row: str, words: str) -> None:
-    header, first, _ = LIST.splitlines()
-    with pytest.raises(ManifestError) as caught:
-        from_kinetics(kinetics(tmp_path, f"{header}\n{first}\n{row}\n"), tmp_path / "m.yaml", pipeline=PIPELINE)
-    assert words in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]
+def test_wrong_lines_of_a_kinetics_list_are_left_out_and_named(tmp_path: Path, row: str, words: str) -> None:
+    header, first, last = LIST.splitlines()
+    path = tmp_path / "list.csv"
+    path.write_bytes(f"{header}\n{first}\n{row}\n{last}\n".encode("latin-1"))
+    made = from_kinetics(path, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.unusable) == (2, 1)
+    assert words in made.examples[0]
+    path.write_bytes(f"{header}\n{row}\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match="none of its rows can be written") as caught:
+        from_kinetics(path, tmp_path / "n.yaml", pipeline=PIPELINE)
+    assert "1 row unusable, such as list.csv line 2" in str(caught.value)
+    assert not list(tmp_path.glob("n.*"))
+
+
+def test_lines_that_an_open_quote_takes_along_are_all_counted(tmp_path: Path) -> None:
+    header, first, last = LIST.splitlines()
+    text = f'{header}\n{first}\n"a,0wR5jVB-WPk,1,2,val,0\n{last}\n"b"c,0wR5jVB-WPk,1,2,val,0\n{last}\n'
+    made = from_kinetics(kinetics(tmp_path, text), tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.unusable) == (2, 3)
+    assert [example.partition(":")[0] for example in made.examples] == [f"list.csv line {n}" for n in (3, 4, 5)]
 
 
 def test_what_is_no_kinetics_list_is_refused(tmp_path: Path) -> None:
