@@ -21,7 +21,7 @@ from posecap.finalize import finalize, mark_unfinished, read_final_report, write
 from posecap.label_stats import labels_of
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
-from posecap.manifest.manifest_file import Manifest, read_manifest
+from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
 from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
@@ -140,7 +140,7 @@ def build(
         WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
         ShardError: ``tombstones.json`` is damaged.
         BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``; or the
-            output folder holds files of something else, or cannot be written.
+            output folder holds files of something else, cannot be written, or is an address.
         DatasetLockedError: another process is building or changing the dataset.
     """
     options = options or Options()
@@ -150,7 +150,7 @@ def build(
     *before, last = pipeline.stages
     if isinstance(last, Pack):
         pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
-    root = output.absolute() if output else manifest.output
+    root = output_folder(output, manifest)
     _make_output_folder(root)
     if lines := unfilled(manifest):
         found = " and ".join(map(repr, lines))
@@ -264,6 +264,23 @@ class _Build:
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
+
+
+def output_folder(output: Path | None, manifest: Manifest) -> Path:
+    """The dataset's folder: ``output``, or the manifest's where it is None.
+
+    Raises:
+        BuildError: it is the address of an object store, which as a path would be a local folder called ``s3:``.
+    """
+    if output is None:
+        return manifest.output
+    scheme = output.parts[0] if output.parts else ""
+    if is_url(f"{scheme}//"):
+        raise BuildError(
+            f"--output {scheme}//… is an address: a build writes to a local folder; name one, and copy the finished "
+            "dataset to its store afterwards"
+        )
+    return output.absolute()
 
 
 def _make_output_folder(root: Path) -> None:

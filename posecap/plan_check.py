@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.build import LEDGER_FILE, compare, part_fingerprints, rejected_by_plan
+from posecap.build import LEDGER_FILE, compare, output_folder, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
 from posecap.ledger import Ledger
@@ -102,7 +102,7 @@ def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path
     except ModuleNotFoundError as error:
         found.warnings += str(error).splitlines()
     _look_at_rows(plan, pipeline, found)
-    root = manifest.output if output is None else output.absolute()
+    root = output_folder(output, manifest)
     found.output, share_left = _output(root, plan, pipeline)
     seconds, found.measured = _seconds_per_frame(root, pipeline)
     if seconds is not None:

@@ -51,6 +51,20 @@ def test_failed_rows_end_it_with_3_and_the_way_on(
     assert build(path, "--output", str(tmp_path / "here"), "--retry-failed") == 3
 
 
+@pytest.mark.parametrize("command", ["build", "plan"])
+@pytest.mark.parametrize("address", ["s3://bucket/poses", "gs://bucket", "az:///container/poses"])
+def test_an_address_is_no_output_folder(
+    command: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main([command, "--manifest", str(path), "--output", address]) == 1
+    scheme = address.partition("://")[0]
+    assert f"--output {scheme}://… is an address: a build writes to a local folder" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_changed_pipeline_ends_it_with_1(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = small.manifest(tmp_path, [MISSING], media_root=media)
     assert build(path) == 0
