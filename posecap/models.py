@@ -75,7 +75,8 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
         name: in the registry, or a path as for :func:`locate`; of a path nothing is checked or copied.
         source: a file, or a folder that holds it under its own or the registry's name, to use instead of what is on
             this machine or a download; it is copied into the cache.
-        on_progress: called during the download with the bytes so far and, where it is known, of the whole file.
+        on_progress: called during a download from the makers' address with the bytes so far and, where it is known, of
+            the whole file; not for weights that come out of a registry's package.
 
     Raises:
         MissingWeightsError: unknown name, not available, or another hash than expected.

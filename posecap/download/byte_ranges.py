@@ -54,6 +54,7 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
             raise self._error
 
     def read(self, length: int = -1) -> bytes:
+        # The oldest fsspec that is allowed asks for blocks beyond the end; and PyAV takes nothing but bytes.
         left = max(0, self.size - self.loc)
         return bytes(super().read(left if length < 0 else min(length, left)))
 
@@ -83,9 +84,11 @@ class RangeFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
 def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: float, container: str) -> float:
     """Write the packets of ``span`` from ``remote`` into ``out``, an mp4, without decoding them.
 
-    They begin at a keyframe, ``margin_seconds`` before the span's start or earlier where the file allows, and at or
-    before that start in any case. They end before the first packet that is ``margin_seconds`` after the span's end or
-    later. Every frame of the span so decodes to the same pixels as from the whole file.
+    They begin at a keyframe, ``margin_seconds`` before the span's start or earlier where the file allows, else at the
+    last one before that start, or at the file's first where none is before it: no frame before that one can be decoded.
+    They end before the first packet that is ``margin_seconds`` after the span's end or later. Every frame of the span
+    that the whole file gives so decodes to the same pixels. Of a span beyond the file's end the last keyframe and what
+    follows it are written, and the decode stage rejects it.
 
     Args:
         out: empty, seekable, and open for writing; the muxer goes back to write the file's index.
@@ -97,7 +100,8 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
         The time in the whole video, in seconds from the start of its video stream, at which ``out`` begins.
 
     Raises:
-        Reject: ``no_video_stream``, ``undecodable`` or ``span_outside_video``.
+        Reject: ``no_video_stream``, ``undecodable``, or ``span_outside_video`` where no keyframe is before the span's
+            end.
         Reject, TransientError: what reading raises.
     """
     import av
@@ -129,7 +133,7 @@ def _span_packets(
     yield first
     for packet in packets:
         moment = packet.pts if packet.dts is None else packet.dts
-        if moment is None or packet.pts is None:
+        if moment is None or packet.pts is None:  # a frame that cannot be placed in time is in no span
             continue
         if (moment - zero) * unit >= span.end_seconds + margin:
             return
@@ -146,15 +150,22 @@ def _first_keyframe(
     unit, zero = float(stream.time_base or 0), stream.start_time or 0
     wanted = span.start_seconds - margin
     for target in (*(wanted - earlier for earlier in _LOOK_BACK_SECONDS if earlier < wanted), 0.0):
-        with suppress(av.error.FFmpegError):
+        # Without a keyframe before the target FFmpeg refuses to seek there, and the file is read on from where it stands:
+        # at first its beginning, to which the last target goes back with or without a keyframe.
+        try:
             source.seek(zero + int(target / unit), stream=stream)
+        except av.error.FFmpegError:
+            if target == 0:
+                with suppress(av.error.FFmpegError):
+                    source.seek(zero, stream=stream, any_frame=True)
         packets = (packet for packet in source.demux(stream) if packet.size)
         first = next((packet for packet in packets if packet.is_keyframe), None)
         if first is None or first.pts is None:
             continue
-        if target == 0 or (first.pts - zero) * unit <= span.start_seconds + _EPSILON_SECONDS:
+        moment = (first.pts - zero) * unit
+        if moment <= span.start_seconds + _EPSILON_SECONDS or (target == 0 and moment < span.end_seconds):
             return first, packets
-    raise Reject("span_outside_video", f"no keyframe at or before {span.start_seconds:g} s")
+    raise Reject("span_outside_video", f"the video has no keyframe before {span.end_seconds:g} s")
 
 
 def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:

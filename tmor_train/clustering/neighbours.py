@@ -109,8 +109,10 @@ class Prefilter:
 
     def __init__(self, unit_ND: torch.Tensor, basis_DK: torch.Tensor, eps: float, *, block_size: int) -> None:
         dimensions, kept = basis_DK.shape
-        # Rounding moves the leading part p by at most `slip`. The length of the rest is computed from p, so it is
-        # rounded up by that much: the product then remains an upper bound.
+        # `slip` bounds how far rounding moves the leading part p: each of its K numbers is a sum of D products (D
+        # roundings of 2^-24), the 8 are for the roundings of the unit vectors and of the basis, and the 2 is reserve.
+        # 1 − |p|² is off by 2 slip from p, and by less than 2 more from the length of x and the rounding of the square.
+        # A bound is off by slip from each p, by another from the sum of K + 1 products, and by less than one from eps.
         slip = 2 * (dimensions + 8) * kept**0.5 * 2.0**-24
         short_NK = unit_ND.new_empty(len(unit_ND), kept + 1)
         short_NK[:, :kept] = unit_ND @ basis_DK.to(unit_ND.dtype)
@@ -148,13 +150,12 @@ def choose_prefilter(vectors: UnitVectors, eps: float, pairs: Sequence[tuple[sli
     tried = apart[:: len(apart) // TRIED_BLOCKS][:TRIED_BLOCKS]
     basis_DD = _leading(vectors.unit_ND)
     best, best_cost = 0, WORTH
-    for share in SHARES:  # fewer dimensions leave more pairs open: the cost falls, then climbs
+    for share in SHARES:
         kept = max(1, round(share * len(basis_DD)))
         left_open = [_left_open(vectors.unit_ND, basis_DD[:, :kept], eps, pair) for pair in tried]
         cost = OVERHEAD + kept / len(basis_DD) + MEASURING * sum(left_open) / len(tried)
-        if cost >= best_cost:
-            break
-        best, best_cost = kept, cost
+        if cost < best_cost:
+            best, best_cost = kept, cost
     return Prefilter(vectors.unit_ND, basis_DD[:, :best], eps, block_size=block_size) if best else None
 
 
@@ -170,7 +171,7 @@ def _left_open(unit_ND: torch.Tensor, basis_DK: torch.Tensor, eps: float, pair: 
     each block are tried."""
     left_LD, right_RD = (unit_ND[block][:: -(-(block.stop - block.start) // TRIED_ROWS)] for block in pair)
     prefilter = Prefilter(torch.cat([left_LD, right_RD]), basis_DK, eps, block_size=max(len(left_LD), len(right_RD)))
-    both = torch.arange(len(left_LD) + len(right_RD))
+    both = torch.arange(len(left_LD) + len(right_RD), device=unit_ND.device)
     _, _, sure_P = prefilter.candidates(both[: len(left_LD)], both[len(left_LD) :])
     return int((~sure_P).sum()) / (len(left_LD) * len(right_RD))
 
@@ -180,8 +181,8 @@ def adaptive_eps(
 ) -> float:
     """A radius for DBSCAN: the quantile over `sample` rows of the cosine distance to their min_samples-th nearest row.
 
-    Where there are fewer than min_samples other rows, the farthest is used. The least result is 2^-23, the smallest
-    distance that single precision distinguishes from 0.
+    Where there are fewer than min_samples other rows, the farthest is used. The least result is 2^-23, since a
+    radius must be above 0 also where most rows have equal neighbours; about the rounding error of float32 embeddings.
 
     Raises:
         ValueError: there are fewer than two embeddings.
@@ -202,7 +203,9 @@ def adaptive_eps(
 def nearest_rows(vectors: UnitVectors, some_S: torch.Tensor, *, most: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The numbers of the `most` nearest other rows of each of S rows, nearest first, and their cosine distances.
 
-    Where there are fewer other rows, all of them. Of equally near rows the one of the lower number comes first.
+    Where there are fewer other rows, all of them. Candidates are chosen by products in the precision of
+    ``vectors.unit_ND`` and then measured: a row may be missed where more than :data:`SPARE` others are as near within
+    ``vectors.margin``, so which of many equally near rows are returned is not defined.
 
     Args:
         some_S: row numbers, int64.

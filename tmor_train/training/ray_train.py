@@ -81,6 +81,8 @@ def resume_on_ray(folder: Path, job: RayJob) -> Path:
         CheckpointError: no checkpoint there.
         RayError: as for :func:`pretrain_on_ray`.
     """
+    # The processes read config.json, which agrees: no run changes it. Read here, a missing checkpoint is an error before
+    # the cluster starts.
     _, content = Checkpoints(folder / "checkpoints").latest()
     return _run({}, folder, job, device=json.loads(content["config"])["loop"]["device"])
 
@@ -113,9 +115,12 @@ def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) ->
 
 def _process(settings: dict[str, Any]) -> None:
     """What each process runs. Ray has set the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK), and has
-    connected the processes by torch.distributed."""
+    connected the processes by torch.distributed. Each sees the GPUs of all of the job's processes on its node, as under
+    torchrun, so that ``cuda:LOCAL_RANK`` is its own."""
     started_in = Path(settings["from"])
-    if started_in.is_dir():  # relative paths in the configuration are relative to where the user started the run
+    # Relative paths in the configuration are relative to where the user started the run. A node may lack that folder:
+    # absolute paths work there all the same, and a relative one is then reported as missing by its reader.
+    if started_in.is_dir():
         os.chdir(started_in)
     folder = Path(settings["folder"])
     if "config" in settings:
@@ -150,16 +155,17 @@ def _gpus(job: RayJob, device: str) -> int:
     """GPUs that the processes take together: one each, or none.
 
     Raises:
-        RayError: the cluster has not enough. Ray itself would wait for nodes that may never come.
+        RayError: the cluster has not enough, busy ones included: those become free, and Ray waits for them, as it
+            would for nodes that may never come.
     """
     import ray
 
-    available = ray.cluster_resources()
-    gpus = 0 if device == "cpu" or (device == "auto" and not available.get("GPU")) else job.workers
+    existing = ray.cluster_resources()
+    gpus = 0 if device == "cpu" or (device == "auto" and not existing.get("GPU")) else job.workers
     for name, needed in (("CPU", job.workers * job.cpus), ("GPU", gpus)):
-        if available.get(name, 0) < needed:
+        if existing.get(name, 0) < needed:
             raise RayError(
-                f"{job.workers} processes need {needed} {name}s and the cluster has {available.get(name, 0):.0f}; ask "
+                f"{job.workers} processes need {needed} {name}s and the cluster has {existing.get(name, 0):.0f}; ask "
                 f"for fewer{', add nodes, or set loop.device=cpu' if name == 'GPU' else ' or add nodes'}"
             )
     return gpus
@@ -169,11 +175,12 @@ def _reason(error: Exception) -> str:
     """The rank of a process that failed, and its error.
 
     One failure makes the other processes fail, too, with errors that only say that the connection was lost. So errors
-    of tmor_train are preferred, and of several the lowest rank."""
+    of tmor_train and posecap are preferred, and of several the lowest rank. Theirs are shown without their class, as on
+    the command line."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     if not failures:
         return str(error)
-    rank = min(failures, key=lambda rank: (not type(failures[rank]).__module__.startswith("tmor_train."), rank))
+    own = {r for r, failure in failures.items() if type(failure).__module__.startswith(("tmor_train.", "posecap."))}
+    rank = min(own or failures)
     failure = failures[rank]
-    is_own = type(failure).__module__.startswith(("tmor_train.", "posecap."))
-    return f"process {rank}: {failure if is_own else f'{type(failure).__name__}: {failure}'}"
+    return f"process {rank}: {failure if rank in own else f'{type(failure).__name__}: {failure}'}"

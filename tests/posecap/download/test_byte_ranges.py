@@ -99,6 +99,27 @@ def test_only_the_bytes_around_the_span_are_read(tmp_path: Path, flags: str) -> 
     assert len(out.getvalue()) < remote.asked < 0.25 * len(remote.body)
 
 
+def test_a_stretch_before_the_first_keyframe_begins_there(tmp_path: Path) -> None:
+    whole = footage.write_video(tmp_path / "whole.mp4", frames=90, size=SIZE, options={"g": "30", "bf": "0"})
+    late = tmp_path / "late.mp4"
+    with av.open(whole) as source, av.open(late, "w") as sink:
+        stream = source.streams.video[0]
+        copied = sink.add_stream_from_template(stream)
+        for packet in list(source.demux(stream))[10:-1]:
+            packet.stream = copied
+            sink.mux_one(packet)
+
+    def begins(start: float, end: float) -> float:
+        remote = opened(Remote(late.read_bytes()))
+        return remux_span(remote, io.BytesIO(), span=Span(start, end), margin_seconds=0.0, container="mp4")
+
+    first = (30 - 10) / 30
+    assert begins(0.0, 1.5) == pytest.approx(first)
+    assert begins(first, 1.5) == pytest.approx(first)
+    with pytest.raises(Reject, match="span_outside_video"):
+        begins(0.0, 0.5)
+
+
 def test_the_same_stretch_has_the_same_bytes(whole: Path) -> None:
     outs = [io.BytesIO(), io.BytesIO()]
     for out in outs:
