@@ -150,8 +150,8 @@ def _first_keyframe(
     unit, zero = float(stream.time_base or 0), stream.start_time or 0
     wanted = span.start_seconds - margin
     for target in (*(wanted - earlier for earlier in _LOOK_BACK_SECONDS if earlier < wanted), 0.0):
-        # Without a keyframe before the target FFmpeg refuses to seek there, and the file is read on from where it stands:
-        # at first its beginning, to which the last target goes back with or without a keyframe.
+        # Without a keyframe before the target FFmpeg refuses to seek there, and the file is read on from where it
+        # stands: at first its beginning, to which the last target goes back with or without a keyframe.
         try:
             source.seek(zero + int(target / unit), stream=stream)
         except av.error.FFmpegError:

@@ -66,8 +66,8 @@ def dbscan_jaccard(
 
     The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
     the neighbourhoods of the `k2` nearest rows are averaged. All pairs are multiplied once to find the nearest rows
-    (:func:`nearest_rows`). Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach, whatever eps is. Otherwise
-    like `dbscan`, and labels of no embeddings are empty.
+    (:func:`nearest_rows`). Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach,
+    whatever eps is. Otherwise like `dbscan`, and labels of no embeddings are empty.
     """
     check_settings(eps, min_samples)
     if not len(vectors.norms_N):

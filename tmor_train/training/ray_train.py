@@ -81,8 +81,8 @@ def resume_on_ray(folder: Path, job: RayJob) -> Path:
         CheckpointError: no checkpoint there.
         RayError: as for :func:`pretrain_on_ray`.
     """
-    # The processes read config.json, which agrees: no run changes it. Read here, a missing checkpoint is an error before
-    # the cluster starts.
+    # The processes read config.json, which agrees: no run changes it. Read here, a missing checkpoint is an error
+    # before the cluster starts.
     _, content = Checkpoints(folder / "checkpoints").latest()
     return _run({}, folder, job, device=json.loads(content["config"])["loop"]["device"])
 
