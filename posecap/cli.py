@@ -40,10 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _message(error: Exception) -> str | None:
     """What to print of an error of posecap or of a missing package; None for all others, which are bugs."""
-    if isinstance(error, ModuleNotFoundError) and "posecap[" not in str(error):  # engines name an extra of their own
-        return f"{error.name} is not installed; to build, run pip install 'posecap[build]'"
-    is_for_users = isinstance(error, ModuleNotFoundError) or type(error).__module__.startswith("posecap.")
-    return str(error) if is_for_users else None
+    if isinstance(error, ModuleNotFoundError):
+        return build.missing_package(error)
+    return str(error) if type(error).__module__.startswith("posecap.") else None
 
 
 def _renamed(arguments: Sequence[str]) -> Sequence[str]:

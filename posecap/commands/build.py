@@ -61,6 +61,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         option("--overwrite", action="store_true", help="replace files that exist already")
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """The error with the extra to install; engines' own errors name theirs."""
+    if "posecap[" in str(error):
+        return str(error)
+    return f"{error.name} is not installed; to build, run pip install 'posecap[build]'"
+
+
 def _build(options: argparse.Namespace) -> int:
     if options.address and options.runner == "local":
         print("posecap: --address is for --runner ray", file=sys.stderr)
@@ -138,8 +145,9 @@ def _plan(options: argparse.Namespace) -> int:
             pipeline = load_pipeline(manifest.pipeline)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
             show(summarise(plan, store_video=manifest.store_video), console)
-            print(f"posecap: what a build would reject is not known: {error}", file=sys.stderr)
-            return ERROR if isinstance(error, PipelineError) else COMPLETE
+            why = missing_package(error) if isinstance(error, ModuleNotFoundError) else error
+            print(f"posecap: what a build would reject is not known: {why}", file=sys.stderr)
+            return ERROR
         from posecap.plan_check import forecast, show_forecast
 
         found = forecast(manifest, plan, pipeline, output=_output(options))

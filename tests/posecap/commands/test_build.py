@@ -248,6 +248,21 @@ def test_a_plan_with_a_pipeline_that_cannot_be_loaded_ends_with_1(
     assert "mine.py:2: TypeError: Split.__init__() got an unexpected keyword argument 'treshold'" in said.err
 
 
+def test_a_plan_without_the_packages_of_a_build_names_the_extra(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``pip install posecap`` alone."""
+    made = tmp_path / "mine.yaml"
+    assert main(["manifest", "folder", str(videos), "--output", str(made)]) == 0
+    for module in ("posecap.engines.http", "posecap.download.http"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "requests", None)
+    assert main(["plan", "--manifest", str(made)]) == 1
+    said = capsys.readouterr()
+    assert "rows" in said.out
+    assert "requests is not installed; to build, run pip install 'posecap[build]'" in said.err
+
+
 def test_a_second_time_needs_a_word(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["manifest", "folder", str(videos), "--output", str(tmp_path / "mine.yaml")]
     assert main(arguments) == 0
