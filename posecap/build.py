@@ -34,6 +34,7 @@ from posecap.shards import (
     Tombstones,
     committed,
     damaged_files,
+    is_dataset,
     read_part,
     read_sidecar,
     read_tombstones,
@@ -41,15 +42,13 @@ from posecap.shards import (
     remove_part,
     write_part,
 )
-from posecap.shards.paths import DATASET_LIST, sidecar_path
+from posecap.shards.paths import sidecar_path
 from posecap.stage import Reject, check_installed
 from posecap.stages.pack import Pack
 from posecap.types import PartName, Row, Sample
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
-_MARKS = (PLAN_FILE, LEDGER_FILE, DATASET_LIST)
-"""Files by which the folder of a dataset is recognized, also one of which no part is built yet."""
 _SHOWN = 8
 """Parts, reasons and files that a message names."""
 
@@ -298,7 +297,7 @@ def _make_output_folder(root: Path) -> None:
         ) from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise BuildError(f"{root}: this folder cannot be written; name another with --output")
-    if others and not any((root / name).is_file() for name in _MARKS) and not committed(root):
+    if others and not is_dataset(root):
         names = ", ".join(others[:_SHOWN]) + (" …" if len(others) > _SHOWN else "")
         raise BuildError(
             f"{root}: this folder is no dataset and holds other files ({names}); name a new or an empty folder with "

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
+
+from posecap.terminal import nearest
 
 DEFAULT_PIPELINE = "default"
 _PACKAGE = Path(__file__).parent
@@ -34,19 +35,12 @@ def pipeline_path(written: str, folder: Path) -> Path:
 
 def nearest_pipeline(word: str) -> str:
     """The end of a message about a pipeline that there is not: the nearest name, and all of them."""
-    return f"{_nearest(word, pipelines())}; `posecap pipeline list` describes them"
+    return f"{nearest(Path(word).stem, pipelines(), there='posecap has')}; `posecap pipeline list` describes them"
 
 
 def nearest_manifest(word: str) -> str:
     """The end of a message about a manifest that there is not: the nearest name, and all of them."""
-    return _nearest(word, manifests())
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = get_close_matches(Path(word).stem, names, n=1)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"{meant}posecap has {', '.join(map(repr, names))}"
+    return nearest(Path(word).stem, manifests(), there="posecap has")
 
 
 def summary(pipeline: Path) -> str:

@@ -21,8 +21,7 @@ from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
 from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
-from posecap.shards.paths import DATASET_LIST
-from posecap.shards.sidecar import dataset_list, encode_document
+from posecap.shards.sidecar import is_listed
 from posecap.visualization.contact_sheet import CONTACT_SHEET, Choice, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
@@ -62,17 +61,12 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
 
 
 def read_final_report(root: Path) -> dict[str, Any] | None:
-    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has.
-
-    Raises:
-        ShardError: a sidecar is damaged.
-    """
+    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has."""
     try:
         report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
-        listed = (root / DATASET_LIST).read_bytes()
     except (FileNotFoundError, ValueError):
         return None
-    return report if listed == encode_document(dataset_list(root)) else None
+    return report if is_listed(root) else None
 
 
 def mark_unfinished(root: Path) -> None:

@@ -1,11 +1,12 @@
-"""What the command lines of posecap and of tmor_train share: parsers of commands, exit codes, errors, durations."""
+"""What the command lines of posecap and of tmor_train share: parsers of commands, exit codes, errors, wording."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any
 
 COMPLETE, ERROR, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -105,6 +106,14 @@ def run_command(
 def count_text(count: int, noun: str) -> str:
     """``1 row``, ``2,000 rows``: a count with its noun, which is given in the singular and takes an s."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def nearest(word: str, words: Collection[str], *, there: str = "there are") -> str:
+    """The end of a message about an unknown word: the nearest known word, and all of them, as ``there`` introduces
+    them."""
+    close = get_close_matches(word, words, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}{there} {', '.join(map(repr, words))}"
 
 
 def duration_text(seconds: float) -> str:

@@ -36,6 +36,7 @@ import yaml
 
 from posecap import legacy
 from posecap.builtin import pipeline_path
+from posecap.terminal import nearest
 
 ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
 DEFAULT_FIELDS = ("split", "license", "source", "label")
@@ -162,12 +163,6 @@ def suffix_of(location: str) -> str:
     return PurePosixPath(urlsplit(location).path if is_url(location) else location).suffix.lower()
 
 
-def nearest(word: str, words: tuple[str, ...]) -> str:
-    """The end of a message about an unknown word: the nearest known word, and all of them."""
-    close = get_close_matches(word, words, n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(words)}"
-
-
 def shown(value: object) -> str:
     """A value as messages quote it: escaped, and cut when long."""
     text = repr(value)
@@ -264,7 +259,7 @@ class Keys:
         """Reject keys that no other method has read; call it last."""
         for key, node in self._nodes.items():
             if key not in self._known:
-                raise self._error(node, f"unknown key '{self._where}{key}': {nearest(key, tuple(self._known))}")
+                raise self._error(node, f"unknown key '{self._where}{key}': {nearest(key, self._known)}")
 
     def _node_of(self, key: str, wanted: str, need: Literal["required", "optional"]) -> yaml.Node | None:
         self._known.append(key)

@@ -31,8 +31,8 @@ MAX_COLUMNS_BYTES: Final = 4 << 30
 
 DATASET_LIST: Final = "dataset.json"
 TOMBSTONES: Final = "tombstones.json"
-DATASET_FILES: Final = ("plan.parquet", DATASET_LIST, "data")
-"""A folder that has one of these is taken for a dataset."""
+DATASET_FILES: Final = ("plan.parquet", "ledger.sqlite", DATASET_LIST)
+"""A folder that has one of these files, or a committed part, is taken for a dataset."""
 MOST_NAMED: Final = 8
 """Datasets that a message lists by name."""
 
@@ -46,8 +46,8 @@ class ShardError(ValueError):
 
 
 def is_dataset(root: Path) -> bool:
-    """Whether a folder has a file or folder that only datasets have; a build that has just begun has its plan."""
-    return any((root / name).exists() for name in DATASET_FILES)
+    """Whether a folder has a file that only datasets have; one whose build has just begun has its plan."""
+    return any((root / name).is_file() for name in DATASET_FILES) or any(_sidecars_on_disk(root))
 
 
 def not_a_dataset(root: Path) -> str:
@@ -57,7 +57,7 @@ def not_a_dataset(root: Path) -> str:
     datasets = sorted(str(path) for path in root.iterdir() if is_dataset(path))
     more = f", and {len(datasets) - MOST_NAMED:,} more" if len(datasets) > MOST_NAMED else ""
     inside = f"; datasets in it are {', '.join(datasets[:MOST_NAMED])}{more}" if datasets else ""
-    return f"{root} is not a dataset directory: it has no {' or '.join(DATASET_FILES)}{inside}"
+    return f"{root} is not a dataset directory: it has no {', '.join(DATASET_FILES)} or part{inside}"
 
 
 def checked_key(key: str) -> str:

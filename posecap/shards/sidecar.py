@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from posecap.shards import paths
 from posecap.shards.paths import ShardError
 from posecap.types import PartName
 
+_SEAL = re.compile(rb'(,?)"seal":"([0-9a-f]{64})"(,?)')
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
 
 
@@ -38,16 +40,8 @@ def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dic
     """
     if len(content) > paths.MAX_DOCUMENT_BYTES:
         raise ShardError(f"{name} is larger than {paths.MAX_DOCUMENT_BYTES} bytes, which no such file is; {remedy}")
-    try:
-        document = json.loads(content)
-        sound = (
-            isinstance(document, dict)
-            and isinstance(document.pop("seal", None), str)
-            and encode_document(document) == content
-        )
-    except (ValueError, RecursionError):
-        sound = False
-    if not sound:
+    document = _sound_document(content)
+    if document is None:
         raise ShardError(f"{name} is damaged: its checksum (seal) does not match its content; {remedy}")
     if document.get("format") != paths.FORMAT:
         raise ShardError(
@@ -56,18 +50,44 @@ def decode_document(content: bytes, *, name: str, remedy: str = _REBUILD) -> dic
     return dict(document)
 
 
+def _sound_document(content: bytes) -> dict[str, Any] | None:
+    """The document without its checksum; None where it is none, or its checksum does not match its bytes.
+
+    The checksum is that of the bytes without the checksum's own member. Hashing those takes a fraction of the time of
+    writing the document again, and large datasets have thousands of them.
+    """
+    found = _SEAL.search(content, max(0, content.rfind(b'"seal":"') - 1))
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not isinstance(seal := document.pop("seal", None), str) or found is None:
+        return None
+    without = content[: found.start()] + (b"," if found[1] and found[3] else b"") + content[found.end() : -1]
+    if found[2].decode() == seal == hashlib.sha256(without).hexdigest() and content.endswith(b"\n"):
+        return document
+    # A key or a reason of a tombstone may look like the checksum.
+    try:
+        return document if encode_document(document) == content else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[str, Any]:
     """A document with a checksum on local disk.
 
     Raises:
         ShardError: missing, larger than 256 MiB, or damaged.
     """
+    return decode_document(_content(root, relative), name=relative, remedy=remedy)
+
+
+def _content(root: Path, relative: str) -> bytes:
     try:
         with (root / relative).open("rb") as file:
-            content = file.read(paths.MAX_DOCUMENT_BYTES + 1)
+            return file.read(paths.MAX_DOCUMENT_BYTES + 1)
     except FileNotFoundError:
         raise ShardError(f"{relative} does not exist under {root}") from None
-    return decode_document(content, name=relative, remedy=remedy)
 
 
 def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
@@ -88,8 +108,12 @@ def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
 
 
 def _read_unchanged(root: Path, part: PartName) -> dict[str, Any]:
+    return _checked(part, _content(root, paths.sidecar_path(part)))
+
+
+def _checked(part: PartName, content: bytes) -> dict[str, Any]:
     relative = paths.sidecar_path(part)
-    document = read_document(root, relative)
+    document = decode_document(content, name=relative)
     if not _is_of(part, document):
         raise ShardError(f"{relative} is not the sidecar of part {part}; {_REBUILD}")
     return document
@@ -135,16 +159,29 @@ def dataset_list(root: Path) -> dict[str, Any]:
     """
     parts = []
     for part in paths.committed(root):
-        document = _read_unchanged(root, part)
-        content = encode_document(document)
-        parts.append(
-            {
-                "part": str(part),
-                "samples": document["samples"],
-                "sidecar": {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)},
-            }
-        )
+        content = _content(root, paths.sidecar_path(part))
+        document = _checked(part, content)
+        parts.append({"part": str(part), "samples": document["samples"], "sidecar": _written(content)})
     return {"format": paths.FORMAT, "parts": parts}
+
+
+def is_listed(root: Path) -> bool:
+    """Whether ``dataset.json`` lists the parts that are committed, with their sidecars as they are.
+
+    Sidecars are hashed and not parsed, so that this takes a tenth of a second for a thousand parts.
+    """
+    try:
+        listed = {entry["part"]: entry["sidecar"] for entry in read_document(root, paths.DATASET_LIST)["parts"]}
+    except (ShardError, KeyError, TypeError):
+        return False
+    there = paths.committed(root)
+    return len(there) == len(listed) and all(
+        listed.get(str(part)) == _written(_content(root, paths.sidecar_path(part))) for part in there
+    )
+
+
+def _written(content: bytes) -> dict[str, str | int]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
 def write_dataset_list(root: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What both command lines share."""
 
-from posecap.terminal import count_text, duration_text
+from posecap.terminal import count_text, duration_text, nearest
 
 
 def test_counts_of_one_and_of_several() -> None:
@@ -10,3 +10,8 @@ def test_counts_of_one_and_of_several() -> None:
 
 def test_durations_in_words() -> None:
     assert [duration_text(seconds) for seconds in (7, 3723, 190_800)] == ["0:07", "1:02:03", "2 d 5 h"]
+
+
+def test_the_nearest_word_and_all_of_them() -> None:
+    assert nearest("tabels", ["name", "tables"]) == "did you mean 'tables'? there are 'name', 'tables'"
+    assert nearest("x", {"name": 1}, there="posecap has") == "posecap has 'name'"

@@ -199,6 +199,9 @@ class TestStatus:
     def test_nothing_built_yet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "data").mkdir()
         code, said, error = run(capsys, "status", tmp_path)
+        assert (code, said, "is not a dataset directory" in error) == (1, "", True)
+        (tmp_path / "ledger.sqlite").touch()
+        code, said, error = run(capsys, "status", tmp_path)
         assert code == 1
         assert (said, "has no plan.parquet: run `posecap build`" in error) == ("", True)
 

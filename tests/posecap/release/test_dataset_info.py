@@ -107,7 +107,7 @@ def test_removed_clips_count_no_more(tmp_path: Path):
 
 
 def test_a_dataset_without_clips_has_figures_too(tmp_path: Path):
-    (tmp_path / "data").mkdir()
+    (tmp_path / "plan.parquet").touch()
     empty = dataset_infos.read_index_columns(tmp_path)
     info = dataset_infos.info(tmp_path, {PartName("train", 0): built.samples(1)}, index=empty)
     assert empty.column_names == list(COLUMNS)

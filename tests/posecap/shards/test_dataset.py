@@ -146,7 +146,8 @@ def test_no_folder_no_list_and_no_video_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=r"not a dataset directory: it has no plan\.parquet or dataset\.json or data$"):
+    named = r"plan\.parquet, ledger\.sqlite, dataset\.json or part"
+    with pytest.raises(ShardError, match=f"not a dataset directory: it has no {named}$"):
         Dataset(tmp_path)
     for name in "ba":
         built.build(tmp_path / name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from posecap.shards import ShardError, damaged_files, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.sidecar import decode_document, encode_document, read_document
+from posecap.shards.sidecar import decode_document, encode_document, is_listed, read_document
 from tests import built
 from tests.built import FIRST, SECOND
 
@@ -18,6 +18,25 @@ def test_a_sealed_document_reads_back_and_seals_to_the_same_bytes() -> None:
     content = encode_document(document)
     assert decode_document(content, name="d") == document
     assert encode_document(decode_document(content, name="d")) == content
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"format": 1},
+        {"format": 1, "z": 1},
+        {"format": 1, "tail": {"seal": "0" * 64}},
+        {"format": 1, "keys": {}, "sources": {"seal": "a" * 64, "b": '"seal":"'}},
+        {"a": '"seal":"' + "0" * 64 + '"', "format": 1},
+    ],
+)
+def test_the_checksum_is_found_wherever_it_lies(document: dict[str, object]) -> None:
+    content = encode_document(document)
+    assert decode_document(content, name="d") == document
+    for place in range(len(content)):
+        damaged = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        with pytest.raises(ShardError, match="d is damaged"):
+            decode_document(damaged, name="d")
 
 
 def test_every_flipped_byte_is_found() -> None:
@@ -100,3 +119,20 @@ def test_the_list_names_every_part_with_its_sidecar(tmp_path: Path) -> None:
     write_dataset_list(tmp_path)
     assert (tmp_path / "dataset.json").read_bytes() == before
     assert json.loads(before)["format"] == 1
+
+
+def test_a_list_is_that_of_the_parts_on_disk(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    assert is_listed(tmp_path)
+    sidecar = tmp_path / SIDECAR
+    before = sidecar.read_bytes()
+    sidecar.write_bytes(before.replace(b"train", b"trian", 1))
+    assert not is_listed(tmp_path)
+    sidecar.unlink()
+    assert not is_listed(tmp_path)
+    sidecar.write_bytes(before)
+    assert is_listed(tmp_path)
+    (tmp_path / "dataset.json").write_bytes(encode_document({"format": 1}))
+    assert not is_listed(tmp_path)
+    (tmp_path / "dataset.json").unlink()
+    assert not is_listed(tmp_path)
