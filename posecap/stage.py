@@ -25,14 +25,17 @@ class Reject(Exception):  # noqa: N818 - an outcome, not an error
     Args:
         reason: snake_case word that the report counts, e.g. ``no_person_found``.
         detail: one sentence that explains; the same for the same input on every run (no times, no temporary paths).
+        machine_dependent: whether another machine may decide otherwise, as where a file is not found because a disk is
+            not mounted on this one. On a cluster the item's row is then tried on another node before it is recorded. Of
+            a failure (:class:`PermanentError`) this is taken for granted.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, machine_dependent: bool = False) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.machine_dependent = reason, detail, machine_dependent
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.detail)
+        return type(self), (self.reason, self.detail), {"machine_dependent": self.machine_dependent}
 
 
 class PermanentError(Reject):

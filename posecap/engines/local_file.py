@@ -29,7 +29,8 @@ class LocalFile(Engine):
         """The file itself; of ``limits`` only the size counts, and ``folder`` and ``span`` are not used.
 
         Raises:
-            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``.
+            Reject: ``bad_uri``, ``not_found``, ``forbidden``, ``not_a_file``, ``empty_file``, ``too_large``. Whether a
+                path is found, readable and a file depends on what the machine has mounted.
         """
         path = _path_of(uri)
         try:
@@ -37,11 +38,13 @@ class LocalFile(Engine):
             if stat.S_ISREG(found.st_mode):
                 path.open("rb").close()
         except PermissionError:
-            raise Reject("forbidden", f"{uri} may not be read; check its permissions and its folder's") from None
+            detail = f"{uri} may not be read; check its permissions and its folder's"
+            raise Reject("forbidden", detail, machine_dependent=True) from None
         except (OSError, ValueError) as error:
-            raise Reject("not_found", f"{uri} cannot be opened ({type(error).__name__}); check the path") from None
+            detail = f"{uri} cannot be opened ({type(error).__name__}); check the path"
+            raise Reject("not_found", detail, machine_dependent=True) from None
         if not stat.S_ISREG(found.st_mode):
-            raise Reject("not_a_file", f"{uri} is a folder or a device; name a file")
+            raise Reject("not_a_file", f"{uri} is a folder or a device; name a file", machine_dependent=True)
         if found.st_size == 0:
             raise Reject("empty_file", f"{uri} has no bytes; put the whole video there")
         if found.st_size > limits.size_bytes:

@@ -100,7 +100,7 @@ def _translated(uri: str, error: Exception) -> Reject:
         case FileNotFoundError():
             return Reject("not_found", f"{uri} does not exist; check bucket and key")
         case PermissionError():
-            return Reject("forbidden", f"{uri} may not be read; check the credentials")
+            return Reject("forbidden", f"{uri} may not be read; check the credentials", machine_dependent=True)
         case IsADirectoryError():
             return Reject("not_a_file", f"{uri} is a folder; name an object")
         case TimeoutError():

@@ -40,6 +40,9 @@ class ItemResult:
         error: why the item itself ended; None if it did not. Clips before the error may have been kept.
         seconds: wall seconds by stage.
         frames: number of frames of the clips that were decoded, whatever became of the clips.
+        machine_dependent: whether another machine may give another result: the item or one of its clips failed, or was
+            rejected by a :class:`posecap.stage.Reject` that says so.
+        reason: of the first such failure or rejection.
     """
 
     outputs: list[Any] = field(default_factory=list)
@@ -47,6 +50,8 @@ class ItemResult:
     error: ItemError | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     frames: int = 0
+    machine_dependent: bool = False
+    reason: str = ""
 
 
 def execute(stages: Sequence[Stage], item: Any) -> ItemResult:
@@ -121,6 +126,8 @@ def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> No
     detail = _without_paths(detail, item)[:MAX_DETAIL_LENGTH]
     retryable = isinstance(error, TransientError | MemoryError | OSError)
     lost = ItemError(status, stage.name, reason, detail, retryable)
+    if not result.machine_dependent and (status == "failed" or getattr(error, "machine_dependent", False)):
+        result.machine_dependent, result.reason = True, reason
     if isinstance(item, Clip):
         result.clips.append(_lost_clip(lost, item.span, item.clip_id))
     else:

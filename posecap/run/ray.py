@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, execute
-from posecap.run.schedule import Task, WorkerLost
+from posecap.run.schedule import Finished, Task, WorkerLost
 from posecap.stage import Stage
-from posecap.types import Video
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray would otherwise start the workers of a driver under `uv run` by `uv run` too.
@@ -150,17 +149,33 @@ class RayPool:
         self._actors = [_start_actors(segment, workers) for segment in segments]
         self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
         self._restarting: dict[Any, _Actor] = {}
-        self._returned: deque[tuple[Task, WorkerLost | None]] = deque()
+        self._returned: deque[Finished] = deque()
+        self._drained: set[str] = set()
         self._await_ready()
         self.start_seconds = time.monotonic() - self._since
 
-    def free_slots(self, segment: int) -> int:
-        return sum(max(0, actor.capacity - actor.load) for actor in self._actors[segment])
+    def nodes(self, segment: int) -> frozenset[str]:
+        return frozenset(actor.node for actor in self._usable(segment))
+
+    def free_slots(self, segment: int, node: str | None = None) -> int:
+        return sum(max(0, a.capacity - a.load) for a in self._usable(segment) if node in (None, a.node))
+
+    def takes(self, task: Task) -> bool:
+        return any(a.load < a.capacity and task.may_run_on(a.node) for a in self._usable(task.segment))
+
+    def drain(self, node: str) -> bool:
+        if any(self.nodes(segment) <= {node} for segment in range(self.segments)):
+            return False
+        self._drained.add(node)
+        return True
+
+    def _usable(self, segment: int) -> list[_Actor]:
+        """Actors on nodes that have some for every segment: a video stays on the node that downloaded it."""
+        nodes = set.intersection(*({actor.node for actor in actors} for actors in self._actors)) - self._drained
+        return [actor for actor in self._actors[segment] if actor.node in nodes]
 
     def submit(self, task: Task) -> None:
-        usable = [a for a in self._actors[task.segment] if _can_read(a, task)]
-        if not usable:
-            raise WorkersNotReadyError("a node of the cluster is gone: start the build again to continue without it")
+        usable = [actor for actor in self._usable(task.segment) if task.may_run_on(actor.node)]
         actor = min(usable, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
         if actor.paused:
             actor.pending.append(task)
@@ -168,8 +183,7 @@ class RayPool:
             self._send(actor, task)
 
     def _send(self, actor: _Actor, task: Task) -> None:
-        item = task.item.video if isinstance(task.item, _VideoOnNode) else task.item
-        ref = actor.handle.work.remote(item)
+        ref = actor.handle.work.remote(task.item)
         actor.submitted.append(_Submitted(ref, task))
         actor.start_clocks()
         self._by_ref[ref] = (actor, task)
@@ -185,7 +199,7 @@ class RayPool:
         while actor.pending:
             self._send(actor, actor.pending.popleft())
 
-    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
+    def wait(self) -> Finished:
         while True:
             if self._returned:
                 return self._returned.popleft()
@@ -202,7 +216,7 @@ class RayPool:
     def close(self) -> None:
         ray.shutdown()
 
-    def _collect(self, ref: Any) -> tuple[Task, ItemResult | WorkerLost | None] | None:
+    def _collect(self, ref: Any) -> Finished | None:
         """The result of a task; None when its process died and it is not known yet on which task."""
         actor, task = self._by_ref.pop(ref)
         try:
@@ -212,11 +226,9 @@ class RayPool:
         actor.submitted = deque(sent for sent in actor.submitted if sent.ref != ref)
         actor.start_clocks()
         self._send_next(actor)
-        # The next segment must run on the node that has the file.
-        result.outputs = [_VideoOnNode(x, actor.node) if isinstance(x, Video) else x for x in result.outputs]
-        return task, result
+        return Finished(task, actor.node, result)
 
-    def _lose(self, actor: _Actor) -> tuple[Task, WorkerLost] | None:
+    def _lose(self, actor: _Actor) -> Finished | None:
         """The task on which the process died, when it is known; the others are returned to be submitted again."""
         lost = next((sent for sent in actor.submitted if sent.ref == actor.overdue), None)
         if lost is None and len(actor.submitted) == 1:
@@ -230,14 +242,14 @@ class RayPool:
                 actor.in_doubt.append(sent.task)
                 actor.isolating = True
             elif sent is not lost:
-                self._returned.append((sent.task, None))
+                self._returned.append(Finished(sent.task, actor.node, None))
         reason = WorkerLost("worker_died", "the worker process died")
         if actor.overdue is not None:
             reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
         actor.submitted.clear()
         actor.overdue = None
         self._await_restart(actor)
-        return None if lost is None else (lost.task, reason)
+        return None if lost is None else Finished(lost.task, actor.node, reason)
 
     def _await_restart(self, actor: _Actor) -> None:
         """Wait for the process to restart, for a limited time: a cancelled task may have begun in it and never end."""
@@ -255,9 +267,9 @@ class RayPool:
             for actors in self._actors:
                 if actor in actors:
                     actors.remove(actor)
-            if not all(self._actors):
+            if not self.nodes(0):
                 raise WorkersNotReadyError(f"a worker could not start again: {_cause(error)}") from error
-            self._returned.extend((task, None) for task in (*actor.in_doubt, *actor.pending))
+            self._returned.extend(Finished(task, actor.node, None) for task in (*actor.in_doubt, *actor.pending))
             return
         self._send_next(actor)
 
@@ -296,18 +308,6 @@ class RayPool:
         except (RayActorError, ray.exceptions.RayTaskError) as error:
             ray.shutdown()
             raise WorkersNotReadyError(f"a worker could not start: {_cause(error)}") from error
-
-
-@dataclass(frozen=True)
-class _VideoOnNode:
-    """A downloaded video, and the Ray id of the node on whose disk its file lies."""
-
-    video: Video
-    node: str
-
-
-def _can_read(actor: _Actor, task: Task) -> bool:
-    return not isinstance(task.item, _VideoOnNode) or task.item.node == actor.node
 
 
 def _connect(address: str | None) -> None:

@@ -3,6 +3,10 @@
 It is the same for every runner; a pool only runs single items. Rows are submitted in plan order, items of later
 segments first. A part is returned, rows in plan order, as soon as its last row is done. Only as many parts are open as
 the workers need to be busy, so memory does not grow with the plan.
+
+Where there are several nodes, a failure on one of them is not believed at once: the row is tried from its first stage
+on another node before its outcome is given, and a node whose failures the others overrule is drained
+(:mod:`posecap.run.health`). Rows of a node that is gone start over elsewhere.
 """
 
 from __future__ import annotations
@@ -11,19 +15,26 @@ import copy
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemError, ItemResult, execute
+from posecap.run.health import Health, NodeChange
 from posecap.stage import Stage
-from posecap.types import PartName, Row, Sample
+from posecap.types import PartName, Row, Sample, Video
 
+THIS_MACHINE = "this machine"
+"""The name of the one node of a pool that is no cluster."""
+_NODES_TO_BELIEVE = 2
+"""Nodes on which a row must have failed for the same reason before that is believed, where there are as many."""
+_LOOK_AHEAD = 256
+"""Tasks at the head of a queue among which one is looked for that a free worker may run."""
 _DOWNLOAD_THREADS = 4
 _CLOSE_SECONDS = 10.0
 """Longest wait for threads when a pool is closed."""
@@ -53,6 +64,9 @@ class Task:
         row: position of its row in the part.
         order: sorts the items of one row: 0, then the number of the item among the outputs of each earlier segment.
         segment: number of the pipeline's segment that is to run, from 0.
+        attempt: how often the row has started over before.
+        node: the only node that can run the task, whose disk has the item's file; None if every node can.
+        avoid: nodes that should not run it; not asked where ``node`` is given.
     """
 
     part: PartName
@@ -60,6 +74,12 @@ class Task:
     order: tuple[int, ...]
     segment: int
     item: Any
+    attempt: int = 0
+    node: str | None = None
+    avoid: frozenset[str] = frozenset()
+
+    def may_run_on(self, node: str) -> bool:
+        return node == self.node if self.node is not None else node not in self.avoid
 
 
 @dataclass(frozen=True)
@@ -70,8 +90,22 @@ class WorkerLost:
     detail: str
 
 
+@dataclass(frozen=True)
+class NodeLost:
+    """The task's node is gone; the task is not to blame, and what it was made from may be gone too."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that a worker of ``node`` is done with. The result None: it was not run and must be submitted again."""
+
+    task: Task
+    node: str
+    result: ItemResult | WorkerLost | NodeLost | None
+
+
 class Pool(Protocol):
-    """Started workers for every segment of a pipeline.
+    """Started workers for every segment of a pipeline, on one node or several.
 
     ``segments`` is the number of segments, ``start_seconds`` how long the workers took to start.
     """
@@ -79,19 +113,28 @@ class Pool(Protocol):
     segments: int
     start_seconds: float
 
-    def free_slots(self, segment: int) -> int:
-        """How many more items the segment's workers accept now, a short queue included."""
+    def nodes(self, segment: int) -> frozenset[str]:
+        """Names of the nodes with workers of a segment, without those that are drained or gone."""
+        ...
+
+    def free_slots(self, segment: int, node: str | None = None) -> int:
+        """How many more items the segment's workers accept now, a short queue included; on one node or on all."""
+        ...
+
+    def takes(self, task: Task) -> bool:
+        """Whether a worker that may run the task has a slot free."""
         ...
 
     def submit(self, task: Task) -> None:
-        """Give a task to a worker of its segment; never blocks, also where no slot is free."""
+        """Give a task that the pool takes to a worker of its segment; never blocks."""
         ...
 
-    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
-        """Block until a submitted task is done, and return it with its result; forever if none was submitted.
+    def wait(self) -> Finished | NodeChange:
+        """Block until a submitted task is done, or nodes come or go; forever if there is nothing to wait for."""
+        ...
 
-        The result None means that the task was not run and must be submitted again.
-        """
+    def drain(self, node: str) -> bool:
+        """Give a node no more tasks; False where the others could not do without it, and nothing changes."""
         ...
 
     def close(self) -> None:
@@ -101,11 +144,24 @@ class Pool(Protocol):
 
 @dataclass
 class _OpenRow:
-    """A row under way: ``waiting`` counts its items without a result; ``pieces`` are the results so far, by order."""
+    """A row under way.
+
+    Args:
+        attempt: how often it has started over.
+        waiting: its items without a result in this attempt.
+        pieces: the node and the result of each item so far, by order.
+        doubted: node → the reason for which the row ended there, not believed yet.
+        verdicts: the row's results in the attempts that are not believed yet.
+        lost_on: nodes on which a worker died on it.
+    """
 
     row: Row
+    attempt: int = 0
     waiting: int = 1
-    pieces: dict[tuple[int, ...], ItemResult] = field(default_factory=dict)
+    pieces: dict[tuple[int, ...], tuple[str, ItemResult]] = field(default_factory=dict)
+    doubted: dict[str, str] = field(default_factory=dict)
+    verdicts: list[RowResult] = field(default_factory=list)
+    lost_on: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -126,6 +182,9 @@ class Schedule:
         attempts: how often a worker has died on each row (by id) in earlier runs; these count too.
         on_row: called with the result of every row as it finishes.
         on_lost: called with the id of every row whose worker died, before the row is tried again.
+        on_node: called when a node joins, is drained or is gone.
+
+    ``health`` is what is known of the nodes.
     """
 
     def __init__(
@@ -136,14 +195,16 @@ class Schedule:
         attempts: Mapping[str, int] | None = None,
         on_row: Callable[[RowResult], None] = lambda row: None,
         on_lost: Callable[[str], None] = lambda row_id: None,
+        on_node: Callable[[NodeChange], None] = lambda changed: None,
     ) -> None:
         self._pool = pool
         self._poison_after = poison_after
         self._attempts = dict(attempts or {})
-        self._on_row, self._on_lost = on_row, on_lost
+        self._on_row, self._on_lost, self._on_node = on_row, on_lost, on_node
         self._queues: list[deque[Task]] = [deque() for _ in range(pool.segments)]
         self._open: dict[PartName, _OpenPart] = {}
         self._in_flight = 0
+        self.health = Health()
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
         """Build ``parts``; yields each when it is complete, in order of completion."""
@@ -155,16 +216,20 @@ class Schedule:
                 more = part is not None
                 if part is not None:
                     self._admit(part)
-                    yield from self._complete(part.name)
+                    yield from self._complete()
             self._submit()
-            if self._in_flight == 0:
-                if not more and not any(self._queues):
-                    return
+            yield from self._complete()
+            if not more and not self._open:
+                return
+            if not self._in_flight and not any(self._queues):
                 continue
-            task, result = self._pool.wait()
+            event = self._pool.wait()
+            if isinstance(event, NodeChange):
+                self._change(event)
+                continue
             self._in_flight -= 1
-            self._receive(task, result)
-            yield from self._complete(task.part)
+            self._receive(event)
+            yield from self._complete()
 
     def _admit(self, part: WorkPart) -> None:
         opened = self._open[part.name] = _OpenPart({}, {})
@@ -177,52 +242,187 @@ class Schedule:
                 self._queues[0].append(Task(part.name, i, (0,), 0, row))
 
     def _submit(self) -> None:
-        """Later segments first; a segment gets no items while the queue of the next one is full."""
+        """Later segments first; a segment gets no items while enough wait for the next one, on a node or in all."""
         for segment in reversed(range(self._pool.segments)):
-            queue = self._queues[segment]
-            last = segment == self._pool.segments - 1
-            while queue and self._pool.free_slots(segment) > 0:
-                if not last and len(self._queues[segment + 1]) > max(1, self._pool.free_slots(segment + 1)):
-                    break
-                self._pool.submit(queue.popleft())
-                self._in_flight += 1
+            queue, passed_over = self._queues[segment], list[Task]()
+            following = self._queues[segment + 1] if segment + 1 < self._pool.segments else ()
+            waiting = Counter(task.node for task in following)
+            if waiting[None] and waiting[None] > max(1, self._pool.free_slots(segment + 1)):
+                continue
+            full = frozenset(
+                node
+                for node, count in waiting.items()
+                if node is not None and count > max(1, self._pool.free_slots(segment + 1, node))
+            )
+            while queue and len(passed_over) < _LOOK_AHEAD and self._pool.free_slots(segment) > 0:
+                task = self._placed(queue.popleft(), full)
+                if task is not None and self._pool.takes(task):
+                    self._pool.submit(task)
+                    self._in_flight += 1
+                elif task is not None:
+                    passed_over.append(task)
+            queue.extendleft(reversed(passed_over))
 
-    def _receive(self, task: Task, result: ItemResult | WorkerLost | None) -> None:
-        opened = self._open[task.part]
-        row = opened.rows[task.row]
+    def _placed(self, task: Task, full: frozenset[str]) -> Task | None:
+        """The task with the nodes that it should avoid now; None where there is no longer anything to run."""
+        row = self._row_of(task)
+        if row is None:
+            return None
+        nodes = self._pool.nodes(task.segment)
+        if task.node is not None and task.node not in nodes:
+            self._return(task, row, task.node)
+            return None
+        if task.segment == 0 and row.verdicts and nodes and not self._asks_another(row, nodes):
+            self._decide(task, row, _best(row.verdicts), "confirmed")
+            return None
+        return replace(task, avoid=full | self._to_avoid(nodes, row))
+
+    def _to_avoid(self, nodes: frozenset[str], row: _OpenRow) -> frozenset[str]:
+        """Nodes that should not run the row's next task; never all of ``nodes``."""
+        if not row.doubted:
+            avoid = self.health.held()
+            return avoid if nodes - avoid else frozenset()
+        tried = frozenset(row.doubted)
+        avoid = tried | self.health.suspects()
+        return next((some for some in (avoid, tried) if nodes - some), frozenset())
+
+    def _row_of(self, task: Task) -> _OpenRow | None:
+        """The row of a task; None for a task of an attempt that was given up."""
+        opened = self._open.get(task.part)
+        row = opened.rows.get(task.row) if opened is not None else None
+        return row if row is not None and row.attempt == task.attempt else None
+
+    def _receive(self, done: Finished) -> None:
+        task, result = done.task, done.result
+        row = self._row_of(task)
+        if row is None:
+            return
         if result is None:
             self._queues[task.segment].appendleft(task)
-            return
-        if isinstance(result, WorkerLost):
-            times = self._attempts[row.row.row_id] = self._attempts.get(row.row.row_id, 0) + 1
-            self._on_lost(row.row.row_id)
-            if times < self._poison_after:
-                self._queues[task.segment].appendleft(task)
-                return
-            status: Status = "failed" if result.reason == "timeout" else "quarantined"
-            detail = f"{result.detail}, {times} times"
-            result = ItemResult(error=ItemError(status, "run", result.reason, detail, retryable=False))
-        row.pieces[task.order] = result
+        elif isinstance(result, NodeLost):
+            self._return(task, row, done.node)
+        elif isinstance(result, WorkerLost):
+            self._lose(task, row, done.node, result)
+        else:
+            self._enter(task, row, done.node, result)
+
+    def _enter(self, task: Task, row: _OpenRow, node: str, result: ItemResult) -> None:
+        row.pieces[task.order] = (node, result)
         row.waiting -= 1
         if task.segment + 1 < self._pool.segments:
             row.waiting += len(result.outputs)
             self._queues[task.segment + 1] += (
-                replace(task, order=(*task.order, i), segment=task.segment + 1, item=item)
+                replace(
+                    task,
+                    order=(*task.order, i),
+                    segment=task.segment + 1,
+                    item=item,
+                    node=node if isinstance(item, Video) else None,  # the next segment must run where the file is
+                )
                 for i, item in enumerate(result.outputs)
             )
         if row.waiting == 0:
-            opened.done[task.row] = _conclude(opened.rows.pop(task.row))
-            self._on_row(opened.done[task.row])
+            self._end(task, row)
 
-    def _complete(self, name: PartName) -> Iterator[PartResult]:
-        opened = self._open.get(name)
-        if opened is not None and not opened.rows:
-            del self._open[name]
+    def _end(self, task: Task, row: _OpenRow) -> None:
+        """Every item of the row has a result: give the row's, or ask another node."""
+        result = _conclude(row.row, [row.pieces[order][1] for order in sorted(row.pieces)])
+        doubtful = {node: piece.reason for node, piece in row.pieces.values() if piece.machine_dependent}
+        for node in doubtful or {node for node, _ in row.pieces.values()}:
+            outcome = result.outcome
+            if node in doubtful:
+                status = "failed" if outcome.status == "kept" else outcome.status
+                self._doubt(row, node, status, doubtful[node])
+            else:
+                self.health.ended(node, outcome.status, outcome.reason, decided="yes")
+        if not doubtful:
+            self._decide(task, row, result, "overruled")
+            return
+        row.verdicts.append(result)
+        if self._asks_another(row, self._pool.nodes(task.segment)):
+            self._restart(task, row)
+        else:
+            self._decide(task, row, _best(row.verdicts), "confirmed")
+
+    def _lose(self, task: Task, row: _OpenRow, node: str, lost: WorkerLost) -> None:
+        row_id = row.row.row_id
+        times = self._attempts[row_id] = self._attempts.get(row_id, 0) + 1
+        self._on_lost(row_id)
+        self._doubt(row, node, "lost", lost.reason)
+        row.lost_on.add(node)
+        others = self._pool.nodes(task.segment) - row.doubted.keys()
+        if times >= self._poison_after and not (others and len(row.lost_on) < _NODES_TO_BELIEVE):
+            status: Status = "failed" if lost.reason == "timeout" else "quarantined"
+            error = ItemError(status, "run", lost.reason, f"{lost.detail}, {times} times", retryable=False)
+            earlier = [piece for _, piece in row.pieces.values()]
+            self._decide(task, row, _conclude(row.row, [*earlier, ItemResult(error=error)]), "confirmed")
+        elif others:
+            self._restart(task, row)
+        else:
+            self._queues[task.segment].appendleft(task)
+
+    def _doubt(self, row: _OpenRow, node: str, outcome: str, reason: str) -> None:
+        """Enter that the row ended on a node for a reason that may be the node's."""
+        if node in row.doubted:
+            self.health.records[node].ended[outcome, reason] += 1
+        else:
+            self.health.ended(node, outcome, reason, decided="not yet")
+        row.doubted[node] = reason
+
+    def _asks_another(self, row: _OpenRow, nodes: frozenset[str]) -> bool:
+        """Whether there is a node left to ask, and no reason yet for which the row failed on enough of the others.
+
+        What a node said that was drained or lost since does not count.
+        """
+        agreeing = Counter(reason for node, reason in row.doubted.items() if node in nodes)
+        return bool(nodes - row.doubted.keys()) and max(agreeing.values(), default=0) < _NODES_TO_BELIEVE
+
+    def _return(self, task: Task, row: _OpenRow, node: str) -> None:
+        self.health.returned(node)
+        self._restart(task, row)
+
+    def _restart(self, task: Task, row: _OpenRow) -> None:
+        """From the first segment, before rows that were not tried yet; results of this attempt no longer count."""
+        row.attempt += 1
+        row.waiting = 1
+        row.pieces.clear()
+        self._queues[0].appendleft(Task(task.part, task.row, (0,), 0, row.row, row.attempt))
+
+    def _decide(self, task: Task, row: _OpenRow, result: RowResult, verdict: Literal["confirmed", "overruled"]) -> None:
+        """The row is done. ``verdict`` is on what was doubted before."""
+        opened = self._open[task.part]
+        del opened.rows[task.row]
+        opened.done[task.row] = result
+        self._on_row(result)
+        self.health.decide(row.doubted, verdict)
+        nodes = self._pool.nodes(0)
+        for node in row.doubted:
+            why = self.health.sick(node, nodes) if node in nodes else None
+            if why is not None and self._pool.drain(node):
+                self._change(NodeChange(node, "drained", why))
+
+    def _change(self, changed: NodeChange) -> None:
+        self.health.change(changed)
+        self._on_node(changed)
+
+    def _complete(self) -> Iterator[PartResult]:
+        for name in [name for name, opened in self._open.items() if not opened.rows]:
+            opened = self._open.pop(name)
             yield PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
 
 
-def _conclude(opened: _OpenRow) -> RowResult:
-    pieces = [opened.pieces[order] for order in sorted(opened.pieces)]
+def _best(verdicts: list[RowResult]) -> RowResult:
+    """Of results that are not certain, the one with the most clips kept; a failure rather than a rejection."""
+    return max(
+        verdicts,
+        key=lambda row: (
+            sum(clip.status == "kept" for clip in row.outcome.clips),
+            row.outcome.status == "failed",
+        ),
+    )
+
+
+def _conclude(row: Row, pieces: list[ItemResult]) -> RowResult:
     clips = [clip for piece in pieces for clip in piece.clips]
     errors = [piece.error for piece in pieces if piece.error is not None]
     if clips:
@@ -237,7 +437,7 @@ def _conclude(opened: _OpenRow) -> RowResult:
             for error in errors
         ]
     return RowResult(
-        outcome=_outcome(opened.row, clips, errors),
+        outcome=_outcome(row, clips, errors),
         samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample)),
         seconds=sum_seconds(piece.seconds for piece in pieces),
         frames=sum(piece.frames for piece in pieces),
@@ -285,21 +485,31 @@ class LocalPool:
                     thread.start()
                     self._threads[number].append(thread)
 
-    def free_slots(self, segment: int) -> int:
+    def nodes(self, segment: int) -> frozenset[str]:
+        return frozenset((THIS_MACHINE,))
+
+    def free_slots(self, segment: int, node: str | None = None) -> int:
         """One item waits behind the busy threads, so that none is idle between two items."""
         return len(self._threads[segment]) + 1 - self._submitted[segment]
+
+    def takes(self, task: Task) -> bool:
+        return self.free_slots(task.segment) > 0
 
     def submit(self, task: Task) -> None:
         self._submitted[task.segment] += 1
         self._tasks[task.segment].put(task)
 
-    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
+    def wait(self) -> Finished:
         """Raises the error that kept a worker from starting (missing weights, a missing package)."""
         done = self._done.get()
         if isinstance(done, BaseException):
             raise done
-        self._submitted[done[0].segment] -= 1
-        return done
+        task, result = done
+        self._submitted[task.segment] -= 1
+        return Finished(task, THIS_MACHINE, result)
+
+    def drain(self, node: str) -> bool:
+        return False
 
     def close(self) -> None:
         """Stop the threads, waiting for those that compute or still load engines, but not for long.

@@ -53,6 +53,8 @@ def test_refusals(tmp_path: Path) -> None:
     assert refusal(f"{tmp_path}/none.mp4", tmp_path).reason == "not_found"
     assert refusal(f"{full}/inside.mp4", tmp_path).reason == "not_found"
     assert refusal("bad\0name.mp4", tmp_path).reason == "not_found"
+    assert refusal(f"{tmp_path}/none.mp4", tmp_path).machine_dependent
+    assert not refusal(str(empty), tmp_path).machine_dependent
     assert refusal(str(tmp_path), tmp_path).reason == "not_a_file"
     assert refusal(f"{tmp_path}/pipe.mp4", tmp_path).reason == "not_a_file"
     assert refusal(str(empty), tmp_path).reason == "empty_file"

@@ -42,6 +42,7 @@ ROW = Row(row_id="r1", uri="a.mp4")
         (ValueError("odd"), "failed", "error", False),
         (OSError("disk"), "failed", "error", True),
         (MemoryError(), "failed", "out_of_memory", True),
+        (Reject("not_found", machine_dependent=True), "rejected", "not_found", False),
     ],
 )
 def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retryable):
@@ -55,6 +56,8 @@ def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retr
     assert (result.error.status, result.error.reason, result.error.retryable) == (status, reason, retryable)
     assert result.error.stage == "yields"
     assert result.outputs == []
+    believed = status == "rejected" and reason != "not_found"
+    assert (result.machine_dependent, result.reason) == ((False, "") if believed else (True, reason))
 
 
 def test_a_refusing_stage_costs_its_clip_only():

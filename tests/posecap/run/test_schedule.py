@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -16,9 +18,10 @@ from hypothesis import strategies as st
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.pipeline import Pipeline, PipelineError
 from posecap.run.execute import ItemError, ItemResult
-from posecap.run.schedule import LocalPool, PartResult, Schedule, Task, WorkerLost, WorkPart
+from posecap.run.health import NodeChange
+from posecap.run.schedule import Finished, LocalPool, NodeLost, PartResult, Schedule, Task, WorkerLost, WorkPart
 from posecap.stage import Engine, Resources, Stage
-from posecap.types import PartName, Row, Sample
+from posecap.types import PartName, Row, Sample, Video
 from tests import building
 
 
@@ -33,7 +36,16 @@ class Pool:
         self.most_held = 0
         self.submitted: list[Task] = []
 
-    def free_slots(self, segment: int) -> int:
+    def nodes(self, segment: int) -> frozenset[str]:
+        return frozenset(("here",))
+
+    def takes(self, task: Task) -> bool:
+        return self.free_slots(task.segment) > 0
+
+    def drain(self, node: str) -> bool:
+        raise AssertionError("the only node is never drained")
+
+    def free_slots(self, segment: int, node: str | None = None) -> int:
         return self.size - sum(task.segment == segment for task in self.held)
 
     def submit(self, task: Task) -> None:
@@ -42,20 +54,23 @@ class Pool:
         self.submitted.append(task)
         self.most_held = max(self.most_held, len(self.held))
 
-    def wait(self) -> tuple[Task, ItemResult | WorkerLost | None]:
+    def wait(self) -> Finished:
         task = self.held.pop(self.pick(len(self.held)))
+        return Finished(task, "here", self.result(task))
+
+    def result(self, task: Task) -> ItemResult | WorkerLost:
         row: Row = task.item
         if task.segment == 0:
-            return task, ItemResult(outputs=[row])
+            return ItemResult(outputs=[row])
         if self.lose.get(row.row_id, 0) > 0:
             self.lose[row.row_id] -= 1
-            return task, WorkerLost("worker_died", "the worker process died")
+            return WorkerLost("worker_died", "the worker process died")
         if row.label == "rejected":
-            return task, ItemResult(error=ItemError("rejected", "split", "too_short", "", False))
+            return ItemResult(error=ItemError("rejected", "split", "too_short", "", False))
         if row.label == "failed":
-            return task, ItemResult(error=ItemError("failed", "download", "http_503", "", True))
+            return ItemResult(error=ItemError("failed", "download", "http_503", "", True))
         sample = building.sample(key=row.row_id.ljust(24, "0"))
-        return task, ItemResult(outputs=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)], frames=7)
+        return ItemResult(outputs=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)], frames=7)
 
     def close(self) -> None: ...
 
@@ -153,7 +168,7 @@ def test_what_is_handed_back_is_worked_on_again():
         def wait(self):
             if not self.handed and self.held[0].segment == 1:
                 self.handed = True
-                return self.held.pop(0), None
+                return Finished(self.held.pop(0), "here", None)
             return super().wait()
 
     done = run(HandsBack(), [part(0, "ok", "ok")])
@@ -169,10 +184,215 @@ def test_a_rows_fate_follows_from_its_clips(clips, status):
 
         def wait(self):
             task = self.held.pop()
-            return task, ItemResult(clips=[ClipOutcome(status=s, reason=s) for s in clips])
+            return Finished(task, "here", ItemResult(clips=[ClipOutcome(status=s, reason=s) for s in clips]))
 
     done = run(Gives(), [part(0, "ok")])
     assert done[PartName("train", 0)].rows[0].outcome.status == status
+
+
+class Cluster:
+    """Nodes with two places for each of two segments; the second segment must run on the node of the first.
+
+    ``faults`` says what a node does to an item in a segment: fail, reject it for a reason of the machine, or lose its
+    worker. ``events`` are called before the result with that number is given.
+    """
+
+    segments, start_seconds, size = 2, 0.0, 2
+
+    def __init__(
+        self,
+        *nodes: str,
+        faults: dict[tuple[str, int], str] | None = None,
+        events: dict[int, Any] | None = None,
+        pick: Any = lambda n: 0,
+    ) -> None:
+        self.used = set(nodes)
+        self.faults, self.events, self.pick = dict(faults or {}), dict(events or {}), pick
+        self.held: list[tuple[str, Task]] = []
+        self.news: list[Finished | NodeChange] = []
+        self.ran: list[tuple[str, Task]] = []
+        self.drained: set[str] = set()
+
+    def nodes(self, segment: int) -> frozenset[str]:
+        return frozenset(self.used)
+
+    def free_slots(self, segment: int, node: str | None = None) -> int:
+        return sum(
+            self.size - sum(n == own and task.segment == segment for n, task in self.held)
+            for own in self.used
+            if node in (None, own)
+        )
+
+    def _usable(self, task: Task) -> list[str]:
+        return [n for n in sorted(self.used) if task.may_run_on(n) and self.free_slots(task.segment, n) > 0]
+
+    def takes(self, task: Task) -> bool:
+        return bool(self._usable(task))
+
+    def submit(self, task: Task) -> None:
+        node = max(self._usable(task), key=lambda n: self.free_slots(task.segment, n))
+        self.held.append((node, task))
+
+    def drain(self, node: str) -> bool:
+        if self.used == {node}:
+            return False
+        self.used.discard(node)
+        self.drained.add(node)
+        return True
+
+    def kill(self, node: str) -> None:
+        self.used.discard(node)
+        self.news += [
+            NodeChange(node, "lost", "gone"),
+            *(Finished(t, n, NodeLost()) for n, t in self.held if n == node),
+        ]
+        self.held = [(n, task) for n, task in self.held if n != node]
+
+    def add(self, node: str) -> None:
+        self.used.add(node)
+        self.news.append(NodeChange(node, "used"))
+
+    def wait(self) -> Finished | NodeChange:
+        self.events.pop(len(self.ran), lambda pool: None)(self)
+        if self.news:
+            return self.news.pop(0)
+        node, task = self.held.pop(self.pick(len(self.held)))
+        self.ran.append((node, task))
+        return Finished(task, node, self.result(node, task))
+
+    def result(self, node: str, task: Task) -> ItemResult | WorkerLost:
+        row: Row = task.item.row if isinstance(task.item, Video) else task.item
+        fault = self.faults.get((node, task.segment)) or (row.label if task.segment == 1 else None)
+        if fault == "lost":
+            return WorkerLost("worker_died", "the worker process died")
+        if fault in ("failed", "not_found", "rejected"):
+            doubtful = fault != "rejected"
+            error = ItemError("failed" if fault == "failed" else "rejected", "any", fault, "", False)
+            return ItemResult(error=error, machine_dependent=doubtful, reason=fault if doubtful else "")
+        if task.segment == 0:
+            video = Video(row=row, path=Path(node), source_id="0" * 64, size_bytes=1)
+            return ItemResult(outputs=[video])
+        assert str(task.item.path) == node, "the file is on another node"
+        sample = building.sample(key=row.row_id.ljust(24, "0"))
+        return ItemResult(outputs=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)])
+
+    def close(self) -> None: ...
+
+
+def build_on(pool: Cluster, *labels: str, **options: Any) -> tuple[list[tuple[str, str]], Schedule]:
+    schedule = Schedule(pool, **options)
+    half = len(labels) // 2
+    parts = [part(0, *labels[:half]), part(1, *labels[half:])]
+    done = {d.name: d for d in schedule.run(parts)}
+    rows = [row for p in parts for row in done[p.name].rows]
+    assert [row.outcome.row_id for row in rows] == [row.row_id for p in parts for row in p.rows if isinstance(row, Row)]
+    return [(row.outcome.status, row.outcome.reason) for row in rows], schedule
+
+
+KEPT = ("kept", "")
+
+
+@pytest.mark.parametrize("fault", ["failed", "not_found", "lost"])
+@pytest.mark.parametrize("segment", [0, 1])
+def test_rows_of_a_sick_node_are_kept_elsewhere_and_the_node_is_drained_and_named(fault, segment):
+    pool = Cluster("a", "b", "c", faults={("b", segment): fault})
+    changes: list[NodeChange] = []
+    outcomes, schedule = build_on(pool, *["ok"] * 200, on_node=changes.append)
+    assert outcomes == [KEPT] * 200
+    assert pool.drained == {"b"}
+    assert [(change.node, change.state) for change in changes] == [("b", "drained")]
+    assert "of its last" in changes[0].why
+    record = schedule.health.records["b"]
+    assert record.state == "drained"
+    assert sum(record.overruled.values()) == sum(record.ended.values()) <= 20
+
+
+def test_what_fails_everywhere_is_believed_after_two_nodes_and_no_node_is_blamed():
+    pool = Cluster("a", "b", "c")
+    outcomes, schedule = build_on(pool, *["failed", "ok", "rejected", "not_found"] * 10)
+    assert outcomes == [("failed", "failed"), KEPT, ("rejected", "rejected"), ("rejected", "not_found")] * 10
+    assert not pool.drained
+    tries = Counter(task.item.row.row_id for _, task in pool.ran if task.segment == 1)
+    assert [tries[f"0-{i}"] for i in range(4)] == [2, 1, 1, 2]
+    assert all(not record.overruled for record in schedule.health.records.values())
+
+
+@pytest.mark.parametrize("faults", [{("a", 0): "not_found", ("b", 1): "failed"}, {("a", 0): "lost", ("b", 0): "lost"}])
+def test_of_two_sick_nodes_of_three_the_well_one_is_asked_in_the_end(faults):
+    pool = Cluster("a", "b", "c", faults=faults)
+    assert build_on(pool, *["ok"] * 100)[0] == [KEPT] * 100
+    assert pool.drained == {"a", "b"}
+
+
+def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
+    lost: list[str] = []
+    pool = Cluster("a", "b")
+    outcomes, schedule = build_on(pool, "ok", "lost", "ok", "ok", attempts={"0-1": 2}, on_lost=lost.append)
+    assert outcomes == [KEPT, ("quarantined", "worker_died"), KEPT, KEPT]
+    assert {node for node, task in pool.ran if task.segment == 1 and task.item.row.row_id == "0-1"} == {"a", "b"}
+    assert lost == ["0-1"] * 2
+    assert not any(record.overruled for record in schedule.health.records.values())
+
+
+def test_rows_of_a_node_that_is_killed_start_over_elsewhere_without_blame():
+    lost: list[str] = []
+    pool = Cluster("a", "b", events={5: lambda pool: pool.kill("a")})
+    outcomes, schedule = build_on(pool, *["ok"] * 20, on_lost=lost.append)
+    assert outcomes == [KEPT] * 20
+    assert lost == []
+    assert schedule.health.records["a"].state == "lost"
+    assert schedule.health.records["a"].returned > 0
+
+
+def test_a_build_waits_for_a_node_when_the_last_one_is_gone():
+    pool = Cluster("a", events={5: lambda pool: (pool.kill("a"), pool.add("b"))})
+    assert build_on(pool, *["ok"] * 10)[0] == [KEPT] * 10
+    assert {node for node, _ in pool.ran} == {"a", "b"}
+
+
+def test_a_node_that_joins_gets_work():
+    pool = Cluster("a", events={5: lambda pool: pool.add("b")})
+    assert build_on(pool, *["ok"] * 20)[0] == [KEPT] * 20
+    assert sum(node == "b" for node, _ in pool.ran) > 10
+
+
+def test_a_failure_on_the_only_node_is_believed_at_once():
+    pool = Cluster("a", faults={("a", 1): "failed"})
+    outcomes, _ = build_on(pool, *["ok"] * 10)
+    assert outcomes == [("failed", "failed")] * 10
+    assert len(pool.ran) == 20
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    labels=st.lists(st.sampled_from(["ok", "ok", "ok", "rejected", "failed", "not_found", "lost"]), max_size=30),
+    faults=st.dictionaries(
+        st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 1)), st.sampled_from(["failed", "not_found", "lost"])
+    ),
+    events=st.dictionaries(
+        st.integers(0, 60), st.tuples(st.sampled_from(["kill", "add", "drain"]), st.sampled_from("abde")), max_size=6
+    ),
+    picks=st.randoms(use_true_random=False),
+)
+def test_whatever_happens_to_other_nodes_every_row_ends_once_and_the_well_ones_are_kept(labels, faults, events, picks):
+    def event(what, node):
+        return lambda pool: getattr(pool, what)(node)
+
+    # Two nodes stay and are well, so that nothing is believed because of the others.
+    pool = Cluster(
+        *"abcf",
+        faults=faults,
+        events={number: event(*found) for number, found in events.items()},
+        pick=lambda n: picks.randrange(n),
+    )
+    rows: list[str] = []
+    outcomes, _ = build_on(pool, *labels, on_row=lambda row: rows.append(row.outcome.row_id))
+    assert len(rows) == len(set(rows)) == len(labels)
+    for label, (status, _reason) in zip(labels, outcomes, strict=True):
+        if label == "ok" and len({node for node, _ in faults}) < 2:  # two may agree before either is known to be sick
+            assert status == "kept"
+        if status == "kept":
+            assert label == "ok"
 
 
 MEETING: threading.Barrier
