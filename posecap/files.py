@@ -35,6 +35,10 @@ _lock_descriptors: list[int] = []
 """Descriptors of locks that mark this process's scratch folders as in use; closed by the system at its end."""
 
 
+class ShardError(ValueError):
+    """A file of a dataset breaks the schema; the message names the file, the sample and the remedy."""
+
+
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. NaN raises ValueError."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -73,14 +77,14 @@ class AtomicFile(io.RawIOBase):
     """A file of a dataset: hashed as it is written, and under its name only once :meth:`publish` has renamed it.
 
     Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
-    :meth:`publish` was not called. The temporary file lies beside ``path`` under a name of this process, so a process
-    writes a path once at a time.
+    :meth:`publish` was not called. The temporary file lies beside ``path`` under a name of its own, whatever other
+    processes and machines write.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        self.temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
         make_folder(path.parent)
         self._file = self.temporary.open("wb", buffering=0)
         self._hash = hashlib.sha256()

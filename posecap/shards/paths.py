@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from posecap.files import ShardError as ShardError
 from posecap.types import PartName
 
 FORMAT: Final = 1
@@ -39,10 +40,6 @@ MOST_NAMED: Final = 8
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
 _SIDECAR = re.compile(r"pose-(\d{5,9})\.json")
-
-
-class ShardError(ValueError):
-    """A shard breaks the schema; the message names the file, the sample and the remedy."""
 
 
 def is_dataset(root: Path) -> bool:

@@ -1,0 +1,175 @@
+"""What a storage can do, and what its two kinds share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.files import AtomicFile, ShardError, Written
+
+ATTEMPT = ".tmp-"
+"""Stands in the name of every attempt, which begins with a full stop."""
+
+
+class StorageError(OSError):
+    """A location cannot be opened, read or written; the message names it and the remedy, and no credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a storage.
+
+    Args:
+        name: relative to the storage's root.
+        modified: by the clock of the disk or store, in seconds since 1970; None where the store does not tell.
+    """
+
+    name: str
+    size_bytes: int
+    modified: float | None
+
+
+class StorageFile(AtomicFile):
+    """A file that is being written: bytes go in by :meth:`write` and :meth:`extend`, and :meth:`finish` ends it.
+
+    As a context manager it deletes its bytes at the end of the block, unless they were published or kept.
+
+    Attributes:
+        name: which the file gets when it is published.
+        attempt: under which its bytes lie from :meth:`finish` on.
+    """
+
+    name: str
+    attempt: str
+
+    def publish(self) -> None:
+        """Give the finished file its name, replacing an older one; durable when the call returns."""
+        self._storage.publish({self.name: self.attempt})
+
+    def keep(self) -> str:
+        """Let the finished bytes lie under :attr:`attempt` after the block, to be published later; returns it."""
+        self._kept = True
+        return self.attempt
+
+    def _prepare(self, storage: Storage, name: str, attempt: str) -> None:
+        self._storage, self.name, self.attempt, self._kept = storage, name, attempt, False
+
+
+class Storage(ABC):
+    """A place for the files of one dataset. Picklable: workers open it by themselves.
+
+    Every method may raise :class:`StorageError` or, on local disk, another :class:`OSError`. Names are relative to the
+    root, with ``/``. A file that is missing raises FileNotFoundError.
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The folder or address, as messages show it."""
+
+    @abstractmethod
+    def read(self, name: str, *, limit: int) -> bytes:
+        """A whole file.
+
+        Raises:
+            ShardError: it has more than ``limit`` bytes, of which no more are read.
+        """
+
+    @abstractmethod
+    def read_range(self, name: str, start: int, size: int) -> bytearray:
+        """``size`` bytes from ``start``.
+
+        Raises:
+            ShardError: the file ends before.
+        """
+
+    @abstractmethod
+    def map(self, name: str) -> NDArray[np.uint8]:
+        """A whole file as memory that can be written without changing the file; a remote one is downloaded."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """A file for reading from front to back; it can seek."""
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """A file's bytes; None where there is no such file."""
+
+    @abstractmethod
+    def list(self, folder: str = "") -> Iterator[StoredFile]:
+        """Every file in a folder and in the folders in it, attempts included; none where there is no such folder."""
+
+    @abstractmethod
+    def write(self, name: str, content: bytes) -> Written:
+        """Write a small file, replacing an older one."""
+
+    @abstractmethod
+    def create(self, name: str, content: bytes) -> Written:
+        """Write a small file that is not there yet; of several callers at a time one succeeds.
+
+        Raises:
+            FileExistsError: it is there.
+        """
+
+    @abstractmethod
+    def writer(self, name: str) -> StorageFile:
+        """A file of any size that is about to be written."""
+
+    @abstractmethod
+    def publish(self, attempts: Mapping[str, str]) -> None:
+        """Give finished files their names, replacing older ones; durable when the call returns.
+
+        Args:
+            attempts: name → attempt of its bytes, as :meth:`StorageFile.keep` gave it.
+        """
+
+    @abstractmethod
+    def remove(self, *names: str) -> None:
+        """Delete files, in this order; those that are not there are passed over."""
+
+    @abstractmethod
+    def remove_attempts(self, name: str) -> None:
+        """Delete attempts of a file that killed processes left. Of a remote file they stay until
+        :meth:`leftovers` finds them.
+        """
+
+    def leftovers(self, folder: str, *, older_than_seconds: float) -> Iterator[str]:
+        """Attempts in a folder that nothing has written to for some time, by the clock of the disk or store."""
+        now = self.now()
+        for file in self.list(folder):
+            old = file.modified is not None and now - file.modified > older_than_seconds
+            if is_attempt(file.name) and old:
+                yield file.name
+
+    @abstractmethod
+    def now(self) -> float:
+        """The time by the clock that :attr:`StoredFile.modified` is measured with."""
+
+
+def is_attempt(name: str) -> bool:
+    """Whether a file is one that was being written, by its name."""
+    last = PurePosixPath(name).name
+    return last.startswith(".") and ATTEMPT in last
+
+
+def attempt_of(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f".{path.name}{ATTEMPT}{os.getpid()}-{secrets.token_hex(4)}"))
+
+
+def within(content: bytes, name: str, limit: int) -> bytes:
+    if len(content) > limit:
+        raise ShardError(f"{name} is larger than {limit} bytes, which no such file is")
+    return content
+
+
+def cut_short(name: str, start: int, size: int) -> ShardError:
+    return ShardError(f"{name} ends before byte {start + size}, to which its index points: run `posecap verify`")

@@ -1,0 +1,367 @@
+"""A dataset in an object store, through fsspec.
+
+Calls are repeated while a store is throttled or fails in another way that may pass, with growing waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import random
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Self, TypeVar
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.files import ShardError, Written, scratch_folder
+from posecap.storage.base import Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
+
+T = TypeVar("T")
+
+MAX_MAPPED_BYTES = 4 << 30
+"""Largest remote file that :meth:`Storage.map` downloads; a local one is mapped, whatever its size."""
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+"""Extra of posecap that installs a scheme's back-end."""
+_ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
+"""Schemes whose back-ends put an object only if there is none, in one request."""
+_UPLOAD_CHUNK_BYTES = 16 << 20
+_READ_BLOCK_BYTES = 8 << 20
+_LONGEST_SECONDS = 120.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
+_STALE_CLAIM_SECONDS = 300.0
+_PASSING_ERRNOS = frozenset(
+    {errno.EBUSY, errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
+)
+_CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
+_BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
+_SLOW_DOWN, _TIMED_OUT = 429, 408
+
+
+@dataclass(frozen=True)
+class RemoteStorage(Storage):
+    """An object store or another file system of fsspec.
+
+    Each call opens the back-end of its own process and thread, so instances may be pickled, and used after a fork.
+
+    Args:
+        address: without a slash at its end.
+        longest_seconds: how long a call is repeated while the store fails in a way that may pass.
+    """
+
+    address: str
+    longest_seconds: float = _LONGEST_SECONDS
+
+    @property
+    def location(self) -> str:
+        return shown(self.address)
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
+        content = self._call("read", name, lambda fs, path: _beginning(fs, path, limit + 1))
+        return within(content, name, limit)
+
+    def read_range(self, name: str, start: int, size: int) -> bytearray:
+        content = self._call("read", name, lambda fs, path: fs.cat_file(path, start=start, end=start + size))
+        if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
+            content = content[start : start + size]
+        if len(content) != size:
+            raise cut_short(name, start, size)
+        return bytearray(content)
+
+    def map(self, name: str) -> NDArray[np.uint8]:
+        return np.frombuffer(bytearray(self.read(name, limit=MAX_MAPPED_BYTES)), np.uint8)
+
+    def open(self, name: str) -> BinaryIO:
+        opened: BinaryIO = self._call("read", name, lambda fs, path: fs.open(path, "rb", block_size=_READ_BLOCK_BYTES))
+        return opened
+
+    def size(self, name: str) -> int | None:
+        try:
+            info = self._call("read", name, lambda fs, path: fs.info(path))
+        except FileNotFoundError:
+            return None
+        return int(info["size"]) if info.get("type") == "file" else None
+
+    def list(self, folder: str = "") -> Iterator[StoredFile]:
+        try:
+            found = self._call("list", folder, lambda fs, path: fs.find(path, detail=True))
+        except FileNotFoundError:
+            return
+        root = self._path("").lstrip("/")
+        for path, info in sorted(found.items()):
+            name = path.lstrip("/").removeprefix(root).lstrip("/")
+            if info.get("type") == "file" and name:
+                yield StoredFile(name, int(info["size"]), _modified(info))
+
+    def write(self, name: str, content: bytes) -> Written:
+        self._call("write", name, lambda fs, path: fs.pipe_file(path, content))
+        return Written(hashlib.sha256(content).hexdigest(), len(content))
+
+    def create(self, name: str, content: bytes) -> Written:
+        if self._creates_atomically:
+            self._create(name, content)
+        else:
+            self._claim(name, content)
+        return Written(hashlib.sha256(content).hexdigest(), len(content))
+
+    def writer(self, name: str) -> StorageFile:
+        return _RemoteFile(self, name)
+
+    def publish(self, attempts: Mapping[str, str]) -> None:
+        for name, attempt in attempts.items():
+            self._copy(attempt, name)
+        self.remove(*attempts.values())
+
+    def remove(self, *names: str) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self._call("delete", name, lambda fs, path: fs.rm_file(path))
+
+    def remove_attempts(self, name: str) -> None:
+        pass  # finding them takes a listing of the folder, whatever its size
+
+    def now(self) -> float:
+        name = f".clock-{secrets.token_hex(8)}"
+        self.write(name, b"")
+        try:
+            info = self._call("read", name, lambda fs, path: fs.info(path))
+        finally:
+            self.remove(name)
+        told = _modified(info)
+        return time.time() if told is None else told
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a local file, in several requests at a time where it is large; an upload that fails leaves nothing."""
+        chunks = {"chunksize": _UPLOAD_CHUNK_BYTES} if _EXTRAS.get(self._scheme) in ("s3", "gcs") else {}
+        self._call("write", name, lambda fs, path: fs.put_file(str(source), path, **chunks))
+
+    def _copy(self, source: str, name: str) -> None:
+        """Copy a file within the store, without reading it."""
+        self._call("write", name, lambda fs, path: fs.cp_file(self._path(source), path))
+
+    @property
+    def _scheme(self) -> str:
+        return self.address.partition("://")[0].lower()
+
+    @cached_property
+    def _creates_atomically(self) -> bool:
+        """Whether the store refuses to create what is there. Some of those that speak S3 overwrite it."""
+        if self._scheme not in _ATOMIC_CREATE:
+            return False
+        name = f".probe-{secrets.token_hex(8)}"
+        try:
+            self._create(name, b"first")
+            self._create(name, b"second")
+        except FileExistsError:
+            return True
+        except (NotImplementedError, TypeError):
+            return False
+        finally:
+            self.remove(name)
+        return False
+
+    def _create(self, name: str, content: bytes) -> None:
+        tries = 0
+
+        def put(fs: Any, path: str) -> None:
+            nonlocal tries
+            tries += 1
+            try:
+                fs.pipe_file(path, content, mode="create")
+            except FileExistsError:
+                # An earlier try may have arrived although its answer did not.
+                if tries == 1 or fs.cat_file(path) != content:
+                    raise
+
+        self._call("write", name, put)
+
+    def _claim(self, name: str, content: bytes) -> None:
+        """Create a file where the store cannot refuse: only one who sees no claim but his own may write.
+
+        Whoever comes later sees the claim, or, once it is gone, the file. It needs listings that show what was written
+        before, as every large store gives today.
+        """
+        path = PurePosixPath(name)
+        beginning = str(path.with_name(f".{path.name}.claim-"))
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        while True:
+            claim = f"{beginning}{secrets.token_hex(8)}"
+            self.write(claim, b"")
+            try:
+                claims = {file.name: file.modified for file in self.list(folder) if file.name.startswith(beginning)}
+                mine = claims.pop(claim, None)
+                others = [at for at in claims.values() if not _is_stale(at, mine)]
+                if self.size(name) is not None:
+                    raise FileExistsError(errno.EEXIST, "exists already", f"{self.location}/{name}")
+                if not others:
+                    self.write(name, content)
+                    return
+            finally:
+                self.remove(claim)
+            time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - no secret
+
+    def _path(self, name: str) -> str:
+        root = _opened(self.address)[1].rstrip("/")
+        return f"{root}/{name}" if name else root
+
+    def _call(self, what: str, name: str, call: Callable[[Any, str], T]) -> T:
+        """``call(file system, path of the file)``, repeated while it fails in a way that may pass.
+
+        Raises:
+            FileNotFoundError, FileExistsError: as the store says.
+            StorageError: any other failure.
+        """
+        until = time.monotonic() + self.longest_seconds
+        wait = _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                fs, _ = _opened(self.address)
+                return call(fs, self._path(name))
+            except (FileExistsError, NotImplementedError, ShardError, StorageError):
+                raise
+            except Exception as error:  # each back-end raises errors of its own library
+                if isinstance(error, FileNotFoundError) and what != "write":
+                    raise FileNotFoundError(errno.ENOENT, "no such file", f"{self.location}/{name}") from error
+                pause = wait * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+                if not _may_pass(error) or time.monotonic() + pause > until:
+                    raise self._error(what, name, error) from error
+                time.sleep(pause)
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _error(self, what: str, name: str, error: Exception) -> StorageError:
+        """The error for users. The back-end's own words are left out, since they may hold request ids and keys."""
+        where = f"{self.location}/{name}" if name else self.location
+        kind = type(error).__name__
+        code = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+        kind = f"{kind} {code}" if code else kind
+        if isinstance(error, ImportError):
+            extra = _EXTRAS.get(self._scheme)
+            install = f"pip install 'posecap[{extra}]'" if extra else f"the fsspec back-end for {self._scheme}://"
+            return StorageError(f"{where}: {self._scheme}:// needs a package that is not installed: install {install}")
+        if isinstance(error, PermissionError) or _is_about_credentials(error):
+            return StorageError(
+                f"{where}: the store does not let this user {what} ({kind}): check the credentials in the environment "
+                "or the store's configuration files, and the rights to list, read, write and delete"
+            )
+        if isinstance(error, FileNotFoundError):
+            return StorageError(f"{where}: there is no such bucket or container: create it, or correct the address")
+        if _may_pass(error):
+            return StorageError(
+                f"{where}: the store failed to {what} for {self.longest_seconds:g} s ({kind}): it is throttled, down "
+                "or not reachable; run the same command again later, it goes on where it stopped"
+            )
+        return StorageError(
+            f"{where}: the store cannot {what} this ({kind}): check the address, the store's settings and the "
+            "version of its fsspec package"
+        )
+
+
+class _RemoteFile(StorageFile):
+    """Collected on this machine's disk, and uploaded as its attempt when it is finished.
+
+    So an upload that breaks off in the middle can begin again, and the hash is that of what was written.
+    """
+
+    def __init__(self, storage: RemoteStorage, name: str) -> None:
+        super().__init__(scratch_folder() / secrets.token_hex(8))
+        self._remote, self._uploaded = storage, False
+        self._prepare(storage, name, attempt_of(name))
+
+    def finish(self) -> Written:
+        self._flush_block()
+        self._file.close()
+        self._uploaded = True
+        self._remote.upload(self.temporary, self.attempt)
+        stored = self._remote.size(self.attempt)
+        if stored != self.size:
+            raise StorageError(
+                f"{self._remote.location}/{self.attempt}: the store holds {stored} bytes of {self.size} that were "
+                "written; run the same command again"
+            )
+        return Written(self._hash.hexdigest(), self.size)
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        if self._uploaded and not self._kept:
+            self._remote.remove(self.attempt)
+
+    def __enter__(self) -> Self:
+        return self
+
+
+def _opened(address: str) -> tuple[Any, str]:
+    """The file system of this process and thread (fsspec keeps them) and the path of the root."""
+    # Listings are not kept: other processes write, too.
+    fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
+    return fs, root
+
+
+def _beginning(fs: Any, path: str, size: int) -> bytes:
+    """The first ``size`` bytes of a file, or as many as it has."""
+    try:
+        content: bytes = fs.cat_file(path, start=0, end=size)
+    except OSError as error:
+        # S3 has no such range in a file without bytes.
+        if error.errno != errno.EINVAL or fs.info(path)["size"]:
+            raise
+        return b""
+    return content
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed: the store is throttled, failed, or was not reached in time."""
+    status = getattr(error, "status", None) or getattr(error, "code", None)
+    if isinstance(status, int):
+        return status in (_TIMED_OUT, _SLOW_DOWN) or status >= 500
+    if isinstance(error, FileNotFoundError | PermissionError | ImportError) or _is_about_credentials(error):
+        return False
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _PASSING_ERRNOS
+    return type(error).__module__.partition(".")[0] in _CLIENT_LIBRARIES
+
+
+def _is_about_credentials(error: Exception) -> bool:
+    library = type(error).__module__.partition(".")[0]
+    return library in _CLIENT_LIBRARIES and _BAD_CREDENTIALS.search(type(error).__name__) is not None
+
+
+def _is_stale(modified: float | None, now: float | None) -> bool:
+    """Whether a claim's owner must have died; a claim lasts for a few requests."""
+    return modified is not None and now is not None and now - modified > _STALE_CLAIM_SECONDS
+
+
+def _modified(info: Mapping[str, Any]) -> float | None:
+    """When a file was last written, from the entry that a back-end gives; each has a name of its own for it."""
+    for key in ("LastModified", "last_modified", "updated", "mtime", "created"):
+        match info.get(key):
+            case int() | float() as seconds:
+                return float(seconds)
+            case datetime() as moment:
+                return moment.timestamp()
+            case str() as text:
+                with contextlib.suppress(ValueError):
+                    return datetime.fromisoformat(text).timestamp()
+    return None
+
+
+def shown(location: str) -> str:
+    """A location as messages show it: without user, password and query."""
+    if "://" not in location:
+        return location
+    scheme, _, rest = location.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    user, at, after = host.rpartition("@")
+    return f"{scheme}://{after if ':' in user else user + at + after}{slash}{path}"
