@@ -22,17 +22,19 @@ class OutputExistsError(ValueError):
 
 @contextmanager
 def atomic_write(path: Path, *, existing: Existing) -> Iterator[Path]:
-    """A temporary path beside ``path``, for the block to write a file to.
+    """A temporary path beside ``path``, named by the process, for the block to write a file to.
 
     When the block ends, that file is flushed to disk and renamed to ``path``; if the block raises, it is deleted.
-    Missing parent folders are created.
+    Missing parent folders are created. Whether ``path`` exists is checked before the block alone: a file that appears
+    there meanwhile is replaced.
 
     Raises:
         OutputExistsError: ``path`` is a folder, or it exists and ``existing`` is ``"refuse"``.
+        FileNotFoundError: the block wrote no file.
     """
-    if path.is_dir() or (existing == "refuse" and path.exists()):
-        if path.is_dir():
-            raise OutputExistsError(f"{path} is a folder; name a file in it")
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder; name a file in it")
+    if existing == "refuse" and path.exists():
         raise OutputExistsError(f"{path} already exists; choose another --output, or give --overwrite")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

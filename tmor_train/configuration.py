@@ -57,13 +57,13 @@ def from_json(kind: type[Config], values: object, *, name: str = "config") -> Co
 
 
 def changed(config: Config, changes: Iterable[str]) -> Config:
-    """A copy of ``config`` with each change ``path.to.field=value`` applied, in order; the path names an entry of a
-    tuple by its index from 0.
+    """A copy of ``config`` with each change ``path.to.field=value`` applied; of two changes of one field the later
+    counts. The path names an entry of a tuple by its index from 0.
 
     A value is written as :func:`described` prints it: ``0.1``, ``none``, a word. A tuple is written as its entries
-    between commas, or as a JSON list; a configuration that may be of several classes as the name of its class (which
-    takes the defaults), or as JSON. Checks that concern several fields run after all changes, so that the order of the
-    changes does not matter.
+    between commas (empty entries are left out), or as a JSON list; a configuration that may be of several classes as
+    the name of its class (which takes the defaults), or as JSON. Checks that concern several fields run after all
+    changes, so that the order of changes of different fields does not matter.
 
     Raises:
         ConfigError: a change is not of this form, there is no such field (the message gives the nearest name), or the
@@ -167,6 +167,7 @@ def _plain(hint: object, text: str) -> Any:
             return [_plain(item, part) for part in text.split(",") if part]
         if is_dataclass(choice) and getattr(choice, "__name__", "") == text:
             return {KIND: text}
+    # What is no number stays text: where the field takes no text either, _read says so and names the field.
     if int in choices or float in choices:
         with suppress(ValueError):
             return int(text)
@@ -195,7 +196,7 @@ def _read(hint: Any, value: Any, path: str) -> Any:
             return {key: _read(get_args(choice)[1], item, f"{path}.{key}") for key, item in value.items()}
         if choice is Any or (choice is type(None) and value is None):
             return value
-        if isinstance(value, bool):
+        if isinstance(value, bool):  # which Python counts as an int; no field is one
             continue
         if choice is float and isinstance(value, int | float):
             return float(value)

@@ -84,5 +84,6 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
 
 
 def fingerprint(motions: MotionSet) -> str:
-    """SHA-256, in hexadecimal, of the clips' keys in order; joints and labels are not part of it."""
+    """SHA-256, in hexadecimal, of the clips' keys in order; joints and labels are not part of it, so that nothing is
+    read for it. A run is resumed only with the same clips, by which queue, clusters and order are numbered."""
     return hashlib.sha256("\n".join(motions.clips.key_N.tolist()).encode()).hexdigest()

@@ -19,7 +19,7 @@ People = Literal["mean", "masked_mean"]
 those who are present."""
 
 FEATURES = 256
-"""Width of the features of every backbone."""
+"""Width of the features of every backbone: that of UNIK's last block."""
 
 STRIDE = 4
 """Number of frames of the clip per feature frame."""
@@ -64,6 +64,9 @@ class Backbone(nn.Module, ABC):
 
         Args:
             present: as in :meth:`clip_features`. A frame with nobody in it takes the mean over all slots.
+
+        Raises:
+            ValueError: ``x`` or ``present`` has another shape.
         """
         return self._mean(x, present, over=(1,))
 
@@ -73,8 +76,8 @@ class Backbone(nn.Module, ABC):
         Args:
             present: who is present: (N, M), or (N, M, T) for each frame; bool, or a weight of at least 0. It is used
                 where ``people`` is ``masked_mean`` and ignored where it is ``mean``. The weight of a feature frame is
-                the mean over its four frames. None: a person is present where any coordinate is not 0. A clip with
-                nobody in it takes the mean over all slots.
+                the mean over its four frames (the last may have fewer). None: a person is present in the whole clip
+                where any coordinate is not 0. A clip with nobody in it takes the mean over all slots.
 
         Raises:
             ValueError: ``x`` or ``present`` has another shape.
@@ -95,6 +98,7 @@ class Backbone(nn.Module, ABC):
 
 
 def _classifier(classes: int) -> nn.Linear:
+    """Initialised as in the released code of UNIK and 2s-AGCN."""
     linear = nn.Linear(FEATURES, classes)
     nn.init.normal_(linear.weight, 0, math.sqrt(2 / classes))
     return linear

@@ -16,7 +16,7 @@ from tmor_train.backbones.layers import BlockBackbone, SpatialUnit
 
 class AgcnSpatialUnit(SpatialUnit):
     """Mixes joints by attention + A + PA: A is the fixed graph in three partitions, one for each head, and PA learned
-    changes of it, which begin at 1e-6; ``graph`` is A, (3, V, V) float."""
+    changes of it, which begin at 1e-6 as in the released code; ``graph`` is A, (3, V, V) float."""
 
     A: Tensor
 

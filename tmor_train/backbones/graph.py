@@ -54,7 +54,8 @@ def partitions_by_direction(layout: Layout) -> Tensor:
 
 
 def _inward(layout: Layout) -> Tensor:
-    """1 at (parent, child) of every bone, the parent being the end nearer to the centre."""
+    """1 at (parent, child) of every bone, the parent being the end nearer to the centre. The bones of every layout are
+    a tree, so that each joint is reached once, in whatever order."""
     links: dict[int, set[int]] = {joint: set() for joint in range(len(layout.names))}
     for one, other in layout.bones:
         links[one].add(other)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from tmor_train.backbones import Backbone, People
 from tmor_train.backbones.temporal import TemporalConvolution
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
-"""Output channels of the ten blocks."""
+"""Output channels of the ten blocks; these, :data:`STRIDED` and :data:`TEMPORAL_KERNEL` are UNIK's and 2s-AGCN's."""
 
 STRIDED = (5, 8)
 """Numbers, from 1, of the blocks that halve the number of frames."""
@@ -28,7 +29,7 @@ STRIDED = (5, 8)
 TEMPORAL_KERNEL = 9
 """Frames that a convolution along time covers."""
 
-_EMBEDDING = 4  # the attention of a unit of C' output channels works on C' / 4 channels
+_EMBEDDING = 4  # the attention of a unit of C' output channels works on C' / 4 channels, as in both released codes
 
 
 class TemporalUnit(nn.Module):
@@ -68,7 +69,7 @@ class SpatialUnit(nn.Module, ABC):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 start_convolution(module)
-        for conv in _convolutions(self.conv_d):
+        for conv in _convolutions(self.conv_d):  # as in both released codes
             nn.init.normal_(conv.weight, 0, math.sqrt(2 / (wide_out * wide_in * heads)))
         nn.init.constant_(self.bn.weight, 1e-6)  # each unit starts as its residual path
 
@@ -166,7 +167,7 @@ class BlockBackbone(Backbone):
             raise ValueError(f"persons are at least 1, not {persons}")
         self.persons = persons
         self.data_bn = nn.BatchNorm1d(persons * joints * channels)
-        for number, (wide_in, wide_out) in enumerate(zip((channels, *WIDTHS), WIDTHS, strict=False), 1):
+        for number, (wide_in, wide_out) in enumerate(pairwise((channels, *WIDTHS)), 1):
             self.add_module(f"l{number}", Block(wide_in, wide_out, number=number, spatial=spatial, names=names))
 
     def joint_features(self, x: Tensor) -> Tensor:

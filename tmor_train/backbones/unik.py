@@ -116,7 +116,7 @@ class UNIK(BlockBackbone):
             head: ``drop`` ignores ``fc``, so that the model returns features.
 
         Raises:
-            WrongWeightsError: a tensor is missing, unknown, or of a shape that does not fit the others.
+            WrongWeightsError: a tensor is missing, unknown, or of a shape that does not fit the others or no UNIK.
         """
         weights = bare(state_dict)
         if head == "drop":
@@ -134,9 +134,10 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     window = "l1.s_unit.out_conv.weight"
     tau = _shape(weights, window, 5)[3] if window in weights else 1
     joints, left = divmod(first[2], tau)
-    if left or not joints:
+    if left or not joints or tau % 2 == 0:
         raise WrongWeightsError(
-            f"l1.s_unit.DepM is {first}, which is not a whole number of joints times tau = {tau} frames"
+            f"l1.s_unit.DepM is {first}, which is not a whole number of joints times an odd number of frames, tau = "
+            f"{tau}"
         )
     slots = _shape(weights, "data_bn.weight", 1)[0]
     persons, left = divmod(slots, joints * channels)

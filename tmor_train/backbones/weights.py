@@ -13,7 +13,7 @@ Head = Literal["load", "drop"]
 
 _PREFIXES = ("module.", "model_action.")  # of DataParallel, and of the released code's classifier around UNIK
 _HEAD = "fc."
-_SHOWN = 3
+_SHOWN = 3  # names in a message
 
 
 class WrongWeightsError(ValueError):
@@ -45,9 +45,10 @@ def without_head(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: Head = "load") -> None:
-    """Copies weights into a network; if any of them does not fit, nothing is copied.
+    """Copies weights into a network, to its dtype and device; if any of them does not fit, nothing is copied.
 
-    Weights without a classifier leave the network's own as it is. Counters ``num_batches_tracked`` may be missing.
+    Weights without a classifier leave the network's own as it is. Counters ``num_batches_tracked`` may be missing, as
+    in checkpoints of early versions of PyTorch: batch norm with a fixed momentum does not read them.
 
     Args:
         head: ``drop`` ignores a classifier in the weights, such as one of other classes.

@@ -48,7 +48,7 @@ class Parts:
     @classmethod
     def by_split(cls, motions: MotionSet) -> Parts:
         """The clips of the splits ``train``, ``test`` and, if there are any, ``validation``; those of other splits are
-        left out."""
+        left out. ``train`` and ``test`` may be empty; :mod:`tmor_train.evaluation.task` refuses such parts."""
         train, test, validation = (
             motions.select(motions.clips.split_N == name) for name in ("train", "test", "validation")
         )
@@ -147,7 +147,7 @@ class Timelines:
     """The labels of N recordings, without their poses.
 
     ``frames_N`` int64 counts the frames of each recording; ``classes`` is the number of classes K. ``length_N`` float64
-    is the length of each recording in the unit of the events' times, usually seconds: frame t is then shown at
+    is the length of each recording in the unit of the events' times, usually seconds, above 0: frame t is then shown at
     t * length / frames, and events are compared with these times, without rounding, as the owners' evaluation does.
     Where it is None, times are in frames.
     """
@@ -229,12 +229,13 @@ class Benchmark:
     the results.
 
     ``missing(folder, protocol)`` returns what that protocol needs and ``folder`` lacks, an empty tuple where it lacks
-    nothing. ``read(folder, protocol)`` reads the set: :class:`Parts` where ``task`` is ``clips``, else
-    :class:`FrameParts`; it raises MissingFilesError for files that are missing and DamagedFileError for files that are
-    not as published.
+    nothing; it raises DamagedFileError where a list of files is there and not as published. ``read(folder, protocol)``
+    reads the set: :class:`Parts` where ``task`` is ``clips``, else :class:`FrameParts`; it raises MissingFilesError for
+    files that are missing and DamagedFileError for files that are not as published.
 
-    ``clips`` (recordings, where ``task`` is not ``clips``) and ``classes`` are the numbers the set is published with;
-    0 where they depend on the user's data.
+    ``clips`` (recordings, where ``task`` is not ``clips``) and ``classes`` are the numbers the set is published with,
+    for lists: a protocol may use fewer of both, and readers do not compare with them. 0 where they depend on the user's
+    data.
     """
 
     name: str

@@ -33,6 +33,7 @@ SOURCE = DatasetSource("Charades", "https://prior.allenai.org/projects/charades"
 _CODE = re.compile(r"c(\d{3})")
 CLASS_COUNT = 157
 MAX_SECONDS = 3600.0
+"""Times beyond it are damage, and labels of every frame are held in memory; the longest published video has 194 s."""
 FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
 _NAMES = "Charades_v1_classes.txt"
 
@@ -52,7 +53,8 @@ def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
     """The labels of an annotation file's videos, sorted by id; times are in seconds.
 
     Args:
-        rate: frames per second that each video is assumed to have, from which its number of frames follows.
+        rate: frames per second that each video is assumed to have, from which its number of frames follows; 24 as in
+            the frames that the owners publish.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
@@ -71,8 +73,8 @@ def _rows(path: Path) -> dict[str, tuple[float, list[Interval]]]:
             parts = [action.split() for action in row["actions"].split(";") if action]
             intervals = [Interval(_class_index(code), _seconds(begin), _seconds(end)) for code, begin, end in parts]
             length = _seconds(row["length"])
-            if length <= 0:
-                raise ValueError(f"video {row['id']!r} has a length of {length} s")
+            if length <= 0 or row["id"] in rows:
+                raise ValueError(f"video {row['id']!r} has a length of {length} s, or is there twice")
             rows[row["id"]] = length, intervals
     return rows
 
@@ -104,6 +106,7 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 
 def _recordings(folder: Path, split: str, motions: MotionSet, classes: tuple[str, ...]) -> Recordings:
+    """The videos of the split's list, sorted; ``motions`` may hold others, such as those of the other split."""
     intervals_of = actions(folder / FILES[split])
     row_of = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
     lacking = sorted(set(intervals_of) - set(row_of))

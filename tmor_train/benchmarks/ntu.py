@@ -5,8 +5,9 @@ A. Shahroudy et al., CVPR 2016; J. Liu et al., TPAMI 2019; H. Duan et al., "PYSK
 ``annotations`` is a list with a dict for each clip: ``frame_dir`` (``S001C002P003R002A013``: setup, camera, person,
 repetition, action), ``label`` from 0, ``img_shape`` (height, width), ``keypoint`` (M, T, 17, 2) in pixels and
 ``keypoint_score`` (M, T, 17). They are read by :mod:`posecap.weights.unpickle`, which executes nothing in them. A
-clip's split is that of the file's lists; what they name ``val`` is what the benchmark tests on. A joint at (0, 0) was
-not found.
+clip's split is that of the file's lists; what they name ``val`` is what the benchmark tests on. Clips in neither list
+of a protocol, and names in a list without an annotation, are left out, as by PYSKL. A joint at (0, 0) was not found.
+Videos have 30 frames per second.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
+# Bounds that the published files keep by far; only damaged or hostile ones exceed them.
 MAX_FILE_BYTES = 8 << 30
 MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES = 200_000, 8, 2_000
-_MAX_OPCODES_PER_CLIP = 200  # of the pickle
+_MAX_OPCODES_PER_CLIP = 200  # of the pickle; an annotation takes 50 to 80, depending on the pickle protocol
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
 
@@ -54,7 +56,7 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
             cast(BinaryIO, mapped),
             names=ARRAY_NAMES,
             max_opcodes=MAX_CLIPS * _MAX_OPCODES_PER_CLIP,
-            max_copied_bytes=4 * size,
+            max_copied_bytes=4 * size,  # arrays are copied out of the file once; the rest is for its lists and dicts
         )
     if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
         raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is not a dict with a dict 'split'")
@@ -105,6 +107,7 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
             f"people, 1 to {MAX_FRAMES} frames and sides below 100,000 pixels"
         )
     xy = np.asarray(xy_MTJ2, np.float32)
+    # HRNet's scores are heights of a heat map and may fall below 0, which means as much as 0: nothing was found.
     score = np.where((xy != 0).any(-1), np.asarray(score_MTJ, np.float32).clip(0), 0)
     joints = np.concatenate([xy, score[..., None]], -1, dtype=np.float32)
     if not np.isfinite(joints).all():

@@ -3,7 +3,8 @@
 C. Liu et al., "PKU-MMD", 2017. For a recording ``0002-L`` (number, camera: left, middle or right) each line of
 ``PKU_Skeleton_Renew/0002-L.txt`` is a frame, at 30 frames per second: x, y, z in metres of the 25 joints of one person
 and then of another, zeros where there is none. ``Train_Label_PKU_final/0002-L.txt`` has lines
-``class,start,end,confidence``: classes from 1, times in frames from 0, start included and end excluded.
+``class,start,end,confidence``: classes from 1, times in frames from 0, start included and end excluded. The confidence,
+1 or 2, is not used.
 ``Split/cross-subject.txt`` and ``Split/cross-view.txt`` list the recordings to train on in their second line and those
 to test on in their fourth, separated by commas. Joints are as recorded; the loader centres and scales them.
 """
@@ -43,7 +44,8 @@ SOURCE = DatasetSource(
 )
 SKELETONS, LABELS, SPLITS = "PKU_Skeleton_Renew", "Train_Label_PKU_final", "Split"
 SPLIT_FILES = {"CS": "cross-subject.txt", "CV": "cross-view.txt"}
-MAX_FRAMES, MAX_RECORDINGS = 30_000, 5_000
+# Bounds that the published files keep by far; only damaged ones exceed them. So is 10 km, for a sensor that sees 8 m.
+MAX_FRAMES, MAX_RECORDINGS, MAX_METRES = 30_000, 5_000, 1e4
 CLASSES = (
     "bow",
     "brushing hair",
@@ -100,7 +102,7 @@ CLASSES = (
 """Class ``n`` of the label files is ``CLASSES[n - 1]``."""
 
 _NAME = re.compile(r"(\d{4})-([LMR])")
-_CAMERAS = {"L": 1, "M": 2, "R": 3}
+_CAMERAS = {"L": 1, "M": 2, "R": 3}  # numbers of ours
 
 
 def read_split(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -154,14 +156,14 @@ def read_skeleton(path: Path) -> Floats:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
     rows = read_numbers(path, columns=150, source=SOURCE)
-    if len(rows) > MAX_FRAMES or np.abs(rows).max() > 1e4:
+    if len(rows) > MAX_FRAMES or np.abs(rows).max() > MAX_METRES:
         raise DamagedFileError(
             f"{path}: {len(rows)} frames of coordinates up to {np.abs(rows).max():g} m, expected at most {MAX_FRAMES} "
-            "frames and 10,000 m"
+            f"frames and {MAX_METRES:,.0f} m"
         )
     metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)
     joints = as_ntu25(from_kinect(metres_MTJ3), LAYOUTS["ntu25"].names)
-    return joints if joints[1, :, :, 3].any() else joints[:1].copy()
+    return joints if joints[1, :, :, 3].any() else joints[:1].copy()  # a view would keep the empty half in memory
 
 
 def _recordings(folder: Path, names: tuple[str, ...], split: str) -> Recordings:
@@ -178,7 +180,7 @@ def _recordings(folder: Path, names: tuple[str, ...], split: str) -> Recordings:
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
-    names = ["*"]
+    names = ["*"]  # without the list, which names the files, any file will do
     if not (lists := missing_files(folder, SOURCE, file)):
         names = sorted(name for part in read_split(folder / file) for name in part)
     return *lists, *missing_files(

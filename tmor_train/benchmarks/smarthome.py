@@ -3,7 +3,7 @@ LCR-Net.
 
 S. Das et al., "Toyota Smarthome", ICCV 2019. A clip is named ``Walk_p03_r01_v16_c06`` (class, person, repetition,
 video, camera) and is a file ``{clip}.json``: ``frames`` holds for each frame a list of people, each with ``pose2d``, 13
-values of x and then 13 of y, in pixels of a picture of 640 x 480.
+values of x and then 13 of y, in pixels of a picture of 640 x 480; 20 frames per second.
 
 CS trains on nine people, validates on the people 19 and 25 and tests on seven. CV1 trains on camera 1, CV2 on the
 cameras 1, 3, 4, 6 and 7; both validate on camera 5 and test on camera 2, and have only 19 classes. In CV the reference
@@ -89,11 +89,13 @@ _NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
 # right: one order is the reverse of the other.
 _PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 MAX_PEOPLE = 8
+"""In a frame of a pose file; free choice far above the one or two people of the recordings, against damaged files."""
 _LEFT_OUT = "Pour.Fromcup"
 
 
 def part_of(clip: str, protocol: str) -> Part | None:
-    """The split that a protocol puts a clip in; None where it leaves the clip out.
+    """The split that a protocol puts a clip in; None where it leaves the clip out, as none of its lists has its person
+    (CS), or its camera or class (CV1, CV2).
 
     Args:
         clip: its name, without ``.json``.

@@ -6,8 +6,8 @@ each recording ``P11T13C03`` (person, time, camera) its subset, its duration in 
 begin, end]``, class numbers from 0 and times in frames. A frame has the class if begin < frame < end. Cross-subject
 (CS) trains on 351 recordings and tests on 185. Cross-view (CV) trains on the cameras 1, 3, 4, 6, 7 (369) and tests on 2
 and 5 (167); 33 classes occur in that test. Poses are ``poses/{recording}_LCRNet2d.npz`` with ``kpts`` (T, 17, 2)
-float32 in pixels of a picture of 640 x 480; a joint at (0, 0) was not found. The joints are in COCO's order, all five
-points of the head at one position.
+float32 in pixels of a picture of 640 x 480, 20 frames per second; a joint at (0, 0) was not found. The joints are in
+COCO's order, all five points of the head at one position.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ CLASSES = (
 
 WIDTH, HEIGHT = 640.0, 480.0
 MAX_FRAMES = 200_000
-"""Of one recording; the longest published has 50,541."""
+"""Of one recording; the longest published has 50,541, and more than four times as many are damage."""
 MAX_FILE_BYTES = MAX_FRAMES * 17 * 2 * 8
 """Of one pose file: 17 joints, two coordinates, float64."""
 
@@ -212,7 +212,7 @@ def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Rec
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
-    names = ["P*"]
+    names = ["P*"]  # without the annotations, which name the files, any file will do
     if not (lists := missing_files(folder, SOURCE, file := f"smarthome_{protocol}_51.json")):
         names = sorted(read_annotations(folder / file))
     return *lists, *missing_files(folder, SOURCE, *(f"poses/{name}{_POSES}" for name in names))

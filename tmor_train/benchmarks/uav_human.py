@@ -3,8 +3,9 @@
 T. Li et al., "UAV-Human", CVPR 2021. A clip is a file ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` (P is
 the person, A the action), or of such a name with ``.skeleton``, in NTU's text format: the number of frames; for each
 frame the number of people, and for each of them a line about the body, the number of joints, and a line per joint,
-which begins with x and y in pixels of a picture of 1920 x 1080. The protocols CSv1 and CSv2 train on the people of
-``TRAIN_SUBJECTS`` and test on the others. Classes are named by their published codes, A000 to A154.
+which begins with x and y in pixels of a picture of 1920 x 1080. Files of other names, such as readmes, are left out.
+The protocols CSv1 and CSv2 train on the people of ``TRAIN_SUBJECTS`` and test on the others. Classes are named by their
+published codes, A000 to A154. The frame rate is not published in the files and stays unknown.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the 
 WIDTH, HEIGHT = 1920.0, 1080.0
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
+"""Of a clip, and in a frame; free choices far above clips of some seconds with one or two people, against damaged
+files."""
 
 _NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.(?:txt|skeleton)")
 

@@ -1,4 +1,4 @@
-"""Embeddings as unit vectors, and products of pairs of them block by block, on one thread per core.
+"""Embeddings as unit vectors, and products of pairs of them block by block, on as many threads as torch is set to use.
 
 `UnitVectors` measures cosine distances in float64 and holds a faster copy whose error is bounded; `BlockProducts`
 multiplies two lists of its rows in one buffer; `parallel_map` works on several blocks at once.
@@ -19,7 +19,7 @@ import torch
 
 Precision = Literal["single", "half"]
 ROWS_AT_ONCE = 65_536
-"""Rows that are copied to float64 together, which bounds memory."""
+"""Rows that are copied to float64 together, which bounds memory: 128 MiB of 256 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,11 @@ _DTYPES: dict[Precision, torch.dtype] = {"single": torch.float32, "half": torch.
 def _margin(precision: Precision, dimensions: int) -> float:
     """Bound on the error of a product of two unit vectors of D = `dimensions`.
 
-    Rounding both vectors costs two units in the last place; adding D products in float32, in any order, D more
-    (Higham, Accuracy and Stability of Numerical Algorithms, §3.1). Half precision also rounds the result, may add
-    partial sums in half, compares in half and has coarser smallest numbers: eight units cover that. Tensor cores cut
-    instead of rounding while they add, hence the factor 4.
+    With u the unit roundoff, rounding both vectors costs 2 u and adding D products in float32, in any order, D u more
+    (Higham, Accuracy and Stability of Numerical Algorithms, §3.1); 6 u are left for terms in u² and the rounding of the
+    threshold. Half precision also rounds the result, may add partial sums in half, compares in half and has coarser
+    smallest numbers: eight of its u cover that. Tensor cores cut instead of rounding while they add, hence the factor
+    4.
     """
     if precision == "single":
         return (dimensions + 8) * 2.0**-24
@@ -108,8 +109,8 @@ def _check_norms(norms_N: torch.Tensor) -> None:
         )
 
 
-# Rows of a block: enough for the matrix product to run at full speed, few enough for the block to be small compared to
-# the embeddings.
+# Rows of a block: enough for the matrix product to run at full speed, few enough for the block (9 MiB of float32 on a
+# CPU, 128 MiB of float16 on a GPU) to be small compared to the embeddings.
 BLOCK_SIZE_CPU = 1536
 BLOCK_SIZE_GPU = 8192
 
@@ -123,7 +124,7 @@ class BlockProducts:
         self._own = threading.local()
 
     def __call__(self, left_L: torch.Tensor, right_R: torch.Tensor) -> torch.Tensor:
-        """Products of the rows left_L and right_R, (L, R); both are ascending indices, 1 to `block_size` of them."""
+        """Products of the rows left_L and right_R, (L, R); both are 1 to `block_size` ascending indices, none twice."""
         if not hasattr(self._own, "buffer"):
             self._own.buffer = self._rows_ND.new_empty(self._block_size**2)
         buffer: torch.Tensor = self._own.buffer
@@ -154,8 +155,8 @@ def chunks(points: int, block_size: int) -> list[slice]:
 
 
 def triangle_blocks(points: int, block_size: int) -> Iterator[tuple[slice, slice]]:
-    """Pairs of slices, equal or disjoint, of which exactly one holds any given pair of points; pairs of a slice with
-    itself first.
+    """Pairs of slices, equal or disjoint, of which exactly one holds any given pair of points; those within a block of
+    `block_size` points come before those of two blocks.
 
     Blocks on the diagonal come first, because later blocks whose points they already put into one cluster are skipped.
     They are cut into four parts per side, because half of the products of such a block are not used.
@@ -207,6 +208,7 @@ def parallel_map(compute: Callable[[Item], Result], items: Iterable[Item], *, wo
     if workers == 1:
         yield from map(compute, items)
         return
+    # With OpenMP a new thread has its own number of threads, whatever the caller's was set to.
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:

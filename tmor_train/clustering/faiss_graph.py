@@ -14,7 +14,7 @@ from tmor_train.clustering.blockwise import UnitVectors, chunks
 from tmor_train.clustering.dbscan import IncrementalDBSCAN, check_settings, on_rows
 
 PAIRS_AT_ONCE = 2**16
-"""Pairs whose distances are computed in one operation."""
+"""Pairs whose distances are computed in one operation, which bounds memory: 256 MiB of 256 dimensions in float64."""
 _ROWS_PER_CENTROID = 64  # rows that each list's centre is learned from; more take longer for hardly better centres
 
 
@@ -23,9 +23,9 @@ class FaissMissingError(ValueError):
 
 
 def check_nearest(nearest: int, min_samples: int) -> None:
-    """Raises ValueError where so few rows are looked for around each that none could be core."""
+    """Raises ValueError where so few rows are looked for around each that hardly any could be core."""
     if nearest < min_samples:
-        raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: no point would be core")
+        raise ValueError(f"nearest is {nearest}, below min_samples, which is {min_samples}: hardly any point is core")
 
 
 def labels_faiss(
@@ -38,8 +38,10 @@ def labels_faiss(
 
     Args:
         vectors: N embeddings, on any device.
-        nearest: neighbours that are searched for each row; at least min_samples, since with fewer no point is core.
-        probes: how many of the 4 · √N lists of the inverted file are searched for each row.
+        nearest: neighbours that are searched for each row; at least min_samples, since with fewer a point would be core
+            only by those that find it from their side.
+        probes: how many of the 4 · √N lists (the fewest that faiss advises) of the inverted file are searched for each
+            row.
         seed: of the sample from which the lists' centres are learned.
 
     Returns:
@@ -78,6 +80,7 @@ def _candidates(
     points, width = unit_ND.shape
     lists = max(1, min(round(4 * points**0.5), points))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
+    # At least one row for each centre: faiss would print a warning below 39.
     index.cp.seed, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = seed, _ROWS_PER_CENTROID, 1
     index.train(unit_ND)
     index.add(unit_ND)

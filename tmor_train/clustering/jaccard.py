@@ -25,9 +25,14 @@ Numbers = NDArray[np.int64]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_matrix (N, N)
 
 ROWS_AT_ONCE = 512
-"""Rows whose neighbourhoods are computed at once."""
+"""Rows whose neighbourhoods are computed at once; like the next two a bound on memory, of free choice."""
 TERMS_AT_ONCE = 2**22
 """About so many terms min(V_ij, V_i'j) are added at once."""
+PAIRS_AT_ONCE = 2**16
+"""Pairs whose cosine distances are computed in one operation."""
+_MOST_ROWS = 64  # in a run: each has a sum for every row, 8 bytes a sum
+_LEAST_SHARED = 2.0**-40
+# Below every s that is not 0: a weight is part of a softmax of values from -4 to 0 over a neighbourhood, divided by k2.
 
 
 def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sparse:
@@ -110,7 +115,7 @@ def neighbourhoods(vectors: UnitVectors, nearest_NK: Numbers, *, k1: int) -> Spa
     row_P, column_P = np.concatenate(rows), np.concatenate(columns)
     far_P = [
         vectors.distances(*(torch.from_numpy(ends[run]).to(device) for ends in (row_P, column_P)))
-        for run in chunks(len(row_P), TERMS_AT_ONCE // 64)
+        for run in chunks(len(row_P), PAIRS_AT_ONCE)
     ]
     weight_P = np.exp(-2.0 * torch.cat(far_P).cpu().numpy())  # |x − y|² of unit vectors is twice the cosine distance
     weight_P /= np.bincount(row_P, weight_P, points)[row_P]
@@ -133,7 +138,7 @@ def pairs_within(weights: Sparse, eps: float) -> Iterator[tuple[Numbers, Numbers
     """
     points, columns = weights.shape[0], weights.T.tocsr()
     # 1 − s / (2 − s) ≤ eps, solved for s.
-    least = max(2.0 * (1.0 - eps) / (2.0 - eps), 2.0**-40) if eps < 2.0 else 2.0**-40
+    least = max(2.0 * (1.0 - eps) / (2.0 - eps), _LEAST_SHARED) if eps < 2.0 else _LEAST_SHARED
     shared = np.zeros(0)
     for some in _row_runs((weights != 0) @ np.diff(columns.indptr), TERMS_AT_ONCE):
         if len(shared) < (some.stop - some.start) * points:
@@ -165,10 +170,10 @@ def _reciprocal(nearest_NK: Numbers) -> Sparse:
 
 
 def _row_runs(terms_N: Numbers, most: int) -> Iterator[slice]:
-    """All rows in runs of at most 64 rows and ``most`` terms; a row with more terms is a run of its own."""
+    """All rows in runs of at most ``_MOST_ROWS`` rows and ``most`` terms; a row with more terms is a run of its own."""
     start, total = 0, 0
     for row, terms in enumerate(terms_N.tolist()):
-        if row > start and (total + terms > most or row - start == 64):
+        if row > start and (total + terms > most or row - start == _MOST_ROWS):
             yield slice(start, row)
             start, total = row, 0
         total += terms

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from posecap.terminal import COMPLETE, Commands, command
 
+_MOST_SHOWN = 20  # missing files of a protocol; some benchmarks have a thousand
+
 if TYPE_CHECKING:
     from tmor_train.benchmarks import Benchmark
 
@@ -19,7 +21,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     listed.add_argument("--data-root", type=Path, metavar="DIR", help="look for files in DIR/NAME")
     shown = command(actions, "show", _show, about="one benchmark and its missing files")
     shown.add_argument("name")
-    shown.add_argument("--data", type=Path, metavar="DIR", help="its folder")
+    shown.add_argument("--data", type=Path, metavar="DIR", help="its folder (default: one of its name)")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -56,6 +58,9 @@ def _show(options: argparse.Namespace) -> int:
     print(f"{chosen.name}: {chosen.about}\ntask: {chosen.task}\nprimary metric: {chosen.primary_metric}")
     for protocol in chosen.protocols:
         print(f"protocol {protocol}")
-        for entry in chosen.missing(options.data or Path(chosen.name), protocol)[:20]:
+        missing = chosen.missing(options.data or Path(chosen.name), protocol)
+        for entry in missing[:_MOST_SHOWN]:
             print(f"  {entry}")
+        if len(missing) > _MOST_SHOWN:
+            print(f"  … and {len(missing) - _MOST_SHOWN} more are missing")
     return COMPLETE

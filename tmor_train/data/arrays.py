@@ -27,8 +27,8 @@ def slices(values: Floats, start: Numbers, width: int) -> Floats:
         return np.zeros((*start.shape, width), np.float32)
     if start.min() < 0 or start.max() + width > len(values):
         raise IndexError(f"slices of {width} values are out of bounds of an array of {len(values)}")
-    # All slices as overlapping rows. A fancy index copies those requested and releases the GIL; np.take would first
-    # copy all rows.
+    # All slices as overlapping rows, each a float32 (4 bytes) after the one before. A fancy index copies those
+    # requested and releases the GIL; np.take would first copy all rows.
     rows = np.ndarray((len(values) - width + 1, width), np.float32, buffer=values, strides=(4, 4))
     taken: Floats = rows[start]
     return taken
@@ -50,9 +50,13 @@ class Vectors:
         return len(self.start_R)
 
     def rows(self, index: Numbers) -> Floats:
-        """The vectors of the given indices (P,) int64, copied: (P, width) float32; index -1 gives zeros."""
+        """The vectors of the given indices (P,) int64, copied: (P, width) float32; index -1 gives zeros.
+
+        Raises:
+            IndexError: an index is R or more.
+        """
         known = index >= 0
-        if not len(self) or not known.all():
+        if not known.all():
             taken = np.zeros((len(index), self.width), np.float32)
             if known.any():
                 taken[known] = self.rows(index[known])
@@ -88,10 +92,10 @@ def concat_vectors(stores: Sequence[Vectors]) -> Vectors:
     if len(widths) != 1:
         raise ValueError(f"vectors of lengths {sorted(widths)} do not fit one set; embed all of them with one model")
     maps = tuple(values for store in stores for values in store.maps)
-    first = np.cumsum([0, *(len(store.maps) for store in stores)])
+    first = np.cumsum([0, *(len(store.maps) for store in stores[:-1])])
     return Vectors(
         maps,
-        np.concatenate([store.map_R + offset for store, offset in zip(stores, first, strict=False)]),
+        np.concatenate([store.map_R + offset for store, offset in zip(stores, first, strict=True)]),
         np.concatenate([store.start_R for store in stores]),
         widths.pop(),
     )

@@ -24,7 +24,8 @@ from tmor_train.field_checks import Checked, ranged
 
 
 def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """A number uniform in [low, high) for each clip: (N,) float32 on the generator's device."""
+    """A number uniform from ``low`` to ``high`` for each clip: (N,) float32 on the generator's device. Rounding may
+    give ``high`` itself."""
     return torch.rand(clips, generator=generator, device=generator.device) * (high - low) + low
 
 
@@ -81,6 +82,7 @@ class Rotate3D(Checked):
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips = len(batch)
+        # Drawn in any case, so that what the next augmentations draw does not depend on the kind of clips.
         yaw, pitch, roll = (_radians(clips, d, generator) for d in (self.vertical, self.others, self.others))
         if batch.motion_NCTVM.shape[1] != 3:
             return batch
@@ -94,9 +96,10 @@ class Project(Checked):
     """Projects clips with depth to the picture of a camera at a random place; the batch then has two coordinates.
 
     The camera is moved round the body's centre by up to ``yaw`` degrees (0 to 180) and up or down by up to ``pitch``
-    degrees (0 to 80), either way; 0 and 0 is the view of the recording. A ``perspective`` camera stands ``nearest`` to
-    ``farthest`` away (2 to 100, in normalised coordinates, in which a body is about 2 tall); an ``orthographic`` one is
-    infinitely far. Clips without depth only lose their empty third coordinate.
+    degrees (0 to 80: at 90 it would look straight down), either way; 0 and 0 is the view of the recording. A
+    ``perspective`` camera stands ``nearest`` to ``farthest`` away (2 to 100, in normalised coordinates, in which a body
+    is about 2 tall); an ``orthographic`` one is infinitely far. Clips without depth only lose their empty third
+    coordinate.
     """
 
     yaw: float = ranged(90.0, 0, 180)
@@ -135,7 +138,7 @@ class Flip(Checked):
         order = list(flip_order(batch.layout))
         turned = happens(len(batch), self.probability, generator)[:, None, None, None]
         joints, seen = batch.joints, batch.seen
-        mirrored = joints[..., order, :].clone()
+        mirrored = joints[..., order, :]  # a copy, as every selection by a list of indices
         mirrored[..., 0].neg_()
         return batch.moved(
             torch.where(turned[..., None], mirrored, joints), torch.where(turned, seen[..., order], seen)
@@ -144,8 +147,8 @@ class Flip(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomMove(Checked):
-    """UNIK's moving camera: rotates and scales x and y about the point (0, 0), then shifts them, by amounts that change
-    linearly over the clip from one drawn value to another; z stays.
+    """UNIK's moving camera, with the values of its code: rotates and scales x and y about the point (0, 0), then shifts
+    them, by amounts that change linearly over the clip from one drawn value to another; z stays.
 
     Values are drawn from ``angles`` in degrees, ``scales`` (factors above 0) and ``shifts`` in normalised coordinates,
     the last for x and y independently.
@@ -209,7 +212,7 @@ def resampled(batch: MotionBatch, position_NT: Tensor) -> MotionBatch:
     """The clips at times between their frames, by linear interpolation.
 
     Where a joint is seen in only one of the two frames around a time, that frame's value is taken if it is the nearer
-    of the two; else the joint is not seen. A time that falls on a frame gives that frame.
+    of the two (midway: if it is the later); else the joint is not seen. A time that falls on a frame gives that frame.
 
     Args:
         position_NT: times in frames, from 0 to T - 1; their number is that of the result's frames.
@@ -350,7 +353,7 @@ class JointDropout(Checked):
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips, channels, _, joints, _ = batch.motion_NCTVM.shape
-        lots_NV = torch.rand(clips, joints, generator=generator, device=generator.device)
+        lots_NV = torch.rand(clips, joints, generator=generator, device=generator.device)  # the lowest are hit
         struck = happens(clips, self.probability, generator)
         away = drawn(clips * joints * channels, -self.amount, self.amount, generator).view(clips, 1, 1, joints, -1)
         hit_NV = (lots_NV.argsort(1).argsort(1) < round(self.share * joints)) & struck[:, None]
@@ -416,7 +419,8 @@ class Augmentation(Protocol):
 
 
 FAITHFUL: tuple[Augmentation, ...] = (CropResize(), Rotate())
-"""T-MOR's augmentations for 2D skeletons: random temporal cropping and random rotation."""
+"""T-MOR's augmentations for 2D skeletons: random temporal cropping and random rotation. The paper gives neither the
+lengths nor the angles; the defaults of both are free choices."""
 
 FAITHFUL_3D: tuple[Augmentation, ...] = (CropResize(), Rotate3D())
 """The same for 3D skeletons."""
@@ -432,7 +436,8 @@ _MORE: tuple[Augmentation, ...] = (
 )
 
 STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
-"""``FAITHFUL`` and further common augmentations, which are not in the paper."""
+"""``FAITHFUL`` and further common augmentations, which are not in the paper: with the amounts of CrosSCLR and AimCLR
+(shear, noise, blur, 15 of 25 joints hidden), and probabilities of our choice."""
 
 STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
 """``STRONG`` for 3D skeletons."""

@@ -96,7 +96,7 @@ def relayout(joints: Tensor, seen: Tensor, *, source: str, target: str) -> tuple
     weights_JK = _weights(source, target).to(joints)
     uses_JK = (weights_JK != 0).to(joints.dtype)
     needed_K = uses_JK.sum(0)
-    there = seen.to(joints.dtype) @ uses_JK
+    there = seen.to(joints.dtype) @ uses_JK  # a product of floats is faster than one of integers; these are counts
     return joints @ weights_JK, (there > needed_K - 0.5) & (needed_K > 0)
 
 
@@ -196,7 +196,7 @@ class MotionSet:
     def select(self, index: Sequence[int] | NDArray[Any]) -> MotionSet:
         """Some clips, by indices or by a mask, in that order. No joint is copied; classes and sentences stay as they
         are, also those that no clip has any more."""
-        chosen = np.asarray(index)
+        chosen = np.asarray(index)  # of an empty list: float64, which indexes nothing
         return replace(self, clips=self.clips.select(chosen if chosen.size else np.zeros(0, np.int64)))
 
     def split(self, *names: str) -> MotionSet:

@@ -28,7 +28,7 @@ from tmor_train.data.modalities import (
 )
 from tmor_train.field_checks import Checked, ranged
 
-# Purposes of random numbers, so that a clip's frames and its caption are drawn independently.
+# Purposes of random numbers, so that the order, a clip's frames and its caption are drawn independently.
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2
 
 
@@ -117,7 +117,7 @@ class Loader:
         process: which part of each batch this process loads; None: there is a single process, which loads all.
         workers: threads that prefetch batches; 0 gathers in the calling thread. Threads suffice, since gathering copies
             arrays with the GIL released.
-        ahead: batches that each worker prefetches.
+        ahead: batches that each worker prefetches while the caller works on one.
 
     Raises:
         ValueError: ``workers`` is below 0 or ``ahead`` below 1.

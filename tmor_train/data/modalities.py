@@ -169,6 +169,7 @@ class Normalise(Checked):
 
     def _on_screen(self, joints_NMTVC: Tensor, size_N2: Tensor) -> Tensor:
         size = size_N2 if self.screen == "frame" else torch.tensor([[640.0, 480.0]]).expand(len(joints_NMTVC), 2)
+        # Clips in metres, in a batch with others, may have a width of 0; what comes out here for them is not used.
         width_N, height_N = size.to(joints_NMTVC).clamp(min=1).unbind(1)
         factor_N = 2 / width_N
         shift_NC = torch.zeros(len(joints_NMTVC), joints_NMTVC.shape[-1]).to(joints_NMTVC)
@@ -189,6 +190,7 @@ def of_the_body(joints_NMTVC: Tensor, seen_NMTV: Tensor) -> Tensor:
     middle = (first * weights).sum(3, keepdim=True) / weights.sum(3, keepdim=True).clamp(min=1)
     away = (first - middle).norm(dim=-1, keepdim=True) * weights
     size = away.sum((1, 2, 3, 4), keepdim=True) / weights.sum((1, 2, 3, 4), keepdim=True).clamp(min=1)
+    # A person all of whose joints lie at one point, or who is never seen, has the size 0: no division by it.
     scaled: Tensor = (joints_NMTVC - centre) * (BODY_RADIUS / size.clamp(min=1e-6))
     return scaled
 

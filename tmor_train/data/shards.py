@@ -22,8 +22,8 @@ from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet
 
-_KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")
-_ARRAYS = ("joints", "video", "text")
+_KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")  # columns of a part's index
+_ARRAYS = ("joints", "video", "text")  # arrays of a columns file
 
 
 def read_shards(
@@ -114,6 +114,7 @@ def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any)
         ]
     if keys != index["key"].to_pylist():
         raise ShardError(f"{path} and the part's index hold other samples: run `posecap verify`")
+    # A plain view of the map, whose last bytes may not fill a float; no array of the file ends in them.
     values = np.asarray(base)[: base.nbytes // 4 * 4].view(np.float32)
     return _Part(values, index.take(rows), np.array(shapes, np.int64)[rows], np.concatenate(starts)[rows])
 
@@ -179,6 +180,7 @@ def _check_joints(array: JointArray, joints_N: Numbers) -> None:
 
 
 def _reals(column: Any) -> Floats:
+    """The numbers of a column, 0 where it has none, which a :class:`ClipTable` takes as unknown."""
     return np.nan_to_num(np.array(column.to_pylist(), np.float32))
 
 

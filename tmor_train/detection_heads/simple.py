@@ -27,7 +27,7 @@ class Linear(nn.Module):
 class BiLSTM(nn.Module):
     """(N, 256, T') features to (N, K, T') logits. Padded frames are at the end; the recurrence never reads them.
 
-    A frame sees the whole window.
+    A frame sees the whole window. Its width of 512 for each direction is the hidden width of the other heads.
     """
 
     def __init__(self, classes: int, *, width: int = 512) -> None:
@@ -36,9 +36,8 @@ class BiLSTM(nn.Module):
         self.map = nn.Linear(2 * width, classes)
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        packed = pack_padded_sequence(
-            features.transpose(1, 2), valid.sum(1).cpu(), batch_first=True, enforce_sorted=False
-        )
+        lengths = valid.sum(1).cpu()  # torch takes lengths on the CPU alone
+        packed = pack_padded_sequence(features.transpose(1, 2), lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features.shape[2])
         logits: Tensor = self.map(states).transpose(1, 2)
         return logits
@@ -49,7 +48,11 @@ DILATIONS = (1, 2, 4, 8, 16)
 
 
 class SDTCN(nn.Module):
-    """(N, 256, T') features to (N, K, T') logits; a frame sees 31 feature frames on each side."""
+    """(N, 256, T') features to (N, K, T') logits; a frame sees 31 feature frames on each side.
+
+    Width and dropout are those of :class:`~tmor_train.detection_heads.pdan.PDAN`, so that the two differ in their
+    layers alone.
+    """
 
     def __init__(self, classes: int, *, width: int = 512, dropout: float = 0.5) -> None:
         super().__init__()

@@ -54,6 +54,7 @@ class GaussianLayer(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
+        # Initial values are free choices: centres over the whole filter, widths of up to a frame.
         self.centre = nn.Parameter(torch.randn(GAUSSIANS))
         self.width = nn.Parameter(0.5 * torch.randn(GAUSSIANS))
         self.attention = nn.Parameter(torch.randn(CHANNELS * channels, GAUSSIANS))

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from posecap.joints import LAYOUTS
 from tmor_train.backbones import Backbone, People
 from tmor_train.backbones.agcn import AGCN
+from tmor_train.backbones.graph import layout_named
 from tmor_train.backbones.stgcn import STGCN
 from tmor_train.backbones.unik import UNIK
 
@@ -41,11 +41,12 @@ def encoder_of(config: EncoderConfig, *, layout: str, persons: int) -> Backbone:
         persons: number of person slots of a clip; ST-GCN takes any number and does not use it.
 
     Raises:
+        posecap.joints.LayoutError: unknown layout.
         ValueError: a size that the backbone does not take.
     """
     if config.backbone == "unik":
         return UNIK(
-            joints=len(LAYOUTS[layout].names),
+            joints=len(layout_named(layout).names),
             channels=config.channels,
             persons=persons,
             tau=config.tau,

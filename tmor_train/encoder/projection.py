@@ -83,8 +83,8 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Clamps learned temperatures to ``lowest_temperature`` to 1. A clamp in ``forward`` would make their gradient
-        0."""
+        """Clamps learned temperatures to ``lowest_temperature`` to 1, where the logit is the cosine itself. A clamp in
+        ``forward`` would make their gradient 0."""
         if self.log_scales is not None:
             self.log_scales.clamp_(0.0, self.highest)
 

@@ -224,6 +224,15 @@ def test_a_state_dict_that_is_not_unik_is_refused(change: str, said: str) -> Non
         UNIK.from_state_dict(spoilt(change))
 
 
+def test_a_state_dict_of_an_even_tau_is_refused() -> None:
+    state = UNIK(joints=3, persons=1).state_dict() | {
+        "l1.s_unit.DepM": torch.zeros(3, 6, 6),
+        "l1.s_unit.out_conv.weight": torch.zeros(64, 64, 1, 2, 1),
+    }
+    with pytest.raises(WrongWeightsError, match=r"DepM is \(3, 6, 6\), .* an odd number of frames, tau = 2"):
+        UNIK.from_state_dict(state)
+
+
 @pytest.mark.parametrize("sizes", [{"tau": 2}, {"tau": 0}, {"heads": 0}, {"persons": 0}, {"joints": 0}, {"classes": 0}])
 def test_impossible_sizes_are_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):

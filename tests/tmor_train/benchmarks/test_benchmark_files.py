@@ -163,7 +163,16 @@ HEADER = "id,actions,length"
 
 @pytest.mark.parametrize(
     "line",
-    ["A,c157 1 2,3", "A,c001 1,3", "A,c001 1 nan,3", "A,c001 1 2,0", "A,c001 1 2,", "A,c001 1 1e9,3", "A,drink 1 2,3"],
+    [
+        "A,c157 1 2,3",
+        "A,c001 1,3",
+        "A,c001 1 nan,3",
+        "A,c001 1 2,0",
+        "A,c001 1 2,",
+        "A,c001 1 1e9,3",
+        "A,drink 1 2,3",
+        "A,c001 1 2,3\nA,c002 1 2,3",
+    ],
 )
 def test_damaged_charades_annotations_are_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "Charades_v1_test.csv"

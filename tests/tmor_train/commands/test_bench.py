@@ -23,6 +23,19 @@ def test_list_goes_on_after_a_damaged_set(tmp_path: Path, capsys: pytest.Capture
     assert any(line.startswith("shards") for line in lines)
 
 
+def test_show_counts_the_files_that_it_does_not_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number:04d}-L" for number in range(30)]
+    split = tmp_path / "Split/cross-subject.txt"
+    split.parent.mkdir()
+    split.write_text(f"Training\n{','.join(names[:20])}\nValidation\n{','.join(names[20:])}\n")
+    (tmp_path / "Split/cross-view.txt").write_text(split.read_text())
+    assert main(["bench", "show", "pku_mmd", "--data", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[3] == "protocol CS"
+    assert "0000-L.txt is missing" in printed[4]
+    assert printed[24:26] == ["  … and 40 more are missing", "protocol CV"]
+
+
 def test_show_names_the_nearest_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "show", "tsu"]) == 0
     assert main(["bench", "show", "penn"]) != 0

@@ -36,3 +36,11 @@ def test_joined_stores_count_on() -> None:
     assert store.rows(np.array([2, 0])).tolist() == [[5, 5, 5], [1, 1, 1]]
     with pytest.raises(ValueError, match=r"lengths \[3, 4\]"):
         concat_vectors([store, vectors(np.ones((1, 4), np.float32))])
+
+
+@pytest.mark.parametrize("store", [vectors(np.ones((2, 3), np.float32)), vectors(np.ones((0, 3), np.float32))])
+def test_an_index_beyond_the_vectors_is_refused(store: Vectors) -> None:
+    with pytest.raises(IndexError):
+        store.rows(np.array([2, -1]))
+    with pytest.raises(IndexError):
+        store.rows(np.array([2]))

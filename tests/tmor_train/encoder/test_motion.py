@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from posecap.joints import LayoutError
 from tmor_train.encoder.motion import EMA, EncoderConfig, encoder_of
 
 torch.set_num_threads(1)
@@ -20,6 +21,12 @@ def test_each_backbone_takes_the_layout_and_the_persons(backbone: str, name: str
 def test_uniks_own_settings() -> None:
     encoder = encoder_of(EncoderConfig(tau=3, heads=4, people="masked_mean"), layout="coco17", persons=1)
     assert (encoder.tau, encoder.heads, encoder.people) == (3, 4, "masked_mean")
+
+
+@pytest.mark.parametrize("backbone", ["unik", "agcn", "stgcn"])
+def test_an_unknown_layout_is_named(backbone: str) -> None:
+    with pytest.raises(LayoutError, match=r"unknown layout 'unik18'; known: .*unik17"):
+        encoder_of(EncoderConfig(backbone=backbone), layout="unik18", persons=1)  # type: ignore[arg-type]
 
 
 def test_it_follows_with_the_given_momentum():

@@ -2,6 +2,8 @@
 :class:`~tmor_train.data.dataset.MotionSet`.
 
 The sets' files are not part of this project and have their own terms; ``SOURCE`` of each module says where to get them.
+Files and folders of other names are passed over, since archives bring readmes and other modalities along, and a folder
+with a part of a set is read as that part.
 """
 
 from __future__ import annotations

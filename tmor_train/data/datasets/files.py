@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from posecap.joints import LAYOUTS
 
 MAX_FILE_BYTES = 64 << 20
-"""Size above which a file is not read."""
+"""Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""
 MAX_VALUES = 16 << 20
-"""Number of values above which a MATLAB array is not loaded."""
+"""Number of values above which a MATLAB array, which may be compressed, is not loaded; free choice like the size."""
 _PLAIN = frozenset(
     ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
@@ -54,19 +54,22 @@ class DatasetSource:
         )
 
 
+# What Python, NumPy, SciPy and the standard library's readers raise for content that they cannot take; MemoryError
+# where a few bytes claim a huge array.
 _READER_ERRORS: tuple[type[Exception], ...] = (
-    *(
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-        MemoryError,
-        OSError,
-        EOFError,
-    ),
-    *(StopIteration, csv.Error, zipfile.BadZipFile, zlib.error),
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    OSError,
+    EOFError,
+    StopIteration,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -176,7 +179,7 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
         known = {name: (shape, kind) for name, shape, kind in whosmat(BytesIO(content))}
         for name in names:
             shape, kind = known.get(name, ((), "missing"))
-            if kind not in _PLAIN or int(np.prod(shape, dtype=np.float64)) > MAX_VALUES:
+            if kind not in _PLAIN or np.prod(shape, dtype=np.float64) > MAX_VALUES:  # floats do not overflow
                 raise DamagedFileError(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
         loaded = loadmat(BytesIO(content), variable_names=list(names), chars_as_strings=True)
         return {name: np.asarray(loaded[name]) for name in names}

@@ -63,7 +63,7 @@ USED = "files_used_in_cvpr12_paper.txt"
 
 INFERRED = 0.1
 """Lowest score of a joint. The sensor gives inferred joints a confidence of 0, but their position is useful, and a
-score of 0 would mean that there is none."""
+score of 0 would mean that there is none. Any value above 0 would do; loaders read no more of a score."""
 
 JOINTS = (
     *("left_shoulder", "right_shoulder", "spine_shoulder", "spine_mid", "left_hip", "right_hip", "spine_base"),
@@ -76,7 +76,8 @@ _NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_skeleton3D\.txt")
 
 
 def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
-    """The clips under ``folder``, in space, in the layout ``ntu25``: all 567, or the 557 that most papers use.
+    """The clips under ``folder``, in space, in the layout ``ntu25``: all 567, or the 557 that most papers use (those in
+    the file :data:`USED` there).
 
     Raises:
         MissingFilesError: no clips there, or for ``used`` no list of them.

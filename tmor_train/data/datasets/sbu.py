@@ -2,7 +2,7 @@
 
 K. Yun et al., "Two-person Interaction Detection Using Body-Pose Features", CVPR-W 2012. A clip is
 ``s01s02/01/001/skeleton_pos.txt`` (subjects, class, trial): a line for each frame with its number and, for both people
-in turn, x, y and z of 15 joints; x and y are from 0 to 1 over the sensor's picture.
+in turn, x, y and z of 15 joints; x and y are from 0 to 1 over the sensor's picture, y down; 15 frames per second.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def read(folder: Path) -> MotionSet:
     """All clips under ``folder``, in space, in the layout ``ntu25``; splits ``fold1`` to ``fold5``.
 
     ``subject`` is the one who acts. Coordinates are brought back to metres as the authors say: x spans 2.56, y 1.92,
-    and z 1.28 for each unit.
+    and z 1.28 for each unit; x and y are 0 in the middle of the picture and keep its directions, which the authors'
+    formulas turn round.
 
     Raises:
         MissingFilesError: no clips there.

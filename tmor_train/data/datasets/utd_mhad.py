@@ -1,7 +1,7 @@
 """Reads UTD-MHAD: 861 clips of 27 actions by 8 people, 20 joints of a Kinect in space.
 
 C. Chen, R. Jafari, N. Kehtarnavaz, "UTD-MHAD", ICIP 2015. A clip is ``a1_s1_t1_skeleton.mat`` (action, subject, trial)
-with ``d_skel`` (20 joints, 3 coordinates in metres, T frames).
+with ``d_skel`` (20 joints, 3 coordinates in metres, T frames), 30 frames per second.
 """
 
 from __future__ import annotations
