@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -18,7 +18,6 @@ from typing import Any, Literal
 from posecap import legacy
 from posecap.files import digest, file_sha256
 from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
-from posecap.label_stats import labels_of
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
@@ -191,6 +190,8 @@ class _Build:
     options: Options
     log: Callable[[str], None]
     retried: frozenset[PartName]
+    _labels: dict[PartName, dict[str, str]] = field(default_factory=dict)
+    """Labels of the rows of open parts that have one, by row id."""
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
         finished = None if todo else read_final_report(self.root)
@@ -238,7 +239,7 @@ class _Build:
             )
             for done in schedule.run(self._work_parts(todo)):
                 self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
-                labels, outcomes = labels_of(self.plan, done.name), [row.outcome for row in done.rows]
+                labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
                 progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
         return pool.start_seconds
 
@@ -247,7 +248,10 @@ class _Build:
         for part in todo:
             known = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
             rows: list[RowResult | Row] = []
+            labels = self._labels[part.name] = {}
             for planned in self.plan.rows(part):
+                if planned.row.label:
+                    labels[planned.row.row_id] = planned.row.label
                 rejected = rejected_by_plan(planned, self.pipeline)
                 rows.append(known.get(planned.row.row_id, planned.row) if rejected is None else rejected)
             yield WorkPart(part.name, tuple(rows))
@@ -443,7 +447,7 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
     reasons: dict[str, None] = {}
     for part in committed(root):
         try:
-            written = read_sidecar(root, part)
+            written = read_sidecar(root, part, names="stored")
         except ShardError:
             continue
         if damaged_files(root, written):
@@ -455,7 +459,7 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
         built[part] = written["fingerprint"]
         if written["fingerprint"] != fingerprints[part]:
             changed.append(part)
-            reasons.update(dict.fromkeys(_why(written, pipeline)))
+            reasons.update(dict.fromkeys(_why(read_sidecar(root, part), pipeline)))
     return Change(built, tuple(changed), tuple(gone), tuple(reasons))
 
 

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from posecap import legacy
-from posecap.label_stats import count_by_label
+from posecap.label_stats import LabelStats, labels_of
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
 from posecap.outcomes import StageOrder, StageStats
 from posecap.pipeline import Pipeline
-from posecap.plan import PLAN_FILE, open_plan
+from posecap.plan import PLAN_FILE, Plan, open_plan
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
@@ -32,10 +35,15 @@ _CLIPS_ON_SHEET = 24
 def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
     """Write everything that describes the dataset as a whole, and return the report.
 
-    ``ledger`` must agree with the sidecars: the counts come from it.
+    Args:
+        ledger: agrees with the sidecars: the counts come from it.
+        run: until here; what this takes is added to its seconds.
     """
+    since = monotonic()
     write_dataset_list(root)
     ledger.export(root / LEDGER_EXPORT)
+    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
+    stage_stats, label_stats = _counted(pipeline, ledger, plan)
     info = DatasetInfo(
         name=manifest.name,
         version=manifest.version,
@@ -45,7 +53,7 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
         store_video=manifest.store_video,
         fingerprint=pipeline.fingerprint(),
         lineage=pipeline.lineage(),
-        stage_stats=StageStats.of(StageOrder.of(pipeline.stages), ledger.outcomes()),
+        stage_stats=stage_stats,
         index=read_index_columns(root),
         files=tuple(listed_files(root)),
     )
@@ -53,11 +61,21 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
     write_summary(root / CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
     if info.clips:
         view_sheet(root, out=root / CONTACT_SHEET, choice=Choice(count=_CLIPS_ON_SHEET))
-    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
-    label_stats = count_by_label(plan, ledger.outcomes()) if plan else None
+    took = monotonic() - since
+    run = replace(run, ended=datetime.now(UTC), seconds=run.seconds + took, end_seconds=took)
     report = make_report(info, run, expected_rejections=pipeline.expected_rejections, label_stats=label_stats)
     write_summary(root / REPORT_FILE, report)
     return report
+
+
+def _counted(pipeline: Pipeline, ledger: Ledger, plan: Plan | None) -> tuple[StageStats, LabelStats]:
+    """Counts by stage and by label, from one pass over the outcomes."""
+    stage_stats, label_stats = StageStats(StageOrder.of(pipeline.stages)), LabelStats()
+    labels = labels_of(plan) if plan else {}
+    for outcome in ledger.outcomes():
+        stage_stats.add(outcome)
+        label_stats.add(labels.get(outcome.row_id), outcome)
+    return stage_stats, label_stats
 
 
 def read_final_report(root: Path) -> dict[str, Any] | None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow.parquet
 
 from posecap.outcomes import LABELLED, LEAST_ENTERED, Alarm, RowOutcome, largest_first, percent
 from posecap.plan import Plan
-from posecap.types import PartName
 
 EXPECTED_REJECTIONS = 0.2
 """Share of the labelled rows that may be rejected, where the pipeline does not say otherwise."""
@@ -118,20 +117,11 @@ def tail_probability(least: int, *, drawn: int, marked: int, total: int) -> floa
     )
 
 
-def count_by_label(plan: Plan, outcomes: Iterable[RowOutcome]) -> LabelStats:
-    """The counts over ``outcomes`` of a plan's rows."""
-    stats, labels = LabelStats(), labels_of(plan)
-    for outcome in outcomes:
-        stats.add(labels.get(outcome.row_id), outcome)
-    return stats
-
-
-def labels_of(plan: Plan, part: PartName | None = None) -> dict[str, str]:
-    """Label by row id, of one part or of all; rows without a label are left out."""
+def labels_of(plan: Plan) -> dict[str, str]:
+    """Label by row id; rows without a label are left out."""
     known: dict[str, str] = {}  # one text for equal labels
-    groups = [each.row_group for each in plan.parts() if part in (None, each.name)]
     with pyarrow.parquet.ParquetFile(plan.path) as file:
-        table = file.read_row_groups(groups, columns=["id", "label"], use_threads=False)
+        table = file.read(columns=["id", "label"], use_threads=False)
     pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
     return {row_id: known.setdefault(label, label) for row_id, label in pairs if label}
 

@@ -98,8 +98,11 @@ class RowOutcome:
 
 
 def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
-    tables = {"status": legacy.STATUSES, "stage": legacy.STAGES, "reason": legacy.REASONS}
-    old = any(written.get(key, "") in table for key, table in tables.items())
+    old = (
+        written.get("status") in legacy.STATUSES
+        or written.get("stage") in legacy.STAGES
+        or written.get("reason") in legacy.REASONS
+    )
     return legacy.upgraded_record(written) if old else written
 
 

@@ -26,9 +26,10 @@ class Run:
 
     Args:
         started, ended: aware of their time zone.
-        seconds: wall time of the run, from after planning to before the report.
+        seconds: wall time of the run, from after planning to before the report is written.
         start_seconds: of those, the time until the workers were ready; 0 for threads, which load their engines while
             others work already.
+        end_seconds: of ``seconds``, those that the end took: the list of parts, card, contact sheet and counts.
         workers: as asked for (:class:`posecap.build.Options`); None for as many as there were cores or GPUs.
         parts, clips, frames: numbers of what this run built, kept and decoded; without what was carried over from
             earlier runs into a part that was built again.
@@ -39,6 +40,7 @@ class Run:
     ended: datetime
     seconds: float
     start_seconds: float
+    end_seconds: float = 0.0
     runner: str
     workers: int | None
     parts: int
@@ -146,6 +148,7 @@ def _rates(run: Run) -> dict[str, float]:
     return {
         "wall_seconds": round(run.seconds, 3),
         "start_seconds": round(run.start_seconds, 3),
+        "end_seconds": round(run.end_seconds, 3),
         "clips_per_second": round(run.clips / working, 3),
         "frames_per_second": round(run.frames / working, 3),
     }

@@ -152,8 +152,7 @@ class Dataset:
 
     def _index_row(self, key: str, index: Any) -> dict[str, Any]:
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
-        parts = (self.part_index(part, wanted) for part, samples in self._source.parts() if samples)
-        for table in parts if index is None else [index.select(wanted)]:
+        for table in self._part_indexes(wanted) if index is None else [index.select(wanted)]:
             row = pc.index(table["key"], key).as_py()
             if row >= 0:
                 found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
@@ -161,6 +160,11 @@ class Dataset:
                     raise ShardError(f"sample {key} was removed from the dataset")
                 return found
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
+
+    def _part_indexes(self, columns: list[str]) -> Iterator[Any]:
+        for part, samples in self._source.parts():
+            if samples:
+                yield self.part_index(part, columns)
 
     def _members(
         self, part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from posecap import legacy
 from posecap.files import canonical_json, digest, write_file
@@ -90,25 +90,25 @@ def _content(root: Path, relative: str) -> bytes:
         raise ShardError(f"{relative} does not exist under {root}") from None
 
 
-def read_sidecar(root: Path, part: PartName) -> dict[str, Any]:
+def read_sidecar(root: Path, part: PartName, *, names: Literal["present", "stored"] = "present") -> dict[str, Any]:
     """The sidecar of a committed part.
 
-    Names that have changed since posecap 0.1 are replaced by the present ones (:mod:`posecap.legacy`), except in
-    ``rows``, which :meth:`posecap.outcomes.RowOutcome.from_json` reads.
+    Args:
+        names: ``present`` replaces names that have changed since posecap 0.1 (:mod:`posecap.legacy`), except in
+            ``rows``, which :meth:`posecap.outcomes.RowOutcome.from_json` reads; ``stored`` leaves all as they are
+            written, which is faster where neither ``counts`` nor ``pipeline`` is used.
 
     Raises:
         ShardError: there is none, it is damaged, or it names files that are not the part's own.
     """
-    document = _read_unchanged(root, part)
+    document = _checked(part, _content(root, paths.sidecar_path(part)))
+    if names == "stored":
+        return document
     return document | {
         key: upgrade(document[key])
         for key, upgrade in (("counts", legacy.upgraded_record), ("pipeline", legacy.upgraded))
         if key in document
     }
-
-
-def _read_unchanged(root: Path, part: PartName) -> dict[str, Any]:
-    return _checked(part, _content(root, paths.sidecar_path(part)))
 
 
 def _checked(part: PartName, content: bytes) -> dict[str, Any]:
@@ -133,13 +133,13 @@ def _is_of(part: PartName, document: Mapping[str, Any]) -> bool:
 
 
 def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
-    """Every committed part of a dataset on local disk, in order, with its sidecar.
+    """Every committed part of a dataset on local disk, in order, with its sidecar in its stored names.
 
     Raises:
         ShardError: one of them is damaged.
     """
     for part in paths.committed(root):
-        yield part, read_sidecar(root, part)
+        yield part, read_sidecar(root, part, names="stored")
 
 
 def damaged_files(root: Path, document: Mapping[str, Any]) -> list[str]:

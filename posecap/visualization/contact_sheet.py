@@ -57,6 +57,8 @@ _PER_PART = 24
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
 _MAX_COLUMNS = 6
 _CANDIDATES_PER_REASON = 1000
+_CANDIDATES_PER_LABEL = 4
+"""Times the clips of a sheet, before those that are not chosen are dropped."""
 _MAX_PREVIEW_BYTES = 4 << 20
 _LABELS_NAMED = 12
 """Labels that a message lists."""
@@ -172,12 +174,12 @@ def view_sheet(
     index = _chosen(root, dataset, choice)
     tiles = _Tiles()
     for row in index.to_pylist():
-        image, why = None, ""
-        if background == "footage" and (image := _preview(root, row)) is None:
-            sample = dataset.sample(row["key"], index=index)
-            image, why = _pictured(sample, footage)
+        image, why = (_preview(root, row), "") if background == "footage" else (None, "")
         if image is None:
-            image = _drawn(dataset.sample(row["key"], index=index), None)
+            sample = dataset.sample(row["key"], index=index)
+            if background == "footage":
+                image, why = _pictured(sample, footage)
+            image = image or _drawn(sample, None)
         tiles.add(image, _caption(row, choice.worst), why)
     return tiles.write(out)
 
@@ -299,9 +301,12 @@ def _sampled(root: Path, dataset: Dataset, choice: Choice) -> list[tuple[PartNam
         pictured = {path.stem for path in _folder(root, str(part)).glob("*.jpg")}
         for row, key, label in _labelled(dataset, part, rows, choice):
             of_split = groups.setdefault(part.split, {})
-            of_split.setdefault(label, []).append((key not in pictured, key, part, row))
-        for label, clips in groups.get(part.split, {}).items():
-            groups[part.split][label] = heapq.nsmallest(choice.count, clips)
+            clips = of_split.setdefault(label, [])
+            clips.append((key not in pictured, key, part, row))
+            if len(clips) >= _CANDIDATES_PER_LABEL * choice.count:
+                of_split[label] = heapq.nsmallest(choice.count, clips)
+    for of_split in groups.values():
+        of_split.update({label: heapq.nsmallest(choice.count, clips) for label, clips in of_split.items()})
     by_split = [of_split for _, of_split in sorted(groups.items())]
     shares = _shares([sum(map(len, of_split.values())) for of_split in by_split], choice.count)
     chosen = [_in_turn(of_split, share) for of_split, share in zip(by_split, shares, strict=True)]

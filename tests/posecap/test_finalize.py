@@ -50,6 +50,9 @@ def test_everything_that_describes_a_dataset_is_written(tmp_path: Path) -> None:
     assert report["counts"]["rows"]["kept"] == 5
     assert json.loads((root / "report.json").read_bytes()) == report == read_final_report(root)
     assert pq.read_table(root / "ledger.parquet").num_rows == 5
+    rates = report["rates"]
+    assert 0 < rates["end_seconds"] < 60
+    assert rates["wall_seconds"] == pytest.approx(RUN.seconds + rates["end_seconds"], abs=0.002)
 
 
 def test_pictures_make_a_contact_sheet_unless_no_clip_is_left(tmp_path: Path) -> None:

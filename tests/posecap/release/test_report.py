@@ -19,6 +19,7 @@ def run(**changes: Any) -> Run:
         "ended": datetime(2026, 5, 1, 10, 0, 25, tzinfo=UTC),
         "seconds": 25.0,
         "start_seconds": 5.0,
+        "end_seconds": 2.0,
         "runner": "ray",
         "workers": 2,
         "parts": 2,
@@ -43,6 +44,7 @@ def test_counts_rates_and_times(tmp_path: Path):
     assert report["rates"] == {
         "wall_seconds": 25.0,
         "start_seconds": 5.0,
+        "end_seconds": 2.0,
         "clips_per_second": 0.25,
         "frames_per_second": 20.0,
     }

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -195,3 +196,16 @@ def test_a_list_that_names_other_paths_is_refused() -> None:
     filesystem.pipe_file(f"{root}/dataset.json", encode_document(hostile))
     with pytest.raises(ShardError, match="not the name of a part"):
         Dataset(url).parts()
+
+
+def test_a_sample_is_looked_up_in_the_index_given_and_no_file_but_its_tar_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built.build(tmp_path)
+    index = Dataset(tmp_path).index()
+    shutil.rmtree(tmp_path / "index")
+    (tmp_path / "data/train/pose-00003.json").unlink()
+    found = Dataset(tmp_path)
+    monkeypatch.setattr(Dataset, "part_index", lambda *words: pytest.fail("an index was read"))
+    for sample in (made[FIRST][1], made[SECOND][0]):
+        assert found.sample(sample.key, index=index).facts == sample.facts
