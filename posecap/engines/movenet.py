@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _MULTIPLE = 32
 """The sides of the model's input are multiples of this many pixels."""
+_JOINTS = 17
+_ORDER = [*(3 * joint + value for joint in range(_JOINTS) for value in (1, 0, 2)), 52, 51, 54, 53]
+"""A row of the model's output as x and y where it has y and x: joints, then the box. The score is left out."""
+_SCORE = 55
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class MoveNet(Engine):
         return ("movenet-multipose-lightning",)
 
     @cached_property
-    def _interpreters(self) -> dict[tuple[int, int], Interpreter]:
+    def _interpreters(self) -> dict[tuple[int, int], tuple[Interpreter, int, int]]:
         return {}
 
     def load(self) -> None:
@@ -77,21 +81,23 @@ class MoveNet(Engine):
             frame = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0))
         padded = np.zeros((1, _padded(height), _padded(width), 3), dtype=np.uint8)
         padded[0, :height, :width] = frame
-        net = self._interpreter(padded.shape[1], padded.shape[2])
-        net.set_tensor(net.get_input_details()[0]["index"], padded)
+        net, taken, given = self._interpreter(padded.shape[1], padded.shape[2])
+        net.set_tensor(taken, padded)
         net.invoke()
-        found: Floats = net.get_tensor(net.get_output_details()[0]["index"])[0]
+        found: Floats = net.get_tensor(given)[0]
         return found
 
-    def _interpreter(self, height: int, width: int) -> Any:
+    def _interpreter(self, height: int, width: int) -> tuple[Interpreter, int, int]:
+        """The model for inputs of this size in pixels, with the numbers of its input and output."""
         if (height, width) not in self._interpreters:
             from ai_edge_litert.interpreter import Interpreter
 
             # One thread: every core already runs a worker of its own, and results do not depend on the machine.
             net = Interpreter(str(locate(self.weights[0])), num_threads=1)
-            net.resize_tensor_input(net.get_input_details()[0]["index"], [1, height, width, 3], strict=True)
+            taken = net.get_input_details()[0]["index"]
+            net.resize_tensor_input(taken, [1, height, width, 3], strict=True)
             net.allocate_tensors()
-            self._interpreters[height, width] = net
+            self._interpreters[height, width] = net, taken, net.get_output_details()[0]["index"]
         return self._interpreters[height, width]
 
     def _people(self, output_NK: Floats, shape: tuple[int, ...]) -> Detections:
@@ -101,18 +107,15 @@ class MoveNet(Engine):
         padded input.
         """
         height, width = self.fit(*shape[:2])
+        rows = output_NK[output_NK[:, _SCORE] >= self.conf]
+        rows = rows[np.argsort(-rows[:, _SCORE], kind="stable")]
         scale_x = _padded(width) * shape[1] / width
         scale_y = _padded(height) * shape[0] / height
-        rows = output_NK[output_NK[:, 55] >= self.conf]
-        rows = rows[np.argsort(-rows[:, 55], kind="stable")]
-        joints = rows[:, :51].reshape(-1, 17, 3)[:, :, [1, 0, 2]] * np.array([scale_x, scale_y, 1.0], dtype=np.float32)
-        boxes = rows[:, [52, 51, 54, 53]] * np.array([scale_x, scale_y, scale_x, scale_y], dtype=np.float32)
+        scale = np.array([*[scale_x, scale_y, 1.0] * _JOINTS, *[scale_x, scale_y] * 2], np.float32)
+        values = rows[:, _ORDER] * scale
+        joints, boxes = values[:, : 3 * _JOINTS].reshape(-1, _JOINTS, 3), values[:, 3 * _JOINTS :]
         keep = distinct(joints, boxes, same_person=self.same_person)
-        return Detections(
-            boxes_N4=boxes[keep].astype(np.float32),
-            scores_N=rows[keep, 55].astype(np.float32),
-            joints_NJ3=joints[keep].astype(np.float32),
-        )
+        return Detections(boxes_N4=boxes[keep], scores_N=rows[keep, _SCORE], joints_NJ3=joints[keep])
 
 
 def _padded(side: int) -> int:
