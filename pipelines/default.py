@@ -5,6 +5,7 @@ frame), EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every paramete
 change one.
 """
 
+from posecap.download.host_limits import HostLimits
 from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.decord import Decord
 from posecap.engines.efficientnet import EfficientNetLite0
@@ -33,8 +34,15 @@ from posecap.stages.track import Track
 pipeline = Pipeline(
     stages=(
         Download(
-            fetchers=(LocalFile(), RegistryPackage(), Http(), ObjectStore()),
+            fetchers=(
+                LocalFile(),
+                RegistryPackage(),
+                # Of a list of web addresses, none may lead into the network of the machine that builds.
+                Http(per_host=HostLimits(connections=4), private_addresses="refuse"),
+                ObjectStore(),
+            ),
             limits=Limits(size_bytes=2 * 1024**3, seconds=600),
+            concurrency=8,  # rows at once on each node
         ),
         Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
         Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),

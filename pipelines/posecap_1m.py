@@ -10,6 +10,7 @@ engine is replaced in one line. Without ultralytics, whose license is AGPL-3.0, 
 `Track(detector=RTMDetOnnx(size="m"), tracker=ByteTrack())`; without MMPose, `Pose(estimator=RTMPoseOnnx(size="m"))`.
 """
 
+from posecap.download.host_limits import HostLimits
 from posecap.engines.decord import Decord
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
@@ -41,10 +42,13 @@ pipeline = Pipeline(
             fetchers=(
                 YtDlp(height=480, stretch="span", margin_seconds=1.0, requests_per_minute=15),  # ours
                 LocalFile(),
-                Http(),
+                Http(  # ours
+                    per_host=HostLimits(connections=4, requests_per_second=10.0), private_addresses="refuse"
+                ),
                 ObjectStore(),
             ),
             limits=Limits(size_bytes=1 * 1024**3, seconds=600),  # ours
+            concurrency=32,  # ours; rows at once on each node
         ),
         # Rows with a span stay whole; other videos are cut into shots of 2 to 10 seconds, Kinetics' length at most.
         Split(threshold=42.0, shortest_seconds=2.0, longest_seconds=10.0, row_longest_seconds=60.0),  # ours

@@ -5,6 +5,7 @@ docs/engines.md says what that asks of you. The weights come from their makers' 
 from a package that carries the same file.
 """
 
+from posecap.download.host_limits import HostLimits
 from posecap.engines.decord import Decord
 from posecap.engines.efficientnet import EfficientNetLite0
 from posecap.engines.http import Http
@@ -32,8 +33,14 @@ from posecap.stages.track import Track
 pipeline = Pipeline(
     stages=(
         Download(
-            fetchers=(LocalFile(), RegistryPackage(), Http(), ObjectStore()),
+            fetchers=(
+                LocalFile(),
+                RegistryPackage(),
+                Http(per_host=HostLimits(connections=4), private_addresses="refuse"),
+                ObjectStore(),
+            ),
             limits=Limits(size_bytes=2 * 1024**3, seconds=600),
+            concurrency=8,
         ),
         Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
         # 640 px is the side that the network was trained at.

@@ -89,15 +89,22 @@ class Stage(ABC):
     """One step. Subclasses are frozen dataclasses whose fields are their whole configuration.
 
     ``takes`` and ``gives`` are classes of :mod:`posecap.types`; a pipeline checks them before anything runs.
-    ``resources`` belongs to the class and is no field, so it is not part of the configuration; a stage that leaves it
-    at ``Resources()`` gets those of :attr:`posecap.pipeline.Pipeline.worker`. Engines load lazily, in the worker that
-    uses them.
+    Engines load lazily, in the worker that uses them.
     """
 
     name: ClassVar[str]
     takes: ClassVar[type]
     gives: ClassVar[type]
-    resources: Resources = Resources()
+    runtime_fields: ClassVar[tuple[str, ...]] = ()
+    """As :attr:`Engine.runtime_fields`."""
+
+    @property
+    def resources(self) -> Resources:
+        """Of one worker. A class writes ``resources = Resources(…)``, or a property where an instance decides.
+
+        ``Resources()``, which this is, stands for those of :attr:`posecap.pipeline.Pipeline.worker`.
+        """
+        return Resources()
 
     @abstractmethod
     def __call__(self, item: Any) -> Iterator[Any]:
@@ -140,6 +147,11 @@ class Engine:
     path_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of text that may hold a path of this machine: of one with a separator only the last part is recorded.
     Where the file changes the result, :attr:`weights` names it, and its hash is recorded.
+    """
+
+    runtime_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that say how it runs (how much at once, where it may connect) and not what a sample is: they are neither
+    in the recorded configuration nor in fingerprints.
     """
 
     @property
@@ -207,7 +219,7 @@ def check_words(part: Stage | Engine) -> None:
 def configuration(part: object) -> JSON:
     """A stage, an engine or a value of their fields as plain JSON, with every parameter, also those left at defaults.
 
-    Fingerprints are made from it.
+    Fingerprints are made from it. ``runtime_fields`` are left out.
 
     Raises:
         TypeError: a field holds something that is neither plain data nor a dataclass.
@@ -221,7 +233,8 @@ def configuration(part: object) -> JSON:
     if isinstance(part, dict):
         return {str(k): configuration(v) for k, v in sorted(part.items())}
     if is_dataclass(part) and not isinstance(part, type):
-        values = {f.name: getattr(part, f.name) for f in fields(part)}
+        left_out = part.runtime_fields if isinstance(part, Stage | Engine) else ()
+        values = {f.name: getattr(part, f.name) for f in fields(part) if f.name not in left_out}
         for name in values.keys() & (part.path_fields if isinstance(part, Engine) else ()):
             if isinstance(values[name], str) and os.sep in values[name]:
                 values[name] = Path(values[name]).name

@@ -9,13 +9,15 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from requests import exceptions
 
+from posecap.download.host_limits import HostSlot, host_of
+from posecap.download.private_addresses import PrivateAddressError, PublicAdapter
 from posecap.download.retry import RetryAfter
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
@@ -54,7 +56,17 @@ class Session(requests.Session):
     """A session that follows no redirects: the caller does, and checks where they lead.
 
     ``allow_redirects=False`` alone would still read the body of a redirect into memory, whatever its size.
+
+    Args:
+        private_addresses: ``refuse`` for connections to public addresses only
+            (:mod:`posecap.download.private_addresses`).
     """
+
+    def __init__(self, *, private_addresses: Literal["allow", "refuse"] = "allow") -> None:
+        super().__init__()
+        if private_addresses == "refuse":
+            for scheme in SCHEMES:
+                self.mount(scheme, PublicAdapter())
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
@@ -81,6 +93,8 @@ class HttpDownload:
             it to that of the new bytes: save it to resume in a later process.
         on_progress: called with the bytes now in ``file``, resumed ones included, and those of the whole file, None
             where the server does not say.
+        slot: the download's place with the host; where the URL redirects to another host, one there is taken instead.
+            None sends requests without limit.
     """
 
     session: Session
@@ -91,6 +105,7 @@ class HttpDownload:
     options: HttpOptions = field(default_factory=HttpOptions)
     validator: str | None = None
     on_progress: Callable[[int, int | None], None] | None = None
+    slot: HostSlot | None = None
 
     @property
     def shown(self) -> str:
@@ -103,10 +118,11 @@ class HttpDownload:
         Raises:
             Reject: ``not_found`` (404, 410), ``forbidden`` (401, 403), ``legal`` (451), ``http_`` and the status for
                 every other answer without content that is not transient; ``bad_uri``, ``bad_redirect``, ``too_large``,
-                ``empty_file``, ``encoded_body``.
+                ``empty_file``, ``encoded_body``, ``private_address``.
             TransientError: ``http_408``, ``http_416``, ``http_425``, ``http_429`` and ``http_`` with any status from
                 500 (as :class:`~posecap.download.retry.RetryAfter`, with 0 seconds where the server names no time);
-                ``timeout``, ``connection``, ``tls``, ``truncated``, ``bad_range``, ``disk_full``.
+                ``timeout``, ``connection``, ``tls``, ``truncated``, ``bad_range``, ``disk_full``, ``no_turn``,
+                ``host_paused``.
         """
         if self.validator is None:
             self._start_again()
@@ -136,6 +152,9 @@ class HttpDownload:
         url = self.uri
         for _ in range(self.options.redirects + 1):
             sent = {**headers, **self.options.headers} if _same_host(url, self.uri) else headers
+            if self.slot is not None:
+                self.slot.take(host_of(url), until=self.until)
+                self.slot.wait_for_turn(until=self.until)
             response = self.session.get(url, headers=sent, stream=True, allow_redirects=False, timeout=timeouts)
             if not response.is_redirect:
                 return response
@@ -151,6 +170,8 @@ class HttpDownload:
             self._start_again()
         if status in _TRANSIENT or status == 416 or status >= 500:
             seconds = _retry_after_seconds(response.headers.get("Retry-After", ""))
+            if self.slot is not None and seconds:
+                self.slot.pause(seconds)
             raise RetryAfter(f"http_{status}", f"{self.shown} answered {status}", seconds=seconds)
         if status not in (200, 203, 206):  # 203 is 200 through a proxy that may have changed the body
             reason = _REASONS.get(status, f"http_{status}")
@@ -197,6 +218,12 @@ class HttpDownload:
     def _errors_translated(self) -> Iterator[None]:
         try:
             yield
+        except PrivateAddressError as error:
+            raise Reject(
+                "private_address",
+                f"{self.shown} is, or redirects to, an address of this machine or of a local network; where that is "
+                "meant, write Http(private_addresses='allow') in the pipeline",
+            ) from error
         except exceptions.InvalidProxyURL as error:
             raise TransientError("connection", f"{self.shown}: the proxy's URL is malformed; correct it") from error
         except (exceptions.SSLError, urllib3.exceptions.SSLError) as error:

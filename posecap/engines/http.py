@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from posecap.download.host_limits import HostLimits, HostSlot, host_of
 from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
 from posecap.download.retry import RetryPolicy, retry, with_timeout
 from posecap.download.youtube import video_id
@@ -25,26 +26,43 @@ class Http(Engine):
     :class:`posecap.download.http.HttpOptions`; the stage's limits bound the whole download, attempts and waits
     included. Whole files are fetched, whatever the span. ``retry_policy`` is for every
     :class:`~posecap.stage.TransientError`; what is rejected is not tried again.
+
+    Args:
+        per_host: what one worker process asks of one host at most. A host that asks for a wait (``Retry-After``) is
+            left alone by all its downloads; one that asks for more than ``retry_policy.longest_wait_seconds`` fails
+            them at once, until that time is over.
+        private_addresses: ``refuse`` rejects addresses of this machine and of local networks, after each redirect too,
+            as ``private_address``: for lists of URLs that others have written.
     """
 
     name: ClassVar[str] = "http"
+    thread_safe: ClassVar[bool] = True  # every download has a session of its own
+    runtime_fields: ClassVar[tuple[str, ...]] = ("per_host", "private_addresses")
+
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     connect_seconds: float = 10.0
     read_seconds: float = 30.0
     redirects: int = 5
+    per_host: HostLimits = field(default_factory=HostLimits)
+    private_addresses: Literal["allow", "refuse"] = "allow"
 
     def accepts(self, uri: str) -> bool:
         return uri.lower().startswith(SCHEMES) and video_id(uri) is None
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Download into ``folder``. Raises what :meth:`posecap.download.http.HttpDownload.attempt` does."""
-        until = time.monotonic() + limits.seconds
         target = unused_path(folder, uri)
         options = HttpOptions(
             connect_seconds=self.connect_seconds, read_seconds=self.read_seconds, redirects=self.redirects
         )
-        with atomic_file(target) as file, Session() as session:
-            download = HttpDownload(session, uri, file, limits, until, options)
+        with (
+            HostSlot(self.per_host, longest_pause_seconds=self.retry_policy.longest_wait_seconds) as slot,
+            atomic_file(target) as file,
+            Session(private_addresses=self.private_addresses) as session,
+        ):
+            slot.take(host_of(uri))
+            until = time.monotonic() + limits.seconds
+            download = HttpDownload(session, uri, file, limits, until, options, slot=slot)
             with_timeout(
                 limits.seconds,
                 lambda: retry(download.attempt, policy=self.retry_policy, until=until),

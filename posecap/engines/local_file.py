@@ -21,6 +21,7 @@ class LocalFile(Engine):
     """
 
     name: ClassVar[str] = "local_file"
+    thread_safe: ClassVar[bool] = True
 
     def accepts(self, uri: str) -> bool:
         return "://" not in uri or uri.lower().startswith("file://")

@@ -32,6 +32,7 @@ class ObjectStore(Engine):
     """
 
     name: ClassVar[str] = "object_store"
+    thread_safe: ClassVar[bool] = True  # fsspec keeps a client for each thread
     schemes: tuple[str, ...] = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "hf")
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 

@@ -20,6 +20,7 @@ class RegistryPackage(Engine):
     """
 
     name: ClassVar[str] = "registry_package"
+    thread_safe: ClassVar[bool] = True  # a wheel is locked while it is downloaded
     wheel_bytes: int = WHEEL_BYTES
 
     def accepts(self, uri: str) -> bool:

@@ -59,6 +59,7 @@ class YtDlp(Engine):
     """
 
     name: ClassVar[str] = "ytdlp"
+    thread_safe: ClassVar[bool] = True  # every download has a yt-dlp of its own
     extra: ClassVar[str] = "youtube"
     modules: ClassVar[tuple[str, ...]] = ("yt_dlp",)
     path_fields: ClassVar[tuple[str, ...]] = ("cookies_file",)

@@ -32,8 +32,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 """Of a Ray that the build starts itself; only paths and small arrays pass through it."""
-_DOWNLOADERS_PER_NODE = 2
-"""Actors on each node for a segment that needs neither CPUs nor GPUs."""
+_DOWNLOADS_PER_NODE = 2
+"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs."""
 _QUEUED_PER_THREAD = 1
 _START_SECONDS = 600.0
 """Longest wait until all actors have loaded their engines."""
@@ -130,7 +130,7 @@ class RayPool:
         segments: of the pipeline.
         address: of a running cluster; None starts Ray on this machine for the time of the build.
         workers: actors of each computing segment over all nodes, filled node by node; None takes what the nodes' CPUs
-            and GPUs hold. A segment without CPUs and GPUs has two on each node.
+            and GPUs hold. A segment without CPUs and GPUs has one on each node, or as many as make two items at once.
         row_seconds: an item that runs for longer than this, in seconds, in one segment is stopped together with its
             actor, and counts as lost.
 
@@ -358,7 +358,7 @@ def _start_actors(segment: Segment, workers: int | None) -> list[_Actor]:
         fitting = [
             int(on_node.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each
         ]
-        count = min(fitting) if fitting else _DOWNLOADERS_PER_NODE
+        count = min(fitting) if fitting else -(-_DOWNLOADS_PER_NODE // wanted.concurrency)
         if workers is not None and (wanted.cpus or wanted.gpus):
             count = min(count, workers - len(actors))
         for _ in range(count):

@@ -36,6 +36,7 @@ _NODES_TO_BELIEVE = 2
 _LOOK_AHEAD = 256
 """Tasks at the head of a queue among which one is looked for that a free worker may run."""
 _DOWNLOAD_THREADS = 4
+"""At least, of a segment that needs neither CPUs nor GPUs."""
 _CLOSE_SECONDS = 10.0
 """Longest wait for threads when a pool is closed."""
 
@@ -462,9 +463,9 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
 class LocalPool:
     """Workers as threads of this process, a :class:`Pool`: for debugging, tests and single machines.
 
-    There are ``workers`` for every computing segment, whatever its resources, and four for every one that needs neither
-    CPUs nor GPUs (``cpus=0``), as downloading. Every worker has its own engines, shared by as many threads as its
-    concurrency; engines release the GIL while they compute.
+    There are ``workers`` for every computing segment, whatever its resources. One that needs neither CPUs nor GPUs
+    (``cpus=0``), as downloading, has one worker, or as many as make four threads. Every worker has its own engines,
+    shared by as many threads as its concurrency; engines release the GIL while they compute.
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
     """
 
@@ -477,9 +478,10 @@ class LocalPool:
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
         for number, segment in enumerate(segments):
-            for i in range(workers if segment.resources.cpus or segment.resources.gpus else _DOWNLOAD_THREADS):
+            wanted = segment.resources
+            for i in range(workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)):
                 worker = _Worker(segment.stages)
-                for thread_number in range(segment.resources.concurrency):
+                for thread_number in range(wanted.concurrency):
                     name = f"posecap-{number}-{i}-{thread_number}"
                     thread = threading.Thread(target=self._work, args=(number, worker), name=name, daemon=True)
                     thread.start()

@@ -25,22 +25,32 @@ class Download(Stage):
         limits: of each row's download.
         content: what is checked before a decoder opens the file: ``magic`` rejects web pages, text, images and
             archives by their first bytes, ``none`` leaves everything to the decoder.
+        concurrency: rows that are fetched at once on each node; with threads, in all. Their videos are on the node's
+            disk at the same time. With more than 1 every fetcher must be thread-safe. It changes no sample, so it is
+            not part of the fingerprint.
 
     Raises:
-        ValueError: there is no fetcher.
+        ValueError: there is no fetcher, or ``concurrency`` is below 1.
     """
 
     fetchers: tuple[Fetcher, ...]
     limits: Limits = field(default_factory=Limits)
     content: Literal["magic", "none"] = "magic"
+    concurrency: int = 1
 
     name: ClassVar[str] = "download"
     takes: ClassVar[type] = Row
     gives: ClassVar[type] = Video
-    # Mostly waits for the network, so it shares cores with the stages that compute.
-    resources = Resources(cpus=0)
+    runtime_fields: ClassVar[tuple[str, ...]] = ("concurrency",)
+
+    @property
+    def resources(self) -> Resources:
+        """No CPUs: it mostly waits for the network, so it shares cores with the stages that compute."""
+        return Resources(cpus=0, concurrency=self.concurrency)
 
     def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ValueError(f"download: concurrency is {self.concurrency}, expected at least 1")
         if not self.fetchers:
             raise ValueError("download: fetchers is empty; name at least one, as LocalFile()")
 

@@ -26,7 +26,7 @@ SHIPPED = ROOT / "pipelines"
 def test_posecap_1m_keeps_a_gpu_busy_with_several_clips() -> None:
     fetching, computing = load_pipeline(SHIPPED / "posecap_1m.py").segments()
     assert [stage.name for stage in fetching.stages] == ["download"]
-    assert fetching.resources == Resources(cpus=0)
+    assert fetching.resources == Resources(cpus=0, concurrency=32)
     assert computing.resources.gpus == 1
     assert computing.resources.concurrency > 1
     assert [stage.name for stage in computing.stages] == [

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_brings_the_bytes(case: Case, folder: Path) -> None:
     assert fetched.path.suffix == ".mp4"
     assert fetched.keeping == case.keeping
     assert list(folder.iterdir()) == ([fetched.path] if case.keeping == "temporary" else [])
+
+
+def test_threads_share_it(case: Case, folder: Path) -> None:
+    assert isinstance(case.fetcher, Engine)
+    assert case.fetcher.thread_safe
+    with ThreadPoolExecutor(6) as threads:
+        fetched = list(threads.map(lambda _: case.fetcher.fetch(case.here, folder, limits=Limits()), range(12)))
+    assert all(each.path.read_bytes() == BODY for each in fetched)
+    assert len({each.path for each in fetched}) == (12 if case.keeping == "temporary" else 1)
 
 
 def test_deleting_a_scratch_file_leaves_the_source(case: Case, folder: Path) -> None:

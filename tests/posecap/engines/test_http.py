@@ -6,7 +6,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from posecap.download.host_limits import HostLimits
 from posecap.download.http import without_secrets
 from posecap.download.retry import RetryPolicy
 from posecap.engines.http import Http
@@ -357,3 +359,74 @@ def test_secrets_stay_out_of_messages(server: Server, tmp_path: Path) -> None:
     assert trouble.reason == "not_found"
     assert not any(secret in trouble.detail for secret in ("word", "abc", "frag"))
     assert without_secrets("https://u:p@h.org:81/a/b.mp4?k=v#f") == "https://h.org:81/a/b.mp4"
+
+
+def test_no_more_connections_to_a_host_than_allowed(server: Server, tmp_path: Path) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        send(handler, 200, BODY[:1000])
+
+    uri, polite = server.plays("/a.mp4", answer), replace(QUICK, per_host=HostLimits(connections=2))
+    with ThreadPoolExecutor(8) as threads:
+        paths = {f.path for f in threads.map(lambda _: polite.fetch(uri, tmp_path, limits=Limits()), range(8))}
+    assert (len(paths), most) == (8, 2)
+
+
+def test_waiting_for_a_connection_is_no_time_of_the_download(server: Server, tmp_path: Path) -> None:
+    def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+        time.sleep(0.3)
+        send(handler, 200, BODY[:1000])
+
+    uri, polite = server.plays("/a.mp4", answer), replace(QUICK, per_host=HostLimits(connections=1))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: polite.fetch(uri, tmp_path, limits=Limits(seconds=0.8)), range(4)))
+
+
+def test_a_wait_that_a_host_asks_for_is_kept_by_all_its_downloads(server: Server, tmp_path: Path) -> None:
+    busy = server.plays("/busy.mp4", always(429, Retry_After=1))
+    other = server.plays("/other.mp4", always(200, BODY))
+    once = replace(QUICK, retry_policy=RetryPolicy(attempts=1))
+    assert outcome(busy, tmp_path, engine=once).reason == "http_429"
+    since = time.monotonic()
+    once.fetch(other, tmp_path, limits=Limits())
+    assert time.monotonic() - since > 0.7
+
+
+def test_a_host_that_asks_for_a_long_wait_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    busy = server.plays("/busy.mp4", always(503, Retry_After=3600))
+    other = server.plays("/other.mp4", always(200, BODY))
+    assert outcome(busy, tmp_path).reason == "http_503"
+    fault = outcome(other, tmp_path)
+    assert (type(fault), fault.reason) == (TransientError, "host_paused")
+    assert server.visits("/other.mp4") == []
+
+
+def test_private_addresses_are_refused_before_a_connection(server: Server, tmp_path: Path) -> None:
+    strict = replace(QUICK, private_addresses="refuse")
+    fault = outcome(server.plays("/a.mp4", always(200, BODY)), tmp_path, engine=strict)
+    assert (type(fault), fault.reason) == (Reject, "private_address")
+    assert "private_addresses='allow'" in fault.detail
+    assert server.asked == []
+
+
+def test_private_addresses_are_refused_after_a_redirect(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is let through under a name, as if it were a public one, and redirects to its own address."""
+    monkeypatch.setattr("posecap.download.private_addresses.is_public", lambda address: address != "127.0.0.2")
+    inside = server.url.replace("127.0.0.1", "127.0.0.2")
+    fault = outcome(
+        server.plays("/a.mp4", always(302, Location=f"{inside}/secret.mp4")),
+        tmp_path,
+        engine=replace(QUICK, private_addresses="refuse"),
+    )
+    assert fault.reason == "private_address"
+    assert [path for path, _ in server.asked] == ["/a.mp4"]

@@ -448,6 +448,22 @@ def test_each_worker_loads_once_and_has_as_many_items_progress_as_threads(concur
     assert len(set(LOADED)) == len(LOADED) == workers
 
 
+@pytest.mark.parametrize(("concurrency", "workers"), [(1, 4), (3, 2), (8, 1)])
+def test_a_segment_that_waits_for_the_network_has_few_workers_with_many_threads(concurrency: int, workers: int) -> None:
+    global MEETING
+    together = concurrency * workers
+    MEETING = threading.Barrier(together)
+    LOADED.clear()
+    pool = LocalPool(
+        Pipeline(stages=(Meet(),), worker=Resources(cpus=0, concurrency=concurrency)).segments(), workers=1
+    )
+    table = tuple(Row(row_id=f"{i:064x}", uri=f"{i}.mp4") for i in range(together))
+    (done,) = Schedule(pool).run([WorkPart(PartName("train", 0), table)])
+    pool.close()
+    assert [row.outcome.status for row in done.rows] == ["kept"] * together
+    assert len(LOADED) == workers
+
+
 def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:
     class Alone(Model):
         thread_safe: ClassVar[Any] = False

@@ -193,6 +193,14 @@ def test_as_part_of_a_pipeline() -> None:
     assert pickle.loads(pickle.dumps(stage)) == stage
 
 
+def test_several_rows_at_once_are_no_other_samples() -> None:
+    many = Download((LocalFile(),), concurrency=16)
+    assert many.resources == Resources(cpus=0, concurrency=16)
+    assert configuration(many) == configuration(Download((LocalFile(),)))
+    with pytest.raises(ValueError, match="concurrency is 0"):
+        Download((LocalFile(),), concurrency=0)
+
+
 @pytest.mark.parametrize(("size_bytes", "seconds"), [(0, 1.0), (1, 0.0)])
 def test_limits_that_nothing_fits_are_refused(size_bytes: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
