@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tmor_train.backbones.temporal import TemporalConvolution
+from tmor_train.backbones.layers import TemporalConvolution
 
 torch.set_num_threads(1)
 
