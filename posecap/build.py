@@ -21,30 +21,31 @@ from posecap.finalize import finalize, mark_unfinished, read_final_report, write
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
-from posecap.outcomes import RowOutcome, RowResult, sum_seconds, tally
-from posecap.pipeline import Pipeline, load_pipeline
+from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
+from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
 from posecap.progress import Progress
 from posecap.release.report import Run
-from posecap.run.execute import MAX_DETAIL_LENGTH
+from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
 from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
 from posecap.shards import (
+    PartFiles,
     ShardError,
     Tombstones,
+    commit_part,
     committed,
     damaged_files,
     is_dataset,
-    read_part,
     read_sidecar,
     read_tombstones,
     reject_removed,
     remove_part,
-    write_part,
 )
 from posecap.shards.paths import sidecar_path
-from posecap.stage import Reject, check_installed
+from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
-from posecap.types import PartName, Row, Sample
+from posecap.staging import Staging, WriteJob, WritePart, remove_staging, samples_in_part
+from posecap.types import PartName, Row, StagedSample
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
@@ -228,19 +229,38 @@ class _Build:
         """Build the parts of ``todo``; returns the seconds until the workers were ready."""
         tombstones = read_tombstones(self.root)
         record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
-        pool = _start_pool(self.pipeline, self.options)
-        with closing(pool), progress:
-            schedule = Schedule(
-                pool,
-                poison_after=self.options.poison_after,
-                attempts=self.ledger.losses(),
-                on_row=progress.row,
-                on_lost=self.ledger.record_loss,
-            )
-            for done in schedule.run(self._work_parts(todo)):
-                self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
-                labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
-                progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
+        staging = Staging.start(self.root, fingerprint=self.pipeline.fingerprint())
+
+        def write_job(done: PartResult) -> WriteJob | None:
+            samples = _staged(done.rows, tombstones)
+            written = {"fingerprint": fingerprints[done.name], "lineage": record["lineage"]}
+            return WriteJob(part=done.name, samples=samples, record=written) if samples else None
+
+        def on_row(row: RowResult) -> None:
+            lost: list[RowOutcome | ClipOutcome] = [row.outcome, *row.outcome.clips]
+            for one in lost:
+                if one.reason == OUTPUT_NOT_WRITABLE:
+                    raise BuildError(f"{one.detail}; make room or correct the output, and start the build again")
+            progress.row(row)
+
+        try:
+            pool = _start_pool(self.pipeline, self.options, staging)
+            with closing(pool), progress:
+                schedule = Schedule(
+                    pool,
+                    poison_after=self.options.poison_after,
+                    attempts=self.ledger.losses(),
+                    on_row=on_row,
+                    on_lost=self.ledger.record_loss,
+                    write_job=write_job,
+                )
+                for done in schedule.run(self._work_parts(todo)):
+                    self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
+                    staging.remove(_staged(done.rows, Tombstones()))
+                    labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
+                    progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
+        finally:
+            remove_staging(self.root)
         return pool.start_seconds
 
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
@@ -259,10 +279,12 @@ class _Build:
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
         rows = [_without_removed(row, tombstones) for row in done.rows]
         outcomes = [row.outcome for row in rows]
-        samples = [sample for row in rows for sample in row.samples]
-        write_preview(self.root, done.name, samples)
+        files = done.files
+        if files is None:
+            write_preview(self.root, done.name, ())
+            files = PartFiles({}, {}, 0)
         counts = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
-        write_part(self.root, done.name, samples, record={**record, **counts})
+        commit_part(self.root, done.name, files, record={**record, **counts})
         seconds = sum_seconds(row.seconds for row in rows)
         frames = sum(row.frames for row in rows)
         sidecar = file_sha256(self.root / sidecar_path(done.name))
@@ -352,10 +374,8 @@ def _is_retried(outcome: RowOutcome, options: Options) -> bool:
 
 def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:
     """Results of a committed part's rows that are not tried again, by row id."""
-    samples: dict[str, list[Sample]] = {}
     try:
-        for sample in read_part(root, part.name):
-            samples.setdefault(sample.facts["row_id"], []).append(sample)
+        samples = samples_in_part(root, part.name)
     except ShardError:
         return {}  # damaged: every row is executed again
     return {
@@ -393,20 +413,25 @@ def rejected_by_plan(planned: PlannedRow, pipeline: Pipeline) -> RowResult | Non
 
 
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
-    """The result without clips that tombstones cover, so that a rebuild does not bring them back."""
+    """The result with clips that tombstones cover rejected, so that a rebuild does not bring them back."""
     removed = {
-        sample.key: tombstones.reason(sample.key, sample.facts["source_id"])
-        for sample in done.samples
-        if tombstones.covers(sample.key, sample.facts["source_id"])
+        sample.key: tombstones.reason(sample.key, sample.source_id)
+        for sample in _staged([done], Tombstones())
+        if tombstones.covers(sample.key, sample.source_id)
     }
-    if not removed:
-        return done
-    samples = tuple(sample for sample in done.samples if sample.key not in removed)
-    return replace(done, outcome=reject_removed(done.outcome, removed), samples=samples)
+    return replace(done, outcome=reject_removed(done.outcome, removed)) if removed else done
 
 
-def _start_pool(pipeline: Pipeline, options: Options) -> Pool:
-    segments = pipeline.segments()
+def _staged(rows: Iterable[RowResult], tombstones: Tombstones) -> tuple[StagedSample, ...]:
+    """The samples of rows, in order, that tombstones do not cover."""
+    samples = (sample for row in rows for sample in row.samples if isinstance(sample, StagedSample))
+    return tuple(sample for sample in samples if not tombstones.covers(sample.key, sample.source_id))
+
+
+def _start_pool(pipeline: Pipeline, options: Options, staging: Staging) -> Pool:
+    """Workers for the segments of the pipeline, and for one more that writes parts."""
+    *before, last = pipeline.segments()
+    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging.root),), Resources(cpus=0)))
     if options.runner == "local":
         from posecap.run.schedule import LocalPool, cores
 

@@ -77,14 +77,15 @@ class AtomicFile(io.RawIOBase):
     """A file of a dataset: hashed as it is written, and under its name only once :meth:`publish` has renamed it.
 
     Small writes are collected into blocks of 1 MiB. As a context manager it deletes the temporary file if
-    :meth:`publish` was not called. The temporary file lies beside ``path`` under a name of its own, whatever other
-    processes and machines write.
+    :meth:`publish` or :meth:`leave` was not called. The temporary file lies beside ``path`` under a name of its own,
+    whatever other processes and machines write.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        self._left = False
         make_folder(path.parent)
         self._file = self.temporary.open("wb", buffering=0)
         self._hash = hashlib.sha256()
@@ -142,6 +143,11 @@ class AtomicFile(io.RawIOBase):
         """Give the file its name, replacing an older one, after :meth:`finish`; durable after :func:`sync_folder`."""
         self.temporary.replace(self.path)
 
+    def leave(self) -> Path:
+        """Keep the temporary file, after :meth:`finish`, for another process to rename; returns its path."""
+        self._left = True
+        return self.temporary
+
     def __enter__(self) -> Self:
         return self
 
@@ -149,7 +155,8 @@ class AtomicFile(io.RawIOBase):
         try:
             self._file.close()
         finally:
-            self.temporary.unlink(missing_ok=True)  # a published file no longer has this name
+            if not self._left:
+                self.temporary.unlink(missing_ok=True)  # a published file no longer has this name
 
 
 def write_file(path: Path, content: bytes) -> Written:

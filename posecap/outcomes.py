@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from posecap import legacy
 from posecap.stage import Stage
-from posecap.types import Clip, Sample
+from posecap.types import Clip, Sample, StagedSample
 
 Status = Literal["kept", "rejected", "failed", "quarantined"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -110,11 +110,12 @@ def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
 class RowResult:
     """A row's outcome and samples, the worker seconds spent on it by stage, and the number of frames decoded.
 
-    ``seconds`` is empty and ``frames`` 0 where the row was not executed in this run.
+    ``samples`` of a build are where they were staged. ``seconds`` is empty and ``frames`` 0 where the row was not
+    executed in this run.
     """
 
     outcome: RowOutcome
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[Sample | StagedSample, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     frames: int = 0
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posecap import legacy
 from posecap.builtin import nearest_pipeline
@@ -21,6 +21,9 @@ from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
 from posecap.stage import Resources, Stage, check_words, configuration, engines_of
 from posecap.types import Clip, CutVideo, Row, Sample
+
+if TYPE_CHECKING:
+    from posecap.staging import Staging
 
 
 class PipelineError(ValueError):
@@ -31,11 +34,13 @@ class PipelineError(ValueError):
 class Segment:
     """Consecutive stages that run in one worker, between which items stay in its memory.
 
-    ``resources`` are, number by number, what the most demanding of the stages asks for.
+    ``resources`` are, number by number, what the most demanding of the stages asks for. ``staging`` is where a worker
+    leaves the samples that come out of the last stage; None hands them to the driver.
     """
 
     stages: tuple[Stage, ...]
     resources: Resources
+    staging: Staging | None = None
 
 
 @dataclass(frozen=True)

@@ -390,3 +390,30 @@ class Sample:
         _expect("Sample", "axes of joints_MTJ3", (self.joints_MTJ3.ndim, self.joints_MTJ3.shape[-1]), (4, 3))
         _expect("Sample", "frames in pts_T", self.pts_T.shape, (self.joints_MTJ3.shape[1],))
         _expect("Sample", "rows of text_CD", self.text_CD.shape[0], len(self.captions))
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """``size`` bytes of a file from the position ``offset`` on; ``file`` is relative to the dataset's folder."""
+
+    file: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedSample:
+    """Where a sample lies that is not in its part yet, and what is asked about it before (:mod:`posecap.staging`).
+
+    ``pose`` are its members of the pose tar with their headers, ``video`` and ``thumbnail`` the data of mp4 and JPEG
+    without. ``sha256`` is that of the bytes of ``pose`` and ``video``, one after another; None where the whole file was
+    checked.
+    """
+
+    key: str
+    source_id: str
+    label: str | None
+    pose: FileRange
+    video: FileRange | None = None
+    thumbnail: FileRange | None = None
+    sha256: str | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from posecap.types import (
     Tracks,
     Video,
 )
+from posecap.visualization.contact_sheet import Thumbnail
 
 # A standing figure, COCO-17, about 100 pixels tall, its hips at the origin.
 _STANDING = np.array(
@@ -48,6 +50,14 @@ _SWING = np.array([1, 1, 1, 1, 1, 3, -3, 8, -8, 16, -16, -2, 2, -9, 9, -18, 18],
 def row(**changes: Any) -> Row:
     known = {"row_id": "walk-1", "uri": "videos/walk.mp4", "label": "walking", "captions": ("Somebody walks by.",)}
     return Row(**{**known, "license": "CC0-1.0", "source": "made up", "place": "rows.csv:2", **changes})
+
+
+def thumbnails(*samples: Sample) -> list[Thumbnail]:
+    """The thumbnails of samples, as :func:`posecap.visualization.contact_sheet.write_preview` takes them."""
+    return [
+        Thumbnail(s.key, s.facts["label"], None if s.thumbnail_jpeg is None else partial(bytes, s.thumbnail_jpeg))
+        for s in samples
+    ]
 
 
 def walkers(*, people: int = 1, frames: int = 24, seed: int = 0, layout: str = "coco17") -> np.ndarray:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
+from posecap.shards import ShardError
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
+from posecap.staging import Staging, StagingError, StagingFile
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 
 MAX_DETAIL_LENGTH = 500
+WRITE = "write"
+"""The name, among stages, of what writes samples down."""
+OUTPUT_NOT_WRITABLE = "output_not_writable"
+"""The reason of an item whose samples could not be staged."""
 
 
 @dataclass
@@ -35,7 +41,7 @@ class ItemResult:
     """The result of one item in one segment of a pipeline.
 
     Args:
-        outputs: items for the next segment; samples, in the last one.
+        outputs: items for the next segment; in the pipeline's last one, samples or where they were staged.
         clips: outcomes of its clips that ended here: kept, rejected or failed.
         error: why the item itself ended; None if it did not. Clips before the error may have been kept.
         seconds: wall seconds by stage.
@@ -54,15 +60,29 @@ class ItemResult:
     reason: str = ""
 
 
-def execute(stages: Sequence[Stage], item: Any) -> ItemResult:
+def execute(stages: Sequence[Stage], item: Any, *, staging: Staging | None = None) -> ItemResult:
     """Run ``item`` through ``stages``, depth first, so that one clip's frames are in memory at a time.
 
     Never raises for what an item holds: an unexpected error in a stage is a failure of that item. A temporary video
     file, of ``item`` or of a stage, is deleted after the stages that read it, unless it is among the outputs and so for
     a later segment.
+
+    Args:
+        staging: where samples are written as they come, so that one is in memory at a time. None, and a worker that
+            does not see the place, gives back the samples themselves. Where it cannot be written, the item has failed
+            with the reason :data:`OUTPUT_NOT_WRITABLE`.
     """
     result = ItemResult()
-    _execute(stages, item, result)
+    if staging is None or not staging.is_visible():
+        _execute(stages, item, result, None)
+    else:
+        try:
+            with staging.file(item) as file:
+                _execute(stages, item, result, file)
+        except StagingError as error:
+            lost = ItemError("failed", WRITE, OUTPUT_NOT_WRITABLE, str(error)[:MAX_DETAIL_LENGTH], retryable=True)
+            result.outputs, result.clips, result.error = [], [], lost
+            result.machine_dependent, result.reason = True, OUTPUT_NOT_WRITABLE
     _delete_temporary(item, result)
     return result
 
@@ -74,12 +94,12 @@ def _delete_temporary(item: Any, result: ItemResult) -> None:
         item.path.unlink(missing_ok=True)
 
 
-def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
+def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, file: StagingFile | None) -> None:
     if not stages:
-        result.outputs.append(item)
         if isinstance(item, Sample):
-            start, end = item.facts["start_seconds"], item.facts["end_seconds"]
-            result.clips.append(ClipOutcome(status="kept", clip_id=item.key, start_seconds=start, end_seconds=end))
+            _keep(item, result, file)
+        else:
+            result.outputs.append(item)
         return
     stage, *later = stages
     for output in _outputs(stage, item, result):
@@ -89,10 +109,40 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult) -> None:
             continue
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
-        _execute(later, output, result)
+        _execute(later, output, result, file)
         if not isinstance(item, Video):  # of a video made from a video, the file may be needed for the next one too
             _delete_temporary(output, result)
         del output  # frees a clip's frames before the next clip is decoded
+
+
+def stage_samples(result: ItemResult, item: Row | Video, staging: Staging) -> None:
+    """Stage the samples that a worker gave back since it does not see the place.
+
+    Raises:
+        StagingError: they cannot be written here either.
+        ShardError: one breaks the schema.
+    """
+    if any(isinstance(output, Sample) for output in result.outputs):
+        with staging.file(item) as file:
+            result.outputs = [file.add(one) if isinstance(one, Sample) else one for one in result.outputs]
+
+
+def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:
+    """Enter a sample and its outcome; it is a failed clip if it breaks the schema."""
+    outcome = ClipOutcome(
+        status="kept",
+        clip_id=sample.key,
+        start_seconds=sample.facts["start_seconds"],
+        end_seconds=sample.facts["end_seconds"],
+    )
+    since = perf_counter()
+    try:
+        result.outputs.append(sample if file is None else file.add(sample))
+    except ShardError as error:
+        detail = f"ShardError: {error}"[:MAX_DETAIL_LENGTH]
+        outcome = replace(outcome, status="failed", stage=WRITE, reason="error", detail=detail)
+    result.clips.append(outcome)
+    result.seconds[WRITE] += perf_counter() - since
 
 
 def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:

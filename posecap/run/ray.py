@@ -18,9 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from posecap.pipeline import Segment
-from posecap.run.execute import ItemResult, execute
-from posecap.run.schedule import Finished, Task, WorkerLost
-from posecap.stage import Stage
+from posecap.run.execute import ItemResult, execute, stage_samples
+from posecap.run.schedule import WHOLE_PART, Finished, Task, WorkerLost
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray would otherwise start the workers of a driver under `uv run` by `uv run` too.
@@ -48,16 +47,16 @@ class WorkersNotReadyError(RuntimeError):
 class _Worker:
     """Runs in an actor process."""
 
-    def __init__(self, stages: tuple[Stage, ...]) -> None:
-        self._stages = stages
-        for stage in stages:
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        for stage in segment.stages:
             stage.load()
 
     def ping(self) -> None:
         """Returns once the process is up and its engines are loaded."""
 
     def work(self, item: Any) -> ItemResult:
-        return execute(self._stages, item)
+        return execute(self._segment.stages, item, staging=self._segment.staging)
 
 
 @dataclass
@@ -110,8 +109,9 @@ class _Actor:
 
     @property
     def running(self) -> dict[Any, float]:
-        """References of the tasks that threads have started, each with the time of its start."""
-        return {sent.ref: sent.since for sent in self.submitted if sent.since is not None}
+        """References of the rows' tasks that threads have started, each with the time of its start."""
+        rows = (sent for sent in self.submitted if sent.task.row != WHOLE_PART)
+        return {sent.ref: sent.since for sent in rows if sent.since is not None}
 
     def start_clocks(self) -> None:
         """Threads start tasks in the order in which they were submitted."""
@@ -143,6 +143,7 @@ class RayPool:
         self, segments: tuple[Segment, ...], *, address: str | None, workers: int | None, row_seconds: float
     ) -> None:
         self.segments = len(segments)
+        self._staging = [segment.staging for segment in segments]
         self._row_seconds = row_seconds
         self._since = time.monotonic()
         _connect(address)
@@ -226,6 +227,9 @@ class RayPool:
         actor.submitted = deque(sent for sent in actor.submitted if sent.ref != ref)
         actor.start_clocks()
         self._send_next(actor)
+        staging = self._staging[task.segment]
+        if staging is not None:
+            stage_samples(result, task.item, staging)
         return Finished(task, actor.node, result)
 
     def _lose(self, actor: _Actor) -> Finished | None:
@@ -368,7 +372,7 @@ def _start_actors(segment: Segment, workers: int | None) -> list[_Actor]:
                 max_restarts=-1,
                 max_concurrency=wanted.concurrency,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            ).remote(segment.stages)
+            ).remote(segment)
             actors.append(_Actor(handle, node["NodeID"], wanted.concurrency))
     if not actors:
         raise WorkersNotReadyError(

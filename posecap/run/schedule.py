@@ -26,8 +26,9 @@ from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_sec
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemError, ItemResult, execute
 from posecap.run.health import Health, NodeChange
+from posecap.shards import PartFiles
 from posecap.stage import Stage
-from posecap.types import PartName, Row, Sample, Video
+from posecap.types import PartName, Row, Sample, StagedSample, Video
 
 THIS_MACHINE = "this machine"
 """The name of the one node of a pool that is no cluster."""
@@ -35,6 +36,7 @@ _NODES_TO_BELIEVE = 2
 """Nodes on which a row must have failed for the same reason before that is believed, where there are as many."""
 _LOOK_AHEAD = 256
 """Tasks at the head of a queue among which one is looked for that a free worker may run."""
+WHOLE_PART = -1
 _DOWNLOAD_THREADS = 4
 """At least, of a segment that needs neither CPUs nor GPUs."""
 _CLOSE_SECONDS = 10.0
@@ -51,10 +53,16 @@ class WorkPart:
 
 @dataclass(frozen=True)
 class PartResult:
-    """Every row of a part, in plan order."""
+    """Every row of a part, in plan order, and the files that were written for it, which wait for being committed; None
+    where nothing was to be written."""
 
     name: PartName
     rows: tuple[RowResult, ...]
+    files: PartFiles | None = None
+
+
+class PartNotWrittenError(RuntimeError):
+    """A part whose rows are done cannot be written; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Task:
     """One item for one worker.
 
     Args:
-        row: position of its row in the part.
+        row: position of its row in the part; :data:`WHOLE_PART` for what writes the part.
         order: sorts the items of one row: 0, then the number of the item among the outputs of each earlier segment.
         segment: number of the pipeline's segment that is to run, from 0.
         attempt: how often the row has started over before.
@@ -173,6 +181,15 @@ class _OpenPart:
     rows: dict[int, _OpenRow]
 
 
+@dataclass
+class _UnwrittenPart:
+    """A part whose rows are done and whose files are not; ``tried`` are nodes that failed to write them."""
+
+    done: PartResult
+    tried: frozenset[str] = frozenset()
+    failures: int = 0
+
+
 class Schedule:
     """Runs work parts on a pool.
 
@@ -184,6 +201,9 @@ class Schedule:
         on_row: called with the result of every row as it finishes.
         on_lost: called with the id of every row whose worker died, before the row is tried again.
         on_node: called when a node joins, is drained or is gone.
+        write_job: given every row of a part, the item that the pool's last segment, which is none of the pipeline's,
+            turns into :class:`posecap.shards.PartFiles`; None where there is nothing to write. Without it there is no
+            such segment.
 
     ``health`` is what is known of the nodes.
     """
@@ -197,18 +217,27 @@ class Schedule:
         on_row: Callable[[RowResult], None] = lambda row: None,
         on_lost: Callable[[str], None] = lambda row_id: None,
         on_node: Callable[[NodeChange], None] = lambda changed: None,
+        write_job: Callable[[PartResult], Any] | None = None,
     ) -> None:
         self._pool = pool
         self._poison_after = poison_after
         self._attempts = dict(attempts or {})
         self._on_row, self._on_lost, self._on_node = on_row, on_lost, on_node
+        self._write_job = write_job
+        self._last_segment = pool.segments - (1 if write_job is None else 2)
+        self._unwritten: dict[PartName, _UnwrittenPart] = {}
+        self._written: deque[PartResult] = deque()
         self._queues: list[deque[Task]] = [deque() for _ in range(pool.segments)]
         self._open: dict[PartName, _OpenPart] = {}
         self._in_flight = 0
         self.health = Health()
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
-        """Build ``parts``; yields each when it is complete, in order of completion."""
+        """Build ``parts``; yields each when it is complete, in order of completion.
+
+        Raises:
+            PartNotWrittenError: a part's files cannot be written on any node.
+        """
         remaining = iter(parts)
         more = True
         while True:
@@ -220,7 +249,7 @@ class Schedule:
                     yield from self._complete()
             self._submit()
             yield from self._complete()
-            if not more and not self._open:
+            if not more and not self._open and not self._unwritten:
                 return
             if not self._in_flight and not any(self._queues):
                 continue
@@ -266,10 +295,13 @@ class Schedule:
 
     def _placed(self, task: Task, full: frozenset[str]) -> Task | None:
         """The task with the nodes that it should avoid now; None where there is no longer anything to run."""
+        nodes = self._pool.nodes(task.segment)
+        if task.row == WHOLE_PART:
+            avoid = self._unwritten[task.part].tried | self.health.suspects()
+            return replace(task, avoid=avoid if nodes - avoid else frozenset())
         row = self._row_of(task)
         if row is None:
             return None
-        nodes = self._pool.nodes(task.segment)
         if task.node is not None and task.node not in nodes:
             self._return(task, row, task.node)
             return None
@@ -295,6 +327,9 @@ class Schedule:
 
     def _receive(self, done: Finished) -> None:
         task, result = done.task, done.result
+        if task.row == WHOLE_PART:
+            self._receive_files(done)
+            return
         row = self._row_of(task)
         if row is None:
             return
@@ -310,7 +345,7 @@ class Schedule:
     def _enter(self, task: Task, row: _OpenRow, node: str, result: ItemResult) -> None:
         row.pieces[task.order] = (node, result)
         row.waiting -= 1
-        if task.segment + 1 < self._pool.segments:
+        if task.segment < self._last_segment:
             row.waiting += len(result.outputs)
             self._queues[task.segment + 1] += (
                 replace(
@@ -409,7 +444,32 @@ class Schedule:
     def _complete(self) -> Iterator[PartResult]:
         for name in [name for name, opened in self._open.items() if not opened.rows]:
             opened = self._open.pop(name)
-            yield PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
+            done = PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
+            job = self._write_job(done) if self._write_job else None
+            if job is None:
+                yield done
+            else:
+                self._unwritten[name] = _UnwrittenPart(done)
+                self._queues[-1].append(Task(name, WHOLE_PART, (), self._pool.segments - 1, job))
+        while self._written:
+            yield self._written.popleft()
+
+    def _receive_files(self, done: Finished) -> None:
+        """Written files, or the reason to write them again: on another node where there is one that has not failed."""
+        task, result, part = done.task, done.result, self._unwritten[done.task.part]
+        if isinstance(result, ItemResult) and result.error is None:
+            (files,) = result.outputs
+            self._written.append(replace(self._unwritten.pop(task.part).done, files=files))
+            return
+        if isinstance(result, ItemResult | WorkerLost):
+            why, enough = ("its worker died", self._poison_after)
+            if isinstance(result, ItemResult) and result.error is not None:
+                why, enough = result.error.detail, 1
+            part.tried |= {done.node}
+            part.failures += 1
+            if part.failures >= enough and not self._pool.nodes(task.segment) - part.tried:
+                raise PartNotWrittenError(f"part {task.part} cannot be written: {why}; start the build again")
+        self._queues[task.segment].appendleft(task)
 
 
 def _best(verdicts: list[RowResult]) -> RowResult:
@@ -439,7 +499,7 @@ def _conclude(row: Row, pieces: list[ItemResult]) -> RowResult:
         ]
     return RowResult(
         outcome=_outcome(row, clips, errors),
-        samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample)),
+        samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample | StagedSample)),
         seconds=sum_seconds(piece.seconds for piece in pieces),
         frames=sum(piece.frames for piece in pieces),
     )
@@ -480,7 +540,7 @@ class LocalPool:
         for number, segment in enumerate(segments):
             wanted = segment.resources
             for i in range(workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)):
-                worker = _Worker(segment.stages)
+                worker = _Worker(segment)
                 for thread_number in range(wanted.concurrency):
                     name = f"posecap-{number}-{i}-{thread_number}"
                     thread = threading.Thread(target=self._work, args=(number, worker), name=name, daemon=True)
@@ -530,7 +590,7 @@ class LocalPool:
         try:
             stages = worker.loaded_stages()
             while (task := self._tasks[segment].get()) is not None:
-                self._done.put((task, execute(stages, task.item)))
+                self._done.put((task, execute(stages, task.item, staging=worker.staging)))
         except BaseException as error:
             self._done.put(error)
 
@@ -538,8 +598,9 @@ class LocalPool:
 class _Worker:
     """Stages with engines of their own, loaded by the first thread that needs them."""
 
-    def __init__(self, stages: tuple[Stage, ...]) -> None:
-        self._stages = stages
+    def __init__(self, segment: Segment) -> None:
+        self.staging = segment.staging
+        self._stages = segment.stages
         self._loaded: tuple[Stage, ...] | None = None
         self._lock = threading.Lock()
 

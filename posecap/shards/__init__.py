@@ -21,7 +21,7 @@ sidecar only.
 from posecap.shards.arrow_file import COLUMNS_SCHEMA
 from posecap.shards.dataset import Dataset
 from posecap.shards.index import INDEX_SCHEMA
-from posecap.shards.part import read_part, remove_part, write_part
+from posecap.shards.part import PartFiles, commit_part, read_part, remove_part, write_files, write_part
 from posecap.shards.paths import FORMAT, ShardError, committed, is_dataset, not_a_dataset
 from posecap.shards.sidecar import damaged_files, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
@@ -31,8 +31,10 @@ __all__ = [
     "FORMAT",
     "INDEX_SCHEMA",
     "Dataset",
+    "PartFiles",
     "ShardError",
     "Tombstones",
+    "commit_part",
     "committed",
     "damaged_files",
     "is_dataset",
@@ -45,5 +47,6 @@ __all__ = [
     "remove_samples",
     "sidecars",
     "write_dataset_list",
+    "write_files",
     "write_part",
 ]

@@ -7,29 +7,35 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder
 from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.index import ByteRanges, index_row, write_index
-from posecap.shards.paths import MEMBERS, ShardError, file_paths
-from posecap.shards.serialization import TAR_BLOCK, Packed, pack, tar_end, tar_header, tar_members, tar_padding, unpack
+from posecap.shards.paths import ShardError, file_paths
+from posecap.shards.serialization import MEMBER_NAMES, Packed, pack, tar_end, tar_members, tar_pieces, unpack
 from posecap.shards.sidecar import encode_document, read_sidecar
 from posecap.types import PartName, Sample
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
-_NAME_OF = {ending: name for name, ending in MEMBERS.items()}
+@dataclass(frozen=True)
+class PartFiles:
+    """Complete files of a part that do not have their names yet.
+
+    ``written`` are their hashes and sizes, ``temporary`` their present names, both by the names that they will have;
+    all names are relative to the dataset's folder. ``samples`` counts the samples in them.
+    """
+
+    written: Mapping[str, Written]
+    temporary: Mapping[str, str]
+    samples: int
 
 
 def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]) -> dict[str, Any]:
     """Commit a part: all its files, then its sidecar, which makes them visible.
 
-    Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only.
-    Of each sample only its row of the index stays in memory. The caller holds the lock of the dataset
-    (:func:`posecap.ledger.lock_dataset`): two writers of one part would delete each other's files.
+    It is :func:`write_files` and :func:`commit_part`, with what both say.
 
     Args:
         samples: in the order in which they are written. They may come from :func:`read_part` of the same part, whose
@@ -44,32 +50,74 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
         OSError: the disk is full or fails. Nothing is left behind.
     """
-    for relative in (*file_paths(part), paths.sidecar_path(part)):
+    return commit_part(root, part, write_files(root, part, samples, record=record), record=record)
+
+
+def write_files(root: Path, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]) -> PartFiles:
+    """Write the files of a part under temporary names, for :func:`commit_part`, which another process may call.
+
+    Of each sample only its row of the index stays in memory. Temporary files of an earlier call, which were not
+    committed, are removed. A part without samples has no files.
+
+    Args:
+        samples: in the order in which they are written.
+        record: of which the index repeats the fingerprint and the lineage.
+
+    Raises:
+        ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
+        OSError: the disk is full or fails. Nothing is left behind.
+    """
+    for relative in file_paths(part):
         remove_leftovers(root / relative)
     with ExitStack() as stack:
         writer = _PartWriter(root, part, record, stack)
         for sample in samples:
             writer.add(sample)
         written = writer.finish()
-        document = {
-            **record,
-            "format": paths.FORMAT,
-            "part": str(part),
-            "split": part.split,
-            "number": part.number,
-            "files": {name: asdict(file) for name, file in written.items()},
-            "samples": len(writer.rows),
-        }
-        last = stack.enter_context(AtomicFile(root / paths.sidecar_path(part)))
-        last.write(encode_document(document))
-        last.finish()
-        remove_part(root, part, keep=written)
-        for file in writer.files.values():
-            file.publish()
-        for folder in {file.path.parent for file in writer.files.values()}:
-            sync_folder(folder)
-        last.publish()
-        sync_folder(last.path.parent)
+        temporary = {name: file.leave().relative_to(root).as_posix() for name, file in writer.files.items()}
+        return PartFiles(written, temporary, len(writer.rows))
+
+
+def commit_part(root: Path, part: PartName, files: PartFiles, *, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the files of a part their names, replacing older ones, and write its sidecar last.
+
+    Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only. The
+    caller holds the lock of the dataset (:func:`posecap.ledger.lock_dataset`).
+
+    Args:
+        record: as for :func:`write_part`.
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        OSError: the disk is full or fails. Nothing is left behind.
+    """
+    document = {
+        **record,
+        "format": paths.FORMAT,
+        "part": str(part),
+        "split": part.split,
+        "number": part.number,
+        "files": {name: asdict(file) for name, file in files.written.items()},
+        "samples": files.samples,
+    }
+    remove_leftovers(root / paths.sidecar_path(part))
+    try:
+        with AtomicFile(root / paths.sidecar_path(part)) as last:
+            last.write(encode_document(document))
+            last.finish()
+            remove_part(root, part, keep=files.written)
+            for name, temporary in files.temporary.items():
+                (root / temporary).replace(root / name)
+            for folder in {(root / name).parent for name in files.temporary}:
+                sync_folder(folder)
+            last.publish()
+    except Exception:
+        for temporary in files.temporary.values():
+            (root / temporary).unlink(missing_ok=True)  # a published file no longer has this name
+        raise
+    sync_folder(last.path.parent)
     return document
 
 
@@ -131,16 +179,10 @@ class _PartWriter:
     def _append(self, relative: str, key: str, packed: Packed) -> dict[str, tuple[int, int]]:
         """Add members to a tar in one write; returns the byte range of the data of each."""
         file = self._file(relative)
-        pieces: list[Buffer] = []
-        ranges: dict[str, tuple[int, int]] = {}
-        start, size = file.size, 0
-        for name, (head, body) in packed.items():
-            length = len(head) + body.nbytes
-            pieces += (tar_header(f"{key}.{MEMBERS.get(name, name)}", length), head, body, tar_padding(length))
-            ranges[name] = (start + size + TAR_BLOCK, length)
-            size += TAR_BLOCK + length + -length % TAR_BLOCK
+        pieces, ranges, size = tar_pieces(key, packed)
+        start = file.size
         file.extend(pieces, size)
-        return ranges
+        return {name: (start + offset, length) for name, (offset, length) in ranges.items()}
 
 
 def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -> Iterator[Sample]:
@@ -177,7 +219,7 @@ def located_samples(
             video = _opened(root, paths.video_path(part), stack)
             videos = iter_byte_ranges(video, {"mp4": "mp4"})
         waiting = next(videos, None)
-        for key, ranges in iter_byte_ranges(pose, _NAME_OF):
+        for key, ranges in iter_byte_ranges(pose, MEMBER_NAMES):
             clip: bytes | None = None
             pose_ranges = ranges
             if video is not None and waiting is not None and waiting[0] == key:

@@ -15,15 +15,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.files import canonical_json
-from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, ShardError, checked_key
+from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, MEMBERS, ShardError, checked_key
 from posecap.types import Caption, Sample
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MEMBER_NAMES: Final = {ending: name for name, ending in MEMBERS.items()}
+"""Names of the pose tar's members by the ending of their file."""
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _GROWTH_DIGITS = 21  # numpy leaves room for the first axis to grow in place; kept, so that bytes equal np.save's
@@ -233,6 +239,44 @@ def tar_padding(size: int) -> bytes:
 def tar_end(size: int) -> bytes:
     """The end of an archive of ``size`` bytes: two empty blocks, then zeros up to a full record."""
     return bytes(2 * TAR_BLOCK + -(size + 2 * TAR_BLOCK) % _TAR_RECORD)
+
+
+def tar_pieces(key: str, packed: Packed) -> tuple[list[Buffer], dict[str, tuple[int, int]], int]:
+    """A sample's members as the pieces of a tar: headers, data and padding in order.
+
+    Returns:
+        The pieces, the position of the first byte and the number of bytes of each member's data from the first piece
+        on, and the number of bytes of all pieces.
+    """
+    pieces: list[Buffer] = []
+    ranges: dict[str, tuple[int, int]] = {}
+    size = 0
+    for name, (head, body) in packed.items():
+        length = len(head) + body.nbytes
+        pieces += (tar_header(f"{key}.{MEMBERS.get(name, name)}", length), head, body, tar_padding(length))
+        ranges[name] = (size + TAR_BLOCK, length)
+        size += TAR_BLOCK + length + -length % TAR_BLOCK
+    return pieces, ranges, size
+
+
+def members_of(key: str, block: memoryview) -> dict[str, memoryview]:
+    """The members of the pose tar in the bytes of one sample of it, by name, as views.
+
+    Raises:
+        ShardError: the bytes are not whole members of ``key``, or hold one twice.
+    """
+    members: dict[str, memoryview] = {}
+    position = 0
+    while position < len(block):
+        member = _tar_member(bytes(block[position : position + TAR_BLOCK]), position)
+        owner, _, ending = member.name.partition(".")
+        name = MEMBER_NAMES.get(ending)
+        after = member.offset + member.size + -member.size % TAR_BLOCK
+        if owner != key or name is None or name in members or after > len(block):
+            raise ShardError(f"tar member {member.name!r} is not a member of sample {key}, is there twice or cut short")
+        members[name] = block[member.offset : member.offset + member.size]
+        position = after
+    return members
 
 
 def tar_members(file: BinaryIO) -> Iterator[TarMember]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,24 +65,34 @@ _LABELS_NAMED = 12
 _CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)  # lighter than the sheet around it
 
 
-def write_preview(root: Path, part: PartName, samples: Sequence[Sample]) -> None:
-    """Write thumbnails of up to 24 of the part's samples, over all its labels.
+@dataclass(frozen=True)
+class Thumbnail:
+    """A sample of a part that may have a preview.
 
-    Samples carried over from an earlier build bring no thumbnail; theirs may be there already.
+    ``read`` gives the bytes of its JPEG; it is None for a sample without one, such as those that are carried over from
+    an earlier build, whose previews may be there already.
     """
+
+    key: str
+    label: str | None
+    read: Callable[[], bytes | bytearray] | None
+
+
+def write_preview(root: Path, part: PartName, thumbnails: Sequence[Thumbnail]) -> None:
+    """Write thumbnails of up to 24 of the part's samples, over all its labels; only these are read."""
     folder = _folder(root, str(part))
     there = {path.stem: path for path in folder.glob("*.jpg")} if folder.is_dir() else {}
-    by_label: dict[str, list[Sample]] = {}
-    for sample in sorted(samples, key=lambda one: one.thumbnail_jpeg is None and one.key not in there):
-        by_label.setdefault(str(sample.facts.get("label") or ""), []).append(sample)
-    chosen = {sample.key: sample for sample in _in_turn(by_label, _PER_PART)}
+    by_label: dict[str, list[Thumbnail]] = {}
+    for one in sorted(thumbnails, key=lambda one: one.read is None and one.key not in there):
+        by_label.setdefault(one.label or "", []).append(one)
+    chosen = {one.key: one for one in _in_turn(by_label, _PER_PART)}
     for key, path in there.items():
         if key not in chosen:
             path.unlink()
-    for key, sample in chosen.items():
-        if sample.thumbnail_jpeg is not None:
+    for key, one in chosen.items():
+        if one.read is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{key}.jpg").write_bytes(sample.thumbnail_jpeg)
+            (folder / f"{key}.jpg").write_bytes(one.read())
 
 
 def remove_previews(root: Path) -> None:

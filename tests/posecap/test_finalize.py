@@ -61,12 +61,12 @@ def test_pictures_make_a_contact_sheet_unless_no_clip_is_left(tmp_path: Path) ->
     picture = building.sample(key="k" * 24, thumbnail_jpeg=_grey())
     parts: dict[PartName, list[Sample]] = {PartName("train", 0): built.samples(1)}
     (tmp_path / "one/dataset").mkdir(parents=True)
-    write_preview(tmp_path / "one/dataset", PartName("train", 0), [picture])
+    write_preview(tmp_path / "one/dataset", PartName("train", 0), building.thumbnails(picture))
     finished(tmp_path / "one", parts)
     with Image.open(tmp_path / "one/dataset/contact_sheet.jpg") as sheet:
         assert sheet.format == "JPEG"
     (tmp_path / "none/dataset").mkdir(parents=True)
-    write_preview(tmp_path / "none/dataset", PartName("train", 0), [picture])
+    write_preview(tmp_path / "none/dataset", PartName("train", 0), building.thumbnails(picture))
     finished(tmp_path / "none", {PartName("train", 0): []})
     assert not (tmp_path / "none/dataset/contact_sheet.jpg").exists()
 

@@ -19,7 +19,19 @@ from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.pipeline import Pipeline, PipelineError
 from posecap.run.execute import ItemError, ItemResult
 from posecap.run.health import NodeChange
-from posecap.run.schedule import Finished, LocalPool, NodeLost, PartResult, Schedule, Task, WorkerLost, WorkPart
+from posecap.run.schedule import (
+    WHOLE_PART,
+    Finished,
+    LocalPool,
+    NodeLost,
+    PartNotWrittenError,
+    PartResult,
+    Schedule,
+    Task,
+    WorkerLost,
+    WorkPart,
+)
+from posecap.shards import PartFiles
 from posecap.stage import Engine, Resources, Stage
 from posecap.types import PartName, Row, Sample, Video
 from tests import building
@@ -498,3 +510,76 @@ def test_closing_waits_for_workers_that_still_load_their_engines() -> None:
     Schedule(pool).run([WorkPart(PartName("train", 0), (Row(row_id="0" * 64, uri="0.mp4"),))])
     pool.close()
     assert len(ENDED) == 1
+
+
+class WritingPool(Pool):
+    """The second segment writes parts, on nodes in turn; ``trouble`` are results in place of its first ones."""
+
+    def __init__(self, *trouble: ItemResult | WorkerLost | NodeLost | None, nodes: str = "a", **options: Any) -> None:
+        super().__init__(**options)
+        self.trouble, self.names = list(trouble), nodes
+        self.jobs: list[tuple[str, Any]] = []
+
+    def nodes(self, segment: int) -> frozenset[str]:
+        return frozenset(self.names)
+
+    def wait(self) -> Finished:
+        task = self.held.pop(self.pick(len(self.held)))
+        node = next(node for node in self.names if task.may_run_on(node))
+        return Finished(task, node, self.row(task) if task.row != WHOLE_PART else self.written(task, node))
+
+    def row(self, task: Task) -> ItemResult:
+        assert task.segment == 0
+        sample = building.sample(key=task.item.row_id.ljust(24, "0"))
+        return ItemResult(outputs=[sample], clips=[ClipOutcome(status="kept", clip_id=sample.key)])
+
+    def written(self, task: Task, node: str) -> ItemResult | WorkerLost | NodeLost | None:
+        assert task.segment == 1
+        self.jobs.append((node, task.item))
+        return self.trouble.pop(0) if self.trouble else ItemResult(outputs=[PartFiles({}, {}, task.item)])
+
+
+def samples_of(done: PartResult) -> int | None:
+    return sum(len(row.samples) for row in done.rows) or None
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(0, 4), max_size=5), picks=st.randoms(use_true_random=False))
+def test_parts_are_written_once_their_rows_are_done(sizes, picks):
+    pool = WritingPool(pick=lambda n: picks.randrange(n))
+    done = run(pool, [part(n, *["ok"] * size) for n, size in enumerate(sizes)], write_job=samples_of)
+    written = [found.files and found.files.samples for _, found in sorted(done.items())]
+    assert written == [size or None for size in sizes]
+    assert sorted(job for _, job in pool.jobs) == sorted(size for size in sizes if size)
+
+
+DIED = WorkerLost("worker_died", "")
+BROKEN = ItemResult(error=ItemError("failed", "write", "error", "OSError: no space", True))
+
+
+def test_a_part_whose_writer_dies_is_written_again_and_no_row_is_blamed():
+    lost: list[str] = []
+    pool = WritingPool(DIED, None, NodeLost(), DIED)
+    done = run(pool, [part(0, "ok", "ok")], write_job=samples_of, on_lost=lost.append)
+    assert done[PartName("train", 0)].files == PartFiles({}, {}, 2)
+    assert (pool.jobs, lost) == ([("a", 2)] * 5, [])
+
+
+def test_a_part_that_one_node_cannot_write_is_written_by_another():
+    pool = WritingPool(BROKEN, DIED, nodes="abc")
+    assert run(pool, [part(0, "ok")], write_job=samples_of)[PartName("train", 0)].files is not None
+    assert [node for node, _ in pool.jobs] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "nodes", "why"),
+    [
+        ((BROKEN,), "a", "OSError: no space"),
+        ((BROKEN,) * 2, "ab", "OSError: no space"),
+        ((DIED,) * 3, "a", "its worker died"),
+        ((DIED,) * 3, "ab", "its worker died"),
+    ],
+)
+def test_a_part_that_cannot_be_written_ends_the_build(trouble, nodes, why):
+    with pytest.raises(PartNotWrittenError, match=f"part train/00000 cannot be written: {why}"):
+        run(WritingPool(*trouble, nodes=nodes), [part(0, "ok")], write_job=samples_of)

@@ -178,14 +178,14 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    publish, count = files.AtomicFile.publish, iter(range(STEPS))
+    replace_file, count = Path.replace, iter(range(STEPS))
 
-    def dies(staged: files.AtomicFile) -> None:
+    def dies(temporary: Path, target: Path) -> Path:
         if next(count) == survived:
             raise Killed
-        publish(staged)
+        return replace_file(temporary, target)
 
-    monkeypatch.setattr(files.AtomicFile, "publish", dies)
+    monkeypatch.setattr(Path, "replace", dies)
     monkeypatch.setattr(files.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)

@@ -45,15 +45,17 @@ def pictured(count: int) -> list[Sample]:
 
 def test_each_picture_is_named_after_its_clip(tmp_path: Path) -> None:
     samples = pictured(2)
-    write_preview(tmp_path, PART, samples)
+    write_preview(tmp_path, PART, building.thumbnails(*samples))
     assert {path.stem: path.read_bytes() for path in previews(tmp_path)} == {s.key: s.thumbnail_jpeg for s in samples}
     assert {path.parent.name for path in previews(tmp_path)} == {"train-00007"}
 
 
 def test_pictures_of_clips_that_left_the_part_go(tmp_path: Path) -> None:
     one, two = pictured(2)
-    write_preview(tmp_path, PART, [one, two])
-    write_preview(tmp_path, PART, [replace(two, thumbnail_jpeg=None)])  # carried over from the shard: no picture
+    write_preview(tmp_path, PART, building.thumbnails(one, two))
+    write_preview(
+        tmp_path, PART, building.thumbnails(replace(two, thumbnail_jpeg=None))
+    )  # carried over from the shard: no picture
     assert [path.stem for path in previews(tmp_path)] == [two.key]
     write_preview(tmp_path, PART, [])
     assert previews(tmp_path) == []
@@ -61,22 +63,22 @@ def test_pictures_of_clips_that_left_the_part_go(tmp_path: Path) -> None:
 
 def test_parts_do_not_share_pictures(tmp_path: Path) -> None:
     one, two = pictured(2)
-    write_preview(tmp_path, PART, [one])
-    write_preview(tmp_path, PartName("val", 7), [two])
+    write_preview(tmp_path, PART, building.thumbnails(one))
+    write_preview(tmp_path, PartName("val", 7), building.thumbnails(two))
     write_preview(tmp_path, PART, [])
     assert [path.stem for path in previews(tmp_path)] == [two.key]
 
 
 def test_a_part_keeps_few_and_samples_without_pictures_leave_no_folder(tmp_path: Path) -> None:
-    write_preview(tmp_path, PART, built.samples(1))
+    write_preview(tmp_path, PART, building.thumbnails(*built.samples(1)))
     assert not (tmp_path / "preview").exists()
     (one,) = pictured(1)
-    write_preview(tmp_path, PART, [replace(one, key=f"k{n:02d}") for n in range(30)])
+    write_preview(tmp_path, PART, building.thumbnails(*[replace(one, key=f"k{n:02d}") for n in range(30)]))
     assert [path.stem for path in previews(tmp_path)] == [f"k{n:02d}" for n in range(24)]
 
 
 def test_all_of_them_can_be_removed(tmp_path: Path) -> None:
-    write_preview(tmp_path, PART, pictured(1))
+    write_preview(tmp_path, PART, building.thumbnails(*pictured(1)))
     (tmp_path / CONTACT_SHEET).write_bytes(b"faces")
     remove_previews(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -90,10 +92,10 @@ def test_previews_are_of_all_labels(tmp_path: Path) -> None:
         for label in ("dips", "pull-ups", "squats")
         for n, sample in enumerate(pictured(1) * 20)
     ]
-    write_preview(tmp_path, PART, samples)
+    write_preview(tmp_path, PART, building.thumbnails(*samples))
     stems = [path.stem for path in previews(tmp_path)]
     assert [sum(stem.startswith(label) for stem in stems) for label in ("dips", "pull-ups", "squats")] == [8, 8, 8]
-    write_preview(tmp_path, PART, [replace(sample, thumbnail_jpeg=None) for sample in samples])
+    write_preview(tmp_path, PART, building.thumbnails(*[replace(sample, thumbnail_jpeg=None) for sample in samples]))
     assert [path.stem for path in previews(tmp_path)] == stems  # carried over: what is there stays
 
 
@@ -120,7 +122,7 @@ def root(tmp_path: Path) -> Path:
     built.build(tmp_path, made)
     first, second, *_ = made[PartName("train", 0)]
     samples = [built.replace(sample, thumbnail_jpeg=jpeg(RED)) for sample in (first, second)]
-    write_preview(tmp_path, PartName("train", 0), samples)
+    write_preview(tmp_path, PartName("train", 0), building.thumbnails(*samples))
     return tmp_path
 
 

@@ -1,0 +1,298 @@
+"""Where finished samples wait until their part is written: files of the dataset's folder that no reader looks at.
+
+The worker that made a row's samples writes them to a file of their own under ``.staging``, and only
+:class:`posecap.types.StagedSample` go through the driver. Once all rows of a part are done, :class:`WritePart` reads
+them back one by one and writes the part's files, which the driver commits.
+
+A staging file is a tar of a row's samples, each with its members of the pose tar, then ``{key}.mp4`` and ``{key}.jpg``
+where there are any. It is not forced to disk: what a crash leaves of it is never taken for a sample, since every sample
+is read with its hash, and costs no more than doing its row again. Its name is a hash of all that determines the row's
+samples beside the bytes of the video, followed by random digits, so that a row tried twice writes two files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+import numpy as np
+
+from posecap.files import digest, file_sha256
+from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
+from posecap.shards.index import RANGE_COLUMNS, read_index
+from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, index_path, tar_path, video_path
+from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
+from posecap.stage import Stage
+from posecap.types import FileRange, PartName, Row, Sample, StagedSample, Video
+from posecap.visualization.contact_sheet import Thumbnail, write_preview
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+FOLDER = ".staging"
+"""Folder of all staging files, in a dataset's folder."""
+_MARK = "driver"
+_ROW_DIGITS = 24
+_MAX_POSE_BYTES = len(MEMBERS) * (MAX_MEMBER_BYTES + 2 * TAR_BLOCK)
+
+
+class StagingError(OSError):
+    """A staging file cannot be written; the message names it."""
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The staging files of one build, for every process that works for it.
+
+    Args:
+        root: the dataset's folder.
+        build: letters and digits that no other build of the dataset has.
+        fingerprint: of the pipeline (:meth:`posecap.pipeline.Pipeline.fingerprint`).
+    """
+
+    root: Path
+    build: str
+    fingerprint: str
+
+    @classmethod
+    def start(cls, root: Path, *, fingerprint: str) -> Staging:
+        """Begin staging for a build; what earlier builds left is removed. The caller holds the dataset's lock."""
+        remove_staging(root)
+        staging = cls(root, secrets.token_hex(8), fingerprint)
+        mark = root / staging._name(_MARK)
+        mark.parent.mkdir(parents=True)
+        mark.touch()
+        return staging
+
+    def is_visible(self) -> bool:
+        """Whether this process sees the folder of the process that called :meth:`start`."""
+        return (self.root / self._name(_MARK)).is_file()
+
+    @contextmanager
+    def file(self, item: Row | Video) -> Iterator[StagingFile]:
+        """A file for the samples of an item. It is made with the first sample, and removed if the block raises.
+
+        Raises:
+            StagingError: it cannot be written.
+        """
+        row = item.row if isinstance(item, Video) else item
+        file = StagingFile(self.root, self._name(f"{self._digest(row)}-{secrets.token_hex(4)}.tar"))
+        try:
+            yield file
+            file.close()
+        except BaseException:
+            file.discard()
+            raise
+
+    def remove(self, samples: Iterable[StagedSample]) -> None:
+        """Remove the staging files of samples, but no file that they have in a part."""
+        for name in dict.fromkeys(sample.pose.file for sample in samples):
+            if name.startswith(f"{FOLDER}/"):
+                (self.root / name).unlink(missing_ok=True)
+
+    def _name(self, name: str) -> str:
+        return f"{FOLDER}/{self.build}/{name}"
+
+    def _digest(self, row: Row) -> str:
+        content = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
+        return digest([self.fingerprint, *content, row.split, row.license, row.source])[:_ROW_DIGITS]
+
+
+def remove_staging(root: Path) -> None:
+    """Remove every staging file of a dataset. The caller holds its lock."""
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+
+
+@dataclass
+class StagingFile:
+    """A staging file that is being written (:meth:`Staging.file`); ``name`` is relative to the dataset's folder."""
+
+    root: Path
+    name: str
+    _file: BinaryIO | None = None
+    _size: int = 0
+
+    def add(self, sample: Sample) -> StagedSample:
+        """Write a sample.
+
+        Raises:
+            StagingError: the disk is full or fails.
+            ShardError: the sample breaks the schema, or an array holds NaN or infinity.
+        """
+        for name, array in arrays_of(sample).items():
+            if not np.isfinite(array).all():
+                raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
+        pieces, _, size = tar_pieces(sample.key, pack(sample))
+        block = b"".join(pieces)
+        hashed = hashlib.sha256(block)
+        pose = FileRange(self.name, self._size, size)
+        self._write(block)
+        video = thumbnail = None
+        if sample.video_mp4 is not None:
+            video = self._add_member(sample.key, "mp4", sample.video_mp4)
+            hashed.update(sample.video_mp4)
+        if sample.thumbnail_jpeg is not None:
+            thumbnail = self._add_member(sample.key, "jpg", sample.thumbnail_jpeg)
+        return StagedSample(
+            key=sample.key,
+            source_id=sample.facts["source_id"],
+            label=sample.facts.get("label"),
+            pose=pose,
+            video=video,
+            thumbnail=thumbnail,
+            sha256=hashed.hexdigest(),
+        )
+
+    def close(self) -> None:
+        """End the archive.
+
+        Raises:
+            StagingError: the disk is full or fails.
+        """
+        if self._file is not None:
+            self._write(tar_end(self._size))
+            try:
+                self._file.close()
+            except OSError as error:
+                raise self._error(error) from error
+
+    def discard(self) -> None:
+        """Remove the file, in whatever state it is."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            (self.root / self.name).unlink(missing_ok=True)
+
+    def _add_member(self, key: str, name: str, content: bytes) -> FileRange:
+        """Write one member; the range is that of its data."""
+        pieces, ranges, _ = tar_pieces(key, {name: (b"", memoryview(content))})
+        offset, length = ranges[name]
+        found = FileRange(self.name, self._size + offset, length)
+        self._write(*pieces)
+        return found
+
+    def _write(self, *pieces: Buffer) -> None:
+        try:
+            if self._file is None:
+                self._file = (self.root / self.name).open("xb")
+            for piece in pieces:
+                self._file.write(piece)
+                self._size += memoryview(piece).nbytes
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> StagingError:
+        return StagingError(f"{self.root / self.name} cannot be written ({error.strerror or error})")
+
+
+def read_staged(root: Path, staged: StagedSample) -> Sample:
+    """A staged sample, without its thumbnail.
+
+    Raises:
+        ShardError: its file is missing or does not hold it any more.
+    """
+    block = _read(root, staged.pose, most=_MAX_POSE_BYTES)
+    mp4 = None if staged.video is None else bytes(_read(root, staged.video, most=MAX_MEMBER_BYTES))
+    if staged.sha256 is not None:
+        hashed = hashlib.sha256(block)
+        hashed.update(mp4 or b"")
+        if hashed.hexdigest() != staged.sha256:
+            raise ShardError(f"{staged.pose.file}: reading back gives other bytes than were written; check the disk")
+    return unpack(staged.key, members_of(staged.key, memoryview(block)), video_mp4=mp4)
+
+
+def _read(root: Path, found: FileRange, *, most: int) -> bytearray:
+    if found.size > most:
+        raise ShardError(f"{found.file}: {found.size} bytes at byte {found.offset}, at most {most} are read")
+    content = bytearray(found.size)
+    try:
+        with (root / found.file).open("rb", buffering=0) as file:
+            file.seek(found.offset)
+            size = file.readinto(content)
+    except FileNotFoundError:
+        size = 0
+    if size != found.size:
+        raise ShardError(f"{found.file} is gone or cut short; run the same command again")
+    return content
+
+
+def samples_in_part(root: Path, part: PartName) -> dict[str, list[StagedSample]]:
+    """The samples of a committed part as they lie in its files, by the id of their row, for writing the part again.
+
+    Raises:
+        ShardError: the part is not committed, or a file is missing or damaged.
+    """
+    files = read_sidecar(root, part)["files"]
+    samples: dict[str, list[StagedSample]] = {}
+    if tar_path(part) not in files:
+        return samples
+    for name in {tar_path(part), video_path(part), index_path(part)} & files.keys():
+        path = root / name
+        if not path.is_file() or file_sha256(path) != files[name]["sha256"]:
+            raise ShardError(f"{name} is missing, or not as it was written")
+    ranges = [*RANGE_COLUMNS, "mp4_offset", "mp4_size"]
+    for found in read_index(
+        root / index_path(part), columns=["key", "row_id", "source_id", "label", *ranges]
+    ).to_pylist():
+        spans = [(found[f"{name}_offset"], found[f"{name}_size"]) for name in MEMBERS]
+        start = min(offset for offset, _ in spans) - TAR_BLOCK
+        end = max(offset + size + -size % TAR_BLOCK for offset, size in spans)
+        video = None
+        if found["mp4_offset"] is not None:
+            video = FileRange(video_path(part), found["mp4_offset"], found["mp4_size"])
+        samples.setdefault(found["row_id"], []).append(
+            StagedSample(
+                key=found["key"],
+                source_id=found["source_id"],
+                label=found["label"],
+                pose=FileRange(tar_path(part), start, end - start),
+                video=video,
+            )
+        )
+    return samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteJob:
+    """A part to write.
+
+    Args:
+        samples: in the order in which they are written.
+        record: as for :func:`posecap.shards.write_files`.
+    """
+
+    part: PartName
+    samples: tuple[StagedSample, ...]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WritePart(Stage):
+    """Writes the files of a part and its previews, from staged samples, of which one is in memory at a time.
+
+    Only the driver may commit the files (:func:`posecap.shards.commit_part`).
+    """
+
+    name: ClassVar[str] = "write"
+    takes: ClassVar[type] = WriteJob
+    gives: ClassVar[type] = PartFiles
+
+    root: Path
+
+    def __call__(self, item: WriteJob) -> Iterator[PartFiles]:
+        """Raises ShardError for a sample that cannot be read, and OSError for a disk that is full or fails."""
+        write_preview(self.root, item.part, [self._thumbnail(staged) for staged in item.samples])
+        samples = (read_staged(self.root, staged) for staged in item.samples)
+        yield write_files(self.root, item.part, samples, record=item.record)
+
+    def _thumbnail(self, staged: StagedSample) -> Thumbnail:
+        found = staged.thumbnail
+        read = None if found is None else partial(_read, self.root, found, most=MAX_MEMBER_BYTES)
+        return Thumbnail(staged.key, staged.label, read)

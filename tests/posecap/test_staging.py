@@ -1,0 +1,214 @@
+"""Samples on their way into a part: staged, read back, written; and what is left where something fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posecap.run.execute import OUTPUT_NOT_WRITABLE, execute, stage_samples
+from posecap.shards import PartFiles, ShardError, commit_part, write_part
+from posecap.stage import Stage
+from posecap.staging import FOLDER, Staging, StagingFile, WriteJob, WritePart, read_staged, samples_in_part
+from posecap.types import PartName, Row, Sample, StagedSample
+from tests import building, built
+
+PART = PartName("train", 0)
+ROW = Row(row_id="row-0", uri="videos/0.mp4")
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    return Staging.start(tmp_path / "dataset", fingerprint="f" * 64)
+
+
+def made() -> list[Sample]:
+    """Three samples: with video and thumbnail, with neither, with a thumbnail."""
+    one, two, three = built.samples(3)
+    return [
+        replace(one, video_mp4=b"no mp4 at all" * 100, thumbnail_jpeg=b"one"),
+        two,
+        replace(three, thumbnail_jpeg=b"three"),
+    ]
+
+
+def staged(staging: Staging, samples: list[Sample]) -> tuple[StagedSample, ...]:
+    with staging.file(ROW) as file:
+        return tuple(file.add(sample) for sample in samples)
+
+
+def staged_files(staging: Staging) -> list[Path]:
+    return sorted(path for path in (staging.root / FOLDER).rglob("*.tar") if path.is_file())
+
+
+def test_a_part_from_staged_samples_has_the_bytes_of_one_from_samples(staging: Staging, tmp_path: Path) -> None:
+    samples = made()
+    write_part(tmp_path / "direct", PART, samples, record=built.record(samples))
+    job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
+    (files,) = WritePart(staging.root)(job)
+    assert [path for path in staging.root.rglob("*.json") if not path.name.startswith(".")] == []  # nothing is visible
+    commit_part(staging.root, PART, files, record=built.record(samples))
+    staging.remove(job.samples)
+    assert staged_files(staging) == []
+    written = built.files(staging.root)
+    direct = built.files(tmp_path / "direct")
+    assert {name: content for name, content in written.items() if name in direct} == direct
+    assert {name for name in written.keys() - direct.keys() if FOLDER not in name} == {
+        f"preview/train-00000/{sample.key}.jpg" for sample in samples if sample.thumbnail_jpeg
+    }
+
+
+def test_any_tar_reads_a_staging_file(staging: Staging) -> None:
+    one, two, three = made()
+    staged(staging, [one, two, three])
+    (path,) = staged_files(staging)
+    with tarfile.open(path) as tar:
+        names = tar.getnames()
+    assert [name for name in names if not name.endswith(("npy", "txt", "json"))] == [
+        f"{one.key}.mp4",
+        f"{one.key}.jpg",
+        f"{three.key}.jpg",
+    ]
+
+
+def test_a_row_that_is_tried_twice_has_two_files_and_another_pipeline_other_names(staging: Staging) -> None:
+    first, second = staged(staging, made()[:1]), staged(staging, made()[:1])
+    other = staged(replace(staging, fingerprint="e" * 64), made()[:1])
+    names = [Path(one.pose.file).name.partition("-")[0] for (one,) in (first, second, other)]
+    assert names[0] == names[1] != names[2]
+    assert len(staged_files(staging)) == 3
+
+
+@pytest.mark.parametrize("where", ["pose", "video"])
+def test_bytes_that_changed_are_never_taken_for_a_sample(staging: Staging, where: str) -> None:
+    (one,) = staged(staging, made()[:1])
+    found = getattr(one, where)
+    with (staging.root / found.file).open("r+b") as file:
+        file.seek(found.offset + found.size - 1)
+        file.write(b"!")
+    with pytest.raises(ShardError, match="gives other bytes than were written"):
+        read_staged(staging.root, one)
+
+
+def test_files_that_are_gone_or_cut_are_named(staging: Staging) -> None:
+    (one,) = staged(staging, made()[:1])
+    os.truncate(staging.root / one.pose.file, 100)
+    with pytest.raises(ShardError, match=r"\.tar is gone or cut short"):
+        read_staged(staging.root, one)
+    (staging.root / one.pose.file).unlink()
+    with pytest.raises(ShardError, match=r"\.tar is gone or cut short"):
+        read_staged(staging.root, one)
+
+
+def test_a_build_that_starts_removes_what_others_left(staging: Staging) -> None:
+    staged(staging, made())
+    later = Staging.start(staging.root, fingerprint="f" * 64)
+    assert staged_files(later) == []
+    assert later.is_visible()
+    assert not staging.is_visible()
+
+
+def test_samples_of_a_committed_part_are_read_where_they_lie(tmp_path: Path) -> None:
+    samples = made()
+    write_part(tmp_path, PART, samples, record=built.record(samples))
+    before = built.files(tmp_path)
+    by_row = samples_in_part(tmp_path, PART)
+    assert list(by_row) == [sample.facts["row_id"] for sample in samples]
+    job = WriteJob(part=PART, samples=tuple(s for row in by_row.values() for s in row), record=built.record(samples))
+    (files,) = WritePart(tmp_path)(job)
+    commit_part(tmp_path, PART, files, record=built.record(samples))
+    assert built.files(tmp_path) == before
+    (tmp_path / "data/train/pose-00000.tar").write_bytes(before["data/train/pose-00000.tar"][:-1] + b"!")
+    with pytest.raises(ShardError, match=r"pose-00000\.tar is missing, or not as it was written"):
+        samples_in_part(tmp_path, PART)
+
+
+def test_a_part_without_samples_has_none(tmp_path: Path) -> None:
+    commit_part(tmp_path, PART, PartFiles({}, {}, 0), record=built.record([]))
+    assert samples_in_part(tmp_path, PART) == {}
+
+
+class Gives(Stage):
+    name = "gives"
+    takes = Row
+    gives = Sample
+
+    def __init__(self, *samples: Sample) -> None:
+        self.samples = samples
+
+    def __call__(self, item):
+        yield from self.samples
+
+
+def test_a_worker_stages_samples_and_gives_back_where_they_are(staging: Staging) -> None:
+    samples = made()
+    result = execute([Gives(*samples)], ROW, staging=staging)
+    assert [type(output) for output in result.outputs] == [StagedSample] * 3
+    assert [clip.clip_id for clip in result.clips] == [sample.key for sample in samples]
+    assert {clip.status for clip in result.clips} == {"kept"}
+    again = [read_staged(staging.root, output) for output in result.outputs]
+    for sample, read in zip(samples, again, strict=True):
+        assert np.array_equal(sample.joints_MTJ3, read.joints_MTJ3)
+        assert sample.video_mp4 == read.video_mp4
+
+
+def test_a_row_without_samples_leaves_no_file(staging: Staging) -> None:
+    assert execute([Gives()], ROW, staging=staging).outputs == []
+    assert staged_files(staging) == []
+
+
+def test_a_sample_that_breaks_the_schema_costs_its_clip_only(staging: Staging) -> None:
+    one, two, _ = made()
+    joints = two.joints_MTJ3.copy()
+    joints[0, 0, 0, 0] = np.nan
+    result = execute([Gives(one, replace(two, joints_MTJ3=joints))], ROW, staging=staging)
+    assert [output.key for output in result.outputs] == [one.key]
+    assert [(clip.status, clip.stage, clip.reason) for clip in result.clips] == [
+        ("kept", "", ""),
+        ("failed", "write", "error"),
+    ]
+    assert "joints holds NaN" in result.clips[1].detail
+
+
+def test_a_full_disk_is_the_outputs_fault_and_leaves_nothing(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(StagingFile):
+        def _write(self, *pieces: bytes) -> None:
+            if self._size:
+                raise self._error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            super()._write(*pieces)
+
+    monkeypatch.setattr("posecap.staging.StagingFile", Full)
+    result = execute([Gives(*made())], ROW, staging=staging)
+    assert (result.outputs, result.clips) == ([], [])
+    assert result.error is not None
+    assert (result.error.reason, result.error.retryable) == (OUTPUT_NOT_WRITABLE, True)
+    assert "No space left" in result.error.detail
+    assert staged_files(staging) == []
+
+
+def test_a_worker_that_does_not_see_the_output_hands_its_samples_over(staging: Staging, tmp_path: Path) -> None:
+    elsewhere = replace(staging, root=tmp_path / "not mounted")
+    result = execute([Gives(*made())], ROW, staging=elsewhere)
+    assert [type(output) for output in result.outputs] == [Sample] * 3
+    assert not (tmp_path / "not mounted").exists()
+    stage_samples(result, ROW, staging)
+    assert [type(output) for output in result.outputs] == [StagedSample] * 3
+    assert len(staged_files(staging)) == 1
+
+
+def test_the_samples_of_an_item_are_not_gathered(staging: Staging) -> None:
+    written: list[int] = []
+
+    class Watched(Gives):
+        def __call__(self, item):
+            for sample in self.samples:
+                yield sample
+                written.append(len(staged_files(staging)))
+
+    execute([Watched(*[building.sample(key=f"{n:024x}") for n in range(3)])], ROW, staging=staging)
+    assert written == [1, 1, 1]
