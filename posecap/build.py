@@ -346,7 +346,7 @@ def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
         remove_part(root, name)
         write_preview(root, name, ())
     plan.path.replace(root / PLAN_FILE)
-    return open_plan(root / PLAN_FILE, media_root=plan.media_root)
+    return open_plan(root / PLAN_FILE, media_root=plan.media_root, private=plan.private)
 
 
 def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:

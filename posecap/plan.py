@@ -6,6 +6,9 @@ of the manifest has an outcome. While they are read, rows are kept on
 disk by split, and only their hashes in memory. Paths of videos below a local media root are stored relative to it, so a
 plan holds no directory of the machine on which it was made, unless a table gives absolute paths elsewhere; the same
 tables give the same bytes on every machine.
+
+URIs in a plan are public (:mod:`posecap.uris`). Those to fetch from, with password or signature, are read from the
+manifest by each build anew and kept in an unnamed temporary file; so signatures may change from run to run.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.manifest.manifest_file import Manifest, ManifestError, shown
+from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import ROW_SCHEMA, located
 from posecap.manifest.tables import read_tables
 from posecap.types import PartName, Row
@@ -83,11 +87,15 @@ class PlannedRow:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan on disk. Relative video paths start at ``media_root``; with ``""`` they stay relative."""
+    """A plan on disk. Relative video paths start at ``media_root``; with ``""`` they stay relative.
+
+    ``private`` has the URIs to fetch that are not public; without it, rows are fetched from the public ones.
+    """
 
     path: Path
     media_root: str
     _parts: tuple[PlannedPart, ...]
+    private: PrivateUris | None = None
 
     def parts(self) -> Sequence[PlannedPart]:
         """Every part, ordered by split and number."""
@@ -99,6 +107,9 @@ class Plan:
             table = file.read_row_group(part.row_group, use_threads=False)
         planned = []
         for found in table.to_pylist():
+            whole = None
+            if self.private is not None:
+                whole = self.private.find(found["table"], found["row"], public=found["uri"])
             row = Row(
                 row_id=found["id"],
                 uri=found["uri"],
@@ -109,7 +120,7 @@ class Plan:
                 split=found["split"],
                 license=found[legacy.column_of("license", found)],
                 source=found["source"],
-                location=located(found["uri"], self.media_root),
+                location=whole or located(found["uri"], self.media_root),
                 place=f"{found['table']}:{found['row']}",
             )
             problem = found.get("problem")
@@ -119,11 +130,12 @@ class Plan:
         return planned
 
 
-def open_plan(path: Path, *, media_root: str) -> Plan:
+def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None) -> Plan:
     """Open a plan.
 
     Args:
         media_root: the manifest's; ``""`` leaves relative videos relative.
+        private: of :attr:`Plan.private`.
 
     Raises:
         PlanError: the file is missing, damaged or not a plan.
@@ -140,7 +152,7 @@ def open_plan(path: Path, *, media_root: str) -> Plan:
         ]
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again") from error
-    return Plan(path, media_root, tuple(parts))
+    return Plan(path, media_root, tuple(parts), private)
 
 
 class PlanWriter:
@@ -410,9 +422,10 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     folder = destination.with_name(destination.name + ".spool")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    private = PrivateUris()
     try:
         with closing(RowSpool(folder)) as spool:
-            for batch in read_tables(manifest):
+            for batch in read_tables(manifest, private):
                 spool.add(batch)
             spool.deduplicate()
         _check_parts(spool.counts, manifest)
@@ -425,7 +438,7 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
         (folder / PLAN_FILE).replace(destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return open_plan(destination, media_root=manifest.media_root)
+    return open_plan(destination, media_root=manifest.media_root, private=private)
 
 
 def _check_parts(counts: Mapping[str, int], manifest: Manifest) -> None:

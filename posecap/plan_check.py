@@ -35,6 +35,7 @@ from posecap.stages.download import Download
 from posecap.stages.split import Split
 from posecap.terminal import count_text, duration_text
 from posecap.types import Row
+from posecap.uris import hide_secrets
 
 MOST_ROWS = 200_000
 """Most rows that are looked at one by one, from the beginning; a file for each is opened."""
@@ -86,7 +87,8 @@ class Forecast:
     def reject(self, row: Row, reason: str, detail: str) -> None:
         """Count a row, and keep the first of its reason as an example."""
         self.rejected[reason] += 1
-        detail = detail.replace(row.location, row.uri) if row.location else detail
+        if row.location:
+            detail = hide_secrets(detail.replace(row.location, row.uri), row.location)
         self.examples.setdefault(reason, detail if detail.startswith(row.place) else f"{row.place}: {detail}")
 
 

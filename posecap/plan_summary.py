@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.manifest.rows import SCHEME
 from posecap.outcomes import largest_first
 from posecap.plan import Plan
+from posecap.uris import SCHEME
 
 NOT_STATED = "not stated"
 OTHERS = "(others)"

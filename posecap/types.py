@@ -101,11 +101,11 @@ class Row:
     its beginning and to its end, and both None leave the choice of spans to shot detection. ``source`` says where the
     video comes from, for credit.
 
-    ``uri`` is the video as the manifest names it, and what datasets record; ``location`` is the absolute path or URL
-    that it stands for on this machine (empty: ``uri`` itself). ``license`` is the row's own; None says that neither the
-    row nor its table's defaults state one. ``place`` is the table and the row's number in it, as
-    :mod:`posecap.manifest.tables` counts (``rows.csv:17``), for messages. Neither of these two is part of the row's
-    identity.
+    ``uri`` is the video as the manifest names it, without secrets (:mod:`posecap.uris`), and what datasets record;
+    ``location`` is the absolute path or URL that it stands for on this machine, to fetch from (empty: ``uri`` itself).
+    ``license`` is the row's own; None says that neither the row nor its table's defaults state one. ``place`` is the
+    table and the row's number in it, as :mod:`posecap.manifest.tables` counts (``rows.csv:17``), for messages. Neither
+    ``location`` nor ``place`` is part of the row's identity.
     """
 
     row_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import re
 import time
@@ -50,6 +51,16 @@ class HttpOptions:
     read_seconds: float = 30.0
     redirects: int = 5
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    """Cut the query off each URL that urllib3 logs; it may hold a signature."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_without_queries)
 
 
 class Session(requests.Session):

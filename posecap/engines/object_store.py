@@ -15,6 +15,7 @@ from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits
 from posecap.stage import Engine, Reject, TransientError
 from posecap.types import Span
+from posecap.uris import public_uri
 
 _BLOCK = 1 << 20
 _SMALLER = "raise limits.size_bytes, or cut the video"
@@ -59,16 +60,17 @@ class ObjectStore(Engine):
                     until=until,
                     reasons=_RETRIED,
                 ),
-                what=uri,
+                what=public_uri(uri),
             )
         return Fetched(target, "temporary")
 
 
-def _copy(uri: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
+def _copy(location: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
+    uri = public_uri(location)
     file.seek(0)
     file.truncate()
     try:
-        store, path = fsspec.url_to_fs(uri)
+        store, path = fsspec.url_to_fs(location)
         info = store.info(path)
         if info.get("type") != "file":
             raise IsADirectoryError

@@ -24,8 +24,9 @@ import pyarrow as pa
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
-from posecap.manifest.rows import SCHEME, Problems, RawBatch, checked, encodable
+from posecap.manifest.rows import Problems, RawBatch, checked, encodable
 from posecap.terminal import count_text
+from posecap.uris import SCHEME
 
 VIDEO_SUFFIXES = (
     ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)

@@ -37,6 +37,7 @@ import yaml
 from posecap import legacy
 from posecap.builtin import pipeline_path
 from posecap.terminal import nearest
+from posecap.uris import public_text, public_uri
 
 ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
 DEFAULT_FIELDS = ("split", "license", "source", "label")
@@ -65,7 +66,7 @@ class Table:
 
     Args:
         location: an absolute path, or a URL.
-        written: the path as the manifest has it, for messages.
+        written: the path as the manifest has it, for messages; of a URL the public one (:mod:`posecap.uris`).
         columns: the table's column by field of a row (:data:`ROW_FIELDS`), for columns that have another name than
             their field; None leaves the field unread.
         video_prefix: put before every cell of ``video``, before ``media_root`` is; empty for none.
@@ -124,7 +125,7 @@ def read_manifest(path: Path) -> Manifest:
         description=keys.text("description", _PROSE, "plain text of at most 10,000 characters", default=""),
         pipeline=keys.pipeline("pipeline", folder),
         output=keys.local("output", folder, "a local directory; copy the finished dataset to its store afterwards"),
-        media_root=keys.location("media_root", folder, default="."),
+        media_root=_media_root(keys, folder),
         tables=tuple(_table(entry, folder) for entry in keys.entries("tables")),
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
@@ -133,9 +134,16 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def _media_root(keys: Keys, folder: Path) -> str:
+    location = keys.location("media_root", folder, default=".")
+    if is_url(location) and ("?" in location or "#" in location):
+        raise keys.wrong("media_root", "a URL without '?' and '#': paths are put behind it, and those come after them")
+    return location
+
+
 def _table(keys: Keys, folder: Path) -> Table:
     location = keys.location("path", folder)
-    written = keys.text("path", LINE, "")
+    written = public_uri(keys.text("path", LINE, ""))
     columns = keys.pairs("columns", ROW_FIELDS, "the name of the table's column, as 'video: uri'")
     video_prefix = keys.text("video_prefix", LINE, "what comes before every video, as https://host/", default="")
     defaults = keys.pairs("defaults", DEFAULT_FIELDS, "a value for empty cells, as 'split: train'")
@@ -275,7 +283,7 @@ class Keys:
     def wrong(self, key: str, wanted: str) -> ManifestError:
         """The error to raise for a value that is not what was wanted."""
         node = self._nodes[key]
-        value = shown(node.value) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
+        value = shown(public_text(node.value)) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
         return self._error(node, f"key '{self._where}{key}' is {value}; write {wanted}")
 
     def _error(self, node: yaml.Node, message: str) -> ManifestError:

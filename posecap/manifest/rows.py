@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, SPLIT_NAME, ManifestError, Table, is_url, shown
+from posecap.manifest.private_uris import PrivateUris
+from posecap.uris import CANDIDATE, SCHEME, public_text, public_uri
 
 LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
 """Most characters of a text cell, by row field."""
@@ -51,6 +53,14 @@ class RawBatch:
     columns: Mapping[str, str]
     numbers: Numbers
     cells: Mapping[str, pa.Array]
+
+
+def _public(value: object) -> object:
+    """A cell as messages may quote it."""
+    if isinstance(value, bytes):
+        text = value.decode(errors="replace")
+        return value if public_text(text) == text else public_text(text).encode()
+    return public_text(value) if isinstance(value, str) else value
 
 
 class Problems:
@@ -91,7 +101,7 @@ class Problems:
         if not pc.any(bad).as_py():
             return
         for index in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False)):
-            value = shown(values[int(index)].as_py())
+            value = shown(_public(values[int(index)].as_py()))
             message = f"column '{raw.columns.get(field, field)}' is {value}: {remedy}"
             self.add(raw.table, raw.numbers[index], message)
 
@@ -102,9 +112,6 @@ class Problems:
         if self._lines:
             count = f"the first {self.MOST}" if len(self._lines) == self.MOST else str(len(self._lines))
             raise ManifestError("\n  ".join([f"{count} problems in the manifest's tables:", *self._lines]))
-
-
-SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 
 
 def located(uri: str, media_root: str) -> str:
@@ -123,6 +130,7 @@ _COLUMNS = ("id", "uri", "start", "end", "label", "captions", "split", "license"
 ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUMNS])
 """Checked rows. ``id`` is null where the table gives none; a ``uri`` below a local media root is relative to it.
 
+``uri``, ``source`` and an ``id`` that is a URI are public (:mod:`posecap.uris`): without passwords and signatures.
 ``problem`` says why a row is rejected, null for a good one. A rejected row has no id, span and captions, and an empty
 ``uri`` where that is what is wrong.
 """
@@ -169,7 +177,9 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
     return found
 
 
-def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems) -> pa.RecordBatch:
+def checked(
+    raw: RawBatch, table: Table, *, media_root: str, problems: Problems, private: PrivateUris | None = None
+) -> pa.RecordBatch:
     """Raw cells as a batch of :data:`ROW_SCHEMA` with one row for each of N.
 
     What is wrong is added to ``problems`` for the message about all tables, and stands in the batch's column
@@ -177,6 +187,7 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
 
     Args:
         media_root: what relative paths are relative to: an absolute path, a URL, or empty, and paths stay as they are.
+        private: is given the URIs to fetch that are not public.
     """
     words = {name: text(raw, name, problems) for name in ("id", "video", "label", "split", "license", "source")}
     # A cell that cannot be read is null from here on, and has a problem already.
@@ -193,9 +204,14 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     start, end = seconds(raw, "start", problems), seconds(raw, "end", problems)
     inverted = pc.less_equal(end, pc.fill_null(start, 0.0))
     problems.flag(raw, inverted, "end", end, "it is not after the start; is one of the two in the wrong column?")
+    uri = pc.fill_null(_located(raw, words["video"], media_root, problems), "")
+    words |= {name: _without_secrets(words[name], public_text) for name in ("id", "license", "source")}
+    public = _without_secrets(uri, public_uri)
+    if private is not None and public is not uri:
+        private.add(table.written, raw.numbers, public=public, whole=uri)
     columns = {
         **words,
-        "uri": pc.fill_null(_located(raw, words["video"], media_root, problems), ""),
+        "uri": public,
         "start": start,
         "end": end,
         "captions": captions(raw, problems),
@@ -211,6 +227,15 @@ def checked(raw: RawBatch, table: Table, *, media_root: str, problems: Problems)
     for field, otherwise in {"split": "train", **table.defaults}.items():
         columns[field] = pc.fill_null(columns[field], otherwise)
     return pa.RecordBatch.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+
+
+def _without_secrets(texts: pa.Array, public: Callable[[str], str]) -> pa.Array:
+    """The texts with ``public`` applied to those that may have a secret; the same array where there are none."""
+    candidates = pc.fill_null(pc.match_substring_regex(texts, CANDIDATE), False)
+    if not pc.any(candidates).as_py():
+        return texts
+    pairs = zip(texts.to_pylist(), candidates.to_pylist(), strict=True)
+    return pa.array([public(text) if is_candidate else text for text, is_candidate in pairs], pa.string())
 
 
 def _only_where(good: pa.Array, values: pa.Array) -> pa.Array:

@@ -23,7 +23,9 @@ import pyarrow.parquet
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
+from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import SUBSTITUTE, Numbers, Problems, RawBatch, checked, columns_of, encodable
+from posecap.uris import hide_secrets, public_text
 
 CSV_BLOCK_BYTES = 4 << 20
 """Read and parsed at a time."""
@@ -35,8 +37,11 @@ _SUBSTITUTED = "posecap.substitute"
 _Read = TypeVar("_Read")
 
 
-def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
+def read_tables(manifest: Manifest, private: PrivateUris | None = None) -> Iterator[pa.RecordBatch]:
     """Every row of a manifest, in order, as batches of :data:`posecap.manifest.rows.ROW_SCHEMA`.
+
+    Args:
+        private: is given the URIs to fetch that are not public.
 
     Raises:
         ManifestError: a table cannot be read; or every row is wrong, as when a column is mapped to the wrong field,
@@ -44,7 +49,7 @@ def read_tables(manifest: Manifest) -> Iterator[pa.RecordBatch]:
     """
     problems, good = Problems(), 0
     for table in manifest.tables:
-        for batch in read_table(table, media_root=manifest.media_root, problems=problems):
+        for batch in read_table(table, media_root=manifest.media_root, problems=problems, private=private):
             good += batch.column("problem").null_count
             yield batch
     if not good:
@@ -80,14 +85,17 @@ def _column_names(table: Table) -> Iterator[list[str]]:
             yield list(dict.fromkeys(name for found in objects for name in found))
 
 
-def read_table(table: Table, *, media_root: str, problems: Problems) -> Iterator[pa.RecordBatch]:
-    """The rows of one table; what is wrong with some goes to ``problems``, and into their column of that name.
+def read_table(
+    table: Table, *, media_root: str, problems: Problems, private: PrivateUris | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one table; what is wrong with some goes to ``problems``, and into their column of that name, and
+    their URIs that are not public to ``private``.
 
     Raises:
         ManifestError: the table cannot be opened or read, or lacks a column.
     """
     for raw in _guarded(table, _FORMATS[table.suffix](table, problems)):
-        yield checked(raw, table, media_root=media_root, problems=problems)
+        yield checked(raw, table, media_root=media_root, problems=problems, private=private)
 
 
 def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:
@@ -97,16 +105,19 @@ def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:
     except ManifestError:
         raise
     except FileNotFoundError as error:
-        raise ManifestError(f"{table.written}: no such table at {table.location}; check 'path' in 'tables'") from error
+        raise ManifestError(
+            f"{table.written}: no such table at {public_text(table.location)}; check 'path' in 'tables'"
+        ) from error
     except ImportError as error:
-        raise ManifestError(f"{table.written}: its store needs one more package: {error}") from error
+        raise ManifestError(f"{table.written}: its store needs one more package: {public_text(str(error))}") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         advice = f"is it whole, UTF-8, and really {table.suffix[1:]}, with every quote closed?"
-        raise ManifestError(f"{table.written}: cannot be read: {error}; {advice}") from error
+        raise ManifestError(f"{table.written}: cannot be read: {public_text(str(error))}; {advice}") from error
     except Exception as error:  # a store's client raises what it likes
         if not is_url(table.location):
             raise
-        raise ManifestError(f"{table.written}: cannot be fetched: {error}; check address and credentials") from error
+        what = hide_secrets(str(error), table.location)
+        raise ManifestError(f"{table.written}: cannot be fetched: {what}; check address and credentials") from error
 
 
 def _open(table: Table) -> IO[bytes]:
@@ -184,7 +195,7 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
         skipped.append(row.number)
         if row.text:
             broken.append(row.number)
-            found = f"has {row.actual_columns} cells where the header has {row.expected_columns}: {shown(row.text)}"
+            found = f"has {row.actual_columns} cells where the header has {row.expected_columns}: {_quoted(row.text)}"
             problems.add(table.written, row.number, f"{found}; quote cells that hold commas")
         return "skip"
 
@@ -262,9 +273,9 @@ def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tupl
         try:
             found = json.loads(line)
             if not isinstance(found, dict):
-                problems.add(table.written, number, f"no JSON object: {shown(line)}; write {{…}} on each line")
+                problems.add(table.written, number, f"no JSON object: {_quoted(line)}; write {{…}} on each line")
         except (ValueError, RecursionError) as error:
-            problems.add(table.written, number, f"no JSON ({error}): {shown(line)}; write one object a line")
+            problems.add(table.written, number, f"no JSON ({error}): {_quoted(line)}; write one object a line")
         found = found if isinstance(found, dict) else {}
         numbers.append(number)
         objects.append(found)
@@ -275,6 +286,16 @@ def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tupl
         yield numbers, objects
 
 
+def _quoted(found: object) -> str:
+    """A row or cell that could not be read, as messages quote it: without the secrets of URIs in it."""
+    text = (
+        found.decode(errors="replace") if isinstance(found, bytes) else found if isinstance(found, str) else repr(found)
+    )
+    visible, escape, _ = text.partition("\\u")  # behind which a URI could hide
+    public = public_text(visible) + ("…" if escape else "")
+    return shown(found if public == text else public)
+
+
 def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table, problems: Problems) -> pa.Array:
     """JSON values as text (numbers as they would be written), captions as lists; anything else is a problem."""
     cells: list[Any] = []
@@ -282,7 +303,7 @@ def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table
         plain = _plain(field, value)
         if plain is None and value is not None:
             column = table.columns.get(field, field)
-            problems.add(table.written, number, f"column '{column}' is {shown(value)}: no {_WANTED[field]}")
+            problems.add(table.written, number, f"column '{column}' is {_quoted(value)}: no {_WANTED[field]}")
         cells.append(plain)
     return pa.array(cells, pa.list_(pa.string()) if field == "captions" else pa.string())
 

@@ -13,6 +13,7 @@ from posecap.shards import ShardError
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
 from posecap.staging import Staging, StagingError, StagingFile
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
+from posecap.uris import hide_secrets
 
 MAX_DETAIL_LENGTH = 500
 WRITE = "write"
@@ -197,11 +198,12 @@ def _lost_clip(error: ItemError, span: Span, clip_id: str | None = None) -> Clip
 
 
 def _without_paths(detail: str, item: Any) -> str:
-    """``detail`` with the row's URI instead of local paths, which differ between machines."""
+    """``detail`` with the row's URI instead of local paths, which differ between machines, and of the URI to fetch,
+    which may have secrets."""
     video = item.video if isinstance(item, Clip | CutVideo) else item
     if isinstance(video, Video):
         detail = detail.replace(str(video.path), video.row.uri)
     row = video.row if isinstance(video, Video) else video
     if isinstance(row, Row) and row.location:
-        detail = detail.replace(row.location, row.uri)
+        detail = hide_secrets(detail.replace(row.location, row.uri), row.location)
     return detail

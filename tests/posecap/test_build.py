@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
+import logging
 import shutil
 import socket
 import tarfile
@@ -486,3 +488,93 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
     assert "train/00007 …)" in explanation
     assert "train/00008" not in explanation
     assert "… and 2 more" in explanation
+
+
+SECRET = "5ec4e7"
+"""In every URI's user, password or signature below."""
+
+
+@pytest.fixture
+def shop(media: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Host and port of a server that gives the videos to whoever names the user and a signature."""
+    asked = f"Basic {base64.b64encode(f'me:{SECRET}'.encode()).decode()}"
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers["Authorization"] != asked or f"Signature={SECRET}" not in self.path:
+                self.send_error(403)
+                return
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=media)) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def everything_in(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file of a folder as it is, and what compressed ones hold."""
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            yield path.name, path.read_bytes()
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            yield path.name, f"{table.to_pylist()} {table.schema}".encode()
+
+
+def test_secrets_of_uris_are_used_and_written_nowhere(
+    shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    signed = f"v=1&X-Amz-Credential=AKIA{SECRET}&X-Amz-Signature={SECRET}"
+    kept = f"http://me:{SECRET}@{shop}/people.mp4?{signed}"
+    rows = [
+        {**KEPT, "video": kept},
+        {"video": f"http://me:{SECRET}@{shop}/nowhere.mp4?{signed}", "label": "gone"},
+        {"video": f"http://me:{SECRET}1@{shop}/people.mp4?{signed}", "label": "forbidden"},
+        {"video": f"http://me:{SECRET}@127.0.0.1:1/a.mp4?{signed}", "label": "nobody there"},
+        {"video": f"http://me:{SECRET}@[bad/a.mp4?{signed}", "label": "no address"},
+        {"video": f"http://me:{SECRET}/@h/a.mp4?{signed}", "label": "a slash in the password"},
+        {"video": f"ftp://me:{SECRET}@h/a.mp4", "label": "no fetcher"},
+        {"video": f"http://me:{SECRET}@{shop}/people.mp4?{signed}{'x' * 5000}", "label": "too long"},
+        {"video": "a.mp4", "start": f"http://me:{SECRET}@h/?{signed}", "label": "wrong column"},
+        {"id": f"http://me:{SECRET}@h/?{signed}", "video": kept, "label": "its URI is its id"},
+        {**KEPT, "id": "again", "video": kept.replace("Signature=", "Signature=another")},
+    ]
+    manifest = small.manifest(tmp_path, rows)
+    table = tmp_path / "rows.csv"
+    header, first, *others = table.read_text().splitlines()
+    first += f",https://me:{SECRET}@example.org/page?token={SECRET}"
+    broken = f"x,http://me:{SECRET}@h,"
+    table.write_text("\n".join([f"{header},source", first, *(f"{line}," for line in others), broken]) + "\n")
+
+    built = build(manifest, options=Options(runner="local", workers=1))
+    assert main(["plan", "--manifest", str(manifest)]) == 0
+    assert main(["status", "--failed", str(built.root)]) in (0, 3)
+    assert main(["inspect", str(built.root)]) == 0
+    outcomes = {r["row_id"]: r for part in committed(built.root) for r in read_sidecar(built.root, part)["rows"]}
+    assert outcomes["kept"]["status"] == "kept", outcomes["kept"]
+    assert outcomes["kept"]["uri"] == f"http://{shop}/people.mp4?v=1"
+    assert outcomes["again"]["reason"] == "duplicate"
+    reasons = sorted(row["reason"] for row in outcomes.values())
+    assert {"not_found", "forbidden", "connection", "bad_uri", "no_fetcher", "bad_cell"} <= {*reasons}
+    for name, content in everything_in(built.root):
+        assert SECRET.encode() not in content, name
+    said = capsys.readouterr()
+    assert "people.mp4" in said.out + said.err + caplog.text  # it is looked at
+    assert SECRET not in said.out + said.err + caplog.text
+    (sample,) = (
+        s for part in committed(built.root) for s in read_part(built.root, part) if s.facts["row_id"] == "kept"
+    )
+    assert (sample.facts["uri"], sample.facts["source"]) == (
+        f"http://{shop}/people.mp4?v=1",
+        "https://example.org/page",
+    )
+
+    # Signed anew, the rows are the same.
+    table.write_text(table.read_text().replace(f"AKIA{SECRET}", "AKIAanother"))
+    assert build(manifest, options=Options(runner="local", workers=1)).parts_built == 0

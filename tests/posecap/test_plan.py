@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -291,3 +292,29 @@ def test_a_summary_is_shown(tmp_path: Path) -> None:
     show(summarise(planned(tmp_path, "a,,,,train,[bold]odd,", "b,,,,val,,")), Console(file=text, width=100))
     for word in ("rows", "2", "train", "val", "[bold]odd", "not stated", "local path", "457 kB"):
         assert word in text.getvalue()
+
+
+def test_a_plan_has_public_uris_and_its_rows_are_fetched_from_the_others(tmp_path: Path) -> None:
+    signed = "https://me:5ec4e7@h/a.mp4?v=1&X-Amz-Signature="
+    table = HEADER + f"{signed}5ec4e7,,,,,,\nb.mp4,,,,,,\n{signed}5ec4e71,,,run,,,\n{signed}5ec4e72,,,run,,,\n"
+    plan = make_plan(manifest(tmp_path, table), tmp_path / "plan.parquet")
+    rows = all_rows(plan)
+    assert [r.row.uri for r in rows] == ["https://h/a.mp4?v=1", "b.mp4", "https://h/a.mp4?v=1", "https://h/a.mp4?v=1"]
+    assert [r.row.location for r in rows] == [
+        f"{signed}5ec4e7",
+        f"{tmp_path.as_posix()}/b.mp4",
+        f"{signed}5ec4e71",
+        f"{signed}5ec4e72",
+    ]
+    assert rows[3].duplicate_of == rows[2].row.row_id
+    assert "5ec4e7" not in str(pa.parquet.read_table(plan.path).to_pylist())
+    # Signed anew, by another user or not at all, they are the same rows.
+    again = make_plan(manifest(tmp_path, table.replace("me:5ec4e7@", "").replace("5ec4e7", "n")), tmp_path / "again")
+    assert [p.rows_digest for p in again.parts()] == [p.rows_digest for p in plan.parts()]
+    assert all_rows(open_plan(plan.path, media_root=""))[0].row.location == "https://h/a.mp4?v=1"
+
+
+def test_a_media_root_with_a_password_is_not_planned(tmp_path: Path) -> None:
+    found = manifest(tmp_path, HEADER + "a.mp4,,,,,,\n", media_root="https://me:5ec4e7@h/v")
+    (planned_row,) = all_rows(make_plan(found, tmp_path / "plan.parquet"))
+    assert (planned_row.row.uri, planned_row.row.location) == ("https://h/v/a.mp4", "https://me:5ec4e7@h/v/a.mp4")

@@ -55,6 +55,12 @@ def test_tables_with_urls_columns_and_defaults(tmp_path: Path) -> None:
     assert one.defaults == {"split": "val", "license": "CC0-1.0"}
 
 
+def test_a_table_is_called_by_its_public_address(tmp_path: Path) -> None:
+    location = "https://me:5ec4e7@example.org/rows.csv?v=1&sig=5ec4e7"
+    (table,) = read_manifest(written(tmp_path, tables=f"\n  - path: {location}")).tables
+    assert (table.written, table.location) == ("https://example.org/rows.csv?v=1", location)
+
+
 def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> None:
     assert read_manifest(written(tmp_path, media_root="https://example.org/v/")).media_root == "https://example.org/v"
 
@@ -72,6 +78,7 @@ def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> N
         ({"pipeline": "https://example.org/p.py"}, ["'pipeline' is 'https://example.org/p.py'", "never fetched"]),
         ({"output": "s3://bucket/d"}, ["'output' is 's3://bucket/d'", "local directory"]),
         ({"media_root": "ftp://example.org"}, ["'media_root' is 'ftp://example.org'", "https"]),
+        ({"media_root": "https://me:5ec4e7@h/v?a=1"}, ["'media_root' is 'https://h/v?a=1'", "without '?' and '#'"]),
         ({"name": "a/b"}, ["m.yaml:1:", "'name' is 'a/b'"]),
         ({"name": "[a, b]"}, ["'name' is a list or a mapping"]),
         ({"tables": "[]"}, ["'tables'", "at least one table"]),

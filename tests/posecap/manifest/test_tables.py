@@ -390,3 +390,24 @@ def test_a_path_with_two_slashes_in_front_is_the_same_file(tmp_path: Path) -> No
     manifest = replace(MANIFEST, tables=(Table(location=str(tmp_path / "t.csv"), written="t.csv"),))
     uris = [row["uri"] for batch in read_tables(manifest) for row in batch.to_pylist()]
     assert uris[0] == uris[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "video,label\nhttps://me:5ec4e7@h/a.mp4?sig=5ec4e7,a,b\n"),
+        ("t.csv", f"video\nhttps://me:5ec4e7@h/a.mp4?sig=5ec4e7{'a' * 5000}\n"),
+        ("t.csv", "video,start\na.mp4,https://me:5ec4e7@h/a.mp4?sig=5ec4e7\n"),
+        ("t.csv", b"video\nhttps://me:5ec4e7\xff@h/a.mp4?sig=5ec4e7\n"),
+        ("t.jsonl", '{"video": "https://me:5ec4e7@h/a.mp4?sig=5ec4e7"\n'),
+        ("t.jsonl", '{"video": "https:\\/\\/me:5ec4e7@h/a.mp4?sig=5ec4e7"\n'),
+        ("t.jsonl", '{"video": "https:\\u002f\\u002fme:5ec4e7@h/a.mp4?sig=5ec4e7"\n'),
+        ("t.jsonl", '["https://me:5ec4e7@h/a.mp4?sig=5ec4e7"]\n'),
+        ("t.jsonl", '{"video": {"url": "https://me:5ec4e7@h/a.mp4?sig=5ec4e7"}}\n'),
+        ("t.jsonl", '{"video": "a.mp4", "captions": [{"at": "https://me:5ec4e7@h/a.mp4?sig=5ec4e7"}]}\n'),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told_without_secrets(tmp_path: Path, name: str, text: str | bytes) -> None:
+    message = refused(tmp_path, text, name)
+    assert f"{name} row" in message
+    assert "5ec4e7" not in message

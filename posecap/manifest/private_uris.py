@@ -1,0 +1,76 @@
+"""URIs of rows with the secrets that a plan leaves out, for as long as a build runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import weakref
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+_SEPARATOR = "\x1f"  # checked cells hold no control characters
+_LONGEST = 1 << 16
+
+
+class PrivateUris:
+    """The URIs to fetch of those rows whose public URI (:mod:`posecap.uris`) lacks something.
+
+    They are in an unnamed temporary file of this machine, which the system deletes with the process, however it ends;
+    16 bytes a row are in memory. :meth:`add` is for planning, :meth:`find` may be called by several threads afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._opened: IO[bytes] | None = None
+        self._hashes: list[int] = []
+        self._offsets: list[int] = []
+        self._sorted: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None
+
+    @property
+    def _file(self) -> IO[bytes]:
+        if self._opened is None:  # most manifests have no secrets
+            self._opened = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - for as long as the plan is used
+            weakref.finalize(self, self._opened.close)
+        return self._opened
+
+    def add(self, table: str, numbers: NDArray[np.int64], *, public: pa.Array, whole: pa.Array) -> None:
+        """Keep those of N rows whose ``whole`` URI is not the ``public`` one. Rows are named by table and number."""
+        for number, shown, uri in zip(numbers.tolist(), public.to_pylist(), whole.to_pylist(), strict=True):
+            if shown != uri:
+                name = _name(table, number, shown)
+                self._hashes.append(_hash(name))
+                self._offsets.append(self._file.tell())
+                self._file.write(f"{name}{_SEPARATOR}{uri}\n".encode())
+        self._sorted = None
+
+    def find(self, table: str, number: int, *, public: str) -> str | None:
+        """The URI to fetch of a row; None where the public one is all there is."""
+        if not self._hashes:
+            return None
+        if self._sorted is None:
+            self._file.flush()
+            hashes = np.array(self._hashes, np.uint64)
+            order = np.argsort(hashes, kind="stable")
+            self._sorted = hashes[order], np.array(self._offsets, np.int64)[order]
+        hashes, offsets = self._sorted
+        name = _name(table, number, public)
+        wanted = np.uint64(_hash(name))
+        for at in range(int(np.searchsorted(hashes, wanted)), len(hashes)):
+            if hashes[at] != wanted:
+                break
+            line = os.pread(self._file.fileno(), _LONGEST, int(offsets[at])).partition(b"\n")[0].decode()
+            found, _, uri = line.rpartition(_SEPARATOR)
+            if found == name:
+                return uri
+        return None
+
+
+def _name(table: str, number: int, public: str) -> str:
+    return _SEPARATOR.join((table, str(number), public))
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

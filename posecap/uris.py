@@ -1,0 +1,157 @@
+"""What may be written of a URI: without user and password, tokens, signatures and keys.
+
+The public URI is the identity of a video in a dataset, in messages and in logs; the URI as the manifest has it is used
+for fetching alone. A URI without secrets is its own public URI, to the byte. What is left out:
+
+* user and password before the host (in ``abfs://CONTAINER@ACCOUNT`` and its like, where the name before ``@`` is part
+  of the address, only a password), also where an unquoted ``/`` or ``?`` in them makes the URI malformed;
+* parameters that are secrets by their name, such as ``token``, ``sig``, ``X-Amz-Signature`` or ``api_key``, in query
+  and fragment, and with them those that only say what the secret is good for, such as ``Expires``;
+* session ids in the path (``;jsessionid=``), and all of these in a URI that is the value of a parameter.
+
+A secret that is a folder or file name of the path is not recognized.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote, unquote_plus
+
+SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
+
+CANDIDATE = (
+    r"(?i)^[a-z][a-z0-9+.-]+:[^#]*@|;jsessionid=|=[a-z][a-z0-9+.-]+(://|%3a)"
+    r"|[?&;#][^=&]*(sig|token|key|secret|pass|pwd|auth|cred|jwt|hmac|session|sessid|hdn|bearer|accessid|x[-_]|q-|gda|%)"
+    r"[^=&]*="
+)
+"""A regular expression, also for Arrow, that every URI with a secret matches, and few others."""
+
+_USER_AND_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#\\]*)@")
+_MALFORMED_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#@\[\\]*:(?!\d*(?:[/?#\\]|$))[^@\s]*)@")
+_CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs", "adl"})
+_PATH_SESSION = re.compile(r";jsessionid=([^/?#;]*)", re.IGNORECASE)
+_SECRETS = frozenset(
+    {
+        *("sig", "signature", "hmac", "token", "bearer", "jwt", "auth", "authorization", "key", "api_key", "apikey"),
+        *("access_key", "accesskey", "secret", "secret_key", "private_key", "password", "passwd", "pwd", "pass"),
+        *("passphrase", "credential", "credentials", "sessionid", "session_id", "phpsessid", "jsessionid"),
+        *("awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "hdnea", "hdnts", "hdntl", "gda"),
+    }
+)
+_SECRET_ENDINGS = ("_token", "_signature", "_secret", "_password", "_apikey", "_api_key", "_access_key", "_secret_key")
+_SIGNING_PREFIXES = ("x_amz_", "x_goog_", "x_oss_", "x_cos_", "q_sign", "q_ak", "q_key_time", "q_header_list", "q_url_")
+_COMPANIONS = frozenset(
+    {"expires", "expiry", "expiration", "exp", "policy", "key_pair_id", "nonce", "user", "username", "login"}
+)
+"""Left out beside a secret."""
+_AZURE_COMPANIONS = frozenset(
+    {
+        *("se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "si"),
+        *("skoid", "sktid", "skt", "ske", "sks", "skv"),
+    }
+)
+"""Left out beside ``sig``: the rest of a shared access signature."""
+_OBJECT_NAME = re.compile(r".*\.[A-Za-z0-9]{2,5}")
+_NESTED = re.compile(SCHEME + "//")
+_URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]+:(?:\\?[/\\]){2}[^\s'"<>]*""")
+_SHORTEST_HIDDEN = 4
+
+
+def public_uri(uri: str) -> str:
+    """The URI without secrets; a path as it is."""
+    return _parted(uri)[0]
+
+
+def secrets_of(uri: str) -> list[str]:
+    """What :func:`public_uri` leaves out, longest first: users, passwords and values, as written and unquoted."""
+    found = _parted(uri)[1]
+    return sorted({form for secret in found for form in (secret, unquote(secret))} - {""}, key=len, reverse=True)
+
+
+def public_text(text: str) -> str:
+    """A text for messages: each URI in it is replaced by its public one."""
+    return _URI_IN_TEXT.sub(lambda match: public_uri(match[0].replace("\\/", "/")), text)
+
+
+def hide_secrets(text: str, uri: str) -> str:
+    """A message about ``uri`` without its secrets, in whatever form an error has them."""
+    public = public_uri(uri)
+    if public == uri:
+        return text
+    text = public_text(text.replace(uri, public))
+    for secret in secrets_of(uri):
+        if len(secret) >= _SHORTEST_HIDDEN:
+            text = text.replace(secret, "…")
+    return text
+
+
+def _parted(uri: str) -> tuple[str, list[str]]:
+    """The public URI and the secrets."""
+    if not re.match(SCHEME, uri) or not re.search(CANDIDATE, uri):
+        return uri, []
+    found: list[str] = []
+
+    def without_user(match: re.Match[str]) -> str:
+        user, colon, password = match[2].partition(":")
+        if match[1].partition(":")[0].lower() in _CONTAINER_SCHEMES:
+            found.append(password)
+            return f"{match[1]}{user}@"
+        found.extend((match[2], user, password) if colon else (user,))
+        return match[1]
+
+    for pattern in (_MALFORMED_PASSWORD, _USER_AND_PASSWORD):
+        if match := pattern.match(uri):
+            uri = without_user(match) + uri[match.end() :]
+    before_fragment, hash_sign, fragment = uri.partition("#")
+    base, question, query = before_fragment.partition("?")
+    found += _PATH_SESSION.findall(base)
+    base = _PATH_SESSION.sub("", base)
+    return base + _parameters(question, query, found) + _parameters(hash_sign, fragment, found), found
+
+
+def _parameters(mark: str, written: str, found: list[str]) -> str:
+    """A query or fragment, with the mark before it, without parameters that are secrets; those go to ``found``."""
+    parts = [piece for part in written.split("&") for piece in _pieces(part)]
+    kept, secrets = list[str](), list[str]()
+    for part in parts:
+        name, _, value = part.partition("=")
+        (secrets if _is_secret(_plain(name), value) else kept).append(part)
+    if secrets:
+        is_azure = any(_plain(part.partition("=")[0]) == "sig" for part in secrets)
+        words = _COMPANIONS | _AZURE_COMPANIONS if is_azure else _COMPANIONS
+        companions = [part for part in kept if _plain(part.partition("=")[0]) in words]
+        kept = [part for part in kept if part not in companions]
+        found += [part.partition("=")[2] for part in (*secrets, *companions)]
+        written = "&".join(kept)
+    written = "&".join(_with_public_value(part, found) for part in written.split("&"))
+    return mark + written if written or not secrets else ""
+
+
+def _pieces(part: str) -> list[str]:
+    """A parameter, or those that it consists of where ``;`` separates them and one is a secret."""
+    pieces = part.split(";")
+    named = [_plain(piece.partition("=")[0]) for piece in pieces if "=" in piece]
+    return pieces if len(named) > 1 and any(_is_secret(name, "") for name in named) else [part]
+
+
+def _plain(name: str) -> str:
+    return unquote_plus(name).strip().lower().replace("-", "_").strip("_")
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if name == "key" and _OBJECT_NAME.fullmatch(unquote(value)):  # a file's name in a store, as key=a/b.mp4
+        return False
+    return name in _SECRETS or name.endswith(_SECRET_ENDINGS) or name.startswith(_SIGNING_PREFIXES)
+
+
+def _with_public_value(part: str, found: list[str]) -> str:
+    """A parameter whose value may be a URI with secrets of its own."""
+    name, equals, value = part.partition("=")
+    plain = unquote(value)
+    if not _NESTED.match(plain):
+        return part
+    public, secrets = _parted(plain)
+    found += secrets
+    if public == plain:
+        return part
+    return f"{name}{equals}{public if plain == value else quote(public, safe='')}"
