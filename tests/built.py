@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.shards import write_dataset_list, write_part
+from posecap.storage import Location, open_storage
 from posecap.types import PartName, Sample
 from tests import building
 
@@ -57,7 +57,7 @@ def parts() -> dict[PartName, list[Sample]]:
     return {FIRST: [replace(one, video_mp4=b"not really an mp4" * 40), *rest], SECOND: samples(2, first=3)}
 
 
-def build(root: Path, made: Mapping[PartName, Sequence[Sample]] | None = None) -> dict[PartName, list[Sample]]:
+def build(root: Location, made: Mapping[PartName, Sequence[Sample]] | None = None) -> dict[PartName, list[Sample]]:
     """Write a dataset of these parts (:func:`parts` by default), and return its samples by part."""
     written = {part: list(kept) for part, kept in (parts() if made is None else made).items()}
     for part, kept in written.items():
@@ -66,6 +66,7 @@ def build(root: Path, made: Mapping[PartName, Sequence[Sample]] | None = None) -
     return written
 
 
-def files(root: Path) -> dict[str, bytes]:
-    """Every file under ``root`` with its bytes."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+def files(root: Location) -> dict[str, bytes]:
+    """Every file at ``root`` with its bytes."""
+    storage = open_storage(root)
+    return {name: storage.read(name, limit=1 << 30) for name in sorted(file.name for file in storage.list())}

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from posecap.engines.registry_package import RegistryPackage
@@ -68,3 +69,16 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a dataset to be made: a folder, an address of fsspec's store in memory, and one of the S3 server."""
+    if request.param == "folder":
+        yield str(tmp_path / "dataset")
+    elif request.param == "s3":
+        yield f"{request.getfixturevalue('bucket')}/deep/dataset"
+    else:
+        root = f"memory://{secrets.token_hex(4)}/dataset"
+        yield root
+        fsspec.filesystem("memory").store.clear()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from posecap.shards import paths
-from posecap.shards.arrow_file import ColumnsBatch, map_columns, read_columns
-from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, index_rows, read_index
+from posecap.shards.arrow_file import ColumnsBatch, read_columns
+from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, index_rows, read_index, read_table
 from posecap.shards.paths import ShardError
 from posecap.shards.serialization import TAR_BLOCK, unpack
 from posecap.shards.sidecar import decode_document
 from posecap.shards.tombstones import Tombstones
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
@@ -38,22 +35,24 @@ class Dataset:
     has no samples; a URL is not opened before the first call.
 
     Args:
-        location: a folder, or any URL that fsspec can read (``https://…``, ``s3://…``).
+        location: a folder, any URL that fsspec can read (``https://…``, ``s3://…``), or a storage.
 
     Raises:
         ShardError: there is no such folder, or it is no dataset; from any method, there is no ``dataset.json`` at the
             URL, or a file is damaged.
     """
 
-    def __init__(self, location: str | os.PathLike[str]) -> None:
-        self.location = os.fspath(location)
-        self._source = _source_at(self.location)
+    def __init__(self, location: Location) -> None:
+        self._storage = open_storage(location)
+        self.location = self._storage.location
+        if isinstance(self._storage, LocalStorage) and not paths.is_dataset(self._storage):
+            raise ShardError(paths.not_a_dataset(self._storage))
 
     @cached_property
     def tombstones(self) -> Tombstones:
         """What was removed from the dataset."""
         try:
-            return Tombstones.parse(self._source.read(paths.TOMBSTONES, limit=paths.MAX_DOCUMENT_BYTES))
+            return Tombstones.parse(self._storage.read(paths.TOMBSTONES, limit=paths.MAX_DOCUMENT_BYTES))
         except FileNotFoundError:
             return Tombstones()
 
@@ -63,7 +62,7 @@ class Dataset:
         Rows are numbers of samples within their part, from 0, ascending. ``split`` None gives the parts of all.
         """
         found = []
-        for part, samples in self._source.parts():
+        for part, samples in _parts_of(self._storage):
             if samples and split in (None, part.split):
                 rows = np.arange(samples)
                 if self.tombstones:
@@ -82,9 +81,9 @@ class Dataset:
             ShardError: the file is not an index of this format.
             FileNotFoundError: the part has no index, because it holds no samples or is not committed.
         """
-        content = self._source.read(paths.index_path(part), limit=paths.MAX_TABLE_BYTES)
+        content = read_table(self._storage, paths.index_path(part))
         try:
-            return read_index(pa.BufferReader(content), columns=columns)
+            return read_index(content, columns=columns)
         except ShardError as error:
             raise ShardError(f"{paths.index_path(part)}: {error}") from error
 
@@ -120,7 +119,7 @@ class Dataset:
             return unpack(key, members)
         if found["mp4_size"] is None:
             raise ShardError(f"sample {key}: the dataset stores no video for it")
-        mp4 = self._source.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
+        mp4 = self._storage.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
         return unpack(key, members, video_mp4=bytes(mp4))
 
     def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Members]]:
@@ -146,7 +145,7 @@ class Dataset:
             ShardError: the file is missing or damaged.
         """
         try:
-            yield from read_columns(self._source.map(paths.columns_path(part)), first=first)
+            yield from read_columns(self._storage.map(paths.columns_path(part)), first=first)
         except (ShardError, FileNotFoundError) as error:
             raise ShardError(f"{paths.columns_path(part)}: {error}") from error
 
@@ -162,7 +161,7 @@ class Dataset:
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _part_indexes(self, columns: list[str]) -> Iterator[Any]:
-        for part, samples in self._source.parts():
+        for part, samples in _parts_of(self._storage):
             if samples:
                 yield self.part_index(part, columns)
 
@@ -173,7 +172,7 @@ class Dataset:
         spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
         for first, last in _blocks(spans):
             start = spans[first][0]
-            block = memoryview(self._source.read_range(paths.tar_path(part), start, spans[last - 1][1] - start))
+            block = memoryview(self._storage.read_range(paths.tar_path(part), start, spans[last - 1][1] - start))
             for number in range(first, last):
                 begin, end = spans[number]
                 content = memoryview(bytearray(block[begin - start : end - start]))
@@ -222,99 +221,19 @@ def _split_members(
     return members
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """A dataset on local disk. Files are named relative to it; missing ones raise ``FileNotFoundError``."""
-
-    root: Path
-
-    def parts(self) -> list[tuple[PartName, int]]:
-        """Committed parts with their number of samples, in order."""
-        found = []
-        for part in paths.committed(self.root):
-            path = self.root / paths.index_path(part)
-            found.append((part, index_rows(path) if path.is_file() else 0))
-        return found
-
-    def read(self, relative: str, *, limit: int) -> bytes:
-        """A whole file of at most ``limit`` bytes; a larger one raises ShardError."""
-        with (self.root / relative).open("rb") as file:
-            return _within(file.read(limit + 1), relative, limit)
-
-    def read_range(self, relative: str, start: int, size: int) -> bytearray:
-        """``size`` bytes from ``start``; a file that ends earlier raises ShardError."""
-        with (self.root / relative).open("rb", buffering=0) as file:
-            if start + size > os.fstat(file.fileno()).st_size:
-                raise _cut_short(relative, start, size)
-            content, got = bytearray(size), 0
-            while got < size and (n := os.preadv(file.fileno(), [memoryview(content)[got:]], start + got)):
-                got += n
-        if got != size:
-            raise _cut_short(relative, start, size)
-        return content
-
-    def map(self, relative: str) -> NDArray[np.uint8]:
-        """A whole file as copy-on-write memory."""
-        return map_columns(self.root / relative)
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """A dataset at a URL, with the methods of :class:`_Folder`; its ``dataset.json`` lists the parts."""
-
-    filesystem: Any
-    root: str
-
-    def parts(self) -> list[tuple[PartName, int]]:
-        try:
-            content = self.read(paths.DATASET_LIST, limit=paths.MAX_DOCUMENT_BYTES)
-        except FileNotFoundError:
-            raise ShardError(
-                f"no {paths.DATASET_LIST} under {self.root}: is it a dataset, and is its build complete?"
-            ) from None
-        document = decode_document(content, name=paths.DATASET_LIST, remedy="copy the dataset again")
-        try:
-            return sorted((paths.part_named(entry["part"]), int(entry["samples"])) for entry in document["parts"])
-        except (KeyError, TypeError) as error:
-            raise ShardError(f"{paths.DATASET_LIST} does not list parts: {error!r}") from error
-
-    def read(self, relative: str, *, limit: int) -> bytes:
-        # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
-        content = self.filesystem.cat_file(self._url(relative), start=0, end=limit + 1)
-        return _within(content, relative, limit)
-
-    def read_range(self, relative: str, start: int, size: int) -> bytearray:
-        content = self.filesystem.cat_file(self._url(relative), start=start, end=start + size)
-        if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
-            content = content[start : start + size]
-        if len(content) != size:
-            raise _cut_short(relative, start, size)
-        return bytearray(content)
-
-    def map(self, relative: str) -> NDArray[np.uint8]:
-        """A whole file of at most ``MAX_COLUMNS_BYTES``, downloaded into memory; writable, as a mapped one is."""
-        return np.frombuffer(bytearray(self.read(relative, limit=paths.MAX_COLUMNS_BYTES)), np.uint8)
-
-    def _url(self, relative: str) -> str:
-        return f"{self.root.rstrip('/')}/{relative}"
-
-
-def _source_at(location: str) -> _Folder | _Remote:
-    if "://" in location:
-        filesystem, root = fsspec.core.url_to_fs(location)
-        if "file" not in filesystem.protocol:
-            return _Remote(filesystem, root)
-        location = root
-    if not paths.is_dataset(Path(location)):
-        raise ShardError(paths.not_a_dataset(Path(location)))
-    return _Folder(Path(location))
-
-
-def _within(content: bytes, relative: str, limit: int) -> bytes:
-    if len(content) > limit:
-        raise ShardError(f"{relative} is larger than {limit} bytes, which no such file is")
-    return content
-
-
-def _cut_short(relative: str, start: int, size: int) -> ShardError:
-    return ShardError(f"{relative} ends before byte {start + size}, to which its index points: run `posecap verify`")
+def _parts_of(storage: Storage) -> list[tuple[PartName, int]]:
+    """Committed parts with their number of samples, in order."""
+    if isinstance(storage, LocalStorage):
+        parts = ((part, storage.root / paths.index_path(part)) for part in paths.committed(storage))
+        return [(part, index_rows(path) if path.is_file() else 0) for part, path in parts]
+    try:
+        content = storage.read(paths.DATASET_LIST, limit=paths.MAX_DOCUMENT_BYTES)
+    except FileNotFoundError:
+        raise ShardError(
+            f"no {paths.DATASET_LIST} under {storage.location}: is it a dataset, and is its build complete?"
+        ) from None
+    document = decode_document(content, name=paths.DATASET_LIST, remedy="copy the dataset again")
+    try:
+        return sorted((paths.part_named(entry["part"]), int(entry["samples"])) for entry in document["parts"])
+    except (KeyError, TypeError) as error:
+        raise ShardError(f"{paths.DATASET_LIST} does not list parts: {error!r}") from error

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from posecap import legacy
 from posecap.files import AtomicFile
-from posecap.shards.paths import MEMBERS, ShardError
+from posecap.shards.paths import MAX_TABLE_BYTES, MEMBERS, ShardError
+from posecap.storage import Storage
 from posecap.types import PartName, Quality, Sample
 
 _WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))
@@ -139,6 +140,16 @@ def write_index(file: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
             raise ShardError(f"index: column {field.name!r} takes {field.type}: {error}") from error
     table = pa.table(columns, schema=INDEX_SCHEMA)
     pq.write_table(table, file, compression="zstd", row_group_size=table.num_rows)
+
+
+def read_table(storage: Storage, relative: str) -> Any:
+    """The bytes of an index, as :func:`read_index` takes them.
+
+    Raises:
+        ShardError: the file is larger than any index.
+        FileNotFoundError: there is no such file.
+    """
+    return pa.BufferReader(storage.read(relative, limit=MAX_TABLE_BYTES))
 
 
 def read_index(content: Any, *, columns: list[str] | None = None) -> Any:

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder
+from posecap.files import Written
 from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import ShardError, file_paths
 from posecap.shards.serialization import MEMBER_NAMES, Packed, pack, tar_end, tar_members, tar_pieces, unpack
 from posecap.shards.sidecar import encode_document, read_sidecar
+from posecap.storage import Location, Storage, StorageFile, open_storage
 from posecap.types import PartName, Sample
 
 
@@ -32,7 +32,9 @@ class PartFiles:
     samples: int
 
 
-def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]) -> dict[str, Any]:
+def write_part(
+    location: Location, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]
+) -> dict[str, Any]:
     """Commit a part: all its files, then its sidecar, which makes them visible.
 
     It is :func:`write_files` and :func:`commit_part`, with what both say.
@@ -50,10 +52,13 @@ def write_part(root: Path, part: PartName, samples: Iterable[Sample], *, record:
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
         OSError: the disk is full or fails. Nothing is left behind.
     """
-    return commit_part(root, part, write_files(root, part, samples, record=record), record=record)
+    storage = open_storage(location)
+    return commit_part(storage, part, write_files(storage, part, samples, record=record), record=record)
 
 
-def write_files(root: Path, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]) -> PartFiles:
+def write_files(
+    location: Location, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]
+) -> PartFiles:
     """Write the files of a part under temporary names, for :func:`commit_part`, which another process may call.
 
     Of each sample only its row of the index stays in memory. Temporary files of an earlier call, which were not
@@ -67,18 +72,19 @@ def write_files(root: Path, part: PartName, samples: Iterable[Sample], *, record
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
         OSError: the disk is full or fails. Nothing is left behind.
     """
+    storage = open_storage(location)
     for relative in file_paths(part):
-        remove_leftovers(root / relative)
+        storage.remove_attempts(relative)
     with ExitStack() as stack:
-        writer = _PartWriter(root, part, record, stack)
+        writer = _PartWriter(storage, part, record, stack)
         for sample in samples:
             writer.add(sample)
         written = writer.finish()
-        temporary = {name: file.leave().relative_to(root).as_posix() for name, file in writer.files.items()}
+        temporary = {name: file.keep() for name, file in writer.files.items()}
         return PartFiles(written, temporary, len(writer.rows))
 
 
-def commit_part(root: Path, part: PartName, files: PartFiles, *, record: Mapping[str, Any]) -> dict[str, Any]:
+def commit_part(location: Location, part: PartName, files: PartFiles, *, record: Mapping[str, Any]) -> dict[str, Any]:
     """Give the files of a part their names, replacing older ones, and write its sidecar last.
 
     Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only. The
@@ -102,47 +108,43 @@ def commit_part(root: Path, part: PartName, files: PartFiles, *, record: Mapping
         "files": {name: asdict(file) for name, file in files.written.items()},
         "samples": files.samples,
     }
-    remove_leftovers(root / paths.sidecar_path(part))
+    storage = open_storage(location)
+    storage.remove_attempts(paths.sidecar_path(part))
     try:
-        with AtomicFile(root / paths.sidecar_path(part)) as last:
-            last.write(encode_document(document))
-            last.finish()
-            remove_part(root, part, keep=files.written)
-            for name, temporary in files.temporary.items():
-                (root / temporary).replace(root / name)
-            for folder in {(root / name).parent for name in files.temporary}:
-                sync_folder(folder)
-            last.publish()
+        with storage.creating(paths.sidecar_path(part), encode_document(document)) as create:
+            remove_part(storage, part, keep=files.written)
+            storage.publish(files.temporary)
+            create()
     except Exception:
-        for temporary in files.temporary.values():
-            (root / temporary).unlink(missing_ok=True)  # a published file no longer has this name
+        discard_files(storage, files)
         raise
-    sync_folder(last.path.parent)
     return document
 
 
-def remove_part(root: Path, part: PartName, *, keep: Collection[str] = ()) -> None:
+def discard_files(location: Location, files: PartFiles) -> None:
+    """Remove the temporary files of a part that is not to be committed; of a committed one there are none."""
+    open_storage(location).remove(*files.temporary.values())
+
+
+def remove_part(location: Location, part: PartName, *, keep: Collection[str] = ()) -> None:
     """Remove a part: its sidecar first, so that no reader looks for files being deleted, then its files.
 
     Args:
         keep: relative names of files not to delete, because they are about to be replaced.
     """
-    for relative in (paths.sidecar_path(part), *file_paths(part)):
-        path = root / relative
-        if relative not in keep and path.exists():
-            path.unlink()
-            sync_folder(path.parent)
+    names = (paths.sidecar_path(part), *file_paths(part))
+    open_storage(location).remove(*(name for name in names if name not in keep))
 
 
 @dataclass
 class _PartWriter:
     """Adds samples to the files of one part; each file is created when its first bytes are written."""
 
-    root: Path
+    storage: Storage
     part: PartName
     record: Mapping[str, Any]
     stack: ExitStack
-    files: dict[str, AtomicFile] = field(default_factory=dict)
+    files: dict[str, StorageFile] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     columns: ColumnsWriter | None = None
@@ -171,9 +173,9 @@ class _PartWriter:
                     self.files[relative].write(tar_end(self.files[relative].size))
         return {relative: file.finish() for relative, file in sorted(self.files.items())}
 
-    def _file(self, relative: str) -> AtomicFile:
+    def _file(self, relative: str) -> StorageFile:
         if relative not in self.files:
-            self.files[relative] = self.stack.enter_context(AtomicFile(self.root / relative))
+            self.files[relative] = self.stack.enter_context(self.storage.writer(relative))
         return self.files[relative]
 
     def _append(self, relative: str, key: str, packed: Packed) -> dict[str, tuple[int, int]]:
@@ -185,7 +187,7 @@ class _PartWriter:
         return {name: (start + offset, length) for name, (offset, length) in ranges.items()}
 
 
-def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -> Iterator[Sample]:
+def read_part(location: Location, part: PartName, keys: Collection[str] | None = None) -> Iterator[Sample]:
     """Samples of a committed part in order, whatever the tombstones say; writing them again gives the same files.
 
     Args:
@@ -194,12 +196,12 @@ def read_part(root: Path, part: PartName, keys: Collection[str] | None = None) -
     Raises:
         ShardError: the part is not committed, a file is missing, or a tar is damaged.
     """
-    for sample, _ in located_samples(root, part, read_sidecar(root, part)["files"], keys):
+    for sample, _ in located_samples(location, part, read_sidecar(location, part)["files"], keys):
         yield sample
 
 
 def located_samples(
-    root: Path, part: PartName, files: Collection[str], keys: Collection[str] | None = None
+    location: Location, part: PartName, files: Collection[str], keys: Collection[str] | None = None
 ) -> Iterator[tuple[Sample, ByteRanges]]:
     """The samples of :func:`read_part`, each with the byte ranges of its members.
 
@@ -209,14 +211,15 @@ def located_samples(
     Raises:
         ShardError: a file is missing, or a tar is damaged.
     """
+    storage = open_storage(location)
     if paths.tar_path(part) not in files:
         return
     with ExitStack() as stack:
-        pose = _opened(root, paths.tar_path(part), stack)
+        pose = _opened(storage, paths.tar_path(part), stack)
         video: BinaryIO | None = None
         videos: Iterator[tuple[str, ByteRanges]] = iter(())
         if paths.video_path(part) in files:
-            video = _opened(root, paths.video_path(part), stack)
+            video = _opened(storage, paths.video_path(part), stack)
             videos = iter_byte_ranges(video, {"mp4": "mp4"})
         waiting = next(videos, None)
         for key, ranges in iter_byte_ranges(pose, MEMBER_NAMES):
@@ -252,11 +255,13 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
         yield paths.checked_key(key), ranges
 
 
-def _opened(root: Path, relative: str, stack: ExitStack) -> BinaryIO:
+def _opened(storage: Storage, relative: str, stack: ExitStack) -> BinaryIO:
     try:
-        return stack.enter_context((root / relative).open("rb"))
+        return stack.enter_context(storage.open(relative))
     except FileNotFoundError:
-        raise ShardError(f"{relative} does not exist under {root}, though the part's sidecar names it") from None
+        raise ShardError(
+            f"{relative} does not exist under {storage.location}, though the part's sidecar names it"
+        ) from None
 
 
 def _content(file: BinaryIO, offset: int, size: int) -> memoryview:

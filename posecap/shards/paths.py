@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from posecap.files import ShardError as ShardError
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName
 
 FORMAT: Final = 1
@@ -27,8 +27,6 @@ MAX_DOCUMENT_BYTES: Final = 256 << 20
 """Largest sidecar, list of parts or list of tombstones that is read."""
 MAX_TABLE_BYTES: Final = 1 << 30
 """Largest index of a part that is read."""
-MAX_COLUMNS_BYTES: Final = 4 << 30
-"""Largest columns file that is downloaded; one on local disk is mapped, whatever its size."""
 
 DATASET_LIST: Final = "dataset.json"
 TOMBSTONES: Final = "tombstones.json"
@@ -39,22 +37,27 @@ MOST_NAMED: Final = 8
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
-_SIDECAR = re.compile(r"pose-(\d{5,9})\.json")
+_SIDECAR = re.compile(r"data/([A-Za-z0-9_-]{1,64})/pose-(\d{5,9})\.json")
 
 
-def is_dataset(root: Path) -> bool:
-    """Whether a folder has a file that only datasets have; one whose build has just begun has its plan."""
-    return any((root / name).is_file() for name in DATASET_FILES) or any(_sidecars_on_disk(root))
+def is_dataset(location: Location) -> bool:
+    """Whether a location has a file that only datasets have; one whose build has just begun has its plan."""
+    storage = open_storage(location)
+    return any(storage.size(name) is not None for name in DATASET_FILES) or any(_sidecars(storage))
 
 
-def not_a_dataset(root: Path) -> str:
-    """Why a folder is no dataset, with those of its folders that are."""
-    if not root.is_dir():
-        return f"no dataset at {root}: there is no such folder"
-    datasets = sorted(str(path) for path in root.iterdir() if is_dataset(path))
+def not_a_dataset(location: Location) -> str:
+    """Why a location is no dataset, with those of its folders that are."""
+    storage = open_storage(location)
+    lacking = f"it has no {', '.join(DATASET_FILES)} or part"
+    if not isinstance(storage, LocalStorage):
+        return f"no dataset at {storage.location}: {lacking}"
+    if not storage.root.is_dir():
+        return f"no dataset at {storage.root}: there is no such folder"
+    datasets = sorted(str(path) for path in storage.root.iterdir() if is_dataset(path))
     more = f", and {len(datasets) - MOST_NAMED:,} more" if len(datasets) > MOST_NAMED else ""
     inside = f"; datasets in it are {', '.join(datasets[:MOST_NAMED])}{more}" if datasets else ""
-    return f"{root} is not a dataset directory: it has no {', '.join(DATASET_FILES)} or part{inside}"
+    return f"{storage.root} is not a dataset directory: {lacking}{inside}"
 
 
 def checked_key(key: str) -> str:
@@ -107,18 +110,17 @@ def file_paths(part: PartName) -> tuple[str, ...]:
     return tar_path(part), video_path(part), columns_path(part), index_path(part)
 
 
-def committed(root: Path, split: str | None = None) -> list[PartName]:
-    """Parts of a dataset on local disk that have a sidecar, ordered by split and number; ``split`` None for all."""
-    return sorted(part for part in _sidecars_on_disk(root) if split in (None, part.split))
+def committed(location: Location, split: str | None = None) -> list[PartName]:
+    """Parts of a dataset that have a sidecar, ordered by split and number; ``split`` None for all.
+
+    Of a remote dataset the store lists its files, which web servers cannot.
+    """
+    return sorted(part for part in _sidecars(open_storage(location)) if split in (None, part.split))
 
 
-def _sidecars_on_disk(root: Path) -> Iterator[PartName]:
-    data = root / "data"
-    if not data.is_dir():
-        return
-    for folder in data.iterdir():
-        if folder.is_dir() and _KEY.fullmatch(folder.name):
-            for path in folder.iterdir():
-                found = _SIDECAR.fullmatch(path.name)
-                if found and PartName(folder.name, int(found[1])).stem == path.stem:
-                    yield PartName(folder.name, int(found[1]))
+def _sidecars(storage: Storage) -> Iterator[PartName]:
+    for file in storage.list("data"):
+        found = _SIDECAR.fullmatch(file.name)
+        part = PartName(found[1], int(found[2])) if found else None
+        if part is not None and sidecar_path(part) == file.name:
+            yield part

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from posecap import legacy
-from posecap.files import canonical_json, digest, write_file
+from posecap.files import canonical_json, digest
 from posecap.shards import paths
 from posecap.shards.paths import ShardError
+from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
 _SEAL = re.compile(rb'(,?)"seal":"([0-9a-f]{64})"(,?)')
@@ -73,24 +73,41 @@ def _sound_document(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def read_document(root: Path, relative: str, *, remedy: str = _REBUILD) -> dict[str, Any]:
-    """A document with a checksum on local disk.
+def read_document(location: Location, relative: str, *, remedy: str = _REBUILD) -> dict[str, Any]:
+    """A document with a checksum.
 
     Raises:
         ShardError: missing, larger than 256 MiB, or damaged.
     """
-    return decode_document(_content(root, relative), name=relative, remedy=remedy)
+    ((_, content),) = _contents(open_storage(location), [relative], remedy)
+    return decode_document(content, name=relative, remedy=remedy)
 
 
-def _content(root: Path, relative: str) -> bytes:
+def _contents(storage: Storage, names: Iterable[str], remedy: str = _REBUILD) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each document, in order.
+
+    Raises:
+        ShardError: one of them is missing or too large.
+    """
     try:
-        with (root / relative).open("rb") as file:
-            return file.read(paths.MAX_DOCUMENT_BYTES + 1)
-    except FileNotFoundError:
-        raise ShardError(f"{relative} does not exist under {root}") from None
+        yield from storage.read_each(names, limit=paths.MAX_DOCUMENT_BYTES)
+    except FileNotFoundError as error:
+        relative = str(error.filename).removeprefix(storage.location).lstrip("/")
+        raise ShardError(f"{relative} does not exist under {storage.location}") from None
+    except ShardError as error:
+        raise ShardError(f"{error}; {remedy}") from None
 
 
-def read_sidecar(root: Path, part: PartName, *, names: Literal["present", "stored"] = "present") -> dict[str, Any]:
+def _sidecar_contents(storage: Storage) -> Iterator[tuple[PartName, bytes]]:
+    """Every committed part, in order, with the bytes of its sidecar."""
+    parts = paths.committed(storage)
+    contents = _contents(storage, map(paths.sidecar_path, parts))
+    yield from ((part, content) for part, (_, content) in zip(parts, contents, strict=True))
+
+
+def read_sidecar(
+    location: Location, part: PartName, *, names: Literal["present", "stored"] = "present"
+) -> dict[str, Any]:
     """The sidecar of a committed part.
 
     Args:
@@ -101,7 +118,8 @@ def read_sidecar(root: Path, part: PartName, *, names: Literal["present", "store
     Raises:
         ShardError: there is none, it is damaged, or it names files that are not the part's own.
     """
-    document = _checked(part, _content(root, paths.sidecar_path(part)))
+    ((_, content),) = _contents(open_storage(location), [paths.sidecar_path(part)])
+    document = _checked(part, content)
     if names == "stored":
         return document
     return document | {
@@ -132,64 +150,60 @@ def _is_of(part: PartName, document: Mapping[str, Any]) -> bool:
     )
 
 
-def sidecars(root: Path) -> Iterator[tuple[PartName, dict[str, Any]]]:
-    """Every committed part of a dataset on local disk, in order, with its sidecar in its stored names.
+def sidecars(location: Location) -> Iterator[tuple[PartName, dict[str, Any]]]:
+    """Every committed part of a dataset, in order, with its sidecar in its stored names.
 
     Raises:
         ShardError: one of them is damaged.
     """
-    for part in paths.committed(root):
-        yield part, read_sidecar(root, part, names="stored")
+    for part, content in _sidecar_contents(open_storage(location)):
+        yield part, _checked(part, content)
 
 
-def damaged_files(root: Path, document: Mapping[str, Any]) -> list[str]:
+def damaged_files(location: Location, document: Mapping[str, Any]) -> list[str]:
     """Files that a sidecar names and that are missing or have another size; their content is not read."""
-    return [
-        name
-        for name, entry in document["files"].items()
-        if not (root / name).is_file() or (root / name).stat().st_size != entry["size_bytes"]
-    ]
+    storage = open_storage(location)
+    return [name for name, entry in document["files"].items() if storage.size(name) != entry["size_bytes"]]
 
 
-def dataset_list(root: Path) -> dict[str, Any]:
+def dataset_list(location: Location) -> dict[str, Any]:
     """The content of ``dataset.json``: every committed part with its number of samples, its sidecar's hash and size.
 
     Raises:
         ShardError: a sidecar is damaged.
     """
     parts = []
-    for part in paths.committed(root):
-        content = _content(root, paths.sidecar_path(part))
+    for part, content in _sidecar_contents(open_storage(location)):
         document = _checked(part, content)
         parts.append({"part": str(part), "samples": document["samples"], "sidecar": _written(content)})
     return {"format": paths.FORMAT, "parts": parts}
 
 
-def is_listed(root: Path) -> bool:
+def is_listed(location: Location) -> bool:
     """Whether ``dataset.json`` lists the parts that are committed, with their sidecars as they are.
 
     Sidecars are hashed and not parsed, so that this takes a tenth of a second for a thousand parts.
     """
     try:
-        listed = {entry["part"]: entry["sidecar"] for entry in read_document(root, paths.DATASET_LIST)["parts"]}
+        listed = {entry["part"]: entry["sidecar"] for entry in read_document(location, paths.DATASET_LIST)["parts"]}
     except (ShardError, KeyError, TypeError):
         return False
-    there = paths.committed(root)
-    return len(there) == len(listed) and all(
-        listed.get(str(part)) == _written(_content(root, paths.sidecar_path(part))) for part in there
-    )
+    storage = open_storage(location)
+    if len(paths.committed(storage)) != len(listed):
+        return False
+    return all(listed.get(str(part)) == _written(content) for part, content in _sidecar_contents(storage))
 
 
 def _written(content: bytes) -> dict[str, str | int]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
-def write_dataset_list(root: Path) -> dict[str, Any]:
+def write_dataset_list(location: Location) -> dict[str, Any]:
     """Write ``dataset.json``, from which readers that cannot list directories get the parts.
 
     Raises:
         ShardError: a sidecar is damaged.
     """
-    document = dataset_list(root)
-    write_file(root / paths.DATASET_LIST, encode_document(document))
+    document = dataset_list(location)
+    open_storage(location).write(paths.DATASET_LIST, encode_document(document))
     return document

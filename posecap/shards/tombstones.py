@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.files import write_file
 from posecap.outcomes import RowOutcome, tally
 from posecap.shards import paths
-from posecap.shards.index import read_index
+from posecap.shards.index import read_index, read_table
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import ShardError
 from posecap.shards.sidecar import decode_document, encode_document, read_sidecar, write_dataset_list
+from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
 _REMEDY = "restore it from a copy: without it removed clips would come back"
@@ -60,20 +59,22 @@ class Tombstones:
         return cls(*tables)  # type: ignore[arg-type]
 
 
-def read_tombstones(root: Path) -> Tombstones:
-    """Tombstones of a dataset on local disk; none where there is no such file.
+def read_tombstones(location: Location) -> Tombstones:
+    """Tombstones of a dataset; none where there is no such file.
 
     Raises:
         ShardError: the file is damaged.
     """
     try:
-        with (root / paths.TOMBSTONES).open("rb") as file:
-            return Tombstones.parse(file.read(paths.MAX_DOCUMENT_BYTES + 1))
+        content = open_storage(location).read(paths.TOMBSTONES, limit=paths.MAX_DOCUMENT_BYTES)
     except FileNotFoundError:
         return Tombstones()
+    return Tombstones.parse(content)
 
 
-def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: Collection[str] = ()) -> list[PartName]:
+def remove_samples(
+    location: Location, keys: Collection[str], reason: str, *, sources: Collection[str] = ()
+) -> list[PartName]:
     """Remove clips from tars, columns and index, and keep readers and later builds from bringing them back.
 
     The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated. The
@@ -92,34 +93,36 @@ def remove_samples(root: Path, keys: Collection[str], reason: str, *, sources: C
     Raises:
         ShardError: a part is damaged (run ``posecap verify``), or a key is none that a sample can have.
     """
-    before = read_tombstones(root)
+    storage = open_storage(location)
+    before = read_tombstones(storage)
     tombstones = Tombstones(
         keys={**{paths.checked_key(key): reason for key in keys}, **before.keys},
         sources={**dict.fromkeys(sources, reason), **before.sources},
     )
     document = {"format": paths.FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
-    write_file(root / paths.TOMBSTONES, encode_document(document))
-    rewritten = [part for part in paths.committed(root) if _rewrite(root, part, tombstones)]
-    if (root / paths.DATASET_LIST).exists():
-        write_dataset_list(root)
+    storage.write(paths.TOMBSTONES, encode_document(document))
+    rewritten = [part for part in paths.committed(storage) if _rewrite(storage, part, tombstones)]
+    if storage.size(paths.DATASET_LIST) is not None:
+        write_dataset_list(storage)
     return rewritten
 
 
-def _rewrite(root: Path, part: PartName, tombstones: Tombstones) -> bool:
+def _rewrite(storage: Storage, part: PartName, tombstones: Tombstones) -> bool:
     """Rewrite a part without the removed clips; False if it holds none of them."""
-    if not (root / paths.index_path(part)).exists():
-        return False
-    table = read_index(root / paths.index_path(part), columns=["key", "source_id"])
+    try:
+        table = read_index(read_table(storage, paths.index_path(part)), columns=["key", "source_id"])
+    except FileNotFoundError:
+        return False  # a part without samples
     removed = table.filter(pc.invert(tombstones.kept(table))).to_pylist()
     if not removed:
         return False
     reasons = {row["key"]: tombstones.reason(row["key"], row["source_id"]) for row in removed}
     kept = set(table["key"].to_pylist()) - reasons.keys()
-    record = read_sidecar(root, part)
+    record = read_sidecar(storage, part)
     outcomes = [reject_removed(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
     record["rows"] = [outcome.as_json() for outcome in outcomes]
     record["counts"] = tally(outcomes).as_json()
-    write_part(root, part, read_part(root, part, kept), record=record)
+    write_part(storage, part, read_part(storage, part, kept), record=record)
     return True
 
 

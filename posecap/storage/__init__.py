@@ -17,12 +17,13 @@ from pathlib import Path
 
 import fsspec
 
-from posecap.storage.base import Storage, StorageError, StorageFile, StoredFile, is_attempt
+from posecap.storage.base import Location, Storage, StorageError, StorageFile, StoredFile, is_attempt
 from posecap.storage.local import LocalStorage
 from posecap.storage.remote import RemoteStorage, shown
 
 __all__ = [
     "LocalStorage",
+    "Location",
     "RemoteStorage",
     "Storage",
     "StorageError",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-def open_storage(location: str | os.PathLike[str] | Storage) -> Storage:
+def open_storage(location: Location) -> Storage:
     """The storage at a folder or address; nothing is read or made yet.
 
     Raises:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import AtomicFile, ShardError, Written
+
+Location: TypeAlias = "str | os.PathLike[str] | Storage"
+"""A folder, an address that fsspec opens, or either of them opened."""
 
 ATTEMPT = ".tmp-"
 """Stands in the name of every attempt, which begins with a full stop."""
@@ -56,11 +61,11 @@ class StorageFile(AtomicFile):
 
     def keep(self) -> str:
         """Let the finished bytes lie under :attr:`attempt` after the block, to be published later; returns it."""
-        self._kept = True
+        self.leave()
         return self.attempt
 
     def _prepare(self, storage: Storage, name: str, attempt: str) -> None:
-        self._storage, self.name, self.attempt, self._kept = storage, name, attempt, False
+        self._storage, self.name, self.attempt = storage, name, attempt
 
 
 class Storage(ABC):
@@ -82,6 +87,15 @@ class Storage(ABC):
         Raises:
             ShardError: it has more than ``limit`` bytes, of which no more are read.
         """
+
+    def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of many small files, in order, read several at a time where that is faster.
+
+        Raises:
+            ShardError, FileNotFoundError: as :meth:`read`, when the file's turn comes.
+        """
+        for name in names:
+            yield name, self.read(name, limit=limit)
 
     @abstractmethod
     def read_range(self, name: str, start: int, size: int) -> bytearray:
@@ -111,12 +125,20 @@ class Storage(ABC):
     def write(self, name: str, content: bytes) -> Written:
         """Write a small file, replacing an older one."""
 
-    @abstractmethod
     def create(self, name: str, content: bytes) -> Written:
         """Write a small file that is not there yet; of several callers at a time one succeeds.
 
         Raises:
             FileExistsError: it is there.
+        """
+        with self.creating(name, content) as create:
+            create()
+        return Written(hashlib.sha256(content).hexdigest(), len(content))
+
+    @abstractmethod
+    def creating(self, name: str, content: bytes) -> AbstractContextManager[Callable[[], None]]:
+        """As :meth:`create`, in two steps: what may fail for want of space does so before the block, which gets the
+        call that makes the file appear. Without this call nothing is left after the block.
         """
 
     @abstractmethod

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder, write_file
 from posecap.storage.base import Storage, StorageFile, StoredFile, cut_short, within
+
+_NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""Errors of file systems without hard links, where two who create a file at a time may both succeed."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +68,24 @@ class LocalStorage(Storage):
     def write(self, name: str, content: bytes) -> Written:
         return write_file(self.root / name, content)
 
-    def create(self, name: str, content: bytes) -> Written:
+    @contextlib.contextmanager
+    def creating(self, name: str, content: bytes) -> Iterator[Callable[[], None]]:
         with AtomicFile(self.root / name) as file:
             file.write(content)
-            written = file.finish()
-            os.link(file.temporary, file.path)  # unlike a rename, it fails where the name is taken
-        sync_folder(file.path.parent)
-        return written
+            file.finish()
+
+            def create() -> None:
+                _give_name(file.temporary, file.path, replacing="nothing")
+                sync_folder(file.path.parent)
+
+            yield create
 
     def writer(self, name: str) -> StorageFile:
         return _LocalFile(self, name)
 
     def publish(self, attempts: Mapping[str, str]) -> None:
         for name, attempt in attempts.items():
-            (self.root / attempt).replace(self.root / name)
+            _give_name(self.root / attempt, self.root / name, replacing="older")
         for folder in dict.fromkeys((self.root / name).parent for name in attempts):
             sync_folder(folder)
 
@@ -94,15 +102,24 @@ class LocalStorage(Storage):
         return time.time()
 
 
+def _give_name(temporary: Path, path: Path, *, replacing: Literal["older", "nothing"]) -> None:
+    """Rename a file; ``nothing`` raises FileExistsError where the name is taken, which a rename would not do."""
+    if replacing == "older":
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
+
+
 class _LocalFile(StorageFile):
     """Beside its target, under a name of this process."""
 
     def __init__(self, storage: LocalStorage, name: str) -> None:
         super().__init__(storage.root / name)
         self._prepare(storage, name, self.temporary.relative_to(storage.root).as_posix())
-
-    def __exit__(self, *error: object) -> None:
-        if self._kept:
-            self._file.close()
-        else:
-            super().__exit__(*error)

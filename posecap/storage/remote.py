@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import random
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -37,6 +40,7 @@ _ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
 """Schemes whose back-ends put an object only if there is none, in one request."""
 _UPLOAD_CHUNK_BYTES = 16 << 20
 _READ_BLOCK_BYTES = 8 << 20
+_READS_AT_A_TIME = 16
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 _STALE_CLAIM_SECONDS = 300.0
@@ -71,6 +75,21 @@ class RemoteStorage(Storage):
         content = self._call("read", name, lambda fs, path: _beginning(fs, path, limit + 1))
         return within(content, name, limit)
 
+    def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
+        waiting: deque[tuple[str, Future[bytes]]] = deque()
+        with ThreadPoolExecutor(_READS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
+            try:
+                for name in names:
+                    waiting.append((name, readers.submit(self.read, name, limit=limit)))
+                    if len(waiting) == 2 * _READS_AT_A_TIME:
+                        first, content = waiting.popleft()
+                        yield first, content.result()
+                while waiting:
+                    first, content = waiting.popleft()
+                    yield first, content.result()
+            finally:
+                readers.shutdown(wait=False, cancel_futures=True)
+
     def read_range(self, name: str, start: int, size: int) -> bytearray:
         content = self._call("read", name, lambda fs, path: fs.cat_file(path, start=start, end=start + size))
         if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
@@ -83,8 +102,10 @@ class RemoteStorage(Storage):
         return np.frombuffer(bytearray(self.read(name, limit=MAX_MAPPED_BYTES)), np.uint8)
 
     def open(self, name: str) -> BinaryIO:
-        opened: BinaryIO = self._call("read", name, lambda fs, path: fs.open(path, "rb", block_size=_READ_BLOCK_BYTES))
-        return opened
+        size = self.size(name)
+        if size is None:
+            raise self._missing(name)
+        return io.BufferedReader(_RangeReader(self, name, size), _READ_BLOCK_BYTES)
 
     def size(self, name: str) -> int | None:
         try:
@@ -108,12 +129,9 @@ class RemoteStorage(Storage):
         self._call("write", name, lambda fs, path: fs.pipe_file(path, content))
         return Written(hashlib.sha256(content).hexdigest(), len(content))
 
-    def create(self, name: str, content: bytes) -> Written:
-        if self._creates_atomically:
-            self._create(name, content)
-        else:
-            self._claim(name, content)
-        return Written(hashlib.sha256(content).hexdigest(), len(content))
+    @contextlib.contextmanager
+    def creating(self, name: str, content: bytes) -> Iterator[Callable[[], None]]:
+        yield lambda: self._create(name, content) if self._creates_atomically else self._claim(name, content)
 
     def writer(self, name: str) -> StorageFile:
         return _RemoteFile(self, name)
@@ -232,12 +250,15 @@ class RemoteStorage(Storage):
                 raise
             except Exception as error:  # each back-end raises errors of its own library
                 if isinstance(error, FileNotFoundError) and what != "write":
-                    raise FileNotFoundError(errno.ENOENT, "no such file", f"{self.location}/{name}") from error
+                    raise self._missing(name) from error
                 pause = wait * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
                 if not _may_pass(error) or time.monotonic() + pause > until:
                     raise self._error(what, name, error) from error
                 time.sleep(pause)
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _missing(self, name: str) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, "no such file", f"{self.location}/{name}")
 
     def _error(self, what: str, name: str, error: Exception) -> StorageError:
         """The error for users. The back-end's own words are left out, since they may hold request ids and keys."""
@@ -267,6 +288,32 @@ class RemoteStorage(Storage):
         )
 
 
+class _RangeReader(io.RawIOBase):
+    """A file of a known size, read range by range."""
+
+    def __init__(self, storage: RemoteStorage, name: str, size: int) -> None:
+        super().__init__()
+        self._storage, self._name, self._size, self._position = storage, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(view), self._size - self._position))
+        if wanted:
+            view[:wanted] = self._storage.read_range(self._name, self._position, wanted)
+            self._position += wanted
+        return wanted
+
+
 class _RemoteFile(StorageFile):
     """Collected on this machine's disk, and uploaded as its attempt when it is finished.
 
@@ -291,9 +338,10 @@ class _RemoteFile(StorageFile):
             )
         return Written(self._hash.hexdigest(), self.size)
 
-    def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
-        if self._uploaded and not self._kept:
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self.temporary.unlink(missing_ok=True)
+        if self._uploaded and not self._left:
             self._remote.remove(self.attempt)
 
     def __enter__(self) -> Self:

@@ -113,13 +113,13 @@ def test_one_range_read_per_sample_and_neighbours_share_one(tmp_path: Path, monk
     made = built.build(tmp_path, {FIRST: built.samples(6)})[FIRST]
     found = Dataset(tmp_path)
     reads: list[str] = []
-    read_range = type(found._source).read_range
+    read_range = type(found._storage).read_range
 
     def counting(source: object, relative: str, start: int, size: int) -> bytearray:
         reads.append(relative)
         return read_range(source, relative, start, size)
 
-    monkeypatch.setattr(type(found._source), "read_range", counting)
+    monkeypatch.setattr(type(found._storage), "read_range", counting)
     found.sample(made[3].key)
     assert reads == ["data/train/pose-00000.tar"]
     reads.clear()

@@ -4,19 +4,34 @@ import errno
 import io
 import json
 import os
+import pickle
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import webdataset
 
 from posecap import files
-from posecap.shards import ShardError, committed, read_part, read_sidecar, remove_part, write_part
+from posecap.shards import (
+    Dataset,
+    ShardError,
+    commit_part,
+    committed,
+    discard_files,
+    read_part,
+    read_sidecar,
+    remove_part,
+    remove_samples,
+    write_files,
+    write_part,
+)
 from posecap.shards.part import located_samples
 from posecap.shards.serialization import tar_end, tar_header, tar_padding
+from posecap.storage import Location, local, open_storage
 from posecap.types import PartName, Sample
 from tests import built
 from tests.built import FIRST
@@ -25,7 +40,7 @@ VIDEO = built.parts()[FIRST]
 PLAIN = built.samples(3)
 
 
-def write(root: Path, samples: list[Sample], part: PartName = FIRST) -> dict:
+def write(root: Location, samples: list[Sample], part: PartName = FIRST) -> dict:
     return write_part(root, part, samples, record=built.record(samples))
 
 
@@ -131,6 +146,41 @@ def test_a_part_without_samples_is_a_sidecar(tmp_path: Path) -> None:
     assert list(read_part(tmp_path, FIRST)) == []
 
 
+def test_a_location_of_any_kind_gets_the_bytes_of_a_folder(location: str, tmp_path: Path) -> None:
+    built.build(location)
+    built.build(tmp_path / "folder")
+    assert built.files(location) == built.files(tmp_path / "folder")
+    assert [s.key for s in read_part(location, FIRST)] == [s.key for s in VIDEO]
+    found = Dataset(location)
+    assert found.sample(VIDEO[0].key, video="attach").video_mp4 == VIDEO[0].video_mp4
+    assert found.index().num_rows == 5
+    assert len([key for part, rows in found.parts() for key, _ in found.members(part, rows)]) == 5
+    write(open_storage(location), PLAIN)
+    write(tmp_path / "folder", PLAIN)
+    assert built.files(location) == built.files(tmp_path / "folder")
+    assert remove_samples(location, [PLAIN[1].key], "asked") == [FIRST]
+    remove_samples(tmp_path / "folder", [PLAIN[1].key], "asked")
+    assert built.files(location) == built.files(tmp_path / "folder")
+    remove_part(location, FIRST)
+    assert committed(location) == [built.SECOND]
+    assert not any("00000" in name for name in built.files(location))
+
+
+def test_a_prepared_part_is_invisible_until_another_process_commits_it(location: str, tmp_path: Path) -> None:
+    write(location, VIDEO)
+    before = built.files(location)
+    record = built.record(PLAIN)
+    known = {"fingerprint": record["fingerprint"], "lineage": built.LINEAGE}
+    prepared = write_files(location, FIRST, PLAIN, record=known)
+    assert {name: content for name, content in built.files(location).items() if ".tmp-" not in name} == before
+    sent = pickle.loads(pickle.dumps(prepared))
+    assert commit_part(location, FIRST, sent, record=record)["samples"] == 3
+    write(tmp_path / "undisturbed", PLAIN)
+    assert built.files(location) == built.files(tmp_path / "undisturbed")
+    discard_files(location, write_files(location, FIRST, VIDEO, record=built.record(VIDEO)))
+    assert built.files(location) == built.files(tmp_path / "undisturbed")
+
+
 def test_files_of_an_earlier_attempt_go(tmp_path: Path) -> None:
     write(tmp_path, VIDEO)
     (tmp_path / "data/train/.pose-00000.tar.tmp-99").write_bytes(b"left by a killed attempt")
@@ -178,14 +228,14 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    replace_file, count = Path.replace, iter(range(STEPS))
+    give_name, count = local._give_name, iter(range(STEPS))
 
-    def dies(temporary: Path, target: Path) -> Path:
+    def dies(*arguments: Any, **options: Any) -> None:
         if next(count) == survived:
             raise Killed
-        return replace_file(temporary, target)
+        give_name(*arguments, **options)
 
-    monkeypatch.setattr(Path, "replace", dies)
+    monkeypatch.setattr(local, "_give_name", dies)
     monkeypatch.setattr(files.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import secrets
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -19,18 +16,6 @@ from posecap.storage import remote as module
 
 NAME = "data/train/pose-00000.tar"
 BODY = bytes(range(256)) * 5000
-
-
-@pytest.fixture(params=["folder", "memory", "s3"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "folder":
-        yield str(tmp_path / "dataset")
-    elif request.param == "s3":
-        yield f"{request.getfixturevalue('bucket')}/deep/dataset"
-    else:
-        root = f"memory://{secrets.token_hex(4)}/dataset"
-        yield root
-        fsspec.filesystem("memory").store.clear()
 
 
 @pytest.fixture
