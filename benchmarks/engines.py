@@ -33,7 +33,7 @@ os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
 import numpy as np  # noqa: E402
 from measuring import parser_of, threaded_seconds  # noqa: E402
 
-from posecap.engines.efficientnet import EfficientNetLite0  # noqa: E402
+from posecap.engines.efficientnet import EfficientNetLite0, EfficientNetLite0Onnx  # noqa: E402
 from posecap.engines.minilm import MiniLM  # noqa: E402
 from posecap.engines.mmpose import RTMPose  # noqa: E402
 from posecap.engines.movenet import MoveNet  # noqa: E402
@@ -164,6 +164,7 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
             many,
         ),
         Contender("efficientnet-lite0", "clips", lambda n: EfficientNetLite0(), video, clips),
+        Contender("efficientnet-lite0 onnx", "clips", lambda n: EfficientNetLite0Onnx(), video, clips),
         Contender("viclip-b16 video", "clips", lambda n: ViCLIPEmbedder(weights_from=b16, batch=n), video, clips),
         Contender("minilm", "sentences", lambda n: MiniLM(), text, sentences()),
         Contender(

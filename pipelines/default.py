@@ -8,7 +8,7 @@ change one.
 from posecap.download.host_limits import HostLimits
 from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.decord import Decord
-from posecap.engines.efficientnet import EfficientNetLite0
+from posecap.engines.efficientnet import EfficientNetLite0Onnx
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
 from posecap.engines.minilm import MiniLM
@@ -83,7 +83,7 @@ pipeline = Pipeline(
         ),
         Skeleton(layout="coco17"),
         WriteCaptions(most=5, fewest=1, label_grammar="english"),
-        Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
+        Embed(video=EfficientNetLite0Onnx(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
     # Shares of rejected clips, and of labelled rows without a kept clip, above which the build warns.

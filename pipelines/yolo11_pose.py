@@ -7,7 +7,7 @@ from a package that carries the same file.
 
 from posecap.download.host_limits import HostLimits
 from posecap.engines.decord import Decord
-from posecap.engines.efficientnet import EfficientNetLite0
+from posecap.engines.efficientnet import EfficientNetLite0Onnx
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile
 from posecap.engines.minilm import MiniLM
@@ -63,7 +63,7 @@ pipeline = Pipeline(
         ),
         Skeleton(layout="coco17"),
         WriteCaptions(most=5, fewest=1, label_grammar="english"),
-        Embed(video=EfficientNetLite0(frames=8), text=MiniLM()),
+        Embed(video=EfficientNetLite0Onnx(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
     expected_rejections={"track": 0.5, "filter_people": 0.6},

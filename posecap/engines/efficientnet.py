@@ -2,27 +2,43 @@
 
 An image model: the vector says what a clip looks like, not how people move. It is the default because its weights come
 with a Python package; models of video are engines of their own.
+
+Two engines compute the same network from the same weights, through torch or through onnxruntime. Their vectors differ
+by rounding, in the sixth decimal at most, so each has a name of its own, which datasets record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from posecap.inference.embedding import unit
+from posecap.inference.onnx_graph import OnnxGraph
+from posecap.inference.onnx_session import session_of
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels
+from posecap.weights import checkpoints
 
 if TYPE_CHECKING:
     import torch
+    from onnxruntime import InferenceSession
 
+_INPUT = "picture"
 _SIDE = 224
 _SHORT_SIDE = 256
 _MEAN, _SCALE = 127.0, 128.0
+_BLOCKS = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
+"""Groups of the network's blocks: how many, and the stride of the first; of the others it is 1."""
+_EPSILON = 1e-3
+"""Added to the variance by batch normalisation."""
+_HIGHEST = 6.0
+"""Of the activation, ReLU6."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +83,21 @@ class EfficientNetLite0(Engine):
 
     def embed_video(self, frames_THW3: Pixels) -> Floats:
         """(1280,) float32, L2-normalised, from uint8 RGB frames of any size."""
+        features = np.zeros(self.dimension)
+        for frame in frames_THW3:
+            features += self._features(_square(frame))
+        return unit(features / len(frames_THW3))
+
+    def _features(self, square_HW3: Floats) -> Floats:
+        """(1280,) float32: the features of one picture, averaged over it."""
         import torch
 
-        features = torch.zeros(self.dimension, dtype=torch.float64)
         with torch.inference_mode():
-            for frame in frames_THW3:
-                # Of the same memory format as the weights: another one sums in another order, so that vectors would
-                # differ in their last bits from those that datasets hold.
-                pixels = (
-                    torch.from_numpy(_square(frame))
-                    .permute(2, 0, 1)[None]
-                    .contiguous(memory_format=torch.channels_last)
-                )
-                features += self._network.extract_features(pixels).mean((2, 3))[0].double()  # type: ignore[operator]
-        return unit((features / len(frames_THW3)).numpy())
+            # Of the same memory format as the weights: another one sums in another order, so that vectors would differ
+            # in their last bits from those that datasets hold.
+            pixels = torch.from_numpy(square_HW3).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+            features: torch.Tensor = self._network.extract_features(pixels).mean((2, 3))[0]  # type: ignore[operator]
+            return np.asarray(features.numpy(), np.float32)
 
     @cached_property
     def _network(self) -> torch.nn.Module:
@@ -92,6 +109,79 @@ class EfficientNetLite0(Engine):
         weights = torch.load(locate(self.weights[0]), map_location="cpu", weights_only=True)
         network.load_state_dict(weights)
         return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class EfficientNetLite0Onnx(EfficientNetLite0):
+    """:class:`EfficientNetLite0` through onnxruntime: a third of the time, and torch is not imported."""
+
+    name: ClassVar[str] = "efficientnet-lite0-frame-mean-onnx"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "pillow")
+
+    def load(self) -> None:
+        """Read the weights and build the session."""
+        _ = self._session
+
+    def _features(self, square_HW3: Floats) -> Floats:
+        (features_1C11,) = self._session.run(None, {_INPUT: np.ascontiguousarray(square_HW3.transpose(2, 0, 1)[None])})
+        return np.asarray(features_1C11[0, :, 0, 0], np.float32)
+
+    @cached_property
+    def _session(self) -> InferenceSession:
+        path = locate(self.weights[0])
+        return session_of(_Writer(checkpoints.arrays(path)).file(self.dimension), "cpu", path=path)
+
+
+class _Writer:
+    """Writes the network up to the mean of its last features, from tensors named as in efficientnet-lite-pytorch.
+
+    Source: ``efficientnet_lite_builder.py`` in TensorFlow's TPU repository. Batch normalisation becomes part of the
+    convolution before it.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        self._tensors = tensors
+        self._graph = OnnxGraph()
+        self._side = _SIDE
+
+    def file(self, dimension: int) -> bytes:
+        value = self._active(self._convolution(_INPUT, "_conv_stem", "_bn0", stride=2))
+        steps = [(i, stride if i == 0 else 1) for count, stride in _BLOCKS for i in range(count)]
+        for number, (i, stride) in enumerate(steps):
+            made = self._block(value, f"_blocks.{number}", stride)
+            value = self._graph.add(made, value) if i else made  # the first of a group has other channels than it takes
+        mean = self._graph.mean(self._active(self._convolution(value, "_conv_head", "_bn1")))
+        return self._graph.file(source=(_INPUT, (1, 3, _SIDE, _SIDE)), result=(mean, (1, dimension, 1, 1)))
+
+    def _block(self, value: str, name: str, stride: int) -> str:
+        if f"{name}._expand_conv.weight" in self._tensors:
+            value = self._active(self._convolution(value, f"{name}._expand_conv", f"{name}._bn0"))
+        value = self._active(self._convolution(value, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride))
+        return self._convolution(value, f"{name}._project_conv", f"{name}._bn2")
+
+    def _active(self, value: str) -> str:
+        return self._graph.clip(value, 0.0, _HIGHEST)
+
+    def _convolution(self, value: str, name: str, norm: str, *, stride: int = 1) -> str:
+        weight_OIhw = self._tensors[f"{name}.weight"].astype(np.float64)
+        gamma_O, beta_O, mean_O, variance_O = (
+            self._tensors[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale_O = gamma_O / np.sqrt(variance_O + _EPSILON)
+        outputs, inputs, kernel = weight_OIhw.shape[:3]
+        # As TensorFlow pads: the side is divided by the stride and rounded up, and an odd zero comes last.
+        side = -(-self._side // stride)
+        zeros = max((side - 1) * stride + kernel - self._side, 0)
+        self._side = side
+        return self._graph.convolution(
+            value,
+            (weight_OIhw * scale_O[:, None, None, None]).astype(np.float32),
+            (beta_O - mean_O * scale_O).astype(np.float32),
+            stride=stride,
+            pads=(zeros // 2, zeros // 2, zeros - zeros // 2, zeros - zeros // 2),
+            groups=outputs if inputs == 1 else 1,
+        )
 
 
 def _square(frame_HW3: Pixels) -> Floats:

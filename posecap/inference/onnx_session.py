@@ -165,6 +165,15 @@ def open_session(path: Path, device: Device) -> InferenceSession:
         CheckpointError: the file is damaged or no ONNX file.
         DeviceError: ``cuda`` is asked for and onnxruntime has none.
     """
+    try:
+        content = path.read_bytes()  # bytes rather than a path: they cannot refer to other files
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
+    return session_of(content, device, path=path)
+
+
+def session_of(content: bytes, device: Device, *, path: Path) -> InferenceSession:
+    """:func:`open_session` of an ONNX file's bytes, with the path of what they come from for messages."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -180,10 +189,7 @@ def open_session(path: Path, device: Device) -> InferenceSession:
     options.log_severity_level = 3
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
     try:
-        content = path.read_bytes()  # bytes rather than a path: they cannot refer to other files
         return onnxruntime.InferenceSession(content, options, providers=providers)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
     except Exception as error:  # onnxruntime's errors share no class but this one
         raise CheckpointError(
             f"{path} cannot be read as ONNX: {error}. Fetch it again, or name another file"

@@ -14,9 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from posecap.download.file_type import HEAD_BYTES, sniff
 from posecap.weights.pickle_names import Inert, UnsafePickleError
-from posecap.weights.torch_file import PICKLE_MAGIC, ZIP_MAGIC, read_legacy, read_zip
+from posecap.weights.torch_file import PICKLE_MAGIC, ZIP_MAGIC, Into, read_legacy, read_zip
 from posecap.weights.unpickle import UnknownClasses
 
 if TYPE_CHECKING:
@@ -58,15 +60,23 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
         RandomWeightsError: it has the key :data:`MARK`.
         ModuleNotFoundError: it is a safetensors file, and that package is not installed.
     """
-    try:
-        content = _content(path, unknown_classes)
-    except UnsafePickleError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error}. Fetch it again, or name another file; its code is never run"
-        ) from error
-    if isinstance(content, dict):
-        refuse_random(content, path=path)
-    return content
+    return _load(path, unknown_classes, "torch")
+
+
+def arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of a state dict that ``torch.save`` wrote, by name, as arrays of NumPy; torch is not imported.
+
+    Raises:
+        CheckpointError: as :func:`load`, with ``refuse``; also for dtypes that NumPy does not have (bfloat16), and when
+            the top level is not a state dict.
+        RandomWeightsError: as :func:`load`.
+    """
+    content = _load(path, "refuse", "numpy")
+    found = content if isinstance(content, dict) else {}
+    named = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
+    if not named or len(named) != len(found):
+        raise CheckpointError(f"{path} is not a state dict, which holds tensors by name and nothing else")
+    return named
 
 
 def tensors(path: Path, *, under: Sequence[str] = ("state_dict", "model", "module")) -> dict[str, torch.Tensor]:
@@ -173,19 +183,31 @@ def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file")
         )
 
 
-def _content(path: Path, unknown_classes: UnknownClasses) -> Any:
+def _load(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
+    try:
+        content = _content(path, unknown_classes, into)
+    except UnsafePickleError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. Fetch it again, or name another file; its code is never run"
+        ) from error
+    if isinstance(content, dict):
+        refuse_random(content, path=path)
+    return content
+
+
+def _content(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
     if head.startswith(ZIP_MAGIC):
-        return read_zip(path, unknown_classes=unknown_classes)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        return read_zip(path, unknown_classes=unknown_classes, into=into)
+    if into == "torch" and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         with open_safetensors(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if head.startswith(PICKLE_MAGIC):
-        return read_legacy(path, unknown_classes=unknown_classes)
+        return read_legacy(path, unknown_classes=unknown_classes, into=into)
     raise CheckpointError(f"{path} is not a checkpoint: it {_what_it_is(head)}. Fetch it again, or name another file")
 
 

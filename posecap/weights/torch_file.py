@@ -1,6 +1,7 @@
 """Reads files of ``torch.save`` without running anything in them: zip archives, and the older plain pickles.
 
-All storages together may have as many bytes as the file, so no file can make this allocate more.
+All storages together may have as many bytes as the file, so no file can make this allocate more. Tensors become those
+of torch, or arrays of NumPy (``into``), for which torch is not imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from posecap.weights.pickle_names import ARRAY_NAMES, PLAIN_NAMES, Inert, Names, UnsafePickleError, lengths
 from posecap.weights.unpickle import UnknownClasses, unpickle
@@ -36,9 +40,27 @@ _STORAGES = {
     "ComplexDouble": "cdouble",
 }
 """Dtypes of torch by the names of its storages."""
+_ARRAY_STORAGES = {
+    "Double": "f8",
+    "Float": "f4",
+    "Half": "f2",
+    "Long": "i8",
+    "Int": "i4",
+    "Short": "i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
+    "ComplexFloat": "c8",
+    "ComplexDouble": "c16",
+}
+"""Dtypes of NumPy, where it has the same, by the names of torch's storages."""
+
+Into: TypeAlias = Literal["torch", "numpy"]
+"""What tensors become. Arrays are only made of plain tensors of dtypes that NumPy has: other tensors, and parameters,
+are refused as names that are not known."""
 
 
-def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
+def read_zip(path: Path, *, unknown_classes: UnknownClasses, into: Into = "torch") -> Any:
     """The content of an archive of ``torch.save`` (torch 1.6 and later).
 
     Raises:
@@ -51,11 +73,14 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses) -> Any:
             if order not in (None, b"little"):
                 raise UnsafePickleError("its numbers are big-endian")
             pickled = _read_member(archive, f"{root}/data.pkl", max_bytes=_MAX_PICKLE_BYTES)
-            storages = Storages(
+            storages = _STORAGES_INTO[into](
                 path.stat().st_size, fill=lambda key, block: _read_into(archive, f"{root}/data/{key}", block)
             )
             return unpickle(
-                BytesIO(pickled or b""), names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes
+                BytesIO(pickled or b""),
+                names=_NAMES_INTO[into](),
+                persistent_load=storages.get,
+                unknown_classes=unknown_classes,
             )
     except UnsafePickleError:
         raise
@@ -99,7 +124,7 @@ def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
             raise UnsafePickleError(f"{name} in it is longer than it says")
 
 
-def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
+def read_legacy(path: Path, *, unknown_classes: UnknownClasses, into: Into = "torch") -> Any:
     """The content of a file of ``torch.save`` before torch 1.6: five pickles, then the storages' bytes.
 
     The pickles are a magic number, a protocol number, the system's properties, the content, and the storages' keys.
@@ -117,8 +142,9 @@ def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise UnsafePickleError("its numbers are big-endian")
         empty: dict[str, memoryview] = {}
-        storages = Storages(len(mapped), fill=empty.__setitem__)
-        content = unpickle(file, names=_names(), persistent_load=storages.get, unknown_classes=unknown_classes)
+        storages = _STORAGES_INTO[into](len(mapped), fill=empty.__setitem__)
+        names = _NAMES_INTO[into]()
+        content = unpickle(file, names=names, persistent_load=storages.get, unknown_classes=unknown_classes)
         keys = unpickle(file, names={})
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(empty):
             raise UnsafePickleError("it is malformed: its list of storages is not the one that its tensors name")
@@ -136,7 +162,7 @@ def read_legacy(path: Path, *, unknown_classes: UnknownClasses) -> Any:
 
 
 class Storages:
-    """The storages of a file, each created once as a flat tensor.
+    """The storages of a file, each created once as a flat tensor of torch.
 
     Attributes:
         flat: by key, in the dtype of its first mention.
@@ -145,33 +171,54 @@ class Storages:
     def __init__(self, max_bytes: int, *, fill: Callable[[str, memoryview], None]) -> None:
         """``fill`` writes the bytes of one storage, at once or later; all together have at most ``max_bytes``."""
         self._bytes_left, self._fill = max_bytes, fill
-        self.flat: dict[str, torch.Tensor] = {}
+        self.flat: dict[str, Any] = {}
 
     def get(self, pid: Any) -> Any:
         """What a persistent id stands for: ``("storage", dtype, key, device, count[, view])``, or the class of a module
         (whose source code follows it).
         """
-        import torch
-
         if isinstance(pid, tuple) and pid[:1] == ("module",) and isinstance(pid[1], Inert):
             return pid[1]
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or any(pid[5:]):
             raise UnsafePickleError("it is malformed: a storage is described in an unknown way")
         _, dtype, key, _, count = pid[:5]
         is_key = isinstance(key, str) and len(key) <= _MAX_KEY and key.isprintable()
-        if not isinstance(dtype, torch.dtype) or not is_key or type(count) is not int or count < 0:
+        if not self._is_dtype(dtype) or not is_key or type(count) is not int or count < 0:
             raise UnsafePickleError("it is malformed: a storage is described in an unknown way")
         size = count * dtype.itemsize
         if key not in self.flat:
             self._bytes_left -= size
             if self._bytes_left < 0:
                 raise UnsafePickleError("its tensors need more bytes than it has")
-            block = torch.empty(size, dtype=torch.uint8)
-            self.flat[key] = block.view(dtype)
-            self._fill(key, block.numpy().data)
+            flat, block = self._empty(size)
+            self.flat[key] = flat.view(dtype)
+            self._fill(key, block)
         if self.flat[key].nbytes != size:
             raise UnsafePickleError("it is malformed: a storage has two lengths")
         return self.flat[key].view(dtype)
+
+    def _is_dtype(self, value: Any) -> bool:
+        import torch
+
+        return isinstance(value, torch.dtype)
+
+    def _empty(self, size: int) -> tuple[Any, memoryview]:
+        """``size`` bytes, flat, and their memory."""
+        import torch
+
+        block = torch.empty(size, dtype=torch.uint8)
+        return block, block.numpy().data
+
+
+class ArrayStorages(Storages):
+    """The storages of a file, each created once as a flat array of NumPy."""
+
+    def _is_dtype(self, value: Any) -> bool:
+        return isinstance(value, np.dtype)
+
+    def _empty(self, size: int) -> tuple[Any, memoryview]:
+        block = np.empty(size, np.uint8)
+        return block, block.data
 
 
 @functools.cache
@@ -199,17 +246,30 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> t
 
     if not isinstance(storage, torch.Tensor):
         raise UnsafePickleError("a tensor has no storage")
+    offset, size, stride = _extent(storage.numel(), offset, size, stride)
+    return storage.as_strided(size, stride, offset)
+
+
+def _array(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> np.ndarray[Any, Any]:
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
+        raise UnsafePickleError("a tensor has no storage")
+    offset, size, stride = _extent(storage.size, offset, size, stride)
+    return as_strided(storage[offset:], size, [step * storage.itemsize for step in stride])
+
+
+def _extent(elements: int, offset: Any, size: Any, stride: Any) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Offset (0 for an empty tensor), size and stride of a tensor, checked to lie in a storage of ``elements``."""
     try:
         (offset,), size, stride = lengths((offset,)), lengths(size), lengths(stride)
     except UnsafePickleError:
         raise UnsafePickleError("a tensor's size, stride or offset is malformed") from None
     if len(size) != len(stride):
         raise UnsafePickleError("a tensor's size, stride or offset is malformed")
-    count, elements = math.prod(size), storage.numel()
+    count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count > elements or (count and last >= elements):
         raise UnsafePickleError(f"a tensor of size {size} reaches beyond its storage of {elements} numbers")
-    return storage.as_strided(size, stride, offset if count else 0)
+    return offset if count else 0, size, stride
 
 
 def _tensor_v3(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
@@ -253,3 +313,19 @@ def _device(kind: Any, index: Any = None) -> torch.device:
     if not isinstance(kind, str) or not _DEVICE.fullmatch(kind) or type(index) not in (int, type(None)):
         raise UnsafePickleError("a device is malformed")
     return torch.device(kind) if index is None else torch.device(kind, index)
+
+
+@functools.cache
+def _array_names() -> Names:
+    # Without those of arrays of NumPy: a pickle could otherwise set the content of an array made here.
+    dtypes = {f"{name}Storage": np.dtype(code) for name, code in _ARRAY_STORAGES.items()}
+    return {
+        **PLAIN_NAMES,
+        **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in dtypes.items()},
+        **{("torch._utils", name): _array for name in ("_rebuild_tensor", "_rebuild_tensor_v2")},
+        ("torch", "Size"): lengths,
+    }
+
+
+_STORAGES_INTO: dict[Into, type[Storages]] = {"torch": Storages, "numpy": ArrayStorages}
+_NAMES_INTO: dict[Into, Callable[[], Names]] = {"torch": _names, "numpy": _array_names}

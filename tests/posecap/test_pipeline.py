@@ -91,7 +91,8 @@ def test_the_fingerprint_covers_every_parameter_and_nothing_else() -> None:
 
 def test_the_demo_names_its_packages_and_weights() -> None:
     lineage = load_pipeline(DEFAULT).lineage()
-    assert {"posecap", "numpy", "ai-edge-litert", "onnxruntime", "torch"} <= lineage["packages"].keys()
+    assert {"posecap", "numpy", "ai-edge-litert", "onnxruntime"} <= lineage["packages"].keys()
+    assert "torch" not in lineage["packages"]  # it takes a second of every worker's start
     assert set(lineage["weights"]) == {
         "efficientnet-lite0-imagenet",
         "minilm-l6-v2-int8",

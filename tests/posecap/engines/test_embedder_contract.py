@@ -1,12 +1,14 @@
 """What every frozen embedder must do: with its real weights, or with random ones in the published format."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from posecap.engines.efficientnet import EfficientNetLite0
+from posecap.engines.efficientnet import EfficientNetLite0, EfficientNetLite0Onnx
 from posecap.engines.minilm import MiniLM
 from posecap.engines.open_clip import OpenClip
 from posecap.engines.viclip import ViCLIPEmbedder
@@ -28,6 +30,7 @@ def made(name: str, folder) -> Engine:
     engine = {
         "minilm": MiniLM,
         "efficientnet": EfficientNetLite0,
+        "efficientnet_onnx": EfficientNetLite0Onnx,
         "viclip": lambda: ViCLIPEmbedder(weights_from=str(viclip_weights.write(folder / "viclip.pth")), device="cpu"),
         "open_clip": lambda: OpenClip(
             model=f"local-dir:{folder}", weights_from=str(clip_weights.write(folder)), device="cpu"
@@ -44,7 +47,7 @@ def text(request, tmp_path_factory) -> TextEmbedder:
     return made(request.param, tmp_path_factory.mktemp("weights"))
 
 
-@pytest.fixture(scope="module", params=["efficientnet", *RANDOM])
+@pytest.fixture(scope="module", params=["efficientnet", "efficientnet_onnx", *RANDOM])
 def video(request, tmp_path_factory) -> VideoEmbedder:
     return made(request.param, tmp_path_factory.mktemp("weights"))
 
@@ -133,6 +136,23 @@ def test_frames_are_spread_over_the_clip(video):
     later = isinstance(video, EfficientNetLite0)
     assert seen == ([6, 18, 31, 43, 56, 68, 81, 93] if later else [5, 18, 30, 43, 55, 68, 80, 93])
     assert video.frame_indices(building.clip(frames_THW3=np.zeros((3, 8, 8, 3), np.uint8))) == [0, 1, 2]
+
+
+def test_onnxruntime_gives_the_vectors_of_torch(real_frames):
+    weights_or_skip(*EfficientNetLite0().weights)
+    both = [engine().embed_video(real_frames) for engine in (EfficientNetLite0, EfficientNetLite0Onnx)]
+    np.testing.assert_allclose(*both, atol=1e-6)
+
+
+def test_the_default_video_vectors_need_no_torch():
+    weights_or_skip(*EfficientNetLite0Onnx().weights)
+    code = (
+        "import sys, numpy as np\n"
+        "from posecap.engines.efficientnet import EfficientNetLite0Onnx\n"
+        "EfficientNetLite0Onnx().embed_video(np.zeros((1, 8, 8, 3), np.uint8))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_embedder_of_no_frames_is_refused():

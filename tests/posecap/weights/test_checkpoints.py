@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -501,6 +502,53 @@ class TestHostile:
         assert isinstance(read, tuple)
 
 
+class TestArrays:
+    @FORMATS
+    def test_they_are_the_tensors(self, tmp_path: Path, zipped: bool) -> None:
+        shared = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+        content = {
+            **network().state_dict(),
+            "column": shared[:, 1],
+            "turned": shared.T,
+            "scalar": torch.tensor(7),
+            "none": torch.zeros(0, 3),
+            "half": torch.ones(2, dtype=torch.float16),
+        }
+        read = checkpoints.arrays(saved(tmp_path / "a.pt", content, zipped=zipped))
+        assert list(read) == list(content)
+        for name, tensor in content.items():
+            np.testing.assert_array_equal(read[name], tensor.numpy(), strict=True)
+
+    @FORMATS
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ({"state_dict": {"x": torch.zeros(1)}}, "not a state dict"),
+            ({"x": torch.zeros(1), "epoch": 3}, "not a state dict"),
+            ([torch.zeros(1)], "not a state dict"),
+            ({}, "not a state dict"),
+            ({"x": torch.zeros(1, dtype=torch.bfloat16)}, "BFloat16Storage, which is neither"),
+            ({"x": np.zeros(3)}, "which is neither"),
+        ],
+    )
+    def test_anything_else_is_refused(self, tmp_path: Path, zipped: bool, content: Any, said: str) -> None:
+        with pytest.raises(CheckpointError, match=said):
+            checkpoints.arrays(saved(tmp_path / "a.pt", content, zipped=zipped))
+
+    def test_random_weights_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(RandomWeightsError):
+            checkpoints.arrays(saved(tmp_path / "a.pt", {checkpoints.MARK: torch.zeros(1)}))
+
+    def test_torch_is_not_imported(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.pt", network().state_dict())
+        code = (
+            "import sys; from pathlib import Path; from posecap.weights.checkpoints import arrays\n"
+            f"arrays(Path({str(path)!r}))\n"
+            "assert 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
 class TestBombs:
     @pytest.mark.parametrize(
         ("pickled", "said"),
@@ -517,10 +565,11 @@ class TestBombs:
             (tensor_of("0", 5, (5,), (1,)), "cut off"),
         ],
     )
-    def test_tensors_that_lie(self, tmp_path: Path, pickled: bytes, said: str) -> None:
+    @pytest.mark.parametrize("read", [checkpoints.load, checkpoints.arrays])
+    def test_tensors_that_lie(self, tmp_path: Path, pickled: bytes, said: str, read: Callable[[Path], Any]) -> None:
         path = archive(tmp_path / "a.pt", pickled, **{"0": bytes(16)})
         with pytest.raises(CheckpointError) as caught:
-            checkpoints.load(path)
+            read(path)
         assert said in str(caught.value)
 
     def test_an_honest_tensor_passes(self, tmp_path: Path) -> None:
