@@ -111,11 +111,16 @@ class AtomicFile(io.RawIOBase):
 
     def extend(self, pieces: Iterable[Buffer], size: int) -> None:
         """Write ``pieces``, of ``size`` bytes in all (not counted again), as :meth:`write` does."""
-        self._pieces.extend(pieces)
-        self._waiting += size
         self.size += size
-        if self._waiting >= _BLOCK_BYTES:
-            self._flush_block()
+        if size < _BLOCK_BYTES:
+            self._pieces.extend(pieces)
+            self._waiting += size
+            if self._waiting >= _BLOCK_BYTES:
+                self._flush_block()
+            return
+        self._flush_block()
+        for piece in pieces:
+            self._write(piece)
 
     def finish(self) -> Written:
         """Force the file to disk and read everything back; nothing can be written afterwards.
@@ -132,11 +137,16 @@ class AtomicFile(io.RawIOBase):
         return written
 
     def _flush_block(self) -> None:
-        block = b"".join(self._pieces)
-        self._pieces, self._waiting = [], 0
+        if self._pieces:
+            block = b"".join(self._pieces)
+            self._pieces, self._waiting = [], 0
+            self._write(block)
+
+    def _write(self, block: Buffer) -> None:
         self._hash.update(block)
         rest = memoryview(block)
-        while rest:
+        rest = rest.cast("B") if rest.nbytes else rest[:0]
+        while rest.nbytes:
             rest = rest[self._file.write(rest) :]
 
     def publish(self) -> None:

@@ -13,6 +13,7 @@ samples beside the bytes of the video, followed by random digits, so that a row 
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -199,7 +200,7 @@ def read_staged(root: Path, staged: StagedSample) -> Sample:
         ShardError: its file is missing or does not hold it any more.
     """
     block = _read(root, staged.pose, most=_MAX_POSE_BYTES)
-    mp4 = None if staged.video is None else bytes(_read(root, staged.video, most=MAX_MEMBER_BYTES))
+    mp4 = None if staged.video is None else _read(root, staged.video, most=MAX_MEMBER_BYTES)
     if staged.sha256 is not None:
         hashed = hashlib.sha256(block)
         hashed.update(mp4 or b"")
@@ -208,17 +209,13 @@ def read_staged(root: Path, staged: StagedSample) -> Sample:
     return unpack(staged.key, members_of(staged.key, memoryview(block)), video_mp4=mp4)
 
 
-def _read(root: Path, found: FileRange, *, most: int) -> bytearray:
+def _read(root: Path, found: FileRange, *, most: int) -> bytes:
     if found.size > most:
         raise ShardError(f"{found.file}: {found.size} bytes at byte {found.offset}, at most {most} are read")
-    content = bytearray(found.size)
-    try:
-        with (root / found.file).open("rb", buffering=0) as file:
-            file.seek(found.offset)
-            size = file.readinto(content)
-    except FileNotFoundError:
-        size = 0
-    if size != found.size:
+    content = b""
+    with suppress(FileNotFoundError), (root / found.file).open("rb", buffering=0) as file:
+        content = os.pread(file.fileno(), found.size, found.offset)
+    if len(content) != found.size:
         raise ShardError(f"{found.file} is gone or cut short; run the same command again")
     return content
 

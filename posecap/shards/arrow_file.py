@@ -7,10 +7,10 @@ read as 0, where C is 0. The file is not compressed, so that a row is a view of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,13 +50,15 @@ class ColumnsWriter:
 
     def __init__(self, file: AtomicFile) -> None:
         self._file = pa.ipc.new_file(file, COLUMNS_SCHEMA)
-        self._waiting: list[tuple[Sample, str]] = []
+        self._waiting: list[_Waiting] = []
         self._bytes = 0
 
     def add(self, sample: Sample, facts: bytes) -> None:
         """Add a sample, with its ``json`` member as ``facts``."""
-        self._waiting.append((sample, facts.decode()))
-        self._bytes += len(facts) + sum(array.nbytes for array in arrays_of(sample).values())
+        arrays = arrays_of(sample)
+        # Not the sample itself, whose video is much larger than its arrays.
+        self._waiting.append(_Waiting(sample.key, arrays, facts.decode()))
+        self._bytes += len(facts) + sum(array.nbytes for array in arrays.values())
         if self._bytes >= _BATCH_BYTES:
             self._flush()
 
@@ -70,26 +72,30 @@ class ColumnsWriter:
             self._waiting, self._bytes = [], 0
 
 
-def _batch(waiting: list[tuple[Sample, str]]) -> Any:
-    samples = [sample for sample, _ in waiting]
-    shapes = np.array([(*s.joints_MTJ3.shape[:3], s.text_CD.shape[0]) for s in samples], np.int32)
-    columns = [pa.array([s.key for s in samples], pa.string())]
+class _Waiting(NamedTuple):
+    key: str
+    arrays: Mapping[str, NDArray[Any]]
+    facts: str
+
+
+def _batch(waiting: list[_Waiting]) -> Any:
+    shapes = np.array([(*one.arrays["joints"].shape[:3], len(one.arrays["text"])) for one in waiting], np.int32)
+    columns = [pa.array([one.key for one in waiting], pa.string())]
     columns += [pa.array(np.ascontiguousarray(shapes[:, axis])) for axis in range(len(_SHAPE))]
-    arrays = [arrays_of(s) for s in samples]
     for name in ARRAYS:
-        flat = [array[name].reshape(-1) for array in arrays]
+        flat = [one.arrays[name].reshape(-1) for one in waiting]
         values = np.concatenate(flat)
         with np.errstate(all="ignore"):
             maybe_infinite = not np.isfinite(values.sum())  # fast, but a sum of large finite values may overflow
         if maybe_infinite:
-            for sample, found in zip(samples, flat, strict=True):
+            for one, found in zip(waiting, flat, strict=True):
                 if not np.isfinite(found).all():
-                    raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
+                    raise ShardError(f"sample {one.key}: {name} holds NaN or infinity")
         offsets = np.zeros(len(flat) + 1, np.int64)
         np.cumsum([len(f) for f in flat], out=offsets[1:])
         kind = COLUMNS_SCHEMA.field(name).type
         columns.append(pa.LargeListArray.from_arrays(offsets, pa.array(values), type=kind))
-    columns.append(pa.array([facts for _, facts in waiting], pa.string()))
+    columns.append(pa.array([one.facts for one in waiting], pa.string()))
     return pa.record_batch(columns, schema=COLUMNS_SCHEMA)
 
 
