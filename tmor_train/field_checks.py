@@ -27,7 +27,8 @@ def ranged(default: Any, low: float | str, high: float = inf) -> Any:
 
 @dataclass(frozen=True)
 class Checked:
-    """Base of frozen dataclasses that check their fields when an instance is created.
+    """Base of frozen dataclasses that check their fields when an instance is created: numbers of :func:`ranged` fields,
+    and fields whose type is a ``Literal`` (not one among others, such as ``Literal["a"] | None``).
 
     Raises:
         ValueError: a number is out of its range, or a word is none of its ``Literal``; the message names the field.

@@ -57,8 +57,8 @@ def encoder_word(word: str) -> str:
 
 
 def train_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of training in a checkpoint by its names of today. In version 0.1 the EMA also held the number of its
-    updates, ``n_averaged``, which is left out."""
+    """The state of training in a checkpoint by its names of today. In former checkpoints the EMA also holds the number
+    of its updates, ``n_averaged``, which nothing reads any more and is left out."""
     translated = {encoder_word(name): value for name, value in dict(state).items()}
     if isinstance(translated.get("ema"), Mapping):
         translated["ema"] = {name: value for name, value in translated["ema"].items() if name != "n_averaged"}

@@ -59,6 +59,9 @@ class ObjectiveConfig:
     of the earlier weights in the EMA encoder and EMA head. ``width`` is the number of dimensions of all projections. A
     learned temperature starts at the given one and stays between ``lowest_temperature`` and 1.
 
+    The paper gives none of these numbers. Queue, momentum, temperature and width are MoCo's, ``bank_momentum`` is
+    SpCL's, and ``lowest_temperature`` CLIP's.
+
     Raises:
         ValueError: a word is unknown or a number out of its range; the message names the field.
     """

@@ -61,7 +61,7 @@ CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
 """For each benchmark whose class names are not words: the words for each name."""
 
 _CODE = re.compile(r"[A-Za-z]?\d+")
-_MAX_FILE_BYTES = 2 * 2**30
+_MAX_FILE_BYTES = 2 * 2**30  # free choice: sixteen sentences of 1,000 classes take some 50 MB
 
 
 class MissingTextError(ValueError):
@@ -138,6 +138,7 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise MissingTextError(f"{path} is larger than {_MAX_FILE_BYTES >> 30} GiB; make it again: {remedy}")
         wanted = set(sentences)
+        # A row without a vector counts as none, so that its sentence is named as lacking.
         vector_of = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise MissingTextError(

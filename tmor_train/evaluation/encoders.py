@@ -25,7 +25,7 @@ from tmor_train.training.config import ViewConfig
 from tmor_train.training.distributed import autocast_of, device_of
 from tmor_train.training.progress import Progress
 
-_WEIGHTS = 0
+_WEIGHTS = 0  # purpose of random numbers: new weights
 
 
 class EncoderNotFoundError(ValueError):
@@ -78,7 +78,7 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
     where = device_of(device)
     scratch = config.scratch
-    torch.manual_seed(seed_of(seed, _WEIGHTS))
+    torch.manual_seed(seed_of(seed, _WEIGHTS))  # weights are drawn on the CPU, so they are the same on every device
     network = encoder_of(scratch.encoder, layout=scratch.sampling.layout, persons=scratch.sampling.people)
     return Pretrained(
         network=network.to(where).eval().requires_grad_(False),
@@ -136,12 +136,13 @@ def tta_features(
         for batch in _crop(motions, encoder.sampling, tta, crop, workers):
             on_device = batch.to(encoder.device)
             for flip in flips:
+                # These steps are certain; what the generator draws changes nothing.
                 seen = encoder.taken(on_device, (*encoder.views.still, *flip), torch.Generator(encoder.device))
                 found_ND = answer(seen).float().cpu().numpy()
                 if total is None:
                     total = np.zeros((len(motions), found_ND.shape[1]), np.float32)
                 total[batch.index_N.numpy()] += found_ND
-            progress.step(clips=len(batch), waited=0.0, words="clips seen")
+            progress.step(clips=len(batch), waited=0.0, words="clips seen")  # waiting for data is not measured here
     if total is None:
         raise ValueError("there are no clips to encode")
     return total / np.float32(tta.crops * len(flips))

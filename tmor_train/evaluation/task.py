@@ -115,7 +115,7 @@ def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
     By ``subjects``: the share of the subjects, rounded, at least one.
 
     Raises:
-        TaskError: subjects are asked for where fewer than two are known.
+        TaskError: subjects are asked for, and that of a clip is not known or there is only one.
     """
     clips = motions.clips
     if config.by == "clips":

@@ -131,7 +131,7 @@ class Trainer(ABC, Generic[Batch]):
                         totals[name] = totals.get(name, 0) + total
                     if self.step % config.log_steps == 0:
                         logger.log("step", self.step, {"epoch": epoch, "loss": float(loss)})
-                    progress.step(clips=len(batch), waited=0.0, words=words)
+                    progress.step(clips=len(batch), waited=0.0, words=words)  # waiting for data is not measured here
                     asked = stop.asked
                     if asked or self.step % config.checkpoint_steps == 0:
                         checkpoints.save(self.step, {self.stored_as: self.state_dict()})

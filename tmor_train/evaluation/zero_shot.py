@@ -85,7 +85,8 @@ class _Recognition:
         return vectors.reshape(len(texts), -1, vectors.shape[-1])
 
     def trials(self) -> Iterator[Trial]:
-        """For each set of prompts, motion alone and then each way of adding video."""
+        """For each set of prompts, motion alone and then each way of adding video; those that need phi_V are left out
+        where the encoder was trained without video."""
         ways = self._config.visual if self._video is not None else ()
         for name in self._config.prompts:
             for way in (None, *(way for way in ways if way == "frozen_mean" or self._video_head is not None)):
@@ -237,7 +238,7 @@ def video_head_of(encoder: Pretrained) -> Projection | None:
     if not config.w_mv:
         return None
     try:
-        state = checkpoint.load(encoder.path)["learner"]["objective"]
+        state = checkpoint.load(encoder.path)["learner"]["objective"]  # "learner" is the state of a TrainState
         head, _ = head_of(config.video_head, state, "video_head.", config.width)
     except (FileNotFoundError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{encoder.path} holds no projection of video vectors: {error}") from error

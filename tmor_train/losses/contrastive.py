@@ -28,7 +28,7 @@ LOWEST = -80.0
 not a subnormal number in float32."""
 
 BLOCK = 1 << 19
-"""Elements of a matrix that a CPU works on at once, so that they fit its cache."""
+"""Elements of a matrix that a CPU works on at once, 2 MiB of float32, so that they fit its cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +211,8 @@ def masked_logsumexp(anchors_ND: Tensor, pool_KD: Tensor, positives_NK: Tensor, 
     """Sums over P and N of the similarities s (N, K), the products of ``anchors_ND`` and ``pool_KD``.
 
     Args:
-        anchors_ND, pool_KD: float32 or float64; autocast is off, so nothing is computed in half precision.
+        anchors_ND, pool_KD: float32 or float64, of one anchor or more; autocast is off, so nothing is computed in half
+            precision.
         positives_NK, negatives_NK: bool masks of P and N, which have no candidate in common.
     """
     with torch.autocast(anchors_ND.device.type, enabled=False):
@@ -265,7 +266,7 @@ def _log_sum(s: Tensor, members: Tensor) -> Tensor:
     top = torch.where(members, s, -torch.inf).amax(1)
     top = torch.where(top == -torch.inf, 0.0, top)
     shifted = (s - top[:, None]).clamp_(LOWEST, 0.0).exp_()
-    # The largest member alone contributes 1, so the clamp changes only rows without members.
+    # The largest member alone contributes 1, so the clamp to 1 changes only rows without members.
     return top + torch.where(members, shifted, 0.0).sum(1).clamp(min=1.0).log()
 
 

@@ -160,7 +160,8 @@ class MemoryBank(Slots):
 
     @torch.no_grad()
     def enqueue(self, fresh: Entries) -> None:
-        """Averages the batch's keys into the slots of their clips; the first key of a clip is stored as it is."""
+        """Averages the batch's keys into the slots of their clips; the first key of a clip is stored as it is. Of a
+        clip that is twice in the batch, as where the last batch is filled up, one of both is stored."""
         slots_B = fresh.index_K
         motion_KD = self.slots().motion_KD
         old, new = motion_KD[slots_B], fresh.motion_KD.to(motion_KD.dtype)

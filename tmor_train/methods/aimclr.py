@@ -50,7 +50,8 @@ class AimCLR(MethodSettings):
     ``extreme`` are the augmentations that the extreme view has in addition to, and after, those of the normal view,
     ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. ``keep``
     is the mean share of feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch
-    ``mine_from`` (counted from 0) on, the ``nearest`` keys of each of the three queries are positives too.
+    ``mine_from`` (counted from 0) on, the ``nearest`` keys of each of the three queries are positives too. All defaults
+    are the authors'.
 
     Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used.
     """
@@ -161,8 +162,9 @@ def attention(last: Tensor) -> Tensor:
 def dropped(last: Tensor, *, keep: float) -> Tensor:
     """EADM: features (B, D, T', V) in which some positions (a joint in a frame) are set to 0 in all D channels.
 
-    A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average, drawn by torch's
-    own generator. The others are scaled by the number of positions over that of those kept.
+    A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average (less where that
+    would be above 1 for some), drawn by torch's own generator. The others are scaled by the number of positions over
+    that of those kept.
     """
     with torch.no_grad():
         weight = attention(last)

@@ -30,9 +30,9 @@ from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodS
 class ClusterContrast(MethodSettings):
     """The settings of ClusterContrast.
 
-    ``momentum`` is the weight m of a centroid's earlier value. ``update`` says which features of a step update it:
-    ``each`` of its cluster, one after the other, or only the ``hardest``, the one of least cosine (the authors'
-    CM-hard).
+    ``momentum`` is the weight m of a centroid's earlier value, 0.1 as in the authors' scripts. ``update`` says which
+    features of a step update it: ``each`` of its cluster, one after the other, or only the ``hardest``, the one of
+    least cosine (the authors' CM-hard).
 
     The temperature is ``objective.temperature_mm``; centroids have the width of what is clustered, so
     ``objective.motion_head`` must be ``identity``, ``objective.width`` 256 and ``objective.keys`` ``same``. Nothing

@@ -42,9 +42,10 @@ class CrosSCLR(MethodSettings):
     """The settings of CrosSCLR.
 
     From the epoch ``cross_from`` (counted from 0) on, streams learn from each other: the ``nearest`` keys of one stream
-    are positives in the others. ``views.streams`` must be joint, motion and bone, in this order, by which losses are
-    named, and ``encoder.channels`` the number of coordinates of all streams together. Of ``objective`` only
-    ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used, by each stream alike.
+    are positives in the others; 150 and 1 are the authors'. ``views.streams`` must be joint, motion and bone, in this
+    order, by which losses are named, and ``encoder.channels`` the number of coordinates of all streams together. Of
+    ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used, by each
+    stream alike.
     """
 
     heads: ClassVar[HeadsOf] = "none"  # there is one for each stream, and none for their mean

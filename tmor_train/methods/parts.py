@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tmor_train.backbones import FEATURES
+from tmor_train.backbones import FEATURES, STRIDE
 from tmor_train.losses.queue import NOBODY, Entries, Queue
 
+# Of the decoders; free choices, but that they begin at FEATURES and that two steps of 2 make up for STRIDE.
 _WIDTHS = (256, 128, 64)
 _TAPS = 5
 
@@ -113,7 +114,7 @@ class ClipDecoder(nn.Module):
         self.frames = FrameDecoder(outputs)
 
     def forward(self, features_ND: Tensor, length: int) -> Tensor:
-        times = -(-length // 4)
+        times = -(-length // STRIDE)
         repeated = self.into(features_ND)[:, :, None] + time_code(times, features_ND.device).T
         made: Tensor = self.frames(functional.relu(repeated))[..., :length]
         return made

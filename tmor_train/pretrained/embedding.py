@@ -25,7 +25,7 @@ from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.progress import Progress
 
 ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"
-_GROUP_ROWS = 16_384
+_GROUP_ROWS = 16_384  # in a row group, and so in memory before they are written: 16 MiB of vectors
 
 
 def embed_to_parquet(
@@ -50,7 +50,10 @@ def embed_to_parquet(
     Raises:
         OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
         UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
+        ValueError: ``batch`` is below 1.
     """
+    if batch < 1:
+        raise ValueError(f"batch is at least 1, not {batch}")
     schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
     progress = Progress(steps=-(-len(motions) // batch))
     with (

@@ -191,6 +191,7 @@ class Pretrained:
     @torch.no_grad()
     def _features(self, batch: MotionBatch) -> Tensor:
         """E_M of a batch as the loader gives it: (N, 256) float32."""
+        # ``still`` has steps that change nothing at random; one that did would do it alike in every batch.
         still = self.taken(batch, self.views.still, torch.Generator(self.device).manual_seed(0))
         with autocast_of(self.precision, self.device):
             return self.network.clip_features(still.motion_NCTVM, still.present).float()

@@ -122,8 +122,8 @@ _ALL: tuple[Loss, ...] = ("mm", "mv", "mt")
 _ROWS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mv",), ("mt",), ("mm", "mv"), ("mm", "mt"), _ALL)
 _ROWS_OF_SETS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mt",), ("mm", "mt"))
 _BACKBONES: tuple[Literal["unik", "agcn", "stgcn"], ...] = ("unik", "agcn", "stgcn")
-_QUEUES = (4096, 16_384, 32_768, 65_536)
-# A queue longer than half of the clips holds mostly older keys of the same clips.
+_QUEUES = (4096, 16_384, 32_768, 65_536)  # free choices up to MoCo's; the paper's appendix is not public
+# At most half of the clips: a longer queue holds mostly older keys of the same clips.
 _QUEUES_OF_SETS = (64, 256, 1024)
 
 _FUNCTIONS: tuple[Callable[[], PretrainConfig], ...] = (

@@ -24,7 +24,8 @@ _DEGREES = 90.0  # the widest of ViA's seven yaws
 
 def cluster_contrast(base: PretrainConfig) -> PretrainConfig:
     """ClusterContrast. DBSCAN on Jaccard distance at 0.6, as in the paper, and before the first epoch, too, though this
-    encoder begins untrained and theirs does not: without centroids there is nothing to learn from."""
+    encoder begins untrained and theirs does not: without centroids there is nothing to learn from. The temperature is
+    theirs."""
     config = _by(base, ClusterContrast())
     objective = replace(
         config.objective, motion_head="identity", width=256, keys="same", negatives="batch", temperature_mm=0.05
@@ -80,7 +81,7 @@ def motionclip(base: PretrainConfig) -> PretrainConfig:
 
 def via(base: PretrainConfig) -> PretrainConfig:
     """ViA. Skeletons in space are seen from two real sides; shards are skeletons in pictures, whose second view is
-    turned and sheared in the picture's plane."""
+    turned (by up to 30 degrees, a free choice) and sheared in the picture's plane."""
     side = (Project(yaw=_DEGREES),)
     anchor, positive = (side, side) if base.data.sets else ((), (Rotate(degrees=30.0), Shear()))
     config = _by(base, ViA())

@@ -2,7 +2,7 @@
 
 ``detect_probe`` and ``detect_finetune`` have the settings of UNIK's released detector (SGD at 0.01, decay 5e-4, 50
 epochs, windows of 300 frames), the other heads those of their papers where those are known; ``detect_cpu`` suits small
-sets and a CPU.
+sets and a CPU. Numbers of which no source is named, such as all of AdamW's, are free choices.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ _HEADS: tuple[tuple[HeadName, str, float, int], ...] = (
     ("sdtcn", "SD-TCN (dilated convolutions)", 5e-4, 50),
     ("bilstm", "a bidirectional LSTM", 1e-3, 50),
     ("tgm", "TGM (temporal Gaussian mixtures)", 1e-3, 50),
-    # At their rates on TSU.
+    # At their papers' rates on TSU, PDAN for its number of epochs, too.
     ("pdan", "PDAN (dilated attention)", 2e-4, 140),
     ("mstct", "MS-TCT (convolutions and attention at four scales)", 2e-4, 50),
 )

@@ -1,6 +1,7 @@
 """Evaluation of encoders on clips: probes, fine-tuning, few labels, zero-shot, and the paper's tables.
 
-Raw coordinates are measured beside them.
+Raw coordinates are measured beside them. Numbers of which no source is named, such as all of ``finetune_cpu``, are free
+choices.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from tmor_train.evaluation.detection.detect import runs
 from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import Collected, StoredResult, best_first
 from tmor_train.report.section import COLOURS, Block, Chart, label, left_out, legend, svg
-from tmor_train.results import FRAMES, FrameScores, ResultError, read_frame_scores, read_scores
+from tmor_train.results import FRAMES, SCORES, FrameScores, ResultError, read_frame_scores, read_scores
 from tmor_train.training.metric_logger import read_events
 
+# Bounds of what is drawn, for a page that can be read and sent; free choices. _MOST_NUMBERS: classes of a matrix whose
+# cells still have room for a number. _MOST_COLUMNS: about one for each pixel of a recording's strip.
 _MOST_SERIES, _MOST_MATRICES, _MOST_NUMBERS, _MOST_RUNS, _MOST_POINTS = 6, 12, 20, 24, 1000
 _MOST_RESULTS, _MOST_RECORDINGS, _MOST_CLASSES, _MOST_COLUMNS = 4, 3, 16, 800
 _CURVES = {
@@ -76,23 +78,34 @@ def _draw_classes(
 
 
 def confusion(collected: Collected) -> Iterator[Block]:
-    """A confusion matrix for each result of clips, the best one first; the rest is only counted."""
-    pairs = [(one, _confusion(one)) for one in best_first(collected.distinct())]
-    known = [(one, confusion_KK) for one, confusion_KK in pairs if confusion_KK is not None]
+    """A confusion matrix for each result with scores of clips, the best one first; the rest is only counted."""
+    known = []
+    for one in best_first(collected.distinct()):
+        if (one.folder / SCORES).is_file():
+            try:
+                known.append((one, _confusion(one)))
+            except ResultError as error:
+                yield Block(text=str(error))
     for number, (one, confusion_KK) in enumerate(known[:_MOST_MATRICES]):
         drawing = _draw_confusion(one, confusion_KK, f"confusion-{number}")
         yield Block(charts=[Chart(drawing, _most_confused(one, confusion_KK), one.title, is_open=not number)])
     yield from left_out(known, _MOST_MATRICES, "with a lower primary metric")
 
 
-def _confusion(one: StoredResult) -> NDArray[np.int64] | None:
-    """Clips by true and predicted class; None where the result has no scores of clips."""
+def _confusion(one: StoredResult) -> NDArray[np.int64]:
+    """Clips by true and predicted class.
+
+    Raises:
+        ResultError: the scores are damaged, or of other classes than the result.
+    """
+    scores, classes = read_scores(one.folder), len(one.result.classes)
     try:
-        scores = read_scores(one.folder)
         confusion_KK = accuracy(scores.scores_NK, scores.label_N).confusion_KK
-    except (ResultError, ValueError):
-        return None
-    return confusion_KK if len(confusion_KK) == len(one.result.classes) else None
+    except ValueError as error:
+        raise ResultError(f"{one.folder / SCORES} has no confusion matrix: {error}") from error
+    if len(confusion_KK) != classes:
+        raise ResultError(f"{one.folder / SCORES} has scores of {len(confusion_KK)} classes, the result {classes}")
+    return confusion_KK
 
 
 def _draw_confusion(one: StoredResult, confusion_KK: NDArray[np.int64], name: str) -> Markup | None:
@@ -139,12 +152,12 @@ def timelines(collected: Collected) -> Iterator[Block]:
         except ResultError as error:
             yield Block(text=str(error))
             continue
-        charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _longest(frames)]
+        charts = [_recording(one, frames, at, f"timeline-{number}-{at}") for at in _most_labelled(frames)]
         yield Block(heading=one.title, charts=charts)
     yield from left_out(ranked, _MOST_RESULTS, "with a lower primary metric")
 
 
-def _longest(frames: FrameScores) -> list[int]:
+def _most_labelled(frames: FrameScores) -> list[int]:
     """The recordings with most labels, those first."""
     labels = [int(frames.recording(at)[1].sum()) for at in range(len(frames.key_R))]
     return [at for at in np.argsort(labels, kind="stable")[::-1].tolist() if labels[at]][:_MOST_RECORDINGS]
@@ -156,7 +169,7 @@ def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Ch
     total_K = label_TK.sum(0)
     # Classes that are there, and of the others those that are predicted most.
     order = np.lexsort((-score_TK.sum(0), -total_K))[:_MOST_CLASSES].tolist()
-    rate = float(frames.fps_R[at]) or 0.0
+    rate = float(frames.fps_R[at])  # 0 where not known
     length = len(score_TK) * frames.every
     end, unit = (length / rate, "seconds") if rate else (float(length), "frames")
     scale = end / len(score_TK)
@@ -214,7 +227,7 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         try:
             lines = {int(line["step"]): line for line in read_events(folder, event)}
         except (OSError, ValueError, KeyError, TypeError):
-            return {}  # not a log of tmor_train
+            return {}  # another program's file of that name, of which there is nothing to say
         for key in keys:
             points = [(step, line[key]) for step, line in sorted(lines.items()) if _is_number(line.get(key))]
             if len(points) > 1:

@@ -21,9 +21,11 @@ from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.report.collect import Collected
 from tmor_train.report.section import COLOURS, Block, Chart, label, left_out, legend, svg
 
+# t-SNE and a picture are made of so many points at most, a legend of so many groups.
 _MOST_POINTS, _MOST_FILES, _LEGEND = 2000, 4, 20
-_MOST_BYTES = 4 * 2**30
-_MARKS = "os^v"
+_MOST_BYTES = 4 * 2**30  # of a file; a million embeddings take 1 GiB
+_MARKS = "os^v"  # with ten colours, 40 groups that look different
+_T_SNE_AXES, _PERPLEXITY = 50, 30  # as usual: principal components that are kept, and scikit-learn's default
 
 
 class EmbeddingsError(ValueError):
@@ -67,6 +69,8 @@ def read_cloud(path: Path) -> Cloud:
         raise EmbeddingsError(f"{path} holds no embeddings: {error}") from error
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise EmbeddingsError(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
+    if not vectors.any(1).all():
+        raise EmbeddingsError(f"{path}: some embeddings are zeros, which have no direction")
     labels = table["label"].to_pylist()
     classes = tuple(sorted({str(name) for name in labels if name is not None}))
     numbers = {name: at for at, name in enumerate(classes)}
@@ -84,8 +88,8 @@ def plane(vectors_ND: Floats) -> tuple[Floats, str]:
     except ImportError:
         flat: Floats = (centred @ axes[:2].T).astype(np.float32)
         return flat, "the two first principal components (t-SNE needs scikit-learn, which is not installed)"
-    few = centred @ axes[: min(50, len(axes))].T
-    perplexity = float(min(30, (len(few) - 1) / 3))
+    few = centred @ axes[:_T_SNE_AXES].T
+    perplexity = float(min(_PERPLEXITY, (len(few) - 1) / 3))  # it needs three times as many neighbours
     placed = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(few)
     return np.asarray(placed, np.float32), f"t-SNE of unit vectors, perplexity {perplexity:g}"
 

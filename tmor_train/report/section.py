@@ -122,7 +122,7 @@ def svg(draw: Callable[[Any], None], *, width: float, height: float, name: str) 
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        figure.savefig(out, format="svg", metadata={"Date": None})  # equal results give equal bytes
     text = out.getvalue()
     # Matplotlib escapes all text that it is given.
     return Markup(_METADATA.sub("", text[text.index("<svg") :]).replace(_INK, "currentColor"))  # noqa: S704

@@ -24,7 +24,8 @@ from tmor_train.tables.render import MeasuredTable, Measurement, write_table
 from tmor_train.training.progress import Progress
 from tmor_train.training.runs import CONFIG, RunError, read_config, write_config
 
-_SHOWN = 3
+_SHOWN = 3  # missing files of a benchmark that are named
+# What makes one metric impossible, while others may be measured; any other exception ends the table.
 _REASONS = (
     ResultError,
     UnusableEncoderError,
@@ -44,6 +45,7 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
         TaskError: no folder of benchmarks is named.
         EncoderNotFoundError, ConfigError: as :func:`weights_by_key` and :func:`jobs_of`.
         RunError: the folder holds another run.
+        ResultError: the folder of a job holds a damaged result.
     """
     if config.data_root is None:
         raise TaskError(
@@ -69,6 +71,7 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
 
 
 def _begin(config: TableConfig, folder: Path) -> None:
+    """Write the configuration, in place of an earlier one of the same table: the latest counts."""
     if (folder / CONFIG).exists():
         known = read_config(folder)
         same_kind = isinstance(known, dict) and known.get(KIND) == type(config).__name__

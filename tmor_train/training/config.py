@@ -38,8 +38,12 @@ class ClusteringConfig:
 
     ``after_epochs``: after epoch ``first``, counted from 1 (0: before training begins), and from then on after each
     ``every`` epochs; ``off``: never, and ``first`` and ``every`` are not used. Before the first clustering each clip is
-    a cluster of its own. ``of`` is the encoder whose features are clustered, and which the metrics of embeddings are
-    of, also with ``off``: the ``ema`` of the one being trained, or that one (``online``).
+    a cluster of its own; the paper does not say when that is, 5 is a free choice. ``of`` is the encoder whose features
+    are clustered, and which the metrics of embeddings are of, also with ``off``: the ``ema`` of the one being trained,
+    or that one (``online``).
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     when: Literal["after_epochs", "off"] = "after_epochs"
@@ -59,7 +63,7 @@ class ClusteringConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """The training loop: its length, device, precision and checkpoints.
+    """The training loop: its length (65 epochs, as UNIK's pre-training), device, precision and checkpoints.
 
     An epoch is a pass over all clips of the data. A step is one of the optimiser: over ``accumulate`` batches of
     ``batching.size`` clips on each process, and over fewer at the end of an epoch. ``device`` is a name of torch's, or

@@ -17,7 +17,7 @@ class OptimizerConfig:
     by ``sgd`` alone, with Nesterov's step, and ``betas`` by ``adamw`` alone. ``weight_decay`` is that of ``all``
     parameters (as UNIK) or, with ``matrices``, only of those with two axes or more, which leaves out biases and
     normalisation; ``adamw`` decays apart from the gradient. ``clip`` bounds the L2 norm of the gradient of all
-    parameters together; None: no bound.
+    parameters together; None: no bound. Rate, decay and momentum are UNIK's; the bound is a free choice.
 
     Raises:
         ValueError: a number is out of its range.
@@ -139,7 +139,7 @@ def lr_ratio(step: int, config: ScheduleConfig, *, steps_per_epoch: int, epochs:
 
     Args:
         steps_per_epoch: steps of the optimiser; epochs of ``config`` are converted to steps with it.
-        epochs: the length of training, at whose end ``cosine`` is at its lowest.
+        epochs: the length of training, at whose end, one step after the last, ``cosine`` is at its lowest.
     """
     warm, total = config.warmup * steps_per_epoch, epochs * steps_per_epoch
     if step + 1 < warm:

@@ -1,7 +1,7 @@
 """Runs pre-training, anew or resumed from a checkpoint: epochs of steps, clusters after each epoch, checkpoints.
 
 Under torchrun each process runs the same functions on its part of every batch; the main process, rank 0, alone writes
-to the run's folder.
+to the run's folder, but for batches whose loss is not finite, which each process saves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tmor_train.training.train_state import TrainState
 PLOT_SECONDS = 60.0
 """Least time between two drawings of the curves during training."""
 _NAMED_CLIPS = 5  # of a batch that is reported in an error
-_SAMPLE = 4096  # at most so many embeddings, evenly spaced, are used for metrics of the whole set
+_SAMPLE = 4096  # most embeddings, evenly spaced, for metrics of the whole set: their products in pairs take 128 MiB
 
 
 def pretrain(config: PretrainConfig, folder: Path) -> Path:
@@ -76,8 +76,9 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
 def resume(folder: Path) -> Path:
     """Resume the run in ``folder`` from its newest checkpoint that can be read, in the middle of an epoch too.
 
-    Configuration and data are those in the run's ``config.json``; the number of processes may differ. A run that has
-    ended only writes its last lines again.
+    Configuration and data are those in the run's ``config.json``, also where the checkpoint's own configuration, which
+    is for loading the encoder alone, is another; the number of processes may differ. A run that has ended only writes
+    its last lines again.
 
     Raises:
         RunError: no run there, its data has changed, or as for :func:`pretrain`.

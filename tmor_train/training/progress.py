@@ -11,6 +11,7 @@ from posecap.terminal import duration_text
 
 PLAIN_SECONDS = 30.0
 """Least time between two lines where the output is no terminal, so that a line cannot be redrawn."""
+_REDRAW_SECONDS = 0.2  # least time between two drawings of the line on a terminal
 
 
 class Progress:
@@ -39,7 +40,7 @@ class Progress:
         self._waited += waited
         now = self._clock()
         if self._out.isatty():
-            if now - self._spoken >= 0.2:
+            if now - self._spoken >= _REDRAW_SECONDS:
                 self._spoken = now
                 self._out.write(f"\r\x1b[2K{self._line(words)}")
                 self._out.flush()

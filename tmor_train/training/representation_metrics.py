@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 FEWEST_DIRECTIONS = 2.0
-"""Pre-training warns of a collapse where the effective rank is below this."""
+"""Pre-training warns of a collapse where the effective rank is below this: free choice, just above the 1 of embeddings
+on a line."""
 
 
 def effective_rank(embeddings_ND: Tensor) -> float:
@@ -52,7 +53,7 @@ def uniformity(embeddings_ND: Tensor) -> float:
         return 0.0
     squares = (2 - 2 * unit @ unit.T).clamp(min=0)
     pairs = (-2 * squares).exp().fill_diagonal_(0).sum()
-    return math.log(max(float(pairs) / (count * (count - 1)), 1e-30))
+    return math.log(float(pairs) / (count * (count - 1)))  # each pair gives at least exp(-8)
 
 
 def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 4096) -> float | None:
@@ -70,7 +71,7 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
         return None
     known = known[:: -(-len(known) // most)]
     unit = functional.normalize(embeddings_ND[known], dim=1)
-    nearest = (unit @ unit.T).fill_diagonal_(-2).argmax(1)
+    nearest = (unit @ unit.T).fill_diagonal_(-2).argmax(1)  # -2 is below every cosine: itself is never the nearest
     labels = labels_N[known]
     return float((labels[nearest] == labels).double().mean())
 

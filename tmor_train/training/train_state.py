@@ -31,7 +31,7 @@ from tmor_train.training.optimizer import Optimizer
 from tmor_train.training.representation_metrics import step_metrics
 from tmor_train.training.runs import RunError
 
-_WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2
+_WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2  # purposes of random numbers; each has its own sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +221,7 @@ class TrainState:
             known_N = self.motions.clips.label_N
             metrics = clustering.metrics(known_N=known_N, before=self.clusters)
             labels_N = torch.from_numpy(clustering.labels_N).to(self.distributed.device)
-            eps.fill_(clustering.state.eps or 0.0)
+            eps.fill_(clustering.state.eps or 0.0)  # after a clustering it is a number
         labels_N, eps = self.distributed.broadcast(labels_N), self.distributed.broadcast(eps)
         self._set_clusters(ClusterState(float(eps), labels_N.cpu().numpy()))
         self.method.after_clustering(embeddings_ND, labels_N)

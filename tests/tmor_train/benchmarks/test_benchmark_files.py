@@ -23,6 +23,7 @@ from tmor_train.benchmarks import (
 )
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError
+from tmor_train.metrics.event_ap import OVERLAPS
 
 
 def real(test: Callable[..., None]) -> Callable[..., None]:
@@ -42,6 +43,16 @@ def test_labels_are_strict_or_closed_and_an_inverted_event_has_none() -> None:
     assert np.flatnonzero(_recording("strict").labels(0)[:, 0]).tolist() == [2, 3]
     assert np.flatnonzero(_recording("closed").labels(0)[:, 0]).tolist() == [1, 2, 3, 4]
     assert not _recording("closed").labels(0)[:, 1].any()
+
+
+def test_the_metric_of_the_papers_is_one_of_the_results() -> None:
+    names = {
+        "clips": {"top1", "mean_per_class"},
+        "frames": {"nonzero", "all_classes"},
+        "events": {f"action_{overlap:g}" for overlap in OVERLAPS},
+    }
+    for one in BENCHMARKS.values():
+        assert one.primary_metric in names[one.task]
 
 
 def test_unknown_names_get_the_nearest() -> None:

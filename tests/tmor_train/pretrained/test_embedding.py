@@ -75,6 +75,12 @@ def test_the_same_bytes_with_any_workers_and_row_groups(
     assert file.read().equals(pq.read_table(tmp_path / "a"))
 
 
+def test_a_batch_of_nothing_is_refused(encoder: Pretrained, demo_shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch is at least 1, not 0"):
+        embed_to_parquet(encoder, read_shards(demo_shards), tmp_path / "e.parquet", about={}, batch=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_is_whole_or_absent(
     encoder: Pretrained, demo_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,7 +119,7 @@ def changed_config(content: dict[str, Any], **fields: Any) -> None:
         (lambda content: content.update(config="{"), "JSONDecodeError"),
         (lambda content: content.update(learner=3), "TypeError"),
         (lambda content: changed_config(content, frams=3), "did you mean"),
-        (lambda content: changed_config(content, layout="dog9"), "KeyError: 'dog9'"),
+        (lambda content: changed_config(content, layout="dog9"), "LayoutError: unknown layout 'dog9'"),
         (lambda content: changed_config(content, people=10**9), "not those of its configuration"),
         (lambda content: content["learner"]["ema"].pop("l1.s_unit.DepM"), "not those of its configuration"),
         (lambda content: content["learner"]["objective"].pop("text_head.layers.2.bias"), "RuntimeError: Error"),

@@ -36,6 +36,7 @@ def test_of_many_an_even_choice_is_taken(tmp_path: Path) -> None:
     [
         ([[1.0], [2.0]], "too few"),
         ([[1.0], [2.0], [float("inf")]], "not finite"),
+        ([[1.0], [2.0], [0.0]], "no direction"),
         ([[1.0], [2.0, 3.0], [1.0]], "e.parquet"),
     ],
 )

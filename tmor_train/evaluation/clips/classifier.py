@@ -100,9 +100,9 @@ def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: in
     mean, deviation = torch.zeros(features.shape[1]), torch.ones(features.shape[1])
     if config.scale == "standard":
         mean, deviation = features.mean(0), features.std(0, correction=0)
-        deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = (
-            1.0  # a feature that never changes says nothing
-        )
+        # A feature that varies less than a millionth of the one that varies most is constant but for rounding in
+        # float32; it says nothing and is not blown up.
+        deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = 1.0
     scaled, labels = (features - mean) / deviation, torch.from_numpy(train.label_N)
     if config.solver == "sgd":
         weight, bias = _descended(scaled, labels, classes, config.descent, setting, seed)
@@ -148,8 +148,8 @@ def _optimum(
         max_iter=iterations,
         history_size=10,
         line_search_fn="strong_wolfe",
-        tolerance_grad=1e-6,
-        tolerance_change=1e-12,
+        tolerance_grad=1e-6,  # of the mean loss, whose gradient is of the order of 1 at the start
+        tolerance_change=1e-12,  # in effect none, so that the gradient decides
     )
     scale = 1 / (strength * len(labels))  # divided by C N, so that the tolerance means the same at every C
 

@@ -12,10 +12,14 @@ from tmor_train.evaluation.config import EncoderEvaluation, TaskConfig, TrainerC
 
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
-    """SGD of a linear classifier on cached features.
+    """SGD of a linear classifier on cached features. The defaults are those of CrosSCLR and AimCLR, but for the first
+    rate, which is UNIK's.
 
     ``rates`` are learning rates that are compared on the hold-out; of equally good ones the first is taken. The rate
     falls to a tenth after each of ``milestones`` epochs. ``batch`` is in clips; an epoch's last may be smaller.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     rates: tuple[float, ...] = (0.1, 3.0)
@@ -37,6 +41,9 @@ class ExactConfig:
     ``strengths`` are values of scikit-learn's C, the weight of the summed cross-entropy against half the squared
     weights; they are compared on the hold-out, and of equally good ones the first is taken. L-BFGS stops after
     ``iterations`` at the latest; what it has reached by then is measured, without a warning.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -68,7 +75,10 @@ class RawConfig:
     ``frames`` are taken of the whole clip at even steps, rounded to the nearest frame, so that those of a shorter clip
     repeat. Each joint is relative to the middle of the first person's hips and to the size of the picture (in space:
     in metres). Whether joints were seen is ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one,
-    which keeps the path of the body. At most two people of a clip are used.
+    which keeps the path of the body. At most two people of a clip are used. 32 frames are a free choice.
+
+    Raises:
+        ValueError: ``frames`` is below 1.
     """
 
     frames: int = 32
@@ -167,8 +177,9 @@ class FewShotConfig(EncoderEvaluation):
     """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.clips.few_shot`.
 
     ``percent`` are the shares of the train part in percent, each drawn once for every seed. Fine-tuning has the epochs
-    of ``tune``, or as many more as make ``steps`` steps; the warm-up is lengthened with them, milestones are not. The
-    linear classifier has one setting, because few labels leave none to choose on; its features are computed by
+    of ``tune``, or as many more as make ``steps`` steps (200 is a free choice: epochs of a handful of clips are too few
+    steps to learn from); the warm-up is lengthened with them, milestones, which count epochs, are not. The linear
+    classifier has one setting, because few labels leave none to choose on; its features are computed by
     ``tune.device`` and ``tune.workers``.
 
     Raises:

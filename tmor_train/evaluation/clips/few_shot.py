@@ -30,7 +30,7 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
     """Measure each mode with each share of the labels for each seed; returns ``folder``.
 
     Raises:
-        RunError: the folder holds a run, or a loss is not finite.
+        RunError: the run is new and the folder already holds one, or a loss is not finite.
         TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
         Stopped: the process was asked to stop; the step it was in is saved.
     """

@@ -30,7 +30,7 @@ from tmor_train.training.distributed import autocast_of
 from tmor_train.training.runs import RunError
 
 _HEAD = 0  # purpose of random numbers: the new head's weights
-_HEAD_DEVIATION = 0.01  # standard deviation of those weights
+_HEAD_DEVIATION = 0.01  # standard deviation of those weights, as usual for a new linear layer on trained features
 
 
 class FineTuner(Trainer[MotionBatch]):
@@ -104,7 +104,8 @@ def tuned(encoder: Pretrained, config: TuneConfig, motions: MotionSet, folder: P
     """Train a copy of ``encoder`` with a head on labelled clips, resumed from a checkpoint that ``folder`` holds.
 
     Returns:
-        The network in evaluation mode; calling it returns logits (N, K).
+        The network in evaluation mode; calling it returns logits (N, K). The encoder's projections are left out: they
+        were not trained with it.
 
     Raises:
         RunError, Stopped: as :func:`fine_tune`.

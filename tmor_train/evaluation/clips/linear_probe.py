@@ -153,7 +153,7 @@ def probe_scores(
     return found.linear.scores(features.test_ND), settings
 
 
-_MOST_PEOPLE = 2  # whose coordinates are used; further people of a clip are left out
+_MOST_PEOPLE = 2  # whose coordinates are used, as many as an interaction has; further people of a clip are left out
 _HIPS = ("left_hip", "right_hip")
 
 
@@ -186,7 +186,11 @@ def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str
 
 def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:
     """Coordinates of all joints, frames and people of each clip, centred and scaled: (N, M * T * V * C) float32, M
-    ``people`` and T ``config.frames``."""
+    ``people`` and T ``config.frames``. Joints are those of the layout of the set's first array.
+
+    Raises:
+        posecap.joints.LayoutError: the set has several layouts, and one has no exact map to that.
+    """
     clips, layout = motions.clips, motions.arrays[0].layout
     index_N = np.arange(len(motions))
     last_N1 = (clips.frames_N - 1)[:, None]
@@ -195,9 +199,8 @@ def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Fl
     joints, _ = motions.gather(index_N, frame_NT=frame_NT, person_NM=person_NM, layout=layout)
     joints_NMTVC = joints.numpy()
     hips = [LAYOUTS[layout].names.index(name) for name in _HIPS]
-    middle = joints_NMTVC[:, :1, :, hips].mean(
-        3, keepdims=True
-    )  # of the first person, so that distances between people are kept
+    # Of the first person, so that distances between people are kept.
+    middle = joints_NMTVC[:, :1, :, hips].mean(3, keepdims=True)
     centred = joints_NMTVC - (middle[:, :, :1] if config.centre == "first" else middle)
     centred[person_NM < 0] = 0  # the set returns arbitrary joints for a person whom a clip lacks
     size_NC = np.ones((len(motions), joints_NMTVC.shape[-1]), np.float32)

@@ -18,7 +18,12 @@ class WindowConfig:
     """Recordings are cut into windows of ``length`` frames at their own rate, one every ``stride`` frames (None: every
     ``length``, so that windows do not overlap). ``last``: the last window of a recording is ``shorter`` where fewer
     frames are left, as UNIK's detector has it, or is ``shifted`` to begin earlier, so that a trunk in training
-    gets no windows with absent frames; a recording shorter than ``length`` has one shorter window either way."""
+    gets no windows with absent frames; a recording shorter than ``length`` has one shorter window either way. 300
+    frames are those of UNIK's detector.
+
+    Raises:
+        ValueError: ``length`` or ``stride`` is out of its range.
+    """
 
     length: int = 300
     stride: int | None = None
@@ -38,6 +43,9 @@ class TransferConfig:
     coordinates. ``trunk``: a new encoder for ``layout`` with three coordinates and ``people`` persons takes every
     weight whose name and shape fit; those that are shaped by joints or coordinates are new, so ``head`` alone should
     not be trained then.
+
+    Raises:
+        ValueError: ``people`` is below 1.
     """
 
     how: Literal["project", "trunk"] = "project"
@@ -59,8 +67,8 @@ class DetectorConfig(TrainerConfig):
     ``standard``: each feature less its mean and divided by its deviation over the train frames. ``batch``: windows a
     step. ``context``, above 1 only then and for windows that do not overlap: windows in a row whose kept features the
     head sees at once, one after the other (what ``batch`` counts then); the trunk sees each alone. ``augment`` is
-    applied to train windows. ``epochs`` are passes over all train windows. Other conditions than on numbers are checked
-    when training begins.
+    applied to train windows. ``epochs`` are passes over all train windows, 50 as in UNIK's detector. Other conditions
+    than on numbers are checked when training begins.
 
     Raises:
         ValueError: a number is out of its range.
@@ -107,7 +115,8 @@ class EventConfig:
     those that a more confident one of the class overlaps by an IoU above ``overlap``. ``settings`` ``chosen``: a second
     detector, trained with the first seed without the recordings that ``task.holdout`` holds out, says on those which of
     both ``proposals`` and which of ``widths`` is best by ``action_0.5``, the first of equals; ``proposals`` and
-    ``width`` are not used then. With ``fixed``, ``widths`` are not used.
+    ``width`` are not used then. With ``fixed``, ``widths`` are not used. ``background`` and ``threshold`` are those of
+    Graph Distillation (ECCV 2018); the other numbers are free choices.
 
     Raises:
         ValueError: a number is out of its range.
@@ -137,7 +146,8 @@ class EventConfig:
 @dataclass(frozen=True, kw_only=True)
 class DetectEventsConfig(DetectConfig):
     """Detection of events; see :mod:`tmor_train.evaluation.detection.detect`. A frame has one class here: of several
-    that are labelled, that of the lowest index."""
+    that are labelled, that of the lowest index. By default windows overlap by half, so that a frame near the end
+    of one is in the middle of another."""
 
     windows: WindowConfig = field(default_factory=lambda: WindowConfig(stride=150))
     events: EventConfig = field(default_factory=EventConfig)

@@ -68,6 +68,7 @@ def _metrics(task: FrameTask, scores: list[Floats]) -> Metrics:
             for number, scores_TK in enumerate(scores)
         )
         metrics["points25"] = frame_ap_of(at_points).all_classes
+    # A benchmark of events, measured by frames, has none of its own here.
     primary_metric = task.benchmark.primary_metric if task.benchmark.primary_metric in metrics else "all_classes"
     return Metrics(metrics=metrics, primary_metric=primary_metric, per_class_K=found.per_class_K)
 
@@ -103,8 +104,8 @@ def per_class(probabilities_TK: Floats, *, thresholds: Iterable[float], overlap:
 
 
 def suppressed(proposals: Iterable[Proposal], *, overlap: float = 0.5) -> list[Proposal]:
-    """Temporal non-maximum suppression: drops each proposal whose IoU with a more confident
-    one of its class is above ``overlap``; those left, the most confident first."""
+    """Temporal non-maximum suppression: drops each proposal whose IoU with a more confident one of its class is above
+    ``overlap``; those left, the most confident first. Of equally confident ones the earlier counts as more so."""
     kept: list[Proposal] = []
     for one in sorted(proposals, key=lambda p: (-p.confidence, p.begin, p.end, p.label)):
         if all(one.label != other.label or iou(one, other) <= overlap for other in kept):

@@ -112,7 +112,8 @@ class Detector(nn.Module):
         logits = coarse.new_zeros(len(length_N), coarse.shape[1], max(length_N))
         for length in sorted(set(length_N)):
             rows = [row for row, other in enumerate(length_N) if other == length]
-            # A feature frame stands for the centre of its four frames; between centres, logits are linear.
+            # A feature frame stands for the centre of its four frames (of a T'-th of the window where its length is no
+            # multiple of four, as in UNIK's detector); between centres, logits are linear.
             logits[rows, :, :length] = functional.interpolate(
                 coarse[rows, :, : -(-length // STRIDE)], size=length, mode="linear", align_corners=False
             )
@@ -121,7 +122,7 @@ class Detector(nn.Module):
     @torch.no_grad()
     def scale_to(self, features_W: Sequence[Tensor]) -> None:
         """Set ``mean`` and ``deviation`` to those over all frames of ``features_W``, (256, T') each. A feature that
-        hardly varies keeps a deviation of 1."""
+        hardly varies, as in :func:`tmor_train.evaluation.clips.classifier.fitted`, keeps a deviation of 1."""
         count = sum(one.shape[1] for one in features_W)
         mean = torch.stack([one.double().sum(1) for one in features_W]).sum(0) / count
         squares = torch.stack([(one.double() - mean[:, None]).square().sum(1) for one in features_W]).sum(0)
@@ -168,7 +169,8 @@ class DetectorTrainer(Trainer[Numbers]):
         return self._loss(logits_NKT, windows.labels(batch).to(device), valid_NT.to(device)), {}
 
     def train(self, folder: Path) -> Detector:
-        """Train to the end, as :meth:`fit` does in ``folder``; returns the detector in evaluation mode."""
+        """Train to the end, as :meth:`fit` does in ``folder``, with about ten lines and checkpoints; returns the
+        detector in evaluation mode."""
         count, size, epochs = len(self.windows.length_W), self.network.config.batch, self.network.config.epochs
 
         def batches(epoch: int, first: int) -> list[Numbers]:
@@ -218,8 +220,11 @@ def transplant_trunk(
     """A new encoder of three coordinates with every weight of ``encoder`` whose name and shape fit, and a sentence on
     how many did.
 
-    The other weights are drawn from torch's generator. The encoder's fixed augmentations are left out, since they are
-    meant for joints in pictures.
+    The other weights are drawn from torch's generator, which the caller seeds. The encoder's fixed augmentations are
+    left out, since they are meant for joints in pictures.
+
+    Raises:
+        UnusableEncoderError: released weights of another network than UNIK, whose sizes are not known.
     """
     streams = encoder.views.streams
     shape = replace(_shape_of(encoder, start), channels=3 * len(streams))
