@@ -7,12 +7,10 @@ or damaged ledger is rebuilt from the sidecars. Only the driver process writes i
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +19,18 @@ import pyarrow.parquet as pq
 
 from posecap import legacy
 from posecap.outcomes import RowOutcome, sum_seconds
+from posecap.storage import DatasetLockedError as DatasetLockedError
+from posecap.storage import Location, Lock, open_storage
 from posecap.types import PartName
 
 
-class DatasetLockedError(RuntimeError):
-    """Another process has locked the directory; the message names it."""
-
-
-@contextmanager
-def lock_dataset(root: Path) -> Iterator[None]:
-    """Lock ``root``, an existing folder, until the block ends or the process dies: then the kernel releases the lock.
-
-    It does not wait, and holds within a process too: a second call in the block raises.
+def lock_dataset(location: Location) -> AbstractContextManager[Lock]:
+    """Let no other process change a dataset in the block (:meth:`posecap.storage.Storage.lock`); a folder must exist.
 
     Raises:
         DatasetLockedError: another process holds the lock.
     """
-    path = root / ".lease"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise DatasetLockedError(
-                f"{root} is being built by process {holder}: wait for it or stop it; a build may also go to another "
-                "--output"
-            ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    return open_storage(location).lock()
 
 
 _SCHEMA = """

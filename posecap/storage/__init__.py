@@ -17,13 +17,24 @@ from pathlib import Path
 
 import fsspec
 
-from posecap.storage.base import Location, Storage, StorageError, StorageFile, StoredFile, is_attempt
+from posecap.storage.base import (
+    DatasetLockedError,
+    Location,
+    Lock,
+    Storage,
+    StorageError,
+    StorageFile,
+    StoredFile,
+    is_attempt,
+)
 from posecap.storage.local import LocalStorage
 from posecap.storage.remote import RemoteStorage, shown
 
 __all__ = [
+    "DatasetLockedError",
     "LocalStorage",
     "Location",
+    "Lock",
     "RemoteStorage",
     "Storage",
     "StorageError",

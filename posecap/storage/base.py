@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,21 @@ ATTEMPT = ".tmp-"
 
 class StorageError(OSError):
     """A location cannot be opened, read or written; the message names it and the remedy, and no credentials."""
+
+
+class DatasetLockedError(RuntimeError):
+    """Another process builds or changes the dataset; the message names it."""
+
+
+class Lock(Protocol):
+    """A dataset that this process alone may change."""
+
+    def check(self) -> None:
+        """See that this is still so; to be called before each commit.
+
+        Raises:
+            DatasetLockedError: another process has taken over, since this one did not reach the store for a minute.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +185,18 @@ class Storage(ABC):
             old = file.modified is not None and now - file.modified > older_than_seconds
             if is_attempt(file.name) and old:
                 yield file.name
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[Lock]:
+        """Let no other process change the dataset in the block. It does not wait, and holds within a process too.
+
+        On local disk the kernel ends it when the process dies, however it dies. In an object store it is a lease, which
+        others may take over a minute after its holder was last heard of, or at once if that was on this machine and is
+        gone.
+
+        Raises:
+            DatasetLockedError: another process holds it.
+        """
 
     @abstractmethod
     def now(self) -> float:

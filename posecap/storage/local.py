@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder, write_file
-from posecap.storage.base import Storage, StorageFile, StoredFile, cut_short, within
+from posecap.storage.base import DatasetLockedError, Lock, Storage, StorageFile, StoredFile, cut_short, within
 
+_LOCK: Final = ".lease"
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """Errors of file systems without hard links, where two who create a file at a time may both succeed."""
 
@@ -98,8 +99,35 @@ class LocalStorage(Storage):
     def remove_attempts(self, name: str) -> None:
         remove_leftovers(self.root / name)
 
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[Lock]:
+        import fcntl  # only what changes a dataset locks: they are read where there is no such module, too
+
+        with (self.root / _LOCK).open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise DatasetLockedError(
+                    f"{self.root} is being built by process {holder}: wait for it or stop it; a build may also go to "
+                    "another --output"
+                ) from error
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield _Held()
+
     def now(self) -> float:
         return time.time()
+
+
+class _Held:
+    """The lock of a folder, which the kernel keeps."""
+
+    def check(self) -> None:
+        pass
 
 
 def _give_name(temporary: Path, path: Path, *, replacing: Literal["older", "nothing"]) -> None:

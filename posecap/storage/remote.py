@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import ShardError, Written, scratch_folder
-from posecap.storage.base import Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
+from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
 
 T = TypeVar("T")
 
@@ -148,6 +149,11 @@ class RemoteStorage(Storage):
 
     def remove_attempts(self, name: str) -> None:
         pass  # finding them takes a listing of the folder, whatever its size
+
+    def lock(self) -> AbstractContextManager[Lock]:
+        from posecap.storage.lease import lease
+
+        return lease(self)
 
     def now(self) -> float:
         name = f".clock-{secrets.token_hex(8)}"

@@ -1,0 +1,184 @@
+"""The lock of a dataset in an object store: a lease, which its holder renews, and which passes on when the holder died.
+
+Leases are objects with ascending numbers under ``.lease``, each created only if there is none of its name; the one with
+the highest number holds the dataset. The holder writes its object anew every few seconds. One that was not written for
+a minute, by the store's own clock, is that of a dead process, or of one that is cut off from the store: the next number
+may be taken. Who was only cut off finds that before its next commit (:meth:`Lease.check`) and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posecap.storage.base import DatasetLockedError, StorageError
+
+if TYPE_CHECKING:
+    from posecap.storage.remote import RemoteStorage
+
+FOLDER = ".lease"
+RENEWED_SECONDS = 10.0
+DEAD_AFTER_SECONDS = 60.0
+_NUMBER = re.compile(rf"{re.escape(FOLDER)}/(\d{{8}})\.json")
+_MAX_BYTES = 1 << 16
+_MOST_TRIES = 10
+
+
+@dataclass
+class Lease:
+    """A lease that this process holds.
+
+    Args:
+        number: of its object.
+        holder: random digits by which it is told from a later one of the same number.
+    """
+
+    storage: RemoteStorage
+    number: int
+    holder: str
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """See that the dataset is still this process's own; to be called before each commit.
+
+        Raises:
+            DatasetLockedError: another process has taken it over.
+        """
+        found = _leases(self.storage)
+        latest = _read(self.storage, max(found)) if found else None
+        if not found or max(found) != self.number or latest is None or latest.get("holder") != self.holder:
+            raise DatasetLockedError(
+                f"{self.storage.location}: another process has taken over this build, since this one did not reach the "
+                f"store for {DEAD_AFTER_SECONDS:g} s; what is committed is kept"
+            )
+
+    def renew_until_ended(self) -> None:
+        while not self._ended.wait(RENEWED_SECONDS):
+            # A store that fails for longer than the lease lasts is found by the next check.
+            with contextlib.suppress(StorageError):
+                try:
+                    self.check()
+                except DatasetLockedError:
+                    return
+                self._write("held")
+
+    def end(self) -> None:
+        self._ended.set()
+        with contextlib.suppress(StorageError, DatasetLockedError):
+            self.check()
+            self._write("released")
+
+    def _write(self, state: str) -> None:
+        self.storage.write(_name(self.number), _document(self.holder, state))
+
+
+@contextlib.contextmanager
+def lease(storage: RemoteStorage) -> Iterator[Lease]:
+    """Hold the dataset's lease in the block. It does not wait for another holder.
+
+    Raises:
+        DatasetLockedError: another process holds it, and was heard of in the last minute.
+    """
+    held = _take(storage)
+    thread = threading.Thread(target=held.renew_until_ended, name="posecap-lease", daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        held.end()
+        thread.join(timeout=1.0)
+
+
+def _take(storage: RemoteStorage) -> Lease:
+    holder = secrets.token_hex(12)
+    for _ in range(_MOST_TRIES):
+        found = _leases(storage)
+        last = max(found, default=0)
+        if last:
+            latest = _read(storage, last)
+            if latest is None:
+                continue  # removed since it was listed
+            if latest.get("state") != "released" and not _is_gone(latest):
+                _refuse_if_alive(storage, latest, found[last])
+        try:
+            storage.create(_name(last + 1), _document(holder, "held"))
+        except FileExistsError:
+            continue  # another process was faster: look at its lease
+        storage.remove(*(_name(number) for number in sorted(found)))
+        return Lease(storage, last + 1, holder)
+    raise DatasetLockedError(f"{storage.location}: several processes are trying to lock it; try again in a moment")
+
+
+def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: float | None) -> None:
+    """Raises DatasetLockedError unless the lease has run out."""
+    age = None if modified is None else storage.now() - modified
+    if age is not None and age > DEAD_AFTER_SECONDS:
+        return
+    process = latest.get("process") or "another process"
+    more = (
+        f"; if that has died, its lock runs out in {DEAD_AFTER_SECONDS - age:.0f} s"
+        if age is not None
+        else f"; if that has died, remove {_name(0).rpartition('/')[0]} there"
+    )
+    raise DatasetLockedError(
+        f"{storage.location} is being built by {process}: wait for it or stop it; a build may also go to another "
+        f"--output{more}"
+    )
+
+
+def _leases(storage: RemoteStorage) -> dict[int, float | None]:
+    """Numbers of leases with the time at which each was last written."""
+    return {int(found[1]): file.modified for file in storage.list(FOLDER) if (found := _NUMBER.fullmatch(file.name))}
+
+
+def _read(storage: RemoteStorage, number: int) -> dict[str, Any] | None:
+    """What a lease says; empty where that is damaged, None where there is none."""
+    try:
+        read = json.loads(storage.read(_name(number), limit=_MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _name(number: int) -> str:
+    return f"{FOLDER}/{number:08d}.json"
+
+
+def _document(holder: str, state: str) -> bytes:
+    process = f"process {os.getpid()} on {socket.gethostname()}"
+    return json.dumps({"holder": holder, "state": state, "process": process, **_identity(os.getpid())}).encode()
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    """What names a process among all that this machine has run since it was started; empty where the system does not
+    tell.
+    """
+    try:
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return {
+            "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            "namespace": str(Path("/proc/self/ns/pid").readlink()),
+            "pid": pid,
+            "since": "ended" if state in "ZX" else numbers[18],
+        }
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def _is_gone(latest: dict[str, Any]) -> bool:
+    """Whether a lease is of a process of this machine that has ended, which need not be waited for."""
+    mine, pid = _identity(os.getpid()), latest.get("pid")
+    if not mine or not isinstance(pid, int) or any(latest.get(key) != mine[key] for key in ("boot", "namespace")):
+        return False
+    return _identity(pid).get("since") != latest.get("since")
