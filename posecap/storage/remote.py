@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
+from posecap.storage.http import HttpFiles
 
 T = TypeVar("T")
 
@@ -356,6 +357,8 @@ class _RemoteFile(StorageFile):
 
 def _opened(address: str) -> tuple[Any, str]:
     """The file system of this process and thread (fsspec keeps them) and the path of the root."""
+    if address.lower().startswith(("http://", "https://")):
+        return HttpFiles(), address
     # Listings are not kept: other processes write, too.
     fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
     return fs, root

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecap import files
-from posecap.files import atomic_file, canonical_json, clip_id, digest, file_sha256, locked, unused_path
+from posecap.files import atomic_file, canonical_json, clip_id, digest, file_sha256, locked, parse_json, unused_path
 from posecap.types import Span
 
 
@@ -27,6 +27,13 @@ def test_canonical_json_sorts_keys_and_wastes_no_space() -> None:
 def test_what_is_no_number_has_no_name() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json([float("nan")])
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]'])
+def test_a_repeated_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="key 'a' appears twice"):
+        parse_json(text)
+    assert parse_json('{"a": {"a": [1, {"a": 2}]}}') == {"a": {"a": [1, {"a": 2}]}}
 
 
 def test_a_digest_is_the_sha256_of_the_canonical_form() -> None:

@@ -309,6 +309,7 @@ def test_jsonl_rows(tmp_path: Path) -> None:
     [
         ("{", ["row 2: no JSON"]),
         ("[1]", ["row 2: no JSON object: b'[1]"]),
+        ('{"video": "a", "video": "b"}', ["row 2: no JSON (key 'video' appears twice in one object)"]),
         ('{"video": ["a"]}', ["row 2: column 'video' is ['a']: no text"]),
         ('{"video": "a", "start": true, "end": 2}', ["row 2: column 'start' is True: no number"]),
         ('{"video": "a", "start": NaN, "end": 2}', ["row 2: column 'start' is 'nan'"]),

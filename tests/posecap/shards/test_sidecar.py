@@ -1,5 +1,6 @@
 """Sealed documents."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_the_checksum_is_found_wherever_it_lies(document: dict[str, object]) -> 
         damaged = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
         with pytest.raises(ShardError, match="d is damaged"):
             decode_document(damaged, name="d")
+
+
+def test_a_repeated_key_is_damage_whatever_the_checksum() -> None:
+    without = b'{"a":1,"a":2,"format":1'
+    checksum = hashlib.sha256(without + b"}").hexdigest()
+    for seal in (checksum, hashlib.sha256(without).hexdigest(), hashlib.sha256(without + b"}\n").hexdigest()):
+        with pytest.raises(ShardError, match="d is damaged"):
+            decode_document(without + b',"seal":"' + seal.encode() + b'"}\n', name="d")
 
 
 def test_every_flipped_byte_is_found() -> None:
