@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tmor_train.data import MotionSet, combined, read_shards
@@ -40,7 +41,7 @@ def motions_of(config: DataConfig) -> MotionSet:
     """All clips of ``config.shards``, then those of ``config.sets``, in the order in which they are named.
 
     Raises:
-        NoDataError: nothing is named, a set is unknown, ``texts`` is missing or lacks a caption.
+        NoDataError: nothing is named, a set is unknown, ``texts`` is missing, damaged or lacks a caption.
         KeyError: a set has no split of that name.
         posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
         posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
@@ -64,23 +65,33 @@ def _published(name_and_splits: str, folder: Path) -> MotionSet:
 
 
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
-    """The set with a vector for each of its sentences."""
+    """The set with a vector for each of its sentences; of equal sentences of the file the last row counts."""
+    again = (
+        f"make it again with `python pipelines/caption_vectors.py {folder} {path}` (with --movements for the recipe "
+        "sets_no_penn)"
+    )
     if not path.is_file():
         raise NoDataError(
             f"{path}, the captions' vectors, is missing: make it with `python pipelines/caption_vectors.py {folder} "
             f"{path}` (with --movements for the recipe sets_no_penn), or train without text: "
             "--set data.texts=none objective.w_mt=0"
         )
-    table = pq.read_table(path, columns=["sentence", "vector"])
-    row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
+    try:
+        table = pq.read_table(path, columns=["sentence", "vector"])
+        row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
+        values = np.array(table["vector"].to_pylist(), np.float32)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise NoDataError(
+            f"{path} holds no columns 'sentence' and 'vector' of vectors of one length: {reason}; {again}"
+        ) from error
     unknown = [sentence for sentence in motions.sentences if sentence not in row]
     if unknown:
-        raise NoDataError(
-            f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; make it again with "
-            f"`python pipelines/caption_vectors.py {folder} {path}` (with --movements for the recipe sets_no_penn)"
-        )
-    values = np.array(table["vector"].to_pylist(), np.float32)
-    return replace(motions, text=vectors(values[[row[sentence] for sentence in motions.sentences]]))
+        raise NoDataError(f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; {again}")
+    chosen = values[[row[sentence] for sentence in motions.sentences]]
+    if chosen.ndim != 2 or not chosen.size or not np.isfinite(chosen).all():
+        raise NoDataError(f"{path}: what it holds for captions is no vectors of finite numbers; {again}")
+    return replace(motions, text=vectors(chosen))
 
 
 def fingerprint(motions: MotionSet) -> str:

@@ -158,5 +158,9 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
 
 def _rows(path: Path) -> Iterator[tuple[str, list[float]]]:
     with pq.ParquetFile(path) as file:
+        kind = file.schema_arrow.field("vector").type
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+            raise TypeError(f"'vector' is {kind}, expected lists of numbers")
         for batch in file.iter_batches(columns=["sentence", "vector"], batch_size=4096):
             yield from zip(batch["sentence"].to_pylist(), batch["vector"].to_pylist(), strict=True)

@@ -57,6 +57,18 @@ def test_captions_without_vectors_are_refused(folder: Path) -> None:
         motions_of(config)
 
 
+@pytest.mark.parametrize("column", [[1.0, 2.0], [["a"], ["b"]], [[1.0], [1.0, 2.0]], [[1.0], [float("nan")]], None])
+def test_damaged_files_of_vectors_are_named(column: list[object] | None, folder: Path) -> None:
+    texts = folder / "texts.parquet"
+    columns = {"sentence": ["sitting", "running"]} | ({} if column is None else {"vector": column})
+    pq.write_table(pa.table(columns), texts)
+    with pytest.raises(NoDataError, match=r"texts\.parquet.*make it again with `python pipelines/caption_vectors.py"):
+        motions_of(DataConfig(sets=("counted",), folder=str(folder), texts=str(texts)))
+    texts.write_bytes(b"PAR1")
+    with pytest.raises(NoDataError, match=r"texts\.parquet holds no columns"):
+        motions_of(DataConfig(sets=("counted",), folder=str(folder), texts=str(texts)))
+
+
 def test_nothing_and_an_unknown_set_are_refused() -> None:
     with pytest.raises(NoDataError, match="no data is named"):
         motions_of(DataConfig())

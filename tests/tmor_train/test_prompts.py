@@ -97,6 +97,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"sentence": ["a"]}), path)
     with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
         prompt_vectors(path, ["a"], remedy="")
+    for column in ([1.0], [["b"]], [[[1.0]]]):
+        pq.write_table(pa.table({"sentence": ["a"], "vector": column}), path)
+        with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns .* expected lists of numbers"):
+            prompt_vectors(path, ["a"], remedy="")
     with pytest.raises(MissingTextError, match="several lengths"):
         prompt_vectors(_file(path, ["a", "b"], [[1.0], [1.0, 2.0]]), ["a", "b"], remedy="")
     pq.write_table(pa.table({"sentence": ["a"], "vector": pa.array([None], pa.list_(pa.float32()))}), path)

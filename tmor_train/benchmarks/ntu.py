@@ -30,7 +30,7 @@ from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, pars
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 # Bounds that the published files keep by far; only damaged or hostile ones exceed them.
 MAX_FILE_BYTES = 8 << 30
-MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES = 200_000, 8, 2_000
+MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES, MAX_SIDE = 200_000, 8, 2_000, 100_000
 _MAX_OPCODES_PER_CLIP = 200  # of the pickle; an annotation takes 50 to 80, depending on the pickle protocol
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
@@ -101,10 +101,11 @@ def clip_of(annotation: Any, *, classes: tuple[str, ...], where: str) -> Clip:
         raise DamagedFileError(
             f"{where}: joints {shape} and scores {score_MTJ.shape} of {name}, expected (M, T, 17, 2) and (M, T, 17)"
         )
-    if not 0 < shape[0] <= MAX_PEOPLE or not 0 < shape[1] <= MAX_FRAMES or not (0 < width < 1e5 and 0 < height < 1e5):
+    sides = 0 < width < MAX_SIDE and 0 < height < MAX_SIDE
+    if not 0 < shape[0] <= MAX_PEOPLE or not 0 < shape[1] <= MAX_FRAMES or not sides:
         raise DamagedFileError(
             f"{where}: {name} has joints {shape} in a picture of {width:g} x {height:g}, expected 1 to {MAX_PEOPLE} "
-            f"people, 1 to {MAX_FRAMES} frames and sides below 100,000 pixels"
+            f"people, 1 to {MAX_FRAMES} frames and sides below {MAX_SIDE:,} pixels"
         )
     xy = np.asarray(xy_MTJ2, np.float32)
     # HRNet's scores are heights of a heat map and may fall below 0, which means as much as 0: nothing was found.

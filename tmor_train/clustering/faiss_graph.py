@@ -33,8 +33,8 @@ def labels_faiss(
 ) -> torch.Tensor:
     """DBSCAN that takes as neighbours only rows of which one is among the `nearest` that faiss finds for the other.
 
-    On the CPU, with faiss's own threads. Distances of the pairs that faiss finds are decided in float64. Otherwise like
-    `labels_exact`.
+    On the CPU, with faiss's own threads; the defaults are those of `clusters.ClusterConfig`. Distances of the pairs
+    that faiss finds are decided in float64. Otherwise like `labels_exact`.
 
     Args:
         vectors: N embeddings, on any device.

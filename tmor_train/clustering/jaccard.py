@@ -31,8 +31,8 @@ TERMS_AT_ONCE = 2**22
 PAIRS_AT_ONCE = 2**16
 """Pairs whose cosine distances are computed in one operation."""
 _MOST_ROWS = 64  # in a run: each has a sum for every row, 8 bytes a sum
-_LEAST_SHARED = 2.0**-40
 # Below every s that is not 0: a weight is part of a softmax of values from -4 to 0 over a neighbourhood, divided by k2.
+_LEAST_SHARED = 2.0**-40
 
 
 def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sparse:

@@ -63,7 +63,7 @@ class Clip:
             raise LayoutError(f"clip {self.key}: joints must be finite float32")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # each layout of posecap to each, 49
 def _weights(source: str, target: str) -> Tensor:
     """Weight of each source joint in each target joint, (J, K); a column of zeros where the source lacks it."""
     joints = len(LAYOUTS[source].names) if source in LAYOUTS else 0

@@ -61,6 +61,7 @@ def window_frames(frames_N: Numbers, *, length: int, draw_N: NDArray[np.float64]
             window: the share of the empty frames that come before it.
     """
     spare = frames_N - length
+    # Places are numbered from 0 to |spare|; a draw of 1 counts as just below 1, the last of them.
     begin_N = np.floor(np.minimum(draw_N, 1 - 2.0**-53) * (np.abs(spare) + 1)).astype(np.int64) * np.sign(spare)
     frames = begin_N[:, None] + np.arange(length)
     return np.where((frames >= 0) & (frames < frames_N[:, None]), frames, -1)

@@ -185,7 +185,7 @@ def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Ch
                 aspect="auto",
                 cmap="Blues",
                 vmin=0,
-                vmax=max(float(strip_KW.max()), 1e-6),
+                vmax=max(float(strip_KW.max()), 1e-6),  # all scores may be 0
                 interpolation="nearest",
             )
             spans = [(begin * scale, (stop - begin) * scale) for begin, stop in runs(label_TK[:, k])]

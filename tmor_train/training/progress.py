@@ -59,7 +59,7 @@ class Progress:
 
     def metrics(self) -> dict[str, float]:
         """Clips a second and the share of time spent waiting for data, over this process's steps."""
-        seconds = max(self._clock() - self._began - self._aside, 1e-9)
+        seconds = max(self._clock() - self._began - self._aside, 1e-9)  # at first none may have passed
         return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
 
     def _line(self, words: str) -> str:
