@@ -23,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     index = posecap.index(arguments.dataset)
-    clip = posecap.read(arguments.dataset, index["key"][0].as_py(), index=index)
+    clip = posecap.read(arguments.dataset, index.head(1)["key"][0].as_py(), index=index)
     size = clip.facts["width"], clip.facts["height"]
 
     encoder = tmor_train.load(arguments.run)

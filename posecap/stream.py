@@ -191,10 +191,17 @@ open_dataset = ShardStream
 
 
 def read_index(location: str | os.PathLike[str], split: str | None = None) -> Any:
-    """The index of a dataset as one :class:`pyarrow.Table`, removed samples left out.
+    """The index of a dataset, one row for each sample, as a :class:`pyarrow.dataset.Dataset`; removed samples are left
+    out.
+
+    It is read where it is used: ``index.to_table(columns=["key", "label"])`` gives a :class:`pyarrow.Table` of some
+    columns (with ``filter=pyarrow.compute.field("motion") > 0.2`` of some samples), ``index.head(5)`` the first,
+    ``index.count_rows()`` their number, and ``index.to_batches()`` all of them in bounded memory. DuckDB, Polars and
+    pandas take it, too. The columns are those of :data:`posecap.shards.INDEX_SCHEMA`.
 
     Raises:
-        ShardError: there is no dataset, or an index is damaged.
+        ShardError: there is no dataset, or an index is damaged. Damage beyond a file's footer raises Arrow's own errors
+            when it is read.
     """
     return Dataset(location).index(split)
 
@@ -205,8 +212,8 @@ def read_sample(
     """One sample by its key, by one range read.
 
     Args:
-        index: what :func:`read_index` returned, with all its columns; without it the parts' indexes are searched,
-            which takes longer.
+        index: what :func:`read_index` returned, or a table of all its columns, such as the samples that a loop is over:
+            a lookup in a table is fastest. Without it the parts' indexes are searched in turn.
         video: ``attach`` also reads the mp4, where the dataset stores video.
 
     Raises:

@@ -173,7 +173,7 @@ def _inspect(options: argparse.Namespace) -> int:
     root, keys = _dataset_and_words(options)
     dataset = Dataset(root)
     if not keys:
-        keys = dataset.index()["key"][:1].to_pylist()
+        keys = dataset.index().head(1, columns=["key"])["key"].to_pylist()
         if not keys:
             raise ShardError("the dataset holds no samples; `posecap status` says why")
     for key in keys:

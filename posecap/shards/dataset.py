@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsBatch, read_columns
-from posecap.shards.index import INDEX_SCHEMA, RANGE_COLUMNS, index_rows, read_index, read_table
+from posecap.shards.index import RANGE_COLUMNS, index_rows, open_indexes, read_index, read_table
 from posecap.shards.paths import ShardError
 from posecap.shards.serialization import TAR_BLOCK, unpack
 from posecap.shards.sidecar import decode_document
@@ -88,9 +88,22 @@ class Dataset:
             raise ShardError(f"{paths.index_path(part)}: {error}") from error
 
     def index(self, split: str | None = None) -> Any:
-        """The index of every part as one :class:`pyarrow.Table` (:data:`INDEX_SCHEMA`), removed samples left out."""
-        tables = [self.part_index(part).take(rows) for part, rows in self.parts(split)]
-        return pa.concat_tables(tables) if tables else INDEX_SCHEMA.empty_table()
+        """The index of every part as one :class:`pyarrow.dataset.Dataset` (:data:`INDEX_SCHEMA`), removed samples left
+        out.
+
+        Nothing but footers is read before it is scanned, and then a few parts at a time: :meth:`to_batches` goes
+        through any number of clips in bounded memory, and the columns and the filter given to :meth:`to_table` decide
+        how large the table is. Samples are ordered by part, those of posecap 0.1 last.
+        """
+        found = open_indexes(
+            self._storage,
+            [
+                paths.index_path(part)
+                for part, samples in _parts_of(self._storage)
+                if samples and split in (None, part.split)
+            ],
+        )
+        return found.filter(self.tombstones.kept_where()) if self.tombstones else found
 
     def keys_beginning(self, beginning: str) -> list[str]:
         """Keys that begin with ``beginning``, in the order of the parts, those of removed samples left out."""
@@ -105,8 +118,8 @@ class Dataset:
 
         Args:
             key: a whole key.
-            index: what :meth:`index` gave, with all its columns, to look the key up in; without it the parts' indexes
-                are searched in turn.
+            index: what :meth:`index` gave, or a table of all its columns that holds the sample, to look the key up in;
+                without it the parts' indexes are searched in turn.
             video: ``attach`` also reads the sample's mp4, where the dataset stores video.
 
         Raises:
@@ -151,7 +164,13 @@ class Dataset:
 
     def _index_row(self, key: str, index: Any) -> dict[str, Any]:
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
-        for table in self._part_indexes(wanted) if index is None else [index.select(wanted)]:
+        if index is None:
+            tables = self._part_indexes(wanted)
+        elif isinstance(index, pa.Table):
+            tables = iter([index.select(wanted)])
+        else:
+            tables = iter([index.to_table(columns=wanted, filter=pc.field("key") == key)])
+        for table in tables:
             row = pc.index(table["key"], key).as_py()
             if row >= 0:
                 found: dict[str, Any] = table.slice(row, 1).to_pylist()[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 from posecap import legacy
 from posecap.files import AtomicFile
 from posecap.shards.paths import MAX_TABLE_BYTES, MEMBERS, ShardError
-from posecap.storage import Storage
+from posecap.storage import LocalStorage, Storage
 from posecap.types import PartName, Quality, Sample
 
 _WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))
@@ -164,13 +166,64 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
     """
     with _parquet_file(content) as file:
         found = file.schema_arrow
-        names = [legacy.KEYS.get(name, name) for name in found.names]
-        known = pa.schema([column.with_name(name) for column, name in zip(found, names, strict=True)])
-        if not known.equals(INDEX_SCHEMA) or found.metadata != INDEX_SCHEMA.metadata:
-            raise ShardError("index has another schema than this version of posecap writes")
+        _names_in(found)
         wanted = None if columns is None else [legacy.column_of(name, found.names) for name in columns]
         table = file.read(columns=wanted, use_threads=False)
         return table.rename_columns([legacy.KEYS.get(name, name) for name in table.column_names])
+
+
+def open_indexes(storage: Storage, names: Iterable[str]) -> Any:
+    """The indexes of several parts as one :class:`pyarrow.dataset.Dataset` with :data:`INDEX_SCHEMA`.
+
+    Only footers are read now. Indexes with column names of posecap 0.1, which Arrow cannot rename while it scans, are
+    read as a whole.
+
+    Raises:
+        ShardError: one of them is not an index of this format.
+        FileNotFoundError: one of them is missing.
+    """
+    import pyarrow.dataset  # a tenth of a second, which few commands need
+    import pyarrow.fs
+
+    parquet, fragments, renamed = pyarrow.dataset.ParquetFileFormat(), [], []
+    local = pyarrow.fs.LocalFileSystem()
+    for name in names:
+        try:
+            if isinstance(storage, LocalStorage):
+                fragment = parquet.make_fragment(os.fspath(_small_enough(storage.root / name)), filesystem=local)
+            else:
+                fragment = parquet.make_fragment(storage.open(name))
+            if _names_in(fragment.physical_schema) == "present":
+                fragments.append(fragment)
+            else:
+                renamed.append(read_index(read_table(storage, name)))
+        except FileNotFoundError:
+            raise
+        except (ShardError, pa.ArrowException, OSError) as error:
+            raise ShardError(f"{name}: {error if isinstance(error, ShardError) else _unreadable(error)}") from error
+    found = pyarrow.dataset.FileSystemDataset(fragments, INDEX_SCHEMA, parquet, local)
+    if not renamed:
+        return found
+    return pyarrow.dataset.UnionDataset(INDEX_SCHEMA, [found, pyarrow.dataset.InMemoryDataset(renamed)])
+
+
+def _small_enough(path: Path) -> Path:
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise ShardError(f"index is larger than {MAX_TABLE_BYTES} bytes, which no such file is")
+    return path
+
+
+def _names_in(schema: Any) -> Literal["present", "former"]:
+    """Whether an index has the present names of columns, or names of posecap 0.1.
+
+    Raises:
+        ShardError: it has other columns.
+    """
+    names = [legacy.KEYS.get(name, name) for name in schema.names]
+    known = pa.schema([column.with_name(name) for column, name in zip(schema, names, strict=True)])
+    if not known.equals(INDEX_SCHEMA) or schema.metadata != INDEX_SCHEMA.metadata:
+        raise ShardError("index has another schema than this version of posecap writes")
+    return "present" if names == schema.names else "former"
 
 
 def index_rows(content: Any) -> int:
@@ -185,4 +238,8 @@ def _parquet_file(content: Any) -> Iterator[Any]:
         with pq.ParquetFile(content) as file:
             yield file
     except (pa.ArrowInvalid, OSError) as error:
-        raise ShardError(f"index cannot be read: {error}") from error
+        raise ShardError(_unreadable(error)) from error
+
+
+def _unreadable(error: Exception) -> str:
+    return f"index cannot be read: {error}"

@@ -44,6 +44,11 @@ class Tombstones:
         removed = pc.or_(_among(table["key"], self.keys), _among(table["source_id"], self.sources))
         return pc.invert(removed)
 
+    def kept_where(self) -> Any:
+        """The same as an Arrow expression."""
+        keys, sources = (pa.array(list(names), pa.string()) for names in (self.keys, self.sources))
+        return ~(pc.field("key").isin(keys) | pc.field("source_id").isin(sources))
+
     @classmethod
     def parse(cls, content: bytes) -> Tombstones:
         """From the bytes of ``tombstones.json``.

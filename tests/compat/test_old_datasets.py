@@ -51,7 +51,7 @@ def test_it_opens_streams_and_verifies(made: Path) -> None:
     streamed = list(posecap.open(root, split="train", seed=None))
     assert len(streamed) == 2
     assert [one["joints"].shape for one in streamed] == [(1, 15, 17, 3)] * 2
-    index = posecap.index(root)
+    index = posecap.index(root).to_table()
     assert index.column("label").to_pylist() == ["balancing", "standing"]
     (kept,) = read_part(root, TRAIN)
     assert posecap.read(root, kept.key).joints_MTJ3.tobytes() == kept.joints_MTJ3.tobytes()

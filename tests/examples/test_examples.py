@@ -64,7 +64,7 @@ def test_build_a_dataset_from_your_own_folder(media: Path, tmp_path: Path) -> No
     terms = ("--license", "CC0-1.0", "--contact", "https://example.org/contact")
     said = run("build_from_folder.py", "videos", *terms, "--pipeline", quick, folder=tmp_path)
     assert "1 people, 15 frames, 17 joints; " in said.splitlines()[-1]
-    assert posecap.index(tmp_path / "datasets" / "mine")["label"].to_pylist() == ["balancing"]
+    assert posecap.index(tmp_path / "datasets" / "mine").to_table()["label"].to_pylist() == ["balancing"]
     again = run("build_from_folder.py", "videos", *terms, "--pipeline", quick, folder=tmp_path)
     assert "every part is built; nothing to do" in again
     with pytest.raises(AssertionError, match=r"mine\.yaml is of another folder or pipeline"):
@@ -82,16 +82,16 @@ def test_its_pipeline_builds(media: Path, tmp_path: Path) -> None:
     pipeline = path.with_name("pipeline.py")
     pipeline.write_text(pipeline.read_text().replace(str(small.DEFAULT), str(EXAMPLES / "write_an_engine.py")))
     root = small.build(path).root
-    (key,) = posecap.index(root)["key"].to_pylist()
+    (key,) = posecap.index(root).to_table()["key"].to_pylist()
     sample = posecap.read(root, key)
     assert sample.text_CD.shape[1] == 256
     np.testing.assert_allclose(np.linalg.norm(sample.text_CD, axis=1), 1, rtol=1e-6)
-    assert posecap.index(root)["text_model"].to_pylist() == ["hashed-words"]
+    assert posecap.index(root).to_table()["text_model"].to_pylist() == ["hashed-words"]
 
 
 def test_read_shards_in_three_ways(labelled: Path, tmp_path: Path) -> None:
     lines = run("read_shards.py", labelled, "--split", "test", folder=tmp_path).splitlines()
-    keys = posecap.index(labelled, "test")["key"].to_pylist()
+    keys = posecap.index(labelled, "test").to_table()["key"].to_pylist()
     for way in ("webdataset", "datasets"):
         assert [line.split()[1] for line in lines if line.startswith(f"{way}: ")] == keys
     assert len([line for line in lines if line.startswith("torch: ")]) == 4  # two epochs of two workers

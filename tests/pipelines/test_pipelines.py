@@ -125,7 +125,7 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
     )
     built = small.build(manifest)
     assert built.report["counts"]["rows"]["kept"] == 2
-    index = posecap.index(built.root).to_pylist()
+    index = posecap.index(built.root).to_table().to_pylist()
     assert {row["pose_model"] for row in index} == {estimator.name}
     assert {row["detector_model"] for row in index} == {detector.name}
     assert {row["video_dimension"] for row in index} == {both.dimension}
@@ -154,7 +154,7 @@ def test_yolo11_pose_finds_both_people_of_a_film_with_published_weights(media: P
     (tmp_path / "built" / "pipeline.py").write_text(SHORT.format(shipped=str(SHIPPED / "yolo11_pose.py")))
     built = small.build(manifest)
     assert built.report["counts"]["rows"]["kept"] == 1
-    (row,) = posecap.index(built.root).to_pylist()
+    (row,) = posecap.index(built.root).to_table().to_pylist()
     assert (row["detector_model"], row["pose_model"]) == ("ultralytics-yolo11n-pose",) * 2
     assert any(word.startswith("yolo11n-pose:869e83fc") for word in row["weights"])
     sample = posecap.read(built.root, row["key"])

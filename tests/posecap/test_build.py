@@ -349,7 +349,7 @@ def test_stored_video_plays(media: Path, tmp_path: Path) -> None:
 
 def test_what_was_removed_stays_removed(one: Path) -> None:
     root = one.parent / "dataset"
-    (key,) = Dataset(root).index()["key"].to_pylist()
+    (key,) = Dataset(root).index().to_table()["key"].to_pylist()
     assert main(["remove", str(root), key]) == 0
     assert outcomes_of(root)["kept"] == ("kept", "", "", 1)  # the ledger learns of it from the sidecar
     assert small.build(one).report["counts"]["clips"]["kept"] == 0
@@ -357,7 +357,7 @@ def test_what_was_removed_stays_removed(one: Path) -> None:
     shutil.rmtree(root / "data")
     built = small.build(one)
     assert built.parts_built == 1
-    assert len(Dataset(root).index()["key"]) == 0
+    assert len(Dataset(root).index().to_table()["key"]) == 0
     assert outcomes_of(root)["kept"][0] == "rejected"
     assert verify(root).problems == ()
 

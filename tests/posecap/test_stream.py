@@ -97,7 +97,7 @@ def keys(stream: Any) -> list[str]:
 
 
 def train_keys(root: Path) -> list[str]:
-    return posecap.index(root, "train")["key"].to_pylist()
+    return posecap.index(root, "train").to_table()["key"].to_pylist()
 
 
 @pytest.mark.parametrize("read", ["tar", "columns"])
@@ -249,7 +249,7 @@ def test_over_a_url(root: Path) -> None:
         assert keys(posecap.open(url, read=read)) == keys(posecap.open(root, read=read))  # type: ignore[arg-type]
     key = train_keys(root)[3]
     assert posecap.read(url, key).joints_MTJ3.tolist() == posecap.read(root, key).joints_MTJ3.tolist()
-    assert posecap.index(url).equals(posecap.index(root))
+    assert posecap.index(url).to_table().equals(posecap.index(root).to_table())
 
 
 def test_a_damaged_part_is_named_with_the_sample(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from posecap.shards import INDEX_SCHEMA, Dataset, ShardError, dataset
@@ -84,7 +86,7 @@ def test_reads_the_same_everywhere(location: str) -> None:
     made = built.parts()
     everything = [*made[FIRST], *made[SECOND]]
     found = Dataset(location)
-    table = found.index()
+    table = found.index().to_table()
     assert table.schema == INDEX_SCHEMA
     assert table["key"].to_pylist() == [sample.key for sample in everything]
     assert [(part, rows.tolist()) for part, rows in found.parts()] == [(FIRST, [0, 1, 2]), (SECOND, [0, 1])]
@@ -92,6 +94,9 @@ def test_reads_the_same_everywhere(location: str) -> None:
         same(found.sample(sample.key), sample)
     with_video = found.sample(everything[0].key, index=table, video="attach")
     assert with_video.video_mp4 == everything[0].video_mp4
+    same(found.sample(everything[0].key, index=found.index()), everything[0])
+    assert found.index().to_table(columns=["key"], filter=pc.field("T") > 8)["key"].to_pylist() == [everything[-1].key]
+    assert sum(batch.num_rows for batch in found.index().to_batches()) == found.index().count_rows() == 5
     members = [key for key, _ in found.members(SECOND, np.arange(2))]
     assert members == [sample.key for sample in made[SECOND]]
     (start, batch), *_ = found.column_batches(SECOND)
@@ -104,8 +109,8 @@ def test_reads_the_same_everywhere(location: str) -> None:
 def test_splits(tmp_path: Path) -> None:
     made = built.build(tmp_path, {FIRST: built.samples(2), PartName("val", 0): built.samples(1, first=2, split="val")})
     found = Dataset(tmp_path)
-    assert found.index("val")["key"].to_pylist() == [made[PartName("val", 0)][0].key]
-    assert found.index("test").num_rows == 0
+    assert found.index("val").to_table()["key"].to_pylist() == [made[PartName("val", 0)][0].key]
+    assert found.index("test").count_rows() == 0
     assert found.index("test").schema == INDEX_SCHEMA
 
 
@@ -156,7 +161,7 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=re.escape(inside) + "$"):
         Dataset(tmp_path)
     (tmp_path / "plan.parquet").touch()
-    assert Dataset(tmp_path).index().num_rows == 0
+    assert Dataset(tmp_path).index().count_rows() == 0
 
 
 def swap_index(root: Path, **columns: list[int]) -> None:
@@ -202,10 +207,24 @@ def test_a_sample_is_looked_up_in_the_index_given_and_no_file_but_its_tar_is_rea
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = built.build(tmp_path)
-    index = Dataset(tmp_path).index()
+    index = Dataset(tmp_path).index().to_table()
     shutil.rmtree(tmp_path / "index")
     (tmp_path / "data/train/pose-00003.json").unlink()
     found = Dataset(tmp_path)
     monkeypatch.setattr(Dataset, "part_index", lambda *words: pytest.fail("an index was read"))
     for sample in (made[FIRST][1], made[SECOND][0]):
         assert found.sample(sample.key, index=index).facts == sample.facts
+
+
+@pytest.mark.parametrize("harm", ["torn", "another schema", "too large"])
+def test_the_index_of_a_damaged_part_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    built.build(tmp_path)
+    path = tmp_path / "index/train-00003.parquet"
+    if harm == "torn":
+        path.write_bytes(path.read_bytes()[:-9])
+    elif harm == "another schema":
+        pq.write_table(pq.read_table(path).drop_columns(["label"]), path)
+    else:
+        monkeypatch.setattr("posecap.shards.index.MAX_TABLE_BYTES", 100)
+    with pytest.raises(ShardError, match=r"index[/ ]"):
+        Dataset(tmp_path).index()

@@ -86,7 +86,7 @@ def test_readers_leave_removed_clips_out_before_the_parts_are_rewritten(
     remove_samples(tmp_path, [key], "x", sources=[source])
     kept = [made[FIRST][0].key, made[FIRST][2].key, made[SECOND][1].key]
     dataset = Dataset(tmp_path)
-    assert dataset.index()["key"].to_pylist() == kept
+    assert dataset.index().to_table()["key"].to_pylist() == kept
     assert [(part, rows.tolist()) for part, rows in dataset.parts()] == [(FIRST, [0, 2]), (SECOND, [1])]
     for removed in (key, made[SECOND][0].key):
         with pytest.raises(ShardError, match="was removed"):
