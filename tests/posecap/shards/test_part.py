@@ -153,7 +153,7 @@ def test_a_location_of_any_kind_gets_the_bytes_of_a_folder(location: str, tmp_pa
     assert [s.key for s in read_part(location, FIRST)] == [s.key for s in VIDEO]
     found = Dataset(location)
     assert found.sample(VIDEO[0].key, video="attach").video_mp4 == VIDEO[0].video_mp4
-    assert found.index().num_rows == 5
+    assert found.index().count_rows() == 5
     assert len([key for part, rows in found.parts() for key, _ in found.members(part, rows)]) == 5
     write(open_storage(location), PLAIN)
     write(tmp_path / "folder", PLAIN)
