@@ -13,18 +13,22 @@ from time import monotonic
 from typing import Any
 
 from posecap import legacy
+from posecap.files import scratch_folder, unused_path
 from posecap.label_stats import LabelStats, labels_of
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
 from posecap.outcomes import StageOrder, StageStats
 from posecap.pipeline import Pipeline
-from posecap.plan import PLAN_FILE, Plan, open_plan
+from posecap.plan import Plan
+from posecap.plan_store import stored_plan, work_folder
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
 from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
+from posecap.shards.paths import MAX_DOCUMENT_BYTES
 from posecap.shards.sidecar import is_listed
+from posecap.storage import Location, open_storage
 from posecap.visualization.contact_sheet import CONTACT_SHEET, Choice, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
@@ -32,7 +36,7 @@ _MANIFEST_PATH_FILE = ".origin.json"
 _CLIPS_ON_SHEET = 24
 
 
-def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
+def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
     """Write everything that describes the dataset as a whole, and return the report.
 
     Args:
@@ -40,9 +44,13 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
         run: until here; what this takes is added to its seconds.
     """
     since = monotonic()
-    write_dataset_list(root)
-    ledger.export(root / LEDGER_EXPORT)
-    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
+    storage = open_storage(location)
+    write_dataset_list(storage)
+    with storage.writer(LEDGER_EXPORT) as file:
+        ledger.export(file)
+        file.finish()
+        file.publish()
+    plan = stored_plan(storage)
     stage_stats, label_stats = _counted(pipeline, ledger, plan)
     info = DatasetInfo(
         name=manifest.name,
@@ -54,17 +62,20 @@ def finalize(root: Path, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledg
         fingerprint=pipeline.fingerprint(),
         lineage=pipeline.lineage(),
         stage_stats=stage_stats,
-        index=read_index_columns(root),
-        files=tuple(listed_files(root)),
+        index=read_index_columns(storage),
+        files=tuple(listed_files(storage)),
     )
-    write_summary(root / CARD_FILE, make_card(info))
-    write_summary(root / CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
+    write_summary(storage, CARD_FILE, make_card(info))
+    write_summary(storage, CROISSANT_FILE, make_croissant(info, published=run.ended.date()))
     if info.clips:
-        view_sheet(root, out=root / CONTACT_SHEET, choice=Choice(count=_CLIPS_ON_SHEET))
+        drawn = unused_path(scratch_folder(), CONTACT_SHEET)
+        view_sheet(storage, out=drawn, choice=Choice(count=_CLIPS_ON_SHEET))
+        storage.write(CONTACT_SHEET, drawn.read_bytes())
+        drawn.unlink()
     took = monotonic() - since
     run = replace(run, ended=datetime.now(UTC), seconds=run.seconds + took, end_seconds=took)
     report = make_report(info, run, expected_rejections=pipeline.expected_rejections, label_stats=label_stats)
-    write_summary(root / REPORT_FILE, report)
+    write_summary(storage, REPORT_FILE, report)
     return report
 
 
@@ -78,29 +89,33 @@ def _counted(pipeline: Pipeline, ledger: Ledger, plan: Plan | None) -> tuple[Sta
     return stage_stats, label_stats
 
 
-def read_final_report(root: Path) -> dict[str, Any] | None:
+def read_final_report(location: Location) -> dict[str, Any] | None:
     """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has."""
     try:
-        report: dict[str, Any] = legacy.upgraded_record(json.loads((root / REPORT_FILE).read_bytes()))
+        content = open_storage(location).read(REPORT_FILE, limit=MAX_DOCUMENT_BYTES)
+        report: dict[str, Any] = legacy.upgraded_record(json.loads(content))
     except (FileNotFoundError, ValueError):
         return None
-    return report if is_listed(root) else None
+    return report if is_listed(location) else None
 
 
-def mark_unfinished(root: Path) -> None:
+def mark_unfinished(location: Location) -> None:
     """Delete the report, so that the next build finalizes the dataset again."""
-    (root / REPORT_FILE).unlink(missing_ok=True)
+    open_storage(location).remove(REPORT_FILE)
 
 
-def write_manifest_path(root: Path, manifest: Manifest) -> None:
-    """Record the manifest's path, by which ``posecap view`` finds the videos. The file is not part of a release."""
-    (root / _MANIFEST_PATH_FILE).write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
+def write_manifest_path(location: Location, manifest: Manifest) -> None:
+    """Record the manifest's path, by which ``posecap view`` finds the videos. The file is not part of a release: of a
+    remote dataset it lies on this machine.
+    """
+    path = work_folder(location) / _MANIFEST_PATH_FILE
+    path.write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
 
 
-def read_manifest_path(root: Path) -> Path | None:
+def read_manifest_path(location: Location) -> Path | None:
     """The manifest a dataset was built from; None if it is not recorded or no longer there."""
     try:
-        manifest = Path(json.loads((root / _MANIFEST_PATH_FILE).read_text())["manifest"])
+        manifest = Path(json.loads((work_folder(location) / _MANIFEST_PATH_FILE).read_text())["manifest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return manifest if manifest.is_file() else None

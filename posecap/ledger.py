@@ -132,14 +132,16 @@ class Ledger:
         parts = self._db.execute("SELECT seconds, frames FROM parts ORDER BY part").fetchall()
         return sum_seconds(json.loads(seconds) for seconds, _ in parts), sum(frames for _, frames in parts)
 
-    def export(self, path: Path) -> None:
-        """Write the outcomes of all rows as a Parquet file: reasons of rows, and numbers of clips by outcome."""
-        temporary = path.with_name(f".{path.name}.tmp")
+    def export(self, target: Any) -> None:
+        """Write the outcomes of all rows as a Parquet file: reasons of rows, and numbers of clips by outcome.
+
+        Args:
+            target: a path, or a file open for writing.
+        """
         cursor = self._db.execute("SELECT part, outcome FROM rows ORDER BY part, position")
-        with pq.ParquetWriter(temporary, _EXPORT) as writer:
+        with pq.ParquetWriter(target, _EXPORT) as writer:
             while batch := cursor.fetchmany(_ROWS_PER_WRITE):
                 writer.write_table(pa.Table.from_pylist([_flat(part, json.loads(o)) for part, o in batch], _EXPORT))
-        temporary.replace(path)
 
 
 def _upgrade(db: sqlite3.Connection) -> None:

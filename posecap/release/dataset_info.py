@@ -6,15 +6,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.files import write_file
 from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
+from posecap.storage import Location, open_storage
 from posecap.types import Quality
 
 # The versions for which the Hub has an identifier.
@@ -208,23 +207,22 @@ def _summary(values: Any) -> dict[str, float] | None:
     return {name: round(float(value), 6) for name, value in (*found, ("mean", pc.mean(values).as_py()))}
 
 
-def read_index_columns(root: Path) -> Any:
-    """The :data:`COLUMNS` of the index, over all parts of a dataset on local disk."""
-    dataset = Dataset(root)
+def read_index_columns(location: Location) -> Any:
+    """The :data:`COLUMNS` of the index, over all parts of a dataset."""
+    dataset = Dataset(location)
     tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
     return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
 
 
-def listed_files(root: Path) -> Iterator[ListedFile]:
-    """Every file that the sidecars of a dataset on local disk list, part by part, by path."""
-    for _, document in sidecars(root):
+def listed_files(location: Location) -> Iterator[ListedFile]:
+    """Every file that the sidecars of a dataset list, part by part, by path."""
+    for _, document in sidecars(location):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])
 
 
-def write_summary(path: Path, content: str | Mapping[str, Any]) -> Path:
+def write_summary(location: Location, name: str, content: str | Mapping[str, Any]) -> None:
     """Write a report, card or Croissant document, whole or not at all; what is not text is written as JSON."""
     if not isinstance(content, str):
         content = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(path, content.encode())
-    return path
+    open_storage(location).write(name, content.encode())

@@ -173,6 +173,10 @@ class Storage(ABC):
         """Delete files, in this order; those that are not there are passed over."""
 
     @abstractmethod
+    def remove_folder(self, folder: str) -> None:
+        """Delete every file in a folder and in the folders in it; nothing happens where there is none."""
+
+    @abstractmethod
     def remove_attempts(self, name: str) -> None:
         """Delete attempts of a file that killed processes left. Of a remote file they stay until
         :meth:`leftovers` finds them.

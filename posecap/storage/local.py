@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class LocalStorage(Storage):
             if path.exists():
                 path.unlink(missing_ok=True)
                 sync_folder(path.parent)
+
+    def remove_folder(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+            sync_folder((self.root / folder).parent)
 
     def remove_attempts(self, name: str) -> None:
         remove_leftovers(self.root / name)

@@ -42,7 +42,7 @@ _ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
 """Schemes whose back-ends put an object only if there is none, in one request."""
 _UPLOAD_CHUNK_BYTES = 16 << 20
 _READ_BLOCK_BYTES = 8 << 20
-_READS_AT_A_TIME = 16
+_REQUESTS_AT_A_TIME = 16
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 _STALE_CLAIM_SECONDS = 300.0
@@ -79,11 +79,11 @@ class RemoteStorage(Storage):
 
     def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
         waiting: deque[tuple[str, Future[bytes]]] = deque()
-        with ThreadPoolExecutor(_READS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
             try:
                 for name in names:
                     waiting.append((name, readers.submit(self.read, name, limit=limit)))
-                    if len(waiting) == 2 * _READS_AT_A_TIME:
+                    if len(waiting) == 2 * _REQUESTS_AT_A_TIME:
                         first, content = waiting.popleft()
                         yield first, content.result()
                 while waiting:
@@ -147,6 +147,11 @@ class RemoteStorage(Storage):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self._call("delete", name, lambda fs, path: fs.rm_file(path))
+
+    def remove_folder(self, folder: str) -> None:
+        names = [file.name for file in self.list(folder)]
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-remove") as removers:
+            deque(removers.map(self.remove, names), maxlen=0)
 
     def remove_attempts(self, name: str) -> None:
         pass  # finding them takes a listing of the folder, whatever its size

@@ -6,12 +6,12 @@ Previews show people, so they are not part of the dataset: nothing under ``previ
 from __future__ import annotations
 
 import heapq
+import io
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -19,8 +19,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from posecap.outcomes import ClipOutcome, RowOutcome
-from posecap.plan import PLAN_FILE, open_plan
-from posecap.shards import Dataset, committed, read_sidecar
+from posecap.plan_store import stored_plan
+from posecap.shards import Dataset, sidecars
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample, Span
 from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, fullest_frame, sheet_font_size
 from posecap.visualization.fonts import font, pillow
@@ -78,31 +79,44 @@ class Thumbnail:
     read: Callable[[], bytes | bytearray] | None
 
 
-def write_preview(root: Path, part: PartName, thumbnails: Sequence[Thumbnail]) -> None:
+def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumbnail]) -> None:
     """Write thumbnails of up to 24 of the part's samples, over all its labels; only these are read."""
-    folder = _folder(root, str(part))
-    there = {path.stem: path for path in folder.glob("*.jpg")} if folder.is_dir() else {}
+    storage, folder = open_storage(location), _folder(str(part))
+    there = _previews(storage, folder).get(folder, set())
     by_label: dict[str, list[Thumbnail]] = {}
     for one in sorted(thumbnails, key=lambda one: one.read is None and one.key not in there):
         by_label.setdefault(one.label or "", []).append(one)
     chosen = {one.key: one for one in _in_turn(by_label, _PER_PART)}
-    for key, path in there.items():
-        if key not in chosen:
-            path.unlink()
+    storage.remove(*(f"{folder}/{key}.jpg" for key in sorted(there - chosen.keys())))
     for key, one in chosen.items():
-        if one.read is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{key}.jpg").write_bytes(one.read())
+        if one.read is None:
+            continue
+        if isinstance(storage, LocalStorage):  # a preview need not be on disk when the call returns
+            (storage.root / folder).mkdir(parents=True, exist_ok=True)
+            (storage.root / folder / f"{key}.jpg").write_bytes(one.read())
+        else:
+            storage.write(f"{folder}/{key}.jpg", bytes(one.read()))
 
 
-def remove_previews(root: Path) -> None:
+def remove_previews(location: Location) -> None:
     """Remove all previews: people of a removed clip may be visible in others."""
-    shutil.rmtree(root / PREVIEW_FOLDER, ignore_errors=True)
-    (root / CONTACT_SHEET).unlink(missing_ok=True)
+    storage = open_storage(location)
+    storage.remove_folder(PREVIEW_FOLDER)
+    storage.remove(CONTACT_SHEET)
 
 
-def _folder(root: Path, part: str) -> Path:
-    return root / PREVIEW_FOLDER / part.replace("/", "-")
+def _folder(part: str) -> str:
+    return f"{PREVIEW_FOLDER}/{part.replace('/', '-')}"
+
+
+def _previews(storage: Storage, folder: str = PREVIEW_FOLDER) -> dict[str, set[str]]:
+    """Keys of the clips that have a preview, by the folder of their part."""
+    found: dict[str, set[str]] = {}
+    for file in storage.list(folder):
+        path = PurePosixPath(file.name)
+        if path.suffix == ".jpg":
+            found.setdefault(str(path.parent), set()).add(path.stem)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +172,7 @@ class Sheet:
 
 
 def view_sheet(
-    root: Path,
+    location: Location,
     *,
     out: Path,
     choice: Choice | None = None,
@@ -180,11 +194,12 @@ def view_sheet(
     """
     _check_picture(out)
     choice = choice or Choice()
-    dataset = Dataset(root)
-    index = _chosen(root, dataset, choice)
+    storage = open_storage(location)
+    dataset = Dataset(storage)
+    index = _chosen(storage, dataset, choice)
     tiles = _Tiles()
     for row in index.to_pylist():
-        image, why = (_preview(root, row), "") if background == "footage" else (None, "")
+        image, why = (_preview(storage, row), "") if background == "footage" else (None, "")
         if image is None:
             sample = dataset.sample(row["key"], index=index)
             if background == "footage":
@@ -194,7 +209,9 @@ def view_sheet(
     return tiles.write(out)
 
 
-def view_rejected(root: Path, *, out: Path, choice: Choice | None = None, footage: Footage | None = None) -> Sheet:
+def view_rejected(
+    location: Location, *, out: Path, choice: Choice | None = None, footage: Footage | None = None
+) -> Sheet:
     """Write a contact sheet of rejected clips, and of rows rejected before they had any, with the reasons.
 
     Every reason has the same share of the places, as far as it has clips. The picture is the frame in the middle of the
@@ -213,12 +230,13 @@ def view_rejected(root: Path, *, out: Path, choice: Choice | None = None, footag
     _check_picture(out)
     choice = choice or Choice()
     by_reason: dict[str, list[_Rejected]] = {}
-    for rejected in _rejected(root, choice):
+    storage = open_storage(location)
+    for rejected in _rejected(storage, choice):
         of_reason = by_reason.setdefault(rejected.ended.reason, [])
         if len(of_reason) < _CANDIDATES_PER_REASON:
             of_reason.append(rejected)
     if not by_reason:
-        raise ViewError(f"{root} holds no rejected {choice}")
+        raise ViewError(f"{storage.location} holds no rejected {choice}")
     tiles = _Tiles()
     card = pillow().Image.new("RGB", (_TILE_SIDE, _TILE_SIDE * 9 // 16), _CARD)
     reasons = sorted(by_reason, key=lambda reason: (-len(by_reason[reason]), reason))
@@ -251,17 +269,17 @@ class _Rejected:
         return f"{self.ended.reason}{label}\n{self.ended.detail or self.ended.stage}\n{self.row.uri}{when}"
 
 
-def _rejected(root: Path, choice: Choice) -> Iterator[_Rejected]:
+def _rejected(storage: Storage, choice: Choice) -> Iterator[_Rejected]:
     """What was rejected in the parts that are built."""
-    plan = open_plan(root / PLAN_FILE, media_root="") if (root / PLAN_FILE).is_file() else None
+    plan = stored_plan(storage)
     planned = {} if plan is None else {part.name: part for part in plan.parts()}
-    for part in committed(root):
+    for part, document in sidecars(storage):
         if choice.split not in (None, part.split):
             continue
         labels: dict[str, str | None] = {}
         if plan is not None and part in planned:
             labels = {one.row.row_id: one.row.label for one in plan.rows(planned[part])}
-        for row in map(RowOutcome.from_json, read_sidecar(root, part)["rows"]):
+        for row in map(RowOutcome.from_json, document["rows"]):
             label = labels.get(row.row_id)
             for ended in row.clips or (row,):
                 if ended.status == "rejected" and choice.label in (None, label):
@@ -295,20 +313,21 @@ def _check_picture(out: Path) -> None:
         raise ViewError(f"{out}: a contact sheet is written as .jpg or .png")
 
 
-def _chosen(root: Path, dataset: Dataset, choice: Choice) -> pa.Table:
+def _chosen(storage: Storage, dataset: Dataset, choice: Choice) -> pa.Table:
     """Index rows of the chosen clips, in the order of the sheet."""
-    found = _worst(dataset, choice) if choice.worst else _sampled(root, dataset, choice)
+    found = _worst(dataset, choice) if choice.worst else _sampled(storage, dataset, choice)
     if not found:
-        raise ViewError(_nothing(root, dataset, choice))
+        raise ViewError(_nothing(dataset, choice))
     tables = {part: dataset.part_index(part) for part in {part for part, _ in found}}
     return pa.concat_tables([tables[part].slice(row, 1) for part, row in found])
 
 
-def _sampled(root: Path, dataset: Dataset, choice: Choice) -> list[tuple[PartName, int]]:
+def _sampled(storage: Storage, dataset: Dataset, choice: Choice) -> list[tuple[PartName, int]]:
     """Part and row of clips from all splits and labels, sorted by these."""
     groups: dict[str, dict[str, list[tuple[bool, str, PartName, int]]]] = {}
+    previews = _previews(storage)
     for part, rows in dataset.parts(choice.split):
-        pictured = {path.stem for path in _folder(root, str(part)).glob("*.jpg")}
+        pictured = previews.get(_folder(str(part)), set())
         for row, key, label in _labelled(dataset, part, rows, choice):
             of_split = groups.setdefault(part.split, {})
             clips = of_split.setdefault(label, [])
@@ -349,9 +368,9 @@ def _labelled(
             yield row, key, label or ""
 
 
-def _nothing(root: Path, dataset: Dataset, choice: Choice) -> str:
+def _nothing(dataset: Dataset, choice: Choice) -> str:
     """Why there are no clips to show, with the labels that there are: the nearest, or some of all."""
-    said = f"{root} holds no {choice}"
+    said = f"{dataset.location} holds no {choice}"
     if choice.label is None:
         return said
     everybody = replace(choice, label=None)
@@ -387,14 +406,12 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
     return shares
 
 
-def _preview(root: Path, row: Mapping[str, Any]) -> Image.Image | None:
+def _preview(storage: Storage, row: Mapping[str, Any]) -> Image.Image | None:
     """The kept preview of a clip, if there is one and it is a JPEG of at most 4 MiB."""
     pil = pillow()
-    path = _folder(root, row["part"]) / f"{row['key']}.jpg"
     try:
-        if path.stat().st_size > _MAX_PREVIEW_BYTES:
-            return None
-        with pil.Image.open(path, formats=("JPEG",)) as image:
+        content = storage.read(f"{_folder(row['part'])}/{row['key']}.jpg", limit=_MAX_PREVIEW_BYTES)
+        with pil.Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
             loaded: Image.Image = image.convert("RGB")
             return loaded
     except (OSError, ValueError, pil.Image.DecompressionBombError):

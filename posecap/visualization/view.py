@@ -20,6 +20,7 @@ from posecap.interfaces import Decoder, DecoderGaveUpError, Fetched, Fetcher, Li
 from posecap.manifest.rows import located
 from posecap.shards import Dataset
 from posecap.stage import Reject
+from posecap.storage import Location
 from posecap.types import Media, Pixels, Sample, Seconds, Span
 from posecap.video import decode_span
 from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons
@@ -81,7 +82,7 @@ class Viewed:
 
 
 def view_clip(
-    root: Path,
+    location: Location,
     key: str,
     *,
     out: Path,
@@ -92,7 +93,7 @@ def view_clip(
     """Draw every person's skeleton over a clip, with caption, people and time below it.
 
     Args:
-        root: dataset on local disk.
+        location: of the dataset.
         key: of the sample, or a beginning that no other key has.
         out: ``.mp4`` or ``.gif``, whose folder is created; a gif has at most 12.5 frames a second and 500 in all.
         encoder: writes the mp4; not used for a gif.
@@ -108,7 +109,7 @@ def view_clip(
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
     pillow()
-    dataset = Dataset(root)
+    dataset = Dataset(location)
     sample = dataset.sample(whole_key(dataset, key))
     is_gif = out.suffix.lower() == ".gif"
     rows = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if is_gif else np.arange(len(sample.pts_T))

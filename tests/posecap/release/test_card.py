@@ -122,7 +122,8 @@ def test_long_tables_end_in_a_count(tmp_path: Path):
 def test_a_card_holds_no_times_and_is_written_whole(tmp_path: Path):
     info = dataset_infos.info(tmp_path)
     assert make_card(info) == make_card(info)
-    assert write_summary(tmp_path / CARD_FILE, make_card(info)).read_text() == make_card(info)
+    write_summary(tmp_path, CARD_FILE, make_card(info))
+    assert (tmp_path / CARD_FILE).read_text() == make_card(info)
 
 
 def test_a_dataset_without_clips_has_a_card(tmp_path: Path):

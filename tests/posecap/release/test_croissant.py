@@ -104,11 +104,12 @@ def test_identifiers_are_unique_and_every_reference_is_met(tmp_path: Path):
 
 def test_it_is_written_as_json(tmp_path: Path):
     found = document(tmp_path)
-    assert json.loads(write_summary(tmp_path / CROISSANT_FILE, found).read_text()) == found
+    write_summary(tmp_path, CROISSANT_FILE, found)
+    assert json.loads((tmp_path / CROISSANT_FILE).read_text()) == found
 
 
 def test_the_reference_reader_accepts_it(tmp_path: Path):
     mlcroissant = pytest.importorskip("mlcroissant", reason="the reference reader is not installed")
-    write_summary(tmp_path / CROISSANT_FILE, document(tmp_path))
+    write_summary(tmp_path, CROISSANT_FILE, document(tmp_path))
     dataset = mlcroissant.Dataset(str(tmp_path / "croissant.json"))
     assert len(list(dataset.records("clips"))) == 5

@@ -81,7 +81,8 @@ def test_alarms_follow_the_pipeline_s_expectations(tmp_path: Path):
 
 def test_it_is_written_as_json_that_reads_back_the_same(tmp_path: Path):
     report = make_report(dataset_infos.info(tmp_path), run())
-    path = write_summary(tmp_path / REPORT_FILE, report)
+    path = tmp_path / REPORT_FILE
+    write_summary(tmp_path, REPORT_FILE, report)
     assert path == tmp_path / "report.json"
     assert json.loads(path.read_text()) == report
 

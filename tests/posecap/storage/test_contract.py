@@ -161,6 +161,14 @@ def test_what_one_process_kept_another_publishes(storage: Storage) -> None:
     assert storage.read(NAME, limit=len(BODY)) == BODY
 
 
+def test_a_folder_goes_with_all_that_is_in_it(storage: Storage) -> None:
+    for name in ("a/1", "a/b/2", "ab/3", "c"):
+        storage.write(name, b"x")
+    storage.remove_folder("a")
+    storage.remove_folder("nothing")
+    assert sorted(names(storage)) == ["ab/3", "c"]
+
+
 def test_a_folder_or_an_address_is_opened_by_its_look(tmp_path: Path) -> None:
     assert open_storage(tmp_path) == open_storage(str(tmp_path)) == LocalStorage(tmp_path)
     assert open_storage(f"file://{tmp_path}") == LocalStorage(tmp_path)
