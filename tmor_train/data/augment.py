@@ -436,8 +436,8 @@ _MORE: tuple[Augmentation, ...] = (
 )
 
 STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
-"""``FAITHFUL`` and further common augmentations, which are not in the paper: with the amounts of CrosSCLR and AimCLR
-(shear, noise, blur, 15 of 25 joints hidden), and probabilities of our choice."""
+"""``FAITHFUL`` and further common augmentations, which are not in the paper, with amounts that are usual for NTU's
+skeletons (15 of 25 joints hidden) and probabilities of our choice."""
 
 STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
 """``STRONG`` for 3D skeletons."""

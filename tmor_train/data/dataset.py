@@ -262,7 +262,7 @@ class MotionSet:
             raise IndexError("a frame or person index is out of range of its clip")
         frame_NMT = person_NM[:, :, None] * frames_N[:, None, None] + frame_NT[:, None, :]
         absent = (person_NM < 0)[:, :, None] | (frame_NT < 0)[:, None, :]
-        frame_NMT[absent] = 0
+        frame_NMT[absent] = 0  # any frame that is there; what it holds is not seen
         kind_N = self._kinds[self.clips.array_N[index_N]]
         kinds = np.unique(kind_N).tolist()
         if len(kinds) == 1 and self.arrays[kinds[0]].dimensions == self.dimensions:

@@ -120,7 +120,8 @@ def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any)
 
 
 def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Path) -> Numbers:
-    """Where each array begins in the mapped file, in floats. The arrays of a batch follow each other without gaps."""
+    """Where each array begins in the mapped file, in floats. The arrays are views of the map, and those of a batch
+    follow each other without gaps, as Arrow stores a column of lists."""
     sizes = np.array([array.size for array in arrays], np.int64)
     if not sizes.any():
         return np.zeros(len(arrays), np.int64)

@@ -196,6 +196,7 @@ def _metric_words(name: str) -> str:
 
 
 def _row(result: Result) -> tuple[str, float, str, str]:
+    """What tells a row from others, and sorts them; labels are negative, so that all of them come before a share."""
     return result.mode, -result.labels, result.checkpoint or "raw coordinates", result.recipe
 
 

@@ -112,7 +112,7 @@ def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
     """Indices of the clips that remain and of those that are held out, each ascending, int64.
 
     By ``clips``: of each class the share, rounded, but one clip at least remains and, of two or more, one is held out.
-    By ``subjects``: the share of the subjects, rounded, at least one.
+    By ``subjects``: the share of the subjects, rounded, at least one and not all.
 
     Raises:
         TaskError: subjects are asked for, and that of a clip is not known or there is only one.

@@ -113,6 +113,7 @@ class Trainer(ABC, Generic[Batch]):
 
         Raises:
             RunError: a loss is not finite.
+            CheckpointError: the checkpoint in ``folder`` cannot be read.
             Stopped: the process was asked to stop; the step it was in is saved.
         """
         config, checkpoints, stop = self.schedule, Checkpoints(folder / "checkpoints", keep=1), Stop()

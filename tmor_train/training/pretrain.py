@@ -224,7 +224,11 @@ class Pretraining:
         return bool(self.distributed.sum(torch.tensor(float(self.stop.asked), device=self.distributed.device)))
 
     def _after_epoch(self) -> None:
-        """Metrics of the epoch, clusters for the next, a checkpoint."""
+        """Metrics of the epoch, clusters for the next, a checkpoint.
+
+        The loader is at the next epoch already, so its number is that of the ended one counted from 1, as the line
+        ``epoch`` of the journal has it; lines ``step`` count epochs from 0.
+        """
         began, epoch, train_state = monotonic(), self.loader.state.epoch, self.train_state
         metrics: dict[str, Any] = {"epoch": epoch, "loss": sum(self.losses) / max(len(self.losses), 1)}
         embeddings_ND = train_state.embeddings()
