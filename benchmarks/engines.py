@@ -3,7 +3,7 @@
     python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--concurrency 1 2]
 
 Detectors and embedders see frames of the demo's footage at working size, pose estimators four people in each of them.
-Each engine is compared with itself at the first batch size. MoveNet, EfficientNet and MiniLM have their real
+Each engine is compared with itself at the first batch size. MoveNet, BlazePose, EfficientNet and MiniLM have their real
 weights; every other engine has random ones in the published format, which cost the same time.
 With a GPU, engines that can use it do.
 
@@ -33,6 +33,7 @@ os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
 import numpy as np  # noqa: E402
 from measuring import parser_of, threaded_seconds  # noqa: E402
 
+from posecap.engines.blazepose import BlazePose  # noqa: E402
 from posecap.engines.efficientnet import EfficientNetLite0, EfficientNetLite0Onnx  # noqa: E402
 from posecap.engines.minilm import MiniLM  # noqa: E402
 from posecap.engines.mmpose import RTMPose  # noqa: E402
@@ -145,6 +146,7 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
     many = list(frames) * (1 + 64 // len(frames))
     return [
         Contender("movenet 512", "frames", lambda n: MoveNet(imgsz=512), detect, many),
+        Contender("blazepose", "frames", lambda n: BlazePose(), detect, many),
         Contender("ultralytics yolo11n", "frames", lambda n: Ultralytics(weights_from=yolo, batch=n), detect, many),
         Contender(
             "rtmdet-n onnx", "frames", lambda n: RTMDetOnnx(size="n", weights_from=rtmdet, batch=n), detect, many

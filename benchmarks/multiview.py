@@ -1,6 +1,6 @@
 """How exact skeletons are, without an annotator: four calibrated cameras, triangulation and reprojection.
 
-    python benchmarks/multiview.py SETTING … [--score 0.2] [--long-side PIXELS] [--offsets]
+    python benchmarks/multiview.py SETTING … [--score 0.2] [--long-side PIXELS] [--offsets] [--smooth]
     python benchmarks/multiview.py movenet:imgsz=256 movenet:imgsz=512 ultralytics:weights_from=yolo11n-pose
 
 A SETTING is an engine and its parameters, or a pipeline file (``benchmarks/detectors.py`` has the form).
@@ -24,6 +24,17 @@ found, with the same views and height for both; "nearer" is the share in which t
 An error that all views share, such as hips that a model puts too high, costs little here: this compares settings, and
 does not replace annotations. Two recordings of 1.7 s say nothing about people who lie or are small.
 
+With ``--smooth`` a third table has, for each setting, the joints as they are and as the stage Smooth makes them, with
+each of its filters and their default parameters:
+
+- jitter of the tracked people of a view (:func:`posecap.skeletons.measure`), in thousandths of the body's size: the
+  mean over the views;
+- the error as above, all views smoothed alike. It cannot show lag, which shifts the triangulated point along;
+- the error of one smoothed view against the joints that the other views, as they are, triangulate: lag adds to it;
+- lag in milliseconds: by how much later a joint is where it was, by least squares of its displacement by the filter on
+  its velocity, which is that of the point that the other views triangulate (over four frames, without the fastest
+  hundredth, where people changed places). Faster joints weigh more.
+
 Facts about the footage, checked with this program and the footage itself:
 
 - The package carries the calibration as Qualisys writes it (``Calib.qca.txt``); its ``Calib*.toml`` is made from it
@@ -44,7 +55,7 @@ import itertools
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +69,12 @@ from numpy.typing import NDArray  # noqa: E402
 
 from posecap.download.package_index import PackageFile, fetch  # noqa: E402
 from posecap.interfaces import Limits  # noqa: E402
-from posecap.joints import LAYOUTS, convert  # noqa: E402
+from posecap.joints import LAYOUTS  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
-from posecap.types import PosedClip  # noqa: E402
+from posecap.skeletons import measure  # noqa: E402
+from posecap.stages.skeleton import Skeleton  # noqa: E402
+from posecap.stages.smooth import OneEuro, SavitzkyGolay, Smooth  # noqa: E402
+from posecap.types import SkeletonClip  # noqa: E402
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -101,6 +115,14 @@ MINIMUM, WELL_SEEN = 2, 3
 """Number of views from which a joint can be triangulated, and from which its error is meaningful."""
 OFFSETS = range(-3, 4)
 """Frames by which ``--offsets`` shifts one view."""
+SMOOTHINGS = {"Savitzky-Golay": Smooth(filter=SavitzkyGolay()), "One-Euro": Smooth(filter=OneEuro())}
+"""That ``--smooth`` compares with the joints as they are."""
+VELOCITY_FRAMES = 2
+"""Frames before and after a frame between which its velocity is measured."""
+USUAL_SPEEDS = 0.99
+"""Share of the joints, slowest first, that count for lag."""
+FAR_OFF = 3
+"""Medians of the error beyond which a joint does not count for lag: one of both sides shows another place there."""
 
 
 @dataclass(frozen=True)
@@ -288,9 +310,9 @@ def body_heights(cameras: Sequence[Camera], points_PTJ3: Doubles) -> Doubles:
     return np.stack(heights)
 
 
-def people_of(clip: PosedClip, people: int) -> Doubles:
+def people_of(clip: SkeletonClip, people: int) -> Doubles:
     """(P, T, 17, 3) joints of each frame's tracked people, ranked by frames times height; zeros where fewer are."""
-    joints = convert(clip.joints_MTJ3, source=clip.layout, target="coco17").astype(np.float64)
+    joints = clip.joints_MTJ3.astype(np.float64)
     there_MT: Bools = np.any(joints[..., 2] > 0, axis=-1)
     height_MT = (clip.tracks.boxes_MT4[..., 3] - clip.tracks.boxes_MT4[..., 1]) * there_MT
     ranked = np.argsort(-height_MT.sum(1), kind="stable")
@@ -301,19 +323,25 @@ def people_of(clip: PosedClip, people: int) -> Doubles:
     return found
 
 
-def views_of(chosen: Setting, folder: str, hashes: Sequence[str], people: int) -> Doubles:
-    """(V, P, T, 17, 3) joints of a recording in all views."""
-    views = []
+def clips_of(chosen: Setting, folder: str, hashes: Sequence[str]) -> list[SkeletonClip]:
+    """A recording with the skeletons that a setting finds, by view."""
+    clips = []
     for number, sha256 in enumerate(hashes, 1):
         path = fetch(
             PackageFile.parse(f"{PACKAGE}/{folder}/videos/cam{number:02d}.mp4?sha256={sha256}"), limits=Limits()
         )
-        result = execute([*chosen.decoding, *chosen.posing], video_of(path))
+        result = execute([*chosen.decoding, *chosen.posing, Skeleton(layout="coco17")], video_of(path))
         if len(result.outputs) != 1:
             raise SystemExit(
                 f"{chosen.name}: {folder} cam{number:02d} gave {result.outputs or result.clips or result.error}"
             )
-        views.append(people_of(result.outputs[0], people))
+        clips.append(result.outputs[0])
+    return clips
+
+
+def views_of(clips: Sequence[SkeletonClip], people: int) -> Doubles:
+    """(V, P, T, 17, 3) joints of the people in all views."""
+    views = [people_of(clip, people) for clip in clips]
     frames = min(view.shape[1] for view in views)
     return np.stack([view[:, :frames] for view in views])
 
@@ -385,6 +413,62 @@ def offsets(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> s
     return "\n".join(lines)
 
 
+def from_others(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> Doubles:
+    """(V, P, T, J, 2) pixels where each view should show each joint, as the other views triangulate it; else NaN."""
+    seen = joints_VPTJ3[..., 2] >= score
+    found = []
+    for view, camera in enumerate(cameras):
+        others = seen.copy()
+        others[view] = False
+        found.append(camera.project(reproject(cameras, joints_VPTJ3, others).points_PTJ3))
+    return np.stack(found)
+
+
+def lag_seconds(smooth_VPTJ2: Doubles, joints_VPTJ2: Doubles, others_VPTJ2: Doubles, interval: float) -> float:
+    """By how much later joints are where they were before they were smoothed.
+
+    Args:
+        others_VPTJ2: where the other views show them; NaN excludes a joint.
+        interval: seconds from frame to frame.
+    """
+    reach = VELOCITY_FRAMES
+    inside = np.s_[:, :, reach:-reach]
+    velocity = (others_VPTJ2[:, :, 2 * reach :] - others_VPTJ2[:, :, : -2 * reach]) / (2 * reach * interval)
+    error = np.linalg.norm(joints_VPTJ2 - others_VPTJ2, axis=-1)[inside]
+    speed = np.linalg.norm(velocity, axis=-1)
+    counted = (speed <= np.nanquantile(speed, USUAL_SPEEDS)) & (error <= FAR_OFF * np.nanmedian(error))
+    moved = (smooth_VPTJ2 - joints_VPTJ2)[inside][counted]
+    return float(-(moved * velocity[counted]).sum() / (velocity[counted] ** 2).sum())
+
+
+def smoothings(
+    cameras: Sequence[Camera], clips: Sequence[SkeletonClip], joints_VPTJ3: Doubles, score: float
+) -> Iterator[str]:
+    """Lines of the third table.
+
+    Args:
+        joints_VPTJ3: of the clips as they are, people in one order across views.
+    """
+    others, seen = from_others(cameras, joints_VPTJ3, score), joints_VPTJ3[..., 2] >= score
+    interval = float(np.median(np.diff(clips[0].pts_T)))
+    for name, stage in {"as they are": None, **SMOOTHINGS}.items():
+        smooth = list(clips) if stage is None else [next(stage(clip)) for clip in clips]
+        found = views_of(smooth, joints_VPTJ3.shape[1])
+        # Each view by itself: people are in one order across the views only in joints_VPTJ3.
+        pairs = zip(joints_VPTJ3, found, strict=True)
+        views = np.concatenate([in_order_of(known[None], view[None]) for known, view in pairs])
+        jitter = np.mean([measure(clip.joints_MTJ3, clip.pts_T, clip.layout).jitter for clip in smooth])
+        every = reproject(cameras, views, seen)
+        errors = every.errors_VPTJ[every.judged]
+        apart = np.where(seen, np.linalg.norm(views[..., :2] - others, axis=-1), np.nan)
+        apart = apart[~np.isnan(apart)]
+        lag = lag_seconds(views[..., :2], joints_VPTJ3[..., :2], np.where(seen[..., None], others, np.nan), interval)
+        yield (
+            f"    {name:<16} jitter {1000 * jitter:5.2f}   error {np.median(errors):6.2f} {errors.mean():6.2f} px   "
+            f"against the others {np.median(apart):6.2f} {apart.mean():6.2f} px   lag {1000 * lag:+5.1f} ms"
+        )
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("settings", nargs="+", metavar="SETTING")
@@ -392,6 +476,7 @@ def main() -> None:
     parser.add_argument("--pipeline", type=Path, default=DEFAULT, help="whose stages are used (default: %(default)s)")
     parser.add_argument("--long-side", type=int, help="of decoded frames, pixels, instead of the pipeline's")
     parser.add_argument("--offsets", action="store_true", help="also print errors with each view shifted in time")
+    parser.add_argument("--smooth", action="store_true", help="also print what the filters of the stage Smooth do")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     settings = [setting(name, pipeline=options.pipeline, long_side=options.long_side) for name in options.settings]
@@ -401,10 +486,13 @@ def main() -> None:
         print(f"{title}, joints with a score of {options.score:g} or more: error median, mean", flush=True)
         for each in settings:
             each.load()
-            found[each.name] = same_people(cameras, views_of(each, folder, hashes, people), options.score)
+            clips = clips_of(each, folder, hashes)
+            found[each.name] = same_people(cameras, views_of(clips, people), options.score)
             print(setting_line(each.name, cameras, found[each.name], options.score), flush=True)
             if options.offsets:
                 print(offsets(cameras, found[each.name], options.score), flush=True)
+            if options.smooth:
+                print(*smoothings(cameras, clips, found[each.name], options.score), sep="\n", flush=True)
         for names in itertools.combinations(found, 2):
             print(f"{title}, joints of frames and views that both have found")
             print(paired(names, cameras, (found[names[0]], found[names[1]]), options.score)[2], flush=True)

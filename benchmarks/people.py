@@ -12,6 +12,15 @@ view, ``surveillance``, where several small ones are, and ``scenery``, where nob
 Half of the videos are for choosing a setting and the others for reporting on it; the first bit of the SHA-256 of
 a file's name decides which, so that the division favours no setting.
 
+Whether the right people are kept is counted at marks (``--marks``, by default ``people_marks.csv`` here): a table of
+``video`` (a file's name without its suffix), ``seconds``, and ``x`` and ``y``, shares of the picture's width and
+height, of the middle of somebody's trunk. Of each moment named, everybody whom the clip is about has a row: those who
+fight in a fight, else those in plain view. Somebody found is whoever is marked if the middle of the shoulders and hips
+lies within a quarter of the body's size (:func:`posecap.skeletons.body_sizes`) of the mark, nearest pairs first.
+Counted are the marks of each moment, at most as many as a clip keeps people; how many of them are found, confident in
+that frame, whether kept or not; how many are kept; and people kept and confident in that frame who are not marked. The
+marks there are were set by eye on three frames of each surveillance video, without skeletons drawn on them.
+
 A video is kept when a clip of it is; videos and clips are both counted. A person is confident in a frame as
 FilterPeople defines it (enough joints with a high enough score), whether kept or not: printed are the share of frames
 with one, and how many persons times frames that makes. Milliseconds are the detector's alone, a frame, on one thread:
@@ -20,11 +29,13 @@ settings disagree on are listed, with the reason of rejection."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +43,45 @@ from typing import Any
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+import numpy as np  # noqa: E402
 from detectors import DEFAULT, Setting, setting, video_of  # noqa: E402
 from measuring import parser_of  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
+from posecap.joints import LAYOUTS, convert  # noqa: E402
 from posecap.manifest.importers import VIDEO_SUFFIXES  # noqa: E402
 from posecap.run.execute import ItemResult, execute  # noqa: E402
+from posecap.skeletons import body_sizes  # noqa: E402
+from posecap.stages.filter_people import FilterPeople  # noqa: E402
+from posecap.types import Floats, PosedClip  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 FOLDERS = ("exercise", "surveillance", "scenery")
 HALVES = ("choose", "report")
+MARKS = Path(__file__).with_name("people_marks.csv")
+TRUNK = [LAYOUTS["coco17"].names.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]
+NEAR = 0.25
+"""Body sizes from a mark within which somebody is whoever is marked."""
+
+Marks = Mapping[float, NDArray[np.float64]]
+"""(N, 2) shares of width and height by seconds of the video."""
+
+
+@dataclass(frozen=True)
+class MarkedPeople:
+    """Marks of people, how many of them were found and how many kept, and people kept who are not marked."""
+
+    wanted: int = 0
+    found: int = 0
+    kept: int = 0
+    others: int = 0
+
+    def __add__(self, more: MarkedPeople) -> MarkedPeople:
+        return MarkedPeople(*(getattr(self, name) + getattr(more, name) for name in self.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        return f"of {self.wanted} marks {self.found} found, {self.kept} kept; {self.others} others kept"
 
 
 @dataclass(frozen=True)
@@ -58,6 +98,7 @@ class VideoResult:
     frames: int
     seen_frames: int
     person_frames: int
+    marked: MarkedPeople
 
     def __str__(self) -> str:
         if self.kept:
@@ -74,10 +115,20 @@ def videos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
-def finish(chosen: Setting, decoded: ItemResult) -> VideoResult:
+def read_marks(path: Path) -> dict[str, Marks]:
+    """Marks by video, that is a file's name without its suffix."""
+    rows: dict[str, dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows[row["video"]][float(row["seconds"])].append((float(row["x"]), float(row["y"])))
+    return {video: {at: np.array(places) for at, places in times.items()} for video, times in rows.items()}
+
+
+def finish(chosen: Setting, decoded: ItemResult, marks: Marks) -> VideoResult:
     """Run a video's decoded clips through a setting's other stages."""
     reasons = [clip.reason for clip in decoded.clips] + ([decoded.error.reason] if decoded.error else [])
     kept = seen_frames = person_frames = 0
+    marked = MarkedPeople(wanted=sum(min(len(places_N2), chosen.filtering.people) for places_N2 in marks.values()))
     for clip in decoded.outputs:
         posed = execute(chosen.posing, clip)
         for person in posed.outputs:
@@ -86,13 +137,51 @@ def finish(chosen: Setting, decoded: ItemResult) -> VideoResult:
             person_frames += int(confident_MT.sum())
             filtered = execute([chosen.filtering], person)
             kept += len(filtered.outputs)
+            marked += at_marks(person, filtered.outputs[0] if filtered.outputs else None, marks, chosen.filtering)
             reasons += [outcome.reason for outcome in filtered.clips]
         reasons += [outcome.reason for outcome in posed.clips]
     frames = sum(clip.frame_count for clip in decoded.outputs)
-    return VideoResult(len(decoded.outputs), kept, tuple(reasons), frames, seen_frames, person_frames)
+    return VideoResult(len(decoded.outputs), kept, tuple(reasons), frames, seen_frames, person_frames, marked)
 
 
-def compare(settings: Sequence[Setting], paths: Sequence[Path]) -> dict[str, dict[Path, VideoResult]]:
+def at_marks(found: PosedClip, kept: PosedClip | None, marks: Marks, filtering: FilterPeople) -> MarkedPeople:
+    """Who of the people found and kept in a clip is marked; ``wanted`` stays 0."""
+    total = MarkedPeople()
+    picture_2 = np.array(found.frames_THW3.shape[2:0:-1]) * found.source_per_working
+    for seconds, shares_N2 in marks.items():
+        if not found.span.start_seconds <= seconds < found.span.end_seconds:
+            continue
+        t, places_N2 = int(np.abs(found.pts_T - seconds).argmin()), shares_N2 * picture_2
+        seen, _ = _marked_in(found, t, places_N2, filtering)
+        chosen, others = (0, 0) if kept is None else _marked_in(kept, t, places_N2, filtering)
+        total += MarkedPeople(found=min(seen, filtering.people), kept=chosen, others=others)
+    return total
+
+
+def _marked_in(clip: PosedClip, t: int, places_N2: NDArray[np.float64], filtering: FilterPeople) -> tuple[int, int]:
+    """How many people who are confident in a frame are marked, and how many are not."""
+    joints_MTJ3: Floats = convert(clip.joints_MTJ3[:, t : t + 1], source=clip.layout, target="coco17")
+    counted_MTJ, confident_MT = filtering.confident(joints_MTJ3)
+    people = np.flatnonzero(confident_MT[:, 0])
+    if not people.size:
+        return 0, 0
+    joints_MTJ3 = np.where(counted_MTJ[..., None], joints_MTJ3, np.float32(0))[people]
+    trunk_MJ3 = joints_MTJ3[:, 0, TRUNK].astype(np.float64)
+    seen_MJ1 = trunk_MJ3[..., 2:] > 0
+    middle_M2 = (trunk_MJ3[..., :2] * seen_MJ1).sum(1) / np.maximum(seen_MJ1.sum(1), 1)
+    apart_MN = np.linalg.norm(middle_M2[:, None] - places_N2, axis=-1) / body_sizes(joints_MTJ3)[:, None]
+    apart_MN[~seen_MJ1.any((1, 2))] = np.inf
+    marked = 0
+    while apart_MN.min(initial=np.inf) <= NEAR:
+        person, place = np.unravel_index(apart_MN.argmin(), apart_MN.shape)
+        apart_MN[person], apart_MN[:, place] = np.inf, np.inf
+        marked += 1
+    return marked, len(people) - marked
+
+
+def compare(
+    settings: Sequence[Setting], paths: Sequence[Path], marks: Mapping[str, Marks]
+) -> dict[str, dict[Path, VideoResult]]:
     """What each setting finds in each video; one video's frames are in memory at a time."""
     found: dict[str, dict[Path, VideoResult]] = {each.name: {} for each in settings}
     for number, path in enumerate(paths, 1):
@@ -100,7 +189,7 @@ def compare(settings: Sequence[Setting], paths: Sequence[Path]) -> dict[str, dic
         for each in settings:
             if each.decoding not in decoded:
                 decoded[each.decoding] = execute(each.decoding, video_of(path))
-            found[each.name][path] = finish(each, decoded[each.decoding])
+            found[each.name][path] = finish(each, decoded[each.decoding], marks.get(path.stem, {}))
         if sys.stderr.isatty():
             print(f"\r{number} of {len(paths)} {path.name}\033[K", end="", file=sys.stderr, flush=True)
     return found
@@ -123,7 +212,11 @@ def tables(title: str, found: dict[str, dict[Path, VideoResult]], halves: Sequen
     for half in (*halves, *(["both"] if len(halves) > 1 else [])):
         lines.append(f"{title}, {half}")
         for name, founds in found.items():
-            lines.append(line(name, [each for path, each in founds.items() if half in ("both", half_of(path))]))
+            of_half = [each for path, each in founds.items() if half in ("both", half_of(path))]
+            lines.append(line(name, of_half))
+            marked = sum((each.marked for each in of_half), MarkedPeople())
+            if marked.wanted:
+                lines.append(f"  {'':<44} {marked}")
     for path in next(iter(found.values())):
         if len({founds[path].kept for founds in found.values()}) > 1:
             cells = "   ".join(f"{name}: {founds[path]}" for name, founds in found.items())
@@ -140,7 +233,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N videos of each folder and half")
     parser.add_argument("--pipeline", type=Path, default=DEFAULT, help="whose stages are used (default: %(default)s)")
     parser.add_argument("--long-side", type=int, help="of decoded frames, pixels, instead of the pipeline's")
+    parser.add_argument("--marks", type=Path, default=MARKS, metavar="CSV", help="people whom the videos are about")
     options = parser.parse_args()
+    marks = read_marks(options.marks)
     logging.disable(logging.WARNING)
     try:
         import torch
@@ -158,7 +253,7 @@ def main() -> None:
             print(f"{folder}: no videos in {getattr(options, folder)}")
             continue
         chosen = [path for half in halves for path in [p for p in videos if half_of(p) == half][: options.limit]]
-        print(tables(folder, compare(settings, sorted(chosen)), halves), flush=True)
+        print(tables(folder, compare(settings, sorted(chosen), marks), halves), flush=True)
     print("milliseconds a frame of the detector, one thread, median over the clips: wall, CPU")
     for each in settings:
         wall, cpu = each.timed.milliseconds

@@ -97,3 +97,26 @@ def test_people_are_put_in_one_order_across_views(multiview: ModuleType) -> None
     mixed[1, :, 3] = joints[1, ::-1, 3]
     found = multiview.same_people(views, mixed, 0.5)
     assert multiview.reproject(views, found, found[..., 2] > 0).errors_VPTJ.max() < 1e-3
+
+
+def test_a_view_is_compared_with_what_the_others_show(multiview: ModuleType) -> None:
+    views = cameras(multiview)
+    joints = seen_by(views, people())
+    off = joints.copy()
+    off[1, ..., 0] += 7.0
+    apart = np.linalg.norm(off[..., :2] - multiview.from_others(views, joints, 0.5), axis=-1)
+    assert apart[1] == pytest.approx(np.full(apart[1].shape, 7.0), abs=1e-3)
+    assert apart[[0, 2, 3]].max() < 1e-3
+    one_view = joints.copy()
+    one_view[2:, ..., 2] = 0
+    assert np.isnan(multiview.from_others(views, one_view, 0.5)[:2]).all()
+
+
+@pytest.mark.parametrize("frames", [-2, 0, 3])
+def test_lag_is_that_of_a_delayed_movement(multiview: ModuleType, frames: int) -> None:
+    times = np.arange(200) / 60
+    moving = 400 + 100 * np.sin(2 * np.pi * times)[None, None, :, None, None] * np.ones((1, 1, 1, 17, 2))
+    noise = np.random.default_rng(5).normal(0, 2, moving.shape)
+    delayed = np.roll(moving, frames, axis=2)
+    lag = multiview.lag_seconds(delayed[:, :, 5:-5], (moving)[:, :, 5:-5], (moving + noise)[:, :, 5:-5], 1 / 60)
+    assert lag == pytest.approx(frames / 60, abs=0.004)

@@ -1,13 +1,22 @@
 """The benchmark of everyday footage: its halves, and settings from a command line."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from posecap.engines.movenet import MoveNet
+from posecap.stages.filter_people import FilterPeople
 from tests import ROOT
+from tests.building import posed, tracks_of, walkers
 from tests.programs import program
+
+
+@pytest.fixture(scope="module")
+def people() -> ModuleType:
+    return program(ROOT / "benchmarks" / "people.py")
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +24,7 @@ def detectors() -> ModuleType:
     return program(ROOT / "benchmarks" / "detectors.py")
 
 
-def test_halves_depend_on_the_name_alone() -> None:
-    people = program(ROOT / "benchmarks" / "people.py")
+def test_halves_depend_on_the_name_alone(people: ModuleType) -> None:
     names = [f"clip_{number}.mp4" for number in range(200)]
     halves = [people.half_of(Path("somewhere") / name) for name in names]
     assert halves == [people.half_of(Path("elsewhere") / name) for name in names]
@@ -32,3 +40,30 @@ def test_a_setting_is_an_engine_with_its_parameters(detectors: ModuleType) -> No
 def test_what_is_no_setting_is_refused(detectors: ModuleType, words: str) -> None:
     with pytest.raises(detectors.SettingError):
         detectors.setting(words)
+
+
+def test_people_found_and_kept_are_compared_with_marks(people: ModuleType, tmp_path: Path) -> None:
+    joints = walkers(people=3, frames=24)
+    item = posed(joints_MTJ3=joints, tracks=tracks_of(joints))
+    picture = np.array(item.frames_THW3.shape[2:0:-1]) * item.source_per_working
+    trunk = joints[:, 0, [5, 6, 11, 12], :2].mean(1) / picture
+    table = tmp_path / "marks.csv"
+    rows = [f"clip,{item.pts_T[0]},{x},{y}" for x, y in (trunk[0], trunk[2], trunk[0] + 5)]
+    table.write_text("\n".join(["video,seconds,x,y", *rows, "other,0,0,0", "clip,1000,0,0"]))
+    marks = people.read_marks(table)["clip"]
+    filtering = FilterPeople(people=2)
+    every = people.at_marks(item, item, marks, filtering)
+    assert (every.found, every.kept, every.others) == (2, 2, 1)
+    first = replace(item, joints_MTJ3=joints[:1], tracks=tracks_of(joints[:1]))
+    some = people.at_marks(item, first, marks, filtering)
+    assert (some.found, some.kept, some.others) == (2, 1, 0)
+    nobody = people.at_marks(item, None, marks, filtering)
+    assert (nobody.found, nobody.kept, nobody.others) == (2, 0, 0)
+    assert people.at_marks(item, item, {1000.0: trunk}, filtering) == people.MarkedPeople()
+
+
+def test_marks_lie_in_the_picture(people: ModuleType) -> None:
+    marks = people.read_marks(people.MARKS)
+    assert len(marks) == 16
+    places = np.concatenate([places for times in marks.values() for places in times.values()])
+    assert ((places >= 0) & (places <= 1)).all()
