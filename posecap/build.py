@@ -155,7 +155,7 @@ def build(
         found = " and ".join(map(repr, lines))
         log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
     with lock_dataset(root):
-        plan = make_plan(manifest, root / f".{PLAN_FILE}.new")
+        plan = make_plan(manifest, root / f".{PLAN_FILE}.new", built=root / PLAN_FILE)
         fingerprints = part_fingerprints(pipeline, plan)
         change = compare(root, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
@@ -479,7 +479,8 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
             continue
         if part not in fingerprints:
             gone.append(part)
-            reasons["some parts are no longer planned: a split has fewer rows, or rows_per_part is larger"] = None
+            larger = "a split has fewer rows, or rows_per_part or bytes_per_part is larger"
+            reasons[f"some parts are no longer planned: {larger}"] = None
             continue
         built[part] = written["fingerprint"]
         if written["fingerprint"] != fingerprints[part]:
@@ -512,7 +513,8 @@ def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterable[str]:
         )
     )
     found = list(_differences(before, now, ""))
-    return found or ["the rows of these parts changed (added, removed, edited, reordered, or another rows_per_part)"]
+    causes = "added, removed, edited, reordered, or another rows_per_part or bytes_per_part"
+    return found or [f"the rows of these parts changed ({causes})"]
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:

@@ -1,11 +1,11 @@
 """Divides the rows of a manifest into parts: ``plan.parquet``, one row group for each part, which a build follows.
 
-Parts are numbered by split in manifest order, ``rows_per_part`` rows each. Rows that repeat an earlier one are in the
-plan too, marked as duplicates, and so are rows whose id another row has, with that as their problem, so that every row
-of the manifest has an outcome. While they are read, rows are kept on
-disk by split, and only their hashes in memory. Paths of videos below a local media root are stored relative to it, so a
-plan holds no directory of the machine on which it was made, unless a table gives absolute paths elsewhere; the same
-tables give the same bytes on every machine.
+Parts are numbered by split in manifest order, of ``rows_per_part`` rows each, or fewer where they would take more than
+``bytes_per_part`` bytes. Rows that repeat an earlier one are in the plan too, marked as duplicates, and so are rows
+whose id another row has, with that as their problem, so that every row of the manifest has an outcome. While they are
+read, rows are kept on disk by split, and only their hashes in memory. Paths of videos below a local media root are
+stored relative to it, so a plan holds no directory of the machine on which it was made, unless a table gives absolute
+paths elsewhere; the same tables give the same bytes on every machine.
 
 URIs in a plan are public (:mod:`posecap.uris`). Those to fetch from, with password or signature, are read from the
 manifest by each build anew and kept in an unnamed temporary file; so signatures may change from run to run.
@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +30,11 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from posecap import legacy
-from posecap.manifest.manifest_file import Manifest, ManifestError, shown
+from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
 from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import ROW_SCHEMA, located
 from posecap.manifest.tables import read_tables
+from posecap.size_estimate import bytes_of_rows
 from posecap.types import PartName, Row
 
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string()), pa.field("id_taken_by", pa.string())])
@@ -44,6 +46,8 @@ _POSITION_COLUMNS = ("table", "row", "id_taken_by")
 
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
+BYTES_PER_PART = 2_000_000_000
+"""Most estimated bytes of a part where neither the manifest nor the dataset says otherwise."""
 MOST_SPLITS = 64
 """A file is open for each split while rows are read."""
 _ID_DIGITS = 20
@@ -90,12 +94,14 @@ class Plan:
     """A plan on disk. Relative video paths start at ``media_root``; with ``""`` they stay relative.
 
     ``private`` has the URIs to fetch that are not public; without it, rows are fetched from the public ones.
+    ``bytes_per_part`` is the limit with which it was made; None for plans made before there was one.
     """
 
     path: Path
     media_root: str
     _parts: tuple[PlannedPart, ...]
     private: PrivateUris | None = None
+    bytes_per_part: int | None = None
 
     def parts(self) -> Sequence[PlannedPart]:
         """Every part, ordered by split and number."""
@@ -150,15 +156,19 @@ def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None
             PlannedPart(PartName(split, number), rows, digest, group)
             for group, (split, number, rows, digest) in enumerate(written["parts"])
         ]
+        bytes_per_part = written.get("bytes_per_part")
+        if not isinstance(bytes_per_part, int | None):
+            raise TypeError(f"its bytes_per_part is {bytes_per_part!r}")
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again") from error
-    return Plan(path, media_root, tuple(parts), private)
+    return Plan(path, media_root, tuple(parts), private, bytes_per_part)
 
 
 class PlanWriter:
     """Writes parts as row groups, in the order of their names, and their list into the file's metadata."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, bytes_per_part: int | None) -> None:
+        self._bytes_per_part = bytes_per_part
         self._writer = pyarrow.parquet.ParquetWriter(
             path,
             PLAN_SCHEMA,
@@ -167,14 +177,17 @@ class PlanWriter:
             write_statistics=False,
             store_schema=False,
         )
-        self._parts: list[tuple[str, int, int, str]] = []
+        self.parts: list[tuple[str, int, int, str]] = []
 
     def write(self, name: PartName, rows: pa.Table) -> None:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
-        self._parts.append((name.split, name.number, rows.num_rows, rows_digest(rows)))
+        self.parts.append((name.split, name.number, rows.num_rows, rows_digest(rows)))
 
     def close(self) -> None:
-        listed = json.dumps({"format": FORMAT, "parts": self._parts}, separators=(",", ":"))
+        document: dict[str, Any] = {"format": FORMAT, "parts": self.parts}
+        if self._bytes_per_part is not None:
+            document["bytes_per_part"] = self._bytes_per_part
+        listed = json.dumps(document, separators=(",", ":"))
         self._writer.add_key_value_metadata({_KEY: listed.encode()})
         self._writer.close()
 
@@ -245,6 +258,31 @@ def find_duplicates(hashes_N2: Hashes) -> Duplicates:
     later, first, nth = order[~fresh], order[start][~fresh], (position - start)[~fresh]
     ascending = np.argsort(later)
     return Duplicates(later[ascending], first[ascending], nth[ascending])
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """How much goes into a part: at most ``rows`` rows, and ``size_bytes`` estimated bytes unless that is None.
+
+    A row that is larger alone is a part of its own.
+    """
+
+    rows: int
+    size_bytes: int | None
+    store_video: StoreVideo
+
+    def bytes_of(self, rows: pa.Table) -> NDArray[np.int64]:
+        """(N) estimated bytes of rows of a plan."""
+        return bytes_of_rows(rows, store_video=self.store_video)
+
+    def whole_part(self, each_N: NDArray[np.int64]) -> int:
+        """How many of rows with these bytes make a part; 0 where the row after them may belong to it too."""
+        fit = len(each_N)
+        if self.size_bytes is not None:
+            fit = max(1, int(np.searchsorted(np.cumsum(each_N), self.size_bytes, side="right")))
+        if len(each_N) <= min(fit, self.rows - 1):
+            return 0
+        return min(fit, self.rows)
 
 
 class RowSpool:
@@ -335,19 +373,21 @@ class RowSpool:
         ]
         return pa.Table.from_batches(found, schema).sort_by("ordinal").combine_chunks()
 
-    def parts(self, split: str, size: int) -> Iterator[pa.Table]:
-        """The rows of a split as tables of ``size`` rows (the last one shorter) of the plan's schema.
+    def parts(self, split: str, size: PartSize) -> Iterator[pa.Table]:
+        """The rows of a split as tables of the plan's schema, each as large as ``size`` allows.
 
         The id of the second row with the same id ends in ``~2``, of the third in ``~3``. Of those that are no
         repetitions of the first one, the columns ``problem`` and ``id_taken_by`` say so.
         """
-        pending = pa.Table.from_batches([], PLAN_SCHEMA)
+        pending, each = pa.Table.from_batches([], PLAN_SCHEMA), np.zeros(0, np.int64)
         for batch in self._batches(split):
-            pending = pa.concat_tables([pending, pa.Table.from_batches([self._finished(batch)])])
-            whole = pending.num_rows // size * size
-            for start in range(0, whole, size):
-                yield pending.slice(start, size)
-            pending = pending.slice(whole)
+            rows = pa.Table.from_batches([self._finished(batch)])
+            pending, each = pa.concat_tables([pending, rows]), np.concatenate([each, size.bytes_of(rows)])
+            start = 0
+            while count := size.whole_part(each[start : start + size.rows + 1]):
+                yield pending.slice(start, count)
+                start += count
+            pending, each = pending.slice(start), each[start:]
         if pending.num_rows:
             yield pending
 
@@ -408,11 +448,15 @@ def _difference(one: dict[str, object], two: dict[str, object]) -> str:
     return f"{name} {shown(one[name])}, not {shown(two[name])}"
 
 
-def make_plan(manifest: Manifest, destination: Path) -> Plan:
+def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = None) -> Plan:
     """Read, check and plan every row of a manifest, in bounded memory, into ``destination`` (replaced if present).
 
     Rows are kept in a temporary folder beside ``destination``; one that a killed run left is removed first. The plan
     gets its name only when it is complete.
+
+    Args:
+        built: the plan of the dataset so far; its ``bytes_per_part`` holds where the manifest states none. Nothing need
+            be there.
 
     Raises:
         ManifestError: a table or every row is wrong, there is nothing to plan, or there are more than 64 splits or
@@ -429,9 +473,12 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
                 spool.add(batch)
             spool.deduplicate()
         _check_parts(spool.counts, manifest)
-        with closing(PlanWriter(folder / PLAN_FILE)) as writer:
+        size = PartSize(manifest.rows_per_part, _bytes_per_part(manifest, built), manifest.store_video)
+        with closing(PlanWriter(folder / PLAN_FILE, bytes_per_part=size.size_bytes)) as writer:
             for split in sorted(spool.counts):
-                for number, rows in enumerate(spool.parts(split, manifest.rows_per_part)):
+                for number, rows in enumerate(spool.parts(split, size)):
+                    if len(writer.parts) == MOST_PARTS:
+                        raise _too_small(manifest, size)
                     writer.write(PartName(split, number), rows)
         with (folder / PLAN_FILE).open("rb") as file:
             os.fsync(file.fileno())
@@ -439,6 +486,22 @@ def make_plan(manifest: Manifest, destination: Path) -> Plan:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_plan(destination, media_root=manifest.media_root, private=private)
+
+
+def _bytes_per_part(manifest: Manifest, built: Path | None) -> int | None:
+    if manifest.bytes_per_part is not None or built is None or not built.is_file():
+        return manifest.bytes_per_part or BYTES_PER_PART
+    try:
+        return open_plan(built, media_root="").bytes_per_part
+    except PlanError:
+        return BYTES_PER_PART
+
+
+def _too_small(manifest: Manifest, size: PartSize) -> ManifestError:
+    return ManifestError(
+        f"{manifest.path}: key 'bytes_per_part' is {size.size_bytes:,}, which makes more than {MOST_PARTS:,} parts; "
+        "write a larger one"
+    )
 
 
 def _check_parts(counts: Mapping[str, int], manifest: Manifest) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from posecap.outcomes import largest_first
 from posecap.plan import Plan
+from posecap.size_estimate import ASSUMED_SECONDS, estimate
 from posecap.uris import SCHEME
 
 NOT_STATED = "not stated"
@@ -23,21 +24,6 @@ OTHERS = "(others)"
 LOCAL = "local path"
 MOST_KINDS = 1000
 """Different licenses or schemes that are counted by name; further ones are counted together as ``OTHERS``."""
-
-ASSUMED_SECONDS = 10.0
-"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known."""
-ASSUMED_FPS = 30.0
-ASSUMED_PEOPLE = 1.5
-BYTES_PER_CLIP = 20_000
-"""Vectors (1280 + 2 x 384 float32), sentences, facts and tar headers."""
-BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4
-"""17 joints of x, y and score in float32."""
-BYTES_PER_FRAME = 8
-"""A presentation time in float64."""
-BYTES_PER_SECOND_OF_VIDEO = 150_000
-"""An mp4 of 1.2 Mbit/s."""
-COPIES = 2
-"""Arrays are stored in the tar for exchange and again in the columns file for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +38,7 @@ class Summary:
         rows_without_text: with neither a label nor captions.
         rows_without_span: with neither a start nor an end.
         span_seconds: sum of the spans that have both ends.
-        estimated_bytes: see :func:`estimate`.
+        estimated_bytes: see :func:`posecap.size_estimate.estimate`.
     """
 
     rows: int
@@ -67,22 +53,6 @@ class Summary:
     rows_without_span: int
     span_seconds: float
     estimated_bytes: int
-
-
-def estimate(*, clips: int, seconds: float, store_video: Literal["none", "clip"]) -> int:
-    """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
-    stamp), and 150 kB a second of stored video.
-
-    An order of magnitude: rejections, shots and people vary.
-
-    Args:
-        clips: number of clips; :func:`summarise` takes one for each row that is no duplicate.
-        seconds: of all clips together.
-        store_video: as in the manifest; ``clip`` stores an mp4 of each clip.
-    """
-    frame = ASSUMED_PEOPLE * BYTES_PER_PERSON_AND_FRAME + BYTES_PER_FRAME
-    video = seconds * BYTES_PER_SECOND_OF_VIDEO if store_video == "clip" else 0.0
-    return round(COPIES * (clips * BYTES_PER_CLIP + seconds * ASSUMED_FPS * frame) + video)
 
 
 def summarise(

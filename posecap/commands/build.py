@@ -140,7 +140,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     manifest, console = read_manifest(_manifest_path(options)), Console()
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
-        plan = make_plan(manifest, Path(folder) / PLAN_FILE)
+        built = (_output(options) or manifest.output) / PLAN_FILE
+        plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=built)
         try:
             pipeline = load_pipeline(manifest.pipeline)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline

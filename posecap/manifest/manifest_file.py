@@ -18,7 +18,8 @@ The keys::
         columns: {video: uri}      # field of a row -> column of the table; null leaves the field unread
         video_prefix: https://…/   # put before every cell of video, for tables that hold ids only
         defaults: {split: train}   # for empty cells of split, license, source, label
-    rows_per_part: 1000            # rows whose clips go into one shard
+    rows_per_part: 1000            # most rows whose clips go into one shard
+    bytes_per_part: 2000000000     # most bytes of one shard's clips, as estimated from the rows; see Manifest
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
 """
 
@@ -43,6 +44,7 @@ ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "sp
 DEFAULT_FIELDS = ("split", "license", "source", "label")
 TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
 MOST_ROWS_PER_PART = 100_000
+BYTES_PER_PART_RANGE = (1_000_000, 999_999_999_999)
 URL_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "hf")
 MOST_BYTES = 1 << 20
 LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
@@ -92,6 +94,12 @@ class Manifest:
     ``path`` is the manifest's own as it was given. All other paths are absolute: those in the manifest are relative to
     its folder. ``media_root`` is a directory, or a URL without a slash at its end. ``license`` is the dataset's; it is
     not used for rows that state none. ``description`` is empty where there is none.
+
+    A part ends before the row with which it would exceed ``rows_per_part`` rows or ``bytes_per_part`` bytes, estimated
+    for one clip of each row's span (:mod:`posecap.size_estimate`): with stored video of 1.2 Mbit/s, 2 GB are 1,160
+    clips of 10 seconds. Where ``bytes_per_part`` is None, a dataset that has a plan already keeps the limit of that
+    plan, which is none for those that were planned before there was one, and others get
+    :data:`posecap.plan.BYTES_PER_PART`.
     """
 
     path: Path
@@ -105,6 +113,7 @@ class Manifest:
     media_root: str
     tables: tuple[Table, ...]
     rows_per_part: int = 1000
+    bytes_per_part: int | None = None
     store_video: StoreVideo = "none"
 
 
@@ -128,6 +137,7 @@ def read_manifest(path: Path) -> Manifest:
         media_root=_media_root(keys, folder),
         tables=tuple(_table(entry, folder) for entry in keys.entries("tables")),
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),
+        bytes_per_part=keys.whole("bytes_per_part", *BYTES_PER_PART_RANGE, default=0) or None,
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
     )
     keys.done()
@@ -215,12 +225,12 @@ class Keys:
         return self.text(key, "|".join(words), f"one of {', '.join(words)}", default=default)
 
     def whole(self, key: str, least: int, most: int, *, default: int) -> int:
-        """A whole number from ``least`` to ``most``, both included."""
+        """A whole number from ``least`` to ``most``, both included; ``default``, whatever it is, for a missing key."""
         wanted = f"a whole number from {least:,} to {most:,}"
-        written = self.text(key, r"\d{1,12}", wanted, default=str(default))
-        if not least <= int(written) <= most:
+        written = self.text(key, r"\d{1,12}", wanted, default="")
+        if written and not least <= int(written) <= most:
             raise self.wrong(key, wanted)
-        return int(written)
+        return int(written) if written else default
 
     def location(self, key: str, folder: Path, *, default: str | None = None) -> str:
         """An absolute path, resolved against ``folder``, or a URL of a known scheme without a slash at its end."""

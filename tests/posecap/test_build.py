@@ -241,6 +241,20 @@ def test_appended_rows_cost_their_own_parts(media: Path, tmp_path: Path) -> None
     assert small.published(tmp_path / "dataset") == grown
 
 
+def test_another_default_size_of_parts_changes_no_dataset(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = {"id": "long", "video": "none.mp4", "start": 0, "end": 5000, "label": "gone"}
+    path = small.manifest(tmp_path, [long, {**long, "id": "longer", "end": 6000}], media_root=media)
+    assert small.build(path).parts_built == 1
+    monkeypatch.setattr("posecap.plan.BYTES_PER_PART", 1_000_000)
+    assert small.build(path).parts_built == 0
+    path.write_text(path.read_text() + "bytes_per_part: 1000000\n")
+    with pytest.raises(BuildError, match="another rows_per_part or bytes_per_part"):
+        small.build(path)
+    assert small.build(path, on_change="update").parts_built == 2
+
+
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"poison_after": 0}, {"row_seconds": 0.0}, {"row_seconds": nan}])
 def test_numbers_that_no_build_can_have(wrong: dict[str, Any]) -> None:
     with pytest.raises(BuildError, match="at least 1 worker"):
@@ -455,8 +469,8 @@ def test_a_stage_that_is_new_or_gone_is_named(tmp_path: Path, pipeline: Pipeline
 def test_changed_rows_are_what_is_left_when_the_pipeline_is_the_same(tmp_path: Path, pipeline: Pipeline) -> None:
     write(tmp_path, PART, pipeline, "a")
     change = found(tmp_path, pipeline, {PART: "b"})
-    expected = "the rows of these parts changed (added, removed, edited, reordered, or another rows_per_part)"
-    assert change.reasons == (expected,)
+    causes = "added, removed, edited, reordered, or another rows_per_part or bytes_per_part"
+    assert change.reasons == (f"the rows of these parts changed ({causes})",)
 
 
 def test_a_part_that_is_no_longer_planned_is_gone(tmp_path: Path, pipeline: Pipeline) -> None:

@@ -1,6 +1,9 @@
 import random
+from contextlib import closing
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from posecap.manifest.manifest_file import Manifest, ManifestError, Table
-from posecap.plan import PLAN_SCHEMA, Plan, PlanError, PlannedRow, find_duplicates, make_plan, open_plan, rows_digest
-from posecap.plan_summary import estimate, show, summarise
+from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, Table
+from posecap.plan import (
+    PLAN_SCHEMA,
+    PartSize,
+    Plan,
+    PlanError,
+    PlannedRow,
+    PlanWriter,
+    find_duplicates,
+    make_plan,
+    open_plan,
+    rows_digest,
+)
+from posecap.plan_summary import show, summarise
+from posecap.size_estimate import estimate
 from posecap.types import PartName
 
 HEADER = "video,start,end,label,split,license,id\n"
@@ -249,6 +264,71 @@ def test_nothing_to_plan_too_many_splits_and_too_many_parts_are_refused(
     monkeypatch.setattr("posecap.plan.MOST_PARTS", 3)
     with pytest.raises(ManifestError, match=r"makes 5 parts of 5 rows, more than 3; write at least 3"):
         planned(tmp_path, *(f"a{n},,,,,," for n in range(5)), rows_per_part=1)
+
+
+SPANS = [f"v{n},0,{seconds},,train,," for n, seconds in enumerate([10, 10, 30, 10, 1000, 10, 10])]
+
+
+def sizes(plan: Plan) -> list[int]:
+    return [part.rows for part in plan.parts()]
+
+
+def limited(folder: Path, limit: int | None, *, store_video: StoreVideo = "clip", rows: int = 3, **known: Any) -> Plan:
+    text = HEADER + "".join(f"{line}\n" for line in SPANS)
+    found = replace(manifest(folder, text, rows_per_part=rows), bytes_per_part=limit, store_video=store_video)
+    return make_plan(found, folder / "plan.parquet", **known)
+
+
+def test_a_part_ends_before_the_row_with_which_it_would_be_too_large(tmp_path: Path) -> None:
+    first_three = estimate(clips=3, seconds=50, store_video="clip")
+    assert sizes(limited(tmp_path, first_three, rows=100)) == [3, 1, 1, 2]
+    assert sizes(limited(tmp_path, first_three - 1, rows=100)) == [2, 2, 1, 2]
+    assert sizes(limited(tmp_path, first_three, rows=2)) == [2, 2, 1, 2]
+    assert sizes(limited(tmp_path, first_three, rows=1)) == [1] * 7
+    assert sizes(limited(tmp_path, 100_000_000, rows=100, store_video="none")) == [7]
+    names = [str(part.name) for part in limited(tmp_path, first_three, rows=100).parts()]
+    assert names == [f"train/{n:05d}" for n in range(4)]
+
+
+def test_rows_that_are_rejected_anyway_take_no_bytes(tmp_path: Path) -> None:
+    text = HEADER + "v,0,10,,train,,\n" * 5 + "w,1:30,,,train,,\n"
+    found = replace(manifest(tmp_path, text, rows_per_part=100), bytes_per_part=2_000_000, store_video="clip")
+    assert sizes(make_plan(found, tmp_path / "plan.parquet")) == [6]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_where_parts_end_does_not_depend_on_how_rows_are_read(batch: int) -> None:
+    each, size = np.array([3, 0, 4, 9, 1, 1, 1, 0, 6, 2]), PartSize(3, 7, "none")
+    found, pending = [], each[:0]
+    for at in range(0, len(each), batch):
+        pending = np.concatenate([pending, each[at : at + batch]])
+        while count := size.whole_part(pending[: size.rows + 1]):
+            found.append(pending[:count].tolist())
+            pending = pending[count:]
+    assert [*found, pending.tolist()] == [[3, 0, 4], [9], [1, 1, 1], [0, 6], [2]]
+
+
+def test_a_dataset_keeps_the_limit_it_was_planned_with(tmp_path: Path) -> None:
+    first_three = estimate(clips=3, seconds=50, store_video="clip")
+    fresh = limited(tmp_path, None, rows=100, built=tmp_path / "nothing there")
+    assert (sizes(fresh), fresh.bytes_per_part) == ([7], 2_000_000_000)
+    small = tmp_path / "small.parquet"
+    limited(tmp_path, first_three, rows=100).path.rename(small)
+    kept = limited(tmp_path, None, rows=100, built=small)
+    assert (sizes(kept), kept.bytes_per_part) == ([3, 1, 1, 2], first_three)
+    assert sizes(limited(tmp_path, 40 * first_three, rows=100, built=small)) == [7]
+    old = tmp_path / "old.parquet"
+    with closing(PlanWriter(old, bytes_per_part=None)) as writer:
+        writer.write(PartName("train", 0), pyarrow.parquet.read_table(kept.path))
+    assert limited(tmp_path, None, rows=100, built=old).bytes_per_part is None
+    old.write_bytes(b"no plan")
+    assert limited(tmp_path, None, rows=100, built=old).bytes_per_part == 2_000_000_000
+
+
+def test_too_small_a_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posecap.plan.MOST_PARTS", 6)
+    with pytest.raises(ManifestError, match="'bytes_per_part' is 1,000,000, which makes more than 6 parts"):
+        limited(tmp_path, 1_000_000)
 
 
 def test_part_names_order_and_print() -> None:

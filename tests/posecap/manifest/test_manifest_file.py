@@ -40,6 +40,7 @@ def test_reads_every_key_and_resolves_paths_against_the_manifest(tmp_path: Path)
     assert manifest.output == tmp_path / "datasets/small"
     assert manifest.media_root == folder.as_posix()
     assert (manifest.rows_per_part, manifest.store_video, manifest.description) == (1000, "none", "")
+    assert manifest.bytes_per_part is None
     assert [t.location for t in manifest.tables] == [(folder / "rows.csv").as_posix()]
 
 
@@ -73,6 +74,8 @@ def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> N
         ({"rows_per_prat": "3"}, ["m.yaml:9:", "unknown key 'rows_per_prat'", "did you mean 'rows_per_part'?"]),
         ({"rows_per_part": "0"}, ["m.yaml:9:", "'rows_per_part' is '0'", "from 1 to 100,000"]),
         ({"rows_per_part": "many"}, ["'rows_per_part' is 'many'"]),
+        ({"bytes_per_part": "0"}, ["m.yaml:9:", "'bytes_per_part' is '0'", "from 1,000,000 to"]),
+        ({"bytes_per_part": "2 GB"}, ["'bytes_per_part' is '2 GB'"]),
         ({"store_video": "all"}, ["'store_video' is 'all'", "none, clip"]),
         ({"contact": "nobody"}, ["'contact' is 'nobody'", "e-mail or web address"]),
         ({"pipeline": "https://example.org/p.py"}, ["'pipeline' is 'https://example.org/p.py'", "never fetched"]),
