@@ -80,7 +80,8 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
 
 
 def described(config: object, *, before: str = "") -> Iterator[tuple[str, str]]:
-    """The path and the value of each field, as text that :func:`changed` reads; ``before`` precedes every path."""
+    """The path and the value of each field, as text that :func:`changed` reads (but for a single word that is ``none``
+    or begins as JSON does, which it takes for that); ``before`` precedes every path."""
     if is_dataclass(config):
         hints = get_type_hints(type(config))
         for field in fields(config):
@@ -104,7 +105,9 @@ def _words(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-        return ",".join(value)
+        text = ",".join(value)
+        if all(value) and text.count(",") == max(len(value) - 1, 0) and not text.startswith(("[", "{")):
+            return text
     return json.dumps(tagged(value))
 
 

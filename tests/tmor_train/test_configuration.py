@@ -55,6 +55,13 @@ def test_every_recipe_survives_json_and_its_own_words(name: str) -> None:
     assert again == config
 
 
+@pytest.mark.parametrize("names", [(), ("a", "b c"), ("pour, then drink",), ("",), ("a", ""), ("[a", "b]"), ("{",)])
+def test_words_of_any_kind_are_printed_as_they_are_read(names: tuple[str, ...]) -> None:
+    config = Outer(names=names)
+    assert changed(Outer(), [f"{path}={value}" for path, value in described(config)]) == config
+    assert dict(described(Outer()))["names"] == "a,b"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choosing:
     way: Turn | Crop | None = None

@@ -1,4 +1,5 @@
-"""Clusters of motion embeddings: DBSCAN on cosine or Jaccard distance, exact, with memory linear in their number.
+"""Clusters of motion embeddings: DBSCAN on cosine or Jaccard distance, with memory linear in their number; exact, or on
+part of the pairs where comparing all of them takes too long.
 
-Training calls `clusters.cluster` after each epoch; it runs `dbscan.dbscan` or one of its variants.
+Training calls `clusters.cluster` after epochs; it runs the variant that its configuration names.
 """

@@ -170,7 +170,7 @@ class Sides:
 
 
 def unit(vectors: ArrayLike) -> Floats:
-    """Vectors of length 1 along the last axis; one that is almost 0 stays so."""
+    """Vectors of length 1 along the last axis; shorter than 1 where they were shorter than :data:`SHORTEST`."""
     values = np.asarray(vectors, np.float32)
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     scaled: Floats = values / np.maximum(lengths, np.float32(SHORTEST))

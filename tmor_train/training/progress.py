@@ -33,8 +33,8 @@ class Progress:
         self._clips, self._waited, self._aside = 0, 0.0, 0.0
 
     def step(self, *, clips: int, waited: float, words: str) -> None:
-        """Count a step of ``clips`` clips, ``waited`` seconds of which went into waiting for data; ``words`` begin the
-        line."""
+        """Count a step of ``clips`` clips (in pre-training those of all processes), ``waited`` seconds of which went
+        into waiting for data; ``words`` begin the line."""
         self._done += 1
         self._clips += clips
         self._waited += waited
@@ -58,7 +58,7 @@ class Progress:
         self._out.flush()
 
     def metrics(self) -> dict[str, float]:
-        """Clips a second and the share of time spent waiting for data, over this process's steps."""
+        """Clips a second and the share of time that this process spent waiting for data, since it began."""
         seconds = max(self._clock() - self._began - self._aside, 1e-9)  # at first none may have passed
         return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
 
