@@ -27,10 +27,6 @@ class DatasetChoiceError(ValueError):
     """No dataset was named and there is not exactly one to choose."""
 
 
-class RemovalError(ValueError):
-    """What is to be removed is not in the dataset, or several clips could be meant."""
-
-
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the commands, in the order in which help lists them."""
     about = "how far a build is, and which rows were rejected or failed"
@@ -166,7 +162,6 @@ def _verify(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from posecap.shards import Dataset, ShardError
     from posecap.visualization.describe import describe
-    from posecap.visualization.view import whole_key
 
     if options.keys:
         return _list_clips(Dataset(_only_dataset(options)))
@@ -177,7 +172,7 @@ def _inspect(options: argparse.Namespace) -> int:
         if not keys:
             raise ShardError("the dataset holds no samples; `posecap status` says why")
     for key in keys:
-        print(describe(dataset.sample(whole_key(dataset, key))), end="")
+        print(describe(dataset.sample(dataset.whole_key(key))), end="")
     return COMPLETE
 
 
@@ -285,101 +280,24 @@ def _footage(root: Path) -> Footage | None:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from posecap.finalize import mark_unfinished
-    from posecap.ledger import lock_dataset
-    from posecap.shards import Dataset, remove_samples
-    from posecap.visualization.contact_sheet import remove_previews
+    from posecap.removal import remove
 
     root, keys = _dataset_and_words(options)
     if not keys and not options.source and not options.video:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
-    with lock_dataset(root):
-        dataset = Dataset(root)
-        whole = [_removable_key(dataset, key) for key in keys]
-        sources = [_removable_source(dataset, source) for source in options.source]
-        sources += [source for uri in options.video for source in _sources(dataset, uri)]
-        mark_unfinished(root)
-        rewritten = remove_samples(root, whole, options.reason, sources=sources)
-        remove_previews(root)
-    for key in (key for key, word in zip(whole, keys, strict=True) if key != word):
+    removed = remove(root, keys, sources=options.source, videos=options.video, reason=options.reason)
+    for key in (key for key, word in zip(removed.keys, keys, strict=True) if key != word):
         print(f"removed {key}")
-    parts = count_text(len(rewritten), "part")
+    parts = count_text(len(removed.rewritten), "part")
     print(f"{parts} rewritten; run `posecap build` again for a report and a card without them")
-    return COMPLETE
-
-
-def _removable_key(dataset: Dataset, beginning: str) -> str:
-    """The one key that begins with ``beginning``, of a clip that is there or was removed before.
-
-    A key that is there goes before a removed one of the same name, which an earlier version may have recorded from the
-    mere beginning of a key.
-
-    Raises:
-        RemovalError: no key begins so, or several do.
-    """
-    there = dataset.keys_beginning(beginning)
-    if beginning in there:
-        return beginning
-    removed = sorted(key for key in dataset.tombstones.keys if key.startswith(beginning) and key != beginning)
-    found = [*there, *removed]
-    if not found and beginning in dataset.tombstones.keys:
-        return beginning
-    if len(found) > 1:
-        raise RemovalError(
-            f"{beginning}: {len(found)} keys begin so, such as {', '.join(found[:3])}; give more of the key. Nothing "
-            "was removed"
-        )
-    if not found:
-        raise RemovalError(
-            f"{beginning}: no clip of {dataset.location} has a key that begins so; `posecap inspect --keys` lists "
-            "them. Nothing was removed"
-        )
-    return found[0]
-
-
-def _removable_source(dataset: Dataset, source: str) -> str:
-    """``source``, a ``source_id`` of a clip that is there or was removed before.
-
-    Raises:
-        RemovalError: no clip has it.
-    """
-    if source in dataset.tombstones.sources or source in _column(dataset, "source_id"):
-        return source
-    raise RemovalError(
-        f"{source}: no clip of {dataset.location} is of this source; give it whole, as the index has it in the column "
-        "source_id. Nothing was removed"
+    print(
+        f"verified: nothing of them is left in the indexes of {count_text(removed.indexes, 'part')}, in tar, video and "
+        f"columns of those rewritten, in previews and in staging files"
     )
-
-
-def _column(dataset: Dataset, name: str) -> Iterator[Any]:
-    """One column of the index, part by part."""
-    for part, rows in dataset.parts():
-        yield from dataset.part_index(part, [name])[name].take(rows).to_pylist()
-
-
-def _sources(dataset: Dataset, uri: str) -> list[str]:
-    """``source_id`` of the files of a video: several if a fetcher downloaded only the spans of rows.
-
-    Raises:
-        RemovalError: no clip in the index has this URI.
-    """
-    from posecap.shards import committed
-
-    sources: set[str] = set()
-    # Removed clips included: a part still holds them where an earlier call was interrupted, and this one goes on.
-    for part in committed(Path(dataset.location)):
-        try:
-            clips = dataset.part_index(part, ["uri", "source_id"]).to_pylist()
-        except FileNotFoundError:
-            continue  # a part without samples
-        sources.update(clip["source_id"] for clip in clips if clip["uri"] == uri)
-    if not sources:
-        raise RemovalError(
-            f"{uri}: no clip of {dataset.location} has this URI; give it exactly as the index has it in the column "
-            "uri. Nothing was removed"
-        )
-    return sorted(sources)
+    if removed.deleted:
+        print(f"deleted {count_text(removed.deleted, 'file')} of builds that did not end")
+    return COMPLETE
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:

@@ -113,6 +113,27 @@ class Dataset:
             found += keys.filter(pc.starts_with(keys, beginning)).to_pylist()
         return found
 
+    def whole_key(self, beginning: str, *, among: Sequence[str] | None = None) -> str:
+        """The one key that begins with ``beginning``; a whole key is found too.
+
+        Args:
+            among: keys that begin so; None for those of the dataset.
+
+        Raises:
+            ShardError: no key begins so, or several do.
+        """
+        found = self.keys_beginning(beginning) if among is None else among
+        if beginning in found:
+            return beginning
+        if not found:
+            raise ShardError(
+                f"{beginning}: no clip of {self.location} has a key that begins so; `posecap inspect --keys` lists them"
+            )
+        if len(found) > 1 or not beginning:
+            such_as = ", ".join(sorted(found)[:3])
+            raise ShardError(f"{beginning}: {len(found)} keys begin so, such as {such_as}; give more of the key")
+        return found[0]
+
     def sample(self, key: str, *, index: Any = None, video: Literal["leave", "attach"] = "leave") -> Sample:
         """One sample, by one range read of its tar.
 

@@ -101,8 +101,8 @@ def view_clip(
         background: ``blank`` draws on a dark background even if there is footage.
 
     Raises:
-        ViewError: ``out`` has another ending, ``key`` names no sample or several, or the sample gives no size.
-        ShardError: the dataset is damaged.
+        ViewError: ``out`` has another ending, or the sample gives no size.
+        ShardError: ``key`` names no sample or several, or the dataset is damaged.
         ShapeError: times are too close for the mp4's clock (:class:`posecap.interfaces.VideoEncoder`).
         FontError, PillowMissingError: see :func:`posecap.visualization.fonts.font`.
     """
@@ -110,7 +110,7 @@ def view_clip(
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
     pillow()
     dataset = Dataset(location)
-    sample = dataset.sample(whole_key(dataset, key))
+    sample = dataset.sample(dataset.whole_key(key))
     is_gif = out.suffix.lower() == ".gif"
     rows = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if is_gif else np.arange(len(sample.pts_T))
     size = fitting_size(sample.facts, len(rows), _GIF_SIDE if is_gif else _LONG_SIDE)
@@ -125,21 +125,6 @@ def view_clip(
     behind: Background = "blank" if frames is None else "footage"
     lacking = frozenset(font(_strip_font_size(size)).lacking(_words(sample)))
     return Viewed(path=out, key=sample.key, frames=len(rows), background=behind, why_blank=why, lacking=lacking)
-
-
-def whole_key(dataset: Dataset, beginning: str) -> str:
-    """The one key of the dataset that begins with ``beginning``; a whole key is found too.
-
-    Raises:
-        ViewError: no key begins so, or several do.
-    """
-    found = dataset.keys_beginning(beginning)
-    if beginning in found:
-        return beginning
-    if len(found) != 1 or not beginning:
-        several = f"{len(found)} keys begin so, such as {', '.join(sorted(found)[:3])}" if found else "no key begins so"
-        raise ViewError(f"sample {beginning!r}: {several}; `posecap inspect --keys` lists them")
-    return found[0]
 
 
 def clip_frames(

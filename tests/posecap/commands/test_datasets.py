@@ -357,9 +357,10 @@ class TestRemove:
         for words in ([first.key], ["--source", first.facts["source_id"]], ["--video", first.facts["uri"]]):
             with monkeypatch.context() as interrupted:
                 interrupted.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
-                assert run(capsys, "remove", tmp_path, *words)[0] == 0
+                code, _, error = run(capsys, "remove", tmp_path, *words)
+                assert (code, f"{first.key} in index/train-00000.parquet, " in error) == (1, True)
                 assert run(capsys, "verify", tmp_path)[0] == 1
-                assert run(capsys, "remove", tmp_path, *words)[0] == 0
+                assert run(capsys, "remove", tmp_path, *words)[0] == 1
             assert run(capsys, "remove", tmp_path, *words)[1].startswith("1 part rewritten")
             assert run(capsys, "verify", tmp_path)[0] == 0
             shutil.rmtree(tmp_path)

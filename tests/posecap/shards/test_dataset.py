@@ -228,3 +228,16 @@ def test_the_index_of_a_damaged_part_is_named(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr("posecap.shards.index.MAX_TABLE_BYTES", 100)
     with pytest.raises(ShardError, match=r"index[/ ]"):
         Dataset(tmp_path).index()
+
+
+def test_a_beginning_that_one_key_has_is_enough(tmp_path: Path) -> None:
+    made = built.build(tmp_path)
+    keys = [sample.key for samples in made.values() for sample in samples]
+    dataset = Dataset(tmp_path)
+    assert [dataset.whole_key(key) for key in keys] == keys
+    unique = next(keys[0][:n] for n in range(1, 25) if sum(k.startswith(keys[0][:n]) for k in keys) == 1)
+    assert dataset.whole_key(unique) == keys[0]
+    with pytest.raises(ShardError, match="5 keys begin so"):
+        dataset.whole_key("")
+    with pytest.raises(ShardError, match=r"zz: no clip of .* has a key that begins so; `posecap inspect --keys`"):
+        dataset.whole_key("zz")

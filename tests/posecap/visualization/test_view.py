@@ -10,10 +10,9 @@ from posecap.engines.local_file import LocalFile
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
 from posecap.files import file_sha256
-from posecap.shards import Dataset
 from posecap.types import Media, PartName, Span
 from posecap.visualization.drawing import PALETTE, PAPER
-from posecap.visualization.view import Footage, ViewError, fitting_size, view_clip, whole_key
+from posecap.visualization.view import Footage, ViewError, fitting_size, view_clip
 from tests import building, built
 from tests import footage as numbered_footage
 
@@ -124,19 +123,6 @@ def test_views_repeat_byte_for_byte(dataset: Path, tmp_path: Path):
         for out in (first, again):
             view_clip(dataset, KEY, out=out, encoder=PyAVEncoder(), footage=FOOTAGE)
         assert first.read_bytes() == again.read_bytes()
-
-
-def test_a_beginning_that_one_key_has_is_enough(tmp_path: Path):
-    made = built.build(tmp_path)
-    keys = [sample.key for samples in made.values() for sample in samples]
-    dataset = Dataset(tmp_path)
-    assert [whole_key(dataset, key) for key in keys] == keys
-    unique = next(keys[0][:n] for n in range(1, 25) if sum(k.startswith(keys[0][:n]) for k in keys) == 1)
-    assert whole_key(dataset, unique) == keys[0]
-    with pytest.raises(ViewError, match="5 keys begin so"):
-        whole_key(dataset, "")
-    with pytest.raises(ViewError, match="no key begins so"):
-        whole_key(dataset, "zz")
 
 
 def test_other_endings_are_refused_before_anything_is_read(tmp_path: Path):
