@@ -21,6 +21,10 @@ Counted are the marks of each moment, at most as many as a clip keeps people; ho
 that frame, whether kept or not; how many are kept; and people kept and confident in that frame who are not marked. The
 marks there are were set by eye on three frames of each surveillance video, without skeletons drawn on them.
 
+With ``--cut-out`` nothing of this is done: each setting's detector is given the marked moments, whole and as squares
+around each mark of several sides, scaled to several sizes. Printed is how many marks have somebody, as above, with
+which score at best: what the model can find at all, had it been told where to look.
+
 A video is kept when a clip of it is; videos and clips are both counted. A person is confident in a frame as
 FilterPeople defines it (enough joints with a high enough score), whether kept or not: printed are the share of frames
 with one, and how many persons times frames that makes. Milliseconds are the detector's alone, a frame, on one thread:
@@ -31,6 +35,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import logging
 import os
 import sys
@@ -47,13 +52,14 @@ import numpy as np  # noqa: E402
 from detectors import DEFAULT, Setting, setting, video_of  # noqa: E402
 from measuring import parser_of  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from posecap.joints import LAYOUTS, convert  # noqa: E402
 from posecap.manifest.importers import VIDEO_SUFFIXES  # noqa: E402
 from posecap.run.execute import ItemResult, execute  # noqa: E402
 from posecap.skeletons import body_sizes  # noqa: E402
 from posecap.stages.filter_people import FilterPeople  # noqa: E402
-from posecap.types import Floats, PosedClip  # noqa: E402
+from posecap.types import Clip, Floats, PosedClip  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -63,6 +69,13 @@ MARKS = Path(__file__).with_name("people_marks.csv")
 TRUNK = [LAYOUTS["coco17"].names.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]
 NEAR = 0.25
 """Body sizes from a mark within which somebody is whoever is marked."""
+
+CUT_OUTS = (0.2, 0.3, 0.45, 0.65)
+"""Sides of the squares of ``--cut-out``, as shares of the frame's width."""
+CUT_OUT_PIXELS = (192, 256)
+"""To which each of them is scaled."""
+SCORES = (0.1, 0.2, 0.3)
+"""That a mark's best score is compared with. The default's tracker begins a track at the last of them."""
 
 Marks = Mapping[float, NDArray[np.float64]]
 """(N, 2) shares of width and height by seconds of the video."""
@@ -179,6 +192,48 @@ def _marked_in(clip: PosedClip, t: int, places_N2: NDArray[np.float64], filterin
     return marked, len(people) - marked
 
 
+def best_scores(chosen: Setting, clip: Clip, marks: Marks) -> list[float]:
+    """The best score of anybody at each mark of a clip, in the whole frame and in squares around the mark."""
+    scores = []
+    size_2 = np.array(clip.frames_THW3.shape[2:0:-1])
+    for seconds, shares_N2 in marks.items():
+        if not clip.span.start_seconds <= seconds < clip.span.end_seconds:
+            continue
+        frame = Image.fromarray(clip.frames_THW3[int(np.abs(clip.pts_T - seconds).argmin())])
+        for place_2 in shares_N2 * size_2:
+            views = [(frame, np.zeros(2), 1.0)]
+            for share, pixels in itertools.product(CUT_OUTS, CUT_OUT_PIXELS):
+                side = round(share * size_2[0])
+                corner_2 = (place_2 - side / 2).round()
+                cut = frame.crop((*corner_2.tolist(), *(corner_2 + side).tolist()))
+                views.append((cut.resize((pixels, pixels), Image.Resampling.BILINEAR), corner_2, pixels / side))
+            best = 0.0
+            for view, corner_2, scale in views:
+                (people,) = chosen.timed.detector.detect(np.asarray(view)[None])
+                trunk_N43 = people.joints_NJ3[:, TRUNK].astype(np.float64)
+                middle_N2 = trunk_N43[..., :2].mean(1) / scale + corner_2
+                sizes_N = np.linalg.norm(people.boxes_N4[:, 2:] - people.boxes_N4[:, :2], axis=-1) / scale
+                near_N = np.linalg.norm(middle_N2 - place_2, axis=-1) <= NEAR * sizes_N
+                # A box as large as the frame holds every mark, and one of a few pixels nobody whose joints count.
+                usual_N = (sizes_N > size_2[0] / 10) & (sizes_N < 0.9 * size_2[0])
+                best = max(best, float(people.scores_N[near_N & usual_N].max(initial=0.0)))
+            scores.append(best)
+    return scores
+
+
+def cut_outs(chosen: Setting, paths: Sequence[Path], marks: Mapping[str, Marks]) -> str:
+    """What ``--cut-out`` prints about the marked videos among ``paths``."""
+    lines, every = [], list[float]()
+    for path in paths:
+        clips = execute(chosen.decoding, video_of(path)).outputs if path.stem in marks else ()
+        scores = [score for clip in clips for score in best_scores(chosen, clip, marks[path.stem])]
+        every += scores
+        if scores:
+            lines.append(f"    {path.name} ({half_of(path)})   {' '.join(f'{score:.2f}' for score in scores)}")
+    counts = ", ".join(f"{sum(score >= least for score in every)} with {least:g}" for least in SCORES)
+    return "\n".join([f"  {chosen.name}: of {len(every)} marks, best score at least: {counts}", *lines])
+
+
 def compare(
     settings: Sequence[Setting], paths: Sequence[Path], marks: Mapping[str, Marks]
 ) -> dict[str, dict[Path, VideoResult]]:
@@ -234,6 +289,9 @@ def main() -> None:
     parser.add_argument("--pipeline", type=Path, default=DEFAULT, help="whose stages are used (default: %(default)s)")
     parser.add_argument("--long-side", type=int, help="of decoded frames, pixels, instead of the pipeline's")
     parser.add_argument("--marks", type=Path, default=MARKS, metavar="CSV", help="people whom the videos are about")
+    parser.add_argument(
+        "--cut-out", action="store_true", help="only print what the detectors find at the marks at best"
+    )
     options = parser.parse_args()
     marks = read_marks(options.marks)
     logging.disable(logging.WARNING)
@@ -253,7 +311,12 @@ def main() -> None:
             print(f"{folder}: no videos in {getattr(options, folder)}")
             continue
         chosen = [path for half in halves for path in [p for p in videos if half_of(p) == half][: options.limit]]
-        print(tables(folder, compare(settings, sorted(chosen), marks), halves), flush=True)
+        if options.cut_out:
+            print(folder, *(cut_outs(each, sorted(chosen), marks) for each in settings), sep="\n", flush=True)
+        else:
+            print(tables(folder, compare(settings, sorted(chosen), marks), halves), flush=True)
+    if options.cut_out:
+        return
     print("milliseconds a frame of the detector, one thread, median over the clips: wall, CPU")
     for each in settings:
         wall, cpu = each.timed.milliseconds

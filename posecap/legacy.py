@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,9 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
 }
 """Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the
 field have that value, and fingerprints are taken without it."""
+
+ADDED_TO_ENGINES: Mapping[str, Mapping[str, Any]] = {"bytetrack": {"begin": "clear"}}
+"""The same of engines."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 """Names of stages."""
@@ -256,6 +259,9 @@ def upgraded(value: Any, *, held_by: str = "") -> Any:
     for stage in () if held_by else _stages(renamed):
         for field, meant in ADDED.get(stage["name"], {}).items():
             stage.setdefault(field, meant)
+    for engine in _engines(renamed, held_by):
+        for field, meant in ADDED_TO_ENGINES.get(engine["name"], {}).items():
+            engine.setdefault(field, meant)
     return renamed
 
 
@@ -306,6 +312,10 @@ def as_format_1(value: Any) -> Any:
         for field, meant in ADDED.get(stage["name"], {}).items():
             if field in stage and stage[field] == meant:
                 del stage[field]
+    for engine in _engines(value, ""):
+        for field, meant in ADDED_TO_ENGINES.get(engine["name"], {}).items():
+            if field in engine and engine[field] == meant:
+                del engine[field]
     fields = {field: _inverse(names) for field, names in FIELDS.items()}
     return _renamed(value, fields, _inverse(STAGES), "")
 
@@ -314,6 +324,18 @@ def _stages(value: Any) -> list[dict[str, Any]]:
     """The stages of a pipeline's configuration, or the one stage that it is."""
     stages = value if isinstance(value, list) else [value]
     return [stage for stage in stages if isinstance(stage, dict) and isinstance(stage.get("name"), str)]
+
+
+def _engines(value: Any, held_by: str) -> Iterator[dict[str, Any]]:
+    """The engines in a configuration; ``held_by`` is the field that holds it, empty for a stage or a list of them."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _engines(item, held_by)
+    elif isinstance(value, dict):
+        if held_by and isinstance(value.get("name"), str):
+            yield value
+        for key, item in value.items():
+            yield from _engines(item, key)
 
 
 def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mapping[str, str], held_by: str) -> Any:

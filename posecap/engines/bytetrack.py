@@ -3,15 +3,16 @@
 Association has two rounds, detections of high score first, then those of low score for the tracks left over, each a
 minimum-cost assignment among the pairs that are like enough. Likeness is the intersection over union of a detection's
 box with the box that a constant-velocity Kalman filter predicts; where the detector gives joints, it is the mean of
-that and of object keypoint similarity. As the whole clip is given, two tracks are joined afterwards where one begins
-shortly after the other ended and near where that was heading.
+that and of object keypoint similarity. As the whole clip is given, a track may be followed back to before its first
+clear detection, and two tracks are joined afterwards where one begins shortly after the other ended and near where that
+was heading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,9 @@ class ByteTrack(Engine):
             its centre from the one predicted or from the last one, whichever is nearer, in heights of the earlier
             track's last box, plus the absolute natural logarithm of the ratio of their heights.
         fewest_frames: tracks that are seen in fewer frames, after joining, are dropped.
+        begin: ``clear``: a track's first detection has a score of ``track_high_thresh`` or more, as in the published
+            tracker, which sees no later frames. ``doubtful``: from there it is followed back in time as it is followed
+            onward, through detections of ``track_low_thresh`` or more that no track has.
     """
 
     name: ClassVar[str] = "bytetrack"
@@ -78,6 +82,11 @@ class ByteTrack(Engine):
     join_seconds: float = 2.0
     join_distance: float = 0.5
     fewest_frames: int = 3
+    begin: Literal["clear", "doubtful"] = "clear"
+
+    def __post_init__(self) -> None:
+        if self.begin not in ("clear", "doubtful"):
+            raise ValueError(f"bytetrack: begin is {self.begin!r}; write 'clear' or 'doubtful'")
 
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
@@ -97,7 +106,10 @@ class ByteTrack(Engine):
             live += [_start(found, i, t) for i in unmatched]
             closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.track_buffer_seconds]
             live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.track_buffer_seconds]
-        people = [k for k in self._join(closed + live, detections, pts_T) if len(k.seen) >= self.fewest_frames]
+        found_tracks = closed + live
+        if self.begin == "doubtful":
+            self._follow_back(found_tracks, detections, pts_T)
+        people = [k for k in self._join(found_tracks, detections, pts_T) if len(k.seen) >= self.fewest_frames]
         people.sort(key=lambda k: (-len(k.seen), k.first, min(k.seen.values())))
         return tracks_of([{t: i for t, (i, _) in k.seen.items()} for k in people], detections, layout)
 
@@ -111,6 +123,26 @@ class ByteTrack(Engine):
             _update(tracks[a], found, candidates[b], t)
         taken = {b for _, b in pairs}
         return [i for b, i in enumerate(candidates) if b not in taken]
+
+    def _follow_back(self, tracks: list[_Track], detections: Sequence[Detections], pts_T: Seconds) -> None:
+        """Add to each track the earlier detections that no track has and that are like it, from its first one on."""
+        taken = {(t, i) for track in tracks for t, (i, _) in track.seen.items()}
+        begins: dict[int, list[_Track]] = {}
+        for track in tracks:
+            begins.setdefault(track.first, []).append(track)
+        live: list[tuple[_Track, _Track]] = []  # each track with one that begins where it does and runs backwards
+        for t in range(len(detections) - 1, -1, -1):
+            found = detections[t]
+            if t + 1 < len(detections):
+                for _, back in live:
+                    _predict(back, float(pts_T[t + 1] - pts_T[t]))
+            free = [i for i, s in enumerate(found.scores_N) if s >= self.track_low_thresh and (t, i) not in taken]
+            self._match([back for _, back in live], free, found, t, self.doubtful_likeness)
+            live = [(k, back) for k, back in live if pts_T[back.first] - pts_T[t] <= self.track_buffer_seconds]
+            for track, back in live:
+                if t in back.seen:
+                    track.seen[t] = back.seen[t]
+            live += [(track, _start(found, track.seen[t][0], t)) for track in begins.get(t, ())]
 
     def _join(self, tracks: list[_Track], detections: Sequence[Detections], pts_T: Seconds) -> list[_Track]:
         """Join broken tracks, nearest pair first, until no pair fits."""
