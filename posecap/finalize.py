@@ -26,12 +26,14 @@ from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
 from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
-from posecap.shards.paths import MAX_DOCUMENT_BYTES
+from posecap.shards.paths import DATASET_LIST, MAX_DOCUMENT_BYTES
 from posecap.shards.sidecar import is_listed
 from posecap.storage import Location, open_storage
 from posecap.visualization.contact_sheet import CONTACT_SHEET, Choice, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
+DESCRIPTIVE_FILES = (DATASET_LIST, LEDGER_EXPORT, CARD_FILE, CROISSANT_FILE, REPORT_FILE)
+"""Files that every finished dataset has beside its parts."""
 _MANIFEST_PATH_FILE = ".origin.json"
 _CLIPS_ON_SHEET = 24
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from posecap.finalize import mark_unfinished
 from posecap.ledger import lock_dataset
+from posecap.repair import FOLDER as DAMAGED_FOLDER
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.arrow_file import read_columns
 from posecap.shards.part import iter_byte_ranges
@@ -37,7 +38,8 @@ class Removal:
         keys: of the clips that were named, whole.
         rewritten: parts that held clips to remove.
         indexes: number of parts whose index was read and names none of them.
-        deleted: files of unfinished builds that were deleted, as they may have held clips.
+        deleted: files of unfinished builds, and damaged ones that were moved aside, that were deleted, as they may have
+            held clips.
     """
 
     keys: tuple[str, ...]
@@ -185,7 +187,9 @@ class _Doomed:
         for part in {*rewritten, *self.by_part}:
             keys = self.by_part.get(part, frozenset())
             left += [f"{key} in {name}" for name, key in _keys_of(storage, part) if key in keys]
-        left += [file.name for folder in (STAGING_FOLDER, PREVIEW_FOLDER) for file in storage.list(folder)]
+        left += [
+            file.name for folder in (STAGING_FOLDER, DAMAGED_FOLDER, PREVIEW_FOLDER) for file in storage.list(folder)
+        ]
         left += [CONTACT_SHEET] if storage.size(CONTACT_SHEET) is not None else []
         if left:
             shown = ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN:,} more" if len(left) > _SHOWN else "")
@@ -213,8 +217,10 @@ def _keys_of(storage: Storage, part: PartName) -> Iterator[tuple[str, str]]:
 
 
 def _delete_unfinished(storage: Storage) -> int:
-    """Delete staging files and files that were being written when a build died: no build is under way now."""
+    """Delete staging files, files that were being written when a build died, as no build is under way now, and what a
+    repair moved aside.
+    """
     attempts = [file.name for folder in ("data", "index") for file in storage.list(folder) if is_attempt(file.name)]
-    staged = [file.name for file in storage.list(STAGING_FOLDER)]
-    storage.remove(*attempts, *staged)
-    return len(attempts) + len(staged)
+    others = [file.name for folder in (STAGING_FOLDER, DAMAGED_FOLDER) for file in storage.list(folder)]
+    storage.remove(*attempts, *others)
+    return len(attempts) + len(others)

@@ -1,9 +1,15 @@
-"""Checks a dataset on local disk down to the last byte, part by part, in bounded memory."""
+"""Checks a dataset down to the last byte, part by part, in bounded memory.
+
+The files of a remote part are copied to this machine's disk, one part at a time, and checked there.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -14,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap import legacy
-from posecap.files import file_sha256
+from posecap.files import file_sha256, scratch_folder
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
 from posecap.shards.arrow_file import ColumnsBatch, map_columns, read_columns
@@ -22,6 +28,7 @@ from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import (
     DATASET_LIST,
+    MAX_DOCUMENT_BYTES,
     TOMBSTONES,
     ShardError,
     columns_path,
@@ -33,8 +40,12 @@ from posecap.shards.paths import (
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.shards.sidecar import damaged_files, read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample
 
+ORPHAN = "no sidecar lists this file"
+"""What is wrong with a file that belongs to no part."""
+_BLOCK_BYTES = 8 << 20
 _REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
@@ -94,12 +105,14 @@ class Problem:
         what: is wrong with it.
         remedy: what to do about it.
         key: of the sample that it concerns; None for a file as a whole.
+        part: that is to be built again; None where that is no remedy.
     """
 
     file: str
     what: str
     remedy: str
     key: str | None = None
+    part: PartName | None = None
 
     def __str__(self) -> str:
         sample = f", sample {self.key}" if self.key else ""
@@ -117,7 +130,7 @@ class _Finding(NamedTuple):
 def _problem(part: PartName, file: str, what: str, key: str | None = None) -> Problem:
     """A problem of a part's file; the remedy is to rebuild the part."""
     remedy = f"delete {sidecar_path(part)} and run `posecap build` again: only this part is rebuilt"
-    return Problem(file, what, remedy, key)
+    return Problem(file, what, remedy, key, part)
 
 
 @dataclass
@@ -259,8 +272,8 @@ class VerifyResult:
     problems: tuple[Problem, ...]
 
 
-def verify(root: Path, *, tolerance_seconds: float = 0.05, max_problems: int = 1000) -> VerifyResult:
-    """Check every file, sample and count of a dataset on local disk.
+def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems: int = 1000) -> VerifyResult:
+    """Check every file, sample and count of a dataset.
 
     Every file has the hash given in its sidecar; tar, columns and index hold the same samples, finite, of consistent
     shapes, with times within their clips; every row has one outcome and the counts add up; no key is in two parts;
@@ -271,8 +284,11 @@ def verify(root: Path, *, tolerance_seconds: float = 0.05, max_problems: int = 1
     Args:
         tolerance_seconds: how far frames may lie outside their clip's span.
         max_problems: stop after this many, at least 1.
+
+    Raises:
+        StorageError: an object store fails.
     """
-    verifier = _Verifier(root, tolerance_seconds)
+    verifier = _Verifier(open_storage(location), tolerance_seconds)
     problems = tuple(islice(verifier.problems(), max_problems))
     return VerifyResult(verifier.parts, verifier.samples, verifier.size_bytes, problems)
 
@@ -281,7 +297,7 @@ def verify(root: Path, *, tolerance_seconds: float = 0.05, max_problems: int = 1
 class _Verifier:
     """One pass over a dataset; collects keys and sidecars of all parts to compare them."""
 
-    root: Path
+    storage: Storage
     tolerance_seconds: float
     parts: int = 0
     samples: int = 0
@@ -294,10 +310,10 @@ class _Verifier:
 
     def problems(self) -> Iterator[Problem]:
         try:
-            self.tombstones = read_tombstones(self.root)
+            self.tombstones = read_tombstones(self.storage)
         except ShardError as error:
             yield Problem(TOMBSTONES, str(error), "whether removed clips are gone was not checked")
-        for part in committed(self.root):
+        for part in committed(self.storage):
             yield from self._part(part)
         yield from self._duplicates()
         yield from self._list()
@@ -305,26 +321,32 @@ class _Verifier:
 
     def _part(self, part: PartName) -> Iterator[Problem]:
         self.parts += 1
-        path = self.root / sidecar_path(part)
         self.named.add(sidecar_path(part))
-        entry = {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}
+        try:
+            content = self.storage.read(sidecar_path(part), limit=MAX_DOCUMENT_BYTES)
+        except ShardError as error:
+            self.listed[str(part)] = {"part": str(part), "samples": None}
+            yield _problem(part, sidecar_path(part), str(error))
+            return
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
         self.listed[str(part)] = {"part": str(part), "samples": None, "sidecar": entry}
         try:
-            document = read_sidecar(self.root, part)
+            document = read_sidecar(self.storage, part)
         except ShardError as error:
             yield _problem(part, sidecar_path(part), str(error))
             return
         self.listed[str(part)]["samples"] = document["samples"]
         self.named.update(document["files"])
-        damaged = []
-        for name, entry in document["files"].items():
-            what = self._changed(self.root / name, entry)
-            if what:
-                damaged.append(name)
-                yield _problem(part, name, what)
-        check = _PartCheck(self.root, part, document, damaged, self.tolerance_seconds)
-        for found in check.run():
-            yield _problem(part, *found)
+        with _at_hand(self.storage, document["files"]) as root:
+            damaged = []
+            for name, entry in document["files"].items():
+                what = self._changed(root / name, entry)
+                if what:
+                    damaged.append(name)
+                    yield _problem(part, name, what)
+            check = _PartCheck(root, part, document, damaged, self.tolerance_seconds)
+            for found in check.run():
+                yield _problem(part, *found)
         self.samples += check.samples
         self.owners.append(part)
         self.keys.append(pa.array(check.keys, pa.string()))
@@ -358,11 +380,11 @@ class _Verifier:
             yield _problem(owners[-1], index_path(owners[-1]), f"several samples have this key, in {where}", key)
 
     def _list(self) -> Iterator[Problem]:
-        if not (self.root / DATASET_LIST).exists():
+        if self.storage.size(DATASET_LIST) is None:
             yield Problem(DATASET_LIST, "is missing: the build has not been finished", "run `posecap build` again")
             return
         try:
-            document = read_document(self.root, DATASET_LIST, remedy=_REWRITE_LIST)
+            document = read_document(self.storage, DATASET_LIST, remedy=_REWRITE_LIST)
         except ShardError as error:
             yield Problem(DATASET_LIST, str(error), _REWRITE_LIST)
             return
@@ -377,8 +399,21 @@ class _Verifier:
 
     def _orphans(self) -> Iterator[Problem]:
         for top in ("data", "index"):
-            for folder, _, names in os.walk(self.root / top):
-                for name in sorted(names):
-                    relative = (Path(folder) / name).relative_to(self.root).as_posix()
-                    if relative not in self.named:
-                        yield Problem(relative, "no sidecar lists this file", "run `posecap build` again, or delete it")
+            for file in self.storage.list(top):
+                if file.name not in self.named:
+                    yield Problem(file.name, ORPHAN, "run `posecap build` again, or delete it")
+
+
+@contextmanager
+def _at_hand(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
+    """The folder of a part's files: the dataset's own, or one to which remote files are copied for the block."""
+    if isinstance(storage, LocalStorage):
+        yield storage.root
+        return
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+        for name in names:
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError), storage.open(name) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _BLOCK_BYTES)
+        yield Path(folder)

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFl
 if TYPE_CHECKING:
     from posecap.outcomes import ClipOutcome, RowOutcome
     from posecap.shards import Dataset
+    from posecap.storage import Storage
+    from posecap.verify import Problem
     from posecap.visualization.view import Background, Footage
 
 
@@ -40,7 +42,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--json", action="store_true", help="print the counts as JSON")
 
     about = "check every file, sample and count of a dataset, down to a flipped bit"
-    _add_dataset(command(commands, "verify", _verify, about=about))
+    parser = command(commands, "verify", _verify, about=about)
+    _add_dataset(parser)
+    about = "move what is damaged aside, to be built again by `posecap build`, and write the list of parts anew"
+    parser.add_argument("--repair", action="store_true", help=about)
 
     parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
     _add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
@@ -76,27 +81,27 @@ def _status(options: argparse.Namespace) -> int:
     from posecap.finalize import read_final_report
     from posecap.label_stats import LabelStats, labels_of
     from posecap.outcomes import RowOutcome, Tally
-    from posecap.plan import PLAN_FILE, open_plan
-    from posecap.shards import ShardError, committed, read_sidecar
+    from posecap.plan import PLAN_FILE
+    from posecap.plan_store import stored_plan
+    from posecap.shards import ShardError
+    from posecap.shards.sidecar import each_sidecar
 
-    root = _only_dataset(options)
-    if not (root / PLAN_FILE).is_file():
-        print(f"posecap: {root} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
+    dataset = _only_dataset(options)
+    plan = stored_plan(dataset)
+    if plan is None:
+        print(f"posecap: {dataset.location} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
         return ERROR
-    plan = open_plan(root / PLAN_FILE, media_root="")
     planned = sum(part.rows for part in plan.parts())
     built, damaged, tally, label_stats = 0, [], Tally(), LabelStats()
     labels = labels_of(plan)
     listed: list[str] = []
     wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
-    for part in committed(root):
-        try:
-            rows = read_sidecar(root, part)["rows"]
-        except ShardError as error:
-            damaged.append(str(error))
+    for _, document in each_sidecar(dataset):
+        if isinstance(document, ShardError):
+            damaged.append(str(document))
             continue
         built += 1
-        for written in rows:
+        for written in document["rows"]:
             outcome = RowOutcome.from_json(written)
             tally.add(outcome)
             label_stats.add(labels.get(outcome.row_id), outcome)
@@ -106,12 +111,12 @@ def _status(options: argparse.Namespace) -> int:
                 listed += (_clip_line(outcome, clip) for clip in outcome.clips if clip.status == "failed")
     counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
     # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
-    report = None if damaged else read_final_report(root)
+    report = None if damaged else read_final_report(dataset)
     raised = report["alarms"] if report else [alarm.as_json() for alarm in label_stats.alarms()]
     if options.json:
         print(json.dumps({**counts, "alarms": raised}, indent=1))
     else:
-        print("\n".join([*_lines(root, counts, planned), *(f"alarm: {alarm['sentence']}" for alarm in raised)]))
+        print("\n".join([*_lines(dataset, counts, planned), *(f"alarm: {alarm['sentence']}" for alarm in raised)]))
     for line in (*damaged, *listed):
         print(line)
     finished = built == len(plan.parts()) and not damaged
@@ -119,12 +124,12 @@ def _status(options: argparse.Namespace) -> int:
     return COMPLETE if finished and not failed else PARTIAL
 
 
-def _lines(root: Path, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
+def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
     from posecap.outcomes import largest_first
 
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
     built = f"{parts['built']:,} of {count_text(parts['planned'], 'part')} built"
-    yield f"{root}: {built}, {rows['planned']:,} of {count_text(planned, 'row')} done"
+    yield f"{dataset.location}: {built}, {rows['planned']:,} of {count_text(planned, 'row')} done"
     yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
     for reason, count in largest_first(counts["reasons"]).items():
@@ -146,7 +151,8 @@ def _clip_line(outcome: RowOutcome, clip: ClipOutcome) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from posecap.verify import verify
 
-    result = verify(_only_dataset(options), max_problems=_MOST_PROBLEMS)
+    dataset = _only_dataset(options)
+    result = verify(dataset, max_problems=_MOST_PROBLEMS)
     for problem in result.problems:
         print(problem)
     counts = f"{count_text(result.parts, 'part')}, {count_text(result.samples, 'sample')}"
@@ -154,9 +160,36 @@ def _verify(options: argparse.Namespace) -> int:
     if result.problems:
         stopped = "; stopped there: solve these and verify again" if len(result.problems) == _MOST_PROBLEMS else ""
         print(f"{count_text(len(result.problems), 'problem')} in {size}{stopped}")
-        return ERROR
+        return _repair(dataset, result.problems) if options.repair else ERROR
     print(f"sound: {size}")
-    return COMPLETE
+    return _make_descriptions_again(dataset) if options.repair else COMPLETE
+
+
+def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
+    from posecap.repair import repair
+
+    done = repair(dataset, problems)
+    if done.moved:
+        print(f"moved aside to {dataset.location}/{done.folder}: {count_text(len(done.moved), 'file')}")
+    if done.parts:
+        print(f"to be built again: {', '.join(map(str, done.parts))}")
+    for problem in done.left:
+        print(f"left as it is: {problem}")
+    print("run `posecap build` again: it makes these parts and what describes the dataset")
+    return ERROR if done.left else PARTIAL
+
+
+def _make_descriptions_again(dataset: Storage) -> int:
+    from posecap.finalize import mark_unfinished
+    from posecap.repair import missing_descriptions
+
+    missing = missing_descriptions(dataset)
+    if not missing:
+        return COMPLETE
+    with dataset.lock():
+        mark_unfinished(dataset)
+    print(f"missing: {', '.join(missing)}; run `posecap build` again, which makes what describes the dataset")
+    return PARTIAL
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -189,7 +222,7 @@ def _list_clips(dataset: Dataset) -> int:
 def _view(options: argparse.Namespace) -> int:
     background: Background = "blank" if options.blank else "footage"
     if options.sheet:
-        keys = [word for word in options.words if "://" not in word and not Path(word).is_dir()]
+        keys = [word for word in options.words if not _is_location(word)]
         if keys:
             print(f"posecap: {keys[0]} is not a directory: --sheet takes a dataset directory, no key", file=sys.stderr)
             return USAGE
@@ -217,7 +250,7 @@ def _view(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
-def _sheet(root: Path, options: argparse.Namespace, background: Background) -> int:
+def _sheet(root: Storage, options: argparse.Namespace, background: Background) -> int:
     from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
     from posecap.visualization.fonts import lacking_words
 
@@ -239,7 +272,7 @@ def _sheet(root: Path, options: argparse.Namespace, background: Background) -> i
     return COMPLETE
 
 
-def _footage_at_hand(root: Path) -> Footage | None:
+def _footage_at_hand(root: Storage) -> Footage | None:
     """The dataset's footage as far as it is on local disk or in a package: a sheet downloads no videos."""
     from posecap.engines.local_file import LocalFile
     from posecap.engines.registry_package import RegistryPackage
@@ -250,7 +283,7 @@ def _footage_at_hand(root: Path) -> Footage | None:
     return replace(footage, fetchers=tuple(f for f in footage.fetchers if isinstance(f, LocalFile | RegistryPackage)))
 
 
-def _footage(root: Path) -> Footage | None:
+def _footage(root: Storage) -> Footage | None:
     """The fetchers and decoders of the dataset's build; None if its manifest or pipeline cannot be read."""
     from posecap.finalize import read_manifest_path
     from posecap.manifest.manifest_file import ManifestError, read_manifest
@@ -296,48 +329,59 @@ def _remove(options: argparse.Namespace) -> int:
         f"columns of those rewritten, in previews and in staging files"
     )
     if removed.deleted:
-        print(f"deleted {count_text(removed.deleted, 'file')} of builds that did not end")
+        print(f"deleted {count_text(removed.deleted, 'file')} of builds that did not end or of earlier repairs")
     return COMPLETE
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
-    """Accept ``[DATASET] [WORD …]``: a word that is a directory is the dataset, the others belong to the command."""
+    """Accept ``[DATASET] [WORD …]``: a word that is a directory or an address is the dataset, the others belong to the
+    command.
+    """
     parser.add_argument(
         "words",
         nargs="*",
         metavar=f"DATASET {words}".strip(),
-        help="dataset directory (default: the current one if it is a dataset, else the only one under datasets/)"
-        + (f"; {about}" if about else ""),
+        help="dataset directory, or address as s3://bucket/name (default: the current directory if it is a dataset, "
+        "else the only one under datasets/)" + (f"; {about}" if about else ""),
     )
 
 
-def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
+def _is_location(word: str) -> bool:
+    """Whether a word names a dataset: a directory, or an address."""
+    return "://" in word or Path(word).is_dir()
+
+
+def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]:
     """The dataset and the other words.
 
     Raises:
         DatasetChoiceError: none or several could be meant, or a word is a path or an address where there is none.
+        StorageError: an address cannot be opened.
     """
     from posecap.shards import is_dataset, not_a_dataset
+    from posecap.storage import open_storage
 
     for word in options.words:
-        if "://" in word:
+        if word.startswith(("http://", "https://")):
             raise DatasetChoiceError(
-                f"{word} is an address, and commands read datasets in folders: copy it to this computer and name the "
-                "folder; `posecap.open` reads addresses too"
+                f"{word} is an address of a web server, which does not list its files: copy the dataset to this "
+                "computer and name the folder; `posecap.open` reads such addresses, too"
             )
-        if os.sep in word and not Path(word).is_dir():
+        if os.sep in word and not _is_location(word):
             raise DatasetChoiceError(not_a_dataset(Path(word)))
 
-    folders = [Path(word) for word in options.words if Path(word).is_dir()]
-    others = [word for word in options.words if not Path(word).is_dir()]
-    if len(folders) > 1:
-        raise DatasetChoiceError(f"{folders[0]} and {folders[1]} are both directories: name one dataset")
-    if folders:
-        if not is_dataset(folders[0]):
-            raise DatasetChoiceError(not_a_dataset(folders[0]))
-        return folders[0], others
+    found = [word for word in options.words if _is_location(word)]
+    others = [word for word in options.words if not _is_location(word)]
+    if len(found) > 1:
+        kind = "addresses" if all("://" in word for word in found) else "directories"
+        raise DatasetChoiceError(f"{found[0]} and {found[1]} are both {kind}: name one dataset")
+    if found:
+        storage = open_storage(found[0])
+        if not is_dataset(storage):
+            raise DatasetChoiceError(not_a_dataset(storage))
+        return storage, others
     try:
-        return _default_dataset(), others
+        return open_storage(_default_dataset()), others
     except DatasetChoiceError as error:
         if not others:
             raise
@@ -345,10 +389,10 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Path, list[str]]:
         raise DatasetChoiceError(f"{error}; {named}") from None
 
 
-def _only_dataset(options: argparse.Namespace) -> Path:
+def _only_dataset(options: argparse.Namespace) -> Storage:
     """The dataset of a command that takes nothing else."""
     for word in options.words:
-        if "://" not in word and not Path(word).is_dir():
+        if not _is_location(word):
             raise DatasetChoiceError(f"{word} is not a directory: name the dataset directory, or leave it out")
     return _dataset_and_words(options)[0]
 

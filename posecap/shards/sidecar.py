@@ -159,6 +159,15 @@ def sidecars(location: Location) -> Iterator[tuple[PartName, dict[str, Any]]]:
         yield part, _checked(part, content)
 
 
+def each_sidecar(location: Location) -> Iterator[tuple[PartName, dict[str, Any] | ShardError]]:
+    """As :func:`sidecars`, with the error in place of a damaged sidecar."""
+    for part, content in _sidecar_contents(open_storage(location)):
+        try:
+            yield part, _checked(part, content)
+        except ShardError as error:
+            yield part, error
+
+
 def damaged_files(location: Location, document: Mapping[str, Any]) -> list[str]:
     """Files that a sidecar names and that are missing or have another size; their content is not read."""
     storage = open_storage(location)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.files import AtomicFile, Written, remove_leftovers, sync_folder, write_file
+from posecap.files import AtomicFile, Written, make_folder, remove_leftovers, sync_folder, write_file
 from posecap.storage.base import DatasetLockedError, Lock, Storage, StorageFile, StoredFile, cut_short, within
 
 _LOCK: Final = ".lease"
@@ -87,6 +87,7 @@ class LocalStorage(Storage):
 
     def publish(self, attempts: Mapping[str, str]) -> None:
         for name, attempt in attempts.items():
+            make_folder((self.root / name).parent)
             _give_name(self.root / attempt, self.root / name, replacing="older")
         for folder in dict.fromkeys((self.root / name).parent for name in attempts):
             sync_folder(folder)

@@ -136,7 +136,11 @@ def test_a_byte_flipped_in_an_array_names_the_sample(tmp_path: Path) -> None:
     assert changed.key is None
     assert changed.what == "has changed since it was written: its SHA-256 is not the sidecar's"
     assert named == Problem(
-        "data/train/pose-00000.tar", "joints in the tar is not joints in the columns file", REBUILD, made[FIRST][1].key
+        "data/train/pose-00000.tar",
+        "joints in the tar is not joints in the columns file",
+        REBUILD,
+        made[FIRST][1].key,
+        FIRST,
     )
     assert str(named) == f"{named.file}, sample {named.key}: {named.what}; {REBUILD}"
 

@@ -14,6 +14,7 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, Status
 from posecap.plan import make_plan
 from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
+from posecap.storage import open_storage
 from posecap.types import PartName
 from tests import building, built, small
 
@@ -112,6 +113,47 @@ class TestVerify:
         assert code == 1
         assert "data/train/pose-00000.tar" in said
         assert "problems in 2 parts" in said
+
+
+class TestLocation:
+    """The same commands on a folder and on the addresses of stores."""
+
+    def test_all_commands(
+        self, location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+        made = built.build(location)
+        rows = [{"id": f"row-{number}", "video": f"videos/{number}.mp4"} for number in range(5)]
+        plan = tmp_path / "plan.parquet"
+        make_plan(read_manifest(small.manifest(tmp_path, rows, rows_per_part=3)), plan)
+        open_storage(location).write("plan.parquet", plan.read_bytes())
+        code, said, _ = run(capsys, "status", location)
+        assert (code, said.splitlines()[0]) == (0, f"{location}: 2 of 2 parts built, 5 of 5 rows done")
+        code, said, _ = run(capsys, "verify", location)
+        assert (code, said.startswith("sound: 2 parts, 5 samples")) == (0, True)
+        key = made[built.FIRST][0].key
+        code, said, _ = run(capsys, "inspect", location, key[:8])
+        assert (code, f"sample {key}" in said) == (0, True)
+        assert len(run(capsys, "inspect", location, "--keys")[1].splitlines()) == 5
+        sheet = tmp_path / "sheet.jpg"
+        code, said, _ = run(capsys, "view", "--sheet", "--blank", location, "--output", sheet)
+        assert (code, said) == (0, f"{sheet}: 5 clips\n")
+        code, said, _ = run(capsys, "view", location, key, "--output", tmp_path / "clip.gif")
+        assert code == 0
+        code, said, _ = run(capsys, "remove", location, key)
+        assert (code, "1 part rewritten" in said) == (0, True)
+        assert read_tombstones(location).keys == {key: "on request"}
+        assert run(capsys, "inspect", location, key)[0] == 1
+        assert run(capsys, "verify", location)[0] == 0
+
+    def test_no_dataset_there(self, location: str, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, error = run(capsys, "status", location)
+        assert code == 1
+        assert "no dataset at" in error or "is not a directory" in error
+
+    def test_two_addresses(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, error = run(capsys, "verify", "memory://a", "memory://b")
+        assert (code, error) == (1, "posecap: memory://a and memory://b are both addresses: name one dataset\n")
 
 
 class TestStatus:
