@@ -194,8 +194,16 @@ KINECT_LIMBS = tuple(
 """Joints of the limbs in the order of Kinect for Windows, as ``ntu25`` names them."""
 
 
+MAX_METRES = 10_000.0
+"""Largest coordinate of a joint; a Kinect sees 8 metres, so only damaged files exceed it."""
+
+
 def as_ntu25(
-    metres_MTJ3: NDArray[np.float64], names: tuple[str, ...], score_MTJ: NDArray[np.float64] | None = None
+    metres_MTJ3: NDArray[np.float64],
+    names: tuple[str, ...],
+    score_MTJ: NDArray[np.float64] | None = None,
+    *,
+    path: Path,
 ) -> NDArray[np.float32]:
     """Joints in the layout ``ntu25``, (M, T, 25, 4) float32: x, y, z in metres and score, 0 to 1; all four are 0 where
     the sensor has no such joint.
@@ -207,7 +215,16 @@ def as_ntu25(
         metres_MTJ3: x to the right, y down, z away from the camera.
         names: of the J joints, as ``ntu25`` has them.
         score_MTJ: None: every joint that was found has the score 1.
+        path: the file they were read from, for the message.
+
+    Raises:
+        DamagedFileError: there is no frame, or a coordinate is NaN or beyond :data:`MAX_METRES`.
     """
+    if not metres_MTJ3.size or not (np.abs(metres_MTJ3) <= MAX_METRES).all():
+        raise DamagedFileError(
+            f"{path}: joints {metres_MTJ3.shape} in metres, expected at least one frame, and coordinates of at most "
+            f"{MAX_METRES:,.0f} m"
+        )
     layout = LAYOUTS["ntu25"].names
     index = [layout.index(name) for name in names]
     joints = np.zeros((*metres_MTJ3.shape[:2], len(layout), 4), np.float32)

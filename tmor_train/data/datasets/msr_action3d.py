@@ -96,10 +96,11 @@ def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:
                 f"{path}: action {action} with {len(rows)} lines, expected 1 to 20 and 20 for each frame"
             )
         joints = rows.reshape(1, -1, 20, 4)
+        score_MTJ = np.clip(joints[..., 3], INFERRED, 1)
         chosen.append(
             Clip(
                 key=f"msr-{name.replace('_', '-')}",
-                joints_MTJC=as_ntu25(from_kinect(joints[..., :3]), JOINTS, np.clip(joints[..., 3], INFERRED, 1)),
+                joints_MTJC=as_ntu25(from_kinect(joints[..., :3]), JOINTS, score_MTJ, path=path),
                 layout="ntu25",
                 fps=15.0,
                 label=CLASSES[action - 1],

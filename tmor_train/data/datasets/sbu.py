@@ -80,7 +80,7 @@ def read(folder: Path) -> MotionSet:
         clips.append(
             Clip(
                 key=f"sbu-{pair}-{action}-{trial}",
-                joints_MTJC=as_ntu25((joints - [0.5, 0.5, 0]) * [2.56, 1.92, 1.28], JOINTS, tracked),
+                joints_MTJC=as_ntu25((joints - [0.5, 0.5, 0]) * [2.56, 1.92, 1.28], JOINTS, tracked, path=path),
                 layout="ntu25",
                 fps=15.0,
                 label=CLASSES[int(action) - 1],

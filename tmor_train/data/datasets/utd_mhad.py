@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import Clip, MotionSet
 from tmor_train.data.datasets.files import (
@@ -76,14 +78,17 @@ def read(folder: Path) -> MotionSet:
     files = matching(Path(folder), _NAME, source=SOURCE, example="a1_s1_t1_skeleton.mat")
     for path, (action, subject, trial) in files:
         joints = read_matlab(path, ("d_skel",), source=SOURCE)["d_skel"]
-        if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
+        numbers = joints.dtype.kind in "fiu"
+        if not numbers or joints.ndim != 3 or joints.shape[:2] != (20, 3) or not 1 <= action <= len(CLASSES):
             raise DamagedFileError(
-                f"{path}: action {action} with joints {joints.shape}, expected 1 to 27 and (20, 3, T)"
+                f"{path}: action {action} with joints {joints.shape} {joints.dtype}, expected 1 to 27 and (20, 3, T) "
+                "of numbers"
             )
+        metres_MTJ3 = joints.transpose(2, 0, 1)[None].astype(np.float64)
         clips.append(
             Clip(
                 key=f"utd-a{action:02d}-s{subject}-t{trial}",
-                joints_MTJC=as_ntu25(from_kinect(joints.transpose(2, 0, 1)[None].astype(float)), JOINTS),
+                joints_MTJC=as_ntu25(from_kinect(metres_MTJ3), JOINTS, path=path),
                 layout="ntu25",
                 fps=30.0,
                 label=CLASSES[action - 1],

@@ -102,7 +102,7 @@ def recordings(folder: Path) -> list[Recording]:
         rows = read_numbers(path, columns=61, source=SOURCE)
         frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
         metres = rows[kept, 1:].reshape(1, -1, 20, 3)
-        joints = as_ntu25(from_kinect(metres), JOINTS)[0]
+        joints = as_ntu25(from_kinect(metres), JOINTS, path=path)[0]
         whole.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
     return whole
 

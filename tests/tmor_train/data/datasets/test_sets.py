@@ -121,6 +121,34 @@ def test_utd_mhad(tmp_path: Path) -> None:
     assert motions.dimensions == 3
 
 
+@pytest.mark.parametrize(
+    "joints",
+    [
+        np.full((20, 3, 4), np.nan),
+        np.full((20, 3, 4), 1e300),
+        np.full((20, 3, 4), 1j),
+        np.full((20, 3, 4), "a"),
+        np.zeros((20, 3, 0)),
+        np.zeros((20, 2, 4)),
+    ],
+)
+def test_damaged_utd_files_are_named(joints: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "a27_s2_t4_skeleton.mat", {"d_skel": joints})
+    with pytest.raises(DamagedFileError, match=r"a27_s2_t4_skeleton\.mat"):
+        utd_mhad.read(tmp_path)
+
+
+def test_coordinates_out_of_reach_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a02_s02_e01_skeleton3D.txt").write_text("1e300 2 3 1\n" * 20)
+    with pytest.raises(DamagedFileError, match=r"a02_s02_e01_skeleton3D\.txt.* at most 10,000 m"):
+        msr_action3d.read(tmp_path)
+    path = tmp_path / "s04s06/08/002/skeleton_pos.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(",".join(["1"] + ["1e300"] * 90))
+    with pytest.raises(DamagedFileError, match=r"skeleton_pos\.txt.* at most 10,000 m"):
+        sbu.read(tmp_path)
+
+
 def test_msr_action3d(tmp_path: Path) -> None:
     rows = np.concatenate([kinect(2, 20), np.zeros((2, 20, 1))], -1).reshape(-1, 4)
     rows[1::2, 3] = 1
