@@ -113,7 +113,15 @@ class BuildResult:
 
     @property
     def exit_code(self) -> int:
-        """0 when no row or clip failed or was quarantined, 3 otherwise; in the whole dataset, not only in this run."""
+        """4 when the report has alarms, else 3 when rows or clips failed or rows were quarantined, else 0.
+
+        Of the whole dataset, not only of this run.
+        """
+        return 4 if self.report["alarms"] else self.exit_code_without_alarms
+
+    @property
+    def exit_code_without_alarms(self) -> int:
+        """As :attr:`exit_code`, for somebody who has seen the alarms and finds that they are as they should be."""
         rows, clips = self.report["counts"]["rows"], self.report["counts"]["clips"]
         return 3 if rows["failed"] or rows["quarantined"] or clips["failed"] else 0
 

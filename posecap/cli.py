@@ -28,7 +28,8 @@ weights, before a machine goes offline:
   posecap models list
   posecap models pull yolo11n rtmpose-m
 
-exit codes: 0 complete, 3 partial (some rows failed and are recorded), 1 error, 2 wrong usage, 130 interrupted
+exit codes: 0 complete, 3 partial (some rows failed and are recorded), 4 alarms (a stage of a build lost far more than
+expected), 1 error, 2 wrong usage, 130 interrupted
 """
 
 

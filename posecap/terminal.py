@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from typing import Any
 
-COMPLETE, ERROR, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished."""
+COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished. ALARM: a build is finished, but a
+stage lost far more than expected."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 

@@ -9,11 +9,24 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from posecap.terminal import COMPLETE, ERROR, INTERRUPTED, PARTIAL, USAGE, Commands, at_least_one, command, count_text
+from posecap.terminal import (
+    ALARM,
+    COMPLETE,
+    ERROR,
+    INTERRUPTED,
+    PARTIAL,
+    USAGE,
+    Commands,
+    at_least_one,
+    command,
+    count_text,
+)
 
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
 part. A finished build does nothing. If the pipeline or manifest has changed, the command stops and says what changed.
+exit codes: 0 complete, 1 error, 2 wrong usage, 3 some rows or clips failed, 4 a stage or a label lost far more than
+expected, 130 interrupted
 """
 
 
@@ -38,8 +51,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     option("--retry-failed", nargs="?", const="", metavar="REASON,…", help=reasons)
     option("--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches")
-    longest = "longest time for one row on Ray, in seconds above 0, after which it is stopped (default: %(default)g)"
-    option("--row-seconds", type=float, default=3600.0, metavar="S", help=longest)
+    longest = (
+        "longest time for one row, in seconds above 0, after which it is stopped (default: 3600); not with --runner "
+        "local, whose threads cannot be stopped"
+    )
+    option("--row-seconds", type=float, metavar="S", help=longest)
+    accepted = "end with 0 (or 3) although a stage or a label lost far more than expected; without this, with 4"
+    option("--accept-alarms", action="store_true", help=accepted)
 
     kinds = commands.add_parser("manifest", help="make a manifest from the field's usual inputs").add_subparsers(
         metavar="KIND", required=True
@@ -72,6 +90,9 @@ def _build(options: argparse.Namespace) -> int:
     if options.address and options.runner == "local":
         print("posecap: --address is for --runner ray", file=sys.stderr)
         return USAGE
+    if options.row_seconds is not None and options.runner == "local":
+        print("posecap: --row-seconds is for --runner ray: threads cannot be stopped", file=sys.stderr)
+        return USAGE
     from rich.console import Console
 
     from posecap.build import Options, build
@@ -84,7 +105,7 @@ def _build(options: argparse.Namespace) -> int:
         address=options.address,
         retry=retry,
         on_change="update" if options.update else "refuse",
-        row_seconds=options.row_seconds,
+        row_seconds=3600.0 if options.row_seconds is None else options.row_seconds,
     )
     try:
         built = build(_manifest_path(options), output=_output(options), options=chosen)
@@ -97,12 +118,19 @@ def _build(options: argparse.Namespace) -> int:
     show(built.report, Console())
     here = Path.cwd()
     print(f"dataset: {built.root.relative_to(here) if built.root.is_relative_to(here) else built.root}")
-    if built.exit_code == PARTIAL:
+    code = built.exit_code_without_alarms
+    if code == PARTIAL:
         print(
             "some rows or clips failed: `posecap status --failed` lists them; `posecap build --retry-failed …` tries "
             "rows of which no clip was kept again"
         )
-    return built.exit_code
+    if built.exit_code == ALARM and not options.accept_alarms:
+        print(
+            "the alarms above need a look before the dataset is used; if they are as they should be, state it as "
+            "expected_rejections in the pipeline, or end this command with 0 by --accept-alarms"
+        )
+        return ALARM
+    return code
 
 
 def _manifest_path(options: argparse.Namespace) -> Path:

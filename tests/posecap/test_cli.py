@@ -25,6 +25,7 @@ def test_help_names_every_command_and_what_to_do_first(capsys: pytest.CaptureFix
     assert all(f"\n    {command} " in said for command in COMMANDS)
     assert "posecap build --manifest demo" in said
     assert "exit codes: 0 complete, 3 partial" in said
+    assert "4 alarms" in said
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,24 @@ def test_failed_rows_end_it_with_3_and_the_way_on(
     assert build(path, "--output", str(tmp_path / "here"), "--retry-failed") == 3
 
 
+def test_alarms_end_it_with_4_until_they_are_accepted(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small.manifest(tmp_path, [{"id": f"r{n}", "video": f"{n}.mp4", "label": "gone"} for n in range(25)])
+    assert build(path) == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "alarm: download rejected 100 % of 25 rows" in said
+    assert said.endswith("or end this command with 0 by --accept-alarms")
+    assert build(path, "--accept-alarms") == 0
+    assert "--accept-alarms" not in capsys.readouterr().out
+    assert build(path) == 4
+
+
+def test_what_threads_cannot_do_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(tmp_path / "m.yaml", "--row-seconds", "5") == 2
+    assert capsys.readouterr().err == "posecap: --row-seconds is for --runner ray: threads cannot be stopped\n"
+
+
 @pytest.mark.parametrize("command", ["build", "plan"])
 @pytest.mark.parametrize("address", ["s3://bucket/poses", "gs://bucket", "az:///container/poses"])
 def test_an_address_is_no_output_folder(
