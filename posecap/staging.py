@@ -1,4 +1,4 @@
-"""Where finished samples wait until their part is written: files of the dataset's folder that no reader looks at.
+"""Where finished samples wait until their part is written: files beside the dataset's that no reader looks at.
 
 The worker that made a row's samples writes them to a file of their own under ``.staging``, and only
 :class:`posecap.types.StagedSample` go through the driver. Once all rows of a part are done, :class:`WritePart` reads
@@ -13,24 +13,22 @@ samples beside the bytes of the video, followed by random digits, so that a row 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from posecap.files import digest, file_sha256
+from posecap.files import digest
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
-from posecap.shards.index import RANGE_COLUMNS, read_index
+from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
 from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, index_path, tar_path, video_path
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import FileRange, PartName, Row, Sample, StagedSample, Video
 from posecap.visualization.contact_sheet import Thumbnail, write_preview
 
@@ -41,7 +39,7 @@ FOLDER = ".staging"
 """Folder of all staging files, in a dataset's folder."""
 _MARK = "driver"
 _ROW_DIGITS = 24
-_MAX_POSE_BYTES = len(MEMBERS) * (MAX_MEMBER_BYTES + 2 * TAR_BLOCK)
+_MAX_RANGE_BYTES = len(MEMBERS) * (MAX_MEMBER_BYTES + 2 * TAR_BLOCK)
 
 
 class StagingError(OSError):
@@ -53,28 +51,27 @@ class Staging:
     """The staging files of one build, for every process that works for it.
 
     Args:
-        root: the dataset's folder.
+        storage: where the dataset lies.
         build: letters and digits that no other build of the dataset has.
         fingerprint: of the pipeline (:meth:`posecap.pipeline.Pipeline.fingerprint`).
     """
 
-    root: Path
+    storage: Storage
     build: str
     fingerprint: str
 
     @classmethod
-    def start(cls, root: Path, *, fingerprint: str) -> Staging:
+    def start(cls, location: Location, *, fingerprint: str) -> Staging:
         """Begin staging for a build; what earlier builds left is removed. The caller holds the dataset's lock."""
-        remove_staging(root)
-        staging = cls(root, secrets.token_hex(8), fingerprint)
-        mark = root / staging._name(_MARK)
-        mark.parent.mkdir(parents=True)
-        mark.touch()
+        storage = open_storage(location)
+        remove_staging(storage)
+        staging = cls(storage, secrets.token_hex(8), fingerprint)
+        storage.write(staging._name(_MARK), b"")
         return staging
 
     def is_visible(self) -> bool:
-        """Whether this process sees the folder of the process that called :meth:`start`."""
-        return (self.root / self._name(_MARK)).is_file()
+        """Whether this process sees the dataset: where it is a folder, the one in which :meth:`start` was called."""
+        return not isinstance(self.storage, LocalStorage) or self.storage.size(self._name(_MARK)) is not None
 
     @contextmanager
     def file(self, item: Row | Video) -> Iterator[StagingFile]:
@@ -84,19 +81,16 @@ class Staging:
             StagingError: it cannot be written.
         """
         row = item.row if isinstance(item, Video) else item
-        file = StagingFile(self.root, self._name(f"{self._digest(row)}-{secrets.token_hex(4)}.tar"))
-        try:
+        name = self._name(f"{self._digest(row)}-{secrets.token_hex(4)}.tar")
+        with ExitStack() as stack:
+            file = StagingFile(self.storage, name, stack)
             yield file
             file.close()
-        except BaseException:
-            file.discard()
-            raise
 
     def remove(self, samples: Iterable[StagedSample]) -> None:
         """Remove the staging files of samples, but no file that they have in a part."""
-        for name in dict.fromkeys(sample.pose.file for sample in samples):
-            if name.startswith(f"{FOLDER}/"):
-                (self.root / name).unlink(missing_ok=True)
+        names = dict.fromkeys(sample.pose.file for sample in samples)
+        self.storage.discard([name for name in names if name.startswith(f"{FOLDER}/")])
 
     def _name(self, name: str) -> str:
         return f"{FOLDER}/{self.build}/{name}"
@@ -106,17 +100,21 @@ class Staging:
         return digest([self.fingerprint, *content, row.split, row.license, row.source])[:_ROW_DIGITS]
 
 
-def remove_staging(root: Path) -> None:
+def remove_staging(location: Location) -> None:
     """Remove every staging file of a dataset. The caller holds its lock."""
-    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    open_storage(location).remove_folder(FOLDER)
 
 
 @dataclass
 class StagingFile:
-    """A staging file that is being written (:meth:`Staging.file`); ``name`` is relative to the dataset's folder."""
+    """A staging file that is being written (:meth:`Staging.file`).
 
-    root: Path
+    ``name`` is relative to the dataset's folder; closing ``stack`` completes the file.
+    """
+
+    storage: Storage
     name: str
+    stack: ExitStack
     _file: BinaryIO | None = None
     _size: int = 0
 
@@ -160,16 +158,9 @@ class StagingFile:
         if self._file is not None:
             self._write(tar_end(self._size))
             try:
-                self._file.close()
+                self.stack.close()
             except OSError as error:
                 raise self._error(error) from error
-
-    def discard(self) -> None:
-        """Remove the file, in whatever state it is."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-            (self.root / self.name).unlink(missing_ok=True)
 
     def _add_member(self, key: str, name: str, content: bytes) -> FileRange:
         """Write one member; the range is that of its data."""
@@ -182,7 +173,7 @@ class StagingFile:
     def _write(self, *pieces: Buffer) -> None:
         try:
             if self._file is None:
-                self._file = (self.root / self.name).open("xb")
+                self._file = self.stack.enter_context(self.storage.scratch_file(self.name))
             for piece in pieces:
                 self._file.write(piece)
                 self._size += memoryview(piece).nbytes
@@ -190,65 +181,81 @@ class StagingFile:
             raise self._error(error) from error
 
     def _error(self, error: OSError) -> StagingError:
-        return StagingError(f"{self.root / self.name} cannot be written ({error.strerror or error})")
+        return StagingError(f"{self.storage.location}/{self.name} cannot be written ({error.strerror or error})")
 
 
-def read_staged(root: Path, staged: StagedSample) -> Sample:
-    """A staged sample, without its thumbnail.
+def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[Sample]:
+    """Staged samples, one by one, without their thumbnails.
 
     Raises:
-        ShardError: its file is missing or does not hold it any more.
+        ShardError: a file is missing or does not hold its sample any more.
     """
-    block = _read(root, staged.pose, most=_MAX_POSE_BYTES)
-    mp4 = None if staged.video is None else _read(root, staged.video, most=MAX_MEMBER_BYTES)
-    if staged.sha256 is not None:
-        hashed = hashlib.sha256(block)
-        hashed.update(mp4 or b"")
-        if hashed.hexdigest() != staged.sha256:
-            raise ShardError(f"{staged.pose.file}: reading back gives other bytes than were written; check the disk")
-    return unpack(staged.key, members_of(staged.key, memoryview(block)), video_mp4=mp4)
+    ranges = (found for one in staged for found in (one.pose, one.video) if found is not None)
+    contents = _read(open_storage(location), ranges)
+    for one in staged:
+        block = next(contents)
+        mp4 = None if one.video is None else next(contents)
+        if one.sha256 is not None:
+            hashed = hashlib.sha256(block)
+            hashed.update(mp4 or b"")
+            if hashed.hexdigest() != one.sha256:
+                raise ShardError(f"{one.pose.file}: reading back gives other bytes than were written; check the disk")
+        # Nobody changes it any more, and a copy would take as long as writing it.
+        yield unpack(one.key, members_of(one.key, memoryview(block)), video_mp4=mp4)  # type: ignore[arg-type]
 
 
-def _read(root: Path, found: FileRange, *, most: int) -> bytes:
-    if found.size > most:
-        raise ShardError(f"{found.file}: {found.size} bytes at byte {found.offset}, at most {most} are read")
-    content = b""
-    with suppress(FileNotFoundError), (root / found.file).open("rb", buffering=0) as file:
-        content = os.pread(file.fileno(), found.size, found.offset)
-    if len(content) != found.size:
-        raise ShardError(f"{found.file} is gone or cut short; run the same command again")
+def _read(storage: Storage, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+    try:
+        yield from storage.read_ranges(map(_checked, ranges))
+    except (FileNotFoundError, ShardError) as error:
+        raise ShardError(f"what was staged is gone or cut short ({error}); start the build again") from error
+
+
+def _read_one(storage: Storage, found: FileRange) -> bytearray:
+    (content,) = _read(storage, [found])
     return content
 
 
-def samples_in_part(root: Path, part: PartName) -> dict[str, list[StagedSample]]:
+def _checked(found: FileRange) -> FileRange:
+    if found.size > _MAX_RANGE_BYTES:
+        at = f"{found.file}: {found.size} bytes at byte {found.offset}"
+        raise ShardError(f"{at}, at most {_MAX_RANGE_BYTES} are read")
+    return found
+
+
+def samples_in_part(location: Location, part: PartName) -> dict[str, list[StagedSample]]:
     """The samples of a committed part as they lie in its files, by the id of their row, for writing the part again.
 
     Raises:
         ShardError: the part is not committed, or a file is missing or damaged.
     """
-    files = read_sidecar(root, part)["files"]
+    storage = open_storage(location)
+    files = read_sidecar(storage, part)["files"]
     samples: dict[str, list[StagedSample]] = {}
     if tar_path(part) not in files:
         return samples
-    for name in {tar_path(part), video_path(part), index_path(part)} & files.keys():
-        path = root / name
-        if not path.is_file() or file_sha256(path) != files[name]["sha256"]:
+    for name in sorted({tar_path(part), video_path(part), index_path(part)} & files.keys()):
+        try:
+            with storage.open(name) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        except FileNotFoundError:
+            found = ""
+        if found != files[name]["sha256"]:
             raise ShardError(f"{name} is missing, or not as it was written")
     ranges = [*RANGE_COLUMNS, "mp4_offset", "mp4_size"]
-    for found in read_index(
-        root / index_path(part), columns=["key", "row_id", "source_id", "label", *ranges]
-    ).to_pylist():
-        spans = [(found[f"{name}_offset"], found[f"{name}_size"]) for name in MEMBERS]
+    columns = ["key", "row_id", "source_id", "label", *ranges]
+    for row in read_index(read_table(storage, index_path(part)), columns=columns).to_pylist():
+        spans = [(row[f"{name}_offset"], row[f"{name}_size"]) for name in MEMBERS]
         start = min(offset for offset, _ in spans) - TAR_BLOCK
         end = max(offset + size + -size % TAR_BLOCK for offset, size in spans)
         video = None
-        if found["mp4_offset"] is not None:
-            video = FileRange(video_path(part), found["mp4_offset"], found["mp4_size"])
-        samples.setdefault(found["row_id"], []).append(
+        if row["mp4_offset"] is not None:
+            video = FileRange(video_path(part), row["mp4_offset"], row["mp4_size"])
+        samples.setdefault(row["row_id"], []).append(
             StagedSample(
-                key=found["key"],
-                source_id=found["source_id"],
-                label=found["label"],
+                key=row["key"],
+                source_id=row["source_id"],
+                label=row["label"],
                 pose=FileRange(tar_path(part), start, end - start),
                 video=video,
             )
@@ -281,15 +288,14 @@ class WritePart(Stage):
     takes: ClassVar[type] = WriteJob
     gives: ClassVar[type] = PartFiles
 
-    root: Path
+    storage: Storage
 
     def __call__(self, item: WriteJob) -> Iterator[PartFiles]:
-        """Raises ShardError for a sample that cannot be read, and OSError for a disk that is full or fails."""
-        write_preview(self.root, item.part, [self._thumbnail(staged) for staged in item.samples])
-        samples = (read_staged(self.root, staged) for staged in item.samples)
-        yield write_files(self.root, item.part, samples, record=item.record)
+        """Raises ShardError for a sample that cannot be read, and OSError for a disk or store that is full or fails."""
+        write_preview(self.storage, item.part, [self._thumbnail(staged) for staged in item.samples])
+        yield write_files(self.storage, item.part, read_staged(self.storage, item.samples), record=item.record)
 
     def _thumbnail(self, staged: StagedSample) -> Thumbnail:
         found = staged.thumbnail
-        read = None if found is None else partial(_read, self.root, found, most=MAX_MEMBER_BYTES)
+        read = None if found is None else partial(_read_one, self.storage, found)
         return Thumbnail(staged.key, staged.label, read)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import AtomicFile, ShardError, Written
+from posecap.types import FileRange
 
 Location: TypeAlias = "str | os.PathLike[str] | Storage"
 """A folder, an address that fsspec opens, or either of them opened."""
@@ -120,6 +121,15 @@ class Storage(ABC):
             ShardError: the file ends before.
         """
 
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+        """The bytes of many ranges, in order, several of them read ahead where that is faster (64 MiB or one range).
+
+        Raises:
+            ShardError, FileNotFoundError: as :meth:`read_range`, when the range's turn comes.
+        """
+        for wanted in ranges:
+            yield self.read_range(wanted.file, wanted.offset, wanted.size)
+
     @abstractmethod
     def map(self, name: str) -> NDArray[np.uint8]:
         """A whole file as memory that can be written without changing the file; a remote one is downloaded."""
@@ -161,6 +171,13 @@ class Storage(ABC):
         """A file of any size that is about to be written."""
 
     @abstractmethod
+    def scratch_file(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """A new file of any size by which processes pass on what can be made again: it is complete after the block, but
+        neither forced to disk nor read back. A folder for it must be there, where there are folders. If the block
+        raises, nothing is left.
+        """
+
+    @abstractmethod
     def publish(self, attempts: Mapping[str, str]) -> None:
         """Give finished files their names, replacing older ones; durable when the call returns.
 
@@ -171,6 +188,10 @@ class Storage(ABC):
     @abstractmethod
     def remove(self, *names: str) -> None:
         """Delete files, in this order; those that are not there are passed over."""
+
+    @abstractmethod
+    def discard(self, names: Iterable[str]) -> None:
+        """Delete many files, in any order, which a crash may undo; those that are not there are passed over."""
 
     @abstractmethod
     def remove_folder(self, folder: str) -> None:

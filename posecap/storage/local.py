@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -85,6 +85,17 @@ class LocalStorage(Storage):
     def writer(self, name: str) -> StorageFile:
         return _LocalFile(self, name)
 
+    @contextlib.contextmanager
+    def scratch_file(self, name: str) -> Iterator[BinaryIO]:
+        path = self.root / name
+        with path.open("xb") as file:
+            try:
+                yield file
+                file.flush()
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+
     def publish(self, attempts: Mapping[str, str]) -> None:
         for name, attempt in attempts.items():
             make_folder((self.root / name).parent)
@@ -97,6 +108,10 @@ class LocalStorage(Storage):
             if path.exists():
                 path.unlink(missing_ok=True)
                 sync_folder(path.parent)
+
+    def discard(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
         with contextlib.suppress(FileNotFoundError):

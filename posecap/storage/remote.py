@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
 from posecap.storage.http import HttpFiles
+from posecap.types import FileRange
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ _ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
 _UPLOAD_CHUNK_BYTES = 16 << 20
 _READ_BLOCK_BYTES = 8 << 20
 _REQUESTS_AT_A_TIME = 16
+_MOST_BYTES_AHEAD = 64 << 20
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 _STALE_CLAIM_SECONDS = 300.0
@@ -93,12 +95,35 @@ class RemoteStorage(Storage):
                 readers.shutdown(wait=False, cancel_futures=True)
 
     def read_range(self, name: str, start: int, size: int) -> bytearray:
+        if size == 0:  # which no range of HTTP can say
+            return bytearray()
         content = self._call("read", name, lambda fs, path: fs.cat_file(path, start=start, end=start + size))
         if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
             content = content[start : start + size]
         if len(content) != size:
             raise cut_short(name, start, size)
         return bytearray(content)
+
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+        waiting: deque[tuple[int, Future[bytearray]]] = deque()
+        size = 0
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
+            try:
+                for wanted in ranges:
+                    while waiting and (
+                        size + wanted.size > _MOST_BYTES_AHEAD or len(waiting) == 2 * _REQUESTS_AT_A_TIME
+                    ):
+                        first, content = waiting.popleft()
+                        size -= first
+                        yield content.result()
+                    waiting.append(
+                        (wanted.size, readers.submit(self.read_range, wanted.file, wanted.offset, wanted.size))
+                    )
+                    size += wanted.size
+                while waiting:
+                    yield waiting.popleft()[1].result()
+            finally:
+                readers.shutdown(wait=False, cancel_futures=True)
 
     def map(self, name: str) -> NDArray[np.uint8]:
         return np.frombuffer(bytearray(self.read(name, limit=MAX_MAPPED_BYTES)), np.uint8)
@@ -138,6 +163,16 @@ class RemoteStorage(Storage):
     def writer(self, name: str) -> StorageFile:
         return _RemoteFile(self, name)
 
+    @contextlib.contextmanager
+    def scratch_file(self, name: str) -> Iterator[BinaryIO]:
+        path = scratch_folder() / secrets.token_hex(8)
+        try:
+            with path.open("xb") as file:
+                yield file
+            self.upload(path, name)
+        finally:
+            path.unlink(missing_ok=True)
+
     def publish(self, attempts: Mapping[str, str]) -> None:
         for name, attempt in attempts.items():
             self._copy(attempt, name)
@@ -148,10 +183,12 @@ class RemoteStorage(Storage):
             with contextlib.suppress(FileNotFoundError):
                 self._call("delete", name, lambda fs, path: fs.rm_file(path))
 
-    def remove_folder(self, folder: str) -> None:
-        names = [file.name for file in self.list(folder)]
+    def discard(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-remove") as removers:
             deque(removers.map(self.remove, names), maxlen=0)
+
+    def remove_folder(self, folder: str) -> None:
+        self.discard([file.name for file in self.list(folder)])
 
     def remove_attempts(self, name: str) -> None:
         pass  # finding them takes a listing of the folder, whatever its size

@@ -15,6 +15,7 @@ from posecap.run.execute import OUTPUT_NOT_WRITABLE, execute, stage_samples
 from posecap.shards import PartFiles, ShardError, commit_part, write_part
 from posecap.stage import Stage
 from posecap.staging import FOLDER, Staging, StagingFile, WriteJob, WritePart, read_staged, samples_in_part
+from posecap.storage import LocalStorage
 from posecap.types import PartName, Row, Sample, StagedSample
 from tests import building, built
 
@@ -42,20 +43,25 @@ def staged(staging: Staging, samples: list[Sample]) -> tuple[StagedSample, ...]:
         return tuple(file.add(sample) for sample in samples)
 
 
+def root_of(staging: Staging) -> Path:
+    assert isinstance(staging.storage, LocalStorage)
+    return staging.storage.root
+
+
 def staged_files(staging: Staging) -> list[Path]:
-    return sorted(path for path in (staging.root / FOLDER).rglob("*.tar") if path.is_file())
+    return sorted(path for path in (root_of(staging) / FOLDER).rglob("*.tar") if path.is_file())
 
 
 def test_a_part_from_staged_samples_has_the_bytes_of_one_from_samples(staging: Staging, tmp_path: Path) -> None:
     samples = made()
     write_part(tmp_path / "direct", PART, samples, record=built.record(samples))
     job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
-    (files,) = WritePart(staging.root)(job)
-    assert [path for path in staging.root.rglob("*.json") if not path.name.startswith(".")] == []  # nothing is visible
-    commit_part(staging.root, PART, files, record=built.record(samples))
+    (files,) = WritePart(staging.storage)(job)
+    assert [path for path in root_of(staging).rglob("*.json") if not path.name.startswith(".")] == []
+    commit_part(staging.storage, PART, files, record=built.record(samples))
     staging.remove(job.samples)
     assert staged_files(staging) == []
-    written = built.files(staging.root)
+    written = built.files(root_of(staging))
     direct = built.files(tmp_path / "direct")
     assert {name: content for name, content in written.items() if name in direct} == direct
     assert {name for name in written.keys() - direct.keys() if FOLDER not in name} == {
@@ -88,26 +94,26 @@ def test_a_row_that_is_tried_twice_has_two_files_and_another_pipeline_other_name
 def test_bytes_that_changed_are_never_taken_for_a_sample(staging: Staging, where: str) -> None:
     (one,) = staged(staging, made()[:1])
     found = getattr(one, where)
-    with (staging.root / found.file).open("r+b") as file:
+    with (root_of(staging) / found.file).open("r+b") as file:
         file.seek(found.offset + found.size - 1)
         file.write(b"!")
     with pytest.raises(ShardError, match="gives other bytes than were written"):
-        read_staged(staging.root, one)
+        list(read_staged(staging.storage, [one]))
 
 
 def test_files_that_are_gone_or_cut_are_named(staging: Staging) -> None:
     (one,) = staged(staging, made()[:1])
-    os.truncate(staging.root / one.pose.file, 100)
-    with pytest.raises(ShardError, match=r"\.tar is gone or cut short"):
-        read_staged(staging.root, one)
-    (staging.root / one.pose.file).unlink()
-    with pytest.raises(ShardError, match=r"\.tar is gone or cut short"):
-        read_staged(staging.root, one)
+    os.truncate(root_of(staging) / one.pose.file, 100)
+    with pytest.raises(ShardError, match="what was staged is gone or cut short"):
+        list(read_staged(staging.storage, [one]))
+    (root_of(staging) / one.pose.file).unlink()
+    with pytest.raises(ShardError, match="what was staged is gone or cut short"):
+        list(read_staged(staging.storage, [one]))
 
 
 def test_a_build_that_starts_removes_what_others_left(staging: Staging) -> None:
     staged(staging, made())
-    later = Staging.start(staging.root, fingerprint="f" * 64)
+    later = Staging.start(staging.storage, fingerprint="f" * 64)
     assert staged_files(later) == []
     assert later.is_visible()
     assert not staging.is_visible()
@@ -120,7 +126,7 @@ def test_samples_of_a_committed_part_are_read_where_they_lie(tmp_path: Path) -> 
     by_row = samples_in_part(tmp_path, PART)
     assert list(by_row) == [sample.facts["row_id"] for sample in samples]
     job = WriteJob(part=PART, samples=tuple(s for row in by_row.values() for s in row), record=built.record(samples))
-    (files,) = WritePart(tmp_path)(job)
+    (files,) = WritePart(LocalStorage(tmp_path))(job)
     commit_part(tmp_path, PART, files, record=built.record(samples))
     assert built.files(tmp_path) == before
     (tmp_path / "data/train/pose-00000.tar").write_bytes(before["data/train/pose-00000.tar"][:-1] + b"!")
@@ -151,7 +157,7 @@ def test_a_worker_stages_samples_and_gives_back_where_they_are(staging: Staging)
     assert [type(output) for output in result.outputs] == [StagedSample] * 3
     assert [clip.clip_id for clip in result.clips] == [sample.key for sample in samples]
     assert {clip.status for clip in result.clips} == {"kept"}
-    again = [read_staged(staging.root, output) for output in result.outputs]
+    again = read_staged(staging.storage, result.outputs)
     for sample, read in zip(samples, again, strict=True):
         assert np.array_equal(sample.joints_MTJ3, read.joints_MTJ3)
         assert sample.video_mp4 == read.video_mp4
@@ -192,7 +198,7 @@ def test_a_full_disk_is_the_outputs_fault_and_leaves_nothing(staging: Staging, m
 
 
 def test_a_worker_that_does_not_see_the_output_hands_its_samples_over(staging: Staging, tmp_path: Path) -> None:
-    elsewhere = replace(staging, root=tmp_path / "not mounted")
+    elsewhere = replace(staging, storage=LocalStorage(tmp_path / "not mounted"))
     result = execute([Gives(*made())], ROW, staging=elsewhere)
     assert [type(output) for output in result.outputs] == [Sample] * 3
     assert not (tmp_path / "not mounted").exists()

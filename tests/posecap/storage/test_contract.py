@@ -13,6 +13,7 @@ import pytest
 from posecap.files import ShardError
 from posecap.storage import LocalStorage, RemoteStorage, Storage, StorageError, is_attempt, open_storage, shown
 from posecap.storage import remote as module
+from posecap.types import FileRange
 
 NAME = "data/train/pose-00000.tar"
 BODY = bytes(range(256)) * 5000
@@ -159,6 +160,32 @@ def test_what_one_process_kept_another_publishes(storage: Storage) -> None:
     other.publish({NAME: kept})
     assert names(storage) == [NAME]
     assert storage.read(NAME, limit=len(BODY)) == BODY
+
+
+def test_many_ranges_come_in_order(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(storage)
+    wanted = [FileRange(NAME, start, size) for start, size in ((0, 10), (500, 3000), (3, 1), (9, 20), (100, 0))] * 20
+    for most in (64 << 20, 3005, 1):
+        monkeypatch.setattr(module, "_MOST_BYTES_AHEAD", most)
+        expected = [BODY[one.offset : one.offset + one.size] for one in wanted]
+        assert list(storage.read_ranges(iter(wanted))) == expected
+    with pytest.raises(ShardError, match="ends before byte"):
+        list(storage.read_ranges([FileRange(NAME, 0, 5), FileRange(NAME, len(BODY) - 1, 2)]))
+    with pytest.raises(FileNotFoundError):
+        list(storage.read_ranges([FileRange("nothing", 0, 1)]))
+
+
+def test_a_scratch_file_is_complete_after_the_block_or_not_there(storage: Storage) -> None:
+    storage.write("scratch/mark", b"")
+    with storage.scratch_file("scratch/one") as file:
+        file.write(BODY)
+    assert storage.read("scratch/one", limit=len(BODY)) == BODY
+    with pytest.raises(KeyError), storage.scratch_file("scratch/two") as file:  # noqa: PT012 - the block's failure
+        file.write(BODY)
+        raise KeyError
+    assert names(storage, "scratch") == ["scratch/mark", "scratch/one"]
+    storage.discard(["scratch/one", "scratch/nothing"])
+    assert names(storage, "scratch") == ["scratch/mark"]
 
 
 def test_a_folder_goes_with_all_that_is_in_it(storage: Storage) -> None:
