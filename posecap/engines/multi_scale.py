@@ -10,7 +10,7 @@ found counts only if the close-up shows them too: it shows a person again, a pat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,9 @@ from posecap.interfaces import Detections, Detector
 from posecap.skeletons import box_iou, distinct, similarity
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels
+
+_BLOCK = 16
+"""Frames of which close-ups are in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,31 +93,47 @@ class MultiScale(Engine):
         found = self.small.detect(frames_THW3)
         longer = max(frames_THW3.shape[1:3])
         without = [t for t, people in enumerate(found) if not self._has_large_person(people, longer)]
-        added = {t: self._small_people(frames_THW3[t], found[t]) for t in without if t % self.probe_every == 0}
+        added = self._small_people(frames_THW3, [t for t in without if t % self.probe_every == 0], found)
         if any(map(_count, added.values())):
-            added |= {t: self._small_people(frames_THW3[t], found[t]) for t in without if t not in added}
+            added |= self._small_people(frames_THW3, [t for t in without if t not in added], found)
         several = sum(
             int((people.scores_N >= self.clear).sum()) + (_count(added[t]) if t in added else 0) >= 2
             for t, people in enumerate(found)
         )
         throughout = 2 * max(several, len(without)) >= len(found)
-        for t, people in enumerate(found):
-            more = [added[t]] if t in added and _count(added[t]) else []
-            if throughout or more:
-                closer = [self._close_up(frames_THW3[t], one, least=0.0) or one for one in _one_by_one(people)]
-                found[t] = self._distinct([_rows(people, []), *closer, *more])
+        closer = [t for t in range(len(found)) if throughout or (t in added and _count(added[t]))]
+        for block in _blocks(closer):
+            people = [_Person(t, one) for t in block for one in _one_by_one(found[t])]
+            shown = self._close_ups(frames_THW3, people, least=0.0)
+            for t in block:
+                there = [made or one.seen for one, made in zip(people, shown, strict=True) if one.frame == t]
+                more = [added[t]] if t in added else []
+                found[t] = self._distinct([_rows(found[t], []), *there, *more])
         return found
 
-    def _small_people(self, frame_HW3: Pixels, known: Detections) -> Detections:
-        """The people whom the large input finds in a frame and the small one did not, as their close-ups show them."""
-        (people,) = self.large.detect(frame_HW3[None])
-        others = list(zip(_joints(known), known.boxes_N4, strict=True))
-        seen = [
-            self._close_up(frame_HW3, one, least=self.confirm)
-            for one in _one_by_one(people)
-            if all(similarity(_joints(one)[0], other, box) < self.same_person for other, box in others)
-        ]
-        return _together([_rows(people, []), *(one for one in seen if one)])
+    def _small_people(
+        self, frames_THW3: Pixels, wanted: Sequence[int], found: Sequence[Detections]
+    ) -> dict[int, Detections]:
+        """By frame, of those ``wanted``: people whom the large input finds and the small one did not (``found``, of all
+        frames), as their close-ups show them.
+        """
+        seen: dict[int, Detections] = {}
+        for block in _blocks(wanted):
+            large = dict(zip(block, self.large.detect(frames_THW3[block]), strict=True))
+            people = [
+                _Person(t, one)
+                for t in block
+                for one in _one_by_one(large[t])
+                if all(
+                    similarity(_joints(one)[0], other, box) < self.same_person
+                    for other, box in zip(_joints(found[t]), found[t].boxes_N4, strict=True)
+                )
+            ]
+            shown = self._close_ups(frames_THW3, people, least=self.confirm)
+            for t in block:
+                there = [made for one, made in zip(people, shown, strict=True) if made and one.frame == t]
+                seen[t] = _together([_rows(large[t], []), *there])
+        return seen
 
     def _distinct(self, people: Sequence[Detections]) -> Detections:
         """All of them, best first; of two detections of one person the better."""
@@ -126,14 +145,21 @@ class MultiScale(Engine):
         sides_N = (people.boxes_N4[:, 2:] - people.boxes_N4[:, :2]).max(-1, initial=0)
         return bool(((people.scores_N >= self.clear) & (sides_N >= self.large_person * longer)).any())
 
-    def _close_up(self, frame_HW3: Pixels, person: Detections, *, least: float) -> Detections | None:
-        """One detected person, as the close-up shows them there with at least this score; None if it does not."""
+    def _close_ups(self, frames_THW3: Pixels, people: Sequence[_Person], *, least: float) -> list[Detections | None]:
+        """Each of the people as the close-up shows them there with at least this score; None if it does not."""
+        shown: list[Detections | None] = [None] * len(people)
+        cuts = [self._cut_out(frames_THW3[one.frame], one.seen.boxes_N4[0]) for one in people]
+        for shape in dict.fromkeys(cut.pixels_HW3.shape for cut in cuts if cut):
+            same = [(i, cut) for i, cut in enumerate(cuts) if cut and cut.pixels_HW3.shape == shape]
+            found = self.close_up.detect(np.stack([cut.pixels_HW3 for _, cut in same]))
+            for (i, cut), detections in zip(same, found, strict=True):
+                shown[i] = self._shown(people[i].seen, cut, detections, least=least)
+        return shown
+
+    def _shown(self, person: Detections, cut: _CutOut, people: Detections, *, least: float) -> Detections | None:
+        """Of the people found in a close-up, the one whom it was made for."""
         (box_4,) = person.boxes_N4
-        cut = self._cut_out(frame_HW3, box_4)
-        if cut is None:
-            return None
-        pixels, scale_2, corner_2 = cut
-        (people,) = self.close_up.detect(pixels[None])
+        scale_2, corner_2 = cut.scale_2, cut.corner_2
         boxes_N4: Floats = people.boxes_N4 / np.concatenate([scale_2, scale_2]) + np.concatenate([corner_2, corner_2])
         joints_NJ3 = _joints(people).copy()
         joints_NJ3[..., :2] = joints_NJ3[..., :2] / scale_2 + corner_2
@@ -153,11 +179,8 @@ class MultiScale(Engine):
             joints_NJ3=joints_NJ3[[best]],
         )
 
-    def _cut_out(self, frame_HW3: Pixels, box_4: Floats) -> tuple[Pixels, Floats, Floats] | None:
-        """A box with its margin, pixels of the close-up per pixel of the frame (x, y), and its corner in the frame.
-
-        None for a box of which less than two pixels lie in the frame.
-        """
+    def _cut_out(self, frame_HW3: Pixels, box_4: Floats) -> _CutOut | None:
+        """A box with its margin; None for a box of which less than two pixels lie in the frame."""
         from PIL import Image
 
         longer, shorter = self.close_up_sides
@@ -177,7 +200,30 @@ class MultiScale(Engine):
         part = Image.fromarray(frame_HW3[y0:y1, x0:x1])
         cut[:height, :width] = np.asarray(part.resize((width, height), Image.Resampling.BILINEAR))
         scale_2 = np.array([width / (x1 - x0), height / (y1 - y0)], np.float32)
-        return cut, scale_2, np.array([x0, y0], np.float32)
+        return _CutOut(cut, scale_2, np.array([x0, y0], np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """One person whom a detector found in a frame (its index)."""
+
+    frame: int
+    seen: Detections
+
+
+@dataclass(frozen=True, slots=True)
+class _CutOut:
+    """A close-up, its pixels per pixel of the frame (x, y), and its corner (x, y) in the frame."""
+
+    pixels_HW3: Pixels
+    scale_2: Floats
+    corner_2: Floats
+
+
+def _blocks(frames: Sequence[int]) -> Iterator[list[int]]:
+    """Several frames at a time: a detector is faster with many pictures, and only theirs are in memory."""
+    for first in range(0, len(frames), _BLOCK):
+        yield list(frames[first : first + _BLOCK])
 
 
 def _joints(people: Detections) -> Floats:
