@@ -27,6 +27,7 @@ from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, op
 from posecap.progress import Progress
 from posecap.release.report import Run
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
+from posecap.run.health import Health, NodeChange
 from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
 from posecap.shards import (
     PartFiles,
@@ -229,6 +230,7 @@ class _Build:
             clips=progress.clips,
             frames=progress.frames,
             stage_seconds=stage_seconds,
+            nodes=self.ledger.nodes() if todo else (),
         )
         report = finalize(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
         return BuildResult(self.root, report, len(todo))
@@ -260,16 +262,23 @@ class _Build:
                     attempts=self.ledger.losses(),
                     on_row=on_row,
                     on_lost=self.ledger.record_loss,
+                    on_node=lambda changed: self._on_node(changed, schedule.health),
                     write_job=write_job,
                 )
+                self.ledger.record_nodes(())
                 for done in schedule.run(self._work_parts(todo)):
                     self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
                     staging.remove(_staged(done.rows, Tombstones()))
                     labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
+                    self.ledger.record_nodes(schedule.health.as_json())
         finally:
             remove_staging(self.root)
         return pool.start_seconds
+
+    def _on_node(self, changed: NodeChange, health: Health) -> None:
+        self.log(changed.sentence())
+        self.ledger.record_nodes(health.as_json())
 
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
         """Rows of each part; for a retry, with the results of rows that are not tried again."""

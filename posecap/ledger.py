@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS rows (
   reason TEXT NOT NULL, retryable INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (part, position));
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 _ROWS_PER_WRITE = 10_000
@@ -118,6 +119,19 @@ class Ledger:
         query = "SELECT row_id, times FROM losses WHERE row_id NOT IN (SELECT row_id FROM rows)"
         return dict(self._db.execute(query).fetchall())
 
+    def record_nodes(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Enter what is known of the nodes of the present run (:meth:`posecap.run.health.Health.as_json`), replacing
+        what was entered before."""
+        with self._db:
+            self._db.execute("DELETE FROM nodes")
+            self._db.executemany(
+                "INSERT INTO nodes VALUES (?, ?)", ((record["node"], json.dumps(dict(record))) for record in records)
+            )
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The records of :meth:`record_nodes`, by name of the node; of the last run where none is under way."""
+        return [json.loads(record) for (record,) in self._db.execute("SELECT record FROM nodes ORDER BY node")]
+
     def parts(self) -> dict[str, str]:
         """Part name → SHA-256 of the sidecar it was entered from."""
         return dict(self._db.execute("SELECT part, sidecar FROM parts").fetchall())
@@ -142,6 +156,15 @@ class Ledger:
         with pq.ParquetWriter(target, _EXPORT) as writer:
             while batch := cursor.fetchmany(_ROWS_PER_WRITE):
                 writer.write_table(pa.Table.from_pylist([_flat(part, json.loads(o)) for part, o in batch], _EXPORT))
+
+
+def read_nodes(path: Path) -> list[dict[str, Any]]:
+    """:meth:`Ledger.nodes` of a ledger that may be in use, without changing it; empty where it has none."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return [json.loads(record) for (record,) in db.execute("SELECT record FROM nodes ORDER BY node")]
+    except (sqlite3.DatabaseError, ValueError):
+        return []
 
 
 def _upgrade(db: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--failed", action="store_true", help="list every failed or quarantined row and failed clip, and why")
     option("--rejected", action="store_true", help="list every rejected row, and why")
     option("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
+    option("--nodes", action="store_true", help="list how rows ended on each node in the last run, and which are sick")
     option("--json", action="store_true", help="print the counts as JSON")
 
     about = "check every file, sample and count of a dataset, down to a flipped bit"
@@ -113,10 +114,13 @@ def _status(options: argparse.Namespace) -> int:
     # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
     report = None if damaged else read_final_report(dataset)
     raised = report["alarms"] if report else [alarm.as_json() for alarm in label_stats.alarms()]
+    nodes = _nodes(dataset) if options.nodes else []
     if options.json:
-        print(json.dumps({**counts, "alarms": raised}, indent=1))
+        found = {"alarms": raised, **({"nodes": nodes} if options.nodes else {})}
+        print(json.dumps({**counts, **found}, indent=1))
     else:
         print("\n".join([*_lines(dataset, counts, planned), *(f"alarm: {alarm['sentence']}" for alarm in raised)]))
+        print("".join(f"{line}\n" for node in nodes for line in _node_lines(node)), end="")
     for line in (*damaged, *listed):
         print(line)
     finished = built == len(plan.parts()) and not damaged
@@ -134,6 +138,28 @@ def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) ->
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
     for reason, count in largest_first(counts["reasons"]).items():
         yield f"  {count:>8,}  {reason}"
+
+
+def _nodes(dataset: Storage) -> list[dict[str, Any]]:
+    from posecap.build import LEDGER_FILE
+    from posecap.ledger import read_nodes
+    from posecap.plan_store import work_folder
+
+    return read_nodes(work_folder(dataset) / LEDGER_FILE)
+
+
+def _node_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """How rows ended on a node; below, why it is no longer used and what other nodes ended otherwise."""
+    ended = [(rows, outcome, why) for outcome, reasons in record["ended"].items() for why, rows in reasons.items()]
+    counted = ", ".join(f"{rows:,} {outcome} {why}".rstrip() for rows, outcome, why in sorted(ended, reverse=True))
+    yield f"node {record['node']}  {record['state'].replace('_', ' ')}  {counted or 'no row'}"
+    if record["why"]:
+        yield f"  {record['why']}"
+    if record["overruled"]:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in record["overruled"].items())
+        yield f"  ended otherwise on other nodes: {reasons}"
+    if record["returned"]:
+        yield f"  started over on other nodes: {count_text(record['returned'], 'row')}"
 
 
 def _line(outcome: RowOutcome) -> str:

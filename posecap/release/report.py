@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,7 @@ class Run:
         parts, clips, frames: numbers of what this run built, kept and decoded; without what was carried over from
             earlier runs into a part that was built again.
         stage_seconds: worker seconds by stage over every run whose times are known.
+        nodes: how rows ended on each node (:meth:`posecap.run.health.NodeRecord.as_json`).
     """
 
     started: datetime
@@ -47,6 +48,7 @@ class Run:
     clips: int
     frames: int
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    nodes: Sequence[Mapping[str, Any]] = ()
 
 
 def make_report(
@@ -74,6 +76,7 @@ def make_report(
             **{field: getattr(run, field) for field in ("runner", "workers", "parts", "clips", "frames")},
         },
         "rates": _rates(run),
+        "nodes": [dict(node) for node in run.nodes],
         "counts": info.stage_stats.tally.as_json(),
         "yield": _yield(info, run),
         "alarms": [alarm.as_json() for alarm in raised],

@@ -37,6 +37,16 @@ class NodeChange:
     state: NodeState
     why: str = ""
 
+    def sentence(self) -> str:
+        """The change, for people."""
+        what = {
+            "used": "has joined",
+            "drained": "gets no more rows",
+            "lost": "is gone, its rows start over on others",
+            "left_out": "is left out",
+        }[self.state]
+        return f"node {self.node} {what}" + (f": {self.why}" if self.why else "")
+
 
 @dataclass
 class NodeRecord:
@@ -134,5 +144,5 @@ class Health:
         return f"{wrong} of its last {len(latest)} rows ended otherwise on other nodes: here most often {commonest}"
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Every node's record, by name."""
+        """Every node's record, by name: :meth:`NodeRecord.as_json`."""
         return [record.as_json(node) for node, record in sorted(self.records.items())]

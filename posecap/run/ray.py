@@ -1,126 +1,65 @@
 """Workers as Ray actors, on this machine or on a cluster: the same results as local threads, and a crash ends one item.
 
 One actor loads the engines of one segment, so frames never leave its process; only paths and small arrays are sent.
-Actors are placed node by node, and an item with a local file stays on the node that downloaded it. The declared CPUs
-of one segment's actors never exceed what a node has, and a build starts no other Ray tasks. So every actor can be
-scheduled where one segment computes, as in the pipelines of posecap; where several do, ``workers`` must leave room for
-each.
+Actors are placed node by node, on those that are there at the start and on those that join later
+(:mod:`posecap.run.ray_actors`). An item with a local file stays on the node that has it.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
-
-from posecap.pipeline import Segment
-from posecap.run.execute import ItemResult, execute, stage_samples
-from posecap.run.schedule import WHOLE_PART, Finished, Task, WorkerLost
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Ray would otherwise start the workers of a driver under `uv run` by `uv run` too.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
 
 import ray
-from ray.exceptions import RayActorError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import (
+    ActorUnschedulableError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+)
 
-_OBJECT_STORE_BYTES = 512 * 1024**2
-"""Of a Ray that the build starts itself; only paths and small arrays pass through it."""
-_DOWNLOADS_PER_NODE = 2
-"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs."""
-_QUEUED_PER_THREAD = 1
+from posecap.pipeline import Segment
+from posecap.run.execute import ItemResult, stage_samples
+from posecap.run.health import NodeChange, NodeState
+from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
+from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
+from posecap.run.schedule import Finished, NodeLost, Task, WorkerLost
+
+__all__ = ["ClusterLostError", "RayPool", "WorkersNotReadyError"]
+
 _START_SECONDS = 600.0
-"""Longest wait until all actors have loaded their engines."""
-_CONNECT_SECONDS = 10.0
-"""Longest wait for each network address of a cluster's host."""
-
-
-class WorkersNotReadyError(RuntimeError):
-    """The actors could not be started; the message says why."""
-
-
-class _Worker:
-    """Runs in an actor process."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-        for stage in segment.stages:
-            stage.load()
-
-    def ping(self) -> None:
-        """Returns once the process is up and its engines are loaded."""
-
-    def work(self, item: Any) -> ItemResult:
-        return execute(self._segment.stages, item, staging=self._segment.staging)
-
-
-@dataclass
-class _Submitted:
-    """A task sent to an actor, and the Ray reference of its result.
-
-    ``since`` is when a thread of the actor started it (``time.monotonic``); None while it is queued behind others.
-    """
-
-    ref: Any
-    task: Task
-    since: float | None = None
+"""Longest wait until all actors of a node have loaded their engines."""
+_OTHERS_SECONDS = 30.0
+"""Longest wait at the start for other nodes once one is ready."""
+_NODES_SECONDS = 600.0
+"""Longest wait for a new node when the cluster has lost the last one."""
+_LOOK_SECONDS = 1.0
+"""Time between two looks at the cluster's nodes while no task ends."""
+_RESTARTS_AT_MOST = 3
+"""A worker that does not come up again in so many tries is given up where other nodes can do its work."""
+_RESTART_SECONDS = 60.0
+"""Shortest time that one of these tries is given."""
+_REST_SECONDS = 30.0
+"""Longest rest of a worker that died several times in a row."""
 
 
 @dataclass(eq=False)
-class _Actor:
-    """An actor and its tasks, oldest first.
+class _NodeActors:
+    """The actors of one node, by segment; ``starting`` are references that are ready when an actor is."""
 
-    ``submitted`` tasks were sent to the process. ``pending`` ones are kept here until a process that died has
-    restarted: sent earlier, they would be counted as lost too. ``in_doubt`` ones were submitted together when the
-    process died; while the actor is ``isolating``, each runs alone, so that only the one on which the process dies
-    again is counted as lost. ``overdue`` is the reference of the task for which the process was killed;
-    ``restart_until`` (``time.monotonic``) is when a restart that has not succeeded is tried again.
-    """
+    actors: list[list[Actor]]
+    starting: set[Any]
+    since: float
+    state: Literal["starting", "used", "drained"] = "starting"
 
-    handle: Any
-    node: str
-    concurrency: int
-    submitted: deque[_Submitted] = field(default_factory=deque)
-    pending: deque[Task] = field(default_factory=deque)
-    in_doubt: deque[Task] = field(default_factory=deque)
-    isolating: bool = False
-    overdue: Any = None
-    restarting: bool = False
-    restart_until: float = 0.0
-
-    @property
-    def load(self) -> int:
-        return len(self.submitted) + len(self.pending) + len(self.in_doubt)
-
-    @property
-    def capacity(self) -> int:
-        """Tasks it may have: one running and one queued for each thread, so that none is idle between two."""
-        return self.concurrency * (1 + _QUEUED_PER_THREAD)
-
-    @property
-    def paused(self) -> bool:
-        """Whether new tasks must be kept in ``pending``."""
-        return self.restarting or self.isolating
-
-    @property
-    def running(self) -> dict[Any, float]:
-        """References of the rows' tasks that threads have started, each with the time of its start."""
-        rows = (sent for sent in self.submitted if sent.task.row != WHOLE_PART)
-        return {sent.ref: sent.since for sent in rows if sent.since is not None}
-
-    def start_clocks(self) -> None:
-        """Threads start tasks in the order in which they were submitted."""
-        for sent in list(self.submitted)[: self.concurrency]:
-            sent.since = sent.since or time.monotonic()
-
-    def ready(self) -> Any:
-        """A reference that is ready when the process is, however often it must be restarted until then."""
-        return self.handle.ping.options(max_task_retries=-1).remote()
+    def every(self) -> Iterator[Actor]:
+        return chain.from_iterable(self.actors)
 
 
 class RayPool:
@@ -135,63 +74,219 @@ class RayPool:
             actor, and counts as lost.
 
     Raises:
-        WorkersNotReadyError: no cluster answers at the address, or an actor cannot start (missing weights, package or
-            hardware).
+        WorkersNotReadyError: no cluster answers at the address, or no node's actors can start (missing weights, package
+            or hardware). :meth:`wait` raises it when no node is left.
+        ClusterLostError: the cluster does not answer any more.
     """
 
     def __init__(
         self, segments: tuple[Segment, ...], *, address: str | None, workers: int | None, row_seconds: float
     ) -> None:
         self.segments = len(segments)
-        self._staging = [segment.staging for segment in segments]
-        self._row_seconds = row_seconds
+        self._segments, self._workers, self._row_seconds = segments, workers, row_seconds
         self._since = time.monotonic()
-        _connect(address)
-        self._actors = [_start_actors(segment, workers) for segment in segments]
-        self._by_ref: dict[Any, tuple[_Actor, Task]] = {}
-        self._restarting: dict[Any, _Actor] = {}
-        self._returned: deque[Finished] = deque()
-        self._drained: set[str] = set()
-        self._await_ready()
+        self._cluster = RayCluster(address)
+        self._nodes: dict[str, _NodeActors] = {}
+        self._left_out: dict[str, str] = {}
+        self._gone: set[str] = set()
+        self._usable: list[list[Actor]] = [[] for _ in segments]
+        self._nodes_of: list[frozenset[str]] = [frozenset()] * len(segments)
+        self._by_ref: dict[Any, tuple[Actor, Task]] = {}
+        self._pings: dict[Any, Actor] = {}
+        self._paused: set[Actor] = set()
+        self._events: deque[Finished | NodeChange] = deque()
+        self._complete_at = self._since
+        self.start_seconds = 0.0
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
         self.start_seconds = time.monotonic() - self._since
 
     def nodes(self, segment: int) -> frozenset[str]:
-        return frozenset(actor.node for actor in self._usable(segment))
+        return self._nodes_of[segment]
 
     def free_slots(self, segment: int, node: str | None = None) -> int:
-        return sum(max(0, a.capacity - a.load) for a in self._usable(segment) if node in (None, a.node))
+        return sum(actor.free for actor in self._usable[segment] if node in (None, actor.node))
 
     def takes(self, task: Task) -> bool:
-        return any(a.load < a.capacity and task.may_run_on(a.node) for a in self._usable(task.segment))
-
-    def drain(self, node: str) -> bool:
-        if any(self.nodes(segment) <= {node} for segment in range(self.segments)):
-            return False
-        self._drained.add(node)
-        return True
-
-    def _usable(self, segment: int) -> list[_Actor]:
-        """Actors on nodes that have some for every segment: a video stays on the node that downloaded it."""
-        nodes = set.intersection(*({actor.node for actor in actors} for actors in self._actors)) - self._drained
-        return [actor for actor in self._actors[segment] if actor.node in nodes]
+        return any(actor.free and task.may_run_on(actor.node) for actor in self._usable[task.segment])
 
     def submit(self, task: Task) -> None:
-        usable = [actor for actor in self._usable(task.segment) if task.may_run_on(actor.node)]
-        actor = min(usable, key=lambda a: (a.load >= a.capacity, a.paused, a.load))
-        if actor.paused:
+        usable = [actor for actor in self._usable[task.segment] if actor.free and task.may_run_on(actor.node)]
+        actor = min(usable, key=lambda actor: (actor.paused or actor.isolating, actor.load))
+        if actor.paused or actor.isolating:
             actor.pending.append(task)
         else:
             self._send(actor, task)
 
-    def _send(self, actor: _Actor, task: Task) -> None:
+    def wait(self) -> Finished | NodeChange:
+        while True:
+            self._follow_nodes()
+            if self._events:
+                return self._events.popleft()
+            self._require_nodes()
+            self._step(self._until_deadline())
+
+    def drain(self, node: str) -> bool:
+        if any(nodes <= {node} for nodes in self._nodes_of):
+            return False
+        self._nodes[node].state = "drained"
+        self._refresh()
+        return True
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    # Nodes that come and go
+
+    def _start(self) -> None:
+        """Wait for the actors of the nodes that are there; not for long once those of one node are ready."""
+        self._follow_nodes()
+        if not self._nodes:
+            raise WorkersNotReadyError(what_fits_nowhere(self._segments, self._cluster.nodes().values()))
+        until, first = self._since + _START_SECONDS, True
+        while any(node.state == "starting" for node in self._nodes.values()) and time.monotonic() < until:
+            if all(self._usable) and first:
+                until, first = min(until, time.monotonic() + _OTHERS_SECONDS), False
+            self._step(max(0.1, min(until - time.monotonic(), _LOOK_SECONDS)))
+            self._follow_nodes()
+        if not all(self._usable):
+            if self._left_out:
+                raise WorkersNotReadyError(next(iter(self._left_out.values())))
+            raise WorkersNotReadyError(self._do_not_start(sum(1 for n in self._nodes.values() for _ in n.every())))
+        self._events = deque(event for event in self._events if getattr(event, "state", "") != "used")
+
+    def _follow_nodes(self) -> None:
+        alive = self._cluster.nodes()
+        for name in [name for name in self._nodes if name not in alive]:
+            self._leave(name, "lost", "the cluster has lost it")
+        for name, node in alive.items():
+            if name in self._nodes:
+                self._look_after(name, node)
+            elif name not in self._left_out and name not in self._gone and not node.draining:
+                self._place(node)
+
+    def _look_after(self, name: str, node: Node) -> None:
+        actors = self._nodes[name]
+        if actors.state == "starting" and time.monotonic() > actors.since + _START_SECONDS:
+            self._leave(name, "left_out", self._do_not_start(len(list(actors.every()))))
+        elif actors.state == "used" and node.draining:
+            actors.state = "drained"
+            self._refresh()
+            self._events.append(NodeChange(name, "drained", "the cluster is about to take it away"))
+
+    def _place(self, node: Node) -> None:
+        """Start a node's actors; they get tasks when all are ready."""
+        others = [other for other in self._nodes.values() if other.state != "drained"]
+        busy = [sum(len(other.actors[number]) for other in others) for number in range(self.segments)]
+        counts = actors_on(node, self._segments, workers=self._workers, busy=busy)
+        if not any(counts):
+            return
+        actors = [
+            [start_actor(node, segment, number) for _ in range(count)]
+            for number, (segment, count) in enumerate(zip(self._segments, counts, strict=True))
+        ]
+        every = list(chain.from_iterable(actors))
+        self._nodes[node.name] = _NodeActors(actors, {self._ping(actor) for actor in every}, time.monotonic())
+
+    def _started(self, ref: Any, actor: Actor) -> None:
+        node = self._nodes[actor.node]
+        try:
+            ray.get(ref)
+        except ActorUnschedulableError:
+            self._node_is_gone(actor.node)
+            return
+        except RayError as error:
+            self._leave(actor.node, "left_out", f"a worker could not start: {cause(error)}")
+            return
+        node.starting.discard(ref)
+        if not node.starting:
+            node.state = "used"
+            self._refresh()
+            self._events.append(NodeChange(actor.node, "used"))
+
+    def _leave(self, name: str, state: NodeState, why: str) -> None:
+        """Go on without a node: what it was given is handed back, to start over elsewhere."""
+        node = self._nodes.pop(name)
+        if state == "left_out":
+            self._left_out[name] = why
+        if state == "left_out" or node.state != "starting":
+            self._events.append(NodeChange(name, state, why))
+        for actor in node.every():
+            self._events.extend(Finished(task, name, NodeLost()) for task in self._forget(actor))
+            if state == "left_out":
+                ray.kill(actor.handle)
+        for ref in node.starting:
+            self._pings.pop(ref, None)
+        self._refresh()
+
+    def _node_is_gone(self, name: str) -> None:
+        """Its actors can be placed nowhere; the cluster itself says so some seconds later."""
+        self._gone.add(name)
+        self._leave(name, "lost", "the cluster has lost it")
+
+    def _refresh(self) -> None:
+        """Find the actors that may get tasks: on nodes that are used and have some for all segments of a group."""
+        self._usable = [[] for _ in self._segments]
+        for node in self._nodes.values():
+            if node.state == "used":
+                for number, actors in enumerate(node.actors):
+                    self._usable[number] += actors
+        self._nodes_of = [frozenset(actor.node for actor in actors) for actors in self._usable]
+
+    def _require_nodes(self) -> None:
+        """
+        Raises:
+            WorkersNotReadyError: a segment has no worker, and none will come.
+        """
+        if all(self._usable) or any(node.state == "starting" for node in self._nodes.values()):
+            self._complete_at = time.monotonic()
+            return
+        alive = self._cluster.nodes().keys()
+        if alive and alive <= self._left_out.keys():
+            raise WorkersNotReadyError(list(self._left_out.values())[-1])
+        if time.monotonic() > self._complete_at + _NODES_SECONDS:
+            raise WorkersNotReadyError(
+                f"the cluster has had no node for every segment of the pipeline for {_NODES_SECONDS:g} s: finished "
+                "parts are kept; give the same command again once it has"
+            )
+
+    def _do_not_start(self, count: int) -> str:
+        return (
+            f"{count} workers did not start within {_START_SECONDS:g} s: is the cluster busy, or do the pipeline's "
+            "segments declare more CPUs and GPUs than it has (give fewer --workers)?"
+        )
+
+    # Tasks
+
+    def _step(self, seconds: float) -> None:
+        """Take in one result or one actor that is up, or do what is due when none comes in time."""
+        refs = [*self._by_ref, *self._pings]
+        if not refs:
+            time.sleep(seconds)
+        ready = ray.wait(refs, num_returns=1, timeout=seconds)[0] if refs else []
+        if not ready:
+            self._stop_overdue()
+        elif ready[0] in self._by_ref:
+            self._collect(ready[0])
+        else:
+            actor = self._pings.pop(ready[0])
+            if actor.ping is ready[0]:
+                self._restarted(actor)
+            else:
+                self._started(ready[0], actor)
+
+    def _send(self, actor: Actor, task: Task) -> None:
         ref = actor.handle.work.remote(task.item)
-        actor.submitted.append(_Submitted(ref, task))
+        actor.submitted.append(Submitted(ref, task))
         actor.start_clocks()
         self._by_ref[ref] = (actor, task)
 
-    def _send_next(self, actor: _Actor) -> None:
+    def _send_next(self, actor: Actor) -> None:
         """Tasks in doubt one by one, then all that are pending."""
-        if actor.isolating and actor.submitted:
+        if actor.paused or (actor.isolating and actor.submitted):
             return
         if actor.in_doubt:
             self._send(actor, actor.in_doubt.popleft())
@@ -200,40 +295,37 @@ class RayPool:
         while actor.pending:
             self._send(actor, actor.pending.popleft())
 
-    def wait(self) -> Finished:
-        while True:
-            if self._returned:
-                return self._returned.popleft()
-            ready, _ = ray.wait([*self._by_ref, *self._restarting], num_returns=1, timeout=self._until_deadline())
-            if ready and ready[0] in self._restarting:
-                self._restarted(ready[0])
-            elif ready:
-                done = self._collect(ready[0])
-                if done is not None:
-                    return done
-            else:
-                self._stop_overdue()
-
-    def close(self) -> None:
-        ray.shutdown()
-
-    def _collect(self, ref: Any) -> Finished | None:
-        """The result of a task; None when its process died and it is not known yet on which task."""
+    def _collect(self, ref: Any) -> None:
+        """Enter the result of a task, or what became of its worker."""
         actor, task = self._by_ref.pop(ref)
+        result: ItemResult | WorkerLost | NodeLost
         try:
-            result: ItemResult = ray.get(ref)
+            result = self._staged(ray.get(ref), task)
+            actor.deaths = 0
         except RayActorError:
-            return self._lose(actor)
+            self._lose(actor)
+            return
+        except ActorUnschedulableError:
+            self._node_is_gone(actor.node)
+            return
+        except (NodeDiedError, LocalRayletDiedError, ObjectLostError):
+            result = NodeLost()
+        except RayError as error:  # such as a KeyboardInterrupt in the worker, or a result that cannot be sent
+            result = WorkerLost("worker_error", f"the worker raised {cause(error)}")
         actor.submitted = deque(sent for sent in actor.submitted if sent.ref != ref)
         actor.start_clocks()
         self._send_next(actor)
-        staging = self._staging[task.segment]
+        self._events.append(Finished(task, actor.node, result))
+
+    def _staged(self, result: ItemResult, task: Task) -> ItemResult:
+        """Samples that a worker gave back, since it does not see where they are staged, are staged here."""
+        staging = self._segments[task.segment].staging
         if staging is not None:
             stage_samples(result, task.item, staging)
-        return Finished(task, actor.node, result)
+        return result
 
-    def _lose(self, actor: _Actor) -> Finished | None:
-        """The task on which the process died, when it is known; the others are returned to be submitted again."""
+    def _lose(self, actor: Actor) -> None:
+        """The process died. Its task is to blame where it is known; the others are handed back to be run again."""
         lost = next((sent for sent in actor.submitted if sent.ref == actor.overdue), None)
         if lost is None and len(actor.submitted) == 1:
             (lost,) = actor.submitted
@@ -246,142 +338,112 @@ class RayPool:
                 actor.in_doubt.append(sent.task)
                 actor.isolating = True
             elif sent is not lost:
-                self._returned.append(Finished(sent.task, actor.node, None))
-        reason = WorkerLost("worker_died", "the worker process died")
-        if actor.overdue is not None:
+                self._events.append(Finished(sent.task, actor.node, None))
+        if lost is not None and actor.overdue is not None:
             reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
+            self._events.append(Finished(lost.task, actor.node, reason))
+        elif lost is not None:
+            actor.blamed = lost.task
         actor.submitted.clear()
         actor.overdue = None
+        actor.deaths += 1
         self._await_restart(actor)
-        return None if lost is None else Finished(lost.task, actor.node, reason)
 
-    def _await_restart(self, actor: _Actor) -> None:
+    def _ping(self, actor: Actor) -> Any:
+        ref = actor.ready()
+        self._pings[ref] = actor
+        return ref
+
+    def _await_restart(self, actor: Actor) -> None:
         """Wait for the process to restart, for a limited time: a cancelled task may have begun in it and never end."""
-        actor.restarting = True
-        actor.restart_until = time.monotonic() + self._row_seconds + 2 * self.start_seconds
-        self._restarting[actor.ready()] = actor
+        seconds = self._row_seconds + 2 * self.start_seconds
+        if len(self._nodes_of[actor.segment]) > 1:
+            seconds = min(seconds, max(_RESTART_SECONDS, 3 * self.start_seconds))
+        actor.paused, actor.ping, actor.until = True, self._ping(actor), time.monotonic() + seconds
+        self._paused.add(actor)
 
-    def _restarted(self, ref: Any) -> None:
-        """Send the tasks that were kept to a restarted process; where it cannot start again, return them instead."""
-        actor = self._restarting.pop(ref)
-        actor.restarting = False
+    def _restarted(self, actor: Actor) -> None:
+        """The process is up again, or never will be."""
+        ref, actor.ping = actor.ping, None
         try:
             ray.get(ref)
-        except (RayActorError, ray.exceptions.RayTaskError, ray.exceptions.ActorUnschedulableError) as error:
-            for actors in self._actors:
-                if actor in actors:
-                    actors.remove(actor)
-            if not self.nodes(0):
-                raise WorkersNotReadyError(f"a worker could not start again: {_cause(error)}") from error
-            self._returned.extend(Finished(task, actor.node, None) for task in (*actor.in_doubt, *actor.pending))
+        except ActorUnschedulableError:
+            self._node_is_gone(actor.node)
             return
+        except RayError as error:
+            self._give_up(actor, f"a worker could not start again: {cause(error)}")
+            return
+        actor.failed_restarts = 0
+        self._blame(actor)
+        actor.until = time.monotonic() + min(2.0 ** (actor.deaths - 2), _REST_SECONDS) * (actor.deaths > 1)
+        if actor.deaths <= 1:
+            self._resume(actor)
+
+    def _resume(self, actor: Actor) -> None:
+        actor.paused = False
+        self._paused.discard(actor)
         self._send_next(actor)
 
-    def _until_deadline(self) -> float | None:
+    def _blame(self, actor: Actor) -> None:
+        if actor.blamed is not None:
+            reason = WorkerLost("worker_died", "the worker process died")
+            self._events.append(Finished(actor.blamed, actor.node, reason))
+            actor.blamed = None
+
+    def _forget(self, actor: Actor) -> list[Task]:
+        """Take away everything that an actor was given."""
+        tasks = [*(sent.task for sent in actor.submitted), *actor.in_doubt, *actor.pending]
+        tasks += [actor.blamed] if actor.blamed is not None else []
+        for sent in actor.submitted:
+            self._by_ref.pop(sent.ref, None)
+        self._pings.pop(actor.ping, None)
+        self._paused.discard(actor)
+        for waiting in (actor.submitted, actor.in_doubt, actor.pending):
+            waiting.clear()
+        actor.isolating, actor.blamed = False, None
+        return tasks
+
+    def _give_up(self, actor: Actor, why: str) -> None:
+        """Go on without an actor, and without its node where that was the last one of its segment."""
+        self._blame(actor)
+        self._events.extend(Finished(task, actor.node, None) for task in self._forget(actor))
+        ray.kill(actor.handle)
+        of_segment = self._nodes[actor.node].actors[actor.segment]
+        of_segment.remove(actor)
+        self._refresh()
+        if not of_segment:
+            self._leave(actor.node, "left_out", why)
+
+    def _until_deadline(self) -> float:
         running = [since for actor in self._every_actor() for since in actor.running.values()]
         until = [since + self._row_seconds for since in running]
-        until += [actor.restart_until for actor in self._restarting.values()]
-        return max(0.1, min(until) - time.monotonic()) if until else None
+        until += [actor.until for actor in self._paused]
+        return min(_LOOK_SECONDS, max(0.1, min(until) - time.monotonic())) if until else _LOOK_SECONDS
 
     def _stop_overdue(self) -> None:
-        latest = time.monotonic() - self._row_seconds
+        now = time.monotonic()
         for actor in self._every_actor():
-            overdue = [ref for ref, since in actor.running.items() if since <= latest]
+            overdue = [ref for ref, since in actor.running.items() if since <= now - self._row_seconds]
             if overdue and actor.overdue is None:
                 actor.overdue = overdue[0]
                 ray.kill(actor.handle, no_restart=False)
-        for ref, actor in list(self._restarting.items()):
-            if actor.restart_until <= time.monotonic():
-                del self._restarting[ref]
-                ray.kill(actor.handle, no_restart=False)
-                self._await_restart(actor)
+        for actor in [actor for actor in self._paused if actor.until <= now]:
+            if actor.ping is None:
+                self._resume(actor)
+            else:
+                self._restart_again(actor)
 
-    def _every_actor(self) -> list[_Actor]:
-        return [actor for actors in self._actors for actor in actors]
+    def _restart_again(self, actor: Actor) -> None:
+        """A restart takes too long: its tasks are handed back meanwhile."""
+        self._blame(actor)
+        node, tasks = actor.node, self._forget(actor)
+        self._events.extend(Finished(task, node, None) for task in tasks)
+        actor.failed_restarts += 1
+        if actor.failed_restarts >= _RESTARTS_AT_MOST and self._nodes_of[actor.segment] - {node}:
+            self._give_up(actor, "a worker did not come up again")
+        else:
+            ray.kill(actor.handle, no_restart=False)
+            self._await_restart(actor)
 
-    def _await_ready(self) -> None:
-        every = self._every_actor()
-        try:
-            ray.get([actor.ready() for actor in every], timeout=_START_SECONDS)
-        except ray.exceptions.GetTimeoutError:
-            ray.shutdown()
-            raise WorkersNotReadyError(
-                f"{len(every)} workers did not start within {_START_SECONDS:g} s: is the cluster busy, "
-                "or do the pipeline's segments declare more CPUs and GPUs than it has (give fewer --workers)?"
-            ) from None
-        except (RayActorError, ray.exceptions.RayTaskError) as error:
-            ray.shutdown()
-            raise WorkersNotReadyError(f"a worker could not start: {_cause(error)}") from error
-
-
-def _connect(address: str | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is not None:
-        _check_reachable(address)
-        try:
-            ray.init(address=address, **quiet)
-        except ConnectionError as error:
-            raise WorkersNotReadyError(f"no Ray cluster at {address}: {_cause(error)}") from error
-    else:
-        # Without an address, Ray would join whatever cluster was started last on this machine, dead or alive.
-        own = {"num_cpus": os.cpu_count() or 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        ray.init(address="local", **own, **quiet)
-
-
-def _check_reachable(address: str) -> None:
-    """Open a connection to the host and port of an address, since Ray tries one that does not answer for minutes.
-
-    An address without host and port, as ``auto``, is left to Ray.
-
-    Raises:
-        WorkersNotReadyError: nothing answers there, or the port is not a number.
-    """
-    try:
-        server = urlsplit(address if "://" in address else f"ray://{address}")
-        host, port = server.hostname, server.port
-    except ValueError as error:
-        raise WorkersNotReadyError(f"{address!r} is not the address of a Ray cluster: {error}") from error
-    if host is None or port is None:
-        return
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise WorkersNotReadyError(
-            f"no Ray cluster answers at {address} ({error}): is it running, and reachable from here? "
-            "`ray status` on its head node says; without --address a build starts Ray on this machine"
-        ) from error
-
-
-def _start_actors(segment: Segment, workers: int | None) -> list[_Actor]:
-    """Actors of a segment, node by node, as many as the node's CPUs and GPUs hold."""
-    remote = ray.remote(_Worker)
-    actors: list[_Actor] = []
-    wanted = segment.resources
-    for node in sorted((n for n in ray.nodes() if n["Alive"]), key=lambda n: n["NodeID"]):
-        on_node = node["Resources"]
-        fitting = [
-            int(on_node.get(what, 0) // each) for what, each in (("GPU", wanted.gpus), ("CPU", wanted.cpus)) if each
-        ]
-        count = min(fitting) if fitting else -(-_DOWNLOADS_PER_NODE // wanted.concurrency)
-        if workers is not None and (wanted.cpus or wanted.gpus):
-            count = min(count, workers - len(actors))
-        for _ in range(count):
-            handle = remote.options(
-                num_cpus=wanted.cpus,
-                num_gpus=wanted.gpus,
-                max_restarts=-1,
-                max_concurrency=wanted.concurrency,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            ).remote(segment)
-            actors.append(_Actor(handle, node["NodeID"], wanted.concurrency))
-    if not actors:
-        raise WorkersNotReadyError(
-            f"no node has {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs for {segment.stages[0].name!r} and what follows"
-        )
-    return actors
-
-
-def _cause(error: BaseException) -> str:
-    """The last line of a remote traceback: what the engine itself said."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    def _every_actor(self) -> Iterator[Actor]:
+        return chain.from_iterable(node.every() for node in self._nodes.values())

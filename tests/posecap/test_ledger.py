@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.ledger import DatasetLockedError, Ledger, lock_dataset
+from posecap.ledger import DatasetLockedError, Ledger, lock_dataset, read_nodes
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName
 
@@ -132,6 +132,19 @@ def test_losses_count_over_runs_until_the_row_has_a_fate(path: Path) -> None:
         assert ledger.losses() == {"a": 2, "b": 1}
         record(ledger, ONE, KEPT)
         assert ledger.losses() == {"b": 1}
+
+
+def test_nodes_are_those_of_the_last_run_and_read_without_touching_the_ledger(path: Path) -> None:
+    assert read_nodes(path) == []
+    assert not path.exists()
+    with Ledger(path) as ledger:
+        ledger.record_nodes([{"node": "b", "state": "used"}, {"node": "a", "state": "lost"}])
+        ledger.record_nodes([{"node": "c", "state": "used"}, {"node": "a", "state": "drained"}])
+        assert ledger.nodes() == [{"node": "a", "state": "drained"}, {"node": "c", "state": "used"}]
+        assert read_nodes(path) == ledger.nodes()
+    path.write_bytes(b"no ledger")
+    assert read_nodes(path) == []
+    assert path.read_bytes() == b"no ledger"
 
 
 @pytest.mark.parametrize("harm", ["nonsense", "other version"])

@@ -10,9 +10,11 @@ import av
 import pytest
 
 from posecap.cli import main
+from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, Status
 from posecap.plan import make_plan
+from posecap.run.health import Health, NodeChange
 from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
 from posecap.storage import open_storage
 from posecap.types import PartName
@@ -218,6 +220,25 @@ class TestStatus:
         code, said, _ = run(capsys, "status", root, "--failed")
         assert code == 3
         assert said.splitlines()[-1] == "failed  row-0  videos/0.mp4  1.000 to 2.500 s  pose: error (odd frame)"
+
+    def test_nodes(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(capsys, "status", root, "--nodes")[1] == run(capsys, "status", root)[1]
+        health = Health()
+        health.ended("host/1", "kept", "", decided="yes")
+        health.ended("host/2", "rejected", "not_found", decided="not yet")
+        health.decide({"host/2": "not_found"}, "overruled")
+        health.returned("host/2")
+        health.change(NodeChange("host/2", "drained", "it is sick"))
+        with Ledger(root / "ledger.sqlite") as ledger:
+            ledger.record_nodes(health.as_json())
+        assert run(capsys, "status", root, "--nodes")[1].splitlines()[-5:] == [
+            "node host/1  used  1 kept",
+            "node host/2  drained  1 rejected not_found",
+            "  it is sick",
+            "  ended otherwise on other nodes: not_found 1",
+            "  started over on other nodes: 1 row",
+        ]
+        assert json.loads(run(capsys, "status", root, "--nodes", "--json")[1])["nodes"] == health.as_json()
 
     def test_json(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         counts = json.loads(run(capsys, "status", root, "--json")[1])

@@ -25,6 +25,7 @@ def run(**changes: Any) -> Run:
         "parts": 2,
         "clips": 5,
         "frames": 400,
+        "nodes": [{"node": "a", "state": "used"}],
         "stage_seconds": {"download": 1.0, "decode": 2.5, "filter_people": 0.25},
     }
     return Run(**{**known, **changes})
@@ -54,6 +55,7 @@ def test_counts_rates_and_times(tmp_path: Path):
         "reasons": {"no_motion": 1, "not_found": 1, "timeout": 1},
     }
     assert report["pipeline"]["fingerprint"] == "f" * 64
+    assert report["nodes"] == [{"node": "a", "state": "used"}]
     assert report["quality"]["coverage"]["max"] == 1.0
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import ray
+
 from posecap.stage import Resources, Stage
 from posecap.types import Row, Sample, Video
 
@@ -32,7 +34,8 @@ class Fetch(Stage):
 class Finish(Stage):
     """Gives a sample after doing what the row's label says.
 
-    ``dies`` and ``dies once`` end the process, ``sleeps`` lasts an hour.
+    ``dies`` and ``dies once`` end the process, ``interrupted once`` interrupts it, ``sleeps`` lasts an hour and
+    ``slow`` a second. On a node whose Ray id has a file ``ID.sick`` beside the videos nothing works.
     ``meets 1 2`` waits until the stage runs on the rows 1 and 2 too, and gives nothing if it does not in 20 seconds.
     """
 
@@ -43,24 +46,28 @@ class Finish(Stage):
     samples: tuple[Sample, ...] = ()
 
     def __call__(self, item: Video) -> Iterator[Sample]:
-        if item.row.label == "dies":
+        here, (what, *words) = item.path, (item.row.label or "fine").split()
+        if here.with_name(f"{ray.get_runtime_context().get_node_id()}.sick").exists():
+            raise OSError("no space left on device")
+        if words == ["once"]:
+            what = what if not here.with_suffix(".begun").exists() else "fine"
+            here.with_suffix(".begun").touch()
+        if what == "dies":
             os._exit(1)
-        if item.row.label == "dies once":
-            mark = item.path.with_suffix(".died")
-            if not mark.exists():
-                mark.touch()
-                os._exit(1)
-        if item.row.label == "sleeps":
-            time.sleep(3600)
-        if (item.row.label or "").startswith("meets"):
-            item.path.with_suffix(".here").touch()
-            others = [item.path.with_name(f"{i}.here") for i in (item.row.label or "").split()[1:]]
-            until = time.monotonic() + 20
-            while not all(other.exists() for other in others) and time.monotonic() < until:
-                time.sleep(0.01)
-            if time.monotonic() >= until:
-                return
+        if what == "interrupted":
+            raise KeyboardInterrupt
+        if what in ("slow", "sleeps"):
+            time.sleep({"slow": 1, "sleeps": 3600}[what])
+        if what == "meets" and not self._meet(here, words):
+            return
         yield self.samples[0]
+
+    def _meet(self, here: Path, others: list[str]) -> bool:
+        here.with_suffix(".here").touch()
+        until = time.monotonic() + 20
+        while not all(here.with_name(f"{other}.here").exists() for other in others) and time.monotonic() < until:
+            time.sleep(0.01)
+        return time.monotonic() < until
 
 
 @dataclass(frozen=True)

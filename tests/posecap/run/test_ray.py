@@ -1,11 +1,8 @@
-"""The Ray runner: crashes, hangs and missing weights cost what they should and no more."""
-
-import socket
-import time
+"""The Ray runner: crashes, hangs, missing weights and sick nodes cost what they should and no more."""
 
 import pytest
-import ray
 from ray import cloudpickle
+from ray.cluster_utils import Cluster
 
 from posecap.pipeline import Pipeline
 from posecap.run.ray import RayPool, WorkersNotReadyError
@@ -19,6 +16,7 @@ from tests.posecap.run import ray_stages
 cloudpickle.register_pickle_by_value(ray_stages)
 
 ONE = Resources()
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024**2}
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 
@@ -74,26 +72,45 @@ def test_workers_that_cannot_start_say_why(tmp_path):
         run(tmp_path, ["fine"], last=ray_stages.Unready)
 
 
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_cluster_that_does_not_answer_is_named_at_once(scheme):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # not listening
-        address = f"{scheme}127.0.0.1:{unused.getsockname()[1]}"
-        since = time.monotonic()
-        with pytest.raises(WorkersNotReadyError, match=f"no Ray cluster answers at {address} .*refused"):
-            RayPool((), address=address, workers=1, row_seconds=60.0)
-    assert time.monotonic() - since < 5
+@pytest.fixture
+def cluster():
+    """A head and one node, with one CPU each."""
+    started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        started.add_node(**NODE)
+        yield started
+    finally:
+        for node in [*started.worker_nodes, started.head_node]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
-def test_an_address_with_a_wrong_port_is_refused():
-    with pytest.raises(WorkersNotReadyError, match="'head:6379x' is not the address of a Ray cluster"):
-        RayPool((), address="head:6379x", workers=1, row_seconds=60.0)
+def test_a_build_goes_on_while_nodes_are_sick_killed_and_added(tmp_path, cluster):
+    """One node fails on every row, is drained and killed; a worker is interrupted; another node joins and gets work."""
+    (sick,) = cluster.worker_nodes
+    lost, changes = [], []
+    (tmp_path / f"{sick.node_id}.sick").touch()
+    labels = ["fine"] * 20 + ["interrupted once"] + ["slow"] * 40
+    sample = building.sample()
+    pipeline = Pipeline(stages=(ray_stages.Fetch(folder=str(tmp_path)), ray_stages.Finish(samples=(sample,))))
+    rows = tuple(Row(row_id=f"r{i}", uri=f"{i}.mp4", label=label) for i, label in enumerate(labels))
 
+    def on_node(changed):
+        changes.append((changed.node.partition("/")[2], changed.state))
+        if changed.state == "drained":
+            cluster.remove_node(sick, allow_graceful=False)
+            added.append(cluster.add_node(**NODE))
 
-def test_without_any_cluster_auto_is_refused(monkeypatch):
-    def init(**settings):
-        raise ConnectionError("Could not find any running Ray instance.\nnone is running")
-
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(WorkersNotReadyError, match="no Ray cluster at auto: none is running"):
-        RayPool((), address="auto", workers=1, row_seconds=60.0)
+    added = []
+    pool = RayPool(pipeline.segments(), address=cluster.address, workers=None, row_seconds=60.0)
+    try:
+        schedule = Schedule(pool, on_lost=lost.append, on_node=on_node)
+        (done,) = schedule.run([WorkPart(PartName("train", 0), rows)])
+    finally:
+        pool.close()
+    assert [row.outcome.status for row in done.rows] == ["kept"] * len(labels)
+    assert lost == ["r20"]
+    assert changes[0] == (sick.node_id[:8], "drained")
+    assert set(changes[1:]) == {(sick.node_id[:8], "lost"), (added[0].node_id[:8], "used")}
+    records = {node.partition("/")[2]: record for node, record in schedule.health.records.items()}
+    assert records[sick.node_id[:8]].state == "drained"
+    assert records[added[0].node_id[:8]].ended["kept", ""] > 0

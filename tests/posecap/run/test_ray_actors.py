@@ -1,0 +1,43 @@
+"""How many actors of which segment a node gets."""
+
+import pytest
+
+from posecap.pipeline import Pipeline, Segment
+from posecap.run.ray_actors import actors_on, what_fits_nowhere
+from posecap.run.ray_cluster import Node
+from posecap.stage import Resources
+from tests.posecap.run import ray_stages
+
+pytestmark = [pytest.mark.ray]
+
+
+def node(**resources: float) -> Node:
+    return Node("1" * 56, "host/1", resources, draining=False)
+
+
+def segments(worker: Resources) -> tuple[Segment, ...]:
+    return Pipeline(stages=(ray_stages.Fetch(), ray_stages.Finish()), worker=worker).segments()
+
+
+@pytest.mark.parametrize(
+    ("worker", "resources", "workers", "busy", "counts"),
+    [
+        (Resources(), {"CPU": 4}, None, [0, 0], [2, 4]),
+        (Resources(cpus=3), {"CPU": 4}, None, [0, 0], [2, 1]),
+        (Resources(gpus=0.5), {"CPU": 8, "GPU": 2}, None, [0, 0], [2, 4]),
+        (Resources(), {"CPU": 4}, 3, [2, 1], [2, 2]),
+        # No downloads where the videos could not be worked on.
+        (Resources(gpus=1), {"CPU": 8}, None, [0, 0], [0, 0]),
+        (Resources(), {}, None, [0, 0], [0, 0]),
+        (Resources(), {"CPU": 4}, 3, [2, 3], [0, 0]),
+    ],
+)
+def test_a_node_gets_what_its_resources_hold_for_all_segments_that_pass_videos(
+    worker: Resources, resources: dict[str, float], workers: int | None, busy: list[int], counts: list[int]
+) -> None:
+    assert actors_on(node(**resources), segments(worker), workers=workers, busy=busy) == counts
+
+
+def test_what_fits_nowhere_is_named() -> None:
+    said = what_fits_nowhere(segments(Resources(gpus=1)), [node(CPU=4), node(CPU=8)])
+    assert said == "no node has 1 CPUs and 1 GPUs for 'pack' and what follows"
