@@ -21,6 +21,7 @@ from posecap.types import Media, Pixels, Span
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 _FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf"
@@ -112,8 +113,11 @@ class PyAV(Engine):
             Reject: ``undecodable`` or ``too_large``.
             PermanentError: ``decode_timeout``.
         """
+        from av.video.reformatter import VideoReformatter
+
         with self._opened(path) as (container, stream):
             reading = _Reading(container, stream, self)
+            scaler = VideoReformatter()
             images: list[Pixels] = []
             pts: list[float] = []
             for seconds, frame in reading.since(span.start_seconds if span else 0.0):
@@ -121,7 +125,7 @@ class PyAV(Engine):
                     break
                 if seconds < 0 or not (span is None or span.holds(seconds)):
                     continue
-                images.append(_image(frame, media.rotation_degrees, size))
+                images.append(_image(frame, scaler, media.rotation_degrees, size))
                 pts.append(seconds)
                 if len(images) == self.block_frames:
                     yield Frames(np.stack(images), np.array(pts))
@@ -282,9 +286,12 @@ def _rotation(container: InputContainer, stream: VideoStream) -> int:
     return 0
 
 
-def _image(frame: VideoFrame, rotation_degrees: int, size: tuple[int, int]) -> Pixels:
-    """(H, W, 3) uint8 RGB, scaled before it is turned: fewer pixels to move."""
+def _image(frame: VideoFrame, scaler: VideoReformatter, rotation_degrees: int, size: tuple[int, int]) -> Pixels:
+    """(H, W, 3) uint8 RGB, scaled before it is turned: fewer pixels to move.
+
+    ``scaler`` is one for the whole video: a frame's own would be set up anew with every frame.
+    """
     turns = rotation_degrees // 90
     width, height = size[::-1] if turns % 2 else size
-    pixels = np.asarray(frame.reformat(width=width, height=height, format="rgb24").to_ndarray(), np.uint8)
+    pixels = np.asarray(scaler.reformat(frame, width=width, height=height, format="rgb24").to_ndarray(), np.uint8)
     return np.rot90(pixels, -turns) if turns else pixels

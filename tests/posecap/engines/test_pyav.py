@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import accumulate, cycle, islice
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -174,6 +175,23 @@ def test_a_stream_without_a_single_sound_frame_is_undecodable(tmp_path: Path) ->
     path = damaged(write_video(tmp_path / "hurt.mp4", frames=20, options={"bf": "0"}), *range(20))
     with pytest.raises(Reject, match="no usable frame"):
         read(path)
+
+
+def test_pictures_that_change_their_size_all_get_the_wanted_one(tmp_path: Path) -> None:
+    """Two raw streams, one after the other; both are scaled by what was set up for the first."""
+    written = b""
+    for width, height, grey in ((320, 240, 40), (640, 352, 200)):
+        path = tmp_path / f"{grey}.m2v"
+        with av.open(str(path), "w", format="mpeg2video") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            picture = av.VideoFrame.from_ndarray(np.full((height, width, 3), grey, np.uint8), format="rgb24")
+            container.mux([packet for frame in (picture, picture, None) for packet in stream.encode(frame)])
+        written += path.read_bytes()
+    (whole := tmp_path / "whole.m2v").write_bytes(written)
+    (block,) = PyAV().frames(whole, PyAV().probe(whole), span=None, size=SIZE)
+    assert block.frames_THW3.shape[1:] == (SIZE[1], SIZE[0], 3)
+    np.testing.assert_allclose(block.frames_THW3[[0, -1]].mean((1, 2, 3)), [40, 200], atol=3)
 
 
 def test_one_frame_is_a_video(tmp_path: Path) -> None:
