@@ -448,7 +448,7 @@ def _staged(rows: Iterable[RowResult], tombstones: Tombstones) -> tuple[StagedSa
 def _start_pool(pipeline: Pipeline, options: Options, staging: Staging) -> Pool:
     """Workers for the segments of the pipeline, and for one more that writes parts."""
     *before, last = pipeline.segments()
-    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging.storage),), Resources(cpus=0)))
+    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), Resources(cpus=0)))
     if options.runner == "local":
         from posecap.run.schedule import LocalPool, cores
 

@@ -25,10 +25,10 @@ import numpy as np
 from posecap.files import digest
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
-from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, index_path, tar_path, video_path
+from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, PART_FOLDERS, index_path, tar_path, video_path
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
-from posecap.stage import Stage
-from posecap.storage import LocalStorage, Location, Storage, open_storage
+from posecap.stage import Stage, TransientError
+from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
 from posecap.types import FileRange, PartName, Row, Sample, StagedSample, Video
 from posecap.visualization.contact_sheet import Thumbnail, write_preview
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 FOLDER = ".staging"
 """Folder of all staging files, in a dataset's folder."""
+OUTPUT_NOT_VISIBLE = "output_not_visible"
+"""The reason of a part that was not written since the worker does not see the dataset."""
 _MARK = "driver"
 _ROW_DIGITS = 24
 _MAX_RANGE_BYTES = len(MEMBERS) * (MAX_MEMBER_BYTES + 2 * TAR_BLOCK)
@@ -62,9 +64,13 @@ class Staging:
 
     @classmethod
     def start(cls, location: Location, *, fingerprint: str) -> Staging:
-        """Begin staging for a build; what earlier builds left is removed. The caller holds the dataset's lock."""
+        """Begin staging for a build. What earlier builds left is removed: their staging files, and files of parts that
+        were written and not committed. The caller holds the dataset's lock, so that nobody needs any of them.
+        """
         storage = open_storage(location)
         remove_staging(storage)
+        for folder in PART_FOLDERS:
+            storage.discard([file.name for file in storage.list(folder) if is_attempt(file.name)])
         staging = cls(storage, secrets.token_hex(8), fingerprint)
         storage.write(staging._name(_MARK), b"")
         return staging
@@ -288,14 +294,23 @@ class WritePart(Stage):
     takes: ClassVar[type] = WriteJob
     gives: ClassVar[type] = PartFiles
 
-    storage: Storage
+    staging: Staging
 
     def __call__(self, item: WriteJob) -> Iterator[PartFiles]:
-        """Raises ShardError for a sample that cannot be read, and OSError for a disk or store that is full or fails."""
-        write_preview(self.storage, item.part, [self._thumbnail(staged) for staged in item.samples])
-        yield write_files(self.storage, item.part, read_staged(self.storage, item.samples), record=item.record)
+        """Write a part.
+
+        Raises:
+            TransientError: ``output_not_visible``, where this machine does not see the dataset; nothing was done.
+            ShardError: a sample cannot be read.
+            OSError: the disk or store is full or fails.
+        """
+        storage = self.staging.storage
+        if not self.staging.is_visible():
+            raise TransientError(OUTPUT_NOT_VISIBLE, f"this machine does not see {storage.location}")
+        write_preview(storage, item.part, [self._thumbnail(staged) for staged in item.samples])
+        yield write_files(storage, item.part, read_staged(storage, item.samples), record=item.record)
 
     def _thumbnail(self, staged: StagedSample) -> Thumbnail:
         found = staged.thumbnail
-        read = None if found is None else partial(_read_one, self.storage, found)
+        read = None if found is None else partial(_read_one, self.staging.storage, found)
         return Thumbnail(staged.key, staged.label, read)

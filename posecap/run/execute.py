@@ -9,9 +9,10 @@ from time import perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
+from posecap.pipeline import Segment
 from posecap.shards import ShardError
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
-from posecap.staging import Staging, StagingError, StagingFile
+from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 from posecap.uris import hide_secrets
 
@@ -116,16 +117,20 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, file: Stagi
         del output  # frees a clip's frames before the next clip is decoded
 
 
-def stage_samples(result: ItemResult, item: Row | Video, staging: Staging) -> None:
-    """Stage the samples that a worker gave back since it does not see the place.
+def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
+    """Do for a worker of ``segment``, on another machine, what it could not do since it does not see the dataset: stage
+    its samples, or write a part.
 
     Raises:
         StagingError: they cannot be written here either.
-        ShardError: one breaks the schema.
+        ShardError: a sample breaks the schema.
     """
-    if any(isinstance(output, Sample) for output in result.outputs):
-        with staging.file(item) as file:
+    if result.error is not None and result.error.reason == OUTPUT_NOT_VISIBLE:
+        return execute(segment.stages, item)
+    if segment.staging is not None and any(isinstance(output, Sample) for output in result.outputs):
+        with segment.staging.file(item) as file:
             result.outputs = [file.add(one) if isinstance(one, Sample) else one for one in result.outputs]
+    return result
 
 
 def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:

@@ -25,7 +25,7 @@ from ray.exceptions import (
 )
 
 from posecap.pipeline import Segment
-from posecap.run.execute import ItemResult, stage_samples
+from posecap.run.execute import ItemResult, complete
 from posecap.run.health import NodeChange, NodeState
 from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
@@ -300,7 +300,7 @@ class RayPool:
         actor, task = self._by_ref.pop(ref)
         result: ItemResult | WorkerLost | NodeLost
         try:
-            result = self._staged(ray.get(ref), task)
+            result = complete(ray.get(ref), task.item, self._segments[task.segment])
             actor.deaths = 0
         except RayActorError:
             self._lose(actor)
@@ -316,13 +316,6 @@ class RayPool:
         actor.start_clocks()
         self._send_next(actor)
         self._events.append(Finished(task, actor.node, result))
-
-    def _staged(self, result: ItemResult, task: Task) -> ItemResult:
-        """Samples that a worker gave back, since it does not see where they are staged, are staged here."""
-        staging = self._segments[task.segment].staging
-        if staging is not None:
-            stage_samples(result, task.item, staging)
-        return result
 
     def _lose(self, actor: Actor) -> None:
         """The process died. Its task is to blame where it is known; the others are handed back to be run again."""

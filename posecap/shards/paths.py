@@ -105,6 +105,10 @@ def index_path(part: PartName) -> str:
     return f"index/{part.split}-{part.number:05d}.parquet"
 
 
+PART_FOLDERS: Final = ("data", "index")
+"""Folders of a dataset with files of parts."""
+
+
 def file_paths(part: PartName) -> tuple[str, ...]:
     """Every file that a part may have besides its sidecar."""
     return tar_path(part), video_path(part), columns_path(part), index_path(part)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.run.execute import OUTPUT_NOT_WRITABLE, execute, stage_samples
+from posecap.pipeline import Segment
+from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute
 from posecap.shards import PartFiles, ShardError, commit_part, write_part
-from posecap.stage import Stage
+from posecap.stage import Resources, Stage
 from posecap.staging import FOLDER, Staging, StagingFile, WriteJob, WritePart, read_staged, samples_in_part
 from posecap.storage import LocalStorage
 from posecap.types import PartName, Row, Sample, StagedSample
@@ -56,7 +57,7 @@ def test_a_part_from_staged_samples_has_the_bytes_of_one_from_samples(staging: S
     samples = made()
     write_part(tmp_path / "direct", PART, samples, record=built.record(samples))
     job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
-    (files,) = WritePart(staging.storage)(job)
+    (files,) = WritePart(staging)(job)
     assert [path for path in root_of(staging).rglob("*.json") if not path.name.startswith(".")] == []
     commit_part(staging.storage, PART, files, record=built.record(samples))
     staging.remove(job.samples)
@@ -119,6 +120,32 @@ def test_a_build_that_starts_removes_what_others_left(staging: Staging) -> None:
     assert not staging.is_visible()
 
 
+def test_files_of_parts_that_were_not_committed_are_removed_by_the_next_build(staging: Staging) -> None:
+    samples = made()
+    job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
+    write_part(staging.storage, PartName("train", 1), samples, record=built.record(samples))
+    before = built.files(root_of(staging))
+    (files,) = WritePart(staging)(job)
+    assert {name for name in built.files(root_of(staging)) if ".tmp-" in name} == {*files.temporary.values()}
+    Staging.start(staging.storage, fingerprint="f" * 64)
+    left = built.files(root_of(staging))
+    assert {name for name in left if not name.startswith((FOLDER, "preview"))} == {
+        name for name in before if not name.startswith(FOLDER)
+    }
+
+
+def test_a_part_is_written_by_the_driver_where_the_worker_does_not_see_it(staging: Staging, tmp_path: Path) -> None:
+    samples = made()
+    job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
+    elsewhere = replace(staging, storage=LocalStorage(tmp_path / "not mounted"))
+    result = execute([WritePart(elsewhere)], job)
+    assert not (tmp_path / "not mounted").exists()
+    assert result.error is not None
+    assert "does not see" in result.error.detail
+    (files,) = complete(result, job, Segment((WritePart(staging),), Resources())).outputs
+    assert files.samples == 3
+
+
 def test_samples_of_a_committed_part_are_read_where_they_lie(tmp_path: Path) -> None:
     samples = made()
     write_part(tmp_path, PART, samples, record=built.record(samples))
@@ -126,9 +153,10 @@ def test_samples_of_a_committed_part_are_read_where_they_lie(tmp_path: Path) -> 
     by_row = samples_in_part(tmp_path, PART)
     assert list(by_row) == [sample.facts["row_id"] for sample in samples]
     job = WriteJob(part=PART, samples=tuple(s for row in by_row.values() for s in row), record=built.record(samples))
-    (files,) = WritePart(LocalStorage(tmp_path))(job)
+    (files,) = WritePart(Staging.start(tmp_path, fingerprint="f"))(job)
     commit_part(tmp_path, PART, files, record=built.record(samples))
-    assert built.files(tmp_path) == before
+    after = {name: content for name, content in built.files(tmp_path).items() if not name.startswith(FOLDER)}
+    assert after == before
     (tmp_path / "data/train/pose-00000.tar").write_bytes(before["data/train/pose-00000.tar"][:-1] + b"!")
     with pytest.raises(ShardError, match=r"pose-00000\.tar is missing, or not as it was written"):
         samples_in_part(tmp_path, PART)
@@ -202,7 +230,7 @@ def test_a_worker_that_does_not_see_the_output_hands_its_samples_over(staging: S
     result = execute([Gives(*made())], ROW, staging=elsewhere)
     assert [type(output) for output in result.outputs] == [Sample] * 3
     assert not (tmp_path / "not mounted").exists()
-    stage_samples(result, ROW, staging)
+    complete(result, ROW, Segment((), Resources(), staging))
     assert [type(output) for output in result.outputs] == [StagedSample] * 3
     assert len(staged_files(staging)) == 1
 

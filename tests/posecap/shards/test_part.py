@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tarfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,22 @@ def test_samples_are_not_gathered_before_they_are_written(tmp_path: Path) -> Non
 
     write_part(tmp_path, FIRST, one_by_one(), record=built.record(PLAIN))
     assert len(alive) == 3
+
+
+def test_a_sample_and_its_video_are_let_go_of_when_the_next_one_comes(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Sample]] = []
+
+    def one_by_one() -> Iterator[Sample]:
+        for number in range(5):
+            (sample,) = built.samples(1, first=number)
+            sample = replace(sample, video_mp4=b"no mp4 at all" * 1000)
+            alive.append(weakref.ref(sample))
+            yield sample
+            del sample
+            assert [one() for one in alive[:-1]] == [None] * number
+
+    write_part(tmp_path, FIRST, one_by_one(), record=built.record([]))
+    assert len(alive) == 5
 
 
 def test_a_missing_tar_and_a_part_that_was_never_committed_are_named(tmp_path: Path) -> None:
