@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.joints import LAYOUTS
+from tmor_train.data.datasets.matlab import variables
 
 MAX_FILE_BYTES = 64 << 20
 """Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""
 MAX_VALUES = 16 << 20
 """Number of values above which a MATLAB array, which may be compressed, is not loaded; free choice like the size."""
 _PLAIN = frozenset(
-    ("double", "single", "char", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+    ("double", "single", "char", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
 
 
@@ -158,7 +159,8 @@ def read_numbers(
 
 
 def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) -> Mapping[str, NDArray[Any]]:
-    """The variables ``names`` of a MATLAB 5 file: plain arrays of numbers or text, by name, shaped as MATLAB has them.
+    """The variables ``names`` of a MATLAB 5 file by name: arrays of numbers, shaped as MATLAB has them, or the rows of
+    a text, (rows,) str.
 
     The list of variables is checked first: objects, functions, cells and arrays of more than 16 Mi values are not
     loaded.
@@ -166,23 +168,15 @@ def read_matlab(path: Path, names: tuple[str, ...], *, source: DatasetSource) ->
     Raises:
         MissingFilesError: it is not there.
         DamagedFileError: it is not such a file, or a variable is missing, too large, or of another kind.
-        ModuleNotFoundError: scipy is not installed.
     """
-    try:
-        from scipy.io import loadmat, whosmat
-        from scipy.io.matlab import MatReadError
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{source.name} is in MATLAB files, which scipy reads: pip install scipy") from error
-
     content = _content(path, source)
-    with parsing(path, "MATLAB 5 file", MatReadError):
-        known = {name: (shape, kind) for name, shape, kind in whosmat(BytesIO(content))}
+    with parsing(path, "MATLAB 5 file"):
+        known = variables(content)
         for name in names:
-            shape, kind = known.get(name, ((), "missing"))
-            if kind not in _PLAIN or np.prod(shape, dtype=np.float64) > MAX_VALUES:  # floats do not overflow
-                raise DamagedFileError(f"{path}: variable {name!r} is {kind} {tuple(shape)}, expected a plain array")
-        loaded = loadmat(BytesIO(content), variable_names=list(names), chars_as_strings=True)
-        return {name: np.asarray(loaded[name]) for name in names}
+            kind, shape = (known[name].kind, known[name].shape) if name in known else ("missing", ())
+            if kind not in _PLAIN or prod(shape) > MAX_VALUES:
+                raise DamagedFileError(f"{path}: variable {name!r} is {kind} {shape}, expected a plain array")
+        return {name: known[name].load() for name in names}
 
 
 KINECT_LIMBS = tuple(

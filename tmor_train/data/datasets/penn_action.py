@@ -42,6 +42,7 @@ CAPTIONS = {
 _NAME = re.compile(r"(\d{4})\.mat")
 _OWN_SIDES = list(flip_order("penn13"))
 _READ = ("x", "y", "visibility", "dimensions", "action", "train")
+_LARGEST = np.finfo(np.float32).max  # of a number; a clip's are float32
 
 
 def read(folder: Path) -> MotionSet:
@@ -60,7 +61,6 @@ def read(folder: Path) -> MotionSet:
     Raises:
         MissingFilesError: no labels there.
         DamagedFileError: a file is not as published.
-        ModuleNotFoundError: scipy is not installed.
     """
     clips = []
     for path, _ in matching(Path(folder) / "labels", _NAME, source=SOURCE, example="0001.mat"):
@@ -70,7 +70,8 @@ def read(folder: Path) -> MotionSet:
             size = labels["dimensions"].reshape(-1).astype(np.float64)
         action, flag = "".join(labels["action"].astype(str).flat), labels["train"].reshape(-1)
         whole = x.ndim == 2 and x.shape == y.shape == visible.shape and x.shape[0] > 0 and x.shape[1] == 13
-        whole = whole and bool(np.isfinite([x, y, visible]).all()) and len(size) >= 2 and bool((size[:2] > 0).all())
+        whole = whole and bool((np.abs([x, y, visible]) <= _LARGEST).all()) and len(size) >= 2
+        whole = whole and bool(((size[:2] > 0) & (size[:2] <= _LARGEST)).all())
         if not whole or action not in CAPTIONS or flag.tolist() not in ([1], [-1]):
             raise DamagedFileError(
                 f"{path}: joints {x.shape} (or a coordinate that is not a number), dimensions {size.tolist()}, action "

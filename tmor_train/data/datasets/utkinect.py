@@ -25,6 +25,7 @@ from tmor_train.data.datasets.files import (
     as_ntu25,
     from_kinect,
     matching,
+    parsing,
     read_numbers,
     read_text,
 )
@@ -84,7 +85,9 @@ def read(folder: Path) -> MotionSet:
         MissingFilesError: recordings or labels are not there.
         DamagedFileError: a file is not as published.
     """
-    return from_clips(_clips(recordings(folder)), classes=tuple(CAPTIONS))
+    whole = recordings(folder)
+    with parsing(_labels(folder), "list of actions, each once, in the recordings beside it"):
+        return from_clips(_clips(whole), classes=tuple(CAPTIONS))
 
 
 def recordings(folder: Path) -> list[Recording]:
@@ -95,7 +98,7 @@ def recordings(folder: Path) -> list[Recording]:
     Raises:
         MissingFilesError, DamagedFileError: as :func:`read`.
     """
-    labels = _segments(Path(folder) / "joints" / "actionLabel.txt")
+    labels = _segments(_labels(folder))
     whole = []
     files = matching(Path(folder) / "joints", _NAME, source=SOURCE, example="joints_s01_e01.txt")
     for path, (subject, trial) in files:
@@ -105,6 +108,10 @@ def recordings(folder: Path) -> list[Recording]:
         joints = as_ntu25(from_kinect(metres), JOINTS, path=path)[0]
         whole.append(Recording(subject, trial, frame_T, joints, labels.get((subject, trial), ())))
     return whole
+
+
+def _labels(folder: Path) -> Path:
+    return Path(folder) / "joints" / "actionLabel.txt"
 
 
 def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:

@@ -89,6 +89,8 @@ def test_penn_action(tmp_path: Path) -> None:
         {"dimensions": {"h": 1}},
         {"dimensions": np.uint16([[0, 480, 2]])},
         {"x": np.full((2, 13), np.nan)},
+        {"y": np.full((2, 13), 1e300)},
+        {"dimensions": np.array([[np.inf, 480, 2]])},
         {"x": "twenty-six numbers"},
     ],
 )
@@ -205,6 +207,10 @@ def test_utkinect(tmp_path: Path) -> None:
     (folder / "actionLabel.txt").write_text("s03_e02\nwalk: ten twelve\n")
     with pytest.raises(DamagedFileError, match="line 2"):
         utkinect.read(tmp_path)
+    for lines in ("s03_e02\n", "s03_e02\nwalk: 30 40\n", "s03_e02\nwalk: 10 12\nwalk: 14 20\n"):
+        (folder / "actionLabel.txt").write_text(lines)
+        with pytest.raises(DamagedFileError, match=r"actionLabel\.txt is not a valid list of actions"):
+            utkinect.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(SETS))
