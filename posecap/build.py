@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +24,10 @@ from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
+from posecap.plan_store import work_folder
 from posecap.progress import Progress
 from posecap.release.report import Run
+from posecap.run.crash_journal import CrashJournal
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
 from posecap.run.health import Health, NodeChange
 from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
@@ -62,8 +64,8 @@ class BuildError(RuntimeError):
 class Options:
     """How to build; none of it changes a sample.
 
-    ``address``, ``row_seconds`` and ``poison_after`` are for Ray alone: threads cannot be stopped, and what kills one
-    ends the build.
+    ``address`` and ``row_seconds`` are for Ray alone: threads cannot be stopped. A crash of native code ends a build
+    with threads; once it is started again this counts as a death of each worker that was at work.
 
     Args:
         runner: ``ray`` actors or ``local`` threads.
@@ -202,6 +204,8 @@ class _Build:
     retried: frozenset[PartName]
     _labels: dict[PartName, dict[str, str]] = field(default_factory=dict)
     """Labels of the rows of open parts that have one, by row id."""
+    _poisoned: frozenset[str] = frozenset()
+    """Rows on which so many runs with threads crashed that they are not tried again."""
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
         finished = None if todo else read_final_report(self.root)
@@ -239,6 +243,7 @@ class _Build:
         """Build the parts of ``todo``; returns the seconds until the workers were ready."""
         tombstones = read_tombstones(self.root)
         record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
+        journal = self._crash_journal()
         staging = Staging.start(self.root, fingerprint=self.pipeline.fingerprint())
 
         def write_job(done: PartResult) -> WriteJob | None:
@@ -254,8 +259,8 @@ class _Build:
             progress.row(row)
 
         try:
-            pool = _start_pool(self.pipeline, self.options, staging)
-            with closing(pool), progress:
+            pool = _start_pool(self.pipeline, self.options, staging, journal)
+            with journal.kept() if journal else nullcontext(), closing(pool), progress:
                 schedule = Schedule(
                     pool,
                     poison_after=self.options.poison_after,
@@ -280,6 +285,24 @@ class _Build:
         self.log(changed.sentence())
         self.ledger.record_nodes(health.as_json())
 
+    def _crash_journal(self) -> CrashJournal | None:
+        """The journal of this run, after what it says of the last one is counted; None for Ray, which isolates rows."""
+        if self.options.runner == "ray":
+            return None
+        journal = CrashJournal(work_folder(self.root))
+        crash = journal.take()
+        if crash:
+            for row_id in crash.rows:
+                self.ledger.record_loss(row_id)
+            named = ", ".join(crash.rows[:_SHOWN]) + (" …" if len(crash.rows) > _SHOWN else "")
+            rows = (
+                f"while it worked on {named}, which it does one by one now" if named else "before it worked on any row"
+            )
+            self.log(f"note: the last run crashed ({crash.said}) {rows}")
+        losses = self.ledger.losses()
+        self._poisoned = frozenset(row_id for row_id, times in losses.items() if times >= self.options.poison_after)
+        return replace(journal, in_doubt=losses.keys())
+
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
         """Rows of each part; for a retry, with the results of rows that are not tried again."""
         for part in todo:
@@ -290,6 +313,8 @@ class _Build:
                 if planned.row.label:
                     labels[planned.row.row_id] = planned.row.label
                 rejected = rejected_by_plan(planned, self.pipeline)
+                if planned.row.row_id in self._poisoned:
+                    rejected = _quarantined(planned.row, self.options.poison_after)
                 rows.append(known.get(planned.row.row_id, planned.row) if rejected is None else rejected)
             yield WorkPart(part.name, tuple(rows))
 
@@ -429,6 +454,16 @@ def rejected_by_plan(planned: PlannedRow, pipeline: Pipeline) -> RowResult | Non
     )
 
 
+def _quarantined(row: Row, times: int) -> RowResult:
+    """The result of a row on which this many runs crashed."""
+    detail = f"native code crashed while it was worked on, {times} times"
+    return RowResult(
+        RowOutcome(
+            row_id=row.row_id, uri=row.uri, status="quarantined", stage="run", reason="worker_died", detail=detail
+        )
+    )
+
+
 def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
     """The result with clips that tombstones cover rejected, so that a rebuild does not bring them back."""
     removed = {
@@ -445,14 +480,14 @@ def _staged(rows: Iterable[RowResult], tombstones: Tombstones) -> tuple[StagedSa
     return tuple(sample for sample in samples if not tombstones.covers(sample.key, sample.source_id))
 
 
-def _start_pool(pipeline: Pipeline, options: Options, staging: Staging) -> Pool:
+def _start_pool(pipeline: Pipeline, options: Options, staging: Staging, journal: CrashJournal | None) -> Pool:
     """Workers for the segments of the pipeline, and for one more that writes parts."""
     *before, last = pipeline.segments()
     segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), Resources(cpus=0)))
     if options.runner == "local":
         from posecap.run.schedule import LocalPool, cores
 
-        return LocalPool(segments, workers=options.workers or cores())
+        return LocalPool(segments, workers=options.workers or cores(), journal=journal)
     from posecap.run.ray import RayPool
 
     return RayPool(segments, address=options.address, workers=options.workers, row_seconds=options.row_seconds)

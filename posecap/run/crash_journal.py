@@ -25,7 +25,7 @@ _LONGEST_NOTE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Crash:
-    """How an earlier run ended: the rows that were under way, and what the system said, such as ``Segmentation fault``."""
+    """How an earlier run ended: the rows that were under way, and what was said, such as ``Segmentation fault``."""
 
     rows: tuple[str, ...]
     said: str
@@ -44,21 +44,26 @@ class CrashJournal:
     in_doubt: Collection[str] = ()
     _rows: int = -1
     _slots: dict[int, int] = field(default_factory=dict)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
     _gate: _Gate = field(default_factory=lambda: _Gate())
 
     def take(self) -> Crash | None:
         """What the last run left if it crashed in native code; it is forgotten with this call."""
-        said, rows = "", ()
+        said, rows = "", list[str]()
         try:
             with (self.folder / _CRASH_FILE).open("rb") as file:
                 said = file.read(_LONGEST_NOTE_BYTES).decode(errors="replace")
             content = (self.folder / _ROWS_FILE).read_bytes()[:_LONGEST_NOTE_BYTES]
             slots = (content[at : at + _SLOT_BYTES] for at in range(0, len(content), _SLOT_BYTES))
-            rows = tuple(dict.fromkeys(slot.rstrip(b"\0").decode(errors="replace") for slot in slots if slot.strip(b"\0")))
+            rows = [slot.rstrip(b"\0").decode(errors="replace") for slot in slots if slot.strip(b"\0")]
         except FileNotFoundError:
             pass
         self._remove()
-        return Crash(rows, said.partition("\n")[0].removeprefix("Fatal Python error: ")) if said else None
+        return (
+            Crash(tuple(dict.fromkeys(rows)), said.partition("\n")[0].removeprefix("Fatal Python error: "))
+            if said
+            else None
+        )
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -75,8 +80,9 @@ class CrashJournal:
                     if was_enabled and sys.__stderr__ is not None:
                         faulthandler.enable(file=sys.__stderr__)
         finally:
-            rows, self._rows = self._rows, -1
-            os.close(rows)
+            with self._writing:
+                os.close(self._rows)
+                self._rows = -1
             self._remove()
 
     @contextmanager
@@ -93,9 +99,11 @@ class CrashJournal:
                 self._note("")
 
     def _note(self, row_id: str) -> None:
-        """In one write to the page cache, which outlives the process; a thread that outlives the journal notes nothing."""
-        slot = self._slots.setdefault(threading.get_ident(), len(self._slots))
-        if self._rows >= 0:
+        """Write to the page cache, which outlives the process; a thread that outlives the journal notes nothing."""
+        with self._writing:
+            if self._rows < 0:
+                return
+            slot = self._slots.setdefault(threading.get_ident(), len(self._slots))
             os.pwrite(self._rows, row_id.encode()[:_SLOT_BYTES].ljust(_SLOT_BYTES, b"\0"), slot * _SLOT_BYTES)
 
     def _remove(self) -> None:

@@ -208,7 +208,14 @@ def _without_paths(detail: str, item: Any) -> str:
     video = item.video if isinstance(item, Clip | CutVideo) else item
     if isinstance(video, Video):
         detail = detail.replace(str(video.path), video.row.uri)
-    row = video.row if isinstance(video, Video) else video
-    if isinstance(row, Row) and row.location:
+    row = row_of(item)
+    if row is not None and row.location:
         detail = hide_secrets(detail.replace(row.location, row.uri), row.location)
     return detail
+
+
+def row_of(item: Any) -> Row | None:
+    """The row that an item of any segment was made from; None for what belongs to no single row."""
+    video = item.video if isinstance(item, Clip | CutVideo) else item
+    row = video.row if isinstance(video, Video) else video
+    return row if isinstance(row, Row) else None

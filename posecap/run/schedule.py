@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from queue import SimpleQueue
@@ -24,7 +25,8 @@ from typing import Any, Literal, Protocol
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.pipeline import Segment
-from posecap.run.execute import ItemError, ItemResult, execute
+from posecap.run.crash_journal import CrashJournal
+from posecap.run.execute import ItemError, ItemResult, execute, row_of
 from posecap.run.health import Health, NodeChange
 from posecap.shards import PartFiles
 from posecap.stage import Stage
@@ -527,9 +529,13 @@ class LocalPool:
     (``cpus=0``), as downloading, has one worker, or as many as make four threads. Every worker has its own engines,
     shared by as many threads as its concurrency; engines release the GIL while they compute.
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
+
+    Args:
+        journal: is told which rows are worked on; None for nobody.
     """
 
-    def __init__(self, segments: tuple[Segment, ...], *, workers: int) -> None:
+    def __init__(self, segments: tuple[Segment, ...], *, workers: int, journal: CrashJournal | None = None) -> None:
+        self._journal = journal
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
@@ -590,7 +596,10 @@ class LocalPool:
         try:
             stages = worker.loaded_stages()
             while (task := self._tasks[segment].get()) is not None:
-                self._done.put((task, execute(stages, task.item, staging=worker.staging)))
+                row = row_of(task.item)
+                with self._journal.working_on(row.row_id) if self._journal and row else nullcontext():
+                    result = execute(stages, task.item, staging=worker.staging)
+                self._done.put((task, result))
         except BaseException as error:
             self._done.put(error)
 

@@ -7,7 +7,10 @@ import http.server
 import io
 import logging
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -592,3 +595,66 @@ def test_secrets_of_uris_are_used_and_written_nowhere(
     # Signed anew, the rows are the same.
     table.write_text(table.read_text().replace(f"AKIA{SECRET}", "AKIAanother"))
     assert build(manifest, options=Options(runner="local", workers=1)).parts_built == 0
+
+
+CRASHING_PIPELINE = """\
+import ctypes
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from posecap.pipeline import Pipeline
+from posecap.stage import Stage
+from posecap.types import Row, Sample
+from tests import building
+
+
+@dataclass(frozen=True)
+class Pose(Stage):
+    name: ClassVar[str] = "pack"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Sample
+
+    def __call__(self, item):
+        if item.label == "crash":
+            time.sleep(0.3)
+            ctypes.string_at(0)
+        if item.label == "beside":
+            time.sleep(1.0)
+        yield building.sample(row=item, key=item.row_id)
+
+
+pipeline = Pipeline(stages=(Pose(),))
+"""
+
+ONE_BUILD = """\
+import sys
+from pathlib import Path
+from posecap.build import Options, build
+
+built = build(Path(sys.argv[1]), options=Options(runner="local", workers=2, poison_after=2))
+print(built.report["counts"]["rows"])
+"""
+
+
+@pytest.mark.slow
+def test_a_row_that_crashes_native_code_is_quarantined_and_those_beside_it_are_kept(tmp_path: Path) -> None:
+    labels = {"beside": "beside", "crash": "crash", "later": "walk"}
+    path = small.manifest(tmp_path, [{"id": row, "video": f"{row}.mp4", "label": labels[row]} for row in labels])
+    (tmp_path / "pipeline.py").write_text(CRASHING_PIPELINE)
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", ONE_BUILD, str(path)]
+        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+
+    assert run().returncode == -signal.SIGSEGV  # both rows were under way
+    second = run()
+    assert second.returncode == -signal.SIGSEGV  # the crashing one alone
+    assert "the last run crashed (Segmentation fault) while it worked on " in second.stdout
+    third = run()
+    assert third.returncode == 0, third.stderr
+    assert "'kept': 2, 'rejected': 0, 'failed': 0, 'quarantined': 1" in third.stdout
+    rows = [row for part in committed(tmp_path / "dataset") for row in read_sidecar(tmp_path / "dataset", part)["rows"]]
+    (lost,) = [row for row in rows if row["status"] != "kept"]
+    assert (lost["row_id"], lost["reason"]) == ("crash", "worker_died")
+    assert verify(tmp_path / "dataset").problems == ()
