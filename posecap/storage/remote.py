@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
-from posecap.storage.http import HttpFiles
 from posecap.types import FileRange
 
 T = TypeVar("T")
@@ -400,6 +399,9 @@ class _RemoteFile(StorageFile):
 def _opened(address: str) -> tuple[Any, str]:
     """The file system of this process and thread (fsspec keeps them) and the path of the root."""
     if address.lower().startswith(("http://", "https://")):
+        # Imported for web servers alone: its client takes as long to import as the rest of a build's start.
+        from posecap.storage.http import HttpFiles
+
         return HttpFiles(), address
     # Listings are not kept: other processes write, too.
     fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
