@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from posecap import legacy
 from posecap.files import digest, file_sha256
-from posecap.finalize import finalize, mark_unfinished, read_final_report, write_manifest_path
+from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
@@ -47,7 +47,7 @@ from posecap.shards import (
 from posecap.shards.paths import sidecar_path
 from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
-from posecap.staging import Staging, WriteJob, WritePart, remove_staging, samples_in_part
+from posecap.staging import Staging, WriteJob, WritePart, remove_staging, remove_unfinished, samples_in_part
 from posecap.types import PartName, Row, StagedSample
 from posecap.visualization.contact_sheet import write_preview
 
@@ -209,7 +209,12 @@ class _Build:
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
         finished = None if todo else read_final_report(self.root)
-        if finished is not None:
+        missing = missing_descriptions(self.root) if finished is not None else []
+        if not todo:
+            remove_unfinished(self.root)
+        if missing:
+            self.log(f"{self.root}: every part is built; {', '.join(missing)} made again")
+        elif finished is not None:
             self.log(f"{self.root}: every part is built; nothing to do")
             return BuildResult(self.root, finished, 0)
         mark_unfinished(self.root)

@@ -101,6 +101,12 @@ def read_final_report(location: Location) -> dict[str, Any] | None:
     return report if is_listed(location) else None
 
 
+def missing_descriptions(location: Location) -> list[str]:
+    """Descriptive files of a dataset that are not there: the next build makes them again."""
+    storage = open_storage(location)
+    return [name for name in DESCRIPTIVE_FILES if storage.size(name) is None]
+
+
 def mark_unfinished(location: Location) -> None:
     """Delete the report, so that the next build finalizes the dataset again."""
     open_storage(location).remove(REPORT_FILE)

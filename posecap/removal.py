@@ -17,7 +17,8 @@ from posecap.shards.arrow_file import read_columns
 from posecap.shards.part import iter_byte_ranges
 from posecap.shards.paths import MEMBERS, columns_path, index_path, tar_path, video_path
 from posecap.staging import FOLDER as STAGING_FOLDER
-from posecap.storage import Location, Storage, is_attempt, open_storage
+from posecap.staging import remove_unfinished
+from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, remove_previews
 
@@ -220,7 +221,6 @@ def _delete_unfinished(storage: Storage) -> int:
     """Delete staging files, files that were being written when a build died, as no build is under way now, and what a
     repair moved aside.
     """
-    attempts = [file.name for folder in ("data", "index") for file in storage.list(folder) if is_attempt(file.name)]
-    others = [file.name for folder in (STAGING_FOLDER, DAMAGED_FOLDER) for file in storage.list(folder)]
-    storage.remove(*attempts, *others)
-    return len(attempts) + len(others)
+    damaged = [file.name for file in storage.list(DAMAGED_FOLDER)]
+    storage.remove(*damaged)
+    return len(damaged) + remove_unfinished(storage)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from posecap.finalize import DESCRIPTIVE_FILES, mark_unfinished
+from posecap.finalize import mark_unfinished
 from posecap.shards import ShardError, read_tombstones, remove_samples, write_dataset_list
 from posecap.shards.paths import DATASET_LIST, TOMBSTONES, file_paths, sidecar_path
 from posecap.storage import Location, open_storage
@@ -36,13 +36,6 @@ class Repair:
     moved: tuple[str, ...]
     parts: tuple[PartName, ...]
     left: tuple[Problem, ...]
-
-
-def missing_descriptions(location: Location) -> list[str]:
-    """Descriptive files of a dataset that are not there: the next build makes them again once it is told to."""
-    storage = open_storage(location)
-    there = {file.name for file in storage.list() if "/" not in file.name}
-    return [name for name in DESCRIPTIVE_FILES if name not in there]
 
 
 def repair(location: Location, problems: Iterable[Problem]) -> Repair:

@@ -68,9 +68,7 @@ class Staging:
         were written and not committed. The caller holds the dataset's lock, so that nobody needs any of them.
         """
         storage = open_storage(location)
-        remove_staging(storage)
-        for folder in PART_FOLDERS:
-            storage.discard([file.name for file in storage.list(folder) if is_attempt(file.name)])
+        remove_unfinished(storage)
         staging = cls(storage, secrets.token_hex(8), fingerprint)
         storage.write(staging._name(_MARK), b"")
         return staging
@@ -104,6 +102,18 @@ class Staging:
     def _digest(self, row: Row) -> str:
         content = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
         return digest([self.fingerprint, *content, row.split, row.license, row.source])[:_ROW_DIGITS]
+
+
+def remove_unfinished(location: Location) -> int:
+    """Remove what builds that died have left: staging files, and files that were being written, beside committed parts
+    too; returns their number. The caller holds the dataset's lock, so that nobody needs any of them.
+    """
+    storage = open_storage(location)
+    staged = [file.name for file in storage.list(FOLDER)]
+    attempts = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
+    storage.discard(attempts)
+    remove_staging(storage)
+    return len(staged) + len(attempts)
 
 
 def remove_staging(location: Location) -> None:

@@ -206,8 +206,7 @@ def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
 
 
 def _make_descriptions_again(dataset: Storage) -> int:
-    from posecap.finalize import mark_unfinished
-    from posecap.repair import missing_descriptions
+    from posecap.finalize import mark_unfinished, missing_descriptions
 
     missing = missing_descriptions(dataset)
     if not missing:

@@ -178,6 +178,31 @@ def test_whatever_is_deleted_comes_back_the_same(copied: Path, gone: tuple[str, 
     assert verify(root).problems == ()
 
 
+def test_missing_descriptions_are_made_again_and_what_a_dead_build_left_is_removed(copied: Path) -> None:
+    root = copied.parent / "dataset"
+    described = {name: (root / name).read_bytes() for name in ("card.md", "croissant.json", "ledger.parquet")}
+    left = [
+        root / "data/train/.pose-00000.tar.tmp-99",
+        root / "index/.train-00001.parquet.tmp-7",
+        root / ".staging/0/r.tar",
+    ]
+    said: list[str] = []
+    for gone in (described, {}):
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half a file")
+        for name in gone:
+            (root / name).unlink()
+        assert build(copied, options=Options(runner="local", workers=1), log=said.append).parts_built == 0
+        assert not any(path.exists() for path in left)
+    assert said == [
+        f"{root}: every part is built; ledger.parquet, card.md, croissant.json made again",
+        f"{root}: every part is built; nothing to do",
+    ]
+    assert (root / "card.md").read_bytes() == described["card.md"]
+    assert verify(root).problems == ()
+
+
 def test_a_torn_sidecar_and_a_cut_shard_cost_their_parts_only(copied: Path) -> None:
     root = copied.parent / "dataset"
     before = small.published(root)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from posecap.cli import main
+from posecap.finalize import missing_descriptions
 from posecap.removal import remove
-from posecap.repair import missing_descriptions, repair
+from posecap.repair import repair
 from posecap.shards import committed, remove_samples, write_part
 from posecap.storage import open_storage
 from posecap.verify import verify
