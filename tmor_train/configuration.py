@@ -202,7 +202,8 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         if isinstance(value, bool):  # which Python counts as an int; no field is one
             continue
         if choice is float and isinstance(value, int | float):
-            return float(value)
+            with suppress(OverflowError):  # an int beyond every float, which is none of the choices then
+                return float(value)
         if choice in (int, str) and isinstance(value, choice):
             return value
     words = [word for choice in choices if get_origin(choice) is Literal for word in map(str, get_args(choice))]
@@ -212,7 +213,7 @@ def _read(hint: Any, value: Any, path: str) -> Any:
 def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], path: str) -> Any:
     """A configuration of the class among ``classes`` that ``values`` name under ``kind``, or of the only one."""
     name = values.get(KIND, next(iter(classes)) if len(classes) == 1 else None)
-    if name not in classes:
+    if not isinstance(name, str) or name not in classes:
         raise ConfigError(f"{path} is {' or '.join(classes)}, not {name!r}{_near(name, classes)}")
     chosen = classes[name]
     hints, names = get_type_hints(chosen), [field.name for field in fields(chosen) if field.init]

@@ -32,12 +32,12 @@ class OptimizerConfig:
     clip: float | None = 5.0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1:
+        if not 0 < self.lr < math.inf or not 0 <= self.weight_decay < math.inf or not 0 <= self.momentum < 1:
             raise ValueError(
                 f"lr is above 0, weight_decay at least 0 and momentum from 0 to below 1, "
                 f"not {self.lr}, {self.weight_decay} and {self.momentum}"
             )
-        if len(self.betas) != 2 or (self.clip is not None and self.clip <= 0):
+        if len(self.betas) != 2 or not (self.clip is None or self.clip > 0):
             raise ValueError(f"betas are two and clip is above 0 or none, not {self.betas} and {self.clip}")
 
 
@@ -60,7 +60,7 @@ class ScheduleConfig:
     milestones: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.warmup < 0 or not 0 <= self.min_lr_ratio <= 1:
+        if not 0 <= self.warmup < math.inf or not 0 <= self.min_lr_ratio <= 1:
             raise ValueError(
                 f"warmup is at least 0 and min_lr_ratio from 0 to 1, not {self.warmup} and {self.min_lr_ratio}"
             )

@@ -62,7 +62,11 @@ def test_a_step_that_is_not_finite_is_not_taken(loss: float, gradient: float) ->
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": 0.0}, {"weight_decay": -1.0}, {"momentum": 1.0}, {"betas": (0.9,)}, {"clip": 0.0}]
+    "wrong",
+    [
+        *({"lr": 0.0}, {"weight_decay": -1.0}, {"momentum": 1.0}, {"betas": (0.9,)}, {"clip": 0.0}),
+        *({"lr": float("nan")}, {"lr": float("inf")}, {"weight_decay": float("nan")}, {"clip": float("nan")}),
+    ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="above 0"):
@@ -92,3 +96,5 @@ def test_constant_and_steps() -> None:
 def test_a_floor_above_the_full_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="min_lr_ratio from 0 to 1"):
         ScheduleConfig(min_lr_ratio=1.5)
+    with pytest.raises(ValueError, match="warmup is at least 0"):
+        ScheduleConfig(warmup=float("nan"))

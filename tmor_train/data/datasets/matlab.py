@@ -4,7 +4,7 @@ Format".
 A file is a header of 128 bytes and elements: a type, a number of bytes, and these. A variable is an element that holds
 elements in turn: its class, its shape, its name and its values. Every size is compared with the bytes that are there
 before it is used, and nothing is unpacked that is not asked for. scipy reads such files, too, but one changed byte can
-end the process: its compiled reader runs beyond its buffers.
+end the process (scipy 1.17): its compiled reader runs beyond its buffers.
 """
 
 from __future__ import annotations

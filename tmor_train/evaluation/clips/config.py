@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,7 +31,8 @@ class DescentConfig:
     milestones: tuple[int, ...] = (80,)
 
     def __post_init__(self) -> None:
-        if not self.rates or min(self.rates) <= 0 or self.batch < 1 or self.epochs < 1 or self.weight_decay < 0:
+        rates = self.rates and all(0 < rate < math.inf for rate in self.rates)
+        if not rates or self.batch < 1 or self.epochs < 1 or not 0 <= self.weight_decay < math.inf:
             raise ValueError("rates are above 0, at least one; batch and epochs at least 1, weight_decay at least 0")
 
 
@@ -50,7 +52,8 @@ class ExactConfig:
     iterations: int = 300
 
     def __post_init__(self) -> None:
-        if not self.strengths or min(self.strengths) <= 0 or self.iterations < 1:
+        strengths = self.strengths and all(0 < strength < math.inf for strength in self.strengths)
+        if not strengths or self.iterations < 1:
             raise ValueError("strengths are above 0, at least one, and iterations at least 1")
 
 

@@ -44,6 +44,14 @@ def test_values_out_of_their_range_are_refused(kind: Any, values: dict[str, Any]
         kind(**values)
 
 
+@pytest.mark.parametrize("number", [0.0, float("nan"), float("inf")])
+def test_settings_that_are_no_numbers_above_zero_are_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="rates are above 0"):
+        DescentConfig(rates=(0.1, number))
+    with pytest.raises(ValueError, match="strengths are above 0"):
+        ExactConfig(strengths=(1.0, number))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
