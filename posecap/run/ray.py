@@ -89,12 +89,13 @@ class RayPool:
         self._nodes: dict[str, _NodeActors] = {}
         self._left_out: dict[str, str] = {}
         self._gone: set[str] = set()
-        self._usable: list[list[Actor]] = [[] for _ in segments]
+        self._free: list[dict[str, int]] = [{} for _ in segments]
         self._nodes_of: list[frozenset[str]] = [frozenset()] * len(segments)
         self._by_ref: dict[Any, tuple[Actor, Task]] = {}
         self._pings: dict[Any, Actor] = {}
         self._paused: set[Actor] = set()
-        self._events: deque[Finished | NodeChange] = deque()
+        self._events: deque[Finished | NodeChange | None] = deque()
+        self._look_at = self._since
         self._complete_at = self._since
         self.start_seconds = 0.0
         try:
@@ -108,26 +109,24 @@ class RayPool:
         return self._nodes_of[segment]
 
     def free_slots(self, segment: int, node: str | None = None) -> int:
-        return sum(actor.free for actor in self._usable[segment] if node in (None, actor.node))
+        free = self._free[segment]
+        return sum(free.values()) if node is None else free.get(node, 0)
 
     def takes(self, task: Task) -> bool:
-        return any(actor.free and task.may_run_on(actor.node) for actor in self._usable[task.segment])
+        return any(free and task.may_run_on(node) for node, free in self._free[task.segment].items())
 
     def submit(self, task: Task) -> None:
-        usable = [actor for actor in self._usable[task.segment] if actor.free and task.may_run_on(actor.node)]
-        actor = min(usable, key=lambda actor: (actor.paused or actor.isolating, actor.load))
-        if actor.paused or actor.isolating:
-            actor.pending.append(task)
-        else:
-            self._send(actor, task)
+        """On the node with most slots free, to the actor with fewest tasks."""
+        free = self._free[task.segment]
+        node = max((node for node in free if task.may_run_on(node)), key=lambda node: free[node])
+        self._send(max(self._nodes[node].actors[task.segment], key=lambda actor: actor.free), task)
 
-    def wait(self) -> Finished | NodeChange:
+    def wait(self) -> Finished | NodeChange | None:
         while True:
-            self._follow_nodes()
+            self._look()
             if self._events:
                 return self._events.popleft()
-            self._require_nodes()
-            self._step(self._until_deadline())
+            self._step(_LOOK_SECONDS)
 
     def drain(self, node: str) -> bool:
         if any(nodes <= {node} for nodes in self._nodes_of):
@@ -148,15 +147,25 @@ class RayPool:
             raise WorkersNotReadyError(what_fits_nowhere(self._segments, self._cluster.nodes().values()))
         until, first = self._since + _START_SECONDS, True
         while any(node.state == "starting" for node in self._nodes.values()) and time.monotonic() < until:
-            if all(self._usable) and first:
+            if all(self._nodes_of) and first:
                 until, first = min(until, time.monotonic() + _OTHERS_SECONDS), False
-            self._step(max(0.1, min(until - time.monotonic(), _LOOK_SECONDS)))
+            self._step(_LOOK_SECONDS)
             self._follow_nodes()
-        if not all(self._usable):
+        if not all(self._nodes_of):
             if self._left_out:
                 raise WorkersNotReadyError(next(iter(self._left_out.values())))
             raise WorkersNotReadyError(self._do_not_start(sum(1 for n in self._nodes.values() for _ in n.every())))
         self._events = deque(event for event in self._events if getattr(event, "state", "") != "used")
+
+    def _look(self) -> None:
+        """What time brings: nodes that come and go, tasks that take too long, workers that do not restart."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        self._follow_nodes()
+        self._stop_overdue()
+        if not self._events:
+            self._require_nodes()
 
     def _follow_nodes(self) -> None:
         alive = self._cluster.nodes()
@@ -228,20 +237,30 @@ class RayPool:
         self._leave(name, "lost", "the cluster has lost it")
 
     def _refresh(self) -> None:
-        """Find the actors that may get tasks: on nodes that are used and have some for all segments of a group."""
-        self._usable = [[] for _ in self._segments]
-        for node in self._nodes.values():
-            if node.state == "used":
-                for number, actors in enumerate(node.actors):
-                    self._usable[number] += actors
-        self._nodes_of = [frozenset(actor.node for actor in actors) for actors in self._usable]
+        """Find the nodes that may get tasks of each segment, and count their free slots."""
+        self._free = [{} for _ in self._segments]
+        for name, node in self._nodes.items():
+            for number, actors in enumerate(node.actors):
+                if node.state == "used" and actors:
+                    self._free[number][name] = 0
+        self._nodes_of = [frozenset(free) for free in self._free]
+        for actor in self._every_actor():
+            actor.counted = 0
+            self._count(actor)
+
+    def _count(self, actor: Actor) -> None:
+        """Enter how many more tasks an actor takes, where that may have changed."""
+        of_nodes = self._free[actor.segment]
+        if actor.node in of_nodes:
+            of_nodes[actor.node] += actor.free - actor.counted
+            actor.counted = actor.free
 
     def _require_nodes(self) -> None:
         """
         Raises:
             WorkersNotReadyError: a segment has no worker, and none will come.
         """
-        if all(self._usable) or any(node.state == "starting" for node in self._nodes.values()):
+        if all(self._nodes_of) or any(node.state == "starting" for node in self._nodes.values()):
             self._complete_at = time.monotonic()
             return
         alive = self._cluster.nodes().keys()
@@ -262,38 +281,40 @@ class RayPool:
     # Tasks
 
     def _step(self, seconds: float) -> None:
-        """Take in one result or one actor that is up, or do what is due when none comes in time."""
+        """Take in the results that are there and the actors that are up; wait for the first, but not for long."""
         refs = [*self._by_ref, *self._pings]
         if not refs:
             time.sleep(seconds)
-        ready = ray.wait(refs, num_returns=1, timeout=seconds)[0] if refs else []
-        if not ready:
-            self._stop_overdue()
-        elif ready[0] in self._by_ref:
-            self._collect(ready[0])
-        else:
-            actor = self._pings.pop(ready[0])
-            if actor.ping is ready[0]:
-                self._restarted(actor)
-            else:
-                self._started(ready[0], actor)
+            return
+        ready = ray.wait(refs, num_returns=1, timeout=seconds)[0]
+        if ready and len(refs) > 1:
+            ready = ray.wait(refs, num_returns=len(refs), timeout=0)[0]
+        for ref in ready:
+            if ref in self._by_ref:
+                self._collect(ref)
+            elif ref in self._pings:
+                actor = self._pings.pop(ref)
+                if actor.ping is not None and actor.ping == ref:
+                    self._restarted(actor)
+                else:
+                    self._started(ref, actor)
 
     def _send(self, actor: Actor, task: Task) -> None:
         ref = actor.handle.work.remote(task.item)
         actor.submitted.append(Submitted(ref, task))
         actor.start_clocks()
         self._by_ref[ref] = (actor, task)
+        self._count(actor)
 
     def _send_next(self, actor: Actor) -> None:
-        """Tasks in doubt one by one, then all that are pending."""
+        """Tasks in doubt one by one; after the last the actor takes others again."""
         if actor.paused or (actor.isolating and actor.submitted):
             return
         if actor.in_doubt:
             self._send(actor, actor.in_doubt.popleft())
-            return
-        actor.isolating = False
-        while actor.pending:
-            self._send(actor, actor.pending.popleft())
+        else:
+            actor.isolating = False
+        self._count(actor)
 
     def _collect(self, ref: Any) -> None:
         """Enter the result of a task, or what became of its worker."""
@@ -319,26 +340,26 @@ class RayPool:
 
     def _lose(self, actor: Actor) -> None:
         """The process died. Its task is to blame where it is known; the others are handed back to be run again."""
-        lost = next((sent for sent in actor.submitted if sent.ref == actor.overdue), None)
-        if lost is None and len(actor.submitted) == 1:
+        overdue, actor.overdue = actor.overdue, None
+        lost = next((sent for sent in actor.submitted if sent.ref == overdue), None)
+        if overdue is None and len(actor.submitted) == 1:
             (lost,) = actor.submitted
         for sent in actor.submitted:
             self._by_ref.pop(sent.ref, None)
             # Ray keeps what it had not sent yet for the restarted process, where it would run a second time.
             ray.cancel(sent.ref)
-            if lost is None:
+            if overdue is None and lost is None:
                 # A queued task may be the one too: results on their way to the driver are lost with the process.
                 actor.in_doubt.append(sent.task)
                 actor.isolating = True
             elif sent is not lost:
                 self._events.append(Finished(sent.task, actor.node, None))
-        if lost is not None and actor.overdue is not None:
+        if lost is not None and overdue is not None:
             reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
             self._events.append(Finished(lost.task, actor.node, reason))
         elif lost is not None:
             actor.blamed = lost.task
         actor.submitted.clear()
-        actor.overdue = None
         actor.deaths += 1
         self._await_restart(actor)
 
@@ -354,6 +375,7 @@ class RayPool:
             seconds = min(seconds, max(_RESTART_SECONDS, 3 * self.start_seconds))
         actor.paused, actor.ping, actor.until = True, self._ping(actor), time.monotonic() + seconds
         self._paused.add(actor)
+        self._count(actor)
 
     def _restarted(self, actor: Actor) -> None:
         """The process is up again, or never will be."""
@@ -376,6 +398,7 @@ class RayPool:
         actor.paused = False
         self._paused.discard(actor)
         self._send_next(actor)
+        self._events.append(None)
 
     def _blame(self, actor: Actor) -> None:
         if actor.blamed is not None:
@@ -385,14 +408,14 @@ class RayPool:
 
     def _forget(self, actor: Actor) -> list[Task]:
         """Take away everything that an actor was given."""
-        tasks = [*(sent.task for sent in actor.submitted), *actor.in_doubt, *actor.pending]
+        tasks = [*(sent.task for sent in actor.submitted), *actor.in_doubt]
         tasks += [actor.blamed] if actor.blamed is not None else []
         for sent in actor.submitted:
             self._by_ref.pop(sent.ref, None)
         self._pings.pop(actor.ping, None)
         self._paused.discard(actor)
-        for waiting in (actor.submitted, actor.in_doubt, actor.pending):
-            waiting.clear()
+        actor.submitted.clear()
+        actor.in_doubt.clear()
         actor.isolating, actor.blamed = False, None
         return tasks
 
@@ -406,12 +429,6 @@ class RayPool:
         self._refresh()
         if not of_segment:
             self._leave(actor.node, "left_out", why)
-
-    def _until_deadline(self) -> float:
-        running = [since for actor in self._every_actor() for since in actor.running.values()]
-        until = [since + self._row_seconds for since in running]
-        until += [actor.until for actor in self._paused]
-        return min(_LOOK_SECONDS, max(0.1, min(until) - time.monotonic())) if until else _LOOK_SECONDS
 
     def _stop_overdue(self) -> None:
         now = time.monotonic()

@@ -59,13 +59,14 @@ class Submitted:
 class Actor:
     """An actor of a segment and its tasks, oldest first.
 
-    ``submitted`` tasks were sent to the process. While it is ``paused``, because it restarts (``ping`` is then ready
-    when it is up) or rests after several deaths in a row (``deaths``), others wait in ``pending``: sent earlier, they
-    would be counted as lost too. ``in_doubt`` are tasks that were submitted together when the process died; while the
-    actor is ``isolating``, each runs alone, so that only the one on which the process dies again is counted as lost.
+    ``submitted`` tasks were sent to the process. It is given none while it is ``paused``, because it restarts (``ping``
+    is then ready when it is up) or rests after several deaths in a row (``deaths``): sent earlier, they would be lost
+    too. ``in_doubt`` are tasks that were submitted together when the process died; while the actor is
+    ``isolating``, each runs alone, so that only the one on which the process dies again is counted as lost.
     ``blamed`` is that one until the process is up again: it may turn out that the whole node is gone.
     ``overdue`` is the reference of the task for which the process was killed. ``until`` (``time.monotonic``) is when
-    the rest ends, or a restart that has not succeeded is tried again; ``failed_restarts`` counts these.
+    the rest ends, or a restart that has not succeeded is tried again; ``failed_restarts`` counts these. ``counted`` is
+    what the pool has entered as :attr:`free`.
     """
 
     handle: Any
@@ -73,7 +74,6 @@ class Actor:
     segment: int
     concurrency: int
     submitted: deque[Submitted] = field(default_factory=deque)
-    pending: deque[Task] = field(default_factory=deque)
     in_doubt: deque[Task] = field(default_factory=deque)
     isolating: bool = False
     blamed: Task | None = None
@@ -83,15 +83,14 @@ class Actor:
     until: float = 0.0
     deaths: int = 0
     failed_restarts: int = 0
-
-    @property
-    def load(self) -> int:
-        return len(self.submitted) + len(self.pending) + len(self.in_doubt) + (self.blamed is not None)
+    counted: int = 0
 
     @property
     def free(self) -> int:
         """Tasks it may have in addition: one running and one queued for each thread, so that none is idle between."""
-        return 0 if self.failed_restarts else max(0, self.concurrency * (1 + _QUEUED_PER_THREAD) - self.load)
+        if self.paused or self.isolating:
+            return 0
+        return max(0, self.concurrency * (1 + _QUEUED_PER_THREAD) - len(self.submitted))
 
     @property
     def running(self) -> dict[Any, float]:

@@ -146,6 +146,8 @@ def _connect(address: str | None) -> None:
         # Without an address, Ray would join whatever cluster was started last on this machine, dead or alive.
         own = {"num_cpus": os.cpu_count() or 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         ray.init(address="local", **own, **quiet)
+    # Ray also prints the last lines of a dead node's log to stdout, and has no setting against it.
+    ray._private.worker.print_to_stdstream = lambda *message, **settings: None
 
 
 def _check_reachable(address: str) -> None:

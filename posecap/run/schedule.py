@@ -140,8 +140,8 @@ class Pool(Protocol):
         """Give a task that the pool takes to a worker of its segment; never blocks."""
         ...
 
-    def wait(self) -> Finished | NodeChange:
-        """Block until a submitted task is done, or nodes come or go; forever if there is nothing to wait for."""
+    def wait(self) -> Finished | NodeChange | None:
+        """Block until a submitted task is done, nodes come or go, or other slots are free (None)."""
         ...
 
     def drain(self, node: str) -> bool:
@@ -162,7 +162,7 @@ class _OpenRow:
         waiting: its items without a result in this attempt.
         pieces: the node and the result of each item so far, by order.
         doubted: node → the reason for which the row ended there, not believed yet.
-        verdicts: the row's results in the attempts that are not believed yet.
+        verdicts: the node and the row's result of each attempt that is not believed yet.
         lost_on: nodes on which a worker died on it.
     """
 
@@ -171,7 +171,7 @@ class _OpenRow:
     waiting: int = 1
     pieces: dict[tuple[int, ...], tuple[str, ItemResult]] = field(default_factory=dict)
     doubted: dict[str, str] = field(default_factory=dict)
-    verdicts: list[RowResult] = field(default_factory=list)
+    verdicts: list[tuple[str, RowResult]] = field(default_factory=list)
     lost_on: set[str] = field(default_factory=set)
 
 
@@ -256,6 +256,8 @@ class Schedule:
             if not self._in_flight and not any(self._queues):
                 continue
             event = self._pool.wait()
+            if event is None:
+                continue
             if isinstance(event, NodeChange):
                 self._change(event)
                 continue
@@ -308,7 +310,7 @@ class Schedule:
             self._return(task, row, task.node)
             return None
         if task.segment == 0 and row.verdicts and nodes and not self._asks_another(row, nodes):
-            self._decide(task, row, _best(row.verdicts), "confirmed")
+            self._decide(task, row, self._best(row), "confirmed")
             return None
         return replace(task, avoid=full | self._to_avoid(nodes, row))
 
@@ -376,11 +378,11 @@ class Schedule:
         if not doubtful:
             self._decide(task, row, result, "overruled")
             return
-        row.verdicts.append(result)
+        row.verdicts += ((node, result) for node in doubtful)
         if self._asks_another(row, self._pool.nodes(task.segment)):
             self._restart(task, row)
         else:
-            self._decide(task, row, _best(row.verdicts), "confirmed")
+            self._decide(task, row, self._best(row), "confirmed")
 
     def _lose(self, task: Task, row: _OpenRow, node: str, lost: WorkerLost) -> None:
         row_id = row.row.row_id
@@ -414,6 +416,19 @@ class Schedule:
         """
         agreeing = Counter(reason for node, reason in row.doubted.items() if node in nodes)
         return bool(nodes - row.doubted.keys()) and max(agreeing.values(), default=0) < _NODES_TO_BELIEVE
+
+    def _best(self, row: _OpenRow) -> RowResult:
+        """Of results that are not certain, the one with the most clips kept; then that of most nodes, of nodes that
+        are not suspected themselves, and a failure rather than a rejection."""
+        agreeing, suspects = Counter(row.doubted.values()), self.health.suspects()
+        nodes = self._pool.nodes(0) - suspects
+
+        def rank(verdict: tuple[str, RowResult]) -> tuple[int, int, bool, bool]:
+            node, result = verdict
+            kept = sum(clip.status == "kept" for clip in result.outcome.clips)
+            return kept, agreeing[row.doubted[node]], node in nodes, result.outcome.status == "failed"
+
+        return max(row.verdicts, key=rank)[1]
 
     def _return(self, task: Task, row: _OpenRow, node: str) -> None:
         self.health.returned(node)
@@ -472,17 +487,6 @@ class Schedule:
             if part.failures >= enough and not self._pool.nodes(task.segment) - part.tried:
                 raise PartNotWrittenError(f"part {task.part} cannot be written: {why}; start the build again")
         self._queues[task.segment].appendleft(task)
-
-
-def _best(verdicts: list[RowResult]) -> RowResult:
-    """Of results that are not certain, the one with the most clips kept; a failure rather than a rejection."""
-    return max(
-        verdicts,
-        key=lambda row: (
-            sum(clip.status == "kept" for clip in row.outcome.clips),
-            row.outcome.status == "failed",
-        ),
-    )
 
 
 def _conclude(row: Row, pieces: list[ItemResult]) -> RowResult:

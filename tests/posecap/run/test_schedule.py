@@ -329,6 +329,13 @@ def test_what_fails_everywhere_is_believed_after_two_nodes_and_no_node_is_blamed
     assert all(not record.overruled for record in schedule.health.records.values())
 
 
+@pytest.mark.parametrize("nodes", ["ab", "abc"])
+def test_what_well_nodes_say_of_a_row_is_recorded_and_not_what_a_sick_one_said_first(nodes):
+    labels = ["ok"] * 20 + ["ok", "not_found"] * 20
+    outcomes, _ = build_on(Cluster(*nodes, faults={("a", 1): "failed"}), *labels)
+    assert outcomes == [KEPT] * 20 + [KEPT, ("rejected", "not_found")] * 20
+
+
 @pytest.mark.parametrize("faults", [{("a", 0): "not_found", ("b", 1): "failed"}, {("a", 0): "lost", ("b", 0): "lost"}])
 def test_of_two_sick_nodes_of_three_the_well_one_is_asked_in_the_end(faults):
     pool = Cluster("a", "b", "c", faults=faults)

@@ -1,0 +1,293 @@
+"""The pool's decisions on workers that die, nodes that come and go, and tasks that hang, with a Ray that is made up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RaySystemError
+
+from posecap.pipeline import Pipeline
+from posecap.run import ray as ray_pool
+from posecap.run.execute import ItemResult
+from posecap.run.health import NodeChange
+from posecap.run.ray import RayPool, WorkersNotReadyError
+from posecap.run.ray_actors import Actor
+from posecap.run.ray_cluster import Node
+from posecap.run.schedule import Finished, NodeLost, Task, WorkerLost
+from posecap.stage import Resources
+from posecap.types import PartName
+from tests.posecap.run import ray_stages
+
+pytestmark = [pytest.mark.ray]
+
+
+@dataclass(eq=False)
+class Ref:
+    """What a call to an actor will give: ``answer`` is a value, an error, or None for as long as there is none."""
+
+    handle: Handle
+    item: Any = None
+    answer: Any = None
+
+
+@dataclass(eq=False)
+class Handle:
+    """An actor; its calls are recorded."""
+
+    node: str
+    segment: int
+    calls: list[Ref] = field(default_factory=list)
+    pings: list[Ref] = field(default_factory=list)
+    starts: Any = "up"
+
+    @property
+    def work(self) -> Handle:
+        return self
+
+    @property
+    def ping(self) -> Handle:
+        return Handle(self.node, -1, calls=self.pings, starts=self)
+
+    def options(self, **options: Any) -> Handle:
+        return self
+
+    def remote(self, item: Any = None) -> Ref:
+        self.calls.append(Ref(self, item, self.starts.starts if isinstance(self.starts, Handle) else None))
+        return self.calls[-1]
+
+
+class MadeUp:
+    """In place of ray and of the cluster: ``alive`` are its nodes, ``killed`` the actors that were killed."""
+
+    def __init__(self, *names: str) -> None:
+        self.alive = {name: node(name) for name in names}
+        self.handles: list[Handle] = []
+        self.killed: list[Handle] = []
+        self.starts: dict[str, Any] = {}
+
+    def nodes(self) -> dict[str, Node]:
+        return self.alive
+
+    def close(self) -> None: ...
+
+    def start_actor(self, node: Node, segment: Any, number: int) -> Actor:
+        self.handles.append(Handle(node.name, number, starts=self.starts.get(node.name, "up")))
+        return Actor(self.handles[-1], node.name, number, segment.resources.concurrency)
+
+    def wait(self, refs: list[Ref], *, num_returns: int, timeout: float) -> tuple[list[Ref], list[Ref]]:
+        if not any(ref.answer for ref in refs):
+            time.sleep(min(timeout, 0.01))
+        ready = [ref for ref in refs if ref.answer is not None][:num_returns]
+        return ready, [ref for ref in refs if ref not in ready]
+
+    def get(self, ref: Ref) -> Any:
+        if isinstance(ref.answer, Exception):
+            raise ref.answer
+        return ref.answer
+
+    def kill(self, handle: Handle, *, no_restart: bool = True) -> None:
+        self.killed.append(handle)
+        for ref in handle.calls:
+            ref.answer = ref.answer or RayActorError()
+
+    def cancel(self, ref: Ref) -> None: ...
+
+    def worker(self, name: str, segment: int = 1) -> Handle:
+        return next(h for h in self.handles if (h.node, h.segment) == (name, segment))
+
+
+def node(name: str, *, draining: bool = False) -> Node:
+    return Node(name * 56, name, {"CPU": 1.0}, draining)
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RayPool, MadeUp]]:
+    """A pool of a download worker and a computing one on each node; looks at the cluster before every event."""
+
+    def started(
+        *names: str, row_seconds: float = 60.0, starts: dict[str, Any] | None = None, worker: Resources | None = None
+    ) -> tuple[RayPool, MadeUp]:
+        made_up = MadeUp(*names)
+        made_up.starts.update(starts or {})
+        monkeypatch.setattr(ray_pool, "ray", made_up)
+        monkeypatch.setattr(ray_pool, "RayCluster", lambda address: made_up)
+        monkeypatch.setattr(ray_pool, "start_actor", made_up.start_actor)
+        monkeypatch.setattr(ray_pool, "_LOOK_SECONDS", 0.0)
+        stages = (ray_stages.Fetch(), ray_stages.Finish())
+        segments = Pipeline(stages=stages, worker=worker or Resources()).segments()
+        return RayPool(segments, address="head:1", workers=None, row_seconds=row_seconds), made_up
+
+    return started
+
+
+def task(number: int = 0, node: str | None = None) -> Task:
+    return Task(PartName("train", 0), number, (0, 0), 1, f"item {number}", node=node)
+
+
+def submit(pool: RayPool, made_up: MadeUp, name: str, *numbers: int) -> list[Ref]:
+    """Give tasks to the computing worker of a node."""
+    for number in numbers:
+        assert pool.takes(task(number, name))
+        pool.submit(task(number, name))
+    return made_up.worker(name).calls[-len(numbers) :]
+
+
+def events(pool: RayPool, count: int) -> list[Finished | NodeChange]:
+    found: list[Finished | NodeChange] = []
+    while len(found) < count:
+        event = pool.wait()
+        found += [event] if event is not None else []
+    return found
+
+
+def test_a_result_is_given_with_its_node(start):
+    pool, made_up = start("a", "b")
+    assert pool.nodes(0) == pool.nodes(1) == {"a", "b"}
+    assert pool.free_slots(1) == 4
+    (ref,) = submit(pool, made_up, "b", 7)
+    assert (pool.free_slots(1), pool.free_slots(1, "b")) == (3, 1)
+    ref.answer = ItemResult()
+    assert events(pool, 1) == [Finished(task(7, "b"), "b", ref.answer)]
+    assert pool.free_slots(1) == 4
+
+
+def test_a_row_is_blamed_once_its_worker_is_up_again_and_not_where_the_node_is_gone(start):
+    pool, made_up = start("a", "b")
+    for name, expected in (("a", WorkerLost("worker_died", "the worker process died")), ("b", NodeLost())):
+        (ref,) = submit(pool, made_up, name, 1)
+        worker = made_up.worker(name)
+        worker.starts, ref.answer = None, RayActorError()
+        pool._step(0.01)
+        assert not any(pool._events)
+        assert pool.free_slots(1, name) == 0
+        if name == "a":
+            worker.pings[-1].answer = "up"
+        else:
+            del made_up.alive["b"]
+        (*_, done) = events(pool, 1 if name == "a" else 2)
+        assert done == Finished(task(1, name), name, expected)
+    assert pool.nodes(1) == {"a"}
+
+
+def test_whatever_a_worker_raises_costs_its_task_alone(start):
+    pool, made_up = start("a")
+    first, second = submit(pool, made_up, "a", 1, 2)
+    first.answer, second.answer = RaySystemError(ValueError("cannot be sent")), ItemResult()
+    found = {done.task.row: done.result for done in events(pool, 2)}
+    assert found[1] == WorkerLost("worker_error", "the worker raised System error: cannot be sent")
+    assert found[2] == second.answer
+
+
+def test_of_two_tasks_of_a_worker_that_dies_each_runs_alone_next(start):
+    pool, made_up = start("a")
+    first, second = submit(pool, made_up, "a", 1, 2)
+    first.answer = second.answer = RayActorError()
+    pool._step(0.01)
+    pool._step(0.01)
+    worker = made_up.worker("a")
+    assert [ref.item for ref in worker.calls[2:]] == ["item 1"]
+    assert not pool.takes(task(3))
+    worker.calls[2].answer = ItemResult()
+    assert events(pool, 1)[0].result == ItemResult()
+    assert [ref.item for ref in worker.calls[3:]] == ["item 2"]
+    worker.calls[3].answer = ItemResult()
+    events(pool, 1)
+    assert pool.free_slots(1) == 2
+
+
+def test_a_node_that_joins_is_used_when_its_workers_are_up(start):
+    pool, made_up = start("a")
+    made_up.starts["b"] = None
+    made_up.alive = {**made_up.alive, "b": node("b")}
+    pool._look()
+    assert pool.nodes(1) == {"a"}
+    for handle in made_up.handles:
+        for ping in handle.pings:
+            ping.answer = "up"
+    assert events(pool, 1) == [NodeChange("b", "used")]
+    assert pool.free_slots(1) == 4
+
+
+def test_a_node_whose_workers_cannot_start_is_left_out_with_the_reason(start):
+    broken = ActorDiedError()
+    pool, made_up = start("a", "b", starts={"b": broken})
+    (change,) = events(pool, 1)
+    assert (change.node, change.state) == ("b", "left_out")
+    assert change.why.startswith("a worker could not start: ")
+    assert pool.nodes(0) == {"a"}
+    pool._look()
+    assert len(made_up.handles) == 6  # two downloads and a worker on each, and none again
+    with pytest.raises(WorkersNotReadyError, match="a worker could not start: "):
+        start("a", starts={"a": broken})
+
+
+def test_a_worker_that_cannot_start_again_takes_its_node_out(start):
+    pool, made_up = start("a", "b")
+    (ref,) = submit(pool, made_up, "b", 1)
+    made_up.worker("b").starts, ref.answer = ActorDiedError(), RayActorError()
+    blamed, change = events(pool, 2)
+    assert blamed.result == WorkerLost("worker_died", "the worker process died")
+    assert (change.node, change.state) == ("b", "left_out")
+    assert pool.nodes(0) == {"a"}
+
+
+def test_a_draining_node_gets_nothing_more_and_finishes_what_it_has(start):
+    pool, made_up = start("a", "b")
+    (ref,) = submit(pool, made_up, "b", 1)
+    made_up.alive = {**made_up.alive, "b": node("b", draining=True)}
+    assert events(pool, 1) == [NodeChange("b", "drained", "the cluster is about to take it away")]
+    assert not pool.takes(task(2, "b"))
+    ref.answer = ItemResult()
+    assert events(pool, 1)[0].result == ref.answer
+
+
+def test_the_last_node_is_not_drained(start):
+    pool, _ = start("a", "b")
+    assert pool.drain("b")
+    assert not pool.drain("a")
+    assert pool.nodes(0) == {"a"}
+
+
+def test_tasks_of_a_node_that_ray_knows_to_be_gone_are_handed_back_at_once(start):
+    pool, made_up = start("a", "b")
+    first, _ = submit(pool, made_up, "b", 1, 2)
+    first.answer = ActorUnschedulableError("the node is dead")
+    change, *handed_back = events(pool, 3)
+    assert change == NodeChange("b", "lost", "the cluster has lost it")
+    assert [(done.task.row, done.result) for done in handed_back] == [(1, NodeLost()), (2, NodeLost())]
+    pool._look()
+    assert pool.nodes(0) == {"a"}  # though the cluster still lists it
+
+
+def test_a_build_waits_for_a_node_and_not_for_ever(start, monkeypatch):
+    pool, made_up = start("a")
+    made_up.alive = {}
+    assert events(pool, 1) == [NodeChange("a", "lost", "the cluster has lost it")]
+    monkeypatch.setattr(ray_pool, "_NODES_SECONDS", 0.05)
+    with pytest.raises(WorkersNotReadyError, match="no node for every segment of the pipeline"):
+        pool.wait()
+
+
+def test_what_takes_too_long_is_stopped_and_its_neighbours_are_handed_back(start):
+    pool, made_up = start("a", row_seconds=0.2)
+    submit(pool, made_up, "a", 1, 2)
+    found = {done.task.row: done.result for done in events(pool, 2)}
+    assert found == {1: WorkerLost("timeout", "took longer than 0.2 s"), 2: None}
+    assert made_up.killed == [made_up.worker("a")]
+
+
+def test_a_worker_that_dies_again_and_again_rests(start, monkeypatch):
+    monkeypatch.setattr(ray_pool, "_REST_SECONDS", 0.1)
+    pool, made_up = start("a")
+    for _ in range(2):
+        (ref,) = submit(pool, made_up, "a", 1)
+        ref.answer = RayActorError()
+        events(pool, 1)
+        rested_since = time.monotonic()
+        while not pool.takes(task(2)):
+            pool.wait()
+    assert time.monotonic() - rested_since > 0.09
