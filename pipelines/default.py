@@ -72,14 +72,14 @@ pipeline = Pipeline(
                 same_person=0.6,
                 same_place=0.3,
             ),
-            # Scores and seconds. Small people often score less than 0.3 before the first frame with more;
-            # tracks are followed back to there.
+            # Scores and seconds. Small people often score less than 0.3 before the first frame with more: tracks are
+            # followed back to there.
             tracker=ByteTrack(
                 track_high_thresh=0.3,
                 track_low_thresh=0.15,
                 track_buffer_seconds=1.0,
                 join_seconds=2.0,
-                begin="doubtful",
+                follow_back="yes",
             ),
         ),
         Pose(estimator="detector"),

@@ -127,7 +127,7 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
 """Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the
 field have that value, and fingerprints are taken without it."""
 
-ADDED_TO_ENGINES: Mapping[str, Mapping[str, Any]] = {"bytetrack": {"begin": "clear"}}
+ADDED_TO_ENGINES: Mapping[str, Mapping[str, Any]] = {"bytetrack": {"follow_back": "no"}}
 """The same of engines."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}

@@ -65,8 +65,8 @@ class ByteTrack(Engine):
             its centre from the one predicted or from the last one, whichever is nearer, in heights of the earlier
             track's last box, plus the absolute natural logarithm of the ratio of their heights.
         fewest_frames: tracks that are seen in fewer frames, after joining, are dropped.
-        begin: ``clear``: a track's first detection has a score of ``track_high_thresh`` or more, as in the published
-            tracker, which sees no later frames. ``doubtful``: from there it is followed back in time as it is followed
+        follow_back: ``no``: a track's first detection has a score of ``track_high_thresh`` or more, as in the published
+            tracker, which sees no later frames. ``yes``: from there it is followed back in time as it is followed
             onward, through detections of ``track_low_thresh`` or more that no track has.
     """
 
@@ -82,11 +82,11 @@ class ByteTrack(Engine):
     join_seconds: float = 2.0
     join_distance: float = 0.5
     fewest_frames: int = 3
-    begin: Literal["clear", "doubtful"] = "clear"
+    follow_back: Literal["no", "yes"] = "no"
 
     def __post_init__(self) -> None:
-        if self.begin not in ("clear", "doubtful"):
-            raise ValueError(f"bytetrack: begin is {self.begin!r}; write 'clear' or 'doubtful'")
+        if self.follow_back not in ("no", "yes"):
+            raise ValueError(f"bytetrack: follow_back is {self.follow_back!r}; write 'yes' or 'no'")
 
     def track(
         self, detections: Sequence[Detections], pts_T: Seconds, *, layout: str | None, frames_THW3: Pixels
@@ -107,7 +107,7 @@ class ByteTrack(Engine):
             closed += [k for k in live if pts_T[t] - pts_T[k.last] > self.track_buffer_seconds]
             live = [k for k in live if pts_T[t] - pts_T[k.last] <= self.track_buffer_seconds]
         found_tracks = closed + live
-        if self.begin == "doubtful":
+        if self.follow_back == "yes":
             self._follow_back(found_tracks, detections, pts_T)
         people = [k for k in self._join(found_tracks, detections, pts_T) if len(k.seen) >= self.fewest_frames]
         people.sort(key=lambda k: (-len(k.seen), k.first, min(k.seen.values())))

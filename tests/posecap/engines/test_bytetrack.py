@@ -133,7 +133,7 @@ def test_nobody_gives_no_tracks(frames):
 def test_a_track_is_followed_back_to_its_doubtful_beginning():
     """Doubtful first, then clear; and somebody who is never clear."""
     frames = [frame((100 + 4 * t, 100, 0.6 if t >= 20 else 0.2), (400, 100, 0.2)) for t in range(40)]
-    published, followed = follow(frames), follow(frames, begin="doubtful")
+    published, followed = follow(frames), follow(frames, follow_back="yes")
     assert (published.scores_MT[0] > 0).tolist() == [t >= 20 for t in range(40)]
     assert followed.people == 1
     np.testing.assert_allclose(centres(followed, 0), 100 + 4.0 * np.arange(40))
@@ -143,13 +143,13 @@ def test_following_back_takes_no_detection_from_another_track_and_stops_after_th
     """B begins where A walks by; before that, nobody is seen for longer than the buffer."""
     a = [(100 + 6.0 * t, 100, 0.6) for t in range(60)]
     frames = [frame(a[t], (280, 104, 0.6)) if t >= 30 else frame(a[t]) for t in range(60)]
-    before, after = follow(frames), follow(frames, begin="doubtful")
+    before, after = follow(frames), follow(frames, follow_back="yes")
     np.testing.assert_array_equal(before.boxes_MT4, after.boxes_MT4)
     gap = [frame() if 10 <= t < 50 else frame((100, 100, 0.2 if t < 10 else 0.6)) for t in range(80)]
-    assert not follow(gap, begin="doubtful", track_buffer_seconds=1.0).scores_MT[0, :10].any()
-    assert follow(gap, begin="doubtful", track_buffer_seconds=2.0).scores_MT[0, :10].all()
+    assert not follow(gap, follow_back="yes", track_buffer_seconds=1.0).scores_MT[0, :10].any()
+    assert follow(gap, follow_back="yes", track_buffer_seconds=2.0).scores_MT[0, :10].all()
 
 
-def test_begin_is_one_of_two_words():
-    with pytest.raises(ValueError, match="begin is 'late'"):
-        ByteTrack(begin="late")
+def test_follow_back_is_yes_or_no():
+    with pytest.raises(ValueError, match="follow_back is True; write 'yes' or 'no'"):
+        ByteTrack(follow_back=True)
