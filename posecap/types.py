@@ -177,6 +177,7 @@ class Media:
     takes them. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
     how far the stored picture is turned clockwise for display. ``codec`` and ``container`` are FFmpeg's names
     (``h264``, ``mov,mp4,m4a,3gp,3g2,mj2``). ``seconds`` is the duration, None where the container states none.
+    ``frame_count`` is the number of frames, 0 where it states none; it may be false.
     """
 
     width: int
@@ -186,6 +187,7 @@ class Media:
     rotation_degrees: int
     seconds: float | None
     container: str = ""
+    frame_count: int = 0
 
 
 ClipT = TypeVar("ClipT", bound="Clip")

@@ -112,7 +112,7 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
                 raise Reject("no_video_stream", "the remote file holds no video")
             stream = source.streams.video[0]
             start = _remux(_span_packets(source, stream, span, margin_seconds), stream, out)
-    except (av.error.FFmpegError, ArithmeticError, ValueError, Reject) as error:
+    except (av.error.FFmpegError, ArithmeticError, LookupError, ValueError, Reject) as error:
         remote.check()
         if isinstance(error, Reject):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,18 +15,23 @@ from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
 
+_MOST_FRAMES = 2_000_000
+"""Nine hours at 60 a second."""
+
 
 @dataclass(frozen=True)
 class Decord(Engine):
     """Reads constant-rate files from their first frame on, on one thread, and leaves the rest to the next decoder.
 
-    Decord 0.6.0 was checked frame by frame against PyAV, and three of its faults are avoided:
+    Decord 0.6.0 was checked frame by frame against PyAV, and four of its faults are avoided:
 
     * Seeking gives frames two or three too late where frames are shown before their keyframe (open GOPs, MPEG-4 and
       MPEG-2 with B frames), and fails in HEVC. So this engine never seeks: it gives up a span that begins later than
       ``reads_over_seconds``.
     * Its times are in single precision, and wrong where a container lacks presentation times. So they only have to
       confirm a constant frame rate, from which exact times follow; any other file is given up.
+    * It makes room for as many frames as a container states, or as its duration would hold, at once, and the process
+      ends where memory does not have it. So files that state millions, or neither, are not accepted.
     * VP9 fails by a race condition, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
       ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
 
@@ -64,7 +70,8 @@ class Decord(Engine):
 
     def accepts(self, media: Media) -> bool:
         known = media.codec in self.codecs and media.container in self.containers
-        return known and media.fps > 0 and find_spec("decord") is not None
+        frames = media.frame_count or (media.seconds or math.inf) * media.fps
+        return known and media.fps > 0 and frames <= _MOST_FRAMES and find_spec("decord") is not None
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.

@@ -101,6 +101,7 @@ class PyAV(Engine):
                 rotation_degrees=rotation,
                 seconds=seconds if seconds and 0 < seconds < _LONGEST_SECONDS else None,
                 container=container.format.name,
+                frame_count=max(0, stream.frames),
             )
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
@@ -150,6 +151,9 @@ class PyAV(Engine):
             raise
         except av.error.FFmpegError as error:
             raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
+        except (ArithmeticError, LookupError, UnicodeError) as error:
+            # PyAV believes what a container says of times, streams and names.
+            raise Reject("undecodable", f"the container contradicts itself ({type(error).__name__})") from error
 
     def _video_stream(self, container: InputContainer) -> VideoStream:
         from av.stream import Disposition
@@ -271,7 +275,7 @@ class _Reading:
                 return
             decoded: list[VideoFrame | None] = [None]
             if not packet.is_corrupt:
-                with suppress(av.error.FFmpegError):
+                with suppress(av.error.FFmpegError, LookupError):  # of a stream that the header did not announce
                     decoded = list(packet.decode())
             yield from decoded
 

@@ -357,7 +357,7 @@ def _check_sentences(
 def _lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     """Lists of sentences; text is one sentence in ``caption``, and in ``captions`` a JSON list or ``one|two``."""
     if pa.types.is_list(raw.cells[field].type):
-        return raw.cells[field]
+        return _decoded_lists(raw, field, problems)
     written = _decoded(raw, field, problems)
     if field == "caption":
         return pa.ListArray.from_arrays(pa.array(np.arange(len(written) + 1), pa.int32()), written)
@@ -372,14 +372,29 @@ def _lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     return pa.array(parsed, pa.list_(pa.string()))
 
 
+def _decoded_lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
+    values = raw.cells[field]
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        found = values.cast(pa.list_(pa.binary())).to_pylist()
+        bad = [any(_undecodable(sentence) for sentence in sentences or ()) for sentences in found]
+        problems.flag(raw, pa.array(bad), field, pa.array(found), "not UTF-8; save the table as UTF-8")
+        kept = [None if is_bad else sentences for is_bad, sentences in zip(bad, found, strict=True)]
+        return pa.array(kept, pa.list_(pa.binary())).cast(pa.list_(pa.string()))
+    return values
+
+
+def _undecodable(value: bytes | None) -> bool:
+    return value is not None and value.decode(errors="ignore").encode() != value
+
+
 def _decoded(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     values = raw.cells[field].cast(pa.binary())
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        bad = pa.array(
-            [value is not None and value.decode(errors="ignore").encode() != value for value in values.to_pylist()]
-        )
+        bad = pa.array([_undecodable(value) for value in values.to_pylist()])
         problems.flag(raw, bad, field, values, "not UTF-8; save the table as UTF-8")
         return pc.if_else(bad, None, values).cast(pa.string())
 

@@ -94,8 +94,11 @@ def read_table(
     Raises:
         ManifestError: the table cannot be opened or read, or lacks a column.
     """
-    for raw in _guarded(table, _FORMATS[table.suffix](table, problems)):
-        yield checked(raw, table, media_root=media_root, problems=problems, private=private)
+    found = (
+        checked(raw, table, media_root=media_root, problems=problems, private=private)
+        for raw in _FORMATS[table.suffix](table, problems)
+    )
+    yield from _guarded(table, found)
 
 
 def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:

@@ -176,7 +176,7 @@ def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[i
             if batch.num_rows and start + batch.num_rows > first:
                 yield start, ColumnsBatch(batch, base)
             start += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeError, OSError) as error:
         raise ShardError(f"columns file cannot be read: {error}") from error
 
 

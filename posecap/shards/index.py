@@ -169,6 +169,7 @@ def read_index(content: Any, *, columns: list[str] | None = None) -> Any:
         _names_in(found)
         wanted = None if columns is None else [legacy.column_of(name, found.names) for name in columns]
         table = file.read(columns=wanted, use_threads=False)
+        table.validate(full=True)  # text that is no UTF-8 would be an error of whoever looks at it
         return table.rename_columns([legacy.KEYS.get(name, name) for name in table.column_names])
 
 
@@ -199,7 +200,7 @@ def open_indexes(storage: Storage, names: Iterable[str]) -> Any:
                 renamed.append(read_index(read_table(storage, name)))
         except FileNotFoundError:
             raise
-        except (ShardError, pa.ArrowException, OSError) as error:
+        except (ShardError, pa.ArrowException, UnicodeError, OSError) as error:
             raise ShardError(f"{name}: {error if isinstance(error, ShardError) else _unreadable(error)}") from error
     found = pyarrow.dataset.FileSystemDataset(fragments, INDEX_SCHEMA, parquet, local)
     if not renamed:
@@ -237,7 +238,7 @@ def _parquet_file(content: Any) -> Iterator[Any]:
     try:
         with pq.ParquetFile(content) as file:
             yield file
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeError, OSError) as error:
         raise ShardError(_unreadable(error)) from error
 
 

@@ -183,9 +183,11 @@ class _DecoderRun:
                 if not len(buffer):
                     pass
                 elif pts - buffer.last_pts > stage.gap_seconds:
-                    end = buffer.last_pts + _frame_seconds(buffer.pts, self._media)
+                    # Frames may last longer than gap_seconds each; then there is no gap between two of them.
+                    end = min(buffer.last_pts + _frame_seconds(buffer.pts, self._media), pts)
                     yield from self._finish(buffer, end)
-                    yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
+                    if end < pts:
+                        yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
                 elif new or len(buffer) == stage.frames_at_most:
                     yield from self._finish(buffer, pts)
                 elif pts - buffer.first_pts >= rule.longest_seconds + rule.shortest_seconds - _EPSILON:

@@ -38,6 +38,14 @@ def test_accepts_only_what_it_is_known_to_read_right() -> None:
     assert not Decord().accepts(replace(MEDIA, fps=0.0))
 
 
+def test_does_not_accept_more_frames_than_there_can_be() -> None:
+    """Decord makes room for all of them at once, and the process ends where there is none."""
+    assert Decord().accepts(replace(MEDIA, frame_count=60, seconds=None))
+    assert not Decord().accepts(replace(MEDIA, frame_count=2**32 - 1))
+    assert not Decord().accepts(replace(MEDIA, seconds=600_000.0))
+    assert not Decord().accepts(replace(MEDIA, seconds=None))
+
+
 def test_gives_up_a_variable_frame_rate(tmp_path: Path) -> None:
     times = list(accumulate(islice(cycle([20, 50, 30]), 59), initial=0))
     path = write_video(tmp_path / "variable.mp4", milliseconds=times)

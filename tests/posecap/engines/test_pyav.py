@@ -45,6 +45,7 @@ def test_probe_says_what_the_container_says(tmp_path: Path) -> None:
         rotation_degrees=0,
         seconds=2.0,
         container="mov,mp4,m4a,3gp,3g2,mj2",
+        frame_count=50,
     )
 
 

@@ -18,6 +18,7 @@ import posecap.manifest.tables
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table
 from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table, read_tables, unread_columns
+from tests.damage import damaged
 
 ROOT = "/media"
 MANIFEST = Manifest(
@@ -412,3 +413,46 @@ def test_what_is_wrong_with_a_row_is_told_without_secrets(tmp_path: Path, name: 
     message = refused(tmp_path, text, name)
     assert f"{name} row" in message
     assert "5ec4e7" not in message
+
+
+def whole_tables(folder: Path) -> dict[str, bytes]:
+    columns = {
+        "video": [f"v{number}.mp4" for number in range(40)],
+        "start": [float(number) for number in range(40)],
+        "label": pa.array([f"l{number % 3}" for number in range(40)]).dictionary_encode(),
+        "captions": [["one", "zwölf"]] * 40,
+    }
+    pq.write_table(pa.table(columns), folder / "a.parquet", row_group_size=15)
+    pq.write_table(pa.table(columns), folder / "b.parquet", compression="none", use_dictionary=False)
+    found = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+    found["c.csv"] = b"video,start,label\n" + b"".join(b'v%d.mp4,%d,"a, b"\n' % (n, n) for n in range(30))
+    found["d.jsonl"] = b"".join(b'{"video": "v%d.mp4", "captions": ["a", "b\\u00fc"]}\n' % n for n in range(30))
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "b.parquet", "c.csv", "d.jsonl"])
+def test_a_damaged_table_gives_good_rows_or_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    whole, path = whole_tables(tmp_path)[name], tmp_path / f"t{Path(name).suffix}"
+    for content in damaged(whole, count=120, seed=3):
+        path.write_bytes(content)
+        table = Table(location=path.as_posix(), written=path.name)
+        try:
+            for batch in read_table(table, media_root=ROOT, problems=Problems()):
+                batch.validate(full=True)
+            list(unread_columns(replace(MANIFEST, tables=(table,))))
+        except ManifestError as error:
+            assert str(error).startswith(path.name)  # noqa: PT017
+
+
+def test_captions_of_parquet_that_are_not_utf_8_are_those_of_a_row(tmp_path: Path) -> None:
+    captions = pa.array([[b"one"], None, [b"two", b"\xff"]]).cast(pa.list_(pa.binary()))
+    offsets, values = captions.offsets, captions.values.view(pa.string())
+    lists = pa.ListArray.from_arrays(offsets, values, mask=pa.array([False, True, False]))
+    pq.write_table(pa.table({"video": ["a", "b", "c"], "captions": lists}), tmp_path / "t.parquet")
+    problems = Problems()
+    table = Table(location=(tmp_path / "t.parquet").as_posix(), written="t.parquet")
+    (batch,) = read_table(table, media_root=ROOT, problems=problems)
+    assert batch.column("captions").to_pylist() == [["one"], [], None]
+    assert batch.column("problem").to_pylist()[:2] == [None, None]
+    with pytest.raises(ManifestError, match=r"t\.parquet row 3: column 'captions' is .*: not UTF-8"):
+        problems.raise_any()

@@ -1,5 +1,6 @@
 """The columns file."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from posecap.shards import ShardError, arrow_file
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Sample
 from tests import built
+from tests.damage import damaged
 
 
 def write(path: Path, samples: list[Sample]) -> None:
@@ -96,3 +98,13 @@ def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
         )
         with pytest.raises(ShardError, match="not what their shape says"):
             arrow_file.ColumnsBatch(wrong, base)
+
+
+def test_a_damaged_file_is_no_columns_file(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    whole = next(tmp_path.rglob("*.columns")).read_bytes()
+    for content in damaged(whole, count=200, seed=5):
+        with contextlib.suppress(ShardError):
+            for _, batch in arrow_file.read_columns(np.frombuffer(bytearray(content), np.uint8)):
+                for row in range(batch.rows):
+                    batch.sample(row)

@@ -1,5 +1,6 @@
 """The index."""
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pytest
 from posecap.files import AtomicFile
 from posecap.shards import INDEX_SCHEMA, ShardError, index
 from posecap.types import PartName
-from tests import building
+from tests import building, built
+from tests.damage import damaged
 
 PART = PartName("train", 7)
 RANGE_COLUMNS = {
@@ -69,3 +71,11 @@ def test_another_schema_or_no_parquet_is_refused(tmp_path: Path) -> None:
         index.read_index(tmp_path / "j")
     with pytest.raises(ShardError, match="cannot be read"):
         index.index_rows(tmp_path / "j")
+
+
+def test_a_damaged_index_is_no_index(tmp_path: Path) -> None:
+    built.build(tmp_path)
+    whole = next((tmp_path / "index").rglob("*.parquet")).read_bytes()
+    for content in damaged(whole, count=200, seed=5):
+        with contextlib.suppress(ShardError):
+            index.read_index(pa.py_buffer(content)).to_pylist()

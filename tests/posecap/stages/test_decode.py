@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +17,8 @@ from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode
 from posecap.stages.split import Split
 from posecap.types import Clip, Media, Span
+from tests.damage import damaged as damaged_copies
+from tests.damage import false_fields
 from tests.footage import damaged, numbers, real_video, truncated, video, write_sound, write_video
 
 CUT = Split(shortest_seconds=0.5, longest_seconds=2.0)
@@ -323,3 +325,72 @@ def test_a_number_out_of_its_range_is_refused_by_name(fields):
 def test_no_decoder_is_refused():
     with pytest.raises(ValueError, match="decoders is empty"):
         replace(DECODE, decoders=())
+
+
+DAMAGED_KINDS = {
+    "h264.mp4": {},
+    "pieces.mp4": {"muxing": {"movflags": "frag_keyframe+empty_moov"}},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "h264.mkv": {},
+    "mpeg2.ts": {"codec": "mpeg2video"},
+    "h264.flv": {},
+}
+
+
+def end_of(path: Path, stage: Decode, start: float | None, end: float | None) -> set[str]:
+    """The reasons with which a video ends, empty for a good one; an error that is no reason is raised."""
+    try:
+        results = decode(path, start, end, stage=stage, cut=Split(shortest_seconds=0.2, longest_seconds=0.5))
+    except Reject as reject:
+        return {reject.reason}
+    for result in results:
+        if isinstance(result, Clip):
+            assert (np.diff(result.pts_T) > 0).all()
+    return {result.reason for result in results if isinstance(result, Rejected)}
+
+
+@pytest.mark.parametrize("name", DAMAGED_KINDS)
+def test_a_damaged_file_ends_with_a_reason(name: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = DAMAGED_KINDS[name]
+    whole = write_video(tmp_path / name, frames=12, fps=12, size=(64, 48), **options).read_bytes()
+    path, ends = tmp_path / f"damaged-{name}", set[str]()
+    for number, content in enumerate(damaged_copies(whole, count=90, seed=7)):
+        path.write_bytes(content)
+        for stage in (DECODE, replace(DECODE, decoders=(PyAV(),))):
+            ends |= end_of(path, stage, *((None, None), (0.2, 0.9), (3.0, 9.0))[number % 3])
+    assert "undecodable" in ends
+
+
+@pytest.mark.parametrize("box", [b"mdhd", b"mvhd", b"stts", b"stsz", b"stsc", b"ctts", b"elst", b"tkhd"])
+def test_false_numbers_in_the_boxes_of_an_mp4_end_with_a_reason(box: bytes, tmp_path: Path) -> None:
+    """As a clock of 0 ticks a second, or four billion frames, for which Decord would make room."""
+    whole = write_video(tmp_path / "whole.mp4", frames=12, fps=12, size=(64, 48)).read_bytes()
+    found, path = whole.find(box), tmp_path / "false.mp4"
+    assert found > 0
+    for content in false_fields(whole, found + 8, found + 32):
+        path.write_bytes(content)
+        end_of(path, DECODE, None, None)
+        end_of(path, DECODE, 2.5, 9.0)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A prober to which every video has a frame in four seconds."""
+
+    name: ClassVar[str] = "slow"
+
+    def probe(self, path: Path) -> Media:
+        return replace(PyAV().probe(path), fps=0.25)
+
+
+def test_frames_that_last_longer_than_a_gap_have_none_between_them(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "slow.mkv", milliseconds=[0, 3000, 6000, 9000])
+    stage = replace(DECODE, prober=Slow(), decoders=(PyAV(),), fewest_frames=1)
+    results = decode(path, stage=stage, cut=Split(shortest_seconds=0.5, longest_seconds=20.0))
+    assert [(result.span.start_seconds, result.span.end_seconds) for result in results] == [
+        (0.0, 3.0),
+        (3.0, 6.0),
+        (6.0, 9.0),
+        (9.0, 13.0),
+    ]
+    assert all(isinstance(result, Clip) for result in results)
