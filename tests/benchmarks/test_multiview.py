@@ -1,11 +1,13 @@
 """The measure of skeletons against cameras and points that are known."""
 
+import re
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from tests import ROOT
+from tests.building import skeleton, tracks_of
 from tests.programs import program
 
 FRAMES, JOINTS = 6, 17
@@ -120,3 +122,26 @@ def test_lag_is_that_of_a_delayed_movement(multiview: ModuleType, frames: int) -
     delayed = np.roll(moving, frames, axis=2)
     lag = multiview.lag_seconds(delayed[:, :, 5:-5], (moving)[:, :, 5:-5], (moving + noise)[:, :, 5:-5], 1 / 60)
     assert lag == pytest.approx(frames / 60, abs=0.004)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_smoothing_is_told_apart_by_jitter_error_and_lag(multiview: ModuleType, count: int) -> None:
+    """People who sway by half a metre once a second, 60 frames a second, with noise."""
+    views, times = cameras(multiview), np.arange(120) / 60
+    still = people(count)[:, :1]
+    points = still + 0.25 * np.sin(2 * np.pi * times)[:, None, None] * np.array([1.0, 0.0, 0.3])
+    joints = seen_by(views, points, noise=3.0)
+    clips = []
+    for view in joints:
+        shown = view.astype(np.float32)
+        clips.append(skeleton(joints_MTJ3=shown, tracks=tracks_of(shown), frames=120, fps=60.0, people=count))
+    ordered = multiview.same_people(views, multiview.views_of(clips, count), 0.5)
+    lines = list(multiview.smoothings(views, clips, ordered, 0.5))
+    figures = [[float(word) for word in re.findall(r"[-+]?\d+\.\d+", line)] for line in lines]
+    assert [line.split("jitter")[0].strip() for line in lines] == ["as they are", "Savitzky-Golay", "One-Euro"]
+    raw, two_sided, one_sided = figures  # jitter, error median and mean, the same against the others, lag
+    assert raw[0] > 2 * one_sided[0] > 2 * two_sided[0]
+    assert raw[1] > two_sided[1]
+    assert abs(raw[5]) < 0.5
+    assert abs(two_sided[5]) < 2
+    assert 3 < one_sided[5] < 60

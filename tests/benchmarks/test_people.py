@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posecap.engines.movenet import MoveNet
+from posecap.interfaces import Detections
 from posecap.stages.filter_people import FilterPeople
 from tests import ROOT
 from tests.building import posed, tracks_of, walkers
@@ -67,3 +68,23 @@ def test_marks_lie_in_the_picture(people: ModuleType) -> None:
     assert len(marks) == 16
     places = np.concatenate([places for times in marks.values() for places in times.values()])
     assert ((places >= 0) & (places <= 1)).all()
+
+
+class Middle:
+    """Finds one person with a trunk in the middle of what it is given, a quarter of its side tall."""
+
+    name, layout = "middle", "coco17"
+
+    def detect(self, frames_THW3: np.ndarray) -> list[Detections]:
+        height, width = frames_THW3.shape[1:3]
+        box = np.array([[0.45 * width, 0.375 * height, 0.55 * width, 0.625 * height]], np.float32)
+        joints = np.full((1, 17, 3), 0.9, np.float32)
+        joints[..., :2] = width / 2, height / 2
+        return [Detections(boxes_N4=box, scores_N=np.array([width / 1000], np.float32), joints_NJ3=joints)]
+
+
+def test_the_best_score_at_a_mark_is_that_of_a_cut_out_around_it(people: ModuleType, detectors: ModuleType) -> None:
+    item = posed(frames_THW3=np.zeros((24, 300, 400, 3), np.uint8))
+    chosen = replace(detectors.setting("movenet"), timed=detectors.Timed(Middle()))
+    marks = {float(item.pts_T[0]): np.array([[0.5, 0.5], [0.2, 0.8]]), 1000.0: np.array([[0.5, 0.5]])}
+    assert people.best_scores(chosen, item, marks) == pytest.approx([0.4, 0.256])  # the whole frame, a close-up
