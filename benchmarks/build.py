@@ -32,7 +32,7 @@ from posecap.interfaces import Detector
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import make_plan
-from posecap.run.schedule import cores
+from posecap.run.local import cores
 from posecap.stages.track import Track
 from posecap.types import Clip, Pixels
 

@@ -26,7 +26,8 @@ from posecap.download.host_limits import HostLimits
 from posecap.engines.http import Http
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult
-from posecap.run.schedule import LocalPool, Task
+from posecap.run.local import LocalPool
+from posecap.run.pool import Task
 from posecap.stage import Stage
 from posecap.stages.download import Download
 from posecap.types import PartName, Row, Video

@@ -30,7 +30,8 @@ from posecap.release.report import Run
 from posecap.run.crash_journal import CrashJournal
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
 from posecap.run.health import Health, NodeChange
-from posecap.run.schedule import PartResult, Pool, Schedule, WorkPart
+from posecap.run.pool import Pool
+from posecap.run.schedule import PartResult, Schedule, WorkPart
 from posecap.shards import (
     PartFiles,
     ShardError,
@@ -490,7 +491,7 @@ def _start_pool(pipeline: Pipeline, options: Options, staging: Staging, journal:
     *before, last = pipeline.segments()
     segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), Resources(cpus=0)))
     if options.runner == "local":
-        from posecap.run.schedule import LocalPool, cores
+        from posecap.run.local import LocalPool, cores
 
         return LocalPool(segments, workers=options.workers or cores(), journal=journal)
     from posecap.run.ray import RayPool

@@ -26,7 +26,7 @@ from posecap.manifest.tables import unread_columns
 from posecap.outcomes import largest_first
 from posecap.pipeline import Pipeline
 from posecap.plan import Plan, PlannedRow
-from posecap.run.schedule import cores
+from posecap.run.local import cores
 from posecap.shards import committed
 from posecap.size_estimate import ASSUMED_FPS, ASSUMED_SECONDS
 from posecap.stage import Reject, check_installed

@@ -27,9 +27,9 @@ from ray.exceptions import (
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, complete
 from posecap.run.health import NodeChange, NodeState
+from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
 from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
-from posecap.run.schedule import Finished, NodeLost, Task, WorkerLost
 
 __all__ = ["ClusterLostError", "RayPool", "WorkersNotReadyError"]
 
@@ -63,7 +63,7 @@ class _NodeActors:
 
 
 class RayPool:
-    """Actors for every segment on every node: a :class:`posecap.run.schedule.Pool`.
+    """Actors for every segment on every node: a :class:`posecap.run.pool.Pool`.
 
     Args:
         segments: of the pipeline.

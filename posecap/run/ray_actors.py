@@ -19,8 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, execute
+from posecap.run.pool import WHOLE_PART, Task
 from posecap.run.ray_cluster import Node
-from posecap.run.schedule import WHOLE_PART, Task
 from posecap.types import Video
 
 _DOWNLOADS_PER_NODE = 2

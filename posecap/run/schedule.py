@@ -11,38 +11,22 @@ on another node before its outcome is given, and a node whose failures the other
 
 from __future__ import annotations
 
-import copy
-import os
-import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from queue import SimpleQueue
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
-from posecap.pipeline import Segment
-from posecap.run.crash_journal import CrashJournal
-from posecap.run.execute import ItemError, ItemResult, execute, row_of
+from posecap.run.execute import ItemError, ItemResult
 from posecap.run.health import Health, NodeChange
+from posecap.run.pool import WHOLE_PART, Finished, NodeLost, Pool, Task, WorkerLost
 from posecap.shards import PartFiles
-from posecap.stage import Stage
 from posecap.types import PartName, Row, Sample, StagedSample, Video
 
-THIS_MACHINE = "this machine"
-"""The name of the one node of a pool that is no cluster."""
 _NODES_TO_BELIEVE = 2
 """Nodes on which a row must have failed for the same reason before that is believed, where there are as many."""
 _LOOK_AHEAD = 256
 """Tasks at the head of a queue among which one is looked for that a free worker may run."""
-WHOLE_PART = -1
-_DOWNLOAD_THREADS = 4
-"""At least, of a segment that needs neither CPUs nor GPUs."""
-_CLOSE_SECONDS = 10.0
-"""Longest wait for threads when a pool is closed."""
 
 
 @dataclass(frozen=True)
@@ -65,92 +49,6 @@ class PartResult:
 
 class PartNotWrittenError(RuntimeError):
     """A part whose rows are done cannot be written; the message says why."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One item for one worker.
-
-    Args:
-        row: position of its row in the part; :data:`WHOLE_PART` for what writes the part.
-        order: sorts the items of one row: 0, then the number of the item among the outputs of each earlier segment.
-        segment: number of the pipeline's segment that is to run, from 0.
-        attempt: how often the row has started over before.
-        node: the only node that can run the task, whose disk has the item's file; None if every node can.
-        avoid: nodes that should not run it; not asked where ``node`` is given.
-    """
-
-    part: PartName
-    row: int
-    order: tuple[int, ...]
-    segment: int
-    item: Any
-    attempt: int = 0
-    node: str | None = None
-    avoid: frozenset[str] = frozenset()
-
-    def may_run_on(self, node: str) -> bool:
-        return node == self.node if self.node is not None else node not in self.avoid
-
-
-@dataclass(frozen=True)
-class WorkerLost:
-    """The worker died or was stopped while it ran the task; ``reason`` is a snake_case word."""
-
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class NodeLost:
-    """The task's node is gone; the task is not to blame, and what it was made from may be gone too."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A task that a worker of ``node`` is done with. The result None: it was not run and must be submitted again."""
-
-    task: Task
-    node: str
-    result: ItemResult | WorkerLost | NodeLost | None
-
-
-class Pool(Protocol):
-    """Started workers for every segment of a pipeline, on one node or several.
-
-    ``segments`` is the number of segments, ``start_seconds`` how long the workers took to start.
-    """
-
-    segments: int
-    start_seconds: float
-
-    def nodes(self, segment: int) -> frozenset[str]:
-        """Names of the nodes with workers of a segment, without those that are drained or gone."""
-        ...
-
-    def free_slots(self, segment: int, node: str | None = None) -> int:
-        """How many more items the segment's workers accept now, a short queue included; on one node or on all."""
-        ...
-
-    def takes(self, task: Task) -> bool:
-        """Whether a worker that may run the task has a slot free."""
-        ...
-
-    def submit(self, task: Task) -> None:
-        """Give a task that the pool takes to a worker of its segment; never blocks."""
-        ...
-
-    def wait(self) -> Finished | NodeChange | None:
-        """Block until a submitted task is done, nodes come or go, or other slots are free (None)."""
-        ...
-
-    def drain(self, node: str) -> bool:
-        """Give a node no more tasks; False where the others could not do without it, and nothing changes."""
-        ...
-
-    def close(self) -> None:
-        """End the workers, whether tasks are left or not."""
-        ...
 
 
 @dataclass
@@ -524,109 +422,3 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
     else:
         first = ItemError("rejected", "decode", "no_clips", "the video gave no clip", retryable=False)
     return replace(outcome, **vars(first))
-
-
-class LocalPool:
-    """Workers as threads of this process, a :class:`Pool`: for debugging, tests and single machines.
-
-    There are ``workers`` for every computing segment, whatever its resources. One that needs neither CPUs nor GPUs
-    (``cpus=0``), as downloading, has one worker, or as many as make four threads. Every worker has its own engines,
-    shared by as many threads as its concurrency; engines release the GIL while they compute.
-    Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
-
-    Args:
-        journal: is told which rows are worked on; None for nobody.
-    """
-
-    def __init__(self, segments: tuple[Segment, ...], *, workers: int, journal: CrashJournal | None = None) -> None:
-        self._journal = journal
-        self.segments = len(segments)
-        # Each thread loads its engines while others already work, so there is no start to wait for.
-        self.start_seconds = 0.0
-        self._submitted = [0] * self.segments
-        self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
-        self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
-        self._threads: list[list[threading.Thread]] = [[] for _ in segments]
-        for number, segment in enumerate(segments):
-            wanted = segment.resources
-            for i in range(workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)):
-                worker = _Worker(segment)
-                for thread_number in range(wanted.concurrency):
-                    name = f"posecap-{number}-{i}-{thread_number}"
-                    thread = threading.Thread(target=self._work, args=(number, worker), name=name, daemon=True)
-                    thread.start()
-                    self._threads[number].append(thread)
-
-    def nodes(self, segment: int) -> frozenset[str]:
-        return frozenset((THIS_MACHINE,))
-
-    def free_slots(self, segment: int, node: str | None = None) -> int:
-        """One item waits behind the busy threads, so that none is idle between two items."""
-        return len(self._threads[segment]) + 1 - self._submitted[segment]
-
-    def takes(self, task: Task) -> bool:
-        return self.free_slots(task.segment) > 0
-
-    def submit(self, task: Task) -> None:
-        self._submitted[task.segment] += 1
-        self._tasks[task.segment].put(task)
-
-    def wait(self) -> Finished:
-        """Raises the error that kept a worker from starting (missing weights, a missing package)."""
-        done = self._done.get()
-        if isinstance(done, BaseException):
-            raise done
-        task, result = done
-        self._submitted[task.segment] -= 1
-        return Finished(task, THIS_MACHINE, result)
-
-    def drain(self, node: str) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Stop the threads, waiting for those that compute or still load engines, but not for long.
-
-        A process that ends while one of its threads is inside a C++ library is often aborted there, and its exit code
-        would be that of a crash. Threads that take longer end with the process.
-        """
-        for tasks, threads in zip(self._tasks, self._threads, strict=True):
-            for _ in threads:
-                tasks.put(None)
-        until = time.monotonic() + _CLOSE_SECONDS
-        for thread in chain.from_iterable(self._threads):
-            thread.join(max(0.0, until - time.monotonic()))
-
-    def _work(self, segment: int, worker: _Worker) -> None:
-        try:
-            stages = worker.loaded_stages()
-            while (task := self._tasks[segment].get()) is not None:
-                row = row_of(task.item)
-                with self._journal.working_on(row.row_id) if self._journal and row else nullcontext():
-                    result = execute(stages, task.item, staging=worker.staging)
-                self._done.put((task, result))
-        except BaseException as error:
-            self._done.put(error)
-
-
-class _Worker:
-    """Stages with engines of their own, loaded by the first thread that needs them."""
-
-    def __init__(self, segment: Segment) -> None:
-        self.staging = segment.staging
-        self._stages = segment.stages
-        self._loaded: tuple[Stage, ...] | None = None
-        self._lock = threading.Lock()
-
-    def loaded_stages(self) -> tuple[Stage, ...]:
-        with self._lock:
-            if self._loaded is None:
-                own = copy.deepcopy(self._stages)
-                for stage in own:
-                    stage.load()
-                self._loaded = own
-            return self._loaded
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

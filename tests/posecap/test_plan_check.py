@@ -13,7 +13,7 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import load_pipeline
 from posecap.plan import make_plan
 from posecap.plan_check import SECONDS_PER_FRAME, Forecast, forecast, show_forecast
-from posecap.run.schedule import cores
+from posecap.run.local import cores
 from tests import small
 
 ROWS: list[dict[str, Any]] = [

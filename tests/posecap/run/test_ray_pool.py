@@ -14,10 +14,10 @@ from posecap.pipeline import Pipeline
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
 from posecap.run.health import NodeChange
+from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
 from posecap.run.ray_cluster import Node
-from posecap.run.schedule import Finished, NodeLost, Task, WorkerLost
 from posecap.stage import Resources
 from posecap.types import PartName
 from tests.posecap.run import ray_stages

@@ -1,39 +1,22 @@
-"""Scheduling, against a pool that works at once and misbehaves on demand, and workers as threads."""
+"""Scheduling, against a pool that works at once and misbehaves on demand."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
-from posecap.pipeline import Pipeline, PipelineError
 from posecap.run.execute import ItemError, ItemResult
 from posecap.run.health import NodeChange
-from posecap.run.schedule import (
-    WHOLE_PART,
-    Finished,
-    LocalPool,
-    NodeLost,
-    PartNotWrittenError,
-    PartResult,
-    Schedule,
-    Task,
-    WorkerLost,
-    WorkPart,
-)
+from posecap.run.pool import WHOLE_PART, Finished, NodeLost, Task, WorkerLost
+from posecap.run.schedule import PartNotWrittenError, PartResult, Schedule, WorkPart
 from posecap.shards import PartFiles
-from posecap.stage import Engine, Resources, Stage
-from posecap.types import PartName, Row, Sample, Video
+from posecap.types import PartName, Row, Video
 from tests import building
 
 
@@ -412,111 +395,6 @@ def test_whatever_happens_to_other_nodes_every_row_ends_once_and_the_well_ones_a
             assert status == "kept"
         if status == "kept":
             assert label == "ok"
-
-
-MEETING: threading.Barrier
-LOADED: list[int] = []
-ENDED: list[int] = []
-
-
-@dataclass(frozen=True)
-class Model(Engine):
-    name: ClassVar[str] = "model"
-    thread_safe: ClassVar[Any] = True
-
-    @cached_property
-    def loaded(self) -> int:
-        LOADED.append(id(self))
-        return id(self)
-
-    def load(self) -> None:
-        _ = self.loaded
-
-
-@dataclass(frozen=True)
-class Meet(Stage):
-    """Gives a sample when as many rows are under way at once as the meeting expects."""
-
-    name: ClassVar[str] = "meet"
-    takes: ClassVar[type] = Row
-    gives: ClassVar[type] = Sample
-
-    model: Model = Model()
-
-    def __call__(self, item: Row) -> Iterator[Sample]:
-        MEETING.wait(10)
-        yield building.sample(key=item.row_id)
-
-
-def run_threads(resources: Resources, workers: int, rows: int) -> list[str]:
-    global MEETING
-    MEETING = threading.Barrier(workers * resources.concurrency)
-    LOADED.clear()
-    pipeline = Pipeline(stages=(Meet(),), worker=resources)
-    pool = LocalPool(pipeline.segments(), workers=workers)
-    table = tuple(Row(row_id=f"{i:064x}", uri=f"{i}.mp4") for i in range(rows))
-    (done,) = Schedule(pool).run([WorkPart(PartName("train", 0), table)])
-    pool.close()
-    return [row.outcome.status for row in done.rows]
-
-
-@pytest.mark.parametrize(("concurrency", "workers"), [(1, 2), (3, 1), (2, 2)])
-def test_each_worker_loads_once_and_has_as_many_items_progress_as_threads(concurrency: int, workers: int) -> None:
-    together = concurrency * workers
-    assert run_threads(Resources(concurrency=concurrency), workers, together) == ["kept"] * together
-    assert len(set(LOADED)) == len(LOADED) == workers
-
-
-@pytest.mark.parametrize(("concurrency", "workers"), [(1, 4), (3, 2), (8, 1)])
-def test_a_segment_that_waits_for_the_network_has_few_workers_with_many_threads(concurrency: int, workers: int) -> None:
-    global MEETING
-    together = concurrency * workers
-    MEETING = threading.Barrier(together)
-    LOADED.clear()
-    pool = LocalPool(
-        Pipeline(stages=(Meet(),), worker=Resources(cpus=0, concurrency=concurrency)).segments(), workers=1
-    )
-    table = tuple(Row(row_id=f"{i:064x}", uri=f"{i}.mp4") for i in range(together))
-    (done,) = Schedule(pool).run([WorkPart(PartName("train", 0), table)])
-    pool.close()
-    assert [row.outcome.status for row in done.rows] == ["kept"] * together
-    assert len(LOADED) == workers
-
-
-def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:
-    class Alone(Model):
-        thread_safe: ClassVar[Any] = False
-
-    Pipeline(stages=(Meet(model=Alone()),))
-    with pytest.raises(PipelineError, match="model cannot be: use concurrency=1"):
-        Pipeline(stages=(Meet(model=Alone()),), worker=Resources(concurrency=2))
-
-
-def test_no_worker_without_a_thread() -> None:
-    with pytest.raises(ValueError, match="concurrency >= 1"):
-        Resources(concurrency=0)
-
-
-@dataclass(frozen=True)
-class LoadsSlowly(Meet):
-    """The engine of one worker is ready at once, that of the other much later."""
-
-    def load(self) -> None:
-        LOADED.append(threading.get_ident())
-        if len(LOADED) > 1:
-            time.sleep(0.3)
-            ENDED.append(threading.get_ident())
-
-    def __call__(self, item: Row) -> Iterator[Sample]:
-        yield building.sample(key=item.row_id)
-
-
-def test_closing_waits_for_workers_that_still_load_their_engines() -> None:
-    LOADED.clear()
-    pool = LocalPool(Pipeline(stages=(LoadsSlowly(),)).segments(), workers=2)
-    Schedule(pool).run([WorkPart(PartName("train", 0), (Row(row_id="0" * 64, uri="0.mp4"),))])
-    pool.close()
-    assert len(ENDED) == 1
 
 
 class WritingPool(Pool):
