@@ -126,7 +126,10 @@ class RayPool:
             self._look()
             if self._events:
                 return self._events.popleft()
-            self._step(_LOOK_SECONDS)
+            try:
+                self._step(_LOOK_SECONDS)
+            except ConnectionError as error:  # of a cluster that is reached by ray://
+                raise self._cluster.lost() from error
 
     def drain(self, node: str) -> bool:
         if any(nodes <= {node} for nodes in self._nodes_of):

@@ -85,11 +85,16 @@ class RayCluster:
         elif self._doubted_since is None:
             self._doubted_since = now
         elif now - self._doubted_since > _CONFIRM_SECONDS:
-            raise ClusterLostError(
-                f"the Ray cluster {self._name} has not answered for {silent:.0f} s: its head is gone or out of reach. "
-                "Finished parts are kept; give the same command again once a cluster runs, or without --address"
-            )
+            raise self.lost()
         return self._nodes
+
+    def lost(self) -> ClusterLostError:
+        """The error that says that the cluster does not answer."""
+        silent = time.monotonic() - self._answered
+        return ClusterLostError(
+            f"the Ray cluster {self._name} has not answered for {silent:.0f} s: its head is gone or out of reach. "
+            "Finished parts are kept; give the same command again once a cluster runs, or without --address"
+        )
 
     def close(self) -> None:
         """Disconnect, and end a Ray that was started here. Does not wait long for a cluster that is gone."""

@@ -38,6 +38,16 @@ def test_without_any_cluster_auto_is_refused(monkeypatch):
         RayCluster("auto")
 
 
+def test_without_an_address_a_build_starts_its_own_ray_beside_any_other(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "dead:6379")
+    monkeypatch.setattr(ray, "init", lambda **settings: asked.append(settings["address"]))
+    monkeypatch.setattr(ray_cluster, "_ask", dict)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    asked = []
+    RayCluster(None).close()
+    assert asked == ["local"]
+
+
 @pytest.fixture
 def silence(monkeypatch):
     """A cluster of one node; it does not answer while the event is set."""

@@ -17,7 +17,7 @@ from posecap.run.health import NodeChange
 from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
-from posecap.run.ray_cluster import Node
+from posecap.run.ray_cluster import ClusterLostError, Node
 from posecap.stage import Resources
 from posecap.types import PartName
 from tests.posecap.run import ray_stages
@@ -73,6 +73,9 @@ class MadeUp:
         return self.alive
 
     def close(self) -> None: ...
+
+    def lost(self) -> ClusterLostError:
+        return ClusterLostError("gone")
 
     def start_actor(self, node: Node, segment: Any, number: int) -> Actor:
         self.handles.append(Handle(node.name, number, starts=self.starts.get(node.name, "up")))
@@ -291,3 +294,11 @@ def test_a_worker_that_dies_again_and_again_rests(start, monkeypatch):
         while not pool.takes(task(2)):
             pool.wait()
     assert time.monotonic() - rested_since > 0.09
+
+
+def test_a_cluster_behind_a_connection_that_breaks_is_lost(start, monkeypatch):
+    pool, made_up = start("a")
+    submit(pool, made_up, "a", 1)
+    monkeypatch.setattr(made_up, "wait", lambda *refs, **settings: (_ for _ in ()).throw(ConnectionError("broken")))
+    with pytest.raises(ClusterLostError, match="gone"):
+        pool.wait()
