@@ -6,6 +6,7 @@ resumed after its last committed part.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -16,15 +17,15 @@ from time import monotonic
 from typing import Any, Literal
 
 from posecap import legacy
-from posecap.files import digest, file_sha256
+from posecap.files import digest
 from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
-from posecap.manifest.manifest_file import Manifest, is_url, read_manifest
+from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
-from posecap.plan_store import work_folder
+from posecap.plan_store import fetch_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress
 from posecap.release.report import Run
 from posecap.run.crash_journal import CrashJournal
@@ -37,7 +38,6 @@ from posecap.shards import (
     ShardError,
     Tombstones,
     commit_part,
-    committed,
     damaged_files,
     is_dataset,
     read_sidecar,
@@ -45,10 +45,19 @@ from posecap.shards import (
     reject_removed,
     remove_part,
 )
-from posecap.shards.paths import sidecar_path
+from posecap.shards.sidecar import each_sidecar, encode_document, sidecar_hashes
 from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
 from posecap.staging import Staging, WriteJob, WritePart, remove_staging, remove_unfinished, samples_in_part
+from posecap.storage import (
+    LocalStorage,
+    Location,
+    Lock,
+    RemoteStorage,
+    Storage,
+    is_remote,
+    open_storage,
+)
 from posecap.types import PartName, Row, StagedSample
 from posecap.visualization.contact_sheet import write_preview
 
@@ -107,13 +116,25 @@ class Options:
 class BuildResult:
     """The result of a build.
 
-    ``report`` is what ``report.json`` holds, of an earlier run if there was nothing to do; ``parts_built`` counts the
-    parts that this run wrote, those included of which it tried only some rows again.
+    ``location`` is the dataset's folder or address; ``report`` is what ``report.json`` holds, of an earlier run where
+    there was nothing to do; ``parts_built`` counts the parts that this run wrote, those included of which it tried only
+    some rows again.
     """
 
-    root: Path
+    location: str
     report: dict[str, Any]
     parts_built: int
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder.
+
+        Raises:
+            ValueError: it is in an object store.
+        """
+        if is_remote(self.location):
+            raise ValueError(f"{self.location} is no folder; give the address to posecap.open and to posecap.index")
+        return Path(self.location)
 
     @property
     def exit_code(self) -> int:
@@ -133,14 +154,15 @@ class BuildResult:
 def build(
     manifest_path: Path,
     *,
-    output: Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     options: Options | None = None,
     log: Callable[[str], None] = print,
 ) -> BuildResult:
     """Build the dataset that a manifest describes, or resume building it.
 
     Args:
-        output: folder of the dataset, created where there is none; None for the manifest's.
+        output: folder of the dataset, created where there is none, or the address of an object store, such as
+            ``s3://bucket/poses``; None for the manifest's.
         options: None for the defaults.
         log: prints a line for the user. Progress goes to stderr whatever it is.
 
@@ -151,7 +173,8 @@ def build(
         WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
         ShardError: ``tombstones.json`` is damaged.
         BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``; or the
-            output folder holds files of something else, cannot be written, or is an address.
+            output holds files of something else, or cannot be written.
+        StorageError: an object store cannot be reached or written, or fails for longer than is waited.
         DatasetLockedError: another process is building or changing the dataset.
     """
     options = options or Options()
@@ -161,21 +184,23 @@ def build(
     *before, last = pipeline.stages
     if isinstance(last, Pack):
         pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
-    root = output_folder(output, manifest)
-    _make_output_folder(root)
+    storage = output_storage(output, manifest)
+    _prepare_output(storage)
     if lines := unfilled(manifest):
         found = " and ".join(map(repr, lines))
         log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
-    with lock_dataset(root):
-        plan = make_plan(manifest, root / f".{PLAN_FILE}.new", built=root / PLAN_FILE)
+    with lock_dataset(storage) as lock:
+        here = work_folder(storage)
+        fetch_plan(storage)
+        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=here / PLAN_FILE)
         fingerprints = part_fingerprints(pipeline, plan)
-        change = compare(root, fingerprints, pipeline)
+        change = compare(storage, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
-            raise BuildError(explain(change, root))
-        plan = _adopt(plan, root, change)
-        write_manifest_path(root, manifest)
-        with Ledger(root / LEDGER_FILE) as ledger:
-            _fill_ledger(ledger, root, change)
+            raise BuildError(explain(change, storage))
+        plan = _adopt(plan, storage, change)
+        write_manifest_path(storage, manifest)
+        with Ledger(here / LEDGER_FILE) as ledger:
+            _fill_ledger(ledger, storage, change)
             current = change.built.keys() - {*change.changed}
             todo = [part for part in plan.parts() if part.name not in current]
             retried = [
@@ -183,11 +208,10 @@ def build(
                 for part in plan.parts()
                 if options.retry is not None
                 and part.name in current
-                and any(_is_retried(row, options) for row in _outcomes(root, part.name))
+                and any(_is_retried(row, options) for row in _outcomes(storage, part.name))
             ]
-            work = _Build(
-                manifest, pipeline, plan, root, ledger, options, log, frozenset(part.name for part in retried)
-            )
+            names = frozenset(part.name for part in retried)
+            work = _Build(manifest, pipeline, plan, storage, lock, ledger, options, log, names)
             return work.run([*todo, *retried], fingerprints)
 
 
@@ -198,7 +222,8 @@ class _Build:
     manifest: Manifest
     pipeline: Pipeline
     plan: Plan
-    root: Path
+    storage: Storage
+    lock: Lock
     ledger: Ledger
     options: Options
     log: Callable[[str], None]
@@ -209,16 +234,16 @@ class _Build:
     """Rows on which so many runs with threads crashed that they are not tried again."""
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
-        finished = None if todo else read_final_report(self.root)
-        missing = missing_descriptions(self.root) if finished is not None else []
+        finished = None if todo else read_final_report(self.storage)
+        missing = missing_descriptions(self.storage) if finished is not None else []
         if not todo:
-            remove_unfinished(self.root)
+            remove_unfinished(self.storage)
         if missing:
-            self.log(f"{self.root}: every part is built; {', '.join(missing)} made again")
+            self.log(f"{self.storage.location}: every part is built; {', '.join(missing)} made again")
         elif finished is not None:
-            self.log(f"{self.root}: every part is built; nothing to do")
-            return BuildResult(self.root, finished, 0)
-        mark_unfinished(self.root)
+            self.log(f"{self.storage.location}: every part is built; nothing to do")
+            return BuildResult(self.storage.location, finished, 0)
+        mark_unfinished(self.storage)
         started, since = datetime.now(UTC), monotonic()
         total = sum(part.rows for part in self.plan.parts())
         progress = Progress(
@@ -242,15 +267,15 @@ class _Build:
             stage_seconds=stage_seconds,
             nodes=self.ledger.nodes() if todo else (),
         )
-        report = finalize(self.root, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
-        return BuildResult(self.root, report, len(todo))
+        report = finalize(self.storage, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
+        return BuildResult(self.storage.location, report, len(todo))
 
     def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
         """Build the parts of ``todo``; returns the seconds until the workers were ready."""
-        tombstones = read_tombstones(self.root)
+        tombstones = read_tombstones(self.storage)
         record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
         journal = self._crash_journal()
-        staging = Staging.start(self.root, fingerprint=self.pipeline.fingerprint())
+        staging = Staging.start(self.storage, fingerprint=self.pipeline.fingerprint())
 
         def write_job(done: PartResult) -> WriteJob | None:
             samples = _staged(done.rows, tombstones)
@@ -284,7 +309,7 @@ class _Build:
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
                     self.ledger.record_nodes(schedule.health.as_json())
         finally:
-            remove_staging(self.root)
+            remove_staging(self.storage)
         return pool.start_seconds
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:
@@ -295,7 +320,7 @@ class _Build:
         """The journal of this run, after what it says of the last one is counted; None for Ray, which isolates rows."""
         if self.options.runner == "ray":
             return None
-        journal = CrashJournal(work_folder(self.root))
+        journal = CrashJournal(work_folder(self.storage))
         crash = journal.take()
         if crash:
             for row_id in crash.rows:
@@ -312,7 +337,7 @@ class _Build:
     def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
         """Rows of each part; for a retry, with the results of rows that are not tried again."""
         for part in todo:
-            known = _carried_over(self.root, part, self.options) if part.name in self.retried else {}
+            known = _carried_over(self.storage, part, self.options) if part.name in self.retried else {}
             rows: list[RowResult | Row] = []
             labels = self._labels[part.name] = {}
             for planned in self.plan.rows(part):
@@ -329,39 +354,42 @@ class _Build:
         outcomes = [row.outcome for row in rows]
         files = done.files
         if files is None:
-            write_preview(self.root, done.name, ())
+            write_preview(self.storage, done.name, ())
             files = PartFiles({}, {}, 0)
         counts = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
-        commit_part(self.root, done.name, files, record={**record, **counts})
+        self.lock.check()
+        document = commit_part(self.storage, done.name, files, record={**record, **counts})
+        sidecar = hashlib.sha256(encode_document(document)).hexdigest()
         seconds = sum_seconds(row.seconds for row in rows)
         frames = sum(row.frames for row in rows)
-        sidecar = file_sha256(self.root / sidecar_path(done.name))
         self.ledger.record_part(done.name, sidecar, outcomes, seconds=seconds, frames=frames)
 
 
-def output_folder(output: Path | None, manifest: Manifest) -> Path:
-    """The dataset's folder: ``output``, or the manifest's where it is None.
-
-    Raises:
-        BuildError: it is the address of an object store, which as a path would be a local folder called ``s3:``.
-    """
-    if output is None:
-        return manifest.output
-    scheme = output.parts[0] if output.parts else ""
-    if is_url(f"{scheme}//"):
-        raise BuildError(
-            f"--output {scheme}//… is an address: a build writes to a local folder; name one, and copy the finished "
-            "dataset to its store afterwards"
-        )
-    return output.absolute()
-
-
-def _make_output_folder(root: Path) -> None:
-    """Create the dataset's folder where there is none.
+def _prepare_output(storage: Storage) -> None:
+    """Create the dataset's folder where there is none; see that an object store can be written.
 
     Raises:
         BuildError: it cannot be created or written, or holds files and none of a dataset. Hidden files do not count.
+        StorageError: the object store cannot be reached or written.
     """
+    if isinstance(storage, LocalStorage):
+        _make_output_folder(storage.root)
+        return
+    if isinstance(storage, RemoteStorage) and not storage.is_writable:
+        raise BuildError(f"{storage.location}: web servers cannot be written; name a folder or an object store")
+    others = sorted({file.name.partition("/")[0] for file in storage.list() if not file.name.startswith(".")})
+    if others and not is_dataset(storage):
+        raise BuildError(
+            f"{storage.location}: this is no dataset and holds other files ({_some(others)}); give another --output"
+        )
+    storage.now()  # writes a file and deletes it
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+
+
+def _make_output_folder(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
@@ -372,10 +400,9 @@ def _make_output_folder(root: Path) -> None:
     if not os.access(root, os.W_OK | os.X_OK):
         raise BuildError(f"{root}: this folder cannot be written; name another with --output")
     if others and not is_dataset(root):
-        names = ", ".join(others[:_SHOWN]) + (" …" if len(others) > _SHOWN else "")
         raise BuildError(
-            f"{root}: this folder is no dataset and holds other files ({names}); name a new or an empty folder with "
-            "--output"
+            f"{root}: this folder is no dataset and holds other files ({_some(others)}); name a new or an empty folder "
+            "with --output"
         )
 
 
@@ -388,28 +415,29 @@ def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
     }
 
 
-def _adopt(plan: Plan, root: Path, change: Change) -> Plan:
-    """Make the new plan the dataset's plan, and remove parts that it no longer has."""
+def _adopt(plan: Plan, storage: Storage, change: Change) -> Plan:
+    """Make the new plan the dataset's plan, and remove parts that it no longer has and uploads of killed builds."""
+    if isinstance(storage, RemoteStorage):
+        storage.remove_unfinished_uploads()
     for name in change.gone:
-        remove_part(root, name)
-        write_preview(root, name, ())
-    plan.path.replace(root / PLAN_FILE)
-    return open_plan(root / PLAN_FILE, media_root=plan.media_root, private=plan.private)
+        remove_part(storage, name)
+        write_preview(storage, name, ())
+    path = store_plan(storage, plan.path)
+    return open_plan(path, media_root=plan.media_root, private=plan.private)
 
 
-def _fill_ledger(ledger: Ledger, root: Path, change: Change) -> None:
+def _fill_ledger(ledger: Ledger, storage: Storage, change: Change) -> None:
     """Make the ledger agree with the sidecars: it may be missing, outdated, or have parts that were removed."""
     entered = ledger.parts()
     for name in entered.keys() - {str(part) for part in change.built}:
         ledger.remove_part(name)
-    for part in change.built:
-        sidecar = file_sha256(root / sidecar_path(part))
+    for part, sidecar in sidecar_hashes(storage, sorted(change.built)):
         if entered.get(str(part)) != sidecar:
-            ledger.record_part(part, sidecar, _outcomes(root, part), seconds={}, frames=0)
+            ledger.record_part(part, sidecar, _outcomes(storage, part), seconds={}, frames=0)
 
 
-def _outcomes(root: Path, part: PartName) -> list[RowOutcome]:
-    return [RowOutcome.from_json(row) for row in read_sidecar(root, part)["rows"]]
+def _outcomes(storage: Storage, part: PartName) -> list[RowOutcome]:
+    return [RowOutcome.from_json(row) for row in read_sidecar(storage, part)["rows"]]
 
 
 def _is_retried(outcome: RowOutcome, options: Options) -> bool:
@@ -420,15 +448,15 @@ def _is_retried(outcome: RowOutcome, options: Options) -> bool:
     return outcome.reason in wanted if wanted else outcome.retryable
 
 
-def _carried_over(root: Path, part: PlannedPart, options: Options) -> dict[str, RowResult]:
+def _carried_over(storage: Storage, part: PlannedPart, options: Options) -> dict[str, RowResult]:
     """Results of a committed part's rows that are not tried again, by row id."""
     try:
-        samples = samples_in_part(root, part.name)
+        samples = samples_in_part(storage, part.name)
     except ShardError:
         return {}  # damaged: every row is executed again
     return {
         outcome.row_id: RowResult(outcome, tuple(samples.get(outcome.row_id, ())))
-        for outcome in _outcomes(root, part.name)
+        for outcome in _outcomes(storage, part.name)
         if not _is_retried(outcome, options)
     }
 
@@ -519,7 +547,7 @@ class Change:
         return bool(self.changed or self.gone)
 
 
-def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
+def compare(location: Location, fingerprints: Mapping[PartName, str], pipeline: Pipeline) -> Change:
     """Compare the sidecars on disk with the fingerprints of the plan's parts.
 
     A part with a damaged sidecar, or with a file that is missing or has another size, counts as not built.
@@ -528,12 +556,10 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
     changed: list[PartName] = []
     gone: list[PartName] = []
     reasons: dict[str, None] = {}
-    for part in committed(root):
-        try:
-            written = read_sidecar(root, part, names="stored")
-        except ShardError:
-            continue
-        if damaged_files(root, written):
+    storage = open_storage(location)
+    sizes = {file.name: file.size_bytes for top in ("data", "index") for file in storage.list(top)}
+    for part, written in each_sidecar(storage):
+        if isinstance(written, ShardError) or damaged_files(storage, written, sizes=sizes):
             continue
         if part not in fingerprints:
             gone.append(part)
@@ -543,11 +569,11 @@ def compare(root: Path, fingerprints: Mapping[PartName, str], pipeline: Pipeline
         built[part] = written["fingerprint"]
         if written["fingerprint"] != fingerprints[part]:
             changed.append(part)
-            reasons.update(dict.fromkeys(_why(read_sidecar(root, part), pipeline)))
+            reasons.update(dict.fromkeys(_why(read_sidecar(storage, part), pipeline)))
     return Change(built, tuple(changed), tuple(gone), tuple(reasons))
 
 
-def explain(change: Change, root: Path) -> str:
+def explain(change: Change, location: Location) -> str:
     """A message for the user: what changed, parameter by parameter, and the two ways to continue."""
     shown = list(change.reasons[:_SHOWN])
     if len(change.reasons) > _SHOWN:
@@ -555,8 +581,9 @@ def explain(change: Change, root: Path) -> str:
     parts = [str(part) for part in (*change.changed, *change.gone)]
     names = ", ".join(parts[:_SHOWN]) + (" …" if len(parts) > _SHOWN else "")
     lines = "\n".join(f"  - {reason}" for reason in shown)
+    where = open_storage(location).location
     return (
-        f"{root} was built with another pipeline or manifest: {len(parts)} of its parts ({names}) differ.\n{lines}\n"
+        f"{where} was built with another pipeline or manifest: {len(parts)} of its parts ({names}) differ.\n{lines}\n"
         "Add --update to rebuild exactly these parts, or name another --output to keep them as they are."
     )
 

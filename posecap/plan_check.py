@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.build import LEDGER_FILE, compare, output_folder, part_fingerprints, rejected_by_plan
+from posecap.build import LEDGER_FILE, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
 from posecap.ledger import Ledger
@@ -26,6 +27,7 @@ from posecap.manifest.tables import unread_columns
 from posecap.outcomes import largest_first
 from posecap.pipeline import Pipeline
 from posecap.plan import Plan, PlannedRow
+from posecap.plan_store import output_storage, work_folder
 from posecap.run.local import cores
 from posecap.shards import committed
 from posecap.size_estimate import ASSUMED_FPS, ASSUMED_SECONDS
@@ -33,6 +35,7 @@ from posecap.stage import Reject, check_installed
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.split import Split
+from posecap.storage import Storage
 from posecap.terminal import count_text, duration_text
 from posecap.types import Row
 from posecap.uris import hide_secrets
@@ -92,7 +95,9 @@ class Forecast:
         self.examples.setdefault(reason, detail if detail.startswith(row.place) else f"{row.place}: {detail}")
 
 
-def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path | None = None) -> Forecast:
+def forecast(
+    manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: str | PathLike[str] | None = None
+) -> Forecast:
     """Look at a plan's rows, the local files among them, the manifest and the output directory.
 
     Args:
@@ -104,9 +109,9 @@ def forecast(manifest: Manifest, plan: Plan, pipeline: Pipeline, *, output: Path
     except ModuleNotFoundError as error:
         found.warnings += str(error).splitlines()
     _look_at_rows(plan, pipeline, found)
-    root = output_folder(output, manifest)
-    found.output, share_left = _output(root, plan, pipeline)
-    seconds, found.measured = _seconds_per_frame(root, pipeline)
+    storage = output_storage(output, manifest)
+    found.output, share_left = _output(storage, plan, pipeline)
+    seconds, found.measured = _seconds_per_frame(storage, pipeline)
     if seconds is not None:
         found.work_seconds = share_left * found.footage_seconds * ASSUMED_FPS * seconds / cores()
     return found
@@ -230,12 +235,13 @@ def _check_span(row: Row, seconds: float, *, fps: float, least_share: float) -> 
         raise Reject("span_outside_video", f"{where}; correct start and end")
 
 
-def _output(root: Path, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
+def _output(storage: Storage, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
     """A sentence about the output directory, and the share of the planned rows that is left to build."""
     parts = plan.parts()
-    if not root.is_dir() or not committed(root):
+    root = storage.location
+    if not committed(storage):
         return f"{root}: nothing is built yet", 1.0
-    change = compare(root, part_fingerprints(pipeline, plan), pipeline)
+    change = compare(storage, part_fingerprints(pipeline, plan), pipeline)
     current = change.built.keys() - {*change.changed}
     left = sum(part.rows for part in parts if part.name not in current) / max(1, sum(part.rows for part in parts))
     holds = f"{root}: {len(current):,} of {len(parts):,} planned parts are built"
@@ -246,10 +252,11 @@ def _output(root: Path, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
     return f"{holds}, {differing:,} no longer fit ({why}): build with --update, or into another --output", left
 
 
-def _seconds_per_frame(root: Path, pipeline: Pipeline) -> tuple[float | None, bool]:
+def _seconds_per_frame(storage: Storage, pipeline: Pipeline) -> tuple[float | None, bool]:
     """Worker seconds of a frame, from an earlier run where there is one; None if nothing is known."""
-    if (root / LEDGER_FILE).is_file():
-        with Ledger(root / LEDGER_FILE) as ledger:
+    path = work_folder(storage) / LEDGER_FILE
+    if path.is_file():
+        with Ledger(path) as ledger:
             stage_seconds, frames = ledger.seconds()
         if frames:
             return sum(stage_seconds.values()) / frames, True

@@ -7,14 +7,37 @@ from the sidecars.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from posecap.download.package_index import cache_folder
-from posecap.files import atomic_file, digest
+from posecap.files import atomic_file, digest, file_sha256
+from posecap.manifest.manifest_file import Manifest, is_url
 from posecap.plan import PLAN_FILE, Plan, open_plan
-from posecap.storage import LocalStorage, Location, open_storage
+from posecap.storage import LocalStorage, Location, Storage, StorageError, is_remote, open_storage
 
 _BLOCK_BYTES = 8 << 20
+
+
+def output_storage(output: str | os.PathLike[str] | None, manifest: Manifest) -> Storage:
+    """Where the dataset is to lie: ``output``, or the manifest's where it is None.
+
+    Raises:
+        StorageError: it is an address that holds a password, or one that was made a path, which as such would be a
+            local folder called ``s3:``.
+    """
+    if output is None:
+        return LocalStorage(manifest.output)
+    text = os.fspath(output)
+    if is_remote(text):
+        return open_storage(text)
+    scheme = Path(text).parts[0] if Path(text).parts else ""
+    if is_url(f"{scheme}//"):
+        raise StorageError(
+            f"{text} was an address before it became a path, which has lost a slash: give it as text, {scheme}//…"
+        )
+    storage = open_storage(text)
+    return LocalStorage(storage.root.absolute()) if isinstance(storage, LocalStorage) else storage
 
 
 def work_folder(location: Location) -> Path:
@@ -27,30 +50,43 @@ def work_folder(location: Location) -> Path:
     return folder
 
 
-def store_plan(location: Location) -> None:
-    """Copy the plan from the work folder into the store; in a folder it is there already."""
+def store_plan(location: Location, made: Path) -> Path:
+    """Move a plan that was just made to its place, and copy it into the store if that has another; returns the path."""
     storage = open_storage(location)
-    if isinstance(storage, LocalStorage):
-        return
-    with storage.writer(PLAN_FILE) as file, (work_folder(storage) / PLAN_FILE).open("rb") as source:
+    path = work_folder(storage) / PLAN_FILE
+    known = file_sha256(path) if path.is_file() else ""
+    made.replace(path)
+    if isinstance(storage, LocalStorage) or known == file_sha256(path):
+        return path
+    with storage.writer(PLAN_FILE) as file, path.open("rb") as source:
         while block := source.read(_BLOCK_BYTES):
             file.write(block)
         file.finish()
         file.publish()
+    return path
+
+
+def fetch_plan(location: Location) -> Path | None:
+    """The path of the dataset's plan, that of a remote one copied to the work folder; None where there is none."""
+    storage = open_storage(location)
+    path = work_folder(storage) / PLAN_FILE
+    there = storage.size(PLAN_FILE) is not None
+    if isinstance(storage, LocalStorage):
+        return path if there else None
+    if not there:
+        path.unlink(missing_ok=True)  # of a dataset that is gone
+        return None
+    with atomic_file(path) as copy, storage.open(PLAN_FILE) as source:
+        while block := source.read(_BLOCK_BYTES):
+            copy.write(block)
+    return path
 
 
 def stored_plan(location: Location) -> Plan | None:
-    """The dataset's plan, that of a remote one copied to the work folder; None where there is none.
+    """The dataset's plan; None where there is none.
 
     Raises:
         PlanError: it is damaged.
     """
-    storage = open_storage(location)
-    if storage.size(PLAN_FILE) is None:
-        return None
-    path = work_folder(storage) / PLAN_FILE
-    if not isinstance(storage, LocalStorage):
-        with atomic_file(path) as copy, storage.open(PLAN_FILE) as source:
-            while block := source.read(_BLOCK_BYTES):
-                copy.write(block)
-    return open_plan(path, media_root="")
+    path = fetch_plan(location)
+    return None if path is None else open_plan(path, media_root="")

@@ -17,6 +17,7 @@ import numpy as np
 
 from posecap.build import BuildResult, Options
 from posecap.build import build as build_dataset
+from posecap.storage import Location, open_storage
 from tests import ROOT
 
 DEFAULT = ROOT / "pipelines" / "default.py"
@@ -116,13 +117,14 @@ def manifest(
     return path
 
 
-def build(path: Path, **options: Any) -> BuildResult:
+def build(path: Path, *, output: str | Path | None = None, **options: Any) -> BuildResult:
     """Build a manifest with one thread of this process; ``options`` are those of a build."""
-    return build_dataset(path, options=Options(**{"runner": "local", "workers": 1, **options}), log=lambda line: None)
+    chosen = Options(**{"runner": "local", "workers": 1, **options})
+    return build_dataset(path, output=output, options=chosen, log=lambda line: None)
 
 
-def published(root: Path) -> dict[str, bytes]:
+def published(location: Location) -> dict[str, bytes]:
     """The files of a dataset that must be the same on every machine, with their bytes."""
-    shards = [path for top in ("data", "index") for path in sorted((root / top).rglob("*")) if path.is_file()]
-    lists = [root / "plan.parquet", root / "dataset.json"]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in (*shards, *lists)}
+    storage = open_storage(location)
+    names = [file.name for top in ("data", "index") for file in storage.list(top)]
+    return {name: storage.read(name, limit=1 << 30) for name in (*names, "plan.parquet", "dataset.json")}

@@ -38,7 +38,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     for parser in (plan, build):
         about = "the dataset's YAML, or the name of one that comes with posecap, as demo"
         parser.add_argument("--manifest", required=True, metavar="FILE", help=about)
-        parser.add_argument("--output", type=Path, metavar="DIR", help="dataset directory (default: the manifest's)")
+        about = "dataset directory, or address as s3://bucket/name (default: the manifest's)"
+        parser.add_argument("--output", metavar="DIR", help=about)
     option = build.add_argument
     runners = "Ray actors, or threads of this process (default: %(default)s)"
     option("--runner", choices=("ray", "local"), default="ray", help=runners)
@@ -116,8 +117,8 @@ def _build(options: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # without waiting for worker threads, which may be in the middle of a video
     show(built.report, Console())
-    here = Path.cwd()
-    print(f"dataset: {built.root.relative_to(here) if built.root.is_relative_to(here) else built.root}")
+    here = f"{Path.cwd()}{os.sep}"
+    print(f"dataset: {built.location.removeprefix(here)}")
     code = built.exit_code_without_alarms
     if code == PARTIAL:
         print(
@@ -148,7 +149,7 @@ def _manifest_path(options: argparse.Namespace) -> Path:
     return path
 
 
-def _output(options: argparse.Namespace) -> Path | None:
+def _output(options: argparse.Namespace) -> str | Path | None:
     """The dataset's directory where the manifest's own does not count: a manifest of posecap builds here."""
     from posecap.builtin import manifests
 
@@ -164,11 +165,12 @@ def _plan(options: argparse.Namespace) -> int:
     from posecap.manifest.manifest_file import read_manifest
     from posecap.pipeline import PipelineError, load_pipeline
     from posecap.plan import PLAN_FILE, make_plan
+    from posecap.plan_store import fetch_plan, output_storage
     from posecap.plan_summary import show, summarise
 
     manifest, console = read_manifest(_manifest_path(options)), Console()
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
-        built = (_output(options) or manifest.output) / PLAN_FILE
+        built = fetch_plan(output_storage(_output(options), manifest))
         plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=built)
         try:
             pipeline = load_pipeline(manifest.pipeline)

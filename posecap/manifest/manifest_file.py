@@ -133,7 +133,7 @@ def read_manifest(path: Path) -> Manifest:
         contact=keys.text("contact", _CONTACT, "an e-mail or web address that people in the videos can reach"),
         description=keys.text("description", _PROSE, "plain text of at most 10,000 characters", default=""),
         pipeline=keys.pipeline("pipeline", folder),
-        output=keys.local("output", folder, "a local directory; copy the finished dataset to its store afterwards"),
+        output=keys.local("output", folder, "a local directory; the address of an object store goes to --output"),
         media_root=_media_root(keys, folder),
         tables=tuple(_table(entry, folder) for entry in keys.entries("tables")),
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),

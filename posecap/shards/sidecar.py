@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from posecap import legacy
@@ -168,10 +168,27 @@ def each_sidecar(location: Location) -> Iterator[tuple[PartName, dict[str, Any] 
             yield part, error
 
 
-def damaged_files(location: Location, document: Mapping[str, Any]) -> list[str]:
-    """Files that a sidecar names and that are missing or have another size; their content is not read."""
-    storage = open_storage(location)
-    return [name for name, entry in document["files"].items() if storage.size(name) != entry["size_bytes"]]
+def sidecar_hashes(location: Location, parts: Sequence[PartName]) -> Iterator[tuple[PartName, str]]:
+    """SHA-256 of the sidecars of committed parts.
+
+    Raises:
+        ShardError: one of them is missing.
+    """
+    contents = _contents(open_storage(location), map(paths.sidecar_path, parts))
+    for part, (_, content) in zip(parts, contents, strict=True):
+        yield part, hashlib.sha256(content).hexdigest()
+
+
+def damaged_files(
+    location: Location, document: Mapping[str, Any], *, sizes: Mapping[str, int] | None = None
+) -> list[str]:
+    """Files that a sidecar names and that are missing or have another size; their content is not read.
+
+    Args:
+        sizes: of the files that are there, by name; None asks for that of each.
+    """
+    size = open_storage(location).size if sizes is None else sizes.get
+    return [name for name, entry in document["files"].items() if size(name) != entry["size_bytes"]]
 
 
 def dataset_list(location: Location) -> dict[str, Any]:

@@ -151,10 +151,10 @@ class Storage(ABC):
         """Write a small file, replacing an older one."""
 
     def create(self, name: str, content: bytes) -> Written:
-        """Write a small file that is not there yet; of several callers at a time one succeeds.
+        """Write a small file that is not there yet; of several callers with different bytes one succeeds.
 
         Raises:
-            FileExistsError: it is there.
+            FileExistsError: it is there with other bytes. In a folder with any.
         """
         with self.creating(name, content) as create:
             create()

@@ -207,6 +207,25 @@ class RemoteStorage(Storage):
         told = _modified(info)
         return time.time() if told is None else told
 
+    @property
+    def is_writable(self) -> bool:
+        return self._scheme not in ("http", "https")
+
+    def remove_unfinished_uploads(self) -> None:
+        """Let the store forget uploads that killed processes left, which are invisible and are charged for. Only S3
+        keeps such; elsewhere nothing happens. The caller holds the lock.
+        """
+        if _EXTRAS.get(self._scheme) != "s3":
+            return
+        bucket, _, root = self._path("").partition("/")
+        for upload in self._call("list", "", lambda fs, _: fs.list_multipart_uploads(bucket)):
+            if upload["Key"].startswith(f"{root}/" if root else ""):
+                self._forget(bucket, upload["Key"], upload["UploadId"])
+
+    def _forget(self, bucket: str, key: str, upload: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._call("delete", "", lambda fs, _: fs.abort_mpu(bucket, key, upload))
+
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file, in several requests at a time where it is large; an upload that fails leaves nothing."""
         chunks = {"chunksize": _UPLOAD_CHUNK_BYTES} if _EXTRAS.get(self._scheme) in ("s3", "gcs") else {}
@@ -238,16 +257,12 @@ class RemoteStorage(Storage):
         return False
 
     def _create(self, name: str, content: bytes) -> None:
-        tries = 0
-
         def put(fs: Any, path: str) -> None:
-            nonlocal tries
-            tries += 1
             try:
                 fs.pipe_file(path, content, mode="create")
             except FileExistsError:
-                # An earlier try may have arrived although its answer did not.
-                if tries == 1 or fs.cat_file(path) != content:
+                # A request whose answer was lost is repeated, by the back-end too, and then refused by its own file.
+                if fs.cat_file(path) != content:
                     raise
 
         self._call("write", name, put)

@@ -30,6 +30,7 @@ from posecap.cli import main
 from posecap.ledger import DatasetLockedError, Ledger, lock_dataset
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
+from posecap.storage import StorageError, is_attempt, open_storage
 from posecap.types import PartName
 from posecap.verify import verify
 from tests import ROOT, built, small
@@ -413,6 +414,45 @@ def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path:
     assert not (tmp_path / "dataset").exists()
     build(path, output=tmp_path / "deep" / "down", options=options, log=messages.append)
     assert messages == [f"{built.root}: every part is built; nothing to do"]
+
+
+def test_a_location_of_any_kind_gets_the_same_dataset(
+    media: Path, location: str, whole: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    path = small.manifest(tmp_path / "manifest", EVERY_FATE, media_root=media)
+    elsewhere = small.build(path, output=location)
+    assert (elsewhere.location, elsewhere.report["counts"]) == (location, whole.report["counts"])
+    assert small.published(location) == small.published(whole.root)
+    storage = open_storage(location)
+    same = ("card.md", "contact_sheet.jpg")
+    assert [storage.read(name, limit=1 << 30) for name in same] == [(whole.root / name).read_bytes() for name in same]
+    assert not [file.name for file in storage.list() if is_attempt(file.name) or file.name.startswith(".staging")]
+    assert small.build(path, output=location).parts_built == 0
+    if location.startswith(("s3", "memory")):
+        assert not [*tmp_path.glob("s3:*"), *tmp_path.glob("memory:*")]
+        shutil.rmtree(tmp_path / "cache" / "datasets")
+        assert small.build(path, output=location).parts_built == 0
+        with pytest.raises(ValueError, match="is no folder"):
+            print(elsewhere.root)
+    storage.remove("data/train/pose-00000.tar")
+    assert small.build(path, output=location).parts_built == 1
+    assert small.published(location) == small.published(whole.root)
+    with lock_dataset(location), pytest.raises(DatasetLockedError, match="is being built by process"):
+        small.build(path, output=location)
+
+
+def test_another_place_that_holds_files_is_no_output(bucket: str, tmp_path: Path, media: Path) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    open_storage(bucket).write("photos/mine.jpg", b"x")
+    with pytest.raises(BuildError, match=r"is no dataset and holds other files \(photos\)"):
+        small.build(path, output=bucket)
+    with pytest.raises(BuildError, match="web servers cannot be written"):
+        small.build(path, output="https://localhost/x")
+    with pytest.raises(StorageError, match="there is no such bucket"):
+        small.build(path, output=f"{bucket}-not-there/poses")
+    with pytest.raises(StorageError, match="which has lost a slash"):
+        small.build(path, output=Path("s3://bucket/poses"))
 
 
 def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:

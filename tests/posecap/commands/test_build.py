@@ -69,18 +69,22 @@ def test_what_threads_cannot_do_is_wrong_usage(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "posecap: --row-seconds is for --runner ray: threads cannot be stopped\n"
 
 
-@pytest.mark.parametrize("command", ["build", "plan"])
-@pytest.mark.parametrize("address", ["s3://bucket/poses", "gs://bucket", "az:///container/poses"])
-def test_an_address_is_no_output_folder(
-    command: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_address_is_an_output(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
     path = small.manifest(tmp_path, [MISSING], media_root=tmp_path)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    assert main([command, "--manifest", str(path), "--output", address]) == 1
-    scheme = address.partition("://")[0]
-    assert f"--output {scheme}://… is an address: a build writes to a local folder" in capsys.readouterr().err
-    assert sorted(tmp_path.iterdir()) == before
+    location = f"{bucket}/poses"
+    assert main(["plan", "--manifest", str(path), "--output", location]) == 0
+    assert f"{location}: nothing is built yet" in capsys.readouterr().out
+    assert build(path, "--output", location) == 0
+    assert f"dataset: {location}" in capsys.readouterr().out
+    assert main(["status", location]) == 0
+    assert sorted({*tmp_path.iterdir()} - {tmp_path / "cache"}) == before
+    assert main(["build", "--manifest", str(path), "--output", "ftps3://bucket/poses"]) == 1
+    assert "ftps3://" in capsys.readouterr().err
 
 
 def test_a_changed_pipeline_ends_it_with_1(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
