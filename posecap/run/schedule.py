@@ -340,12 +340,14 @@ class Schedule:
         self._queues[0].appendleft(Task(task.part, task.row, (0,), 0, row.row, row.attempt))
 
     def _decide(self, task: Task, row: _OpenRow, result: RowResult, verdict: Literal["confirmed", "overruled"]) -> None:
-        """The row is done. ``verdict`` is on what was doubted before."""
+        """The row is done. ``verdict`` is on what was doubted before, on other nodes than the one that had it last."""
         opened = self._open[task.part]
         del opened.rows[task.row]
         opened.done[task.row] = result
         self._on_row(result)
-        self.health.decide(row.doubted, verdict)
+        here = {node for node, _ in row.pieces.values()}
+        self.health.decide({node: why for node, why in row.doubted.items() if node in here}, "confirmed")
+        self.health.decide({node: why for node, why in row.doubted.items() if node not in here}, verdict)
         nodes = self._pool.nodes(0)
         for node in row.doubted:
             why = self.health.sick(node, nodes) if node in nodes else None

@@ -119,9 +119,13 @@ def test_parts_are_admitted_only_as_workers_have_room():
 
 def test_a_lost_worker_costs_a_second_try():
     lost: list[str] = []
-    done = run(Pool(lose={"0-0": 1}), [part(0, "ok", "ok")], on_lost=lost.append)
-    assert [row.outcome.status for row in done[PartName("train", 0)].rows] == ["kept", "kept"]
+    schedule = Schedule(Pool(lose={"0-0": 1}), on_lost=lost.append)
+    (done,) = schedule.run([part(0, "ok", "ok")])
+    assert [row.outcome.status for row in done.rows] == ["kept", "kept"]
     assert lost == ["0-0"]
+    record = schedule.health.records["here"]
+    assert record.ended == {("kept", ""): 2, ("lost", "worker_died"): 1}
+    assert not record.overruled  # no other node had a say
 
 
 def test_a_poisonous_row_is_quarantined_and_its_neighbours_go_on():
