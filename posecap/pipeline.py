@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -111,15 +112,20 @@ class Pipeline:
         Raises:
             MissingWeightsError: weights without a known hash are neither on disk nor downloadable.
         """
-        engines = [engine for stage in self.stages for engine in engines_of(stage)]
-        packages = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
-        weights = sorted({w for engine in engines for w in engine.weights})
+        weights = sorted({w for stage in self.stages for engine in engines_of(stage) for w in engine.weights})
         return {
-            "packages": {name: _version(name) for name in packages},
+            "packages": dict(self._packages),
             "weights": {
                 shown: weights_sha256(name) for shown, name in zip(_names_without_paths(weights), weights, strict=True)
             },
         }
+
+    @cached_property
+    def _packages(self) -> dict[str, str]:
+        """Versions by package, looked up once: each takes milliseconds, and a build asks for the lineage repeatedly."""
+        engines = [engine for stage in self.stages for engine in engines_of(stage)]
+        names = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
+        return {name: _version(name) for name in names}
 
     def fingerprint(self) -> str:
         """SHA-256 (64 hex digits) over configuration and lineage.

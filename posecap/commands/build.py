@@ -20,6 +20,7 @@ from posecap.terminal import (
     at_least_one,
     command,
     count_text,
+    without_collection,
 )
 
 _MORE = """\
@@ -94,10 +95,11 @@ def _build(options: argparse.Namespace) -> int:
     if options.row_seconds is not None and options.runner == "local":
         print("posecap: --row-seconds is for --runner ray: threads cannot be stopped", file=sys.stderr)
         return USAGE
-    from rich.console import Console
+    with without_collection():
+        from rich.console import Console
 
-    from posecap.build import Options, build
-    from posecap.release.report import show
+        from posecap.build import Options, build
+        from posecap.release.report import show
 
     retry = None if options.retry_failed is None else tuple(r for r in options.retry_failed.split(",") if r)
     chosen = Options(
