@@ -3,6 +3,7 @@
     python benchmarks/write.py                               # 2,000 rows with 2 MB of video, on threads and on Ray
     python benchmarks/write.py --rows 20000 --video-mb 0     # what a build adds to each row
     python benchmarks/write.py --rows-per-part 2000          # the driver's memory must not follow
+    python benchmarks/write.py --output s3://bucket/folder   # in an object store
 
 Whole builds, each in a fresh process, of a pipeline whose one stage makes a sample from nothing, so that all the time
 goes into planning, scheduling, staging, writing, reading back and committing. The driver is the process that builds;
@@ -26,6 +27,8 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 
 from measuring import cpu_seconds, parser_of, peak_bytes
+
+from posecap.storage import open_storage
 
 PIPELINE = """
 from collections.abc import Iterator
@@ -87,10 +90,11 @@ def main() -> None:
     parser.add_argument("--runners", default="local,ray", help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="for the datasets (default: a temporary one)")
+    parser.add_argument("--output", metavar="ADDRESS", help="of an object store to write to instead")
     parser.add_argument("--build", nargs=2, metavar=("MANIFEST", "RUNNER"), help=SUPPRESS)
     options = parser.parse_args()
     if options.build:
-        print(json.dumps(build_one(Path(options.build[0]), options.build[1], options.workers)))
+        print(json.dumps(build_one(Path(options.build[0]), options.build[1], options)))
         return
     size = f"{options.video_mb:g} MB" if options.video_mb else "no"
     print(f"{options.rows:,} rows with {size} video, {options.rows_per_part:,} in a part, {options.workers} workers")
@@ -98,7 +102,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="posecap-write-", dir=options.folder) as name:
             manifest = write_manifest(Path(name), options)
             command = [sys.executable, __file__, "--workers", str(options.workers), "--build", str(manifest), runner]
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=True)
+            output = f"{options.output.rstrip('/')}/{Path(name).name}" if options.output else None
+            command += ["--output", output] if output else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CI": "1"}, check=True)
+            if output:
+                open_storage(output).remove_folder("")
         found = json.loads(done.stdout.splitlines()[-1])
         print(
             f"{runner:<6} {found['rate']:8,.1f} clips/s  {found['seconds']:7.1f} s  "
@@ -122,11 +130,12 @@ def write_manifest(folder: Path, options: Namespace) -> Path:
     return folder / "manifest.yaml"
 
 
-def build_one(manifest: Path, runner: str, workers: int) -> dict[str, float]:
+def build_one(manifest: Path, runner: str, options: Namespace) -> dict[str, float]:
     """Build in this process; clips per second and seconds without start, and this process' CPU seconds and memory."""
     from posecap.build import Options, build
 
-    built = build(manifest, options=Options(runner=runner, workers=workers), log=lambda line: None)  # type: ignore[arg-type]
+    chosen = Options(runner=runner, workers=options.workers)  # type: ignore[arg-type]
+    built = build(manifest, output=options.output, options=chosen, log=lambda line: None)
     rates = built.report["rates"]
     seconds = rates["wall_seconds"] - rates["start_seconds"]
     return {"rate": rates["clips_per_second"], "seconds": seconds, "cpu": cpu_seconds(), "peak": peak_bytes()}

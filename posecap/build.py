@@ -48,7 +48,7 @@ from posecap.shards import (
 from posecap.shards.sidecar import each_sidecar, encode_document, sidecar_hashes
 from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
-from posecap.staging import Staging, WriteJob, WritePart, remove_staging, remove_unfinished, samples_in_part
+from posecap.staging import Staging, WriteJob, WritePart, remove_unfinished, samples_in_part
 from posecap.storage import (
     LocalStorage,
     Location,
@@ -309,7 +309,7 @@ class _Build:
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
                     self.ledger.record_nodes(schedule.health.as_json())
         finally:
-            remove_staging(self.storage)
+            staging.end()
         return pool.start_seconds
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:

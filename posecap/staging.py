@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -96,6 +96,16 @@ class Staging:
         names = dict.fromkeys(sample.pose.file for sample in samples)
         self.storage.discard([name for name in names if name.startswith(f"{FOLDER}/")])
 
+    def end(self) -> None:
+        """Remove the staging files of this build, and none of another that has taken the dataset over. What cannot be
+        removed, as when the store does not answer, is left to the next build.
+        """
+        with suppress(OSError):
+            self.storage.remove_folder(f"{FOLDER}/{self.build}")
+        with suppress(OSError):
+            if isinstance(self.storage, LocalStorage):
+                (self.storage.root / FOLDER).rmdir()
+
     def _name(self, name: str) -> str:
         return f"{FOLDER}/{self.build}/{name}"
 
@@ -112,13 +122,8 @@ def remove_unfinished(location: Location) -> int:
     staged = [file.name for file in storage.list(FOLDER)]
     attempts = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
     storage.discard(attempts)
-    remove_staging(storage)
+    storage.remove_folder(FOLDER)
     return len(staged) + len(attempts)
-
-
-def remove_staging(location: Location) -> None:
-    """Remove every staging file of a dataset. The caller holds its lock."""
-    open_storage(location).remove_folder(FOLDER)
 
 
 @dataclass

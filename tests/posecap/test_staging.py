@@ -120,6 +120,17 @@ def test_a_build_that_starts_removes_what_others_left(staging: Staging) -> None:
     assert not staging.is_visible()
 
 
+def test_a_build_that_ends_removes_its_own_files_and_those_of_no_other(staging: Staging) -> None:
+    staged(staging, made())
+    other = replace(staging, build="another")
+    other.storage.write(f"{FOLDER}/another/file", b"x")
+    staging.end()
+    assert [file.name for file in staging.storage.list()] == [f"{FOLDER}/another/file"]
+    other.end()
+    other.end()
+    assert list(root_of(staging).iterdir()) == []
+
+
 def test_files_of_parts_that_were_not_committed_are_removed_by_the_next_build(staging: Staging) -> None:
     samples = made()
     job = WriteJob(part=PART, samples=staged(staging, samples), record=built.record(samples))
