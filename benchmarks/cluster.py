@@ -9,6 +9,7 @@ rejected or fail wherever they run. Run from the repository's root::
 
     python benchmarks/cluster.py                             # 20 minutes
     python benchmarks/cluster.py --minutes 90 --seed 7 --kinds kill drain
+    python benchmarks/cluster.py --output s3                 # into an S3 server (moto) instead of a directory
 
 Ends with status 1 if a finished build differs in any byte from the undisturbed local one, loses or doubles a row, or
 does not end as it should.
@@ -21,12 +22,15 @@ import os
 import random
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,8 @@ from fault_tolerance import Reference, differences, outcomes
 from measuring import parser_of
 
 from posecap.outcomes import tally
+from posecap.plan_store import work_folder
+from posecap.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("kill", "drain", "disk_full", "no_mount", "exits", "worker", "interrupt", "head")
@@ -175,46 +181,47 @@ class Tally:
 
 @dataclass
 class Trial:
-    """Builds one manifest again and again on a disturbed cluster."""
+    """Builds one manifest again and again on a disturbed cluster, into ``datasets``, a folder or an address."""
 
     manifest: Path
     folder: Path
+    datasets: str
     reference: Reference
     cluster: Cluster
     kinds: tuple[str, ...]
     chance: random.Random
     tally: Tally = field(default_factory=Tally)
     node_kinds: dict[str, str] = field(default_factory=dict)
+    ended_as_it_should: bool = True
 
     def run(self, number: int) -> None:
         """One build, until it ends; started again each time the head was killed."""
-        root = self.folder / f"build-{number:03d}"
+        output, log_file = f"{self.datasets}/build-{number:03d}", self.folder / f"build-{number:03d}.log"
         self.node_kinds = {}
         self._runs_file().unlink(missing_ok=True)
         since = time.monotonic()
         while True:
-            code = self._disturb(root, since)
+            code = self._disturb(output, log_file, since)
             if code != 1 or not self.ended_as_it_should:
                 break
         self.tally.builds += 1
         self.tally.seconds += time.monotonic() - since
-        log = root.with_suffix(".log").read_text(errors="replace")
+        log = log_file.read_text(errors="replace")
         self.tally.named += log.count("gets no more rows: ") - log.count("the cluster is about to take it away")
         if code != 3:
-            self.tally.wrong.append(f"build {number} ended with status {code}; see {root.with_suffix('.log')}")
+            self.tally.wrong.append(f"build {number} ended with status {code}; see {log_file}")
             return
+        root = copied(output, self.folder / "copy")
         self.tally.wrong += [f"build {number}: {found}" for found in differences(root, self.reference)]
         self.tally.rows += Counter(tally(outcomes(root)).as_json()["rows"])
         self._count_repeated()
         if not self.tally.wrong:
             shutil.rmtree(root)
 
-    ended_as_it_should = True
-
-    def _disturb(self, root: Path, since: float) -> int | None:
+    def _disturb(self, output: str, log_file: Path, since: float) -> int | None:
         self.ended_as_it_should = False
-        with root.with_suffix(".log").open("ab") as log:
-            arguments = ["build", "--manifest", str(self.manifest), "--output", str(root), "--address"]
+        with log_file.open("ab") as log:
+            arguments = ["build", "--manifest", str(self.manifest), "--output", output, "--address"]
             build = subprocess.Popen(
                 [sys.executable, "-m", "posecap", *arguments, self.cluster.address],
                 cwd=ROOT,
@@ -231,7 +238,7 @@ class Trial:
                     and build.poll() is None
                     and self._runs()
                 ):
-                    return self._kill_head(build, root)
+                    return self._kill_head(build, log_file)
             return build.poll()
         finally:
             if build.poll() is None:
@@ -291,8 +298,8 @@ class Trial:
             self.cluster.kill(node)
         self._count(kind, build)
 
-    def _kill_head(self, build: subprocess.Popen[bytes], root: Path) -> int | None:
-        since, log = time.monotonic(), root.with_suffix(".log")
+    def _kill_head(self, build: subprocess.Popen[bytes], log: Path) -> int | None:
+        since = time.monotonic()
         self.cluster.kill_head()
         try:
             code = build.wait(LONGEST_GOODBYE_SECONDS)
@@ -329,6 +336,46 @@ class Trial:
         for node, kind in self.node_kinds.items():
             elsewhere = {row for other, rows in runs.items() if other != node for row in rows}
             self.tally.repeated[kind] += sum(row in elsewhere for row in runs[node])
+
+
+def copied(output: str, folder: Path) -> Path:
+    """A dataset of an object store and its ledger in a folder; one in a folder stays where it is."""
+    if "://" not in output:
+        return Path(output)
+    shutil.rmtree(folder, ignore_errors=True)
+    storage = open_storage(output)
+    for file in storage.list():
+        path = folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with storage.open(file.name) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    shutil.copyfile(work_folder(storage) / "ledger.sqlite", folder / "ledger.sqlite")
+    return folder
+
+
+@contextmanager
+def object_store() -> Iterator[str]:
+    """The address of a bucket of an S3 server, which every process that is started in the block reaches."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"})
+    os.environ.update(
+        {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    )
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], **quiet)
+    try:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        import s3fs  # type: ignore[import-untyped]
+
+        s3fs.S3FileSystem().mkdir("datasets")
+        yield "s3://datasets"
+    finally:
+        server.kill()
 
 
 def undisturbed(manifest: Path, folder: Path) -> Reference:
@@ -379,6 +426,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=300, help="of each build (default: %(default)s)")
     parser.add_argument("--row-seconds", type=float, default=0.3, help="of work for each row (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", choices=("folder", "s3"), default="folder", help="where the datasets lie")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of faults (default: all)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="posecap-cluster-"))
@@ -394,19 +442,19 @@ def main() -> int:
     )
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"})
     manifest = write_input(folder / "input", options.rows)
-    trial = Trial(
-        manifest, folder, undisturbed(manifest, folder), Cluster(), tuple(options.kinds), random.Random(options.seed)
-    )
+    reference, cluster, chance = undisturbed(manifest, folder), Cluster(), random.Random(options.seed)
     until = time.monotonic() + 60 * options.minutes
-    trial.cluster.start()
-    try:
-        number = 0
-        while time.monotonic() < until and not trial.tally.wrong:
-            trial.run(number)
-            number += 1
-            print(f"build {number}: faults so far {sum(trial.tally.faults.values())}", flush=True)
-    finally:
-        trial.cluster.stop()
+    with object_store() if options.output == "s3" else nullcontext(str(folder)) as datasets:
+        trial = Trial(manifest, folder, datasets, reference, cluster, tuple(options.kinds), chance)
+        cluster.start()
+        try:
+            number = 0
+            while time.monotonic() < until and not trial.tally.wrong:
+                trial.run(number)
+                number += 1
+                print(f"build {number}: faults so far {sum(trial.tally.faults.values())}", flush=True)
+        finally:
+            cluster.stop()
     print_tally(trial.tally, options.row_seconds)
     if not trial.tally.wrong:
         shutil.rmtree(folder)
