@@ -146,8 +146,6 @@ class RayPool:
     def _start(self) -> None:
         """Wait for the actors of the nodes that are there; not for long once those of one node are ready."""
         self._follow_nodes()
-        if not self._nodes:
-            raise WorkersNotReadyError(what_fits_nowhere(self._segments, self._cluster.nodes().values()))
         until, first = self._since + _START_SECONDS, True
         while any(node.state == "starting" for node in self._nodes.values()) and time.monotonic() < until:
             if all(self._nodes_of) and first:
@@ -155,9 +153,12 @@ class RayPool:
             self._step(_LOOK_SECONDS)
             self._follow_nodes()
         if not all(self._nodes_of):
+            starting = [actor for node in self._nodes.values() if node.state == "starting" for actor in node.every()]
             if self._left_out:
                 raise WorkersNotReadyError(next(iter(self._left_out.values())))
-            raise WorkersNotReadyError(self._do_not_start(sum(1 for n in self._nodes.values() for _ in n.every())))
+            if starting:
+                raise WorkersNotReadyError(self._do_not_start(len(starting)))
+            raise WorkersNotReadyError(what_fits_nowhere(self._segments, self._cluster.nodes().values()))
         self._events = deque(event for event in self._events if getattr(event, "state", "") != "used")
 
     def _look(self) -> None:

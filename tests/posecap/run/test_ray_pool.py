@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RaySystemError
 
-from posecap.pipeline import Pipeline
+from posecap.pipeline import Pipeline, Segment
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
 from posecap.run.health import NodeChange
@@ -122,6 +122,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RayPool, MadeU
         monkeypatch.setattr(ray_pool, "_LOOK_SECONDS", 0.0)
         stages = (ray_stages.Fetch(), ray_stages.Finish())
         segments = Pipeline(stages=stages, worker=worker or Resources()).segments()
+        segments += (Segment(stages=(), resources=Resources(cpus=0)),)  # as what writes the parts
         return RayPool(segments, address="head:1", workers=None, row_seconds=row_seconds), made_up
 
     return started
@@ -223,9 +224,14 @@ def test_a_node_whose_workers_cannot_start_is_left_out_with_the_reason(start):
     assert change.why.startswith("a worker could not start: ")
     assert pool.nodes(0) == {"a"}
     pool._look()
-    assert len(made_up.handles) == 6  # two downloads and a worker on each, and none again
+    assert len(made_up.handles) == 10  # two downloads, a worker and two that write on each, and none again
     with pytest.raises(WorkersNotReadyError, match="a worker could not start: "):
         start("a", starts={"a": broken})
+
+
+def test_resources_that_no_node_has_are_named(start):
+    with pytest.raises(WorkersNotReadyError, match="no node has 1 CPUs and 1 GPUs for 'pack' and what follows"):
+        start("a", worker=Resources(gpus=1))
 
 
 def test_a_worker_that_cannot_start_again_takes_its_node_out(start):
