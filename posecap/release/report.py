@@ -88,7 +88,7 @@ def make_report(
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
-    """Print the table of the yield by stage, the times of the run, and the alarms."""
+    """Print the table of the yield by stage, the times of the run, nodes that were sick, and alarms."""
     dataset, rows, clips = report["dataset"], report["counts"]["rows"], report["counts"]["clips"]
     table = Table(title=f"{dataset['name']} {dataset['version']}: yield by stage", title_justify="left")
     table.add_column("stage", no_wrap=True)
@@ -114,6 +114,10 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print(_took(report), highlight=False)
+    for node in report.get("nodes", ()):
+        if node["state"] in ("drained", "left_out"):
+            state = node["state"].replace("_", " ")
+            console.print(f"node {escape(node['node'])} was {state}: {escape(node['why'])}", highlight=False)
     for alarm in report["alarms"]:
         console.print(f"[bold yellow]alarm:[/] {escape(alarm['sentence'])}", highlight=False)
 

@@ -90,7 +90,12 @@ def test_it_is_written_as_json_that_reads_back_the_same(tmp_path: Path):
 
 
 def test_the_table_shows_what_was_lost_where(tmp_path: Path):
-    text = shown(make_report(dataset_infos.info(tmp_path), run()))
+    sick = {"node": "host/1", "state": "left_out", "why": "a worker could not start: no weights"}
+    text = shown(
+        make_report(dataset_infos.info(tmp_path), run(nodes=[sick, {"node": "a", "state": "lost", "why": ""}]))
+    )
+    assert "node host/1 was left out: a worker could not start: no weights" in text
+    assert "node a" not in text
     lines = [" ".join(line.replace("│", " ").split()) for line in text.splitlines()]
     assert "download rows 7 5 1 1 1.0 not_found 1, timeout 1" in lines
     assert "filter_people clips 6 5 1 · 0.2 no_motion 1" in lines
