@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import random
 import socket
 import struct
 import threading
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 Kind = Literal["throttled", "unavailable", "error", "denied", "reset", "answer_lost", "slow", "unconditional"]
 
+_PASSING: tuple[Kind, ...] = ("throttled", "unavailable", "error", "reset", "answer_lost")
 _ANSWERS = {
     "throttled": (503, "SlowDown", "Please reduce your request rate."),
     "unavailable": (503, "ServiceUnavailable", "Service is unable to handle request."),
@@ -46,10 +48,15 @@ class Fault:
 
 @dataclass
 class FaultyStore:
-    """``endpoint`` is the proxy's; ``requests`` are method and path of all that came."""
+    """``endpoint`` is the proxy's; ``requests`` are method and path of all that came.
+
+    ``share`` of all requests, 0 to 1, meet a fault that passes, drawn by ``chance``.
+    """
 
     endpoint: str
     faults: list[Fault] = field(default_factory=list)
+    share: float = 0.0
+    chance: random.Random = field(default_factory=lambda: random.Random(14))
     requests: list[tuple[str, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,6 +67,8 @@ class FaultyStore:
                 if fault.times > 0 and fault.method == method and fault.fragment in path:
                     fault.times -= 1
                     return fault
+            if self.chance.random() < self.share:
+                return Fault(method, "", self.chance.choice(_PASSING))
         return None
 
 

@@ -173,9 +173,9 @@ class RemoteStorage(Storage):
             path.unlink(missing_ok=True)
 
     def publish(self, attempts: Mapping[str, str]) -> None:
-        for name, attempt in attempts.items():
-            self._copy(attempt, name)
-        self.remove(*attempts.values())
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-publish") as copiers:
+            deque(copiers.map(self._copy, attempts.values(), attempts.keys()), maxlen=0)
+        self.discard(attempts.values())
 
     def remove(self, *names: str) -> None:
         for name in names:
@@ -339,7 +339,10 @@ class RemoteStorage(Storage):
                 "or the store's configuration files, and the rights to list, read, write and delete"
             )
         if isinstance(error, FileNotFoundError):
-            return StorageError(f"{where}: there is no such bucket or container: create it, or correct the address")
+            return StorageError(
+                f"{where}: there is no such bucket or container, or a file that was to be published was deleted "
+                "meanwhile: create the bucket, or correct the address"
+            )
         if _may_pass(error):
             return StorageError(
                 f"{where}: the store failed to {what} for {self.longest_seconds:g} s ({kind}): it is throttled, down "

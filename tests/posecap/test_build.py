@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +34,7 @@ from posecap.shards import Dataset, ShardError, committed, read_part, read_sidec
 from posecap.storage import StorageError, is_attempt, open_storage
 from posecap.types import PartName
 from posecap.verify import verify
-from tests import ROOT, built, small
+from tests import ROOT, built, faulty_store, object_store, small
 from tests.small import KEPT, MISSING, SILENT
 
 PAGE = {"id": "page", "video": "page.mp4", "label": "a page"}
@@ -453,6 +454,69 @@ def test_another_place_that_holds_files_is_no_output(bucket: str, tmp_path: Path
         small.build(path, output=f"{bucket}-not-there/poses")
     with pytest.raises(StorageError, match="which has lost a slash"):
         small.build(path, output=Path("s3://bucket/poses"))
+
+
+MANY = [{**KEPT, "id": f"row-{number}", "label": f"balancing {number}"} for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(media: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
+    """A built dataset of three parts with stored video; only for reading."""
+    path = small.manifest(tmp_path_factory.mktemp("many"), MANY, media_root=media, store_video="clip")
+    return small.build(path)
+
+
+@pytest.mark.slow
+def test_a_store_that_fails_all_the_time_gets_the_same_bytes_and_no_secret(
+    media: Path,
+    bucket: str,
+    s3_endpoint: str,
+    undisturbed: BuildResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import s3fs
+
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    path = small.manifest(tmp_path / "manifest", MANY, media_root=media, store_video="clip")
+    with faulty_store.proxy(s3_endpoint) as store:
+        store.share = 0.05
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()
+        assert small.build(path, output=f"{bucket}/poses").exit_code == 0
+        assert len(store.requests) > 100
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert small.published(f"{bucket}/poses") == small.published(undisturbed.root)
+    secrets = [object_store.ENVIRONMENT[f"AWS_{name}"].encode() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")]
+    written = [*built.files(f"{bucket}/poses").values(), *built.files(tmp_path / "cache").values()]
+    assert not [content for content in written for secret in secrets if secret in content]
+
+
+@pytest.mark.slow
+def test_a_build_into_a_store_that_is_killed_goes_on(
+    media: Path, bucket: str, undisturbed: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    location = f"{bucket}/poses"
+    path = small.manifest(tmp_path / "manifest", MANY, media_root=media, store_video="clip")
+    command = [sys.executable, "-m", "posecap", "build", "--manifest", str(path), "--output", location]
+    process = subprocess.Popen([*command, "--runner", "local", "--workers", "1"], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 120
+        while not committed(location) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.poll() is None
+        with pytest.raises(DatasetLockedError, match=f"is being built by process {process.pid}"):
+            small.build(path, output=location)
+    finally:
+        process.kill()
+        process.wait(30)
+    before = len(committed(location))
+    assert small.build(path, output=location).parts_built == 3 - before
+    assert small.published(location) == small.published(undisturbed.root)
+    left = [file.name for file in open_storage(location).list() if is_attempt(file.name) or ".staging" in file.name]
+    assert left == []
 
 
 def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:
