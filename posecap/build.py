@@ -22,6 +22,7 @@ from posecap.finalize import finalize, mark_unfinished, missing_descriptions, re
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
+from posecap.open_rows import OpenRows
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
@@ -288,7 +289,9 @@ class _Build:
                 if one.reason == OUTPUT_NOT_WRITABLE:
                     raise BuildError(f"{one.detail}; make room or correct the output, and start the build again")
             progress.row(row)
+            open_rows.done(row.outcome)
 
+        open_rows = OpenRows(self.ledger)
         try:
             pool = _start_pool(self.pipeline, self.options, staging, journal)
             with journal.kept() if journal else nullcontext(), closing(pool), progress:
@@ -306,10 +309,12 @@ class _Build:
                     self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
                     staging.remove(_staged(done.rows, Tombstones()))
                     labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
+                    open_rows.committed(outcomes)
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
                     self.ledger.record_nodes(schedule.health.as_json())
         finally:
             staging.end()
+            open_rows.end()
         return pool.start_seconds
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:

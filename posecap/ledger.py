@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS rows (
 CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS open_rows (record TEXT NOT NULL);
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 _ROWS_PER_WRITE = 10_000
@@ -128,6 +129,13 @@ class Ledger:
                 "INSERT INTO nodes VALUES (?, ?)", ((record["node"], json.dumps(dict(record))) for record in records)
             )
 
+    def record_open_rows(self, record: Mapping[str, Any] | None) -> None:
+        """Enter what is known of rows that are done in parts under way (:mod:`posecap.open_rows`); None for none."""
+        with self._db:
+            self._db.execute("DELETE FROM open_rows")
+            if record is not None:
+                self._db.execute("INSERT INTO open_rows VALUES (?)", (json.dumps(dict(record)),))
+
     def nodes(self) -> list[dict[str, Any]]:
         """The records of :meth:`record_nodes`, by name of the node; of the last run where none is under way."""
         return [json.loads(record) for (record,) in self._db.execute("SELECT record FROM nodes ORDER BY node")]
@@ -160,9 +168,18 @@ class Ledger:
 
 def read_nodes(path: Path) -> list[dict[str, Any]]:
     """:meth:`Ledger.nodes` of a ledger that may be in use, without changing it; empty where it has none."""
+    return _records(path, "SELECT record FROM nodes ORDER BY node")
+
+
+def read_open_rows(path: Path) -> dict[str, Any] | None:
+    """What :meth:`Ledger.record_open_rows` entered last in a ledger that may be in use, without changing it."""
+    return next(iter(_records(path, "SELECT record FROM open_rows")), None)
+
+
+def _records(path: Path, query: str) -> list[dict[str, Any]]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return [json.loads(record) for (record,) in db.execute("SELECT record FROM nodes ORDER BY node")]
+            return [json.loads(record) for (record,) in db.execute(query)]
     except (sqlite3.DatabaseError, ValueError):
         return []
 

@@ -137,6 +137,13 @@ class Tally:
             self.clips[clip.status] += 1
         self.reasons.update(o.reason for o in outcome.clips or (outcome,) if o.status != "kept")
 
+    def remove(self, outcome: RowOutcome) -> None:
+        """Count a row no longer that was counted."""
+        one = tally((outcome,))
+        self.rows -= one.rows
+        self.clips -= one.clips
+        self.reasons -= one.reasons
+
     def as_json(self) -> dict[str, Any]:
         return {
             "rows": {"planned": self.rows.total(), **{s: self.rows[s] for s in STATUSES}},

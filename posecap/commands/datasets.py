@@ -7,14 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command, count_text
 
 if TYPE_CHECKING:
-    from posecap.outcomes import ClipOutcome, RowOutcome
+    from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
+    from posecap.plan import Plan
     from posecap.shards import Dataset
     from posecap.storage import Storage
     from posecap.verify import Problem
@@ -37,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_dataset(parser)
     option = parser.add_argument
     option("--failed", action="store_true", help="list every failed or quarantined row and failed clip, and why")
-    option("--rejected", action="store_true", help="list every rejected row, and why")
+    option("--rejected", action="store_true", help="list every rejected row, and rejected clip of other rows, and why")
     option("--refused", action="store_true", dest="rejected", help=argparse.SUPPRESS)  # until 0.1.0
     option("--nodes", action="store_true", help="list how rows ended on each node in the last run, and which are sick")
     option("--json", action="store_true", help="print the counts as JSON")
@@ -80,12 +82,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from posecap.finalize import read_final_report
-    from posecap.label_stats import LabelStats, labels_of
-    from posecap.outcomes import RowOutcome, Tally
     from posecap.plan import PLAN_FILE
     from posecap.plan_store import stored_plan
-    from posecap.shards import ShardError
-    from posecap.shards.sidecar import each_sidecar
+    from posecap.shards import committed
 
     dataset = _only_dataset(options)
     plan = stored_plan(dataset)
@@ -93,10 +92,52 @@ def _status(options: argparse.Namespace) -> int:
         print(f"posecap: {dataset.location} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
         return ERROR
     planned = sum(part.rows for part in plan.parts())
-    built, damaged, tally, label_stats = 0, [], Tally(), LabelStats()
-    labels = labels_of(plan)
+    report = read_final_report(dataset)
+    if report and not options.failed and not options.rejected:
+        found = _Found(len(committed(dataset)), report["counts"])
+    else:
+        found = _read_outcomes(dataset, plan, failed=options.failed, rejected=options.rejected)
+    # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
+    raised = report["alarms"] if report else [alarm.as_json() for alarm in found.alarms]
+    under_way = None if report else _open_rows(dataset)
+    counts = {"parts": {"planned": len(plan.parts()), "built": found.built}, "rows_planned": planned, **found.counts}
+    nodes = _nodes(dataset) if options.nodes else []
+    if options.json:
+        more = {"nodes": nodes} if options.nodes else {}
+        print(json.dumps({**counts, "open": under_way, "alarms": raised, **more}, indent=1))
+    else:
+        alarms = (f"alarm: {alarm['sentence']}" for alarm in raised)
+        print("\n".join([*_lines(dataset, counts, planned), *_open_lines(under_way), *alarms]))
+        print("".join(f"{line}\n" for node in nodes for line in _node_lines(node)), end="")
+    for line in (*found.damaged, *found.listed):
+        print(line)
+    finished = found.built == len(plan.parts()) and not found.damaged
+    rows, clips = found.counts["rows"], found.counts["clips"]
+    return COMPLETE if finished and not (rows["failed"] or rows["quarantined"] or clips["failed"]) else PARTIAL
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is built: the number of sound parts, counts as a report has them, and lines about what was asked for."""
+
+    built: int
+    counts: Mapping[str, Any]
+    alarms: Sequence[Alarm] = ()
+    damaged: Sequence[str] = ()
+    listed: Sequence[str] = ()
+
+
+def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool) -> _Found:
+    """Read every sidecar."""
+    from posecap.label_stats import LabelStats, labels_of
+    from posecap.outcomes import RowOutcome, Tally
+    from posecap.shards import ShardError
+    from posecap.shards.sidecar import each_sidecar
+
+    built, tally, stats, labels = 0, Tally(), LabelStats(), labels_of(plan)
+    damaged: list[str] = []
     listed: list[str] = []
-    wanted = {*(("failed", "quarantined") if options.failed else ()), *(("rejected",) if options.rejected else ())}
+    wanted = {*(("failed", "quarantined") if failed else ()), *(("rejected",) if rejected else ())}
     for _, document in each_sidecar(dataset):
         if isinstance(document, ShardError):
             damaged.append(str(document))
@@ -105,27 +146,32 @@ def _status(options: argparse.Namespace) -> int:
         for written in document["rows"]:
             outcome = RowOutcome.from_json(written)
             tally.add(outcome)
-            label_stats.add(labels.get(outcome.row_id), outcome)
+            stats.add(labels.get(outcome.row_id), outcome)
             if outcome.status in wanted:
                 listed.append(_line(outcome))
-            elif options.failed:
-                listed += (_clip_line(outcome, clip) for clip in outcome.clips if clip.status == "failed")
-    counts = {"parts": {"planned": len(plan.parts()), "built": built}, "rows_planned": planned, **tally.as_json()}
-    # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
-    report = None if damaged else read_final_report(dataset)
-    raised = report["alarms"] if report else [alarm.as_json() for alarm in label_stats.alarms()]
-    nodes = _nodes(dataset) if options.nodes else []
-    if options.json:
-        found = {"alarms": raised, **({"nodes": nodes} if options.nodes else {})}
-        print(json.dumps({**counts, **found}, indent=1))
-    else:
-        print("\n".join([*_lines(dataset, counts, planned), *(f"alarm: {alarm['sentence']}" for alarm in raised)]))
-        print("".join(f"{line}\n" for node in nodes for line in _node_lines(node)), end="")
-    for line in (*damaged, *listed):
-        print(line)
-    finished = built == len(plan.parts()) and not damaged
-    failed = tally.rows["failed"] or tally.rows["quarantined"] or tally.clips["failed"]
-    return COMPLETE if finished and not failed else PARTIAL
+            elif wanted:
+                listed += (_clip_line(outcome, clip) for clip in outcome.clips if clip.status in wanted)
+    return _Found(built, tally.as_json(), stats.alarms(), damaged, listed)
+
+
+def _open_rows(dataset: Storage) -> dict[str, Any] | None:
+    """Counts of the rows that are done in parts under way, and when they were entered; None where none are known."""
+    from posecap.build import LEDGER_FILE
+    from posecap.ledger import read_open_rows
+    from posecap.plan_store import work_folder
+
+    return read_open_rows(work_folder(dataset) / LEDGER_FILE)
+
+
+def _open_lines(under_way: Mapping[str, Any] | None) -> Iterator[str]:
+    if under_way and under_way["rows"]["planned"]:
+        rows, clips = under_way["rows"], under_way["clips"]
+        counted = ", ".join(f"{rows[status]:,} {status}" for status in ("kept", "rejected", "failed", "quarantined"))
+        entered = datetime.fromtimestamp(under_way["entered"], UTC)
+        yield (
+            f"open   {count_text(rows['planned'], 'row')} done in parts under way at {entered:%Y-%m-%d %H:%M:%S} UTC: "
+            f"{counted}; {count_text(clips['kept'], 'clip')} kept"
+        )
 
 
 def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
@@ -169,9 +215,9 @@ def _line(outcome: RowOutcome) -> str:
 
 
 def _clip_line(outcome: RowOutcome, clip: ClipOutcome) -> str:
-    """A failed clip of a row that was kept."""
+    """A failed or rejected clip of a row that ended otherwise."""
     span = "" if clip.start_seconds is None else f"  {clip.start_seconds:.3f} to {clip.end_seconds:.3f} s"
-    return f"failed  {outcome.row_id}  {outcome.uri}{span}  {clip.stage}: {clip.reason} ({clip.detail})"
+    return f"{clip.status}  {outcome.row_id}  {outcome.uri}{span}  {clip.stage}: {clip.reason} ({clip.detail})"
 
 
 def _verify(options: argparse.Namespace) -> int:

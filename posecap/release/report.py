@@ -16,8 +16,11 @@ from posecap import __version__
 from posecap.label_stats import LabelStats
 from posecap.outcomes import LOST, alarms
 from posecap.release.dataset_info import DatasetInfo
+from posecap.terminal import count_text
 
 REPORT_FILE = "report.json"
+_EXAMPLES = 3
+"""Content duplicates that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +121,22 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         if node["state"] in ("drained", "left_out"):
             state = node["state"].replace("_", " ")
             console.print(f"node {escape(node['node'])} was {state}: {escape(node['why'])}", highlight=False)
+    if repeated := _repeated(report):
+        console.print(repeated, highlight=False)
     for alarm in report["alarms"]:
         console.print(f"[bold yellow]alarm:[/] {escape(alarm['sentence'])}", highlight=False)
+
+
+def _repeated(report: Mapping[str, Any]) -> str:
+    """The clips that share their footage with another one, if there are any."""
+    found = report.get("content_duplicates") or {"spans": 0}
+    if not found["spans"]:
+        return ""
+    such_as = ", ".join(f"{one['first_key']} and {one['clips'] - 1} more" for one in found["examples"][:_EXAMPLES])
+    return (
+        f"content duplicates: {found['clips']:,} clips are of {count_text(found['spans'], 'span')} of the same bytes, under "
+        f"several rows, such as {such_as}; source_id in the index tells which"
+    )
 
 
 def _took(report: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from posecap.cli import main
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
-from posecap.outcomes import ClipOutcome, RowOutcome, Status
+from posecap.outcomes import ClipOutcome, RowOutcome, Status, tally
 from posecap.plan import make_plan
 from posecap.run.health import Health, NodeChange
 from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
@@ -207,6 +207,35 @@ class TestStatus:
         assert run(capsys, "status", root, "--failed")[1].splitlines()[-1] == failed
         assert run(capsys, "status", root, "--rejected")[1].splitlines()[-1] == rejected
         assert run(capsys, "status", root, "--failed", "--rejected")[1].splitlines()[-2:] == [failed, rejected]
+
+    def test_rows_that_are_done_in_parts_under_way(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with Ledger(root / "ledger.sqlite") as ledger:
+            ledger.record_open_rows({"entered": 1.8e9, **tally([FAILED, GONE]).as_json()})
+        said = run(capsys, "status", root)[1]
+        assert "open   2 rows done in parts under way at 2027-01-15 08:00:00 UTC: 0 kept, 1 rejected, 1 failed" in said
+        assert json.loads(run(capsys, "status", root, "--json")[1])["open"]["rows"]["planned"] == 2
+
+    def test_a_finished_dataset_is_told_from_its_report(
+        self, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slowly = run(capsys, "status", root, "--json")
+        counts = json.loads(slowly[1])
+        report = {"counts": {name: counts[name] for name in ("rows", "clips", "reasons")}, "alarms": []}
+        (root / "report.json").write_text(json.dumps(report))
+        with monkeypatch.context() as patched:
+            patched.setattr("posecap.shards.sidecar.each_sidecar", lambda *words: pytest.fail("sidecars were parsed"))
+            assert run(capsys, "status", root, "--json") == slowly
+        assert "failed  late" in run(capsys, "status", root, "--failed")[1]
+
+    def test_rejected_clips_of_rows_that_are_kept(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        kept = built.samples(1)
+        record = built.record(kept)
+        lost = ClipOutcome(status="rejected", start_seconds=1, end_seconds=2, stage="pack", reason="dark", detail="x")
+        record["rows"][0]["clips"].append(asdict(lost))
+        write_part(root, PartName("train", 0), kept, record=record)
+        line = "rejected  row-0  videos/0.mp4  1.000 to 2.000 s  pack: dark (x)"
+        assert run(capsys, "status", root, "--rejected")[1].splitlines()[-1] == line
+        assert line not in run(capsys, "status", root, "--failed")[1]
 
     def test_failed_clips_of_rows_that_are_kept(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         kept = built.samples(1)

@@ -105,6 +105,17 @@ def test_the_table_shows_what_was_lost_where(tmp_path: Path):
     )
 
 
+def test_content_duplicates_are_named(tmp_path: Path):
+    report = make_report(dataset_infos.info(tmp_path), run())
+    assert "content duplicates" not in shown(report)
+    example = {"source_id": "s", "start_seconds": 0.0, "end_seconds": 1.0, "clips": 3, "first_key": "abc"}
+    report["content_duplicates"] = {"spans": 1, "clips": 3, "examples": [example]}
+    said = " ".join(shown(report).split())
+    assert (
+        "content duplicates: 3 clips are of 1 span with the same bytes, under several rows, such as abc and 2" in said
+    )
+
+
 def test_names_from_outside_are_no_markup(tmp_path: Path):
     report = make_report(dataset_infos.info(tmp_path), run())
     report["yield"][0]["rejected"] = {"[bold]odd[/nothing]": 1}
