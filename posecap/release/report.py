@@ -134,8 +134,8 @@ def _repeated(report: Mapping[str, Any]) -> str:
         return ""
     such_as = ", ".join(f"{one['first_key']} and {one['clips'] - 1} more" for one in found["examples"][:_EXAMPLES])
     return (
-        f"content duplicates: {found['clips']:,} clips are of {count_text(found['spans'], 'span')} of the same bytes, under "
-        f"several rows, such as {such_as}; source_id in the index tells which"
+        f"content duplicates: {found['clips']:,} clips are of {count_text(found['spans'], 'span')} of the same bytes, "
+        f"under several rows, such as {such_as}; source_id in the index tells which"
     )
 
 

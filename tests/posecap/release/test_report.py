@@ -112,7 +112,7 @@ def test_content_duplicates_are_named(tmp_path: Path):
     report["content_duplicates"] = {"spans": 1, "clips": 3, "examples": [example]}
     said = " ".join(shown(report).split())
     assert (
-        "content duplicates: 3 clips are of 1 span with the same bytes, under several rows, such as abc and 2" in said
+        "content duplicates: 3 clips are of 1 span of the same bytes, under several rows, such as abc and 2" in said
     )
 
 
