@@ -111,9 +111,7 @@ def test_content_duplicates_are_named(tmp_path: Path):
     example = {"source_id": "s", "start_seconds": 0.0, "end_seconds": 1.0, "clips": 3, "first_key": "abc"}
     report["content_duplicates"] = {"spans": 1, "clips": 3, "examples": [example]}
     said = " ".join(shown(report).split())
-    assert (
-        "content duplicates: 3 clips are of 1 span of the same bytes, under several rows, such as abc and 2" in said
-    )
+    assert "content duplicates: 3 clips are of 1 span of the same bytes, under several rows, such as abc and 2" in said
 
 
 def test_names_from_outside_are_no_markup(tmp_path: Path):
