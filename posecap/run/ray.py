@@ -185,6 +185,8 @@ class RayPool:
         actors = self._nodes[name]
         if actors.state == "starting" and time.monotonic() > actors.since + _START_SECONDS:
             self._leave(name, "left_out", self._do_not_start(len(list(actors.every()))))
+        elif actors.state == "drained" and all(actor.idle for actor in actors.every()):
+            self._release(name)
         elif actors.state == "used" and node.draining:
             actors.state = "drained"
             self._refresh()
@@ -239,6 +241,14 @@ class RayPool:
         """Its actors can be placed nowhere; the cluster itself says so some seconds later."""
         self._gone.add(name)
         self._leave(name, "lost", "the cluster has lost it")
+
+    def _release(self, name: str) -> None:
+        """End the actors of a drained node, so that whoever manages the cluster can take the node away."""
+        self._gone.add(name)
+        for actor in self._nodes.pop(name).every():
+            self._forget(actor)
+            ray.kill(actor.handle)
+        self._refresh()
 
     def _refresh(self) -> None:
         """Find the nodes that may get tasks of each segment, and count their free slots."""

@@ -93,6 +93,10 @@ class Actor:
         return max(0, self.concurrency * (1 + _QUEUED_PER_THREAD) - len(self.submitted))
 
     @property
+    def idle(self) -> bool:
+        return not self.submitted and not self.in_doubt and self.blamed is None
+
+    @property
     def running(self) -> dict[Any, float]:
         """References of the rows' tasks that threads have started, each with the time of its start."""
         rows = (sent for sent in self.submitted if sent.task.row != WHOLE_PART)

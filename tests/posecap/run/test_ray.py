@@ -109,8 +109,10 @@ def test_a_build_goes_on_while_nodes_are_sick_killed_and_added(tmp_path, cluster
         pool.close()
     assert [row.outcome.status for row in done.rows] == ["kept"] * len(labels)
     assert lost == ["r20"]
-    assert changes[0] == (sick.node_id[:8], "drained")
-    assert set(changes[1:]) == {(sick.node_id[:8], "lost"), (added[0].node_id[:8], "used")}
+    assert [change for change in changes if change[1] != "lost"] == [
+        (sick.node_id[:8], "drained"),
+        (added[0].node_id[:8], "used"),
+    ]
     records = {node.partition("/")[2]: record for node, record in schedule.health.records.items()}
     assert records[sick.node_id[:8]].state == "drained"
     assert records[added[0].node_id[:8]].ended["kept", ""] > 0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RaySystemError
 
+from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Pipeline, Segment
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
@@ -18,8 +23,9 @@ from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
 from posecap.run.ray_cluster import ClusterLostError, Node
+from posecap.run.schedule import Schedule, WorkPart
 from posecap.stage import Resources
-from posecap.types import PartName
+from posecap.types import PartName, Row, Video
 from tests.posecap.run import ray_stages
 
 pytestmark = [pytest.mark.ray]
@@ -112,9 +118,13 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RayPool, MadeU
     """A pool of a download worker and a computing one on each node; looks at the cluster before every event."""
 
     def started(
-        *names: str, row_seconds: float = 60.0, starts: dict[str, Any] | None = None, worker: Resources | None = None
+        *names: str,
+        row_seconds: float = 60.0,
+        starts: dict[str, Any] | None = None,
+        worker: Resources | None = None,
+        made_up: MadeUp | None = None,
     ) -> tuple[RayPool, MadeUp]:
-        made_up = MadeUp(*names)
+        made_up = made_up or MadeUp(*names)
         made_up.starts.update(starts or {})
         monkeypatch.setattr(ray_pool, "ray", made_up)
         monkeypatch.setattr(ray_pool, "RayCluster", lambda address: made_up)
@@ -250,8 +260,15 @@ def test_a_draining_node_gets_nothing_more_and_finishes_what_it_has(start):
     made_up.alive = {**made_up.alive, "b": node("b", draining=True)}
     assert events(pool, 1) == [NodeChange("b", "drained", "the cluster is about to take it away")]
     assert not pool.takes(task(2, "b"))
+    pool._look()
+    assert not made_up.killed
     ref.answer = ItemResult()
     assert events(pool, 1)[0].result == ref.answer
+    pool._look()
+    assert {handle.node for handle in made_up.killed} == {"b"}
+    assert len(made_up.killed) == 5
+    pool._look()
+    assert pool.nodes(0) == {"a"}
 
 
 def test_the_last_node_is_not_drained(start):
@@ -308,3 +325,77 @@ def test_a_cluster_behind_a_connection_that_breaks_is_lost(start, monkeypatch):
     monkeypatch.setattr(made_up, "wait", lambda *refs, **settings: (_ for _ in ()).throw(ConnectionError("broken")))
     with pytest.raises(ClusterLostError, match="gone"):
         pool.wait()
+
+
+class Chaos(MadeUp):
+    """Answers calls in any order; until ``faults`` are used up, workers die, raise and nodes come, go and are drained.
+
+    The node ``z`` stays and is well. A call on a lost node is never answered, or with an error that says so.
+    """
+
+    faults = 12
+
+    def __init__(self, *names: str, chance: random.Random) -> None:
+        super().__init__(*names)
+        self.chance = chance
+
+    def wait(self, refs: list[Ref], *, num_returns: int, timeout: float) -> tuple[list[Ref], list[Ref]]:
+        if num_returns == 1 and not any(ref.answer for ref in refs):
+            self._happen([ref for ref in refs if ref.handle.node in self.alive])
+        return super().wait(refs, num_returns=num_returns, timeout=0.0)
+
+    def _happen(self, refs: list[Ref]) -> None:
+        kinds = ["die", "raise", "lose", "lose and tell", "add", "drain"] if self.faults else []
+        kind = self.chance.choice([*kinds, *["answer"] * 12])
+        self.faults -= kind != "answer"
+        calls = [ref for ref in refs if ref.item is not None and ref.handle.node != "z"]
+        others = sorted(set(self.alive) - {"z"})
+        if kind == "add":
+            name = f"n{self.faults}"
+            self.alive = {**self.alive, name: node(name)}
+        elif kind == "drain" and others:
+            name = self.chance.choice(others)
+            self.alive = {**self.alive, name: node(name, draining=True)}
+        elif kind.startswith("lose") and others:
+            name = self.chance.choice(others)
+            self.alive = {other: found for other, found in self.alive.items() if other != name}
+            for ref in refs:
+                if ref.handle.node == name and kind == "lose and tell":
+                    ref.answer = ActorUnschedulableError("its node is dead")
+        elif kind == "die" and calls:
+            super().kill(self.chance.choice(calls).handle)
+        elif kind == "raise" and calls:
+            self.chance.choice(calls).answer = RaySystemError(ValueError("no"))
+        elif refs:
+            ref = self.chance.choice(refs)
+            ref.answer = "up" if ref.item is None else self._result(ref)
+
+    def _result(self, ref: Ref) -> ItemResult:
+        name = ref.handle.node
+        if isinstance(ref.item, Row):
+            return ItemResult(outputs=[Video(row=ref.item, path=Path(name), source_id="0" * 64, size_bytes=1)])
+        if isinstance(ref.item, Video):
+            assert str(ref.item.path) == name, "the file is on another node"
+            return ItemResult(clips=[ClipOutcome(status="kept", clip_id=ref.item.row.row_id)])
+        return ItemResult(outputs=[ref.item])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(0, 12), max_size=4))
+def test_whatever_happens_every_row_ends_once_and_every_part_is_written(start, monkeypatch, seed, sizes):
+    monkeypatch.setattr(ray_pool, "_REST_SECONDS", 0.0)
+    made_up = Chaos("a", "b", "z", chance=random.Random(seed))
+    pool, _ = start(made_up=made_up)
+    names = [PartName("train", number) for number in range(len(sizes))]
+    parts = [
+        WorkPart(name, tuple(Row(row_id=f"{name} {i}", uri=f"{i}.mp4") for i in range(size)))
+        for name, size in zip(names, sizes, strict=True)
+    ]
+    rows: list[str] = []
+    schedule = Schedule(
+        pool, poison_after=99, write_job=lambda done: str(done.name), on_row=lambda row: rows.append(row.outcome.row_id)
+    )
+    found = {done.name: done for done in schedule.run(parts)}
+    assert sorted(rows) == sorted(row.row_id for part in parts for row in part.rows if isinstance(row, Row))
+    assert all(row.outcome.status == "kept" for done in found.values() for row in done.rows)
+    assert {name: str(done.files) for name, done in found.items()} == {name: str(name) for name in names}
