@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -211,18 +212,29 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
     Raises:
         ShardError: a file is missing or does not hold its sample any more.
     """
-    ranges = (found for one in staged for found in (one.pose, one.video) if found is not None)
-    contents = _read(open_storage(location), ranges)
+    contents = _read(open_storage(location), chain.from_iterable(map(_ranges_of, staged)))
     for one in staged:
-        block = next(contents)
-        mp4 = None if one.video is None else next(contents)
+        block, *videos = (memoryview(next(contents)) for _ in _ranges_of(one))
+        mp4 = videos[0] if videos else None
+        if one.video is not None and mp4 is None:
+            block, mp4 = block[: one.pose.size], block[one.video.offset - one.pose.offset :]
         if one.sha256 is not None:
             hashed = hashlib.sha256(block)
             hashed.update(mp4 or b"")
             if hashed.hexdigest() != one.sha256:
                 raise ShardError(f"{one.pose.file}: reading back gives other bytes than were written; check the disk")
         # Nobody changes it any more, and a copy would take as long as writing it.
-        yield unpack(one.key, members_of(one.key, memoryview(block)), video_mp4=mp4)  # type: ignore[arg-type]
+        yield unpack(one.key, members_of(one.key, block), video_mp4=mp4)  # type: ignore[arg-type]
+
+
+def _ranges_of(staged: StagedSample) -> list[FileRange]:
+    """What is read of a sample's file: one range where its video follows in the same file, as in staging files."""
+    pose, video = staged.pose, staged.video
+    if video is None:
+        return [pose]
+    if video.file == pose.file and video.offset == pose.offset + pose.size + TAR_BLOCK:
+        return [FileRange(pose.file, pose.offset, pose.size + TAR_BLOCK + video.size)]
+    return [pose, video]
 
 
 def _read(storage: Storage, ranges: Iterable[FileRange]) -> Iterator[bytearray]:

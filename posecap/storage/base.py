@@ -122,7 +122,7 @@ class Storage(ABC):
         """
 
     def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
-        """The bytes of many ranges, in order, several of them read ahead where that is faster (64 MiB or one range).
+        """The bytes of many ranges, in order, several of them read ahead where that is faster (32 MiB or one range).
 
         Raises:
             ShardError, FileNotFoundError: as :meth:`read_range`, when the range's turn comes.
