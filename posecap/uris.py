@@ -27,7 +27,9 @@ CANDIDATE = (
 """A regular expression, also for Arrow, that every URI with a secret matches, and few others."""
 
 _USER_AND_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#\\]*)@")
-_MALFORMED_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#@\[\\]*:(?!\d*(?:[/?#\\]|$))[^@\s]*)@")
+_MALFORMED_PASSWORD = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#@\[\\]{0,200}:(?!\d*(?:[/?#\\]|$))[^@\s]{0,1000})@"
+)
 _CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs", "adl"})
 _PATH_SESSION = re.compile(r";jsessionid=([^/?#;]*)", re.IGNORECASE)
 _SECRETS = frozenset(
@@ -53,8 +55,10 @@ _AZURE_COMPANIONS = frozenset(
 """Left out beside ``sig``: the rest of a shared access signature."""
 _OBJECT_NAME = re.compile(r".*\.[A-Za-z0-9]{2,5}")
 _NESTED = re.compile(SCHEME + "//")
-_URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]+:(?:\\?[/\\]){2}[^\s'"<>]*""")
+_URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]{1,30}:(?:\\?[/\\]){2}[^\s'"<>]*""")
 _SHORTEST_HIDDEN = 4
+_DEEPEST = 4
+"""A URI that is the value of a parameter of a URI that is … so often is left out as a whole."""
 
 
 def public_uri(uri: str) -> str:
@@ -70,6 +74,8 @@ def secrets_of(uri: str) -> list[str]:
 
 def public_text(text: str) -> str:
     """A text for messages: each URI in it is replaced by its public one."""
+    if ":" not in text:
+        return text
     return _URI_IN_TEXT.sub(lambda match: public_uri(match[0].replace("\\/", "/")), text)
 
 
@@ -85,10 +91,12 @@ def hide_secrets(text: str, uri: str) -> str:
     return text
 
 
-def _parted(uri: str) -> tuple[str, list[str]]:
-    """The public URI and the secrets."""
-    if not re.match(SCHEME, uri) or not re.search(CANDIDATE, uri):
+def _parted(uri: str, depth: int = 0) -> tuple[str, list[str]]:
+    """The public URI and the secrets. Hostile text of any length takes time in proportion to it."""
+    if not re.match(SCHEME, uri):
         return uri, []
+    if depth > _DEEPEST:
+        return "", [uri]
     found: list[str] = []
 
     def without_user(match: re.Match[str]) -> str:
@@ -106,10 +114,11 @@ def _parted(uri: str) -> tuple[str, list[str]]:
     base, question, query = before_fragment.partition("?")
     found += _PATH_SESSION.findall(base)
     base = _PATH_SESSION.sub("", base)
-    return base + _parameters(question, query, found) + _parameters(hash_sign, fragment, found), found
+    parameters = _parameters(question, query, found, depth) + _parameters(hash_sign, fragment, found, depth)
+    return base + parameters, found
 
 
-def _parameters(mark: str, written: str, found: list[str]) -> str:
+def _parameters(mark: str, written: str, found: list[str], depth: int) -> str:
     """A query or fragment, with the mark before it, without parameters that are secrets; those go to ``found``."""
     parts = [piece for part in written.split("&") for piece in _pieces(part)]
     kept, secrets = list[str](), list[str]()
@@ -120,10 +129,10 @@ def _parameters(mark: str, written: str, found: list[str]) -> str:
         is_azure = any(_plain(part.partition("=")[0]) == "sig" for part in secrets)
         words = _COMPANIONS | _AZURE_COMPANIONS if is_azure else _COMPANIONS
         companions = [part for part in kept if _plain(part.partition("=")[0]) in words]
-        kept = [part for part in kept if part not in companions]
+        kept = [part for part in kept if _plain(part.partition("=")[0]) not in words]
         found += [part.partition("=")[2] for part in (*secrets, *companions)]
         written = "&".join(kept)
-    written = "&".join(_with_public_value(part, found) for part in written.split("&"))
+    written = "&".join(_with_public_value(part, found, depth) for part in written.split("&"))
     return mark + written if written or not secrets else ""
 
 
@@ -144,13 +153,13 @@ def _is_secret(name: str, value: str) -> bool:
     return name in _SECRETS or name.endswith(_SECRET_ENDINGS) or name.startswith(_SIGNING_PREFIXES)
 
 
-def _with_public_value(part: str, found: list[str]) -> str:
+def _with_public_value(part: str, found: list[str], depth: int) -> str:
     """A parameter whose value may be a URI with secrets of its own."""
     name, equals, value = part.partition("=")
     plain = unquote(value)
     if not _NESTED.match(plain):
         return part
-    public, secrets = _parted(plain)
+    public, secrets = _parted(plain, depth + 1)
     found += secrets
     if public == plain:
         return part

@@ -25,7 +25,18 @@ from posecap.files import parse_json
 from posecap.manifest.http_table import fetch_table
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
 from posecap.manifest.private_uris import PrivateUris
-from posecap.manifest.rows import SUBSTITUTE, Numbers, Problems, RawBatch, checked, columns_of, encodable
+from posecap.manifest.rows import (
+    LONGEST,
+    LONGEST_CAPTION,
+    MOST_CAPTIONS,
+    SUBSTITUTE,
+    Numbers,
+    Problems,
+    RawBatch,
+    checked,
+    columns_of,
+    encodable,
+)
 from posecap.uris import hide_secrets, public_text
 
 CSV_BLOCK_BYTES = 4 << 20
@@ -34,6 +45,11 @@ LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
 _NAMED_COLUMNS = 30
+_MOST_VALUES_PER_ROW = 1000
+_MOST_CHUNK_BYTES = 2 << 30
+"""Of one column in one row group of Parquet, unpacked; writers make a hundredth of it."""
+_MOST_CHARACTERS = max(*LONGEST.values(), LONGEST_CAPTION)
+"""Of any cell."""
 _SUBSTITUTED = "posecap.substitute"
 _Read = TypeVar("_Read")
 
@@ -335,12 +351,62 @@ def _parquet(table: Table, problems: Problems) -> Iterator[RawBatch]:
         parquet = pyarrow.parquet.ParquetFile(file)
         columns = columns_of(table, parquet.schema_arrow.names)
         kinds = {field: _kind(table, field, parquet.schema_arrow.field(name)) for field, name in columns.items()}
+        texts = [name for field, name in columns.items() if kinds[field] != pa.float64()]
+        paths = _text_paths(parquet, texts)
+        _check_sizes(table, parquet, {*columns.values()})
+        # A text that is repeated takes no memory until its length is known: a table of 320 bytes had cells of 4 GB.
+        parquet = pyarrow.parquet.ParquetFile(file, read_dictionary=paths)
         following = 1
         for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=list(columns.values()), use_threads=False):
             numbers = np.arange(following, following + batch.num_rows)
             following += batch.num_rows
-            cells = {field: batch.column(name).cast(kinds[field]) for field, name in columns.items()}
+            cells = {field: _shortened(batch.column(name)).cast(kinds[field]) for field, name in columns.items()}
             yield RawBatch(table.written, columns, numbers, cells)
+
+
+def _text_paths(parquet: pyarrow.parquet.ParquetFile, names: list[str]) -> list[str]:
+    """The paths in a Parquet schema of columns of text, and of lists of text, among ``names``."""
+    found = [parquet.schema.column(number) for number in range(len(parquet.schema))]
+    return [
+        column.path
+        for column in found
+        if column.physical_type == "BYTE_ARRAY" and any(f"{column.path}.".startswith(f"{name}.") for name in names)
+    ]
+
+
+def _check_sizes(table: Table, parquet: pyarrow.parquet.ParquetFile, names: set[str]) -> None:
+    """Refuse a row group that would need gigabytes."""
+    for number in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            name = next((name for name in names if f"{column.path_in_schema}.".startswith(f"{name}.")), None)
+            if name is None:
+                continue
+            where = f"{table.written}: column '{name}' of row group {number}"
+            if column.num_values > _MOST_VALUES_PER_ROW * group.num_rows:
+                values = f"{column.num_values:,} values in {group.num_rows:,} rows"
+                raise ManifestError(f"{where} has {values}; give at most {MOST_CAPTIONS} captions a row")
+            if column.total_uncompressed_size > _MOST_CHUNK_BYTES:
+                size = f"{column.total_uncompressed_size:,} bytes"
+                raise ManifestError(f"{where} has {size}; write the table in smaller row groups")
+
+
+def _shortened(column: pa.Array) -> pa.Array:
+    """A column of coded text with what no cell may have cut off, of which the rest is still too long for one."""
+    is_list = pa.types.is_list(column.type)
+    coded = pc.list_flatten(column) if is_list else column
+    if not pa.types.is_dictionary(coded.type):
+        return column
+    texts = coded.dictionary.cast(pa.binary())
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) <= 4 * _MOST_CHARACTERS:
+        return column
+    beginnings = pc.binary_slice(texts, 0, 4 * _MOST_CHARACTERS + 4).to_pylist()
+    cut = [None if text is None else text.decode(errors="ignore")[: _MOST_CHARACTERS + 1] for text in beginnings]
+    coded = pa.DictionaryArray.from_arrays(coded.indices, pa.array(cut, pa.string()))
+    if not is_list:
+        return coded
+    ends = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy())])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), coded, mask=pc.is_null(column))
 
 
 def _kind(table: Table, field: str, column: pa.Field) -> pa.DataType:

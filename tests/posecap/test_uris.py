@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -110,3 +111,30 @@ def test_a_message_about_a_uri_has_its_secrets_in_no_form() -> None:
     assert hidden.startswith("https://h/a.mp4?v=1 failed: GET /a.mp4?v=1")
     assert not re.search("5ec4e7|pass", hidden)
     assert hide_secrets("as it is: https://me:5ec4e7@h/", "https://h/a") == "as it is: https://me:5ec4e7@h/"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 1_000_000,
+        "a:" * 300_000,
+        "https://" + "a:" * 300_000,
+        "https://h/?" + "key?" * 200_000,
+        "https://h/?" + "exp=1&" * 100_000 + "sig=5ec4e7",
+        "https://h/?u=" * 50_000,
+        "https://h/" + "?token=1;sig=2" * 50_000,
+        "https:////" + "@" * 500_000,
+        "https://" * 100_000,
+    ],
+)
+def test_hostile_text_takes_no_longer_than_other_text(text: str) -> None:
+    since = time.process_time()
+    public_uri(text)
+    public_text(text)
+    hide_secrets(text[:10_000], text[:5_000])
+    assert time.process_time() - since < 5
+
+
+def test_uris_within_uris_end() -> None:
+    assert public_uri("https://a/?u=" * 4 + "https://me:5ec4e7@h/") == "https://a/?u=" * 4 + "https://h/"
+    assert "5ec4e7" not in public_uri("https://a/?u=" * 500 + "https://me:5ec4e7@h/")

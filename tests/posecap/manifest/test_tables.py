@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -456,3 +457,39 @@ def test_captions_of_parquet_that_are_not_utf_8_are_those_of_a_row(tmp_path: Pat
     assert batch.column("problem").to_pylist()[:2] == [None, None]
     with pytest.raises(ManifestError, match=r"t\.parquet row 3: column 'captions' is .*: not UTF-8"):
         problems.raise_any()
+
+
+def bomb(folder: Path, **columns: pa.Array) -> Path:
+    """A Parquet file that repeats long texts, in a few hundred bytes; its readers are not told of the repetition."""
+    path = folder / "bomb.parquet"
+    pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 200_000
+    return path
+
+
+def repeated(text: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int32)), pa.array([text]))
+
+
+def test_a_small_parquet_file_does_not_become_gigabytes(tmp_path: Path) -> None:
+    rows = 30_000
+    names = pa.array([str(number) for number in range(rows)])
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1), pa.int32()), repeated("b" * 100_000, rows))
+    lists = pa.ListArray.from_arrays(lists.offsets, lists.values, mask=pa.array(np.arange(rows) == 5))
+    path = bomb(tmp_path, video=repeated("a" * 100_000, rows), id=names, captions=lists)
+    problems, before = Problems(), pa.total_allocated_bytes()
+    found = read_table(Table(location=path.as_posix(), written=path.name), media_root=ROOT, problems=problems)
+    (batch,) = found
+    assert pa.total_allocated_bytes() - before < 1 << 29
+    problem = batch.column("problem").to_pylist()
+    assert "column 'video' is 'aaa" in problem[0]
+    assert "shorten it to at most 4096 characters" in problem[0]
+    assert "column 'captions' is" in problem[4]
+    assert "captions" not in problem[5]
+
+
+def test_more_captions_than_any_row_has_are_refused_unread(tmp_path: Path) -> None:
+    many = pa.ListArray.from_arrays(pa.array([0, 1 << 20], pa.int32()), repeated("x", 1 << 20))
+    path = bomb(tmp_path, video=pa.array(["a"]), captions=many)
+    with pytest.raises(ManifestError, match=r"bomb\.parquet: column 'captions' of row group 0 has 1,048,576 values"):
+        list(read_table(Table(location=path.as_posix(), written=path.name), media_root=ROOT, problems=Problems()))
