@@ -237,8 +237,9 @@ def flip(joints: NDArray[np.float32], *, layout: str, width: float) -> NDArray[n
 def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray[np.float32]:
     """The same skeletons in another layout, (..., J, 3) to (..., K, 3) float32.
 
-    A target joint is the source's joint of the same name, or else a mean of source joints, with the smallest
-    of their scores; it is missing, (0, 0, 0), as soon as one of them is. The means:
+    The joints listed below are means of source joints, also where the source has a joint of that name, whose place on
+    the body may differ; all others are the source's joint of the same name. A mean has the smallest of the scores, and
+    is missing, (0, 0, 0), as soon as one of its joints is. The means:
 
     * ``unik17``: head = nose; mouth = (nose + neck) / 2; neck = mean of the shoulders; chest = mean of the
       shoulders and hips; pelvis = mean of the hips.
@@ -255,7 +256,8 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
     same as its first 17 joints.
 
     Maps: ``halpe26`` to every layout; ``coco17`` and ``openpose18`` to every layout but ``halpe26``; ``h36m17`` and
-    ``ntu25`` to ``unik17`` and ``penn13``; ``unik17`` to ``penn13`` and back; and every layout to itself.
+    ``ntu25`` to ``unik17`` and ``penn13``; ``unik17`` to ``penn13`` and back; and every layout to itself. There is no
+    other, as the source lacks joints of the target (eyes, toes) that would have to be guessed.
 
     Raises:
         LayoutError: unknown layout, another number of joints, or no exact map between the two.

@@ -19,7 +19,8 @@ from posecap.outcomes import LABELLED, LEAST_ENTERED, Alarm, RowOutcome, largest
 from posecap.plan import Plan
 
 EXPECTED_REJECTIONS = 0.2
-"""Share of the labelled rows that may be rejected, where the pipeline does not say otherwise."""
+"""Share of the labelled rows that may be rejected, where the pipeline does not say otherwise. A free choice, as are the
+three below."""
 LEAST_OF_A_LABEL = 8
 """Labels with fewer decoded rows raise no alarm."""
 LEAST_ABOVE = 0.15
@@ -27,6 +28,7 @@ LEAST_ABOVE = 0.15
 CHANCE = 0.01
 """Probability of any alarm on a label, at most, where rejections do not depend on labels."""
 MOST_NAMED = 10
+"""Labels that alarms are raised on, the most certain first; more would not be read."""
 
 
 @dataclass

@@ -29,13 +29,14 @@ _RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
 _RANK_OF_STAGES = 2
 
 EXPECTED_REJECTIONS = 0.8
-"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise."""
+"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise. A free choice,
+for footage that nobody has looked at."""
 EXPECTED_FAILURES = 0.2
-"""Share of the items entering a stage that may fail or be quarantined."""
+"""Share of the items entering a stage that may fail or be quarantined. A free choice."""
 LABELLED = "labelled"
 """All rows with a label, among the expectations of a pipeline and in alarms, where stages have their names."""
 LEAST_ENTERED = 20
-"""Stages with fewer items raise no alarm."""
+"""Stages with fewer items raise no alarm, as their shares say little."""
 
 
 @dataclass(frozen=True, kw_only=True)

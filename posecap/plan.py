@@ -5,7 +5,7 @@ Parts are numbered by split in manifest order, of ``rows_per_part`` rows each, o
 whose id another row has, with that as their problem, so that every row of the manifest has an outcome. While they are
 read, rows are kept on disk by split, and only their hashes in memory. Paths of videos below a local media root are
 stored relative to it, so a plan holds no directory of the machine on which it was made, unless a table gives absolute
-paths elsewhere; the same tables give the same bytes on every machine.
+paths elsewhere; the same tables give the same bytes on every machine with the same version of pyarrow.
 
 URIs in a plan are public (:mod:`posecap.uris`). Those to fetch from, with password or signature, are read from the
 manifest by each build anew and kept in an unnamed temporary file; so signatures may change from run to run.
@@ -47,10 +47,11 @@ _POSITION_COLUMNS = ("table", "row", "id_taken_by")
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 BYTES_PER_PART = 2_000_000_000
-"""Most estimated bytes of a part where neither the manifest nor the dataset says otherwise."""
+"""Most estimated bytes of a part where neither the manifest nor the dataset says otherwise. A free choice."""
 MOST_SPLITS = 64
 """A file is open for each split while rows are read."""
 _ID_DIGITS = 20
+"""Of the 32 of a hash, in ids of rows without one: at a billion rows two meet by chance once in two million plans."""
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
 
 Hashes = NDArray[np.uint64]
@@ -493,7 +494,7 @@ def _bytes_per_part(manifest: Manifest, built: Path | None) -> int | None:
         return manifest.bytes_per_part or BYTES_PER_PART
     try:
         return open_plan(built, media_root="").bytes_per_part
-    except PlanError:
+    except PlanError:  # it is replaced by the new plan, and a build names the parts that then no longer fit
         return BYTES_PER_PART
 
 

@@ -50,7 +50,7 @@ SECONDS_PER_FRAME = 0.03
 and three times as much for five small people (docs/results/people.md)."""
 _SHOWN_REASONS = 2
 _ROUNDING_SECONDS = 1e-3
-"""By so much may what a container states be longer than its frames."""
+"""By so much may what a container states be longer than its frames: the unit in which Matroska rounds times."""
 
 
 @dataclass(kw_only=True)
@@ -190,8 +190,7 @@ class _Files:
     def __init__(self, pipeline: Pipeline) -> None:
         self._download = next((stage for stage in pipeline.stages if isinstance(stage, Download)), None)
         self._decode = next((stage for stage in pipeline.stages if isinstance(stage, Decode)), None)
-        fetchers = self._download.fetchers if self._download else ()
-        self._local = next((fetcher for fetcher in fetchers if isinstance(fetcher, LocalFile)), None)
+        self._fetchers = self._download.fetchers if self._download else ()
 
     def checked(self, row: Row) -> Path | None:
         """The row's local file; None for a video that is elsewhere.
@@ -199,9 +198,11 @@ class _Files:
         Raises:
             Reject: the download stage will reject it.
         """
-        if self._download is None or self._local is None or not self._local.accepts(row.location):
+        # The first that accepts the video, as the stage takes it: LocalFile accepts youtube:ID too.
+        fetcher = next((fetcher for fetcher in self._fetchers if fetcher.accepts(row.location)), None)
+        if self._download is None or not isinstance(fetcher, LocalFile):
             return None
-        path = self._local.fetch(row.location, Path(), limits=self._download.limits).path
+        path = fetcher.fetch(row.location, Path(), limits=self._download.limits).path
         if self._download.content == "magic":
             check_video(path, uri=row.uri)
         return path
@@ -225,7 +226,7 @@ def _check_span(row: Row, seconds: float, *, fps: float, least_share: float) -> 
 
     One that is near the limit may pass here and be rejected there.
     """
-    near = 1.5 / fps if fps > 0 else 0.06
+    near = 1.5 / fps if fps > 0 else 0.06  # as posecap.stages.decode, which counts, reckons it: 1.5 frames, of 1/25 s
     start, end = row.start_seconds or 0.0, math.inf if row.end_seconds is None else row.end_seconds
     covered = min(end, seconds) - start
     too_few = math.isfinite(end) and covered + near < least_share * (end - start)

@@ -23,7 +23,11 @@ NOT_STATED = "not stated"
 OTHERS = "(others)"
 LOCAL = "local path"
 MOST_KINDS = 1000
-"""Different licenses or schemes that are counted by name; further ones are counted together as ``OTHERS``."""
+"""Different licenses or schemes that are counted by name; further ones are counted together as ``OTHERS``, since a
+column that holds something else may have another word in every row."""
+_SHOWN_KINDS = 20
+"""Of them, the most frequent, which are printed; the rest is one line."""
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ def summarise(
     splits, licenses, schemes = Counter[str](), Counter[str](), Counter[str]()
     columns = ["uri", "start", "end", "label", "captions", "split", "license", "duplicate_of"]
     with pyarrow.parquet.ParquetFile(plan.path) as file:
-        for batch in file.iter_batches(1 << 16, columns=columns, use_threads=False):
+        for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
             uri, start, end, label, captions, split, license_, duplicate_of = map(batch.column, columns)
             span, fresh = pc.subtract(end, start), pc.is_null(duplicate_of)
             textless = pc.equal(pc.fill_null(pc.list_value_length(captions), 0), 0)
@@ -119,10 +123,11 @@ def show(summary: Summary, console: Console) -> None:
     console.print(splits)
     for title, counts in (("license", summary.rows_by_license), ("video is", summary.rows_by_scheme)):
         table = Table(title, "rows")
-        for name, rows in list(counts.items())[:20]:
+        for name, rows in list(counts.items())[:_SHOWN_KINDS]:
             table.add_row(escape(name), f"{rows:,}")
-        if len(counts) > 20:
-            table.add_row(f"… {len(counts) - 20:,} more", f"{sum(list(counts.values())[20:]):,}")
+        if len(counts) > _SHOWN_KINDS:
+            more = sum(list(counts.values())[_SHOWN_KINDS:])
+            table.add_row(f"… {len(counts) - _SHOWN_KINDS:,} more", f"{more:,}")
         console.print(table)
 
 

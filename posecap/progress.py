@@ -1,4 +1,4 @@
-"""Progress of builds and downloads: redrawn in place on a terminal, a plain line every half minute elsewhere."""
+"""Progress of builds and downloads: redrawn in place on a terminal, at most a plain line each half minute elsewhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from posecap.types import PartName
 PLAIN_SECONDS = 30.0
 """Shortest time between two plain lines."""
 _REDRAW_SECONDS = 0.1
+"""Shortest time between two pictures on a terminal."""
 _BAR_WIDTH = 24
 _SHOWN_REASONS = 4
 _MIN_SECONDS_FOR_RATE = 1.0
 _MIN_SECONDS_FOR_TRANSFER_RATE = 0.5
+"""Before so much time has passed a rate is shown as 0: a division by almost nothing would show any number."""
 
 
 class _Display:
@@ -53,7 +55,7 @@ class _Display:
             self._live.stop()
 
     def _show(self, live: Callable[[], Text], plain: Callable[[], str], *, force: bool = False) -> None:
-        """Redraw or print if enough time has passed; ``force`` redraws in any case."""
+        """Redraw or print if enough time has passed; ``force`` redraws a terminal in any case."""
         waited = self._clock() - self._shown
         if self._live and (force or waited >= _REDRAW_SECONDS):
             self._live.update(live(), refresh=True)

@@ -21,13 +21,16 @@ BONE_FACTOR = 1.5
 BONE_SLACK = 0.05
 SWAP_FACTOR = 0.5
 JUMP_SECONDS = 0.25
-"""These four are explained by :func:`measure`."""
+"""These four are explained by :func:`measure`. They are free choices: they define measures, which compare clips."""
 _MOTION_QUANTILE = 0.9
+"""See :func:`own_motion`."""
 _DIGITS = 6
+"""Far below any difference that means something, and above those of the last bits."""
 
 # nose, then pairs: eyes, ears, shoulders, elbows, wrists, hips, knees, ankles
 _COCO17_SIGMAS = np.array([0.026, *np.repeat([0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)])
 _OTHER_SIGMA = 0.08
+"""About the mean of COCO's from shoulders to ankles, 0.083."""
 
 
 def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_score: float = 0.1) -> float:
@@ -35,8 +38,8 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
 
     Args:
         joints_J3, reference_J3: (x, y, score), pixels, one layout.
-        box_4: the reference's box (x0, y0, x1, y1); its area is the person's scale.
-        least_score: joints below it on either side do not count.
+        box_4: the reference's box (x0, y0, x1, y1); its area, 1 square pixel at least, is the person's scale.
+        least_score: joints below it on either side do not count, as their place is a guess.
 
     Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``, the mean over joints. Skeletons of 17 joints are
     taken for ``coco17`` and use COCO's σ of each joint; all others use one σ for all joints.
@@ -98,6 +101,9 @@ def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
         joints_MTJ3: (M, T, J, 3) float32, pixels and score; missing joints (0, 0, 0).
         pts_T: (T,) float64 seconds, strictly increasing.
         layout: of the joints, a name in :data:`posecap.joints.LAYOUTS`; its bones are measured.
+
+    Raises:
+        KeyError: unknown layout.
     """
     sizes_M = body_sizes(joints_MTJ3)
     seen_MT = np.asarray((joints_MTJ3[..., 2] > 0).any(-1), np.bool_)

@@ -195,7 +195,8 @@ def check_installed(stages: Iterable[Stage]) -> None:
 def check_words(part: Stage | Engine) -> None:
     """Refuse a value of a field whose type is a choice of words (``Literal``) that it is not one of.
 
-    Such a field is compared with one of its words, so that a misspelt one would quietly mean another.
+    Such a field is compared with one of its words, so that a misspelt one would quietly mean another. A class that
+    names a type which it imports for type checkers alone is not checked, since the types of its fields are not known.
 
     Raises:
         ValueError: with the stage's or engine's name, the field and its words.
@@ -204,7 +205,7 @@ def check_words(part: Stage | Engine) -> None:
         return
     try:
         types = get_type_hints(type(part))
-    except NameError:  # a type that is imported for type checkers alone
+    except NameError:
         return
     for f in fields(part):
         value, kind = getattr(part, f.name), types[f.name]
@@ -219,7 +220,7 @@ def check_words(part: Stage | Engine) -> None:
 def configuration(part: object) -> JSON:
     """A stage, an engine or a value of their fields as plain JSON, with every parameter, also those left at defaults.
 
-    Fingerprints are made from it. ``runtime_fields`` are left out.
+    Fingerprints are made from it. ``runtime_fields`` are left out, and of ``path_fields`` all but the last part.
 
     Raises:
         TypeError: a field holds something that is neither plain data nor a dataclass.

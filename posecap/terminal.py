@@ -13,7 +13,7 @@ from typing import Any
 
 COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished. ALARM: a build is finished, but a
-stage lost far more than expected."""
+stage lost far more than expected. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 

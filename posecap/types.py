@@ -1,6 +1,7 @@
 """Data types of a build: row → video → clip → tracks → skeleton → caption → features → sample.
 
-Each is a frozen dataclass that checks its fields when it is made. :class:`TrackedClip` is a :class:`Clip` with more
+Each is a frozen dataclass; those that hold arrays check when they are made that shapes agree, and raise
+:class:`ShapeError`. :class:`TrackedClip` is a :class:`Clip` with more
 fields, and so on, so the type of an item says which stages it has passed.
 
 Names end in their axes: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector length, ``C`` captions,
@@ -173,8 +174,8 @@ class CutVideo:
 class Media:
     """A video stream's properties as the container states them.
 
-    ``width`` and ``height`` are pixels after rotation; pixels are taken as square, as every tool of the field
-    takes them. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
+    ``width`` and ``height`` are pixels after rotation; pixels are taken as square, whatever shape
+    the container states. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
     how far the stored picture is turned clockwise for display. ``codec`` and ``container`` are FFmpeg's names
     (``h264``, ``mov,mp4,m4a,3gp,3g2,mj2``). ``seconds`` is the duration, None where the container states none.
     ``frame_count`` is the number of frames, 0 where it states none; it may be false.

@@ -54,9 +54,11 @@ _AZURE_COMPANIONS = frozenset(
 )
 """Left out beside ``sig``: the rest of a shared access signature."""
 _OBJECT_NAME = re.compile(r".*\.[A-Za-z0-9]{2,5}")
+"""A file's name, by its ending."""
 _NESTED = re.compile(SCHEME + "//")
 _URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]{1,30}:(?:\\?[/\\]){2}[^\s'"<>]*""")
 _SHORTEST_HIDDEN = 4
+"""Secrets of fewer characters are not looked for in messages: they are in ordinary words too, and guessed at once."""
 _DEEPEST = 4
 """A URI that is the value of a parameter of a URI that is … so often is left out as a whole."""
 

@@ -58,7 +58,9 @@ class FrameBuffer:
             self._frames.popleft()
 
     def pop(self, count: int) -> Frames:
-        """Remove and return the first ``count`` frames. Each is freed once copied: peak memory is one clip."""
+        """Remove and return the first ``count`` frames. Each is released once copied, so that beside the clip
+        little more is held than the decoder's blocks that its last frames are part of.
+        """
         frames, pts = np.empty((count, *self._frames[0][0].shape), np.uint8), np.empty(count)
         for index in range(count):
             frames[index], pts[index] = self._frames.popleft()
@@ -66,11 +68,11 @@ class FrameBuffer:
 
 
 class FrameRateLimiter:
-    """Selects frames evenly in time so that at most ``fps_at_most`` per second remain.
+    """Selects frames evenly in time so that on average at most ``fps_at_most`` per second remain.
 
-    Video at or below that rate keeps every frame, and the first frame is always kept. A frame that comes a little early
-    is kept too: the tolerance is 7 % of a period, since containers round timestamps (Matroska to milliseconds: 3 % at
-    60 fps, for this frame and for the one that the period is counted from).
+    Frames that come a period or more after one another are all kept, and the first frame is always kept. A frame that
+    comes a little early is kept too: the tolerance is 7 % of a period, since containers round timestamps (Matroska to
+    milliseconds: 3 % at 60 fps, for this frame and for the one that the period is counted from).
     """
 
     _TOLERANCE = 0.07

@@ -3,7 +3,7 @@
 Google's two models, Apache-2.0. The detector sees the whole frame in 224x224 pixels. It gives each person's hips and a
 point on the circle around them, in the direction of the head, so that bodies that lie or hang are upright in the
 256x256 pixels that the second model sees. (Bazarevsky et al., "BlazePose: On-device Real-time Body Pose tracking",
-2020; constants are those of MediaPipe's graphs.)
+2020; constants are those of MediaPipe's graphs, except :data:`_LARGEST`.)
 
 Of its 33 landmarks the 17 of COCO are kept. Its depths and its landmarks in metres are not: joints of a dataset are x,
 y and score.
@@ -34,15 +34,18 @@ _DETECTOR_SIDE, _LANDMARKS_SIDE = 224, 256
 _CELLS = ((28, 2), (14, 2), (7, 6))
 """Cells along a side of each level of the detector, and answers in each cell."""
 _SAME_FACE = 0.3
-"""Intersection over union of two answers' face boxes from which they are averaged."""
+"""Intersection over union of two answers' face boxes above which they are averaged."""
 _CIRCLE = 1.25
 """Side of the cut-out in diameters of the circle."""
 _CORNERS_42 = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+"""Corners of a cut-out, (x, y), in its own coordinates from 0 to 1."""
 _LARGEST = 3
-"""Sides of the frame's longer one beyond which a cut-out shows nothing."""
+"""Most times the frame's longer side that a cut-out may have. A person in a larger one would be mostly outside of the
+frame, and the edges around the frame would take memory without end."""
 _BODY = 33
 """Landmarks of the body, which are the first ones."""
 _COCO17 = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+"""The landmarks that are COCO's joints, in COCO's order."""
 _WINDOW = 3
 """Cells of a heatmap on each side of a landmark that correct its place."""
 _SURE = 0.5
@@ -82,8 +85,11 @@ class BlazePose(Engine):
 
     Args:
         conf: people below this confidence are left out (MediaPipe's own is 0.5).
-        max_det: at most so many people a frame; each costs a run of the landmark model.
-        same_person: object keypoint similarity above which the weaker of two detections is a duplicate.
+        max_det: at most so many people a frame, as MoveNet gives; each costs a run of the landmark model.
+        same_person: object keypoint similarity from which on the weaker of two detections is a duplicate.
+
+    Raises:
+        ValueError: ``max_det`` is below 1.
     """
 
     name: ClassVar[str] = "blazepose-full"
@@ -113,7 +119,7 @@ class BlazePose(Engine):
     def _networks(self) -> tuple[Interpreter, Interpreter]:
         from ai_edge_litert.interpreter import Interpreter
 
-        # One thread: every core already runs a worker of its own, and results do not depend on the machine.
+        # One thread: every core already runs a worker of its own, and results do not depend on how many there are.
         detector, landmarks = (Interpreter(str(locate(name)), num_threads=1) for name in self.weights)
         for network in (detector, landmarks):
             network.allocate_tensors()
@@ -158,7 +164,8 @@ class BlazePose(Engine):
 
 
 def _run(network: Any, picture_HW3: Pixels, *, low: float) -> list[Floats]:
-    """The network's outputs for one picture, each without its first axis; black is given as ``low``, white as 1."""
+    """The network's outputs for one picture, each without its first axis; black is given as ``low``, white as 1, as the
+    network was trained."""
     scaled = picture_HW3.astype(np.float32)
     scaled *= (1 - low) / 255
     scaled += low
@@ -168,6 +175,7 @@ def _run(network: Any, picture_HW3: Pixels, *, low: float) -> list[Floats]:
 
 
 def _sigmoid(values: Floats | Doubles) -> Doubles:
+    # Clipped as MediaPipe clips scores; without it exp would overflow.
     positive: Doubles = 1 / (1 + np.exp(-np.clip(values.astype(np.float64), -100, 100)))
     return positive
 
@@ -248,7 +256,7 @@ def _refined(places_L2: Doubles, heatmaps_hwL: Floats) -> Doubles:
     for at, (x, y) in enumerate(places_L2):
         column, row = int(np.floor(x * width)), int(np.floor(y * height))
         if not (0 <= column < width and 0 <= row < height):
-            continue
+            continue  # the heatmap does not reach there, so the landmark stays where the network put it
         left, top = max(0, column - _WINDOW), max(0, row - _WINDOW)
         window = _sigmoid(heatmaps_hwL[top : row + _WINDOW + 1, left : column + _WINDOW + 1, at])
         if window.max() >= _SURE:

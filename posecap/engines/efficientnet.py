@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _INPUT = "picture"
+"""Name of the ONNX network's input."""
 _SIDE = 224
 _SHORT_SIDE = 256
 _MEAN, _SCALE = 127.0, 128.0
+"""Preprocessing of the network's makers; see :func:`_square`."""
 _BLOCKS = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Groups of the network's blocks: how many, and the stride of the first; of the others it is 1."""
 _EPSILON = 1e-3

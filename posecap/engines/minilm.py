@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _POSITIONS = 512
+"""The model's own limit."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class MiniLM(Engine):
 
     Args:
         longest_tokens: of longer sentences the first tokens count, this many with the start and end tokens; 3 to 512,
-            the positions that the model has.
+            the positions that the model has. Its makers trained it with 128.
     """
 
     name: ClassVar[str] = "minilm-l6-v2-int8"
@@ -65,6 +66,7 @@ class MiniLM(Engine):
             "attention_mask": np.array([encoded.attention_mask], np.int64),
             "token_type_ids": np.array([encoded.type_ids], np.int64),
         }
+        # Some exports of the model take no token types, which are all 0 for single sentences.
         wanted = {i.name for i in self._session.get_inputs()}
         tokens = self._session.run(None, {k: v for k, v in feeds.items() if k in wanted})[0][0].astype(np.float64)
         return unit(tokens[np.array(encoded.attention_mask, bool)].mean(0))

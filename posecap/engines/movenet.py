@@ -30,6 +30,7 @@ _JOINTS = 17
 _ORDER = [*(3 * joint + value for joint in range(_JOINTS) for value in (1, 0, 2)), 52, 51, 54, 53]
 """A row of the model's output as x and y where it has y and x: joints, then the box. The score is left out."""
 _SCORE = 55
+"""Column of a row of the model's output with the person's score, after joints and box."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class MoveNet(Engine):
         if (height, width) not in self._interpreters:
             from ai_edge_litert.interpreter import Interpreter
 
-            # One thread: every core already runs a worker of its own, and results do not depend on the machine.
+            # One thread: every core already runs a worker of its own, and results do not depend on how many there are.
             net = Interpreter(str(locate(self.weights[0])), num_threads=1)
             taken = net.get_input_details()[0]["index"]
             net.resize_tensor_input(taken, [1, height, width, 3], strict=True)

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     import torch
 
 _OF_OPENAI = "-openai"
+"""How names of OpenAI's weights end in the registry."""
 _FOLDER = "local-dir:"
+"""open_clip's own prefix for models in a folder."""
 _IMAGES_ON_GPU = 256
+"""A free choice, halved when memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,9 @@ class OpenClip(ClipEmbedder):
 
 @functools.lru_cache(maxsize=2)
 def _loaded(engine: OpenClip) -> Any:
-    """One network for every engine of a worker that asks for the same."""
+    """One network for every engine of a worker that asks for the same. Two are kept, as a pipeline needs that embeds
+    videos and texts with different models.
+    """
     preprocessing = dict(engine._published)
     path = locate(engine.weights_from)
     state = tensors(path)

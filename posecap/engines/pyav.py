@@ -29,11 +29,13 @@ _FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,og
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
 """Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
 _LONGEST_SECONDS = 7 * 24 * 3600.0
-"""A longer duration in a container is taken for an error, and the duration for unknown."""
+"""A longer duration in a container is taken for an error, and the duration for unknown. A week is a free choice."""
 _REORDER = 8
-"""How many frames are held back to sort their presentation times."""
+"""How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
+unless told otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
 _LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
-"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late."""
+"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
+choices; after the last one the file is read from its beginning."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class PyAV(Engine):
         side_at_most: most pixels of a stored frame's width, and of its height; larger videos are rejected as
             ``too_large``.
         damaged_at_most: more damaged frames in a row make the stream ``undecodable``; those before the first sound
-            frame do not count.
+            frame do not count. 15 are half a second at 30 a second.
         seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
             ``decode_timeout``.
         block_frames: frames per block.
@@ -148,7 +150,7 @@ class PyAV(Engine):
             with av.open(str(path), metadata_errors="ignore", options=options) as container:
                 yield container, self._video_stream(container)
         except (FileNotFoundError, PermissionError):
-            raise
+            raise  # FFmpegErrors too, but of the machine and not of the video
         except av.error.FFmpegError as error:
             raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
         except (ArithmeticError, LookupError, UnicodeError) as error:
@@ -185,6 +187,7 @@ class _Reading:
         self._container, self._stream, self._engine = container, stream, engine
         self._unit = float(stream.time_base or 0)
         self._zero = stream.start_time or 0
+        # Only for frames without a time of their own; the 25 a second for streams that state no rate either.
         self._step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         self.sound = 0
         self.restart_clock()
@@ -194,7 +197,8 @@ class _Reading:
         self._until = monotonic() + self._engine.seconds_per_block
 
     def since(self, start: float) -> Iterator[tuple[float, VideoFrame]]:
-        """Frames in strictly increasing time from ``start``, or a little earlier, to the end of the stream.
+        """Frames in strictly increasing time to the end of the stream, from ``start`` or earlier: from the keyframe
+        before it, or from the beginning of a file in which FFmpeg cannot seek reliably.
 
         A seek may land on a keyframe that comes too late, or whose leading frames are lost; it then aims
         earlier, at last at the beginning.
@@ -207,12 +211,14 @@ class _Reading:
                 self._seek(target)
             timed = self._timed()
             first = next(timed, None)
-            if target == 0 or (first is not None and first[0] <= start + 1e-6):
+            if target == 0 or (first is not None and first[0] <= start + 1e-6):  # as Span.holds rounds
                 yield from chain([] if first is None else [first], timed)
                 return
 
     def _seek(self, seconds: float) -> None:
-        """Go to the last keyframe before a moment; where the container cannot, stay: the caller checks the position."""
+        """Go to the last keyframe before a moment. Where the container cannot, stay: the caller looks at the
+        first frame, and takes what comes when it has asked for the beginning.
+        """
         import av
 
         with suppress(av.error.FFmpegError):
@@ -237,7 +243,7 @@ class _Reading:
             elif not waiting:
                 return
             earliest, shown = heapq.heappop(stamps), waiting.popleft()
-            if earliest > given + 1e-9:
+            if earliest > given + 1e-9:  # later by more than rounding
                 given = earliest
                 yield earliest, shown
 
@@ -281,7 +287,8 @@ class _Reading:
 
 
 def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Degrees clockwise, from the first frame: only there is the rotation of every kind of container known."""
+    """Degrees clockwise, from the first frame: only there is the rotation of every kind of container known. 0 where no
+    frame decodes; whether the video can be read is found out when its frames are asked for."""
     import av
 
     with suppress(av.error.FFmpegError):

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _BASE = Fraction(1, 90_000)
-"""Time base of the mp4, seconds: the usual one of video, a multiple of all common frame rates."""
+"""Time base of the mp4, seconds: the usual one of video. Frames at 24, 25, 29.97, 30, 50 and 60 a second last a whole
+number of them; those of other rates are rounded."""
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+"""x264's, from the fastest to the smallest files."""
 _BT709 = 1
 _LIMITED_RANGE = 1
+"""FFmpeg's numbers for these colours (``AVCOL_SPC_BT709`` and its like) and this range (``AVCOL_RANGE_MPEG``)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class PyAVEncoder(Engine):
 
     Sizes that are odd grow by one pixel at the right or bottom edge, which repeats, since H.264's usual
     colour format stores colour for 2x2 pixels. Colours are written and labelled as BT.709. x264 runs on one
-    thread and nothing else in the file depends on time or machine, so that equal frames give equal bytes.
+    thread and nothing in the file depends on the time, so that equal frames give equal bytes with one version of the
+    libraries on one kind of processor.
 
     Args:
         crf: x264's constant rate factor, 0 to 51: 18 looks like the original, 23 is its default, 28 is small.
@@ -100,6 +104,7 @@ class PyAVEncoder(Engine):
             "bf": "0",
             "x264-params": "threads=1:lookahead-threads=1",
         }
+        # A hint for x264, as frames have their own times; 1001 is the denominator of NTSC's rates.
         stream = cast(
             "VideoStream", container.add_stream("libx264", rate=rate.limit_denominator(1001), options=settings)
         )

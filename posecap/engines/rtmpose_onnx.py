@@ -23,10 +23,11 @@ from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
 
 _PADDING = 1.25
-"""How much larger than a person's box the network's crop is."""
+"""How much larger than a person's box the network's crop is, as in MMPose's configurations."""
 _PER_PIXEL = 2.0
 """Values of a SimCC axis per pixel of the crop."""
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""ImageNet's, in grey levels, red first."""
 
 
 @dataclass(frozen=True)

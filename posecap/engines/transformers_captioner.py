@@ -44,15 +44,20 @@ End = Literal["complete", "cut off"]
 """How an answer ended: by the model's own end token, or at the limit of tokens."""
 
 _BREAK = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])\s*(?=\S)")
+"""Between two sentences: blanks after a full stop, which Chinese and Japanese do not write after theirs."""
 _ENDED = re.compile(r"[.!?。！？][\"'”’)]*$")
+"""The end of a text whose last sentence is complete."""
 _REASONING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+"""What models that reason write before the answer, also where it was cut off."""
 _LINE_MARKS = re.compile(r"^\s*(?:[-*#>•]+|\d+[.)])\s+|[*_`]{2,}|`")
+"""Markdown: marks of lists and headings at the beginning of a line, bold face and code anywhere."""
 
 
 def sentences_of(answer: str, *, most: int, prompt: str, end: End) -> list[str]:
     """The first sentences of a model's answer, each on one line, without the question, reasoning or list marks.
 
-    An unfinished last sentence of an answer that was cut off is left out.
+    Lines that end in a colon are left out, since they announce the answer ("Here is a description:"), and so are
+    sentences without a letter or digit, and an unfinished last sentence of an answer that was cut off.
 
     Args:
         most: how many sentences to give at most.
@@ -96,9 +101,9 @@ class TransformersCaptioner(Engine):
         view: ``people`` shows the rectangle that holds every tracked person throughout the clip, with a margin, so
             that small people fill more of the picture; ``frame`` shows whole frames.
         longest_side: pictures whose longer side has more pixels are scaled down to it; most models spend memory by
-            pixel.
+            pixel. 448 is a usual size of their inputs.
         sentences: how many sentences of each answer are kept.
-        longest_tokens: most tokens of an answer. A sentence that is cut off there is not kept.
+        longest_tokens: most tokens of an answer, 80 being twice a long sentence. One that is cut off there is not kept.
         batch: most questions answered at once on a GPU; halved when memory runs out.
     """
 
@@ -144,7 +149,7 @@ class TransformersCaptioner(Engine):
 
     def load(self) -> None:
         _ = self._network, self._processor, self._batches, self._ends
-        try:
+        try:  # two small black pictures and a question, so that a build ends here rather than in its first clip
             self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])
         except Exception as error:
             raise WrongArchitectureError(

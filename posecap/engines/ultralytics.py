@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 
 _ARCHITECTURE = re.compile(r"yolo(?P<family>11|v8)(?P<scale>[nsmlx])(?P<pose>-pose)?")
 _STRIDE = 32
+"""Pixels of the input for one cell of the network's coarsest level."""
 _JOINTS = (17, 3)
+"""Of a row of a pose model: COCO-17, each x, y and score."""
 _PERSON = "person"
+"""Name of the class in COCO, and so in every published model."""
+_MOST_CLASSES = 10_000
+"""A bound, as the list comes from a file that may be hostile, and the network is built for its length."""
 
 # Attributes of a layer that its output depends on and that its tensors' shapes do not determine.
 _SHAPING = ("f", "stride", "padding", "dilation", "groups", "kernel_size", "eps", "add", "d", "scale_factor", "mode")
@@ -65,6 +70,8 @@ class Ultralytics(Engine):
         max_det: most people of a frame; those with the highest scores are kept.
         batch: most frames computed at once; halved when memory runs out.
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
+
+    Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own.
 
     Raises:
         ValueError: no such architecture, a size that is not a multiple of 32, or no frames or people at all.
@@ -200,7 +207,11 @@ def _network_in(path: Path) -> Inert:
 def _class_names(record: Inert, path: Path) -> list[str]:
     names = record.state.get("names") if isinstance(record.state, dict) else None
     known = list(names.values()) if isinstance(names, dict) and list(names) == list(range(len(names))) else names
-    if not isinstance(known, list) or not 1 <= len(known) <= 10_000 or not all(isinstance(n, str) for n in known):
+    if (
+        not isinstance(known, list)
+        or not 1 <= len(known) <= _MOST_CLASSES
+        or not all(isinstance(n, str) for n in known)
+    ):
         raise CheckpointError(f"{path}: the network does not name its classes")
     if _PERSON not in known:
         raise WrongArchitectureError(f"{path}: none of the network's {len(known)} classes is {_PERSON!r}")
@@ -259,7 +270,7 @@ def _same(theirs: object, ours: object) -> bool:
 
 
 def _ready(network: Any, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    """The network for inference: batch norms folded in and channels last, as the package does it.
+    """The network for inference: batch norms folded in, as the package does it, and channels last, as it does on x86.
 
     The head stays in float32: bfloat16 has eight significant bits, so coordinates above 256 would be whole pixels.
     """

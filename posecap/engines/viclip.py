@@ -29,6 +29,7 @@ WeightsOf = Literal["viclip", "clip"]
 _DIMENSIONS = {"viclip-b16": 512, "viclip-l14": 768, "clip-vit-b16-openai": 512, "clip-vit-l14-openai": 768}
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, not CLIP's: ViCLIP was trained with them
 _VIDEOS_ON_GPU = 32
+"""Videos of eight frames: as many frames as open_clip's engine computes at once. Halved when memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ class ViCLIPEmbedder(ClipEmbedder):
 
 @functools.lru_cache(maxsize=2)
 def _loaded(path: Path, weights_of: WeightsOf, device: torch.device, dtype: torch.dtype) -> ViCLIP:
-    """One network for every engine of a worker that asks for the same."""
+    """One network for every engine of a worker that asks for the same. Two are kept, as a pipeline needs that embeds
+    videos and texts with different models.
+    """
     from posecap.engines.viclip_model import ViCLIP
 
     build = ViCLIP.from_state_dict if weights_of == "viclip" else ViCLIP.from_clip

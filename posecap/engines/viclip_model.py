@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 
 CONTEXT = 32
+"""Tokens of a sentence, start and end included."""
 _HEAD = 64
 """Width of an attention head in every CLIP and ViCLIP."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
+# Of OpenAI's CLIP: the two markers, English endings, runs of letters, single digits, runs of anything else.
 _WORD = rf"{re.escape(_START)}|{re.escape(_END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
 
 

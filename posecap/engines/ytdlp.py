@@ -27,12 +27,14 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SOON = frozenset({"connection", "timeout", "truncated"})
 """Reasons of errors after which another attempt soon may succeed; others pass in hours or days, if at all."""
 _PIECE = 1 << 16
+"""Bytes that are read at once; the time is checked after each."""
 _SPAN_BLOCK, _WHOLE_BLOCK = 1 << 18, 1 << 22
 """Bytes of one request: small for a span, so that little beside it is fetched; large for a whole video, so that there
 are few requests (YouTube slows down those above 10 MiB).
 """
 _COOKIE = re.compile(r"(#HttpOnly_)?[^\s#]+\t(TRUE|FALSE)\t/[^\t]*\t(TRUE|FALSE)\t\d*\t[^\t]+\t[^\t]*")
 _COOKIE_BYTES = 1 << 20
+"""As much is read of the file of cookies, whatever its size."""
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ class _Session:
 def _cookies(path: str | None) -> io.StringIO | None:
     """The file's cookies in memory: given its path, yt-dlp would write to the file, which workers share.
 
-    Lines that are not well-formed are left out, since yt-dlp would print them.
+    Lines that are not well-formed are left out, since yt-dlp would print them; so is what comes after the first MiB.
     """
     if path is None:
         return None

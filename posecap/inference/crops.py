@@ -16,9 +16,9 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels, TrackedClip, Tracks
 
 _MARGIN = 0.15
-"""Added to each side of the people's region, as a share of its length."""
+"""Added to each side of the people's region, as a share of its length. A free choice: what hands hold is then seen."""
 _MIN_PIXELS = 32
-"""Least width and height of the people's region."""
+"""Least width and height of the people's region: models refuse less than a patch (Qwen2-VL's has 28)."""
 
 
 def middle_frames(count: int, wanted: int) -> list[int]:
@@ -85,8 +85,8 @@ def scatter_keypoints(
 ) -> Floats:
     """(M, T, J, 3) float32 joints (x, y, score) from one (J, 3) array per crop; zeros where a person has no crop.
 
-    Scores are clipped to [0, 1]: the peak of a network's distribution can be slightly above 1. Joints whose score is 0
-    or not a number become (0, 0, 0).
+    Scores are clipped to [0, 1]: the peak of a network's distribution can be slightly above 1. Joints whose score is
+    not above 0, or of which a number is not finite, become (0, 0, 0).
 
     Args:
         shape_MT: number of people and of frames.

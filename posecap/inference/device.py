@@ -29,7 +29,7 @@ def torch_device(wanted: Device) -> torch.device:
     """``auto`` takes the first GPU that the process may see.
 
     On a CPU torch is set to one thread: every core already runs a worker of its own, where threads that wait for one
-    another slow each other down, and numbers that are always added in one order give the same bits on every machine.
+    another slow each other down, and numbers are added in one order, however many cores a machine has.
 
     Raises:
         DeviceError: ``cuda`` is asked for and torch sees no GPU.
@@ -66,6 +66,7 @@ _MEMORY_WORDS = (
     "bad allocation",
     "std::bad_alloc",
 )
+"""Words, in lower case, of errors of torch, CUDA's libraries and onnxruntime that report a lack of memory."""
 
 _log = logging.getLogger(__name__)
 

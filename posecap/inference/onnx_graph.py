@@ -13,6 +13,7 @@ import numpy as np
 from posecap.types import Floats
 
 _IR_VERSION, _OPSET = 7, 13
+"""Of ONNX 1.8, old enough for any onnxruntime in use."""
 _FLOAT = 1
 """The data type float32, as ONNX numbers it."""
 _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 2, 7

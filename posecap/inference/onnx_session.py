@@ -173,7 +173,11 @@ def open_session(path: Path, device: Device) -> InferenceSession:
 
 
 def session_of(content: bytes, device: Device, *, path: Path) -> InferenceSession:
-    """:func:`open_session` of an ONNX file's bytes, with the path of what they come from for messages."""
+    """:func:`open_session` of an ONNX file's bytes, with the path of what they come from for messages.
+
+    Raises:
+        CheckpointError, DeviceError: as there.
+    """
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -184,9 +188,9 @@ def session_of(content: bytes, device: Device, *, path: Path) -> InferenceSessio
             "install onnxruntime-gpu instead of onnxruntime"
         )
     options = onnxruntime.SessionOptions()
-    # One thread: every core already runs a worker of its own, and results do not depend on the machine.
+    # One thread: every core already runs a worker of its own, and results do not depend on how many there are.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if gpu else ["CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(content, options, providers=providers)

@@ -22,7 +22,9 @@ from posecap.weights.registry import REGISTRY
 CARD_FILE = "card.md"
 """Upload it to the Hugging Face Hub under the name ``README.md``."""
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+"""The Hub's words for sizes, and below how many clips each is used; above them it is the last one's successor."""
 _LONGEST_TABLE = 40
+"""Rows of a table; the card says how many more there are."""
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
 
 

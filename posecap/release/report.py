@@ -168,7 +168,7 @@ def _yield(info: DatasetInfo, run: Run) -> list[dict[str, Any]]:
 
 def _rates(run: Run) -> dict[str, float]:
     """Rates without start-up, which does not depend on the amount of work."""
-    working = max(run.seconds - run.start_seconds, 1e-9)
+    working = max(run.seconds - run.start_seconds, 1e-9)  # never 0, by which it divides
     return {
         "wall_seconds": round(run.seconds, 3),
         "start_seconds": round(run.start_seconds, 3),

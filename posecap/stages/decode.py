@@ -19,7 +19,7 @@ from posecap.types import Clip, CutVideo, Media, Span
 from posecap.video import FrameBuffer, FrameRateLimiter, ShotDetector, decode_span, shift_media, working_size
 
 _EPSILON = 1e-6
-"""Tolerance of timestamps, seconds."""
+"""Tolerance of timestamps, seconds, as that of :meth:`posecap.types.Span.holds`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Decode(Stage):
     :class:`~posecap.stage.Rejected` with ``too_short``, ``no_frames`` and ``truncated``.
 
     Either kind of row is rejected with ``undecodable`` where no decoder can read it, and with what the prober rejects.
-    Of a video that fails after its first clips, the clips stay, and the rest is yielded as Rejected.
+    Of a video that is rejected after its first clips, the clips stay, and the rest is yielded as Rejected; what fails
+    (:class:`~posecap.stage.PermanentError`, as ``decode_timeout``) is raised.
 
     Memory holds one clip, at most a shortest clip beyond it, and a block of frames.
 
@@ -159,7 +160,9 @@ class _DecoderRun:
     def _covered(self, wanted: Span, pts: list[float]) -> Span:
         """The part of a span that frames cover: its own ends where frames reach them, else those of the frames."""
         step = _frame_seconds(pts, self._media)
-        near = 1.5 * step  # a frame this close to an end of the span reaches it
+        # A frame this close to an end of the span reaches it: at a constant rate it is one step away at most; half a
+        # step more is for times that vary.
+        near = 1.5 * step
         start = wanted.start_seconds if pts[0] - wanted.start_seconds <= near else pts[0]
         end = wanted.end_seconds if wanted.end_seconds - pts[-1] <= near else pts[-1] + step
         missing = sum(gap for gap in np.diff(pts).tolist() if gap > self._stage.gap_seconds)

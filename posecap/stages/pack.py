@@ -13,6 +13,9 @@ from posecap.interfaces import VideoEncoder
 from posecap.stage import Reject, Stage
 from posecap.types import EmbeddedClip, Sample
 
+_JPEG_QUALITY = 85
+"""Of thumbnails, 0 to 95 in Pillow: a free choice of small files."""
+
 
 @dataclass(frozen=True)
 class Pack(Stage):
@@ -24,7 +27,8 @@ class Pack(Stage):
         store_video: ``"clip"`` also stores the clip's frames as mp4, at working size, in a tar of its own. A build puts
             the manifest's ``store_video`` here, whatever the pipeline says.
         encoder: needed for ``store_video="clip"``, and not used otherwise.
-        tolerance_seconds: how far frames may lie outside the clip's span, as containers round times.
+        tolerance_seconds: how far frames may lie outside the clip's span, as containers round times: by default a frame
+            at 20 a second.
         coverage: least share, in [0, 1], of the time from the clip's first frame to its last that the frames of the
             video vector must cover.
         thumbnail_side: longer side in pixels of the picture for the contact sheet; a smaller frame keeps its size. 0
@@ -143,5 +147,5 @@ def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
     image = draw_skeletons(Image.fromarray(item.frames_THW3[best]), joints, item.layout)
     image.thumbnail((side, side))
     jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=85)
+    image.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
     return jpeg.getvalue()

@@ -30,7 +30,7 @@ class OneEuro:
     Args:
         cutoff: cut-off frequency at rest, Hz. Lower is smoother.
         beta: how much the cut-off rises, Hz for each body size a second. Higher lags less.
-        speed_cutoff: cut-off frequency of the speed itself, Hz.
+        speed_cutoff: cut-off frequency of the speed itself, Hz; 1 in the paper.
     """
 
     cutoff: float = 1.5
@@ -103,6 +103,7 @@ class SavitzkyGolay:
 
 
 _CLOCK_SECONDS = 0.5e-3
+"""Most by which a container's clock displaces a time: Matroska rounds to milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,11 +56,15 @@ CONTACT_SHEET = "contact_sheet.jpg"
 _PER_PART = 24
 """Previews that are kept of each part."""
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
+"""Pixels of a tile, as large as thumbnails are, and of a picture that is drawn here before it is fitted into one."""
 _MAX_COLUMNS = 6
+"""With tiles of 320 pixels, a sheet as wide as a screen."""
 _CANDIDATES_PER_REASON = 1000
+"""Rejected clips of a reason that are kept to choose from, the first ones of the dataset: a bound on memory."""
 _CANDIDATES_PER_LABEL = 4
 """Times the clips of a sheet, before those that are not chosen are dropped."""
 _MAX_PREVIEW_BYTES = 4 << 20
+"""Of a JPEG; thumbnails have a hundredth of it. What is larger was not written here."""
 _LABELS_NAMED = 12
 """Labels that a message lists."""
 _CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)  # lighter than the sheet around it
@@ -84,6 +88,7 @@ def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumb
     storage, folder = open_storage(location), _folder(str(part))
     there = _previews(storage, folder).get(folder, set())
     by_label: dict[str, list[Thumbnail]] = {}
+    # Samples that can have no preview come last, so that they take no place from others of their label.
     for one in sorted(thumbnails, key=lambda one: one.read is None and one.key not in there):
         by_label.setdefault(one.label or "", []).append(one)
     chosen = {one.key: one for one in _in_turn(by_label, _PER_PART)}
@@ -214,7 +219,8 @@ def view_rejected(
 ) -> Sheet:
     """Write a contact sheet of rejected clips, and of rows rejected before they had any, with the reasons.
 
-    Every reason has the same share of the places, as far as it has clips. The picture is the frame in the middle of the
+    Every reason has the same share of the places, as far as it has clips; those of its first 1,000 are shown that lie
+    evenly among them. The picture is the frame in the middle of the
     span; where there is no footage, a grey card. Labels are those of the dataset's plan.
 
     Args:
@@ -407,7 +413,7 @@ def _shares(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _preview(storage: Storage, row: Mapping[str, Any]) -> Image.Image | None:
-    """The kept preview of a clip, if there is one and it is a JPEG of at most 4 MiB."""
+    """The kept preview of a clip, if there is one and it is a JPEG of at most 4 MiB; else the clip is drawn anew."""
     pil = pillow()
     try:
         content = storage.read(f"{_folder(row['part'])}/{row['key']}.jpg", limit=_MAX_PREVIEW_BYTES)

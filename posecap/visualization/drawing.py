@@ -42,6 +42,7 @@ FAINT_INK: Colour = (160, 160, 168)
 _SUPERSAMPLING = 3  # of lines, which Pillow does not anti-alias
 _LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
 _HALO: Colour = (0, 0, 0)
+# These, and widths and shades below, are chosen by eye.
 
 
 def fullest_frame(joints_MTJ3: NDArray[np.float32]) -> int:
@@ -78,7 +79,7 @@ def draw_skeletons(
         seen_J = (joints_J3[:, 2] >= least_score) & (joints_J3[:, 2] > 0) & np.isfinite(joints_J3).all(-1)
         if seen_J.any():
             # Opacity: full from a score of 0.6 on, 0.4 at the least score.
-            opaque = max(_OPAQUE_SCORE, least_score + 1e-6)
+            opaque = max(_OPAQUE_SCORE, least_score + 1e-6)  # above the least score, as it divides
             share_J = np.clip((joints_J3[:, 2] - least_score) / (opaque - least_score), 0, 1)
             opacity_J = _LEAST_OPACITY + (1 - _LEAST_OPACITY) * share_J
             _draw_person(drawn, bones, joints_J3[:, :2], seen_J, opacity_J, PALETTE[person % len(PALETTE)])
@@ -101,6 +102,7 @@ def _draw_person(
     layer = pil.Image.new("RGBA", (_SUPERSAMPLING * size[0], _SUPERSAMPLING * size[1]), (*_HALO, 0))
     pen = pil.ImageDraw.Draw(layer)
     xy_J2 = (xy_J2 - low_2) * _SUPERSAMPLING
+    # Width of the lines, colours, and the alpha of a clear joint (255 is opaque): first the halo, then the bones.
     for stroke, shades, most in (
         (1.7 * width * _SUPERSAMPLING, (_HALO,) * 3, 150),
         (width * _SUPERSAMPLING, _shades(hue), 255),

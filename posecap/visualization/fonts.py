@@ -31,6 +31,7 @@ _SYSTEM_FONTS = (
 )
 _UNASSIGNED = "\U0010fffe"  # no font has it, so it is drawn as missing characters are
 _LONGEST = 500
+"""Characters that are measured of a line, as shortening it measures it once for each that is cut off."""
 
 
 class PillowMissingError(ImportError):
@@ -75,7 +76,9 @@ class Font:
         return sum(face.getlength(run) for run, face in self._runs(text))
 
     def shortened(self, text: str, width: int) -> str:
-        """``text`` on one line of at most ``width`` pixels; where it is longer, cut off with dots."""
+        """``text`` on one line of at most ``width`` pixels; where it is longer, cut off with dots. No more than
+        its first 500 characters are looked at.
+        """
         text = " ".join(text.split())[:_LONGEST]
         if self.length(text) <= width:
             return text

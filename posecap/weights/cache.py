@@ -30,12 +30,12 @@ OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called during a download with the bytes so far, and the bytes of the whole file where the server says."""
 
 RETRY_POLICY = RetryPolicy(attempts=6)
-"""For every download of weights."""
+"""For every download of weights: without them a build cannot start, so more is tried than for a video."""
 SHA256_DIGITS = 64
 _SECONDS = 6 * 3600.0
-"""Most time for one download."""
+"""Most time for one download: the largest file of the registry, 1.7 GB, at 80 kB/s."""
 _ZIP_BYTES = 1 << 30
-"""Most bytes of a zip within a zip."""
+"""Most bytes of a zip within a zip, which is unpacked before it is read: a free bound against hostile archives."""
 
 
 class HashMismatchError(Reject):
@@ -236,7 +236,7 @@ def _resume(weights: Weights, partial: Path, on_progress: OnProgress | None) -> 
 
 
 def _max_bytes(weights: Weights) -> int:
-    """A bound on the download. Not every size in the registry is exact."""
+    """A bound on the download, wide since not every size in the registry is exact, and zips hold more than the file."""
     return 4 * weights.size_bytes + (16 << 20)
 
 
@@ -250,7 +250,9 @@ def _validator_file(partial: Path) -> Path:
 
 
 def _read_validator(partial: Path, weights: Weights) -> str | None:
-    """The validator that the server gave with the bytes in ``partial``, if they came from today's URL."""
+    """The validator that the server gave with the bytes in ``partial``, if they came from today's URL; None, with which
+    the download begins anew, also where the record cannot be read.
+    """
     try:
         known = json.loads(_validator_file(partial).read_text("utf-8"))
     except (OSError, ValueError):

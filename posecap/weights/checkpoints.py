@@ -28,9 +28,13 @@ MARK = "posecap_random_weights"
 """A key of files with random weights, made for tests: at the top level, or in the metadata if the format has some."""
 _ALLOW = "POSECAP_RANDOM_WEIGHTS"
 _PARALLEL = "module."
+"""What torch's wrappers for several GPUs put before every name."""
 _LARGEST_HEADER = 100_000_000
+"""Of a safetensors file, in bytes: the library's own limit."""
 _SHOWN, _LONGEST_SHOWN = 3, 120
+"""Names in a message, and characters of each."""
 _DEEPEST_MODULE, _MOST_MODULES = 64, 50_000
+"""Bounds for hostile files, such as a module that contains itself; real networks have far less of both."""
 
 
 class CheckpointError(ValueError):
@@ -147,7 +151,7 @@ def load_into(
             f"{path} does not fit {type(network).__name__}: {problems}. "
             "Name the weights of this very model and size, or the model and size of these weights"
         )
-    network.load_state_dict(given, strict=not ignore)
+    network.load_state_dict(given, strict=not ignore)  # strict would ask for what is ignored
 
 
 def differences(network: torch.nn.Module, given: Mapping[str, torch.Tensor], *, ignore: Sequence[str] = ()) -> str:

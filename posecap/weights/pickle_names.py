@@ -16,7 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 _MAX_KEY_DEPTH, _MAX_KEY_WIDTH, _MAX_KEY_BITS, _MAX_DIMENSIONS = 8, 64, 1024, 64
+"""Free bounds on keys, far above any that a checkpoint has; arrays have 64 axes at most in NumPy."""
 _NUMPY_CODE = re.compile(r"[<>|=]?[biufcSU][0-9]{1,6}")
+"""Codes of dtypes of numbers and of text; objects (``O``) and records (``V``) are not among them."""
 
 Names: TypeAlias = Mapping[tuple[str, str], Any]
 """What ``(module, name)`` stands for: a function that checks its arguments, or a constant."""
@@ -112,7 +114,7 @@ class _DtypeRecord(Inert):
     """A dtype that is not complete yet: its byte order follows later in the pickle, as the record's state."""
 
 
-def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:
+def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:  # the flags, align and copy, say nothing of numbers
     if not isinstance(code, str) or not _NUMPY_CODE.fullmatch(code):
         raise UnsafePickleError("an array holds something other than numbers")
     return _DtypeRecord("numpy", "dtype", (code,))

@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     import torch
 
 ZIP_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+"""How a zip archive begins, and a pickle of protocol 2 or later."""
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""What torch writes first into its older files."""
 _MAX_PICKLE_BYTES = 1 << 28
+"""Of a pickle in an archive, which names tensors and holds none: a free bound."""
 _MAX_KEY = 64
+"""Characters of a storage's key; torch writes numbers of up to 20 digits."""
 _CHUNK_BYTES = 1 << 24
+"""Read at once, since the standard library's readinto holds each in memory twice."""
 _DEVICE = re.compile(r"[a-z]{1,16}(:[0-9]{1,3})?")
 _STORAGES = {
     **{name: name.lower() for name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")},
@@ -120,8 +125,6 @@ def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
             chunk = block[start : start + _CHUNK_BYTES]
             if member.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]  # stubs: a plain IO
                 raise UnsafePickleError(f"{name} in it is cut off")
-        if member.read(1) and info.file_size == len(block):
-            raise UnsafePickleError(f"{name} in it is longer than it says")
 
 
 def read_legacy(path: Path, *, unknown_classes: UnknownClasses, into: Into = "torch") -> Any:

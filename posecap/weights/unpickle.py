@@ -28,9 +28,9 @@ MAX_OPCODES = 5_000_000
 MAX_COPIED_BYTES = 1 << 28
 """A bound on copies by calls: a list that is turned into a set a million times would fill the memory."""
 _ITEM_BYTES = 64
-"""Counted for each item of a copied container."""
+"""Counted for each item of a copied container: about what a set of Python takes for one."""
 _MAX_NAME = 200
-"""Most characters of a module's and a class's name together."""
+"""Most characters of a module's and a class's name together. A free bound: the name is in messages."""
 
 UnknownClasses: TypeAlias = Literal["refuse", "inert"]
 """What happens to a class or function outside the table: an error, or an :class:`Inert` record in its place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from posecap.engines.ytdlp import YtDlp
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import load_pipeline
 from posecap.plan import make_plan
 from posecap.plan_check import SECONDS_PER_FRAME, Forecast, forecast, show_forecast
 from posecap.run.local import cores
+from posecap.stages.download import Download
 from tests import small
 
 ROWS: list[dict[str, Any]] = [
@@ -69,6 +72,23 @@ def test_a_forecast_says_what_a_build_then_says(videos: Path, tmp_path: Path) ->
     changed = forecast_of(path)
     assert "0 of 2 planned parts are built, 4 no longer fit (" in changed.output
     assert "build with --update, or into another --output" in changed.output
+
+
+def test_an_id_of_youtube_is_no_missing_file(tmp_path: Path) -> None:
+    """LocalFile accepts it too, but an engine before it does, and that one fetches the video."""
+    row = {"id": "a", "video": "youtube:dQw4w9WgXcQ", "start": 2, "end": 6, "label": "dancing"}
+    path = small.manifest(tmp_path / "m", [row])
+    manifest = read_manifest(path)
+    pipeline = load_pipeline(manifest.pipeline)
+    download, *others = pipeline.stages
+    assert isinstance(download, Download)
+    with_youtube = replace(download, fetchers=(YtDlp(), *download.fetchers))
+    found = forecast(
+        manifest, make_plan(manifest, tmp_path / "plan"), replace(pipeline, stages=(with_youtube, *others))
+    )
+    assert not found.rejected
+    assert found.footage_seconds == 4
+    assert forecast_of(path).rejected == {"not_found": 1}  # as a build of the pipeline without YtDlp says
 
 
 def test_footage_is_spans_and_what_files_state(videos: Path, tmp_path: Path) -> None:
