@@ -217,7 +217,8 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
         block, *videos = (memoryview(next(contents)) for _ in _ranges_of(one))
         mp4 = videos[0] if videos else None
         if one.video is not None and mp4 is None:
-            block, mp4 = block[: one.pose.size], block[one.video.offset - one.pose.offset :]
+            # The arrays are views of their block and outlive the video, which they must not keep in memory.
+            block, mp4 = memoryview(bytes(block[: one.pose.size])), block[one.video.offset - one.pose.offset :]
         if one.sha256 is not None:
             hashed = hashlib.sha256(block)
             hashed.update(mp4 or b"")

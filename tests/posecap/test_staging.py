@@ -102,6 +102,17 @@ def test_bytes_that_changed_are_never_taken_for_a_sample(staging: Staging, where
         list(read_staged(staging.storage, [one]))
 
 
+def test_arrays_that_wait_for_a_batch_do_not_keep_a_video(staging: Staging) -> None:
+    video = bytearray(3_000_000)
+    (one,) = read_staged(staging.storage, staged(staging, [replace(made()[1], video_mp4=bytes(video))]))
+    assert one.video_mp4 == video
+    owner = one.joints_MTJ3.base
+    while not isinstance(owner, memoryview):
+        assert isinstance(owner, np.ndarray)
+        owner = owner.base
+    assert len(owner.obj) < 1_000_000  # type: ignore[arg-type]
+
+
 def test_files_that_are_gone_or_cut_are_named(staging: Staging) -> None:
     (one,) = staged(staging, made()[:1])
     os.truncate(root_of(staging) / one.pose.file, 100)
