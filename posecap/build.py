@@ -60,6 +60,7 @@ from posecap.storage import (
     open_storage,
 )
 from posecap.types import PartName, Row, StagedSample
+from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
@@ -472,7 +473,10 @@ def rejected_by_plan(planned: PlannedRow, pipeline: Pipeline) -> RowResult | Non
     if planned.problem is not None:
         found = Reject("bad_cell", f"{row.place}: {planned.problem}")
     elif planned.duplicate_of is not None:
-        found = Reject("duplicate", f"repeats row {planned.duplicate_of}: same video, span and label")
+        same = "same video, span and label"
+        if public_uri(row.location) != row.location:
+            same += " (of its URI, what is a secret by its name, as token or key, does not count)"
+        found = Reject("duplicate", f"repeats row {planned.duplicate_of}: {same}")
     else:
         try:
             for stage in pipeline.stages:

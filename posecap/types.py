@@ -118,7 +118,7 @@ class Row:
     split: str = "train"
     license: str | None = None
     source: str | None = None
-    location: str = ""
+    location: str = field(default="", repr=False)
     place: str = ""
 
 

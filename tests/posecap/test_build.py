@@ -706,6 +706,7 @@ def test_secrets_of_uris_are_used_and_written_nowhere(
     assert outcomes["kept"]["status"] == "kept", outcomes["kept"]
     assert outcomes["kept"]["uri"] == f"http://{shop}/people.mp4?v=1"
     assert outcomes["again"]["reason"] == "duplicate"
+    assert "does not count" in outcomes["again"]["detail"]
     reasons = sorted(row["reason"] for row in outcomes.values())
     assert {"not_found", "forbidden", "connection", "bad_uri", "no_fetcher", "bad_cell"} <= {*reasons}
     for name, content in everything_in(built.root):

@@ -386,6 +386,7 @@ def test_a_plan_has_public_uris_and_its_rows_are_fetched_from_the_others(tmp_pat
         f"{signed}5ec4e71",
         f"{signed}5ec4e72",
     ]
+    assert "5ec4e7" not in repr(rows)
     assert rows[3].duplicate_of == rows[2].row.row_id
     assert "5ec4e7" not in str(pa.parquet.read_table(plan.path).to_pylist())
     # Signed anew, by another user or not at all, they are the same rows.
