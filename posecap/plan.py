@@ -64,6 +64,14 @@ class PlanError(ValueError):
     """A plan cannot be read; the message names the file and the remedy."""
 
 
+_DAMAGE = (OSError, LookupError, TypeError, ValueError, pa.ArrowException)
+"""What reading a damaged plan raises."""
+
+
+def _damaged(path: Path, error: Exception) -> PlanError:
+    return PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again")
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
     """One part: its name, how many rows it has, a SHA-256 over them, and which row group of the plan holds them.
@@ -109,9 +117,18 @@ class Plan:
         return self._parts
 
     def rows(self, part: PlannedPart) -> list[PlannedRow]:
-        """The rows of one part, in manifest order; no other part is read."""
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            table = file.read_row_group(part.row_group, use_threads=False)
+        """The rows of one part, in manifest order; no other part is read.
+
+        Raises:
+            PlanError: the plan is damaged.
+        """
+        try:
+            with pyarrow.parquet.ParquetFile(self.path) as file:
+                return self._rows_in(file.read_row_group(part.row_group, use_threads=False))
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
+
+    def _rows_in(self, table: pa.Table) -> list[PlannedRow]:
         planned = []
         for found in table.to_pylist():
             whole = None
@@ -160,8 +177,8 @@ def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None
         bytes_per_part = written.get("bytes_per_part")
         if not isinstance(bytes_per_part, int | None):
             raise TypeError(f"its bytes_per_part is {bytes_per_part!r}")
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
     return Plan(path, media_root, tuple(parts), private, bytes_per_part)
 
 

@@ -29,6 +29,7 @@ from posecap.plan import (
 from posecap.plan_summary import show, summarise
 from posecap.size_estimate import estimate
 from posecap.types import PartName
+from tests.damage import damaged
 
 HEADER = "video,start,end,label,split,license,id\n"
 
@@ -399,3 +400,14 @@ def test_a_media_root_with_a_password_is_not_planned(tmp_path: Path) -> None:
     found = manifest(tmp_path, HEADER + "a.mp4,,,,,,\n", media_root="https://me:5ec4e7@h/v")
     (planned_row,) = all_rows(make_plan(found, tmp_path / "plan.parquet"))
     assert (planned_row.row.uri, planned_row.row.location) == ("https://h/v/a.mp4", "https://me:5ec4e7@h/v/a.mp4")
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+    plan = planned(tmp_path, *(f"v{n}.mp4,{n},{n + 1},lä{n % 3},train,MIT,r{n}" for n in range(20)), rows_per_part=7)
+    whole = plan.path.read_bytes()
+    for content in damaged(whole, count=300, seed=4):
+        plan.path.write_bytes(content)
+        try:
+            all_rows(open_plan(plan.path, media_root="/m"))
+        except PlanError as error:
+            assert str(plan.path) in str(error)  # noqa: PT017
