@@ -59,6 +59,7 @@ from posecap.storage import (
     is_remote,
     open_storage,
 )
+from posecap.terminal import ALARM, COMPLETE, PARTIAL
 from posecap.types import PartName, Row, StagedSample
 from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
@@ -144,13 +145,13 @@ class BuildResult:
 
         Of the whole dataset, not only of this run.
         """
-        return 4 if self.report["alarms"] else self.exit_code_without_alarms
+        return ALARM if self.report["alarms"] else self.exit_code_without_alarms
 
     @property
     def exit_code_without_alarms(self) -> int:
         """As :attr:`exit_code`, for somebody who has seen the alarms and finds that they are as they should be."""
         rows, clips = self.report["counts"]["rows"], self.report["counts"]["clips"]
-        return 3 if rows["failed"] or rows["quarantined"] or clips["failed"] else 0
+        return PARTIAL if rows["failed"] or rows["quarantined"] or clips["failed"] else COMPLETE
 
 
 def build(

@@ -264,7 +264,7 @@ def unused_path(folder: Path, uri: str) -> Path:
         suffix = PurePosixPath(urlsplit(uri).path).suffix.lower()
     except ValueError:
         suffix = ""
-    plain = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8
+    plain = suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8  # with the dot, longer than any of video
     return folder / f"{secrets.token_hex(12)}{suffix if plain else ''}"
 
 
@@ -303,11 +303,11 @@ def _remove_stale(root: Path) -> None:
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
-            continue  # another user's, or not yet locked
+            continue  # another user's, or not yet locked; one whose process was killed before it locked stays
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            continue
+            continue  # its process lives
         else:
             shutil.rmtree(folder, ignore_errors=True)
         finally:

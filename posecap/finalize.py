@@ -36,6 +36,7 @@ DESCRIPTIVE_FILES = (DATASET_LIST, LEDGER_EXPORT, CARD_FILE, CROISSANT_FILE, REP
 """Files that every finished dataset has beside its parts."""
 _MANIFEST_PATH_FILE = ".origin.json"
 _CLIPS_ON_SHEET = 24
+"""A free choice: four rows of six."""
 
 
 def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:
@@ -92,7 +93,10 @@ def _counted(pipeline: Pipeline, ledger: Ledger, plan: Plan | None) -> tuple[Sta
 
 
 def read_final_report(location: Location) -> dict[str, Any] | None:
-    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has."""
+    """The report of a finished dataset; None if it is unfinished or ``dataset.json`` lists other parts than it has.
+
+    A damaged report counts as none, since the next build then writes it anew.
+    """
     try:
         content = open_storage(location).read(REPORT_FILE, limit=MAX_DOCUMENT_BYTES)
         report: dict[str, Any] = legacy.upgraded_record(json.loads(content))
@@ -121,7 +125,9 @@ def write_manifest_path(location: Location, manifest: Manifest) -> None:
 
 
 def read_manifest_path(location: Location) -> Path | None:
-    """The manifest a dataset was built from; None if it is not recorded or no longer there."""
+    """The manifest a dataset was built from; None if it is not recorded, as in a dataset from elsewhere, or no longer
+    there.
+    """
     try:
         manifest = Path(json.loads((work_folder(location) / _MANIFEST_PATH_FILE).read_text())["manifest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):

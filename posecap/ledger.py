@@ -180,7 +180,7 @@ def _records(path: Path, query: str) -> list[dict[str, Any]]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             return [json.loads(record) for (record,) in db.execute(query)]
-    except (sqlite3.DatabaseError, ValueError):
+    except (sqlite3.DatabaseError, ValueError):  # none yet, of an earlier version, or damaged: it only informs
         return []
 
 

@@ -1,6 +1,7 @@
 """Repairs a dataset: what is damaged is moved aside, and the next build makes only that again.
 
-Nothing is deleted but clips that were removed on request and are still held. Files of a damaged part, and those that
+Nothing is deleted but the report, which the next build writes anew, and clips that were removed on request and are
+still held. Files of a damaged part, and those that
 belong to no part, go to a folder under ``damaged``, where no reader looks; without its sidecar the part counts as not
 built. The list of parts is written anew.
 """
@@ -59,7 +60,7 @@ def repair(location: Location, problems: Iterable[Problem]) -> Repair:
             storage.publish({f"{folder}/{name}": name})
         left = tuple(problem for problem in problems if problem.file == TOMBSTONES)
         if not left and read_tombstones(storage):
-            remove_samples(storage, (), "")
+            remove_samples(storage, (), "")  # no further ones: those that the tombstones name and a part still holds
         try:
             write_dataset_list(storage)
         except ShardError as error:

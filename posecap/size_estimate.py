@@ -13,8 +13,9 @@ ASSUMED_SECONDS = 10.0
 """Length of the clips of a row that lacks an end of its span, or both, where nothing better is known."""
 ASSUMED_FPS = 30.0
 ASSUMED_PEOPLE = 1.5
+"""A free choice between one and two, the most that the default pipeline keeps."""
 BYTES_PER_CLIP = 20_000
-"""Vectors (1280 + 2 x 384 float32), sentences, facts and tar headers."""
+"""Vectors (1280 + 2 x 384 float32, 8 kB), sentences, facts and tar headers."""
 BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4
 """17 joints of x, y and score in float32."""
 BYTES_PER_FRAME = 8
@@ -44,6 +45,7 @@ def bytes_of_rows(rows: pa.Table, *, store_video: Literal["none", "clip"]) -> ND
     span = pc.fill_null(pc.subtract(rows["end"], rows["start"]), ASSUMED_SECONDS).to_numpy()
     each = COPIES * BYTES_PER_CLIP + np.maximum(span, 0.0) * _bytes_per_second(store_video)
     used = pc.and_(pc.is_null(rows["duplicate_of"]), pc.is_null(rows["problem"])).to_numpy()
+    # Cut at a petabyte: a span of any length may be written in a table, and int64 must hold the sum of a part.
     return np.where(used, np.minimum(np.rint(each), 1e15), 0).astype(np.int64)
 
 

@@ -126,6 +126,7 @@ class ShardStream(IterableDataset[Streamed]):
         samples = chain.from_iterable(read(part, rows) for part, rows in self._ranges(epoch, consumer, consumers))
         if self._seed is None:
             return samples
+        # 1 keeps these draws apart from those of the order of parts, which have 0 there.
         return _shuffled(samples, self._shuffle_buffer, np.random.default_rng([self._seed, epoch, 1, consumer]))
 
     def _rank(self) -> tuple[int, int]:
@@ -232,7 +233,7 @@ def _shuffled(samples: Iterator[Streamed], size: int, rng: np.random.Generator) 
             continue
         draw = next(draws, None)
         if draw is None:
-            draws = iter(rng.integers(0, size, 4096).tolist())
+            draws = iter(rng.integers(0, size, 4096).tolist())  # many at once: one by one each costs microseconds
             draw = next(draws)
         yield buffer[draw]
         buffer[draw] = sample

@@ -414,6 +414,7 @@ def _at_hand(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
         for name in names:
             target = Path(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
+            # One that is missing is found to be so in the folder.
             with suppress(FileNotFoundError), storage.open(name) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK_BYTES)
         yield Path(folder)

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -108,8 +109,9 @@ def _build(options: argparse.Namespace) -> int:
         address=options.address,
         retry=retry,
         on_change="update" if options.update else "refuse",
-        row_seconds=3600.0 if options.row_seconds is None else options.row_seconds,
     )
+    if options.row_seconds is not None:
+        chosen = replace(chosen, row_seconds=options.row_seconds)
     try:
         built = build(_manifest_path(options), output=_output(options), options=chosen)
     except KeyboardInterrupt:

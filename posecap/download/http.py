@@ -25,6 +25,7 @@ from posecap.stage import Reject, TransientError
 
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
+"""Bytes that are read at once, at most; time and size are checked after each."""
 _REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
 _REMEDIES = {
     "forbidden": "it needs a login or a permission: name an address that is public",
@@ -32,6 +33,7 @@ _REMEDIES = {
 }
 _CORRECT_ADDRESS = "open it in a browser and correct the address"
 _TRANSIENT = frozenset({408, 425, 429})
+"""Statuses below 500 that ask to try again: the server waited too long, it is too early, too many requests."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 

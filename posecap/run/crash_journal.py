@@ -20,7 +20,9 @@ from pathlib import Path
 
 _ROWS_FILE, _CRASH_FILE = ".rows-under-way", ".crash"
 _SLOT_BYTES = 1024
+"""Of a thread's note: the 256 characters that an id of a row may have, in UTF-8 at most."""
 _LONGEST_NOTE_BYTES = 1 << 20
+"""As much is read of what a crash left: the notes of a thousand threads."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 from posecap.uris import hide_secrets
 
 MAX_DETAIL_LENGTH = 500
+"""Characters of an outcome's detail: sidecars hold one for every row, and some libraries' errors are pages long."""
 WRITE = "write"
 """The name, among stages, of what writes samples down."""
 OUTPUT_NOT_WRITABLE = "output_not_writable"

@@ -16,12 +16,14 @@ from typing import Any, Literal
 NodeState = Literal["used", "drained", "lost", "left_out"]
 
 UNDECIDED_AT_MOST = 8
-"""Rows that may wait for a second answer before their node is held."""
+"""Rows that may wait for a second answer before their node is held. This and the numbers below are free choices."""
 _REMEMBERED = 20
 """Latest rows of a node by which it is judged."""
 _OVERRULED_AT_LEAST = 4
 _OVERRULED_SHARE = 0.5
 _TIMES_THE_OTHERS = 2.0
+"""A node is sick that was overruled on so many of these rows, on such a share of them, and so much more often than the
+others."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from posecap.types import Sample
 _VALUES = {"<f4": pa.float32(), "<f8": pa.float64()}
 _SHAPE = ("M", "T", "J", "C")
 _BATCH_BYTES = 4 << 20
+"""After so many a batch is written: readers check whole batches, and map one at a time."""
 
 COLUMNS_SCHEMA = pa.schema(
     [

@@ -22,6 +22,7 @@ from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
+"""Read from a tar at once: a request to an object store costs as much as a few MB."""
 
 Members = dict[str, memoryview]
 """The undecoded bytes of one sample's tar members, by the names of :data:`posecap.shards.paths.MEMBERS`."""
@@ -224,6 +225,7 @@ def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tupl
     offsets, sizes = member_ranges[::2], member_ranges[1::2]
     begin = min(offsets) - TAR_BLOCK
     end = max(offset + size for offset, size in zip(offsets, sizes, strict=True))
+    # Only one member, the joints, may come near the limit of each; more is an index that is damaged.
     if begin < 0 or min(sizes) < 0 or end - begin > 2 * paths.MAX_MEMBER_BYTES:
         raise ShardError(f"{paths.index_path(part)}: sample {key} cannot lie at bytes {begin} to {end} of its tar")
     return begin, end

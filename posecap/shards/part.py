@@ -50,7 +50,7 @@ def write_part(
 
     Raises:
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
-        OSError: the disk is full or fails. Nothing is left behind.
+        OSError: the disk is full or fails; as :func:`write_files` and :func:`commit_part`.
     """
     storage = open_storage(location)
     return commit_part(storage, part, write_files(storage, part, samples, record=record), record=record)
@@ -97,7 +97,9 @@ def commit_part(location: Location, part: PartName, files: PartFiles, *, record:
         The sidecar.
 
     Raises:
-        OSError: the disk is full or fails. Nothing is left behind.
+        OSError: the disk is full, before anything was changed; or the disk or store fails. No temporary file is left,
+            but the old part may be gone, and files of the new one may have their names without a sidecar: the part then
+            counts as not built.
     """
     document = {
         **record,

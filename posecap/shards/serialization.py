@@ -198,7 +198,9 @@ def unpack(key: str, members: Mapping[str, memoryview], *, video_mp4: bytes | No
 
 TAR_BLOCK: Final = 512
 _TAR_RECORD = 20 * TAR_BLOCK
+"""What tar programs, and :mod:`tarfile`, fill the end of an archive up to."""
 _LARGEST_MEMBER = 8**11 - 1
+"""Eleven octal digits."""
 _HEADER_TAIL: Final = b"0" + bytes(100) + b"ustar\x0000" + bytes(TAR_BLOCK - 265)
 
 

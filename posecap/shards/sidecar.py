@@ -207,7 +207,8 @@ def dataset_list(location: Location) -> dict[str, Any]:
 def is_listed(location: Location) -> bool:
     """Whether ``dataset.json`` lists the parts that are committed, with their sidecars as they are.
 
-    Sidecars are hashed and not parsed, so that this takes a tenth of a second for a thousand parts.
+    A list that is missing or damaged lists none. Sidecars are hashed and not parsed, so that this takes a tenth of a
+    second for a thousand parts.
     """
     try:
         listed = {entry["part"]: entry["sidecar"] for entry in read_document(location, paths.DATASET_LIST)["parts"]}

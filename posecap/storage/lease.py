@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 FOLDER = ".lease"
 RENEWED_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
+"""Six renewals: a store that is slow, or fails for half a minute, costs no build its lease. Free choices."""
 _NUMBER = re.compile(rf"{re.escape(FOLDER)}/(\d{{8}})\.json")
 _MAX_BYTES = 1 << 16
+"""Of a lease that is read; those written here have a few hundred."""
 _MOST_TRIES = 10
+"""Each is lost to another process that takes the lease at the same time."""
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Lease:
                 self._write("held")
 
     def end(self) -> None:
+        """Give the lease up. Where the store cannot be reached, or another has taken it, it runs out by itself."""
         self._ended.set()
         with contextlib.suppress(StorageError, DatasetLockedError):
             self.check()

@@ -47,6 +47,7 @@ _MOST_BYTES_AHEAD = 32 << 20
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 _STALE_CLAIM_SECONDS = 300.0
+"""More than twice the time for which the call is repeated that a claim stands before."""
 _PASSING_ERRNOS = frozenset(
     {errno.EBUSY, errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 )

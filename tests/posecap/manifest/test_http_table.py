@@ -108,6 +108,7 @@ def test_other_answers_are_errors_of_the_table(server: str, path: str, words: st
     message = refused(f"http://me:5ec4e7@{server}/{path}")
     assert message.startswith("t.csv: ")
     assert words in message
+    assert message.count("t.csv") == 1  # no error of its own is taken for one of the network
     assert "5ec4e7" not in message
 
 
