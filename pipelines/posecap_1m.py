@@ -40,7 +40,9 @@ pipeline = Pipeline(
     stages=(
         Download(
             fetchers=(
-                YtDlp(height=480, stretch="span", margin_seconds=1.0, requests_per_minute=15),  # ours
+                YtDlp(  # ours
+                    height=480, stretch="span", margin_seconds=1.0, requests_per_minute=15, connections=4
+                ),
                 LocalFile(),
                 Http(  # ours
                     per_host=HostLimits(connections=4, requests_per_second=10.0), private_addresses="refuse"

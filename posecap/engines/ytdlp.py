@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from posecap.download.byte_ranges import RangeFile, remux_span
+from posecap.download.host_limits import HostLimits, HostSlot
 from posecap.download.package_index import cache_folder
 from posecap.download.retry import RetryPolicy, retry, wait_for_rate_limit, with_timeout
 from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, video_id, youtube_error
@@ -26,6 +27,7 @@ _INSTALL = "yt-dlp is not installed: pip install 'posecap[youtube]'"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SOON = frozenset({"connection", "timeout", "truncated"})
 """Reasons of errors after which another attempt soon may succeed; others pass in hours or days, if at all."""
+_HOST = "www.youtube.com:443"
 _PIECE = 1 << 16
 """Bytes that are read at once; the time is checked after each."""
 _SPAN_BLOCK, _WHOLE_BLOCK = 1 << 18, 1 << 22
@@ -52,6 +54,8 @@ class YtDlp(Engine):
         cookies_file: cookies of a signed-in browser in Netscape's format; read, never written or recorded.
         requests_per_minute: to YouTube's pages, shared by all processes with the same cache folder; the video's own
             bytes come from other servers and are not counted. yt-dlp's guide reports a limit near 1000 an hour.
+        connections: videos that one worker process fetches at once; others wait, which does not count as time of
+            theirs.
         players: the YouTube players that yt-dlp poses as, its ``player_client``; empty leaves the choice to yt-dlp.
         retry_policy: for ``connection``, ``timeout`` and ``truncated``, for each request anew; every other error ends
             the download at once.
@@ -65,6 +69,7 @@ class YtDlp(Engine):
     extra: ClassVar[str] = "youtube"
     modules: ClassVar[tuple[str, ...]] = ("yt_dlp",)
     path_fields: ClassVar[tuple[str, ...]] = ("cookies_file",)
+    runtime_fields: ClassVar[tuple[str, ...]] = ("connections",)
 
     height: int = 720
     stretch: Literal["span", "whole"] = "span"
@@ -75,10 +80,13 @@ class YtDlp(Engine):
     javascript: Literal["none", "deno", "node", "bun", "quickjs"] = "none"
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     socket_seconds: float = 20.0
+    connections: int = 4
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.margin_seconds < 0 or self.requests_per_minute <= 0:
-            raise ValueError("YtDlp: needs height >= 1, margin_seconds >= 0 and requests_per_minute > 0")
+        if self.height < 1 or self.margin_seconds < 0 or self.requests_per_minute <= 0 or self.connections < 1:
+            raise ValueError(
+                "YtDlp: needs height >= 1, margin_seconds >= 0, requests_per_minute > 0 and connections >= 1"
+            )
 
     def load(self) -> None:
         """Load yt-dlp and read the cookies once, so that a build without either ends before its first row.
@@ -106,14 +114,17 @@ class YtDlp(Engine):
         identity = video_id(uri)
         if identity is None:
             raise Reject("bad_uri", f"{uri} names no single YouTube video; write https://www.youtube.com/watch?v=ID")
-        until = time.monotonic() + limits.seconds
         target = unused_path(folder, "video.mp4")
-        with atomic_file(target) as file:
-            session = _Session(self, identity, until)
-            wanted = span if self.stretch == "span" else None
-            begins, ending = with_timeout(
-                limits.seconds, lambda: session.download(file, limits=limits, span=wanted), what=session.shown
-            )
+        # One after another, requests of many videos would be so far apart that none is done in its time.
+        with HostSlot(HostLimits(connections=self.connections), longest_pause_seconds=0.0) as slot:
+            slot.take(_HOST)
+            until = time.monotonic() + limits.seconds
+            with atomic_file(target) as file:
+                session = _Session(self, identity, until)
+                wanted = span if self.stretch == "span" else None
+                begins, ending = with_timeout(
+                    limits.seconds, lambda: session.download(file, limits=limits, span=wanted), what=session.shown
+                )
         return Fetched(target.replace(target.with_suffix(f".{ending}")), "temporary", begins)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -368,3 +370,26 @@ def test_without_yt_dlp(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fields_that_make_no_sense(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="YtDlp: needs"):
         YtDlp(**fields)
+
+
+def test_a_few_videos_at_once_and_waiting_takes_no_time_of_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def download(*_: Any, **__: Any) -> tuple[float, str]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.15)
+        with lock:
+            now -= 1
+        return 0.0, "mp4"
+
+    monkeypatch.setattr("posecap.engines.ytdlp._Session.download", download)
+    two = replace(YTDLP, connections=2)
+    assert configuration(two) == configuration(YTDLP)
+    with ThreadPoolExecutor(8) as threads:
+        fetched = list(threads.map(lambda _: two.fetch(URI, folder, limits=Limits(seconds=0.4)), range(8)))
+    assert (len({each.path for each in fetched}), most) == (8, 2)
