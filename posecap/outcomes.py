@@ -85,7 +85,8 @@ class RowOutcome:
     clips: tuple[ClipOutcome, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "clips": [asdict(clip) for clip in self.clips]}
+        # In the order of the fields, as asdict gives it, which copies every value and takes ten times as long.
+        return {**vars(self), "clips": [dict(vars(clip)) for clip in self.clips]}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> RowOutcome:
