@@ -59,7 +59,7 @@ def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Ite
     """
     people, frames, joints, _ = sample.joints_MTJ3.shape
     layout = sample.facts.get("layout")
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         yield f"layout {layout!r} is not known"
     elif len(LAYOUTS[layout].names) != joints:
         yield f"joints has {joints} joints, layout {layout} has {len(LAYOUTS[layout].names)}"
@@ -207,7 +207,11 @@ class _PartCheck:
             yield _Finding(tar, str(error))
 
     def _against_index(self, sample: Sample, ranges: ByteRanges, line: Mapping[str, Any]) -> Iterator[str]:
-        expected = index_row(sample, self.part, ranges, self.document)
+        try:
+            expected = index_row(sample, self.part, ranges, self.document)
+        except ShardError as error:
+            yield str(error)
+            return
         for name, value in zip(INDEX_SCHEMA.names, expected, strict=True):
             if name not in line or line[name] != value:
                 yield f"the index says {name} is {line.get(name)!r}, the tar says {value!r}"
@@ -388,8 +392,11 @@ class _Verifier:
         except ShardError as error:
             yield Problem(DATASET_LIST, str(error), _REWRITE_LIST)
             return
-        entries = document.get("parts")
-        listed = {entry["part"]: entry for entry in entries} if isinstance(entries, list) else {}
+        try:
+            listed = {str(entry["part"]): entry for entry in document["parts"]}
+        except (KeyError, TypeError) as error:
+            yield Problem(DATASET_LIST, f"does not list parts: {error!r}", _REWRITE_LIST)
+            return
         for name in sorted(listed.keys() | self.listed.keys()):
             on_disk = self.listed.get(name)
             if on_disk is not None and on_disk["samples"] is None:

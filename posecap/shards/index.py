@@ -94,14 +94,19 @@ def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mappin
         record: the content of the part's sidecar; its fingerprint and lineage are repeated in each row.
 
     Raises:
-        ShardError: the sample's facts lack something that the index needs.
+        ShardError: the sample's facts lack something that the index needs, or have it in another form.
     """
     facts = sample.facts
     quality, models = facts.get("quality") or {}, facts.get("models") or {}
     missing = [name for name in (*_NEEDED, "video_span") if facts.get(name) is None]
     if missing:
         raise ShardError(f"sample {sample.key}: its facts lack {', '.join(missing)}, which the index needs")
-    video_start, video_end = facts["video_span"]
+    if not isinstance(quality, Mapping) or not isinstance(models, Mapping):
+        raise ShardError(f"sample {sample.key}: quality and models in its facts must be objects")
+    try:
+        video_start, video_end = facts["video_span"]
+    except (TypeError, ValueError) as error:
+        raise ShardError(f"sample {sample.key}: video_span in its facts must be two times: {error}") from error
     weights = record.get("lineage", {}).get("weights", {})
     return (
         sample.key,

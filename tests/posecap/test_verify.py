@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from posecap.files import canonical_json
 from posecap.outcomes import RowOutcome
 from posecap.shards import read_sidecar, remove_samples, write_dataset_list, write_part
+from posecap.shards.serialization import pack, tar_end, tar_pieces
 from posecap.shards.sidecar import encode_document
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName, Sample
@@ -52,6 +56,7 @@ def test_a_sound_sample_has_no_problems() -> None:
         ({"video_span": [1.0, 0.5]}, "video vector covers 1.000 to 0.500 s"),
         ({"video_span": None}, "facts lack start_seconds, end_seconds, pts_span or video_span"),
         ({"start_seconds": "soon"}, "facts lack start_seconds"),
+        ({"layout": ["coco17"]}, "layout ['coco17'] is not known"),
     ],
 )
 def test_facts_that_disagree(facts: dict[str, Any], what: str) -> None:
@@ -284,6 +289,42 @@ def test_a_sample_that_contradicts_itself_is_named(tmp_path: Path) -> None:
     problems = verify(tmp_path).problems
     assert {problem.key for problem in problems} == {other.key}
     assert problems[0].what.startswith("skeleton covers 0.000 to 0.200 s of a clip of 0.000 to 0.010 s")
+
+
+def forge_tar(root: Path, samples: list[Sample], **facts: Any) -> None:
+    """The part's tar with other facts in its first sample, and a sidecar with the tar's hash."""
+    written = b""
+    for number, sample in enumerate(samples):
+        packed = dict(pack(sample))
+        changed = facts if number == 0 else {}
+        packed["json"] = (b"", memoryview(canonical_json({**json.loads(packed["json"][1].tobytes()), **changed})))
+        written += b"".join(bytes(piece) for piece in tar_pieces(sample.key, packed)[0])
+    written += tar_end(len(written))
+    name = "data/train/pose-00000.tar"
+    (root / name).write_bytes(written)
+    entry = {"sha256": hashlib.sha256(written).hexdigest(), "size_bytes": len(written)}
+    forge(root, files={**read_sidecar(root, FIRST)["files"], name: entry})
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"layout": []}, {"quality": [1]}, {"quality": "good"}, {"models": 7}, {"row_id": {}}, {"pts_span": {}}),
+        *({"video_span": 5}, {"video_span": [1]}, {"video_span": ["a", "b"]}, {"captions": 5}, {"start_seconds": []}),
+    ],
+    ids=str,
+)
+def test_facts_of_another_form_are_a_problem_and_no_error(tmp_path: Path, facts: dict[str, Any]) -> None:
+    made = built.build(tmp_path)
+    forge_tar(tmp_path, made[FIRST], **facts)
+    assert {problem.file for problem in verify(tmp_path).problems} == {"data/train/pose-00000.tar"}
+
+
+@pytest.mark.parametrize("parts", [[1], ["a"], {"a": 1}, [{"part": []}], [{}], 5, None], ids=str)
+def test_a_list_of_parts_of_another_form(tmp_path: Path, parts: Any) -> None:
+    built.build(tmp_path)
+    (tmp_path / "dataset.json").write_bytes(encode_document({"format": 1, "parts": parts}))
+    assert {problem.file for problem in verify(tmp_path).problems} == {"dataset.json"}
 
 
 def test_it_stops_after_so_many_problems_and_an_empty_folder_is_unfinished(tmp_path: Path) -> None:
