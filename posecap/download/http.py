@@ -16,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests import exceptions
+from requests.utils import get_auth_from_url
 
 from posecap.download.host_limits import HostSlot, host_of
 from posecap.download.private_addresses import PrivateAddressError, PublicAdapter
@@ -164,11 +165,20 @@ class HttpDownload:
         timeouts = (self.options.connect_seconds, self.options.read_seconds)
         url = self.uri
         for _ in range(self.options.redirects + 1):
-            sent = {**headers, **self.options.headers} if _same_host(url, self.uri) else headers
+            is_same_host = _same_host(url, self.uri)
+            sent = {**headers, **self.options.headers} if is_same_host else headers
+            user_and_password = get_auth_from_url(self.uri) if is_same_host else ("", "")
             if self.slot is not None:
                 self.slot.take(host_of(url), until=self.until)
                 self.slot.wait_for_turn(until=self.until)
-            response = self.session.get(url, headers=sent, stream=True, allow_redirects=False, timeout=timeouts)
+            response = self.session.get(
+                url,
+                headers=sent,
+                auth=user_and_password if any(user_and_password) else None,
+                stream=True,
+                allow_redirects=False,
+                timeout=timeouts,
+            )
             if not response.is_redirect:
                 return response
             response.close()

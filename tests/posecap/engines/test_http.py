@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import time
@@ -430,3 +431,14 @@ def test_private_addresses_are_refused_after_a_redirect(
     )
     assert fault.reason == "private_address"
     assert [path for path, _ in server.asked] == ["/a.mp4"]
+
+
+def test_user_and_password_go_to_their_host_alone(server: Server, tmp_path: Path) -> None:
+    server.plays("/b.mp4", always(200, BODY))
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    for start, target in (("/a.mp4", "/b.mp4"), ("/c.mp4", f"{elsewhere}/b.mp4")):
+        uri = server.plays(start, always(302, Location=target)).replace("://", "://me:pass%2Fword@")
+        QUICK.fetch(uri, tmp_path, limits=Limits())
+    basic = f"Basic {base64.b64encode(b'me:pass/word').decode()}"
+    asked = [(path, headers.get("Authorization")) for path, headers in server.asked]
+    assert asked == [("/a.mp4", basic), ("/b.mp4", basic), ("/c.mp4", basic), ("/b.mp4", None)]
