@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
 from posecap.types import FileRange
+from posecap.uris import public_uri
 
 T = TypeVar("T")
 
@@ -479,9 +480,4 @@ def _modified(info: Mapping[str, Any]) -> float | None:
 
 def shown(location: str) -> str:
     """A location as messages show it: without user, password and query."""
-    if "://" not in location:
-        return location
-    scheme, _, rest = location.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("/")
-    user, at, after = host.rpartition("@")
-    return f"{scheme}://{after if ':' in user else user + at + after}{slash}{path}"
+    return public_uri(location).partition("?")[0] if "://" in location else location

@@ -210,6 +210,9 @@ def test_passwords_are_refused_and_never_shown() -> None:
     assert "hunter2" not in str(caught.value)
     assert "AKIA" not in str(caught.value)
     assert shown("https://host/a?X-Amz-Signature=abc") == "https://host/a"
+    assert shown("https://hunter2@host/a?v=1") == "https://host/a"
+    assert shown("abfs://box@account.dfs.core.windows.net/a") == "abfs://box@account.dfs.core.windows.net/a"
+    assert shown("/data/100%?/a") == "/data/100%?/a"
     assert open_storage("abfs://container@account.dfs.core.windows.net/x").location.startswith("abfs://container@")
 
 
