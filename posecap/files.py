@@ -1,8 +1,8 @@
 """Hashes, and the writing of files: whole or not at all, durably in a dataset; also locks and scratch folders.
 
-Identifiers are hashes of content, never of a path or a row number. :class:`AtomicFile` is for the files of a dataset:
-hashed, forced to disk, read back, and published together with others. :func:`atomic_file` is for downloads and caches,
-which can be made again.
+Identifiers are hashes of content and of what a manifest says of a row, never of a place on this machine or of a row's
+number. :class:`AtomicFile` is for the files of a dataset: hashed, forced to disk, read back, and published with
+others. :func:`atomic_file` is for downloads and caches, which can be made again.
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS open_rows (record TEXT NOT NULL);
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
+"""Of the tables, as SQLite's ``user_version``; a new file has 0."""
 _ROWS_PER_WRITE = 10_000
+"""Outcomes in memory at a time while they are exported: a row group of the Parquet file."""
 _COUNTED = ("kept", "rejected", "failed")  # of clips, which are never quarantined: only rows are
 _TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
 _EXPORT = pa.schema(

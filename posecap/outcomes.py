@@ -27,6 +27,7 @@ LossKind = Literal["rejected", "failed", "quarantined"]
 LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
 _RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
 _RANK_OF_STAGES = 2
+"""Order of the lines, as the module describes it."""
 
 EXPECTED_REJECTIONS = 0.8
 """Share of the items entering a stage that it may reject, where the pipeline does not say otherwise. A free choice,

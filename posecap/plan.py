@@ -467,7 +467,8 @@ def _difference(one: dict[str, object], two: dict[str, object]) -> str:
 
 
 def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = None) -> Plan:
-    """Read, check and plan every row of a manifest, in bounded memory, into ``destination`` (replaced if present).
+    """Read, check and plan every row of a manifest, with 32 bytes of each in memory, into ``destination`` (replaced if
+    present).
 
     Rows are kept in a temporary folder beside ``destination``; one that a killed run left is removed first. The plan
     gets its name only when it is complete.

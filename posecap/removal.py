@@ -23,6 +23,7 @@ from posecap.types import PartName
 from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, remove_previews
 
 _SHOWN = 5
+"""Leftovers that a message names."""
 _POSE_MEMBERS = {ending: name for name, ending in MEMBERS.items()}
 _VIDEO_MEMBERS = {"mp4": "mp4"}
 

@@ -42,6 +42,8 @@ OUTPUT_NOT_VISIBLE = "output_not_visible"
 """The reason of a part that was not written since the worker does not see the dataset."""
 _MARK = "driver"
 _ROW_DIGITS = 24
+"""Of a row's hash in names of files; the random digits behind it keep two files apart in any case."""
+# As the index of a part that is written again may be damaged: the largest members that a sample may have.
 _MAX_RANGE_BYTES = len(MEMBERS) * (MAX_MEMBER_BYTES + 2 * TAR_BLOCK)
 
 

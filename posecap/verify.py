@@ -1,4 +1,4 @@
-"""Checks a dataset down to the last byte, part by part, in bounded memory.
+"""Checks a dataset down to the last byte, part by part; of the parts before only the keys of samples stay in memory.
 
 The files of a remote part are copied to this machine's disk, one part at a time, and checked there.
 """

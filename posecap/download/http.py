@@ -27,6 +27,7 @@ from posecap.stage import Reject, TransientError
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
 """Bytes that are read at once, at most; time and size are checked after each."""
+# By status; any other has the reason http_ and its number.
 _REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
 _REMEDIES = {
     "forbidden": "it needs a login or a permission: name an address that is public",
@@ -127,7 +128,7 @@ class HttpDownload:
         return without_secrets(self.uri)
 
     def attempt(self) -> None:
-        """Request the bytes that are missing, and append them; one request, without retries.
+        """Request the bytes that are missing, and append them, without retries.
 
         Raises:
             Reject: ``not_found`` (404, 410), ``forbidden`` (401, 403), ``legal`` (451), ``http_`` and the status for

@@ -35,6 +35,7 @@ WHEEL_BYTES = 1 << 30
 _PIP_MEMORY_BYTES = 4 << 30
 """Most memory that pip may map: a free bound, several times what it needs."""
 _BLOCK = 1 << 20
+"""Bytes that are unpacked at once; the size is checked after each."""
 # The other methods unpack without a bound on the bytes of one read.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 

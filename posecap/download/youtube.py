@@ -153,6 +153,7 @@ _NOISE = (
     re.compile(r"0x[0-9a-fA-F]+"),
 )
 _MAX_QUOTE = 200
+"""Characters of YouTube's own sentence in a message."""
 
 
 def youtube_error(name: str, message: str, *, warnings: tuple[str, ...] = ()) -> Reject:
@@ -200,8 +201,9 @@ def is_plain_video(found: Format) -> bool:
 
 
 def best_format(formats: Sequence[Format], *, height: int) -> Format | None:
-    """The tallest of at most ``height`` lines, None where all have more; of these, those that yt-dlp takes for damaged
-    come last. Among equals H.264, then VP9, then AV1; then without sound; then the higher bit rate.
+    """The tallest of at most ``height`` lines, None where all have more; those that yt-dlp takes for damaged come after
+    all others, whatever their height. Among equals H.264, then VP9, then AV1; then without sound; then the higher bit
+    rate.
 
     Lines are counted on the shorter side, as YouTube's labels count them: "720p" upright is 720 pixels wide.
 

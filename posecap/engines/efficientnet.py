@@ -38,7 +38,7 @@ _MEAN, _SCALE = 127.0, 128.0
 _BLOCKS = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Groups of the network's blocks: how many, and the stride of the first; of the others it is 1."""
 _EPSILON = 1e-3
-"""Added to the variance by batch normalisation."""
+"""Added to the variance by batch normalisation, as in the network's training."""
 _HIGHEST = 6.0
 """Of the activation, ReLU6."""
 

@@ -129,6 +129,7 @@ class Sizes:
         return found
 
 
+# The two published ones; a checkpoint's own are read off its tensors.
 VICLIP_B16 = Sizes(
     dimension=512, frames=8, patch=16, grid=14, video_width=768, video_layers=12, text_width=512, text_layers=12
 )

@@ -23,6 +23,7 @@ _OBJECT_STORE_BYTES = 512 * 1024**2
 _CONNECT_SECONDS = 10.0
 """Longest wait for each network address of a cluster's host."""
 _ASK_SECONDS = 2.0
+"""Time between two questions to the cluster."""
 _SILENT_SECONDS = 25.0
 """Without an answer for so long a cluster is given up, well before Ray ends the process (60 s)."""
 _CONFIRM_SECONDS = 5.0

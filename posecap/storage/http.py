@@ -13,6 +13,7 @@ from posecap.storage.base import StorageError
 from posecap.uris import public_uri
 
 _BLOCK_BYTES = 1 << 20
+"""Taken from an answer at once, at most."""
 
 
 class HttpFiles(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types

@@ -114,7 +114,7 @@ class LocalStorage(Storage):
             (self.root / name).unlink(missing_ok=True)
 
     def remove_folder(self, folder: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # there is none
             shutil.rmtree(self.root / folder)
             sync_folder((self.root / folder).parent)
 

@@ -42,11 +42,16 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "a
 _ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
 """Schemes whose back-ends put an object only if there is none, in one request."""
 _UPLOAD_CHUNK_BYTES = 16 << 20
+"""Of a large file, sent in one request; S3 takes 10,000 of them, 160 GB."""
 _READ_BLOCK_BYTES = 8 << 20
+"""Of a file that is read from front to back: a request costs as much as a few MB."""
 _REQUESTS_AT_A_TIME = 16
+"""Of one call; more gain little on one connection to a store, and are throttled sooner."""
 _MOST_BYTES_AHEAD = 32 << 20
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
+"""How long a call is repeated, and waits between its attempts, each twice the last. Free choices: a store that is
+throttled recovers within seconds, one that is down longer is better started again by a person."""
 _STALE_CLAIM_SECONDS = 300.0
 """More than twice the time for which the call is repeated that a claim stands before."""
 _PASSING_ERRNOS = frozenset(

@@ -95,7 +95,7 @@ def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumb
     storage.remove(*(f"{folder}/{key}.jpg" for key in sorted(there - chosen.keys())))
     for key, one in chosen.items():
         if one.read is None:
-            continue
+            continue  # its preview is there already, or it can have none
         if isinstance(storage, LocalStorage):  # a preview need not be on disk when the call returns
             (storage.root / folder).mkdir(parents=True, exist_ok=True)
             (storage.root / folder / f"{key}.jpg").write_bytes(one.read())
@@ -420,7 +420,7 @@ def _preview(storage: Storage, row: Mapping[str, Any]) -> Image.Image | None:
         with pil.Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
             loaded: Image.Image = image.convert("RGB")
             return loaded
-    except (OSError, ValueError, pil.Image.DecompressionBombError):
+    except (OSError, ValueError, pil.Image.DecompressionBombError):  # OSError: there is none, or no JPEG
         return None
 
 
