@@ -26,6 +26,8 @@ LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, 
 """Most characters of a text cell, by row field."""
 LONGEST_CAPTION = 2000
 """Most characters of one caption."""
+MOST_COLUMNS = 2000
+"""Most columns of a table; those that no field is read from count."""
 MOST_CAPTIONS = 64
 """Most captions of one row."""
 SUBSTITUTE = "\x1a"
@@ -150,6 +152,8 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
         ManifestError: a column that the manifest names or ``video`` is missing, a column appears twice, or a column's
             name is nearly a field's name, so that its values would be lost unnoticed.
     """
+    if len(names) > MOST_COLUMNS:
+        raise ManifestError(f"{table.written}: has {len(names):,} columns, more than {MOST_COLUMNS:,}: is it a table?")
     present = f"the table has {', '.join(map(repr, names[:30]))}"
     found: dict[str, str] = {}
     for field in ROW_FIELDS:

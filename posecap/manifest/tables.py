@@ -44,6 +44,8 @@ CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
+_JSONL_BATCH_BYTES = 32 << 20
+"""Of lines, after which a batch ends whatever its rows."""
 """Rows of JSONL and Parquet in memory at a time."""
 _NAMED_COLUMNS = 30
 """Unread columns that are named of a table."""
@@ -287,7 +289,7 @@ def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
 def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
     numbers: list[int] = []
     objects: list[dict[str, Any]] = []
-    number = 0
+    number = size = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
         if len(line) > LONGEST_LINE:
@@ -304,9 +306,10 @@ def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tupl
         found = found if isinstance(found, dict) else {}
         numbers.append(number)
         objects.append(found)
-        if len(numbers) == ROWS_PER_BATCH:
+        size += len(line)
+        if len(numbers) == ROWS_PER_BATCH or size > _JSONL_BATCH_BYTES:
             yield numbers, objects
-            numbers, objects = [], []
+            numbers, objects, size = [], [], 0
     if numbers:
         yield numbers, objects
 
