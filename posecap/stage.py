@@ -71,6 +71,9 @@ class Resources:
         concurrency: how many items the worker processes at once. They share its engines, so that one is decoded
             while the frames of another are on the GPU. With more than 1 a pipeline refuses engines that are not
             :attr:`Engine.thread_safe`.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     cpus: float = 1.0

@@ -59,7 +59,11 @@ def command(
 
 
 def at_least_one(text: str) -> int:
-    """Parse an argument that is a positive integer."""
+    """Parse an argument that is a positive integer.
+
+    Raises:
+        ValueError, argparse.ArgumentTypeError: it is none; argparse prints what is wrong.
+    """
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")

@@ -74,7 +74,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartName:
-    """A part, the unit of work and commit: a split and a number within it. ``str`` gives ``train/00042``."""
+    """A part, the unit of work and commit: a split and a number within it. ``str`` gives ``train/00042``.
+
+    Raises:
+        ShapeError: the split has other characters or another length, or the number is negative.
+    """
 
     split: str
     number: int

@@ -82,7 +82,7 @@ def public_text(text: str) -> str:
 
 
 def hide_secrets(text: str, uri: str) -> str:
-    """A message about ``uri`` without its secrets, in whatever form an error has them."""
+    """A message about ``uri`` without its secrets: in any URI, and by themselves as ``uri`` has them or unquoted."""
     public = public_uri(uri)
     if public == uri:
         return text

@@ -88,7 +88,10 @@ class Session(requests.Session):
 
 
 def without_secrets(uri: str) -> str:
-    """The URI as messages show it: without user, password, query and fragment, which may hold keys."""
+    """The URI as messages show it: without user, password, query and fragment, which may hold keys.
+
+    More than :func:`posecap.uris.public_uri` leaves out, which is an identity and keeps what tells videos apart.
+    """
     try:
         split = urlsplit(uri)
         return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()

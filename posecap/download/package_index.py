@@ -56,6 +56,7 @@ def extract_member(
 
     Raises:
         Reject: ``not_found`` (no such member), ``too_large``, ``bad_archive`` (broken, encrypted, unknown method).
+        ValueError: ``members`` is empty.
     """
     if not members:
         raise ValueError("extract_member: members is empty, expected at least one name")

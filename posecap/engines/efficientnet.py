@@ -49,6 +49,9 @@ class EfficientNetLite0(Engine):
 
     Args:
         frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
+
+    Raises:
+        ValueError: ``frames`` is below 1.
     """
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean"

@@ -30,6 +30,9 @@ class MiniLM(Engine):
     Args:
         longest_tokens: of longer sentences the first tokens count, this many with the start and end tokens; 3 to 512,
             the positions that the model has. Its makers trained it with 128.
+
+    Raises:
+        ValueError: ``longest_tokens`` is out of its range.
     """
 
     name: ClassVar[str] = "minilm-l6-v2-int8"

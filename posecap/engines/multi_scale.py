@@ -57,6 +57,9 @@ class MultiScale(Engine):
         confirm: least score, in [0, 1], of a person in a close-up.
         same_person: similarity (:func:`posecap.skeletons.similarity`) from which two detections are one person.
         same_place: least intersection over union, in [0, 1], of two boxes at the same place.
+
+    Raises:
+        ValueError: the detectors give no joints or those of several layouts, or a number is out of its range.
     """
 
     name: ClassVar[str] = "multi-scale"

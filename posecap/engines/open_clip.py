@@ -53,6 +53,9 @@ class OpenClip(ClipEmbedder):
         frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
         batch: the largest number of frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU,
             where a vector would otherwise depend, in its last bits, on the others of its batch.
+
+    Raises:
+        ValueError: ``model`` is on a hub, or ``frames`` is below 1.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")

@@ -105,6 +105,9 @@ class TransformersCaptioner(Engine):
         sentences: how many sentences of each answer are kept.
         longest_tokens: most tokens of an answer, 80 being twice a long sentence. One that is cut off there is not kept.
         batch: most questions answered at once on a GPU; halved when memory runs out.
+
+    Raises:
+        ValueError: there is no checkpoint or no prompt, or a number is below 1.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "pillow", "torchvision")
@@ -148,6 +151,12 @@ class TransformersCaptioner(Engine):
         return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
 
     def load(self) -> None:
+        """Load the model, and see that it takes several pictures and a question.
+
+        Raises:
+            WrongArchitectureError: it does not, or it is no vision-language model.
+            MissingWeightsError: the checkpoint is not on this machine.
+        """
         _ = self._network, self._processor, self._batches, self._ends
         try:  # two small black pictures and a question, so that a build ends here rather than in its first clip
             self._inputs([([_picture(np.zeros((32, 32, 3), np.uint8), self.longest_side)] * 2, "?")])

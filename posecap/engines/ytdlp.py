@@ -62,6 +62,9 @@ class YtDlp(Engine):
         socket_seconds: most time without a byte from a server.
 
     ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "ytdlp"

@@ -107,6 +107,9 @@ class TopDownEstimator(Engine):
     layout it gives), ``weights_from`` (a name in the registry or a path; None for the published weights of this size)
     and ``batch`` (most crops at a time, 1 or more). Crops of several clips are computed together
     (:meth:`posecap.inference.device.Batches.run_together`).
+
+    Raises:
+        ValueError: ``batch`` is below 1.
     """
 
     thread_safe: ClassVar[bool] = True

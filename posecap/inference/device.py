@@ -75,6 +75,9 @@ class Batches:
     """Runs a function over batches of at most ``most`` items, and halves ``most`` for good when memory runs out.
 
     One thread computes at a time, so a model that several threads share is never run by two of them at once.
+
+    Raises:
+        ValueError: ``most`` is below 1.
     """
 
     def __init__(self, most: int) -> None:

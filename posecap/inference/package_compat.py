@@ -49,7 +49,11 @@ def _serialized(function: Callable[P, None]) -> Callable[P, None]:
 
 @contextlib.contextmanager
 def extra(name: str) -> Iterator[None]:
-    """For imports of packages that come with ``posecap[name]``: where one is missing, the error says so."""
+    """For imports of packages that come with ``posecap[name]``: where one is missing, the error says so.
+
+    Raises:
+        ModuleNotFoundError: as the block, with the extra to install.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

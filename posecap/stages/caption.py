@@ -42,6 +42,9 @@ class WriteCaptions(Stage):
 
     Rejects:
         ``no_caption``: fewer than ``fewest`` sentences.
+
+    Raises:
+        ValueError: a template has not exactly one ``{}``, or a number is out of its range.
     """
 
     name: ClassVar[str] = "caption"

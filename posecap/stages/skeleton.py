@@ -25,6 +25,7 @@ class Skeleton(Stage):
 
     Raises:
         LayoutError: unknown layout; or, on a clip, no exact map from the clip's layout.
+        ValueError: ``joint_score`` is not in [0, 1].
     """
 
     name: ClassVar[str] = "skeleton"

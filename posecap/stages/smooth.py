@@ -31,6 +31,9 @@ class OneEuro:
         cutoff: cut-off frequency at rest, Hz. Lower is smoother.
         beta: how much the cut-off rises, Hz for each body size a second. Higher lags less.
         speed_cutoff: cut-off frequency of the speed itself, Hz; 1 in the paper.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     cutoff: float = 1.5
@@ -73,6 +76,9 @@ class SavitzkyGolay:
             frames or fewer, as at low frame rates, changes nothing.
         degree: of the polynomial, lower where a window has too few frames. 2 and 3 keep peaks, as of a jump, better
             than 0 and 1.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     window_seconds: float = 0.3
@@ -123,6 +129,9 @@ class Smooth(Stage):
         fill_frames: most frames of a gap that is filled; 0 fills none, and the two fields below then do nothing.
         fill_seconds: longest time from the frame before a gap to the frame after it, whatever the frame rate.
         filled_score: factor of the scores of interpolated joints, from 0 (excluded) to 1.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     name: ClassVar[str] = "smooth"

@@ -18,8 +18,9 @@ class Split(Stage):
     A row may give only a start (to the video's end) or only an end (from its beginning). A shot longer than
     ``longest_seconds`` becomes several clips, one shorter than ``shortest_seconds`` becomes none; neither limits a
     row's span. That may be up to ``row_longest_seconds`` long, which is not checked where the row gives no end: there
-    the decode stage's ``frames_at_most`` limits it. ``threshold`` is that of :class:`posecap.types.ShotRule`, in grey
-    levels.
+    the decode stage's ``frames_at_most`` limits it. Where ``shortest_seconds`` is above half of ``longest_seconds``, a
+    shot just above the latter gives two halves that are too short, and no clip. ``threshold`` is that of
+    :class:`posecap.types.ShotRule`, in grey levels.
 
     Rejects with ``bad_span`` (negative, empty or not finite) and ``span_too_long``.
 

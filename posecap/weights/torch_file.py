@@ -179,6 +179,9 @@ class Storages:
     def get(self, pid: Any) -> Any:
         """What a persistent id stands for: ``("storage", dtype, key, device, count[, view])``, or the class of a module
         (whose source code follows it).
+
+        Raises:
+            UnsafePickleError: it is described in another way, or takes more bytes than are left.
         """
         if isinstance(pid, tuple) and pid[:1] == ("module",) and isinstance(pid[1], Inert):
             return pid[1]
