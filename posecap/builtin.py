@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def nearest_pipeline(word: str) -> str:
 def nearest_manifest(word: str) -> str:
     """The end of a message about a manifest that there is not: the nearest name, and all of them."""
     return nearest(Path(word).stem, manifests(), there="posecap has")
+
+
+def program(name: str) -> str:
+    """The command of a program that lies beside the pipelines, as ``python pipelines/prompt_vectors.py``.
+
+    The path is relative to the current folder where that has the file, and absolute elsewhere.
+    """
+    (path,) = _files("pipelines", f"{name}.py")
+    here = Path.cwd()
+    return f"python {shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))}"
 
 
 def summary(pipeline: Path) -> str:

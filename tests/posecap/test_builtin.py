@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from posecap.builtin import manifests, nearest_pipeline, pipeline_path, pipelines, summary
+from posecap.builtin import manifests, nearest_pipeline, pipeline_path, pipelines, program, summary
 from posecap.cli import main
 from posecap.manifest.manifest_file import read_manifest
 from tests import ROOT
@@ -26,6 +26,13 @@ def test_the_nearest_name_is_told() -> None:
         "did you mean 'default'? posecap has 'default', 'posecap_1m', 'yolo11_pose'"
     )
     assert nearest_pipeline("mine.py").startswith("posecap has")
+
+
+def test_the_command_of_a_program_names_a_file_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert program("prompt_vectors") == "python pipelines/prompt_vectors.py"
+    monkeypatch.chdir(tmp_path)
+    assert Path(program("prompt_vectors").split()[1]).is_file()
 
 
 def test_a_pipeline_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,8 +162,9 @@ def cluster(
 ) -> Clustering:
     """Clusters N×D embeddings, N at least 1 (2 where eps is "auto"), repeatedly if a result is unusable.
 
-    After a failure eps shrinks by a tenth (one cluster dominates) or grows by a tenth up to the largest distance
-    (otherwise); once one eps that is too small and one that is too large are known, the next is their geometric mean.
+    After a failure eps shrinks by a tenth (one cluster dominates, or the only one has most of the points) or grows by a
+    tenth up to the largest distance (otherwise); once one eps that is too small and one that is too large are known,
+    the next is their geometric mean.
 
     Args:
         embeddings: of any length but 0; only their directions count.
@@ -184,7 +185,8 @@ def cluster(
         failure = _failure(found, config)
         if failure is None:
             return found
-        if failure == "one_cluster_dominates":
+        # Where `largest_share` lets one cluster have all points, there are too few clusters because eps is too large.
+        if failure == "one_cluster_dominates" or (failure == "too_few_clusters" and found.largest_share > 0.5):
             too_large, eps = eps, SHRINK * eps
         else:
             too_small, eps = eps, min(GROW * eps, FARTHEST[config.metric])

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from posecap.builtin import program
 from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats
 from tmor_train.encoder.projection import SHORTEST, Projection, UnusableEncoderError, head_of
@@ -75,13 +76,12 @@ class _Recognition:
         """Text vectors of one set of prompts: (K, P, D), K classes in P wordings."""
         task, config = self._task, self._config
         of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
-        command = f"`python pipelines/prompt_vectors.py {{}} {task.benchmark.name}{of_clips}`"
+        made_by = f"`{program('prompt_vectors')} {config.texts or 'FILE'} {task.benchmark.name}{of_clips}`"
         if config.texts is None:
             raise MissingTextError(
-                "the file with vectors of the classes' sentences is not named: give --texts FILE; "
-                f"{command.format('FILE')} makes it"
+                f"the file with vectors of the classes' sentences is not named: give --texts FILE; {made_by} makes it"
             )
-        vectors = prompt_vectors(Path(config.texts), prompts(name, texts), remedy=command.format(config.texts))
+        vectors = prompt_vectors(Path(config.texts), prompts(name, texts), remedy=made_by)
         return vectors.reshape(len(texts), -1, vectors.shape[-1])
 
     def trials(self) -> Iterator[Trial]:

@@ -92,6 +92,13 @@ def test_points_too_far_apart_end_at_instance_level() -> None:
     assert cluster(np.eye(2), ClusterConfig(eps=1.9, largest_share=1.0)).failure == "nearly_all_noise"
 
 
+def test_one_cluster_of_all_points_comes_apart_however_much_one_may_have() -> None:
+    embeddings, _ = bundles(40, 30, 20)
+    found = cluster(embeddings, ClusterConfig(eps=1.9, largest_share=1.0, tries=60))
+    assert (found.failure, found.clusters) == (None, 3)
+    assert found.eps < 1.9
+
+
 def test_one_small_cluster_is_too_few() -> None:
     embeddings = np.concatenate([bundles(6)[0], np.eye(8)[1:]])
     found = cluster(embeddings, ClusterConfig(eps=0.05, tries=0))

@@ -78,7 +78,8 @@ class DetectorTraining:
         activation: how logits become scores.
 
     Raises:
-        ValueError: ``train.scale`` or ``train.context`` need features that do not change, and they do.
+        ValueError: ``train.scale`` or ``train.context`` need features that do not change, and they do; or
+            ``train.context`` needs other windows (:func:`in_context`).
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class DetectorTraining:
             raise ValueError(f"train.scale=standard needs {_FIXED_FEATURES}")
         if config.train.context > 1 and not config.train.cached:
             raise ValueError(f"train.context above 1 needs {_FIXED_FEATURES}")
+        if config.train.context > 1:
+            _check_joining(config.windows)
         self.config, self.task = config, task
         self.outputs, self.loss, self.activation = outputs, loss, activation
         self._known: tuple[int, _Start] | None = None
@@ -221,6 +224,15 @@ def window_features(detector: Detector, windows: RecordingWindows, *, cache: str
     return found
 
 
+def _check_joining(config: WindowConfig) -> None:
+    """Whether features of windows in a row can be joined; ValueError as :func:`in_context`."""
+    if config.stride not in (None, config.length) or config.last != "shorter" or config.length % STRIDE:
+        raise ValueError(
+            "train.context above 1 needs windows that do not overlap (windows.stride=none, windows.last=shorter) and a "
+            f"length that is a multiple of {STRIDE}, not {config.length}"
+        )
+
+
 def in_context(
     windows: RecordingWindows, features_W: Sequence[Tensor], *, context: int
 ) -> tuple[RecordingWindows, list[Tensor]]:
@@ -232,11 +244,7 @@ def in_context(
     config = windows.config
     if context == 1:
         return windows, list(features_W)
-    if config.stride not in (None, config.length) or config.last != "shorter" or config.length % STRIDE:
-        raise ValueError(
-            "train.context above 1 needs windows that do not overlap (windows.stride=none, windows.last=shorter) and a "
-            f"length that is a multiple of {STRIDE}, not {config.length}"
-        )
+    _check_joining(config)
     longer = WindowConfig(length=context * config.length)
     joined = RecordingWindows(windows.recordings, sampling=windows.sampling, config=longer)
     # Windows are numbered in order, so those of a longer one follow each other.
