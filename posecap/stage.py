@@ -26,8 +26,8 @@ class Reject(Exception):  # noqa: N818 - an outcome, not an error
         reason: snake_case word that the report counts, e.g. ``no_person_found``.
         detail: one sentence that explains; the same for the same input on every run (no times, no temporary paths).
         machine_dependent: whether another machine may decide otherwise, as where a file is not found because a disk is
-            not mounted on this one. On a cluster the item's row is then tried on another node before it is recorded. Of
-            a failure (:class:`PermanentError`) this is taken for granted.
+            not mounted on this one. On a cluster the item's row is then tried on another node before it is recorded. A
+            failure (:class:`PermanentError`) is, unless it is said that it is not, as of a web server that is busy.
     """
 
     def __init__(self, reason: str, detail: str = "", *, machine_dependent: bool = False) -> None:
@@ -43,6 +43,9 @@ class PermanentError(Reject):
 
     It is a :class:`Reject` to ``except``, so handlers name :class:`TransientError` first, then this, then ``Reject``.
     """
+
+    def __init__(self, reason: str, detail: str = "", *, machine_dependent: bool = True) -> None:
+        super().__init__(reason, detail, machine_dependent=machine_dependent)
 
 
 class TransientError(PermanentError):

@@ -107,7 +107,8 @@ class HostSlot:
             known.waiting -= 1
             if not free or self._is_closed:
                 _forget_idle()
-                raise TransientError("no_turn", f"no connection to {host} was free within the time limit; run again")
+                detail = f"no connection to {host} was free within the time limit; run again"
+                raise TransientError("no_turn", detail, machine_dependent=False)
             known.connections += 1
             self._host = host
 
@@ -130,13 +131,13 @@ class HostSlot:
             # The host may ask for a pause, or for a longer one, while this thread sleeps.
             wait, pause = turn - time.monotonic(), known.paused_until - time.monotonic()
             if pause > self._longest_pause_seconds:
-                raise TransientError(
-                    "host_paused", f"{self._host} has asked for a long pause between requests; run again later"
-                )
+                detail = f"{self._host} has asked for a long pause between requests; run again later"
+                raise TransientError("host_paused", detail, machine_dependent=False)
             if max(wait, pause) <= 0:
                 return
             if time.monotonic() + max(wait, pause) > until:
-                raise TransientError("no_turn", f"no request to {self._host} may be sent in time; run again later")
+                detail = f"no request to {self._host} may be sent in time; run again later"
+                raise TransientError("no_turn", detail, machine_dependent=False)
             time.sleep(max(wait, pause))
 
     def pause(self, seconds: float) -> None:

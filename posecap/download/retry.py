@@ -55,7 +55,8 @@ class RetryAfter(TransientError):  # noqa: N818 - the name of the HTTP header
     """
 
     def __init__(self, reason: str, detail: str = "", *, seconds: float = 0.0) -> None:
-        super().__init__(reason, detail)
+        # Another machine is not to take its place.
+        super().__init__(reason, detail, machine_dependent=False)
         self.seconds = seconds
 
 

@@ -183,7 +183,8 @@ def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> No
     detail = _without_paths(detail, item)[:MAX_DETAIL_LENGTH]
     retryable = isinstance(error, TransientError | MemoryError | OSError)
     lost = ItemError(status, stage.name, reason, detail, retryable)
-    if not result.machine_dependent and (status == "failed" or getattr(error, "machine_dependent", False)):
+    in_doubt = error.machine_dependent if isinstance(error, Reject) else status == "failed"
+    if in_doubt and not result.machine_dependent:
         result.machine_dependent, result.reason = True, reason
     if isinstance(item, Clip):
         result.clips.append(_lost_clip(lost, item.span, item.clip_id))

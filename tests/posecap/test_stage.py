@@ -93,8 +93,9 @@ def test_rejections_travel_between_processes(kind: type[Reject]) -> None:
     back = pickle.loads(pickle.dumps(kind("no_person_found", "nobody")))
     assert type(back) is kind
     assert (back.reason, back.detail, str(back)) == ("no_person_found", "nobody", "no_person_found: nobody")
-    assert not back.machine_dependent
-    assert pickle.loads(pickle.dumps(kind("not_found", machine_dependent=True))).machine_dependent
+    assert back.machine_dependent == (kind is not Reject)
+    for either in (True, False):
+        assert pickle.loads(pickle.dumps(kind("not_found", machine_dependent=either))).machine_dependent == either
 
 
 def test_a_passing_trouble_is_a_failure_and_a_failure_is_told_from_a_rejection() -> None:

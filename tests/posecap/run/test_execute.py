@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from posecap.download.retry import RetryAfter
 from posecap.run.execute import execute
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
@@ -43,6 +44,8 @@ ROW = Row(row_id="r1", uri="a.mp4")
         (OSError("disk"), "failed", "error", True),
         (MemoryError(), "failed", "out_of_memory", True),
         (Reject("not_found", machine_dependent=True), "rejected", "not_found", False),
+        (TransientError("host_paused", machine_dependent=False), "failed", "host_paused", True),
+        (RetryAfter("http_429", seconds=3600), "failed", "http_429", True),
     ],
 )
 def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retryable):
@@ -56,7 +59,7 @@ def test_an_error_before_any_clip_is_the_items_error(error, status, reason, retr
     assert (result.error.status, result.error.reason, result.error.retryable) == (status, reason, retryable)
     assert result.error.stage == "yields"
     assert result.outputs == []
-    believed = status == "rejected" and reason != "not_found"
+    believed = reason in ("no_person_found", "host_paused", "http_429")
     assert (result.machine_dependent, result.reason) == ((False, "") if believed else (True, reason))
 
 
