@@ -1,5 +1,7 @@
 """How many actors of which segment a node gets."""
 
+from dataclasses import replace
+
 import pytest
 
 from posecap.pipeline import Pipeline, Segment
@@ -36,6 +38,14 @@ def test_a_node_gets_what_its_resources_hold_for_all_segments_that_pass_videos(
     worker: Resources, resources: dict[str, float], workers: int | None, busy: list[int], counts: list[int]
 ) -> None:
     assert actors_on(node(**resources), segments(worker), workers=workers, busy=busy) == counts
+
+
+@pytest.mark.parametrize(("concurrency", "actors"), [(1, 2), (2, 1), (32, 1)])
+def test_one_actor_of_a_node_downloads_many_rows_at_once(concurrency: int, actors: int) -> None:
+    """So limits per host hold for the node."""
+    waiting, computing = segments(Resources())
+    waiting = replace(waiting, resources=Resources(cpus=0, concurrency=concurrency))
+    assert actors_on(node(CPU=4), (waiting, computing), workers=None, busy=[0, 0]) == [actors, 4]
 
 
 def test_what_fits_nowhere_is_named() -> None:
