@@ -135,6 +135,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: RowOutcome) -> None:
+        """Count a row and its clips."""
         self.rows[outcome.status] += 1
         for clip in outcome.clips:
             self.clips[clip.status] += 1

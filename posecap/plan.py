@@ -198,10 +198,12 @@ class PlanWriter:
         self.parts: list[tuple[str, int, int, str]] = []
 
     def write(self, name: PartName, rows: pa.Table) -> None:
+        """Write a part as one row group; parts come in the order of their names."""
         self._writer.write_table(rows, row_group_size=rows.num_rows)
         self.parts.append((name.split, name.number, rows.num_rows, rows_digest(rows)))
 
     def close(self) -> None:
+        """Write the list of parts, and complete the file."""
         document: dict[str, Any] = {"format": FORMAT, "parts": self.parts}
         if self._bytes_per_part is not None:
             document["bytes_per_part"] = self._bytes_per_part

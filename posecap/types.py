@@ -63,6 +63,7 @@ class Span:
 
     @property
     def seconds(self) -> float:
+        """Its length; infinite where its end is."""
         return self.end_seconds - self.start_seconds
 
     def holds(self, seconds: float) -> bool:
@@ -232,6 +233,7 @@ class Clip:
 
     @property
     def frame_count(self) -> int:
+        """T, the number of frames."""
         return int(self.pts_T.size)
 
     @property
@@ -270,6 +272,7 @@ class Tracks:
 
     @property
     def people(self) -> int:
+        """M, the number of people."""
         return int(self.scores_MT.shape[0])
 
 

@@ -286,7 +286,8 @@ def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems:
     has problems.
 
     Args:
-        tolerance_seconds: how far frames may lie outside their clip's span.
+        tolerance_seconds: how far frames may lie outside their clip's span; by default as far as
+            :class:`posecap.stages.pack.Pack` lets them by default.
         max_problems: stop after this many, at least 1.
 
     Raises:

@@ -66,7 +66,7 @@ _MEMORY_WORDS = (
     "bad allocation",
     "std::bad_alloc",
 )
-"""Words, in lower case, of errors of torch, CUDA's libraries and onnxruntime that report a lack of memory."""
+"""Words, in lower case, by which torch, onnxruntime and C++ report a lack of memory."""
 
 _log = logging.getLogger(__name__)
 

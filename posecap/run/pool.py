@@ -36,6 +36,7 @@ class Task:
     avoid: frozenset[str] = frozenset()
 
     def may_run_on(self, node: str) -> bool:
+        """Whether the task is for a node of this name, or for any and this is none to avoid."""
         return node == self.node if self.node is not None else node not in self.avoid
 
 

@@ -235,15 +235,22 @@ def is_attempt(name: str) -> bool:
 
 
 def attempt_of(name: str) -> str:
+    """A name for an attempt of a file, beside it, that no other process or machine uses."""
     path = PurePosixPath(name)
     return str(path.with_name(f".{path.name}{ATTEMPT}{os.getpid()}-{secrets.token_hex(4)}"))
 
 
 def within(content: bytes, name: str, limit: int) -> bytes:
+    """The content of a file of that name, of which at most one byte more than ``limit`` was read.
+
+    Raises:
+        ShardError: it is more than ``limit``.
+    """
     if len(content) > limit:
         raise ShardError(f"{name} is larger than {limit} bytes, which no such file is")
     return content
 
 
 def cut_short(name: str, start: int, size: int) -> ShardError:
+    """The error of a file that ends before the range that was asked for."""
     return ShardError(f"{name} ends before byte {start + size}, to which its index points: run `posecap verify`")

@@ -65,6 +65,7 @@ class Lease:
             )
 
     def renew_until_ended(self) -> None:
+        """Write the lease anew every ten seconds, until :meth:`end` or until another process has taken it over."""
         while not self._ended.wait(RENEWED_SECONDS):
             # A store that fails for longer than the lease lasts is found by the next check.
             with contextlib.suppress(StorageError):

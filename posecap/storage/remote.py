@@ -216,6 +216,7 @@ class RemoteStorage(Storage):
 
     @property
     def is_writable(self) -> bool:
+        """False for web servers. Whether this user may write is known once something is written."""
         return self._scheme not in ("http", "https")
 
     def remove_unfinished_uploads(self) -> None:
