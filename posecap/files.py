@@ -24,6 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posecap.types import Span
 
 if TYPE_CHECKING:
@@ -217,6 +220,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def map_file(path: Path) -> NDArray[np.uint8]:
+    """A file's bytes as copy-on-write memory: pages are read on use, and the file never changes.
+
+    Of a file without bytes, which no system maps, it is an empty array.
+    """
+    return np.memmap(path, np.uint8, mode="c") if path.stat().st_size else np.zeros(0, np.uint8)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap import legacy
-from posecap.files import file_sha256, scratch_folder
+from posecap.files import file_sha256, map_file, scratch_folder
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
-from posecap.shards.arrow_file import ColumnsBatch, map_columns, read_columns
+from posecap.shards.arrow_file import ColumnsBatch, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import (
@@ -186,7 +186,7 @@ class _PartCheck:
         tar = tar_path(self.part)
         columns: Iterator[tuple[ColumnsBatch, int]] | None = None
         if self._readable(columns_path(self.part)):
-            batches = read_columns(map_columns(self.root / columns_path(self.part)))
+            batches = read_columns(map_file(self.root / columns_path(self.part)))
             columns = ((batch, row) for _, batch in batches for row in range(batch.rows))
         samples = located_samples(self.root, self.part, self.document["files"])
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,11 +149,6 @@ class ColumnsBatch:
 
     def _lengths(self, name: str) -> list[int]:
         return np.diff(self._bounds[name]).tolist()
-
-
-def map_columns(path: Path) -> NDArray[np.uint8]:
-    """Map a columns file on local disk as copy-on-write memory: pages are read on use, the file never changes."""
-    return np.memmap(path, np.uint8, mode="c")
 
 
 def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[int, ColumnsBatch]]:

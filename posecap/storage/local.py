@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.files import AtomicFile, Written, make_folder, remove_leftovers, sync_folder, write_file
+from posecap.files import AtomicFile, Written, make_folder, map_file, remove_leftovers, sync_folder, write_file
 from posecap.storage.base import DatasetLockedError, Lock, Storage, StorageFile, StoredFile, cut_short, within
 
 _LOCK: Final = ".lease"
@@ -49,7 +49,7 @@ class LocalStorage(Storage):
         return content
 
     def map(self, name: str) -> NDArray[np.uint8]:
-        return np.memmap(self.root / name, np.uint8, mode="c")
+        return map_file(self.root / name)
 
     def open(self, name: str) -> BinaryIO:
         return (self.root / name).open("rb")

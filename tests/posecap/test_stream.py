@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import pytest
@@ -250,6 +250,24 @@ def test_over_a_url(root: Path) -> None:
     key = train_keys(root)[3]
     assert posecap.read(url, key).joints_MTJ3.tolist() == posecap.read(root, key).joints_MTJ3.tolist()
     assert posecap.index(url).to_table().equals(posecap.index(root).to_table())
+
+
+@pytest.mark.parametrize("size", [0, 1, 100])
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("data/train/pose-00000.columns", "columns"),
+        ("data/train/pose-00000.tar", "tar"),
+        ("index/train-00000.parquet", "tar"),
+    ],
+)
+def test_a_file_that_is_cut_off_is_damaged(
+    tmp_path: Path, name: str, read: Literal["tar", "columns"], size: int
+) -> None:
+    built.build(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:size])
+    with pytest.raises(ShardError):
+        list(posecap.open(tmp_path, read=read))
 
 
 def test_a_damaged_part_is_named_with_the_sample(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from posecap.files import map_file
 from posecap.shards import Dataset, ShardError
-from posecap.shards.arrow_file import map_columns, read_columns
+from posecap.shards.arrow_file import read_columns
 from posecap.shards.paths import columns_path
 from posecap.stream import open_dataset
 from posecap.types import PartName
@@ -99,7 +100,7 @@ def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
 def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any) -> _Part:
     path = folder / columns_path(part)
     try:
-        base = map_columns(path)
+        base = map_file(path)
     except FileNotFoundError as error:
         raise ShardError(f"{path} is missing; read the dataset as 'tar', or build it again") from error
     keys: list[str] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from posecap.files import AtomicFile
+from posecap.files import AtomicFile, map_file
 from posecap.shards import ShardError, arrow_file
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.types import Sample
@@ -27,11 +27,7 @@ def write(path: Path, samples: list[Sample]) -> None:
 
 
 def read(path: Path) -> list[Sample]:
-    return [
-        batch.sample(row)
-        for _, batch in arrow_file.read_columns(arrow_file.map_columns(path))
-        for row in range(batch.rows)
-    ]
+    return [batch.sample(row) for _, batch in arrow_file.read_columns(map_file(path)) for row in range(batch.rows)]
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 3000, 1 << 20])
@@ -51,7 +47,7 @@ def test_round_trip_in_batches_of_any_size(tmp_path: Path, monkeypatch: pytest.M
 def test_rows_are_views_that_change_no_file(tmp_path: Path) -> None:
     write(tmp_path / "c", built.samples(2))
     before = (tmp_path / "c").read_bytes()
-    base = arrow_file.map_columns(tmp_path / "c")
+    base = map_file(tmp_path / "c")
     (_, batch), *_ = arrow_file.read_columns(base)
     joints = batch.array("joints", 1)
     assert np.shares_memory(joints, base)
@@ -90,7 +86,7 @@ def test_another_schema_a_cut_file_and_no_arrow_at_all_are_refused(tmp_path: Pat
 
 def test_shapes_that_lie_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "c", built.samples(1))
-    base = arrow_file.map_columns(tmp_path / "c")
+    base = map_file(tmp_path / "c")
     batch = pa.ipc.open_file(pa.py_buffer(base)).get_batch(0)
     for axis in ("M", "T", "J", "C"):
         wrong = batch.set_column(
