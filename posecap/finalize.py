@@ -99,10 +99,11 @@ def read_final_report(location: Location) -> dict[str, Any] | None:
     """
     try:
         content = open_storage(location).read(REPORT_FILE, limit=MAX_DOCUMENT_BYTES)
-        report: dict[str, Any] = legacy.upgraded_record(json.loads(content))
-    except (FileNotFoundError, ValueError):
+        report = legacy.upgraded_record(json.loads(content))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return report if is_listed(location) else None
+    sound = isinstance(report, dict) and {"counts", "alarms"} <= report.keys()
+    return report if sound and is_listed(location) else None
 
 
 def missing_descriptions(location: Location) -> list[str]:

@@ -10,6 +10,7 @@ import functools
 import math
 import mmap
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -89,7 +90,8 @@ def read_zip(path: Path, *, unknown_classes: UnknownClasses, into: Into = "torch
             )
     except UnsafePickleError:
         raise
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, struct.error) as error:
+        # RuntimeError: it is encrypted, or written by a newer version of zip.
         raise UnsafePickleError(f"it is cut off or damaged ({error})") from error
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from types import FunctionType
@@ -67,7 +68,7 @@ def unpickle(
         raise
     except (
         *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError),
-        pickle.UnpicklingError,
+        *(pickle.UnpicklingError, struct.error),
     ) as error:
         # Whatever error a malformed pickle causes, the file is at fault; nothing of it has been run.
         raise UnsafePickleError(f"it is cut off or malformed ({type(error).__name__}: {str(error)[:200]})") from error

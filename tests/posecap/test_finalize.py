@@ -81,7 +81,9 @@ def _grey() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("harm", ["no report", "torn report", "no list", "another list", "a part is gone"])
+@pytest.mark.parametrize(
+    "harm", ["no report", "torn report", "another form", "no list", "another list", "a part is gone"]
+)
 def test_it_is_finished_while_report_and_list_are_those_of_its_parts(tmp_path: Path, harm: str) -> None:
     finished(tmp_path)
     root = tmp_path / "dataset"
@@ -91,6 +93,8 @@ def test_it_is_finished_while_report_and_list_are_those_of_its_parts(tmp_path: P
         mark_unfinished(root)
     elif harm == "torn report":
         report.write_bytes(report.read_bytes()[:-3])
+    elif harm == "another form":
+        report.write_bytes(b"[]")
     elif harm == "no list":
         listed.unlink()
     elif harm == "another list":

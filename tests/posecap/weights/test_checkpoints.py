@@ -272,6 +272,7 @@ class TestDamage:
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
             (b"\x00\x01\x02\x03" * 100, "begins like no known format"),
             (b"\x80\x02}q\x00.", "not one that torch.save wrote"),
+            (b"\x80\x02G\x00", "cut off or malformed"),
             (b"PK\x03\x04 no zip", "cut off or damaged"),
         ],
     )
@@ -586,6 +587,14 @@ class TestBombs:
         storages.get(("storage", torch.float32, "0", "cpu", 1024))
         with pytest.raises(UnsafePickleError, match="more bytes than it has"):
             storages.get(("storage", torch.float32, "1", "cpu", 1))
+
+    def test_encrypted_members_are_refused(self, tmp_path: Path) -> None:
+        path = archive(tmp_path / "a.pt", b"\x80\x02}.")
+        content = path.read_bytes()
+        at = content.index(b"PK\x01\x02") + 8  # the flags of the first entry of the list of members
+        path.write_bytes(content[:at] + bytes([content[at] | 1]) + content[at + 1 :])
+        with pytest.raises(CheckpointError, match="encrypted"):
+            checkpoints.load(path)
 
     def test_compressed_members_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pt"
