@@ -51,6 +51,11 @@ class LabelStats:
             self._rejected[label] += 1
             self._reasons.setdefault(label, Counter()).update({clip.reason for clip in clips})
 
+    def add_kept(self, label: str | None) -> None:
+        """Count a row of which every clip is kept."""
+        if label:
+            self._entered[label] += 1
+
     def alarms(self, *, expected_rejections: Mapping[str, float] | None = None) -> list[Alarm]:
         """An alarm on all labelled rows, and one on each label whose rejections stand out, the most certain first.
 

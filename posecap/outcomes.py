@@ -141,6 +141,11 @@ class Tally:
             self.clips[clip.status] += 1
         self.reasons.update(o.reason for o in outcome.clips or (outcome,) if o.status != "kept")
 
+    def add_kept(self, clips: int) -> None:
+        """Count a row of which every clip is kept."""
+        self.rows["kept"] += 1
+        self.clips["kept"] += clips
+
     def remove(self, outcome: RowOutcome) -> None:
         """Count a row no longer that was counted."""
         one = tally((outcome,))

@@ -144,6 +144,11 @@ def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool
             continue
         built += 1
         for written in document["rows"]:
+            # Most rows are kept with all their clips, and need no more than to be counted.
+            if written["status"] == "kept" and not any(clip["status"] != "kept" for clip in written["clips"]):
+                tally.add_kept(len(written["clips"]))
+                stats.add_kept(labels.get(written["row_id"]))
+                continue
             outcome = RowOutcome.from_json(written)
             tally.add(outcome)
             stats.add(labels.get(outcome.row_id), outcome)

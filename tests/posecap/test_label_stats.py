@@ -79,6 +79,18 @@ def test_the_tail_is_that_of_the_hypergeometric_distribution(least: int, drawn: 
     assert math.isfinite(tail_probability(900_000, drawn=1_000_000, marked=1_000_000, total=10_000_000))
 
 
+def test_rows_that_are_kept_whole_may_be_counted_without_their_outcome() -> None:
+    one, other = LabelStats(), LabelStats()
+    for number in range(30):
+        one.add("a", row(number))
+        other.add_kept("a")
+        other.add_kept(None)
+    for stats in (one, other):
+        for number in range(20):
+            stats.add("b", row(number, "low_confidence"))
+    assert one.alarms() == other.alarms() != []
+
+
 def test_labels_come_from_the_plan(tmp_path: Path) -> None:
     rows = [small.KEPT, {"id": "mute", "video": "a.mp4"}, small.MISSING, {**small.KEPT, "id": "v", "split": "val"}]
     path = small.manifest(tmp_path, rows)
