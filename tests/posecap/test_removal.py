@@ -6,6 +6,7 @@ import pytest
 
 from posecap.removal import RemovalError, remove
 from posecap.shards import Dataset, read_part, remove_samples
+from posecap.storage import open_storage
 from posecap.verify import verify
 from tests import built
 from tests.built import FIRST, SECOND
@@ -31,6 +32,20 @@ def test_nothing_is_left_in_any_file(tmp_path: Path) -> None:
     assert gone.video_mp4 is not None
     assert not any(gone.video_mp4 in path.read_bytes() for path in tmp_path.rglob("*.tar"))
     assert verify(tmp_path).problems == ()
+
+
+def test_a_dataset_in_an_object_store(location: str) -> None:
+    made = built.build(location)
+    key, storage = made[SECOND][1].key, open_storage(location)
+    for name in (".staging/0/r.tar", "preview/train-00003/x.jpg", "contact_sheet.jpg", "report.json"):
+        storage.write(name, b"x")
+    removed = remove(location, [key[:10]], reason="asked")
+    assert (removed.keys, removed.rewritten, removed.deleted) == ((key,), (SECOND,), 1)
+    left = {file.name for file in storage.list() if ".lease" not in file.name}
+    assert not {name for name in left if name.startswith((".staging", "preview", "contact", "report"))}
+    assert key not in Dataset(location).index().to_table()["key"].to_pylist()
+    with pytest.raises(RemovalError, match=r"nobody: no clip of .*\. Nothing was removed"):
+        remove(location, ["nobody"], reason="asked")
 
 
 def test_all_clips_of_a_source_and_of_a_video(tmp_path: Path) -> None:
