@@ -243,7 +243,11 @@ class Keys:
         written = self.text(key, LINE, "a path or a URL", default=default)
         if not is_url(written):
             return (folder / written).resolve().as_posix()
-        if urlsplit(written).scheme.lower() not in URL_SCHEMES:
+        try:
+            scheme = urlsplit(written).scheme.lower()
+        except ValueError:  # of a host with brackets that is no IPv6 address
+            raise self.wrong(key, "a path, or a URL whose host is a name or an address") from None
+        if scheme not in URL_SCHEMES:
             raise self.wrong(key, f"a path, or a URL with one of {', '.join(URL_SCHEMES)}")
         return written.rstrip("/")
 

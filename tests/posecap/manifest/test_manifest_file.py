@@ -82,6 +82,8 @@ def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> N
         ({"output": "s3://bucket/d"}, ["'output' is 's3://bucket/d'", "local directory"]),
         ({"media_root": "ftp://example.org"}, ["'media_root' is 'ftp://example.org'", "https"]),
         ({"media_root": "https://me:5ec4e7@h/v?a=1"}, ["'media_root' is 'https://h/v?a=1'", "without '?' and '#'"]),
+        ({"media_root": "'https://[bad/v'"}, ["'media_root' is 'https://[bad/v'", "a name or an address"]),
+        ({"tables": "\n  - path: 'https://a]b/rows.csv'"}, ["'tables[0].path' is 'https://a]b/rows.csv'"]),
         ({"name": "a/b"}, ["m.yaml:1:", "'name' is 'a/b'"]),
         ({"name": "[a, b]"}, ["'name' is a list or a mapping"]),
         ({"tables": "[]"}, ["'tables'", "at least one table"]),
