@@ -8,7 +8,7 @@ from pathlib import Path
 from posecap.stage import Reject
 
 HEAD_BYTES = 4096
-"""How many bytes :func:`sniff` needs: 385 for the sync bytes of M2TS; the more, the surer is what looks like text."""
+"""How many bytes :func:`sniff` needs: 389 for the sync bytes of M2TS; the more, the surer is what looks like text."""
 
 _BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof"})
 _IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpeg"})

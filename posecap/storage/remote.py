@@ -46,7 +46,7 @@ _UPLOAD_CHUNK_BYTES = 16 << 20
 _READ_BLOCK_BYTES = 8 << 20
 """Of a file that is read from front to back: a request costs as much as a few MB."""
 _REQUESTS_AT_A_TIME = 16
-"""Of one call; more gain little on one connection to a store, and are throttled sooner."""
+"""Of one call: a free choice."""
 _MOST_BYTES_AHEAD = 32 << 20
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0

@@ -7,14 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from posecap.files import ShardError
 from posecap.joints import LAYOUTS
 from posecap.skeletons import MEASURES
 from posecap.types import Sample
 
 
 def describe(sample: Sample) -> str:
-    """Several lines about one sample, for people; the same for the same sample."""
-    return "\n".join(_lines(sample)) + "\n"
+    """Several lines about one sample, for people; the same for the same sample.
+
+    Raises:
+        ShardError: its facts have another form than posecap writes, as in a dataset of somebody else's making.
+    """
+    try:
+        return "\n".join(_lines(sample)) + "\n"
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ShardError(
+            f"sample {sample.key}: its facts have another form than posecap writes ({error}); run `posecap verify`"
+        ) from error
 
 
 def _lines(sample: Sample) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """One sample in words."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 
+from posecap.files import ShardError
 from posecap.visualization.describe import describe
 from tests import building
 
@@ -63,3 +66,16 @@ def test_a_sample_of_which_little_is_known() -> None:
     assert "  span      unknown to unknown of the video" in text.splitlines()
     assert "mp4 stored" in text
     assert text.endswith("captions (0)\n")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"quality": [1]}, {"quality": {"jitter": "x"}}, {"models": ["a"]}, {"people_choice": {"kept": 5}}),
+        *({"smoothing": "x"}, {"video_span": 5}, {"fps": "x"}, {"start_seconds": "soon"}),
+    ],
+    ids=str,
+)
+def test_facts_of_another_form_are_an_error_of_the_dataset(facts: dict[str, Any]) -> None:
+    with pytest.raises(ShardError, match=r"facts have another form .* posecap verify"):
+        describe(building.sample(frames=6, fps=4.0, facts=facts))
