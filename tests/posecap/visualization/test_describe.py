@@ -77,5 +77,5 @@ def test_a_sample_of_which_little_is_known() -> None:
     ids=str,
 )
 def test_facts_of_another_form_are_an_error_of_the_dataset(facts: dict[str, Any]) -> None:
-    with pytest.raises(ShardError, match=r"facts have another form .* posecap verify"):
+    with pytest.raises(ShardError, match=r"facts have another form .*posecap verify"):
         describe(building.sample(frames=6, fps=4.0, facts=facts))
