@@ -46,6 +46,8 @@ from posecap.types import PartName, Sample
 ORPHAN = "no sidecar lists this file"
 """What is wrong with a file that belongs to no part."""
 _BLOCK_BYTES = 8 << 20
+_KEY_DIGITS = 24
+"""Of a clip's key (:func:`posecap.files.clip_id`)."""
 _REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
@@ -355,10 +357,16 @@ class _Verifier:
         self.samples += check.samples
         self.owners.append(part)
         self.keys.append(pa.array(check.keys, pa.string()))
+        # A key that was removed by its beginning alone, as posecap 0.1 recorded it.
+        beginnings = tuple(key for key in self.tombstones.keys if len(key) < _KEY_DIGITS)
         for key, source in zip(check.keys, check.sources, strict=True):
             if self.tombstones.covers(key, source):
                 remedy = f"run `posecap remove {key}` again"
                 yield Problem(index_path(part), "was removed, but the part still holds it", remedy, key)
+            elif beginnings and key.startswith(beginnings):
+                begins = next(short for short in beginnings if key.startswith(short))
+                what = f"{TOMBSTONES} names the beginning {begins!r} of its key only, so it was not removed"
+                yield Problem(index_path(part), what, f"run `posecap remove {begins}` again", key)
 
     def _changed(self, path: Path, entry: Mapping[str, Any]) -> str:
         """How a file differs from its entry in the sidecar; empty text if it does not."""

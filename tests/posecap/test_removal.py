@@ -88,5 +88,8 @@ def test_what_is_left_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_key_that_an_earlier_version_recorded_by_its_beginning(tmp_path: Path) -> None:
     key = built.build(tmp_path)[SECOND][1].key
     remove_samples(tmp_path, [key[:8]], "asked")
+    (problem,) = verify(tmp_path).problems
+    assert (problem.key, problem.remedy) == (key, f"run `posecap remove {key[:8]}` again")
     assert remove(tmp_path, [key[:8]], reason="asked").keys == (key,)
     assert remove(tmp_path, [key[:8]], reason="asked").rewritten == ()
+    assert verify(tmp_path).problems == ()
