@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ _SILENT_SECONDS = 25.0
 """Without an answer for so long a cluster is given up, well before Ray ends the process (60 s)."""
 _CONFIRM_SECONDS = 5.0
 """How much longer an answer is waited for, so that a process that was halted itself does not take that for silence."""
+_LOOKS_BEFORE_EXIT = 22
+"""Seconds of silence beyond that after which the process is ended, if it hangs: still before Ray does it."""
 _CLOSE_SECONDS = 15.0
 """Longest wait for Ray to end; without its control store it takes some seconds."""
 
@@ -72,6 +75,7 @@ class RayCluster:
         self._doubted_since: float | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="posecap-ray-nodes", daemon=True).start()
+        threading.Thread(target=self._guard, name="posecap-ray-guard", daemon=True).start()
 
     def nodes(self) -> Mapping[str, Node]:
         """The nodes that were alive when the cluster last answered, by name.
@@ -105,6 +109,17 @@ class RayCluster:
         ending.join(_CLOSE_SECONDS)
         if ending.is_alive():
             atexit.unregister(ray.shutdown)  # it would wait again
+
+    def _guard(self) -> None:
+        """End the process when nobody asked for :meth:`nodes` meanwhile: without its own node a driver hangs in Ray."""
+        silent_looks = 0
+        while not self._closed.wait(1.0) and silent_looks < _LOOKS_BEFORE_EXIT:
+            silent = time.monotonic() - self._answered > _SILENT_SECONDS
+            silent_looks = silent_looks + 1 if silent else 0
+        if silent_looks >= _LOOKS_BEFORE_EXIT:
+            sys.stderr.write(f"posecap: {self.lost()}\n")
+            sys.stderr.flush()
+            os._exit(1)
 
     def _watch(self) -> None:
         while not self._closed.wait(_ASK_SECONDS):

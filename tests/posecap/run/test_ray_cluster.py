@@ -96,6 +96,17 @@ def test_a_process_that_was_halted_itself_asks_again_before_it_gives_up(silence)
     cluster.close()
 
 
+def test_a_process_that_hangs_in_ray_is_ended_with_the_message(silence, monkeypatch, capsys):
+    ended = threading.Event()
+    monkeypatch.setattr(ray_cluster, "_LOOKS_BEFORE_EXIT", 1)
+    monkeypatch.setattr(ray_cluster.os, "_exit", lambda code: ended.set() if code == 1 else None)
+    cluster = RayCluster("head:6379")
+    silence.set()
+    assert ended.wait(10)
+    assert "posecap: the Ray cluster head:6379 has not answered for" in capsys.readouterr().err
+    cluster.close()
+
+
 def test_closing_does_not_wait_for_a_cluster_that_is_gone(silence, monkeypatch):
     monkeypatch.setattr(ray_cluster, "_CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(ray, "shutdown", lambda: time.sleep(5))
