@@ -162,7 +162,10 @@ def _connect(address: str | None) -> None:
         try:
             ray.init(address=address, **quiet)
         except ConnectionError as error:
-            raise WorkersNotReadyError(f"no Ray cluster at {address}: {cause(error)}") from error
+            raise WorkersNotReadyError(
+                f"no Ray cluster at {address}: {cause(error)} (one that was started where there is ~/.ray/auth_token "
+                "asks for this token: set RAY_AUTH_MODE=token here, and have the same file)"
+            ) from error
     else:
         # Without an address, Ray would join whatever cluster was started last on this machine, dead or alive.
         own = {"num_cpus": os.cpu_count() or 1, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}

@@ -17,7 +17,7 @@ _PROGRAMS = {
     "scontrol": 'if [ "$1" = show ]; then echo one; echo two; fi',
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "hostname": "echo 10.0.0.1 fe80::1",
-    "ray": '[ "$1" = status ] || exec sleep 60',
+    "ray": 'echo "token: $RAY_AUTH_MODE ${#RAY_AUTH_TOKEN}"; [ "$1" = status ] || exec sleep 60',
 }
 
 
@@ -37,7 +37,9 @@ def test_bash_reads_the_script() -> None:
 def test_the_job_ends_with_the_exit_code_of_the_build(tmp_path: Path) -> None:
     environment = _environment(tmp_path, posecap="exit 3")
     command = ["bash", SCRIPT, "mine.yaml", "s3://bucket/poses", "--update"]
-    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == 3
+    ran = subprocess.run(command, env=environment, timeout=60, check=False, capture_output=True, text=True)
+    assert ran.returncode == 3
+    assert "token: token 64" in ran.stdout  # of the head, whose cluster is closed to others
     calls = (tmp_path / "calls").read_text().splitlines()
     built = "posecap build --manifest mine.yaml --output s3://bucket/poses --address 10.0.0.1:22345 --update"
     assert built in calls
