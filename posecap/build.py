@@ -26,7 +26,7 @@ from posecap.open_rows import OpenRows
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
-from posecap.plan_store import fetch_plan, output_storage, store_plan, work_folder
+from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress
 from posecap.release.report import Run
 from posecap.run.crash_journal import CrashJournal
@@ -194,8 +194,7 @@ def build(
         log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
     with lock_dataset(storage) as lock:
         here = work_folder(storage)
-        fetch_plan(storage)
-        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=here / PLAN_FILE)
+        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=adopt_stored_plan(storage))
         fingerprints = part_fingerprints(pipeline, plan)
         change = compare(storage, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
@@ -384,11 +383,12 @@ def _prepare_output(storage: Storage) -> None:
         return
     if isinstance(storage, RemoteStorage) and not storage.is_writable:
         raise BuildError(f"{storage.location}: web servers cannot be written; name a folder or an object store")
-    others = sorted({file.name.partition("/")[0] for file in storage.list() if not file.name.startswith(".")})
-    if others and not is_dataset(storage):
-        raise BuildError(
-            f"{storage.location}: this is no dataset and holds other files ({_some(others)}); give another --output"
-        )
+    if not is_dataset(storage):
+        others = sorted({file.name.partition("/")[0] for file in storage.list() if not file.name.startswith(".")})
+        if others:
+            raise BuildError(
+                f"{storage.location}: this is no dataset and holds other files ({_some(others)}); give another --output"
+            )
     storage.now()  # writes a file and deletes it
 
 

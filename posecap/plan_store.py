@@ -66,16 +66,28 @@ def store_plan(location: Location, made: Path) -> Path:
     return path
 
 
-def fetch_plan(location: Location) -> Path | None:
-    """The path of the dataset's plan, that of a remote one copied to the work folder; None where there is none."""
-    storage = open_storage(location)
-    path = work_folder(storage) / PLAN_FILE
-    there = storage.size(PLAN_FILE) is not None
-    if isinstance(storage, LocalStorage):
-        return path if there else None
-    if not there:
+def adopt_stored_plan(location: Location) -> Path:
+    """The path of the plan that a build starts from, which need not be there. The caller holds the dataset's lock."""
+    path = work_folder(location) / PLAN_FILE
+    copy = fetch_plan(location)
+    if copy is None:
         path.unlink(missing_ok=True)  # of a dataset that is gone
+    elif copy != path:
+        copy.replace(path)
+    return path
+
+
+def fetch_plan(location: Location) -> Path | None:
+    """The path of the dataset's plan, for reading; None where there is none.
+
+    That of a remote dataset is a copy beside the one of a build, which may be under way on this machine.
+    """
+    storage = open_storage(location)
+    if storage.size(PLAN_FILE) is None:
         return None
+    if isinstance(storage, LocalStorage):
+        return storage.root / PLAN_FILE
+    path = work_folder(storage) / f"copy-{PLAN_FILE}"
     with atomic_file(path) as copy, storage.open(PLAN_FILE) as source:
         while block := source.read(_BLOCK_BYTES):
             copy.write(block)

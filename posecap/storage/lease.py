@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posecap.storage.base import DatasetLockedError, StorageError
+from posecap.storage.remote import LOCK_FOLDER
 
 if TYPE_CHECKING:
     from posecap.storage.remote import RemoteStorage
 
-FOLDER = ".lease"
 RENEWED_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
 """Six renewals: a store that is slow, or fails for half a minute, costs no build its lease. Free choices."""
-_NUMBER = re.compile(rf"{re.escape(FOLDER)}/(\d{{8}})\.json")
+_NUMBER = re.compile(rf"{re.escape(LOCK_FOLDER)}/(\d{{8}})\.json")
 _MAX_BYTES = 1 << 16
 """Of a lease that is read; those written here have a few hundred."""
+_LEFT_AFTER_SECONDS = 600.0
+"""After which a small file beside the leases is taken for left by a killed process; its maker needs it for seconds."""
 _MOST_TRIES = 10
 """Each is lost to another process that takes the lease at the same time."""
 
@@ -118,7 +120,7 @@ def _take(storage: RemoteStorage) -> Lease:
             storage.create(_name(last + 1), _document(holder, "held"))
         except FileExistsError:
             continue  # another process was faster: look at its lease
-        storage.remove(*(_name(number) for number in sorted(found)))
+        storage.remove(*(_name(number) for number in sorted(found)), *_leftovers(storage))
         return Lease(storage, last + 1, holder)
     raise DatasetLockedError(f"{storage.location}: several processes are trying to lock it; try again in a moment")
 
@@ -142,7 +144,20 @@ def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: f
 
 def _leases(storage: RemoteStorage) -> dict[int, float | None]:
     """Numbers of leases with the time at which each was last written."""
-    return {int(found[1]): file.modified for file in storage.list(FOLDER) if (found := _NUMBER.fullmatch(file.name))}
+    return {
+        int(found[1]): file.modified for file in storage.list(LOCK_FOLDER) if (found := _NUMBER.fullmatch(file.name))
+    }
+
+
+def _leftovers(storage: RemoteStorage) -> list[str]:
+    """Small files beside the leases that killed processes left, told by their age."""
+    files = list(storage.list(LOCK_FOLDER))
+    now = max((file.modified or 0.0 for file in files), default=0.0)
+    return [
+        file.name
+        for file in files
+        if not _NUMBER.fullmatch(file.name) and file.modified is not None and now - file.modified > _LEFT_AFTER_SECONDS
+    ]
 
 
 def _read(storage: RemoteStorage, number: int) -> dict[str, Any] | None:
@@ -157,7 +172,7 @@ def _read(storage: RemoteStorage, number: int) -> dict[str, Any] | None:
 
 
 def _name(number: int) -> str:
-    return f"{FOLDER}/{number:08d}.json"
+    return f"{LOCK_FOLDER}/{number:08d}.json"
 
 
 def _document(holder: str, state: str) -> bytes:

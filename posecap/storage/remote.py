@@ -34,6 +34,8 @@ from posecap.uris import public_uri
 
 T = TypeVar("T")
 
+LOCK_FOLDER = ".lease"
+"""Folder of leases, and of the small files by which a store is asked for its clock and for what it can do."""
 MAX_MAPPED_BYTES = 4 << 30
 """Largest remote file that :meth:`Storage.map` downloads; a local one is mapped, whatever its size."""
 
@@ -205,7 +207,7 @@ class RemoteStorage(Storage):
         return lease(self)
 
     def now(self) -> float:
-        name = f".clock-{secrets.token_hex(8)}"
+        name = f"{LOCK_FOLDER}/clock-{secrets.token_hex(8)}"
         self.write(name, b"")
         try:
             info = self._call("read", name, lambda fs, path: fs.info(path))
@@ -252,7 +254,7 @@ class RemoteStorage(Storage):
         """Whether the store refuses to create what is there. Some of those that speak S3 overwrite it."""
         if self._scheme not in _ATOMIC_CREATE:
             return False
-        name = f".probe-{secrets.token_hex(8)}"
+        name = f"{LOCK_FOLDER}/probe-{secrets.token_hex(8)}"
         try:
             self._create(name, b"first")
             self._create(name, b"second")

@@ -56,6 +56,15 @@ def test_numbers_ascend_and_old_leases_go(store: RemoteStorage) -> None:
             assert [file.name for file in store.list(".lease")] == [f".lease/{number:08d}.json"]
 
 
+def test_what_killed_processes_left_beside_it_goes(store: RemoteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(".lease/clock-0", b"")
+    with store.lock():
+        assert store.size(".lease/clock-0") == 0
+    monkeypatch.setattr(module, "_LEFT_AFTER_SECONDS", -1.0)
+    with store.lock():
+        assert store.size(".lease/clock-0") is None
+
+
 def test_a_killed_process_of_this_machine_is_not_waited_for(store: RemoteStorage) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLDER, store.address], stdout=subprocess.PIPE, text=True)
     try:
