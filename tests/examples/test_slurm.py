@@ -35,7 +35,9 @@ def test_bash_reads_the_script() -> None:
 
 
 def test_the_job_ends_with_the_exit_code_of_the_build(tmp_path: Path) -> None:
-    environment = _environment(tmp_path, posecap="exit 3")
+    # The script starts Ray beside the build, which is over at once here.
+    wait = "until grep -q 'ray start --head' calls && grep -q 'ray start --block' calls; do sleep 0.05; done"
+    environment = _environment(tmp_path, posecap=f"cd {tmp_path}; {wait}; exit 3")
     command = ["bash", SCRIPT, "mine.yaml", "s3://bucket/poses", "--update"]
     ran = subprocess.run(command, env=environment, timeout=60, check=False, capture_output=True, text=True)
     assert ran.returncode == 3

@@ -12,6 +12,12 @@ from posecap.download.host_limits import HostLimits, HostSlot, host_of
 from posecap.stage import TransientError
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_known_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests before these may have made hosts of theirs ask for long pauses."""
+    monkeypatch.setattr(host_limits, "_hosts", {})
+
+
 def slot(limits: HostLimits | None = None, *, longest: float = 60.0) -> HostSlot:
     return HostSlot(limits or HostLimits(), longest_pause_seconds=longest)
 
