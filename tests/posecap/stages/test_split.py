@@ -28,6 +28,7 @@ def cut(path: Path, start: float | None, end: float | None, stage: Split | None 
     [
         (None, None, None),
         (1.5, 4.0, Span(1.5, 4.0)),
+        (4.4, 64.4, Span(4.4, 64.4)),  # 60 s, though the difference of the two floats is a little more
         (1.5, None, Span(1.5, math.inf)),
         (None, 4.0, Span(0.0, 4.0)),
         (0.0, None, Span(0.0, math.inf)),
