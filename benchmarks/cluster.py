@@ -116,7 +116,7 @@ class Cluster:
         self.ray_cluster.remove_node(node, allow_graceful=False)
 
     def drain(self, node: Any, seconds: int) -> None:
-        """As an autoscaler does that takes a node away: the node is told, and is gone some time later."""
+        """As an autoscaler does that takes a node away: the node gets a notice, and is gone some time later."""
         from ray._raylet import GcsClient  # type: ignore[attr-defined]
         from ray.core.generated import autoscaler_pb2
 

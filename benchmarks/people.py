@@ -23,7 +23,7 @@ marks there are were set by eye on three frames of each surveillance video, with
 
 With ``--cut-out`` nothing of this is done: each setting's detector is given the marked moments, whole and as squares
 around each mark of several sides, scaled to several sizes. Printed is how many marks have somebody, as above, with
-which score at best: what the model can find at all, had it been told where to look.
+which score at best: what the model could find at all, if it knew where to look.
 
 A video is kept when a clip of it is; videos and clips are both counted. A person is confident in a frame as
 FilterPeople defines it (enough joints with a high enough score), whether kept or not: printed are the share of frames

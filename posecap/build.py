@@ -331,10 +331,9 @@ class _Build:
         if crash:
             for row_id in crash.rows:
                 self.ledger.record_loss(row_id)
-            named = ", ".join(crash.rows[:_SHOWN]) + (" …" if len(crash.rows) > _SHOWN else "")
-            rows = (
-                f"while it worked on {named}, which it does one by one now" if named else "before it worked on any row"
-            )
+            rows = "before it worked on any row"
+            if crash.rows:
+                rows = f"while it worked on {_some(crash.rows)}, which it does one by one now"
             self.log(f"note: the last run crashed ({crash.said}) {rows}")
         losses = self.ledger.losses()
         self._poisoned = frozenset(row_id for row_id, times in losses.items() if times >= self.options.poison_after)
@@ -589,11 +588,11 @@ def explain(change: Change, location: Location) -> str:
     if len(change.reasons) > _SHOWN:
         shown.append(f"… and {len(change.reasons) - _SHOWN} more")
     parts = [str(part) for part in (*change.changed, *change.gone)]
-    names = ", ".join(parts[:_SHOWN]) + (" …" if len(parts) > _SHOWN else "")
     lines = "\n".join(f"  - {reason}" for reason in shown)
     where = open_storage(location).location
     return (
-        f"{where} was built with another pipeline or manifest: {len(parts)} of its parts ({names}) differ.\n{lines}\n"
+        f"{where} was built with another pipeline or manifest: {len(parts)} of its parts ({_some(parts)}) "
+        f"differ.\n{lines}\n"
         "Add --update to rebuild exactly these parts, or name another --output to keep them as they are."
     )
 

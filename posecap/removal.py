@@ -15,7 +15,8 @@ from posecap.repair import FOLDER as DAMAGED_FOLDER
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.arrow_file import read_columns
 from posecap.shards.part import iter_byte_ranges
-from posecap.shards.paths import MEMBERS, columns_path, index_path, tar_path, video_path
+from posecap.shards.paths import columns_path, index_path, tar_path, video_path
+from posecap.shards.serialization import MEMBER_NAMES, VIDEO_MEMBER_NAMES
 from posecap.staging import FOLDER as STAGING_FOLDER
 from posecap.staging import remove_unfinished
 from posecap.storage import Location, Storage, open_storage
@@ -24,8 +25,6 @@ from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, r
 
 _SHOWN = 5
 """Leftovers that a message names."""
-_POSE_MEMBERS = {ending: name for name, ending in MEMBERS.items()}
-_VIDEO_MEMBERS = {"mp4": "mp4"}
 
 
 class RemovalError(ValueError):
@@ -209,7 +208,7 @@ class _Doomed:
 
 def _keys_of(storage: Storage, part: PartName) -> Iterator[tuple[str, str]]:
     """File and key of every sample in the part's tar, video tar and columns."""
-    for name, members in ((tar_path(part), _POSE_MEMBERS), (video_path(part), _VIDEO_MEMBERS)):
+    for name, members in ((tar_path(part), MEMBER_NAMES), (video_path(part), VIDEO_MEMBER_NAMES)):
         if storage.size(name) is not None:
             with storage.open(name) as file:
                 yield from ((name, key) for key, _ in iter_byte_ranges(file, members))

@@ -1,9 +1,8 @@
 """Repairs a dataset: what is damaged is moved aside, and the next build makes only that again.
 
 Nothing is deleted but the report, which the next build writes anew, and clips that were removed on request and are
-still held. Files of a damaged part, and those that
-belong to no part, go to a folder under ``damaged``, where no reader looks; without its sidecar the part counts as not
-built. The list of parts is written anew.
+still held. Files of a damaged part, and those that belong to no part, go to a folder under ``damaged``, where no reader
+looks; without its sidecar the part counts as not built. The list of parts is written anew.
 """
 
 from __future__ import annotations

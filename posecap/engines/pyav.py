@@ -32,7 +32,7 @@ _LONGEST_SECONDS = 7 * 24 * 3600.0
 """A longer duration in a container is taken for an error, and the duration for unknown. A week is a free choice."""
 _REORDER = 8
 """How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
-unless told otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
+unless asked otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
 _LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
 """How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
 choices; after the last one the file is read from its beginning."""

@@ -33,7 +33,7 @@ class LocalPool:
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
 
     Args:
-        journal: is told which rows are worked on; None for nobody.
+        journal: notes which rows are worked on; None for nobody.
     """
 
     def __init__(self, segments: tuple[Segment, ...], *, workers: int, journal: CrashJournal | None = None) -> None:

@@ -50,7 +50,7 @@ class WorkerLost:
 
 @dataclass(frozen=True)
 class NodeLost:
-    """The task's node is gone; the task is not to blame, and what it was made from may be gone too."""
+    """The task's node is gone; the task is not the cause, and what it was made from may be gone too."""
 
 
 @dataclass(frozen=True)

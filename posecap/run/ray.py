@@ -353,7 +353,7 @@ class RayPool:
         self._events.append(Finished(task, actor.node, result))
 
     def _lose(self, actor: Actor) -> None:
-        """The process died. Its task is to blame where it is known; the others are handed back to be run again."""
+        """The process died: the task that ended it counts as lost where it is known, the others are run again."""
         overdue, actor.overdue = actor.overdue, None
         lost = next((sent for sent in actor.submitted if sent.ref == overdue), None)
         if overdue is None and len(actor.submitted) == 1:

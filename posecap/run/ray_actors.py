@@ -95,7 +95,7 @@ class Actor:
 
     @property
     def idle(self) -> bool:
-        """Whether it has no task, and none for which it is to blame."""
+        """Whether it has no task, and none that may have ended its process."""
         return not self.submitted and not self.in_doubt and self.blamed is None
 
     @property

@@ -13,7 +13,16 @@ from posecap.shards import paths
 from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import ShardError, file_paths
-from posecap.shards.serialization import MEMBER_NAMES, Packed, pack, tar_end, tar_members, tar_pieces, unpack
+from posecap.shards.serialization import (
+    MEMBER_NAMES,
+    VIDEO_MEMBER_NAMES,
+    Packed,
+    pack,
+    tar_end,
+    tar_members,
+    tar_pieces,
+    unpack,
+)
 from posecap.shards.sidecar import encode_document, read_sidecar
 from posecap.storage import Location, Storage, StorageFile, open_storage
 from posecap.types import PartName, Sample
@@ -222,7 +231,7 @@ def located_samples(
         videos: Iterator[tuple[str, ByteRanges]] = iter(())
         if paths.video_path(part) in files:
             video = _opened(storage, paths.video_path(part), stack)
-            videos = iter_byte_ranges(video, {"mp4": "mp4"})
+            videos = iter_byte_ranges(video, VIDEO_MEMBER_NAMES)
         waiting = next(videos, None)
         for key, ranges in iter_byte_ranges(pose, MEMBER_NAMES):
             clip: bytes | None = None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MEMBER_NAMES: Final = {ending: name for name, ending in MEMBERS.items()}
 """Names of the pose tar's members by the ending of their file."""
+VIDEO_MEMBER_NAMES: Final = {"mp4": "mp4"}
+"""Those of the video tar."""
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _GROWTH_DIGITS = 21  # numpy leaves room for the first axis to grow in place; kept, so that bytes equal np.save's

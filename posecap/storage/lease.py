@@ -44,7 +44,7 @@ class Lease:
 
     Args:
         number: of its object.
-        holder: random digits by which it is told from a later one of the same number.
+        holder: random digits that a later one of the same number does not have.
     """
 
     storage: RemoteStorage
@@ -150,7 +150,7 @@ def _leases(storage: RemoteStorage) -> dict[int, float | None]:
 
 
 def _leftovers(storage: RemoteStorage) -> list[str]:
-    """Small files beside the leases that killed processes left, told by their age."""
+    """Small files beside the leases that killed processes left, recognized by their age."""
     files = list(storage.list(LOCK_FOLDER))
     now = max((file.modified or 0.0 for file in files), default=0.0)
     return [

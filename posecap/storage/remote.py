@@ -213,8 +213,8 @@ class RemoteStorage(Storage):
             info = self._call("read", name, lambda fs, path: fs.info(path))
         finally:
             self.remove(name)
-        told = _modified(info)
-        return time.time() if told is None else told
+        modified = _modified(info)
+        return time.time() if modified is None else modified
 
     @property
     def is_writable(self) -> bool:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import pytest
 from posecap.download import host_limits
 from posecap.download.host_limits import HostLimits, HostSlot, host_of
 from posecap.stage import TransientError
+from tests.concurrency import AtOnce
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +48,17 @@ def test_limits_that_let_nothing_through_are_refused(wrong: dict[str, float]) ->
 
 
 def test_no_more_connections_than_allowed_over_all_threads() -> None:
-    now, most, lock = 0, 0, threading.Lock()
+    at_once = AtOnce()
 
     def download(_: int) -> None:
-        nonlocal now, most
         with slot(HostLimits(connections=3)) as mine:
             mine.take("a:80")
-            with lock:
-                now += 1
-                most = max(most, now)
-            time.sleep(0.005)
-            with lock:
-                now -= 1
+            with at_once:
+                time.sleep(0.005)
 
     with ThreadPoolExecutor(12) as threads:
         list(threads.map(download, range(36)))
-    assert most == 3
+    assert at_once.most == 3
     assert host_limits._hosts == {}  # a host that is done with is forgotten
 
 

@@ -22,6 +22,7 @@ from posecap.download.retry import RetryPolicy
 from posecap.engines.http import Http
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
+from tests.concurrency import AtOnce
 
 BODY = b"\x00\x00\x00\x20ftypisom" + hashlib.sha256(b"posecap").digest() * 8192  # 256 KiB and a little
 QUICK = Http(retry_policy=RetryPolicy(attempts=3, base_seconds=0.01), connect_seconds=2, read_seconds=2)
@@ -31,7 +32,7 @@ Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
 @dataclass
 class Server:
-    """``answers`` by path; each is told how often its path was asked for before."""
+    """``answers`` by path; each is given how often its path was asked for before."""
 
     url: str
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -363,22 +364,17 @@ def test_secrets_stay_out_of_messages(server: Server, tmp_path: Path) -> None:
 
 
 def test_no_more_connections_to_a_host_than_allowed(server: Server, tmp_path: Path) -> None:
-    now, most, lock = 0, 0, threading.Lock()
+    at_once = AtOnce()
 
     def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.02)
-        with lock:
-            now -= 1
+        with at_once:
+            time.sleep(0.02)
         send(handler, 200, BODY[:1000])
 
     uri, polite = server.plays("/a.mp4", answer), replace(QUICK, per_host=HostLimits(connections=2))
     with ThreadPoolExecutor(8) as threads:
         paths = {f.path for f in threads.map(lambda _: polite.fetch(uri, tmp_path, limits=Limits()), range(8))}
-    assert (len(paths), most) == (8, 2)
+    assert (len(paths), at_once.most) == (8, 2)
 
 
 def test_waiting_for_a_connection_is_no_time_of_the_download(server: Server, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from posecap.engines.ytdlp import YtDlp
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError, configuration
 from posecap.types import Span
+from tests.concurrency import AtOnce
 from tests.played_youtube import PlayedYouTube, form
 
 VIDEO = "dQw4w9WgX-_"
@@ -375,16 +375,11 @@ def test_fields_that_make_no_sense(fields: dict[str, Any]) -> None:
 def test_a_few_videos_at_once_and_waiting_takes_no_time_of_the_others(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, most, lock = 0, 0, threading.Lock()
+    at_once = AtOnce()
 
     def download(*_: Any, **__: Any) -> tuple[float, str]:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.15)
-        with lock:
-            now -= 1
+        with at_once:
+            time.sleep(0.15)
         return 0.0, "mp4"
 
     monkeypatch.setattr("posecap.engines.ytdlp._Session.download", download)
@@ -392,4 +387,4 @@ def test_a_few_videos_at_once_and_waiting_takes_no_time_of_the_others(
     assert configuration(two) == configuration(YTDLP)
     with ThreadPoolExecutor(8) as threads:
         fetched = list(threads.map(lambda _: two.fetch(URI, folder, limits=Limits(seconds=0.4)), range(8)))
-    assert (len({each.path for each in fetched}), most) == (8, 2)
+    assert (len({each.path for each in fetched}), at_once.most) == (8, 2)

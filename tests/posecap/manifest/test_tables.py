@@ -461,7 +461,7 @@ def test_captions_of_parquet_that_are_not_utf_8_are_those_of_a_row(tmp_path: Pat
 
 
 def bomb(folder: Path, **columns: pa.Array) -> Path:
-    """A Parquet file that repeats long texts, in a few hundred bytes; its readers are not told of the repetition."""
+    """A Parquet file that repeats long texts, in a few hundred bytes; its metadata do not show the repetition."""
     path = folder / "bomb.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
     assert path.stat().st_size < 200_000

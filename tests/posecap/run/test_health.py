@@ -21,7 +21,7 @@ def enter(health: Health, node: str, *rows: tuple[int, str]) -> None:
         ([(4, "overruled")], [(4, "kept")], True),
         ([(3, "overruled")], [(20, "kept")], False),  # too few to tell
         ([(4, "overruled"), (5, "kept")], [(20, "kept")], False),  # less than half
-        ([(20, "confirmed")], [(20, "kept")], False),  # the rows are to blame
+        ([(20, "confirmed")], [(20, "kept")], False),  # the rows are the cause
         ([(8, "overruled"), (8, "kept")], [(6, "overruled"), (14, "kept")], False),  # the others are no better
         ([(100, "kept"), (10, "overruled")], [(20, "kept")], True),  # it was well once
     ],

@@ -36,8 +36,8 @@ def names(storage: Storage, folder: str = "") -> list[str]:
 
 
 def test_what_is_written_is_read(storage: Storage) -> None:
-    told = storage.write("a/b.json", b"one")
-    assert (told.sha256, told.size_bytes) == (hashlib.sha256(b"one").hexdigest(), 3)
+    written = storage.write("a/b.json", b"one")
+    assert (written.sha256, written.size_bytes) == (hashlib.sha256(b"one").hexdigest(), 3)
     assert storage.write("a/b.json", b"three").size_bytes == 5
     assert storage.read("a/b.json", limit=5) == b"three"
     assert storage.size("a/b.json") == 5
