@@ -93,7 +93,7 @@ class Decord(Engine):
                 frames = reader.get_batch(range(first, first + len(pts))).asnumpy()
                 if wanted.any():
                     yield Frames(frames if wanted.all() else frames[wanted], pts[wanted])
-        except (decord.DECORDError, RuntimeError) as error:
+        except (decord.DECORDError, RuntimeError, LookupError) as error:  # LookupError where it finds no frame at all
             # Decord's own message holds times of day and addresses, which differ from run to run.
             raise DecoderGaveUpError("the stream cannot be read") from error
 

@@ -92,6 +92,8 @@ class PyAV(Engine):
             context = stream.codec_context
             rotation = _rotation(container, stream)
             width, height = context.width, context.height
+            if not width or not height:  # the decoder may correct what the container says
+                raise Reject("undecodable", "the stream gives the video no size")
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
             if seconds is None and container.duration:
                 seconds = container.duration / 1e6
@@ -144,13 +146,13 @@ class PyAV(Engine):
         """The container and its first video stream, errors of the library mapped to outcomes."""
         import av
 
+        with path.open("rb"):
+            pass  # what the machine refuses is an OSError here, and not to be confused with FFmpeg's below
         try:
             options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
             # Some real AVI files carry tags that are not UTF-8; posecap does not read tags.
             with av.open(str(path), metadata_errors="ignore", options=options) as container:
                 yield container, self._video_stream(container)
-        except (FileNotFoundError, PermissionError):
-            raise  # FFmpegErrors too, but of the machine and not of the video
         except av.error.FFmpegError as error:
             raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
         except (ArithmeticError, LookupError, UnicodeError) as error:

@@ -69,6 +69,13 @@ def test_gives_up_damaged_and_truncated_streams(tmp_path: Path) -> None:
         list(Decord().frames(truncated(path, 0.6), PyAV().probe(path), span=None, size=(160, 96)))
 
 
+def test_gives_up_a_file_without_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "empty.avi", codec="msmpeg4", frames=3)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"movi") - 5] + b"00dc")
+    assert gives_up(path) == "the stream cannot be read"
+
+
 def test_a_number_out_of_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match="block_frames is 0"):
         Decord(block_frames=0)

@@ -82,6 +82,22 @@ def test_a_missing_file_is_no_verdict_on_the_video(tmp_path: Path) -> None:
         PyAV().probe(tmp_path / "gone.mp4")
 
 
+def test_what_ffmpeg_does_not_permit_is_the_files_fault(tmp_path: Path) -> None:
+    """Of an ASF stream of unknown kind FFmpeg says "operation not permitted", as of a file without permission."""
+    path = write_video(tmp_path / "video.wmv", codec="wmv2", frames=3)
+    kind_of_video = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
+    path.write_bytes(path.read_bytes().replace(kind_of_video, kind_of_video[::-1]))
+    assert refused(path).reason == "undecodable"
+
+
+def test_a_stream_that_takes_its_size_back_is_undecodable(tmp_path: Path) -> None:
+    """VP8 states its size in every keyframe too, here 0 x 96."""
+    path = write_video(tmp_path / "video.webm", codec="libvpx", frames=3, options={"deadline": "realtime"})
+    start = bytes.fromhex("9d012a")
+    path.write_bytes(path.read_bytes().replace(start + b"\xa0\0", start + b"\0\0"))
+    assert refused(path).reason == "undecodable"
+
+
 def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "wide.mp4", frames=2)
     drop = refused(path, PyAV(side_at_most=128))
