@@ -49,7 +49,8 @@ class Result:
     part lacks; it is empty where no such shares were computed. ``counts`` are numbers of clips or recordings by part
     (``train``, ``test``), and of the test part's ``frames`` where those are scored. ``seconds`` is the wall-clock time
     of the measurement. ``config`` is the configuration, and ``chosen`` the settings that were chosen on a hold-out, as
-    JSON values. ``notes`` are sentences to print beside every metric.
+    JSON values. ``notes`` are sentences to print beside every metric. ``reading`` is that of the
+    :class:`~tmor_train.benchmarks.Benchmark` when it was measured; results of another one are not comparable.
     """
 
     benchmark: str
@@ -69,6 +70,7 @@ class Result:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     chosen: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reading: int = 1
 
     def __post_init__(self) -> None:
         if self.primary_metric not in self.metrics:

@@ -18,7 +18,7 @@ from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, Lo
 from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.runs import CONFIG, read_config
+from tmor_train.training.runs import CONFIG, READING, read_config
 
 if TYPE_CHECKING:
     from tmor_train.evaluation.runner import Begun
@@ -205,4 +205,5 @@ def resume(folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Path:
         raise UnknownTaskError(
             f"{folder / CONFIG} has the unknown kind {name!r}; the known kinds are {', '.join(tasks)}"
         )
+    values.pop(READING, None)  # the evaluation itself looks at it
     return tasks[name].run(from_json(tasks[name].config, values), folder, "before")

@@ -236,6 +236,9 @@ class Benchmark:
     ``clips`` (recordings, where ``task`` is not ``clips``) and ``classes`` are the numbers the set is published with,
     for lists: a protocol may use fewer of both, and readers do not compare with them. 0 where they depend on the user's
     data.
+
+    ``reading`` is raised by one whenever ``read`` gives something else of the same files than it did before. Runs and
+    results store it, so that they are not continued or shown as if nothing had changed.
     """
 
     name: str
@@ -247,6 +250,7 @@ class Benchmark:
     classes: int
     missing: Callable[[Path, str], tuple[Missing, ...]]
     read: Callable[[Path, str], Parts | FrameParts]
+    reading: int = 1
 
 
 def missing_files(folder: Path, source: DatasetSource, *names: str) -> tuple[Missing, ...]:

@@ -2,8 +2,9 @@
 
 T. Li et al., "UAV-Human", CVPR 2021. A clip is a file ``P000S00G10B10H10UC022000LC021000A000R0_08241716.txt`` (P is
 the person, A the action), or of such a name with ``.skeleton``, in NTU's text format: the number of frames; for each
-frame the number of people, and for each of them a line about the body, the number of joints, and a line per joint,
-which begins with x and y in pixels of a picture of 1920 x 1080. Files of other names, such as readmes, are left out.
+frame the number of people, and for each of them a line that begins with the person's id, the number of joints, and a
+line per joint, which begins with x and y in pixels of a picture of 1920 x 1080. Files of other names, such as readmes,
+are left out.
 The protocols CSv1 and CSv2 train on the people of ``TRAIN_SUBJECTS`` and test on the others. Classes are named by their
 published codes, A000 to A154. The frame rate is not published in the files and stays unknown.
 """
@@ -14,19 +15,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from tmor_train.benchmarks.base import Benchmark, Parts, check_for, with_scores
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
+from tmor_train.data.datasets.ntu_text import bodies_by_id
 
 SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
-"""Of a clip, and in a frame; free choices far above clips of some seconds with one or two people, against damaged
-files."""
+"""Of a clip, and in a frame and in a clip; free choices far above clips of some seconds with one or two people, against
+damaged files."""
 
 _NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.(?:txt|skeleton)")
 
@@ -52,29 +52,17 @@ TRAIN_SUBJECTS = {
 def read_skeleton(path: Path) -> Floats:
     """Joints (M, T, 17, 3) float32 of a clip in the layout ``coco17``: x and y in pixels, and the score 1 or 0.
 
-    M is the largest number of people in a frame, at least 1. People are in the order of the file, frame by frame, and
-    the identities that it gives are not read. The joints of absent people, and joints at (0, 0), have the score 0.
+    People are told apart by the ids of the file, the one in most frames first
+    (:func:`~tmor_train.data.datasets.ntu_text.bodies_by_id`); M is the number of ids, from 1 to :data:`MAX_PEOPLE`. The
+    joints of absent people, and joints at (0, 0), have the score 0.
 
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    lines = iter(read_text(path, source=SOURCE).splitlines())
+    lines = read_text(path, source=SOURCE).splitlines()
     with parsing(path, "skeleton file of UAV-Human"):
-        frames, most = int(next(lines)), 1
-        if not 0 < frames <= MAX_FRAMES:
-            raise ValueError(f"{frames} frames, expected 1 to {MAX_FRAMES}")
-        xy_MTJ2 = np.zeros((MAX_PEOPLE, frames, 17, 2), np.float32)
-        for frame in range(frames):
-            people = int(next(lines))
-            if not 0 <= people <= MAX_PEOPLE:
-                raise ValueError(f"{people} people in frame {frame}, expected 0 to {MAX_PEOPLE}")
-            most = max(most, people)
-            for person in range(people):
-                next(lines)
-                if int(next(lines)) != 17:
-                    raise ValueError(f"a person of frame {frame} has another number of joints than 17")
-                xy_MTJ2[person, frame] = [next(lines).split()[:2] for _ in range(17)]
-    return with_scores(xy_MTJ2[:most], path)
+        xy_MTJ2 = bodies_by_id(lines, joints=17, values=2, max_frames=MAX_FRAMES, max_people=MAX_PEOPLE)
+    return with_scores(xy_MTJ2, path)
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
@@ -103,6 +91,7 @@ UAV_HUMAN = Benchmark(
     protocols=("CSv1", "CSv2"),
     clips=22476,
     classes=155,
+    reading=2,  # 1 took people in the order of the file, frame by frame
     missing=check_for(SOURCE, "P*A*R*_*.*"),
     read=lambda folder, protocol: Parts.by_split(from_clips(_clips(folder, protocol), classes=CLASSES)),
 )

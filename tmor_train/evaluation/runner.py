@@ -24,7 +24,7 @@ from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import FrameTask, Task
 from tmor_train.metrics.accuracy import accuracy, spread
 from tmor_train.results import RESULT, FrameScores, Result, Scores, save
-from tmor_train.training.runs import check_new, write_config
+from tmor_train.training.runs import READING, RunError, check_new, read_config, write_config
 
 Begun = Literal["new", "before"]
 """Whether a run is new, so that its folder must not hold one, or was begun before and is resumed."""
@@ -108,11 +108,19 @@ def run_trials(
         ``folder``.
 
     Raises:
-        RunError: the run is new, and the folder already holds one.
+        RunError: the run is new, and the folder already holds one; or it was begun when the benchmark's files were read
+            otherwise (:attr:`tmor_train.benchmarks.Benchmark.reading`).
     """
+    reading = task.benchmark.reading
     if begun == "new":
         check_new(folder)
-        write_config({KIND: type(config).__name__} | as_json(config), folder)
+        known = {KIND: type(config).__name__} | ({READING: reading} if reading > 1 else {})
+        write_config(known | as_json(config), folder)
+    elif read_config(folder).get(READING, 1) != reading:
+        raise RunError(
+            f"{folder} was begun by a version that read the files of {task.benchmark.name} otherwise (CHANGELOG.md "
+            "says how); measure again with another --output"
+        )
     for trial in trials:
         trial_folder = folder / trial.name
         if (trial_folder / RESULT).exists():
@@ -145,6 +153,7 @@ def result_of(output: TrialOutput, trial: Trial, *, task: Task | FrameTask, conf
         config=as_json(config),
         chosen=dict(measured.chosen),
         notes=(*task.notes, *measured.notes),
+        reading=task.benchmark.reading,
     )
 
 

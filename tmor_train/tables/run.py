@@ -98,6 +98,10 @@ def _measurement(job: Job, config: TableConfig, folder: Path, done: dict[str, st
             return Measurement(job=job, reason=done[job.folder])
         results = _results(job, job_folder)
     column, mode = job.column, job.reproduction.mode
+    known = BENCHMARKS.get(column.benchmark)
+    if known is not None and any(result.reading != known.reading for result in results):
+        reason = f"measured by a version that read the files of {column.benchmark} otherwise; delete {job_folder}"
+        return Measurement(job=job, reason=reason)
     values = tuple(result.metrics[column.metric] for result in results if column.metric in result.metrics)
     if not values:
         reason = f"{job.reproduction.recipe} gave no {column.metric} of {mode}"

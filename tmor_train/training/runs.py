@@ -17,6 +17,9 @@ from typing import Any, Self
 from posecap.files import write_file
 
 CONFIG = "config.json"
+READING = "reading"
+"""Key of an evaluation's ``config.json``, beside the configuration: :attr:`tmor_train.benchmarks.Benchmark.reading`
+when it was begun; 1 where it is missing."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -109,6 +109,16 @@ def test_uav_human_reads_two_people_and_names_a_cut_file(tmp_path: Path) -> None
         uav_human.read_skeleton(path)
 
 
+def test_uav_human_follows_people_by_their_ids(tmp_path: Path) -> None:
+    def body(identity: str, x: int) -> list[str]:
+        return [f"{identity} 0 1", "17", *[f"{x} {x} 0 0"] * 17]
+
+    path = tmp_path / "P001S00G10B10H50UC022000LC021000A007R0_08241716.txt"
+    path.write_text("\n".join(["2", "2", *body("5", 10), *body("6", 20), "2", *body("6", 21), *body("5", 11)]))
+    assert uav_human.read_skeleton(path)[:, :, 0, 0].tolist() == [[10, 11], [20, 21]]
+    assert uav_human.UAV_HUMAN.reading == 2  # files read by place gave other clips
+
+
 def test_uav_human_has_the_published_subjects() -> None:
     subjects = [uav_human.TRAIN_SUBJECTS[p] for p in ("CSv1", "CSv2")]
     assert [len(found) for found in subjects] == [89, 89]

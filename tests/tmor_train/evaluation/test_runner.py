@@ -105,6 +105,20 @@ def test_a_run_is_begun_once(tmp_path: Path) -> None:
     assert (folder / "config.json").read_bytes() == before
 
 
+def test_a_run_whose_files_were_read_otherwise_is_not_resumed(tmp_path: Path) -> None:
+    """Its results, and checkpoints of what it trained, are of other clips."""
+    changed = replace(TASK, benchmark=replace(TASK.benchmark, reading=2))
+    run_trials([trial("", [])], task=TASK, config=CONFIG, folder=tmp_path / "old")
+    assert read_result(tmp_path / "old").reading == 1
+    with pytest.raises(RunError, match=r"read the files of \w+ otherwise"):
+        run_trials([], task=changed, config=CONFIG, folder=tmp_path / "old", begun="before")
+    run_trials([trial("", [])], task=changed, config=CONFIG, folder=tmp_path / "new")
+    run_trials([], task=changed, config=CONFIG, folder=tmp_path / "new", begun="before")
+    assert read_result(tmp_path / "new").reading == 2
+    with pytest.raises(RunError, match="otherwise"):
+        run_trials([], task=TASK, config=CONFIG, folder=tmp_path / "new", begun="before")
+
+
 def test_several_seeds_have_folders_of_their_own() -> None:
     assert seed_folders((3,)) == [(3, "")]
     assert seed_folders((3,), "linear-5") == [(3, "linear-5")]

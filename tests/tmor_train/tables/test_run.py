@@ -114,6 +114,13 @@ def test_what_is_measured_is_not_measured_again(
     tasks.resume(tmp_path / "table", TASKS)
     assert asked == []
     assert shown(tmp_path / "table") == before
+    # What was measured of files that are read otherwise today is not shown as a figure.
+    with monkeypatch.context() as patch:
+        patch.setitem(BENCHMARKS, "smarthome", replace(BENCHMARKS["smarthome"], reading=2))
+        measure_table(one, tmp_path / "table")
+    assert "read the files of smarthome otherwise; delete" in json.dumps(shown(tmp_path / "table"))
+    measure_table(one, tmp_path / "table")
+    assert shown(tmp_path / "table") == before
     # Another setting is another figure; the one before stays.
     measure_table(
         changed(one, ["changes=linear.exact.strengths=2.0,device=cpu", "scratch=left_out"]), tmp_path / "table"
