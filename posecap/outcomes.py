@@ -94,13 +94,15 @@ class RowOutcome:
         """What :meth:`as_json` gave, also in the words of posecap 0.1 (:mod:`posecap.legacy`).
 
         Raises:
-            KeyError, TypeError: it is something else.
+            KeyError, TypeError: it is something else. Of the fields themselves no type is checked.
         """
         clips = tuple(ClipOutcome(**_with_present_names(clip)) for clip in written["clips"])
         return cls(**{**_with_present_names(written), "clips": clips})
 
 
 def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(written, Mapping):
+        raise TypeError(f"an outcome is an object, not {type(written).__name__}")
     old = (
         written.get("status") in legacy.STATUSES
         or written.get("stage") in legacy.STAGES

@@ -40,7 +40,7 @@ from posecap.shards.paths import (
 from posecap.shards.serialization import arrays_of, facts_json
 from posecap.shards.sidecar import damaged_files, read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
-from posecap.storage import LocalStorage, Location, Storage, open_storage
+from posecap.storage import LocalStorage, Location, Storage, StorageError, open_storage
 from posecap.types import PartName, Sample
 
 ORPHAN = "no sidecar lists this file"
@@ -48,6 +48,7 @@ ORPHAN = "no sidecar lists this file"
 _BLOCK_BYTES = 8 << 20
 _KEY_DIGITS = 24
 """Of a clip's key (:func:`posecap.files.clip_id`)."""
+_CHECK_AGAIN = "run `posecap verify` again once nothing changes the dataset"
 _REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
@@ -80,14 +81,14 @@ def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Ite
 
 def _times(sample: Sample, tolerance: float) -> Iterator[str]:
     pts, facts = sample.pts_T, sample.facts
-    if not (np.diff(pts) > 0).all():
+    if not (pts[1:] > pts[:-1]).all():  # not by differences, of which two infinities have none
         yield "pts does not strictly increase"
     try:
         (start, end), pts_span, video_span = (
             (float(first), float(last))
             for first, last in ((facts["start_seconds"], facts["end_seconds"]), facts["pts_span"], facts["video_span"])
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         yield f"facts lack start_seconds, end_seconds, pts_span or video_span: {error!r}"
         return
     skeleton_span = (float(pts[0]), float(pts[-1]))
@@ -118,7 +119,11 @@ class Problem:
 
     def __str__(self) -> str:
         sample = f", sample {self.key}" if self.key else ""
-        return f"{self.file}{sample}: {self.what}; {self.remedy}"
+        text = f"{self.file}{sample}: {self.what}; {self.remedy}"
+        if text.isprintable():
+            return text
+        # What is quoted from files may hold what no terminal should be sent, and halves of characters.
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class _Finding(NamedTuple):
@@ -139,11 +144,15 @@ def _problem(part: PartName, file: str, what: str, key: str | None = None) -> Pr
 class _PartCheck:
     """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`run` has ended.
 
+    Whatever the files hold, even where someone made hashes and checksum fit it, gives findings and no exception.
+
     Args:
         document: the sidecar.
-        damaged: relative names of files that differ from the sidecar. Arrow does not read these; a damaged tar of the
-            right size is read nevertheless, to name the samples that are affected. Where any file is missing or has
-            another size, samples are not read at all.
+        damaged: relative names of files that differ from the sidecar. Arrow does not read these (columns and index):
+            its readers are for files that are what they seem, and damaged lengths and offsets may crash the process or
+            take any amount of memory. A damaged tar of the right size is read nevertheless, to name the samples that
+            are affected: posecap's own reader checks every header. Where any file is missing or has another size,
+            samples are not read at all.
         tolerance_seconds: how far frames may lie outside their clip's span.
     """
 
@@ -186,10 +195,7 @@ class _PartCheck:
     def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[_Finding]:
         """The samples of the tar, compared with their rows in columns and index."""
         tar = tar_path(self.part)
-        columns: Iterator[tuple[ColumnsBatch, int]] | None = None
-        if self._readable(columns_path(self.part)):
-            batches = read_columns(map_file(self.root / columns_path(self.part)))
-            columns = ((batch, row) for _, batch in batches for row in range(batch.rows))
+        columns = self._rows_of_columns() if self._readable(columns_path(self.part)) else None
         samples = located_samples(self.root, self.part, self.document["files"])
         try:
             for found, column, line in zip_longest(samples, columns or (), lines or ()):
@@ -203,10 +209,15 @@ class _PartCheck:
                     _against_columns(sample, column) if columns is not None else (),
                     self._against_index(sample, ranges, line or {}) if lines is not None else (),
                 )
-                for what in wrong:
+                for what in _or_why_not(wrong):
                     yield _Finding(tar, what, sample.key)
         except (ShardError, OSError) as error:
             yield _Finding(tar, str(error))
+
+    def _rows_of_columns(self) -> Iterator[tuple[ColumnsBatch, int]]:
+        """Each row of the columns file, as a batch and the row's number in it."""
+        for _, batch in read_columns(map_file(self.root / columns_path(self.part))):
+            yield from ((batch, row) for row in range(batch.rows))
 
     def _against_index(self, sample: Sample, ranges: ByteRanges, line: Mapping[str, Any]) -> Iterator[str]:
         try:
@@ -220,18 +231,33 @@ class _PartCheck:
                 return
 
 
+def _or_why_not(problems: Iterator[str]) -> Iterator[str]:
+    """The problems of a sample, with what its facts hold that no sample can be written with in place of the rest: NaN,
+    half a character, or too many levels."""
+    try:
+        yield from problems
+    except (ValueError, RecursionError) as error:
+        yield f"its facts are none that posecap writes: {error}"
+
+
 def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
+    """The outcomes of a sidecar's rows; None where ``rows`` is something else, or words of theirs are no text."""
     try:
         outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, RecursionError):
         return None
     every: list[RowOutcome | ClipOutcome] = [*outcomes, *(clip for row in outcomes for clip in row.clips)]
-    known = all(isinstance(word, str) for one in every for word in (one.status, one.reason))
-    return outcomes if known else None
+    words = chain(
+        (word for one in every for word in (one.status, one.reason)),
+        (row.row_id for row in outcomes),
+        (clip.clip_id or "" for row in outcomes for clip in row.clips),
+    )
+    return outcomes if all(isinstance(word, str) for word in words) else None
 
 
 def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> Iterator[str]:
-    """Whether every row has a known outcome that agrees with its clips, and the counts are those of the rows."""
+    """Problems of a sidecar's ``outcomes`` (:func:`_read_outcomes`): one that is not known or contradicts its clips,
+    and counts that are not those of the rows."""
     if outcomes is None:
         yield "does not give the outcome of each row"
         return
@@ -294,6 +320,7 @@ def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems:
 
     Raises:
         StorageError: an object store fails.
+        OSError: a folder, or the list of removed clips, cannot be read. Other files that cannot be are problems.
     """
     verifier = _Verifier(open_storage(location), tolerance_seconds)
     problems = tuple(islice(verifier.problems(), max_problems))
@@ -302,7 +329,15 @@ def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems:
 
 @dataclass
 class _Verifier:
-    """One pass over a dataset; collects keys and sidecars of all parts to compare them."""
+    """One pass over a dataset; collects keys and sidecars of all parts to compare them.
+
+    Attributes:
+        parts, samples, size_bytes: as in :class:`VerifyResult`.
+        named: files that belong to a part. A damaged sidecar names none, so all files of its part are reported too.
+        listed: what ``dataset.json`` should say of each part, by its name; ``samples`` is None of a part whose sidecar
+            cannot be read, of which nothing can be said.
+        keys, owners: the keys (an Arrow array of strings) of each part whose sidecar can be read, and that part.
+    """
 
     storage: Storage
     tolerance_seconds: float
@@ -329,18 +364,10 @@ class _Verifier:
     def _part(self, part: PartName) -> Iterator[Problem]:
         self.parts += 1
         self.named.add(sidecar_path(part))
-        try:
-            content = self.storage.read(sidecar_path(part), limit=MAX_DOCUMENT_BYTES)
-        except ShardError as error:
-            self.listed[str(part)] = {"part": str(part), "samples": None}
-            yield _problem(part, sidecar_path(part), str(error))
-            return
-        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-        self.listed[str(part)] = {"part": str(part), "samples": None, "sidecar": entry}
-        try:
-            document = read_sidecar(self.storage, part)
-        except ShardError as error:
-            yield _problem(part, sidecar_path(part), str(error))
+        self.listed[str(part)] = {"part": str(part), "samples": None}
+        document = self._sidecar(part)
+        if isinstance(document, Problem):
+            yield document
             return
         self.listed[str(part)]["samples"] = document["samples"]
         self.named.update(document["files"])
@@ -368,16 +395,34 @@ class _Verifier:
                 what = f"{TOMBSTONES} names the beginning {begins!r} of its key only, so it was not removed"
                 yield Problem(index_path(part), what, f"run `posecap remove {begins}` again", key)
 
+    def _sidecar(self, part: PartName) -> dict[str, Any] | Problem:
+        """A part's sidecar, or why it cannot be read."""
+        name = sidecar_path(part)
+        try:
+            content = self.storage.read(name, limit=MAX_DOCUMENT_BYTES)
+            entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+            self.listed[str(part)]["sidecar"] = entry
+            return read_sidecar(self.storage, part)
+        except FileNotFoundError:
+            return Problem(name, "was removed while the dataset was checked", _CHECK_AGAIN)
+        except StorageError:
+            raise
+        except (ShardError, OSError) as error:
+            return _problem(part, name, str(error))
+
     def _changed(self, path: Path, entry: Mapping[str, Any]) -> str:
         """How a file differs from its entry in the sidecar; empty text if it does not."""
-        if path.is_symlink() or not path.is_file():
-            return "is missing, or is not a regular file"
-        size = path.stat().st_size
-        self.size_bytes += size
-        if size != entry["size_bytes"]:
-            return f"has {size} bytes, the sidecar says {entry['size_bytes']}"
-        if file_sha256(path) != entry["sha256"]:
-            return "has changed since it was written: its SHA-256 is not the sidecar's"
+        try:
+            if path.is_symlink() or not path.is_file():
+                return "is missing, or is not a regular file"
+            size = path.stat().st_size
+            self.size_bytes += size
+            if size != entry["size_bytes"]:
+                return f"has {size} bytes, the sidecar says {entry['size_bytes']}"
+            if file_sha256(path) != entry["sha256"]:
+                return "has changed since it was written: its SHA-256 is not the sidecar's"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
         return ""
 
     def _duplicates(self) -> Iterator[Problem]:
@@ -390,6 +435,7 @@ class _Verifier:
             owned = zip(self.owners, self.keys, strict=True)
             owners = [part for part, keys in owned if pc.index(keys, key).as_py() >= 0]
             where = ", ".join(map(str, owners))
+            # A key stands for one span of one row of one source, so that either part may go: always the last.
             yield _problem(owners[-1], index_path(owners[-1]), f"several samples have this key, in {where}", key)
 
     def _list(self) -> Iterator[Problem]:
@@ -403,17 +449,18 @@ class _Verifier:
             return
         try:
             listed = {str(entry["part"]): entry for entry in document["parts"]}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RecursionError) as error:
             yield Problem(DATASET_LIST, f"does not list parts: {error!r}", _REWRITE_LIST)
             return
         for name in sorted(listed.keys() | self.listed.keys()):
             on_disk = self.listed.get(name)
             if on_disk is not None and on_disk["samples"] is None:
-                continue  # its sidecar is damaged, which is reported already
+                continue  # its sidecar cannot be read, which is reported already
             if listed.get(name) != on_disk:
                 yield Problem(DATASET_LIST, f"its entry for part {name} differs from the files on disk", _REWRITE_LIST)
 
     def _orphans(self) -> Iterator[Problem]:
+        """Files that belong to no part; those of a part whose sidecar is damaged are among them."""
         for top in ("data", "index"):
             for file in self.storage.list(top):
                 if file.name not in self.named:

@@ -58,7 +58,8 @@ CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
         for name, read in (("msr_action3d", msr_action3d), ("sbu", sbu), ("utd_mhad", utd_mhad))
     },
 }
-"""For each benchmark whose class names are not words: the words for each name."""
+"""For each benchmark whose classes are known without its files: the words for each class's name, of all its protocols.
+``pipelines/prompt_vectors.py`` takes the keys for the list of its classes; of other benchmarks it reads the files."""
 
 _CODE = re.compile(r"[A-Za-z]?\d+")
 _MAX_FILE_BYTES = 2 * 2**30  # free choice: sixteen sentences of 1,000 classes take some 50 MB
@@ -84,7 +85,8 @@ def class_texts(benchmark: str, classes: Sequence[str]) -> tuple[str, ...]:
     if codes:
         raise MissingTextError(
             f"{len(codes)} classes of {benchmark} have codes for names, such as {codes[0]!r}, which say nothing to a "
-            "text encoder; give all classes in words and in order: --set class_texts=…,…"
+            'text encoder; give all classes in words and in order: --set class_texts=\'["…","…"]\', and make their '
+            "vectors: prompt_vectors.py FILE --class-texts …"
         )
     return texts
 
@@ -106,7 +108,8 @@ def _movements(texts: Sequence[str]) -> list[str]:
     if unknown := [text for text in texts if text not in MOVEMENTS]:
         raise MissingTextError(
             f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement; leave 'movement' "
-            'out of prompts, or describe the movement of each class: --set prompts=plain class_texts=["…","…"]'
+            'out of prompts, or describe the movement of each class: --set prompts=plain class_texts=\'["…","…"]\', '
+            "and make vectors of the descriptions: prompt_vectors.py FILE --class-texts …"
         )
     return [MOVEMENTS[text] for text in texts]
 
@@ -130,7 +133,8 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
         (len(sentences), D) float32, D being the length of the file's vectors.
 
     Raises:
-        MissingTextError: the file is missing, too large or malformed, or has no vector for a sentence.
+        MissingTextError: the file is missing, too large or malformed (columns, UTF-8), its vectors have several lengths
+            or are not finite, or one is lacking.
     """
     if not path.is_file():
         raise MissingTextError(f"{path}, the vectors of the classes' sentences, is missing; make it: {remedy}")
@@ -140,6 +144,8 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
         wanted = set(sentences)
         # A row without a vector counts as none, so that its sentence is named as lacking.
         vector_of = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
+    except UnicodeDecodeError as error:
+        raise MissingTextError(f"{path}, {error.reason}; make it again: {remedy}") from error
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         raise MissingTextError(
             f"{path} holds no columns 'sentence' and 'vector': {error}; make it again: {remedy}"
@@ -156,11 +162,25 @@ def prompt_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floa
     return values
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[float]]]:
+def _rows(path: Path) -> Iterator[tuple[str | None, list[float] | None]]:
+    """Sentence and vector of each row.
+
+    Raises:
+        UnicodeDecodeError: a sentence is not UTF-8; its ``reason`` names the row, counted from 1.
+        pyarrow.ArrowException, OSError, KeyError, TypeError: the file is damaged, or lacks the columns.
+    """
     with pq.ParquetFile(path) as file:
         kind = file.schema_arrow.field("vector").type
         lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
             raise TypeError(f"'vector' is {kind}, expected lists of numbers")
+        row = 0
         for batch in file.iter_batches(columns=["sentence", "vector"], batch_size=4096):
-            yield from zip(batch["sentence"].to_pylist(), batch["vector"].to_pylist(), strict=True)
+            for sentence, vector in zip(batch["sentence"], batch["vector"].to_pylist(), strict=True):
+                row += 1
+                try:
+                    text = sentence.as_py()
+                except UnicodeDecodeError as error:
+                    error.reason = f"row {row}: its sentence is not UTF-8"
+                    raise
+                yield text, vector

@@ -14,8 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
-_LONGEST = 1 << 16
-"""Bytes of a line in the file, of which the table's path and both URIs, as checked, take less than 50 kB."""
+_BLOCK_BYTES = 1 << 12
+"""Read at a time of the file, whose lines are shorter but for odd ones: a cell of 4096 characters may take 16 kB, and a
+public URI several times as much where it is quoted once more than the cell was."""
 
 
 class PrivateUris:
@@ -39,7 +40,15 @@ class PrivateUris:
         return self._opened
 
     def add(self, table: str, numbers: NDArray[np.int64], *, public: pa.Array, whole: pa.Array) -> None:
-        """Keep those of N rows whose ``whole`` URI is not the ``public`` one. Rows are named by table and number."""
+        """Keep those of N rows whose ``whole`` URI is not the ``public`` one.
+
+        A row's name is its table, its number in it and its public URI: two tables whose addresses differ in secrets
+        alone have one name, and :meth:`find` must not give a row the URI of another video.
+
+        Args:
+            table: as messages name it.
+            numbers: of the N rows, int64.
+        """
         for number, shown, uri in zip(numbers.tolist(), public.to_pylist(), whole.to_pylist(), strict=True):
             if shown != uri:
                 name = _name(table, number, shown)
@@ -49,7 +58,11 @@ class PrivateUris:
         self._sorted = None
 
     def find(self, table: str, number: int, *, public: str) -> str | None:
-        """The URI to fetch of a row; None where the public one is all there is."""
+        """The URI to fetch of a row; None where :meth:`add` was given no other one than the public one, or no row of
+        this table, number and public URI.
+
+        Of several rows with all three in common, it is the first one's.
+        """
         if not self._hashes:
             return None
         if self._sorted is None:
@@ -63,11 +76,17 @@ class PrivateUris:
         for at in range(int(np.searchsorted(hashes, wanted)), len(hashes)):
             if hashes[at] != wanted:
                 break
-            line = os.pread(self._file.fileno(), _LONGEST, int(offsets[at])).partition(b"\n")[0].decode()
-            found, _, uri = line.rpartition(_SEPARATOR)
+            found, _, uri = self._line(int(offsets[at])).rpartition(_SEPARATOR)
             if found == name:
                 return uri
         return None
+
+    def _line(self, offset: int) -> str:
+        """The line at a position of the file, read without moving the file's own position, which threads share."""
+        line = b""
+        while b"\n" not in line and (block := os.pread(self._file.fileno(), _BLOCK_BYTES, offset + len(line))):
+            line += block
+        return line.partition(b"\n")[0].decode()
 
 
 def _name(table: str, number: int, public: str) -> str:

@@ -107,12 +107,15 @@ class ColumnsBatch:
         base: the bytes of the file, in which the batch's buffers lie.
 
     Raises:
-        ShardError: shapes and values disagree, or the file is compressed.
+        ShardError: shapes and values disagree, a value is null, or the file is compressed.
         pyarrow.ArrowInvalid: the batch is damaged.
     """
 
     def __init__(self, batch: Any, base: NDArray[np.uint8]) -> None:
         batch.validate(full=True)
+        for name, column in zip(COLUMNS_SCHEMA.names, batch.columns, strict=True):  # which does not look for nulls
+            if column.null_count:
+                raise ShardError(f"columns: {name} holds nulls")
         self.rows: int = batch.num_rows
         self.keys: list[str] = batch.column("key").to_pylist()
         self._facts = batch.column("facts")

@@ -94,13 +94,16 @@ def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mappin
         record: the content of the part's sidecar; its fingerprint and lineage are repeated in each row.
 
     Raises:
-        ShardError: the sample's facts lack something that the index needs, or have it in another form.
+        ShardError: the sample has no frames, or its facts lack something that the index needs or have it in another
+            form.
     """
     facts = sample.facts
     quality, models = facts.get("quality") or {}, facts.get("models") or {}
     missing = [name for name in (*_NEEDED, "video_span") if facts.get(name) is None]
     if missing:
         raise ShardError(f"sample {sample.key}: its facts lack {', '.join(missing)}, which the index needs")
+    if not sample.pts_T.size:
+        raise ShardError(f"sample {sample.key}: it has no frames, and the index needs the times of the first and last")
     if not isinstance(quality, Mapping) or not isinstance(models, Mapping):
         raise ShardError(f"sample {sample.key}: quality and models in its facts must be objects")
     try:

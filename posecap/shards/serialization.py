@@ -163,7 +163,7 @@ def read_captions(facts: Mapping[str, Any]) -> tuple[Caption, ...]:
     """
     try:
         return tuple(Caption(str(c["text"]), str(c["origin"])) for c in facts["captions"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ShardError(f"captions cannot be read: {error!r}") from error
 
 

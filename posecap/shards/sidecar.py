@@ -121,32 +121,46 @@ def read_sidecar(
     document = _checked(part, content)
     if names == "stored":
         return document
-    return document | {
-        key: upgrade(document[key])
-        for key, upgrade in (("counts", legacy.upgraded_record), ("pipeline", legacy.upgraded))
-        if key in document
-    }
+    try:
+        return document | {
+            key: upgrade(document[key])
+            for key, upgrade in (("counts", legacy.upgraded_record), ("pipeline", legacy.upgraded))
+            if key in document
+        }
+    except RecursionError:
+        raise ShardError(f"{paths.sidecar_path(part)} is nested too deeply; {_REBUILD}") from None
 
 
 def _checked(part: PartName, content: bytes) -> dict[str, Any]:
     relative = paths.sidecar_path(part)
     document = decode_document(content, name=relative)
-    if not _is_of(part, document):
-        raise ShardError(f"{relative} is not the sidecar of part {part}; {_REBUILD}")
+    if odd := [name for name, fits in _fits(part, document).items() if not fits]:
+        raise ShardError(f"{relative}: by its {', '.join(odd)} it is not the sidecar of part {part}; {_REBUILD}")
     return document
 
 
-def _is_of(part: PartName, document: Mapping[str, Any]) -> bool:
-    """Whether a document is the part's sidecar and its fields have their types, so that later code need not check."""
-    files = document.get("files")
-    return (
-        (document.get("part"), document.get("split"), document.get("number")) == (str(part), part.split, part.number)
-        and type(document.get("samples")) is int
-        and isinstance(files, dict)
+def _fits(part: PartName, document: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each of a sidecar's fields is the part's and has its type, so that later code need not check.
+
+    Not ``rows``, ``counts`` and ``pipeline``: checking those takes as long as reading them, and few readers do.
+    """
+    files, lineage = document.get("files"), document.get("lineage", {})
+    return {
+        "part": document.get("part") == str(part),
+        "split": document.get("split") == part.split,
+        "number": document.get("number") == part.number,
+        "samples": type(document.get("samples")) is int,
+        "files": isinstance(files, dict)
         and files.keys() <= set(paths.file_paths(part))
         and all(isinstance(e, dict) and e.keys() == {"sha256", "size_bytes"} for e in files.values())
-        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in files.values())
-    )
+        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in files.values()),
+        "fingerprint": isinstance(document.get("fingerprint", ""), str),
+        "lineage": isinstance(lineage, dict) and all(_is_of_words(words) for words in lineage.values()),
+    }
+
+
+def _is_of_words(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(word, str) for word in value.values())
 
 
 def sidecars(location: Location) -> Iterator[tuple[PartName, dict[str, Any]]]:

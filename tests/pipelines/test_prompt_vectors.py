@@ -43,6 +43,20 @@ def test_the_list_has_every_sentence_once(pipeline: ModuleType, capsys: pytest.C
     assert not Path("unused").exists()
 
 
+def test_classes_in_own_words(pipeline: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.main(["unused", "--list", "--class-texts", "sitting", "drinking water"])
+    assert capsys.readouterr().out.splitlines() == all_prompts(["sitting", "drinking water"])
+    with pytest.raises(SystemExit):
+        pipeline.main(["unused", "--list"])
+    assert "name a benchmark, or give --class-texts" in capsys.readouterr().err
+
+
+def test_classes_with_codes_for_names_ask_for_words(pipeline: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CLASS_WORDS", {"uav_human": {"A001": ""}})
+    with pytest.raises(SystemExit, match=r"1 classes of uav_human have codes .* --class-texts"):
+        pipeline.sentences_of(["uav_human"])
+
+
 def test_classes_of_a_dataset_are_in_its_folder(pipeline: ModuleType) -> None:
     with pytest.raises(SystemExit, match="name their folder, shards=FOLDER"):
         pipeline.sentences_of(["shards"])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from posecap.files import canonical_json
 from posecap.outcomes import RowOutcome
 from posecap.shards import read_sidecar, remove_samples, write_dataset_list, write_part
 from posecap.shards.serialization import pack, tar_end, tar_pieces
@@ -297,7 +299,8 @@ def forge_tar(root: Path, samples: list[Sample], **facts: Any) -> None:
     for number, sample in enumerate(samples):
         packed = dict(pack(sample))
         changed = facts if number == 0 else {}
-        packed["json"] = (b"", memoryview(canonical_json({**json.loads(packed["json"][1].tobytes()), **changed})))
+        # As JSON that Python reads and posecap would not write: with NaN and halves of characters.
+        packed["json"] = (b"", memoryview(json.dumps({**json.loads(bytes(packed["json"][1])), **changed}).encode()))
         written += b"".join(bytes(piece) for piece in tar_pieces(sample.key, packed)[0])
     written += tar_end(len(written))
     name = "data/train/pose-00000.tar"
@@ -318,6 +321,106 @@ def test_facts_of_another_form_are_a_problem_and_no_error(tmp_path: Path, facts:
     made = built.build(tmp_path)
     forge_tar(tmp_path, made[FIRST], **facts)
     assert {problem.file for problem in verify(tmp_path).problems} == {"data/train/pose-00000.tar"}
+
+
+def nested(levels: int) -> list[Any]:
+    return [nested(levels - 1)] if levels else []
+
+
+ODD: list[Any] = [None, True, -1, 10**400, float("nan"), "\ud800\x1b[2J", [], [[1, 2]], {}, {"a": []}, nested(400)]
+
+
+def fields_of(value: Any, *above: str | int) -> list[tuple[str | int, ...]]:
+    """The place of every value in a JSON value; of lists only the first item's."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    return [above, *(place for key, item in inner for place in fields_of(item, *above, key))][not above :]
+
+
+def with_other(value: Any, place: tuple[str | int, ...], other: Any) -> Any:
+    """A JSON value with ``other`` in one place."""
+    if not place:
+        return other
+    copy = value.copy()
+    copy[place[0]] = with_other(value[place[0]], place[1:], other)
+    return copy
+
+
+def sealed(document: dict[str, Any]) -> bytes:
+    """A document with its checksum, with values, too, that posecap would not write."""
+    content = json.dumps(document).encode()
+    return content[:-1] + b',"seal":"%b"}\n' % hashlib.sha256(content).hexdigest().encode()
+
+
+EVERY = pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+"""Every seventh of all pairs of a place and an odd value, one or two for each place, or all."""
+
+
+@EVERY
+def test_a_sealed_sidecar_may_hold_anything(tmp_path: Path, step: int) -> None:
+    built.build(tmp_path, {FIRST: built.samples(1)})
+    sound = read_sidecar(tmp_path, FIRST)
+    more = RowOutcome(row_id="r", uri="u", status="failed", stage="decode", reason="x")
+    sound["rows"].append(more.as_json())
+    for place, other in islice(product(fields_of(sound), ODD), 0, None, step):
+        (tmp_path / SIDECAR).write_bytes(sealed(with_other(sound, place, other)))
+        problems = verify(tmp_path).problems
+        assert problems, (place, other)
+        assert all(str(problem).isprintable() for problem in problems)
+
+
+@EVERY
+def test_a_sealed_sample_may_hold_anything(tmp_path: Path, step: int) -> None:
+    made = built.build(tmp_path, {FIRST: built.samples(1)})
+    sound = json.loads(bytes(pack(made[FIRST][0])["json"][1]))
+    for place, other in islice(product(fields_of(sound), ODD), 0, None, step):
+        forge_tar(tmp_path, made[FIRST], **with_other(sound, place, other))
+        problems = verify(tmp_path).problems
+        assert any(problem.file.endswith(".tar") for problem in problems), (place, other)
+        assert all(str(problem).isprintable() for problem in problems)
+
+
+def test_a_sealed_sample_without_people_frames_or_vectors(tmp_path: Path) -> None:
+    (sample,) = built.build(tmp_path, {FIRST: built.samples(1)})[FIRST]
+    for changes in (
+        {"joints_MTJ3": sample.joints_MTJ3[:, :0], "pts_T": sample.pts_T[:0]},
+        {"joints_MTJ3": sample.joints_MTJ3[:0]},
+        {"joints_MTJ3": sample.joints_MTJ3[:, :, :0]},
+        {"video_D": sample.video_D[:0], "text_CD": sample.text_CD[:, :0]},
+        {"text_CD": sample.text_CD[:0], "captions": ()},
+        {"pts_T": np.full_like(sample.pts_T, np.inf)},
+    ):
+        forge_tar(tmp_path, [replace(sample, **changes)])
+        assert any(problem.key == sample.key for problem in verify(tmp_path).problems), changes
+
+
+def test_a_columns_file_with_nulls(tmp_path: Path) -> None:
+    built.build(tmp_path, {FIRST: built.samples(1)})
+    name = "data/train/pose-00000.columns"
+    with pa.ipc.open_file(tmp_path / name) as reader:
+        batch = reader.get_batch(0)
+    for number, field in enumerate(batch.schema):
+        columns = [*batch.columns[:number], pa.nulls(1, field.type), *batch.columns[number + 1 :]]
+        with pa.ipc.new_file(tmp_path / name, batch.schema) as writer:
+            writer.write_batch(pa.record_batch(columns, schema=batch.schema))
+        content = (tmp_path / name).read_bytes()
+        entry = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        forge(tmp_path, files={**read_sidecar(tmp_path, FIRST)["files"], name: entry})
+        assert found(tmp_path) == [("data/train/pose-00000.tar", f"columns: {field.name} holds nulls")]
+
+
+def test_what_vanishes_or_cannot_be_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.build(tmp_path)
+    monkeypatch.setattr("posecap.verify.committed", lambda storage: [FIRST, PartName("train", 7), SECOND])
+    assert found(tmp_path) == [("data/train/pose-00007.json", "was removed while the dataset was checked")]
+    monkeypatch.undo()
+
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("posecap.verify.file_sha256", fails)
+    assert set(found(tmp_path)) == {
+        (name, "cannot be read: Input/output error") for name in built.files(tmp_path) if not name.endswith(".json")
+    }
 
 
 @pytest.mark.parametrize("parts", [[1], ["a"], {"a": 1}, [{"part": []}], [{}], 5, None], ids=str)

@@ -94,6 +94,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no")
     with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
         prompt_vectors(path, ["a"], remedy="")
+    latin = pa.Array.from_buffers(pa.string(), 2, pa.array(["a", b"\xfc"], pa.binary()).buffers())
+    pq.write_table(pa.table({"sentence": latin, "vector": [[1.0], [1.0]]}), path)
+    with pytest.raises(MissingTextError, match=r"p\.parquet, row 2: its sentence is not UTF-8; make it again: do this"):
+        prompt_vectors(path, ["a"], remedy="do this")
     pq.write_table(pa.table({"sentence": ["a"]}), path)
     with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
         prompt_vectors(path, ["a"], remedy="")

@@ -8,6 +8,7 @@ The cosines of a class that has several wordings are averaged, which is one prod
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +77,9 @@ class _Recognition:
         """Text vectors of one set of prompts: (K, P, D), K classes in P wordings."""
         task, config = self._task, self._config
         of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
-        made_by = f"`{program('prompt_vectors')} {config.texts or 'FILE'} {task.benchmark.name}{of_clips}`"
+        own = f"--class-texts {shlex.join(config.class_texts)}" if config.class_texts else ""
+        sentences = own or f"{task.benchmark.name}{of_clips}"
+        made_by = f"`{program('prompt_vectors')} {config.texts or 'FILE'} {sentences}`"
         if config.texts is None:
             raise MissingTextError(
                 f"the file with vectors of the classes' sentences is not named: give --texts FILE; {made_by} makes it"

@@ -24,6 +24,15 @@ def test_only_rows_that_lack_something_are_kept() -> None:
     assert private.find("a.csv", 2, public="https://h/other") is None
 
 
+def test_lines_of_any_length_are_read_as_a_whole() -> None:
+    private = PrivateUris()
+    rows = {at: (f"https://h/{at}?" + "€" * 30_000, f"https://h/{at}?sig=1&" + "€" * 30_000) for at in range(3)}
+    added(private, "a.csv", rows)
+    assert [private.find("a.csv", at, public=public) for at, (public, _) in rows.items()] == [
+        whole for _, whole in rows.values()
+    ]
+
+
 def test_without_any_there_is_no_file() -> None:
     private = PrivateUris()
     added(private, "a.csv", {2: ("b.mp4", "b.mp4")})

@@ -204,7 +204,7 @@ def test_mistakes_say_what_to_do(demo_run: Path, shards: Path, texts: Path, tmp_
     refused(MissingTextError, r"prompt_vectors\.py nowhere\.parquet shards=", "texts=nowhere.parquet")
     refused(
         MissingTextError,
-        "no vector for 2 sentences, among them 'sitting'",
+        r"no vector for 2 sentences, among them 'sitting'; make it again: .*parquet --class-texts sitting going`",
         "class_texts=sitting,going",
         "prompts=plain",
     )
