@@ -1,7 +1,8 @@
 """Builds a dataset: manifest → plan → parts left to build → workers → committed parts → report and card.
 
 What is left to do follows from the plan and the sidecars on disk alone, so a build that was killed at any moment is
-resumed after its last committed part.
+resumed after its last committed part. Rows that were done in parts under way are not done again either, where ledger
+and staging files are still there (:mod:`posecap.open_rows`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from posecap.finalize import finalize, mark_unfinished, missing_descriptions, re
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
-from posecap.open_rows import OpenRows
+from posecap.open_rows import OpenRows, files_to_keep
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
@@ -240,6 +241,7 @@ class _Build:
         missing = missing_descriptions(self.storage) if finished is not None else []
         if not todo:
             remove_unfinished(self.storage)
+            self.ledger.forget_finished_rows(None)
         if missing:
             self.log(f"{self.storage.location}: every part is built; {', '.join(missing)} made again")
         elif finished is not None:
@@ -277,7 +279,10 @@ class _Build:
         tombstones = read_tombstones(self.storage)
         record = {"pipeline": self.pipeline.configuration(), "lineage": self.pipeline.lineage()}
         journal = self._crash_journal()
-        staging = Staging.start(self.storage, fingerprint=self.pipeline.fingerprint())
+        fingerprint = self.pipeline.fingerprint()
+        keep = files_to_keep(self.ledger, fingerprint=fingerprint)
+        staging = Staging.start(self.storage, fingerprint=fingerprint, keep=keep)
+        open_rows = OpenRows(self.ledger, staging)
 
         def write_job(done: PartResult) -> WriteJob | None:
             samples = _staged(done.rows, tombstones)
@@ -289,10 +294,9 @@ class _Build:
             for one in lost:
                 if one.reason == OUTPUT_NOT_WRITABLE:
                     raise BuildError(f"{one.detail}; make room or correct the output, and start the build again")
+            open_rows.done(row)
             progress.row(row)
-            open_rows.done(row.outcome)
 
-        open_rows = OpenRows(self.ledger)
         try:
             pool = _start_pool(self.pipeline, self.options, staging, journal)
             with journal.kept() if journal else nullcontext(), closing(pool), progress:
@@ -306,7 +310,7 @@ class _Build:
                     write_job=write_job,
                 )
                 self.ledger.record_nodes(())
-                for done in schedule.run(self._work_parts(todo)):
+                for done in schedule.run(self._work_parts(todo, open_rows)):
                     self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
                     staging.remove(_staged(done.rows, Tombstones()))
                     labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
@@ -314,8 +318,11 @@ class _Build:
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
                     self.ledger.record_nodes(schedule.health.as_json())
         finally:
-            staging.end()
             open_rows.end()
+        staging.end(kept=keep)
+        self.ledger.forget_finished_rows(None)
+        if open_rows.taken:
+            self.log(f"note: {open_rows.taken:,} rows of parts that were not finished were taken from an earlier run")
         return pool.start_seconds
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:
@@ -339,8 +346,9 @@ class _Build:
         self._poisoned = frozenset(row_id for row_id, times in losses.items() if times >= self.options.poison_after)
         return replace(journal, in_doubt=losses.keys())
 
-    def _work_parts(self, todo: Sequence[PlannedPart]) -> Iterator[WorkPart]:
-        """Rows of each part; for a retry, with the results of rows that are not tried again."""
+    def _work_parts(self, todo: Sequence[PlannedPart], open_rows: OpenRows) -> Iterator[WorkPart]:
+        """Rows of each part, with the results of those that an earlier run had done; for a retry, also with those of
+        rows that are not tried again."""
         for part in todo:
             known = _carried_over(self.storage, part, self.options) if part.name in self.retried else {}
             rows: list[RowResult | Row] = []
@@ -351,7 +359,8 @@ class _Build:
                 rejected = rejected_by_plan(planned, self.pipeline)
                 if planned.row.row_id in self._poisoned:
                     rejected = _quarantined(planned.row, self.options.poison_after)
-                rows.append(known.get(planned.row.row_id, planned.row) if rejected is None else rejected)
+                result = rejected or known.get(planned.row.row_id) or open_rows.known(planned.row)
+                rows.append(planned.row if result is None else result)
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:

@@ -43,6 +43,7 @@ CREATE INDEX IF NOT EXISTS rows_by_status ON rows (status, reason);
 CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS open_rows (record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS finished_rows (digest TEXT PRIMARY KEY, pipeline TEXT NOT NULL, record TEXT NOT NULL);
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 """Of the tables, as SQLite's ``user_version``; a new file has 0."""
@@ -137,6 +138,36 @@ class Ledger:
             self._db.execute("DELETE FROM open_rows")
             if record is not None:
                 self._db.execute("INSERT INTO open_rows VALUES (?)", (json.dumps(dict(record)),))
+
+    def record_finished_rows(self, pipeline: str, records: Mapping[str, str]) -> None:
+        """Enter rows that are done in parts under way, by digest (:mod:`posecap.open_rows`).
+
+        Args:
+            pipeline: the fingerprint of the pipeline that they were made with.
+        """
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO finished_rows VALUES (?, ?, ?)",
+                ((digest, pipeline, record) for digest, record in records.items()),
+            )
+
+    def finished_row(self, digest: str) -> str | None:
+        """The record of a row; None where there is none."""
+        found = self._db.execute("SELECT record FROM finished_rows WHERE digest = ?", (digest,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def finished_rows(self) -> Iterator[str]:
+        """The records of all rows, one after another."""
+        for (record,) in self._db.execute("SELECT record FROM finished_rows"):
+            yield record
+
+    def forget_finished_rows(self, digests: Iterable[str] | None, *, but_of: str = "") -> None:
+        """Delete the records of these rows; with None those of all but of one pipeline's."""
+        with self._db:
+            if digests is None:
+                self._db.execute("DELETE FROM finished_rows WHERE pipeline != ?", (but_of,))
+            else:
+                self._db.executemany("DELETE FROM finished_rows WHERE digest = ?", ((one,) for one in digests))
 
     def nodes(self) -> list[dict[str, Any]]:
         """The records of :meth:`record_nodes`, by name of the node; of the last run where none is under way."""

@@ -1,50 +1,151 @@
-"""Counts the rows that are done in parts under way, for ``posecap status`` while a build runs.
+"""Rows that are done in parts under way: counted for ``posecap status``, and kept for the next build if this one dies.
 
-Their outcomes are known to the driver alone until their part is committed, so it enters the counts in the ledger, at
-most once a second.
+Their outcomes are known to the driver alone until their part is committed, so it enters counts and rows in the ledger,
+at most once a second. A row that was kept or rejected is entered with where its samples lie in staging, by a hash of
+all that determines them beside the bytes of the video (:meth:`posecap.staging.Staging.digest`). The next build takes a
+row with the same hash as it is, once its samples have been read back and are those that were written. A row that failed
+is tried again.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import PurePosixPath
 from time import monotonic, time
+from typing import Any
 
 from posecap.ledger import Ledger
-from posecap.outcomes import RowOutcome, Tally
+from posecap.outcomes import RowOutcome, RowResult, Tally
+from posecap.staging import FOLDER, Staging, holds
+from posecap.types import FileRange, Row, StagedSample
 
 _SECONDS = 1.0
 """Shortest time between two entries."""
 
 
 class OpenRows:
-    """The counts of one run.
+    """The rows of one run.
 
     Args:
         clock: monotonic seconds.
+
+    ``taken`` counts the rows that earlier runs had done.
     """
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = monotonic) -> None:
-        self._ledger, self._clock = ledger, clock
+    def __init__(self, ledger: Ledger, staging: Staging, *, clock: Callable[[], float] = monotonic) -> None:
+        self._ledger, self._staging, self._clock = ledger, staging, clock
         self._tally = Tally()
-        self._entered = clock()
+        self._entered = -math.inf
+        self._digests: dict[str, str] = {}
+        """Of the rows that are executed, by their id, until their part is committed."""
+        self._fresh: dict[str, str] = {}
+        """Records that are not in the ledger yet, by digest."""
+        self.taken = 0
         ledger.record_open_rows(None)
 
-    def done(self, outcome: RowOutcome) -> None:
-        """Count a row that is done."""
-        self._tally.add(outcome)
+    def known(self, row: Row) -> RowResult | None:
+        """What an earlier run made of a row, if that can be used; to be asked of each row that would be executed."""
+        digest = self._digests[row.row_id] = self._staging.digest(row)
+        written = self._ledger.finished_row(digest)
+        found = None if written is None else _result(written)
+        if found is None or found.outcome.row_id != row.row_id:
+            return None
+        if not holds(self._staging.storage, [sample for sample in found.samples if isinstance(sample, StagedSample)]):
+            return None
+        self.taken += 1
+        return found
+
+    def done(self, row: RowResult) -> None:
+        """Enter a row that is done."""
+        self._tally.add(row.outcome)
+        digest = self._digests.get(row.outcome.row_id)
+        if digest is not None and row.outcome.status in ("kept", "rejected"):
+            record = _record(row)
+            if record is not None:
+                self._fresh[digest] = record
         if self._clock() - self._entered >= _SECONDS:
             self._enter()
 
     def committed(self, outcomes: Iterable[RowOutcome]) -> None:
-        """Count the rows of a committed part no longer."""
+        """Count the rows of a committed part no longer, and forget them."""
+        digests = []
         for outcome in outcomes:
             self._tally.remove(outcome)
+            digest = self._digests.pop(outcome.row_id, None)
+            if digest is not None:
+                self._fresh.pop(digest, None)
+                digests.append(digest)
         self._enter()
+        self._ledger.forget_finished_rows(digests)
 
     def end(self) -> None:
-        """Enter that nothing is under way."""
+        """Enter what is left, and that nothing is under way."""
+        self._enter()
         self._ledger.record_open_rows(None)
 
     def _enter(self) -> None:
         self._entered = self._clock()
+        self._ledger.record_finished_rows(self._staging.fingerprint, self._fresh)
+        self._fresh.clear()
         self._ledger.record_open_rows({"entered": time(), **self._tally.as_json()})
+
+
+def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:
+    """Names of the staging files of rows that a build with a pipeline of this fingerprint may take as they are. Rows of
+    other pipelines are forgotten.
+    """
+    ledger.forget_finished_rows(None, but_of=fingerprint)
+    found = (_result(record) for record in ledger.finished_rows())
+    return frozenset(
+        name
+        for row in found
+        if row is not None
+        for sample in row.samples
+        if isinstance(sample, StagedSample)
+        for name in files_of(sample)
+    )
+
+
+def files_of(sample: StagedSample) -> set[str]:
+    """Names of the files in which a sample lies."""
+    return {piece.file for piece in (sample.pose, sample.video, sample.thumbnail) if piece is not None}
+
+
+def _record(row: RowResult) -> str | None:
+    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit."""
+    samples = [sample for sample in row.samples if isinstance(sample, StagedSample)]
+    if len(samples) < len(row.samples) or not all(map(_is_staged, samples)):
+        return None
+    written = {
+        "outcome": row.outcome.as_json(),
+        "samples": [asdict(sample) for sample in samples],
+        "seconds": dict(row.seconds),
+        "frames": row.frames,
+    }
+    return json.dumps(written, separators=(",", ":"))
+
+
+def _result(written: str) -> RowResult | None:
+    """What :func:`_record` wrote; None where it is anything else, or names files outside staging."""
+    try:
+        record = json.loads(written)
+        samples = tuple(_sample(sample) for sample in record["samples"])
+        outcome = RowOutcome.from_json(record["outcome"])
+        seconds = {str(stage): float(took) for stage, took in record["seconds"].items()}
+        result = RowResult(outcome, samples, seconds, int(record["frames"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return result if all(map(_is_staged, samples)) else None
+
+
+def _sample(written: dict[str, Any]) -> StagedSample:
+    pieces = {name: written[name] for name in ("pose", "video", "thumbnail")}
+    ranges = {name: None if piece is None else FileRange(**piece) for name, piece in pieces.items()}
+    return StagedSample(**{**written, **ranges})
+
+
+def _is_staged(sample: StagedSample) -> bool:
+    return all(name.startswith(f"{FOLDER}/") and ".." not in PurePosixPath(name).parts for name in files_of(sample))

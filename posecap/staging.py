@@ -66,12 +66,13 @@ class Staging:
     fingerprint: str
 
     @classmethod
-    def start(cls, location: Location, *, fingerprint: str) -> Staging:
-        """Begin staging for a build. What earlier builds left is removed: their staging files, and files of parts that
-        were written and not committed. The caller holds the dataset's lock, so that nobody needs any of them.
+    def start(cls, location: Location, *, fingerprint: str, keep: frozenset[str] = frozenset()) -> Staging:
+        """Begin staging for a build. What earlier builds left is removed, but for the staging files named in ``keep``:
+        their staging files, and files of parts that were written and not committed. The caller holds the dataset's
+        lock, so that nobody needs any of them.
         """
         storage = open_storage(location)
-        remove_unfinished(storage)
+        remove_unfinished(storage, keep=keep)
         staging = cls(storage, secrets.token_hex(8), fingerprint)
         storage.write(staging._name(_MARK), b"")
         return staging
@@ -88,7 +89,7 @@ class Staging:
             StagingError: it cannot be written.
         """
         row = item.row if isinstance(item, Video) else item
-        name = self._name(f"{self._digest(row)}-{secrets.token_hex(4)}.tar")
+        name = self._name(f"{self.digest(row)[:_ROW_DIGITS]}-{secrets.token_hex(4)}.tar")
         with ExitStack() as stack:
             file = StagingFile(self.storage, name, stack)
             yield file
@@ -99,34 +100,43 @@ class Staging:
         names = dict.fromkeys(sample.pose.file for sample in samples)
         self.storage.discard([name for name in names if name.startswith(f"{FOLDER}/")])
 
-    def end(self) -> None:
-        """Remove the staging files of this build, and none of another that has taken the dataset over. What cannot be
-        removed, as when the store does not answer, is left to the next build.
+    def end(self, *, kept: Iterable[str] = ()) -> None:
+        """Remove the staging files of this build and those that it was given to keep, and none of another that has
+        taken the dataset over. What cannot be removed, as when the store does not answer, is left to the next build.
         """
         with suppress(OSError):
             self.storage.remove_folder(f"{FOLDER}/{self.build}")
-        with suppress(OSError):
-            if isinstance(self.storage, LocalStorage):
-                (self.storage.root / FOLDER).rmdir()
+            self.storage.discard(kept)
+        if isinstance(self.storage, LocalStorage):
+            folder = self.storage.root / FOLDER
+            for empty in (*folder.glob("*"), folder):
+                with suppress(OSError):
+                    empty.rmdir()
 
     def _name(self, name: str) -> str:
         return f"{FOLDER}/{self.build}/{name}"
 
-    def _digest(self, row: Row) -> str:
+    def digest(self, row: Row) -> str:
+        """SHA-256 (64 hex digits) over all that determines a row's samples beside the bytes of its video."""
         content = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
-        return digest([self.fingerprint, *content, row.split, row.license, row.source])[:_ROW_DIGITS]
+        return digest([self.fingerprint, *content, row.split, row.license, row.source])
 
 
-def remove_unfinished(location: Location) -> int:
-    """Remove what builds that died have left: staging files, and files that were being written, beside committed parts
-    too; returns their number. The caller holds the dataset's lock, so that nobody needs any of them.
+def remove_unfinished(location: Location, *, keep: frozenset[str] = frozenset()) -> int:
+    """Remove what builds that died have left, but for staging files named in ``keep``: staging files, and files that
+    were being written, beside committed parts too; returns their number. The caller holds the dataset's lock, so that
+    nobody needs any of them.
     """
     storage = open_storage(location)
     staged = [file.name for file in storage.list(FOLDER)]
     attempts = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
     storage.discard(attempts)
-    storage.remove_folder(FOLDER)
-    return len(staged) + len(attempts)
+    if keep.isdisjoint(staged):
+        storage.remove_folder(FOLDER)
+        return len(staged) + len(attempts)
+    left = [name for name in staged if name not in keep]
+    storage.discard(left)
+    return len(left) + len(attempts)
 
 
 @dataclass
@@ -228,6 +238,16 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
                 raise ShardError(f"{one.pose.file}: reading back gives other bytes than were written; check the disk")
         # Nobody changes it any more, and a copy would take as long as writing it.
         yield unpack(one.key, members_of(one.key, block), video_mp4=mp4)  # type: ignore[arg-type]
+
+
+def holds(location: Location, staged: Sequence[StagedSample]) -> bool:
+    """Whether samples can be read from staging and are those that were written. One without a hash is not."""
+    try:
+        for _ in read_staged(location, staged):
+            pass
+    except ShardError:
+        return False
+    return all(one.sha256 is not None for one in staged)
 
 
 def _ranges_of(staged: StagedSample) -> list[FileRange]:

@@ -25,8 +25,8 @@ from posecap.terminal import (
 )
 
 _MORE = """\
-A build can be stopped at any moment, by Ctrl-C or kill -9: the same command resumes it after the last finished
-part. A finished build does nothing. If the pipeline or manifest has changed, the command stops and says what changed.
+A build can be stopped at any moment, by Ctrl-C or kill -9: the same command goes on, row by row, where it stopped.
+A finished build does nothing. If the pipeline or manifest has changed, the command stops and says what changed.
 exit codes: 0 complete, 1 error, 2 wrong usage, 3 some rows or clips failed, 4 a stage or a label lost far more than
 expected, 130 interrupted
 """
@@ -115,7 +115,7 @@ def _build(options: argparse.Namespace) -> int:
     try:
         built = build(_manifest_path(options), output=_output(options), options=chosen)
     except KeyboardInterrupt:
-        print("\nstopped; finished parts are kept. The same command resumes the build:", file=sys.stderr)
+        print("\nstopped; finished parts and rows are kept. The same command resumes the build:", file=sys.stderr)
         print(f"  posecap {shlex.join(sys.argv[1:])}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()

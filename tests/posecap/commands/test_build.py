@@ -219,7 +219,7 @@ def test_ctrl_c_ends_it_with_130_and_the_same_command_goes_on(media: Path, tmp_p
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopped; finished parts are kept. The same command resumes the build:" in said
+    assert "stopped; finished parts and rows are kept. The same command resumes the build:" in said
     assert said.splitlines()[-1].startswith("  posecap build --manifest ")
     assert "Traceback" not in said
     before = len(committed(root))
