@@ -45,6 +45,10 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
     Args:
         ledger: agrees with the sidecars: the counts come from it.
         run: until here; what this takes is added to its seconds.
+
+    Raises:
+        ShardError: a sidecar or an index is damaged.
+        OSError: the disk or store is full or fails. The next build begins here again.
     """
     since = monotonic()
     storage = open_storage(location)

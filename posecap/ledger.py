@@ -205,7 +205,8 @@ def read_nodes(path: Path) -> list[dict[str, Any]]:
 
 
 def read_open_rows(path: Path) -> dict[str, Any] | None:
-    """What :meth:`Ledger.record_open_rows` entered last in a ledger that may be in use, without changing it."""
+    """What :meth:`Ledger.record_open_rows` entered last in a ledger that may be in use, without changing it; None where
+    that was None, or the ledger is missing, damaged or of an earlier version."""
     return next(iter(_records(path, "SELECT record FROM open_rows")), None)
 
 

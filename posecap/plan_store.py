@@ -17,6 +17,7 @@ from posecap.plan import PLAN_FILE, Plan, open_plan
 from posecap.storage import LocalStorage, Location, Storage, StorageError, is_remote, open_storage
 
 _BLOCK_BYTES = 8 << 20
+"""Copied at a time."""
 
 
 def output_storage(output: str | os.PathLike[str] | None, manifest: Manifest) -> Storage:
@@ -57,7 +58,7 @@ def store_plan(location: Location, made: Path) -> Path:
     known = file_sha256(path) if path.is_file() else ""
     made.replace(path)
     if isinstance(storage, LocalStorage) or known == file_sha256(path):
-        return path
+        return path  # the one before was the store's (adopt_stored_plan), which so has this one already
     with storage.writer(PLAN_FILE) as file, path.open("rb") as source:
         while block := source.read(_BLOCK_BYTES):
             file.write(block)

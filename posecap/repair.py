@@ -19,6 +19,7 @@ from posecap.types import PartName
 from posecap.verify import ORPHAN, Problem
 
 FOLDER = "damaged"
+"""Of all that repairs moved aside, in a folder of its own for each second in which one began."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def repair(location: Location, problems: Iterable[Problem]) -> Repair:
     Raises:
         DatasetLockedError: another process builds or changes the dataset.
         OSError: a file cannot be moved or written.
+        ShardError: a part that still holds removed clips is damaged, which is not among ``problems``: verify again.
     """
     storage = open_storage(location)
     problems = tuple(problems)

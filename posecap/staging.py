@@ -41,6 +41,7 @@ FOLDER = ".staging"
 OUTPUT_NOT_VISIBLE = "output_not_visible"
 """The reason of a part that was not written since the worker does not see the dataset."""
 _MARK = "driver"
+"""Name of the file by which workers see that their folder is the driver's, and not one of the same path elsewhere."""
 _ROW_DIGITS = 24
 """Of a row's hash in names of files; the random digits behind it keep two files apart in any case."""
 # As the index of a part that is written again may be damaged: the largest members that a sample may have.
@@ -56,7 +57,8 @@ class Staging:
     """The staging files of one build, for every process that works for it.
 
     Args:
-        storage: where the dataset lies.
+        storage: where the dataset lies, whose folder ``.staging/{build}`` holds the files and, empty, a file that marks
+            it as there (:meth:`is_visible`).
         build: letters and digits that no other build of the dataset has.
         fingerprint: of the pipeline (:meth:`posecap.pipeline.Pipeline.fingerprint`).
     """
@@ -290,13 +292,14 @@ def samples_in_part(location: Location, part: PartName) -> dict[str, list[Staged
     samples: dict[str, list[StagedSample]] = {}
     if tar_path(part) not in files:
         return samples
-    for name in sorted({tar_path(part), video_path(part), index_path(part)} & files.keys()):
+    needed = {tar_path(part), index_path(part), *({video_path(part)} & files.keys())}
+    for name in sorted(needed):
         try:
             with storage.open(name) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         except FileNotFoundError:
             found = ""
-        if found != files[name]["sha256"]:
+        if name not in files or found != files[name]["sha256"]:
             raise ShardError(f"{name} is missing, or not as it was written")
     ranges = [*RANGE_COLUMNS, "mp4_offset", "mp4_size"]
     columns = ["key", "row_id", "source_id", "label", *ranges]

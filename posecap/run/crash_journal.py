@@ -79,6 +79,7 @@ class CrashJournal:
                     yield
                 finally:
                     faulthandler.disable()
+                    # Where it wrote before cannot be asked for; the standard is stderr.
                     if was_enabled and sys.__stderr__ is not None:
                         faulthandler.enable(file=sys.__stderr__)
         finally:

@@ -34,7 +34,7 @@ from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersN
 __all__ = ["ClusterLostError", "RayPool", "WorkersNotReadyError"]
 
 _START_SECONDS = 600.0
-"""Longest wait until all actors of a node have loaded their engines."""
+"""Longest wait until all actors of a node have loaded their engines. This and the numbers below are free choices."""
 _OTHERS_SECONDS = 30.0
 """Longest wait at the start for other nodes once one is ready."""
 _NODES_SECONDS = 600.0

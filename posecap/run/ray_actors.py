@@ -24,7 +24,7 @@ from posecap.run.ray_cluster import Node
 from posecap.types import Video
 
 _DOWNLOADS_PER_NODE = 2
-"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs."""
+"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs. A free choice."""
 _QUEUED_PER_THREAD = 1
 """Enough that no thread is idle between two tasks; more would be lost with the process, and start over."""
 

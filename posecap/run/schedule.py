@@ -421,6 +421,6 @@ def _outcome(row: Row, clips: list[ClipOutcome], errors: list[ItemError]) -> Row
     elif clips:
         clip = min(clips, key=lambda clip: clip.status != "failed")
         first = ItemError(clip.status, clip.stage, clip.reason, clip.detail, retryable=False)
-    else:
+    else:  # "decode", the stage of posecap that turns a video into clips
         first = ItemError("rejected", "decode", "no_clips", "the video gave no clip", retryable=False)
     return replace(outcome, **vars(first))

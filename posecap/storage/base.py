@@ -154,7 +154,7 @@ class Storage(ABC):
         """Write a small file that is not there yet; of several callers with different bytes one succeeds.
 
         Raises:
-            FileExistsError: it is there with other bytes. In a folder with any.
+            FileExistsError: it is there: in an object store with other bytes, on local disk with any.
         """
         with self.creating(name, content) as create:
             create()

@@ -27,6 +27,7 @@ class HttpFiles(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
 
         Raises:
             FileNotFoundError: there is no such file.
+            aiohttp.ClientError: the server cannot be reached, or refuses.
             StorageError: the answer is encoded though plain bytes were asked for.
         """
         first = start or 0

@@ -102,6 +102,8 @@ def lease(storage: RemoteStorage) -> Iterator[Lease]:
         yield held
     finally:
         held.end()
+        # The thread may be in a call to the store, which is not waited for: should it renew the lease once more, that
+        # runs out by itself.
         thread.join(timeout=1.0)
 
 
@@ -185,6 +187,7 @@ def _identity(pid: int) -> dict[str, Any]:
     tell.
     """
     try:
+        # From the third field on, the state; the 22nd, numbers[18], is when the process began.
         state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return {
             "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),

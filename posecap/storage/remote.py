@@ -50,6 +50,7 @@ _READ_BLOCK_BYTES = 8 << 20
 _REQUESTS_AT_A_TIME = 16
 """Of one call: a free choice."""
 _MOST_BYTES_AHEAD = 32 << 20
+"""Of ranges that were read and not yet asked for; a larger range is read alone. A free choice."""
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 """How long a call is repeated, and waits between its attempts, each twice the last. Free choices: a store that is
@@ -60,6 +61,7 @@ _PASSING_ERRNOS = frozenset(
     {errno.EBUSY, errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 )
 _CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
+"""Packages whose errors may pass, where they have no status that says otherwise and are not about credentials."""
 _BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
 _SLOW_DOWN, _TIMED_OUT = 429, 408
 
@@ -308,6 +310,9 @@ class RemoteStorage(Storage):
 
     def _call(self, what: str, name: str, call: Callable[[Any, str], T]) -> T:
         """``call(file system, path of the file)``, repeated while it fails in a way that may pass.
+
+        Args:
+            what: for messages; also, nothing is missing for a ``write`` but what it writes to (a bucket).
 
         Raises:
             FileNotFoundError, FileExistsError: as the store says.

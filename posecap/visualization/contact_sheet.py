@@ -30,6 +30,7 @@ from posecap.visualization.view import (
     Footage,
     ViewError,
     clip_frames,
+    drawable,
     fitting_size,
     middle_frame,
     people_words,
@@ -193,7 +194,8 @@ def view_sheet(
         footage: how to get the videos of clips without preview; None draws the joints of those.
 
     Raises:
-        ViewError: ``out`` has another ending, or there are no such clips; the message names the nearest label.
+        ViewError: ``out`` has another ending, there are no such clips (the message names the nearest label), or the
+            facts of one do not have what is needed to draw it.
         ShardError, PillowMissingError: see :func:`view_clip`.
         FontError: see :func:`posecap.visualization.fonts.font`.
     """
@@ -206,7 +208,7 @@ def view_sheet(
     for row in index.to_pylist():
         image, why = (_preview(storage, row), "") if background == "footage" else (None, "")
         if image is None:
-            sample = dataset.sample(row["key"], index=index)
+            sample = drawable(dataset.sample(row["key"], index=index))
             if background == "footage":
                 image, why = _pictured(sample, footage)
             image = image or _drawn(sample, None)
@@ -220,8 +222,8 @@ def view_rejected(
     """Write a contact sheet of rejected clips, and of rows rejected before they had any, with the reasons.
 
     Every reason has the same share of the places, as far as it has clips; those of its first 1,000 are shown that lie
-    evenly among them. The picture is the frame in the middle of the
-    span; where there is no footage, a grey card. Labels are those of the dataset's plan.
+    evenly among them. The picture is the frame in the middle of the span; where there is no footage, a grey card.
+    Labels are those of the dataset's plan.
 
     Args:
         out: ``.jpg`` or ``.png``.

@@ -21,7 +21,7 @@ def describe(sample: Sample) -> str:
     """
     try:
         return "\n".join(_lines(sample)) + "\n"
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ShardError(
             f"sample {sample.key}: its facts have another form than posecap writes ({error}); run `posecap verify`"
         ) from error

@@ -32,17 +32,40 @@ if TYPE_CHECKING:
 Background = Literal["footage", "blank"]
 
 _LONG_SIDE, _ENLARGED_SIDE = 960, 480
+"""Most pixels of an mp4's longer side, and those to which small footage is enlarged. Free choices, as those below."""
 _PIXEL_BYTES = 512 << 20
 """Of all frames together, uncompressed."""
 _GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500
+"""Pixels of the longer side, frames a second (8 hundredths of a second each, the unit of a gif) and most frames."""
 _SAME_FRAME_SECONDS = 0.5e-3
 """Largest difference between a stored time and that of the decoded frame."""
 _SHORTEST_SECONDS = 0.001
-"""Of a video whose container does not say how long it is."""
+"""Taken for the length of a video whose container does not say it: its first frame is then the one in the middle."""
+_FACTS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("uri", "source_id", "layout"), str),
+    **dict.fromkeys(("start_seconds", "end_seconds"), (int, float)),
+    **dict.fromkeys(("width", "height"), int),
+}
+"""Facts of a sample that are used here, with their types."""
 
 
 class ViewError(ValueError):
     """The clip cannot be drawn; the message says why and what to do."""
+
+
+def drawable(sample: Sample) -> Sample:
+    """The sample itself, whose facts have what is needed to draw it.
+
+    Raises:
+        ViewError: they lack some of that, or have it in another form than posecap writes.
+    """
+    odd = [name for name, kind in _FACTS.items() if not isinstance(sample.facts.get(name), kind)]
+    if odd:
+        raise ViewError(
+            f"sample {sample.key}: its facts have {', '.join(odd)} not in the form that posecap writes: "
+            "run `posecap verify`"
+        )
+    return sample
 
 
 @dataclass(frozen=True)
@@ -101,7 +124,7 @@ def view_clip(
         background: ``blank`` draws on a dark background even if there is footage.
 
     Raises:
-        ViewError: ``out`` has another ending, or the sample gives no size.
+        ViewError: ``out`` has another ending, or the sample's facts do not have what is needed.
         ShardError: ``key`` names no sample or several, or the dataset is damaged.
         ShapeError: times are too close for the mp4's clock (:class:`posecap.interfaces.VideoEncoder`).
         FontError, PillowMissingError: see :func:`posecap.visualization.fonts.font`.
@@ -110,7 +133,7 @@ def view_clip(
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")
     pillow()
     dataset = Dataset(location)
-    sample = dataset.sample(dataset.whole_key(key))
+    sample = drawable(dataset.sample(dataset.whole_key(key)))
     is_gif = out.suffix.lower() == ".gif"
     rows = _evenly_spaced(sample.pts_T, _GIF_FPS, _GIF_FRAMES) if is_gif else np.arange(len(sample.pts_T))
     size = fitting_size(sample.facts, len(rows), _GIF_SIDE if is_gif else _LONG_SIDE)

@@ -13,7 +13,8 @@ import pytest
 
 from posecap.pipeline import Segment
 from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute
-from posecap.shards import PartFiles, ShardError, commit_part, write_part
+from posecap.shards import PartFiles, ShardError, commit_part, read_sidecar, write_part
+from posecap.shards.sidecar import encode_document
 from posecap.stage import Resources, Stage
 from posecap.staging import FOLDER, Staging, StagingFile, WriteJob, WritePart, read_staged, samples_in_part
 from posecap.storage import LocalStorage
@@ -181,6 +182,12 @@ def test_samples_of_a_committed_part_are_read_where_they_lie(tmp_path: Path) -> 
     assert after == before
     (tmp_path / "data/train/pose-00000.tar").write_bytes(before["data/train/pose-00000.tar"][:-1] + b"!")
     with pytest.raises(ShardError, match=r"pose-00000\.tar is missing, or not as it was written"):
+        samples_in_part(tmp_path, PART)
+    (tmp_path / "data/train/pose-00000.tar").write_bytes(before["data/train/pose-00000.tar"])
+    document = read_sidecar(tmp_path, PART)
+    del document["files"]["index/train-00000.parquet"]
+    (tmp_path / "data/train/pose-00000.json").write_bytes(encode_document(document))
+    with pytest.raises(ShardError, match=r"index/train-00000\.parquet is missing, or not as it was written"):
         samples_in_part(tmp_path, PART)
 
 

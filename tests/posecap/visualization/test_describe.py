@@ -72,7 +72,7 @@ def test_a_sample_of_which_little_is_known() -> None:
     "facts",
     [
         *({"quality": [1]}, {"quality": {"jitter": "x"}}, {"models": ["a"]}, {"people_choice": {"kept": 5}}),
-        *({"smoothing": "x"}, {"video_span": 5}, {"fps": "x"}, {"start_seconds": "soon"}),
+        *({"smoothing": "x"}, {"video_span": 5}, {"fps": "x"}, {"start_seconds": "soon"}, {"fps": 10**400}),
     ],
     ids=str,
 )

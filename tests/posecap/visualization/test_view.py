@@ -12,7 +12,7 @@ from posecap.engines.pyav_encoder import PyAVEncoder
 from posecap.files import file_sha256
 from posecap.types import Media, PartName, Span
 from posecap.visualization.drawing import PALETTE, PAPER
-from posecap.visualization.view import Footage, ViewError, fitting_size, view_clip
+from posecap.visualization.view import Footage, ViewError, drawable, fitting_size, view_clip
 from tests import building, built
 from tests import footage as numbered_footage
 
@@ -128,6 +128,20 @@ def test_views_repeat_byte_for_byte(dataset: Path, tmp_path: Path):
 def test_other_endings_are_refused_before_anything_is_read(tmp_path: Path):
     with pytest.raises(ViewError, match=r"written as \.mp4 or \.gif"):
         view_clip(tmp_path / "none", KEY, out=tmp_path / "clip.avi", encoder=PyAVEncoder(), footage=None)
+
+
+@pytest.mark.parametrize("name", ["uri", "source_id", "layout", "start_seconds", "width"])
+def test_facts_of_another_form_are_named(name: str):
+    for odd in (None, [], "" if name in ("start_seconds", "width") else 5):
+        with pytest.raises(ViewError, match=rf"its facts have {name} not in the form .* posecap verify"):
+            drawable(building.sample(facts={name: odd}))
+
+
+def test_a_clip_whose_facts_lack_its_size_is_not_drawn(dataset: Path, tmp_path: Path):
+    sample = building.sample(key=KEY, facts={"width": None})
+    built.build(tmp_path / "odd", {PartName("train", 0): [sample]})
+    with pytest.raises(ViewError, match="its facts have width not in the form"):
+        view_clip(tmp_path / "odd", KEY, out=tmp_path / "clip.mp4", encoder=PyAVEncoder(), footage=None)
 
 
 def test_sizes_are_even_enlarged_when_small_and_bounded_in_memory():
