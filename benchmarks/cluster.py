@@ -1,25 +1,33 @@
 """Builds on a cluster whose nodes are killed, drained, added and sickened at random, compared with a local build.
 
-Starts a Ray cluster on this machine: a head and one more node that stay well, and a third that is replaced again and
-again. One worker of each new node is killed, one raises ``KeyboardInterrupt``, and then the node is killed (SIGKILL) or
+Starts a Ray cluster on this machine: a head and one more node that stay well, and a few that are replaced again and
+again. A worker of a new node may be killed or raise ``KeyboardInterrupt``, and then the node is killed (SIGKILL) or
 drained as an autoscaler does it, loses its disk (``OSError``, no space) or a mount (``not_found``), or its workers exit
-at once. Now and then the head's control store (GCS) is killed; the build must then end with status 1 and a message, and
-go on when it is started again. Stages are cheap: each row takes a fixed time and gives a made-up sample; some rows are
-rejected or fail wherever they run. Run from the repository's root::
+at once; each time the fault that was tried least often. A sick node stays until the build has drained and named it,
+for two minutes at most; no two are sick of the same at a time. At times the head's control store (GCS) is killed; the
+build must then end with status 1 and a message, and go on when it is started again. Stages are cheap: each row takes a
+fixed time and gives a made-up sample; some rows are rejected or fail wherever they run. Run from the repository's
+root::
 
     python benchmarks/cluster.py                             # 20 minutes
     python benchmarks/cluster.py --minutes 90 --seed 7 --kinds kill drain
+    python benchmarks/cluster.py --kinds head                # no nodes come and go, the head dies again and again
     python benchmarks/cluster.py --output s3                 # into an S3 server (moto) instead of a directory
+    python benchmarks/cluster.py --tally tally.jsonl --faults 100       # until there are 100 of each kind in the file
+    python benchmarks/cluster.py --sum tally.jsonl           # what all runs have given that wrote this file
 
-Ends with status 1 if a finished build differs in any byte from the undisturbed local one, loses or doubles a row, or
-does not end as it should.
+A tally file gets a line as each build ends, so a run can be stopped at any time, and several can write one file, one
+after the other or at once. Ends with status 1 if a finished build differs in any byte from the undisturbed local one,
+loses or doubles a row, or does not end as it should, or if a new node gets no row within a minute.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -29,9 +37,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +57,19 @@ KINDS = ("kill", "drain", "disk_full", "no_mount", "exits", "worker", "interrupt
 STICKY = ("disk_full", "no_mount", "exits")
 """Faults by which a node is sick until it is gone."""
 LONGEST_BUILD_SECONDS = 900.0
+"""From a start of a build to its end."""
 LONGEST_JOIN_SECONDS = 60.0
+LONGEST_SICK_SECONDS = 120.0
 LONGEST_GOODBYE_SECONDS = 60.0
 """From the death of the head to the end of the build."""
-_SICK_SECONDS = 6.0
+_INTERRUPT_SECONDS = 12.0
+"""Longest wait until a worker of a node runs a row and can be interrupted in it."""
+_DRAIN_SECONDS = 3.0
+"""From the notice to a node's end."""
 _STORE_BYTES = 80 * 1024**2
 _POLL_SECONDS = 0.2
-_HEAD_SHARE = 0.1
-"""Chance that the head is killed after a node."""
+_HEAD_SECONDS = {"alone": 8.0, "beside": 120.0}
+"""Mean time from a build's first row to the death of the head, as the only fault and beside faults of nodes."""
 
 PIPELINE = """\
 from cluster_stages import Fetch, Work
@@ -110,22 +123,22 @@ class Cluster:
         return str(self.ray_cluster.address)
 
     def add(self) -> Any:
-        return self.ray_cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
+        node = self.ray_cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
+        signal.signal(signal.SIGTERM, _stop)  # Ray's own, set by every node, would leave the build behind
+        return node
 
     def kill(self, node: Any) -> None:
         self.ray_cluster.remove_node(node, allow_graceful=False)
 
-    def drain(self, node: Any, seconds: int) -> None:
+    def announce_drain(self, node: Any, seconds: float) -> None:
         """As an autoscaler does that takes a node away: the node gets a notice, and is gone some time later."""
         from ray._raylet import GcsClient  # type: ignore[attr-defined]
         from ray.core.generated import autoscaler_pb2
 
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         GcsClient(address=self.address).drain_node(
-            node.node_id, reason, "benchmark", time.time_ns() // 1_000_000 + 1000 * seconds
+            node.node_id, reason, "benchmark", time.time_ns() // 1_000_000 + int(1000 * seconds)
         )
-        time.sleep(seconds)
-        self.kill(node)
 
     def kill_worker(self, node: Any, chance: random.Random) -> bool:
         """False: none runs yet."""
@@ -143,6 +156,11 @@ class Cluster:
     def stop(self) -> None:
         for node in [*self.ray_cluster.worker_nodes, self.ray_cluster.head_node]:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
+        shutil.rmtree(self.ray_cluster.head_node.get_session_dir_path(), ignore_errors=True)
+
+
+def _stop(*signal_and_frame: object) -> None:
+    raise SystemExit(1)
 
 
 def _processes() -> list[tuple[int, int, str]]:
@@ -161,27 +179,64 @@ def _processes() -> list[tuple[int, int, str]]:
 
 @dataclass
 class Tally:
-    """What was done and what became of it.
+    """What was done and what became of it; numbers of faults are by kind.
 
-    ``faults`` counts faults that hit a running build by kind; ``joined`` are seconds from adding a node to its first
-    row; ``repeated`` are runs of rows that had to be done again, by the kind of the fault; ``goodbyes`` are seconds
-    from the death of the head to the end of the build.
+    ``faults`` hit a running build; ``joined`` are seconds from adding a node to its first row; ``repeated`` are runs of
+    rows that had to be done again, by the kind of the node's fault; ``goodbyes`` are seconds from the death of the head
+    to the end of the build. Of sick nodes, ``named`` are the seconds until they were drained and named, ``unnamed``
+    were not within :data:`LONGEST_SICK_SECONDS`, and of ``cut_short`` the build, or the head, ended first.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
     joined: list[float] = field(default_factory=list)
     repeated: Counter[str] = field(default_factory=Counter)
     goodbyes: list[float] = field(default_factory=list)
+    named: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    unnamed: Counter[str] = field(default_factory=Counter)
+    cut_short: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     builds: int = 0
     seconds: float = 0.0
-    named: int = 0
+    worker_seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        for each in fields(self):
+            mine, others = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, Counter):
+                mine.update(others)
+            elif isinstance(mine, dict):
+                for kind, seconds in others.items():
+                    mine[kind] += seconds
+            else:
+                setattr(self, each.name, mine + others)
+
+    @classmethod
+    def read(cls, lines: Iterable[str]) -> Tally:
+        """The sum of lines that :meth:`line` gave."""
+        found = cls()
+        for line in lines:
+            given = json.loads(line)
+            one = cls()
+            for each in fields(cls):
+                value = given[each.name]
+                setattr(one, each.name, Counter(value) if isinstance(getattr(one, each.name), Counter) else value)
+            found.add(one)
+        return found
+
+    def line(self, **facts: str | int) -> str:
+        """One line of JSON, with what else is to be known of it."""
+        rounded = {"joined": [round(seconds, 1) for seconds in self.joined], "seconds": round(self.seconds, 1)}
+        return json.dumps({**facts, **vars(self), **rounded}) + "\n"
 
 
 @dataclass
 class Trial:
-    """Builds one manifest again and again on a disturbed cluster, into ``datasets``, a folder or an address."""
+    """Builds one manifest again and again on a disturbed cluster, into ``datasets``, a folder or an address.
+
+    ``churning`` nodes are replaced again and again. ``before`` are faults by kind of earlier runs: the kind that was
+    tried least often comes next. ``tally`` is that of the present build.
+    """
 
     manifest: Path
     folder: Path
@@ -190,35 +245,40 @@ class Trial:
     cluster: Cluster
     kinds: tuple[str, ...]
     chance: random.Random
+    churning: int
+    row_seconds: float
+    before: Counter[str]
     tally: Tally = field(default_factory=Tally)
     node_kinds: dict[str, str] = field(default_factory=dict)
+    sick: set[str] = field(default_factory=set)
     ended_as_it_should: bool = True
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Tally:
         """One build, until it ends; started again each time the head was killed."""
         output, log_file = f"{self.datasets}/build-{number:03d}", self.folder / f"build-{number:03d}.log"
-        self.node_kinds = {}
+        self.tally, self.node_kinds = Tally(), {}
         self._runs_file().unlink(missing_ok=True)
         since = time.monotonic()
         while True:
-            code = self._disturb(output, log_file, since)
+            code = self._disturb(output, log_file)
             if code != 1 or not self.ended_as_it_should:
                 break
         self.tally.builds += 1
         self.tally.seconds += time.monotonic() - since
-        log = log_file.read_text(errors="replace")
-        self.tally.named += log.count("gets no more rows: ") - log.count("the cluster is about to take it away")
-        if code != 3:
+        if code == 3:
+            root = copied(output, self.folder / "copy")
+            self.tally.wrong += [f"build {number}: {found}" for found in differences(root, self.reference)]
+            self.tally.rows += Counter(tally(outcomes(root)).as_json()["rows"])
+            self._count_repeated()
+            if not self.tally.wrong:
+                shutil.rmtree(root)
+        else:
             self.tally.wrong.append(f"build {number} ended with status {code}; see {log_file}")
-            return
-        root = copied(output, self.folder / "copy")
-        self.tally.wrong += [f"build {number}: {found}" for found in differences(root, self.reference)]
-        self.tally.rows += Counter(tally(outcomes(root)).as_json()["rows"])
-        self._count_repeated()
-        if not self.tally.wrong:
-            shutil.rmtree(root)
+        self.before += self.tally.faults
+        return self.tally
 
-    def _disturb(self, output: str, log_file: Path, since: float) -> int | None:
+    def _disturb(self, output: str, log_file: Path) -> int | None:
+        """Run the build once, with faults. Its status; None if it did not end."""
         self.ended_as_it_should = False
         with log_file.open("ab") as log:
             arguments = ["build", "--manifest", str(self.manifest), "--output", output, "--address"]
@@ -229,74 +289,105 @@ class Trial:
                 stdout=log,
                 stderr=log,
             )
+        of_nodes = [kind for kind in self.kinds if kind != "head"]
+        lives = [self._life(log_file) for _ in range(self.churning if of_nodes else 0)]
+        mean = _HEAD_SECONDS["beside" if of_nodes else "alone"]
+        since, ran_before, head_dies_at = time.monotonic(), self._ran(), None
         try:
             while build.poll() is None and time.monotonic() - since < LONGEST_BUILD_SECONDS:
-                self._one_node(build)
-                if (
-                    "head" in self.kinds
-                    and self.chance.random() < _HEAD_SHARE
-                    and build.poll() is None
-                    and self._runs()
-                ):
+                for number, life in enumerate(lives):
+                    if build.poll() is None and next(life, "over") == "over":
+                        lives[number] = self._life(log_file)
+                if "head" in self.kinds and head_dies_at is None and self._ran() > ran_before:
+                    head_dies_at = time.monotonic() + self.chance.expovariate(1 / mean)
+                if head_dies_at is not None and time.monotonic() > head_dies_at and build.poll() is None:
                     return self._kill_head(build, log_file)
+                time.sleep(_POLL_SECONDS)
             return build.poll()
         finally:
+            for life in lives:
+                life.close()
             if build.poll() is None:
                 build.kill()
                 build.wait()
 
-    def _one_node(self, build: subprocess.Popen[bytes]) -> None:
-        """The life of one node: it joins, a worker of it may be hit, and then the node itself."""
+    def _life(self, log_file: Path) -> Generator[None]:
+        """The life of one node: it joins, a worker of it may be hit, and then the node itself. Yields while it waits;
+        closed when the build ends."""
         node, since = self.cluster.add(), time.monotonic()
         try:
             while node.node_id not in self._runs():
-                if build.poll() is not None:
-                    return
                 if time.monotonic() - since > LONGEST_JOIN_SECONDS:
                     self.tally.wrong.append(f"node {node.node_id} had no row after {LONGEST_JOIN_SECONDS:g} s")
                     return
-                time.sleep(_POLL_SECONDS)
-            self._count("add", build)
+                yield
+            self.tally.faults["add"] += 1
             self.tally.joined.append(time.monotonic() - since)
-            small = [kind for kind in ("worker", "interrupt") if kind in self.kinds]
-            for kind in small:
-                time.sleep(self.chance.uniform(0, 2))
-                self._hit_worker(kind, node, build)
-            large = [kind for kind in (*STICKY, "kill", "drain") if kind in self.kinds]
-            if large and build.poll() is None:
-                time.sleep(self.chance.uniform(0, 2))
-                self._hit_node(
-                    min(large, key=lambda kind: (self.tally.faults[kind], self.chance.random())), node, build
-                )
+            for kind in ("worker", "interrupt"):
+                if kind in self.kinds and self._due(kind):
+                    yield from self._pause(2)
+                    yield from self._hit_worker(kind, node)
+            large = [kind for kind in (*STICKY, "kill", "drain") if kind in self.kinds and kind not in self.sick]
+            if large:
+                yield from self._pause(2)
+                kind = min(large, key=lambda kind: (self._count(kind), self.chance.random()))
+                yield from self._hit_node(kind, node, log_file)
         finally:
             self._flag(node).unlink(missing_ok=True)
             if node in self.cluster.ray_cluster.worker_nodes:
                 self.cluster.kill(node)
 
-    def _hit_worker(self, kind: str, node: Any, build: subprocess.Popen[bytes]) -> None:
-        if build.poll() is not None:
-            return
+    def _pause(self, longest: float) -> Iterator[None]:
+        until = time.monotonic() + self.chance.uniform(0, longest)
+        while time.monotonic() < until:
+            yield
+
+    def _count(self, kind: str) -> int:
+        return self.before[kind] + self.tally.faults[kind]
+
+    def _due(self, kind: str) -> bool:
+        """Whether a worker's fault was not tried more often than a node's."""
+        return self._count(kind) <= min((self._count(other) for other in self.kinds if other != "head"), default=0)
+
+    def _hit_worker(self, kind: str, node: Any) -> Iterator[None]:
         if kind == "worker":
-            if self.cluster.kill_worker(node, self.chance):
-                self._count(kind, build)
+            self.tally.faults[kind] += self.cluster.kill_worker(node, self.chance)
             return
         self._flag(node).write_text(kind)
-        until = time.monotonic() + 2 * _SICK_SECONDS
-        while self._flag(node).exists() and time.monotonic() < until and build.poll() is None:
-            time.sleep(_POLL_SECONDS)
-        if not self._flag(node).exists():
-            self._count(kind, build)
+        until = time.monotonic() + _INTERRUPT_SECONDS
+        while self._flag(node).exists() and time.monotonic() < until:
+            yield
+        self.tally.faults[kind] += not self._flag(node).exists()
 
-    def _hit_node(self, kind: str, node: Any, build: subprocess.Popen[bytes]) -> None:
+    def _hit_node(self, kind: str, node: Any, log_file: Path) -> Iterator[None]:
         self.node_kinds[node.node_id] = kind
+        self.tally.faults[kind] += 1
         if kind in STICKY:
-            self._flag(node).write_text(kind)
-            time.sleep(_SICK_SECONDS)
+            yield from self._sicken(kind, node, log_file)
         elif kind == "drain":
-            self.cluster.drain(node, seconds=3)
-        else:
-            self.cluster.kill(node)
-        self._count(kind, build)
+            self.cluster.announce_drain(node, _DRAIN_SECONDS)
+            until = time.monotonic() + _DRAIN_SECONDS
+            while time.monotonic() < until:
+                yield
+
+    def _sicken(self, kind: str, node: Any, log_file: Path) -> Iterator[None]:
+        """Until the build says that it does without the node."""
+        said = re.compile(rf"node \S+/{node.node_id[:8]} (gets no more rows|is left out)")
+        since = time.monotonic()
+        self.sick.add(kind)
+        self._flag(node).write_text(kind)
+        try:
+            while not said.search(log_file.read_text(errors="replace")):
+                if time.monotonic() - since > LONGEST_SICK_SECONDS:
+                    self.tally.unnamed[kind] += 1
+                    return
+                yield
+            self.tally.named[kind].append(round(time.monotonic() - since, 1))
+        except GeneratorExit:
+            self.tally.cut_short[kind] += 1
+            raise
+        finally:
+            self.sick.discard(kind)
 
     def _kill_head(self, build: subprocess.Popen[bytes], log: Path) -> int | None:
         since = time.monotonic()
@@ -305,16 +396,12 @@ class Trial:
             code = build.wait(LONGEST_GOODBYE_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        self.tally.goodbyes.append(time.monotonic() - since)
+        self.tally.goodbyes.append(round(time.monotonic() - since, 1))
         self.tally.faults["head"] += 1
         self.ended_as_it_should = code == 1 and "has not answered for" in log.read_text(errors="replace")
         self.cluster.stop()
         self.cluster.start()
         return code
-
-    def _count(self, kind: str, build: subprocess.Popen[bytes]) -> None:
-        if build.poll() is None:
-            self.tally.faults[kind] += 1
 
     def _flag(self, node: Any) -> Path:
         return Path(os.environ[FAULTS], node.node_id)
@@ -330,12 +417,18 @@ class Trial:
                 runs[words[1]].append(words[2])
         return runs
 
+    def _ran(self) -> int:
+        """How many rows were run."""
+        return sum(map(len, self._runs().values()))
+
     def _count_repeated(self) -> None:
         """Runs on a faulty node of rows that ran again elsewhere, by the fault of the node."""
         runs = self._runs()
         for node, kind in self.node_kinds.items():
             elsewhere = {row for other, rows in runs.items() if other != node for row in rows}
-            self.tally.repeated[kind] += sum(row in elsewhere for row in runs[node])
+            again = sum(row in elsewhere for row in runs[node])
+            self.tally.repeated[kind] += again
+            self.tally.worker_seconds += again * self.row_seconds
 
 
 def copied(output: str, folder: Path) -> Path:
@@ -379,10 +472,10 @@ def object_store() -> Iterator[str]:
 
 
 def undisturbed(manifest: Path, folder: Path) -> Reference:
-    """A local build, with threads and without faults."""
+    """A local build, with threads and without faults; its rows take no time."""
     root, since = folder / "undisturbed", time.monotonic()
     arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", "local"]
-    environment = {key: value for key, value in os.environ.items() if key != FAULTS}
+    environment = {key: value for key, value in os.environ.items() if key not in (FAULTS, ROW_SECONDS)}
     ended = subprocess.run(
         [sys.executable, "-m", "posecap", *arguments],
         cwd=ROOT,
@@ -396,7 +489,7 @@ def undisturbed(manifest: Path, folder: Path) -> Reference:
     return Reference.of(root, {"local": time.monotonic() - since})
 
 
-def print_tally(found: Tally, row_seconds: float) -> None:
+def print_tally(found: Tally) -> None:
     counted = ", ".join(f"{kind} {found.faults[kind]}" for kind in ("add", *KINDS) if found.faults[kind])
     print(f"{found.builds} builds in {found.seconds:.0f} s; {sum(found.faults.values())} faults: {counted}")
     rows = found.rows
@@ -410,14 +503,52 @@ def print_tally(found: Tally, row_seconds: float) -> None:
         ("from the death of the head to the end of the build", found.goodbyes),
     ):
         if seconds:
-            print(f"{what}: {statistics.median(seconds):.1f} s (median), at most {max(seconds):.1f} s")
-    print(f"{found.named} nodes were drained and named as sick, of {sum(found.faults[kind] for kind in STICKY)}")
+            print(f"{what}: {_spread(seconds)}")
     for kind in (*STICKY, "kill", "drain"):
         if count := found.faults[kind]:
-            again = found.repeated[kind] / count
-            print(f"  {kind}: {again:.1f} rows run again for each ({row_seconds * again:.1f} worker seconds)")
+            print(f"  {kind}: {found.repeated[kind] / count:.1f} rows run again for each", end="")
+            if kind in STICKY:
+                named = found.named.get(kind, [])
+                print(f"; {len(named)} of {count} nodes drained and named, after {_spread(named)}", end="")
+                print(f"; {found.unnamed[kind]} not, and of {found.cut_short[kind]} the build ended first", end="")
+            print()
+    print(f"{found.worker_seconds:.0f} worker seconds were lost by rows run again")
     for sentence in found.wrong:
         print(f"WRONG: {sentence}")
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.1f} s (median), at most {max(seconds):.1f} s" if seconds else "-"
+
+
+def print_sum(file: Path) -> int:
+    """The tally of all runs that wrote a file, for each kind of output. Status 1: something is wrong."""
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for line in file.read_text().splitlines():
+        lines[json.loads(line)["output"]].append(line)
+    wrong = False
+    for output, of_output in sorted(lines.items()):
+        found = Tally.read(of_output)
+        print(f"into {'a folder' if output == 'folder' else 'an S3 server'}:")
+        print_tally(found)
+        wrong |= bool(found.wrong)
+    return int(wrong)
+
+
+def counted(file: Path | None, output: str) -> Counter[str]:
+    """Faults by kind that a tally file has for a kind of output."""
+    if file is None or not file.exists():
+        return Counter()
+    lines = file.read_text().splitlines()
+    return Tally.read(line for line in lines if json.loads(line)["output"] == output).faults
+
+
+def commit() -> str:
+    """Of the checkout, shortened; empty where there is none."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
 
 
 def main() -> int:
@@ -425,40 +556,62 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0, help="time for all builds (default: %(default)g)")
     parser.add_argument("--rows", type=int, default=300, help="of each build (default: %(default)s)")
     parser.add_argument("--row-seconds", type=float, default=0.3, help="of work for each row (default: %(default)g)")
+    parser.add_argument("--churning", type=int, default=2, help="nodes that come and go at a time (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", choices=("folder", "s3"), default="folder", help="where the datasets lie")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of faults (default: all)")
+    parser.add_argument("--tally", type=Path, metavar="FILE", help="gets a line of JSON for each build")
+    parser.add_argument(
+        "--faults", type=int, metavar="N", help="end before the time is over once FILE has so many of each kind"
+    )
+    parser.add_argument("--sum", type=Path, metavar="FILE", help="print the sum of a tally file, and do nothing else")
     options = parser.parse_args()
+    if options.sum is not None:
+        return print_sum(options.sum)
     folder = Path(tempfile.mkdtemp(prefix="posecap-cluster-"))
     (folder / "faults").mkdir()
     path = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))
-    os.environ.update(
-        {
-            FAULTS: str(folder / "faults"),
-            ROW_SECONDS: str(options.row_seconds),
-            "PYTHONPATH": path,
-            "OMP_NUM_THREADS": "1",
-        }
-    )
+    os.environ.update({FAULTS: str(folder / "faults"), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"})
     manifest = write_input(folder / "input", options.rows)
     reference, cluster, chance = undisturbed(manifest, folder), Cluster(), random.Random(options.seed)
-    until = time.monotonic() + 60 * options.minutes
+    os.environ[ROW_SECONDS] = str(options.row_seconds)
+    facts: dict[str, str | int] = {"output": options.output, "seed": options.seed, "commit": commit()}
+    until, found, number = time.monotonic() + 60 * options.minutes, Tally(), 0
     with object_store() if options.output == "s3" else nullcontext(str(folder)) as datasets:
-        trial = Trial(manifest, folder, datasets, reference, cluster, tuple(options.kinds), chance)
         cluster.start()
         try:
-            number = 0
-            while time.monotonic() < until and not trial.tally.wrong:
-                trial.run(number)
+            while time.monotonic() < until and not found.wrong:
+                before = counted(options.tally, options.output) if options.tally else found.faults
+                if options.faults and all(before[kind] >= options.faults for kind in options.kinds):
+                    break
+                trial = Trial(
+                    manifest,
+                    folder,
+                    datasets,
+                    reference,
+                    cluster,
+                    tuple(options.kinds),
+                    chance,
+                    churning=options.churning,
+                    row_seconds=options.row_seconds,
+                    before=Counter(before),
+                )
+                one = trial.run(number)
+                found.add(one)
+                if options.tally:
+                    with options.tally.open("a") as file:
+                        file.write(one.line(**facts))
                 number += 1
-                print(f"build {number}: faults so far {sum(trial.tally.faults.values())}", flush=True)
+                print(f"build {number}: faults so far {sum(found.faults.values())}", flush=True)
+        except (KeyboardInterrupt, SystemExit):
+            print(f"stopped in build {number}, which does not count")
         finally:
             cluster.stop()
-    print_tally(trial.tally, options.row_seconds)
-    if not trial.tally.wrong:
+    print_tally(found)
+    if not found.wrong:
         shutil.rmtree(folder)
-    return 1 if trial.tally.wrong or not trial.tally.builds else 0
+    return 1 if found.wrong or not found.builds else 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,10 @@ _OVERRULED_AT_LEAST = 4
 _OVERRULED_SHARE = 0.5
 _TIMES_THE_OTHERS = 2.0
 """A node is sick that was overruled on so many of these rows, on such a share of them, and so much more often than the
-others."""
+others. The share may be that of its last ``_OVERRULED_AT_LEAST`` rows if it is all of them: a node whose workers die
+again and again rests between its rows, and would take minutes to have a share of more."""
+_IN_DOUBT_IN_A_ROW = 2
+"""A node of which so many latest rows ended in doubt, without one that ended well since, may have become sick."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Health:
     def __init__(self) -> None:
         self.records: defaultdict[str, NodeRecord] = defaultdict(NodeRecord)
         self._undecided: Counter[str] = Counter()
+        self._in_doubt: Counter[str] = Counter()
         self._latest: defaultdict[str, deque[bool]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
 
     def change(self, changed: NodeChange) -> None:
@@ -101,8 +105,10 @@ class Health:
         self.records[node].ended[outcome, reason] += 1
         if decided == "yes":
             self._latest[node].append(False)
+            self._in_doubt[node] = 0
         else:
             self._undecided[node] += 1
+            self._in_doubt[node] += 1
 
     def decide(self, reasons: Mapping[str, str], verdict: Literal["confirmed", "overruled"]) -> None:
         """Count the end of a row that waited for another answer.
@@ -115,6 +121,8 @@ class Health:
             self._latest[node].append(verdict == "overruled")
             if verdict == "overruled":
                 self.records[node].overruled[reason] += 1
+            else:
+                self._in_doubt[node] = 0
 
     def returned(self, node: str) -> None:
         """Count a row that started over because the node was gone."""
@@ -123,6 +131,13 @@ class Health:
     def held(self) -> frozenset[str]:
         """Nodes that should get no row that was not tried elsewhere."""
         return frozenset(node for node, rows in self._undecided.items() if rows >= UNDECIDED_AT_MOST)
+
+    def unreliable(self) -> frozenset[str]:
+        """Nodes whose latest rows all ended in doubt, one after the other: that a row fails there says nothing of it.
+
+        Several nodes may lose the same mount at once; what they agree on is then no proof.
+        """
+        return frozenset(node for node, rows in self._in_doubt.items() if rows >= _IN_DOUBT_IN_A_ROW)
 
     def suspects(self) -> frozenset[str]:
         """Nodes on which more of the latest rows ended in doubt than well; not the ones to ask about another's rows."""
@@ -138,12 +153,13 @@ class Health:
         latest = self._latest[node]
         of_others = [overruled for other in others if other != node for overruled in self._latest[other]]
         usual = sum(of_others) / len(of_others) if of_others else 0.0
-        wrong = sum(latest)
-        share = wrong / len(latest) if latest else 0.0
-        if wrong < _OVERRULED_AT_LEAST or share < max(_OVERRULED_SHARE, _TIMES_THE_OTHERS * usual):
-            return None
-        (commonest, _), *_ = self.records[node].overruled.most_common(1)
-        return f"{wrong} of its last {len(latest)} rows ended otherwise on other nodes: here most often {commonest}"
+        share = max(_OVERRULED_SHARE, _TIMES_THE_OTHERS * usual)
+        for rows in (list(latest), list(latest)[-_OVERRULED_AT_LEAST:]):
+            if (wrong := sum(rows)) >= max(_OVERRULED_AT_LEAST, share * len(rows)):
+                (commonest, _), *_ = self.records[node].overruled.most_common(1)
+                what = f"{wrong} of its last {len(rows)} rows ended otherwise on other nodes"
+                return f"{what}: here most often {commonest}"
+        return None
 
     def as_json(self) -> list[dict[str, Any]]:
         """Every node's record, by name: :meth:`NodeRecord.as_json`."""

@@ -11,8 +11,8 @@ on another node before its outcome is given, and a node whose failures the other
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,7 +24,10 @@ from posecap.shards import PartFiles
 from posecap.types import PartName, Row, Sample, StagedSample, Video
 
 _NODES_TO_BELIEVE = 2
-"""Nodes on which a row must have failed for the same reason before that is believed, where there are as many."""
+"""Nodes on which a row must have failed for the same reason before that is believed, where there are as many. Nodes on
+which everything fails at the time do not count."""
+_NODES_TO_ASK = 3
+"""Nodes on which a row is tried at most, whether they count or not: where every row fails everywhere, none does."""
 _LOOK_AHEAD = 256
 """Tasks at the head of a queue among which one is looked for that a free worker may run."""
 
@@ -289,7 +292,7 @@ class Schedule:
         self._doubt(row, node, "lost", lost.reason)
         row.lost_on.add(node)
         others = self._pool.nodes(task.segment) - row.doubted.keys()
-        if times >= self._poison_after and not (others and len(row.lost_on) < _NODES_TO_BELIEVE):
+        if times >= self._poison_after and (not others or self._is_certain(row.lost_on)):
             status: Status = "failed" if lost.reason == "timeout" else "quarantined"
             error = ItemError(status, "run", lost.reason, f"{lost.detail}, {times} times", retryable=False)
             earlier = [piece for _, piece in row.pieces.values()]
@@ -312,19 +315,29 @@ class Schedule:
 
         What a node said that was drained or lost since does not count.
         """
-        agreeing = Counter(reason for node, reason in row.doubted.items() if node in nodes)
-        return bool(nodes - row.doubted.keys()) and max(agreeing.values(), default=0) < _NODES_TO_BELIEVE
+        by_reason: defaultdict[str, set[str]] = defaultdict(set)
+        for node, reason in row.doubted.items():
+            by_reason[reason].add(node)
+        if not nodes - row.doubted.keys() or len(nodes & row.doubted.keys()) >= _NODES_TO_ASK:
+            return False
+        return not any(self._is_certain(agreeing) for agreeing in by_reason.values())
+
+    def _is_certain(self, agreeing: Collection[str]) -> bool:
+        """Whether so many nodes say the same of a row that it is believed."""
+        nodes = self._pool.nodes(0) & frozenset(agreeing)
+        return len(nodes - self.health.unreliable()) >= _NODES_TO_BELIEVE or len(nodes) >= _NODES_TO_ASK
 
     def _best(self, row: _OpenRow) -> RowResult:
-        """Of results that are not certain, the one with the most clips kept; then that of most nodes, of nodes that
-        are not suspected themselves, and a failure rather than a rejection."""
-        agreeing, suspects = Counter(row.doubted.values()), self.health.suspects()
-        nodes = self._pool.nodes(0) - suspects
+        """Of results that are not certain, the one with the most clips kept; then that of nodes on which not everything
+        fails, of most nodes, of nodes that are not suspected themselves, and a failure rather than a rejection."""
+        agreeing, suspects, unreliable = Counter(row.doubted.values()), self.health.suspects(), self.health.unreliable()
+        nodes = self._pool.nodes(0)
 
-        def rank(verdict: tuple[str, RowResult]) -> tuple[int, int, bool, bool]:
+        def rank(verdict: tuple[str, RowResult]) -> tuple[int, bool, int, bool, bool]:
             node, result = verdict
             kept = sum(clip.status == "kept" for clip in result.outcome.clips)
-            return kept, agreeing[row.doubted[node]], node in nodes, result.outcome.status == "failed"
+            of_node = node in nodes - unreliable, agreeing[row.doubted[node]], node in nodes - suspects
+            return kept, *of_node, result.outcome.status == "failed"
 
         return max(row.verdicts, key=rank)[1]
 

@@ -23,7 +23,8 @@ def enter(health: Health, node: str, *rows: tuple[int, str]) -> None:
         ([(4, "overruled"), (5, "kept")], [(20, "kept")], False),  # less than half
         ([(20, "confirmed")], [(20, "kept")], False),  # the rows are the cause
         ([(8, "overruled"), (8, "kept")], [(6, "overruled"), (14, "kept")], False),  # the others are no better
-        ([(100, "kept"), (10, "overruled")], [(20, "kept")], True),  # it was well once
+        ([(100, "kept"), (4, "overruled")], [(20, "kept")], True),  # it was well once
+        ([(100, "kept"), (4, "overruled"), (1, "kept")], [(20, "kept")], False),
     ],
 )
 def test_a_node_is_sick_when_others_overrule_it_far_more_often_than_each_other(here, there, sick) -> None:
@@ -41,6 +42,19 @@ def test_a_node_is_held_while_many_of_its_rows_wait_for_another_answer() -> None
     assert health.held() == {"a"}
     health.decide({"a": "not_found"}, "confirmed")
     assert health.held() == frozenset()
+
+
+def test_a_node_is_unreliable_while_its_rows_end_in_doubt_one_after_the_other() -> None:
+    health = Health()
+    enter(health, "a", (3, "kept"))
+    health.ended("a", "failed", "error", decided="not yet")
+    assert health.unreliable() == frozenset()
+    health.ended("a", "failed", "error", decided="not yet")
+    assert health.unreliable() == {"a"}
+    health.decide({"a": "error"}, "overruled")
+    assert health.unreliable() == {"a"}
+    health.decide({"a": "error"}, "confirmed")
+    assert health.unreliable() == frozenset()
 
 
 def test_a_record_says_how_rows_ended_and_why_the_node_is_no_longer_used() -> None:

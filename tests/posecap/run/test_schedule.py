@@ -323,7 +323,14 @@ def test_what_well_nodes_say_of_a_row_is_recorded_and_not_what_a_sick_one_said_f
     assert outcomes == [KEPT] * 20 + [KEPT, ("rejected", "not_found")] * 20
 
 
-@pytest.mark.parametrize("faults", [{("a", 0): "not_found", ("b", 1): "failed"}, {("a", 0): "lost", ("b", 0): "lost"}])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {("a", 0): "not_found", ("b", 1): "failed"},
+        {("a", 0): "lost", ("b", 0): "lost"},
+        {("a", 0): "not_found", ("b", 0): "not_found"},
+    ],
+)
 def test_of_two_sick_nodes_of_three_the_well_one_is_asked_in_the_end(faults):
     pool = Cluster("a", "b", "c", faults=faults)
     assert build_on(pool, *["ok"] * 100)[0] == [KEPT] * 100
