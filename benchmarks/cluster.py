@@ -18,7 +18,8 @@ root::
 
 A tally file gets a line as each build ends, so a run can be stopped at any time, and several can write one file, one
 after the other or at once. Ends with status 1 if a finished build differs in any byte from the undisturbed local one,
-loses or doubles a row, or does not end as it should, or if a new node gets no row within a minute.
+loses or doubles a row, or does not end as it should, or if a new node gets no row within five minutes; those that get
+none within one are counted.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ STICKY = ("disk_full", "no_mount", "exits")
 """Faults by which a node is sick until it is gone."""
 LONGEST_BUILD_SECONDS = 900.0
 """From a start of a build to its end."""
-LONGEST_JOIN_SECONDS = 60.0
+LATE_JOIN_SECONDS = 60.0
+LONGEST_JOIN_SECONDS = 300.0
+"""From adding a node to its first row."""
 LONGEST_SICK_SECONDS = 120.0
 LONGEST_GOODBYE_SECONDS = 60.0
 """From the death of the head to the end of the build."""
@@ -115,7 +118,8 @@ class Cluster:
         from ray.cluster_utils import Cluster as RayCluster
 
         settings = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
-        self.ray_cluster = RayCluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
+        cheap = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+        self.ray_cluster = RayCluster(initialize_head=True, head_node_args={**settings, **cheap})
         self.add()
 
     @property
@@ -498,6 +502,8 @@ def print_tally(found: Tally) -> None:
         f"rows: {rows['planned']:,} planned = {rows['kept']:,} kept + {rows['rejected']:,} rejected + "
         f"{rows['failed']:,} failed + {rows['quarantined']:,} quarantined" + (": FALSE" * (total != rows["planned"]))
     )
+    late = sum(seconds > LATE_JOIN_SECONDS for seconds in found.joined)
+    print(f"of {len(found.joined)} added nodes, {late} had their first row later than {LATE_JOIN_SECONDS:g} s after")
     for what, seconds in (
         ("from adding a node to its first row", found.joined),
         ("from the death of the head to the end of the build", found.goodbyes),

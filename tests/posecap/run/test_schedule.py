@@ -323,18 +323,21 @@ def test_what_well_nodes_say_of_a_row_is_recorded_and_not_what_a_sick_one_said_f
     assert outcomes == [KEPT] * 20 + [KEPT, ("rejected", "not_found")] * 20
 
 
-@pytest.mark.parametrize(
-    "faults",
-    [
-        {("a", 0): "not_found", ("b", 1): "failed"},
-        {("a", 0): "lost", ("b", 0): "lost"},
-        {("a", 0): "not_found", ("b", 0): "not_found"},
-    ],
-)
+@pytest.mark.parametrize("faults", [{("a", 0): "not_found", ("b", 1): "failed"}, {("a", 0): "lost", ("b", 0): "lost"}])
 def test_of_two_sick_nodes_of_three_the_well_one_is_asked_in_the_end(faults):
     pool = Cluster("a", "b", "c", faults=faults)
     assert build_on(pool, *["ok"] * 100)[0] == [KEPT] * 100
     assert pool.drained == {"a", "b"}
+
+
+@pytest.mark.parametrize("fault", ["failed", "not_found", "lost"])
+@settings(max_examples=40, deadline=None)
+@given(picks=st.randoms(use_true_random=False))
+def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fault, picks):
+    sicken = {60: lambda pool: pool.faults.update({("a", 1): fault, ("b", 1): fault})}
+    pool = Cluster("a", "b", "c", "d", events=sicken, pick=lambda n: picks.randrange(n))
+    assert build_on(pool, *["ok"] * 200)[0] == [KEPT] * 200
+
 
 
 def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
