@@ -8,6 +8,7 @@ leave room for each.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -28,19 +29,28 @@ _DOWNLOADS_PER_NODE = 2
 _QUEUED_PER_THREAD = 1
 """Enough that no thread is idle between two tasks; more would be lost with the process, and start over."""
 
+LOADS_AT_MOST = 4
+"""Tries of a worker's process to load its engines; a free choice. Engines that raise an error are not tried again."""
+
 
 class _Worker:
-    """Runs in an actor process."""
+    """Runs in an actor process. Engines are not loaded as it is made: Ray would restart a process that dies of it again
+    and again without a word, while a call that the process dies of fails after a number of tries."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        for stage in segment.stages:
-            stage.load()
+        self._loading, self._loaded = threading.Lock(), False
 
-    def ping(self) -> None:
+    def load(self) -> None:
         """Returns once the process is up and its engines are loaded."""
+        with self._loading:
+            if not self._loaded:
+                for stage in self._segment.stages:
+                    stage.load()
+                self._loaded = True
 
     def work(self, item: Any) -> ItemResult:
+        self.load()  # of a restarted process, Ray may run a cancelled task first
         return execute(self._segment.stages, item, staging=self._segment.staging)
 
 
@@ -110,8 +120,9 @@ class Actor:
             sent.since = sent.since or time.monotonic()
 
     def ready(self) -> Any:
-        """A reference that is ready when the process is, however often it must be restarted until then."""
-        return self.handle.ping.options(max_task_retries=-1).remote()
+        """A reference that is ready when the process has its engines, or has died :data:`LOADS_AT_MOST` times of
+        loading them."""
+        return self.handle.load.options(max_task_retries=LOADS_AT_MOST - 1).remote()
 
 
 def start_actor(node: Node, segment: Segment, number: int) -> Actor:

@@ -74,3 +74,9 @@ class Finish(Stage):
 class Unready(Finish):
     def load(self) -> None:
         raise RuntimeError("weights are missing: fetch them")
+
+
+@dataclass(frozen=True)
+class DiesLoading(Finish):
+    def load(self) -> None:
+        os._exit(1)

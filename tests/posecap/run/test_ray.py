@@ -67,9 +67,16 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r5")
 
 
-def test_workers_that_cannot_start_say_why(tmp_path):
-    with pytest.raises(WorkersNotReadyError, match="weights are missing: fetch them"):
-        run(tmp_path, ["fine"], last=ray_stages.Unready)
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        (ray_stages.Unready, "weights are missing: fetch them"),
+        (ray_stages.DiesLoading, "its process died each of the 4 times that it loaded its engines"),
+    ],
+)
+def test_workers_that_cannot_start_say_why(tmp_path, last, why):
+    with pytest.raises(WorkersNotReadyError, match=why):
+        run(tmp_path, ["fine"], last=last)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Handle:
         return self
 
     @property
-    def ping(self) -> Handle:
+    def load(self) -> Handle:
         return Handle(self.node, -1, calls=self.pings, starts=self)
 
     def options(self, **options: Any) -> Handle:

@@ -339,7 +339,6 @@ def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fa
     assert build_on(pool, *["ok"] * 200)[0] == [KEPT] * 200
 
 
-
 def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
     lost: list[str] = []
     pool = Cluster("a", "b")
