@@ -54,8 +54,8 @@ from measuring import parser_of  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from posecap.inference.video_content import content_of  # noqa: E402
 from posecap.joints import LAYOUTS, convert  # noqa: E402
-from posecap.manifest.importers import VIDEO_SUFFIXES  # noqa: E402
 from posecap.run.execute import ItemResult, execute  # noqa: E402
 from posecap.skeletons import body_sizes  # noqa: E402
 from posecap.stages.filter_people import FilterPeople  # noqa: E402
@@ -125,7 +125,7 @@ def half_of(path: Path) -> str:
 
 
 def videos_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if content_of(path) == "video")
 
 
 def read_marks(path: Path) -> dict[str, Marks]:

@@ -224,6 +224,8 @@ def _manifest(options: argparse.Namespace) -> int:
         links = f", {made.repeated:,} links to folders that are read already" if made.repeated else ""
         counts = f"{made.missing:,} missing, {made.unusable:,} unusable{links}"
         print(f"left out: {counts}, such as {', '.join(made.examples)}")
+    if made.passed_over:
+        print(f"passed over {count_text(made.passed_over.total(), 'file')}: {made.passed_over_words()}")
     print(f"{made.manifest}: fill in {' and '.join(made.to_fill)}, then")
     print(f"  posecap plan --manifest {made.manifest}")
     return COMPLETE

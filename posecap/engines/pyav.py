@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from posecap.inference.video_content import FORMATS
 from posecap.interfaces import Frames
 from posecap.stage import Engine, PermanentError, Reject
 from posecap.types import Media, Pixels, Span
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
-_FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf"
-"""Real video containers. Playlists (HLS, DASH, concat) are absent: they make a library open other files."""
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
 """Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
 _LONGEST_SECONDS = 7 * 24 * 3600.0
@@ -149,7 +148,7 @@ class PyAV(Engine):
         with path.open("rb"):
             pass  # what the machine refuses is an OSError here, and not to be confused with FFmpeg's below
         try:
-            options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
             # Some real AVI files carry tags that are not UTF-8; posecap does not read tags.
             with av.open(str(path), metadata_errors="ignore", options=options) as container:
                 yield container, self._video_stream(container)

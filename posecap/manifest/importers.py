@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,14 +24,12 @@ import pyarrow as pa
 
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.files import atomic_file
+from posecap.inference.video_content import Content, content_of
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
 from posecap.manifest.rows import Problems, RawBatch, checked, encodable
 from posecap.terminal import count_text
 from posecap.uris import SCHEME
 
-VIDEO_SUFFIXES = (
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 (reads well)
-)
 SPLIT_FOLDERS = ("train", "val", "test")
 YOUTUBE_PIPELINE = "posecap_1m"
 """Of posecap's pipelines, the one that fetches from YouTube."""
@@ -39,6 +38,11 @@ _OTHER_SPLIT_WORDS = frozenset({*SPLIT_FOLDERS, "training", "valid", "validation
 COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 """Of the table written, in order."""
 MOST_EXAMPLES = 5
+_UNEXPECTED = ("empty", "not readable", "nothing that FFmpeg opens")
+"""What one would not expect of a file in a folder of videos, so that one is named."""
+_THREADS = 8
+"""Files that are looked into at once: most of the time is spent waiting for a disk or a network's file system, and
+FFmpeg's libraries work without Python's lock."""
 _ROWS_CHECKED_AT_ONCE = 1000
 PLACEHOLDERS = {"license": "unknown", "contact": "somebody@example.org"}
 """Values of a written manifest that the user has to replace."""
@@ -60,6 +64,9 @@ class Imported:
         unusable: lines of a list that are wrong, videos left out because a table cannot hold their path or label (it
             has a line break, or more characters than a reader accepts), and folders that cannot be read.
         repeated: links to folders left out because the videos in those have rows already.
+        passed_over: the number of a folder's files that are no videos, by their suffix in lower case, such as ``.jpg``
+            (empty where a name has none), and what they are (:data:`posecap.inference.video_content.Content`).
+        passed_over_examples: one path for each of these, relative to the folder.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
         like_splits: folders that became labels although their names are those of splits nearly, such as ``validation``.
         to_fill: keys of the manifest whose placeholders the user has to replace.
@@ -74,6 +81,8 @@ class Imported:
     missing: int = 0
     unusable: int = 0
     repeated: int = 0
+    passed_over: Counter[tuple[str, Content]] = field(default_factory=Counter)
+    passed_over_examples: dict[tuple[str, Content], str] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     like_splits: list[str] = field(default_factory=list)
     to_fill: tuple[str, ...] = tuple(PLACEHOLDERS)
@@ -85,6 +94,25 @@ class Imported:
         self.repeated += why == "repeated"
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(name)
+
+    def pass_over(self, path: str, what: Content) -> None:
+        """Count a file of a folder that is no video."""
+        key = Path(path).suffix.lower(), what
+        self.passed_over[key] += 1
+        self.passed_over_examples.setdefault(key, path)
+
+    def passed_over_words(self, most: int = 8) -> str:
+        """What was passed over, the most frequent first, as ``12 .jpg (picture), 1 .mp4 (empty), such as a/b.mp4``; of
+        more than ``most`` kinds the rest as a number. Empty where nothing was."""
+        words = []
+        for (suffix, what), count in self.passed_over.most_common(most):
+            example = self.passed_over_examples[suffix, what]
+            such = f", such as {example!a}" if what in _UNEXPECTED else ""
+            words.append(
+                f"{count:,} {suffix if suffix.isprintable() and suffix else 'without a suffix'} ({what}{such})"
+            )
+        more = self.passed_over.total() - sum(count for _, count in self.passed_over.most_common(most))
+        return ", ".join(words) + (f" and {more:,} others" if more else "")
 
 
 def unfilled(manifest: Manifest) -> list[str]:
@@ -130,10 +158,11 @@ def from_folder(
 ) -> Imported:
     """Write a manifest for all videos in a folder and its subfolders, each used whole.
 
-    Videos are the files with a suffix of :data:`VIDEO_SUFFIXES`; hidden files and folders are ignored. Links to
-    folders are followed, each folder once, so that links that form a loop end. A video's label
-    is the path of its folder relative to ``folder``, such as ``sports/jump``; a first part named train, val or test is
-    its split and not part of the label. Videos in ``folder`` itself have no label.
+    What a file is its content tells and not its name (:func:`posecap.inference.video_content.content_of`): whatever
+    FFmpeg's libraries open as a video has a row, all other files are counted by their suffix. Hidden files and folders
+    are ignored. Links to folders are followed, each folder once, so that links that form a loop end. A video's label is
+    the path of its folder relative to ``folder``, such as ``sports/jump``; a first part named train, val or test is its
+    split and not part of the label. Videos in ``folder`` itself have no label.
 
     Args:
         folder: becomes the manifest's ``media_root``.
@@ -142,12 +171,12 @@ def from_folder(
 
     Raises:
         ManifestError: ``folder`` is not a folder or has no video, or a file exists that may not be overwritten.
+        ModuleNotFoundError: PyAV is not installed.
     """
     if not folder.is_dir():
         raise ManifestError(f"{folder}: is not a folder; give the folder that holds the videos")
     imported = Imported(manifest, _table_for(manifest, overwrite))
-    suffixes = ", ".join(VIDEO_SUFFIXES)
-    empty = f"{folder}: there is no video in it or in its subfolders; a video's name ends in {suffixes}"
+    empty = f"{folder}: there is no video in it or in its subfolders"
     _write_table(imported, _folder_rows(folder, imported), empty=empty)
     _write_manifest(imported, pipeline, media_root=folder)
     return imported
@@ -160,7 +189,7 @@ class _TrimmedVideos:
         if not root.is_dir():
             raise ManifestError(f"{root}: is not a folder; give the folder that holds the trimmed videos")
         self._root = root
-        self._names_in: dict[str, frozenset[str]] = {}
+        self._names_in: dict[str, dict[str, str]] = {}
 
     def find(self, stem: str, label: str) -> str | None:
         """The path of a video relative to the root, None where there is none."""
@@ -171,10 +200,11 @@ class _TrimmedVideos:
             if folder not in self._names_in:
                 path = self._root / folder
                 names = [file.name for file in path.iterdir()] if path.is_dir() else []
-                self._names_in[folder] = frozenset(names)
+                # By the name with its suffix in lower case: a camera's or a copying program's .MP4 is meant as well.
+                self._names_in[folder] = {f"{Path(name).stem}{Path(name).suffix.lower()}": name for name in names}
             for suffix in (".mp4", ".mkv", ".webm"):
-                if stem + suffix in self._names_in[folder]:
-                    return f"{folder}/{stem}{suffix}" if folder else stem + suffix
+                if name := self._names_in[folder].get(stem + suffix):
+                    return f"{folder}/{name}" if folder else name
         return None
 
 
@@ -245,16 +275,27 @@ def _whole_seconds(start: str, end: str) -> tuple[int, int] | None:
 
 def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]]:
     """Rows of the table, by :data:`COLUMNS`, in the order of the paths."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        yield from _rows_of_folders(folder, imported, threads)
+
+
+def _rows_of_folders(folder: Path, imported: Imported, threads: ThreadPoolExecutor) -> Iterator[dict[str, object]]:
+    def content(path: str) -> Content:
+        return content_of(folder / path)
+
     for current, names in _folders(folder, imported):
         parts = Path(current).relative_to(folder).parts
         if len(parts) == 1 and parts[0] not in SPLIT_FOLDERS and parts[0].lower() in _OTHER_SPLIT_WORDS:
             imported.like_splits.append(parts[0])
-        for name in sorted(names):
-            if name.startswith(".") or Path(name).suffix.lower() not in VIDEO_SUFFIXES:
-                continue
-            path = "/".join((*parts, name))
-            if not path.isprintable():
+        paths = []
+        for path in ("/".join((*parts, name)) for name in sorted(names) if not name.startswith(".")):
+            if path.isprintable():
+                paths.append(path)
+            else:  # whatever it holds, no table can name it
                 imported.leave_out(ascii(path), "unusable")
+        for path, found in zip(paths, threads.map(content, paths), strict=True):
+            if found != "video":
+                imported.pass_over(path, found)
                 continue
             split = parts[0] if parts and parts[0] in SPLIT_FOLDERS else ""
             yield {"video": _as_cell(path), "label": "/".join(parts[1:] if split else parts), "split": split}
@@ -340,6 +381,7 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]], *, em
             labels.add(row["label"])
         if not imported.rows:
             counts = {"without a file": imported.missing, "unusable": imported.unusable}
+            empty += f"; passed over: {imported.passed_over_words()}" if imported.passed_over else ""
             left_out = "".join(f"; {count_text(count, 'row')} {why}" for why, count in counts.items() if count)
             raise ManifestError(empty + left_out + (f", such as {imported.examples[0]}" if left_out else ""))
     imported.labels = len(labels - {""})

@@ -1,13 +1,17 @@
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from posecap.builtin import pipelines
+from posecap.cli import main
 from posecap.manifest.importers import from_folder, from_kinetics
 from posecap.manifest.manifest_file import ManifestError, read_manifest
 from posecap.plan import Plan, make_plan
 from posecap.types import Row
 from tests import DATA
+from tests.footage import write_sound, write_video
 
 PIPELINE = Path("pipelines/default.py")
 LIST = """\
@@ -28,10 +32,17 @@ def kinetics(folder: Path, text: str = LIST) -> Path:
     return path
 
 
+@cache
+def video() -> bytes:
+    with TemporaryDirectory() as folder:
+        return write_video(Path(folder) / "video.mp4", codec="mpeg4", frames=2, size=(16, 16)).read_bytes()
+
+
 def files(folder: Path, *names: str) -> Path:
+    """The same small video under all names; ``.txt`` files have a word in them."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"")
+        (folder / name).write_bytes(b"words" if name.endswith(".txt") else video())
     return folder
 
 
@@ -48,11 +59,11 @@ def test_trimmed_videos_are_found_by_their_usual_names_and_missing_ones_counted(
     clips = files(tmp_path / "clips", "-aPS4FHFF8__000036_000046.mp4")
     made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips)
     assert (made.rows, made.missing, made.examples) == (1, 1, ["0wR5jVB-WPk_000417_000427.mp4"])
-    files(clips, "abseiling/0wR5jVB-WPk_000417_000427.mkv")
+    files(clips, "abseiling/0wR5jVB-WPk_000417_000427.MKV")
     made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips, overwrite="yes")
     assert (made.rows, made.missing) == (2, 0)
     val = next(row for row in planned(tmp_path) if row.split == "val")
-    assert val.location == (clips / "abseiling/0wR5jVB-WPk_000417_000427.mkv").as_posix()
+    assert val.location == (clips / "abseiling/0wR5jVB-WPk_000417_000427.MKV").as_posix()
     assert val.start_seconds is None  # the file is the span
     assert val.source == "https://www.youtube.com/watch?v=0wR5jVB-WPk"
 
@@ -109,19 +120,46 @@ def test_a_folder_becomes_rows_with_labels_and_splits(tmp_path: Path) -> None:
     videos = files(
         tmp_path / "videos",
         "train/run/b.mp4", "train/run/a.MP4", "val/sports/jump/c.mkv", "loose.webm", "walk/d.avi", "walk/notes.txt",
-        "walk/.hidden.mp4", ".cache/e.mp4", "test/clip:1.mp4",
+        "walk/.hidden.mp4", ".cache/e.mp4", "test/clip:1.mp4", "walk/README",
     )  # fmt: skip
     made = from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
-    assert (made.rows, made.labels, made.rows_by_split) == (6, 3, {"train": 4, "val": 1, "test": 1})
+    assert (made.rows, made.labels, made.rows_by_split) == (7, 3, {"train": 5, "val": 1, "test": 1})
     found = {Path(r.location).relative_to(videos).as_posix(): (r.label, r.split) for r in planned(tmp_path)}
     assert found == {
         "loose.webm": (None, "train"),
         "train/run/a.MP4": ("run", "train"),
         "train/run/b.mp4": ("run", "train"),
         "val/sports/jump/c.mkv": ("sports/jump", "val"),
+        "walk/README": ("walk", "train"),  # what a file is its content tells
         "walk/d.avi": ("walk", "train"),
         "test/clip:1.mp4": (None, "test"),
     }
+
+
+def test_what_is_no_video_is_counted_by_suffix_and_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = files(tmp_path / "videos", "run/a.mp4", "run/a.txt", "notes.TXT.txt")
+    write_sound(videos / "run" / "song.m4a")
+    (videos / "run" / "b.MP4").write_bytes(b"")
+    (videos / "c.mp4").write_bytes(video()[:100])
+    (videos / "d.mp4").symlink_to(videos / "gone")
+    (videos / "LICENSE").write_text("You may.")
+    made = from_folder(videos, tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert (made.rows, made.unusable) == (1, 0)
+    assert made.passed_over == {
+        (".txt", "text"): 2,
+        (".m4a", "sound"): 1,
+        (".mp4", "empty"): 1,
+        (".mp4", "nothing that FFmpeg opens"): 1,
+        (".mp4", "not readable"): 1,
+        ("", "text"): 1,
+    }
+    words = made.passed_over_words(most=5)
+    assert words.startswith("2 .txt (text), ")
+    assert words.endswith(" and 1 others")
+    assert "1 .mp4 (nothing that FFmpeg opens, such as 'c.mp4')" in made.passed_over_words()
+    assert "1 without a suffix (text)" in made.passed_over_words()
+    assert main(["manifest", "folder", str(videos), "--output", str(tmp_path / "n.yaml")]) == 0
+    assert "passed over 7 files: 2 .txt (text), " in capsys.readouterr().out
 
 
 def test_folders_that_may_be_meant_as_splits_are_named(tmp_path: Path) -> None:
@@ -159,6 +197,7 @@ def test_links_to_folders_are_followed_once_and_loops_end(tmp_path: Path) -> Non
     made = from_folder(videos, tmp_path / "m.yaml")
     assert {row.uri for row in planned(tmp_path)} == {"run/a.mp4", "jump/b.mp4", "fly/c.mp4", "walk/d.mp4"}
     assert (made.rows, made.repeated, made.unusable) == (4, 4, 0)
+    assert made.passed_over == {("", "not readable"): 2}  # links to nothing and to themselves
     assert "leads to a folder whose videos have rows already" in made.examples[0]
 
 
@@ -198,7 +237,12 @@ def test_nothing_is_overwritten_unasked_and_the_list_never(tmp_path: Path) -> No
 
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
-    with pytest.raises(ManifestError, match=r"there is no video in it .* ends in \.3gp, \.avi, .*\.mp4"):
+    with pytest.raises(ManifestError, match=r"there is no video in it or in its subfolders$"):
+        from_folder(tmp_path / "videos", tmp_path / "m.yaml", pipeline=PIPELINE)
+    files(tmp_path / "videos", "a.txt")
+    with pytest.raises(
+        ManifestError, match=r"there is no video in it or in its subfolders; passed over: 1 \.txt \(text"
+    ):
         from_folder(tmp_path / "videos", tmp_path / "m.yaml", pipeline=PIPELINE)
     with pytest.raises(ManifestError, match="is not a folder"):
         from_folder(tmp_path / "none", tmp_path / "m.yaml", pipeline=PIPELINE)
