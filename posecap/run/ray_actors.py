@@ -98,10 +98,12 @@ class Actor:
 
     @property
     def free(self) -> int:
-        """Tasks it may have in addition: one running and one queued for each thread, so that none is idle between."""
+        """Tasks it may have in addition: one running and one queued for each thread, so that none is idle between; a
+        single one after a death, until a task ends well, so that it is known on which one the process dies again."""
         if self.paused or self.isolating:
             return 0
-        return max(0, self.concurrency * (1 + _QUEUED_PER_THREAD) - len(self.submitted))
+        at_once = 1 if self.deaths else self.concurrency * (1 + _QUEUED_PER_THREAD)
+        return max(0, at_once - len(self.submitted))
 
     @property
     def idle(self) -> bool:

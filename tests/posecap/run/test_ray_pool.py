@@ -306,6 +306,16 @@ def test_what_takes_too_long_is_stopped_and_its_neighbours_are_handed_back(start
     assert made_up.killed == [made_up.worker("a")]
 
 
+def test_after_a_death_a_worker_has_one_task_at_a_time_until_one_ends_well(start):
+    pool, made_up = start("a")
+    assert pool.free_slots(1) == 2
+    for answer, free in ((RayActorError(), 1), (RaySystemError(ValueError("x")), 1), (ItemResult(), 2)):
+        (ref,) = submit(pool, made_up, "a", 1)
+        ref.answer = answer
+        events(pool, 1)
+        assert pool.free_slots(1) == free
+
+
 def test_a_worker_that_dies_again_and_again_rests(start, monkeypatch):
     monkeypatch.setattr(ray_pool, "_REST_SECONDS", 0.1)
     pool, made_up = start("a")
