@@ -133,7 +133,7 @@ def test_other_endings_are_refused_before_anything_is_read(tmp_path: Path):
 @pytest.mark.parametrize("name", ["uri", "source_id", "layout", "start_seconds", "width"])
 def test_facts_of_another_form_are_named(name: str):
     for odd in (None, [], "" if name in ("start_seconds", "width") else 5):
-        with pytest.raises(ViewError, match=rf"its facts have {name} not in the form .* posecap verify"):
+        with pytest.raises(ViewError, match=rf"its facts have {name} not in the form .*posecap verify"):
             drawable(building.sample(facts={name: odd}))
 
 
