@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,27 @@ def test_every_row_has_one_fate_and_the_counts_add_up(whole: BuildResult) -> Non
     assert (whole.exit_code, whole.parts_built) == (3, 4)
     assert committed(whole.root) == [*(PartName("train", n) for n in range(3)), PartName("val", 0)]
     assert verify(whole.root).problems == ()
+
+
+@pytest.mark.slow
+def test_without_decord_pyav_decodes_and_the_samples_say_so(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Arm and macOS, for which decord has no wheel."""
+    monkeypatch.setitem(sys.modules, "decord", None)  # neither found nor importable
+    monkeypatch.setattr("posecap.pipeline.version", lambda package: _version_but_of(package, "decord"))
+    made = small.build(small.manifest(tmp_path, [KEPT], media_root=media))
+    assert made.exit_code == 0
+    (part,) = committed(made.root)
+    assert read_sidecar(made.root, part)["lineage"]["packages"]["decord"] == "not installed"
+    (sample,) = read_part(made.root, part)
+    assert sample.facts["models"]["decoder"] == "pyav"
+
+
+def _version_but_of(package: str, missing: str) -> str:
+    if package == missing:
+        raise PackageNotFoundError(package)
+    return version(package)
 
 
 def test_rows_that_cannot_pass_are_rejected_before_anything_is_fetched(media: Path, tmp_path: Path) -> None:

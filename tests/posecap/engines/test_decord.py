@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import accumulate, cycle, islice
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_accepts_only_what_it_is_known_to_read_right() -> None:
     for container in ("matroska,webm", "mpegts", "flv", ""):
         assert not Decord().accepts(replace(MEDIA, container=container))
     assert not Decord().accepts(replace(MEDIA, fps=0.0))
+
+
+def test_accepts_nothing_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "decord", None)
+    Decord().load()
+    assert not Decord().accepts(MEDIA)
 
 
 def test_does_not_accept_more_frames_than_there_can_be() -> None:
