@@ -148,7 +148,7 @@ class TrainerConfig:
 
     ``head_lr_ratio`` is the head's learning rate divided by that of all other parameters. A checkpoint is written after
     each epoch (in detection after each tenth of the epochs) and, besides, every ``checkpoint_steps`` steps of the
-    optimizer; only the newest is kept. The loss is logged every ``log_steps`` steps.
+    optimizer; the last two are kept, as one may get damaged. The loss is logged every ``log_steps`` steps.
     """
 
     head_lr_ratio: float = 1.0

@@ -24,7 +24,7 @@ from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.task import FrameTask, Task
 from tmor_train.metrics.accuracy import accuracy, spread
 from tmor_train.results import RESULT, FrameScores, Result, Scores, save
-from tmor_train.training.runs import READING, RunError, check_new, read_config, write_config
+from tmor_train.training.runs import READING, RunError, check_new, read_config, run_lock, write_config
 
 Begun = Literal["new", "before"]
 """Whether a run is new, so that its folder must not hold one, or was begun before and is resumed."""
@@ -109,8 +109,23 @@ def run_trials(
 
     Raises:
         RunError: the run is new, and the folder already holds one; or it was begun when the benchmark's files were read
-            otherwise (:attr:`tmor_train.benchmarks.Benchmark.reading`).
+            otherwise (:attr:`tmor_train.benchmarks.Benchmark.reading`); or another process is working on it.
     """
+    with run_lock(folder):
+        _begin(task, config=config, folder=folder, begun=begun)
+        for trial in trials:
+            trial_folder = folder / trial.name
+            if (trial_folder / RESULT).exists():
+                continue
+            start = monotonic()
+            output = trial.measure(trial_folder)
+            result = result_of(output, trial, task=task, config=config, seconds=monotonic() - start)
+            save(result, trial_folder, scores=output.scores)
+    return folder
+
+
+def _begin(task: Task | FrameTask, *, config: Any, folder: Path, begun: Begun) -> None:
+    """Write the configuration of a new run, or check that the one before can go on; raises as :func:`run_trials`."""
     reading = task.benchmark.reading
     if begun == "new":
         check_new(folder)
@@ -121,15 +136,6 @@ def run_trials(
             f"{folder} was begun by a version that read the files of {task.benchmark.name} otherwise (CHANGELOG.md "
             "says how); measure again with another --output"
         )
-    for trial in trials:
-        trial_folder = folder / trial.name
-        if (trial_folder / RESULT).exists():
-            continue
-        start = monotonic()
-        output = trial.measure(trial_folder)
-        result = result_of(output, trial, task=task, config=config, seconds=monotonic() - start)
-        save(result, trial_folder, scores=output.scores)
-    return folder
 
 
 def result_of(output: TrialOutput, trial: Trial, *, task: Task | FrameTask, config: Any, seconds: float) -> Result:

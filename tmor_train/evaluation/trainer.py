@@ -116,7 +116,7 @@ class Trainer(ABC, Generic[Batch]):
             CheckpointError: the checkpoint in ``folder`` cannot be read.
             Stopped: the process was asked to stop; the step it was in is saved.
         """
-        config, checkpoints, stop = self.schedule, Checkpoints(folder / "checkpoints", keep=1), Stop()
+        config, checkpoints, stop = self.schedule, Checkpoints(folder / "checkpoints"), Stop()
         if checkpoints.all():
             self.load_state_dict(checkpoints.latest()[1][self.stored_as])
         steps = config.epochs * per_epoch

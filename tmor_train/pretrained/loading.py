@@ -22,7 +22,7 @@ from tmor_train.encoder.projection import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import CheckpointError
+from tmor_train.training.checkpoint import CheckpointError, DamagedCheckpointError
 from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import Precision, device_of
 
@@ -63,6 +63,8 @@ def load(
     where = device_of(device)
     try:
         path, content = checkpoint.load_latest(path)
+    except DamagedCheckpointError:
+        raise  # its tensors are not to be taken by the reader of released weights either
     except CheckpointError as not_a_run:
         if not path.is_file():
             raise

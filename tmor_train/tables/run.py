@@ -6,7 +6,7 @@ again in the same folder, with more data or another checkpoint, it measures only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tmor_train import tasks
@@ -18,11 +18,11 @@ from tmor_train.evaluation.config import TableConfig
 from tmor_train.evaluation.task import TaskError
 from tmor_train.prompts import MissingTextError
 from tmor_train.results import Result, ResultError, results_under
-from tmor_train.tables.jobs import Job, jobs_of, weights_by_key
-from tmor_train.tables.paper import TABLES
+from tmor_train.tables.jobs import Job, Weights, jobs_of, weights_by_key
+from tmor_train.tables.paper import TABLES, Table
 from tmor_train.tables.render import MeasuredTable, Measurement, write_table
 from tmor_train.training.progress import Progress
-from tmor_train.training.runs import CONFIG, RunError, read_config, write_config
+from tmor_train.training.runs import CONFIG, RunError, read_config, run_lock, write_config
 
 _SHOWN = 3  # missing files of a benchmark that are named
 # What makes one metric impossible, while others may be measured; any other exception ends the table.
@@ -44,7 +44,7 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
     Raises:
         TaskError: no folder of benchmarks is named.
         EncoderNotFoundError, ConfigError: as :func:`weights_by_key` and :func:`jobs_of`.
-        RunError: the folder holds another run.
+        RunError: the folder holds another run, or another process is working on it.
         ResultError: the folder of a job holds a damaged result.
     """
     if config.data_root is None:
@@ -54,6 +54,13 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
     table = TABLES[config.table]
     weights = weights_by_key(config, table)
     jobs = jobs_of(table, config, weights)
+    with run_lock(folder):
+        return _measured(config, folder, table, weights, jobs)
+
+
+def _measured(
+    config: TableConfig, folder: Path, table: Table, weights: Mapping[str, Weights], jobs: Sequence[Job]
+) -> Path:
     _begin(config, folder)
     changes = (*(f"recipe {pair}" for pair in config.recipes), *config.changes)
     done: dict[str, str] = {}

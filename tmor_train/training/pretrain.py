@@ -6,9 +6,11 @@ to the run's folder, but for batches whose loss is not finite, which each proces
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,18 +25,19 @@ from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, ProcessRank
 from tmor_train.data_sources import fingerprint, motions_of
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.checkpoint import CheckpointError, Checkpoints, CheckpointWriteError
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of, distributed_context
-from tmor_train.training.metric_logger import MetricLogger, plot
+from tmor_train.training.metric_logger import MetricLogger, plot, read_events
 from tmor_train.training.optimizer import NonFiniteError, lr_ratio
 from tmor_train.training.progress import Progress
 from tmor_train.training.representation_metrics import FEWEST_DIRECTIONS, effective_rank, neighbours_agree, uniformity
-from tmor_train.training.runs import RunError, Stop, Stopped, check_new, read_config, write_config
+from tmor_train.training.runs import RunError, Stop, Stopped, check_new, read_config, run_lock, write_config
 from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
 """Least time between two drawings of the curves during training."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _NAMED_CLIPS = 5  # of a batch that is reported in an error
 _SAMPLE = 4096  # most embeddings, evenly spaced, for metrics of the whole set: their products in pairs take 128 MiB
 
@@ -42,35 +45,40 @@ _SAMPLE = 4096  # most embeddings, evenly spaced, for metrics of the whole set: 
 def pretrain(config: PretrainConfig, folder: Path) -> Path:
     """Train a new run in ``folder``; returns the path of its last checkpoint. Under torchrun every process calls this.
 
+    The run has a checkpoint, of step 0, before it has a configuration, so that it can be resumed whenever it stops.
+
     Raises:
-        RunError: the folder holds a run, the set is smaller than a batch or lacks what a loss needs, no checkpoint to
-            start from is named, or a loss became NaN or infinite (its batch is saved in the folder).
+        RunError: the folder holds a run, or another process is working on it; the set is smaller than a batch or lacks
+            what a loss needs, no checkpoint to start from is named, or a loss became NaN or infinite (its batch is
+            saved in the folder).
+        CheckpointWriteError: the disk is full or fails; the checkpoint before is as it was.
         CheckpointError: there is no checkpoint at ``loop.start_from``.
         ValueError: the encoder or heads of that checkpoint differ from the configuration's in shape, or there is no
             such device.
         Stopped: the process was asked to stop.
         Exception: as :func:`tmor_train.data_sources.motions_of` raises, if the data cannot be read.
     """
-    distributed = distributed_context(config.loop.device)
-    check_new(folder)
     if config.loop.start == "checkpoint" and config.loop.start_from is None:
         raise RunError(
             f"{config.recipe} starts from another run's weights: give --from CHECKPOINT (a file or a run's folder), "
             "or --set loop.start=scratch"
         )
-    motions = motions_of(config.data)
-    config, notes = fitted(config, motions)
-    training = Pretraining(config, folder, motions, distributed)
-    for note in notes:
-        training.log(note)
-    if config.loop.start == "checkpoint" and config.loop.start_from is not None:
-        path, content = checkpoint.load_latest(Path(config.loop.start_from))
-        heads = training.train_state.load_pretrained(content["learner"])
-        training.log(f"starts from {path}: its encoder and {len(heads)} tensors of its heads")
-    distributed.barrier()  # every process has checked that the folder holds no run, before the main one writes to it
-    if distributed.is_main:
-        write_config(as_json(config), folder)
-    return training.fit("start")
+    distributed = distributed_context(config.loop.device)
+    with _lock(folder, distributed):
+        check_new(folder)
+        motions = motions_of(config.data)
+        config, notes = fitted(config, motions)
+        training = Pretraining(config, folder, motions, distributed)
+        for note in notes:
+            training.log(note)
+        training.load_start()
+        # Every process has checked that the folder holds no run before the main one writes to it.
+        distributed.barrier()
+        # First the checkpoint, then the configuration, which makes the folder a run: every run can be resumed.
+        training.save()
+        if distributed.is_main:
+            write_config(as_json(config), folder)
+        return training.fit("start")
 
 
 def resume(folder: Path) -> Path:
@@ -78,26 +86,73 @@ def resume(folder: Path) -> Path:
 
     Configuration and data are those in the run's ``config.json``, also where the checkpoint's own configuration, which
     is for loading the encoder alone, is another; the number of processes may differ. A run that has ended only writes
-    its last lines again.
+    its last lines again. A run of a former version that was stopped before its first checkpoint begins anew.
 
     Raises:
-        RunError: no run there, its data has changed, or as for :func:`pretrain`.
-        CheckpointError: no checkpoint there, as in a run that was stopped before its first.
+        RunError: no run there, another process is working on it, its data has changed, or as for :func:`pretrain`.
+        CheckpointError: its checkpoints cannot be read, or are gone.
         Stopped, Exception: as for :func:`pretrain`.
     """
     config = from_json(PretrainConfig, read_config(folder))
     distributed = distributed_context(config.loop.device)
-    path, content = Checkpoints(folder / "checkpoints").latest()
-    motions = motions_of(config.data)
-    if content["clips"] != fingerprint(motions):
-        raise RunError(
-            f"the data holds other clips, or in another order, than when the run in {folder} began; restore the data, "
-            f"or begin a new run with its weights: --from {folder}"
-        )
-    training = Pretraining(config, folder, motions, distributed)
-    training.load_state_dict(content)
-    training.log(f"resumes from {path}")
-    return training.fit("resume")
+    with _lock(folder, distributed):
+        found = newest_checkpoint(folder)
+        motions = motions_of(config.data)
+        if found is not None and found[1]["clips"] != fingerprint(motions):
+            raise RunError(
+                f"the data holds other clips, or in another order, than when the run in {folder} began; restore the "
+                f"data, or begin a new run with its weights: --from {folder}"
+            )
+        training = Pretraining(config, folder, motions, distributed)
+        if found is None:
+            training.log("the run was stopped before its first checkpoint, so it begins anew")
+            training.load_start()
+            training.save()
+            return training.fit("start")
+        path, content = found
+        training.load_state_dict(content)
+        training.log(f"resumes from {path}")
+        return training.fit("resume")
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a run that can be read; None where the run was stopped before it wrote one.
+
+    Raises:
+        CheckpointError: none can be read, or those that the journal tells of are gone.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints")
+    if checkpoints.all():
+        return checkpoints.latest()
+    with suppress(FileNotFoundError):
+        if next(read_events(folder, "checkpoint"), None) is not None:
+            raise CheckpointError(
+                f"{checkpoints.folder} holds no checkpoint any more, though the run wrote some: put one back, or "
+                "begin a new run"
+            )
+    return None
+
+
+@contextmanager
+def _lock(folder: Path, distributed: DistributedContext) -> Iterator[None]:
+    """Hold the run for all processes that train together, by the main one. If it is refused, all of them learn it.
+
+    Raises:
+        RunError: others are working on it.
+    """
+    refused: RunError | None = None
+    with ExitStack() as stack:
+        if distributed.is_main:
+            try:
+                stack.enter_context(run_lock(folder))
+            except RunError as error:
+                refused = error
+        count = distributed.sum(torch.tensor(float(refused is not None), device=distributed.device))
+        if bool(count):
+            refused = refused or RunError(f"{folder} is being worked on by others, as the main process says")
+        if refused is not None:
+            raise refused
+        yield
 
 
 def fitted(config: PretrainConfig, motions: MotionSet) -> tuple[PretrainConfig, list[str]]:
@@ -162,10 +217,22 @@ class Pretraining:
             event: the journal's name for this beginning, ``start`` or ``resume``.
 
         Raises:
-            RunError: a loss became NaN or infinite.
+            RunError: a loss became NaN or infinite, or the journal or a picture cannot be written.
+            CheckpointWriteError: the disk is full or fails; the checkpoint before is as it was.
             Stopped: the process was asked to stop; with one process the step it was in is finished and saved, with
                 several the next one that is logged.
         """
+        try:
+            return self._fit(event)
+        except OSError as error:
+            if isinstance(error, CheckpointWriteError) or error.errno not in _DISK_ERRORS:
+                raise
+            raise RunError(
+                f"{self.folder} cannot be written to: {error}. Its last checkpoint is as it was: make room, then "
+                f"`tmor_train resume {self.folder}`"
+            ) from error
+
+    def _fit(self, event: str) -> Path:
         train_state, epochs = self.train_state, self.config.loop.epochs
         with self.logger, self.stop:
             self.progress = Progress(steps=epochs * self.steps_per_epoch, done=train_state.step)
@@ -212,7 +279,7 @@ class Pretraining:
             self.logger.log("step", train_state.step, metrics | self.progress.metrics())
         stop = self._stop_together() if watch or self.distributed.world == 1 else False
         if stop or train_state.step % loop.checkpoint_steps == 0:
-            self._save()
+            self.save()
         if stop:
             self.logger.log("stopped", train_state.step, {"why": "asked to"})
             raise Stopped
@@ -240,7 +307,7 @@ class Pretraining:
             metrics |= train_state.recluster(embeddings_ND)
             if first:  # the loss has other positives from now on, so earlier losses are not comparable
                 self.best = math.inf
-        self._save()
+        self.save()
         if self.distributed.is_main and better:
             self.checkpoints.mark_best(train_state.step)
         metrics["seconds_aside"] = monotonic() - began
@@ -270,7 +337,24 @@ class Pretraining:
                 self.log(line)
         self._plotted = monotonic()
 
-    def _save(self) -> None:
+    def load_start(self) -> None:
+        """Take over encoder and heads of the run that the configuration starts from, if it names one.
+
+        Raises:
+            CheckpointError, ValueError: as :func:`pretrain`.
+        """
+        loop = self.config.loop
+        if loop.start == "checkpoint" and loop.start_from is not None:
+            path, content = checkpoint.load_latest(Path(loop.start_from))
+            heads = self.train_state.load_pretrained(content["learner"])
+            self.log(f"starts from {path}: its encoder and {len(heads)} tensors of its heads")
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, in the main process; all processes call this.
+
+        Raises:
+            CheckpointWriteError: the disk is full or fails; the checkpoint before is as it was.
+        """
         state = self.train_state.state_dict()  # all processes take part
         if not self.distributed.is_main:
             return

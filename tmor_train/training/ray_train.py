@@ -7,7 +7,6 @@ on storage that every node reaches by the same path, and tmor_train is installed
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from typing import Any
 from tmor_train.configuration import as_json, from_json
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.pretrain import pretrain, resume
-from tmor_train.training.runs import check_new
+from tmor_train.training.pretrain import newest_checkpoint, pretrain, resume
+from tmor_train.training.runs import check_new, read_config
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -78,13 +77,14 @@ def resume_on_ray(folder: Path, job: RayJob) -> Path:
     the path of its last checkpoint.
 
     Raises:
-        CheckpointError: no checkpoint there.
+        RunError: no run there.
+        CheckpointError: its checkpoints cannot be read, or are gone.
         RayError: as for :func:`pretrain_on_ray`.
     """
-    # The processes read config.json, which agrees: no run changes it. Read here, a missing checkpoint is an error
-    # before the cluster starts.
-    _, content = Checkpoints(folder / "checkpoints").latest()
-    return _run({}, folder, job, device=json.loads(content["config"])["loop"]["device"])
+    # The processes read both again. Read here, what is missing is an error before the cluster starts.
+    config = from_json(PretrainConfig, read_config(folder))
+    newest_checkpoint(folder)
+    return _run({}, folder, job, device=config.loop.device)
 
 
 def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) -> Path:

@@ -2,14 +2,19 @@
 
 ``config.json`` has every field of the configuration. A pre-training run's folder also has ``journal.jsonl``, the logged
 events and metrics, ``checkpoints/``, the state of training, ``plots/``, the curves, and ``tensorboard/`` where
-TensorBoard is installed.
+TensorBoard is installed. While a process works on a run, the folder has ``.lock`` (:func:`run_lock`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import signal
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -20,6 +25,8 @@ CONFIG = "config.json"
 READING = "reading"
 """Key of an evaluation's ``config.json``, beside the configuration: :attr:`tmor_train.benchmarks.Benchmark.reading`
 when it was begun; 1 where it is missing."""
+LOCK = ".lock"
+_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,12 +38,74 @@ def check_new(folder: Path) -> None:
     """Check that ``folder`` holds no run; it need not exist.
 
     Raises:
-        RunError: it holds one.
+        RunError: it holds one, or checkpoints of steps that a run without its ``config.json`` took. A checkpoint of
+            step 0 alone is of a run that was stopped while it began, and may be replaced.
     """
     if (folder / CONFIG).exists():
         raise RunError(
             f"{folder} already holds a run; resume it with `tmor_train resume {folder}`, or choose another --output"
         )
+    if left := sorted(path for path in folder.glob("checkpoints/step-*.pt") if path.stem != "step-000000000"):
+        raise RunError(
+            f"{folder} holds checkpoints, {left[-1].name} among them, of a run whose {CONFIG} is gone; choose another "
+            f"--output, or delete {left[-1].parent}"
+        )
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the run in ``folder``, which is created, for this process; a second process is refused.
+
+    The lock is the kernel's, on the file ``.lock``, which is removed at the end, as is a folder that was created here
+    and is still empty. It ends with the process, however that ends, so a file that a killed process left blocks nobody.
+    On one machine this is certain. On a network file system it holds between machines where that passes locks on: NFS
+    of Linux and Lustre with ``flock`` do. Where a file system or system has no locks, a warning is logged and the block
+    runs without one.
+
+    Raises:
+        RunError: another process, or another block in this one, holds it.
+        OSError: the folder cannot be written to.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        _log.warning("warning: this system has no file locks; start no second process on %s", folder)
+        yield
+        return
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    descriptor = -1
+    try:
+        while True:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+                raise RunError(
+                    f"{folder} is being worked on by {holder}; wait until it ends, stop it, or choose another --output"
+                ) from None
+            except OSError as error:
+                _log.warning("warning: %s takes no locks (%s); start no second process on it", folder, error)
+                break
+            # Between opening and locking, the holder before may have removed the file: then this lock is of no name.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                    os.truncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                    break
+            os.close(descriptor)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before the lock ends, so that nobody's later file is removed
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+        if created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def write_config(values: Any, folder: Path) -> None:

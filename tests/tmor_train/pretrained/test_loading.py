@@ -91,6 +91,11 @@ def test_files_that_hold_no_encoder(tmp_path: Path, demo_run: Path) -> None:
     for name in ("cut.pt", "page.pt"):
         with pytest.raises(CheckpointError, match=f"{name} cannot be read as a checkpoint"):
             tmor_train.load(tmp_path / name)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1  # a bit of a weight: the archive opens, and torch takes it
+    (tmp_path / "flipped.pt").write_bytes(flipped)
+    with pytest.raises(CheckpointError, match=r"flipped.pt is damaged: the SHA-256"):
+        tmor_train.load(tmp_path / "flipped.pt")
     with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder with checkpoints"):
         tmor_train.load(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="neither a checkpoint nor a folder with checkpoints"):

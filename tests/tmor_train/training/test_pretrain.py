@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,18 +18,19 @@ import torch
 
 from posecap.types import PartName
 from tests import ROOT, built
+from tmor_train.cli import main
 from tmor_train.configuration import changed
 from tmor_train.data import LoaderState
 from tmor_train.data_sources import motions_of
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
-from tmor_train.training.checkpoint import Checkpoints
+from tmor_train.training.checkpoint import CheckpointError, Checkpoints, CheckpointWriteError
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events
 from tmor_train.training.optimizer import NonFiniteError
 from tmor_train.training.pretrain import Pretraining, fitted, pretrain, resume
-from tmor_train.training.runs import RunError, Stopped
+from tmor_train.training.runs import RunError, Stopped, run_lock
 from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
@@ -215,6 +218,88 @@ def test_killed_loses_only_the_steps_since_the_last_checkpoint(
     assert taken - saved <= config.loop.checkpoint_steps
     resume(folder)
     assert_same(last(folder), last(straight))
+
+
+def test_killed_in_its_first_step_a_run_is_resumed(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "run")
+    assert last(tmp_path / "run").name == "step-000000000.pt"
+    monkeypatch.undo()
+    stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        resume(tmp_path / "run")
+    losses = [line["loss"] for line in read_events(tmp_path / "run", "step")]
+    assert losses == [line["loss"] for line in read_events(straight, "step")][:2]
+
+
+def test_a_run_of_a_former_version_that_has_no_checkpoint_begins_anew(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(straight / "config.json", folder)
+    stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        resume(folder)
+    (step,) = read_events(folder, "step")
+    assert step["loss"] == next(read_events(straight, "step"))["loss"]
+    # One whose journal tells of checkpoints has lost them, and begins nothing.
+    shutil.rmtree(folder / "checkpoints")
+    shutil.copy(straight / "journal.jsonl", folder)
+    with pytest.raises(CheckpointError, match="holds no checkpoint any more"):
+        resume(folder)
+
+
+def test_of_two_processes_on_a_run_the_second_is_refused(straight: Path, config: PretrainConfig) -> None:
+    with run_lock(straight):
+        with pytest.raises(RunError, match=f"is being worked on by process {os.getpid()} on"):
+            resume(straight)
+        with pytest.raises(RunError, match="is being worked on by"):
+            pretrain(config, straight)
+
+
+def test_a_disk_that_is_full_at_the_first_checkpoint_leaves_no_run(
+    config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        with pytest.raises(CheckpointWriteError, match=r"File too large; .* make room, then start the run again"):
+            pretrain(config, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(KeyboardInterrupt):  # in its first step
+        pretrain(config, tmp_path / "run")
+
+
+def test_a_disk_that_is_full_later_leaves_the_checkpoint_before(
+    config: PretrainConfig,
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, before = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    train = TrainState.train_step
+
+    def filling(self: TrainState, batches: Sequence[Any], **settings: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        return train(self, batches, **settings)
+
+    monkeypatch.setattr(TrainState, "train_step", filling)
+    try:
+        assert main(["run", "pretrain_demo", "--data", str(shards), "--output", str(folder), "--set", *SMALL]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "step-000000002.pt, about " in said
+    assert said.endswith(f"step-000000000.pt before it is as it was; make room, then `tmor_train resume {folder}`")
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000000000.pt"]
+    assert checkpoint.load(last(folder))["learner"]["step"] == 0
 
 
 def test_asked_to_stop_it_saves_the_step_it_is_in(
