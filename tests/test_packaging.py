@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from posecap.pipeline import load_pipeline
+from tests.footage import write_video
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("posecap", "tmor_train")
@@ -92,7 +93,7 @@ def test_a_wheel_builds_in_an_empty_folder(clone: Path, tmp_path: Path) -> None:
     with made("build_wheel", clone, tmp_path) as wheel:
         wheel.extractall(installed)
     (empty / "videos" / "jump").mkdir(parents=True)
-    (empty / "videos" / "jump" / "a.mp4").write_bytes(b"")
+    write_video(empty / "videos" / "jump" / "a.mp4", frames=2)
 
     def posecap(*words: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(installed)}
