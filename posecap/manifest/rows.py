@@ -23,7 +23,7 @@ from posecap.manifest.private_uris import PrivateUris
 from posecap.uris import CANDIDATE, SCHEME, public_text, public_uri
 
 LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
-"""Most characters of a text cell, by row field."""
+"""Most characters of a text cell, by row field. Free choices, as the next three."""
 LONGEST_CAPTION = 2000
 """Most characters of one caption."""
 MOST_COLUMNS = 2000
@@ -69,7 +69,9 @@ class Problems:
     """Problems of rows: those of the batch at hand by row, and the first twenty of all tables for one message."""
 
     MOST = 20
+    """Of all tables, in the message; as many are kept."""
     MOST_OF_A_ROW = 3
+    """In the column ``problem``; further ones are left out."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -139,6 +141,7 @@ ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUM
 
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Of tables that spreadsheets save as CSV, with the word for messages."""
+# A path that os.path.normpath would write otherwise: empty, "." or ".." as a part, or a slash at its end.
 _ODD_PATH = r"//|(^|/)\.\.?(/|$)|[^/]/$"
 
 

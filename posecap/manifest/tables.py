@@ -44,9 +44,9 @@ CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
+"""Rows of JSONL and Parquet in memory at a time. This and the sizes here are free choices."""
 _JSONL_BATCH_BYTES = 32 << 20
 """Of lines, after which a batch ends whatever its rows."""
-"""Rows of JSONL and Parquet in memory at a time."""
 _NAMED_COLUMNS = 30
 """Unread columns that are named of a table."""
 _MOST_VALUES_PER_ROW = 1000
@@ -56,6 +56,7 @@ _MOST_CHUNK_BYTES = 2 << 30
 _MOST_CHARACTERS = max(*LONGEST.values(), LONGEST_CAPTION)
 """Of any cell."""
 _SUBSTITUTED = "posecap.substitute"
+"""Name under which Python's codecs know :func:`_substitute`."""
 _Read = TypeVar("_Read")
 
 

@@ -277,5 +277,5 @@ def _parts_of(storage: Storage) -> list[tuple[PartName, int]]:
     document = decode_document(content, name=paths.DATASET_LIST, remedy="copy the dataset again")
     try:
         return sorted((paths.part_named(entry["part"]), int(entry["samples"])) for entry in document["parts"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ShardError(f"{paths.DATASET_LIST} does not list parts: {error!r}") from error

@@ -17,6 +17,7 @@ Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _DIGITS = 4
+"""Decimals of terms in the facts, and of the scores by which people are ranked, so that last bits decide nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ class OneEuro:
         beta: how much the cut-off rises, Hz for each body size a second. Higher lags less.
         speed_cutoff: cut-off frequency of the speed itself, Hz; 1 in the paper.
 
+    The other two defaults are free choices.
+
     Raises:
         ValueError: a number is out of its range.
     """
@@ -76,6 +78,8 @@ class SavitzkyGolay:
             frames or fewer, as at low frame rates, changes nothing.
         degree: of the polynomial, lower where a window has too few frames. 2 and 3 keep peaks, as of a jump, better
             than 0 and 1.
+
+    The defaults are free choices: at 30 frames a second, parabolas over nine frames.
 
     Raises:
         ValueError: a number is out of its range.

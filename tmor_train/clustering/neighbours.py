@@ -22,7 +22,8 @@ MEASURED_AT_ONCE = 8192
 SHARES = (1 / 4, 1 / 8, 1 / 16)
 """Shares K / D of the dimensions that a prefilter may keep, in the order in which they are tried."""
 TRIED_BLOCKS = 6
-"""Pairs of blocks on which a prefilter is tried."""
+"""Pairs of blocks on which a prefilter is tried. This and the next two are free choices; like the estimates below, they
+decide how fast pairs are found, not which."""
 TRIED_ROWS = 512
 """At most so many rows of each block are used for that."""
 SAMPLED = 2048
@@ -44,7 +45,7 @@ SCORES_AT_ONCE = 2**24
 """Numbers in a matrix of scores that is computed at once."""
 
 ROUNDS = 4
-"""Iterations of k-means."""
+"""Iterations of k-means; this and the next are free choices, since cells need not be good ones."""
 SAMPLED_PER_CELL = 32
 """Rows per cell from which the centres are learned."""
 ROWS_AT_ONCE = 16_384

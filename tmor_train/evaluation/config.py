@@ -18,6 +18,7 @@ SCRATCH = "scratch"
 """Given in place of a checkpoint, it means an encoder with new weights that was never trained."""
 
 TableName = Literal["table1", "table2", "table3", "table4", "table5"]
+"""The paper's tables by their numbers."""
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:
@@ -38,6 +39,9 @@ class HoldOut:
     ``subjects``: all clips of a ``share`` of the subjects; evaluations raise
     :class:`~tmor_train.evaluation.task.TaskError` where a clip's subject is not known. Counts are rounded; at least one
     is held out where there are two. ``seed`` is that of the draw.
+
+    Raises:
+        ValueError: ``share`` or ``seed`` is out of its range.
     """
 
     share: float = 0.2
@@ -131,6 +135,9 @@ class TTAConfig:
     takes the middle frame of each part of the clip (or its middle window), more add others at random. ``mirrored`` adds
     the mirror image of each. ``batch``: clips encoded at once; each crop and mirror image is a pass of its own, so
     memory does not grow with them.
+
+    Raises:
+        ValueError: ``crops`` or ``batch`` is below 1.
     """
 
     crops: int = 1
@@ -149,6 +156,9 @@ class TrainerConfig:
     ``head_lr_ratio`` is the head's learning rate divided by that of all other parameters. A checkpoint is written after
     each epoch (in detection after each tenth of the epochs) and, besides, every ``checkpoint_steps`` steps of the
     optimizer; the last two are kept, as one may get damaged. The loss is logged every ``log_steps`` steps.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     head_lr_ratio: float = 1.0
@@ -178,6 +188,9 @@ class TableConfig:
     has such a field, after all other settings, so that ``seeds=…`` among them wins over ``seeds``. ``scratch`` says
     whether rows of an encoder that was never trained are measured. ``seeds`` replace those of each recipe; zero-shot
     recognition takes the first alone.
+
+    Raises:
+        ValueError: ``rows`` or ``recipes`` has what is no pair, or ``seeds`` is empty.
     """
 
     recipe: str

@@ -1,6 +1,8 @@
 """Reading datasets, local and remote."""
 
+import hashlib
 import io
+import json
 import re
 import shutil
 import threading
@@ -200,6 +202,17 @@ def test_a_list_that_names_other_paths_is_refused() -> None:
     hostile = {"format": 1, "parts": [{"part": "../../x/00000", "samples": 1}]}
     filesystem.pipe_file(f"{root}/dataset.json", encode_document(hostile))
     with pytest.raises(ShardError, match="not the name of a part"):
+        Dataset(url).parts()
+
+
+@pytest.mark.parametrize("samples", ["many", None, float("inf"), [1]], ids=str)
+def test_a_list_without_numbers_of_samples_is_damaged(samples: object) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    content = json.dumps({"format": 1, "parts": [{"part": "train/00000", "samples": samples}]}).encode()
+    seal = hashlib.sha256(content).hexdigest().encode()
+    with fsspec.open(f"{url}/dataset.json", "wb") as file:
+        file.write(content[:-1] + b',"seal":"%b"}\n' % seal)
+    with pytest.raises(ShardError, match=r"dataset\.json does not list parts"):
         Dataset(url).parts()
 
 

@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEADER = 128
+# By the numbers of MathWorks' format: types of elements, then classes of variables and a flag of theirs.
 _MATRIX, _COMPRESSED = 14, 15
 _OPAQUE, _COMPLEX = 17, 0x800  # a class without a shape, and the flag of an array with an imaginary part
 _CLASSES = (  # from 1 on
     *("cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8", "int16", "uint16"),
     *("int32", "uint32", "int64", "uint64", "function"),
 )
+# Types of elements that hold numbers or text, with NumPy's name of the former and the encoding of the latter.
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _NAMED_WITHIN = 4096
