@@ -18,6 +18,7 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.shards import committed
 from posecap.verify import verify
 from tests import small
+from tests.footage import write_video
 from tests.small import KEPT, MISSING, SILENT
 
 
@@ -234,7 +235,7 @@ def test_ctrl_c_ends_it_with_130_and_the_same_command_goes_on(media: Path, tmp_p
 def videos(tmp_path: Path) -> Path:
     for name in ("run/a.mp4", "run/b.mp4", "jump/c.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "videos" / name).write_bytes(b"")
+        write_video(tmp_path / "videos" / name, frames=2)
     return tmp_path / "videos"
 
 
