@@ -37,6 +37,11 @@ class Missing:
         return f"{self.file} is missing: get it from {self.page} and put it at {self.path}"
 
 
+VALIDATION_WORDS = ("validation", "val", "valid", "dev")
+"""Names of the split that settings are chosen on, in one data set or another; what posecap's importers write is
+``val``."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """Labelled clips by split; ``validation`` is None where the protocol has no such split."""
@@ -47,10 +52,11 @@ class Parts:
 
     @classmethod
     def by_split(cls, motions: MotionSet) -> Parts:
-        """The clips of the splits ``train``, ``test`` and, if there are any, ``validation``; those of other splits are
-        left out. ``train`` and ``test`` may be empty; :mod:`tmor_train.evaluation.task` refuses such parts."""
+        """The clips of the splits ``train``, ``test`` and, if there are any, of those that :data:`VALIDATION_WORDS`
+        name; those of other splits are left out. ``train`` and ``test`` may be empty;
+        :mod:`tmor_train.evaluation.task` refuses such parts."""
         train, test, validation = (
-            motions.select(motions.clips.split_N == name) for name in ("train", "test", "validation")
+            motions.select(np.isin(motions.clips.split_N, names)) for names in ("train", "test", VALIDATION_WORDS)
         )
         return cls(train, test, validation if len(validation) else None)
 

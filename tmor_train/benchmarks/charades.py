@@ -4,7 +4,8 @@ G. Sigurdsson et al., "Hollywood in Homes", ECCV 2016. ``Charades_v1_train.csv``
 ``Charades_v1_test.csv`` (1,863) list the actions of each video as ``c092 11.90 21.20;...``: class code, begin and end
 in seconds from the video's start. 174 and 49 videos have none, and seven actions end before they begin. The owners
 publish no skeletons: estimate them with posecap from the videos into a dataset at ``shards`` whose row ids are the ids
-of the videos (``46GP8``). Seconds become frames by the frame rate of each clip of that dataset.
+of the videos (``46GP8``), one clip each: a row with a span, such as one that begins at 0, is not split into shots.
+Seconds become frames by the times that the dataset's index has for the first and the last frame of each clip.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from posecap.shards import Dataset
 from tmor_train.benchmarks.base import (
     Benchmark,
     FrameParts,
@@ -105,26 +110,63 @@ def class_names(path: Path) -> tuple[str, ...]:
     return tuple(line[1].strip() for line in lines)
 
 
-def _recordings(folder: Path, split: str, motions: MotionSet, classes: tuple[str, ...]) -> Recordings:
-    """The videos of the split's list, sorted; ``motions`` may hold others, such as those of the other split."""
+@dataclass(frozen=True, eq=False)
+class _Videos:
+    """The clips of a dataset, those of a video by its id: their numbers in ``motions``, when each one's first frame is
+    shown, in seconds of the video, and the rate of its frames, in frames per second (0: not known)."""
+
+    motions: MotionSet
+    number_of: Mapping[str, list[int]]
+    first_N: NDArray[np.float64]
+    rate_N: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, dataset: Path) -> _Videos:
+        """Those of a posecap dataset, by its rows' ids."""
+        motions = read_shards(dataset)
+        columns = ["key", "row_id", "T", "fps", "first_pts_seconds", "last_pts_seconds"]
+        index = {row["key"]: row for row in Dataset(dataset).index().to_table(columns=columns).to_pylist()}
+        number_of: dict[str, list[int]] = {}
+        first_N, rate_N = np.zeros(len(motions)), np.zeros(len(motions))
+        for number, key in enumerate(motions.clips.key_N.tolist()):
+            row = index[key]
+            number_of.setdefault(row["row_id"], []).append(number)
+            first, seconds = row["first_pts_seconds"], row["last_pts_seconds"] - row["first_pts_seconds"]
+            first_N[number] = first
+            # The video's own rate is that of the clip only where no frames were left out.
+            rate_N[number] = (row["T"] - 1) / seconds if row["T"] > 1 and seconds > 0 else row["fps"] or 0.0
+        return cls(motions, number_of, first_N, rate_N)
+
+
+def _recordings(folder: Path, split: str, videos: _Videos, classes: tuple[str, ...]) -> Recordings:
+    """The videos of the split's list, sorted; the dataset may hold others, such as those of the other split."""
     intervals_of = actions(folder / FILES[split])
-    row_of = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
-    lacking = sorted(set(intervals_of) - set(row_of))
+    lacking = sorted(set(intervals_of) - set(videos.number_of))
     if lacking:
         raise DamagedFileError(
             f"{folder / 'shards'} lacks {len(lacking)} of the {len(intervals_of)} {split} videos, such as "
             f"{lacking[0]}; build it from all of them, with the videos' ids as row ids"
         )
-    videos = sorted(intervals_of)
-    chosen = motions.select([row_of[video] for video in videos])
-    if (chosen.clips.fps_N <= 0).any():
+    names = sorted(intervals_of)
+    several = [name for name in names if len(videos.number_of[name]) > 1]
+    if several:
+        raise DamagedFileError(
+            f"{folder / 'shards'}: {len(several)} videos are several clips, such as {several[0]} "
+            f"({len(videos.number_of[several[0]])}); build it from rows with a span (start_seconds: 0), "
+            "which stay whole"
+        )
+    chosen = np.array([videos.number_of[name][0] for name in names], np.int64)
+    if (videos.rate_N[chosen] <= 0).any():
         raise DamagedFileError(
             f"{folder / 'shards'}: some clips have no frame rate, so seconds cannot become frames; build it again"
         )
-    events = events_from_intervals(
-        [intervals_of[video] for video in videos], rate_N=chosen.clips.fps_N.astype(np.float64)
-    )
-    return Recordings(chosen, classes, events)
+    firsts = videos.first_N[chosen].tolist()
+    since_first = [
+        [Interval(label, begin - first, end - first) for label, begin, end in intervals_of[name]]
+        for name, first in zip(names, firsts, strict=True)
+    ]
+    events = events_from_intervals(since_first, rate_N=videos.rate_N[chosen])
+    return Recordings(videos.motions.select(chosen), classes, events)
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
@@ -137,9 +179,9 @@ def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
 def _read(folder: Path, protocol: str) -> FrameParts:
     if not (folder / "shards").is_dir():
         raise SOURCE.missing(folder / "shards")
-    motions, classes = read_shards(folder / "shards"), class_names(folder / _NAMES)
+    videos, classes = _Videos.of(folder / "shards"), class_names(folder / _NAMES)
     return FrameParts(
-        train=_recordings(folder, "train", motions, classes), test=_recordings(folder, "test", motions, classes)
+        train=_recordings(folder, "train", videos, classes), test=_recordings(folder, "test", videos, classes)
     )
 
 

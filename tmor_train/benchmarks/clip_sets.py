@@ -2,8 +2,8 @@
 
 Each clip shows one action and has one class. Splits:
 
-* A posecap dataset is split by its own splits ``train``, ``test`` and ``validation``; clips of other splits and clips
-  without a label are left out.
+* A posecap dataset is split by its own splits: ``train``, ``test``, and for validation ``val``, ``valid``,
+  ``validation`` or ``dev``. Clips of other splits and clips without a label are left out.
 * Penn Action: the files' own flag, 1,258 to train on and 1,068 to test; all 2,326 sequences are read (UNIK's script
   leaves out the last). Joints are the annotators'.
 * UTD-MHAD: subjects with odd numbers train, those with even numbers test (Chen et al., 2015).

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import DATA
+from posecap.types import PartName, Sample, Span
+from tests import DATA, building, built
 from tmor_train.benchmarks import (
     BENCHMARKS,
     Events,
@@ -202,6 +203,55 @@ def test_damaged_charades_annotations_are_named(line: str, tmp_path: Path) -> No
     path.write_text(f"{HEADER}\n{line}\n")
     with pytest.raises(DamagedFileError, match="Charades_v1_test"):
         charades.actions(path)
+
+
+def _charades(folder: Path, samples: list[Sample]) -> None:
+    """A folder of Charades: A and B to train on, C to test, with poses of these samples."""
+    (folder / "Charades_v1_train.csv").write_text(f"{HEADER}\nA,c001 0.1 0.19,3\nB,,5\n")
+    (folder / "Charades_v1_test.csv").write_text(f"{HEADER}\nC,c000 0.1 9,3\n")
+    (folder / "Charades_v1_classes.txt").write_text("".join(f"c{n:03d} Action {n}\n" for n in range(157)))
+    built.build(folder / "shards", {PartName("train", 0): samples})
+
+
+def _video(name: str, seed: int, first_seconds: float = 0.0) -> Sample:
+    span = Span(first_seconds, first_seconds + 0.4)
+    pts_T = first_seconds + np.arange(10) / 25
+    return building.sample(row=building.row(row_id=name), span=span, seed=seed, frames=10, people=1, pts_T=pts_T)
+
+
+def test_charades_that_posecap_built_is_found_by_its_row_ids(tmp_path: Path) -> None:
+    _charades(tmp_path, [_video("C", 1), _video("A", 2, 0.12), _video("B", 3), _video("elsewhere", 4)])
+    parts = charades.CHARADES.read(tmp_path, "official")
+    assert isinstance(parts, FrameParts)
+    train, test = parts.train, parts.test
+    assert (len(train.motions), len(test.motions)) == (2, 1)
+    times = [0.12 + frame / 25 for frame in range(10)]  # of video A's frames: its clip begins there
+    assert np.flatnonzero(train.labels(0)[:, 1]).tolist() == [n for n, time in enumerate(times) if 0.1 < time < 0.19]
+    assert not train.labels(1).any()
+    assert np.flatnonzero(test.labels(0)[:, 0]).tolist() == list(range(3, 10))
+
+
+def test_charades_whose_videos_were_split_or_left_out_is_refused(tmp_path: Path) -> None:
+    one, other = tmp_path / "split", tmp_path / "lacking"
+    for folder in (one, other):
+        folder.mkdir()
+    _charades(one, [_video("A", 2), _video("A", 5, 2.0), _video("B", 3), _video("C", 1)])
+    with pytest.raises(DamagedFileError, match=r"1 videos are several clips, such as A \(2\); .*start_seconds: 0"):
+        charades.CHARADES.read(one, "official")
+    _charades(other, [_video("A", 2), _video("C", 1)])
+    with pytest.raises(DamagedFileError, match="lacks 1 of the 2 train videos, such as B"):
+        charades.CHARADES.read(other, "official")
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation", "dev"])
+def test_a_dataset_is_split_by_its_own_splits_whatever_the_word_for_validation(word: str, tmp_path: Path) -> None:
+    counts = {"train": 3, word: 2, "test": 1, "extra": 1}
+    parts = {PartName(split, 0): built.samples(count, split=split) for split, count in counts.items()}
+    built.build(tmp_path, parts)
+    found = benchmark("shards").read(tmp_path, "own")
+    assert isinstance(found, Parts)
+    assert found.validation is not None
+    assert (len(found.train), len(found.validation), len(found.test)) == (3, 2, 1)
 
 
 @real
