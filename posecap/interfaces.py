@@ -46,8 +46,8 @@ class Fetched:
     Args:
         keeping: ``temporary`` for a copy that is deleted once its row is done, ``borrowed`` for the user's own file,
             which is never deleted or changed.
-        begins_seconds: where the file begins in the whole video, in seconds from the start of the whole video's video
-            stream. 0 for a whole video; more where only a span was fetched, whose frames count from 0 again.
+        begins_seconds: where the file's clock begins in the whole video, in seconds of the whole video. 0 for a whole
+            video; more where only a span was fetched, whose frames count from 0 again.
     """
 
     path: Path
@@ -90,10 +90,10 @@ class Fetcher(Named, Protocol):
 
 @runtime_checkable
 class Prober(Named, Protocol):
-    """Reads what a container states of its video, without decoding it."""
+    """Reads what a file holds, without decoding more than a frame. Decoders follow what it says."""
 
     def probe(self, path: Path) -> Media:
-        """Properties of the file's first video stream. Cover pictures do not count as video.
+        """Properties of the file's best video stream, as FFmpeg chooses it. Cover pictures do not count as video.
 
         Raises:
             Reject: ``undecodable``, ``no_video_stream``, or ``too_large`` (in pixels).
@@ -105,8 +105,8 @@ class Prober(Named, Protocol):
 class Frames:
     """Consecutive decoded frames: ``frames_THW3`` uint8 RGB, ``pts_T`` float64 presentation times in seconds.
 
-    Times strictly increase. A :class:`Decoder` counts them from the start of the file's video stream,
-    :func:`posecap.video.decode_span` from the start of the whole video's.
+    Times strictly increase. A :class:`Decoder` gives those of the file as a player counts them, from where its first
+    stream starts; :func:`posecap.video.decode_span` those of the whole video.
     """
 
     frames_THW3: Pixels
@@ -115,7 +115,11 @@ class Frames:
 
 @runtime_checkable
 class Decoder(Named, Protocol):
-    """Decodes a file to frames as displayed (rotation applied), in presentation order."""
+    """Decodes the stream ``media.stream`` of a file to frames as displayed, in presentation order.
+
+    The pixels' shape and the rotation are applied. A decoder that would take another stream, or give other times or
+    another number of frames than the prober says, does not accept the file or gives it up.
+    """
 
     def accepts(self, media: Media) -> bool:
         """Whether this decoder is for such files, judged by what :meth:`Prober.probe` says of them."""
@@ -127,7 +131,7 @@ class Decoder(Named, Protocol):
         Args:
             media: what :meth:`Prober.probe` says of the file.
             span: frames from its start up to, but not including, its end are given (:meth:`posecap.types.Span.holds`);
-                None gives all. Seconds from the start of the video stream *of this file*, whatever it was cut from;
+                None gives all. Seconds of *this file* as a player counts them, whatever it was cut from;
                 the end may be infinite.
             size: (width, height) in pixels of the frames to give, exactly; frames are scaled to it.
 

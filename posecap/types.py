@@ -47,8 +47,8 @@ def _joints_of(kind: str, layout: str | None) -> int:
 class Span:
     """A half-open interval ``[start_seconds, end_seconds)`` of a video, whose end may be infinite.
 
-    Seconds count from the start of the whole video's video stream, except where a function says that they count from
-    the start of a file that holds a part of it.
+    Seconds are those of the whole video as a player counts them: from where its first stream starts, be it the sound.
+    Where a function says so, they are those of a file that holds a part of it.
 
     Raises:
         ShapeError: not ``0 <= start < end``.
@@ -177,13 +177,19 @@ class CutVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """A video stream's properties as the container states them.
+    """A video's properties, as the container states them or as its packets tell, where it has no index.
 
-    ``width`` and ``height`` are pixels after rotation; pixels are taken as square, whatever shape
-    the container states. ``fps`` is the average frame rate, 0 where unknown. ``rotation_degrees`` (0, 90, 180, 270) is
-    how far the stored picture is turned clockwise for display. ``codec`` and ``container`` are FFmpeg's names
-    (``h264``, ``mov,mp4,m4a,3gp,3g2,mj2``). ``seconds`` is the duration, None where the container states none.
-    ``frame_count`` is the number of frames, 0 where it states none; it may be false.
+    ``width`` and ``height`` are displayed pixels, which are square: the stored width times ``sample_aspect_ratio``
+    (numerator, denominator) and the stored height, then turned by ``rotation_degrees`` (0, 90, 180, 270) clockwise.
+    ``fps`` is the average frame rate, 0 where unknown. ``codec`` and ``container`` are FFmpeg's names (``h264``,
+    ``mov,mp4,m4a,3gp,3g2,mj2``). ``frame_count`` is the number of frames, 0 where the container states none; it may be
+    false.
+
+    Times are on the player's clock, which starts where the file's first stream starts: ``starts_seconds`` is where the
+    video's first frame is shown, ``seconds`` where the video ends (None where the container states nothing), and
+    ``joins`` where two recordings were joined, the second with a clock of its own.
+
+    ``stream`` is the number of the stream in the file, and ``video_streams`` how many there were to choose from.
     """
 
     width: int
@@ -194,6 +200,11 @@ class Media:
     seconds: float | None
     container: str = ""
     frame_count: int = 0
+    stream: int = 0
+    video_streams: int = 1
+    sample_aspect_ratio: tuple[int, int] = (1, 1)
+    starts_seconds: float = 0.0
+    joins: tuple[float, ...] = ()
 
 
 ClipT = TypeVar("ClipT", bound="Clip")

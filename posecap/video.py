@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,32 @@ class FrameRateLimiter:
         return True
 
 
+def displayed_size(width: int, height: int, sample_aspect_ratio: Fraction, rotation_degrees: int) -> tuple[int, int]:
+    """(width, height) in square pixels, as a player shows a picture that is stored with ``width`` times ``height``.
+
+    The stored width is multiplied by the sample aspect ratio and the height kept, as FFmpeg reckons it; then the
+    picture is turned.
+    """
+    shown = max(1, round(width * sample_aspect_ratio))
+    return (height, shown) if rotation_degrees % 180 else (shown, height)
+
+
+_SAME_RATE_FRAMES = 0.07
+"""By how many frames a count may differ from what a stated rate gives over the same time, and the rate still be right.
+Containers round times: Matroska to milliseconds, which at 60 a second is 0.06 frames."""
+
+
+def frame_rate(frames: int, seconds: float, *, stated: float) -> float:
+    """Frames per second of ``frames`` frames of which the last begins ``seconds`` after the first.
+
+    It is ``stated``, a rate known otherwise (0 for none), where the two agree but for the rounding of times, or where
+    there are too few frames to tell.
+    """
+    if frames < 2 or seconds <= 0 or abs(seconds * stated - (frames - 1)) <= _SAME_RATE_FRAMES:
+        return stated
+    return round((frames - 1) / seconds, 6)
+
+
 def working_size(media: Media, long_side: int) -> tuple[int, int]:
     """(width, height) of decoded frames: both even, the longer side at most ``long_side`` pixels and never enlarged.
 
@@ -147,14 +174,19 @@ class ShotDetector:
 
 
 def shift_media(media: Media, begins_seconds: float) -> Media:
-    """``media`` of a file that holds a part of a video, with ``seconds`` as the part's end in the whole video's time.
+    """``media`` of a file that holds a part of a video, with the times in it those of the whole video.
 
     Args:
         begins_seconds: where in the whole video the file begins.
     """
-    if media.seconds is None or not begins_seconds:
+    if not begins_seconds:
         return media
-    return replace(media, seconds=media.seconds + begins_seconds)
+    return replace(
+        media,
+        seconds=None if media.seconds is None else media.seconds + begins_seconds,
+        starts_seconds=media.starts_seconds + begins_seconds,
+        joins=tuple(join + begins_seconds for join in media.joins),
+    )
 
 
 def decode_span(

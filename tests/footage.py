@@ -6,13 +6,16 @@ write_video(path, shots=(40, 30))                   two shots of different brigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from posecap.types import Row, Video
 from tests import DATA
@@ -99,6 +102,73 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A video stream for :func:`write_streams`: numbered frames, the first of them shown at ``start`` seconds.
+
+    ``shape`` is the stored pixels' (SAR): a picture of ``size`` is stored narrower by as much. ``offset`` is added to
+    the frames' numbers, and ``default`` is the stream's flag.
+    """
+
+    frames: int = 60
+    fps: int = 30
+    size: tuple[int, int] = (160, 96)
+    codec: str = "libx264"
+    start: float = 0.0
+    default: bool = True
+    shape: Fraction = Fraction(1)
+    offset: int = 0
+    rotation: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_streams(path: Path, *pictures: Picture, sound: tuple[float, float] | None = None, codec: str = "aac") -> Path:
+    """A file with video streams, and silence from one second to another where ``sound`` is given."""
+    with av.open(str(path), "w") as container:
+        streams = [_stream(container, picture) for picture in pictures]
+        packets = [
+            packet for stream, picture in zip(streams, pictures, strict=True) for packet in _packets(stream, picture)
+        ]
+        if sound is not None:
+            packets += _silence(container.add_stream(codec, rate=48000), *sound)
+        packets.sort(key=lambda packet: packet.dts * packet.time_base)
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
+def _stream(container: Any, picture: Picture) -> Any:
+    stream = container.add_stream(picture.codec, rate=picture.fps, options=dict(picture.options))
+    stream.width, stream.height = round(picture.size[0] / picture.shape), picture.size[1]
+    stream.pix_fmt, stream.thread_count = "yuv420p", 1
+    stream.codec_context.sample_aspect_ratio = picture.shape
+    stream.disposition = Disposition.default if picture.default else Disposition(0)
+    if picture.rotation:
+        stream.set_display_rotation(picture.rotation)
+    return stream
+
+
+def _packets(stream: Any, picture: Picture) -> Iterator[Any]:
+    for index in range(picture.frames):
+        square = av.VideoFrame.from_ndarray(painted(index + picture.offset, 40, picture.size), format="rgb24")
+        frame = square.reformat(width=stream.width, height=stream.height, format="yuv420p")
+        frame.pts = index + round(picture.start * picture.fps)
+        frame.time_base = Fraction(1, picture.fps)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _silence(stream: Any, start: float, end: float) -> Iterator[Any]:
+    stream.format = "s16" if stream.codec_context.codec.audio_formats[0].name == "s16" else "fltp"
+    samples = stream.codec_context.frame_size or 1024
+    for first in range(round(start * 48000), round(end * 48000), samples):
+        kind = np.int16 if stream.format.name == "s16" else np.float32
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), kind), format=stream.format.name, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, first, Fraction(1, 48000)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
 
 
 def write_sound(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +12,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from posecap.stage import Reject, TransientError
 from posecap.types import Span
+from posecap.video_file import best_stream, clock_zero
 
 if TYPE_CHECKING:
     from av import Packet
@@ -95,12 +97,12 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
 
     Args:
         out: empty, seekable, and open for writing; the muxer goes back to write the file's index.
-        span: in seconds from the start of the remote file's video stream.
+        span: in seconds of the player's clock, which starts where the remote file's first stream starts.
         margin_seconds: how much more to write on both sides.
         container: FFmpeg's name of the remote file's format, ``mp4`` or ``webm``; no other is tried.
 
     Returns:
-        The time in the whole video, in seconds from the start of its video stream, at which ``out`` begins.
+        The time in the whole video, in seconds of its player's clock, at which ``out`` begins.
 
     Raises:
         Reject: ``no_video_stream``, ``undecodable``, or ``span_outside_video`` where no keyframe is before the span's
@@ -111,10 +113,9 @@ def remux_span(remote: RangeFile, out: BinaryIO, *, span: Span, margin_seconds: 
 
     try:
         with av.open(remote, "r", format=container, metadata_errors="ignore") as source:
-            if not source.streams.video:
-                raise Reject("no_video_stream", "the remote file holds no video")
-            stream = source.streams.video[0]
-            start = _remux(_span_packets(source, stream, span, margin_seconds), stream, out)
+            stream, _ = best_stream(source)
+            zero = _zero(source, stream)
+            start = _remux(_span_packets(source, stream, span, margin_seconds), stream, zero, out)
     except (av.error.FFmpegError, ArithmeticError, LookupError, ValueError, Reject) as error:
         remote.check()
         if isinstance(error, Reject):
@@ -129,7 +130,7 @@ def _span_packets(
     source: InputContainer, stream: VideoStream, span: Span, margin: float
 ) -> Iterator[Packet[VideoStream]]:
     """Packets in decoding order, from a keyframe on, without the leading pictures that need what comes before it."""
-    unit, zero = float(stream.time_base or 0), stream.start_time or 0
+    unit, zero = float(stream.time_base or 0), _zero(source, stream)
     first, packets = _first_keyframe(source, stream, span, margin)
     if first.pts is None:
         raise Reject("undecodable", "the remote file does not say when its frames are shown")
@@ -150,17 +151,17 @@ def _first_keyframe(
     """The keyframe to begin with, and the packets after it."""
     import av
 
-    unit, zero = float(stream.time_base or 0), stream.start_time or 0
+    unit, zero = float(stream.time_base or 0), _zero(source, stream)
     wanted = span.start_seconds - margin
     for target in (*(wanted - earlier for earlier in _LOOK_BACK_SECONDS if earlier < wanted), 0.0):
         # Without a keyframe before the target FFmpeg refuses to seek there, and the file is read on from where it
         # stands: at first its beginning, to which the last target goes back with or without a keyframe.
         try:
-            source.seek(zero + int(target / unit), stream=stream)
+            source.seek(int(zero + target / unit), stream=stream)
         except av.error.FFmpegError:
             if target == 0:
                 with suppress(av.error.FFmpegError):
-                    source.seek(zero, stream=stream, any_frame=True)
+                    source.seek(int(zero), stream=stream, any_frame=True)
         packets = (packet for packet in source.demux(stream) if packet.size)
         first = next((packet for packet in packets if packet.is_keyframe), None)
         if first is None or first.pts is None:
@@ -171,12 +172,17 @@ def _first_keyframe(
     raise Reject("span_outside_video", f"the video has no keyframe before {span.end_seconds:g} s")
 
 
-def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, out: BinaryIO) -> float:
+def _zero(source: InputContainer, stream: VideoStream) -> float:
+    """Where the player's clock starts, in ticks of the stream."""
+    return float(clock_zero(source, stream) / Fraction(stream.time_base)) if stream.time_base else 0.0
+
+
+def _remux(packets: Iterator[Packet[VideoStream]], stream: VideoStream, zero: float, out: BinaryIO) -> float:
     """Write ``packets`` with times that count from the first one; returns the first one's time in the whole video."""
     import av
 
     first = next(packets)
-    start, zero = first.pts or 0, stream.start_time or 0
+    start = first.pts or 0
     # bitexact: no version of the library in the file, so the same span has the same bytes.
     with av.open(out, "w", format="mp4", options={"fflags": "+bitexact"}) as sink:
         target = sink.add_stream_from_template(stream)

@@ -23,7 +23,7 @@ _MOST_FRAMES = 2_000_000
 class Decord(Engine):
     """Reads constant-rate files from their first frame on, on one thread, and leaves the rest to the next decoder.
 
-    Decord 0.6.0 was checked frame by frame against PyAV, and four of its faults are avoided:
+    Decord 0.6.0 was checked frame by frame against PyAV, and five of its faults are avoided:
 
     * Seeking gives frames two or three too late where frames are shown before their keyframe (open GOPs, MPEG-4 and
       MPEG-2 with B frames), and fails in HEVC. So this engine never seeks: it gives up a span that begins later than
@@ -32,6 +32,7 @@ class Decord(Engine):
       confirm a constant frame rate, from which exact times follow; any other file is given up.
     * It makes room for as many frames as a container states, or as its duration would hold, at once, and the process
       ends where memory does not have it. So files that state millions, or neither, are not accepted.
+    * It takes a stream of its own choice. So a file with several videos is not accepted.
     * VP9 fails by a race condition, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
       ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
 
@@ -69,7 +70,7 @@ class Decord(Engine):
             _library()
 
     def accepts(self, media: Media) -> bool:
-        known = media.codec in self.codecs and media.container in self.containers
+        known = media.codec in self.codecs and media.container in self.containers and media.video_streams == 1
         frames = media.frame_count or (media.seconds or math.inf) * media.fps
         return known and media.fps > 0 and frames <= _MOST_FRAMES and find_spec("decord") is not None
 
@@ -84,7 +85,8 @@ class Decord(Engine):
         decord = _library()
         try:
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=size[0], height=size[1], num_threads=1)
-            pts_T = _exact(np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0], media.fps)
+            clock_T = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
+            pts_T = media.starts_seconds + _exact(clock_T, media.fps)
             for first in range(0, len(pts_T), self.block_frames):
                 pts = pts_T[first : first + self.block_frames]
                 wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
@@ -99,7 +101,7 @@ class Decord(Engine):
 
 
 def _exact(clock_T: Seconds, fps: float) -> Seconds:
-    """Presentation times in double precision, from a clock that only has to agree with a constant rate."""
+    """Times from the first frame on in double precision, from a clock that only has to agree with a constant rate."""
     pts_T = np.arange(len(clock_T)) / fps
     # Two units in the last place of single precision, and less than the finest usual clock, 1/90,000 s.
     if len(clock_T) == 0 or not np.allclose(clock_T, pts_T, rtol=2.5e-7, atol=1e-5):

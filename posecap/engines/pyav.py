@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import chain, repeat
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from posecap.inference.video_content import FORMATS
 from posecap.interfaces import Frames
-from posecap.stage import Engine, PermanentError, Reject
+from posecap.stage import Engine, Reject
 from posecap.types import Media, Pixels, Span
+from posecap.video import displayed_size, frame_rate
+from posecap.video_file import INDEXED, Reading, VideoFile, opened, timeline
 
 if TYPE_CHECKING:
     from av import VideoFrame
-    from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
-    from av.video.stream import VideoStream
 
-_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
-"""Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
 _LONGEST_SECONDS = 7 * 24 * 3600.0
 """A longer duration in a container is taken for an error, and the duration for unknown. A week is a free choice."""
-_REORDER = 8
-"""How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
-unless asked otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
-_LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
-"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
-choices; after the last one the file is read from its beginning."""
+_STATE_SECONDS = (*INDEXED, "matroska,webm", "flv")
+"""Containers whose header states a duration that can be believed. MPEG streams state none, and ASF adds its preroll."""
+_CUT_OFF_SECONDS = 1.0
+"""A container that promises so much more than its last packet reaches is taken for cut off. A free choice."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +37,12 @@ class PyAV(Engine):
     is cut off is read to where it ends.
 
     Args:
-        side_at_most: most pixels of a stored frame's width, and of its height; larger videos are rejected as
-            ``too_large``.
+        side_at_most: most pixels of a stored frame's width, and of its height, and of the width and height at which
+            they are displayed; larger videos are rejected as ``too_large``.
         damaged_at_most: more damaged frames in a row make the stream ``undecodable``; those before the first sound
             frame do not count. 15 are half a second at 30 a second.
         seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
-            ``decode_timeout``.
+            ``decode_timeout``. The prober may take as long to read all packets of a file without an index.
         block_frames: frames per block.
 
     Raises:
@@ -84,34 +76,55 @@ class PyAV(Engine):
     def probe(self, path: Path) -> Media:
         """See :class:`posecap.interfaces.Prober`. One frame is decoded for its rotation.
 
+        Where the container has no index of the stream, all of its packets are read, without decoding them.
+
         Raises:
             Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
+            PermanentError: ``decode_timeout``: the packets take too long to read.
         """
-        with self._opened(path) as (container, stream):
-            context = stream.codec_context
-            rotation = _rotation(container, stream)
-            width, height = context.width, context.height
-            if not width or not height:  # the decoder may correct what the container says
-                raise Reject("undecodable", "the stream gives the video no size")
-            seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-            if seconds is None and container.duration:
-                seconds = container.duration / 1e6
-            return Media(
-                width=height if rotation % 180 else width,
-                height=width if rotation % 180 else height,
-                fps=float(stream.average_rate or stream.guessed_rate or 0),
+        with opened(path, side_at_most=self.side_at_most) as file:
+            context = file.stream.codec_context
+            rotation = _rotation(file)
+            shape = _sample_aspect_ratio(file)
+            width, height = displayed_size(context.width, context.height, shape, rotation)
+            if max(width, height) > self.side_at_most:
+                raise Reject("too_large", f"displayed at {width}x{height} pixels, at most {self.side_at_most} a side")
+            media = Media(
+                width=width,
+                height=height,
+                fps=file.fps,
                 codec=context.codec.canonical_name,
                 rotation_degrees=rotation,
-                seconds=seconds if seconds and 0 < seconds < _LONGEST_SECONDS else None,
-                container=container.format.name,
-                frame_count=max(0, stream.frames),
+                seconds=_stated_seconds(file),
+                container=file.container.format.name,
+                frame_count=max(0, file.stream.frames),
+                stream=file.stream.index,
+                video_streams=file.video_streams,
+                sample_aspect_ratio=(shape.numerator, shape.denominator),
+                starts_seconds=file.starts_seconds,
             )
+            is_indexed = media.container in INDEXED and media.seconds is not None and media.frame_count > 0
+        return media if is_indexed else self._measured(path, media)
+
+    def _measured(self, path: Path, media: Media) -> Media:
+        """``media`` with what the packets say of length, rate, number of frames and joints."""
+        found = timeline(path, side_at_most=self.side_at_most, seconds_at_most=self.seconds_per_block)
+        seconds = found.ends_seconds
+        if media.container in _STATE_SECONDS and (media.seconds or 0.0) > found.file_ends_seconds + _CUT_OFF_SECONDS:
+            seconds = media.seconds or 0.0
+        return replace(
+            media,
+            fps=frame_rate(found.frame_count, found.last_seconds - found.first_seconds, stated=media.fps),
+            seconds=seconds if 0 < seconds < _LONGEST_SECONDS else None,
+            frame_count=found.frame_count,
+            starts_seconds=max(0.0, found.first_seconds),
+            joins=found.joins,
+        )
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
-        The clock starts where the video stream starts. Frames whose time does not come after the one before
-        are left out.
+        Frames whose time does not come after the one before are left out.
 
         Raises:
             Reject: ``undecodable`` or ``too_large``.
@@ -119,15 +132,20 @@ class PyAV(Engine):
         """
         from av.video.reformatter import VideoReformatter
 
-        with self._opened(path) as (container, stream):
-            reading = _Reading(container, stream, self)
+        with opened(path, side_at_most=self.side_at_most) as file:
+            reading = Reading(
+                file,
+                side_at_most=self.side_at_most,
+                damaged_at_most=self.damaged_at_most,
+                seconds_per_block=self.seconds_per_block,
+            )
             scaler = VideoReformatter()
             images: list[Pixels] = []
             pts: list[float] = []
             for seconds, frame in reading.since(span.start_seconds if span else 0.0):
                 if span is not None and seconds >= span.end_seconds:
                     break
-                if seconds < 0 or not (span is None or span.holds(seconds)):
+                if frame is None or seconds < 0 or not (span is None or span.holds(seconds)):
                     continue
                 images.append(_image(frame, scaler, media.rotation_degrees, size))
                 pts.append(seconds)
@@ -140,160 +158,37 @@ class PyAV(Engine):
             if not reading.sound:
                 raise Reject("undecodable", "the stream holds no usable frame")
 
-    @contextmanager
-    def _opened(self, path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-        """The container and its first video stream, errors of the library mapped to outcomes."""
-        import av
 
-        with path.open("rb"):
-            pass  # what the machine refuses is an OSError here, and not to be confused with FFmpeg's below
-        try:
-            options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-            # Some real AVI files carry tags that are not UTF-8; posecap does not read tags.
-            with av.open(str(path), metadata_errors="ignore", options=options) as container:
-                yield container, self._video_stream(container)
-        except av.error.FFmpegError as error:
-            raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
-        except (ArithmeticError, LookupError, UnicodeError) as error:
-            # PyAV believes what a container says of times, streams and names.
-            raise Reject("undecodable", f"the container contradicts itself ({type(error).__name__})") from error
-
-    def _video_stream(self, container: InputContainer) -> VideoStream:
-        from av.stream import Disposition
-
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise Reject("no_video_stream", f"{len(container.streams)} streams, none of them video")
-        stream = streams[0]
-        context = stream.codec_context
-        if context is None:
-            raise Reject("undecodable", "no decoder for the stream's codec")
-        if not context.width or not context.height:
-            raise Reject("undecodable", "the container gives the video no size")
-        if max(context.width, context.height) > self.side_at_most:
-            raise Reject(
-                "too_large",
-                f"{context.width}x{context.height} pixels, at most {self.side_at_most} a side; "
-                "shrink the video or raise side_at_most",
-            )
-        context.thread_type = "NONE"
-        context.options = {"max_pixels": str(self.side_at_most**2)}
-        return stream
+def _stated_seconds(file: VideoFile) -> float | None:
+    """Where the video ends on the player's clock, as the container states it: of the stream, else of the file."""
+    seconds = None
+    if file.stream.duration and file.unit:
+        seconds = file.starts_seconds + float(file.stream.duration * file.unit)
+    elif file.container.duration:
+        seconds = file.container.duration / 1e6
+    return seconds if seconds and 0 < seconds < _LONGEST_SECONDS else None
 
 
-class _Reading:
-    """One pass over a stream: sound frames in presentation order with their times."""
+def _sample_aspect_ratio(file: VideoFile) -> Fraction:
+    """Width of a stored pixel over its height as displayed: the container's, else the codec's; 1 where neither has any.
 
-    def __init__(self, container: InputContainer, stream: VideoStream, engine: PyAV) -> None:
-        self._container, self._stream, self._engine = container, stream, engine
-        self._unit = float(stream.time_base or 0)
-        self._zero = stream.start_time or 0
-        # Only for frames without a time of their own; the 25 a second for streams that state no rate either.
-        self._step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-        self.sound = 0
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Start the time limit of the next block."""
-        self._until = monotonic() + self._engine.seconds_per_block
-
-    def since(self, start: float) -> Iterator[tuple[float, VideoFrame]]:
-        """Frames in strictly increasing time to the end of the stream, from ``start`` or earlier: from the keyframe
-        before it, or from the beginning of a file in which FFmpeg cannot seek reliably.
-
-        A seek may land on a keyframe that comes too late, or whose leading frames are lost; it then aims
-        earlier, at last at the beginning.
-        """
-        if self._container.format.name not in _SEEKABLE:
-            yield from self._timed()
-            return
-        for target in (*(start - earlier for earlier in _LOOK_BACK_SECONDS if earlier < start), 0.0):
-            if start > 0:
-                self._seek(target)
-            timed = self._timed()
-            first = next(timed, None)
-            if target == 0 or (first is not None and first[0] <= start + 1e-6):  # as Span.holds rounds
-                yield from chain([] if first is None else [first], timed)
-                return
-
-    def _seek(self, seconds: float) -> None:
-        """Go to the last keyframe before a moment. Where the container cannot, stay: the caller looks at the
-        first frame, and takes what comes when it has asked for the beginning.
-        """
-        import av
-
-        with suppress(av.error.FFmpegError):
-            self._container.seek(self._zero + int(seconds / self._unit), stream=self._stream)
-
-    def _timed(self) -> Iterator[tuple[float, VideoFrame]]:
-        """Sound frames with their times.
-
-        The decoder gives frames in presentation order. Where a container only has decode times (AVI), their
-        stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
-        """
-        waiting: deque[VideoFrame] = deque()
-        stamps: list[float] = []
-        stamp = given = -self._step
-        for frame in chain(self._sound_frames(), repeat(None)):
-            if frame is not None:
-                stamp = stamp + self._step if frame.pts is None else (frame.pts - self._zero) * self._unit
-                heapq.heappush(stamps, stamp)
-                waiting.append(frame)
-                if len(waiting) <= _REORDER:
-                    continue
-            elif not waiting:
-                return
-            earliest, shown = heapq.heappop(stamps), waiting.popleft()
-            if earliest > given + 1e-9:  # later by more than rounding
-                given = earliest
-                yield earliest, shown
-
-    def _sound_frames(self) -> Iterator[VideoFrame]:
-        """Frames that are not damaged. Damaged ones before the first of them do not count towards the limit."""
-        damaged, started, lost = False, False, 0
-        for frame in self._frames():
-            if frame is not None and not frame.is_corrupt and (frame.key_frame or not damaged):
-                damaged, started, lost = False, True, 0
-                self.sound += 1
-                yield frame
-                continue
-            damaged = True
-            lost += started
-            if lost > self._engine.damaged_at_most:
-                raise Reject("undecodable", f"more than {self._engine.damaged_at_most} frames in a row are damaged")
-
-    def _frames(self) -> Iterator[VideoFrame | None]:
-        """Everything the decoder gives, None for a packet that would not decode."""
-        import av
-
-        packets = self._container.demux(self._stream)
-        while True:
-            if monotonic() > self._until:
-                allowed = self._engine.seconds_per_block
-                raise PermanentError("decode_timeout", f"one block of frames took more than {allowed:g} s")
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError:
-                yield from self._stream.codec_context.decode(
-                    None
-                )  # the file is cut off here: frames still in the decoder
-                return
-            if packet is None:
-                return
-            decoded: list[VideoFrame | None] = [None]
-            if not packet.is_corrupt:
-                with suppress(av.error.FFmpegError, LookupError):  # of a stream that the header did not announce
-                    decoded = list(packet.decode())
-            yield from decoded
+    A pixel that is stretched by more than 10 is an error of the file, and is taken for a square.
+    """
+    stated = Fraction(file.stream.sample_aspect_ratio or 1)
+    return stated if _MOST_STRETCHED >= stated >= 1 / _MOST_STRETCHED else Fraction(1)
 
 
-def _rotation(container: InputContainer, stream: VideoStream) -> int:
+_MOST_STRETCHED = Fraction(10)
+"""Of pixels, in real video: 2 to 2.2 (anamorphic lenses, half-width DVD and broadcast). 10 leaves room."""
+
+
+def _rotation(file: VideoFile) -> int:
     """Degrees clockwise, from the first frame: only there is the rotation of every kind of container known. 0 where no
     frame decodes; whether the video can be read is found out when its frames are asked for."""
     import av
 
     with suppress(av.error.FFmpegError):
-        for frame in container.decode(stream):
+        for frame in file.container.decode(file.stream):
             return round(-frame.rotation / 90) * 90 % 360
     return 0
 

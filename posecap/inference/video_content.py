@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from posecap.download.file_type import HEAD_BYTES, sniff
+from posecap.video_file import FORMATS
 
-FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf,"
-    "nut,wtv,gxf,yuv4mpegpipe,obu,vc1,nsv,nuv,dhav"
-)
-"""FFmpeg's names of the containers and bare streams that are videos of one file. Playlists and manifests (HLS, DASH,
-concat, SDP, IMF) and formats whose reader opens files beside its own (image sequences, MLV) are absent."""
 _SOUND_FORMATS = "mp3,wav,w64,flac,aac,aiff,caf,amr,ape,wv,tta,au,ac3,eac3,dts,oma"
 """Only to call such a file by its name; FFmpeg reads no other file for any of them either."""
 _PROBE_BYTES = 1 << 16

@@ -31,7 +31,8 @@ class Decode(Stage):
     span), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``). Gaps without frames stay inside the clip and
     only count as not covered.
 
-    A video without a span is read once, from front to end, and split at every shot boundary. A shot longer than
+    A video without a span is read once, from front to end, and split at every shot boundary, and where two recordings
+    were joined (``Media.joins``). A shot longer than
     the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
     be shorter than the rule's shortest, it and the clip before it are made equally long. Shots that are too short, and
     gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
@@ -180,8 +181,11 @@ class _DecoderRun:
     def _shots(self, start: float) -> Iterator[Clip | Rejected]:
         rule, stage = self._cut.shots, self._stage
         detector, buffer, end = ShotDetector(rule.threshold), FrameBuffer(), start
+        joined = -1
         for block in self._blocks(Span(start, math.inf) if start else None):
-            begins = detector.begins(block.frames_THW3)
+            passed_T = np.searchsorted(self._media.joins, block.pts_T + _EPSILON)
+            begins = detector.begins(block.frames_THW3) | (np.diff(passed_T, prepend=joined) > 0)
+            joined = int(passed_T[-1])
             for frame, pts, new in zip(block.frames_THW3, block.pts_T.tolist(), begins.tolist(), strict=True):
                 if not len(buffer):
                     pass
@@ -223,8 +227,10 @@ class _DecoderRun:
         return Rejected(span, "too_short", f"{span.seconds:.3f} s and {count} frames, at least {least}")
 
     def _blocks(self, span: Span | None) -> Iterator[Frames]:
-        """Decoded frames, limited to the stage's frame rate."""
-        limiter = FrameRateLimiter(self._stage.fps_at_most)
+        """Decoded frames, of a video that is faster on average limited to the stage's frame rate."""
+        limit = self._stage.fps_at_most
+        # One that is not may have neighbours closer than the limit's period, as phones' videos do: none is dropped.
+        limiter = FrameRateLimiter(limit if self._media.fps > limit or self._media.fps <= 0 else math.inf)
         size = working_size(self._media, self._stage.long_side)
         video = self._cut.video
         begins = video.begins_seconds

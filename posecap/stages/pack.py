@@ -12,6 +12,7 @@ import numpy as np
 from posecap.interfaces import VideoEncoder
 from posecap.stage import Reject, Stage
 from posecap.types import EmbeddedClip, Sample
+from posecap.video import frame_rate
 
 _JPEG_QUALITY = 85
 """Of thumbnails, 0 to 95 in Pillow: a free choice of small files."""
@@ -108,9 +109,11 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
         "end_seconds": item.span.end_seconds,
         "pts_span": [float(item.pts_T[0]), float(item.pts_T[-1])],
         "video_span": [item.video_span.start_seconds, item.video_span.end_seconds],
-        "fps": item.media.fps,
+        "fps": frame_rate(frames, float(item.pts_T[-1] - item.pts_T[0]), stated=item.media.fps),
+        "source_fps": item.media.fps,
         "width": item.media.width,
         "height": item.media.height,
+        **_unusual(item),
         "codec": item.media.codec,
         "frames": frames,
         "people": people,
@@ -132,6 +135,21 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
             "video": item.video_model,
             "text": item.text_model,
         },
+    }
+
+
+def _unusual(item: EmbeddedClip) -> dict[str, Any]:
+    """What of the source's pixels, streams and clock is not as in most videos."""
+    across, down = item.media.sample_aspect_ratio
+    joins = [join for join in item.media.joins if item.span.start_seconds < join < item.span.end_seconds]
+    return {
+        **({} if across == down else {"sample_aspect_ratio": f"{across}:{down}"}),
+        **(
+            {}
+            if item.media.video_streams == 1
+            else {"stream": item.media.stream, "video_streams": item.media.video_streams}
+        ),
+        **({"clock_restarts": joins} if joins else {}),
     }
 
 

@@ -33,9 +33,10 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield f"  from      row {facts.get('row_id')}, {facts.get('uri')}"
     yield f"  span      {_seconds(facts.get('start_seconds'))} to {_seconds(facts.get('end_seconds'))} of the video"
     yield (
-        f"  video     {facts.get('width')} x {facts.get('height')} px, {_number(facts.get('fps'))} frames/s, "
+        f"  video     {facts.get('width')} x {facts.get('height')} px, {_rates(facts)}, "
         f"{facts.get('codec') or 'codec unknown'}" + (", mp4 stored" if sample.video_mp4 is not None else "")
     )
+    yield from _treatment(facts)
     yield f"  terms     license {facts.get('license') or 'not stated'}, source {facts.get('source') or 'not stated'}"
     yield f"  label     {facts.get('label') or 'none'}"
     yield "arrays"
@@ -57,6 +58,21 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield from (f"  [{caption.origin}] {caption.text}" for caption in sample.captions)
 
 
+def _rates(facts: Mapping[str, Any]) -> str:
+    stored, source = _number(facts.get("fps")), _number(facts.get("source_fps", facts.get("fps")))
+    return f"{stored} frames/s" + ("" if stored == source else f" of the source's {source}")
+
+
+def _treatment(facts: Mapping[str, Any]) -> Iterator[str]:
+    """How the file's pictures became those of a player (docs/format.md, "Frames, times and sizes")."""
+    shape = facts.get("sample_aspect_ratio")
+    yield f"  pixels    displayed ones, square; stored ones are {f'{shape} (width:height)' if shape else 'square too'}"
+    if (count := facts.get("video_streams")) is not None:
+        yield f"  stream    number {facts.get('stream')} of the file, the best of {count} with video"
+    if joins := facts.get("clock_restarts"):
+        yield f"  joined    recordings with clocks of their own meet at {', '.join(_seconds(join) for join in joins)}"
+
+
 def _arrays(sample: Sample) -> Iterator[str]:
     people, frames, joints, _ = sample.joints_MTJ3.shape
     layout = str(sample.facts.get("layout"))
@@ -69,7 +85,7 @@ def _arrays(sample: Sample) -> Iterator[str]:
         yield f"            seen {seen.mean():.0%} of joints, within x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} px"
     if layout in LAYOUTS:
         yield f"            {', '.join(LAYOUTS[layout].names)}"
-    yield _array("pts", sample.pts_T, "T presentation times, seconds on the video's clock")
+    yield _array("pts", sample.pts_T, "T presentation times, seconds on the player's clock")
     if sample.pts_T.size:
         yield f"            {_seconds(sample.pts_T[0])} to {_seconds(sample.pts_T[-1])}"
     first, last = sample.facts.get("video_span") or (None, None)

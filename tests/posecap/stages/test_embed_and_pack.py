@@ -56,6 +56,28 @@ def test_a_sample_holds_the_clip_and_names_every_model():
     assert json.loads(json.dumps(sample.facts)) == sample.facts
 
 
+def facts_of(**media):
+    clip = building.embedded(frames=24)
+    (sample,) = Pack(thumbnail_side=0)(replace(clip, media=replace(clip.media, **media)))
+    return sample.facts
+
+
+@pytest.mark.parametrize(
+    ("source", "stored"), [(25.0, 25.0), (25.002, 25.002), (50.0, 25.0), (2000.0, 25.0), (0.0, 25.0)]
+)
+def test_fps_is_the_rate_of_the_stored_frames(source, stored):
+    facts = facts_of(fps=source)
+    assert (facts["fps"], facts["source_fps"]) == (pytest.approx(stored), source)
+
+
+def test_facts_say_what_a_player_did_to_the_pictures():
+    plain = facts_of()
+    assert not plain.keys() & {"sample_aspect_ratio", "stream", "video_streams", "clock_restarts"}
+    facts = facts_of(sample_aspect_ratio=(1024, 765), stream=2, video_streams=3, joins=(0.0, 0.5, 99.0))
+    assert facts["sample_aspect_ratio"] == "1024:765"
+    assert (facts["stream"], facts["video_streams"], facts["clock_restarts"]) == (2, 3, [0.5])
+
+
 @pytest.mark.parametrize(
     "video_span",
     [Span(100.0, 101.0), Span(0.0, 1e-6)],

@@ -25,7 +25,7 @@ def test_says_axes_units_quality_and_captions() -> None:
         "  terms     license CC0-1.0, source made up",
         "  joints    float32 (2, 4, 17, 3)  M=2 people, T=4 frames, J=17 joints (coco17)",
         "            seen 50% of joints, within x 10 to 110, y 20 to 220 px",
-        "  pts       float64 (4,)  T presentation times, seconds on the video's clock",
+        "  pts       float64 (4,)  T presentation times, seconds on the player's clock",
         "            0.000 s to 0.750 s",
         "  video     float32 (6,)  one vector of the frames from 0.000 s to 0.750 s",
         "            length 1.0000",
@@ -57,6 +57,23 @@ def test_says_how_joints_were_smoothed() -> None:
     assert "  filter            OneEuro, cutoff=1.5" in lines
     assert "  filled_joints     12" in lines
     assert "  filter            none" in describe(building.sample(facts={"smoothing": {"filter": None}})).splitlines()
+
+
+def test_says_how_pictures_became_those_of_a_player() -> None:
+    plain = describe(building.sample(fps=25.0)).splitlines()
+    assert "  pixels    displayed ones, square; stored ones are square too" in plain
+    changed = {
+        "sample_aspect_ratio": "2:1",
+        "stream": 1,
+        "video_streams": 2,
+        "clock_restarts": [0.5],
+        "source_fps": 50.0,
+    }
+    lines = describe(building.sample(fps=25.0, facts=changed)).splitlines()
+    assert "  video     640 x 360 px, 25 frames/s of the source's 50, h264" in lines
+    assert "  pixels    displayed ones, square; stored ones are 2:1 (width:height)" in lines
+    assert "  stream    number 1 of the file, the best of 2 with video" in lines
+    assert "  joined    recordings with clocks of their own meet at 0.500 s" in lines
 
 
 def test_a_sample_of_which_little_is_known() -> None:

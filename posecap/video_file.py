@@ -1,0 +1,532 @@
+"""Opens a video file, decides what in it is the video and how its times count, and reads its sound frames.
+
+The prober and the decoders all follow what is decided here:
+
+* the **stream** is FFmpeg's best one (:func:`best_stream`);
+* the **clock** is the player's: it starts where the first stream of the file starts, as ``ffmpeg -ss`` counts
+  (:attr:`VideoFile.zero`), and goes on where two recordings were joined (:class:`JoinedClock`);
+* a **frame** is given only if it decoded cleanly from a keyframe on (:class:`Reading`).
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain, repeat
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from posecap.stage import PermanentError, Reject
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,mjpeg,rm,mxf,dv,ivf,"
+    "nut,wtv,gxf,yuv4mpegpipe,obu,vc1,nsv,nuv,dhav"
+)
+"""FFmpeg's names of the containers and bare streams that are videos of one file. Playlists and manifests (HLS, DASH,
+concat, SDP, IMF) and formats whose reader opens files beside its own (image sequences, MLV) are absent."""
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
+"""Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
+"""Containers whose index has the number of frames and the length of each stream; of others every packet is read."""
+_JUMPY = ("mpegts", "mpeg", "ogg")
+"""FFmpeg's formats whose clock may start anew (``AVFMT_TS_DISCONT``)."""
+_BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0
+"""FFmpeg's limits (``ts_discontinuity_process`` and its ``-dts_delta_threshold``): a decoding time that is earlier than
+the one expected by more than the first, or in jumpy formats later by more than the second, starts another clock."""
+_REORDER = 8
+"""How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
+unless asked otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
+_LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
+"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
+choices; after the last one the file is read from its beginning."""
+_LOOK_BACK_KEYFRAMES = (1, 2, 5)
+"""The same in files without an index: which keyframe before the moment wanted, counted back from it."""
+_READ_FROM_START_SECONDS = 2.0
+"""A span that begins this early is reached by reading; it costs less than to look at every packet first."""
+_MOST_PACKETS = 2_000_000
+"""Nine hours at 60 a second. A longer file is not remembered packet by packet, and read from its beginning."""
+_STEPS_TO_SYNC = 64
+"""Packets read after a seek to find the keyframe that was aimed at: a parser may give a torn one or two before it."""
+_SAME_START_SECONDS = 2e-6
+"""FFmpeg rounds a container's start to microseconds; a stream that starts so near to it is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFile:
+    """An open file with the stream that is its video.
+
+    ``zero`` is the player's clock's start in seconds of the stream's own clock, ``video_streams`` how many streams are
+    videos, attached pictures not counted.
+    """
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+    video_streams: int
+    zero: Fraction
+
+    @property
+    def unit(self) -> Fraction:
+        """Seconds of one tick of the stream's clock; 0 where the container has none."""
+        return Fraction(self.stream.time_base or 0)
+
+    @property
+    def starts_seconds(self) -> float:
+        """Where the video stream starts on the player's clock."""
+        if self.stream.start_time is None:
+            return 0.0
+        return max(0.0, float(self.stream.start_time * self.unit - self.zero))
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second as the container states it, 0 where it states none."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+
+    @property
+    def step(self) -> int:
+        """Ticks from frame to frame, for those that do not say it; at 25 a second where no rate is stated either."""
+        return max(1, round(1 / ((self.fps or 25) * (float(self.unit) or 1.0))))
+
+
+@contextmanager
+def opened(path: Path, *, side_at_most: int) -> Iterator[VideoFile]:
+    """The file with its video stream, errors of the library mapped to outcomes, also those of the ``with`` block.
+
+    Decoding is on one thread, so that damaged streams give the same frames on every run.
+
+    Args:
+        side_at_most: most pixels of a stored frame's width, and of its height.
+
+    Raises:
+        Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
+        OSError: of the machine: the file is missing or cannot be opened.
+    """
+    import av
+
+    try:
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        # An absolute path: FFmpeg takes what stands before a colon for a protocol, unless there is a slash before it.
+        # Some real AVI files carry tags that are not UTF-8; posecap does not read tags.
+        with av.open(str(path.absolute()), metadata_errors="ignore", options=options) as container:
+            stream, count = best_stream(container)
+            _check_size(stream, side_at_most)
+            stream.codec_context.thread_type = "NONE"
+            stream.codec_context.options = {"max_pixels": str(side_at_most**2)}
+            yield VideoFile(path, container, stream, count, clock_zero(container, stream))
+    except (FileNotFoundError, PermissionError):
+        raise  # FFmpegErrors too, but of the machine and not of the video
+    except av.error.FFmpegError as error:
+        raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
+    except (ArithmeticError, LookupError, UnicodeError) as error:
+        # PyAV believes what a container says of times, streams and names.
+        raise Reject("undecodable", f"the container contradicts itself ({type(error).__name__})") from error
+
+
+def best_stream(container: InputContainer) -> tuple[VideoStream, int]:
+    """FFmpeg's best video stream (``av_find_best_stream``), and how many video streams there are.
+
+    The default one comes first, then the one with the highest bit rate, then the first. Attached pictures are no video:
+    where FFmpeg's best is one, it is the first of the rest, default ones before others.
+
+    Raises:
+        Reject: ``no_video_stream``.
+    """
+    from av.stream import Disposition
+
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise Reject("no_video_stream", f"{len(container.streams)} streams, none of them video")
+    best = container.streams.best("video")
+    named = next((s for s in streams if best is not None and s.index == best.index), None)
+    return named or max(streams, key=lambda s: bool(s.disposition & Disposition.default)), len(streams)
+
+
+def clock_zero(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Where the player's clock starts, in seconds of the stream's own clock: where the file's first stream starts.
+
+    It is the container's start time, as FFmpeg reckons it, exactly: without its rounding to microseconds.
+    """
+    starts = [
+        s.start_time * Fraction(s.time_base) for s in container.streams if s.start_time is not None and s.time_base
+    ]
+    own = stream.start_time * Fraction(stream.time_base) if stream.start_time is not None and stream.time_base else None
+    if container.start_time is None:
+        return own or Fraction(0)
+    zero = Fraction(container.start_time, 1_000_000)
+    near = [s for s in (own, *starts) if s is not None and abs(s - zero) < _SAME_START_SECONDS]
+    return near[0] if near else zero
+
+
+def _check_size(stream: VideoStream, side_at_most: int) -> None:
+    context = stream.codec_context
+    if context is None:
+        raise Reject("undecodable", "no decoder for the stream's codec")
+    if not context.width or not context.height:
+        raise Reject("undecodable", "the container gives the video no size")
+    if max(context.width, context.height) > side_at_most:
+        raise Reject(
+            "too_large",
+            f"{context.width}x{context.height} pixels, at most {side_at_most} a side; "
+            "shrink the video or raise side_at_most",
+        )
+
+
+class JoinedClock:
+    """Keeps a stream's times going where its clock starts anew, as when two recordings were joined into one file.
+
+    A decoding time that is earlier than the one before by more than 0.1 s, or in the formats of ``_JUMPY`` later than
+    the one expected by more than 10 s, belongs to another clock; what follows is moved so that it goes on where the one
+    before ended. FFmpeg does the same. Packets without a decoding time are moved like the one before. ``joins`` are the
+    times, in ticks, of the first packets of other clocks.
+    """
+
+    def __init__(self, file: VideoFile) -> None:
+        unit = float(file.unit) or 1.0
+        self._back = _BACK_SECONDS / unit
+        self._ahead = _AHEAD_SECONDS / unit if file.container.format.name in _JUMPY else float("inf")
+        self._step = file.step
+        self._last: int | None = None
+        self._expected = self._offset = 0
+        self.joins: list[int] = []
+
+    def place(self, packet: Packet[VideoStream]) -> None:
+        """Move the packet's times to the clock that goes on."""
+        if packet.dts is not None:
+            moved = packet.dts + self._offset
+            if self._last is not None and (moved < self._last - self._back or moved > self._expected + self._ahead):
+                self._offset += self._expected - moved
+                moved = self._expected
+                self.joins.append(moved if packet.pts is None else packet.pts + self._offset)
+            self._last, self._expected = moved, moved + (packet.duration or self._step)
+        if self._offset:
+            packet.pts = None if packet.pts is None else packet.pts + self._offset
+            packet.dts = None if packet.dts is None else packet.dts + self._offset
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What every packet of the video says, in the file's order and on a clock that goes on over joins.
+
+    Seconds are those of the player's clock. ``file_ends_seconds`` is the end of the stream that ends last. ``pts_N``,
+    ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more packets than are remembered;
+    ``keyframes`` are (number of the packet, its position in the file), position -1 where it is unknown.
+    """
+
+    frame_count: int
+    first_seconds: float
+    last_seconds: float
+    ends_seconds: float
+    file_ends_seconds: float
+    joins: tuple[float, ...]
+    pts_N: array[int] = field(repr=False)
+    dts_N: array[int] = field(repr=False)
+    size_N: array[int] = field(repr=False)
+    keyframes: tuple[tuple[int, int], ...] = field(repr=False)
+
+
+_NONE = -(2**63)
+"""Stands for a time that a packet does not state, as FFmpeg's ``AV_NOPTS_VALUE``."""
+
+
+def timeline(path: Path, *, side_at_most: int, seconds_at_most: float) -> Timeline:
+    """The times of all packets of a file, read without decoding. The last few files' are remembered.
+
+    Raises:
+        Reject: as :func:`opened`.
+        PermanentError: ``decode_timeout`` after ``seconds_at_most`` seconds.
+    """
+    stat = path.stat()
+    return _timeline(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns), side_at_most, seconds_at_most)
+
+
+@lru_cache(maxsize=4)
+def _timeline(path: Path, version: tuple[int, ...], side_at_most: int, seconds_at_most: float) -> Timeline:
+    """``version`` tells a file from another one that had its name before."""
+    until = monotonic() + seconds_at_most
+    with opened(path, side_at_most=side_at_most) as file:
+        seen = _SeenPackets(file)
+        for packet in _demuxed(file.container.demux()):
+            if monotonic() > until:
+                raise PermanentError("decode_timeout", f"to read all packets took more than {seconds_at_most:g} s")
+            if packet.size and packet.stream_index == file.stream.index:
+                seen.add(packet)
+            elif packet.pts is not None and packet.time_base:
+                seen.others_end = max(seen.others_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        return seen.timeline()
+
+
+def _demuxed(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Packets up to where the file ends or is cut off."""
+    import av
+
+    with suppress(av.error.FFmpegError):
+        yield from packets
+
+
+class _SeenPackets:
+    """Collects a :class:`Timeline`."""
+
+    def __init__(self, file: VideoFile) -> None:
+        self._file, self._clock = file, JoinedClock(file)
+        self._times = (array("q"), array("q"), array("q"))
+        self._keyframes: list[tuple[int, int]] = []
+        self._number = self._shown = 0
+        self._first: int | None = None
+        self._last = self._end = 0
+        self.others_end = Fraction(0)
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        self._clock.place(packet)
+        if packet.is_keyframe:
+            self._keyframes.append((self._number, -1 if packet.pos is None else packet.pos))
+        if self._number < _MOST_PACKETS:
+            for column, value in zip(self._times, (packet.pts, packet.dts, packet.size), strict=True):
+                column.append(_NONE if value is None else value)
+        time = packet.dts if packet.pts is None else packet.pts
+        time = self._file.step * self._number if time is None else time
+        self._number += 1
+        if not packet.is_discard:  # such a one is needed to decode others, and not shown
+            self._shown += 1
+            self._first = time if self._first is None else min(self._first, time)
+            self._last = max(self._last, time)
+            self._end = max(self._end, time + (packet.duration or self._file.step))
+
+    def timeline(self) -> Timeline:
+        unit, zero = self._file.unit, self._file.zero
+        remembered = self._number <= _MOST_PACKETS
+        end = float(self._end * unit - zero)
+        return Timeline(
+            frame_count=self._shown,
+            first_seconds=float((self._first or 0) * unit - zero),
+            last_seconds=float(self._last * unit - zero),
+            ends_seconds=end,
+            file_ends_seconds=max(end, float(self.others_end - zero)),
+            joins=tuple(float(join * unit - zero) for join in self._clock.joins),
+            pts_N=self._times[0] if remembered else array("q"),
+            dts_N=self._times[1] if remembered else array("q"),
+            size_N=self._times[2] if remembered else array("q"),
+            keyframes=tuple(self._keyframes) if remembered else (),
+        )
+
+
+class OutOfStepError(Exception):
+    """After a seek other packets came than when the file was read through."""
+
+
+class Reading:
+    """One pass over a video: its frames in presentation order with their times on the player's clock.
+
+    A damaged packet also damages the frames after it, up to the next keyframe. All of these are left out. A file that
+    is cut off is read to where it ends.
+
+    Args:
+        damaged_at_most: more damaged frames in a row are ``undecodable``, those before the first sound one not counted.
+        seconds_per_block: most seconds of real time until :meth:`restart_clock` is called again.
+    """
+
+    def __init__(self, file: VideoFile, *, side_at_most: int, damaged_at_most: int, seconds_per_block: float) -> None:
+        self._file, self._side, self._allowed = file, side_at_most, seconds_per_block
+        self._damaged_at_most = damaged_at_most
+        self._unit = float(file.unit)
+        ticks = file.zero / file.unit if file.unit else Fraction(0)
+        self._zero = ticks.numerator if ticks.denominator == 1 else float(ticks)
+        # Only for frames without a time of their own; the 25 a second for streams that state no rate either.
+        self._step = 1 / (file.fps or 25)
+        self._begin()
+        self._given = float("-inf")
+        self.sound = 0
+        self.restart_clock()
+
+    def _begin(self) -> None:
+        """Forget what the decoder was given: it begins anew, at the file's beginning or after a seek."""
+        self._fed: list[float] = []
+        self._lost: list[float] = []
+        self._damaged = False
+
+    def restart_clock(self) -> None:
+        """Start the time limit of the next block."""
+        self._until = monotonic() + self._allowed
+
+    def since(self, start: float) -> Iterator[tuple[float, VideoFrame | None]]:
+        """Frames in strictly increasing time to the end of the stream, from ``start`` or earlier: from the keyframe
+        before it, or from the beginning of a file in which FFmpeg cannot seek reliably. None stands for a frame that
+        is left out since it is damaged.
+
+        A seek may land on a keyframe that comes too late, or whose leading frames are lost; it then aims
+        earlier, at last at the beginning.
+
+        Raises:
+            PermanentError: ``decode_timeout``.
+        """
+        name = self._file.container.format.name
+        ways = self._seeks(start) if name in _SEEKABLE else self._jumps(start)
+        for packets, is_last in ways:
+            self._begin()
+            timed = self._timed(packets)
+            held: list[tuple[float, VideoFrame | None]] = []
+            try:
+                for seconds, frame in timed:
+                    held.append((seconds, frame))
+                    if frame is not None:
+                        break
+                if is_last or (held and held[-1][1] is not None and held[-1][0] <= start + 1e-6):  # as Span.holds
+                    yield from chain(held, timed)
+                    return
+            except OutOfStepError:
+                continue
+            self._given = float("-inf")
+
+    def _seeks(self, start: float) -> Iterator[tuple[Iterator[Packet[VideoStream]], bool]]:
+        """Packets from a keyframe on, in containers that know where it is; and whether there is no earlier one."""
+        for target in (*(start - earlier for earlier in _LOOK_BACK_SECONDS if earlier < start), 0.0):
+            if start > 0:
+                self._seek(target)
+            yield self._packets(), target == 0
+
+    def _seek(self, seconds: float) -> None:
+        """Go to the last keyframe before a moment. Where the container cannot, stay: the caller looks at the
+        first frame, and takes what comes when it has asked for the beginning.
+        """
+        import av
+
+        with suppress(av.error.FFmpegError):
+            self._file.container.seek(int(self._zero + seconds / self._unit), stream=self._file.stream)
+
+    def _jumps(self, start: float) -> Iterator[tuple[Iterator[Packet[VideoStream]], bool]]:
+        """Packets from a keyframe on, in files that must be read through to know where it is."""
+        import av
+
+        if start > _READ_FROM_START_SECONDS:
+            known = timeline(self._file.path, side_at_most=self._side, seconds_at_most=self._allowed)
+            self.restart_clock()
+            wanted = int(self._zero + start / self._unit)
+            ahead = bisect_right(known.keyframes, wanted, key=lambda keyframe: known.pts_N[keyframe[0]])
+            for back in _LOOK_BACK_KEYFRAMES:
+                number, position = known.keyframes[ahead - back] if ahead >= back else (0, -1)
+                if number and position >= 0 and known.pts_N[number] != _NONE:
+                    with suppress(av.error.FFmpegError):
+                        self._file.container.seek(position, stream=self._file.stream, unsupported_byte_offset=True)
+                        yield self._known_packets(known, number), False
+            if ahead:
+                with suppress(av.error.FFmpegError):
+                    self._file.container.seek(0, stream=self._file.stream, unsupported_byte_offset=True)
+        yield self._packets(), True
+
+    def _known_packets(self, known: Timeline, number: int) -> Iterator[Packet[VideoStream]]:
+        """Packets from the keyframe with this number on, each with the times that it has in a file read through."""
+        found = False
+        for step, packet in enumerate(self._demuxed()):
+            found = found or (packet.is_keyframe and packet.size == known.size_N[number])
+            if not found and step < _STEPS_TO_SYNC:
+                continue
+            if not found or (packet.size and (number >= len(known.size_N) or packet.size != known.size_N[number])):
+                raise OutOfStepError
+            if packet.size:
+                packet.pts = None if known.pts_N[number] == _NONE else known.pts_N[number]
+                packet.dts = None if known.dts_N[number] == _NONE else known.dts_N[number]
+                number += 1
+            yield packet
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Packets from here on, on a clock that goes on over joins; last an empty one, at which the decoder empties."""
+        clock = JoinedClock(self._file)
+        for packet in self._demuxed():
+            if packet.size:
+                clock.place(packet)
+            yield packet
+
+    def _demuxed(self) -> Iterator[Packet[VideoStream]]:
+        for packet in _demuxed(self._file.container.demux(self._file.stream)):
+            if monotonic() > self._until:
+                raise PermanentError("decode_timeout", f"one block of frames took more than {self._allowed:g} s")
+            yield packet
+
+    def _timed(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[tuple[float, VideoFrame | None]]:
+        """Sound frames with their times, and None for those left out.
+
+        The decoder gives frames in presentation order. Where a container only has decode times (AVI), their
+        stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
+        """
+        waiting: deque[VideoFrame] = deque()
+        stamps: list[float] = []
+        stamp = -self._step
+        for frame in chain(self._sound_frames(packets), repeat(None)):
+            if frame is not None:
+                stamp = stamp + self._step if frame.pts is None else self._seconds(frame.pts)
+                heapq.heappush(stamps, stamp)
+                waiting.append(frame)
+                if len(waiting) <= _REORDER:
+                    continue
+            elif not waiting:
+                yield from ((lost, None) for lost in self._left_out(float("inf")))
+                return
+            earliest, shown = heapq.heappop(stamps), waiting.popleft()
+            if self._lost:
+                yield from ((lost, None) for lost in self._left_out(earliest))
+            if earliest > self._given + 1e-9:  # later by more than rounding
+                self._given = earliest
+                yield earliest, shown
+
+    def _left_out(self, until: float) -> list[float]:
+        """The times of frames that were left out before ``until``, each once."""
+        out = sorted({t for t in self._lost if self._given + 1e-9 < t < until - 1e-9})
+        self._lost = [t for t in self._lost if t >= until]
+        return out
+
+    def _seconds(self, tick: int) -> float:
+        return (tick - self._zero) * self._unit
+
+    def _sound_frames(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        """Frames that are not damaged, from a keyframe on; the times of the others go to ``_lost``."""
+        started, in_a_row = False, 0
+        for frame in self._decoded(packets):
+            if frame is None or frame.is_corrupt or (self._damaged and not frame.key_frame):
+                self._damaged = True
+                in_a_row += started
+                if in_a_row > self._damaged_at_most:
+                    raise Reject("undecodable", f"more than {self._damaged_at_most} frames in a row are damaged")
+                continue
+            if frame.pts is not None:
+                self._account(self._seconds(frame.pts), lost=self._damaged or not started)
+            self._damaged, started, in_a_row = False, True, 0
+            self.sound += 1
+            yield frame
+        self._account(float("inf"), lost=self._damaged)
+
+    def _account(self, until: float, *, lost: bool) -> None:
+        """Take the packets that are shown before ``until`` from those that the decoder was fed."""
+        while self._fed and self._fed[0] <= until:
+            time = heapq.heappop(self._fed)
+            if lost and time < until - 1e-9:
+                self._lost.append(time)
+
+    def _decoded(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame | None]:
+        """Everything the decoder gives, None for a packet that would not decode."""
+        import av
+
+        for packet in packets:
+            if not packet.size and packet.dts is None:
+                break  # PyAV's last one, with which the decoder is emptied below
+            shown = packet.dts if packet.pts is None else packet.pts
+            if shown is not None and not packet.is_discard:
+                heapq.heappush(self._fed, self._seconds(shown))
+            decoded: list[VideoFrame | None] = [None]
+            if not packet.is_corrupt:
+                with suppress(av.error.FFmpegError, LookupError):  # of a stream that the header did not announce
+                    decoded = list(packet.decode())
+            yield from decoded
+        with suppress(av.error.FFmpegError):
+            yield from self._file.stream.codec_context.decode(None)  # frames still in the decoder

@@ -1,0 +1,230 @@
+"""Frames, sizes and times are those that a player shows, whatever the container and the codec."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posecap.engines.decord import Decord
+from posecap.engines.pyav import PyAV
+from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
+from posecap.stage import Reject
+from posecap.stages.decode import Decode
+from posecap.stages.split import Split
+from posecap.types import Clip, Span
+from tests.footage import Picture, numbers, painted, video, write_streams, write_video
+
+DECODERS = (Decord(), PyAV())
+DECODE = Decode(prober=PyAV(), decoders=DECODERS)
+SIZE = (160, 96)
+CODECS = {".avi": "mpeg4", ".mpg": "mpeg2video", ".flv": "flv", ".asf": "wmv2", ".ogv": "libvpx", ".webm": "libvpx"}
+SOUNDS = {".mpg": "mp2", ".ogv": "libopus", ".webm": "libopus", ".asf": "libmp3lame"}
+CONTAINERS = (".mp4", ".mov", ".mkv", ".ts", ".avi", ".mpg", ".flv", ".asf", ".ogv", ".webm")
+
+every_container = pytest.mark.parametrize("suffix", CONTAINERS)
+
+
+def codec(suffix: str) -> str:
+    return CODECS.get(suffix, "libx264")
+
+
+def read(decoder: Decoder, path: Path, span: Span | None = None, size: tuple[int, int] = SIZE) -> Frames:
+    blocks = list(decoder.frames(path, PyAV().probe(path), span=span, size=size))
+    if not blocks:
+        return Frames(np.zeros((0, *size[::-1], 3), np.uint8), np.zeros(0))
+    return Frames(np.concatenate([b.frames_THW3 for b in blocks]), np.concatenate([b.pts_T for b in blocks]))
+
+
+def clips(path: Path, start: float | None = None, end: float | None = None) -> Sequence[Clip]:
+    (cut,) = Split(shortest_seconds=0.2)(video(path, start=start, end=end))
+    return [found for found in DECODE(cut) if isinstance(found, Clip)]
+
+
+def agreeing(path: Path) -> dict[str, Frames]:
+    """What each decoder gives that takes the file, by its name; they must give the same frames at the same times."""
+    found = {}
+    for decoder in DECODERS:
+        if decoder.accepts(PyAV().probe(path)):
+            try:
+                found[decoder.name] = read(decoder, path)
+            except DecoderGaveUpError:
+                continue
+    wanted = found["pyav"]
+    for frames in found.values():
+        assert numbers(frames.frames_THW3) == numbers(wanted.frames_THW3)
+        np.testing.assert_allclose(frames.pts_T, wanted.pts_T, rtol=0, atol=1e-6)
+    if shutil.which("ffprobe"):
+        told = ffprobe_times(path)
+        known = ~np.isnan(told)
+        assert len(told) == len(wanted.pts_T)
+        np.testing.assert_allclose(wanted.pts_T[known], told[known], rtol=0, atol=0.0011)
+    return found
+
+
+def ffprobe_times(path: Path) -> np.ndarray:
+    """Presentation times of the best stream's frames, counted as ``ffmpeg -ss`` counts; NaN where it says none."""
+    stream = str(PyAV().probe(path).stream)
+    wanted = "frame=best_effort_timestamp_time:format=start_time"
+    command = ["ffprobe", "-v", "error", "-of", "json", "-select_streams", stream, "-show_entries", wanted, str(path)]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    start = float(told["format"]["start_time"])
+    if -0.03 < start < 0:  # Older versions count from the silence with which sound encoders begin.
+        start = 0.0
+    return np.array([float(frame.get("best_effort_timestamp_time", "nan")) - start for frame in told["frames"]])
+
+
+# Displayed geometry.
+
+
+@pytest.mark.parametrize("shape", [Fraction(2), Fraction(1, 2), Fraction(16, 15)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mpg"])
+def test_pixels_are_those_that_are_displayed(tmp_path: Path, suffix: str, shape: Fraction) -> None:
+    picture = Picture(frames=5, shape=shape, codec=codec(suffix))
+    if suffix == ".mpg":  # MPEG-2 states one of four shapes of the whole picture
+        picture = Picture(frames=5, shape=Fraction(16, 15), size=(768, 576), codec="mpeg2video")
+    path = write_streams(tmp_path / f"anamorphic{suffix}", picture)
+    media = PyAV().probe(path)
+    assert (media.width, media.height, Fraction(*media.sample_aspect_ratio)) == (*picture.size, picture.shape)
+    for decoder in DECODERS:
+        if decoder.accepts(media):
+            frame = read(decoder, path, size=picture.size).frames_THW3[3]
+            assert np.abs(frame.astype(int) - painted(3, 40, picture.size)).mean() < 6
+
+
+def test_the_clip_says_so(tmp_path: Path) -> None:
+    path = write_streams(tmp_path / "wide.mp4", Picture(size=(640, 360), shape=Fraction(2)))
+    (clip,) = clips(path, 0.0, 1.0)
+    assert (clip.decoder, clip.media.width, clip.media.height, clip.frames_THW3.shape[1:3]) == (
+        "decord",
+        640,
+        360,
+        (288, 512),
+    )
+    assert clip.source_per_working == (1.25, 1.25)
+
+
+@pytest.mark.parametrize("rotation", [-90, 90, 180])
+def test_stretched_pictures_are_turned(tmp_path: Path, rotation: int) -> None:
+    upright = write_streams(tmp_path / "upright.mp4", Picture(frames=3))
+    path = write_streams(tmp_path / "turned.mp4", Picture(frames=3, shape=Fraction(2), rotation=rotation))
+    media = PyAV().probe(path)
+    size = SIZE if rotation == 180 else SIZE[::-1]
+    assert (media.width, media.height) == size
+    wanted = np.rot90(read(PyAV(), upright).frames_THW3[1], rotation // 90)
+    for decoder in DECODERS:
+        shown = read(decoder, path, size=size).frames_THW3[1]
+        assert np.abs(shown.astype(int) - wanted).mean() < 6
+
+
+def test_absurd_shapes_are_no_shapes(tmp_path: Path) -> None:
+    path = write_streams(tmp_path / "absurd.mkv", Picture(frames=2, size=(640, 96), shape=Fraction(20)))
+    assert PyAV().probe(path).sample_aspect_ratio == (1, 1)
+    wide = write_streams(tmp_path / "wide.mkv", Picture(frames=2, size=(640, 96), shape=Fraction(2)))
+    with pytest.raises(Reject, match="too_large: displayed at 640x96 pixels, at most 600 a side"):
+        PyAV(side_at_most=600).probe(wide)
+
+
+# Which stream.
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(
+    ("defaults", "wanted"), [((False, True), 1), ((True, False), 0), ((True, True), 0), ((False, False), 0)]
+)
+def test_the_stream_is_ffmpegs_best_one(tmp_path: Path, suffix: str, defaults: tuple[bool, bool], wanted: int) -> None:
+    pictures = [Picture(size=(40, 24), default=defaults[0], offset=200), Picture(default=defaults[1])]
+    if suffix == ".mp4" and defaults == (True, True):
+        wanted = 1  # the one of more bits: this container says how many
+    path = write_streams(tmp_path / f"two{suffix}", *pictures)
+    media = PyAV().probe(path)
+    assert (media.stream, media.video_streams) == (wanted, 2)
+    assert (media.width, media.height) == pictures[wanted].size
+    assert not Decord().accepts(media)
+    (clip,) = clips(path, 0.0, 1.0)
+    first = pictures[wanted].offset
+    assert (clip.decoder, numbers(clip.frames_THW3)) == ("pyav", list(range(first, first + 30)))
+
+
+# The player's clock.
+
+
+@every_container
+def test_a_video_that_begins_after_the_sound_has_the_players_times(tmp_path: Path, suffix: str) -> None:
+    path = write_streams(
+        tmp_path / f"late{suffix}",
+        Picture(frames=120, start=1.0, codec=codec(suffix), options={"g": "20"}),
+        sound=(0.0, 5.0),
+        codec=SOUNDS.get(suffix, "aac"),
+    )
+    found = read(PyAV(), path)
+    assert numbers(found.frames_THW3) == list(range(120))
+    late = found.pts_T - np.arange(120) / 30
+    assert late[1:].min() > 0.95
+    assert late[1:].max() < 1.07  # AVI only knows decode times; MPEG's sound begins a little before its picture
+    agreeing(path)
+    (clip,) = clips(path, 2.0, 3.0)
+    inside = (found.pts_T >= 2.0 - 1e-6) & (found.pts_T < 3.0 - 1e-6)
+    assert numbers(clip.frames_THW3) == np.flatnonzero(inside).tolist()
+    if suffix in (".mp4", ".mov"):
+        assert numbers(clip.frames_THW3) == list(range(30, 60))
+        assert clip.decoder == "decord"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+def test_a_sound_that_begins_later_changes_nothing(tmp_path: Path, suffix: str) -> None:
+    path = write_streams(tmp_path / f"silent{suffix}", Picture(codec=codec(suffix)), sound=(1.0, 2.0))
+    media = PyAV().probe(path)
+    assert media.starts_seconds == 0
+    np.testing.assert_allclose(agreeing(path)["pyav"].pts_T, np.arange(60) / 30, atol=0.034)
+
+
+# Where a video ends.
+
+
+@every_container
+@pytest.mark.parametrize("sound", [(0.0, 4.0), (0.0, 1.0)])
+def test_a_row_without_an_end_reaches_to_the_last_frame(
+    tmp_path: Path, suffix: str, sound: tuple[float, float]
+) -> None:
+    path = write_streams(
+        tmp_path / f"long{suffix}", Picture(codec=codec(suffix)), sound=sound, codec=SOUNDS.get(suffix, "aac")
+    )
+    media = PyAV().probe(path)
+    assert media.seconds == pytest.approx(2.0, abs=0.07)
+    (clip,) = clips(path, 0.5, None)
+    assert clip.span.end_seconds == pytest.approx(2.0, abs=0.07)
+    assert numbers(clip.frames_THW3)[-1] == 59
+
+
+def test_a_matroska_file_that_is_cut_off_promises_what_it_says(tmp_path: Path) -> None:
+    whole = write_streams(tmp_path / "whole.mkv", Picture(frames=120, options={"g": "10"}), sound=(0.0, 4.0))
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
+    assert PyAV().probe(cut).seconds == pytest.approx(4.0, abs=0.04)
+
+
+# Rates.
+
+
+RATES = {"vfr.mkv": {}, "vfr.mp4": {}, "vfr.ts": {}, "vfr.webm": {"codec": "libvpx"}, "vfr.flv": {"codec": "flv"}}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_a_variable_rate_is_its_average_and_keeps_every_frame(tmp_path: Path, name: str) -> None:
+    steps = [12, 80, 30, 41] * 30  # milliseconds: 24.5 a second on average, a quarter of them under 15 ms
+    times = [0, *np.cumsum(steps).tolist()][:120]
+    path = write_video(tmp_path / name, milliseconds=times, options={"bf": "0"}, **RATES[name])
+    media = PyAV().probe(path)
+    assert media.fps == pytest.approx(119_000 / times[-1], rel=0.02)
+    (clip,) = clips(path, 0.0, times[-1] / 1000 + 0.01)
+    assert numbers(clip.frames_THW3) == list(range(120))
+    np.testing.assert_allclose(clip.pts_T, np.array(times) / 1000, atol=1.1e-3)
+    assert math.isfinite(clip.span.end_seconds)
