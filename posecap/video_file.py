@@ -116,6 +116,8 @@ def opened(path: Path, *, side_at_most: int) -> Iterator[VideoFile]:
     """
     import av
 
+    with path.open("rb"):
+        pass  # what the machine refuses is an OSError here, and not to be confused with FFmpeg's below
     try:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
         # An absolute path: FFmpeg takes what stands before a colon for a protocol, unless there is a slash before it.
@@ -126,8 +128,6 @@ def opened(path: Path, *, side_at_most: int) -> Iterator[VideoFile]:
             stream.codec_context.thread_type = "NONE"
             stream.codec_context.options = {"max_pixels": str(side_at_most**2)}
             yield VideoFile(path, container, stream, count, clock_zero(container, stream))
-    except (FileNotFoundError, PermissionError):
-        raise  # FFmpegErrors too, but of the machine and not of the video
     except av.error.FFmpegError as error:
         raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
     except (ArithmeticError, LookupError, UnicodeError) as error:

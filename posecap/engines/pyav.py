@@ -86,6 +86,8 @@ class PyAV(Engine):
             context = file.stream.codec_context
             rotation = _rotation(file)
             shape = _sample_aspect_ratio(file)
+            if not context.width or not context.height:  # the decoder may correct what the container says
+                raise Reject("undecodable", "the stream gives the video no size")
             width, height = displayed_size(context.width, context.height, shape, rotation)
             if max(width, height) > self.side_at_most:
                 raise Reject("too_large", f"displayed at {width}x{height} pixels, at most {self.side_at_most} a side")
