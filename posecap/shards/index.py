@@ -73,9 +73,9 @@ span, ``first_pts_seconds`` and ``last_pts_seconds`` of its first and last frame
 ``video_end_seconds`` (exclusive) of the frames behind the video vector. ``width`` and ``height`` are pixels of the
 source video as displayed, ``fps`` the rate of the stored frames (0 where unknown). ``M``, ``T`` and ``J`` count people,
 frames and joints; ``X_dimension`` is the length of a vector. ``X_offset`` and ``X_size`` are the position of the first
-byte and the number of bytes of member X's data in the part's pose tar (``mp4``: in its video tar; null where no video is
-stored). ``weights`` are ``name:sha256`` of the model files behind the part. Columns that may be null are so where a row
-of the manifest or a stage of the pipeline gave no such value; the ``X_model`` of a stage that used none may also be
+byte and the number of bytes of member X's data in the part's pose tar (``mp4``: in its video tar; null where no video
+is stored). ``weights`` are ``name:sha256`` of the model files behind the part. Columns that may be null are so where a
+row of the manifest or a stage of the pipeline gave no such value; the ``X_model`` of a stage that used none may also be
 empty.
 """
 
