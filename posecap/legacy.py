@@ -302,7 +302,7 @@ def column_of(column: str, names: Collection[str]) -> str:
 
 def format_1_word(column: str) -> str:
     """A column's name in 0.1, over which digests of rows are taken."""
-    return _inverse(KEYS).get(column, column)
+    return next((old for old, new in KEYS.items() if new == column), column)
 
 
 def as_format_1(value: Any) -> Any:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from posecap import legacy
 from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
 from posecap.manifest.private_uris import PrivateUris
-from posecap.manifest.rows import ROW_SCHEMA, located
+from posecap.manifest.rows import ROW_SCHEMA, located, utf8_bytes
 from posecap.manifest.tables import read_tables
 from posecap.size_estimate import bytes_of_rows
 from posecap.types import PartName, Row
@@ -234,17 +234,8 @@ def rows_digest(rows: pa.Table) -> str:
             hashed.update(column.to_numpy(zero_copy_only=False).astype("<f8"))
             continue
         hashed.update(pc.fill_null(pc.binary_length(column), -1).to_numpy().astype("<i4"))
-        hashed.update(_bytes_of(pc.fill_null(column, "")))
+        hashed.update(utf8_bytes(pc.fill_null(column, "")))
     return hashed.hexdigest()
-
-
-def _bytes_of(texts: pa.StringArray) -> memoryview:
-    """The UTF-8 bytes of every text, one after another, without copying."""
-    _, offsets, data = texts.buffers()
-    if data is None or len(texts) == 0:
-        return memoryview(b"")
-    ends = np.frombuffer(offsets, np.int32)
-    return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]
 
 
 @dataclass(frozen=True)
@@ -424,8 +415,7 @@ class RowSpool:
         duplicate_of = self._original_ids.take(pa.array(original, mask=~hit))
         columns = dict(zip(ROW_SCHEMA.names, [ids, *batch.columns[1:-1]], strict=True))
         columns |= {"duplicate_of": duplicate_of, "id_taken_by": pa.nulls(batch.num_rows, pa.string())}
-        clashing = np.flatnonzero(np.isin(ordinals, self._clashing))
-        if len(clashing):
+        if len(self._clashing) and len(clashing := np.flatnonzero(np.isin(ordinals, self._clashing))):
             columns |= self._clashes(batch, ordinals, clashing)
         return pa.RecordBatch.from_arrays([columns[name] for name in PLAN_SCHEMA.names], schema=PLAN_SCHEMA)
 

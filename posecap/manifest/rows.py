@@ -35,6 +35,9 @@ SUBSTITUTE = "\x1a"
 LATEST_SECOND = 1e7
 """Largest start and end; far beyond any video (115 days), and exact to microseconds as float64."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_CONTROL = r"\p{Cc}"
+_CONTROL_BYTES = bytes([*range(0x20), 0x7F, 0xC2])
+"""Each UTF-8 control character has one of them: ASCII's are these bytes, and U+0080 to U+009F begin with 0xC2."""
 
 Numbers = NDArray[np.int64]
 
@@ -116,6 +119,34 @@ class Problems:
         if self._lines:
             count = f"the first {self.MOST}" if len(self._lines) == self.MOST else str(len(self._lines))
             raise ManifestError("\n  ".join([f"{count} problems in the manifest's tables:", *self._lines]))
+
+
+def utf8_bytes(texts: pa.StringArray) -> memoryview:
+    """The UTF-8 bytes of every text, one after another, without copying. Those of null are none, or any."""
+    _, offsets, data = texts.buffers()
+    if data is None or len(texts) == 0:
+        return memoryview(b"")
+    ends = np.frombuffer(offsets, np.int32)
+    return memoryview(data)[ends[texts.offset] : ends[texts.offset + len(texts)]]
+
+
+def _matches(texts: pa.StringArray, expression: str, *, only_with: bytes) -> pa.Array:
+    """(N,) bool: which texts match a regular expression.
+
+    Args:
+        only_with: bytes of which every match has at least one. Where no text has any, as in most tables, all are false
+            without the expression, which takes many times as long as a look at the bytes.
+    """
+    wanted = np.zeros(256, bool)
+    wanted[list(only_with)] = True
+    if not wanted[np.frombuffer(utf8_bytes(texts), np.uint8)].any():
+        return pa.repeat(False, len(texts))
+    return pc.match_substring_regex(texts, expression)
+
+
+def _null_where(bad: pa.Array, values: pa.Array) -> pa.Array:
+    """The values with null where ``bad`` is true; the same array where nothing is."""
+    return pc.if_else(pc.fill_null(bad, False), None, values) if pc.any(bad).as_py() else values
 
 
 def located(uri: str, media_root: str) -> str:
@@ -202,8 +233,8 @@ def checked(
     problems.flag(raw, missing, "video", words["video"], "write a path or a URI, or take the row out")
     no_split = pc.invert(pc.match_substring_regex(words["split"], f"^{SPLIT_NAME}$"))
     problems.flag(raw, no_split, "split", words["split"], "use only letters, digits, '_' and '-', as train")
-    words["split"] = pc.if_else(pc.fill_null(no_split, False), None, words["split"])
-    reserved = pc.match_substring_regex(words["id"], r"~\d+$")
+    words["split"] = _null_where(no_split, words["split"])
+    reserved = _matches(words["id"], r"~\d+$", only_with=b"~")
     problems.flag(raw, reserved, "id", words["id"], "'~' and digits at the end name repeated rows; choose another id")
     if table.video_prefix:
         words["video"] = pc.binary_join_element_wise(table.video_prefix, words["video"], "")
@@ -238,7 +269,7 @@ def checked(
 
 def _without_secrets(texts: pa.Array, public: Callable[[str], str]) -> pa.Array:
     """The texts with ``public`` applied to those that may have a secret; the same array where there are none."""
-    candidates = pc.fill_null(pc.match_substring_regex(texts, CANDIDATE), False)
+    candidates = pc.fill_null(_matches(texts, CANDIDATE, only_with=b"@="), False)
     if not pc.any(candidates).as_py():
         return texts
     pairs = zip(texts.to_pylist(), candidates.to_pylist(), strict=True)
@@ -253,7 +284,7 @@ def _only_where(good: pa.Array, values: pa.Array) -> pa.Array:
 
 def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems) -> pa.Array:
     """URIs as the plan keeps them: tidy paths, relative below a local media root, whole below a URL."""
-    remote = pc.match_substring_regex(video, SCHEME)
+    remote = _matches(video, SCHEME, only_with=b":")
     odd = pc.fill_null(pc.and_not(pc.match_substring_regex(video, _ODD_PATH), remote), False)
     if pc.any(odd).as_py():
         pairs = zip(video.to_pylist(), odd.to_pylist(), strict=True)
@@ -267,7 +298,7 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
         whole = pc.or_(remote, pc.starts_with(video, "/"))
         return pc.if_else(whole, video, pc.binary_join_element_wise(below, video, ""))
     # A file named clip:1.mp4 must not be taken for a URI of the scheme clip when the plan is read.
-    colon = pc.and_not(pc.match_substring_regex(video, SCHEME), remote)
+    colon = pc.and_not(_matches(video, SCHEME, only_with=b":"), remote)
     return pc.if_else(colon, pc.binary_join_element_wise("./", video, ""), video)
 
 
@@ -282,20 +313,21 @@ def text(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     if cells is None:
         return pa.nulls(len(raw.numbers), pa.string())
     trimmed = pc.utf8_trim_whitespace(_decoded(raw, field, problems))
-    trimmed = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-    control = pc.match_substring_regex(trimmed, r"\p{Cc}")
-    _flag_control(raw, control, field, trimmed, problems)
+    trimmed = _null_where(pc.equal(trimmed, ""), trimmed)
+    control = _flag_control(raw, field, trimmed, problems)
     too_long = pc.greater(pc.utf8_length(trimmed), LONGEST[field])
     problems.flag(raw, too_long, field, trimmed, f"shorten it to at most {LONGEST[field]} characters")
-    return pc.if_else(pc.fill_null(pc.or_(control, too_long), False), None, trimmed)
+    return _null_where(pc.or_(control, too_long), trimmed)
 
 
-def _flag_control(raw: RawBatch, control: pa.Array, field: str, values: pa.Array, problems: Problems) -> None:
-    """Add a problem for each text with a control character; :data:`SUBSTITUTE` stands for bytes that are not UTF-8."""
-    undecoded = pc.match_substring(values, SUBSTITUTE)
+def _flag_control(raw: RawBatch, field: str, values: pa.Array, problems: Problems) -> pa.Array:
+    """Which texts have a control character, a problem each; :data:`SUBSTITUTE` stands for bytes that are not UTF-8."""
+    control = _matches(values, _CONTROL, only_with=_CONTROL_BYTES)
+    undecoded = _matches(values, SUBSTITUTE, only_with=SUBSTITUTE.encode())
     problems.flag(raw, undecoded, field, values, "not UTF-8 where \\x1a stands; save the table as UTF-8")
     others = pc.and_not(control, undecoded)
     problems.flag(raw, others, field, values, "remove the control character (was a quote left open?)")
+    return control
 
 
 def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
@@ -353,7 +385,7 @@ def _check_sentences(
     for field in ("caption", "captions"):
         mine = fields == field
         here, each = words.filter(pa.array(mine)), RawBatch(raw.table, raw.columns, raw.numbers[owner[mine]], raw.cells)
-        _flag_control(each, pc.match_substring_regex(here, r"\p{Cc}"), field, here, problems)
+        _flag_control(each, field, here, problems)
         too_long = pc.greater(pc.utf8_length(here), LONGEST_CAPTION)
         problems.flag(each, too_long, field, here, f"shorten it to at most {LONGEST_CAPTION} characters")
     field = "captions" if "captions" in raw.cells else "caption"
@@ -403,7 +435,7 @@ def _decoded(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
     except pa.ArrowInvalid:
         bad = pa.array([_undecodable(value) for value in values.to_pylist()])
         problems.flag(raw, bad, field, values, "not UTF-8; save the table as UTF-8")
-        return pc.if_else(bad, None, values).cast(pa.string())
+        return _null_where(bad, values).cast(pa.string())
 
 
 def encodable(text: str) -> bool:

@@ -236,8 +236,9 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
         reader = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing, convert_options=as_bytes)
         following, last = 2, None
         for batch in reader:
-            span = np.arange(following, following + batch.num_rows + len(skipped))
-            numbers = np.setdiff1d(span, skipped)[: batch.num_rows]
+            numbers = np.arange(following, following + batch.num_rows + len(skipped))
+            if skipped:
+                numbers = np.setdiff1d(numbers, skipped)[: batch.num_rows]
             if batch.num_rows:
                 following, last = int(numbers[-1]) + 1, batch.column(batch.num_columns - 1)[-1].as_py()
                 yield _filled(table, columns, numbers, batch)
