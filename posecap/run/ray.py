@@ -2,14 +2,17 @@
 
 One actor loads the engines of one segment, so frames never leave its process; only paths and small arrays are sent.
 Actors are placed node by node, on those that are there at the start and on those that join later
-(:mod:`posecap.run.ray_actors`). An item with a local file stays on the node that has it.
+(:mod:`posecap.run.ray_actors`). An item with a local file stays on the node that has it. Rows that take next to no time
+are sent several at once, since a call costs the driver as much as the rest of a row; if the process dies of one of them
+or takes too long, each is tried again alone.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -91,9 +94,10 @@ class RayPool:
         self._gone: set[str] = set()
         self._free: list[dict[str, int]] = [{} for _ in segments]
         self._nodes_of: list[frozenset[str]] = [frozenset()] * len(segments)
-        self._by_ref: dict[Any, tuple[Actor, Task]] = {}
+        self._by_ref: dict[Any, Actor] = {}
         self._pings: dict[Any, Actor] = {}
         self._paused: set[Actor] = set()
+        self._waiting: set[Actor] = set()
         self._events: deque[Finished | NodeChange | None] = deque()
         self._look_at = self._since
         self._complete_at = self._since
@@ -116,14 +120,23 @@ class RayPool:
         return any(free and task.may_run_on(node) for node, free in self._free[task.segment].items())
 
     def submit(self, task: Task) -> None:
-        """On the node with most slots free, to the actor with fewest tasks."""
+        """On the node with most slots free, to the actor with fewest tasks; at once where its call is full, else by the
+        next :meth:`wait`."""
         free = self._free[task.segment]
         node = max((node for node in free if task.may_run_on(node)), key=lambda node: free[node])
-        self._send(max(self._nodes[node].actors[task.segment], key=lambda actor: actor.free), task)
+        actor = max(self._nodes[node].actors[task.segment], key=lambda actor: actor.free)
+        actor.unsent.append(task)
+        self._waiting.add(actor)
+        if len(actor.unsent) >= actor.tasks_per_call:
+            self._send_unsent(actor)
+        else:
+            self._count(actor)
 
     def wait(self) -> Finished | NodeChange | None:
         while True:
             self._look()
+            for actor in list(self._waiting):
+                self._send_unsent(actor)
             if self._events:
                 return self._events.popleft()
             try:
@@ -313,29 +326,41 @@ class RayPool:
                 else:
                     self._started(ref, actor)
 
-    def _send(self, actor: Actor, task: Task) -> None:
-        ref = actor.handle.work.remote(task.item)
-        actor.submitted.append(Submitted(ref, task))
+    def _send(self, actor: Actor, tasks: Sequence[Task]) -> None:
+        ref = actor.handle.work.remote([task.item for task in tasks])
+        actor.submitted.append(Submitted(ref, tasks))
         actor.start_clocks()
-        self._by_ref[ref] = (actor, task)
+        self._by_ref[ref] = actor
         self._count(actor)
+
+    def _send_unsent(self, actor: Actor) -> None:
+        self._waiting.discard(actor)
+        tasks, actor.unsent = actor.unsent, []
+        if actor.paused or actor.isolating:
+            self._events.extend(Finished(task, actor.node, None) for task in tasks)
+        elif tasks:
+            self._send(actor, tasks)
 
     def _send_next(self, actor: Actor) -> None:
         """Tasks in doubt one by one; after the last the actor takes others again."""
         if actor.paused or (actor.isolating and actor.submitted):
             return
         if actor.in_doubt:
-            self._send(actor, actor.in_doubt.popleft())
+            self._send(actor, [actor.in_doubt.popleft()])
         else:
             actor.isolating = False
         self._count(actor)
 
     def _collect(self, ref: Any) -> None:
-        """Enter the result of a task, or what became of its worker."""
-        actor, task = self._by_ref.pop(ref)
-        result: ItemResult | WorkerLost | NodeLost
+        """Enter the results of a call, or what became of its worker."""
+        actor = self._by_ref.pop(ref)
+        tasks = next(sent.tasks for sent in actor.submitted if sent.ref == ref)
+        segment = self._segments[actor.segment]
+        results: Sequence[ItemResult | WorkerLost | NodeLost] | None
         try:
-            result = complete(ray.get(ref), task.item, self._segments[task.segment])
+            made = ray.get(ref)
+            actor.measure(tasks, made)
+            results = [complete(result, task.item, segment) for task, result in zip(tasks, made, strict=True)]
             actor.deaths = 0
         except RayActorError:
             self._lose(actor)
@@ -344,35 +369,48 @@ class RayPool:
             self._node_is_gone(actor.node)
             return
         except (NodeDiedError, LocalRayletDiedError, ObjectLostError):
-            result = NodeLost()
+            results = [NodeLost()] * len(tasks)
         except RayError as error:  # such as a KeyboardInterrupt in the worker, or a result that cannot be sent
-            result = WorkerLost("worker_error", f"the worker raised {cause(error)}")
+            one = WorkerLost("worker_error", f"the worker raised {cause(error)}")
+            results = [one] if len(tasks) == 1 else None
         actor.submitted = deque(sent for sent in actor.submitted if sent.ref != ref)
         actor.start_clocks()
+        if results is None:
+            self._doubt(actor, tasks)
         self._send_next(actor)
-        self._events.append(Finished(task, actor.node, result))
+        done = zip(tasks, results or (), strict=results is not None)
+        self._events.extend(Finished(task, actor.node, result) for task, result in done)
+
+    def _doubt(self, actor: Actor, tasks: Sequence[Task]) -> None:
+        """Of these tasks, one is to blame: each is run alone next."""
+        actor.in_doubt.extend(tasks)
+        actor.isolating = True
+        actor.slowest = math.inf
 
     def _lose(self, actor: Actor) -> None:
         """The process died: the task that ended it counts as lost where it is known, the others are run again."""
         overdue, actor.overdue = actor.overdue, None
-        lost = next((sent for sent in actor.submitted if sent.ref == overdue), None)
+        guilty = next((sent for sent in actor.submitted if sent.ref == overdue), None)
         if overdue is None and len(actor.submitted) == 1:
-            (lost,) = actor.submitted
+            (guilty,) = actor.submitted
         for sent in actor.submitted:
             self._by_ref.pop(sent.ref, None)
             # Ray keeps what it had not sent yet for the restarted process, where it would run a second time.
             ray.cancel(sent.ref)
-            if overdue is None and lost is None:
+            if sent is guilty and len(sent.tasks) == 1:
+                continue
+            if sent is guilty or (overdue is None and guilty is None):
                 # A queued task may be the one too: results on their way to the driver are lost with the process.
-                actor.in_doubt.append(sent.task)
-                actor.isolating = True
-            elif sent is not lost:
-                self._events.append(Finished(sent.task, actor.node, None))
-        if lost is not None and overdue is not None:
-            reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
-            self._events.append(Finished(lost.task, actor.node, reason))
-        elif lost is not None:
-            actor.blamed = lost.task
+                self._doubt(actor, sent.tasks)
+            else:
+                self._events.extend(Finished(task, actor.node, None) for task in sent.tasks)
+        if guilty is not None and len(guilty.tasks) == 1:
+            (lost,) = guilty.tasks
+            if overdue is None:
+                actor.blamed = lost
+            else:
+                reason = WorkerLost("timeout", f"took longer than {self._row_seconds:g} s")
+                self._events.append(Finished(lost, actor.node, reason))
         actor.submitted.clear()
         actor.deaths += 1
         self._await_restart(actor)
@@ -422,13 +460,14 @@ class RayPool:
 
     def _forget(self, actor: Actor) -> list[Task]:
         """Take away everything that an actor was given."""
-        tasks = [*(sent.task for sent in actor.submitted), *actor.in_doubt]
+        tasks = [*(task for sent in actor.submitted for task in sent.tasks), *actor.unsent, *actor.in_doubt]
         tasks += [actor.blamed] if actor.blamed is not None else []
         for sent in actor.submitted:
             self._by_ref.pop(sent.ref, None)
         self._pings.pop(actor.ping, None)
         self._paused.discard(actor)
         actor.submitted.clear()
+        actor.unsent.clear()
         actor.in_doubt.clear()
         actor.isolating, actor.blamed = False, None
         return tasks

@@ -8,6 +8,7 @@ leave room for each.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,12 +23,19 @@ from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, execute
 from posecap.run.pool import WHOLE_PART, Task
 from posecap.run.ray_cluster import Node
-from posecap.types import Video
+from posecap.types import StagedSample, Video
 
 _DOWNLOADS_PER_NODE = 2
 """At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs. A free choice."""
 _QUEUED_PER_THREAD = 1
-"""Enough that no thread is idle between two tasks; more would be lost with the process, and start over."""
+"""Enough that no thread is idle between two calls; more would be lost with the process, and start over."""
+_CALL_SECONDS = 0.05
+"""Longest time that a call of several tasks should take, by what the last ones took. A free choice: much more than the
+millisecond that a call costs, and little enough that no worker waits for another at the end of a part."""
+_TASKS_PER_CALL = 16
+"""At most; a free choice: a call's own cost is then small beside what each row costs the driver anyway."""
+_DECAY = 0.9
+"""By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""
 
 LOADS_AT_MOST = 4
 """Tries of a worker's process to load its engines; a free choice. Engines that raise an error are not tried again."""
@@ -49,20 +57,21 @@ class _Worker:
                     stage.load()
                 self._loaded = True
 
-    def work(self, item: Any) -> ItemResult:
+    def work(self, items: Sequence[Any]) -> list[ItemResult]:
+        """The results of items, one after another."""
         self.load()  # of a restarted process, Ray may run a cancelled task first
-        return execute(self._segment.stages, item, staging=self._segment.staging)
+        return [execute(self._segment.stages, item, staging=self._segment.staging) for item in items]
 
 
 @dataclass
 class Submitted:
-    """A task sent to an actor, and the Ray reference of its result.
+    """A call with one task or several, sent to an actor, and the Ray reference of its results.
 
     ``since`` is when a thread of the actor started it (``time.monotonic``); None while it is queued behind others.
     """
 
     ref: Any
-    task: Task
+    tasks: Sequence[Task]
     since: float | None = None
 
 
@@ -70,12 +79,15 @@ class Submitted:
 class Actor:
     """An actor of a segment and its tasks, oldest first.
 
-    ``submitted`` tasks were sent to the process. It is given none while it is ``paused``, because it restarts (``ping``
-    is then ready when it is up) or rests after several deaths in a row (``deaths``): sent earlier, they would be lost
-    too. ``in_doubt`` are tasks that were submitted together when the process died; while the actor is
-    ``isolating``, each runs alone, so that only the one on which the process dies again is counted as lost.
-    ``blamed`` is that one until the process is up again: it may turn out that the whole node is gone.
-    ``overdue`` is the reference of the task for which the process was killed. ``until`` (``time.monotonic``) is when
+    ``submitted`` calls were sent to the process, tasks in ``unsent`` are for the next one. A call has one task, and
+    several (:attr:`tasks_per_call`) where the last ones took next to no time and gave nothing but staged samples:
+    ``slowest`` are the seconds of the slowest of them, which count less with each call. The process is given none while
+    it is ``paused``, because it restarts (``ping`` is then ready when it is up) or rests after several deaths in a row
+    (``deaths``): sent earlier, they would be lost too. ``in_doubt`` are tasks that were submitted together when the
+    process died, or in one call with a task that ended it; while the actor is ``isolating``, each runs alone, so that
+    only the one on which the process dies again is counted as lost. ``blamed`` is that one until the process is up
+    again: it may turn out that the whole node is gone.
+    ``overdue`` is the reference of the call for which the process was killed. ``until`` (``time.monotonic``) is when
     the rest ends, or a restart that has not succeeded is tried again; ``failed_restarts`` counts these. ``counted`` is
     what the pool has entered as :attr:`free`.
     """
@@ -85,6 +97,8 @@ class Actor:
     segment: int
     concurrency: int
     submitted: deque[Submitted] = field(default_factory=deque)
+    unsent: list[Task] = field(default_factory=list)
+    slowest: float = math.inf
     in_doubt: deque[Task] = field(default_factory=deque)
     isolating: bool = False
     blamed: Task | None = None
@@ -98,26 +112,41 @@ class Actor:
 
     @property
     def free(self) -> int:
-        """Tasks it may have in addition: one running and one queued for each thread, so that none is idle between; a
-        single one after a death, until a task ends well, so that it is known on which one the process dies again."""
+        """Tasks it may have in addition: for each thread one running call and one queued, so that none is idle between;
+        a single task after a death, until one ends well, so that it is known on which one the process dies again."""
         if self.paused or self.isolating:
             return 0
-        at_once = 1 if self.deaths else self.concurrency * (1 + _QUEUED_PER_THREAD)
-        return max(0, at_once - len(self.submitted))
+        calls = 1 if self.deaths else self.concurrency * (1 + _QUEUED_PER_THREAD)
+        given = sum(len(sent.tasks) for sent in self.submitted) + len(self.unsent)
+        return max(0, calls * self.tasks_per_call - given)
+
+    @property
+    def tasks_per_call(self) -> int:
+        """How many tasks its next call may have."""
+        return 1 if self.deaths else max(1, min(_TASKS_PER_CALL, int(_CALL_SECONDS / max(self.slowest, 1e-6))))
+
+    def measure(self, tasks: Sequence[Task], results: Sequence[ItemResult]) -> None:
+        """Learn from a call's results how many tasks the next may have."""
+        heavy = any(not isinstance(output, StagedSample) for result in results for output in result.outputs)
+        if heavy or not all(result.seconds for result in results) or tasks[0].row == WHOLE_PART:
+            self.slowest = math.inf  # what is not staged waits in memory or on disk for the next segment
+            return
+        slowest = max(sum(result.seconds.values()) for result in results)
+        self.slowest = slowest if self.slowest == math.inf else max(slowest, _DECAY * self.slowest)
 
     @property
     def idle(self) -> bool:
         """Whether it has no task, and none that may have ended its process."""
-        return not self.submitted and not self.in_doubt and self.blamed is None
+        return not self.submitted and not self.unsent and not self.in_doubt and self.blamed is None
 
     @property
     def running(self) -> dict[Any, float]:
-        """References of the rows' tasks that threads have started, each with the time of its start."""
-        rows = (sent for sent in self.submitted if sent.task.row != WHOLE_PART)
+        """References of the rows' calls that threads have started, each with the time of its start."""
+        rows = (sent for sent in self.submitted if sent.tasks[0].row != WHOLE_PART)
         return {sent.ref: sent.since for sent in rows if sent.since is not None}
 
     def start_clocks(self) -> None:
-        """Threads start tasks in the order in which they were submitted."""
+        """Threads start calls in the order in which they were submitted."""
         for sent in list(self.submitted)[: self.concurrency]:
             sent.since = sent.since or time.monotonic()
 

@@ -33,11 +33,20 @@ pytestmark = [pytest.mark.ray]
 
 @dataclass(eq=False)
 class Ref:
-    """What a call to an actor will give: ``answer`` is a value, an error, or None for as long as there is none."""
+    """What a call to an actor will give: ``answer`` is a value, an error, or None for as long as there is none.
+
+    ``items`` are those of a call to work, whose answer is a list of results, or the result of the only one.
+    """
 
     handle: Handle
-    item: Any = None
+    items: list[Any] | None = None
     answer: Any = None
+
+    @property
+    def item(self) -> Any:
+        """The only one; None of another call."""
+        (item,) = self.items or [None]
+        return item
 
 
 @dataclass(eq=False)
@@ -61,8 +70,8 @@ class Handle:
     def options(self, **options: Any) -> Handle:
         return self
 
-    def remote(self, item: Any = None) -> Ref:
-        self.calls.append(Ref(self, item, self.starts.starts if isinstance(self.starts, Handle) else None))
+    def remote(self, items: list[Any] | None = None) -> Ref:
+        self.calls.append(Ref(self, items, self.starts.starts if isinstance(self.starts, Handle) else None))
         return self.calls[-1]
 
 
@@ -96,7 +105,7 @@ class MadeUp:
     def get(self, ref: Ref) -> Any:
         if isinstance(ref.answer, Exception):
             raise ref.answer
-        return ref.answer
+        return [ref.answer] if isinstance(ref.answer, ItemResult) else ref.answer
 
     def kill(self, handle: Handle, *, no_restart: bool = True) -> None:
         self.killed.append(handle)
@@ -316,6 +325,90 @@ def test_after_a_death_a_worker_has_one_task_at_a_time_until_one_ends_well(start
         assert pool.free_slots(1) == free
 
 
+QUICK = ItemResult(seconds={"finish": 0.001})
+
+
+@pytest.fixture
+def quick(start):
+    """A pool whose worker has shown that its rows take next to no time, and has two calls of 16 rows each."""
+    pool, made_up = start("a", row_seconds=0.5)
+    (ref,) = submit(pool, made_up, "a", 99)
+    ref.answer = QUICK
+    events(pool, 1)
+    submit(pool, made_up, "a", *range(32))
+    calls = made_up.worker("a").calls[1:]
+    assert [ref.items for ref in calls] == [[f"item {n}" for n in range(16)], [f"item {n}" for n in range(16, 32)]]
+    assert not pool.takes(task(32))
+    return pool, made_up, calls
+
+
+def test_quick_rows_are_sent_together_and_slow_ones_alone(quick):
+    pool, made_up, (first, second) = quick
+    first.answer = [QUICK] * 16
+    assert [(done.task.row, done.result) for done in events(pool, 16)] == [(n, QUICK) for n in range(16)]
+    assert pool.free_slots(1) == 16
+    second.answer = [QUICK] * 15 + [ItemResult(seconds={"finish": 2.0})]
+    assert len(events(pool, 16)) == 16
+    assert pool.free_slots(1) == 2
+    (third,) = submit(pool, made_up, "a", 40)
+    third.answer = ItemResult(outputs=["a sample that was not staged"])
+    events(pool, 1)
+    assert pool.free_slots(1) == 2
+
+
+def test_a_call_that_is_not_full_is_sent_when_there_is_nothing_else_to_submit(quick):
+    pool, made_up, (first, second) = quick
+    first.answer = [QUICK] * 16
+    events(pool, 16)
+    submit(pool, made_up, "a", 40, 41)
+    assert len(made_up.worker("a").calls) == 3
+    second.answer = [QUICK] * 16
+    events(pool, 1)
+    assert made_up.worker("a").calls[-1].items == ["item 40", "item 41"]
+
+
+def test_of_rows_sent_together_only_the_one_that_ends_the_process_alone_is_blamed(quick):
+    pool, made_up, (first, second) = quick
+    first.answer = [QUICK] * 16
+    events(pool, 16)
+    worker = made_up.worker("a")
+    second.answer = RayActorError()
+    found: list[Finished] = []
+    while len(found) < 16:
+        event = pool.wait()
+        found += [event] if isinstance(event, Finished) else []
+        for ref in worker.calls[3:]:
+            assert len(ref.items) == 1
+            ref.answer = ref.answer or (RayActorError() if ref.item == "item 20" else QUICK)
+    lost = WorkerLost("worker_died", "the worker process died")
+    assert {done.task.row: done.result for done in found} == {n: lost if n == 20 else QUICK for n in range(16, 32)}
+
+
+def test_rows_sent_together_that_take_too_long_are_tried_one_by_one(quick):
+    pool, made_up, _ = quick
+    found = events(pool, 16)  # of the second call, which had not begun
+    assert {done.task.row for done in found} == set(range(16, 32))
+    assert all(done.result is None for done in found)
+    assert made_up.killed == [made_up.worker("a")]
+    for _ in range(15):
+        pool._step(0.01)
+        made_up.worker("a").calls[-1].answer = QUICK
+        assert events(pool, 1)[0].result == QUICK
+    assert events(pool, 1)[0].result == WorkerLost("timeout", "took longer than 0.5 s")
+
+
+def test_of_rows_sent_together_whose_results_cannot_be_sent_each_runs_alone(quick):
+    pool, made_up, (first, second) = quick
+    first.answer, second.answer = RaySystemError(ValueError("cannot be sent")), [QUICK] * 16
+    found = {done.task.row for done in events(pool, 16)}
+    assert found == set(range(16, 32))
+    last = made_up.worker("a").calls[-1]
+    assert last.items == ["item 0"]
+    last.answer = RaySystemError(ValueError("cannot be sent"))
+    (done,) = events(pool, 1)
+    assert done.result == WorkerLost("worker_error", "the worker raised System error: cannot be sent")
+
+
 def test_a_worker_that_dies_again_and_again_rests(start, monkeypatch):
     monkeypatch.setattr(ray_pool, "_REST_SECONDS", 0.1)
     pool, made_up = start("a")
@@ -358,7 +451,7 @@ class Chaos(MadeUp):
         kinds = ["die", "raise", "lose", "lose and tell", "add", "drain"] if self.faults else []
         kind = self.chance.choice([*kinds, *["answer"] * 12])
         self.faults -= kind != "answer"
-        calls = [ref for ref in refs if ref.item is not None and ref.handle.node != "z"]
+        calls = [ref for ref in refs if ref.items is not None and ref.handle.node != "z"]
         others = sorted(set(self.alive) - {"z"})
         if kind == "add":
             name = f"n{self.faults}"
@@ -378,16 +471,16 @@ class Chaos(MadeUp):
             self.chance.choice(calls).answer = RaySystemError(ValueError("no"))
         elif refs:
             ref = self.chance.choice(refs)
-            ref.answer = "up" if ref.item is None else self._result(ref)
+            ref.answer = "up" if ref.items is None else [self._result(item, ref.handle.node) for item in ref.items]
 
-    def _result(self, ref: Ref) -> ItemResult:
-        name = ref.handle.node
-        if isinstance(ref.item, Row):
-            return ItemResult(outputs=[Video(row=ref.item, path=Path(name), source_id="0" * 64, size_bytes=1)])
-        if isinstance(ref.item, Video):
-            assert str(ref.item.path) == name, "the file is on another node"
-            return ItemResult(clips=[ClipOutcome(status="kept", clip_id=ref.item.row.row_id)])
-        return ItemResult(outputs=[ref.item])
+    def _result(self, item: Any, name: str) -> ItemResult:
+        if isinstance(item, Row):
+            return ItemResult(outputs=[Video(row=item, path=Path(name), source_id="0" * 64, size_bytes=1)])
+        if isinstance(item, Video):
+            assert str(item.path) == name, "the file is on another node"
+            kept = ClipOutcome(status="kept", clip_id=item.row.row_id)
+            return ItemResult(clips=[kept], seconds={"finish": self.chance.choice([0.002, 0.008, 0.08])})
+        return ItemResult(outputs=[item])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
