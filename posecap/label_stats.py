@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import pyarrow.parquet
-
 from posecap.outcomes import LABELLED, LEAST_ENTERED, Alarm, RowOutcome, largest_first, percent
 from posecap.plan import Plan
 
@@ -125,10 +123,13 @@ def tail_probability(least: int, *, drawn: int, marked: int, total: int) -> floa
 
 
 def labels_of(plan: Plan) -> dict[str, str]:
-    """Label by row id; rows without a label are left out."""
+    """Label by row id; rows without a label are left out.
+
+    Raises:
+        posecap.plan.PlanError: the plan is damaged.
+    """
     known: dict[str, str] = {}  # one text for equal labels
-    with pyarrow.parquet.ParquetFile(plan.path) as file:
-        table = file.read(columns=["id", "label"], use_threads=False)
+    table = plan.columns(["id", "label"])
     pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
     return {row_id: known.setdefault(label, label) for row_id, label in pairs if label}
 

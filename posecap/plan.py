@@ -69,7 +69,8 @@ _DAMAGE = (OSError, LookupError, TypeError, ValueError, pa.ArrowException)
 
 
 def _damaged(path: Path, error: Exception) -> PlanError:
-    return PlanError(f"{path} cannot be read as a plan ({error}); delete it and plan again")
+    words = " ".join(str(error).split())  # Arrow's have several lines
+    return PlanError(f"{path} cannot be read as a plan ({words}); delete it and plan again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,20 @@ class Plan:
                 return self._rows_in(file.read_row_group(part.row_group, use_threads=False))
         except _DAMAGE as error:
             raise _damaged(self.path, error) from error
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all rows of all parts.
+
+        Raises:
+            PlanError: the plan is damaged.
+        """
+        try:
+            with pyarrow.parquet.ParquetFile(self.path) as file:
+                table = file.read(columns=list(names), use_threads=False)
+            table.validate(full=True)  # text that is no UTF-8 would be an error of whoever looks at it
+        except _DAMAGE as error:
+            raise _damaged(self.path, error) from error
+        return table
 
     def _rows_in(self, table: pa.Table) -> list[PlannedRow]:
         planned = []

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from posecap.builtin import program
 from tmor_train.data import MotionSet, combined, read_shards
 from tmor_train.data.arrays import vectors
 from tmor_train.data.datasets import SETS
@@ -66,20 +67,19 @@ def _published(name_and_splits: str, folder: Path) -> MotionSet:
 
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
     """The set with a vector for each of its sentences; of equal sentences of the file the last row counts."""
-    again = (
-        f"make it again with `python pipelines/caption_vectors.py {folder} {path}` (with --movements for the recipe "
-        "sets_no_penn)"
-    )
+    made_by = f"`{program('caption_vectors')} {folder} {path}` (with --movements for the recipe sets_no_penn)"
+    again = f"make it again with {made_by}"
     if not path.is_file():
         raise NoDataError(
-            f"{path}, the captions' vectors, is missing: make it with `python pipelines/caption_vectors.py {folder} "
-            f"{path}` (with --movements for the recipe sets_no_penn), or train without text: "
+            f"{path}, the captions' vectors, is missing: make it with {made_by}, or train without text: "
             "--set data.texts=none objective.w_mt=0"
         )
     try:
         table = pq.read_table(path, columns=["sentence", "vector"])
         row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
         values = np.array(table["vector"].to_pylist(), np.float32)
+    except UnicodeDecodeError as error:
+        raise NoDataError(f"{path} holds a sentence that is not UTF-8; {again}") from error
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise NoDataError(

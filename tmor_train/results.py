@@ -51,6 +51,9 @@ class Result:
     of the measurement. ``config`` is the configuration, and ``chosen`` the settings that were chosen on a hold-out, as
     JSON values. ``notes`` are sentences to print beside every metric. ``reading`` is that of the
     :class:`~tmor_train.benchmarks.Benchmark` when it was measured; results of another one are not comparable.
+
+    Raises:
+        ValueError: ``primary_metric`` is none of ``metrics``, or ``per_class`` has not one share for each class.
     """
 
     benchmark: str
@@ -84,7 +87,11 @@ class Result:
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
     """Scores of N clips and K classes (N, K) float32, more is likelier; true classes (N,) int64, from 0 to K - 1; and
-    the clips' names (N,)."""
+    the clips' names (N,).
+
+    Raises:
+        ValueError: they are not of as many clips.
+    """
 
     scores_NK: Floats
     label_N: Numbers
@@ -106,6 +113,9 @@ class FrameScores:
     ``scores_FK`` float16 and ``label_FK`` bool are those frames, recording after recording; recording r has the rows
     ``offset_R[r]`` to ``offset_R[r + 1]`` (int64, R + 1). ``key_R`` are the recordings' names and ``fps_R`` their rates
     in frames per second, float32 (0 where not known). Scores of events have K + 1 columns, background first.
+
+    Raises:
+        ValueError: the arrays do not fit each other.
     """
 
     scores_FK: NDArray[np.float16]

@@ -9,7 +9,7 @@ from scipy.stats import hypergeom
 from posecap.label_stats import LabelStats, labels_of, tail_probability
 from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome
-from posecap.plan import make_plan
+from posecap.plan import PlanError, make_plan
 from tests import small
 
 
@@ -96,3 +96,7 @@ def test_labels_come_from_the_plan(tmp_path: Path) -> None:
     path = small.manifest(tmp_path, rows)
     plan = make_plan(read_manifest(path), tmp_path / "plan.parquet")
     assert labels_of(plan) == {"kept": "balancing", "missing": "gone", "v": "balancing"}
+    content = plan.path.read_bytes()
+    plan.path.write_bytes(content[:4] + b"\xff" * 200 + content[204:])  # the footer, which was read, is whole
+    with pytest.raises(PlanError, match=r"plan\.parquet cannot be read as a plan .*; delete it and plan again"):
+        labels_of(plan)

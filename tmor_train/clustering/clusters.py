@@ -25,12 +25,13 @@ _LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "trie
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SHRINK, GROW = 0.9, 1.1
-"""Factors of eps from one try to the next."""
+"""Factors of eps from one try to the next; free choices."""
 
 FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
 """Largest distance of each metric."""
 
 EPS_OF_JACCARD = 0.6
+"""As in SpCL and ClusterContrast."""
 EXACT_ON_CPU = 150_000
 """Rows up to which all pairs are compared on a CPU, which takes minutes; ten times as many would take hours."""
 

@@ -54,6 +54,9 @@ class AimCLR(MethodSettings):
     ``mine_from`` and ``nearest`` are the paper's.
 
     Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     extreme: tuple[Extreme, ...] = (

@@ -65,13 +65,13 @@ def read_cloud(path: Path) -> Cloud:
         chosen = np.unique(np.linspace(0, max(len(table) - 1, 0), _MOST_POINTS).astype(np.int64))
         table = table.take(chosen[chosen < len(table)])
         vectors = np.array(table["embedding"].to_pylist(), np.float32)
+        labels = table["label"].to_pylist()  # of text that is not UTF-8 a ValueError
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise EmbeddingsError(f"{path} holds no embeddings: {error}") from error
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise EmbeddingsError(f"{path}: embeddings {vectors.shape} are too few, of several lengths, or not finite")
     if not vectors.any(1).all():
         raise EmbeddingsError(f"{path}: some embeddings are zeros, which have no direction")
-    labels = table["label"].to_pylist()
     classes = tuple(sorted({str(name) for name in labels if name is not None}))
     numbers = {name: at for at, name in enumerate(classes)}
     return Cloud(vectors, np.array([-1 if x is None else numbers[str(x)] for x in labels], np.int64), classes)

@@ -48,6 +48,14 @@ def test_bad_embeddings_are_named(vectors: list[list[float]], said: str, tmp_pat
         read_cloud(tmp_path / "nowhere.parquet")
 
 
+def test_a_label_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    latin = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xfc"], pa.binary()).buffers())
+    pq.write_table(pa.table({"label": latin, "embedding": [[1.0, 2.0]]}), path)
+    with pytest.raises(EmbeddingsError, match=r"e\.parquet holds no embeddings: .*utf-8"):
+        read_cloud(path)
+
+
 def test_without_scikit_learn_the_plane_is_that_of_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
     draw = np.random.default_rng(0)
