@@ -14,6 +14,7 @@ from posecap.builtin import program
 from tmor_train.data import MotionSet, combined, read_shards
 from tmor_train.data.arrays import vectors
 from tmor_train.data.datasets import SETS
+from tmor_train.data.inputs import record_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
         )
     try:
         table = pq.read_table(path, columns=["sentence", "vector"])
+        record_file(path)
         row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
         values = np.array(table["vector"].to_pylist(), np.float32)
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ from posecap.weights.unpickle import unpickle
 from tmor_train.benchmarks.base import Benchmark, Parts, check_for
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing
+from tmor_train.data.inputs import record_file
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 # Bounds that the published files keep by far; only damaged or hostile ones exceed them.
@@ -58,6 +59,7 @@ def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, A
             max_opcodes=MAX_CLIPS * _MAX_OPCODES_PER_CLIP,
             max_copied_bytes=4 * size,  # arrays are copied out of the file once; the rest is for its lists and dicts
         )
+    record_file(path)
     if not isinstance(content, dict) or not isinstance(content.get("split"), dict):
         raise DamagedFileError(f"{path} is no annotation file of PYSKL: it is not a dict with a dict 'split'")
     split, annotations = content["split"], content.get("annotations")

@@ -36,6 +36,7 @@ from tmor_train.benchmarks.base import (
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
+from tmor_train.data.inputs import record_file
 
 SOURCE = DatasetSource(
     "Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations"
@@ -159,6 +160,7 @@ def read_poses(path: Path) -> Floats:
                 raise DamagedFileError(f"{path} unpacks to more than any recording of TSU")
         with np.load(path, allow_pickle=False) as archived:
             kpts = archived["kpts"]
+        record_file(path)
     if kpts.ndim != 3 or kpts.shape[1:] != (17, 2) or not len(kpts) or kpts.dtype.kind != "f":
         raise DamagedFileError(f"{path}: kpts {kpts.shape} {kpts.dtype}, expected (T, 17, 2) of floats")
     return with_scores(kpts[None].astype(np.float32), path)

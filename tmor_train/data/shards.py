@@ -22,6 +22,7 @@ from posecap.types import PartName
 from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
 from tmor_train.data.builder import from_clips
 from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet
+from tmor_train.data.inputs import record_parts
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")  # columns of a part's index
 _ARRAYS = ("joints", "video", "text")  # arrays of a columns file
@@ -94,6 +95,7 @@ def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
     ]
     if not parts:
         raise ShardError(f"no samples of split {split!r} at {folder}; `posecap.index` lists splits")
+    record_parts(str(folder), split, read="columns")
     return _set_of(parts, left)
 
 
@@ -252,6 +254,7 @@ def _streamed(location: str | os.PathLike[str], split: str | None, left: set[str
             )
 
     motions = from_clips(clips())
+    record_parts(os.fspath(location), split, read="tar")
     clips_with_videos = replace(motions.clips, video_N=np.array(rows, np.int64))
     text = [] if "text" in left else [vector_of[sentence] for sentence in motions.sentences]
     return replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -20,10 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from posecap.files import file_sha256
 from tmor_train import __version__
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, ProcessRank
+from tmor_train.data.inputs import Inputs, recording
+from tmor_train.data.seen import SeenClips
 from tmor_train.data_sources import fingerprint, motions_of
+from tmor_train.methods import MotionCLIP
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError, Checkpoints, CheckpointWriteError
 from tmor_train.training.config import PretrainConfig
@@ -66,9 +70,11 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
     distributed = distributed_context(config.loop.device)
     with _lock(folder, distributed):
         check_new(folder)
-        motions = motions_of(config.data)
+        with recording() as recorder:
+            motions = motions_of(config.data)
         config, notes = fitted(config, motions)
         training = Pretraining(config, folder, motions, distributed)
+        training.record(recorder.inputs)
         for note in notes:
             training.log(note)
         training.load_start()
@@ -97,13 +103,11 @@ def resume(folder: Path) -> Path:
     distributed = distributed_context(config.loop.device)
     with _lock(folder, distributed):
         found = newest_checkpoint(folder)
-        motions = motions_of(config.data)
-        if found is not None and found[1]["clips"] != fingerprint(motions):
-            raise RunError(
-                f"the data holds other clips, or in another order, than when the run in {folder} began; restore the "
-                f"data, or begin a new run with its weights: --from {folder}"
-            )
+        with recording() as recorder:
+            motions = motions_of(config.data)
+        notice = "" if found is None else _check_data(found[1], motions, recorder.inputs, folder)
         training = Pretraining(config, folder, motions, distributed)
+        training.record(recorder.inputs)
         if found is None:
             training.log("the run was stopped before its first checkpoint, so it begins anew")
             training.load_start()
@@ -112,7 +116,35 @@ def resume(folder: Path) -> Path:
         path, content = found
         training.load_state_dict(content)
         training.log(f"resumes from {path}")
+        if notice:
+            training.log(notice)
         return training.fit("resume")
+
+
+def _check_data(content: Mapping[str, Any], motions: MotionSet, inputs: Inputs, folder: Path) -> str:
+    """Check that the data is that of a checkpoint's content; returns what could not be checked, in words, or ''.
+
+    Raises:
+        RunError: it is other data.
+        CheckpointError: the checkpoint's record of the data is damaged.
+    """
+    remedy = f"restore the data, or begin a new run with the weights of this one: --from {folder}"
+    notice, changes = "", ""
+    if "inputs" in content:
+        try:
+            changes = Inputs.from_json(json.loads(content["inputs"])).differences(inputs)
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint in {folder} cannot be resumed: {error}") from error
+    else:
+        notice = "notice: the checkpoint is of a version that recorded no hashes of its data; only keys were compared"
+    if content["clips"] != fingerprint(motions):
+        named = f": {changes}" if changes else ""
+        raise RunError(
+            f"the data holds other clips, or in another order, than when the run in {folder} began{named}; {remedy}"
+        )
+    if changes:
+        raise RunError(f"the data is not the one that the run in {folder} began with: {changes}; {remedy}")
+    return notice
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -204,6 +236,9 @@ class Pretraining:
             self.train_state.view(one, steps)  # a view that the encoder does not take is an error before a run begins
         self.checkpoints = Checkpoints(folder / "checkpoints", config.loop.keep)
         self.logger = MetricLogger(folder if distributed.is_main else None)
+        self.inputs = Inputs({})
+        self.seen: SeenClips | None = None
+        self.origin: dict[str, str] | None = None  # name and hash of the checkpoint that it started from
         self.losses: list[float] = []  # of this epoch's steps
         self.best = math.inf
         self.stop = Stop()
@@ -348,6 +383,20 @@ class Pretraining:
             path, content = checkpoint.load_latest(Path(loop.start_from))
             heads = self.train_state.load_pretrained(content["learner"])
             self.log(f"starts from {path}: its encoder and {len(heads)} tensors of its heads")
+            self.origin = {"name": path.name, "sha256": file_sha256(path)}
+            try:
+                before = SeenClips.from_state(content["seen"]) if "seen" in content else None
+            except ValueError as error:
+                raise CheckpointError(f"{path}: {error}") from error
+            # Where the run before did not record its clips, those of both are not known.
+            self.seen = None if before is None or self.seen is None else self.seen.joined(before)
+
+    def record(self, inputs: Inputs) -> None:
+        """Record what the data is, for checkpoints, before the first of them is written or loaded."""
+        config = self.config
+        with_text = config.method is None or isinstance(config.method, MotionCLIP)  # the methods that text is a part of
+        captions = with_text and config.objective.w_mt > 0 and self.motions.text is not None
+        self.inputs, self.seen = inputs, SeenClips.of(self.motions, captions=captions)
 
     def save(self) -> None:
         """Write a checkpoint of this step, in the main process; all processes call this.
@@ -366,7 +415,11 @@ class Pretraining:
             "losses": self.losses,
             "best": self.best,
             "clips": fingerprint(self.motions),
+            "inputs": json.dumps(self.inputs.as_json()),
+            "origin": self.origin,
         }
+        if self.seen is not None:
+            content["seen"] = self.seen.state()
         self.checkpoints.save(self.train_state.step, content)
         position = {"epoch": loader.epoch, "position": loader.position}
         self.logger.log("checkpoint", self.train_state.step, position)
@@ -376,6 +429,9 @@ class Pretraining:
         self.train_state.load_state_dict(content["learner"])
         self.loader.state = LoaderState(**content["loader"])
         self.losses, self.best = list(content["losses"]), content["best"]
+        self.origin = content.get("origin")
+        if self.config.loop.start == "checkpoint":  # those of the run before are in the checkpoint alone
+            self.seen = SeenClips.from_state(content["seen"]) if "seen" in content else None
 
     def log(self, line: str) -> None:
         """Prints a line, in the main process."""

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import torch
 
+from posecap.files import file_sha256
 from posecap.types import PartName
 from tests import ROOT, built
 from tmor_train.cli import main
 from tmor_train.configuration import changed
 from tmor_train.data import LoaderState
+from tmor_train.data.seen import SeenClips
 from tmor_train.data_sources import motions_of
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint
@@ -460,6 +462,58 @@ def test_resuming_with_other_clips_is_refused(
     monkeypatch.setattr("tmor_train.training.pretrain.motions_of", lambda data: motions.select(range(CLIPS - 1)))
     with pytest.raises(RunError, match="other clips"):
         resume(straight)
+
+
+def test_resuming_with_another_pose_model_under_the_same_keys_is_refused(
+    straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "run"
+    (other / "checkpoints").mkdir(parents=True)
+    shutil.copy(straight / "config.json", other)
+    content = checkpoint.load(last(straight))
+    recorded = json.loads(content["inputs"])
+    assert len(recorded["files"]) == 4  # columns and index of two parts
+    columns = next(name for name in recorded["files"] if name.endswith("pose-00001.columns"))
+    was = recorded["files"][columns]
+    recorded["files"][columns] = "0" * 64
+    recorded["about"] = {f"{shards}: model of-yesterday": "ef" * 32}
+    checkpoint.save(other / "checkpoints" / last(straight).name, {**content, "inputs": json.dumps(recorded)})
+    with pytest.raises(RunError) as caught:
+        resume(other)
+    said = str(caught.value)
+    assert f"{shards}: model of-yesterday (efefefefefef) is not there now" in said
+    assert f"{columns} was 000000000000 and is {was[:12]}" in said
+    assert said.endswith(f"restore the data, or begin a new run with the weights of this one: --from {other}")
+
+
+def test_a_checkpoint_without_hashes_of_its_data_is_resumed_with_a_notice(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "run"
+    (old / "checkpoints").mkdir(parents=True)
+    shutil.copy(straight / "config.json", old)
+    content = {name: value for name, value in checkpoint.load(last(straight)).items() if name not in ("inputs", "seen")}
+    checkpoint.save(old / "checkpoints" / last(straight).name, content)
+    resume(old)
+    assert "recorded no hashes of its data; only keys were compared" in capsys.readouterr().err
+
+
+def test_a_second_stage_remembers_the_first_ones_clips_and_weights(
+    straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first = tmp_path / "second", motions_of(config.data)
+    some = first.select(range(5))  # a batch and so a checkpoint an epoch
+    begun = changed(config, [f"loop.start_from={straight}", "loop.start=checkpoint"])
+    for steps, go in ((0, lambda: pretrain(begun, folder)), (1, lambda: resume(folder))):
+        with monkeypatch.context() as patch:
+            patch.setattr("tmor_train.training.pretrain.motions_of", lambda data: some)
+            stop_after(patch, steps)
+            with pytest.raises(KeyboardInterrupt):
+                go()
+        assert last(folder).name == f"step-{steps:09}.pt"
+        content = checkpoint.load(last(folder))
+        assert content["origin"] == {"name": last(straight).name, "sha256": file_sha256(last(straight))}
+        assert SeenClips.from_state(content["seen"]).count(first)[0] == CLIPS
 
 
 def test_resuming_where_nothing_is_says_so(tmp_path: Path) -> None:

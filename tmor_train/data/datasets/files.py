@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from posecap.joints import LAYOUTS
 from tmor_train.data.datasets.matlab import variables
+from tmor_train.data.inputs import record_bytes
 
 MAX_FILE_BYTES = 64 << 20
 """Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""
@@ -120,6 +121,7 @@ def _content(path: Path, source: DatasetSource) -> bytes:
         raise source.missing(path) from None
     if len(content) > MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} is larger than {MAX_FILE_BYTES} bytes, which no file of {source.name} is")
+    record_bytes(path, content)
     return content
 
 
