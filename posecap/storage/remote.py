@@ -14,7 +14,7 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -49,6 +49,8 @@ _READ_BLOCK_BYTES = 8 << 20
 """Of a file that is read from front to back: a request costs as much as a few MB."""
 _REQUESTS_AT_A_TIME = 16
 """Of one call: a free choice."""
+_DELETED_AT_ONCE = 1000
+"""Files that S3 deletes in one request, at most (its limit for DeleteObjects)."""
 _MOST_BYTES_AHEAD = 32 << 20
 """Of ranges that were read and not yet asked for; a larger range is read alone. A free choice."""
 _LONGEST_SECONDS = 120.0
@@ -194,8 +196,27 @@ class RemoteStorage(Storage):
                 self._call("delete", name, lambda fs, path: fs.rm_file(path))
 
     def discard(self, names: Iterable[str]) -> None:
+        names = list(names)
+        if _EXTRAS.get(self._scheme) == "s3" and len(names) > 1:
+            pieces = (names[first : first + _DELETED_AT_ONCE] for first in range(0, len(names), _DELETED_AT_ONCE))
+            names = [left for piece in pieces for left in self._delete_together(piece)]
         with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-remove") as removers:
             deque(removers.map(self.remove, names), maxlen=0)
+
+    def _delete_together(self, names: Sequence[str]) -> Sequence[str]:
+        """Delete files of S3 in one request; returns those that are to be deleted one by one: whatever the store did
+        not delete, and all where it does not know the request, as some that speak S3."""
+        by_key: dict[str, str] = {}
+        for name in names:
+            bucket, _, key = self._path(name).partition("/")
+            by_key[key] = name
+        objects = {"Objects": [{"Key": key} for key in by_key], "Quiet": True}
+        try:
+            fs, _ = _opened(self.address)
+            answer = fs.call_s3("delete_objects", Bucket=bucket, Delete=objects)
+        except Exception:  # of the back-end's library; one by one they are repeated, and errors named
+            return names
+        return [by_key[error["Key"]] for error in answer.get("Errors", []) if error.get("Key") in by_key]
 
     def remove_folder(self, folder: str) -> None:
         self.discard([file.name for file in self.list(folder)])

@@ -49,6 +49,18 @@ def test_what_passes_is_repeated(storage: RemoteStorage, store: FaultyStore, kin
     assert [fault.times for fault in store.faults] == [0, 0]
 
 
+@pytest.mark.parametrize(("refused", "one_by_one"), [(0, 0), (1, 3)])
+def test_many_files_are_deleted_in_one_request_or_one_by_one_where_the_store_refuses_that(
+    storage: RemoteStorage, store: FaultyStore, refused: int, one_by_one: int
+) -> None:
+    for name in ("a", "b", "c"):
+        storage.write(f"scratch/{name}", b"x")
+    store.faults.append(Fault("POST", "delete", "denied", times=refused))
+    storage.discard(["scratch/a", "scratch/b", "scratch/nothing"])
+    assert [file.name for file in storage.list("scratch")] == ["scratch/c"]
+    assert [method for method, _ in store.requests].count("DELETE") == one_by_one
+
+
 def test_a_lost_answer_to_a_creation_is_no_refusal(storage: RemoteStorage, store: FaultyStore) -> None:
     storage.create("before", b"finds out that the store can refuse")
     store.faults.append(Fault("PUT", "poses/once", "answer_lost", times=2))
