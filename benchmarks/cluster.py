@@ -38,7 +38,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -119,7 +119,9 @@ class Cluster:
 
         settings = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
         cheap = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-        self.ray_cluster = RayCluster(initialize_head=True, head_node_args={**settings, **cheap})
+        self.ray_cluster = _in_some_tries(
+            lambda: RayCluster(initialize_head=True, head_node_args={**settings, **cheap})
+        )
         self.add()
 
     @property
@@ -127,7 +129,9 @@ class Cluster:
         return str(self.ray_cluster.address)
 
     def add(self) -> Any:
-        node = self.ray_cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
+        node = _in_some_tries(
+            lambda: self.ray_cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
+        )
         signal.signal(signal.SIGTERM, _stop)  # Ray's own, set by every node, would leave the build behind
         return node
 
@@ -161,6 +165,14 @@ class Cluster:
         for node in [*self.ray_cluster.worker_nodes, self.ray_cluster.head_node]:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
         shutil.rmtree(self.ray_cluster.head_node.get_session_dir_path(), ignore_errors=True)
+
+
+def _in_some_tries(start: Callable[[], Any], tries: int = 4) -> Any:
+    """What ``start`` gives; on a busy machine Ray's processes may not come up in the time that Ray gives them."""
+    for _ in range(tries - 1):
+        with suppress(Exception):
+            return start()
+    return start()
 
 
 def _stop(*signal_and_frame: object) -> None:

@@ -31,7 +31,7 @@ from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, complete
 from posecap.run.health import NodeChange, NodeState
 from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
-from posecap.run.ray_actors import LOADS_AT_MOST, Actor, Submitted, actors_on, start_actor, what_fits_nowhere
+from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
 
 __all__ = ["ClusterLostError", "RayPool", "WorkersNotReadyError"]
@@ -227,7 +227,7 @@ class RayPool:
             self._node_is_gone(actor.node)
             return
         except RayError as error:
-            self._leave(actor.node, "left_out", f"a worker could not start: {_why(error)}")
+            self._leave(actor.node, "left_out", f"a worker could not start: {cause(error)}")
             return
         node.starting.discard(ref)
         if not node.starting:
@@ -438,7 +438,7 @@ class RayPool:
             self._node_is_gone(actor.node)
             return
         except RayError as error:
-            self._give_up(actor, f"a worker could not start again: {_why(error)}")
+            self._give_up(actor, f"a worker could not start again: {cause(error)}")
             return
         actor.failed_restarts = 0
         self._blame(actor)
@@ -510,10 +510,3 @@ class RayPool:
 
     def _every_actor(self) -> Iterator[Actor]:
         return chain.from_iterable(node.every() for node in self._nodes.values())
-
-
-def _why(error: RayError) -> str:
-    """Why an actor did not load its engines."""
-    if isinstance(error, RayActorError):
-        return f"its process died each of the {LOADS_AT_MOST} times that it loaded its engines"
-    return cause(error)

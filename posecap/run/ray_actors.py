@@ -9,11 +9,13 @@ leave room for each.
 from __future__ import annotations
 
 import math
-import threading
+import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -37,30 +39,48 @@ _TASKS_PER_CALL = 16
 _DECAY = 0.9
 """By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""
 
-LOADS_AT_MOST = 4
-"""Tries of a worker's process to load its engines; a free choice. Engines that raise an error are not tried again."""
+_LOADS_AT_MOST = 4
+"""Processes of an actor that may die one after the other while they load its engines; a free choice. Engines that raise
+an error are not loaded again."""
 
 
 class _Worker:
-    """Runs in an actor process. Engines are not loaded as it is made: Ray would restart a process that dies of it again
-    and again without a word, while a call that the process dies of fails after a number of tries."""
+    """Runs in an actor process."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._loading, self._loaded = threading.Lock(), False
+        with _counted(Path(tempfile.gettempdir(), f"posecap-loads-{ray.get_runtime_context().get_actor_id()}")):
+            for stage in segment.stages:
+                stage.load()
 
-    def load(self) -> None:
+    def ping(self) -> None:
         """Returns once the process is up and its engines are loaded."""
-        with self._loading:
-            if not self._loaded:
-                for stage in self._segment.stages:
-                    stage.load()
-                self._loaded = True
 
     def work(self, items: Sequence[Any]) -> list[ItemResult]:
         """The results of items, one after another."""
-        self.load()  # of a restarted process, Ray may run a cancelled task first
         return [execute(self._segment.stages, item, staging=self._segment.staging) for item in items]
+
+
+@contextmanager
+def _counted(tries: Path) -> Iterator[None]:
+    """For a block of which the process may die: ``tries`` has a byte for each process that has entered it and not left.
+
+    Ray restarts an actor whose process dies as it is made again and again, and says nothing.
+
+    Raises:
+        RuntimeError: :data:`_LOADS_AT_MOST` processes have died in the block.
+    """
+    died = 0
+    with suppress(OSError):  # a full disk is no reason not to start
+        died = tries.stat().st_size if tries.exists() else 0
+        with tries.open("ab") as file:
+            file.write(b".")
+    try:
+        if died >= _LOADS_AT_MOST:
+            raise RuntimeError(f"its process died each of the {died} times that it loaded its engines")
+        yield
+    finally:
+        tries.unlink(missing_ok=True)
 
 
 @dataclass
@@ -151,9 +171,8 @@ class Actor:
             sent.since = sent.since or time.monotonic()
 
     def ready(self) -> Any:
-        """A reference that is ready when the process has its engines, or has died :data:`LOADS_AT_MOST` times of
-        loading them."""
-        return self.handle.load.options(max_task_retries=LOADS_AT_MOST - 1).remote()
+        """A reference that is ready when the process is, however often it must be restarted until then."""
+        return self.handle.ping.options(max_task_retries=-1).remote()
 
 
 def start_actor(node: Node, segment: Segment, number: int) -> Actor:

@@ -1,11 +1,12 @@
 """How many actors of which segment a node gets."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from posecap.pipeline import Pipeline, Segment
-from posecap.run.ray_actors import actors_on, what_fits_nowhere
+from posecap.run.ray_actors import _counted, actors_on, what_fits_nowhere
 from posecap.run.ray_cluster import Node
 from posecap.stage import Resources
 from tests.posecap.run import ray_stages
@@ -51,3 +52,16 @@ def test_one_actor_of_a_node_downloads_many_rows_at_once(concurrency: int, actor
 def test_what_fits_nowhere_is_named() -> None:
     said = what_fits_nowhere(segments(Resources(gpus=1)), [node(CPU=4), node(CPU=8)])
     assert said == "no node has 1 CPUs and 1 GPUs for 'pack' and what follows"
+
+
+def test_what_a_process_dies_of_is_not_tried_for_ever(tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    for content in (b"", b"..."):
+        tries.write_bytes(content)
+        with _counted(tries):
+            assert tries.read_bytes() == content + b"."
+        assert not tries.exists()
+    tries.write_bytes(b"....")
+    with pytest.raises(RuntimeError, match="died each of the 4 times that it loaded its engines"), _counted(tries):
+        raise AssertionError("not tried again")
+    assert not tries.exists()

@@ -64,7 +64,7 @@ class Handle:
         return self
 
     @property
-    def load(self) -> Handle:
+    def ping(self) -> Handle:
         return Handle(self.node, -1, calls=self.pings, starts=self)
 
     def options(self, **options: Any) -> Handle:
