@@ -18,15 +18,14 @@ from time import monotonic
 from typing import Any, Literal
 
 from posecap import legacy
-from posecap.files import digest
 from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
-from posecap.open_rows import OpenRows, files_to_keep
+from posecap.open_rows import OpenRows, files_to_keep, keep_rows
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
-from posecap.plan import PLAN_FILE, Plan, PlannedPart, PlannedRow, make_plan, open_plan
+from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, make_plan, open_plan, part_fingerprint
 from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress
 from posecap.release.report import Run
@@ -195,14 +194,17 @@ def build(
         log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
     with lock_dataset(storage) as lock:
         here = work_folder(storage)
-        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=adopt_stored_plan(storage))
+        stored = adopt_stored_plan(storage)
+        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=stored)
         fingerprints = part_fingerprints(pipeline, plan)
         change = compare(storage, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, storage))
-        plan = _adopt(plan, storage, change)
-        write_manifest_path(storage, manifest)
         with Ledger(here / LEDGER_FILE) as ledger:
+            if change.needs_consent:
+                _keep_rows(ledger, storage, change, stored, pipeline)
+            plan = _adopt(plan, storage, change)
+            write_manifest_path(storage, manifest)
             _fill_ledger(ledger, storage, change)
             current = change.built.keys() - {*change.changed}
             todo = [part for part in plan.parts() if part.name not in current]
@@ -322,7 +324,7 @@ class _Build:
         staging.end(kept=keep)
         self.ledger.forget_finished_rows(None)
         if open_rows.taken:
-            self.log(f"note: {open_rows.taken:,} rows of parts that were not finished were taken from an earlier run")
+            self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")
         return pool.start_seconds
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:
@@ -424,10 +426,7 @@ def _make_output_folder(root: Path) -> None:
 def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
     """A hash of everything that determines a part: pipeline, package versions, weights and rows."""
     pipeline_fingerprint = pipeline.fingerprint()
-    return {
-        part.name: digest({"pipeline": pipeline_fingerprint, "part": str(part.name), "rows": part.rows_digest})
-        for part in plan.parts()
-    }
+    return {part.name: part_fingerprint(pipeline_fingerprint, part) for part in plan.parts()}
 
 
 def _adopt(plan: Plan, storage: Storage, change: Change) -> Plan:
@@ -439,6 +438,21 @@ def _adopt(plan: Plan, storage: Storage, change: Change) -> Plan:
         write_preview(storage, name, ())
     path = store_plan(storage, plan.path)
     return open_plan(path, media_root=plan.media_root, private=plan.private)
+
+
+def _keep_rows(ledger: Ledger, storage: Storage, change: Change, stored: Path, pipeline: Pipeline) -> None:
+    """Keep the rows of parts that are built anew or removed, as far as the pipeline is still the same.
+
+    Args:
+        stored: the plan that they were built after.
+    """
+    try:
+        plan = open_plan(stored, media_root="")
+    except PlanError:
+        return
+    replaced = {*change.changed, *change.gone}
+    planned = ((part, (found.row for found in plan.rows(part))) for part in plan.parts() if part.name in replaced)
+    keep_rows(ledger, storage, planned, fingerprint=pipeline.fingerprint())
 
 
 def _fill_ledger(ledger: Ledger, storage: Storage, change: Change) -> None:

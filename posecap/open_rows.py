@@ -19,9 +19,16 @@ from typing import Any
 
 from posecap.ledger import Ledger
 from posecap.outcomes import RowOutcome, RowResult, Tally
-from posecap.staging import FOLDER, Staging, holds
+from posecap.plan import PlannedPart, part_fingerprint
+from posecap.shards import ShardError, read_sidecar
+from posecap.staging import FOLDER, Staging, holds, keep_part
+from posecap.storage import Location, open_storage
 from posecap.types import FileRange, Row, StagedSample
 
+_LASTING = ("kept", "rejected")
+"""Statuses of rows that are not tried again."""
+_BEFORE_STAGES = ("plan", "run")
+"""Where rows end that no stage has seen; whether they do is asked anew by each build."""
 _SECONDS = 1.0
 """Shortest time between two entries."""
 
@@ -62,7 +69,7 @@ class OpenRows:
         """Enter a row that is done."""
         self._tally.add(row.outcome)
         digest = self._digests.get(row.outcome.row_id)
-        if digest is not None and row.outcome.status in ("kept", "rejected"):
+        if digest is not None and row.outcome.status in _LASTING:
             record = _record(row)
             if record is not None:
                 self._fresh[digest] = record
@@ -91,6 +98,36 @@ class OpenRows:
         self._ledger.record_finished_rows(self._staging.fingerprint, self._fresh)
         self._fresh.clear()
         self._ledger.record_open_rows({"entered": time(), **self._tally.as_json()})
+
+
+def keep_rows(
+    ledger: Ledger, location: Location, planned: Iterable[tuple[PlannedPart, Iterable[Row]]], *, fingerprint: str
+) -> None:
+    """Enter the rows of committed parts that are about to be replaced or removed, as those of an earlier run, so that
+    they are not executed again where they are planned in other parts, or among other rows.
+
+    Args:
+        planned: parts, with their rows, as they were planned when they were built. One that was built with another
+            pipeline or from other rows, or that is damaged, is passed over.
+        fingerprint: of the pipeline.
+    """
+    staging = Staging(open_storage(location), "", fingerprint)
+    for part, rows in planned:
+        try:
+            sidecar = read_sidecar(location, part.name)
+            if sidecar["fingerprint"] != part_fingerprint(fingerprint, part):
+                continue
+            samples = keep_part(location, part.name, sidecar["fingerprint"])
+        except ShardError:
+            continue
+        outcomes = {outcome["row_id"]: RowOutcome.from_json(outcome) for outcome in sidecar["rows"]}
+        records = {}
+        for row in rows:
+            outcome = outcomes.get(row.row_id)
+            if outcome is not None and outcome.status in _LASTING and outcome.stage not in _BEFORE_STAGES:
+                found = RowResult(outcome, tuple(samples.get(row.row_id, ())))
+                records[staging.digest(row)] = _record(found)
+        ledger.record_finished_rows(fingerprint, {digest: record for digest, record in records.items() if record})
 
 
 def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:

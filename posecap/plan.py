@@ -30,6 +30,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from posecap import legacy
+from posecap.files import digest
 from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
 from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import ROW_SCHEMA, located, utf8_bytes
@@ -195,6 +196,11 @@ def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     return Plan(path, media_root, tuple(parts), private, bytes_per_part)
+
+
+def part_fingerprint(pipeline: str, part: PlannedPart) -> str:
+    """A hash of everything that determines a part: the pipeline, by its fingerprint, and the part's rows."""
+    return digest({"pipeline": pipeline, "part": str(part.name), "rows": part.rows_digest})
 
 
 class PlanWriter:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -31,7 +31,7 @@ from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack,
 from posecap.stage import Stage, TransientError
 from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
 from posecap.types import FileRange, PartName, Row, Sample, StagedSample, Video
-from posecap.visualization.contact_sheet import Thumbnail, write_preview
+from posecap.visualization.contact_sheet import Thumbnail, preview_ranges, write_preview
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -98,9 +98,11 @@ class Staging:
             file.close()
 
     def remove(self, samples: Iterable[StagedSample]) -> None:
-        """Remove the staging files of samples, but no file that they have in a part."""
+        """Remove the staging files of samples, as far as this build wrote them: each is of one row. Others, in which
+        there may be rows of several parts, are left to :meth:`end`.
+        """
         names = dict.fromkeys(sample.pose.file for sample in samples)
-        self.storage.discard([name for name in names if name.startswith(f"{FOLDER}/")])
+        self.storage.discard([name for name in names if name.startswith(self._name(""))])
 
     def end(self, *, kept: Iterable[str] = ()) -> None:
         """Remove the staging files of this build and those that it was given to keep, and none of another that has
@@ -320,6 +322,49 @@ def samples_in_part(location: Location, part: PartName) -> dict[str, list[Staged
             )
         )
     return samples
+
+
+def keep_part(location: Location, part: PartName, fingerprint: str) -> dict[str, list[StagedSample]]:
+    """Give a committed part's samples and their previews names in staging, under which they outlast the part; returns
+    them by the id of their row.
+
+    Args:
+        fingerprint: of the part.
+
+    Raises:
+        ShardError: the part is not committed, or a file is missing or damaged.
+    """
+    storage = open_storage(location)
+    samples, previews = samples_in_part(storage, part), preview_ranges(storage, part)
+    names: dict[str, str] = {}
+
+    def kept(found: FileRange) -> FileRange:
+        if found.file not in names:
+            name = found.file.rpartition("/")[2]
+            names[found.file] = f"{FOLDER}/{part.split}-{part.number:05d}-{fingerprint[:_ROW_DIGITS]}/{name}"
+            storage.copy(found.file, names[found.file])
+        return replace(found, file=names[found.file])
+
+    return {
+        row: [_kept(storage, one, previews.get(one.key), kept) for one in of_row] for row, of_row in samples.items()
+    }
+
+
+def _kept(
+    storage: Storage, sample: StagedSample, preview: FileRange | None, kept: Callable[[FileRange], FileRange]
+) -> StagedSample:
+    """The sample under names that ``kept`` gives, with its hash."""
+    ranges = [kept(sample.pose)] if sample.video is None else [kept(sample.pose), kept(sample.video)]
+    hashed = hashlib.sha256()
+    for content in _read(storage, ranges):
+        hashed.update(content)
+    return replace(
+        sample,
+        pose=ranges[0],
+        video=None if sample.video is None else ranges[1],
+        thumbnail=None if preview is None else kept(preview),
+        sha256=hashed.hexdigest(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

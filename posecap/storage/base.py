@@ -186,6 +186,12 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def copy(self, name: str, to: str) -> None:
+        """Give a file's bytes a second name, under which they stay when the first is replaced or removed. They are not
+        read where disk or store can do without. What has the second name already is replaced.
+        """
+
+    @abstractmethod
     def remove(self, *names: str) -> None:
         """Delete files, in this order; those that are not there are passed over."""
 

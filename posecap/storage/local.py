@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import AtomicFile, Written, make_folder, map_file, remove_leftovers, sync_folder, write_file
-from posecap.storage.base import DatasetLockedError, Lock, Storage, StorageFile, StoredFile, cut_short, within
+from posecap.storage.base import (
+    DatasetLockedError,
+    Lock,
+    Storage,
+    StorageFile,
+    StoredFile,
+    attempt_of,
+    cut_short,
+    within,
+)
 
 _LOCK: Final = ".lease"
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -102,6 +111,19 @@ class LocalStorage(Storage):
             _give_name(self.root / attempt, self.root / name, replacing="older")
         for folder in dict.fromkeys((self.root / name).parent for name in attempts):
             sync_folder(folder)
+
+    def copy(self, name: str, to: str) -> None:
+        source, target = self.root / name, self.root / to
+        make_folder(target.parent)
+        temporary = self.root / attempt_of(to)
+        try:
+            os.link(source, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a disk that knows no links
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+        temporary.unlink(missing_ok=True)  # which a rename leaves where both are links to one file
 
     def remove(self, *names: str) -> None:
         for path in (self.root / name for name in names):

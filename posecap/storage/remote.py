@@ -187,8 +187,11 @@ class RemoteStorage(Storage):
 
     def publish(self, attempts: Mapping[str, str]) -> None:
         with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-publish") as copiers:
-            deque(copiers.map(self._copy, attempts.values(), attempts.keys()), maxlen=0)
+            deque(copiers.map(self.copy, attempts.values(), attempts.keys()), maxlen=0)
         self.discard(attempts.values())
+
+    def copy(self, name: str, to: str) -> None:
+        self._call("write", to, lambda fs, path: fs.cp_file(self._path(name), path))
 
     def remove(self, *names: str) -> None:
         for name in names:
@@ -263,10 +266,6 @@ class RemoteStorage(Storage):
         """Copy a local file, in several requests at a time where it is large; an upload that fails leaves nothing."""
         chunks = {"chunksize": _UPLOAD_CHUNK_BYTES} if _EXTRAS.get(self._scheme) in ("s3", "gcs") else {}
         self._call("write", name, lambda fs, path: fs.put_file(str(source), path, **chunks))
-
-    def _copy(self, source: str, name: str) -> None:
-        """Copy a file within the store, without reading it."""
-        self._call("write", name, lambda fs, path: fs.cp_file(self._path(source), path))
 
     @property
     def _scheme(self) -> str:

@@ -22,7 +22,7 @@ from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.plan_store import stored_plan
 from posecap.shards import Dataset, sidecars
 from posecap.storage import LocalStorage, Location, Storage, open_storage
-from posecap.types import PartName, Sample, Span
+from posecap.types import FileRange, PartName, Sample, Span
 from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, fullest_frame, sheet_font_size
 from posecap.visualization.fonts import font, pillow
 from posecap.visualization.view import (
@@ -102,6 +102,12 @@ def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumb
             (storage.root / folder / f"{key}.jpg").write_bytes(one.read())
         else:
             storage.write(f"{folder}/{key}.jpg", bytes(one.read()))
+
+
+def preview_ranges(location: Location, part: PartName) -> dict[str, FileRange]:
+    """Where the previews of a part lie, by the clip's key."""
+    files = open_storage(location).list(_folder(str(part)))
+    return {PurePosixPath(file.name).stem: FileRange(file.name, 0, file.size_bytes) for file in files}
 
 
 def remove_previews(location: Location) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from posecap.open_rows import OpenRows, files_to_keep
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.progress import Progress
 from posecap.staging import FOLDER, Staging
+from posecap.storage import open_storage
 from posecap.types import FileRange, StagedSample
 from posecap.verify import verify
 from tests import building, small
@@ -62,6 +64,7 @@ class Work(Stage):
             raise PermanentError("broken")
         if row.label == "dies once" and not (folder / "died").exists():
             (folder / "died").touch()
+            time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
         if row.label == "slow":
             time.sleep(1.1)
@@ -131,6 +134,7 @@ def test_they_are_entered_once_a_second_and_leave_with_their_part(tmp_path: Path
             found = read_open_rows(path)
             assert found is not None
             assert found["rows"]["planned"] == planned
+        assert found is not None
         assert found["rows"] == {"planned": 3, "kept": 1, "rejected": 2, "failed": 0, "quarantined": 0}
         assert (found["clips"]["kept"], found["reasons"]) == (1, {"duplicate": 2})
         rows.committed([kept])
@@ -152,7 +156,7 @@ def test_the_next_build_takes_what_was_kept_or_rejected_and_tries_the_rest(
     said: list[str] = []
     result = build(manifest, options=Options(runner="local", workers=1), log=said.append)
     assert runs(manifest) == [2, 4, 5]
-    assert said == ["note: 3 rows of parts that were not finished were taken from an earlier run"]
+    assert said == ["note: 3 rows are as earlier runs left them, and were not executed again"]
     assert same_as_undisturbed(result, tmp_path, ["", "rejected", "failed", "", "", ""])
     assert not (result.root / FOLDER).exists()
     with Ledger(result.root / "ledger.sqlite") as ledger:
@@ -233,3 +237,108 @@ def test_records_that_are_no_records_are_passed_over(tmp_path: Path, change: dic
             found = OpenRows(ledger, staging).known(row)
             assert (found is not None) == (record == json.dumps({**good, "frames": 1}))
             assert files_to_keep(ledger, fingerprint="f" * 64) == frozenset()
+
+
+def of_parts(folder: Path, labels: dict[int, str], *, rows_per_part: int = 3) -> Path:
+    """A manifest of rows by number, in several parts."""
+    rows = [{"id": number, "video": f"{number}.mp4", "label": label} for number, label in labels.items()]
+    path = small.manifest(folder, rows, rows_per_part=rows_per_part)
+    (folder / "pipeline.py").write_text(STAGES.replace("VERSION", ""))
+    return path
+
+
+BUILT = {0: "a", 1: "b", 2: "rejected", 3: "a", 4: "failed", 5: "b", 6: "a"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "executed"),
+    [
+        (BUILT | {7: "new"}, [7]),
+        ({9: "first"} | BUILT, [4, 9]),
+        (dict(sorted(BUILT.items(), reverse=True)), [4]),
+        ({n: label for n, label in BUILT.items() if n != 1}, [4]),
+        (BUILT | {0: "edited"}, [0]),
+        ({0: "a"}, []),
+    ],
+    ids=["one more", "one in front", "reversed", "one less", "one edited", "one left"],
+)
+def test_an_update_executes_rows_that_are_new_edited_or_failed_and_no_others(
+    tmp_path: Path, labels: dict[int, str], executed: list[int]
+) -> None:
+    manifest = of_parts(tmp_path, BUILT)
+    small.build(manifest)
+    runs(manifest)
+    result = small.build(of_parts(tmp_path, labels), on_change="update")
+    assert sorted(runs(manifest)) == executed
+    undisturbed = small.build(of_parts(tmp_path / "undisturbed", labels))
+    assert small.published(result.root) == small.published(undisturbed.root)
+    assert verify(result.root).problems == ()
+    assert not (result.root / FOLDER).exists()
+
+
+@pytest.mark.slow
+def test_a_dataset_of_any_kind_is_updated_by_the_row(
+    tmp_path: Path, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    manifest = of_parts(tmp_path, BUILT)
+    small.build(manifest, output=location)
+    runs(manifest)
+    labels = {9: "first"} | BUILT
+    small.build(of_parts(tmp_path, labels), output=location, on_change="update")
+    assert sorted(runs(manifest)) == [4, 9]
+    undisturbed = small.build(of_parts(tmp_path / "undisturbed", labels))
+    assert small.published(location) == small.published(undisturbed.root)
+    assert [file.name for file in open_storage(location).list() if FOLDER in file.name] == []
+
+
+def test_an_update_that_is_stopped_keeps_rows_of_parts_that_it_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = of_parts(tmp_path, BUILT)
+    small.build(manifest)
+    runs(manifest)
+    labels = {9: "first"} | BUILT
+    of_parts(tmp_path, labels, rows_per_part=2)
+    count = Progress.part
+
+    def stopping(self: Progress, *committed: Any) -> None:
+        count(self, *committed)
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "part", stopping)
+        with pytest.raises(OSError, match="the disk is gone"):
+            small.build(manifest, on_change="update")
+    result = small.build(manifest, on_change="update")
+    assert sorted(set(runs(manifest))) == [4, 9]
+    undisturbed = small.build(of_parts(tmp_path / "undisturbed", labels, rows_per_part=2))
+    assert small.published(result.root) == small.published(undisturbed.root)
+
+
+def test_rows_of_a_damaged_part_are_executed(tmp_path: Path) -> None:
+    manifest = of_parts(tmp_path, BUILT)
+    root = small.build(manifest).root
+    runs(manifest)
+    tar = root / "data/train/pose-00000.tar"
+    content = bytearray(tar.read_bytes())
+    content[1000] ^= 1
+    tar.write_bytes(content)
+    labels = {9: "first"} | BUILT
+    small.build(of_parts(tmp_path, labels), on_change="update")
+    assert sorted(runs(manifest)) == [0, 1, 2, 4, 9]
+    assert verify(root).problems == ()
+
+
+def test_previews_move_with_their_rows(tmp_path: Path) -> None:
+    manifest = of_parts(tmp_path, BUILT)
+    stages = STAGES.replace("VERSION", "").replace("row=row)", "row=row, thumbnail_jpeg=b'jpeg')")
+    manifest.with_name("pipeline.py").write_text(stages)
+    root = small.build(manifest).root
+    before = {path.stem for path in root.glob("preview/*/*.jpg")}
+    of_parts(tmp_path, {9: "rejected"} | BUILT)
+    manifest.with_name("pipeline.py").write_text(stages)
+    small.build(manifest, on_change="update")
+    found = {path.stem: path.parent.name for path in root.glob("preview/*/*.jpg")}
+    assert found.keys() == before
+    assert found[building.sample(seed=6, row=building.row(row_id="6", uri="6.mp4", label="a", captions=())).key]
