@@ -24,8 +24,11 @@ from posecap.types import Floats, Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
 
 _SIDES = {"n": 320, "m": 640}
+"""Of the square that each published export takes."""
 _GREY = 114
+"""Of the padding in RTMDet's training."""
 _PERSON = 0
+"""Its class number."""
 # RTMDet was trained on pictures in the order blue, green, red.
 _MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 

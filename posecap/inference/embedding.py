@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _SENTENCES_ON_GPU = 256
+"""In a batch, where the engine names no number: a free choice."""
 _DROPPED = re.compile(r"""[,.'!?"()*#:;~]""")
 _SPACES = re.compile(r"\s{2,}")
 

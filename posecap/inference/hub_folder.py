@@ -12,8 +12,10 @@ from posecap.models import MissingWeightsError
 from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, open_safetensors, refuse_random
 
 _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
+"""The kinds of files that a model's output depends on: weights, settings, tokenizers and chat templates."""
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 _LARGEST_JSON = 64 * 1024**2
+"""Bytes; a free bound, far above what an index of weights or a file of settings takes."""
 
 
 def is_path(name_or_folder: str) -> bool:

@@ -38,6 +38,9 @@ class ClusterContrast(MethodSettings):
     ``objective.motion_head`` must be ``identity``, ``objective.width`` 256 and ``objective.keys`` ``same``. Nothing
     else of ``objective`` is used but ``momentum``, for the EMA encoder: noise is always left out. The losses are for
     one view, ``views.positive``.
+
+    Raises:
+        ValueError: ``momentum`` is out of its range.
     """
 
     momentum: float = 0.1

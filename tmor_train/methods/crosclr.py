@@ -46,6 +46,9 @@ class CrosSCLR(MethodSettings):
     order, by which losses are named, and ``encoder.channels`` the number of coordinates of all streams together. Of
     ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used, by each
     stream alike.
+
+    Raises:
+        ValueError: a number is out of its range; or, from ``encoder``, ``channels`` is no multiple of the streams.
     """
 
     heads: ClassVar[HeadsOf] = "none"  # there is one for each stream, and none for their mean

@@ -38,7 +38,11 @@ class ViA(MethodSettings):
     """The settings of ViA: ``directions`` is the number of columns of D (64 is a free choice), ``triplet`` the weight w
     and ``margin`` the margin of the triplet loss, 1 in the equation. Nothing of ``objective`` is used but ``momentum``,
     for the EMA encoder. The views are ``views.anchor`` and ``views.positive``, of which no augmentation may change
-    time."""
+    time.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
 
     heads: ClassVar[HeadsOf] = "none"
 

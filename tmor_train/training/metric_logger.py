@@ -74,19 +74,19 @@ class MetricLogger:
 
 
 def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
-    """The lines of a run's journal whose ``event`` is one of ``events``, in the order written; incomplete lines are
-    skipped. With no ``events`` there are none.
+    """The lines of a run's journal whose ``event`` is one of ``events``, in the order written. What is no such line, as
+    one that a killed process left incomplete, is skipped. With no ``events`` there are none.
 
     Raises:
         FileNotFoundError: the run has no journal.
     """
-    with (folder / NAME).open(encoding="utf-8") as file:
+    with (folder / NAME).open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
                 line = json.loads(text)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
-            if line["event"] in events:
+            if isinstance(line, dict) and isinstance(line.get("step"), int) and line.get("event") in events:
                 yield line
 
 

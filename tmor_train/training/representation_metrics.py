@@ -78,8 +78,7 @@ def neighbours_agree(embeddings_ND: Tensor, labels_N: Tensor, *, most: int = 409
 
 def step_metrics(features_ND: Tensor, keys_ND: Tensor) -> dict[str, float]:
     """Metrics of a step: ``features_ND`` of the encoder and ``keys_ND`` of the EMA encoder, the same clips row by row,
-    both before the projection heads; ``rank`` and ``uniformity`` are of
-    ``features_ND``."""
+    both before the projection heads; ``rank`` and ``uniformity`` are of ``features_ND``."""
     features, keys = features_ND.detach().float(), keys_ND.detach().float()
     return {
         "rank": effective_rank(features),

@@ -32,6 +32,28 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
     assert [line["event"] for line in read_events(tmp_path, "step", "resume")] == ["step", "resume", "step"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5",
+        b"[1]",
+        b"null",
+        b'{"step": 1}',
+        b'{"event": "step"}',
+        b'{"event": "step", "step": "1"}',
+        b"\xff",
+        pytest.param(b"9" * 5000, id="long number"),
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
+)
+def test_what_is_no_line_of_a_journal_is_skipped(tmp_path: Path, line: bytes) -> None:
+    with MetricLogger(tmp_path) as logger:
+        logger.log("step", 1, {})
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(line + b"\n")
+    assert [line["step"] for line in read_events(tmp_path, "step")] == [1]
+
+
 def test_who_does_not_lead_writes_nothing(tmp_path: Path) -> None:
     with MetricLogger(None) as logger:
         logger.log("step", 1, {})
