@@ -7,6 +7,10 @@ Each engine is compared with itself at the first batch size. MoveNet, BlazePose,
 weights; every other engine has random ones in the published format, which cost the same time.
 With a GPU, engines that can use it do.
 
+Decoders (``--only decoders``) read the same clip at its working size, all of it and 16 frames from its middle on. Their
+rates are frames per second of CPU time, the process's own, which other programs on the machine change little; with
+TorchCodec on a GPU, of the clock.
+
 The chain is decode → detect → track → pose → embed over the same clip again and again, in one worker with one or more
 threads. Its share is the seconds that the three models take by themselves, on frames decoded beforehand, divided by the
 seconds of the chain.
@@ -31,9 +35,10 @@ sys.path.append(str(ROOT))  # tests.random_weights: networks that are only good 
 os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
 
 import numpy as np  # noqa: E402
-from measuring import parser_of, threaded_seconds  # noqa: E402
+from measuring import cpu_seconds, parser_of, threaded_seconds  # noqa: E402
 
 from posecap.engines.blazepose import BlazePose  # noqa: E402
+from posecap.engines.decord import Decord  # noqa: E402
 from posecap.engines.efficientnet import EfficientNetLite0, EfficientNetLite0Onnx  # noqa: E402
 from posecap.engines.minilm import MiniLM  # noqa: E402
 from posecap.engines.mmpose import RTMPose  # noqa: E402
@@ -42,19 +47,21 @@ from posecap.engines.pyav import PyAV  # noqa: E402
 from posecap.engines.registry_package import RegistryPackage  # noqa: E402
 from posecap.engines.rtmdet_onnx import RTMDetOnnx  # noqa: E402
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx  # noqa: E402
+from posecap.engines.torchcodec import TorchCodec  # noqa: E402
 from posecap.engines.ultralytics import Ultralytics  # noqa: E402
 from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
 from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
 from posecap.files import file_sha256  # noqa: E402
-from posecap.interfaces import Limits  # noqa: E402
+from posecap.interfaces import DecoderGaveUpError, Limits  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402
 from posecap.stages.decode import Decode  # noqa: E402
 from posecap.stages.pose import Pose  # noqa: E402
 from posecap.stages.split import Split  # noqa: E402
 from posecap.stages.track import Track  # noqa: E402
-from posecap.types import CaptionedClip, Clip, Pixels, Row, TrackedClip, Tracks, Video  # noqa: E402
+from posecap.types import CaptionedClip, Clip, Pixels, Row, Span, TrackedClip, Tracks, Video  # noqa: E402
+from posecap.video import working_size  # noqa: E402
 from tests.random_weights import mmpose, ultralytics, viclip  # noqa: E402
 
 SENTENCE = "a person balances on a treadmill"
@@ -94,6 +101,8 @@ def main() -> None:
         for contender in contenders(Path(folder), clip.frames_THW3):
             if not options.only or any(contender.name.startswith(begin) for begin in options.only):
                 measure(contender, options.batches, options.seconds)
+        if not options.only or "decoders" in options.only:
+            decoders(video.path, options.seconds)
         if not options.only or "chain" in options.only:
             chain(Path(folder), video, clip, options.concurrency, options.clips)
 
@@ -117,6 +126,37 @@ def footage() -> tuple[Video, Clip]:
     (clip,) = decode_stage()(cut)
     assert isinstance(clip, Clip)
     return video, clip
+
+
+def decoders(path: Path, seconds: float) -> None:
+    """Decode all of a video, and 16 frames of its middle, again and again for some seconds, with each decoder."""
+    import torch
+
+    prober = PyAV()
+    media = prober.probe(path)
+    middle = (media.seconds or 0.0) / 2
+    spans = {"whole": None, "16 frames": Span(middle, middle + 16 / media.fps)}
+    # Decord does not seek, and leaves a span that begins late to the next decoder unless it may read up to there.
+    found: list[tuple[str, Decord | PyAV | TorchCodec]] = [
+        ("decord", Decord(reads_over_seconds=middle)),
+        ("pyav", prober),
+        ("torchcodec", TorchCodec()),
+    ]
+    if torch.cuda.is_available():
+        found.append(("torchcodec cuda", TorchCodec(device="cuda")))
+    size = working_size(media, 512)
+    print(f"decoders: {media.frame_count} frames of {media.width}x{media.height}, to {size[0]}x{size[1]}")
+    for name, decoder in found:
+        try:
+            decoder.load()
+            clock = perf_counter if "cuda" in name else cpu_seconds
+            for words, span in spans.items():
+                frames, until, since = 0, perf_counter() + seconds, clock()
+                while perf_counter() < until:
+                    frames += sum(len(b.pts_T) for b in decoder.frames(path, media, span=span, size=size))
+                print(f"{name:<28} {words:<10} {frames / (clock() - since):>8.1f} frames/s", flush=True)
+        except (ModuleNotFoundError, DecoderGaveUpError) as error:
+            print(f"{name:<28} left out: {error}")
 
 
 def decode_stage() -> Decode:

@@ -11,11 +11,13 @@ import pytest
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
+from posecap.engines.torchcodec import TorchCodec
 from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
 from posecap.types import Span
+from tests.decoders import installed_or_skip
 from tests.footage import numbers, real_video, write_video
 
-DECODERS = [Decord(), PyAV()]
+DECODERS = [Decord(), PyAV(), TorchCodec()]
 SIZE = (160, 96)
 CLOSED = {"x264-params": "keyint=20:bframes=3:b-adapt=0"}
 OPEN = {"x264-params": "keyint=20:open-gop=1:bframes=8:b-adapt=0:b-pyramid=normal"}
@@ -29,6 +31,12 @@ KINDS = {
 }
 
 each_decoder = pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
+
+
+@pytest.fixture(autouse=True)
+def _installed(request: pytest.FixtureRequest) -> None:
+    if "decoder" in request.fixturenames:
+        installed_or_skip(request.getfixturevalue("decoder"))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -112,12 +120,13 @@ def test_an_unreadable_stream_ends_typed(decoder: Decoder, path: Path, tmp_path:
 
 
 @pytest.mark.data
+@each_decoder
 @pytest.mark.parametrize(
     "name",
     ["mmskeleton/ta_chi.mp4", "torchvision/WUzgd7C1pWA.mp4", "torchvision/v_SoccerJuggling_g23_c01.avi"],
 )
-def test_decoders_agree_on_real_footage(name: str) -> None:
-    one, other = (read(decoder, real_video(name), size=(170, 128)) for decoder in DECODERS)
+def test_decoders_agree_on_real_footage(decoder: Decoder, name: str) -> None:
+    one, other = (read(decoder, real_video(name), size=(170, 128)) for decoder in (decoder, PyAV()))
     np.testing.assert_allclose(one.pts_T, other.pts_T, rtol=0, atol=1e-9)
     apart = np.abs(one.frames_THW3.astype(int) - other.frames_THW3).mean(axis=(1, 2, 3))
     assert apart.max() < 1.5

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from itertools import accumulate, cycle, islice
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from posecap.engines.pyav import PyAV
+from posecap.engines.torchcodec import TorchCodec
+from posecap.interfaces import DecoderGaveUpError
+from posecap.stage import check_installed
+from posecap.stages.decode import Decode
+from posecap.types import Media, Span
+from tests.decoders import installed_or_skip
+from tests.footage import numbers, truncated, write_video
+
+SIZE = (160, 96)
+MEDIA = Media(
+    width=160,
+    height=96,
+    fps=30.0,
+    codec="h264",
+    rotation_degrees=0,
+    seconds=2.0,
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+    frame_count=60,
+)
+
+
+def test_accepts_containers_that_their_first_bytes_tell() -> None:
+    assert TorchCodec().accepts(MEDIA)
+    for container in ("mpegts", "mpeg", "h264", "mxf", ""):
+        assert not TorchCodec().accepts(replace(MEDIA, container=container))
+    assert not TorchCodec().accepts(replace(MEDIA, frame_count=0))
+    assert not TorchCodec().accepts(replace(MEDIA, joins=(1.0,)))
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3, 1.0, 1.001, 2.9, 2.99])
+def test_a_span_of_a_variable_rate_is_found_by_its_times(start: float, tmp_path: Path) -> None:
+    """Frames of 20, 50 and 30 ms, 33 ms on average."""
+    installed_or_skip(TorchCodec())
+    times = list(accumulate(islice(cycle([20, 50, 30]), 89), initial=0))
+    path = write_video(tmp_path / "variable.mp4", milliseconds=times, options={"bf": "0", "g": "30"})
+    blocks = list(TorchCodec().frames(path, PyAV().probe(path), span=Span(start, 9.0), size=SIZE))
+    found = [n for block in blocks for n in numbers(block.frames_THW3)]
+    assert found == [n for n in range(90) if times[n] >= start * 1000 - 1e-3]
+    assert [pts for block in blocks for pts in block.pts_T] == pytest.approx([times[n] / 1000 for n in found])
+
+
+def test_the_frames_are_those_of_pyav(tmp_path: Path) -> None:
+    """To a level of rounding, as the two may load different versions of FFmpeg; at the stored size, since they scale
+    edges in different ways."""
+    installed_or_skip(TorchCodec())
+    path = write_video(tmp_path / "late.mkv", frames=40)
+    media = PyAV().probe(path)
+    one, other = (
+        np.concatenate([b.frames_THW3 for b in decoder.frames(path, media, span=None, size=SIZE)]).astype(int)
+        for decoder in (TorchCodec(), PyAV())
+    )
+    assert np.abs(one - other).max() <= 2
+
+
+def test_gives_up_where_it_counts_other_frames_than_the_prober(tmp_path: Path) -> None:
+    installed_or_skip(TorchCodec())
+    path = write_video(tmp_path / "clip.mp4")
+    with pytest.raises(DecoderGaveUpError, match="it counts 60 frames and the prober 61"):
+        list(TorchCodec().frames(path, replace(PyAV().probe(path), frame_count=61), span=None, size=SIZE))
+
+
+def test_gives_up_truncated_streams(tmp_path: Path) -> None:
+    installed_or_skip(TorchCodec())
+    path = write_video(tmp_path / "clip.mp4", muxing={"movflags": "faststart"})
+    media = PyAV().probe(path)
+    with pytest.raises(DecoderGaveUpError):
+        list(TorchCodec().frames(truncated(path, 0.6), media, span=None, size=SIZE))
+
+
+def test_without_its_package_a_pipeline_that_names_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'posecap\[torchcodec\]'"):
+        check_installed([Decode(prober=PyAV(), decoders=(TorchCodec(), PyAV()))])
+
+
+def test_without_ffmpeg_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = ModuleType("torchcodec")
+    empty.ffmpeg_major_version = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchcodec", empty)
+    with pytest.raises(ModuleNotFoundError, match="apt install ffmpeg"):
+        TorchCodec().load()
+
+
+def test_a_number_out_of_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="block_frames is 0"):
+        TorchCodec(block_frames=0)
