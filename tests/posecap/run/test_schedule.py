@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -330,13 +331,13 @@ def test_of_two_sick_nodes_of_three_the_well_one_is_asked_in_the_end(faults):
     assert pool.drained == {"a", "b"}
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("fault", ["failed", "not_found", "lost"])
-@settings(max_examples=40, deadline=None)
-@given(picks=st.randoms(use_true_random=False))
-def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fault, picks):
+def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fault, seed):
+    chance = random.Random(seed)
     sicken = {60: lambda pool: pool.faults.update({("a", 1): fault, ("b", 1): fault})}
-    pool = Cluster("a", "b", "c", "d", events=sicken, pick=lambda n: picks.randrange(n))
-    assert build_on(pool, *["ok"] * 200)[0] == [KEPT] * 200
+    pool = Cluster("a", "b", "c", "d", events=sicken, pick=lambda n: chance.randrange(n))
+    assert build_on(pool, *["ok"] * 120)[0] == [KEPT] * 120
 
 
 def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
