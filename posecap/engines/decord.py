@@ -14,9 +14,12 @@ import numpy as np
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
+from posecap.video_file import opened
 
 _MOST_FRAMES = 2_000_000
 """Nine hours at 60 a second; Decord makes room for as many at once."""
+_SIDE_AT_MOST = 32768
+"""Of pictures, where only the container is looked at. How large they may be is the prober's to say, before that."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Decord(Engine):
     * Its times are in single precision, and wrong where a container lacks presentation times. So they only have to
       confirm a constant frame rate, from which exact times follow; any other file is given up.
     * It makes room for as many frames as a container states, or as its duration would hold, at once, and the process
-      ends where memory does not have it. So files that state millions, or neither, are not accepted.
+      ends where memory does not have it. So files that state millions, or neither, are not read.
     * It takes a stream of its own choice. So a file with several videos is not accepted.
     * VP9 fails by a race condition, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
       ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
@@ -82,6 +85,8 @@ class Decord(Engine):
         """
         if span is not None and span.start_seconds > self.reads_over_seconds:
             raise DecoderGaveUpError("the span begins too late to be reached without seeking")
+        if _stated_frames(path) > _MOST_FRAMES:
+            raise DecoderGaveUpError("the container states more frames than there can be")
         decord = _library()
         try:
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=size[0], height=size[1], num_threads=1)
@@ -98,6 +103,15 @@ class Decord(Engine):
         except (decord.DECORDError, RuntimeError, LookupError) as error:  # LookupError where it finds no frame at all
             # Decord's own message holds times of day and addresses, which differ from run to run.
             raise DecoderGaveUpError("the stream cannot be read") from error
+
+
+def _stated_frames(path: Path) -> float:
+    """How many frames Decord makes room for: those that the container states, or as its duration would hold. The prober
+    may say less, as it counts what is there where the container cannot be right.
+    """
+    with opened(path, side_at_most=_SIDE_AT_MOST) as file:
+        seconds = float((file.stream.duration or 0) * file.unit) or (file.container.duration or 0) / 1e6
+        return max(file.stream.frames or 0, seconds * file.fps)
 
 
 def _exact(clock_T: Seconds, fps: float) -> Seconds:

@@ -53,6 +53,21 @@ def test_does_not_accept_more_frames_than_there_can_be() -> None:
     assert not Decord().accepts(replace(MEDIA, seconds=None))
 
 
+@pytest.mark.parametrize("place", ["frames", "length"])
+def test_gives_up_a_container_that_states_billions_of_frames(tmp_path: Path, place: str) -> None:
+    """The prober counts 3, as the numbers cannot be right; Decord believes them, and ends the process."""
+    path = write_video(tmp_path / "clip.avi", codec="mpeg4", frames=3)
+    content = bytearray(path.read_bytes())
+    header = content.index(b"strh") + 8  # of the stream: type, codec, 24 more bytes, length in frames
+    content[header + 32 : header + 36] = b"\xff" * 4
+    if place == "frames":
+        main = content.index(b"avih") + 8
+        content[main + 16 : main + 20] = b"\xff" * 4
+    path.write_bytes(bytes(content))
+    assert PyAV().probe(path).frame_count == 3
+    assert gives_up(path) == "the container states more frames than there can be"
+
+
 def test_gives_up_a_variable_frame_rate(tmp_path: Path) -> None:
     times = list(accumulate(islice(cycle([20, 50, 30]), 59), initial=0))
     path = write_video(tmp_path / "variable.mp4", milliseconds=times)
