@@ -44,7 +44,9 @@ class Result:
     ``mode`` is how it was measured (``probe``, ``finetune``, ``logistic`` …), ``recipe`` the name of the recipe.
     ``checkpoint`` is a file's name, ``scratch`` for an encoder that was never trained, or None where no encoder takes
     part; ``checkpoint_sha256`` is the hash of its bytes, 64 hex digits. ``metrics`` are shares from 0 to 1 by name;
-    ``primary_metric`` names the one that the paper's table has. ``labels`` is the share, from 0 to 1, of the train
+    ``primary_metric`` names the one that the paper's table has. ``intervals`` are the ends of 95 % intervals of some
+    metrics, by name: of ``top1`` Wilson's score interval from the number of measured clips; in results of earlier
+    versions, and of frames, there are none. ``labels`` is the share, from 0 to 1, of the train
     part's labels that was used. ``per_class`` has the share of each of ``classes``, None for a class that the measured
     part lacks; it is empty where no such shares were computed. ``counts`` are numbers of clips or recordings by part
     (``train``, ``test``), and of the test part's ``frames`` where those are scored. ``seconds`` is the wall-clock time
@@ -65,6 +67,7 @@ class Result:
     checkpoint_sha256: str | None = None
     metrics: Mapping[str, float]
     primary_metric: str
+    intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     labels: float = 1.0
     per_class: tuple[float | None, ...] = ()
     classes: tuple[str, ...] = ()

@@ -5,23 +5,27 @@ Test-time augmentation: a clip is encoded once or in several crops, and as mirro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tmor_train.backbones.unik import UNIK
+from tmor_train.configuration import from_json
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.hash_rng import seed_of
-from tmor_train.encoder.motion import encoder_of
-from tmor_train.evaluation.config import SCRATCH, StartConfig, TTAConfig
+from tmor_train.data.seen import SeenClips
+from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
-from tmor_train.training.config import ViewConfig
+from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import autocast_of, device_of
 from tmor_train.training.progress import Progress
 
@@ -34,10 +38,16 @@ class EncoderNotFoundError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an encoder's weights are from: a file's name and SHA-256, or ``scratch`` and None."""
+    """Where an encoder's weights are from: a file's name and SHA-256, or ``scratch`` and None.
+
+    ``config`` is that of its run as JSON values, ``seen`` the clips that it was trained on; None where the file does
+    not say.
+    """
 
     name: str
     sha256: str | None
+    config: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    seen: SeenClips | None = field(default=None, repr=False, compare=False)
 
 
 def encoder_name(config: StartConfig) -> str:
@@ -69,10 +79,24 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
         encoder, source = _scratch(config, seed, device), Source(SCRATCH, None)
     else:
         encoder = load(weights, of=config.of, device=device)
-        source = Source(f"{encoder.path.name} ({encoder.of})", encoder.sha256)
+        source = Source(f"{encoder.path.name} ({encoder.of})", encoder.sha256, encoder.config, encoder.seen)
     frames = encoder.sampling.frames if config.frames is None else config.frames
     choice = config.choice or encoder.sampling.choice
     return replace(encoder, sampling=replace(encoder.sampling, frames=frames, choice=choice)), source
+
+
+def scratch_like(encoder: Pretrained) -> ScratchConfig | None:
+    """An encoder of new weights that is built, and sees clips, as ``encoder`` does; None where its architecture is not
+    known."""
+    if encoder.config is not None:
+        config = from_json(PretrainConfig, encoder.config)
+        shape, sampling, views = config.encoder, config.sampling, config.views
+    elif isinstance(network := encoder.network, UNIK):
+        shape = EncoderConfig(tau=network.tau, heads=network.heads, people=network.people, channels=network.channels)
+        sampling, views = encoder.sampling, encoder.views
+    else:
+        return None
+    return ScratchConfig(encoder=shape, sampling=sampling, streams=views.streams, still=views.still)
 
 
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.arrays import Floats
 from tmor_train.evaluation.encoders import Source
+from tmor_train.evaluation.leakage import seen_notes
 from tmor_train.evaluation.task import FrameTask, Task
-from tmor_train.metrics.accuracy import accuracy, spread
+from tmor_train.metrics.accuracy import accuracy, spread, wilson
 from tmor_train.results import RESULT, FrameScores, Result, Scores, save
 from tmor_train.training.runs import READING, RunError, check_new, read_config, run_lock, write_config
 
@@ -152,15 +153,22 @@ def result_of(output: TrialOutput, trial: Trial, *, task: Task | FrameTask, conf
         checkpoint_sha256=None if source is None else source.sha256,
         metrics=measured.metrics,
         primary_metric=measured.primary_metric,
+        intervals=_intervals(measured.metrics, output.counts),
         per_class=tuple(None if np.isnan(share) else float(share) for share in measured.per_class_K),
         classes=task.classes,
         counts=output.counts,
         seconds=round(seconds, 1),
         config=as_json(config),
         chosen=dict(measured.chosen),
-        notes=(*task.notes, *measured.notes),
+        notes=(*task.notes, *seen_notes(task, source, config.task.folder), *measured.notes),
         reading=task.benchmark.reading,
     )
+
+
+def _intervals(metrics: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, tuple[float, ...]]:
+    """The interval of Top-1, the only metric that is a share of clips. It says how far other clips of the same kind
+    would move the metric; clips of one person or video are not independent, so that it is rather too narrow."""
+    return {"top1": wilson(metrics["top1"], counts["test"])} if "top1" in metrics else {}
 
 
 def seed_folders(seeds: Sequence[int], name: str = "") -> list[tuple[int, str]]:
@@ -188,10 +196,15 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
         some = list(found)
         names = list(dict.fromkeys(name for result in some for name in result.metrics))
         rows = [[_row_words(key), *_cells(list(same), names)] for key, same in groupby(sorted(some, key=_row), _row)]
+        by_clips = any(result.intervals for result in some)
         notes = "; ".join(dict.fromkeys(note for result in some for note in result.notes))
         clips = " to ".join(f"{count:,}" for count in sorted({result.counts.get("test", 0) for result in some}))
         yield f"{benchmark} {protocol}, {clips} measured" + (f" ({notes})" if notes else "")
         heads = ["", *map(_metric_words, names)]
+        if by_clips:
+            heads.append("Top-1, 95 %")
+            for row, (_, same) in zip(rows, groupby(sorted(some, key=_row), _row), strict=True):
+                row.append(_interval_cell(list(same)))
         widths = [max(len(row[at]) for row in [heads, *rows]) for at in range(len(heads))]
         for row in [heads, *rows]:
             cells = [
@@ -200,6 +213,8 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
             ]
             yield "  " + "  ".join(cells)
         primaries = dict.fromkeys(_metric_words(result.primary_metric) for result in some)
+        if by_clips:
+            yield "  Top-1, 95 %: Wilson's interval from the number of measured clips"
         yield f"  the paper's table has {', '.join(primaries)}"
 
 
@@ -218,6 +233,15 @@ def _row(result: Result) -> tuple[str, float, str, str]:
 def _row_words(key: tuple[str, float, str, str]) -> str:
     mode, labels, checkpoint, _ = key
     return f"{mode}  {checkpoint}" + (f"  {-100 * labels:g} % of labels" if labels > -1 else "")
+
+
+def _interval_cell(same: Sequence[Result]) -> str:
+    """Wilson's interval of the mean Top-1 of some seeds, all on the same clips."""
+    shares = [result.metrics["top1"] for result in same if result.intervals]
+    if not shares:
+        return "–"
+    low, high = wilson(sum(shares) / len(shares), same[0].counts["test"])
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def _cells(same: Sequence[Result], names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ The cosines of a class that has several wordings are averaged, which is one prod
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from tmor_train.data.arrays import Floats
 from tmor_train.encoder.projection import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
+from tmor_train.evaluation.leakage import leakage_notes
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
@@ -129,37 +130,6 @@ def chance(task: Task) -> str:
     """A note on the accuracy of guessing: each class with the same probability, or always the most frequent one."""
     most = np.bincount(task.test.clips.label_N).max() / len(task.test)
     return f"chance is {100 / len(task.classes):.2f} %, the most frequent class alone {100 * most:.2f} %"
-
-
-def leakage_notes(benchmark: str, folder: str | None, config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Notes for a zero-shot metric: what of the benchmark the encoder was pre-trained on.
-
-    Args:
-        folder: where the benchmark's files lie.
-        config: of the run that the encoder is from, as JSON values; None where it is not known.
-    """
-    if config is None:
-        return ("not known what the encoder was trained on",)
-    data, objective = config["data"], config["objective"]
-    captions = "clips and captions" if objective["w_mt"] else "clips"
-    notes = []
-    for entry in data["sets"]:
-        name, _, parts = entry.partition(":")
-        if name == benchmark:
-            what = f"{captions} of its {parts.replace('+', ' and ')} part" if parts else f"all its {captions}"
-            notes.append(f"not strictly zero-shot: {what} were pre-trained on")
-    here = None if folder is None else Path(folder).resolve()
-    for location in data["shards"]:
-        if "://" not in location and here is not None and Path(location).resolve() == here:
-            part = f"its {data['split']} part" if data["split"] else "the whole of it"
-            notes.append(f"not strictly zero-shot: {captions} of {part} were pre-trained on")
-    if not notes:
-        sets = [*data["sets"], *(Path(location.rstrip("/")).name for location in data["shards"])]
-        notes.append(f"pre-trained on {', '.join(sets) or 'no data that is named'}, not on {benchmark} by name")
-    if config["loop"]["start"] == "checkpoint":
-        began = Path(str(config["loop"]["start_from"])).name
-        notes.append(f"it began with the weights of {began}, whose data are not known here")
-    return tuple(notes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

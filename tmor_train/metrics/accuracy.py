@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,24 @@ def accuracy(scores_NK: Floats, label_N: Numbers) -> Accuracy:
         per_class_K=per_class_K,
         confusion_KK=confusion_KK,
     )
+
+
+def wilson(share: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share of ``count`` clips that are drawn independently, from 0 to 1.
+
+    With p the share, n the count and z the normal quantile (1.96 for 95 %), its ends are
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). It holds for few clips and for shares near 0 or 1, too.
+
+    Raises:
+        ValueError: no clips, or a share or a confidence out of its range.
+    """
+    if count < 1 or not 0 <= share <= 1 or not 0 < confidence < 1:
+        raise ValueError(f"a share of {share} of {count} clips has no interval of confidence {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = share + z * z / (2 * count)
+    half = z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5
+    scale = 1 + z * z / count
+    return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

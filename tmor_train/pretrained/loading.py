@@ -18,6 +18,7 @@ from tmor_train.backbones import Backbone
 from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
+from tmor_train.data.seen import SeenClips
 from tmor_train.encoder.projection import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
@@ -84,6 +85,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         network = _network(config, learner["ema" if of == "ema" else "encoder"])
         headless = config.method is not None and config.method.heads == "none"
         heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
+        seen = SeenClips.from_state(content["seen"]) if "seen" in content else None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
@@ -98,6 +100,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         sha256=file_sha256(path),
         of=of,
         config=as_json(config),
+        seen=seen,
     )
 
 

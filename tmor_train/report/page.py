@@ -111,15 +111,20 @@ def _task(one: StoredResult) -> tuple[str, str]:
 def _results_grid(results: list[StoredResult]) -> Grid:
     first = dict.fromkeys(one.result.primary_metric for one in results)
     names = list(dict.fromkeys([*first, *(name for one in results for name in one.result.metrics)]))
+    by_clips = any(one.result.intervals for one in results)
     lines = []
     for one in results:
         result = one.result
         metrics = [f"{100 * result.metrics[name]:.2f}" if name in result.metrics else "–" for name in names]
         counts = [f"{result.counts[name]:,}" if name in result.counts else "–" for name in ("train", "test")]
+        if by_clips:
+            ends = result.intervals.get("top1", ())
+            metrics.append(" to ".join(f"{100 * end:.1f}" for end in ends) or "–")
         labels = "" if result.labels == 1 else f"{100 * result.labels:g} % of labels"
         lines.append(Line([result.mode, result.checkpoint or "–", labels, one.name, result.seed, *counts, *metrics]))
     heads = ["Mode", "Encoder", "Labels", "Folder", "Seed", "Trained on", "Tested on"]
-    return Grid([*heads, *(f"{name.replace('_', ' ')} (%)" for name in names)], lines, text_columns=4)
+    heads += [f"{name.replace('_', ' ')} (%)" for name in names]
+    return Grid([*heads, *(["top1, 95 % (Wilson)"] if by_clips else [])], lines, text_columns=4)
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[Collected], Iterator[Block]]], ...] = (

@@ -14,7 +14,7 @@ from typing import Any
 from posecap.files import digest, file_sha256
 from tmor_train.configuration import ConfigError, changed, from_json, nearest, tagged
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TableConfig
-from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.evaluation.encoders import EncoderNotFoundError, scratch_like
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.loading import load
 from tmor_train.recipes import UnknownRecipeError, recipe
@@ -113,9 +113,7 @@ def _loaded(path: str) -> Weights:
         # The configuration of another work's method has the weights of these losses, too, but does not use them.
         losses=() if config.method else tuple(loss for loss, weight in objective.items() if weight),
         data=(*(Path(location.rstrip("/")).name for location in config.data.shards), *config.data.sets),
-        scratch=ScratchConfig(
-            encoder=config.encoder, sampling=config.sampling, streams=config.views.streams, still=config.views.still
-        ),
+        scratch=scratch_like(encoder),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from tests import gestures
 from tmor_train.cli import main
 from tmor_train.evaluation.clips.fine_tune import FineTuner
-from tmor_train.metrics.accuracy import spread
+from tmor_train.metrics.accuracy import spread, wilson
 from tmor_train.results import read_result, read_scores, results_under
 
 torch.set_num_threads(1)
@@ -44,7 +44,9 @@ def test_probe_of_a_run(shards: Path, demo_run: Path, tmp_path: Path, capsys: py
     lines = printed.splitlines()
     assert "shards own, 4 measured" in lines
     (row,) = (line for line in lines if line.startswith("  probe  step-000000008.pt (ema)"))
-    assert row.split()[-4::2] == [f"{100 * learned.metrics[name]:.2f}" for name in ("top1", "mean_per_class")]
+    low, high = (f"{100 * end:.1f}" for end in wilson(learned.metrics["top1"], 4))
+    assert row.endswith(f"  {low} to {high} %")
+    assert row.split()[-8:-4:2] == [f"{100 * learned.metrics[name]:.2f}" for name in ("top1", "mean_per_class")]
     (row,) = (line for line in lines if line.startswith("  logistic  raw coordinates"))
     assert percent(raw.metrics["top1"]) in row
     assert lines[-2:] == ["  the paper's table has Top-1", f"done: {out}"]

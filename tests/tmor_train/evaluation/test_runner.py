@@ -20,6 +20,7 @@ from tmor_train.evaluation.runner import (
     seed_folders,
     summary,
 )
+from tmor_train.metrics.accuracy import wilson
 from tmor_train.results import Result, read_result, read_scores
 from tmor_train.training.runs import RunError
 
@@ -51,7 +52,9 @@ def test_a_result_has_the_figures_of_its_scores() -> None:
     assert (result.mode, result.seed, result.labels, result.recipe) == ("probe", 4, 0.1, "logistic")
     assert (result.checkpoint, result.checkpoint_sha256) == ("a.pt", "ab")
     assert result.counts == {"train": 7, "test": 6}
-    assert (result.seconds, result.chosen, result.notes) == (1.3, {"setting": 1.0}, ("note",))
+    assert (result.seconds, result.chosen) == (1.3, {"setting": 1.0})
+    assert result.notes == ("which clips the encoder was pre-trained on, its checkpoint does not record", "note")
+    assert result.intervals == {"top1": wilson(0.5, 6)}
     assert result.config == as_json(CONFIG)
     assert result_of(found(source=None), made, task=TASK, config=CONFIG, seconds=0).checkpoint is None
 

@@ -19,11 +19,11 @@ from tmor_train.configuration import ConfigError, as_json, changed
 from tmor_train.encoder.projection import UnusableEncoderError
 from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
+from tmor_train.evaluation.leakage import leakage_notes
 from tmor_train.evaluation.zero_shot import (
     Sides,
     combined,
     frozen,
-    leakage_notes,
     unit,
     video_head_of,
     zero_shot,

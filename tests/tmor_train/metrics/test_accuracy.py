@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tmor_train.metrics.accuracy import accuracy, spread
+from tmor_train.metrics.accuracy import accuracy, spread, wilson
 
 
 def scores(*predicted: int, classes: int = 3) -> np.ndarray:
@@ -62,3 +62,17 @@ def test_a_higher_confidence_is_wider() -> None:
 def test_what_has_no_interval_is_refused(values: list[float], confidence: float) -> None:
     with pytest.raises(ValueError, match="have no interval"):
         spread(values, confidence=confidence)
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    # R. Newcombe, Statistics in Medicine 17 (1998), table I, method 3; and the last mirrored.
+    [(81 / 263, 263, 0.2553, 0.3662), (15 / 148, 148, 0.0624, 0.1605), (0.0, 20, 0.0, 0.1611), (1.0, 20, 0.8389, 1.0)],
+)
+def test_wilsons_interval(share: float, count: int, low: float, high: float) -> None:
+    assert wilson(share, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_no_clips_have_no_interval() -> None:
+    with pytest.raises(ValueError, match=r"a share of 0.5 of 0 clips"):
+        wilson(0.5, 0)

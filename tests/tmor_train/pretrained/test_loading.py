@@ -15,7 +15,7 @@ from posecap.files import file_sha256
 from tests import ROOT
 from tmor_train.backbones.unik import UNIK
 from tmor_train.backbones.weights import WrongWeightsError
-from tmor_train.data import Sampling
+from tmor_train.data import Sampling, read_shards
 from tmor_train.encoder.projection import UnusableEncoderError
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
@@ -49,6 +49,12 @@ def test_a_run_and_its_newest_checkpoint_are_one(demo_run: Path) -> None:
     assert (by_run.of, by_run.sampling.frames, by_run.sampling.layout) == ("ema", 8, "unik17")
     assert not by_run.network.training
     assert not any(parameter.requires_grad for parameter in by_run.network.parameters())
+
+
+def test_the_clips_that_it_was_trained_on_are_known(demo_run: Path, demo_shards: Path) -> None:
+    seen = tmor_train.load(demo_run).seen
+    assert seen is not None
+    assert seen.count(read_shards(demo_shards)) == (13, 13)  # one of the captions of each is its label
 
 
 @pytest.mark.parametrize(("of", "where"), [("ema", "ema"), ("online", "encoder")])

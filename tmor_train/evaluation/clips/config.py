@@ -113,7 +113,8 @@ class LogisticConfig:
 class ProbeConfig(EncoderEvaluation):
     """A linear probe; see :mod:`tmor_train.evaluation.clips.linear_probe`.
 
-    ``beside`` is a baseline to measure with it, once, with the first seed: logistic regression on ``raw`` coordinates.
+    ``beside`` says whether baselines are measured with it, once, with the first seed. ``logistic``: logistic regression
+    on ``raw`` coordinates and, beside an encoder that was trained, the same network with new weights.
     ``people`` is for encoders of one person: so many people of a clip are encoded one by one, and their features
     joined, (N, ``people`` * 256); with another encoder it is 1. ``look`` is test-time augmentation, of train clips,
     too. ``workers`` are threads that gather clips (0: the calling thread does).

@@ -7,11 +7,11 @@ the end.
 The default solver finds the optimum of multinomial logistic regression. It takes about a second and has no learning
 rate, schedule or seed, so the result depends on the features and not on the tuning of SGD. The literature uses ``sgd``.
 
-With it, the baseline is measured that learned features have to exceed: logistic regression on raw coordinates. Frames
-at even steps from the first to the last, each joint relative to the middle of the hips and to the size of the picture
-(joints in space stay in metres); all joints of all frames side by side, scaled by their deviation over the train part.
-Whether a joint was seen is ignored: one that was not lies where its file says, if only at 0. A person whom a clip does
-not have is 0 everywhere.
+With it, the baselines are measured that learned features have to exceed: the same network with new weights, and
+logistic regression on raw coordinates. For the latter frames are taken at even steps from the first to the last, each
+joint relative to the middle of the hips and to the size of the picture (joints in space stay in metres); all joints of
+all frames side by side, scaled by their deviation over the train part. Whether a joint was seen is ignored: one that
+was not lies where its file says, if only at 0. A person whom a clip does not have is 0 everywhere.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from tmor_train.data.modalities import people_of
 from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_of
 from tmor_train.evaluation.clips.config import FewShotConfig, LinearConfig, LogisticConfig, ProbeConfig, RawConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder
+from tmor_train.evaluation.encoders import Source, encoder_name, features_of, load_encoder, scratch_like
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, TaskError, held_out, task_of
+from tmor_train.pretrained.encoder import UnusableEncoderError
 
 
 def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
-    """Measure a probe for each seed and, unless ``beside`` is ``nothing``, the baseline; returns ``folder``.
+    """Measure a probe for each seed and, unless ``beside`` is ``nothing``, the baselines; returns ``folder``.
 
     Raises:
         RunError: the run is new and the folder already holds one.
@@ -54,8 +55,29 @@ def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
     )
     for seed, name in seed_folders(config.seeds):
         yield Trial(mode="probe", name=name, seed=seed, measure=partial(classified, config, task, features, seed, None))
+    if config.beside == "logistic" and config.start.weights != SCRATCH:
+        untrained = partial(_untrained, config, task)
+        yield Trial(mode="probe_scratch", name="scratch", seed=config.seeds[0], measure=untrained)
     if config.beside == "logistic":
         yield logistic_trial(task, config.raw, config.task.holdout, name="logistic", seed=config.seeds[0])
+
+
+def _untrained(config: ProbeConfig, task: Task, place: Path) -> TrialOutput:
+    """The probe of an encoder like the configured one with new weights, drawn by the first seed; raises
+    UnusableEncoderError where its architecture is not known."""
+    seed = config.seeds[0]
+    encoder, source = load_encoder(config.start, seed=seed, device=config.device)
+    like = scratch_like(encoder)
+    if like is None:
+        raise UnusableEncoderError(
+            f"{source.name} does not say what network it is, so none of new weights can be measured beside it: set "
+            "beside=nothing"
+        )
+    start = replace(config.start, weights=SCRATCH, scratch=like)
+    features = EncoderFeatures(
+        task, start, config.look, device=config.device, workers=config.workers, people=config.people
+    )
+    return classified(config, task, features, seed, None, place)
 
 
 def classified(

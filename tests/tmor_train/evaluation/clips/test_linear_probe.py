@@ -14,6 +14,7 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, Parts
 from tmor_train.configuration import changed
 from tmor_train.data import Clip, MotionSet, from_clips
+from tmor_train.data.seen import SeenClips
 from tmor_train.evaluation.clips import linear_probe
 from tmor_train.evaluation.clips.classifier import fitted
 from tmor_train.evaluation.clips.config import ExactConfig, LinearConfig, ProbeConfig, RawConfig
@@ -26,11 +27,14 @@ from tmor_train.evaluation.clips.linear_probe import (
     raw_coordinates,
 )
 from tmor_train.evaluation.config import HoldOut, StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import EncoderNotFoundError
-from tmor_train.evaluation.task import TaskError, held_out
+from tmor_train.evaluation.encoders import EncoderNotFoundError, Source
+from tmor_train.evaluation.leakage import seen_notes
+from tmor_train.evaluation.runner import summary
+from tmor_train.evaluation.task import TaskError, held_out, task_of
+from tmor_train.metrics.accuracy import wilson
 from tmor_train.pretrained.encoder import UnusableEncoderError
 from tmor_train.recipes import recipe
-from tmor_train.results import read_result, read_scores
+from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.runs import RunError
 
@@ -60,6 +64,35 @@ def test_raw_coordinates_are_measured_beside_a_probe(tmp_path: Path) -> None:
     probe(config("beside=nothing"), tmp_path / "alone")
     assert not (tmp_path / "alone/logistic").exists()
     assert read_result(tmp_path / "alone").metrics == learned.metrics
+
+
+def test_the_same_network_with_new_weights_is_measured_beside_a_trained_one(demo_run: Path, tmp_path: Path) -> None:
+    probe(config(f"start.weights={demo_run}"), tmp_path / "run")
+    found = {result.mode: result for _, result in results_under(tmp_path / "run")}
+    assert set(found) == {"probe", "probe_scratch", "logistic"}
+    assert found["probe_scratch"].checkpoint == "scratch"
+    scores = [read_scores(tmp_path / "run" / name).scores_NK for name in ("", "scratch")]
+    assert not np.allclose(*scores)
+    assert all(result.intervals == {"top1": wilson(result.metrics["top1"], 6)} for result in found.values())
+    heads, *rows = list(summary(list(found.values())))[1:5]
+    assert heads.endswith("Top-1, 95 %")
+    assert all(row.endswith(" %") and " to " in row for row in rows)
+
+
+def test_clips_that_the_encoder_was_trained_on_are_told() -> None:
+    task = task_of(config().task)
+    some = from_clips([replace(task.test.clip(number), captions=("somebody moves",)) for number in (0, 1, 2)])
+    seen = SeenClips.of(some, captions=True)
+    source = Source("step-000000008.pt (ema)", "ab" * 32, seen=seen)
+    assert seen_notes(task, source, None) == ("the encoder was pre-trained on 3 of the 6 measured clips",)
+    one = task.train.clip(0)
+    named = SeenClips.of(from_clips([replace(one, captions=(f"a person does {one.label}",))]), captions=True)
+    assert seen_notes(task, replace(source, seen=seen.joined(named)), None)[1] == (
+        "the encoder was pre-trained on 1 of the 12 train clips, 1 of them with captions that say their class"
+    )
+    assert seen_notes(task, Source("scratch", None), None) == seen_notes(task, None, None) == ()
+    (unknown,) = seen_notes(task, Source("posetics.pt (online)", "cd" * 32), None)
+    assert unknown == "which clips the encoder was pre-trained on, its checkpoint does not record"
 
 
 def test_probing_changes_nothing_in_the_encoder(
