@@ -481,7 +481,7 @@ def object_store() -> Iterator[str]:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.1)
-        import s3fs  # type: ignore[import-untyped]
+        import s3fs
 
         s3fs.S3FileSystem().mkdir("datasets")
         yield "s3://datasets"

@@ -87,12 +87,14 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
 
 
 def _counted(pipeline: Pipeline, ledger: Ledger, plan: Plan | None) -> tuple[StageStats, LabelStats]:
-    """Counts by stage and by label, from one pass over the outcomes."""
+    """Counts by stage and by label, from one pass over the outcomes; labels of one part are in memory at a time."""
     stage_stats, label_stats = StageStats(StageOrder.of(pipeline.stages)), LabelStats()
-    labels = labels_of(plan) if plan else {}
-    for outcome in ledger.outcomes():
-        stage_stats.add(outcome)
-        label_stats.add(labels.get(outcome.row_id), outcome)
+    planned = {str(part.name): part for part in plan.parts()} if plan else {}
+    for name in sorted(ledger.parts()):
+        labels = labels_of(plan, planned[name]) if plan and name in planned else {}
+        for outcome in ledger.outcomes(name):
+            stage_stats.add(outcome)
+            label_stats.add(labels.get(outcome.row_id), outcome)
     return stage_stats, label_stats
 
 

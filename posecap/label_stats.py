@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from posecap.outcomes import LABELLED, LEAST_ENTERED, Alarm, RowOutcome, largest_first, percent
-from posecap.plan import Plan
+from posecap.plan import Plan, PlannedPart
 
 EXPECTED_REJECTIONS = 0.2
 """Share of the labelled rows that may be rejected, where the pipeline does not say otherwise. A free choice, as are the
@@ -122,14 +122,14 @@ def tail_probability(least: int, *, drawn: int, marked: int, total: int) -> floa
     )
 
 
-def labels_of(plan: Plan) -> dict[str, str]:
-    """Label by row id; rows without a label are left out.
+def labels_of(plan: Plan, part: PlannedPart | None = None) -> dict[str, str]:
+    """Label by row id, of a part or, with None, of all; rows without a label are left out.
 
     Raises:
         posecap.plan.PlanError: the plan is damaged.
     """
     known: dict[str, str] = {}  # one text for equal labels
-    table = plan.columns(["id", "label"])
+    table = plan.columns(["id", "label"], part)
     pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
     return {row_id: known.setdefault(label, label) for row_id, label in pairs if label}
 

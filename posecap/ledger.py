@@ -177,9 +177,13 @@ class Ledger:
         """Part name → SHA-256 of the sidecar it was entered from."""
         return dict(self._db.execute("SELECT part, sidecar FROM parts").fetchall())
 
-    def outcomes(self) -> Iterator[RowOutcome]:
-        """Every row's outcome, part by part in plan order."""
-        for (written,) in self._db.execute("SELECT outcome FROM rows ORDER BY part, position"):
+    def outcomes(self, part: str | None = None) -> Iterator[RowOutcome]:
+        """The outcome of every row of a part, in plan order; with None of all parts, one after another by name."""
+        if part is None:
+            found = self._db.execute("SELECT outcome FROM rows ORDER BY part, position")
+        else:
+            found = self._db.execute("SELECT outcome FROM rows WHERE part = ? ORDER BY position", (part,))
+        for (written,) in found:
             yield RowOutcome.from_json(json.loads(written))
 
     def seconds(self) -> tuple[dict[str, float], int]:

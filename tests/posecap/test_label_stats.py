@@ -96,6 +96,8 @@ def test_labels_come_from_the_plan(tmp_path: Path) -> None:
     path = small.manifest(tmp_path, rows)
     plan = make_plan(read_manifest(path), tmp_path / "plan.parquet")
     assert labels_of(plan) == {"kept": "balancing", "missing": "gone", "v": "balancing"}
+    of_parts = [labels_of(plan, part) for part in plan.parts()]
+    assert of_parts == [{"kept": "balancing"}, {"missing": "gone"}, {"v": "balancing"}]
     content = plan.path.read_bytes()
     plan.path.write_bytes(content[:4] + b"\xff" * 200 + content[204:])  # the footer, which was read, is whole
     with pytest.raises(PlanError, match=r"plan\.parquet cannot be read as a plan .*; delete it and plan again"):

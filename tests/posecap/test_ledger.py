@@ -94,6 +94,7 @@ def test_what_is_entered_is_read_by_the_next_process(path: Path) -> None:
         record(ledger, ONE, KEPT, FAILED)
     with Ledger(path) as ledger:
         assert list(ledger.outcomes()) == [KEPT, FAILED, FAILED]
+        assert list(ledger.outcomes("train/00000")) == [KEPT, FAILED]
         assert ledger.parts() == {"train/00000": "f", "val/00000": "f"}
         assert tally(ledger.outcomes()).rows == {"kept": 1, "failed": 2}
 

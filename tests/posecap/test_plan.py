@@ -78,6 +78,14 @@ def test_parts_are_numbered_by_split_in_manifest_order(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.parquet.spool").exists()
 
 
+def test_the_list_of_parts_is_read_once_however_many_parts_are_asked_for(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "a,,,,train,,", "b,,,,val,,", "c,,,,train,,")
+    rows = all_rows(plan)
+    plan.path.write_bytes(plan.path.read_bytes()[:-8] + bytes(8))  # where the footer is, and how long
+    assert all_rows(plan) == rows
+    assert plan.columns(["id"], plan.parts()[1])["id"].to_pylist() == [rows[2].row.row_id]
+
+
 def test_a_row_comes_back_whole(tmp_path: Path) -> None:
     text = 'id,video,start,end,label,captions,license,source\nr,https://x.org/a.mp4,1.5,2,run,"one|two",MIT,web\n'
     (row,) = all_rows(make_plan(manifest(tmp_path, text), tmp_path / "plan.parquet"))
