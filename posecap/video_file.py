@@ -335,6 +335,9 @@ class Reading:
     Args:
         damaged_at_most: more damaged frames in a row are ``undecodable``, those before the first sound one not counted.
         seconds_per_block: most seconds of real time until :meth:`restart_clock` is called again.
+
+    Attributes:
+        sound: how many frames that are not damaged the decoder gave so far.
     """
 
     def __init__(self, file: VideoFile, *, side_at_most: int, damaged_at_most: int, seconds_per_block: float) -> None:

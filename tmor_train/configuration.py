@@ -128,7 +128,7 @@ def _changed(value: Any, hint: Any, changes: Iterable[_Change], root: object, na
             continue
         key: Any = steps[0]
         if isinstance(value, tuple):
-            if not key.isdigit() or int(key) >= len(value):
+            if key not in map(str, range(len(value))):
                 raise ConfigError(f"{path}: {name} has no entry {key!r}; its {len(value)} entries are numbered from 0")
             key = int(key)
         elif is_dataclass(value):

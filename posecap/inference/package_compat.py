@@ -88,7 +88,7 @@ def ensure_torchvision() -> None:
 def _define_operators() -> None:
     import torch
 
-    for name in ("nms", "qnms"):
+    for name in ("nms", "qnms"):  # of both torchvision registers the shapes of results; only the first is called
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torch.library.impl("torchvision::nms", "CompositeExplicitAutograd", _nms)
 

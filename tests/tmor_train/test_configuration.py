@@ -153,6 +153,7 @@ def test_entries_of_a_list_are_named_or_written_whole() -> None:
         ("inner.eps=autp", "did you mean 'auto'"),
         ("steps=Turm", "did you mean 'Turn'"),
         ("steps.5.degrees=1", "steps has no entry '5'; its 2 entries are numbered from 0"),
+        ("steps.².degrees=1", "steps has no entry '²'; its 2 entries are numbered from 0"),
         ("steps.0.degrees=1", "no field"),
         ("name.first=1", "name is a value and has no fields"),
         ("sizes=[1", "is not valid JSON"),

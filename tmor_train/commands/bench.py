@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``bench`` with its actions."""
     bench = commands.add_parser("bench", help="list the benchmarks and their missing files")
     actions = bench.add_subparsers(metavar="ACTION", required=True)
     listed = command(actions, "list", _list, about="a line for each benchmark")

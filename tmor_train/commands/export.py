@@ -21,6 +21,7 @@ batches of several sizes; if they differ by more than 1e-4 of the largest output
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``embed`` and ``export``."""
     parser = command(
         commands, "embed", _embed, about="write the embeddings of all clips of a set", more=_EMBED_EXAMPLES
     )

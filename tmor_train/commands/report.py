@@ -19,6 +19,7 @@ examples:
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``report``."""
     parser = command(commands, "report", run, about="write one HTML page of all results below a folder", more=_MORE)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or one with several runs")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
@@ -33,6 +34,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Write the page; returns the exit code."""
     from tmor_train.report.page import report
 
     output = options.output or options.folder / "report.html"

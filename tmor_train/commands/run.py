@@ -32,6 +32,7 @@ _TABLE = "table.md"  # of tmor_train.tables.render, which would import torch her
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``run``, ``resume``, ``list`` and ``show``."""
     parser = command(commands, "run", _run, about="train or evaluate by a recipe", more=_EXAMPLES)
     _add_recipe(parser)
     parser.add_argument(

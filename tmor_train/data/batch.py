@@ -21,9 +21,8 @@ class MotionBatch:
     ``seen_NTVM`` bool says which joints are seen. ``index_N`` int64 is each clip's index in the loader's
     :class:`~tmor_train.data.dataset.MotionSet`; ``label_N`` int64 its index in the set's ``classes`` and ``text_id_N``
     int64 the one caption that was drawn, as an index into the set's ``sentences``; either is -1 where the clip has
-    none. ``has_depth_N`` bool is False where the third coordinate is padding,
-    ``has_video_N`` bool False for a clip without a video vector. ``layout`` names the joints
-    (:data:`posecap.joints.LAYOUTS`).
+    none. ``has_depth_N`` bool is False where the third coordinate is padding, ``has_video_N`` bool False for a clip
+    without a video vector. ``layout`` names the joints (:data:`posecap.joints.LAYOUTS`).
 
     ``video_ND`` and ``text_ND`` float32 are the vectors of the frozen encoders, each with its own D; zeros for a clip
     without one, None where the whole set has none.

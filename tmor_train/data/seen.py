@@ -45,10 +45,10 @@ class SeenClips:
         parts = [state.get(name) for name in ("clips", "told")] if isinstance(state, Mapping) else []
         if len(parts) != 2 or not all(isinstance(part, torch.Tensor) and part.ndim == 1 for part in parts):
             raise ValueError("its record of the clips that were trained on is damaged")
-        clips, tells = (part.cpu().numpy() for part in parts if isinstance(part, torch.Tensor))
-        if clips.dtype != np.int64 or tells.dtype != np.bool_ or len(clips) != len(tells):
+        clips, tells = (part for part in parts if isinstance(part, torch.Tensor))
+        if clips.dtype != torch.int64 or tells.dtype != torch.bool or len(clips) != len(tells):
             raise ValueError("its record of the clips that were trained on is damaged")
-        return cls._each_once(clips, tells)
+        return cls._each_once(clips.cpu().numpy(), tells.cpu().numpy())
 
     @classmethod
     def _each_once(cls, clip_N: Numbers, told_N: NDArray[np.bool_]) -> SeenClips:

@@ -56,8 +56,8 @@ def check_new(folder: Path) -> None:
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold the run in ``folder``, which is created, for this process; a second process is refused.
 
-    The lock is the kernel's, on the file ``.lock``, which is removed at the end, as is a folder that was created here
-    and is still empty. It ends with the process, however that ends, so a file that a killed process left blocks nobody.
+    The lock is the kernel's, on the file ``.lock``, which is removed at the end, as are folders that were created here
+    and are still empty. It ends with the process, however that ends: a file that a killed process left blocks nobody.
     On one machine this is certain. On a network file system it holds between machines where that passes locks on: NFS
     of Linux and Lustre with ``flock`` do. Where a file system or system has no locks, a warning is logged and the block
     runs without one.
@@ -72,7 +72,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         _log.warning("warning: this system has no file locks; start no second process on %s", folder)
         yield
         return
-    created = not folder.exists()
+    created = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     descriptor = -1
@@ -103,9 +103,9 @@ def run_lock(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.close(descriptor)
-        if created:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
+        with suppress(OSError):  # one is not empty
+            for place in created:
+                place.rmdir()
 
 
 def write_config(values: Any, folder: Path) -> None:

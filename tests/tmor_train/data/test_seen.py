@@ -46,7 +46,14 @@ def test_clips_are_known_again_and_others_are_not(motions: MotionSet) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [3, {}, {"clips": torch.zeros(2, dtype=torch.int64)}, {"clips": torch.zeros(2), "told": torch.zeros(2)}]
+    "state",
+    [
+        3,
+        {},
+        {"clips": torch.zeros(2, dtype=torch.int64)},
+        {"clips": torch.zeros(2), "told": torch.zeros(2)},
+        {"clips": torch.zeros(2, dtype=torch.int64), "told": torch.zeros(2, dtype=torch.bfloat16)},
+    ],
 )
 def test_a_damaged_record_is_named(state: object) -> None:
     with pytest.raises(ValueError, match="record of the clips that were trained on is damaged"):

@@ -41,12 +41,12 @@ def test_a_damaged_configuration_is_no_run(tmp_path: Path) -> None:
 
 
 def test_a_run_is_held_by_one_and_leaves_no_lock(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+    folder = tmp_path / "runs" / "run"
     refusal = pytest.raises(RunError, match=f"by process {os.getpid()} on .*choose another --output")
     with run_lock(folder), refusal, run_lock(folder):
         pass
-    assert not folder.exists()  # nothing was written
-    folder.mkdir()
+    assert not list(tmp_path.iterdir())  # nothing was written
+    folder.mkdir(parents=True)
     with run_lock(folder):
         (folder / CONFIG).write_text("{}")
     assert [path.name for path in folder.iterdir()] == [CONFIG]

@@ -52,6 +52,7 @@ JOINTS = ("spine_base", "spine_mid", "spine_shoulder", "head", *KINECT_LIMBS)
 _NAME = re.compile(r"joints_s(\d\d)_e(\d\d)\.txt")
 _HEADING = re.compile(r"s(\d\d)_e(\d\d)")
 _LINE = re.compile(r"(\w+):\s+(\S+)\s+(\S+)")
+_FRAME = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
             recording = int(heading[1]), int(heading[2])
             segments[recording] = ()
         elif entry and recording and entry[1] in CAPTIONS:
-            if entry[2].isdigit() and entry[3].isdigit():
+            if _FRAME.fullmatch(entry[2]) and _FRAME.fullmatch(entry[3]):
                 segments[recording] += (Segment(entry[1], int(entry[2]), int(entry[3])),)
             elif "NaN" not in entry.groups():
                 raise DamagedFileError(f"{path}, line {number}: {line!r} gives no frame numbers")

@@ -204,9 +204,10 @@ def test_utkinect(tmp_path: Path) -> None:
     assert recording.frame_T.tolist() == [10, 12, 14, 20]
     found = [(segment.action, segment.first, segment.last) for segment in recording.segments]
     assert found == [("walk", 10, 12), ("sitDown", 14, 18), ("throw", 30, 40)]
-    (folder / "actionLabel.txt").write_text("s03_e02\nwalk: ten twelve\n")
-    with pytest.raises(DamagedFileError, match="line 2"):
-        utkinect.read(tmp_path)
+    for damaged in ("ten twelve", "10 1²", f"10 {'9' * 5000}"):
+        (folder / "actionLabel.txt").write_text(f"s03_e02\nwalk: {damaged}\n")
+        with pytest.raises(DamagedFileError, match="line 2"):
+            utkinect.read(tmp_path)
     for lines in ("s03_e02\n", "s03_e02\nwalk: 30 40\n", "s03_e02\nwalk: 10 12\nwalk: 14 20\n"):
         (folder / "actionLabel.txt").write_text(lines)
         with pytest.raises(DamagedFileError, match=r"actionLabel\.txt is not a valid list of actions"):
