@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +22,13 @@ from posecap.finalize import finalize, mark_unfinished, missing_descriptions, re
 from posecap.ledger import Ledger, lock_dataset
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
+from posecap.metrics import BuildMetrics, TextFile
 from posecap.open_rows import OpenRows, files_to_keep, keep_rows
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Pipeline, Segment, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, make_plan, open_plan, part_fingerprint
 from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
-from posecap.progress import Progress
+from posecap.progress import Progress, Shape
 from posecap.release.report import Run
 from posecap.run.crash_journal import CrashJournal
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
@@ -67,6 +68,8 @@ from posecap.visualization.contact_sheet import write_preview
 LEDGER_FILE = "ledger.sqlite"
 _SHOWN = 8
 """Parts, reasons and files that a message names."""
+_WRITING = Resources(cpus=0)
+"""Of a worker that writes parts."""
 
 
 class BuildError(RuntimeError):
@@ -94,6 +97,9 @@ class Options:
             row tried again, ``poison_after`` times in all, after which it failed with the reason ``timeout``.
         poison_after: a row on which a worker dies this many times, over all runs until it has an outcome, is
             quarantined.
+        progress: how progress is shown, on stderr.
+        metrics_file: where metrics are written in Prometheus' text format (:class:`posecap.metrics.TextFile`); None for
+            nowhere. With the runner ``ray`` they go to Ray as well.
 
     Raises:
         BuildError: a number is out of its range.
@@ -106,6 +112,8 @@ class Options:
     on_change: Literal["refuse", "update"] = "refuse"
     row_seconds: float = 3600.0
     poison_after: int = 3
+    progress: Shape = "auto"
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.workers is not None and self.workers < 1) or self.poison_after < 1 or not self.row_seconds > 0:
@@ -167,7 +175,7 @@ def build(
         output: folder of the dataset, created where there is none, or the address of an object store, such as
             ``s3://bucket/poses``; None for the manifest's.
         options: None for the defaults.
-        log: prints a line for the user. Progress goes to stderr whatever it is.
+        log: prints a line for the user. Progress goes to stderr whatever it is (``options.progress``).
 
     Raises:
         ManifestError, PipelineError: the input is not usable.
@@ -237,6 +245,11 @@ class _Build:
     """Labels of the rows of open parts that have one, by row id."""
     _poisoned: frozenset[str] = frozenset()
     """Rows on which so many runs with threads crashed that they are not tried again."""
+    _metrics: BuildMetrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        segments = [(segment.stages[0].name, segment.resources) for segment in self.pipeline.segments()]
+        self._metrics = BuildMetrics(dataset=self.manifest.name, segments=[*segments, (WritePart.name, _WRITING)])
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
         finished = None if todo else read_final_report(self.storage)
@@ -257,6 +270,8 @@ class _Build:
             rows_before=total - sum(part.rows for part in todo),
             stages=self.pipeline.stages,
             expected_rejections=self.pipeline.expected_rejections,
+            metrics=self._metrics,
+            shape=self.options.progress,
         )
         start_seconds = self._work(todo, fingerprints, progress) if todo else 0.0
         stage_seconds, _ = self.ledger.seconds()
@@ -299,14 +314,17 @@ class _Build:
             open_rows.done(row)
             progress.row(row)
 
+        file = _metrics_file(self.options.metrics_file, self._metrics)
         try:
             pool = _start_pool(self.pipeline, self.options, staging, journal)
-            with journal.kept() if journal else nullcontext(), closing(pool), progress:
+            counted = self._exported(file)
+            with journal.kept() if journal else nullcontext(), closing(pool), progress, counted:
                 schedule = Schedule(
                     pool,
                     poison_after=self.options.poison_after,
                     attempts=self.ledger.losses(),
                     on_row=on_row,
+                    on_finished=lambda done: self._metrics.finished(done, schedule.queues, pool.load),
                     on_lost=self.ledger.record_loss,
                     on_node=lambda changed: self._on_node(changed, schedule.health),
                     write_job=write_job,
@@ -327,7 +345,24 @@ class _Build:
             self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")
         return pool.start_seconds
 
+    @contextmanager
+    def _exported(self, file: TextFile | None) -> Iterator[None]:
+        """In the block, metrics go to Ray, where workers are Ray's, and into a file."""
+        if self.options.runner == "ray":
+            from posecap.run.ray_metrics import RayMetrics
+
+            self._metrics.export_to(RayMetrics(self.manifest.name))
+        if file is not None:
+            self._metrics.export_to(file)
+        try:
+            yield
+        finally:
+            self._metrics.end()
+            if file is not None:
+                file.end()
+
     def _on_node(self, changed: NodeChange, health: Health) -> None:
+        self._metrics.node(changed)
         self.log(changed.sentence())
         self.ledger.record_nodes(health.as_json())
 
@@ -546,10 +581,24 @@ def _staged(rows: Iterable[RowResult], tombstones: Tombstones) -> tuple[StagedSa
     return tuple(sample for sample in samples if not tombstones.covers(sample.key, sample.source_id))
 
 
+def _metrics_file(path: Path | None, metrics: BuildMetrics) -> TextFile | None:
+    """The file that is asked for, as it is at the beginning; None without a path.
+
+    Raises:
+        BuildError: it cannot be written.
+    """
+    if path is None:
+        return None
+    try:
+        return TextFile(path, metrics)
+    except OSError as error:
+        raise BuildError(f"{path}: metrics cannot be written here ({error.strerror})") from error
+
+
 def _start_pool(pipeline: Pipeline, options: Options, staging: Staging, journal: CrashJournal | None) -> Pool:
     """Workers for the segments of the pipeline, and for one more that writes parts."""
     *before, last = pipeline.segments()
-    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), Resources(cpus=0)))
+    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), _WRITING))
     if options.runner == "local":
         from posecap.run.local import LocalPool, cores
 

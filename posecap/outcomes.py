@@ -113,16 +113,19 @@ def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's outcome and samples, the worker seconds spent on it by stage, and the number of frames decoded.
+    """A row's outcome and samples, the worker seconds spent on it by stage, the number of frames decoded, the bytes of
+    its video, and the node that was last at work on it.
 
-    ``samples`` of a build are where they were staged. ``seconds`` is empty and ``frames`` 0 where the row was not
-    executed in this run.
+    ``samples`` of a build are where they were staged. ``seconds`` and ``node`` are empty and the numbers 0 where the
+    row was not executed in this run.
     """
 
     outcome: RowOutcome
     samples: tuple[Sample | StagedSample, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     frames: int = 0
+    bytes_read: int = 0
+    node: str = ""
 
 
 @dataclass

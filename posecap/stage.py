@@ -14,6 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
+from posecap import engine_time
 from posecap.types import Row, Span
 
 JSON = Any
@@ -138,7 +139,8 @@ class Stage(ABC):
 class Engine:
     """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass of its configuration.
 
-    A field that is a choice of words is a ``Literal``: a pipeline refuses other words (:func:`check_words`).
+    A field that is a choice of words is a ``Literal``: a pipeline refuses other words (:func:`check_words`). The time
+    within the methods by which stages call it is counted (:mod:`posecap.engine_time`).
     """
 
     name: ClassVar[str]
@@ -159,6 +161,12 @@ class Engine:
     """Fields that say how it runs (how much at once, where it may connect) and not what a sample is: they are neither
     in the recorded configuration nor in fingerprints.
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for method in engine_time.METHODS:
+            if callable(own := vars(cls).get(method)):
+                setattr(cls, method, engine_time.timed(own))
 
     @property
     def weights(self) -> tuple[str, ...]:

@@ -61,6 +61,15 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--row-seconds", type=float, metavar="S", help=longest)
     accepted = "end with 0 (or 3) although a stage or a label lost far more than expected; without this, with 4"
     option("--accept-alarms", action="store_true", help=accepted)
+    shapes = (
+        "how progress is shown on stderr: a bar, lines of words or JSON lines every 30 s, or not at all (default: a "
+        "bar on a terminal, json elsewhere); NO_COLOR=1 turns colours off"
+    )
+    option("--progress", choices=("auto", "bar", "plain", "json", "none"), default="auto", help=shapes)
+    quiet = "neither progress nor the table at the end; alarms and errors are printed all the same"
+    option("--quiet", action="store_true", help=quiet)
+    metrics = "also write metrics here in Prometheus' text format, as for node_exporter (FILE.prom)"
+    option("--metrics-file", type=Path, metavar="FILE", help=metrics)
 
     kinds = commands.add_parser("manifest", help="make a manifest from the field's usual inputs").add_subparsers(
         metavar="KIND", required=True
@@ -109,6 +118,8 @@ def _build(options: argparse.Namespace) -> int:
         address=options.address,
         retry=retry,
         on_change="update" if options.update else "refuse",
+        progress="none" if options.quiet else options.progress,
+        metrics_file=options.metrics_file,
     )
     if options.row_seconds is not None:
         chosen = replace(chosen, row_seconds=options.row_seconds)
@@ -120,9 +131,10 @@ def _build(options: argparse.Namespace) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(INTERRUPTED)  # without waiting for worker threads, which may be in the middle of a video
-    show(built.report, Console())
-    here = f"{Path.cwd()}{os.sep}"
-    print(f"dataset: {built.location.removeprefix(here)}")
+    if not options.quiet:
+        show(built.report, Console())
+        here = f"{Path.cwd()}{os.sep}"
+        print(f"dataset: {built.location.removeprefix(here)}")
     code = built.exit_code_without_alarms
     if code == PARTIAL:
         print(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
+from posecap import engine_time
 from posecap.outcomes import ClipOutcome, Status
 from posecap.pipeline import Segment
 from posecap.shards import ShardError
@@ -48,7 +49,9 @@ class ItemResult:
         clips: outcomes of its clips that ended here: kept, rejected or failed.
         error: why the item itself ended; None if it did not. Clips before the error may have been kept.
         seconds: wall seconds by stage.
+        engine_seconds: of these, wall seconds within engines, by stage and engine (:mod:`posecap.engine_time`).
         frames: number of frames of the clips that were decoded, whatever became of the clips.
+        bytes_read: size of the row's video, in the result of the segment that fetched it.
         machine_dependent: whether another machine may give another result: the item or one of its clips failed, or was
             rejected by a :class:`posecap.stage.Reject` that says so.
         reason: of the first such failure or rejection.
@@ -58,7 +61,9 @@ class ItemResult:
     clips: list[ClipOutcome] = field(default_factory=list)
     error: ItemError | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    engine_seconds: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     frames: int = 0
+    bytes_read: int = 0
     machine_dependent: bool = False
     reason: str = ""
 
@@ -76,6 +81,7 @@ def execute(stages: Sequence[Stage], item: Any, *, staging: Staging | None = Non
             with the reason :data:`OUTPUT_NOT_WRITABLE`.
     """
     result = ItemResult()
+    engine_time.take()  # what was counted before, as while engines loaded, belongs to no item
     if staging is None or not staging.is_visible():
         _execute(stages, item, result, None)
     else:
@@ -112,6 +118,8 @@ def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, file: Stagi
             continue
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
+        if isinstance(output, Video) and isinstance(item, Row):
+            result.bytes_read += output.size_bytes
         _execute(later, output, result, file)
         if not isinstance(item, Video):  # of a video made from a video, the file may be needed for the next one too
             _delete_temporary(output, result)
@@ -168,6 +176,8 @@ def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
             return
         finally:
             result.seconds[stage.name] += perf_counter() - since
+            for engine, seconds in engine_time.take().items():
+                result.engine_seconds[stage.name, engine] += seconds
         yield output
         del output
 

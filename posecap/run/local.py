@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from posecap.pipeline import Segment
 from posecap.run.crash_journal import CrashJournal
 from posecap.run.execute import ItemResult, execute, row_of
-from posecap.run.pool import Finished, Task
+from posecap.run.pool import Finished, Load, Task
 from posecap.stage import Stage
 
 THIS_MACHINE = "this machine"
@@ -42,12 +42,15 @@ class LocalPool:
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
         self._submitted = [0] * self.segments
+        self._workers: list[int] = []
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
         for number, segment in enumerate(segments):
             wanted = segment.resources
-            for i in range(workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)):
+            count = workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)
+            self._workers.append(count)
+            for i in range(count):
                 worker = _Worker(segment)
                 for thread_number in range(wanted.concurrency):
                     name = f"posecap-{number}-{i}-{thread_number}"
@@ -80,6 +83,14 @@ class LocalPool:
 
     def drain(self, node: str) -> bool:
         return False
+
+    def load(self) -> list[Load]:
+        return [
+            Load(THIS_MACHINE, number, workers, len(threads), items, min(items, len(threads)))
+            for number, (workers, threads, items) in enumerate(
+                zip(self._workers, self._threads, self._submitted, strict=True)
+            )
+        ]
 
     def close(self) -> None:
         """Stop the threads, waiting for those that compute or still load engines, but not for long.

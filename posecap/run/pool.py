@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +63,19 @@ class Finished:
     result: ItemResult | WorkerLost | NodeLost | None
 
 
+@dataclass(frozen=True)
+class Load:
+    """The workers of a segment on one node: how many there are, how many threads they have, each of which processes
+    items one by one (``slots``), how many of these are at work (``busy``), and the items that were given to them."""
+
+    node: str
+    segment: int
+    workers: int
+    slots: int
+    items: int
+    busy: int
+
+
 class Pool(Protocol):
     """Started workers for every segment of a pipeline, on one node or several.
 
@@ -93,6 +107,10 @@ class Pool(Protocol):
 
     def drain(self, node: str) -> bool:
         """Give a node no more tasks; False where the others could not do without it, and nothing changes."""
+        ...
+
+    def load(self) -> Iterable[Load]:
+        """The load of every node's workers now."""
         ...
 
     def close(self) -> None:

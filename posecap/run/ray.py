@@ -30,7 +30,7 @@ from ray.exceptions import (
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, complete
 from posecap.run.health import NodeChange, NodeState
-from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
+from posecap.run.pool import Finished, Load, NodeLost, Task, WorkerLost
 from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
 
@@ -150,6 +150,16 @@ class RayPool:
         self._nodes[node].state = "drained"
         self._refresh()
         return True
+
+    def load(self) -> list[Load]:
+        found = []
+        for name, node in self._nodes.items():
+            for number, actors in enumerate(node.actors):
+                slots = sum(actor.concurrency for actor in actors)
+                items = sum(actor.items for actor in actors)
+                busy = sum(min(len(actor.submitted), actor.concurrency) for actor in actors)
+                found.append(Load(name, number, len(actors), slots, items, busy))
+        return found
 
     def close(self) -> None:
         self._cluster.close()

@@ -137,8 +137,12 @@ class Actor:
         if self.paused or self.isolating:
             return 0
         calls = 1 if self.deaths else self.concurrency * (1 + _QUEUED_PER_THREAD)
-        given = sum(len(sent.tasks) for sent in self.submitted) + len(self.unsent)
-        return max(0, calls * self.tasks_per_call - given)
+        return max(0, calls * self.tasks_per_call - self.items)
+
+    @property
+    def items(self) -> int:
+        """Tasks that it was given and is not done with."""
+        return sum(len(sent.tasks) for sent in self.submitted) + len(self.unsent)
 
     @property
     def tasks_per_call(self) -> int:

@@ -102,6 +102,7 @@ class Schedule:
             the last time because it took too long.
         attempts: how often a worker has died on each row (by id) in earlier runs; these count too.
         on_row: called with the result of every row as it finishes.
+        on_finished: called with every task that a worker is done with, whatever becomes of its row.
         on_lost: called with the id of every row whose worker died, before the row is tried again.
         on_node: called when a node joins, is drained or is gone.
         write_job: given every row of a part, the item that the pool's last segment, which is none of the pipeline's,
@@ -118,6 +119,7 @@ class Schedule:
         poison_after: int = 3,
         attempts: Mapping[str, int] | None = None,
         on_row: Callable[[RowResult], None] = lambda row: None,
+        on_finished: Callable[[Finished], None] = lambda done: None,
         on_lost: Callable[[str], None] = lambda row_id: None,
         on_node: Callable[[NodeChange], None] = lambda changed: None,
         write_job: Callable[[PartResult], Any] | None = None,
@@ -125,7 +127,7 @@ class Schedule:
         self._pool = pool
         self._poison_after = poison_after
         self._attempts = dict(attempts or {})
-        self._on_row, self._on_lost, self._on_node = on_row, on_lost, on_node
+        self._on_row, self._on_finished, self._on_lost, self._on_node = on_row, on_finished, on_lost, on_node
         self._write_job = write_job
         self._last_segment = pool.segments - (1 if write_job is None else 2)
         self._unwritten: dict[PartName, _UnwrittenPart] = {}
@@ -164,7 +166,12 @@ class Schedule:
                 continue
             self._in_flight -= 1
             self._receive(event)
+            self._on_finished(event)
             yield from self._complete()
+
+    def queues(self) -> list[int]:
+        """How many tasks wait for a worker of each segment."""
+        return [len(queue) for queue in self._queues]
 
     def _admit(self, part: WorkPart) -> None:
         opened = self._open[part.name] = _OpenPart({}, {})
@@ -267,7 +274,8 @@ class Schedule:
 
     def _end(self, task: Task, row: _OpenRow) -> None:
         """Every item of the row has a result: give the row's, or ask another node."""
-        result = _conclude(row.row, [row.pieces[order][1] for order in sorted(row.pieces)])
+        node, _ = row.pieces[task.order]
+        result = _conclude(row.row, [row.pieces[order][1] for order in sorted(row.pieces)], node)
         doubtful = {node: piece.reason for node, piece in row.pieces.values() if piece.machine_dependent}
         for node in doubtful or {node for node, _ in row.pieces.values()}:
             outcome = result.outcome
@@ -296,7 +304,7 @@ class Schedule:
             status: Status = "failed" if lost.reason == "timeout" else "quarantined"
             error = ItemError(status, "run", lost.reason, f"{lost.detail}, {times} times", retryable=False)
             earlier = [piece for _, piece in row.pieces.values()]
-            self._decide(task, row, _conclude(row.row, [*earlier, ItemResult(error=error)]), "confirmed")
+            self._decide(task, row, _conclude(row.row, [*earlier, ItemResult(error=error)], node), "confirmed")
         elif others:
             self._restart(task, row)
         else:
@@ -402,7 +410,7 @@ class Schedule:
         self._queues[task.segment].appendleft(task)
 
 
-def _conclude(row: Row, pieces: list[ItemResult]) -> RowResult:
+def _conclude(row: Row, pieces: list[ItemResult], node: str) -> RowResult:
     clips = [clip for piece in pieces for clip in piece.clips]
     errors = [piece.error for piece in pieces if piece.error is not None]
     if clips:
@@ -421,6 +429,8 @@ def _conclude(row: Row, pieces: list[ItemResult]) -> RowResult:
         samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample | StagedSample)),
         seconds=sum_seconds(piece.seconds for piece in pieces),
         frames=sum(piece.frames for piece in pieces),
+        bytes_read=sum(piece.bytes_read for piece in pieces),
+        node=node,
     )
 
 

@@ -1,13 +1,19 @@
 import io
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from posecap.engines.pyav import PyAV
+from posecap.metrics import ROWS_DONE, BuildMetrics
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.progress import DownloadProgress, Progress
+from posecap.run.execute import ItemResult
+from posecap.run.pool import Finished, Load, Task
+from posecap.stage import Resources
 from posecap.stages.decode import Decode
 from posecap.stages.pack import Pack
 from posecap.stages.split import Split
@@ -33,7 +39,8 @@ class Shown:
 
     def progress(self, *, terminal: bool = False, **settings: Any) -> Progress:
         console = Console(file=self.text, force_terminal=terminal, width=120, color_system=None, highlight=False)
-        return Progress(console=console, clock=self.clock, stages=STAGES, **settings)
+        shape = settings.pop("shape", "auto" if terminal else "plain")
+        return Progress(console=console, clock=self.clock, stages=STAGES, shape=shape, **settings)
 
     @property
     def lines(self) -> list[str]:
@@ -85,14 +92,89 @@ def test_rows_of_earlier_runs_count_as_done_and_not_in_the_rates(shown: Shown):
     assert shown.lines[-1] == "902/1,000 rows (90 %); 0.0 clips/s, 1 frames/s; 2 clips kept; ETA 1:05:20"
 
 
-def test_ci_is_quiet_even_on_a_terminal(shown: Shown, monkeypatch: pytest.MonkeyPatch):
+def test_ci_gets_json_lines_even_on_a_terminal(shown: Shown, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CI", "true")
     with shown.progress(rows=2, terminal=True) as progress:
         progress.row(kept())
         progress.row(kept())
-    assert [line for line in shown.lines if line] == [
-        "2/2 rows (100 %); 0.0 clips/s, 0 frames/s; 2 clips kept; took 0:00"
-    ]
+    (line,) = shown.lines
+    assert json.loads(line)["rows"]["kept"] == 2
+
+
+def test_json_lines_say_counts_rates_and_what_is_left(shown: Shown):
+    segments = [("download", Resources(cpus=0)), ("decode", Resources(gpus=0.5))]
+    metrics = BuildMetrics(dataset="d", segments=segments, clock=shown.clock)
+    with shown.progress(rows=1000, rows_before=900, shape="json", metrics=metrics) as progress:
+        shown.clock.now += 40
+        done = ItemResult(seconds={"decode": 3.0}, engine_seconds={("decode", "pyav"): 2.5})
+        finished = Finished(Task(PartName("train", 0), 0, (0, 0), 1, None), "a/1", done)
+        metrics.finished(finished, lambda: [0, 3], lambda: [Load("a/1", 1, 2, 2, 3, 2)])
+        progress.row(replace(kept(clips=2, frames=80), bytes_read=4000, node="a/1"))
+        progress.row(rejected("too_short"))
+        progress.part(PartName("train", 0))
+    first, last = map(json.loads, shown.lines)
+    assert (first.pop("event"), last["event"]) == ("progress", "end")
+    assert datetime.fromisoformat(first.pop("time")).tzinfo is UTC
+    assert first == {
+        "seconds": 40.0,
+        "rows": {"planned": 1000, "done": 901, "before": 900, "kept": 1, "rejected": 0, "failed": 0, "quarantined": 0},
+        "clips": {"kept": 2, "rejected": 0, "failed": 0},
+        "reasons": {},
+        "frames": 80,
+        "parts": 0,
+        "rates": {
+            "rows_per_second": 0.025,
+            "clips_per_second": 0.05,
+            "frames_per_second": 2.0,
+            "video_bytes_per_second": 100.0,
+        },
+        "eta_seconds": 3960.0,
+        "gpu_share": 0.0375,
+        "bytes": {"video": 4000, "written": 0},
+        "stage_seconds": {"decode": 3.0},
+        "engine_seconds": {"decode/pyav": 2.5},
+        "worker_losses": {},
+        "queues": {"download": 0, "decode": 3},
+        "nodes": {"a/1": {"used": 1, "rows": 1, "clips": 2, "frames": 80, "video_bytes": 4000, "slots": 2, "busy": 2}},
+    }
+    assert (last["rows"]["done"], last["reasons"], last["parts"]) == (902, {"too_short": 1}, 1)
+    assert metrics.by(ROWS_DONE) == {"": 902.0}
+
+
+def test_an_alarm_is_a_json_line_of_its_own(shown: Shown):
+    with shown.progress(rows=60, expected_rejections={"split": 0.5}, shape="json") as progress:
+        for _ in range(20):
+            progress.row(rejected("bad_span"))
+        progress.part(PartName("train", 3))
+    alarm, end = map(json.loads, shown.lines)
+    assert (alarm["event"], alarm["after"], alarm["stage"], alarm["share"]) == ("alarm", "train/00003", "split", 1.0)
+    assert end["event"] == "end"
+
+
+def test_without_progress_only_alarms_are_printed(shown: Shown):
+    with shown.progress(rows=20, shape="none") as progress:
+        for _ in range(20):
+            shown.clock.now += 60
+            progress.row(rejected("bad_span"))
+        progress.part(PartName("train", 0))
+    (alarm,) = shown.lines
+    assert alarm.startswith("alarm (after train/00000): split rejected 100 %")
+
+
+def test_no_color_has_no_colours(shown: Shown, monkeypatch: pytest.MonkeyPatch):
+    def drawn() -> str:
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=True, width=120)
+        with Progress(rows=2, stages=STAGES, shape="bar", console=console) as progress:
+            progress.row(kept())
+        return out.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    grey = "\x1b[90m"
+    assert grey in drawn()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert grey not in drawn()
 
 
 def test_a_terminal_has_two_lines_redrawn_in_place(shown: Shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,27 @@ def test_alarms_end_it_with_4_until_they_are_accepted(
     assert build(path, "--accept-alarms") == 0
     assert "--accept-alarms" not in capsys.readouterr().out
     assert build(path) == 4
+
+
+def test_progress_is_chosen_and_quiet_says_nothing(
+    media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    assert build(path, "--output", str(tmp_path / "a")) == 0
+    assert json.loads(capsys.readouterr().err)["rows"]["rejected"] == 1
+    assert build(path, "--output", str(tmp_path / "b"), "--progress", "plain") == 0
+    assert capsys.readouterr().err.startswith("1/1 rows (100 %)")
+    assert build(path, "--output", str(tmp_path / "c"), "--quiet") == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_metrics_are_written_where_they_can_be(media: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small.manifest(tmp_path, [MISSING], media_root=media)
+    assert build(path, "--metrics-file", str(tmp_path / "none" / "posecap.prom")) == 1
+    assert "posecap.prom: metrics cannot be written here (No such file or directory)" in capsys.readouterr().err
+    assert build(path, "--metrics-file", str(tmp_path / "posecap.prom")) == 0
+    assert 'posecap_rows_done{dataset="small"} 1' in (tmp_path / "posecap.prom").read_text()
 
 
 def test_what_threads_cannot_do_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from posecap.pipeline import Pipeline, PipelineError
-from posecap.run.local import LocalPool
+from posecap.run.local import THIS_MACHINE, LocalPool
+from posecap.run.pool import Load, Task
 from posecap.run.schedule import Schedule, WorkPart
 from posecap.stage import Engine, Resources, Stage
 from posecap.types import PartName, Row, Sample
@@ -85,6 +86,21 @@ def test_a_segment_that_waits_for_the_network_has_few_workers_with_many_threads(
     pool.close()
     assert [row.outcome.status for row in done.rows] == ["kept"] * together
     assert len(LOADED) == workers
+
+
+def test_the_load_counts_workers_threads_and_items() -> None:
+    LOADED.clear()
+    global MEETING
+    MEETING = threading.Barrier(7)
+    pool = LocalPool(Pipeline(stages=(Meet(),), worker=Resources(concurrency=3)).segments(), workers=2)
+    for number in range(7):
+        pool.submit(Task(PartName("train", 0), number, (0,), 0, Row(row_id=f"{number:064x}", uri="a.mp4")))
+    assert pool.load() == [Load(THIS_MACHINE, 0, workers=2, slots=6, items=7, busy=6)]
+    MEETING.abort()
+    for _ in range(7):
+        pool.wait()
+    assert pool.load() == [Load(THIS_MACHINE, 0, workers=2, slots=6, items=0, busy=0)]
+    pool.close()
 
 
 def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:

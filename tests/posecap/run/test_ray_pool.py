@@ -19,7 +19,7 @@ from posecap.pipeline import Pipeline, Segment
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
 from posecap.run.health import NodeChange
-from posecap.run.pool import Finished, NodeLost, Task, WorkerLost
+from posecap.run.pool import Finished, Load, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
 from posecap.run.ray_cluster import ClusterLostError, Node
@@ -176,6 +176,14 @@ def test_a_result_is_given_with_its_node(start):
     ref.answer = ItemResult()
     assert events(pool, 1) == [Finished(task(7, "b"), "b", ref.answer)]
     assert pool.free_slots(1) == 4
+
+
+def test_the_load_is_told_by_node_and_segment(start):
+    pool, made_up = start("a", "b", worker=Resources(concurrency=2))
+    submit(pool, made_up, "b", 1, 2, 3)
+    download, write = Load("b", 0, workers=2, slots=2, items=0, busy=0), Load("b", 2, 2, 2, 0, 0)
+    assert [load for load in pool.load() if load.node == "b"] == [download, Load("b", 1, 1, 2, 3, 2), write]
+    assert {(load.node, load.segment) for load in pool.load()} == {(n, s) for n in "ab" for s in range(3)}
 
 
 def test_a_row_is_blamed_once_its_worker_is_up_again_and_not_where_the_node_is_gone(start):

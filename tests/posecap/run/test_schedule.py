@@ -483,3 +483,25 @@ def test_a_part_that_one_node_cannot_write_is_written_by_another():
 def test_a_part_that_cannot_be_written_ends_the_build(trouble, nodes, why):
     with pytest.raises(PartNotWrittenError, match=f"part train/00000 cannot be written: {why}"):
         run(WritingPool(*trouble, nodes=nodes), [part(0, "ok")], write_job=samples_of)
+
+
+def test_every_finished_task_is_told_and_the_row_names_its_node():
+    told: list[Finished] = []
+    pool = Pool(lose={"0-0": 1})
+    done = run(pool, [part(0, "ok", "rejected")], on_finished=told.append)
+    assert len(told) == len(pool.submitted) == 5, "two segments for each of two rows, and one task again"
+    assert sum(isinstance(one.result, WorkerLost) for one in told) == 1
+    assert {row.node for row in done[PartName("train", 0)].rows} == {"here"}
+
+
+def test_tasks_that_wait_are_counted_by_segment():
+    schedule = Schedule(Pool(size=1))
+    steps = schedule.run([part(0, "ok", "ok", "ok", "ok")])
+    assert schedule.queues() == [0, 0]
+    next(steps)
+    assert schedule.queues() == [0, 0]
+    schedule = Schedule(Pool(size=1), on_finished=lambda done: waiting.append(schedule.queues()))
+    waiting: list[list[int]] = []
+    list(schedule.run([part(0, "ok", "ok", "ok", "ok")]))
+    assert max(first for first, _ in waiting) == 3
+    assert waiting[-1] == [0, 0]
