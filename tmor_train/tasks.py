@@ -18,7 +18,7 @@ from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, Lo
 from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig
 from tmor_train.training.config import PretrainConfig
-from tmor_train.training.runs import CONFIG, READING, read_config
+from tmor_train.training.runs import CONFIG, INPUTS, READING, read_config
 
 if TYPE_CHECKING:
     from tmor_train.evaluation.runner import Begun
@@ -186,8 +186,9 @@ def run(config: Any, folder: Path, tasks: Mapping[str, TaskType] = TASKS) -> Pat
     try:
         return task.run(config, folder, "new")
     except Exception:
-        if not before and folder.is_dir() and [path.name for path in folder.iterdir()] == [CONFIG]:
-            (folder / CONFIG).unlink()
+        if not before and folder.is_dir() and {path.name for path in folder.iterdir()} <= {CONFIG, INPUTS}:
+            for name in (CONFIG, INPUTS):
+                (folder / name).unlink(missing_ok=True)
             folder.rmdir()
         raise
 

@@ -6,6 +6,8 @@ configuration again resumes a run that was stopped.
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +20,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.files import file_sha256, write_file
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.arrays import Floats
+from tmor_train.data.inputs import Inputs
+from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.leakage import seen_notes
 from tmor_train.evaluation.task import FrameTask, Task
 from tmor_train.metrics.accuracy import accuracy, spread, wilson
 from tmor_train.results import RESULT, FrameScores, Result, Scores, save
-from tmor_train.training.runs import READING, RunError, check_new, read_config, run_lock, write_config
+from tmor_train.training.checkpoint import newest_of
+from tmor_train.training.runs import INPUTS, READING, RunError, check_new, read_config, run_lock, write_config
+
+_INPUTS_FORMAT = "tmor_train.inputs/1"
+_log = logging.getLogger(__name__)
 
 Begun = Literal["new", "before"]
 """Whether a run is new, so that its folder must not hold one, or was begun before and is resumed."""
@@ -110,14 +119,19 @@ def run_trials(
 
     Raises:
         RunError: the run is new, and the folder already holds one; or it was begun when the benchmark's files were read
-            otherwise (:attr:`tmor_train.benchmarks.Benchmark.reading`); or another process is working on it.
+            otherwise (:attr:`tmor_train.benchmarks.Benchmark.reading`), or with other files, another checkpoint among
+            them; or another process is working on it.
     """
     with run_lock(folder):
         _begin(task, config=config, folder=folder, begun=begun)
+        unchecked = begun == "before"
         for trial in trials:
             trial_folder = folder / trial.name
             if (trial_folder / RESULT).exists():
                 continue
+            if unchecked:  # not where nothing is left to measure: results can be printed whatever became of the files
+                _check_inputs(folder, _inputs(task, config))
+                unchecked = False
             start = monotonic()
             output = trial.measure(trial_folder)
             result = result_of(output, trial, task=task, config=config, seconds=monotonic() - start)
@@ -130,12 +144,50 @@ def _begin(task: Task | FrameTask, *, config: Any, folder: Path, begun: Begun) -
     reading = task.benchmark.reading
     if begun == "new":
         check_new(folder)
+        # Before the configuration, which makes the folder a run.
+        document = {"format": _INPUTS_FORMAT, **_inputs(task, config).as_json()}
+        write_file(folder / INPUTS, (json.dumps(document, indent=1) + "\n").encode())
         known = {KIND: type(config).__name__} | ({READING: reading} if reading > 1 else {})
         write_config(known | as_json(config), folder)
     elif read_config(folder).get(READING, 1) != reading:
         raise RunError(
             f"{folder} was begun by a version that read the files of {task.benchmark.name} otherwise (CHANGELOG.md "
             "says how); measure again with another --output"
+        )
+
+
+def _inputs(task: Task | FrameTask, config: Any) -> Inputs:
+    """The benchmark's files, and those beside them that a configuration names: the encoder's checkpoint (of a run the
+    newest) and the vectors of prompts. Those that are missing are left out: their readers say so."""
+    start, texts = getattr(config, "start", None), getattr(config, "texts", None)
+    named = [] if start is None or start.weights in (None, SCRATCH) else [Path(start.weights)]
+    paths = [path if path.is_file() else newest_of(path) for path in named]
+    if isinstance(texts, str):
+        paths.append(Path(texts))
+    return task.inputs.with_files(
+        {path.as_posix(): file_sha256(path) for path in paths if path is not None and path.is_file()}
+    )
+
+
+def _check_inputs(folder: Path, inputs: Inputs) -> None:
+    """Check that a run goes on with the files that it began with; of a former version's run that is not known, which is
+    logged.
+
+    Raises:
+        RunError: it does not, or its record is damaged.
+    """
+    path = folder / INPUTS
+    try:
+        before = Inputs.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        _log.warning("notice: %s is of a version that recorded no hashes of its data, so they are not compared", folder)
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read: {error}; measure again with another --output") from error
+    if changes := before.differences(inputs):
+        raise RunError(
+            f"what the run in {folder} measures is not what it began with: {changes}; restore it, or measure again "
+            "with another --output"
         )
 
 

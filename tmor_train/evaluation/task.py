@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.dataset import NOT_KNOWN
 from tmor_train.data.hash_rng import permutation
+from tmor_train.data.inputs import Inputs, recording
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.metrics.accuracy import accuracy
 
@@ -28,7 +29,8 @@ class TaskError(ValueError):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
     """Clips to ``train`` on, and the ``test`` ones, all labelled. ``validation`` are clips that settings are chosen
-    on, where the benchmark has such; ``notes`` go with every metric."""
+    on, where the benchmark has such; ``notes`` go with every metric. ``inputs`` are the files that they were read
+    from."""
 
     benchmark: Benchmark
     protocol: str
@@ -36,6 +38,7 @@ class Task:
     test: MotionSet
     validation: MotionSet | None = None
     notes: tuple[str, ...] = ()
+    inputs: Inputs = field(default_factory=lambda: Inputs({}))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,24 +63,31 @@ def task_of(config: TaskConfig) -> Task:
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     chosen, protocol, folder = benchmark_of(config)
-    parts = chosen.read(folder, protocol)
+    with recording() as recorder:
+        parts = chosen.read(folder, protocol)
     if not isinstance(parts, Parts):
         raise TaskError(f"{chosen.name} is measured in frames, not in clips; choose a recipe such as detect_probe")
     for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
             raise TaskError(f"the {name} part of {chosen.name} {protocol} has no clips, or clips without a class")
+    task = Task(
+        benchmark=chosen,
+        protocol=protocol,
+        train=parts.train,
+        test=parts.test,
+        validation=parts.validation,
+        inputs=recorder.inputs,
+    )
     if config.part == "test":
-        return Task(
-            benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test, validation=parts.validation
-        )
-    note = _HELD.format("clips")
+        return task
+    notes = (_HELD.format("clips"),)
     if parts.validation is not None:
-        return Task(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.validation, notes=(note,))
+        return replace(task, test=parts.validation, validation=None, notes=notes)
     rest, held = held_out(parts.train, config.holdout)
     if not len(held):
         raise TaskError(f"{chosen.name} {protocol} has no class with two clips to train on, so none can be held out")
     train, test = parts.train.select(rest), parts.train.select(held)
-    return Task(benchmark=chosen, protocol=protocol, train=train, test=test, notes=(note,))
+    return replace(task, train=train, test=test, notes=notes)
 
 
 class ChosenBenchmark(NamedTuple):
@@ -141,13 +151,15 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameTask:
-    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` go with every metric."""
+    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` go with every metric. ``inputs`` are the files that
+    they were read from."""
 
     benchmark: Benchmark
     protocol: str
     train: Recordings
     test: Recordings
     notes: tuple[str, ...] = ()
+    inputs: Inputs = field(default_factory=lambda: Inputs({}))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -162,13 +174,14 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     chosen, protocol, folder = benchmark_of(config)
-    parts = chosen.read(folder, protocol)
+    with recording() as recorder:
+        parts = chosen.read(folder, protocol)
     if not isinstance(parts, FrameParts):
         raise TaskError(f"{chosen.name} is measured in clips, not in frames; choose a recipe such as probe")
     for name, part in (("train", parts.train), ("test", parts.test)):
         if not len(part.motions) or not len(part.events.class_E):
             raise TaskError(f"the {name} part of {chosen.name} {protocol} has no recordings, or no events in them")
-    task = FrameTask(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test)
+    task = FrameTask(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test, inputs=recorder.inputs)
     if config.part == "test":
         return task
     if parts.validation is not None:

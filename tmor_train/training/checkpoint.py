@@ -305,9 +305,19 @@ def load_latest(path: Path) -> tuple[Path, dict[str, Any]]:
     """
     if path.is_file():
         return path, load(path)
-    for folder in (path / "checkpoints", path):
+    for folder in _folders(path):
         if Checkpoints(folder).all():
             return Checkpoints(folder).latest()
     raise CheckpointError(
         f"{path} is neither a checkpoint nor a folder with checkpoints; name a run's folder or a file step-….pt in it"
     )
+
+
+def newest_of(path: Path) -> Path | None:
+    """The newest checkpoint, readable or not, in a run's folder or in its folder of checkpoints; None without one."""
+    return next((Checkpoints(folder).all()[-1] for folder in _folders(path) if Checkpoints(folder).all()), None)
+
+
+def _folders(path: Path) -> tuple[Path, Path]:
+    """Where the checkpoints are that the name of a folder means."""
+    return path / "checkpoints", path

@@ -26,6 +26,9 @@ READING = "reading"
 """Key of an evaluation's ``config.json``, beside the configuration: :attr:`tmor_train.benchmarks.Benchmark.reading`
 when it was begun; 1 where it is missing."""
 LOCK = ".lock"
+INPUTS = "inputs.json"
+"""What an evaluation read when it was begun: :class:`tmor_train.data.inputs.Inputs` as JSON, with a ``format``. Runs of
+former versions have none."""
 _log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

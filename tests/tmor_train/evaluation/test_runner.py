@@ -1,5 +1,6 @@
 """Measurements as results in a run's folder, none of them made twice."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from tests import gestures
 from tmor_train.configuration import as_json
-from tmor_train.evaluation.clips.config import LogisticConfig
+from tmor_train.data.inputs import Inputs
+from tmor_train.evaluation.clips.config import LogisticConfig, ProbeConfig
+from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.encoders import Source
 from tmor_train.evaluation.runner import (
     Trial,
@@ -20,6 +23,7 @@ from tmor_train.evaluation.runner import (
     seed_folders,
     summary,
 )
+from tmor_train.evaluation.task import Task
 from tmor_train.metrics.accuracy import wilson
 from tmor_train.results import Result, read_result, read_scores
 from tmor_train.training.runs import RunError
@@ -120,6 +124,36 @@ def test_a_run_whose_files_were_read_otherwise_is_not_resumed(tmp_path: Path) ->
     assert read_result(tmp_path / "new").reading == 2
     with pytest.raises(RunError, match="otherwise"):
         run_trials([], task=TASK, config=CONFIG, folder=tmp_path / "new", begun="before")
+
+
+def test_a_run_goes_on_with_the_files_that_it_began_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else some of its results would be of other data, or of another encoder."""
+    weights = tmp_path / "encoder.pt"
+    weights.write_bytes(b"one")
+    config = ProbeConfig(recipe="probe", about="", start=StartConfig(weights=str(weights)))
+    task = replace(TASK, inputs=Inputs({"set/a.mat": "ab" * 32}))
+    folder = tmp_path / "run"
+    run_trials([trial("first", [])], task=task, config=config, folder=folder)
+    known = json.loads((folder / "inputs.json").read_text())
+    assert known["files"] == {"set/a.mat": "ab" * 32, str(weights): hashlib.sha256(b"one").hexdigest()}
+
+    def go_on(name: str, task: Task = task) -> None:
+        run_trials([trial("first", []), trial(name, [])], task=task, config=config, folder=folder, begun="before")
+
+    go_on("second")
+    other = replace(TASK, inputs=Inputs({"set/a.mat": "cd" * 32}))
+    with pytest.raises(RunError, match=r"began with: set/a\.mat was abababababab and is cdcdcdcdcdcd; restore it, or"):
+        go_on("third", other)
+    go_on("second", other)  # nothing is left to measure
+    weights.write_bytes(b"another")
+    with pytest.raises(RunError, match=r"encoder\.pt was .* and is"):
+        go_on("third")
+    (folder / "inputs.json").write_text("{")
+    with pytest.raises(RunError, match=r"inputs\.json cannot be read"):
+        go_on("third")
+    (folder / "inputs.json").unlink()
+    go_on("third")
+    assert "recorded no hashes of its data" in caplog.text
 
 
 def test_several_seeds_have_folders_of_their_own() -> None:
