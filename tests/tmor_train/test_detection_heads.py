@@ -1,9 +1,15 @@
 import pytest
 import torch
 
-from tmor_train.detection_heads import DETECTION_HEADS, PDAN, SDTCN, TGM, Linear
-from tmor_train.detection_heads.pdan import DilatedAttention
-from tmor_train.detection_heads.tgm import GaussianLayer
+from tmor_train.detection_heads import (
+    DETECTION_HEADS,
+    PDAN,
+    SDTCN,
+    TGM,
+    DilatedAttention,
+    GaussianLayer,
+    Linear,
+)
 
 
 @pytest.mark.parametrize("name", DETECTION_HEADS)
