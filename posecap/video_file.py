@@ -43,6 +43,9 @@ INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
 """Containers whose index has the number of frames and the length of each stream; of others every packet is read."""
 _JUMPY = ("mpegts", "mpeg", "ogg")
 """FFmpeg's formats whose clock may start anew (``AVFMT_TS_DISCONT``)."""
+LONGEST_SECONDS = 7 * 24 * 3600.0
+"""A longer duration in a container is taken for an error, and the duration for unknown; so is a packet's time that is
+as far from the start. A week is a free choice."""
 _BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0
 """FFmpeg's limits (``ts_discontinuity_process`` and its ``-dts_delta_threshold``): a decoding time that is earlier than
 the one expected by more than the first, or in jumpy formats later by more than the second, starts another clock."""
@@ -189,7 +192,8 @@ class JoinedClock:
 
     A decoding time that is earlier than the one before by more than 0.1 s, or in the formats of ``_JUMPY`` later than
     the one expected by more than 10 s, belongs to another clock; what follows is moved so that it goes on where the one
-    before ended. FFmpeg does the same. Packets without a decoding time are moved like the one before. ``joins`` are the
+    before ended. FFmpeg does the same. Packets without a decoding time are moved like the one before. A time that is
+    more than a week from the file's start is taken for none, and the frame follows the one before. ``joins`` are the
     times, in ticks, of the first packets of other clocks.
     """
 
@@ -198,12 +202,17 @@ class JoinedClock:
         self._back = _BACK_SECONDS / unit
         self._ahead = _AHEAD_SECONDS / unit if file.container.format.name in _JUMPY else float("inf")
         self._step = file.step
+        self._zero, self._most = int(file.zero / file.unit) if file.unit else 0, LONGEST_SECONDS / unit
         self._last: int | None = None
         self._expected = self._offset = 0
         self.joins: list[int] = []
 
     def place(self, packet: Packet[VideoStream]) -> None:
         """Move the packet's times to the clock that goes on."""
+        if packet.pts is not None and abs(packet.pts - self._zero) > self._most:
+            packet.pts = None
+        if packet.dts is not None and abs(packet.dts - self._zero) > self._most:
+            packet.dts = None
         if packet.dts is not None:
             moved = packet.dts + self._offset
             if self._last is not None and (moved < self._last - self._back or moved > self._expected + self._ahead):

@@ -15,14 +15,12 @@ from posecap.interfaces import Frames
 from posecap.stage import Engine, Reject
 from posecap.types import Media, Pixels, Span
 from posecap.video import displayed_size, frame_rate
-from posecap.video_file import INDEXED, Reading, VideoFile, opened, timeline
+from posecap.video_file import INDEXED, LONGEST_SECONDS, Reading, VideoFile, opened, timeline
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.video.reformatter import VideoReformatter
 
-_LONGEST_SECONDS = 7 * 24 * 3600.0
-"""A longer duration in a container is taken for an error, and the duration for unknown. A week is a free choice."""
 _STATE_SECONDS = (*INDEXED, "matroska,webm", "flv")
 """Containers whose header states a duration that can be believed. MPEG streams state none, and ASF adds its preroll."""
 _CUT_OFF_SECONDS = 1.0
@@ -117,7 +115,7 @@ class PyAV(Engine):
         return replace(
             media,
             fps=frame_rate(found.frame_count, found.last_seconds - found.first_seconds, stated=media.fps),
-            seconds=seconds if 0 < seconds < _LONGEST_SECONDS else None,
+            seconds=seconds if 0 < seconds < LONGEST_SECONDS else None,
             frame_count=found.frame_count,
             starts_seconds=max(0.0, found.first_seconds),
             joins=found.joins,
@@ -168,7 +166,7 @@ def _stated_seconds(file: VideoFile) -> float | None:
         seconds = file.starts_seconds + float(file.stream.duration * file.unit)
     elif file.container.duration:
         seconds = file.container.duration / 1e6
-    return seconds if seconds and 0 < seconds < _LONGEST_SECONDS else None
+    return seconds if seconds and 0 < seconds < LONGEST_SECONDS else None
 
 
 def _sample_aspect_ratio(file: VideoFile) -> Fraction:

@@ -176,10 +176,8 @@ class DatasetInfo:
         ``spans``: the number of such spans; ``clips``: all clips of them, the first of each included; ``examples``: at
         most 10 spans with their smallest key.
         """
-        spans = {
-            name: pc.cast(pc.round(pc.multiply(self.index[name], 1e6)), pa.int64())
-            for name in ("start_seconds", "end_seconds")
-        }
+        # Whole microseconds as floats: a time may be beyond what 64-bit integers hold, in a dataset of damaged videos.
+        spans = {name: pc.round(pc.multiply(self.index[name], 1e6)) for name in ("start_seconds", "end_seconds")}
         table = pa.table({"source_id": self.index["source_id"], **spans, "key": self.index["key"]})
         groups = table.group_by(["source_id", *spans]).aggregate([("key", "count"), ("key", "min")])
         several = groups.filter(pc.greater(groups["key_count"], 1))

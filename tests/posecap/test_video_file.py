@@ -228,3 +228,21 @@ def test_a_variable_rate_is_its_average_and_keeps_every_frame(tmp_path: Path, na
     assert numbers(clip.frames_THW3) == list(range(120))
     np.testing.assert_allclose(clip.pts_T, np.array(times) / 1000, atol=1.1e-3)
     assert math.isfinite(clip.span.end_seconds)
+
+
+@pytest.mark.parametrize("number", [0, 5, 19])
+def test_a_time_that_no_video_reaches_is_none(number: int, tmp_path: Path) -> None:
+    """Of an IVF, which has a time in 64 bits before each frame: one of them is damaged, the frames are not."""
+    path = write_video(tmp_path / "clip.ivf", codec="libvpx", frames=20, options={"deadline": "realtime", "g": "5"})
+    content = bytearray(path.read_bytes())
+    place = 32
+    for _ in range(number):
+        place += 12 + int.from_bytes(content[place : place + 4], "little")
+    content[place + 4 : place + 12] = (2**62).to_bytes(8, "little")
+    path.write_bytes(bytes(content))
+    media = PyAV().probe(path)
+    assert (media.joins, media.seconds is None or media.seconds < 2) == ((), True)
+    found = read(PyAV(), path)
+    assert (np.diff(found.pts_T) > 0).all()
+    assert found.pts_T[-1] < 1
+    assert len(found.pts_T) >= (1 if number == 0 else 19)

@@ -70,6 +70,7 @@ def test_the_same_span_of_the_same_bytes_is_found_under_other_keys(tmp_path: Pat
         sample("b", seed=1, start=1.0, end=2.1),
         sample("d", seed=2, start=1.0, end=2.0),
         sample("e", seed=1, start=1.0, end=2.0),
+        sample("f", seed=1, start=1e13, end=1e13 + 1),  # beyond 64 bits of microseconds, of a damaged video
     ]
     info = dataset_infos.info(tmp_path, {PartName("train", 0): made})
     assert info.content_duplicates() == {
