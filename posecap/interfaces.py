@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Span, Tracks
 
 
@@ -107,10 +110,15 @@ class Frames:
 
     Times strictly increase. A :class:`Decoder` gives those of the file as a player counts them, from where its first
     stream starts; :func:`posecap.video.decode_span` those of the whole video.
+
+    ``deinterlaced_T`` says of which frames only one field is shown; None of none. ``damaged`` are the times of frames
+    that are damaged and left out, between the block before and this one, and within this one.
     """
 
     frames_THW3: Pixels
     pts_T: Seconds
+    deinterlaced_T: NDArray[np.bool_] | None = None
+    damaged: tuple[float, ...] = ()
 
 
 @runtime_checkable
@@ -126,7 +134,7 @@ class Decoder(Named, Protocol):
         ...
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
-        """Yield consecutive blocks of frames, each of one frame or more.
+        """Yield consecutive blocks of frames, each of one frame or more; one with ``damaged`` may hold none.
 
         Args:
             media: what :meth:`Prober.probe` says of the file.

@@ -122,6 +122,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {"detector": _DETECTOR, "fetchers": _F
 
 ADDED: Mapping[str, Mapping[str, Any]] = {
     "caption": {"label_grammar": "none"},
+    "decode": {"most_damaged": 0.25},  # 0.1 had another limit instead: PyAV(damaged_at_most=15), frames in a row
     "filter_people": {"prominence": None},
 }
 """Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the
@@ -129,6 +130,12 @@ field have that value, and fingerprints are taken without it."""
 
 ADDED_TO_ENGINES: Mapping[str, Mapping[str, Any]] = {"bytetrack": {"follow_back": "no"}}
 """The same of engines."""
+
+REMOVED_FROM_ENGINES: Mapping[str, Mapping[str, Any]] = {"pyav": {"damaged_at_most": 15}}
+"""Fields of engines that 0.1 had, with their defaults: fingerprints are taken as if they were still there."""
+
+REMOVED_ARGUMENTS: Mapping[tuple[str, str], str] = {("PyAV", "damaged_at_most"): "Decode(most_damaged=…)"}
+"""Arguments that a class of 0.1 took, and what does their work now. A pipeline file is read as if without them."""
 
 STAGES: Mapping[str, str] = {"cut": "split", "select": "filter_people"}
 """Names of stages."""
@@ -217,7 +224,12 @@ class _Translation(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        known = KEYWORDS.get(self._classes.get(node.func.id, "") if isinstance(node.func, ast.Name) else "", {})
+        called = self._classes.get(node.func.id, "") if isinstance(node.func, ast.Name) else ""
+        for keyword in [k for k in node.keywords if (called, k.arg) in REMOVED_ARGUMENTS]:
+            node.keywords.remove(keyword)
+            now = REMOVED_ARGUMENTS[called, str(keyword.arg)]
+            self.hints.append(Hint(keyword.lineno, f"{called}({keyword.arg}=…)", now))
+        known = KEYWORDS.get(called, {})
         for keyword in node.keywords:
             if keyword.arg is not None:
                 keyword.arg = self._new(node, keyword.arg, known)
@@ -260,6 +272,8 @@ def upgraded(value: Any, *, held_by: str = "") -> Any:
         for field, meant in ADDED.get(stage["name"], {}).items():
             stage.setdefault(field, meant)
     for engine in _engines(renamed, held_by):
+        for field in REMOVED_FROM_ENGINES.get(engine["name"], {}):
+            engine.pop(field, None)
         for field, meant in ADDED_TO_ENGINES.get(engine["name"], {}).items():
             engine.setdefault(field, meant)
     return renamed
@@ -313,6 +327,7 @@ def as_format_1(value: Any) -> Any:
             if field in stage and stage[field] == meant:
                 del stage[field]
     for engine in _engines(value, ""):
+        engine.update(REMOVED_FROM_ENGINES.get(engine["name"], {}))
         for field, meant in ADDED_TO_ENGINES.get(engine["name"], {}).items():
             if field in engine and engine[field] == meant:
                 del engine[field]

@@ -190,6 +190,7 @@ class Media:
     ``joins`` where two recordings were joined, the second with a clock of its own.
 
     ``stream`` is the number of the stream in the file, and ``video_streams`` how many there were to choose from.
+    ``interlaced`` is whether its first frame is, as the frame says; later ones may be otherwise.
     """
 
     width: int
@@ -205,6 +206,7 @@ class Media:
     sample_aspect_ratio: tuple[int, int] = (1, 1)
     starts_seconds: float = 0.0
     joins: tuple[float, ...] = ()
+    interlaced: bool = False
 
 
 ClipT = TypeVar("ClipT", bound="Clip")
@@ -218,6 +220,7 @@ class Clip:
     float64 seconds from the start of the whole video, strictly increasing. ``media.seconds`` is the moment in the whole
     video at which the decoded file ends, None where its container states no duration; the other fields of ``media`` are
     those of the file, so its width and height are source pixels. ``decoder`` names the engine that decoded them.
+    ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
     """
 
     video: Video
@@ -227,6 +230,8 @@ class Clip:
     decoder: str
     frames_THW3: Pixels = field(repr=False)
     pts_T: Seconds = field(repr=False)
+    deinterlaced_frames: int = 0
+    damaged_frames: int = 0
 
     def __post_init__(self) -> None:
         kind = type(self).__name__

@@ -29,14 +29,14 @@ class FrameBuffer:
     """
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[Pixels, float]] = deque()
+        self._frames: deque[tuple[Pixels, float, bool]] = deque()
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def append(self, frame_HW3: Pixels, pts: float) -> None:
+    def append(self, frame_HW3: Pixels, pts: float, *, deinterlaced: bool = False) -> None:
         """Append one frame, uint8 RGB, with its timestamp in seconds."""
-        self._frames.append((frame_HW3, pts))
+        self._frames.append((frame_HW3, pts, deinterlaced))
 
     @property
     def first_pts(self) -> float:
@@ -51,7 +51,7 @@ class FrameBuffer:
     @property
     def pts(self) -> list[float]:
         """Timestamps of all frames, seconds."""
-        return [pts for _, pts in self._frames]
+        return [pts for _, pts, _ in self._frames]
 
     def drop(self, count: int) -> None:
         """Discard the first ``count`` frames."""
@@ -63,9 +63,10 @@ class FrameBuffer:
         little more is held than the decoder's blocks that its last frames are part of.
         """
         frames, pts = np.empty((count, *self._frames[0][0].shape), np.uint8), np.empty(count)
+        deinterlaced = np.empty(count, np.bool_)
         for index in range(count):
-            frames[index], pts[index] = self._frames.popleft()
-        return Frames(frames, pts)
+            frames[index], pts[index], deinterlaced[index] = self._frames.popleft()
+        return Frames(frames, pts, deinterlaced)
 
 
 class FrameRateLimiter:
@@ -213,4 +214,5 @@ def decode_span(
             return
         span = Span(max(0.0, span.start_seconds - begins_seconds), span.end_seconds - begins_seconds)
     for block in decoder.frames(path, media, span=span, size=size):
-        yield Frames(block.frames_THW3, block.pts_T + begins_seconds)
+        damaged = tuple(pts + begins_seconds for pts in block.damaged)
+        yield replace(block, pts_T=block.pts_T + begins_seconds, damaged=damaged)

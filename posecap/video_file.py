@@ -22,7 +22,7 @@ from functools import lru_cache
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posecap.stage import PermanentError, Reject
 
@@ -63,6 +63,12 @@ _MOST_PACKETS = 2_000_000
 """Nine hours at 60 a second. A longer file is not remembered packet by packet, and read from its beginning."""
 _STEPS_TO_SYNC = 64
 """Packets read after a seek to find the keyframe that was aimed at: a parser may give a torn one or two before it."""
+_ERRORS = {
+    "hevc": "explode+crccheck",
+    "mjpeg": "explode",
+    **dict.fromkeys(("wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "flv", "h263"), "bitstream+buffer"),
+}
+"""FFmpeg's ``err_detect`` for decoders that otherwise hide errors: with it they tell of damage, as others do anyway."""
 _SAME_START_SECONDS = 2e-6
 """FFmpeg rounds a container's start to microseconds; a stream that starts so near to it is meant."""
 
@@ -105,13 +111,16 @@ class VideoFile:
 
 
 @contextmanager
-def opened(path: Path, *, side_at_most: int) -> Iterator[VideoFile]:
+def opened(
+    path: Path, *, side_at_most: int, purpose: Literal["pictures", "soundness"] = "pictures"
+) -> Iterator[VideoFile]:
     """The file with its video stream, errors of the library mapped to outcomes, also those of the ``with`` block.
 
     Decoding is on one thread, so that damaged streams give the same frames on every run.
 
     Args:
         side_at_most: most pixels of a stored frame's width, and of its height.
+        purpose: ``soundness`` tells whether frames decode, and their times; their pixels are not those of the video.
 
     Raises:
         Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
@@ -129,7 +138,9 @@ def opened(path: Path, *, side_at_most: int) -> Iterator[VideoFile]:
             stream, count = best_stream(container)
             _check_size(stream, side_at_most)
             stream.codec_context.thread_type = "NONE"
-            stream.codec_context.options = {"max_pixels": str(side_at_most**2)}
+            faster = {"skip_loop_filter": "all", "skip_idct": "all"} if purpose == "soundness" else {}
+            stern = {"err_detect": words} if (words := _ERRORS.get(stream.codec_context.name)) else {}
+            stream.codec_context.options = {"max_pixels": str(side_at_most**2), **faster, **stern}
             yield VideoFile(path, container, stream, count, clock_zero(container, stream))
     except av.error.FFmpegError as error:
         raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
@@ -342,16 +353,14 @@ class Reading:
     is cut off is read to where it ends.
 
     Args:
-        damaged_at_most: more damaged frames in a row are ``undecodable``, those before the first sound one not counted.
         seconds_per_block: most seconds of real time until :meth:`restart_clock` is called again.
 
     Attributes:
         sound: how many frames that are not damaged the decoder gave so far.
     """
 
-    def __init__(self, file: VideoFile, *, side_at_most: int, damaged_at_most: int, seconds_per_block: float) -> None:
+    def __init__(self, file: VideoFile, *, side_at_most: int, seconds_per_block: float) -> None:
         self._file, self._side, self._allowed = file, side_at_most, seconds_per_block
-        self._damaged_at_most = damaged_at_most
         self._unit = float(file.unit)
         ticks = file.zero / file.unit if file.unit else Fraction(0)
         self._zero = ticks.numerator if ticks.denominator == 1 else float(ticks)
@@ -364,9 +373,12 @@ class Reading:
 
     def _begin(self) -> None:
         """Forget what the decoder was given: it begins anew, at the file's beginning or after a seek."""
-        self._fed: list[float] = []
-        self._lost: list[float] = []
-        self._damaged = False
+        self._fed: dict[int, float] = {}  # times, in seconds, of packets whose frames have not come, by their number
+        self._number_of: dict[int, int] = {}  # of a packet, by its time in ticks
+        self._bad: list[int] = []  # numbers of damaged packets since the last sound keyframe
+        self._lost: list[float] = []  # times, in seconds, of frames that are left out and not yet said to be
+        self._waiting: deque[tuple[VideoFrame, float, int]] = deque()
+        self._stamps: list[float] = []
 
     def restart_clock(self) -> None:
         """Start the time limit of the next block."""
@@ -472,20 +484,18 @@ class Reading:
         The decoder gives frames in presentation order. Where a container only has decode times (AVI), their
         stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
         """
-        waiting: deque[VideoFrame] = deque()
-        stamps: list[float] = []
         stamp = -self._step
-        for frame in chain(self._sound_frames(packets), repeat(None)):
+        for number, frame in chain(self._sound_frames(packets), repeat((0, None))):
             if frame is not None:
                 stamp = stamp + self._step if frame.pts is None else self._seconds(frame.pts)
-                heapq.heappush(stamps, stamp)
-                waiting.append(frame)
-                if len(waiting) <= _REORDER:
+                heapq.heappush(self._stamps, stamp)
+                self._waiting.append((frame, stamp, number))
+                if len(self._waiting) <= _REORDER:
                     continue
-            elif not waiting:
+            elif not self._waiting:
                 yield from ((lost, None) for lost in self._left_out(float("inf")))
                 return
-            earliest, shown = heapq.heappop(stamps), waiting.popleft()
+            earliest, (shown, _, _) = heapq.heappop(self._stamps), self._waiting.popleft()
             if self._lost:
                 yield from ((lost, None) for lost in self._left_out(earliest))
             if earliest > self._given + 1e-9:  # later by more than rounding
@@ -501,44 +511,66 @@ class Reading:
     def _seconds(self, tick: int) -> float:
         return (tick - self._zero) * self._unit
 
-    def _sound_frames(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
-        """Frames that are not damaged, from a keyframe on; the times of the others go to ``_lost``."""
-        started, in_a_row = False, 0
-        for frame in self._decoded(packets):
-            if frame is None or frame.is_corrupt or (self._damaged and not frame.key_frame):
-                self._damaged = True
-                in_a_row += started
-                if in_a_row > self._damaged_at_most:
-                    raise Reject("undecodable", f"more than {self._damaged_at_most} frames in a row are damaged")
-                continue
-            if frame.pts is not None:
-                self._account(self._seconds(frame.pts), lost=self._damaged or not started)
-            self._damaged, started, in_a_row = False, True, 0
+    def _sound_frames(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[tuple[int, VideoFrame]]:
+        """Frames that are not damaged, from a keyframe on, with the numbers of their packets.
+
+        What was decoded after a damaged frame is not sound until the next keyframe, also where it is shown before it.
+        """
+        started = False
+        for count, frame in enumerate(self._decoded(packets)):
+            number = count if frame.pts is None else self._number_of.pop(frame.pts, count)
+            time = self._fed.pop(number, None)
+            if frame.is_corrupt:
+                self._bad.append(number)
+                self._retract(number)
+            if any(bad <= number for bad in self._bad):
+                if frame.is_corrupt or not frame.key_frame:
+                    self._lost += [] if time is None else [time]
+                    continue
+                self._lose(since=min(self._bad), until=number)
+                self._bad = [bad for bad in self._bad if bad > number]
+            elif not started:
+                self._lose(since=0, until=number)
+            elif frame.key_frame:  # packets that hold no frame of their own are forgotten
+                self._fed = {late: shown for late, shown in self._fed.items() if late > number}
+            started = True
             self.sound += 1
-            yield frame
-        self._account(float("inf"), lost=self._damaged)
+            yield number, frame
+        if self._bad:
+            self._lose(since=min(self._bad), until=None)
 
-    def _account(self, until: float, *, lost: bool) -> None:
-        """Take the packets that are shown before ``until`` from those that the decoder was fed."""
-        while self._fed and self._fed[0] <= until:
-            time = heapq.heappop(self._fed)
-            if lost and time < until - 1e-9:
-                self._lost.append(time)
+    def _retract(self, number: int) -> None:
+        """Take back the waiting frames that were decoded after a damaged one."""
+        kept = [entry for entry in self._waiting if entry[2] < number]
+        self._lost += [stamp for _, stamp, late in self._waiting if late >= number]
+        self._waiting = deque(kept)
+        self._stamps = sorted(stamp for _, stamp, _ in kept)
 
-    def _decoded(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame | None]:
-        """Everything the decoder gives, None for a packet that would not decode."""
+    def _lose(self, *, since: int, until: int | None) -> None:
+        """Packets with these numbers gave no frame and will not."""
+        gone = [number for number in self._fed if number >= since and (until is None or number < until)]
+        self._lost += [self._fed.pop(number) for number in gone]
+
+    def _decoded(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        """Everything the decoder gives. Packets that would not decode are noted as bad."""
         import av
 
-        for packet in packets:
+        for number, packet in enumerate(packets):
             if not packet.size and packet.dts is None:
                 break  # PyAV's last one, with which the decoder is emptied below
             shown = packet.dts if packet.pts is None else packet.pts
             if shown is not None and not packet.is_discard:
-                heapq.heappush(self._fed, self._seconds(shown))
-            decoded: list[VideoFrame | None] = [None]
-            if not packet.is_corrupt:
-                with suppress(av.error.FFmpegError, LookupError):  # of a stream that the header did not announce
-                    decoded = list(packet.decode())
+                self._fed[number] = self._seconds(shown)
+            if packet.pts is not None:
+                self._number_of[packet.pts] = number
+            if packet.is_corrupt:
+                self._bad.append(number)
+                continue
+            decoded: list[VideoFrame] = []
+            try:
+                decoded = list(packet.decode())
+            except (av.error.FFmpegError, LookupError):  # LookupError of a stream that the header did not announce
+                self._bad.append(number)
             yield from decoded
         with suppress(av.error.FFmpegError):
             yield from self._file.stream.codec_context.decode(None)  # frames still in the decoder

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.filter
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -201,3 +202,59 @@ def damaged(path: Path, *packets: int) -> Path:
     copy = path.with_stem(f"{path.stem}_damaged")
     copy.write_bytes(content)
     return copy
+
+
+def write_rough_video(
+    path: Path, *, frames: int, codec: str = "libx264", options: Mapping[str, str] | None = None
+) -> Path:
+    """A pattern of 8-pixel squares that moves by two pixels a frame, 160x96 at 30 a second."""
+    squares = np.random.default_rng(1).integers(0, 255, (40, 80, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=dict(options or {}))
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 160, 96, "yuv420p", 1
+        stream.bit_rate = 1_000_000
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(squares[index : index + 96, 2 * index : 2 * index + 160]), format="rgb24"
+            )
+            frame.pts, frame.time_base = index, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def overwritten(path: Path, *, packet: int, content: bytes) -> Path:
+    """A copy in which a video packet, counted from 0, holds ``content`` from a fifth of its length on."""
+    whole = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        place = [(p.pos, p.size) for p in container.demux(video=0) if p.size][packet]
+    begin = place[0] + place[1] // 5
+    written = content[: place[0] + place[1] - begin]
+    whole[begin : begin + len(written)] = written
+    copy = path.with_stem(f"{path.stem}_overwritten")
+    copy.write_bytes(whole)
+    return copy
+
+
+def write_interlaced(path: Path, *, codec: str, options: Mapping[str, str], order: str) -> Path:
+    """Ten frames of 320x240 at 25 a second, of which each field shows a bar 40 pixels wide, 8 pixels further right than
+    in the field before. ``order`` is ``tff`` where the top field is the earlier one, or ``bff``."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=dict(options))
+        stream.width, stream.height, stream.thread_count = 320, 240, 1
+        stream.pix_fmt = "yuv422p10le" if codec.startswith("prores") else "yuv420p"
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=320, height=240, format="yuv420p", time_base=Fraction(1, 25))
+        graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
+        for index in range(10):
+            picture = np.full((240, 320, 3), 16, np.uint8)
+            for field in range(2):
+                left = 16 * index + 8 * field
+                picture[(field if order == "tff" else 1 - field) :: 2, left : left + 40] = 235
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            graph.push(frame)
+            flagged = graph.pull()
+            container.mux(stream.encode(flagged.reformat(format=stream.pix_fmt) if codec == "prores_ks" else flagged))
+        container.mux(stream.encode(None))
+    return path

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from posecap.video_file import INDEXED, LONGEST_SECONDS, Reading, VideoFile, ope
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.filter import Graph
     from av.video.reformatter import VideoReformatter
 
 _STATE_SECONDS = (*INDEXED, "matroska,webm", "flv")
@@ -31,14 +32,13 @@ _CUT_OFF_SECONDS = 1.0
 class PyAV(Engine):
     """Decodes on one thread, so that damaged streams give the same frames on every run.
 
-    A damaged packet also damages the frames after it, up to the next keyframe. All of these are left out. A file that
-    is cut off is read to where it ends.
+    A damaged packet also damages the frames after it, up to the next keyframe. All of these are left out, and their
+    times given (:attr:`posecap.interfaces.Frames.damaged`). A file that is cut off is read to where it ends. Of an
+    interlaced frame the field that is shown first is given, scaled to the whole frame.
 
     Args:
         side_at_most: most pixels of a stored frame's width, and of its height, and of the width and height at which
             they are displayed; larger videos are rejected as ``too_large``.
-        damaged_at_most: more damaged frames in a row make the stream ``undecodable``; those before the first sound
-            frame do not count. 15 are half a second at 30 a second.
         seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
             ``decode_timeout``. The prober may take as long to read all packets of a file without an index.
         block_frames: frames per block.
@@ -52,16 +52,14 @@ class PyAV(Engine):
     thread_safe: ClassVar[bool] = True
 
     side_at_most: int = 8192
-    damaged_at_most: int = 15
     seconds_per_block: float = 60.0
     block_frames: int = 32
 
     def __post_init__(self) -> None:
-        if min(self.side_at_most, self.block_frames) < 1 or self.damaged_at_most < 0 or self.seconds_per_block <= 0:
+        if min(self.side_at_most, self.block_frames) < 1 or self.seconds_per_block <= 0:
             raise ValueError(
-                f"PyAV: side_at_most is {self.side_at_most}, block_frames {self.block_frames}, damaged_at_most "
-                f"{self.damaged_at_most} and seconds_per_block {self.seconds_per_block:g}; the first two must be at "
-                "least 1, the third at least 0 and the last above 0"
+                f"PyAV: side_at_most is {self.side_at_most}, block_frames {self.block_frames} and seconds_per_block "
+                f"{self.seconds_per_block:g}; the first two must be at least 1 and the last above 0"
             )
 
     def load(self) -> None:
@@ -72,7 +70,7 @@ class PyAV(Engine):
         return True
 
     def probe(self, path: Path) -> Media:
-        """See :class:`posecap.interfaces.Prober`. One frame is decoded for its rotation.
+        """See :class:`posecap.interfaces.Prober`. One frame is decoded.
 
         Where the container has no index of the stream, all of its packets are read, without decoding them.
 
@@ -82,7 +80,9 @@ class PyAV(Engine):
         """
         with opened(path, side_at_most=self.side_at_most) as file:
             context = file.stream.codec_context
-            rotation = _rotation(file)
+            first = _first_frame(file)
+            # Only there is the rotation of every kind of container known.
+            rotation = 0 if first is None else round(-first.rotation / 90) * 90 % 360
             shape = _sample_aspect_ratio(file)
             if not context.width or not context.height:  # the decoder may correct what the container says
                 raise Reject("undecodable", "the stream gives the video no size")
@@ -102,6 +102,7 @@ class PyAV(Engine):
                 video_streams=file.video_streams,
                 sample_aspect_ratio=(shape.numerator, shape.denominator),
                 starts_seconds=file.starts_seconds,
+                interlaced=first is not None and first.interlaced_frame,
             )
             is_indexed = media.container in INDEXED and media.seconds is not None and media.frame_count > 0
         return media if is_indexed else self._measured(path, media)
@@ -133,28 +134,25 @@ class PyAV(Engine):
         from av.video.reformatter import VideoReformatter
 
         with opened(path, side_at_most=self.side_at_most) as file:
-            reading = Reading(
-                file,
-                side_at_most=self.side_at_most,
-                damaged_at_most=self.damaged_at_most,
-                seconds_per_block=self.seconds_per_block,
-            )
-            scaler = VideoReformatter()
-            images: list[Pixels] = []
-            pts: list[float] = []
+            reading = Reading(file, side_at_most=self.side_at_most, seconds_per_block=self.seconds_per_block)
+            scaler, fields = VideoReformatter(), _FirstFields()
+            block = _Block(size)
             for seconds, frame in reading.since(span.start_seconds if span else 0.0):
                 if span is not None and seconds >= span.end_seconds:
                     break
-                if frame is None or seconds < 0 or not (span is None or span.holds(seconds)):
+                if seconds < 0 or not (span is None or span.holds(seconds)):
                     continue
-                images.append(_image(frame, scaler, media.rotation_degrees, size))
-                pts.append(seconds)
-                if len(images) == self.block_frames:
-                    yield Frames(np.stack(images), np.array(pts))
-                    images, pts = [], []
+                if frame is None:
+                    block.damaged.append(seconds)
+                    continue
+                shown = fields.of(frame) if frame.interlaced_frame else frame
+                block.append(_image(shown, scaler, media.rotation_degrees, size), seconds, shown is not frame)
+                if len(block.images) == self.block_frames:
+                    yield block.frames()
+                    block = _Block(size)
                     reading.restart_clock()
-            if images:
-                yield Frames(np.stack(images), np.array(pts))
+            if block.images or block.damaged:
+                yield block.frames()
             if not reading.sound:
                 raise Reject("undecodable", "the stream holds no usable frame")
 
@@ -182,15 +180,72 @@ _MOST_STRETCHED = Fraction(10)
 """Of pixels, in real video: 2 to 2.2 (anamorphic lenses, half-width DVD and broadcast). 10 leaves room."""
 
 
-def _rotation(file: VideoFile) -> int:
-    """Degrees clockwise, from the first frame: only there is the rotation of every kind of container known. 0 where no
-    frame decodes; whether the video can be read is found out when its frames are asked for."""
+def _first_frame(file: VideoFile) -> VideoFrame | None:
+    """None where no frame decodes; whether the video can be read is found out when its frames are asked for."""
     import av
 
     with suppress(av.error.FFmpegError):
-        for frame in file.container.decode(file.stream):
-            return round(-frame.rotation / 90) * 90 % 360
-    return 0
+        return next(iter(file.container.decode(file.stream)), None)
+    return None
+
+
+class _Block:
+    """Collects frames, those of a video that is interlaced now and then too."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self.images: list[Pixels] = []
+        self.damaged: list[float] = []
+        self._pts: list[float] = []
+        self._deinterlaced: list[bool] = []
+
+    def append(self, image: Pixels, seconds: float, deinterlaced: bool) -> None:
+        self.images.append(image)
+        self._pts.append(seconds)
+        self._deinterlaced.append(deinterlaced)
+
+    def frames(self) -> Frames:
+        width, height = self._size
+        return Frames(
+            np.stack(self.images) if self.images else np.zeros((0, height, width, 3), np.uint8),
+            np.array(self._pts, np.float64),
+            np.array(self._deinterlaced) if any(self._deinterlaced) else None,
+            tuple(self.damaged),
+        )
+
+
+class _FirstFields:
+    """Takes the field that is shown first, the top or the bottom one as the frame says, out of interlaced frames.
+
+    Its lines are every second one of the frame; scaling it to the frame's size makes the missing lines from their
+    neighbours. No pixel comes from another moment, and a frame is the same wherever reading began.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Graph | None = None
+        self._kind: tuple[int, int, str] | None = None
+
+    def of(self, frame: VideoFrame) -> VideoFrame:
+        from av.error import FFmpegError
+        from av.filter import Graph
+
+        kind = (frame.width, frame.height, frame.format.name)
+        if self._graph is None or self._kind != kind:
+            self._graph, self._kind = Graph(), kind
+            source = self._graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, 25),
+            )
+            self._graph.link_nodes(source, self._graph.add("separatefields"), self._graph.add("buffersink")).configure()
+        self._graph.push(frame)
+        fields = []
+        # The filter gives a frame's second field with the next frame: what comes last is this frame's first one.
+        with suppress(FFmpegError):
+            while True:
+                fields.append(self._graph.pull())
+        return cast("VideoFrame", fields[-1])
 
 
 def _image(frame: VideoFrame, scaler: VideoReformatter, rotation_degrees: int, size: tuple[int, int]) -> Pixels:

@@ -28,6 +28,7 @@ class TorchCodec(Engine):
     (:class:`posecap.interfaces.DecoderGaveUpError`), where
 
     * its number of frames is not the prober's;
+    * its frames are interlaced, of which it shows both fields at once;
     * two recordings were joined (``Media.joins``), of which it shows the second at the times of the first;
     * the container is none of ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`). TorchCodec cannot be
       told which formats FFmpeg may open, and these are recognised by their first bytes, so that no file passes for one
@@ -71,7 +72,7 @@ class TorchCodec(Engine):
         _library()
 
     def accepts(self, media: Media) -> bool:
-        return media.container in self.containers and media.frame_count > 0 and not media.joins
+        return media.container in self.containers and media.frame_count > 0 and not (media.joins or media.interlaced)
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.

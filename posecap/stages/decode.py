@@ -28,7 +28,8 @@ class Decode(Stage):
 
     A row's span becomes one clip. The clip's span has the row's times where the video reaches them, and ends with the
     video otherwise. Rejected with ``span_outside_video``, ``truncated`` (frames cover less than ``least_share`` of the
-    span), ``too_many_frames`` or ``too_short`` (under ``fewest_frames``). Gaps without frames stay inside the clip and
+    span), ``damaged`` (more than ``most_damaged`` of its frames are), ``too_many_frames`` or ``too_short`` (under
+    ``fewest_frames``). Gaps without frames stay inside the clip and
     only count as not covered.
 
     A video without a span is read once, from front to end, and split at every shot boundary, and where two recordings
@@ -36,7 +37,7 @@ class Decode(Stage):
     the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
     be shorter than the rule's shortest, it and the clip before it are made equally long. Shots that are too short, and
     gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
-    :class:`~posecap.stage.Rejected` with ``too_short``, ``no_frames`` and ``truncated``.
+    :class:`~posecap.stage.Rejected` with ``too_short``, ``no_frames`` and ``truncated``, and clips with ``damaged``.
 
     Either kind of row is rejected with ``undecodable`` where no decoder can read it, and with what the prober rejects.
     Of a video that is rejected after its first clips, the clips stay, and the rest is yielded as Rejected; what fails
@@ -57,6 +58,7 @@ class Decode(Stage):
         least_share: share of a row's span, in [0, 1], that frames must cover. A span without an end reaches to the end
             that the container states.
         gap_seconds: a longer interval between two frames is a gap; no clip of a shot reaches across one.
+        most_damaged: share, in [0, 1], of a clip's frames that may be missing since they are damaged.
 
     Raises:
         ValueError: there is no decoder, or a number is out of its range.
@@ -74,6 +76,7 @@ class Decode(Stage):
     fewest_frames: int = 2
     least_share: float = 0.5
     gap_seconds: float = 1.0
+    most_damaged: float = 0.25
 
     def __post_init__(self) -> None:
         if not self.decoders:
@@ -88,6 +91,8 @@ class Decode(Stage):
                 f"decode: fewest_frames is {self.fewest_frames}, frames_at_most {self.frames_at_most} and least_share "
                 f"{self.least_share:g}; needs 1 <= fewest_frames <= frames_at_most and 0 <= least_share <= 1"
             )
+        if not 0 <= self.most_damaged <= 1:
+            raise ValueError(f"decode: most_damaged is {self.most_damaged:g}, needs 0 <= most_damaged <= 1")
 
     def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
@@ -121,6 +126,7 @@ class _DecoderRun:
     def __init__(self, stage: Decode, cut: CutVideo, media: Media, decoder: Decoder) -> None:
         self._stage, self._cut, self._decoder = stage, cut, decoder
         self._file, self._media = media, shift_media(media, cut.video.begins_seconds)
+        self._damaged: list[float] = []
 
     def results(self, start: float) -> Iterator[Clip | Rejected]:
         """The row's span as one clip, or clips of the shots from ``start`` seconds on, and rejected spans.
@@ -149,8 +155,9 @@ class _DecoderRun:
                     "too_many_frames",
                     f"more than {stage.frames_at_most} in the span: shorten it or raise frames_at_most",
                 )
-            for frame, pts in zip(block.frames_THW3, block.pts_T.tolist(), strict=True):
-                buffer.append(frame, pts)
+            for frame, pts, field in zip(block.frames_THW3, block.pts_T.tolist(), _fields(block), strict=True):
+                buffer.append(frame, pts, deinterlaced=field)
+        self._check_damage(span, len(buffer))
         if not len(buffer):
             raise Reject("span_outside_video", f"no frame from {span.start_seconds:g} s on")
         if len(buffer) < stage.fewest_frames:
@@ -185,8 +192,9 @@ class _DecoderRun:
         for block in self._blocks(Span(start, math.inf) if start else None):
             passed_T = np.searchsorted(self._media.joins, block.pts_T + _EPSILON)
             begins = detector.begins(block.frames_THW3) | (np.diff(passed_T, prepend=joined) > 0)
-            joined = int(passed_T[-1])
-            for frame, pts, new in zip(block.frames_THW3, block.pts_T.tolist(), begins.tolist(), strict=True):
+            joined = int(passed_T[-1]) if len(passed_T) else joined
+            frames = zip(block.frames_THW3, block.pts_T.tolist(), begins.tolist(), _fields(block), strict=True)
+            for frame, pts, new, field in frames:
                 if not len(buffer):
                     pass
                 elif pts - buffer.last_pts > stage.gap_seconds:
@@ -194,18 +202,19 @@ class _DecoderRun:
                     end = min(buffer.last_pts + _frame_seconds(buffer.pts, self._media), pts)
                     yield from self._finish(buffer, end)
                     if end < pts:
-                        yield Rejected(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
+                        yield self._hole(Span(end, pts), "no_frames", f"{pts - end:.3f} s without a usable frame")
                 elif new or len(buffer) == stage.frames_at_most:
                     yield from self._finish(buffer, pts)
                 elif pts - buffer.first_pts >= rule.longest_seconds + rule.shortest_seconds - _EPSILON:
                     yield self._part(buffer, buffer.first_pts + rule.longest_seconds, pts)
-                buffer.append(frame, pts)
+                buffer.append(frame, pts, deinterlaced=field)
         if len(buffer):
             end = buffer.last_pts + _frame_seconds(buffer.pts, self._media)
             yield from self._finish(buffer, end)
         promised = self._media.seconds or end
         if promised - end > stage.gap_seconds:
-            yield Rejected(Span(end, promised), "truncated", f"the container promises {promised - end:.3f} s more")
+            more = f"the container promises {promised - end:.3f} s more"
+            yield self._hole(Span(end, promised), "truncated", more)
 
     def _finish(self, buffer: FrameBuffer, end: float) -> Iterator[Clip | Rejected]:
         """Empty the buffer, whose last frame lasts until ``end`` (seconds), into one clip, or two halves if one would
@@ -221,6 +230,11 @@ class _DecoderRun:
         count = max(1, bisect_left(pts, until - _EPSILON))
         span = Span(pts[0], pts[count] if count < len(pts) else end)
         if span.seconds >= rule.shortest_seconds - _EPSILON and count >= stage.fewest_frames:
+            try:
+                self._check_damage(span, count)
+            except Reject as damaged:
+                buffer.drop(count)
+                return Rejected(span, damaged.reason, damaged.detail)
             return self._clip(buffer.pop(count), span)
         buffer.drop(count)
         least = f"{rule.shortest_seconds:g} s and {stage.fewest_frames} frames"
@@ -235,11 +249,32 @@ class _DecoderRun:
         video = self._cut.video
         begins = video.begins_seconds
         for block in decode_span(self._decoder, video.path, self._file, begins_seconds=begins, span=span, size=size):
-            kept = np.array([limiter.keeps(pts) for pts in block.pts_T.tolist()])
+            # A damaged frame takes the place that it would have had, so that it counts as a frame of the stored rate.
+            passed = {t for t in sorted((*block.pts_T.tolist(), *block.damaged)) if limiter.keeps(t)}
+            self._damaged += [t for t in block.damaged if t in passed]
+            kept = np.array([pts in passed for pts in block.pts_T.tolist()], np.bool_)
             if kept.all():
                 yield block
             elif kept.any():
-                yield Frames(block.frames_THW3[kept], block.pts_T[kept])
+                fields = block.deinterlaced_T
+                yield Frames(block.frames_THW3[kept], block.pts_T[kept], None if fields is None else fields[kept])
+
+    def _check_damage(self, span: Span, frames: int) -> None:
+        """Raise ``damaged`` where too large a share of the span's frames was left out; ``frames`` were not."""
+        lost = self._damaged_in(span)
+        if lost > self._stage.most_damaged * (lost + frames):
+            most = f"at most {self._stage.most_damaged:.0%}"
+            raise Reject("damaged", f"{lost} of {lost + frames} frames are damaged and left out, {most} may be")
+
+    def _hole(self, span: Span, reason: str, detail: str) -> Rejected:
+        """A span without frames; ``damaged`` where that many were left out that they would fill half of it or more."""
+        lost = self._damaged_in(span)
+        if 2 * lost * _frame_seconds([], self._media) < span.seconds:
+            return Rejected(span, reason, detail)
+        return Rejected(span, "damaged", f"{lost} frames are damaged and left out")
+
+    def _damaged_in(self, span: Span) -> int:
+        return sum(span.holds(seconds) for seconds in self._damaged)
 
     def _clip(self, frames: Frames, span: Span) -> Clip:
         video = self._cut.video
@@ -251,7 +286,14 @@ class _DecoderRun:
             decoder=self._decoder.name,
             frames_THW3=frames.frames_THW3,
             pts_T=frames.pts_T,
+            deinterlaced_frames=sum(_fields(frames)),
+            damaged_frames=self._damaged_in(span),
         )
+
+
+def _fields(block: Frames) -> list[bool]:
+    """Of each frame whether only one field of it is shown."""
+    return [False] * len(block.pts_T) if block.deinterlaced_T is None else block.deinterlaced_T.tolist()
 
 
 def _frame_seconds(pts: list[float], media: Media) -> float:

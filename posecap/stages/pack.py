@@ -139,7 +139,7 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
 
 
 def _unusual(item: EmbeddedClip) -> dict[str, Any]:
-    """What of the source's pixels, streams and clock is not as in most videos."""
+    """What of the source's pixels, streams, clock and frames is not as in most videos."""
     across, down = item.media.sample_aspect_ratio
     joins = [join for join in item.media.joins if item.span.start_seconds < join < item.span.end_seconds]
     return {
@@ -150,6 +150,8 @@ def _unusual(item: EmbeddedClip) -> dict[str, Any]:
             else {"stream": item.media.stream, "video_streams": item.media.video_streams}
         ),
         **({"clock_restarts": joins} if joins else {}),
+        **({"deinterlaced_frames": item.deinterlaced_frames} if item.deinterlaced_frames else {}),
+        **({"damaged_frames": item.damaged_frames} if item.damaged_frames else {}),
     }
 
 

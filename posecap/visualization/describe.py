@@ -69,6 +69,10 @@ def _treatment(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  pixels    displayed ones, square; stored ones are {f'{shape} (width:height)' if shape else 'square too'}"
     if (count := facts.get("video_streams")) is not None:
         yield f"  stream    number {facts.get('stream')} of the file, the best of {count} with video"
+    if fields := facts.get("deinterlaced_frames"):
+        yield f"  fields    of {fields} interlaced frames the one shown first, scaled to the whole frame"
+    if damaged := facts.get("damaged_frames"):
+        yield f"  damaged   {damaged} frames of the source, left out"
     if joins := facts.get("clock_restarts"):
         yield f"  joined    recordings with clocks of their own meet at {', '.join(_seconds(join) for join in joins)}"
 

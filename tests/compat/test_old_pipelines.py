@@ -83,6 +83,17 @@ def test_fields_of_both_names_are_both_recorded() -> None:
     assert [legacy.upgraded(stage) for stage in written] == written
 
 
+def test_an_argument_that_is_gone_is_passed_over_with_a_hint(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from posecap.engines.pyav import PyAV\nprober = PyAV(side_at_most=99, damaged_at_most=18)\n")
+    with (
+        pytest.warns(FutureWarning, match="damaged_at_most") as hints,
+        pytest.raises(PipelineError, match="defines no"),
+    ):
+        load_pipeline(file)
+    assert str(hints[0].message).startswith("PyAV(damaged_at_most=…) is Decode(most_damaged=…) now")
+
+
 @pytest.mark.parametrize("module", legacy.MODULES)
 def test_every_module_is_where_the_table_says(module: str) -> None:
     import_module(legacy.MODULES[module])

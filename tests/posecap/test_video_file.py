@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,8 +20,18 @@ from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
 from posecap.stage import Reject
 from posecap.stages.decode import Decode
 from posecap.stages.split import Split
-from posecap.types import Clip, Span
-from tests.footage import Picture, numbers, painted, video, write_streams, write_video
+from posecap.types import Clip, CutVideo, Span
+from tests.footage import (
+    Picture,
+    numbers,
+    overwritten,
+    painted,
+    video,
+    write_interlaced,
+    write_rough_video,
+    write_streams,
+    write_video,
+)
 
 DECODERS = (Decord(), PyAV())
 DECODE = Decode(prober=PyAV(), decoders=DECODERS)
@@ -43,9 +54,13 @@ def read(decoder: Decoder, path: Path, span: Span | None = None, size: tuple[int
     return Frames(np.concatenate([b.frames_THW3 for b in blocks]), np.concatenate([b.pts_T for b in blocks]))
 
 
-def clips(path: Path, start: float | None = None, end: float | None = None) -> Sequence[Clip]:
+def cut_of(path: Path, start: float | None = None, end: float | None = None) -> CutVideo:
     (cut,) = Split(shortest_seconds=0.2)(video(path, start=start, end=end))
-    return [found for found in DECODE(cut) if isinstance(found, Clip)]
+    return cut
+
+
+def clips(path: Path, start: float | None = None, end: float | None = None) -> Sequence[Clip]:
+    return [found for found in DECODE(cut_of(path, start, end)) if isinstance(found, Clip)]
 
 
 def agreeing(path: Path) -> dict[str, Frames]:
@@ -246,3 +261,86 @@ def test_a_time_that_no_video_reaches_is_none(number: int, tmp_path: Path) -> No
     assert (np.diff(found.pts_T) > 0).all()
     assert found.pts_T[-1] < 1
     assert len(found.pts_T) >= (1 if number == 0 else 19)
+
+
+# Damage.
+
+
+KINDS_OF_DAMAGE = {
+    "h264.mp4": {"options": {"x264-params": "keyint=30:bframes=3:b-adapt=0"}},
+    "open_gop.mkv": {"options": {"x264-params": "keyint=30:bframes=3:open-gop=1:b-adapt=0"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "30"}},
+    "b_frames.mp4": {"codec": "mpeg4", "options": {"g": "30", "bf": "2"}},
+    "mpeg2.mkv": {"codec": "mpeg2video", "options": {"g": "30", "bf": "2"}},
+}
+
+
+@pytest.mark.parametrize("filler", [b"\x55", b"\xff"], ids=["55", "ff"])
+@pytest.mark.parametrize("name", KINDS_OF_DAMAGE)
+def test_spoilt_frames_are_left_out_by_every_decoder_and_counted(tmp_path: Path, name: str, filler: bytes) -> None:
+    """The middle of a packet is overwritten; the picture is rough, so that a packet has a few thousand bytes."""
+    path = write_rough_video(tmp_path / name, frames=90, **KINDS_OF_DAMAGE[name])
+    sound = read(PyAV(), path)
+    hurt = overwritten(path, packet=33, content=filler * 2000)
+    media = PyAV().probe(hurt)
+    blocks = list(PyAV().frames(hurt, media, span=None, size=SIZE))
+    pts = np.concatenate([block.pts_T for block in blocks])
+    shown = np.concatenate([block.frames_THW3 for block in blocks])
+    lost = sorted(time for block in blocks for time in block.damaged)
+    at = np.abs(sound.pts_T[:, None] - pts).argmin(axis=0)
+    assert np.abs(shown.astype(int) - sound.frames_THW3[at]).mean(axis=(1, 2, 3)).max() < 1
+    assert 1 <= len(lost) <= 30
+    np.testing.assert_allclose(sorted((*pts, *lost)), sound.pts_T, atol=2e-3)
+    if Decord().accepts(media):
+        with pytest.raises(DecoderGaveUpError, match="damaged"):
+            list(Decord().frames(hurt, media, span=None, size=SIZE))
+    (clip,) = clips(hurt, 0.0, 1.0)
+    assert clip.damaged_frames == 0
+    (clip,) = (found for found in replace(DECODE, most_damaged=0.5)(cut_of(hurt, 0.0, 3.0)) if isinstance(found, Clip))
+    assert (clip.decoder, clip.damaged_frames) == ("pyav", len(lost))
+
+
+def test_frames_that_are_shown_before_a_damaged_one_but_made_from_it_are_left_out(tmp_path: Path) -> None:
+    path = write_rough_video(tmp_path / "b.mp4", frames=60, options={"x264-params": "keyint=60:bframes=3:b-adapt=0"})
+    hurt = overwritten(path, packet=17, content=b"\x55" * 2000)  # 1 + 4 * 4: a P frame, with its B frames after it
+    found = read(PyAV(), hurt)
+    assert round(found.pts_T[-1] * 30) == 16
+
+
+# Interlaced frames.
+
+
+INTERLACED = {
+    "mpeg2_tff.mpg": ("mpeg2video", {"flags": "+ildct+ilme"}, "tff"),
+    "mpeg2_bff.ts": ("mpeg2video", {"flags": "+ildct+ilme"}, "bff"),
+    "mbaff_tff.mp4": ("libx264", {"x264-params": "tff=1"}, "tff"),
+    "mbaff_bff.mkv": ("libx264", {"x264-params": "bff=1"}, "bff"),
+    "fields.mov": ("prores_ks", {"flags": "+ildct"}, "tff"),
+}
+
+
+@pytest.mark.parametrize("name", INTERLACED)
+def test_of_interlaced_frames_the_field_shown_first_is_given(tmp_path: Path, name: str) -> None:
+    """A bar moves by 8 pixels with every field; only half of its lines would be at its place in a combed frame."""
+    codec_name, options, order = INTERLACED[name]
+    path = write_interlaced(tmp_path / name, codec=codec_name, options=options, order=order)
+    media = PyAV().probe(path)
+    assert media.interlaced
+    assert not Decord().accepts(media)
+    (block,) = PyAV().frames(path, media, span=None, size=(320, 240))
+    assert block.deinterlaced_T is not None
+    assert block.deinterlaced_T.all()
+    for index, frame in enumerate(block.frames_THW3[2:8], start=2):
+        bright = frame[60:180, :, 0] > 128
+        np.testing.assert_allclose(np.argmax(bright, axis=1), 16 * index, atol=2)
+        np.testing.assert_allclose(bright.sum(axis=1), 40, atol=3)
+    (clip,) = clips(path, 0.0, 0.3)
+    assert (clip.decoder, clip.deinterlaced_frames) == ("pyav", clip.frame_count)
+
+
+def test_a_progressive_video_is_left_alone(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "plain.mp4", frames=20)
+    assert not PyAV().probe(path).interlaced
+    (block,) = PyAV().frames(path, PyAV().probe(path), span=None, size=SIZE)
+    assert block.deinterlaced_T is None
+    assert block.damaged == ()

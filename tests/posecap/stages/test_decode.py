@@ -254,9 +254,19 @@ def test_a_truncated_file_gives_what_is_there_and_says_what_is_not(tmp_path: Pat
 
 def test_a_damaged_gop_is_left_out_and_the_clip_stays_honest(tmp_path: Path) -> None:
     path = write_video(tmp_path / "hurt.mp4", options={"g": "20", "sc_threshold": "0", "bf": "0"})
-    (clip,) = decode(damaged(path, 28))
-    assert clip.decoder == "pyav"
-    assert numbers(clip.frames_THW3) == [*range(28), *range(40, 60)]
+    hurt = damaged(path, 28)
+    for span in ((None, None), (0.0, 2.0)):
+        (clip,) = decode(hurt, *span)
+        assert isinstance(clip, Clip)
+        assert (clip.decoder, clip.damaged_frames) == ("pyav", 12)
+        assert numbers(clip.frames_THW3) == [*range(28), *range(40, 60)]
+        stage = replace(DECODE, most_damaged=0.19)
+    (rest,) = decode(hurt, stage=stage)
+    assert rest == Rejected(Span(0.0, 2.0), "damaged", "12 of 60 frames are damaged and left out, at most 19% may be")
+    assert rejected(hurt, 0.0, 2.0, stage=stage).reason == "damaged"
+    (clip,) = decode(hurt, stage=replace(DECODE, fps_at_most=15.0))
+    assert isinstance(clip, Clip)
+    assert (clip.frame_count, clip.damaged_frames) == (24, 6)
 
 
 def test_one_frame_is_too_short(tmp_path: Path) -> None:
@@ -302,8 +312,14 @@ def test_real_footage(name: str, expected: list[int | str]) -> None:
 
 
 @pytest.mark.data
-def test_the_corrupted_real_file_is_rejected() -> None:
-    assert rejected(real_video("hostile/corrupted.mp4")).reason == "undecodable"
+def test_of_the_corrupted_real_file_the_sound_half_is_kept() -> None:
+    clip, rest = decode(real_video("hostile/corrupted.mp4"), cut=Split())
+    assert isinstance(clip, Clip)
+    assert (clip.decoder, clip.frame_count, clip.damaged_frames) == ("pyav", 29, 0)
+    assert rest == Rejected(Span(clip.span.end_seconds, 5.0), "damaged", "21 frames are damaged and left out")
+    assert rejected(real_video("hostile/corrupted.mp4"), 0.0, 5.0).detail == (
+        "21 of 50 frames are damaged and left out, at most 25% may be"
+    )
 
 
 @pytest.mark.parametrize(
@@ -315,6 +331,7 @@ def test_the_corrupted_real_file_is_rejected() -> None:
         {"fewest_frames": 0},
         {"frames_at_most": 1},
         {"least_share": 1.5},
+        {"most_damaged": 1.5},
     ],
 )
 def test_a_number_out_of_its_range_is_refused_by_name(fields):

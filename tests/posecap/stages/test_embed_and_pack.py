@@ -72,9 +72,19 @@ def test_fps_is_the_rate_of_the_stored_frames(source, stored):
 
 def test_facts_say_what_a_player_did_to_the_pictures():
     plain = facts_of()
-    assert not plain.keys() & {"sample_aspect_ratio", "stream", "video_streams", "clock_restarts"}
+    unusual = {
+        "sample_aspect_ratio",
+        "stream",
+        "video_streams",
+        "clock_restarts",
+        "deinterlaced_frames",
+        "damaged_frames",
+    }
+    assert not plain.keys() & unusual
     facts = facts_of(sample_aspect_ratio=(1024, 765), stream=2, video_streams=3, joins=(0.0, 0.5, 99.0))
     assert facts["sample_aspect_ratio"] == "1024:765"
+    (sample,) = Pack(thumbnail_side=0)(replace(building.embedded(), deinterlaced_frames=5, damaged_frames=3))
+    assert (sample.facts["deinterlaced_frames"], sample.facts["damaged_frames"]) == (5, 3)
     assert (facts["stream"], facts["video_streams"], facts["clock_restarts"]) == (2, 3, [0.5])
 
 

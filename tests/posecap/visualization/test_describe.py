@@ -73,6 +73,9 @@ def test_says_how_pictures_became_those_of_a_player() -> None:
     assert "  video     640 x 360 px, 25 frames/s of the source's 50, h264" in lines
     assert "  pixels    displayed ones, square; stored ones are 2:1 (width:height)" in lines
     assert "  stream    number 1 of the file, the best of 2 with video" in lines
+    found = describe(building.sample(facts={"deinterlaced_frames": 9, "damaged_frames": 4})).splitlines()
+    assert "  fields    of 9 interlaced frames the one shown first, scaled to the whole frame" in found
+    assert "  damaged   4 frames of the source, left out" in found
     assert "  joined    recordings with clocks of their own meet at 0.500 s" in lines
 
 
