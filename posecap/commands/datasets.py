@@ -312,7 +312,7 @@ def _view(options: argparse.Namespace) -> int:
         print("posecap: --split, --label, --worst and --rejected choose the clips of a --sheet", file=sys.stderr)
         return USAGE
     from posecap.engines.pyav_encoder import PyAVEncoder
-    from posecap.visualization.fonts import lacking_words
+    from posecap.visualization.drawing import lacking_words
     from posecap.visualization.view import view_clip
 
     (key,) = keys
@@ -328,7 +328,7 @@ def _view(options: argparse.Namespace) -> int:
 
 def _sheet(root: Storage, options: argparse.Namespace, background: Background) -> int:
     from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
-    from posecap.visualization.fonts import lacking_words
+    from posecap.visualization.drawing import lacking_words
 
     if options.rejected and options.worst:
         print("posecap: what was rejected has no quality measures: leave out --worst", file=sys.stderr)

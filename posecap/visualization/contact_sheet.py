@@ -23,8 +23,15 @@ from posecap.plan_store import stored_plan
 from posecap.shards import Dataset, sidecars
 from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import FileRange, PartName, Sample, Span
-from posecap.visualization.drawing import PAPER, contact_sheet, draw_skeletons, fullest_frame, sheet_font_size
-from posecap.visualization.fonts import font, pillow
+from posecap.visualization.drawing import (
+    PAPER,
+    contact_sheet,
+    draw_skeletons,
+    font,
+    fullest_frame,
+    pillow,
+    sheet_font_size,
+)
 from posecap.visualization.view import (
     Background,
     Footage,
@@ -203,7 +210,7 @@ def view_sheet(
         ViewError: ``out`` has another ending, there are no such clips (the message names the nearest label), or the
             facts of one do not have what is needed to draw it.
         ShardError, PillowMissingError: see :func:`view_clip`.
-        FontError: see :func:`posecap.visualization.fonts.font`.
+        FontError: see :func:`posecap.visualization.drawing.font`.
     """
     _check_picture(out)
     choice = choice or Choice()

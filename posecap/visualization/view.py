@@ -23,8 +23,7 @@ from posecap.stage import Reject
 from posecap.storage import Location
 from posecap.types import Media, Pixels, Sample, Seconds, Span
 from posecap.video import decode_span
-from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons
-from posecap.visualization.fonts import font, pillow
+from posecap.visualization.drawing import FAINT_INK, INK, PAPER, draw_skeletons, font, pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,7 +126,7 @@ def view_clip(
         ViewError: ``out`` has another ending, or the sample's facts do not have what is needed.
         ShardError: ``key`` names no sample or several, or the dataset is damaged.
         ShapeError: times are too close for the mp4's clock (:class:`posecap.interfaces.VideoEncoder`).
-        FontError, PillowMissingError: see :func:`posecap.visualization.fonts.font`.
+        FontError, PillowMissingError: see :func:`posecap.visualization.drawing.font`.
     """
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ViewError(f"{out}: a clip is written as .mp4 or .gif; for a contact sheet use --sheet")

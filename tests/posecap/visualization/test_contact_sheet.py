@@ -246,13 +246,13 @@ def test_an_unknown_measure_is_named_with_those_there_are() -> None:
 
 
 def test_characters_that_no_font_has_are_reported(gym: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from posecap.visualization import fonts
+    from posecap.visualization import drawing
 
-    monkeypatch.setattr(fonts, "_SYSTEM_FONTS", ())
-    monkeypatch.setattr(fonts, "_PACKAGE", "no_such_font_package")
-    fonts.font.cache_clear()
+    monkeypatch.setattr(drawing, "_SYSTEM_FONTS", ())
+    monkeypatch.setattr(drawing, "_PACKAGE", "no_such_font_package")
+    drawing.font.cache_clear()
     sheet = view_sheet(gym, out=tmp_path / "sheet.png")
-    fonts.font.cache_clear()
+    drawing.font.cache_clear()
     assert sheet.lacking == {"深", "蹲"}
 
 
