@@ -59,7 +59,7 @@ def task_of(config: TaskConfig) -> Task:
 
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
-            clips, or there are too few of them to hold one out.
+            clips, there is one clip to train on, or there are too few of them to hold one out.
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
     """
     chosen, protocol, folder = benchmark_of(config)
@@ -70,6 +70,11 @@ def task_of(config: TaskConfig) -> Task:
     for name, motions in (("train", parts.train), ("test", parts.test), ("validation", parts.validation)):
         if motions is not None and (not len(motions) or (motions.clips.label_N == NOT_KNOWN).any()):
             raise TaskError(f"the {name} part of {chosen.name} {protocol} has no clips, or clips without a class")
+    if len(parts.train) < 2:
+        raise TaskError(
+            f"the train part of {chosen.name} {protocol} holds one clip, so there is nothing to tell it from; name "
+            "data with clips of several classes"
+        )
     task = Task(
         benchmark=chosen,
         protocol=protocol,

@@ -204,13 +204,20 @@ class Pretraining:
     """A run in progress, on this process.
 
     Raises:
-        RunError: there is no full batch for each process, or the configuration does not fit the data or the machine.
+        RunError: there are fewer than two clips, or no full batch for each process, or the configuration does not fit
+            the data or the machine.
     """
 
     def __init__(
         self, config: PretrainConfig, folder: Path, motions: MotionSet, distributed: DistributedContext
     ) -> None:
         self.config, self.folder, self.motions, self.distributed = config, folder, motions, distributed
+        if len(motions) < 2:
+            split = f", or another split than {config.data.split!r}: --set data.split=none" if config.data.split else ""
+            raise RunError(
+                "the data holds one clip, and a clip is learned from by its difference to others: name more data, by "
+                f"--data or --sets{split}"
+            )
         self.loader = Loader(
             motions,
             sampling=config.sampling,

@@ -156,6 +156,14 @@ def test_parts_without_clips_or_with_unlabelled_ones_are_refused(monkeypatch: py
             task_of(SOME)
 
 
+def test_one_clip_to_train_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = gestures.parts()
+    one = gestures.benchmark(Parts(known.train.select([0]), known.test))
+    monkeypatch.setitem(BENCHMARKS, "gestures", one)
+    with pytest.raises(TaskError, match="holds one clip, so there is nothing to tell it from; name data with clips of"):
+        task_of(SOME)
+
+
 def test_some_recordings_keep_their_own_events() -> None:
     found = acted.recordings((40, 28, 33))
     chosen = selected(found, np.array([2, 0]))

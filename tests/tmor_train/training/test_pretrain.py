@@ -450,6 +450,17 @@ def test_runs_that_cannot_begin_say_why_and_leave_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("last_batch", ["drop", "fill", "keep"])
+def test_one_clip_is_too_few(
+    last_batch: str, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = motions_of(config.data).select([0])
+    monkeypatch.setattr("tmor_train.training.pretrain.motions_of", lambda data: one)
+    with pytest.raises(RunError, match=r"the data holds one clip.* name more data, by --data or --sets"):
+        pretrain(changed(config, [f"batching.last={last_batch}"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_a_run_is_not_written_over(straight: Path, config: PretrainConfig) -> None:
     with pytest.raises(RunError, match="already holds a run; resume it with `tmor_train resume"):
         pretrain(config, straight)
