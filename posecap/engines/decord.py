@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
 from posecap.video_file import Reading, opened
-
-if TYPE_CHECKING:
-    from av import VideoFrame
 
 _MOST_FRAMES = 2_000_000
 """Nine hours at 60 a second; Decord makes room for as many at once."""
@@ -33,7 +30,7 @@ _SAME_TIME_SECONDS = 1e-3
 class Decord(Engine):
     """Reads constant-rate files from their first frame on, on one thread, and leaves the rest to the next decoder.
 
-    Decord 0.6.0 was checked frame by frame against PyAV, and six of its faults are avoided:
+    Decord 0.6.0 was checked frame by frame against PyAV, and seven of its faults are avoided:
 
     * Seeking gives frames two or three too late where frames are shown before their keyframe (open GOPs, MPEG-4 and
       MPEG-2 with B frames), and fails in HEVC. So this engine never seeks: it gives up a span that begins later than
@@ -43,8 +40,11 @@ class Decord(Engine):
     * It makes room for as many frames as a container states, or as its duration would hold, at once, and the process
       ends where memory does not have it. So files that state millions, or neither, are not read.
     * It says nothing of damage, and gives smeared frames for sound ones; nor does it say which are interlaced. So the
-      same packets go through PyAV, which makes no pictures of them (a fifth to a half of Decord's own time): a file is
-      given up at the first frame that is damaged, interlaced, missing or shown at another time.
+      same packets go through PyAV first, which makes no pictures of them (a fifth to a half of Decord's own time): a
+      file of which one frame is damaged, interlaced, missing or shown at another time is given up.
+    * It decodes ahead in a thread of its own, however far it gets, and reports damage that it meets there: or not,
+      as the threads happen to run. So the whole file is looked at before it begins, and a span that ends more than
+      ``reads_over_seconds`` before the video does is given up.
     * It takes a stream of its own choice. So a file with several videos is not accepted.
     * VP9 fails by a race condition, AV1 does not open, MPEG-TS gives wrong pictures. So only ``codecs`` in
       ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`) are accepted.
@@ -54,7 +54,8 @@ class Decord(Engine):
 
     Args:
         codecs, containers: what is accepted, a file only if both of its own are named.
-        reads_over_seconds: a span may begin this late; what comes before it is decoded too, and left out.
+        reads_over_seconds: a span may begin this late, and end this long before the video; what comes before it is
+            decoded too, and left out.
         block_frames: frames per block.
 
     Raises:
@@ -109,19 +110,17 @@ class Decord(Engine):
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0), width=size[0], height=size[1], num_threads=1)
             clock_T = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
             pts_T = media.starts_seconds + _exact(clock_T, media.fps)
-            with opened(path, side_at_most=_SIDE_AT_MOST, purpose="soundness") as file:
-                reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
-                checked = reading.since(0.0)
-                for first in range(0, len(pts_T), self.block_frames):
-                    pts = pts_T[first : first + self.block_frames]
-                    wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
-                    if span is not None and pts[0] >= span.end_seconds:
-                        return
-                    _check(checked, pts, until=math.inf if span is None else span.end_seconds)
-                    reading.restart_clock()
-                    frames = reader.get_batch(range(first, first + len(pts))).asnumpy()
-                    if wanted.any():
-                        yield Frames(frames if wanted.all() else frames[wanted], pts[wanted])
+            if span is not None and pts_T[-1] - span.end_seconds > self.reads_over_seconds:
+                raise DecoderGaveUpError("too much of the video follows the span")
+            _check(path, pts_T, block_frames=self.block_frames)
+            for first in range(0, len(pts_T), self.block_frames):
+                pts = pts_T[first : first + self.block_frames]
+                wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
+                if span is not None and pts[0] >= span.end_seconds:
+                    return
+                frames = reader.get_batch(range(first, first + len(pts))).asnumpy()
+                if wanted.any():
+                    yield Frames(frames if wanted.all() else frames[wanted], pts[wanted])
         except (decord.DECORDError, RuntimeError, LookupError) as error:  # LookupError where it finds no frame at all
             # Decord's own message holds times of day and addresses, which differ from run to run.
             raise DecoderGaveUpError("the stream cannot be read") from error
@@ -136,20 +135,26 @@ def _stated_frames(path: Path) -> float:
         return max(file.stream.frames or 0, seconds * file.fps)
 
 
-def _check(checked: Iterator[tuple[float, VideoFrame | None]], pts_T: Seconds, *, until: float) -> None:
-    """Compare the next frames that PyAV decodes with those that Decord is about to give, as far as they are wanted.
+def _check(path: Path, pts_T: Seconds, *, block_frames: int) -> None:
+    """Compare all frames that PyAV decodes with those that Decord would give, at ``pts_T``.
 
     Raises:
         DecoderGaveUpError: they are not the same, or not sound.
+        Reject, PermanentError: as :meth:`Decord.frames`.
     """
-    for pts in pts_T[pts_T < until].tolist():
-        seconds, frame = next(checked, (math.nan, None))
-        if not abs(seconds - pts) <= _SAME_TIME_SECONDS:
-            raise DecoderGaveUpError("frames are missing or damaged, or have other times")
-        if frame is None:
-            raise DecoderGaveUpError("frames are damaged")
-        if frame.interlaced_frame:
-            raise DecoderGaveUpError("frames are interlaced")
+    with opened(path, side_at_most=_SIDE_AT_MOST, purpose="soundness") as file:
+        reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
+        checked = reading.since(0.0)
+        for number, pts in enumerate(pts_T.tolist()):
+            seconds, frame = next(checked, (math.nan, None))
+            if not abs(seconds - pts) <= _SAME_TIME_SECONDS:
+                raise DecoderGaveUpError("frames are missing or damaged, or have other times")
+            if frame is None:
+                raise DecoderGaveUpError("frames are damaged")
+            if frame.interlaced_frame:
+                raise DecoderGaveUpError("frames are interlaced")
+            if number % block_frames == 0:
+                reading.restart_clock()
 
 
 def _exact(clock_T: Seconds, fps: float) -> Seconds:

@@ -84,6 +84,18 @@ def test_gives_up_a_span_that_needs_seeking(tmp_path: Path) -> None:
     assert gives_up(path, Span(3.0, 4.0)) == "the span begins too late to be reached without seeking"
 
 
+def test_gives_up_a_span_after_which_much_would_have_to_be_looked_at(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.mp4", frames=120)
+    assert gives_up(path, Span(0.0, 1.0)) == "too much of the video follows the span"
+
+
+def test_gives_up_a_file_that_is_damaged_after_the_span(tmp_path: Path) -> None:
+    """Decord would meet it, or not, as its threads happen to run."""
+    path = write_video(tmp_path / "sound.mp4", options={"bf": "0", "g": "20"}, frames=60)
+    for _ in range(5):
+        assert gives_up(damaged(path, 50), Span(0.0, 1.0)) == "frames are damaged"
+
+
 def test_gives_up_damaged_and_truncated_streams(tmp_path: Path) -> None:
     path = write_video(tmp_path / "sound.mp4", muxing={"movflags": "faststart"}, options={"bf": "0", "g": "20"})
     assert gives_up(damaged(path, 25, 26)) == "frames are damaged"
