@@ -21,6 +21,7 @@ from posecap.ledger import Ledger
 from posecap.outcomes import RowOutcome, RowResult, Tally
 from posecap.plan import PlannedPart, part_fingerprint
 from posecap.shards import ShardError, read_sidecar
+from posecap.shards.sidecar import outcomes_of
 from posecap.staging import FOLDER, Staging, holds, keep_part
 from posecap.storage import Location, open_storage
 from posecap.types import FileRange, Row, StagedSample
@@ -115,12 +116,12 @@ def keep_rows(
     for part, rows in planned:
         try:
             sidecar = read_sidecar(location, part.name)
-            if sidecar["fingerprint"] != part_fingerprint(fingerprint, part):
+            if sidecar.get("fingerprint") != part_fingerprint(fingerprint, part):
                 continue
+            outcomes = {outcome.row_id: outcome for outcome in outcomes_of(part.name, sidecar.get("rows"))}
             samples = keep_part(location, part.name, sidecar["fingerprint"])
         except ShardError:
             continue
-        outcomes = {outcome["row_id"]: RowOutcome.from_json(outcome) for outcome in sidecar["rows"]}
         records = {}
         for row in rows:
             outcome = outcomes.get(row.row_id)

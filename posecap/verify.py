@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from posecap import legacy
 from posecap.files import file_sha256, map_file, scratch_folder
 from posecap.joints import LAYOUTS
-from posecap.outcomes import STATUSES, ClipOutcome, RowOutcome, tally
+from posecap.outcomes import STATUSES, RowOutcome, tally
 from posecap.shards.arrow_file import ColumnsBatch, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
@@ -38,7 +38,7 @@ from posecap.shards.paths import (
     tar_path,
 )
 from posecap.shards.serialization import arrays_of, facts_json
-from posecap.shards.sidecar import damaged_files, read_document, read_sidecar
+from posecap.shards.sidecar import damaged_files, outcomes_of, read_document, read_sidecar
 from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.storage import LocalStorage, Location, Storage, StorageError, open_storage
 from posecap.types import PartName, Sample
@@ -167,7 +167,9 @@ class _PartCheck:
 
     def run(self) -> Iterator[_Finding]:
         sidecar, index, samples = sidecar_path(self.part), index_path(self.part), self.document["samples"]
-        outcomes = _read_outcomes(self.document)
+        outcomes: list[RowOutcome] | None = None
+        with suppress(ShardError):
+            outcomes = outcomes_of(self.part, self.document.get("rows"))
         for what in _counts(outcomes, self.document):
             yield _Finding(sidecar, what)
         if not self.document["files"] and samples:
@@ -240,24 +242,9 @@ def _or_why_not(problems: Iterator[str]) -> Iterator[str]:
         yield f"its facts are none that posecap writes: {error}"
 
 
-def _read_outcomes(document: Mapping[str, Any]) -> list[RowOutcome] | None:
-    """The outcomes of a sidecar's rows; None where ``rows`` is something else, or words of theirs are no text."""
-    try:
-        outcomes = [RowOutcome.from_json(row) for row in document["rows"]]
-    except (KeyError, TypeError, RecursionError):
-        return None
-    every: list[RowOutcome | ClipOutcome] = [*outcomes, *(clip for row in outcomes for clip in row.clips)]
-    words = chain(
-        (word for one in every for word in (one.status, one.reason)),
-        (row.row_id for row in outcomes),
-        (clip.clip_id or "" for row in outcomes for clip in row.clips),
-    )
-    return outcomes if all(isinstance(word, str) for word in words) else None
-
-
 def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of a sidecar's ``outcomes`` (:func:`_read_outcomes`): one that is not known or contradicts its clips,
-    and counts that are not those of the rows."""
+    """Problems of a sidecar's ``outcomes`` (None where they cannot be read): one that is not known or contradicts its
+    clips, and counts that are not those of the rows."""
     if outcomes is None:
         yield "does not give the outcome of each row"
         return

@@ -130,26 +130,35 @@ class _Found:
 def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool) -> _Found:
     """Read every sidecar."""
     from posecap.label_stats import LabelStats, labels_of
-    from posecap.outcomes import RowOutcome, Tally
+    from posecap.outcomes import Tally
     from posecap.shards import ShardError
-    from posecap.shards.sidecar import each_sidecar
+    from posecap.shards.sidecar import each_sidecar, odd_rows, outcomes_of
 
     built, tally, stats, labels = 0, Tally(), LabelStats(), labels_of(plan)
     damaged: list[str] = []
     listed: list[str] = []
     wanted = {*(("failed", "quarantined") if failed else ()), *(("rejected",) if rejected else ())}
-    for _, document in each_sidecar(dataset):
+    for part, document in each_sidecar(dataset):
         if isinstance(document, ShardError):
             damaged.append(str(document))
             continue
+        kept, others = [], []
+        try:
+            for written in document["rows"]:
+                # Most rows are kept with all their clips, and need no more than to be counted.
+                if written["status"] == "kept" and not any(clip["status"] != "kept" for clip in written["clips"]):
+                    kept.append((len(written["clips"]), labels.get(written["row_id"])))
+                else:
+                    others.append(written)
+            outcomes = outcomes_of(part, others)
+        except (ShardError, KeyError, TypeError):
+            damaged.append(str(odd_rows(part)))
+            continue
         built += 1
-        for written in document["rows"]:
-            # Most rows are kept with all their clips, and need no more than to be counted.
-            if written["status"] == "kept" and not any(clip["status"] != "kept" for clip in written["clips"]):
-                tally.add_kept(len(written["clips"]))
-                stats.add_kept(labels.get(written["row_id"]))
-                continue
-            outcome = RowOutcome.from_json(written)
+        for clips, label in kept:
+            tally.add_kept(clips)
+            stats.add_kept(label)
+        for outcome in outcomes:
             tally.add(outcome)
             stats.add(labels.get(outcome.row_id), outcome)
             if outcome.status in wanted:

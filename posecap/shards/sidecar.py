@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 from posecap import legacy
 from posecap.files import canonical_json, digest, parse_json
+from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.shards import paths
 from posecap.shards.paths import ShardError
 from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
 _SEAL = re.compile(rb'(,?)"seal":"([0-9a-f]{64})"(,?)')
+_SECONDS = frozenset({float, int, type(None)})
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
 
 
@@ -142,7 +145,8 @@ def _checked(part: PartName, content: bytes) -> dict[str, Any]:
 def _fits(part: PartName, document: Mapping[str, Any]) -> dict[str, bool]:
     """Whether each of a sidecar's fields is the part's and has its type, so that later code need not check.
 
-    Not ``rows``, ``counts`` and ``pipeline``: checking those takes as long as reading them, and few readers do.
+    Not ``rows``, ``counts`` and ``pipeline``: checking those takes as long as reading them, and few readers do
+    (:func:`outcomes_of`).
     """
     files, lineage = document.get("files"), document.get("lineage", {})
     return {
@@ -161,6 +165,33 @@ def _fits(part: PartName, document: Mapping[str, Any]) -> dict[str, bool]:
 
 def _is_of_words(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(word, str) for word in value.values())
+
+
+def outcomes_of(part: PartName, rows: Any) -> list[RowOutcome]:
+    """The outcomes that a sidecar's ``rows``, or some of them, give.
+
+    Raises:
+        ShardError: they are something else, or words or times of theirs are none.
+    """
+    try:
+        outcomes = [RowOutcome.from_json(row) for row in rows]
+    except (KeyError, TypeError, RecursionError):
+        raise odd_rows(part) from None
+    every: list[RowOutcome | ClipOutcome] = [*outcomes, *(clip for row in outcomes for clip in row.clips)]
+    words = chain(
+        (word for one in every for word in (one.status, one.stage, one.reason, one.detail)),
+        (word for row in outcomes for word in (row.row_id, row.uri)),
+        (clip.clip_id or "" for row in outcomes for clip in row.clips),
+    )
+    seconds = (value for row in outcomes for clip in row.clips for value in (clip.start_seconds, clip.end_seconds))
+    if not all(isinstance(word, str) for word in words) or not all(type(v) in _SECONDS for v in seconds):
+        raise odd_rows(part)
+    return outcomes
+
+
+def odd_rows(part: PartName) -> ShardError:
+    """The error of a sidecar whose ``rows`` are something else than :func:`outcomes_of` reads."""
+    return ShardError(f"{paths.sidecar_path(part)}: its rows are not the outcomes of rows; {_REBUILD}")
 
 
 def sidecars(location: Location) -> Iterator[tuple[PartName, dict[str, Any]]]:

@@ -14,7 +14,7 @@ from posecap.shards import paths
 from posecap.shards.index import read_index, read_table
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import ShardError
-from posecap.shards.sidecar import decode_document, encode_document, read_sidecar, write_dataset_list
+from posecap.shards.sidecar import decode_document, encode_document, outcomes_of, read_sidecar, write_dataset_list
 from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
@@ -124,7 +124,7 @@ def _rewrite(storage: Storage, part: PartName, tombstones: Tombstones) -> bool:
     reasons = {row["key"]: tombstones.reason(row["key"], row["source_id"]) for row in removed}
     kept = set(table["key"].to_pylist()) - reasons.keys()
     record = read_sidecar(storage, part)
-    outcomes = [reject_removed(RowOutcome.from_json(row), reasons) for row in record.get("rows", [])]
+    outcomes = [reject_removed(row, reasons) for row in outcomes_of(part, record.get("rows", []))]
     record["rows"] = [outcome.as_json() for outcome in outcomes]
     record["counts"] = tally(outcomes).as_json()
     write_part(storage, part, read_part(storage, part, kept), record=record)

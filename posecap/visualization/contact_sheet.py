@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.plan_store import stored_plan
 from posecap.shards import Dataset, sidecars
+from posecap.shards.sidecar import outcomes_of
 from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import FileRange, PartName, Sample, Span
 from posecap.visualization.drawing import (
@@ -300,7 +301,7 @@ def _rejected(storage: Storage, choice: Choice) -> Iterator[_Rejected]:
         labels: dict[str, str | None] = {}
         if plan is not None and part in planned:
             labels = {one.row.row_id: one.row.label for one in plan.rows(planned[part])}
-        for row in map(RowOutcome.from_json, document["rows"]):
+        for row in outcomes_of(part, document.get("rows")):
             label = labels.get(row.row_id)
             for ended in row.clips or (row,):
                 if ended.status == "rejected" and choice.label in (None, label):

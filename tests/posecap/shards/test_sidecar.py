@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from posecap.cli import main
+from posecap.manifest.manifest_file import read_manifest
+from posecap.outcomes import ClipOutcome, RowOutcome
+from posecap.plan import make_plan
 from posecap.shards import ShardError, damaged_files, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.sidecar import decode_document, encode_document, is_listed, read_document
-from tests import built
+from posecap.shards.sidecar import decode_document, encode_document, is_listed, outcomes_of, read_document
+from posecap.verify import verify
+from tests import built, small
 from tests.built import FIRST, SECOND
 
 SIDECAR = "data/train/pose-00000.json"
@@ -97,6 +102,42 @@ def test_a_sealed_sidecar_may_name_only_its_own_files(tmp_path: Path, changes: d
     forge(tmp_path, **changes)
     with pytest.raises(ShardError, match="is not the sidecar of part train/00000; delete it and run `posecap build`"):
         read_sidecar(tmp_path, FIRST)
+
+
+ROW = RowOutcome(row_id="r", uri="u", status="failed", clips=(ClipOutcome(status="failed"),)).as_json()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        3,
+        "ab",
+        [3],
+        [{}],
+        {"status": "kept"},
+        [{**ROW, "more": 1}],
+        [{**ROW, "clips": None}],
+        [{**ROW, "clips": [3]}],
+        [{**ROW, "clips": [{"status": "failed", "start_seconds": "1"}]}],
+        *([{**ROW, name: []}] for name in ("row_id", "uri", "status", "stage", "reason", "detail")),
+    ],
+)
+def test_rows_that_are_no_outcomes_are_named_by_their_sidecar(
+    tmp_path: Path, rows: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = f"{SIDECAR}: its rows are not the outcomes of rows; delete it and run `posecap build`"
+    with pytest.raises(ShardError, match=said):
+        outcomes_of(FIRST, rows)
+    samples = built.build(tmp_path)[FIRST]
+    make_plan(read_manifest(small.manifest(tmp_path, [{"video": "a.mp4"}])), tmp_path / "plan.parquet")
+    forge(tmp_path, rows=rows)
+    assert SIDECAR in {problem.file for problem in verify(tmp_path).problems}
+    assert main(["status", str(tmp_path), "--failed"]) == 3
+    assert said in capsys.readouterr().out
+    for command in (["view", "--sheet", "--rejected", str(tmp_path)], ["remove", str(tmp_path), samples[0].key]):
+        assert main(command) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_a_sidecar_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
