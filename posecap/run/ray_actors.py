@@ -9,7 +9,6 @@ leave room for each.
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +48,8 @@ class _Worker:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        with _counted(Path(tempfile.gettempdir(), f"posecap-loads-{ray.get_runtime_context().get_actor_id()}")):
+        session = ray._private.worker.global_worker.node.get_session_dir_path()  # Ray's folder on this node
+        with _counted(Path(session, f"posecap-loads-{ray.get_runtime_context().get_actor_id()}")):
             for stage in segment.stages:
                 stage.load()
 
