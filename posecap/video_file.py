@@ -69,6 +69,8 @@ _ERRORS = {
     **dict.fromkeys(("wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "flv", "h263"), "bitstream+buffer"),
 }
 """FFmpeg's ``err_detect`` for decoders that otherwise hide errors: with it they tell of damage, as others do anyway."""
+_BEFORE_JOIN = 4
+"""How many packets before a join may be called damaged because of it: one or two were seen."""
 _SAME_START_SECONDS = 2e-6
 """FFmpeg rounds a container's start to microseconds; a stream that starts so near to it is meant."""
 
@@ -225,6 +227,8 @@ class JoinedClock:
         if packet.dts is not None and abs(packet.dts - self._zero) > self._most:
             packet.dts = None
         if packet.dts is not None:
+            if packet.pts is not None and abs(packet.pts - packet.dts) > self._ahead:
+                packet.pts = None  # a parser gives the last frame before a join the time of the first one after it
             moved = packet.dts + self._offset
             if self._last is not None and (moved < self._last - self._back or moved > self._expected + self._ahead):
                 self._offset += self._expected - moved
@@ -379,6 +383,7 @@ class Reading:
         self._lost: list[float] = []  # times, in seconds, of frames that are left out and not yet said to be
         self._waiting: deque[tuple[VideoFrame, float, int]] = deque()
         self._stamps: list[float] = []
+        self._trusted: set[int] = set()  # packets, by id, that are decoded though FFmpeg calls them damaged
 
     def restart_clock(self) -> None:
         """Start the time limit of the next block."""
@@ -443,17 +448,17 @@ class Reading:
                 if number and position >= 0 and known.pts_N[number] != _NONE:
                     with suppress(av.error.FFmpegError):
                         self._file.container.seek(position, stream=self._file.stream, unsupported_byte_offset=True)
-                        yield self._known_packets(known, number), False
+                        yield self._known_packets(known, number, position), False
             if ahead:
                 with suppress(av.error.FFmpegError):
                     self._file.container.seek(0, stream=self._file.stream, unsupported_byte_offset=True)
         yield self._packets(), True
 
-    def _known_packets(self, known: Timeline, number: int) -> Iterator[Packet[VideoStream]]:
+    def _known_packets(self, known: Timeline, number: int, position: int) -> Iterator[Packet[VideoStream]]:
         """Packets from the keyframe with this number on, each with the times that it has in a file read through."""
         found = False
         for step, packet in enumerate(self._demuxed()):
-            found = found or (packet.is_keyframe and packet.size == known.size_N[number])
+            found = found or (packet.is_keyframe and (packet.pos, packet.size) == (position, known.size_N[number]))
             if not found and step < _STEPS_TO_SYNC:
                 continue
             if not found or (packet.size and (number >= len(known.size_N) or packet.size != known.size_N[number])):
@@ -465,12 +470,22 @@ class Reading:
             yield packet
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        """Packets from here on, on a clock that goes on over joins; last an empty one, at which the decoder empties."""
-        clock = JoinedClock(self._file)
+        """Packets from here on, on a clock that goes on over joins; last an empty one, at which the decoder empties.
+
+        Where recordings were joined FFmpeg calls the last packets of the first one damaged, as their numbering breaks
+        off. Whether they are is left to the decoder.
+        """
+        clock, joins, held = JoinedClock(self._file), 0, deque[Any]()
         for packet in self._demuxed():
             if packet.size:
                 clock.place(packet)
-            yield packet
+            if len(clock.joins) > joins:
+                joins = len(clock.joins)
+                self._trusted.update(id(late) for late in held)
+            held.append(packet)
+            if len(held) > _BEFORE_JOIN:
+                yield held.popleft()
+        yield from held
 
     def _demuxed(self) -> Iterator[Packet[VideoStream]]:
         for packet in _demuxed(self._file.container.demux(self._file.stream)):
@@ -563,9 +578,10 @@ class Reading:
                 self._fed[number] = self._seconds(shown)
             if packet.pts is not None:
                 self._number_of[packet.pts] = number
-            if packet.is_corrupt:
+            if packet.is_corrupt and id(packet) not in self._trusted:
                 self._bad.append(number)
                 continue
+            self._trusted.discard(id(packet))
             decoded: list[VideoFrame] = []
             try:
                 decoded = list(packet.decode())

@@ -21,6 +21,7 @@ from posecap.stage import Reject
 from posecap.stages.decode import Decode
 from posecap.stages.split import Split
 from posecap.types import Clip, CutVideo, Span
+from posecap.video_file import Reading, opened
 from tests.footage import (
     Picture,
     numbers,
@@ -224,6 +225,55 @@ def test_a_matroska_file_that_is_cut_off_promises_what_it_says(tmp_path: Path) -
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 3])
     assert PyAV().probe(cut).seconds == pytest.approx(4.0, abs=0.04)
+
+
+# Seeking in files without an index.
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("closed.ts", {"g": "30", "bf": "2"}),
+        ("open.ts", {"x264-params": "keyint=30:open-gop=1:bframes=3:b-adapt=0"}),
+        ("vp8.ogv", {"g": "20"}),
+    ],
+)
+def test_a_late_span_is_reached_without_decoding_what_comes_before(
+    tmp_path: Path, name: str, options: dict[str, str]
+) -> None:
+    picture = Picture(frames=450, codec=codec(Path(name).suffix), options=options)
+    path = write_streams(tmp_path / name, picture)
+    through = read(PyAV(), path)
+    for start, end in ((14.0, 14.2), (7.51, 7.6), (3.0, 3.1)):
+        inside = (through.pts_T >= start - 1e-6) & (through.pts_T < end - 1e-6)
+        found = read(PyAV(), path, Span(start, end))
+        assert numbers(found.frames_THW3) == np.flatnonzero(inside).tolist()
+        np.testing.assert_array_equal(found.pts_T, through.pts_T[inside])
+        assert np.array_equal(found.frames_THW3, through.frames_THW3[inside])
+    with opened(path, side_at_most=8192) as file:
+        reading = Reading(file, side_at_most=8192, seconds_per_block=60.0)
+        assert next(iter(reading.since(14.0)))[0] > 12.0
+
+
+# Two recordings in one file.
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+@pytest.mark.parametrize("second", [0.0, 3000.0])
+def test_the_clock_goes_on_over_a_join(tmp_path: Path, suffix: str, second: float) -> None:
+    first = write_streams(tmp_path / f"1{suffix}", Picture(frames=90, codec=codec(suffix), options={"g": "30"}))
+    other = Picture(frames=110, codec=codec(suffix), offset=200, start=second, options={"g": "30"})
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(first.read_bytes() + write_streams(tmp_path / f"2{suffix}", other).read_bytes())
+    media, found = PyAV().probe(path), read(PyAV(), path)
+    assert numbers(found.frames_THW3) == [*range(90), *range(200, 310)]
+    np.testing.assert_allclose(np.diff(found.pts_T), 1 / 30, atol=2e-3)
+    assert media.joins == pytest.approx((3.0,), abs=0.04)
+    assert media.seconds == pytest.approx(200 / 30, abs=0.04)
+    shots = clips(path)
+    assert [numbers(clip.frames_THW3) for clip in shots] == [list(range(90)), list(range(200, 310))]
+    (late,) = clips(path, 5.0, 6.0)
+    assert numbers(late.frames_THW3) == numbers(found.frames_THW3)[150:180]
 
 
 # Rates.
