@@ -163,7 +163,9 @@ def _stated_seconds(file: VideoFile) -> float | None:
     if file.stream.duration and file.unit:
         seconds = file.starts_seconds + float(file.stream.duration * file.unit)
     elif file.container.duration:
-        seconds = file.container.duration / 1e6
+        # Matroska states the time at which it ends, whatever time it starts at.
+        begins = float(file.zero) if file.container.format.name == "matroska,webm" else 0.0
+        seconds = file.container.duration / 1e6 - begins
     return seconds if seconds and 0 < seconds < LONGEST_SECONDS else None
 
 

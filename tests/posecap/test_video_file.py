@@ -11,8 +11,10 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
@@ -169,6 +171,27 @@ def test_the_stream_is_ffmpegs_best_one(tmp_path: Path, suffix: str, defaults: t
     assert (clip.decoder, numbers(clip.frames_THW3)) == ("pyav", list(range(first, first + 30)))
 
 
+def test_a_cover_is_no_video_though_it_comes_first_and_is_larger(tmp_path: Path) -> None:
+    path = tmp_path / "cover.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 320, 240, "rgb24", Disposition.attached_pic
+        film = container.add_stream("libx264", rate=30)
+        film.width, film.height, film.pix_fmt = *SIZE, "yuv420p"
+        image = av.VideoFrame.from_ndarray(painted(500, 40, (320, 240)), format="rgb24")
+        image.pts = 0
+        container.mux(cover.encode(image))
+        for index in range(30):
+            frame = av.VideoFrame.from_ndarray(painted(index, 40, SIZE), format="rgb24")
+            frame.pts = index
+            container.mux(film.encode(frame))
+        container.mux(film.encode(None))
+    media = PyAV().probe(path)
+    assert (media.width, media.height, media.codec, media.video_streams) == (*SIZE, "h264", 1)
+    (clip,) = clips(path, 0.0, 1.0)
+    assert numbers(clip.frames_THW3) == list(range(30))
+
+
 # The player's clock.
 
 
@@ -218,6 +241,14 @@ def test_a_row_without_an_end_reaches_to_the_last_frame(
     (clip,) = clips(path, 0.5, None)
     assert clip.span.end_seconds == pytest.approx(2.0, abs=0.07)
     assert numbers(clip.frames_THW3)[-1] == 59
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mpg", ".flv"])
+def test_a_clock_that_starts_late_or_early_counts_from_there(tmp_path: Path, suffix: str) -> None:
+    path = write_streams(tmp_path / f"offset{suffix}", Picture(frames=30, start=90.0, codec=codec(suffix)))
+    media = PyAV().probe(path)
+    assert (media.starts_seconds, media.seconds) == (0.0, pytest.approx(1.0, abs=0.04))
+    np.testing.assert_allclose(read(PyAV(), path).pts_T, np.arange(30) / 30, atol=1e-3)
 
 
 def test_a_matroska_file_that_is_cut_off_promises_what_it_says(tmp_path: Path) -> None:
