@@ -24,6 +24,7 @@ class RayMetrics:
     def __init__(self, dataset: str) -> None:
         self._dataset = dataset
         self._metrics: dict[Metric, Any] = {metric: _made(metric) for metric in METRICS}
+        self._tags_of: dict[tuple[Metric, Labels], dict[str, str]] = {}
 
     def __call__(self, changes: Changes) -> None:
         for metric, added in changes.added.items():
@@ -37,7 +38,11 @@ class RayMetrics:
             self._metrics[metric].observe(value, self._tags(metric, labels))
 
     def _tags(self, metric: Metric, labels: Labels) -> dict[str, str]:
-        return {"dataset": self._dataset, **dict(zip(metric.labels, labels, strict=True))}
+        tags = self._tags_of.get((metric, labels))
+        if tags is None:
+            tags = {"dataset": self._dataset, **dict(zip(metric.labels, labels, strict=True))}
+            self._tags_of[metric, labels] = tags
+        return tags
 
 
 def _made(metric: Metric) -> Any:
