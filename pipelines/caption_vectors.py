@@ -4,9 +4,10 @@
     python pipelines/caption_vectors.py datasets/skeletons datasets/movements.parquet --movements
 
 The first folder holds the sets, each in a folder of its name (``tmor_train.data.datasets.SETS``). Their sentences are
-embedded by the demo's text encoder (all-MiniLM-L6-v2, from a pinned package). The Parquet file has a row for each, with
-the columns ``sentence`` and ``vector`` (384 float32, length 1). With ``--movements`` a sentence's vector is that of a
-description of the movement (``tmor_train/data/datasets/action_descriptions.py``), not that of the action's name.
+embedded by the text encoder of the default pipeline (all-MiniLM-L6-v2, from a pinned package). The Parquet file has a
+row for each, with the columns ``sentence`` and ``vector`` (384 float32, length 1). With ``--movements`` a sentence's
+vector is that of a description of the movement (``tmor_train/data/datasets/action_descriptions.py``), not that of the
+action's name.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     sets = [read(options.folder / name) for name, read in SETS.items() if (options.folder / name).is_dir()]
+    if not sets:
+        parser.error(f"{options.folder} holds none of the folders {', '.join(SETS)}")
     sentences = sorted({sentence for one in sets for sentence in one.sentences})
     encoder = MiniLM()
     encoder.load()
