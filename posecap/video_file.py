@@ -11,6 +11,7 @@ The prober and the decoders all follow what is decided here:
 from __future__ import annotations
 
 import heapq
+import math
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -71,6 +72,9 @@ _ERRORS = {
 """FFmpeg's ``err_detect`` for decoders that otherwise hide errors: with it they tell of damage, as others do anyway."""
 _BEFORE_JOIN = 4
 """How many packets before a join may be called damaged because of it: one or two were seen."""
+_SAME_TIME_SECONDS = 1e-3
+"""By which two decoders' times of a frame may differ: one lasts 4 ms or more in usual video; Decord's times are in
+single precision, 0.5 ms after two hours."""
 _SAME_START_SECONDS = 2e-6
 """FFmpeg rounds a container's start to microseconds; a stream that starts so near to it is meant."""
 
@@ -590,3 +594,14 @@ class Reading:
             yield from decoded
         with suppress(av.error.FFmpegError):
             yield from self._file.stream.codec_context.decode(None)  # frames still in the decoder
+
+
+def fault_of_next(frames: Iterator[tuple[float, VideoFrame | None]], pts: float) -> str:
+    """Why the next frame of :meth:`Reading.since` is not one that another decoder may show at ``pts`` seconds as it is;
+    empty where it is."""
+    seconds, frame = next(frames, (math.nan, None))
+    if not abs(seconds - pts) <= _SAME_TIME_SECONDS:
+        return "frames are missing or damaged, or have other times"
+    if frame is None:
+        return "frames are damaged"
+    return "frames are interlaced" if frame.interlaced_frame else ""

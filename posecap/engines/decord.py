@@ -14,7 +14,7 @@ import numpy as np
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
-from posecap.video_file import Reading, opened
+from posecap.video_file import Reading, fault_of_next, opened
 
 _MOST_FRAMES = 2_000_000
 """Nine hours at 60 a second; Decord makes room for as many at once."""
@@ -22,8 +22,6 @@ _SIDE_AT_MOST = 32768
 """Of the pictures that are checked. How large they may be is the prober's to say, before Decord is asked."""
 _SECONDS_PER_BLOCK = 60.0
 """As PyAV allows for the same frames with their pictures."""
-_SAME_TIME_SECONDS = 1e-3
-"""A frame lasts 4 ms or more in usual video; Decord's times are in single precision: 0.5 ms after two hours."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +144,8 @@ def _check(path: Path, pts_T: Seconds, *, block_frames: int) -> None:
         reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
         checked = reading.since(0.0)
         for number, pts in enumerate(pts_T.tolist()):
-            seconds, frame = next(checked, (math.nan, None))
-            if not abs(seconds - pts) <= _SAME_TIME_SECONDS:
-                raise DecoderGaveUpError("frames are missing or damaged, or have other times")
-            if frame is None:
-                raise DecoderGaveUpError("frames are damaged")
-            if frame.interlaced_frame:
-                raise DecoderGaveUpError("frames are interlaced")
+            if fault := fault_of_next(checked, pts):
+                raise DecoderGaveUpError(fault)
             if number % block_frames == 0:
                 reading.restart_clock()
 

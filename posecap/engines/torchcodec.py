@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +16,15 @@ from posecap.inference.package_compat import ensure_torchvision
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
+from posecap.video_file import Reading, fault_of_next, opened
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_SIDE_AT_MOST = 32768
+"""Of the pictures that are checked. How large they may be is the prober's to say, before TorchCodec is asked."""
+_SECONDS_PER_BLOCK = 60.0
+"""As PyAV allows for the same frames with their pictures."""
 _MOST_PROBES = 8
 """Frames decoded to find the number of a span's first frame; constant rates need one or two. A free choice."""
 
@@ -33,7 +43,8 @@ class TorchCodec(Engine):
     * the container is none of ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`). TorchCodec cannot be
       told which formats FFmpeg may open, and these are recognised by their first bytes, so that no file passes for one
       of them here and for a playlist, which would open other files, there;
-    * it cannot read a packet.
+    * it cannot read a packet, or frames of the span are damaged: it would show them smeared, and does not say so. So
+      the same packets go through PyAV, which makes no pictures of them.
 
     TorchCodec loads the FFmpeg (4 to 8) of the machine, which its wheel does not bring, and whose version changes
     pixels by a level here and there. On a GPU it scales and converts colours in other ways: builds are the same only
@@ -78,7 +89,10 @@ class TorchCodec(Engine):
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
         Raises:
-            DecoderGaveUpError: another number of frames than the prober's, or anything that TorchCodec cannot read.
+            DecoderGaveUpError: another number of frames than the prober's, damage, or anything that TorchCodec cannot
+                read.
+            Reject: ``undecodable``: PyAV cannot open the file.
+            PermanentError: ``decode_timeout``.
         """
         decoders, transforms = _library()
         try:
@@ -95,18 +109,37 @@ class TorchCodec(Engine):
                 raise DecoderGaveUpError(f"it counts {count} frames and the prober {media.frame_count}")
             zero = reader.metadata.begin_stream_seconds_from_content
             start = 0.0 if span is None else span.start_seconds - media.starts_seconds
-            for first in range(_first_frame(reader, zero + start, media.fps), count, self.block_frames):
-                batch = reader.get_frames_in_range(first, min(first + self.block_frames, count))
-                pts = media.starts_seconds + (batch.pts_seconds.numpy() - zero)
-                if span is not None and pts[0] >= span.end_seconds:
-                    return
-                wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
-                if wanted.any():
-                    frames = batch.data.cpu().numpy()
-                    yield Frames(frames if wanted.all() else frames[wanted], _increasing(pts[wanted]))
+            with opened(path, side_at_most=_SIDE_AT_MOST, purpose="soundness") as file:
+                reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
+                checked = _from(reading.since(0.0 if span is None else span.start_seconds), span)
+                first, reached = _first_frame(reader, zero + start, media.fps), start + media.starts_seconds
+                while first < count and (span is None or reached < span.end_seconds):
+                    # Not far beyond the span: what follows it may be damaged.
+                    left = math.inf if span is None else (span.end_seconds - reached) * (media.fps or 25.0)
+                    last = min(first + self.block_frames, count, first + max(1.0, left))
+                    batch = reader.get_frames_in_range(first, math.ceil(last))
+                    pts = media.starts_seconds + (batch.pts_seconds.numpy() - zero)
+                    first, reached = first + len(pts), float(pts[-1])
+                    wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
+                    for time in pts[wanted].tolist():
+                        if fault := fault_of_next(checked, time):
+                            raise DecoderGaveUpError(fault)
+                    reading.restart_clock()
+                    if wanted.any():
+                        frames = batch.data.cpu().numpy()
+                        yield Frames(frames if wanted.all() else frames[wanted], _increasing(pts[wanted]))
         except (RuntimeError, ValueError, LookupError) as error:
             # TorchCodec's own message holds addresses of its C++ sources, which differ from release to release.
             raise DecoderGaveUpError("the stream cannot be read") from error
+
+
+def _from(
+    frames: Iterator[tuple[float, VideoFrame | None]], span: Span | None
+) -> Iterator[tuple[float, VideoFrame | None]]:
+    """Those of the span, and the ones after it."""
+    return dropwhile(
+        lambda frame: span is not None and frame[0] < span.start_seconds and not span.holds(frame[0]), frames
+    )
 
 
 def _first_frame(reader: Any, start: float, fps: float) -> int:

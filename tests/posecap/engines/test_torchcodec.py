@@ -16,7 +16,7 @@ from posecap.stage import check_installed
 from posecap.stages.decode import Decode
 from posecap.types import Media, Span
 from tests.decoders import installed_or_skip
-from tests.footage import numbers, truncated, write_video
+from tests.footage import damaged, numbers, truncated, write_video
 
 SIZE = (160, 96)
 MEDIA = Media(
@@ -77,6 +77,20 @@ def test_gives_up_truncated_streams(tmp_path: Path) -> None:
     media = PyAV().probe(path)
     with pytest.raises(DecoderGaveUpError):
         list(TorchCodec().frames(truncated(path, 0.6), media, span=None, size=SIZE))
+
+
+@pytest.mark.parametrize(("span", "sound"), [(None, False), (Span(0.0, 0.6), True), (Span(0.9, 1.2), False)])
+def test_gives_up_damage_of_its_span(span: Span | None, sound: bool, tmp_path: Path) -> None:
+    """x264 conceals it, and TorchCodec shows smeared frames. The packet 25 is in the frames 20 to 40."""
+    installed_or_skip(TorchCodec())
+    path = damaged(write_video(tmp_path / "clip.mp4", options={"bf": "0", "g": "20"}), 25)
+    media = PyAV().probe(path)
+    if sound:
+        (block,) = TorchCodec().frames(path, media, span=span, size=SIZE)
+        assert numbers(block.frames_THW3) == list(range(18))
+    else:
+        with pytest.raises(DecoderGaveUpError, match=r"damaged|cannot be read"):
+            list(TorchCodec().frames(path, media, span=span, size=SIZE))
 
 
 def test_without_its_package_a_pipeline_that_names_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
