@@ -1,4 +1,5 @@
-"""Object keypoint similarity of two skeletons, and kinematic quality measures of a clip's skeletons.
+"""Tracks from detections, object keypoint similarity of two skeletons, and kinematic quality measures of a clip's
+skeletons.
 
 A joint is *seen* in a frame when its score is above 0, a person when any joint is. A person's *size* is the median,
 over the frames with at least two seen joints, of the diagonal of the bounding box of the seen joints. Distances are
@@ -7,13 +8,15 @@ divided by it, so that near and far people count alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.interfaces import Detections
 from posecap.joints import LAYOUTS
-from posecap.types import Floats, Quality, Seconds
+from posecap.types import Floats, Quality, Seconds, Tracks
 
 Doubles = NDArray[np.float64]
 
@@ -31,6 +34,27 @@ _DIGITS = 6
 _COCO17_SIGMAS = np.array([0.026, *np.repeat([0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)])
 _OTHER_SIGMA = 0.08
 """About the mean of COCO's from shoulders to ankles, 0.083."""
+
+
+def tracks_of(people: Sequence[Mapping[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
+    """Tracks of M people through T frames, with the boxes, scores and joints of their detections.
+
+    Args:
+        people: for each person, the index within ``detections[t]`` by frame ``t`` in which the person is seen.
+        detections: one per frame, T in all.
+        layout: of the detections' joints, None to leave them out.
+    """
+    boxes = np.zeros((len(people), len(detections), 4), np.float32)
+    scores = np.zeros((len(people), len(detections)), np.float32)
+    first = next((found.joints_NJ3 for found in detections if found.joints_NJ3 is not None), None)
+    joints = None if layout is None or first is None else np.zeros((*scores.shape, first.shape[1], 3), np.float32)
+    for m, track in enumerate(people):
+        for t, index in track.items():
+            found = detections[t]
+            boxes[m, t], scores[m, t] = found.boxes_N4[index], found.scores_N[index]
+            if joints is not None and found.joints_NJ3 is not None:
+                joints[m, t] = found.joints_NJ3[index]
+    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)
 
 
 def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_score: float = 0.1) -> float:

@@ -17,9 +17,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.inference.crops import tracks_of
 from posecap.interfaces import Detections
-from posecap.skeletons import box_iou, similarity
+from posecap.skeletons import box_iou, similarity, tracks_of
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, Seconds, Tracks
 

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.crops import tracks_of
 from posecap.inference.package_compat import ensure_ultralytics
 from posecap.interfaces import Detections
+from posecap.skeletons import tracks_of
 from posecap.stage import Engine
 from posecap.types import Pixels, Seconds, Tracks
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from posecap.inference.device import Batches
-from posecap.interfaces import Detections
 from posecap.joints import LAYOUTS
 from posecap.stage import Engine
 from posecap.types import Floats, Pixels, TrackedClip, Tracks
@@ -31,27 +30,6 @@ def middle_frames(count: int, wanted: int) -> list[int]:
         return list(range(count))
     edges = [i * count // wanted for i in range(wanted + 1)]
     return [(edges[i] + edges[i + 1] - 1) // 2 for i in range(wanted)]
-
-
-def tracks_of(people: Sequence[Mapping[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
-    """Tracks of M people through T frames, with the boxes, scores and joints of their detections.
-
-    Args:
-        people: for each person, the index within ``detections[t]`` by frame ``t`` in which the person is seen.
-        detections: one per frame, T in all.
-        layout: of the detections' joints, None to leave them out.
-    """
-    boxes = np.zeros((len(people), len(detections), 4), np.float32)
-    scores = np.zeros((len(people), len(detections)), np.float32)
-    first = next((found.joints_NJ3 for found in detections if found.joints_NJ3 is not None), None)
-    joints = None if layout is None or first is None else np.zeros((*scores.shape, first.shape[1], 3), np.float32)
-    for m, track in enumerate(people):
-        for t, index in track.items():
-            found = detections[t]
-            boxes[m, t], scores[m, t] = found.boxes_N4[index], found.scores_N[index]
-            if joints is not None and found.joints_NJ3 is not None:
-                joints[m, t] = found.joints_NJ3[index]
-    return Tracks(boxes_MT4=boxes, scores_MT=scores, joints_MTJ3=joints, layout=None if joints is None else layout)
 
 
 Size = Literal["t", "s", "m", "l"]
