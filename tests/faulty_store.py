@@ -19,13 +19,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["throttled", "unavailable", "error", "denied", "reset", "answer_lost", "slow", "unconditional"]
+Kind = Literal[
+    "throttled", "unavailable", "error", "denied", "reset", "answer_lost", "slow", "unconditional", "unknown"
+]
 
 _PASSING: tuple[Kind, ...] = ("throttled", "unavailable", "error", "reset", "answer_lost")
 _ANSWERS = {
     "throttled": (503, "SlowDown", "Please reduce your request rate."),
     "unavailable": (503, "ServiceUnavailable", "Service is unable to handle request."),
     "error": (500, "InternalError", "We encountered an internal error. Please try again."),
+    "unknown": (501, "NotImplemented", "A parameter you provided implies functionality that is not implemented."),
     "denied": (403, "AccessDenied", "Access Denied by rule of AKIATESTINGONLY"),
 }
 

@@ -249,12 +249,13 @@ class RemoteStorage(Storage):
 
     def remove_unfinished_uploads(self) -> None:
         """Let the store forget uploads that killed processes left, which are invisible and are charged for. Only S3
-        keeps such; elsewhere nothing happens. The caller holds the lock.
+        keeps such; elsewhere nothing happens, nor in stores that speak S3 and do not list them. The caller holds the
+        lock.
         """
         if _EXTRAS.get(self._scheme) != "s3":
             return
         bucket, _, root = self._path("").partition("/")
-        for upload in self._call("list", "", lambda fs, _: fs.list_multipart_uploads(bucket)):
+        for upload in self._call("list", "", lambda fs, _: _unfinished_uploads(fs, bucket)):
             if upload["Key"].startswith(f"{root}/" if root else ""):
                 self._forget(bucket, upload["Key"], upload["UploadId"])
 
@@ -387,6 +388,15 @@ class RemoteStorage(Storage):
             f"{where}: the store cannot {what} this ({kind}): check the address, the store's settings and the "
             "version of its fsspec package"
         )
+
+
+def _unfinished_uploads(fs: Any, bucket: str) -> list[Any]:
+    try:
+        return list(fs.list_multipart_uploads(bucket))
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return []
+        raise
 
 
 class _RangeReader(io.RawIOBase):

@@ -61,6 +61,12 @@ def test_many_files_are_deleted_in_one_request_or_one_by_one_where_the_store_ref
     assert [method for method, _ in store.requests].count("DELETE") == one_by_one
 
 
+def test_a_store_that_does_not_list_unfinished_uploads_keeps_them(storage: RemoteStorage, store: FaultyStore) -> None:
+    store.faults.append(Fault("GET", "uploads", "unknown"))
+    storage.remove_unfinished_uploads()
+    assert store.faults[0].times == 0
+
+
 def test_a_lost_answer_to_a_creation_is_no_refusal(storage: RemoteStorage, store: FaultyStore) -> None:
     storage.create("before", b"finds out that the store can refuse")
     store.faults.append(Fault("PUT", "poses/once", "answer_lost", times=2))
