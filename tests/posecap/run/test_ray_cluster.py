@@ -1,14 +1,22 @@
 """The connection to a cluster: refused at once where there is none, given up when it falls silent."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
+from posecap.build import Options, build
 from posecap.run import ray_cluster
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError
+from tests import ROOT, small
+from tests.programs import program
 
 pytestmark = [pytest.mark.ray]
 
@@ -114,3 +122,26 @@ def test_closing_does_not_wait_for_a_cluster_that_is_gone(silence, monkeypatch):
     since = time.monotonic()
     cluster.close()
     assert time.monotonic() - since < 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_build_by_ray_client_gives_the_bytes_of_threads(tmp_path: Path) -> None:
+    """By ``ray://``, as from a machine that is none of its nodes."""
+    write = program(ROOT / "benchmarks" / "write.py")
+    manifest = write.write_manifest(tmp_path, Namespace(rows=9, video_mb=0, rows_per_part=4))
+    build(manifest, options=Options(runner="local", workers=1, progress="none"), log=lambda line: None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    head = {"num_cpus": 2, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
+    try:
+        command = [sys.executable, "-m", "posecap", "build", "--manifest", str(manifest), "--workers", "1", "--quiet"]
+        there = ["--output", str(tmp_path / "there"), "--address", f"ray://127.0.0.1:{port}"]
+        # A process of its own, since Ray remembers that it was a client.
+        ended = subprocess.run([*command, *there], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    finally:
+        cluster.shutdown()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert small.published(tmp_path / "there") == small.published(tmp_path / "dataset")
