@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import build, datasets, models, pipelines
+from posecap.commands import build, datasets, models
 from posecap.terminal import run_command
 
 RENAMED = {"forget": "remove"}
@@ -64,6 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (build, datasets, pipelines, models):
+    for group in (build, datasets, models):
         group.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""``posecap models``: list, download and verify the weights that engines use."""
+"""``posecap pipeline`` and ``posecap models``: pipelines that come with posecap, and the weights that engines use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 
 from posecap.terminal import COMPLETE, ERROR, USAGE, Commands, command
 
+_PIPELINES = """\
+  posecap pipeline list
+  posecap pipeline show default > mine.py      a copy to edit; then write 'pipeline: mine.py' in the manifest
+"""
 _MORE = """\
   posecap models list                          all known weights, their licenses, and which are on this machine
   posecap models pull yolo11n rtmpose-m        fetch before a build, or on a machine that has a network
@@ -22,7 +26,15 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``models`` with its actions."""
+    """Add ``pipeline`` and ``models``, each with its actions."""
+    about = "list and print the pipelines that come with posecap"
+    parser = command(commands, "pipeline", _list_pipelines, about=about, more=_PIPELINES)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    command(actions, "list", _list_pipelines, about="names and what they are for")
+    showing = command(
+        actions, "show", _show_pipeline, about="print a pipeline's file, every parameter in it", more=_PIPELINES
+    )
+    showing.add_argument("name", metavar="NAME", help="a name of `posecap pipeline list`")
     about = "all known weights, their licenses, and which are on this machine"
     parser = command(commands, "models", _list, about="list, fetch and check the weights of models", more=_MORE)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -39,6 +51,27 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         actions, "verify", _verify, about="hash the weights on this machine; exit code 1 when a file is damaged"
     )
     checking.add_argument("names", nargs="*", metavar="NAME", help="default: all that are on this machine")
+
+
+def _list_pipelines(_: argparse.Namespace) -> int:
+    from posecap.builtin import pipelines, summary
+
+    found = pipelines()
+    width = max(map(len, found), default=0)
+    for name, path in found.items():
+        print(f"{name.ljust(width)}  {summary(path)}")
+    return COMPLETE
+
+
+def _show_pipeline(options: argparse.Namespace) -> int:
+    from posecap.builtin import nearest_pipeline, pipelines
+
+    path = pipelines().get(options.name)
+    if path is None:
+        print(f"posecap: no pipeline named {options.name!r}: {nearest_pipeline(options.name)}", file=sys.stderr)
+        return ERROR
+    print(path.read_text("utf-8"), end="")
+    return COMPLETE
 
 
 def _list(options: argparse.Namespace) -> int:
