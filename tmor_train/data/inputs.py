@@ -19,6 +19,7 @@ from typing import Any, Literal
 from posecap.files import digest, file_sha256
 from posecap.shards import Dataset, read_sidecar
 from posecap.storage import open_storage
+from posecap.uris import public_uri
 
 MOST_FILES = 4096
 """Files of one folder that are recorded by name, a free choice; of more (NTU has 56,880) one hash of all their names
@@ -148,7 +149,7 @@ def record_parts(location: str, split: str | None, *, read: Literal["columns", "
     recorder = _recorder.get()
     if recorder is None:
         return
-    storage, place = open_storage(location), location.rstrip("/")
+    storage, place = open_storage(location), public_uri(location.rstrip("/"))
     for part, _ in Dataset(storage).parts(split):
         document = read_sidecar(storage, part, names="stored")
         for name, entry in document["files"].items():
