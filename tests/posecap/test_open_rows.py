@@ -24,8 +24,10 @@ from tests import building, small
 STAGES = """\
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -64,7 +66,13 @@ class Work(Stage):
             raise PermanentError("broken")
         if row.label == "dies once" and not (folder / "died").exists():
             (folder / "died").touch()
-            time.sleep(0.5)
+            # Until the driver has entered the three rows before.
+            until, ledger = time.monotonic() + 60, f"file:{folder / 'dataset' / 'ledger.sqlite'}?mode=ro"
+            while time.monotonic() < until:
+                with closing(sqlite3.connect(ledger, uri=True)) as db:
+                    if db.execute("SELECT count(*) FROM finished_rows").fetchone() == (3,):
+                        break
+                time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
         if row.label == "slow":
             time.sleep(1.1)
