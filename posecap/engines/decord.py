@@ -1,4 +1,4 @@
-"""Decodes with Decord, which is fast, the files that it is known to read correctly."""
+"""Decodes with Decord the files that it is known to read correctly."""
 
 from __future__ import annotations
 
