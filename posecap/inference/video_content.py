@@ -15,8 +15,8 @@ _PROBE_BYTES = 1 << 16
 """Of a file whose first bytes are no known video, as much is looked at for its format. FFmpeg would look at 1 MiB, in
 fifteen times the time; of its formats, DV has the longest distance between two marks, 12,000 bytes."""
 _SECONDS = 10.0
-"""Longest time for one file, of which FFmpeg's libraries may otherwise look for a beginning up to its end. A free
-choice."""
+"""Longest time for opening a file, and again for finding its streams: FFmpeg's libraries may otherwise look for a
+beginning up to the file's end. A free choice."""
 
 Content = Literal[
     "video",
@@ -52,7 +52,9 @@ def content_of(path: Path) -> Content:
     FFmpeg's libraries read the header, and the first frames where a format has none.
 
     A file is a video where it has a stream of pictures that is no cover (attached picture), whether or not there is a
-    decoder for it. A video that is damaged so that it cannot be opened is ``nothing that FFmpeg opens``.
+    decoder for it. ``nothing that FFmpeg opens`` is also a video that is damaged so that it cannot be opened or that
+    takes longer than ``_SECONDS``, and what has neither video nor sound but opens, as subtitles. A folder is ``not a
+    file``, what is not there ``not readable``.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -100,15 +100,15 @@ def commit_part(location: Location, part: PartName, files: PartFiles, *, record:
     caller holds the lock of the dataset (:func:`posecap.ledger.lock_dataset`).
 
     Args:
-        record: as for :func:`write_part`.
+        record: as for :func:`write_part`, with the fingerprint and the lineage that :func:`write_files` got.
 
     Returns:
         The sidecar.
 
     Raises:
-        OSError: the disk is full, before anything was changed; or the disk or store fails. No temporary file is left,
-            but the old part may be gone, and files of the new one may have their names without a sidecar: the part then
-            counts as not built.
+        OSError: the disk is full, before anything was changed; or the disk or store fails. No temporary file is left
+            where they can be removed, but the old part may be gone, and files of the new one may have their names
+            without a sidecar: the part then counts as not built.
     """
     document = {
         **record,
@@ -120,8 +120,8 @@ def commit_part(location: Location, part: PartName, files: PartFiles, *, record:
         "samples": files.samples,
     }
     storage = open_storage(location)
-    storage.remove_attempts(paths.sidecar_path(part))
     try:
+        storage.remove_attempts(paths.sidecar_path(part))
         with storage.creating(paths.sidecar_path(part), encode_document(document)) as create:
             remove_part(storage, part, keep=files.written)
             storage.publish(files.temporary)
@@ -220,7 +220,8 @@ def located_samples(
         files: the part's files, as its sidecar lists them.
 
     Raises:
-        ShardError: a file is missing, or a tar is damaged.
+        ShardError: a file is missing, or a tar is damaged. That videos are in another order than the samples is found
+            after the last one; until then samples whose video is not next have None.
     """
     storage = open_storage(location)
     if paths.tar_path(part) not in files:
@@ -256,7 +257,11 @@ def iter_byte_ranges(file: BinaryIO, names: Mapping[str, str]) -> Iterator[tuple
     Raises:
         ShardError: members of one key are not together, or one has an unknown ending.
     """
+    done: set[str] = set()
     for key, members in groupby(tar_members(file), key=lambda member: member.name.partition(".")[0]):
+        if key in done:
+            raise ShardError(f"tar members of {key!r} are not together")
+        done.add(key)
         ranges: dict[str, tuple[int, int]] = {}
         for member in members:
             name = names.get(member.name.partition(".")[2])

@@ -116,6 +116,10 @@ def pack(sample: Sample) -> Packed:
             key cannot name a file.
     """
     checked_key(sample.key)
+    if sample.video_mp4 is not None and len(sample.video_mp4) > MAX_MEMBER_BYTES:
+        raise ShardError(
+            f"sample {sample.key}: its video takes {len(sample.video_mp4)} bytes, at most {MAX_MEMBER_BYTES} fit"
+        )
     packed: dict[str, tuple[bytes, memoryview]] = {}
     for name, array in arrays_of(sample).items():
         if array.dtype != _DTYPES[name] or array.ndim != _AXES[name]:

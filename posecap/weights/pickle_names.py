@@ -1,7 +1,8 @@
 """Lists the names that pickles may use: containers and numbers of Python, arrays and numbers of NumPy.
 
 The functions get arguments from hostile files: each checks them, and none allocates more memory than the file has
-bytes. Every other name becomes an :class:`Inert` record or raises (:mod:`posecap.weights.unpickle`).
+bytes; copies of containers, which do, are counted by :mod:`posecap.weights.unpickle`. Every other name becomes an
+:class:`Inert` record or raises, there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-_MAX_KEY_DEPTH, _MAX_KEY_WIDTH, _MAX_KEY_BITS, _MAX_DIMENSIONS = 8, 64, 1024, 64
+_MAX_KEY_DEPTH, _MAX_KEY_PARTS, _MAX_KEY_BITS, _MAX_DIMENSIONS = 8, 64, 1024, 64
 """Free bounds on keys, far above any that a checkpoint has; arrays have 64 axes at most in NumPy."""
-_NUMPY_CODE = re.compile(r"[<>|=]?[biufcSU][0-9]{1,6}")
-"""Codes of dtypes of numbers and of text; objects (``O``) and records (``V``) are not among them."""
+_NUMPY_CODE = re.compile(r"[<>|=]?[biufcSU][1-9][0-9]{0,5}")
+"""Codes of dtypes of numbers and of text, of one byte or more; objects (``O``) and records (``V``) are not among
+them."""
 
 Names: TypeAlias = Mapping[tuple[str, str], Any]
 """What ``(module, name)`` stands for: a function that checks its arguments, or a constant."""
@@ -50,21 +52,28 @@ class Inert:
     entries: list[Any] = field(default_factory=list, repr=False)
 
 
-def plain_key(key: Any, depth: int = 0) -> Any:
-    """``key``, if hashing it is safe and quick: hashing a tuple nested a million deep would crash the process.
+def plain_key(key: Any) -> Any:
+    """``key``, if hashing it and comparing it with another is safe and quick. Hashing a tuple nested a million deep
+    would crash the process; and a few hundred bytes make a tuple of the same tuple again and again, eight deep, of
+    which hashing takes years, or two frozensets of frozensets that take as long to compare.
 
     Raises:
-        UnsafePickleError: it is nested too deeply, too wide, too large a number, or cannot be a key.
+        UnsafePickleError: it is nested too deeply, has too many parts, counted as often as they occur, is too large a
+            number, or is or holds a container that is no tuple.
     """
-    if isinstance(key, tuple):
-        if depth >= _MAX_KEY_DEPTH or len(key) > _MAX_KEY_WIDTH:
-            raise UnsafePickleError("a key is nested too deeply, or too wide")
-        for part in key:
-            plain_key(part, depth + 1)
-    elif isinstance(key, int) and key.bit_length() > _MAX_KEY_BITS:
-        raise UnsafePickleError("a key is too large a number")
-    elif isinstance(key, list | dict | set | bytearray):
-        raise UnsafePickleError(f"a {type(key).__name__} cannot be a key")
+    parts, depth = [key], 0
+    count = 1
+    while parts:
+        tuples = [part for part in parts if isinstance(part, tuple)]
+        count += sum(map(len, tuples))
+        if count > _MAX_KEY_PARTS or (tuples and depth == _MAX_KEY_DEPTH):
+            raise UnsafePickleError("a key is nested too deeply, or has too many parts")
+        for part in parts:
+            if isinstance(part, int) and part.bit_length() > _MAX_KEY_BITS:
+                raise UnsafePickleError("a key is too large a number")
+            if isinstance(part, list | dict | set | frozenset | bytearray | np.ndarray):
+                raise UnsafePickleError(f"a {type(part).__name__} cannot be a key")
+        parts, depth = [inner for part in tuples for inner in part], depth + 1
     return key
 
 

@@ -3,7 +3,8 @@
 There are three streams, joints, their motion x_{t+1} - x_t and bones, each with an encoder, its EMA and a queue. At
 first each learns by InfoNCE (Eq. 1). From the epoch ``cross_from`` on, for each pair of streams u, v (Eqs. 5 to 8): the
 key that is nearest to the clip in v is a positive in u, too, and the products of both streams' similarities are further
-logits (the context).
+logits (the context). In u, q_u is the clip's query, k_u its own key and m_u every other candidate: the other keys of
+the batch and those of the queue (:mod:`tmor_train.methods.parts`).
 
     L_u<-v = -(1 / |P|) Σ_{p in P} log(exp(l_p / τ) / Σ_l exp(l / τ)),
     l in {q_u·k_u} ∪ {q_u·m_u} ∪ {(q_u·m_u)(q_v·m_v)}

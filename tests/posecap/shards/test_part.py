@@ -30,11 +30,11 @@ from posecap.shards import (
     write_files,
     write_part,
 )
-from posecap.shards.part import located_samples
-from posecap.shards.serialization import tar_end, tar_header, tar_padding
+from posecap.shards.part import iter_byte_ranges, located_samples
+from posecap.shards.serialization import MEMBER_NAMES, pack, tar_end, tar_header, tar_padding
 from posecap.storage import Location, local, open_storage
 from posecap.types import PartName, Sample
-from tests import built
+from tests import building, built
 from tests.built import FIRST
 
 VIDEO = built.parts()[FIRST]
@@ -317,6 +317,22 @@ def test_hostile_tars_are_refused(tmp_path: Path, contents: dict[str, bytes], me
     replace_tar(tmp_path, "pose", contents)
     with pytest.raises(ShardError, match=message):
         list(read_part(tmp_path, FIRST))
+
+
+def test_members_of_a_key_that_are_apart_are_refused() -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name in ("a.txt", "b.txt", "a.json"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    file.seek(0)
+    with pytest.raises(ShardError, match="'a' are not together"):
+        list(iter_byte_ranges(file, MEMBER_NAMES))
+
+
+def test_a_video_that_is_too_large_to_be_read_back_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posecap.shards.serialization.MAX_MEMBER_BYTES", 20_000)
+    with pytest.raises(ShardError, match="its video takes 20001 bytes, at most 20000 fit"):
+        pack(building.sample(video_mp4=bytes(20_001)))
 
 
 def test_a_video_that_belongs_to_no_sample_is_refused(tmp_path: Path) -> None:

@@ -449,7 +449,7 @@ class TestHostile:
     @pytest.mark.parametrize(
         ("pickled", "said"),
         [
-            (b"\x80\x02}(" + b"K\x01" * 65 + b"tK\x01s.", "too wide"),
+            (b"\x80\x02}(" + b"K\x01" * 65 + b"tK\x01s.", "too many parts"),
             (b"\x80\x02}\x8b\xe8\x03\x00\x00" + b"\x01" * 1000 + b"K\x01s.", "too large a number"),
             (b"\x80\x02c" + b"x" * 300 + b"\ny\n.", "name is too long"),
             (b"\x80\x02\x8c\x02\x1b[\x8c\x01m\x93.", "not printable"),
@@ -493,6 +493,20 @@ class TestHostile:
         pickled = b"\x80\x02}K\x01" + b"q\x00h\x00\x86" * 34 + b"K\x01s."
         with pytest.raises(CheckpointError, match="nested too deeply"):
             checkpoints.load(archive(tmp_path / "a.pt", pickled))
+
+    @pytest.mark.parametrize(
+        ("key", "said"),
+        [
+            # 64 times the tuple below, eight times over: a kilobyte that takes years to hash.
+            (b"K\x01q\x00" + (b"0(" + b"h\x00" * 64 + b"tq\x00") * 7, "too many parts"),
+            # A frozenset of the one below and of a pair with it: two such take hours to compare.
+            (b"(K\x01\x91q\x00" + b"0(h\x00h\x00K\x01\x86\x91q\x00" * 40, "frozenset cannot be a key"),
+        ],
+        ids=["tuples", "frozensets"],
+    )
+    def test_a_key_of_the_same_part_again_and_again_is_refused(self, tmp_path: Path, key: bytes, said: str) -> None:
+        with pytest.raises(CheckpointError, match=said):
+            checkpoints.load(archive(tmp_path / "a.pt", b"\x80\x04}" + key + b"K\x01s."))
 
     def test_deep_nesting_ends_no_process(self, tmp_path: Path) -> None:
         deep = b")" + b"\x85" * 50_000
