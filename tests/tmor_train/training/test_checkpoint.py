@@ -155,8 +155,9 @@ def test_nothing_in_a_hostile_one_runs(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     torch.save({"format": checkpoint.FORMAT, "x": Payload(touched)}, tmp_path / "torch.pt")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Payload(touched), protocol=2))
+    refused = r"(getattr|pathlib\.Path)"  # other packages may have allowed getattr, in torch's list for the process
     for name in ("torch.pt", "pickle.pt"):
-        with pytest.raises(CheckpointError, match=f"{name} .* refers to getattr, .* do not use it") as caught:
+        with pytest.raises(CheckpointError, match=f"{name} .* refers to {refused}, .* do not use it") as caught:
             checkpoint.load(tmp_path / name)
         # torch's words tell how to run it.
         assert "weights_only" not in "".join(traceback.format_exception(caught.value))
