@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import select
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TextIO
 
-COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED = 0, 1, 2, 3, 4, 130
+COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED, CUT_OFF = 0, 1, 2, 3, 4, 130, 141
 """Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished. ALARM: a build is finished, but a
-stage lost far more than expected. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C."""
+stage lost far more than expected. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C, CUT_OFF that of
+shells for SIGPIPE: whoever read the output, such as head, has closed it, and how the command ended is not known."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 
@@ -62,7 +64,7 @@ def at_least_one(text: str) -> int:
     """Parse an argument that is a positive integer.
 
     Raises:
-        ValueError, argparse.ArgumentTypeError: it is none; argparse prints what is wrong.
+        ValueError, argparse.ArgumentTypeError: it is no integer, of which argparse says that it is invalid, or below 1.
     """
     number = int(text)
     if number < 1:
@@ -71,7 +73,8 @@ def at_least_one(text: str) -> int:
 
 
 class FormerFlag(argparse.Action):
-    """A flag's former name, which help leaves out: it sets the same value and prints its present name (``const``)."""
+    """The former name of a flag that takes one value; help leaves it out. It sets the value and prints the present name
+    (``const``); ``dest`` and ``type`` are to be given as of the flag itself."""
 
     def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
         super().__init__(option_strings, dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **settings)
@@ -105,15 +108,17 @@ def run_command(
     """
     run: Callable[[argparse.Namespace], int] = options.command
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()  # short output is written here first
+        return code
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe, such as head, has enough; Python must not fail again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return COMPLETE
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            # Python must not fail again when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return CUT_OFF
         if os.environ.get(traceback_variable):
             raise
         words = message(error)
@@ -121,6 +126,16 @@ def run_command(
         if words is None:
             print(f"{program}: set {traceback_variable}=1 for the traceback", file=sys.stderr)
         return ERROR
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether a stream is a pipe or socket that nobody reads any more."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # errors are told in any case
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # it has no file, or that is closed here
+        return False
 
 
 def count_text(count: int, noun: str) -> str:

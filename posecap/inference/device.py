@@ -65,8 +65,9 @@ _MEMORY_WORDS = (
     "failed to allocate memory",
     "bad allocation",
     "std::bad_alloc",
+    "_alloc_failed",
 )
-"""Words, in lower case, by which torch, onnxruntime and C++ report a lack of memory."""
+"""Words, in lower case, by which torch, onnxruntime, C++, cuBLAS and cuDNN report a lack of memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +147,9 @@ class Batches:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch, onnxruntime or Python reports a lack of memory."""
+    """Whether an error of torch or Python reports a lack of memory. Those of onnxruntime are no RuntimeErrors: who
+    calls it turns them into a MemoryError (:meth:`posecap.inference.onnx_session.OnnxNetwork.run`).
+    """
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS)

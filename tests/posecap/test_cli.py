@@ -99,18 +99,31 @@ def test_ctrl_c_is_no_error(
     assert capsys.readouterr().err == "\nstopped\n"
 
 
-def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("buffering", ["line_buffering=True", "line_buffering=False", "write_through=True"])
+def test_output_that_nobody_reads_ends_as_by_sigpipe(tmp_path: Path, buffering: str) -> None:
     built.build(tmp_path)
     (tmp_path / "data/train/pose-00000.tar").unlink()
-    code = "import sys; from posecap.cli import main; sys.stdout.reconfigure(line_buffering=True); sys.exit(main())"
+    code = f"import sys; from posecap.cli import main; sys.stdout.reconfigure({buffering}); sys.exit(main())"
     with subprocess.Popen(
         [sys.executable, "-c", code, "verify", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert b"Traceback" not in process.stderr.read()
-        assert process.wait() == 0
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_a_broken_pipe_that_is_not_stdouts_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(root: Path, **settings: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    built.build(tmp_path)
+    monkeypatch.setattr("posecap.verify.verify", broken)
+    assert main(["verify", str(tmp_path)]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy() -> None:

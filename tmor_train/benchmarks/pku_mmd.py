@@ -6,7 +6,8 @@ and then of another, zeros where there is none. ``Train_Label_PKU_final/0002-L.t
 ``class,start,end,confidence``: classes from 1, times in frames from 0, start included and end excluded. The confidence,
 1 or 2, is not used.
 ``Split/cross-subject.txt`` and ``Split/cross-view.txt`` list the recordings to train on in their second line and those
-to test on in their fourth, separated by commas. Joints are as recorded; the loader centres and scales them.
+to test on in their fourth, separated by commas. Joints are as recorded, but with x to the right and y down, as in a
+camera's axes; an end beyond the recording is cut there. The loader centres and scales them.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from tmor_train.data.hash_rng import seed_of
 from tmor_train.data.seen import SeenClips
 from tmor_train.encoder.motion import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
+from tmor_train.methods.base import MethodSettings
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
 from tmor_train.training.config import PretrainConfig, ViewConfig
@@ -71,8 +72,8 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
     Raises:
         EncoderNotFoundError: none is named.
         tmor_train.training.checkpoint.CheckpointError, tmor_train.pretrained.encoder.UnusableEncoderError: as
-            :func:`tmor_train.load`.
-        ValueError: ``frames`` is below 1.
+            :func:`tmor_train.load`, with its WrongWeightsError.
+        ValueError: ``frames`` is below 1, or a size or layout of ``scratch`` is none (LayoutError).
     """
     weights = encoder_name(config)
     if weights == SCRATCH:
@@ -86,10 +87,14 @@ def load_encoder(config: StartConfig, *, seed: int, device: str) -> tuple[Pretra
 
 
 def scratch_like(encoder: Pretrained) -> ScratchConfig | None:
-    """An encoder of new weights that is built, and sees clips, as ``encoder`` does; None where its architecture is not
-    known."""
+    """An encoder of new weights that is built as ``encoder`` and sees clips as it was trained to (``frames`` and
+    ``choice`` of a :class:`StartConfig` are not in it); None where its architecture is not known, or a method builds
+    one of its own (CrosSCLR).
+    """
     if encoder.config is not None:
         config = from_json(PretrainConfig, encoder.config)
+        if config.method is not None and type(config.method).encoder is not MethodSettings.encoder:
+            return None
         shape, sampling, views = config.encoder, config.sampling, config.views
     elif isinstance(network := encoder.network, UNIK):
         shape = EncoderConfig(tau=network.tau, heads=network.heads, people=network.people, channels=network.channels)
@@ -121,10 +126,12 @@ def features_of(
 
     Args:
         people: how many people of a clip an encoder of single people encodes, one after the other; their features are
-            concatenated. 1 for an encoder of several people.
+            concatenated. Where a clip has fewer, they are those of an empty skeleton. 1 for an encoder of several
+            people.
 
     Raises:
         UnusableEncoderError: the encoder does not take such clips, or sees several people at once.
+        ValueError: there are no clips, or their joints cannot be converted (LayoutError).
     """
     if people > 1 and encoder.sampling.people > 1:
         raise UnusableEncoderError(
@@ -151,7 +158,7 @@ def tta_features(
         answer: gives (n, D) for a batch of n clips, normalised and on the device as the encoder takes it.
 
     Raises:
-        ValueError: there are no clips.
+        UnusableEncoderError, ValueError: as :func:`features_of`.
     """
     total: Floats | None = None
     flips: tuple[tuple[Augmentation, ...], ...] = ((),) if tta.mirrored == "off" else ((), (Flip(probability=1.0),))

@@ -51,6 +51,7 @@ def test_other_errors_pass_through():
     with pytest.raises(RuntimeError, match="shapes"):
         Batches(4).run(Small(1, RuntimeError("shapes differ")), range(3))
     assert not ran_out_of_memory(ValueError("out of memory"))
+    assert ran_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
 
 
 def test_lost_results_are_noticed():

@@ -9,7 +9,7 @@ import torch
 
 import tmor_train
 from tests import gestures, skeletons
-from tmor_train.configuration import changed
+from tmor_train.configuration import as_json, changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
 from tmor_train.data.augment import Flip, Noise
 from tmor_train.data.builder import from_clips
@@ -20,10 +20,13 @@ from tmor_train.evaluation.encoders import (
     encoder_name,
     features_of,
     load_encoder,
+    scratch_like,
     tta_features,
 )
+from tmor_train.methods import AimCLR, CrosSCLR
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.checkpoint import CheckpointError
+from tmor_train.training.config import PretrainConfig
 
 torch.set_num_threads(1)
 
@@ -184,3 +187,11 @@ def test_clips_of_other_coordinates_are_refused() -> None:
 def test_no_clips_have_no_features(encoder: Pretrained) -> None:
     with pytest.raises(ValueError, match="no clips to encode"):
         features_of(encoder, MOTIONS.select([]), TTAConfig(), workers=0)
+
+
+def test_new_weights_of_an_encoder_that_a_method_builds_itself_are_not_made() -> None:
+    config = changed(StartConfig(weights="scratch"), ["scratch.encoder.backbone=stgcn", "scratch.sampling.frames=8"])
+    encoder, _ = load_encoder(config, seed=0, device="cpu")
+    for method, known in ((None, True), (AimCLR(), True), (CrosSCLR(), False)):
+        trained = replace(encoder, config=as_json(PretrainConfig(recipe="some", about="", method=method)))
+        assert (scratch_like(trained) is not None) == known
