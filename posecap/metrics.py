@@ -172,7 +172,7 @@ class BuildMetrics:
         """Count a row that is done, with its clips. One that was not executed in this run has an empty ``node``."""
         node, outcome = done.node, done.outcome
         self._add(ROWS, 1, node, outcome.status)
-        if done.frames:
+        if done.frames and node:
             self._add(FRAMES, done.frames, node)
         if done.bytes_read:
             self._add(VIDEO_BYTES, done.bytes_read, node)

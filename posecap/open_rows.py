@@ -3,8 +3,8 @@
 Their outcomes are known to the driver alone until their part is committed, so it enters counts and rows in the ledger,
 at most once a second. A row that was kept or rejected is entered with where its samples lie in staging, by a hash of
 all that determines them beside the bytes of the video (:meth:`posecap.staging.Staging.digest`). The next build takes a
-row with the same hash as it is, once its samples have been read back and are those that were written. A row that failed
-is tried again.
+row with the same hash as it is, once its samples have been read back and are those that were written; of their
+thumbnails, which are in no part, only that they are there. A row that failed is tried again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from posecap.types import FileRange, Row, StagedSample
 
 _LASTING = ("kept", "rejected")
 """Statuses of rows that are not tried again."""
-_BEFORE_STAGES = ("plan", "run")
-"""Where rows end that no stage has seen; whether they do is asked anew by each build."""
 _SECONDS = 1.0
 """Shortest time between two entries."""
 
@@ -55,7 +53,10 @@ class OpenRows:
         ledger.record_open_rows(None)
 
     def known(self, row: Row) -> RowResult | None:
-        """What an earlier run made of a row, if that can be used; to be asked of each row that would be executed."""
+        """What an earlier run made of a row, if that can be used: with the seconds and frames of that run, and no node.
+
+        To be asked of each row that would be executed, as else :meth:`done` does not keep it for the next build.
+        """
         digest = self._digests[row.row_id] = self._staging.digest(row)
         written = self._ledger.finished_row(digest)
         found = None if written is None else _result(written)
@@ -105,7 +106,8 @@ def keep_rows(
     ledger: Ledger, location: Location, planned: Iterable[tuple[PlannedPart, Iterable[Row]]], *, fingerprint: str
 ) -> None:
     """Enter the rows of committed parts that are about to be replaced or removed, as those of an earlier run, so that
-    they are not executed again where they are planned in other parts, or among other rows.
+    they are not executed again where they are planned in other parts of their split, or among other rows. What the
+    plan rejects by itself is asked of each plan anew.
 
     Args:
         planned: parts, with their rows, as they were planned when they were built. One that was built with another
@@ -125,7 +127,7 @@ def keep_rows(
         records = {}
         for row in rows:
             outcome = outcomes.get(row.row_id)
-            if outcome is not None and outcome.status in _LASTING and outcome.stage not in _BEFORE_STAGES:
+            if outcome is not None and outcome.status in _LASTING and outcome.stage != "plan":
                 found = RowResult(outcome, tuple(samples.get(row.row_id, ())))
                 records[staging.digest(row)] = _record(found)
         ledger.record_finished_rows(fingerprint, {digest: record for digest, record in records.items() if record})

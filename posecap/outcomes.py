@@ -117,7 +117,8 @@ class RowResult:
     its video, and the node that was last at work on it.
 
     ``samples`` of a build are where they were staged. ``seconds`` and ``node`` are empty and the numbers 0 where the
-    row was not executed in this run.
+    row was not executed in this run; one that an earlier run had done for a part under way has the seconds and numbers
+    of that run.
     """
 
     outcome: RowOutcome

@@ -146,9 +146,9 @@ class Progress(_Display):
         self.stage_stats.add(done.outcome)
         self._metrics.row(done)
         self._metrics.rows_done(self._done, self.rows)
-        self.frames += done.frames
-        if done.seconds:
+        if done.node:
             self._executed += 1
+            self.frames += done.frames
             self.clips += sum(clip.status == "kept" for clip in done.outcome.clips)
         self._draw()
 

@@ -245,9 +245,14 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
 
 
 def holds(location: Location, staged: Sequence[StagedSample]) -> bool:
-    """Whether samples can be read from staging and are those that were written. One without a hash is not."""
+    """Whether samples can be read from staging and are those that were written. One without a hash is not. Of their
+    thumbnails the hash knows nothing, so they need only be there.
+    """
+    storage = open_storage(location)
     try:
-        for _ in read_staged(location, staged):
+        for _ in read_staged(storage, staged):
+            pass
+        for _ in _read(storage, (one.thumbnail for one in staged if one.thumbnail is not None)):
             pass
     except ShardError:
         return False

@@ -106,8 +106,10 @@ def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumb
         if one.read is None:
             continue  # its preview is there already, or it can have none
         if isinstance(storage, LocalStorage):  # a preview need not be on disk when the call returns
-            (storage.root / folder).mkdir(parents=True, exist_ok=True)
-            (storage.root / folder / f"{key}.jpg").write_bytes(one.read())
+            content, path = one.read(), storage.root / folder / f"{key}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # it may be one file with that in staging, which must not be cut
+            path.write_bytes(content)
         else:
             storage.write(f"{folder}/{key}.jpg", bytes(one.read()))
 

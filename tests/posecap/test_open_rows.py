@@ -210,6 +210,27 @@ def test_samples_that_are_not_as_they_were_written_are_made_again(
     assert same_as_undisturbed(result, tmp_path, ["", "rejected", "failed", "", "", ""])
 
 
+def test_samples_whose_thumbnails_are_gone_are_made_again(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = manifest.with_name("pipeline.py").read_text().replace("row=row)", "row=row, thumbnail_jpeg=b'a picture')")
+    manifest.with_name("pipeline.py").write_text(stages)
+    stopped(manifest, monkeypatch, after=5)
+    runs(manifest)
+    for path in (tmp_path / "dataset" / FOLDER).rglob("*.tar"):
+        path.write_bytes(path.read_bytes().partition(b"a picture")[0])
+    small.build(manifest)
+    assert sorted(runs(manifest)) == [0, 2, 3, 4, 5]
+
+
+def test_rows_of_an_earlier_run_count_in_no_rate(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(manifest, monkeypatch, after=5)
+    counted: list[tuple[int, int]] = []
+    monkeypatch.setattr(Progress, "part", lambda self, *committed: counted.append((self._executed, self.clips)))
+    small.build(manifest)
+    assert counted == [(1, 0)]  # the row that failed
+
+
 @pytest.mark.slow
 def test_after_a_kill_it_goes_on_by_the_row(tmp_path: Path) -> None:
     labels = ["", "", "slow", "dies once", ""]

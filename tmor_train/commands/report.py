@@ -29,7 +29,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         nargs="+",
         default=(),
         metavar="FILE",
-        help="embeddings to draw, of `tmor_train embed`",
+        help="embeddings of `tmor_train embed` to draw, beside those below DIR",
     )
 
 

@@ -91,12 +91,14 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
             tables.append(_table(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problems.append(f"{path} is not a table of tmor_train: {error}")
+    named = {path.resolve() for path in embeddings}
+    found = [path for path in sorted(folder.rglob("*.parquet")) if _embeds(path)]
     return Collected(
         folder=folder,
         results=results,
         tables=tables,
         runs=[path.parent for path in sorted(folder.rglob(NAME))],
-        embeddings=[*embeddings, *(path for path in sorted(folder.rglob("*.parquet")) if _embeds(path))],
+        embeddings=[*embeddings, *(path for path in found if path.resolve() not in named)],
         problems=problems,
     )
 
