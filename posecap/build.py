@@ -47,7 +47,7 @@ from posecap.shards import (
     reject_removed,
     remove_part,
 )
-from posecap.shards.sidecar import each_sidecar, encode_document, sidecar_hashes
+from posecap.shards.sidecar import each_sidecar, encode_document, outcomes_of, sidecar_hashes
 from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
 from posecap.staging import Staging, WriteJob, WritePart, remove_unfinished, samples_in_part
@@ -501,7 +501,7 @@ def _fill_ledger(ledger: Ledger, storage: Storage, change: Change) -> None:
 
 
 def _outcomes(storage: Storage, part: PartName) -> list[RowOutcome]:
-    return [RowOutcome.from_json(row) for row in read_sidecar(storage, part)["rows"]]
+    return outcomes_of(part, read_sidecar(storage, part).get("rows"))
 
 
 def _is_retried(outcome: RowOutcome, options: Options) -> bool:

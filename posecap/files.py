@@ -213,6 +213,14 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, which nothing has yet, without reading it; copy it where the disk knows no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in ``folder`` durable."""
     handle = os.open(folder, os.O_RDONLY)

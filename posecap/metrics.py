@@ -248,7 +248,7 @@ class BuildMetrics:
         for load in loads:
             of = (load.node, self._segments[load.segment])
             self._set(SLOTS, load.slots, *of)
-            if (load.node,) not in self._values[NODE_USED]:  # of one that was there at the start no change is told
+            if (load.node,) not in self._values[NODE_USED]:  # of one that was there at the start no change is reported
                 self._set(NODE_USED, 1, load.node)
             self._set(ITEMS, load.items, *of)
             self._set(BUSY, load.busy, *of)

@@ -132,7 +132,7 @@ def _is_closed(stream: TextIO) -> bool:
     """Whether a stream is a pipe or socket that nobody reads any more."""
     try:
         poll = select.poll()
-        poll.register(stream.fileno(), 0)  # errors are told in any case
+        poll.register(stream.fileno(), 0)  # errors are reported in any case
         return bool(poll.poll(0))
     except (OSError, ValueError):  # it has no file, or that is closed here
         return False

@@ -64,6 +64,10 @@ _MOST_PACKETS = 2_000_000
 """Nine hours at 60 a second. A longer file is not remembered packet by packet, and read from its beginning."""
 _STEPS_TO_SYNC = 64
 """Packets read after a seek to find the keyframe that was aimed at: a parser may give a torn one or two before it."""
+CHECKED_SIDE_AT_MOST = 32768
+"""Most pixels of a side of videos that are only checked. How large they may be is the prober's to say, before."""
+_CHECKED_SECONDS_PER_BLOCK = 60.0
+"""As PyAV allows for the same frames with their pictures."""
 _ERRORS = {
     "hevc": "explode+crccheck",
     "mjpeg": "explode",
@@ -352,6 +356,18 @@ class _SeenPackets:
 
 class OutOfStepError(Exception):
     """After a seek other packets came than when the file was read through."""
+
+
+@contextmanager
+def soundness(path: Path) -> Iterator[Reading]:
+    """A pass over a video that says which frames are sound, and their times, for decoders that do not. It makes no
+    pictures.
+
+    Raises:
+        Reject: as :func:`opened`.
+    """
+    with opened(path, side_at_most=CHECKED_SIDE_AT_MOST, purpose="soundness") as file:
+        yield Reading(file, side_at_most=CHECKED_SIDE_AT_MOST, seconds_per_block=_CHECKED_SECONDS_PER_BLOCK)
 
 
 class Reading:

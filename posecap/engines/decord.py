@@ -14,14 +14,10 @@ import numpy as np
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
-from posecap.video_file import Reading, fault_of_next, opened
+from posecap.video_file import CHECKED_SIDE_AT_MOST, fault_of_next, opened, soundness
 
 _MOST_FRAMES = 2_000_000
 """Nine hours at 60 a second; Decord makes room for as many at once."""
-_SIDE_AT_MOST = 32768
-"""Of the pictures that are checked. How large they may be is the prober's to say, before Decord is asked."""
-_SECONDS_PER_BLOCK = 60.0
-"""As PyAV allows for the same frames with their pictures."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ def _stated_frames(path: Path) -> float:
     """How many frames Decord makes room for: those that the container states, or as its duration would hold. The prober
     may say less, as it counts what is there where the container cannot be right.
     """
-    with opened(path, side_at_most=_SIDE_AT_MOST) as file:
+    with opened(path, side_at_most=CHECKED_SIDE_AT_MOST) as file:
         seconds = float((file.stream.duration or 0) * file.unit) or (file.container.duration or 0) / 1e6
         return max(file.stream.frames or 0, seconds * file.fps)
 
@@ -140,8 +136,7 @@ def _check(path: Path, pts_T: Seconds, *, block_frames: int) -> None:
         DecoderGaveUpError: they are not the same, or not sound.
         Reject, PermanentError: as :meth:`Decord.frames`.
     """
-    with opened(path, side_at_most=_SIDE_AT_MOST, purpose="soundness") as file:
-        reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
+    with soundness(path) as reading:
         checked = reading.since(0.0)
         for number, pts in enumerate(pts_T.tolist()):
             if fault := fault_of_next(checked, pts):

@@ -16,15 +16,11 @@ from posecap.inference.package_compat import ensure_torchvision
 from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Engine
 from posecap.types import Media, Seconds, Span
-from posecap.video_file import Reading, fault_of_next, opened
+from posecap.video_file import fault_of_next, soundness
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-_SIDE_AT_MOST = 32768
-"""Of the pictures that are checked. How large they may be is the prober's to say, before TorchCodec is asked."""
-_SECONDS_PER_BLOCK = 60.0
-"""As PyAV allows for the same frames with their pictures."""
 _MOST_PROBES = 8
 """Frames decoded to find the number of a span's first frame; constant rates need one or two. A free choice."""
 
@@ -40,9 +36,9 @@ class TorchCodec(Engine):
     * its number of frames is not the prober's;
     * its frames are interlaced, of which it shows both fields at once;
     * two recordings were joined (``Media.joins``), of which it shows the second at the times of the first;
-    * the container is none of ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`). TorchCodec cannot be
-      told which formats FFmpeg may open, and these are recognised by their first bytes, so that no file passes for one
-      of them here and for a playlist, which would open other files, there;
+    * the container is none of ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`). TorchCodec takes no
+      list of formats that FFmpeg may open, and these are recognised by their first bytes, so that no file passes for
+      one of them here and for a playlist, which would open other files, there;
     * it cannot read a packet, or frames of the span are damaged: it would show them smeared, and does not say so. So
       the same packets go through PyAV, which makes no pictures of them.
 
@@ -109,8 +105,7 @@ class TorchCodec(Engine):
                 raise DecoderGaveUpError(f"it counts {count} frames and the prober {media.frame_count}")
             zero = reader.metadata.begin_stream_seconds_from_content
             start = 0.0 if span is None else span.start_seconds - media.starts_seconds
-            with opened(path, side_at_most=_SIDE_AT_MOST, purpose="soundness") as file:
-                reading = Reading(file, side_at_most=_SIDE_AT_MOST, seconds_per_block=_SECONDS_PER_BLOCK)
+            with soundness(path) as reading:
                 checked = _from(reading.since(0.0 if span is None else span.start_seconds), span)
                 first, reached = _first_frame(reader, zero + start, media.fps), start + media.starts_seconds
                 while first < count and (span is None or reached < span.end_seconds):

@@ -392,7 +392,7 @@ class RayPool:
         self._events.extend(Finished(task, actor.node, result) for task, result in done)
 
     def _doubt(self, actor: Actor, tasks: Sequence[Task]) -> None:
-        """Of these tasks, one is to blame: each is run alone next."""
+        """One of these tasks ended the process or took too long: each is run alone next."""
         actor.in_doubt.extend(tasks)
         actor.isolating = True
         actor.slowest = math.inf

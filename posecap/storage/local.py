@@ -15,7 +15,16 @@ from typing import BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.files import AtomicFile, Written, make_folder, map_file, remove_leftovers, sync_folder, write_file
+from posecap.files import (
+    AtomicFile,
+    Written,
+    link_or_copy,
+    make_folder,
+    map_file,
+    remove_leftovers,
+    sync_folder,
+    write_file,
+)
 from posecap.storage.base import (
     DatasetLockedError,
     Lock,
@@ -116,12 +125,7 @@ class LocalStorage(Storage):
         source, target = self.root / name, self.root / to
         make_folder(target.parent)
         temporary = self.root / attempt_of(to)
-        try:
-            os.link(source, temporary)
-        except FileNotFoundError:
-            raise
-        except OSError:  # a disk that knows no links
-            shutil.copyfile(source, temporary)
+        link_or_copy(source, temporary)
         temporary.replace(target)
         temporary.unlink(missing_ok=True)  # which a rename leaves where both are links to one file
 

@@ -80,10 +80,10 @@ def agreeing(path: Path) -> dict[str, Frames]:
         assert numbers(frames.frames_THW3) == numbers(wanted.frames_THW3)
         np.testing.assert_allclose(frames.pts_T, wanted.pts_T, rtol=0, atol=1e-6)
     if shutil.which("ffprobe"):
-        told = ffprobe_times(path)
-        known = ~np.isnan(told)
-        assert len(told) == len(wanted.pts_T)
-        np.testing.assert_allclose(wanted.pts_T[known], told[known], rtol=0, atol=0.0011)
+        probed = ffprobe_times(path)
+        known = ~np.isnan(probed)
+        assert len(probed) == len(wanted.pts_T)
+        np.testing.assert_allclose(wanted.pts_T[known], probed[known], rtol=0, atol=0.0011)
     return found
 
 
@@ -92,11 +92,11 @@ def ffprobe_times(path: Path) -> np.ndarray:
     stream = str(PyAV().probe(path).stream)
     wanted = "frame=best_effort_timestamp_time:format=start_time"
     command = ["ffprobe", "-v", "error", "-of", "json", "-select_streams", stream, "-show_entries", wanted, str(path)]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    start = float(told["format"]["start_time"])
+    probed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    start = float(probed["format"]["start_time"])
     if -0.03 < start < 0:  # Older versions count from the silence with which sound encoders begin.
         start = 0.0
-    return np.array([float(frame.get("best_effort_timestamp_time", "nan")) - start for frame in told["frames"]])
+    return np.array([float(frame.get("best_effort_timestamp_time", "nan")) - start for frame in probed["frames"]])
 
 
 # Displayed geometry.

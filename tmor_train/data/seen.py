@@ -24,16 +24,16 @@ _HASH_BYTES = 8  # of a clip: of a million clips two share one with a probabilit
 
 @dataclass(frozen=True, eq=False)
 class SeenClips:
-    """N clips as hashes ``clip_N`` int64, ascending, each once; ``told_N`` bool: a caption said the clip's class."""
+    """N clips as hashes ``clip_N`` int64, ascending, each once; ``named_N`` bool: a caption said the clip's class."""
 
     clip_N: Numbers
-    told_N: NDArray[np.bool_]
+    named_N: NDArray[np.bool_]
 
     @classmethod
     def of(cls, motions: MotionSet, *, captions: bool) -> SeenClips:
         """The clips of a set; ``captions``: whether their captions are trained on."""
-        told_N = told(motions) if captions else np.zeros(len(motions), np.bool_)
-        return cls._each_once(_hashes(motions), told_N)
+        named_N = class_in_caption(motions) if captions else np.zeros(len(motions), np.bool_)
+        return cls._each_once(_hashes(motions), named_N)
 
     @classmethod
     def from_state(cls, state: object) -> SeenClips:
@@ -42,34 +42,37 @@ class SeenClips:
         Raises:
             ValueError: it is something else.
         """
-        parts = [state.get(name) for name in ("clips", "told")] if isinstance(state, Mapping) else []
+        parts = [state.get(name) for name in ("clips", "named")] if isinstance(state, Mapping) else []
         if len(parts) != 2 or not all(isinstance(part, torch.Tensor) and part.ndim == 1 for part in parts):
             raise ValueError("its record of the clips that were trained on is damaged")
-        clips, tells = (part for part in parts if isinstance(part, torch.Tensor))
-        if clips.dtype != torch.int64 or tells.dtype != torch.bool or len(clips) != len(tells):
+        clips, named = (part for part in parts if isinstance(part, torch.Tensor))
+        if clips.dtype != torch.int64 or named.dtype != torch.bool or len(clips) != len(named):
             raise ValueError("its record of the clips that were trained on is damaged")
-        return cls._each_once(clips.cpu().numpy(), tells.cpu().numpy())
+        return cls._each_once(clips.cpu().numpy(), named.cpu().numpy())
 
     @classmethod
-    def _each_once(cls, clip_N: Numbers, told_N: NDArray[np.bool_]) -> SeenClips:
+    def _each_once(cls, clip_N: Numbers, named_N: NDArray[np.bool_]) -> SeenClips:
         clips, index_N = np.unique(clip_N, return_inverse=True)
-        tells = np.zeros(len(clips), np.bool_)
-        np.logical_or.at(tells, index_N, told_N)
-        return cls(clips, tells)
+        named = np.zeros(len(clips), np.bool_)
+        np.logical_or.at(named, index_N, named_N)
+        return cls(clips, named)
 
     def state(self) -> dict[str, Any]:
         """As tensors, for a checkpoint."""
-        return {"clips": torch.from_numpy(self.clip_N), "told": torch.from_numpy(self.told_N)}
+        return {"clips": torch.from_numpy(self.clip_N), "named": torch.from_numpy(self.named_N)}
 
     def joined(self, other: SeenClips) -> SeenClips:
         """The clips of both."""
-        return self._each_once(np.concatenate([self.clip_N, other.clip_N]), np.concatenate([self.told_N, other.told_N]))
+        return self._each_once(
+            np.concatenate([self.clip_N, other.clip_N]), np.concatenate([self.named_N, other.named_N])
+        )
 
     def count(self, motions: MotionSet) -> tuple[int, int]:
         """How many clips of a set are among these, and of how many of those a caption said the class."""
-        seen_N = np.isin(_hashes(motions), self.clip_N)
-        told_N = np.isin(_hashes(motions), self.clip_N[self.told_N])
-        return int(seen_N.sum()), int(told_N.sum())
+        hash_N = _hashes(motions)
+        seen_N = np.isin(hash_N, self.clip_N)
+        named_N = np.isin(hash_N, self.clip_N[self.named_N])
+        return int(seen_N.sum()), int(named_N.sum())
 
 
 def _hashes(motions: MotionSet) -> Numbers:
@@ -83,7 +86,7 @@ def _hashes(motions: MotionSet) -> Numbers:
     return np.frombuffer(found, "<i8").astype(np.int64)
 
 
-def told(motions: MotionSet) -> NDArray[np.bool_]:
+def class_in_caption(motions: MotionSet) -> NDArray[np.bool_]:
     """Of which clips a caption says the class: (N,) bool.
 
     It does if all words of the class's name are in it (``jumping_jacks``: jumping, jacks), or if it is the caption of
@@ -107,10 +110,10 @@ def told(motions: MotionSet) -> NDArray[np.bool_]:
         ],
         np.bool_,
     )
-    told_K = (label_K >= 0) & (named_P[pair_K.reshape(-1)] | (of_one_class & of_several_clips)[sentence_K])
-    told_N = np.zeros(len(clips), np.bool_)
-    np.logical_or.at(told_N, clip_K, told_K)
-    return told_N
+    named_K = (label_K >= 0) & (named_P[pair_K.reshape(-1)] | (of_one_class & of_several_clips)[sentence_K])
+    named_N = np.zeros(len(clips), np.bool_)
+    np.logical_or.at(named_N, clip_K, named_K)
+    return named_N
 
 
 def _words(text: str) -> frozenset[str]:

@@ -36,9 +36,9 @@ def _motions(part: Any) -> MotionSet:
 
 
 def _overlap(part: str, motions: MotionSet, seen: SeenClips) -> Iterator[str]:
-    count, told = seen.count(motions)
+    count, named = seen.count(motions)
     if count:
-        captions = f", {told:,} of them with captions that say their class" if told else ""
+        captions = f", {named:,} of them with captions that say their class" if named else ""
         yield f"the encoder was pre-trained on {count:,} of the {len(motions):,} {part} clips{captions}"
 
 

@@ -15,7 +15,6 @@ import logging
 import os
 import pickle
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import torch
 
-from posecap.files import sync_folder
+from posecap.files import link_or_copy, sync_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -106,10 +105,7 @@ class Checkpoints:
         part = self.folder / f".{BEST}.part"
         try:
             part.unlink(missing_ok=True)
-            try:
-                os.link(self.path(step), part)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(self.path(step), part)
+            link_or_copy(self.path(step), part)
             part.replace(self.folder / BEST)
             sync_folder(self.folder)
         except OSError as error:

@@ -10,18 +10,9 @@ import pytest
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.interfaces import DecoderGaveUpError
-from posecap.types import Media, Span
+from posecap.types import Span
+from tests.decoders import MEDIA
 from tests.footage import damaged, truncated, write_video
-
-MEDIA = Media(
-    width=160,
-    height=96,
-    fps=30.0,
-    codec="h264",
-    rotation_degrees=0,
-    seconds=2.0,
-    container="mov,mp4,m4a,3gp,3g2,mj2",
-)
 
 
 def gives_up(path: Path, span: Span | None = None) -> str:

@@ -14,21 +14,13 @@ from posecap.engines.torchcodec import TorchCodec
 from posecap.interfaces import DecoderGaveUpError
 from posecap.stage import check_installed
 from posecap.stages.decode import Decode
-from posecap.types import Media, Span
+from posecap.types import Span
+from tests.decoders import MEDIA as MP4
 from tests.decoders import installed_or_skip
 from tests.footage import damaged, numbers, truncated, write_video
 
 SIZE = (160, 96)
-MEDIA = Media(
-    width=160,
-    height=96,
-    fps=30.0,
-    codec="h264",
-    rotation_degrees=0,
-    seconds=2.0,
-    container="mov,mp4,m4a,3gp,3g2,mj2",
-    frame_count=60,
-)
+MEDIA = replace(MP4, frame_count=60)
 
 
 def test_accepts_containers_that_their_first_bytes_tell() -> None:

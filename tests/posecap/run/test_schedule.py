@@ -486,11 +486,11 @@ def test_a_part_that_cannot_be_written_ends_the_build(trouble, nodes, why):
 
 
 def test_every_finished_task_is_told_and_the_row_names_its_node():
-    told: list[Finished] = []
+    finished: list[Finished] = []
     pool = Pool(lose={"0-0": 1})
-    done = run(pool, [part(0, "ok", "rejected")], on_finished=told.append)
-    assert len(told) == len(pool.submitted) == 5, "two segments for each of two rows, and one task again"
-    assert sum(isinstance(one.result, WorkerLost) for one in told) == 1
+    done = run(pool, [part(0, "ok", "rejected")], on_finished=finished.append)
+    assert len(finished) == len(pool.submitted) == 5, "two segments for each of two rows, and one task again"
+    assert sum(isinstance(one.result, WorkerLost) for one in finished) == 1
     assert {row.node for row in done[PartName("train", 0)].rows} == {"here"}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tmor_train.data import Clip, MotionSet, from_clips
-from tmor_train.data.seen import SeenClips, told
+from tmor_train.data.seen import SeenClips, class_in_caption
 
 
 def clip(key: str, label: str | None, *captions: str, frames: int = 3) -> Clip:
@@ -30,8 +30,8 @@ def motions() -> MotionSet:
 
 
 def test_a_caption_says_the_class_by_its_words_or_by_being_that_of_the_class_alone(motions: MotionSet) -> None:
-    assert motions.clips.key_N[told(motions)].tolist() == ["a", "b", "c"]
-    assert told(motions.select([7, 6, 2, 0])).tolist() == [False, False, False, True]
+    assert motions.clips.key_N[class_in_caption(motions)].tolist() == ["a", "b", "c"]
+    assert class_in_caption(motions.select([7, 6, 2, 0])).tolist() == [False, False, False, True]
 
 
 def test_clips_are_known_again_and_others_are_not(motions: MotionSet) -> None:
@@ -51,8 +51,8 @@ def test_clips_are_known_again_and_others_are_not(motions: MotionSet) -> None:
         3,
         {},
         {"clips": torch.zeros(2, dtype=torch.int64)},
-        {"clips": torch.zeros(2), "told": torch.zeros(2)},
-        {"clips": torch.zeros(2, dtype=torch.int64), "told": torch.zeros(2, dtype=torch.bfloat16)},
+        {"clips": torch.zeros(2), "named": torch.zeros(2)},
+        {"clips": torch.zeros(2, dtype=torch.int64), "named": torch.zeros(2, dtype=torch.bfloat16)},
     ],
 )
 def test_a_damaged_record_is_named(state: object) -> None:
