@@ -54,7 +54,7 @@ from measuring import parser_of  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from posecap.inference.video_content import content_of  # noqa: E402
+from posecap.download.file_type import content_of  # noqa: E402
 from posecap.joints import LAYOUTS, convert  # noqa: E402
 from posecap.run.execute import ItemResult, execute  # noqa: E402
 from posecap.skeletons import body_sizes  # noqa: E402

@@ -49,7 +49,7 @@ def measure(folder: Path) -> dict[str, float]:
     """Plan the manifest in ``folder``; for a process of its own, whose peak memory is then this work's."""
     from posecap.manifest.manifest_file import read_manifest
     from posecap.plan import make_plan
-    from posecap.plan_summary import summarise
+    from posecap.plan_check import summarise
 
     imported, since, cpu = peak_bytes(), perf_counter(), cpu_seconds()
     plan = make_plan(read_manifest(folder / "manifest.yaml"), folder / "plan.parquet")

@@ -14,10 +14,9 @@ from typing import Any
 
 from posecap import legacy
 from posecap.files import scratch_folder, unused_path
-from posecap.label_stats import LabelStats, labels_of
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
-from posecap.outcomes import StageOrder, StageStats
+from posecap.outcomes import LabelStats, StageOrder, StageStats
 from posecap.pipeline import Pipeline
 from posecap.plan import Plan
 from posecap.plan_store import stored_plan, work_folder
@@ -91,7 +90,7 @@ def _counted(pipeline: Pipeline, ledger: Ledger, plan: Plan | None) -> tuple[Sta
     stage_stats, label_stats = StageStats(StageOrder.of(pipeline.stages)), LabelStats()
     planned = {str(part.name): part for part in plan.parts()} if plan else {}
     for name in sorted(ledger.parts()):
-        labels = labels_of(plan, planned[name]) if plan and name in planned else {}
+        labels = plan.labels(planned[name]) if plan and name in planned else {}
         for outcome in ledger.outcomes(name):
             stage_stats.add(outcome)
             label_stats.add(labels.get(outcome.row_id), outcome)

@@ -52,7 +52,7 @@ class Pipeline:
         stages: in order.
         expected_rejections: stage name → share of the items entering it, 0 to 1, that it may reject before a build
             raises an alarm; 0.8 for stages that are not named. ``labelled`` is the share of the rows with a label,
-            0.2 unless it is named (:mod:`posecap.label_stats`). It does not change samples, so it is not part of the
+            0.2 unless it is named (:mod:`posecap.outcomes`). It does not change samples, so it is not part of the
             fingerprint.
         worker: resources of one computing worker, for stages that do not declare any, or declare ``Resources()`` as it
             is by default. Not part of the fingerprint.

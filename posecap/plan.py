@@ -32,11 +32,10 @@ from numpy.typing import NDArray
 from posecap import legacy
 from posecap.files import digest
 from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
-from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import ROW_SCHEMA, located, utf8_bytes
 from posecap.manifest.tables import read_tables
-from posecap.size_estimate import bytes_of_rows
 from posecap.types import PartName, Row
+from posecap.uris import PrivateUris
 
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string()), pa.field("id_taken_by", pa.string())])
 FORMAT = "posecap.planning.plan/1"
@@ -53,6 +52,22 @@ MOST_SPLITS = 64
 """A file is open for each split while rows are read."""
 _ID_DIGITS = 20
 """Of the 32 of a hash, in ids of rows without one: at a billion rows two meet by chance once in two million plans."""
+ASSUMED_SECONDS = 10.0
+"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known."""
+ASSUMED_FPS = 30.0
+"""The commonest of cameras and of web video. A free choice."""
+_ASSUMED_PEOPLE = 1.5
+"""A free choice between one and two, the most that the default pipeline keeps."""
+_BYTES_PER_CLIP = 20_000
+"""Vectors (1280 + 2 x 384 float32, 8 kB), sentences, facts and tar headers."""
+_BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4
+"""17 joints of x, y and score in float32."""
+_BYTES_PER_FRAME = 8
+"""A presentation time in float64."""
+_BYTES_PER_SECOND_OF_VIDEO = 150_000
+"""An mp4 of 1.2 Mbit/s."""
+_COPIES = 2
+"""Arrays are stored in the tar for exchange and again in the columns file for training."""
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
 
 Hashes = NDArray[np.uint64]
@@ -146,6 +161,17 @@ class Plan:
         except _DAMAGE as error:
             raise _damaged(self.path, error) from error
         return table
+
+    def labels(self, part: PlannedPart | None = None) -> dict[str, str]:
+        """Label by row id, of a part; None for all parts. Rows without a label are left out.
+
+        Raises:
+            PlanError: the plan is damaged.
+        """
+        known: dict[str, str] = {}  # one text for equal labels
+        table = self.columns(["id", "label"], part)
+        pairs = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        return {row_id: known.setdefault(label, label) for row_id, label in pairs if label}
 
     def _rows_in(self, table: pa.Table) -> list[PlannedRow]:
         planned = []
@@ -294,6 +320,34 @@ def find_duplicates(hashes_N2: Hashes) -> Duplicates:
     later, first, nth = order[~fresh], order[start][~fresh], (position - start)[~fresh]
     ascending = np.argsort(later)
     return Duplicates(later[ascending], first[ascending], nth[ascending])
+
+
+def estimate(*, clips: int, seconds: float, store_video: StoreVideo) -> int:
+    """Bytes of a finished dataset: 2 x (20 kB a clip + 30 frames a second of 1.5 people's 17 joints and a time
+    stamp), and 150 kB a second of stored video.
+
+    Rejections, shots and people vary.
+
+    Args:
+        clips: number of clips; :func:`posecap.plan_check.summarise` takes one for each row that is no duplicate.
+        seconds: of all clips together.
+        store_video: as in the manifest; ``clip`` stores an mp4 of each clip.
+    """
+    return round(clips * _COPIES * _BYTES_PER_CLIP + seconds * _bytes_per_second(store_video))
+
+
+def bytes_of_rows(rows: pa.Table, *, store_video: StoreVideo) -> NDArray[np.int64]:
+    """(N) estimated bytes of each row of a plan: of one clip of its span; 0 for a row that will be rejected."""
+    span = pc.fill_null(pc.subtract(rows["end"], rows["start"]), ASSUMED_SECONDS).to_numpy()
+    each = _COPIES * _BYTES_PER_CLIP + np.maximum(span, 0.0) * _bytes_per_second(store_video)
+    used = pc.and_(pc.is_null(rows["duplicate_of"]), pc.is_null(rows["problem"])).to_numpy()
+    # Cut at a petabyte: a span of any length may be written in a table, and int64 must hold the sum of a part.
+    return np.where(used, np.minimum(np.rint(each), 1e15), 0).astype(np.int64)
+
+
+def _bytes_per_second(store_video: StoreVideo) -> float:
+    frame = _ASSUMED_PEOPLE * _BYTES_PER_PERSON_AND_FRAME + _BYTES_PER_FRAME
+    return _COPIES * ASSUMED_FPS * frame + (_BYTES_PER_SECOND_OF_VIDEO if store_video == "clip" else 0)
 
 
 @dataclass(frozen=True)

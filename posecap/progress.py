@@ -19,9 +19,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from posecap.label_stats import LabelStats
 from posecap.metrics import GPU_RESERVED_SECONDS, GPU_SECONDS, VIDEO_BYTES, BuildMetrics, snapshot
-from posecap.outcomes import STATUSES, RowOutcome, RowResult, StageOrder, StageStats, alarms, largest_first
+from posecap.outcomes import STATUSES, LabelStats, RowOutcome, RowResult, StageOrder, StageStats, alarms, largest_first
 from posecap.stage import Stage
 from posecap.terminal import duration_text
 from posecap.types import PartName

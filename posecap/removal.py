@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from posecap.finalize import mark_unfinished
 from posecap.ledger import lock_dataset
-from posecap.repair import FOLDER as DAMAGED_FOLDER
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.arrow_file import read_columns
 from posecap.shards.part import iter_byte_ranges
@@ -21,6 +20,7 @@ from posecap.staging import FOLDER as STAGING_FOLDER
 from posecap.staging import remove_unfinished
 from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
+from posecap.verify import DAMAGED_FOLDER
 from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, remove_previews
 
 _SHOWN = 5

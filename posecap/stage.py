@@ -1,21 +1,89 @@
 """Base classes of stages and engines, and the exceptions by which a stage says what became of an item.
 
 A stage is one step of a pipeline. An item is what goes through the stages: a value of :mod:`posecap.types`.
+
+Seconds that engines take are counted by name, in each thread by itself, around the methods by which stages call them:
+:class:`Engine` wraps these in every class that defines one. Of an engine that calls another one the seconds of the
+other do not count.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from posecap import engine_time
 from posecap.types import Row, Span
+
+_TIMED_METHODS = frozenset(
+    {"fetch", "probe", "frames", "detect", "track", "estimate", "embed_video", "embed_text", "encode", "write"}
+)
+"""Methods of :mod:`posecap.interfaces` that work; the others answer at once."""
+_END = object()
+"""What :func:`_steps` gets from an iterator that has ended."""
+
+
+class _Clock(threading.local):
+    """``seconds`` by engine, of calls that have ended; ``inner``: those of engines called within the present call."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.inner = 0.0
+
+
+_clock = _Clock()
+
+
+def take_engine_seconds() -> dict[str, float]:
+    """Seconds by engine of calls in this thread that ended since this was last called."""
+    found = _clock.seconds
+    if found:
+        _clock.seconds = {}
+    return found
+
+
+def _timed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an engine that counts its time; of an iterator that it returns, the time of each step."""
+
+    @functools.wraps(method)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = _count(self.name, functools.partial(method, self, *args, **kwargs))
+        return _steps(self.name, result) if isinstance(result, Iterator) else result
+
+    return counted
+
+
+def _steps(name: str, steps: Iterator[Any]) -> Iterator[Any]:
+    step = functools.partial(next, steps, _END)
+    held: list[Any] = []  # a value that is handed on is not held here, so that its frames can be freed
+    try:
+        while (value := _count(name, step)) is not _END:
+            held.append(value)
+            del value
+            yield held.pop()
+    finally:
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+
+
+def _count(name: str, call: Callable[[], Any]) -> Any:
+    outer, _clock.inner, since = _clock.inner, 0.0, perf_counter()
+    try:
+        return call()
+    finally:
+        took = perf_counter() - since
+        _clock.seconds[name] = _clock.seconds.get(name, 0.0) + took - _clock.inner
+        _clock.inner = outer + took
+
 
 JSON = Any
 
@@ -140,7 +208,7 @@ class Engine:
     """A third-party package behind one of :mod:`posecap.interfaces`: a frozen dataclass of its configuration.
 
     A field that is a choice of words is a ``Literal``: a pipeline refuses other words (:func:`check_words`). The time
-    within the methods by which stages call it is counted (:mod:`posecap.engine_time`).
+    within the methods by which stages call it is counted (:func:`take_engine_seconds`).
     """
 
     name: ClassVar[str]
@@ -164,9 +232,9 @@ class Engine:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        for method in engine_time.METHODS:
+        for method in _TIMED_METHODS:
             if callable(own := vars(cls).get(method)):
-                setattr(cls, method, engine_time.timed(own))
+                setattr(cls, method, _timed(own))
 
     @property
     def weights(self) -> tuple[str, ...]:

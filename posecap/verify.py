@@ -1,6 +1,11 @@
 """Checks a dataset down to the last byte, part by part; of the parts before only the keys of samples stay in memory.
 
 The files of a remote part are copied to this machine's disk, one part at a time, and checked there.
+
+:func:`repair` moves aside what is damaged, and the next build makes only that again. Nothing is deleted but the report,
+which the next build writes anew, and clips that were removed on request and are still held. Files of a damaged part,
+and those that belong to no part, go to a folder under ``damaged``, where no reader looks; without its sidecar the part
+counts as not built. The list of parts is written anew.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +27,10 @@ import pyarrow.compute as pc
 
 from posecap import legacy
 from posecap.files import file_sha256, map_file, scratch_folder
+from posecap.finalize import mark_unfinished
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, RowOutcome, tally
+from posecap.shards import remove_samples, write_dataset_list
 from posecap.shards.arrow_file import ColumnsBatch, read_columns
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
@@ -33,6 +41,7 @@ from posecap.shards.paths import (
     ShardError,
     columns_path,
     committed,
+    file_paths,
     index_path,
     sidecar_path,
     tar_path,
@@ -45,7 +54,10 @@ from posecap.types import PartName, Sample
 
 ORPHAN = "no sidecar lists this file"
 """What is wrong with a file that belongs to no part."""
+DAMAGED_FOLDER = "damaged"
+"""Of all that repairs moved aside, in a folder of its own for each second in which one began."""
 _BLOCK_BYTES = 8 << 20
+"""Copied at a time."""
 _KEY_DIGITS = 24
 """Of a clip's key (:func:`posecap.files.clip_id`)."""
 _CHECK_AGAIN = "run `posecap verify` again once nothing changes the dataset"
@@ -468,3 +480,50 @@ def _at_hand(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
             with suppress(FileNotFoundError), storage.open(name) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK_BYTES)
         yield Path(folder)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done.
+
+    Args:
+        folder: to which files were moved, relative to the dataset's root; empty if none was.
+        moved: their names before.
+        parts: that the next build makes again.
+        left: problems that only people can solve.
+    """
+
+    folder: str
+    moved: tuple[str, ...]
+    parts: tuple[PartName, ...]
+    left: tuple[Problem, ...]
+
+
+def repair(location: Location, problems: Iterable[Problem]) -> Repair:
+    """Solve the problems that :func:`verify` found.
+
+    Raises:
+        DatasetLockedError: another process builds or changes the dataset.
+        OSError: a file cannot be moved or written.
+        ShardError: a part that still holds removed clips is damaged, which is not among ``problems``: verify again.
+    """
+    storage = open_storage(location)
+    problems = tuple(problems)
+    folder = f"{DAMAGED_FOLDER}/{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
+    parts = sorted({problem.part for problem in problems if problem.part is not None})
+    names = [name for part in parts for name in (sidecar_path(part), *file_paths(part))]
+    names += [problem.file for problem in problems if problem.what == ORPHAN and problem.file not in names]
+    with storage.lock() as lock:
+        mark_unfinished(storage)
+        there = [name for name in names if storage.size(name) is not None]
+        for name in there:  # sidecars first, so that no reader looks for files that are moved
+            lock.check()
+            storage.publish({f"{folder}/{name}": name})
+        left = tuple(problem for problem in problems if problem.file == TOMBSTONES)
+        if not left and read_tombstones(storage):
+            remove_samples(storage, (), "")  # no further ones: those that the tombstones name and a part still holds
+        try:
+            write_dataset_list(storage)
+        except ShardError as error:
+            left += (Problem(DATASET_LIST, str(error), "run `posecap verify` again"),)
+    return Repair(folder if there else "", tuple(there), tuple(parts), left)

@@ -181,8 +181,8 @@ def _plan(options: argparse.Namespace) -> int:
     from posecap.manifest.manifest_file import read_manifest
     from posecap.pipeline import PipelineError, load_pipeline
     from posecap.plan import PLAN_FILE, make_plan
+    from posecap.plan_check import forecast, show_forecast, show_summary, summarise
     from posecap.plan_store import fetch_plan, output_storage
-    from posecap.plan_summary import show, summarise
 
     manifest, console = read_manifest(_manifest_path(options)), Console()
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
@@ -191,14 +191,12 @@ def _plan(options: argparse.Namespace) -> int:
         try:
             pipeline = load_pipeline(manifest.pipeline)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
-            show(summarise(plan, store_video=manifest.store_video), console)
+            show_summary(summarise(plan, store_video=manifest.store_video), console)
             why = missing_package(error) if isinstance(error, ModuleNotFoundError) else error
             print(f"posecap: what a build would reject is not known: {why}", file=sys.stderr)
             return ERROR
-        from posecap.plan_check import forecast, show_forecast
-
         found = forecast(manifest, plan, pipeline, output=_output(options))
-        show(summarise(plan, store_video=manifest.store_video, open_seconds=found.mean_seconds), console)
+        show_summary(summarise(plan, store_video=manifest.store_video, open_seconds=found.mean_seconds), console)
         show_forecast(found, console)
     return COMPLETE
 

@@ -129,12 +129,11 @@ class _Found:
 
 def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool) -> _Found:
     """Read every sidecar."""
-    from posecap.label_stats import LabelStats, labels_of
-    from posecap.outcomes import Tally
+    from posecap.outcomes import LabelStats, Tally
     from posecap.shards import ShardError
     from posecap.shards.sidecar import each_sidecar, odd_rows, outcomes_of
 
-    built, tally, stats, labels = 0, Tally(), LabelStats(), labels_of(plan)
+    built, tally, stats, labels = 0, Tally(), LabelStats(), plan.labels()
     damaged: list[str] = []
     listed: list[str] = []
     wanted = {*(("failed", "quarantined") if failed else ()), *(("rejected",) if rejected else ())}
@@ -252,7 +251,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
-    from posecap.repair import repair
+    from posecap.verify import repair
 
     done = repair(dataset, problems)
     if done.moved:

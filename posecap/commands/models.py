@@ -75,7 +75,7 @@ def _show_pipeline(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from posecap.weights.cache import SHA256_DIGITS, cached, known_sha256
+    from posecap.models import SHA256_DIGITS, cached, known_sha256
     from posecap.weights.registry import REGISTRY
 
     facts = [
@@ -122,11 +122,10 @@ def _list(options: argparse.Namespace) -> int:
 
 def _pull(options: argparse.Namespace) -> int:
     from posecap.builtin import pipeline_path
-    from posecap.models import MissingWeightsError, pull, weights_sha256
+    from posecap.models import SHA256_DIGITS, MissingWeightsError, pull, weights_sha256
     from posecap.pipeline import load_pipeline
     from posecap.progress import DownloadProgress
     from posecap.stage import engines_of
-    from posecap.weights.cache import SHA256_DIGITS
     from posecap.weights.registry import REGISTRY
 
     stages = load_pipeline(pipeline_path(options.pipeline, Path())).stages if options.pipeline else ()
@@ -158,8 +157,7 @@ def _pull(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from posecap.models import MissingWeightsError
-    from posecap.weights.cache import HashMismatchError, cached, check
+    from posecap.models import HashMismatchError, MissingWeightsError, cached, check
     from posecap.weights.registry import REGISTRY
 
     unknown = [name for name in options.names if name not in REGISTRY]

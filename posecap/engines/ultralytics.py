@@ -27,7 +27,7 @@ from posecap.stage import Engine
 from posecap.types import Pixels
 from posecap.weights import checkpoints
 from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError
-from posecap.weights.pickle_names import Inert
+from posecap.weights.unpickle import Inert
 
 if TYPE_CHECKING:
     import torch

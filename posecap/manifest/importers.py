@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
+from posecap.download.file_type import Content, content_of
 from posecap.files import atomic_file
-from posecap.inference.video_content import Content, content_of
 from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
 from posecap.manifest.rows import Problems, RawBatch, checked, encodable
 from posecap.terminal import count_text
@@ -65,7 +65,7 @@ class Imported:
             has a line break, or more characters than a reader accepts), and folders that cannot be read.
         repeated: links to folders left out because the videos in those have rows already.
         passed_over: the number of a folder's files that are no videos, by their suffix in lower case, such as ``.jpg``
-            (empty where a name has none), and what they are (:data:`posecap.inference.video_content.Content`).
+            (empty where a name has none), and what they are (:data:`posecap.download.file_type.Content`).
         passed_over_examples: one path for each of these, relative to the folder.
         examples: the first few names of what was left out, at most :data:`MOST_EXAMPLES`.
         like_splits: folders that became labels although their names are those of splits nearly, such as ``validation``.
@@ -158,7 +158,7 @@ def from_folder(
 ) -> Imported:
     """Write a manifest for all videos in a folder and its subfolders, each used whole.
 
-    What a file is its content tells and not its name (:func:`posecap.inference.video_content.content_of`): whatever
+    What a file is its content tells and not its name (:func:`posecap.download.file_type.content_of`): whatever
     FFmpeg's libraries open as a video has a row, all other files are counted by their suffix. Hidden files and folders
     are ignored. Links to folders are followed, each folder once, so that links that form a loop end. A video's label is
     the path of its folder relative to ``folder``, such as ``sports/jump``; a first part named train, val or test is its

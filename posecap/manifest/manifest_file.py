@@ -102,7 +102,7 @@ class Manifest:
     not used for rows that state none. ``description`` is empty where there is none.
 
     A part ends before the row with which it would exceed ``rows_per_part`` rows or ``bytes_per_part`` bytes, estimated
-    for one clip of each row's span (:mod:`posecap.size_estimate`): with stored video of 1.2 Mbit/s, 2 GB are 1,160
+    for one clip of each row's span (:mod:`posecap.plan`): with stored video of 1.2 Mbit/s, 2 GB are 1,160
     clips of 10 seconds. Where ``bytes_per_part`` is None, a dataset that has a plan already keeps the limit of that
     plan, which is none for those that were planned before there was one, and others get
     :data:`posecap.plan.BYTES_PER_PART`.

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.manifest.manifest_file import ROW_FIELDS, SPLIT_NAME, ManifestError, Table, is_url, shown
-from posecap.manifest.private_uris import PrivateUris
-from posecap.uris import CANDIDATE, SCHEME, public_text, public_uri
+from posecap.uris import CANDIDATE, SCHEME, PrivateUris, public_text, public_uri
 
 LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
 """Most characters of a text cell, by row field. Free choices, as the next three."""

@@ -4,15 +4,26 @@ Row numbers in messages count from 1: in CSV as a spreadsheet counts (the header
 without a header. Empty lines are skipped, cells are trimmed, an empty cell is a missing one. Captions come from
 ``caption`` (one sentence) and ``captions`` (a list; text in CSV and Parquet is a JSON list, or sentences parted by
 ``|``; text in JSONL is one sentence).
+
+A table on a web server is fetched into an unnamed temporary file, bounded in bytes and time. Bytes are counted as they
+arrive and asked for without compression, so that neither an endless answer nor a small one that unpacks to gigabytes
+fills memory.
 """
 
 from __future__ import annotations
 
+import base64
 import codecs
 import io
+import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +33,7 @@ import pyarrow.parquet
 
 from posecap import legacy
 from posecap.files import parse_json
-from posecap.manifest.http_table import fetch_table
 from posecap.manifest.manifest_file import ROW_FIELDS, Manifest, ManifestError, Table, is_url, shown
-from posecap.manifest.private_uris import PrivateUris
 from posecap.manifest.rows import (
     LONGEST,
     LONGEST_CAPTION,
@@ -37,7 +46,7 @@ from posecap.manifest.rows import (
     columns_of,
     encodable,
 )
-from posecap.uris import hide_secrets, public_text
+from posecap.uris import PrivateUris, hide_secrets, public_text
 
 CSV_BLOCK_BYTES = 4 << 20
 """Read and parsed at a time."""
@@ -55,6 +64,14 @@ _MOST_CHUNK_BYTES = 2 << 30
 """Of one column in one row group of Parquet, unpacked; writers make a hundredth of it."""
 _MOST_CHARACTERS = max(*LONGEST.values(), LONGEST_CAPTION)
 """Of any cell."""
+MOST_TABLE_BYTES = 8 << 30
+"""Of a table on a web server: room for a hundred million rows of 80 bytes."""
+_MOST_FETCH_SECONDS = 3600.0
+"""For one table: the largest at 2.4 MB/s."""
+_ANSWER_SECONDS = 60.0
+"""Without a byte from the server; a free choice, as one that makes the table first may take its time."""
+_ANSWER_BYTES = 1 << 18
+"""Read at once, at most; time and size are checked after each."""
 _SUBSTITUTED = "posecap.substitute"
 """Name under which Python's codecs know :func:`_substitute`."""
 _Read = TypeVar("_Read")
@@ -153,6 +170,64 @@ def _open(table: Table) -> IO[bytes]:
     import fsspec
 
     return io.BufferedReader(fsspec.open(table.location, "rb").open(), 1 << 20)
+
+
+def fetch_table(table: Table) -> IO[bytes]:
+    """The table's bytes, read from the beginning.
+
+    Raises:
+        ManifestError: no such table, another answer than its bytes, more of them than ``MOST_TABLE_BYTES``, or the
+            connection failed.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        _fetch(table, file)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _fetch(table: Table, file: IO[bytes]) -> None:
+    try:
+        with urllib.request.urlopen(_request(table.location), timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - a scheme of the web, _open says
+            _receive(response, file, table)
+    except urllib.error.HTTPError as error:
+        error.close()
+        what = "no such table" if error.code in (404, 410) else f"the server answered {error.code}"
+        raise ManifestError(f"{table.written}: {what}; check 'path' in 'tables'") from None
+    except ManifestError:  # a ValueError, too
+        raise
+    except (OSError, HTTPException, ValueError) as error:
+        words = hide_secrets(str(error), table.location)
+        raise ManifestError(f"{table.written}: cannot be fetched: {words}; check address and network") from None
+
+
+def _request(location: str) -> urllib.request.Request:
+    split = urlsplit(location)
+    user, at, host = split.netloc.rpartition("@")
+    url = split._replace(netloc=host).geturl()
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "posecap"})  # noqa: S310
+    if at:
+        basic = base64.b64encode(unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {basic}")
+    return request
+
+
+def _receive(response: HTTPResponse, file: IO[bytes], table: Table) -> None:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ManifestError(f"{table.written}: came encoded as {encoding} though plain bytes were requested")
+    announced, until = response.length, time.monotonic() + _MOST_FETCH_SECONDS
+    while block := response.read1(_ANSWER_BYTES):
+        if file.tell() + len(block) > MOST_TABLE_BYTES:
+            raise ManifestError(f"{table.written}: has more than {MOST_TABLE_BYTES:,} bytes; divide it into several")
+        if time.monotonic() > until:
+            raise ManifestError(f"{table.written}: not fetched within {_MOST_FETCH_SECONDS:g} s; name a local copy")
+        file.write(block)
+    if announced is not None and file.tell() < announced:
+        raise ManifestError(f"{table.written}: the server sent less than it announced; run again")
 
 
 class _Utf8(io.RawIOBase):

@@ -13,8 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from posecap import __version__
-from posecap.label_stats import LabelStats
-from posecap.outcomes import LOST, alarms
+from posecap.outcomes import LOST, LabelStats, alarms
 from posecap.release.dataset_info import DatasetInfo
 from posecap.terminal import count_text
 

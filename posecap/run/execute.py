@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
-from posecap import engine_time
 from posecap.outcomes import ClipOutcome, Status
 from posecap.pipeline import Segment
 from posecap.shards import ShardError
-from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError
+from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
 from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
 from posecap.uris import hide_secrets
@@ -49,7 +48,7 @@ class ItemResult:
         clips: outcomes of its clips that ended here: kept, rejected or failed.
         error: why the item itself ended; None if it did not. Clips before the error may have been kept.
         seconds: wall seconds by stage.
-        engine_seconds: of these, wall seconds within engines, by stage and engine (:mod:`posecap.engine_time`).
+        engine_seconds: of these, wall seconds within engines, by stage and engine (:class:`posecap.stage.Engine`).
         frames: number of frames of the clips that were decoded, whatever became of the clips.
         bytes_read: size of the row's video, in the result of the segment that fetched it.
         machine_dependent: whether another machine may give another result: the item or one of its clips failed, or was
@@ -81,7 +80,7 @@ def execute(stages: Sequence[Stage], item: Any, *, staging: Staging | None = Non
             with the reason :data:`OUTPUT_NOT_WRITABLE`.
     """
     result = ItemResult()
-    engine_time.take()  # what was counted before, as while engines loaded, belongs to no item
+    take_engine_seconds()  # what was counted before, as while engines loaded, belongs to no item
     if staging is None or not staging.is_visible():
         _execute(stages, item, result, None)
     else:
@@ -176,7 +175,7 @@ def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
             return
         finally:
             result.seconds[stage.name] += perf_counter() - since
-            for engine, seconds in engine_time.take().items():
+            for engine, seconds in take_engine_seconds().items():
                 result.engine_seconds[stage.name, engine] += seconds
         yield output
         del output

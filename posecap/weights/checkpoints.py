@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from posecap.download.file_type import HEAD_BYTES, sniff
-from posecap.weights.pickle_names import Inert, UnsafePickleError
 from posecap.weights.torch_file import PICKLE_MAGIC, ZIP_MAGIC, Into, read_legacy, read_zip
-from posecap.weights.unpickle import UnknownClasses
+from posecap.weights.unpickle import Inert, UnknownClasses, UnsafePickleError
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +53,7 @@ def load(path: Path, *, unknown_classes: UnknownClasses = "refuse") -> Any:
 
     Args:
         unknown_classes: objects of other classes raise CheckpointError (``refuse``), or become
-            :class:`~posecap.weights.pickle_names.Inert` records (``inert``). They are never created.
+            :class:`~posecap.weights.unpickle.Inert` records (``inert``). They are never created.
 
     Returns:
         What the file holds; for safetensors a dict of tensors.

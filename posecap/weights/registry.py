@@ -2,7 +2,7 @@
 
 A full SHA-256 (64 digits) is given where independent sources agree on the file. OpenMMLab puts the first eight digits
 into the names of its files; only those are given then. Where the hash is partial or empty, the hash of the first file
-that is downloaded is recorded, and every later file must have it (:mod:`posecap.weights.cache`). ONNX files of
+that is downloaded is recorded, and every later file must have it (:mod:`posecap.models`). ONNX files of
 OpenMMLab are members of a zip: ``!/**/end2end.onnx`` is the one member of that name, in whatever folder.
 """
 

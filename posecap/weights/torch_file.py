@@ -20,8 +20,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, cast
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from posecap.weights.pickle_names import ARRAY_NAMES, PLAIN_NAMES, Inert, Names, UnsafePickleError, lengths
-from posecap.weights.unpickle import UnknownClasses, unpickle
+from posecap.weights.unpickle import (
+    ARRAY_NAMES,
+    PLAIN_NAMES,
+    Inert,
+    Names,
+    UnknownClasses,
+    UnsafePickleError,
+    lengths,
+    unpickle,
+)
 
 if TYPE_CHECKING:
     import torch

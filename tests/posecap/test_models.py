@@ -20,7 +20,6 @@ from posecap import models
 from posecap.download import package_index
 from posecap.download.retry import RetryPolicy
 from posecap.models import MissingWeightsError, locate, pull, weights_sha256
-from posecap.weights import cache as weights_cache
 from posecap.weights.registry import REGISTRY, Weights
 
 NET = b"weights of a network " * 40_000
@@ -123,7 +122,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("POSECAP_WEIGHTS", "POSECAP_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=6, base_seconds=0.001))
+    monkeypatch.setattr(models, "RETRY_POLICY", RetryPolicy(attempts=6, base_seconds=0.001))
     return tmp_path / "cache"
 
 
@@ -159,7 +158,7 @@ class TestDownload:
     def test_a_later_process_goes_on_where_an_earlier_one_gave_up(
         self, net: Weights, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
+        monkeypatch.setattr(models, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts = 1
         with pytest.raises(MissingWeightsError, match="truncated"):
             pull("net")
@@ -172,7 +171,7 @@ class TestDownload:
     def test_another_version_on_the_server_starts_again(
         self, net: Weights, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weights_cache, "RETRY_POLICY", RetryPolicy(attempts=1))
+        monkeypatch.setattr(models, "RETRY_POLICY", RetryPolicy(attempts=1))
         server.cuts, server.files["/v1/net.pt"] = 1, bytes(len(NET))
         with pytest.raises(MissingWeightsError):
             pull("net")
@@ -471,7 +470,7 @@ class TestPackage:
             place.write_bytes(NET)
             return place
 
-        monkeypatch.setattr(weights_cache, "fetch", fetch)
+        monkeypatch.setattr(models, "fetch", fetch)
         return asked
 
     @pytest.mark.parametrize("name", ["/net.pt", "/nowhere.pt"])  # another file; none
@@ -537,6 +536,6 @@ class TestPackage:
         """Does not download: it looks at files that a build has already fetched."""
         monkeypatch.undo()
         known = REGISTRY[name]
-        if not weights_cache.cached(known):
+        if not models.cached(known):
             pytest.skip(f"{known.path} is not here; a build fetches it")
         assert locate(name).stat().st_size == known.size_bytes

@@ -21,13 +21,13 @@ from posecap.plan import (
     PlanError,
     PlannedRow,
     PlanWriter,
+    estimate,
     find_duplicates,
     make_plan,
     open_plan,
     rows_digest,
 )
-from posecap.plan_summary import show, summarise
-from posecap.size_estimate import estimate
+from posecap.plan_check import show_summary, summarise
 from posecap.types import PartName
 from tests.damage import damaged
 
@@ -378,7 +378,7 @@ def test_a_summary_counts(tmp_path: Path) -> None:
 
 def test_a_summary_is_shown(tmp_path: Path) -> None:
     text = StringIO()
-    show(summarise(planned(tmp_path, "a,,,,train,[bold]odd,", "b,,,,val,,")), Console(file=text, width=100))
+    show_summary(summarise(planned(tmp_path, "a,,,,train,[bold]odd,", "b,,,,val,,")), Console(file=text, width=100))
     for word in ("rows", "2", "train", "val", "[bold]odd", "not stated", "local path", "457 kB"):
         assert word in text.getvalue()
 

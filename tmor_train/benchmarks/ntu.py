@@ -21,8 +21,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from posecap.weights.pickle_names import ARRAY_NAMES, UnsafePickleError
-from posecap.weights.unpickle import unpickle
+from posecap.weights.unpickle import ARRAY_NAMES, UnsafePickleError, unpickle
 from tmor_train.benchmarks.base import Benchmark, Parts, check_for
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing

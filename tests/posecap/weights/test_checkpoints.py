@@ -24,8 +24,8 @@ from torch import nn
 
 from posecap.weights import checkpoints
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
-from posecap.weights.pickle_names import Inert, UnsafePickleError
 from posecap.weights.torch_file import Storages
+from posecap.weights.unpickle import Inert, UnsafePickleError
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
