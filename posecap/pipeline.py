@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +20,8 @@ from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
-from posecap.stage import Resources, Stage, check_words, configuration, engines_of
-from posecap.types import Clip, CutVideo, Row, Sample
+from posecap.stage import Engine, Resources, Stage, check_words, configuration, engines_of
+from posecap.types import Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, TrackedClip
 
 if TYPE_CHECKING:
     from posecap.staging import Staging
@@ -29,6 +29,26 @@ if TYPE_CHECKING:
 
 class PipelineError(ValueError):
     """The pipeline cannot run as written; the message names the stage and the remedy."""
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What a pipeline stores of a row to use it again (:mod:`posecap.shards.results`), and what it must have been made
+    with.
+
+    Args:
+        chains: :meth:`Pipeline.chain` by name, of every stage up to the last whose result is stored.
+        stages: names of those after which clips are stored, in order: of clips, of tracks, of joints.
+        vectors: hash of all that shapes a clip's video vector; empty where none is stored.
+    """
+
+    chains: Mapping[str, str]
+    stages: tuple[str, ...]
+    vectors: str = ""
+
+    def deepest(self, chains: Mapping[str, str]) -> str | None:
+        """The last stage whose result, stored with these chains, is that of this pipeline; None if there is none."""
+        return next((name for name in reversed(self.stages) if chains.get(name) == self.chains[name]), None)
 
 
 @dataclass(frozen=True)
@@ -112,20 +132,25 @@ class Pipeline:
         Raises:
             MissingWeightsError: weights without a known hash are neither on disk nor downloadable.
         """
-        weights = sorted({w for stage in self.stages for engine in engines_of(stage) for w in engine.weights})
+        return self._lineage_of(engine for stage in self.stages for engine in engines_of(stage))
+
+    def _lineage_of(self, engines: Iterable[Engine]) -> dict[str, Any]:
+        engines = tuple(engines)
+        weights = sorted({name for engine in engines for name in engine.weights})
+        packages = sorted({name for engine in engines for name in engine.packages} | {"posecap", "numpy"})
         return {
-            "packages": dict(self._packages),
+            "packages": {name: self._versions[name] for name in packages},
             "weights": {
                 shown: weights_sha256(name) for shown, name in zip(_names_without_paths(weights), weights, strict=True)
             },
         }
 
     @cached_property
-    def _packages(self) -> dict[str, str]:
+    def _versions(self) -> dict[str, str]:
         """Versions by package, looked up once: each takes milliseconds, and a build asks for the lineage repeatedly."""
         engines = [engine for stage in self.stages for engine in engines_of(stage)]
-        names = sorted({p for engine in engines for p in engine.packages} | {"posecap", "numpy"})
-        return {name: _version(name) for name in names}
+        names = {name for engine in engines for name in engine.packages} | {"posecap", "numpy"}
+        return {name: _version(name) for name in sorted(names)}
 
     def fingerprint(self) -> str:
         """SHA-256 (64 hex digits) over configuration and lineage.
@@ -133,6 +158,59 @@ class Pipeline:
         It is taken over the names of format 1, so that renaming a stage or field does not rebuild any part.
         """
         return digest({"configuration": legacy.as_format_1(self.configuration()), "lineage": self.lineage()})
+
+    def chain(self, stage: int) -> str:
+        """SHA-256 (64 hex digits) over configuration and lineage of the stages up to a stage, that included: over all
+        that shapes its result beside the row, and nothing else. Taken over the names of format 1, as the fingerprint.
+
+        Args:
+            stage: its position, from 0.
+
+        Raises:
+            IndexError: there is no such stage.
+            MissingWeightsError: as :meth:`lineage`.
+        """
+        if not 0 <= stage < len(self.stages):
+            raise IndexError(f"stage {stage} of a pipeline of {len(self.stages)} stages")
+        first = self.stages[: stage + 1]
+        shaped = legacy.as_format_1([configuration(one) for one in first])
+        lineage = self._lineage_of(engine for one in first for engine in engines_of(one))
+        return digest({"configuration": shaped, "lineage": lineage})
+
+    def perception(self) -> Perception | None:
+        """What of a row's results can be stored and used again; None where nothing can.
+
+        That takes one stage which turns rows into clips, as Decode does; the results of a stage right behind it that
+        adds tracks, and of one right behind that which adds joints, are stored too. Every stage up to the last of them
+        has a name of its own. Stages that change clips otherwise in between, of somebody's own, end what is stored.
+
+        Raises:
+            MissingWeightsError: as :meth:`lineage`.
+        """
+        first = next((i for i, one in enumerate(self.stages) if issubclass(one.gives, Clip)), None)
+        if first is None or issubclass(self.stages[first].gives, TrackedClip):
+            return None
+        stored = [first]
+        for taken, given in ((Clip, TrackedClip), (TrackedClip, PosedClip)):
+            after = self.stages[stored[-1] + 1]
+            if (after.takes, after.gives) != (taken, given):
+                break
+            stored.append(stored[-1] + 1)
+        chains = {one.name: self.chain(i) for i, one in enumerate(self.stages[: stored[-1] + 1])}
+        if len(chains) <= stored[-1]:
+            return None
+        return Perception(chains, tuple(self.stages[i].name for i in stored), self._video_chain(chains, first))
+
+    def _video_chain(self, chains: Mapping[str, str], first: int) -> str:
+        """SHA-256 over what shapes video vectors: the stages up to the one that gives clips, and the embedder. Empty
+        where no single stage adds them, or its embedder, by the name ``video``, is none."""
+        stages = [one for one in self.stages if one.gives is EmbeddedClip and one.takes is not EmbeddedClip]
+        embedder = getattr(stages[0], "video", None) if len(stages) == 1 else None
+        if not isinstance(embedder, Engine):
+            return ""
+        lineage = self._lineage_of((embedder, *engines_of(embedder)))
+        shaped = legacy.as_format_1({"name": stages[0].name, "video": configuration(embedder)})["video"]
+        return digest({"frames": chains[self.stages[first].name], "video": shaped, "lineage": lineage})
 
     def segments(self) -> tuple[Segment, ...]:
         """Groups of stages that share a worker: neighbours with equal resources, or between which frames or cut videos

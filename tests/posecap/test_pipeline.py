@@ -9,14 +9,18 @@ from typing import Any, ClassVar
 
 import pytest
 
+from posecap import pipeline as pipeline_module
+from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.local_file import LocalFile
+from posecap.engines.minilm import MiniLM
 from posecap.engines.mmpose import RTMPose
 from posecap.engines.ytdlp import YtDlp
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
 from posecap.stage import Engine, Resources, Stage
 from posecap.stages.download import Download
+from posecap.stages.embed import Embed
 from posecap.stages.pose import Pose
-from posecap.types import Clip, CutVideo, Row, Sample, SkeletonClip, Video
+from posecap.types import Clip, CutVideo, PosedClip, Row, Sample, SkeletonClip, TrackedClip, Video
 from tests import ROOT
 
 DEFAULT = ROOT / "pipelines" / "default.py"
@@ -190,3 +194,103 @@ def test_a_misspelt_word_is_refused_where_it_would_quietly_mean_another(part: St
     whole = load_pipeline(DEFAULT)
     with pytest.raises(PipelineError, match=f"^{words}"):
         replace(whole, stages=tuple(part if stage.name == part.name else stage for stage in whole.stages))
+
+
+def default_with(stage_name: str, **changes: Any) -> Pipeline:
+    pipeline = load_pipeline(DEFAULT)
+    return replace(
+        pipeline, stages=tuple(replace(s, **changes) if s.name == stage_name else s for s in pipeline.stages)
+    )
+
+
+def chains(pipeline: Pipeline) -> dict[str, str]:
+    return {stage.name: pipeline.chain(number) for number, stage in enumerate(pipeline.stages)}
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("download", {"content": "none"}),
+        ("decode", {"long_side": 256}),
+        ("track", {"tracker": ByteTrack()}),
+        ("filter_people", {"person_presence": 0.3}),
+        ("skeleton", {"layout": "coco17", "joint_score": 0.1}),
+        ("caption", {"templates": ("{}",)}),
+        ("embed", {"text": MiniLM(longest_tokens=64)}),
+        ("pack", {"thumbnail_side": 0}),
+    ],
+)
+def test_a_changed_stage_changes_its_chain_and_the_later_ones_and_leaves_the_earlier_ones(
+    stage: str, changes: dict[str, Any]
+) -> None:
+    before, after = chains(load_pipeline(DEFAULT)), chains(default_with(stage, **changes))
+    names = list(before)
+    position = names.index(stage)
+    assert all(before[name] == after[name] for name in names[:position])
+    assert all(before[name] != after[name] for name in names[position:])
+
+
+def test_what_changes_no_sample_is_in_no_chain() -> None:
+    before = load_pipeline(DEFAULT)
+    after = replace(default_with("download", concurrency=1), worker=Resources(cpus=2), expected_rejections={})
+    assert chains(after) == chains(before)
+    assert after.perception() == before.perception()
+
+
+def test_weights_and_versions_count_from_the_stage_on_that_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = chains(load_pipeline(DEFAULT))
+    known = pipeline_module.weights_sha256
+    monkeypatch.setattr(
+        pipeline_module, "weights_sha256", lambda name: "0" * 64 if name.startswith("minilm") else known(name)
+    )
+    after = chains(load_pipeline(DEFAULT))
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == ["embed", "pack"]
+
+
+def test_there_is_no_chain_of_a_stage_that_is_not_there() -> None:
+    for number in (-1, len(SOUND)):
+        with pytest.raises(IndexError, match=f"stage {number} of a pipeline of {len(SOUND)} stages"):
+            Pipeline(SOUND).chain(number)
+
+
+def test_clips_are_stored_after_the_stages_that_perceive() -> None:
+    stored = load_pipeline(DEFAULT).perception()
+    assert stored is not None
+    assert stored.stages == ("decode", "track", "pose")
+    assert list(stored.chains) == ["download", "split", "decode", "track", "pose"]
+    assert stored.deepest(stored.chains) == "pose"
+    assert stored.deepest({**stored.chains, "pose": "another"}) == "track"
+    assert stored.deepest({"download": stored.chains["download"]}) is None
+
+
+def test_a_video_vector_depends_on_frames_and_its_model_alone() -> None:
+    def vectors(pipeline: Pipeline) -> str:
+        stored = pipeline.perception()
+        assert stored is not None
+        return stored.vectors
+
+    before = load_pipeline(DEFAULT)
+    (embed,) = (stage for stage in before.stages if isinstance(stage, Embed))
+    assert vectors(before)
+    assert vectors(default_with("track", tracker=ByteTrack())) == vectors(before)
+    assert vectors(default_with("embed", text=MiniLM(longest_tokens=64))) == vectors(before)
+    assert vectors(default_with("decode", long_side=256)) != vectors(before)
+    assert vectors(default_with("embed", video=replace(embed.video, frames=4))) != vectors(before)
+
+
+def test_what_is_stored_ends_where_somebody_changes_clips() -> None:
+    crop = step("crop", Clip, Clip)
+    track, pose = step("track", Clip, TrackedClip), step("joints", TrackedClip, PosedClip)
+    rest = (step("measure", PosedClip, SkeletonClip), PACK)
+    for stages, stored in (
+        ((FETCH, CUT, DECODE, track, pose, *rest), ("decode", "track", "joints")),
+        ((FETCH, CUT, DECODE, crop, track, pose, *rest), ("decode",)),
+        ((FETCH, CUT, DECODE, track, step("narrow", TrackedClip, TrackedClip), pose, *rest), ("decode", "track")),
+        ((FETCH, CUT, DECODE, POSE, PACK), ("decode",)),
+    ):
+        found = Pipeline(stages).perception()
+        assert found is not None
+        assert (found.stages, found.vectors) == (stored, "")
+    assert Pipeline((step("all", Row, Sample),)).perception() is None
+    assert Pipeline((FETCH, step("fetch", Video, CutVideo), DECODE, POSE, PACK)).perception() is None  # one name, twice
