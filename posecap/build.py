@@ -30,10 +30,9 @@ from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, ma
 from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress, Shape
 from posecap.release.report import Run
-from posecap.run.crash_journal import CrashJournal
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
-from posecap.run.health import Health, NodeChange
-from posecap.run.pool import Pool
+from posecap.run.local import CrashJournal
+from posecap.run.pool import Health, NodeChange, Pool
 from posecap.run.schedule import PartResult, Schedule, WorkPart
 from posecap.shards import (
     PartFiles,
@@ -349,7 +348,7 @@ class _Build:
     def _exported(self, file: TextFile | None) -> Iterator[None]:
         """In the block, metrics go to Ray, where workers are Ray's, and into a file."""
         if self.options.runner == "ray":
-            from posecap.run.ray_metrics import RayMetrics
+            from posecap.run.ray_cluster import RayMetrics
 
             self._metrics.export_to(RayMetrics(self.manifest.name))
         if file is not None:

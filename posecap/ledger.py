@@ -124,7 +124,7 @@ class Ledger:
         return dict(self._db.execute(query).fetchall())
 
     def record_nodes(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Enter what is known of the nodes of the present run (:meth:`posecap.run.health.Health.as_json`), replacing
+        """Enter what is known of the nodes of the present run (:meth:`posecap.run.pool.Health.as_json`), replacing
         what was entered before."""
         with self._db:
             self._db.execute("DELETE FROM nodes")

@@ -2,7 +2,7 @@
 
 :data:`METRICS` lists them once. Names follow Prometheus: base units in the name (``seconds``, ``bytes``), ``_total`` at
 the end of counters. The driver counts them from what workers hand back anyway, so they cost the workers nothing. Where
-they go: to Ray, which exports them (:mod:`posecap.run.ray_metrics`), into a file of the text format
+they go: to Ray, which exports them (:class:`posecap.run.ray_cluster.RayMetrics`), into a file of the text format
 (:meth:`BuildMetrics.text`), and into the JSON lines of :mod:`posecap.progress`.
 
 Label values come from closed sets: names of stages and engines of the pipeline, of nodes and of the dataset, statuses,
@@ -24,8 +24,7 @@ from typing import Any, Literal
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.run.execute import ItemResult
-from posecap.run.health import NodeChange
-from posecap.run.pool import WHOLE_PART, Finished, Load, WorkerLost
+from posecap.run.pool import WHOLE_PART, Finished, Load, NodeChange, WorkerLost
 from posecap.shards import PartFiles
 from posecap.stage import Resources
 

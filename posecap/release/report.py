@@ -36,7 +36,7 @@ class Run:
         parts, clips, frames: numbers of what this run built, kept and decoded; without what was carried over from
             earlier runs into a part that was built again.
         stage_seconds: worker seconds by stage over every run whose times are known.
-        nodes: how rows ended on each node (:meth:`posecap.run.health.NodeRecord.as_json`).
+        nodes: how rows ended on each node (:meth:`posecap.run.pool.NodeRecord.as_json`).
     """
 
     started: datetime

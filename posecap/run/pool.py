@@ -1,13 +1,19 @@
-"""What a schedule asks of started workers: single tasks, on one node or several."""
+"""What a schedule asks of started workers: single tasks, on one node or several; and what it knows of the nodes.
+
+A row that fails on one node says little: the disk of the node may be full, a mount missing, a graphics card broken.
+The schedule asks another node, and :class:`Health` counts the answers. A node whose failures other nodes overrule far
+more often than theirs are overruled is *sick*. While a few rows that failed on a node wait for their second answer, the
+node is *held*: it gets no rows that were not tried yet, so one that fails fast does not run through the plan meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from posecap.run.execute import ItemResult
-from posecap.run.health import NodeChange
 from posecap.types import PartName
 
 WHOLE_PART = -1
@@ -116,3 +122,159 @@ class Pool(Protocol):
     def close(self) -> None:
         """End the workers, whether tasks are left or not."""
         ...
+
+
+NodeState = Literal["used", "drained", "lost", "left_out"]
+
+UNDECIDED_AT_MOST = 8
+"""Rows that may wait for a second answer before their node is held. This and the numbers below are free choices."""
+_REMEMBERED = 20
+"""Latest rows of a node by which it is judged."""
+_OVERRULED_AT_LEAST = 4
+_OVERRULED_SHARE = 0.5
+_TIMES_THE_OTHERS = 2.0
+"""A node is sick that was overruled on so many of these rows, on such a share of them, and so much more often than the
+others. The share may be that of its last ``_OVERRULED_AT_LEAST`` rows if it is all of them: a node whose workers die
+again and again rests between its rows, and would take minutes to have a share of more."""
+_IN_DOUBT_IN_A_ROW = 2
+"""A node of which so many latest rows ended in doubt, without one that ended well since, may have become sick."""
+
+
+@dataclass(frozen=True)
+class NodeChange:
+    """A node that is used from now on, or no longer.
+
+    ``state`` is ``used`` for a node that was there at the start or has joined, ``drained`` for one that gets no more
+    rows because it is sick or the cluster is about to take it away, ``lost`` for one that is gone, and ``left_out`` for
+    one whose workers cannot start. ``why`` is a sentence for people, without the node's name; empty for a used one.
+    """
+
+    node: str
+    state: NodeState
+    why: str = ""
+
+    def sentence(self) -> str:
+        """The change, for people."""
+        what = {
+            "used": "has joined",
+            "drained": "gets no more rows",
+            "lost": "is gone, its rows start over on others",
+            "left_out": "is left out",
+        }[self.state]
+        return f"node {self.node} {what}" + (f": {self.why}" if self.why else "")
+
+
+@dataclass
+class NodeRecord:
+    """One node in one run of a build.
+
+    Args:
+        ended: (outcome, reason) → rows that ended so here, also those that were tried elsewhere afterwards. The outcome
+            is a status of rows, or ``lost`` where a worker died or was stopped.
+        overruled: reason → rows, of those that ended with it here, that another node ended otherwise.
+        returned: rows that started over elsewhere because the node was no longer there for them.
+    """
+
+    state: NodeState = "used"
+    why: str = ""
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    overruled: Counter[str] = field(default_factory=Counter)
+    returned: int = 0
+
+    def as_json(self, node: str) -> dict[str, Any]:
+        """``{"node", "state", "why", "ended": {outcome: {reason: rows}}, "overruled": {reason: rows}, "returned"}``."""
+        ended: dict[str, dict[str, int]] = defaultdict(dict)
+        for (outcome, reason), rows in sorted(self.ended.items()):
+            ended[outcome][reason] = rows
+        return {
+            "node": node,
+            "state": self.state,
+            "why": self.why,
+            "ended": dict(ended),
+            "overruled": dict(sorted(self.overruled.items())),
+            "returned": self.returned,
+        }
+
+
+class Health:
+    """The records of all nodes, by name, and which of them are held, unreliable, mostly in doubt or sick."""
+
+    def __init__(self) -> None:
+        self.records: defaultdict[str, NodeRecord] = defaultdict(NodeRecord)
+        # By node: rows that wait for a second answer; rows in doubt since the last one that ended well; of the latest
+        # rows that are decided, whether they were overruled.
+        self._undecided: Counter[str] = Counter()
+        self._in_doubt: Counter[str] = Counter()
+        self._latest: defaultdict[str, deque[bool]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+
+    def change(self, changed: NodeChange) -> None:
+        """Enter the state of a node. A sick one that is lost in the end stays ``drained``: that says more."""
+        record = self.records[changed.node]
+        if not (record.state == "drained" and changed.state == "lost"):
+            record.state, record.why = changed.state, changed.why
+
+    def ended(self, node: str, outcome: str, reason: str, *, decided: Literal["yes", "not yet"]) -> None:
+        """Count a row that ended on a node; where it is not decided yet, :meth:`decide` follows."""
+        self.records[node].ended[outcome, reason] += 1
+        if decided == "yes":
+            self._latest[node].append(False)
+            self._in_doubt[node] = 0
+        else:
+            self._undecided[node] += 1
+            self._in_doubt[node] += 1
+
+    def decide(self, reasons: Mapping[str, str], verdict: Literal["confirmed", "overruled"]) -> None:
+        """Count the end of a row that waited for another answer.
+
+        Args:
+            reasons: node → the reason for which the row ended there, of every node that was not believed at once.
+        """
+        for node, reason in reasons.items():
+            self._undecided[node] -= 1
+            self._latest[node].append(verdict == "overruled")
+            if verdict == "overruled":
+                self.records[node].overruled[reason] += 1
+            else:
+                self._in_doubt[node] = 0
+
+    def returned(self, node: str) -> None:
+        """Count a row that started over because the node was gone."""
+        self.records[node].returned += 1
+
+    def held(self) -> frozenset[str]:
+        """Nodes that should get no row that was not tried elsewhere."""
+        return frozenset(node for node, rows in self._undecided.items() if rows >= UNDECIDED_AT_MOST)
+
+    def unreliable(self) -> frozenset[str]:
+        """Nodes whose latest rows all ended in doubt, one after the other: that a row fails there says nothing of it.
+
+        Several nodes may lose the same mount at once; what they agree on is then no proof.
+        """
+        return frozenset(node for node, rows in self._in_doubt.items() if rows >= _IN_DOUBT_IN_A_ROW)
+
+    def mostly_in_doubt(self) -> frozenset[str]:
+        """Nodes on which more of the latest rows ended in doubt than well; they are not asked about others' rows."""
+        found = set()
+        for node, undecided in self._undecided.items():
+            latest = self._latest[node]
+            if 2 * (undecided + sum(latest)) > undecided + len(latest):
+                found.add(node)
+        return frozenset(found)
+
+    def sick(self, node: str, others: Iterable[str]) -> str | None:
+        """Why a node should be drained, as a sentence; None where it should not. ``others`` are the nodes that it is
+        compared with; it may be among them."""
+        latest = self._latest[node]
+        of_others = [overruled for other in others if other != node for overruled in self._latest[other]]
+        usual = sum(of_others) / len(of_others) if of_others else 0.0
+        share = max(_OVERRULED_SHARE, _TIMES_THE_OTHERS * usual)
+        for rows in (list(latest), list(latest)[-_OVERRULED_AT_LEAST:]):
+            if (wrong := sum(rows)) >= max(_OVERRULED_AT_LEAST, share * len(rows)):
+                (commonest, _), *_ = self.records[node].overruled.most_common(1)
+                what = f"{wrong} of its last {len(rows)} rows ended otherwise on other nodes"
+                return f"{what}: here most often {commonest}"
+        return None
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Every node's record, by name: :meth:`NodeRecord.as_json`."""
+        return [record.as_json(node) for node, record in sorted(self.records.items())]

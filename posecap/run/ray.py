@@ -29,8 +29,7 @@ from ray.exceptions import (
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, complete
-from posecap.run.health import NodeChange, NodeState
-from posecap.run.pool import Finished, Load, NodeLost, Task, WorkerLost
+from posecap.run.pool import Finished, Load, NodeChange, NodeLost, NodeState, Task, WorkerLost
 from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
 

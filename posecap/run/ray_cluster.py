@@ -1,7 +1,12 @@
-"""The connection to a Ray cluster: its nodes as they come and go, and whether it answers at all.
+"""The connection to a Ray cluster: its nodes as they come and go, whether it answers at all, and metrics for it.
 
 A thread asks the cluster every two seconds. Ray's own calls wait for a control store (GCS) that does not answer, and
 end the process after a minute; so only the thread asks, and a build that hears nothing for a while ends with a message.
+
+Ray exports a build's metrics with its own on the metrics port of the driver's node, ``ray_`` before every name, and
+only where it is installed as ``ray[default]`` (the extra ``posecap[metrics]``); without, it drops what it is handed. Of
+a histogram it exports the counts of buckets as they are, but a sum that it makes from them: seconds are exact in the
+counters alone.
 """
 
 from __future__ import annotations
@@ -18,6 +23,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from posecap.metrics import METRICS, Changes, Labels, Metric
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 """Of a Ray that the build starts itself; only paths and small arrays pass through it."""
@@ -32,7 +40,7 @@ _CONFIRM_SECONDS = 5.0
 _LOOKS_BEFORE_EXIT = 22
 """Seconds of silence beyond that after which the process is ended, if it hangs: still before Ray does it."""
 _CLOSE_SECONDS = 15.0
-"""Longest wait for Ray to end; without its control store it takes some seconds."""
+"""Longest wait for Ray to end; without its control store it takes some seconds. These times are free choices."""
 
 
 class WorkersNotReadyError(RuntimeError):
@@ -131,6 +139,7 @@ class RayCluster:
 
 
 def _ask() -> dict[str, Node]:
+    """The nodes that are alive, by name."""
     draining = _draining()
     nodes = (
         Node(
@@ -202,3 +211,41 @@ def cause(error: BaseException) -> str:
     """The last line of a remote traceback: what the engine itself said."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
+
+
+class RayMetrics:
+    """Hands the changes of :class:`posecap.metrics.BuildMetrics` to Ray, while this process is connected to a cluster.
+
+    Args:
+        dataset: the value of the label ``dataset``.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self._dataset = dataset
+        self._metrics: dict[Metric, Any] = {metric: _ray_metric(metric) for metric in METRICS}
+        self._tags_of: dict[tuple[Metric, Labels], dict[str, str]] = {}
+
+    def __call__(self, changes: Changes) -> None:
+        for metric, added in changes.added.items():
+            for labels, value in added.items():
+                if value > 0:  # Ray refuses to add 0
+                    self._metrics[metric].inc(value, self._tags(metric, labels))
+        for metric, values in changes.set.items():
+            for labels, value in values.items():
+                self._metrics[metric].set(value, self._tags(metric, labels))
+        for metric, labels, value in changes.observed:
+            self._metrics[metric].observe(value, self._tags(metric, labels))
+
+    def _tags(self, metric: Metric, labels: Labels) -> dict[str, str]:
+        tags = self._tags_of.get((metric, labels))
+        if tags is None:
+            tags = {"dataset": self._dataset, **dict(zip(metric.labels, labels, strict=True))}
+            self._tags_of[metric, labels] = tags
+        return tags
+
+
+def _ray_metric(metric: Metric) -> Any:
+    labels = ("dataset", *metric.labels)
+    if metric.kind == "histogram":
+        return Histogram(metric.name, metric.about, list(metric.buckets), labels)
+    return {"counter": Counter, "gauge": Gauge}[metric.kind](metric.name, metric.about, labels)

@@ -6,7 +6,7 @@ the workers need to be busy, so memory does not grow with the plan.
 
 Where there are several nodes, a failure on one of them is not believed at once: the row is tried from its first stage
 on another node before its outcome is given, and a node whose failures the others overrule is drained
-(:mod:`posecap.run.health`). Rows of a node that is gone start over elsewhere.
+(:mod:`posecap.run.pool`). Rows of a node that is gone start over elsewhere.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any, Literal
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.run.execute import ItemError, ItemResult
-from posecap.run.health import Health, NodeChange
-from posecap.run.pool import WHOLE_PART, Finished, NodeLost, Pool, Task, WorkerLost
+from posecap.run.pool import WHOLE_PART, Finished, Health, NodeChange, NodeLost, Pool, Task, WorkerLost
 from posecap.shards import PartFiles
 from posecap.types import PartName, Row, Sample, StagedSample, Video
 
@@ -209,7 +208,7 @@ class Schedule:
         """The task with the nodes that it should avoid now; None where there is no longer anything to run."""
         nodes = self._pool.nodes(task.segment)
         if task.row == WHOLE_PART:
-            avoid = self._unwritten[task.part].tried | self.health.suspects()
+            avoid = self._unwritten[task.part].tried | self.health.mostly_in_doubt()
             return replace(task, avoid=avoid if nodes - avoid else frozenset())
         row = self._row_of(task)
         if row is None:
@@ -228,7 +227,7 @@ class Schedule:
             avoid = self.health.held()
             return avoid if nodes - avoid else frozenset()
         tried = frozenset(row.doubted)
-        avoid = tried | self.health.suspects()
+        avoid = tried | self.health.mostly_in_doubt()
         return next((some for some in (avoid, tried) if nodes - some), frozenset())
 
     def _row_of(self, task: Task) -> _OpenRow | None:
@@ -337,14 +336,18 @@ class Schedule:
 
     def _best(self, row: _OpenRow) -> RowResult:
         """Of results that are not certain, the one with the most clips kept; then that of nodes on which not everything
-        fails, of most nodes, of nodes that are not suspected themselves, and a failure rather than a rejection."""
-        agreeing, suspects, unreliable = Counter(row.doubted.values()), self.health.suspects(), self.health.unreliable()
+        fails, of most nodes, of nodes that are not mostly in doubt, and a failure rather than a rejection."""
+        agreeing, suspects, unreliable = (
+            Counter(row.doubted.values()),
+            self.health.mostly_in_doubt(),
+            self.health.unreliable(),
+        )
         nodes = self._pool.nodes(0)
 
         def rank(verdict: tuple[str, RowResult]) -> tuple[int, bool, int, bool, bool]:
             node, result = verdict
             kept = sum(clip.status == "kept" for clip in result.outcome.clips)
-            of_node = node in nodes - unreliable, agreeing[row.doubted[node]], node in nodes - suspects
+            of_node = node in nodes - unreliable, agreeing[row.doubted[node]], node in nodes - in_doubt
             return kept, *of_node, result.outcome.status == "failed"
 
         return max(row.verdicts, key=rank)[1]

@@ -20,8 +20,7 @@ from posecap.ledger import Ledger
 from posecap.metrics import METRICS, OTHER, BuildMetrics, Changes, TextFile
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.run.execute import ItemResult
-from posecap.run.health import NodeChange
-from posecap.run.pool import WHOLE_PART, Finished, Load, NodeLost, Task, WorkerLost
+from posecap.run.pool import WHOLE_PART, Finished, Load, NodeChange, NodeLost, Task, WorkerLost
 from posecap.shards import PartFiles
 from posecap.stage import Resources
 from posecap.types import PartName

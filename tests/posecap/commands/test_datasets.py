@@ -14,7 +14,7 @@ from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, Status, tally
 from posecap.plan import make_plan
-from posecap.run.health import Health, NodeChange
+from posecap.run.pool import Health, NodeChange
 from posecap.shards import read_tombstones, remove_samples, write_dataset_list, write_part
 from posecap.storage import open_storage
 from posecap.types import PartName

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from posecap.pipeline import Pipeline, PipelineError
-from posecap.run.local import THIS_MACHINE, LocalPool
+from posecap.run.local import THIS_MACHINE, CrashJournal, LocalPool
 from posecap.run.pool import Load, Task
 from posecap.run.schedule import Schedule, WorkPart
 from posecap.stage import Engine, Resources, Stage
@@ -137,3 +140,73 @@ def test_closing_waits_for_workers_that_still_load_their_engines() -> None:
     Schedule(pool).run([WorkPart(PartName("train", 0), (Row(row_id="0" * 64, uri="0.mp4"),))])
     pool.close()
     assert len(ENDED) == 1
+
+
+PROGRAM = """
+import ctypes, os, signal, sys, threading
+from pathlib import Path
+from posecap.run.local import CrashJournal
+
+journal, ready = CrashJournal(Path(sys.argv[1])), threading.Barrier(2)
+
+def work():
+    with journal.working_on("b"):
+        ready.wait()
+        threading.Event().wait()
+
+with journal.kept():
+    threading.Thread(target=work, daemon=True).start()
+    with journal.working_on("done"):
+        pass
+    with journal.working_on("a"):
+        ready.wait()
+        match sys.argv[2]:
+            case "crash":
+                ctypes.string_at(0)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "error":
+                raise ValueError
+"""
+
+
+@pytest.mark.parametrize(("end", "rows"), [("crash", {"a", "b"}), ("kill", None), ("error", None)])
+def test_rows_under_way_are_known_after_a_crash_and_only_then(tmp_path: Path, end: str, rows: set[str] | None) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path), end], check=False, capture_output=True)
+    assert done.returncode
+    journal = CrashJournal(tmp_path)
+    crash = journal.take()
+    if rows is None:
+        assert crash is None
+    else:
+        assert crash is not None
+        assert (set(crash.rows), crash.said) == (rows, "Segmentation fault")
+    assert journal.take() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_in_doubt_is_worked_on_alone(tmp_path: Path) -> None:
+    journal, together, most = CrashJournal(tmp_path, in_doubt={"doubt"}), [0], {"doubt": 0, "other": 0}
+    lock = threading.Lock()
+
+    def work(row_id: str) -> None:
+        with journal.working_on(row_id):
+            with lock:
+                together[0] += 1
+                most[row_id] = max(most[row_id], together[0])
+            time.sleep(0.02)
+            with lock:
+                together[0] -= 1
+
+    with journal.kept():
+        rows = ["other", "other", "doubt", "other", "doubt", "other"]
+        threads = [threading.Thread(target=work, args=(row,)) for row in rows]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most["doubt"] == 1
+    assert most["other"] > 1
+    assert list(tmp_path.iterdir()) == []
+    with journal.working_on(None), journal.working_on("late"):
+        pass

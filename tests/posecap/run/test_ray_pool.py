@@ -18,8 +18,7 @@ from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Pipeline, Segment
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
-from posecap.run.health import NodeChange
-from posecap.run.pool import Finished, Load, NodeLost, Task, WorkerLost
+from posecap.run.pool import Finished, Load, NodeChange, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
 from posecap.run.ray_cluster import ClusterLostError, Node

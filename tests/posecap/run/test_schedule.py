@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.run.execute import ItemError, ItemResult
-from posecap.run.health import NodeChange
-from posecap.run.pool import WHOLE_PART, Finished, NodeLost, Task, WorkerLost
+from posecap.run.pool import WHOLE_PART, Finished, NodeChange, NodeLost, Task, WorkerLost
 from posecap.run.schedule import PartNotWrittenError, PartResult, Schedule, WorkPart
 from posecap.shards import PartFiles
 from posecap.types import PartName, Row, Video

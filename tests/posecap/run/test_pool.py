@@ -2,7 +2,7 @@
 
 import pytest
 
-from posecap.run.health import UNDECIDED_AT_MOST, Health, NodeChange
+from posecap.run.pool import UNDECIDED_AT_MOST, Health, NodeChange
 
 
 def enter(health: Health, node: str, *rows: tuple[int, str]) -> None:
