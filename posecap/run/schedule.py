@@ -337,11 +337,8 @@ class Schedule:
     def _best(self, row: _OpenRow) -> RowResult:
         """Of results that are not certain, the one with the most clips kept; then that of nodes on which not everything
         fails, of most nodes, of nodes that are not mostly in doubt, and a failure rather than a rejection."""
-        agreeing, suspects, unreliable = (
-            Counter(row.doubted.values()),
-            self.health.mostly_in_doubt(),
-            self.health.unreliable(),
-        )
+        agreeing = Counter(row.doubted.values())
+        in_doubt, unreliable = self.health.mostly_in_doubt(), self.health.unreliable()
         nodes = self._pool.nodes(0)
 
         def rank(verdict: tuple[str, RowResult]) -> tuple[int, bool, int, bool, bool]:
