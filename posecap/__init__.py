@@ -8,15 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posecap.stream import collate
+    from posecap.stream import Balance, collate
     from posecap.stream import open_dataset as open
     from posecap.stream import read_index as index
     from posecap.stream import read_sample as read
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "collate", "index", "open", "read"]
+__all__ = ["Balance", "__version__", "collate", "index", "open", "read"]
 
-_READERS = {"collate": "collate", "index": "read_index", "open": "open_dataset", "read": "read_sample"}
+_READERS = {
+    "Balance": "Balance",
+    "collate": "collate",
+    "index": "read_index",
+    "open": "open_dataset",
+    "read": "read_sample",
+}
 
 
 def __getattr__(name: str) -> Any:

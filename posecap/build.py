@@ -189,7 +189,7 @@ def build(
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
-    pipeline = load_pipeline(manifest.pipeline)
+    pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
     check_installed(pipeline.stages)
     *before, last = pipeline.stages
     if isinstance(last, Pack):

@@ -54,6 +54,8 @@ LEAST_ABOVE = 0.15
 """How much larger than that of the other labels a label's share of rejected rows must be, however many rows it has."""
 CHANCE = 0.01
 """Probability of any alarm on a label, at most, where rejections do not depend on labels."""
+_BY_CHOICE = ("forget", "filter_clips")
+"""Stages whose rejections nobody need be told about."""
 MOST_NAMED = 10
 """Labels that alarms are raised on, the most certain first; more would not be read."""
 
@@ -381,8 +383,8 @@ class LabelStats:
         clips = outcome.clips
         if not label or not clips or outcome.status not in ("kept", "rejected"):
             return
-        if any(clip.stage == "forget" for clip in clips):
-            return  # removed on request, which says nothing about the footage
+        if any(clip.stage in _BY_CHOICE for clip in clips):
+            return  # removed on request or by the manifest's filter, which says nothing about the footage
         self._entered[label] += 1
         if outcome.status == "rejected":
             self._rejected[label] += 1

@@ -6,7 +6,7 @@ import ast
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -21,10 +21,15 @@ from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
 from posecap.stage import Engine, Resources, Stage, check_words, configuration, engines_of
-from posecap.types import Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, TrackedClip
+from posecap.stages.filter_clips import FilterClips
+from posecap.types import Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, SkeletonClip, TrackedClip
 
 if TYPE_CHECKING:
     from posecap.staging import Staging
+
+
+_FILTERED_AT_MOST = 0.99
+"""Share of clips that a manifest's filter may reject without an alarm: a free choice, below all of them."""
 
 
 class PipelineError(ValueError):
@@ -121,6 +126,22 @@ class Pipeline:
                     check_words(engine)
         except ValueError as error:
             raise PipelineError(str(error)) from None
+
+    def filtered(self, where: str) -> Pipeline:
+        """This pipeline with a filter of clips behind its skeletons, as a manifest's ``filter`` asks for; itself where
+        that is empty. However many clips the filter rejects, it raises no alarm until it rejects (nearly) all of them.
+
+        Raises:
+            PipelineError: no stage gives clips with skeletons.
+        """
+        if not where:
+            return self
+        places = [number for number, stage in enumerate(self.stages) if stage.gives is SkeletonClip]
+        if not places:
+            raise PipelineError("the manifest's filter needs a stage that gives a SkeletonClip, as Skeleton() does")
+        stages = (*self.stages[: places[-1] + 1], FilterClips(where=where), *self.stages[places[-1] + 1 :])
+        expected = {FilterClips.name: _FILTERED_AT_MOST, **self.expected_rejections}
+        return replace(self, stages=stages, expected_rejections=expected)
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""

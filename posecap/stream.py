@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,8 +19,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import IterableDataset, get_worker_info
 
 from posecap.shards.dataset import Dataset
+from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import read_array, read_captions, read_facts
+from posecap.shards.where import Where
+from posecap.terminal import nearest
 from posecap.types import PartName, Sample
 
 Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
@@ -38,6 +45,78 @@ Arrays are torch tensors. The origin of x and y is the top left corner, y points
 
 _Range = tuple[PartName, NDArray[np.int64]]
 """A part, and the rows to read of it: ascending numbers of samples within the part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """The same number of clips of each group.
+
+    Which clips of a group are taken follows from the stream's seed, the epoch and their keys alone, so that each epoch
+    sees others of a large group, and adding clips to one group changes nothing in the others.
+
+    Args:
+        by: a column of the index with texts or whole numbers, such as ``label`` (clips without a value are a group of
+            their own), or the group of each clip by its key, such as clusters; clips without one are left out.
+        at_most: so many of each group, and all of a smaller one. None takes as many as the smallest group has.
+
+    Raises:
+        ValueError: ``at_most`` is below 1, or there is no such column.
+    """
+
+    by: str | Mapping[str, str | int]
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        columns = [f.name for f in INDEX_SCHEMA if pa.types.is_string(f.type) or pa.types.is_integer(f.type)]
+        if isinstance(self.by, str) and self.by not in columns:
+            raise ValueError(f"balance: {self.by!r} is no column of groups: {nearest(self.by, columns)}")
+        if self.at_most is not None and self.at_most < 1:
+            raise ValueError(f"balance: at_most is {self.at_most}; 1 is the least")
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups of the rows of all parts, one after another: ``codes`` (N) int64, -1 for none; ``hashes`` (N) uint64."""
+
+    codes: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    of_each: int
+
+    @classmethod
+    def of(cls, balance: Balance, tables: Sequence[Any]) -> _Groups:
+        """From the columns of :func:`_group_columns` of the rows of each part."""
+        keys = [key for table in tables for key in table["key"].to_pylist()]
+        if isinstance(balance.by, str):
+            values = pa.chunked_array([chunk for table in tables for chunk in table[balance.by].chunks])
+            whole = pa.concat_arrays(values.chunks)
+            numbers = pc.dictionary_encode(whole, null_encoding="encode").indices.to_numpy().astype(np.int64)
+        else:
+            known: dict[str | int, int] = {}
+            groups = [balance.by.get(key) for key in keys]
+            numbers = np.array([-1 if g is None else known.setdefault(g, len(known)) for g in groups], np.int64)
+        sizes = np.bincount(numbers[numbers >= 0])
+        if not len(sizes):
+            raise ValueError("balance: no clip has a group; the keys are those of `posecap inspect --keys`")
+        digests = b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
+        return cls(numbers, np.frombuffer(digests, np.uint64), balance.at_most or int(sizes.min()))
+
+    def chosen(self, *seed: int) -> NDArray[np.bool_]:
+        """Which rows are taken, (N) bool."""
+        salt = np.frombuffer(hashlib.blake2b(repr(seed).encode(), digest_size=8).digest(), np.uint64)
+        mixed = self.hashes ^ salt
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # of SplitMix64 (Steele, 2014)
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        order = np.lexsort((mixed ^ (mixed >> np.uint64(31)), self.codes))
+        sorted_codes = self.codes[order]
+        place = np.arange(len(order)) - np.searchsorted(sorted_codes, sorted_codes)
+        chosen = np.zeros(len(order), np.bool_)
+        chosen[order] = (place < self.of_each) & (sorted_codes >= 0)
+        return chosen
+
+    @property
+    def total(self) -> int:
+        """Rows that are taken."""
+        return int(np.minimum(np.bincount(self.codes[self.codes >= 0]), self.of_each).sum())
 
 
 class ShardStream(IterableDataset[Streamed]):
@@ -63,13 +142,18 @@ class ShardStream(IterableDataset[Streamed]):
         read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster. Of a remote
             dataset each columns file is downloaded as a whole, into the memory of each consumer that reads from it.
         fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed.
+        where: only clips for which a condition on their index row holds, such as
+            ``"coverage >= 0.8 and label in ['squat', 'push-up']"`` (:mod:`posecap.shards.where`).
+        balance: the same number of clips of each label (``"label"``), or what :class:`Balance` says, among those for
+            which ``where`` holds.
 
     Raises:
-        ShardError: there is no dataset, or it has no samples of that split; later, when a part is damaged.
+        ShardError: there is no dataset, or it has no such samples; later, when a part is damaged.
+        WhereError: ``where`` is no condition.
         ValueError: an argument is out of its range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the package's one reader, whose arguments are independent of each other
         self,
         location: str | os.PathLike[str],
         *,
@@ -80,6 +164,8 @@ class ShardStream(IterableDataset[Streamed]):
         world_size: int | None = None,
         read: Literal["tar", "columns"] = "tar",
         fields: Sequence[Field] = FIELDS,
+        where: str | Where | None = None,
+        balance: str | Balance | None = None,
     ) -> None:
         super().__init__()
         if unknown := [name for name in fields if name not in FIELDS]:
@@ -92,11 +178,18 @@ class ShardStream(IterableDataset[Streamed]):
             given, lacking = ("rank", "world_size") if world_size is None else ("world_size", "rank")
             raise ValueError(f"{given} is given without {lacking}; give both or none")
         self._dataset = Dataset(location)
-        self._parts = self._dataset.parts(split)
-        if not self._parts:
-            splits = sorted({part.split for part, _ in self._dataset.parts()})
-            of = f" of split {split!r}; its splits are {', '.join(splits)}" if splits else "; `posecap status` says why"
-            raise ShardError(f"{self._dataset.location} holds no samples{of}")
+        where, self._groups = Where.of(where), None
+        if balance is None:
+            self._rows = self._dataset.parts(split, where=where)
+        else:
+            balance = Balance(by=balance) if isinstance(balance, str) else balance
+            columns = ["key", balance.by] if isinstance(balance.by, str) else ["key"]
+            found = list(self._dataset.rows(split, where=where, columns=columns))
+            self._rows = [(part, rows) for part, rows, _ in found]
+            if found:
+                self._groups = _Groups.of(balance, [table for _, _, table in found])
+        if not self._rows:
+            raise ShardError(f"{self._dataset.location} holds no samples{self._why_none(split, where)}")
         self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
@@ -113,7 +206,7 @@ class ShardStream(IterableDataset[Streamed]):
     def __len__(self) -> int:
         """Samples that this rank gets in one pass, over all its workers."""
         rank, world = self._rank()
-        total = sum(len(rows) for _, rows in self._parts)
+        total = sum(len(rows) for _, rows in self._rows) if self._groups is None else self._groups.total
         return total * (rank + 1) // world - total * rank // world
 
     def __iter__(self) -> Iterator[Streamed]:
@@ -141,16 +234,36 @@ class ShardStream(IterableDataset[Streamed]):
             raise ValueError(f"rank {rank} is not below world_size {world}")
         return rank, world
 
+    def _chosen(self, epoch: int) -> list[_Range]:
+        """The parts, each with its rows of an epoch."""
+        if self._groups is None:
+            return self._rows
+        seed = (0, 0) if self._seed is None else (self._seed, epoch)
+        ends = np.cumsum([len(rows) for _, rows in self._rows])
+        chosen = np.split(self._groups.chosen(*seed), ends[:-1])
+        return [(part, rows[taken]) for (part, rows), taken in zip(self._rows, chosen, strict=True) if taken.any()]
+
+    def _why_none(self, split: str | None, where: Where | None) -> str:
+        """The end of a message about a dataset without samples for the arguments."""
+        splits = sorted({part.split for part, _ in self._dataset.parts()})
+        if not splits:
+            return "; `posecap status` says why"
+        of = "" if split is None else f" of split {split!r}"
+        if where is not None and split in (None, *splits):
+            return f"{of} where {where.text}; `posecap.index` has the values"
+        return f"{of}; its splits are {', '.join(splits)}"
+
     def _ranges(self, epoch: int, consumer: int, consumers: int) -> Iterator[_Range]:
         """The rows of each part that one consumer reads."""
-        order = np.arange(len(self._parts))
+        parts = self._chosen(epoch)
+        order = np.arange(len(parts))
         if self._seed is not None:
             np.random.default_rng([self._seed, epoch, 0]).shuffle(order)
-        total = sum(len(rows) for _, rows in self._parts)
+        total = sum(len(rows) for _, rows in parts)
         first, last = total * consumer // consumers, total * (consumer + 1) // consumers
         position = 0
         for number in order:
-            part, rows = self._parts[number]
+            part, rows = parts[number]
             mine = rows[max(0, first - position) : max(0, last - position)]
             if len(mine):
                 yield part, mine

@@ -189,7 +189,7 @@ def _plan(options: argparse.Namespace) -> int:
         built = fetch_plan(output_storage(_output(options), manifest))
         plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=built)
         try:
-            pipeline = load_pipeline(manifest.pipeline)
+            pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
             show_summary(summarise(plan, store_video=manifest.store_video), console)
             why = missing_package(error) if isinstance(error, ModuleNotFoundError) else error

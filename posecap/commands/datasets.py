@@ -54,6 +54,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
     listed = "list every clip instead: its key, split, label and video, divided by tabs"
     parser.add_argument("--keys", action="store_true", help=listed)
+    _add_where(parser, "--keys lists only")
 
     parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
     _add_dataset(parser, words="KEY", about="a clip's key or its beginning")
@@ -62,6 +63,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
     option("--split", help="only clips of this split on the sheet")
     option("--label", help="only clips of this label on the sheet")
+    _add_where(parser, "only")
     option("--worst", metavar="MEASURE", help="the clips that are worst by a quality measure, such as jitter")
     option("--rejected", action="store_true", help="a sheet of what was rejected, with the reasons")
     option("--blank", action="store_true", help="draw on a dark background, without pictures of people")
@@ -281,7 +283,10 @@ def _inspect(options: argparse.Namespace) -> int:
     from posecap.visualization.describe import describe
 
     if options.keys:
-        return _list_clips(Dataset(_only_dataset(options)))
+        return _list_clips(Dataset(_only_dataset(options)), options.where)
+    if options.where:
+        print("posecap: --where chooses among the clips that --keys lists", file=sys.stderr)
+        return USAGE
     root, keys = _dataset_and_words(options)
     dataset = Dataset(root)
     if not keys:
@@ -293,11 +298,13 @@ def _inspect(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
-def _list_clips(dataset: Dataset) -> int:
+def _list_clips(dataset: Dataset, where: str | None) -> int:
     """Print a line for each clip; characters that could divide it otherwise or steer a terminal are replaced."""
+    from posecap.shards import Where
+
     columns = ["key", "split", "label", "uri"]
-    for part, rows in dataset.parts():
-        for clip in dataset.part_index(part, columns).take(rows).to_pylist():
+    for _, _, table in dataset.rows(where=Where.of(where), columns=columns):
+        for clip in table.to_pylist():
             cells = (clip[column] or "" for column in columns)
             print("\t".join("".join(c if c.isprintable() else "?" for c in cell) for cell in cells))
     return COMPLETE
@@ -316,8 +323,9 @@ def _view(options: argparse.Namespace) -> int:
         where = f"{keys[0]} is not a directory: " if keys and len(keys) == len(options.words) else ""
         print(f"posecap: {where}name one clip by its key, or give --sheet for a contact sheet", file=sys.stderr)
         return USAGE
-    if options.split or options.label or options.worst or options.rejected:
-        print("posecap: --split, --label, --worst and --rejected choose the clips of a --sheet", file=sys.stderr)
+    if options.split or options.label or options.where or options.worst or options.rejected:
+        chosen = "--split, --label, --where, --worst and --rejected"
+        print(f"posecap: {chosen} choose the clips of a --sheet", file=sys.stderr)
         return USAGE
     from posecap.engines.pyav_encoder import PyAVEncoder
     from posecap.visualization.drawing import lacking_words
@@ -335,15 +343,17 @@ def _view(options: argparse.Namespace) -> int:
 
 
 def _sheet(root: Storage, options: argparse.Namespace, background: Background) -> int:
+    from posecap.shards import Where
     from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
     from posecap.visualization.drawing import lacking_words
 
-    if options.rejected and options.worst:
-        print("posecap: what was rejected has no quality measures: leave out --worst", file=sys.stderr)
+    if options.rejected and (options.worst or options.where):
+        print("posecap: what was rejected has no quality measures: leave out --worst and --where", file=sys.stderr)
         return USAGE
     out = options.output or Path("contact_sheet.jpg")
     footage = None if options.blank else _footage_at_hand(root)
-    choice = Choice(split=options.split, label=options.label, worst=options.worst, count=options.count)
+    where = Where.of(options.where)
+    choice = Choice(split=options.split, label=options.label, where=where, worst=options.worst, count=options.count)
     if options.rejected:
         sheet = view_rejected(root, out=out, choice=choice, footage=footage)
     else:
@@ -415,6 +425,11 @@ def _remove(options: argparse.Namespace) -> int:
     if removed.deleted:
         print(f"deleted {count_text(removed.deleted, 'file')} of builds that did not end or of earlier repairs")
     return COMPLETE
+
+
+def _add_where(parser: argparse.ArgumentParser, words: str) -> None:
+    about = f"{words} clips for which this holds, such as 'coverage >= 0.8 and people == 1'"
+    parser.add_argument("--where", metavar="CONDITION", help=about)
 
 
 def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:

@@ -21,6 +21,7 @@ The keys::
     rows_per_part: 1000            # most rows whose clips go into one shard
     bytes_per_part: 2000000000     # most bytes of one shard's clips, as estimated from the rows; see Manifest
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
+    filter: jitter < 0.02          # optional; clips for which it does not hold are rejected: posecap/shards/where.py
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ import yaml
 
 from posecap import legacy
 from posecap.builtin import pipeline_path
+from posecap.shards.where import WhereError
+from posecap.stages.filter_clips import FilterClips
 from posecap.terminal import nearest
 from posecap.uris import public_text, public_uri
 
@@ -59,6 +62,7 @@ SPLIT_NAME = r"[A-Za-z0-9_-]{1,64}"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}"
 _PROSE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,10000}"
+_CONDITION = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,65536}"
 _CONTACT = r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://\S+"
 
 StoreVideo = Literal["none", "clip"]
@@ -106,6 +110,9 @@ class Manifest:
     clips of 10 seconds. Where ``bytes_per_part`` is None, a dataset that has a plan already keeps the limit of that
     plan, which is none for those that were planned before there was one, and others get
     :data:`posecap.plan.BYTES_PER_PART`.
+
+    ``filter`` is a condition for :class:`posecap.stages.filter_clips.FilterClips`, checked when a build reads it; empty
+    where there is none.
     """
 
     path: Path
@@ -121,6 +128,7 @@ class Manifest:
     rows_per_part: int = 1000
     bytes_per_part: int | None = None
     store_video: StoreVideo = "none"
+    filter: str = ""
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -145,9 +153,18 @@ def read_manifest(path: Path) -> Manifest:
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),
         bytes_per_part=keys.whole("bytes_per_part", *BYTES_PER_PART_RANGE, default=0) or None,
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
+        filter=_filter(keys),
     )
     keys.done()
     return manifest
+
+
+def _filter(keys: Keys) -> str:
+    text = keys.text("filter", _CONDITION, "a condition, as 'jitter < 0.02 and people == 1'", default="")
+    try:
+        return FilterClips(where=text).where if text else ""
+    except WhereError as error:
+        raise keys.wrong("filter", f"one that can be read: {error}") from None
 
 
 def _media_root(keys: Keys, folder: Path) -> str:

@@ -25,6 +25,7 @@ from posecap.shards.part import PartFiles, commit_part, discard_files, read_part
 from posecap.shards.paths import FORMAT, ShardError, committed, is_dataset, not_a_dataset
 from posecap.shards.sidecar import damaged_files, read_sidecar, sidecars, write_dataset_list
 from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
+from posecap.shards.where import Where, WhereError
 
 __all__ = [
     "COLUMNS_SCHEMA",
@@ -34,6 +35,8 @@ __all__ = [
     "PartFiles",
     "ShardError",
     "Tombstones",
+    "Where",
+    "WhereError",
     "commit_part",
     "committed",
     "damaged_files",

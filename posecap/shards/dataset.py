@@ -18,6 +18,7 @@ from posecap.shards.paths import ShardError
 from posecap.shards.serialization import TAR_BLOCK, unpack
 from posecap.shards.sidecar import decode_document
 from posecap.shards.tombstones import Tombstones
+from posecap.shards.where import Where
 from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample
 
@@ -57,20 +58,46 @@ class Dataset:
         except FileNotFoundError:
             return Tombstones()
 
-    def parts(self, split: str | None = None) -> list[tuple[PartName, NDArray[np.int64]]]:
+    def parts(
+        self, split: str | None = None, *, where: Where | None = None
+    ) -> list[tuple[PartName, NDArray[np.int64]]]:
         """Parts that hold samples, ordered by split and number, each with the rows that are not removed.
 
-        Rows are numbers of samples within their part, from 0, ascending. ``split`` None gives the parts of all.
+        Rows are numbers of samples within their part, from 0, ascending.
+
+        Args:
+            split: None gives the parts of all.
+            where: only rows for which it holds, and parts that have some.
         """
-        found = []
+        if where is None and not self.tombstones:
+            return [(part, np.arange(samples)) for part, samples in self._with_samples(split)]
+        return [(part, rows) for part, rows, _ in self.rows(split, where=where)]
+
+    def rows(
+        self, split: str | None = None, *, where: Where | None = None, columns: Sequence[str] = ()
+    ) -> Iterator[tuple[PartName, NDArray[np.int64], Any]]:
+        """As :meth:`parts`, each with a :class:`pyarrow.Table` of ``columns`` of its rows.
+
+        Indexes are read as a whole, several at a time from an object store, and nothing else of the parts.
+        """
+        removable = {"key", "source_id"} if self.tombstones else set()
+        wanted = sorted({*columns, *removable, *(where.columns if where else ())})
+        parts = {paths.index_path(part): part for part, _ in self._with_samples(split)}
+        for name, content in self._storage.read_each(parts, limit=paths.MAX_TABLE_BYTES):
+            table = _index_of(name, pa.BufferReader(content), wanted)
+            kept = np.ones(table.num_rows, np.bool_)
+            if self.tombstones:
+                kept &= self.tombstones.kept(table).to_numpy()
+            if where is not None:
+                kept &= where.mask(table).to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(kept)
+            if len(rows):
+                yield parts[name], rows, table.select(list(columns)).take(rows)
+
+    def _with_samples(self, split: str | None) -> Iterator[tuple[PartName, int]]:
         for part, samples in _parts_of(self._storage):
             if samples and split in (None, part.split):
-                rows = np.arange(samples)
-                if self.tombstones:
-                    rows = rows[self.tombstones.kept(self.part_index(part, ["key", "source_id"])).to_numpy()]
-                if len(rows):
-                    found.append((part, rows))
-        return found
+                yield part, samples
 
     def part_index(self, part: PartName, columns: list[str] | None = None) -> Any:
         """The index of one part as a :class:`pyarrow.Table`, removed samples included.
@@ -82,11 +109,8 @@ class Dataset:
             ShardError: the file is not an index of this format.
             FileNotFoundError: the part has no index, because it holds no samples or is not committed.
         """
-        content = read_table(self._storage, paths.index_path(part))
-        try:
-            return read_index(content, columns=columns)
-        except ShardError as error:
-            raise ShardError(f"{paths.index_path(part)}: {error}") from error
+        name = paths.index_path(part)
+        return _index_of(name, read_table(self._storage, name), columns)
 
     def index(self, split: str | None = None) -> Any:
         """The index of every part as one :class:`pyarrow.dataset.Dataset` (:data:`INDEX_SCHEMA`), removed samples left
@@ -98,19 +122,15 @@ class Dataset:
         """
         found = open_indexes(
             self._storage,
-            [
-                paths.index_path(part)
-                for part, samples in _parts_of(self._storage)
-                if samples and split in (None, part.split)
-            ],
+            [paths.index_path(part) for part, _ in self._with_samples(split)],
         )
         return found.filter(self.tombstones.kept_where()) if self.tombstones else found
 
     def keys_beginning(self, beginning: str) -> list[str]:
         """Keys that begin with ``beginning``, in the order of the parts, those of removed samples left out."""
         found: list[str] = []
-        for part, rows in self.parts():
-            keys = self.part_index(part, ["key"])["key"].take(rows)
+        for _, _, table in self.rows(columns=["key"]):
+            keys = table["key"]
             found += keys.filter(pc.starts_with(keys, beginning)).to_pylist()
         return found
 
@@ -202,9 +222,8 @@ class Dataset:
         raise ShardError(f"no sample {key!r} in the dataset; `index` lists its keys")
 
     def _part_indexes(self, columns: list[str]) -> Iterator[Any]:
-        for part, samples in _parts_of(self._storage):
-            if samples:
-                yield self.part_index(part, columns)
+        for part, _ in self._with_samples(None):
+            yield self.part_index(part, columns)
 
     def _members(
         self, part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]
@@ -218,6 +237,14 @@ class Dataset:
                 begin, end = spans[number]
                 content = memoryview(bytearray(block[begin - start : end - start]))
                 yield keys[number], _split_members(part, keys[number], content, begin, ranges[number])
+
+
+def _index_of(name: str, content: Any, columns: list[str] | None) -> Any:
+    """A part's index from its bytes; errors name the file."""
+    try:
+        return read_index(content, columns=columns)
+    except ShardError as error:
+        raise ShardError(f"{name}: {error}") from error
 
 
 def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tuple[int, int]:

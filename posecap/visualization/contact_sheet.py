@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from posecap.outcomes import ClipOutcome, RowOutcome
 from posecap.plan_store import stored_plan
-from posecap.shards import Dataset, sidecars
+from posecap.shards import Dataset, Where, sidecars
 from posecap.shards.sidecar import outcomes_of
 from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import FileRange, PartName, Sample, Span
@@ -150,6 +150,7 @@ class Choice:
 
     Args:
         split, label: only clips of these; None for any, those without a label included.
+        where: only clips for which it holds; rejected ones have no index, so not for those.
         worst: a quality measure (:data:`WORST`): the clips that are worst by it, worst first. None samples.
         count: most clips, at least 1.
 
@@ -159,6 +160,7 @@ class Choice:
 
     split: str | None = None
     label: str | None = None
+    where: Where | None = None
     worst: str | None = None
     count: int = 24
 
@@ -170,7 +172,7 @@ class Choice:
 
     def __str__(self) -> str:
         words = [f" of split {self.split!r}" if self.split else "", f" of label {self.label!r}" if self.label else ""]
-        return "clips" + "".join(words)
+        return "clips" + "".join(words) + (f" where {self.where.text}" if self.where else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,7 +352,7 @@ def _sampled(storage: Storage, dataset: Dataset, choice: Choice) -> list[tuple[P
     """Part and row of clips from all splits and labels, sorted by these."""
     groups: dict[str, dict[str, list[tuple[bool, str, PartName, int]]]] = {}
     previews = _previews(storage)
-    for part, rows in dataset.parts(choice.split):
+    for part, rows in dataset.parts(choice.split, where=choice.where):
         pictured = previews.get(_folder(str(part)), set())
         for row, key, label in _labelled(dataset, part, rows, choice):
             of_split = groups.setdefault(part.split, {})
@@ -371,7 +373,7 @@ def _worst(dataset: Dataset, choice: Choice) -> list[tuple[PartName, int]]:
     measure = str(choice.worst)
     sign = 1 if WORST[measure] == "lowest" else -1
     worst: list[tuple[float, str, PartName, int]] = []
-    for part, rows in dataset.parts(choice.split):
+    for part, rows in dataset.parts(choice.split, where=choice.where):
         values = dataset.part_index(part, [measure])[measure].to_pylist()
         clips = [
             (sign * values[row], key, part, row)

@@ -413,6 +413,17 @@ def test_stored_video_plays(media: Path, tmp_path: Path) -> None:
     assert verify(built.root).problems == ()
 
 
+def test_a_manifest_s_filter_rejects_clips_with_the_reason(media: Path, tmp_path: Path) -> None:
+    path = small.manifest(tmp_path, [KEPT], media_root=media)
+    path.write_text(path.read_text() + "filter: frames > 20 and 0 <= jitter\n")
+    built = small.build(path)
+    assert outcomes_of(built.root)["kept"] == ("rejected", "filter_clips", "filtered", 0)
+    assert main(["status", str(built.root), "--rejected"]) == 0
+    path.write_text(path.read_text().replace("frames > 20", "frames > 10"))
+    assert small.build(path, on_change="update").parts_built == 1
+    assert outcomes_of(built.root)["kept"] == ("kept", "", "", 1)
+
+
 def test_what_was_removed_stays_removed(one: Path) -> None:
     root = one.parent / "dataset"
     (key,) = Dataset(root).index().to_table()["key"].to_pylist()

@@ -298,6 +298,7 @@ def test_what_says_nothing_about_footage_does_not_count() -> None:
         stats.add(None, row(number, "low_confidence"))
         stats.add("a", RowOutcome(row_id="r", uri="v", status="rejected", stage="download", reason="not_found"))
         stats.add("a", row(number, "forgotten", stage="forget"))
+        stats.add("a", row(number, "filtered", stage="filter_clips"))
     assert stats.alarms() == []
 
 

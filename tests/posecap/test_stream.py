@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import posecap
-from posecap.shards import ShardError, arrow_file, remove_samples
+from posecap.shards import ShardError, WhereError, arrow_file, remove_samples
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
 from tests import ROOT, built
@@ -240,13 +241,110 @@ def test_columns_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert found == [sample.key for sample in made]
 
 
+# Which clips: conditions and balance.
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+def test_only_clips_for_which_a_condition_holds(root: Path, read: Any) -> None:
+    index = posecap.index(root).to_table().to_pylist()
+    expected = [row["key"] for row in index if row["M"] == 2 and row["T"] > 8]
+    assert 3 < len(expected) < 9
+    where = "people == 2 and frames > 8"
+    shares = [
+        posecap.open(root, split=None, seed=None, read=read, where=where, rank=rank, world_size=2) for rank in range(2)
+    ]
+    assert [key for share in shares for key in keys(share)] == expected
+    assert sum(map(len, shares)) == len(expected)
+    loader = DataLoader(posecap.open(root, split=None, read=read, where=where), batch_size=None, num_workers=2)
+    assert sorted(keys(loader)) == sorted(expected)
+
+
+def test_removed_clips_stay_away_whatever_the_condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built.build(tmp_path)
+    monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+    remove_samples(tmp_path, [made[FIRST][0].key], "x")
+    assert keys(posecap.open(tmp_path, seed=None, where="people == 1")) == [made[FIRST][2].key, made[SECOND][1].key]
+
+
+def test_a_condition_that_holds_for_none(root: Path) -> None:
+    with pytest.raises(ShardError, match=r"holds no samples of split 'train' where people == 9; `posecap.index`"):
+        posecap.open(root, where="people == 9")
+    with pytest.raises(WhereError, match="there is no column 'peoples'; did you mean people"):
+        posecap.open(root, where="peoples == 9")
+
+
+def labelled(root: Path, labels: str) -> None:
+    """One part for each five of the labels, a letter each; a dot is none."""
+    made = []
+    for number, label in enumerate(labels):
+        row = built.building.row(row_id=f"row-{number}", label=None if label == "." else label)
+        made += built.samples(1, first=number, row=row)
+    built.build(root, {PartName("train", first): made[first : first + 5] for first in range(0, len(made), 5)})
+
+
+def labels_of(stream: Any) -> dict[str | None, int]:
+    return dict(Counter(sample["facts"]["label"] for sample in stream))
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+def test_as_many_clips_of_each_label(tmp_path: Path, read: Any) -> None:
+    labelled(tmp_path, "aabab.aaab..abac")
+    where = "label in ['a', 'b', None]"
+    stream = posecap.open(tmp_path, balance="label", where=where, read=read)
+    assert labels_of(stream) == {"a": 3, "b": 3, None: 3}
+    assert len(stream) == 9
+    first = keys(stream)
+    assert keys(posecap.open(tmp_path, balance="label", where=where, read=read)) == first
+    others = set(keys(posecap.open(tmp_path, balance="label", where=where, read=read, seed=1)))
+    stream.set_epoch(1)
+    assert len({frozenset(first), frozenset(keys(stream)), frozenset(others)}) > 1  # other clips of label a
+    at_most = posecap.open(tmp_path, balance=posecap.Balance(by="label", at_most=4), read=read)
+    assert (labels_of(at_most), len(at_most)) == ({"a": 4, "b": 4, None: 3, "c": 1}, 12)
+
+
+def test_ranks_and_workers_share_a_balanced_epoch(tmp_path: Path) -> None:
+    labelled(tmp_path, "aabab.aaab..abac")
+    balance = posecap.Balance(by="label", at_most=3)
+    whole = keys(posecap.open(tmp_path, balance=balance))
+    shares = [posecap.open(tmp_path, balance=balance, rank=rank, world_size=2) for rank in range(2)]
+    loaders = [DataLoader(share, batch_size=None, num_workers=2) for share in shares]
+    assert sorted(key for loader in loaders for key in keys(loader)) == sorted(whole)
+
+
+def test_groups_by_key(tmp_path: Path) -> None:
+    labelled(tmp_path, "aaabbb")
+    every = posecap.index(tmp_path).to_table()["key"].to_pylist()
+    clusters = {every[0]: 7, every[1]: 7, every[2]: "x"}  # the others have none
+    found = keys(posecap.open(tmp_path, balance=posecap.Balance(by=clusters)))
+    assert (len(found), every[2] in found, set(found) < set(every[:3])) == (2, True, True)
+    with pytest.raises(ValueError, match="no clip has a group"):
+        posecap.open(tmp_path, balance=posecap.Balance(by={"other": 1}))
+
+
+def test_what_is_taken_of_a_label_does_not_depend_on_others(tmp_path: Path) -> None:
+    labelled(tmp_path / "one", "aaaaaaaabb")
+    labelled(tmp_path / "more", "aaaaaaaabbccccc")
+    balance = posecap.Balance(by="label", at_most=2)
+    few, many = (keys(posecap.open(tmp_path / name, balance=balance, seed=5)) for name in ("one", "more"))
+    assert set(few) < set(many)
+
+
+def test_balance_by_what_has_no_groups() -> None:
+    with pytest.raises(ValueError, match=r"'coverage' is no column of groups: .*'label'"):
+        posecap.Balance(by="coverage")
+    with pytest.raises(ValueError, match="at_most is 0"):
+        posecap.Balance(by="label", at_most=0)
+
+
 def test_over_a_url(root: Path) -> None:
     url = f"memory://{uuid.uuid4().hex}"
     filesystem, place = fsspec.core.url_to_fs(url)
     for name, content in built.files(root).items():
         filesystem.pipe_file(f"{place}/{name}", content)
     for read in ("tar", "columns"):
-        assert keys(posecap.open(url, read=read)) == keys(posecap.open(root, read=read))  # type: ignore[arg-type]
+        for more in ({}, {"where": "people == 2"}, {"balance": "M"}):
+            there, here = (keys(posecap.open(place, read=read, **more)) for place in (url, root))  # type: ignore[arg-type]
+            assert there == here
     key = train_keys(root)[3]
     assert posecap.read(url, key).joints_MTJ3.tolist() == posecap.read(root, key).joints_MTJ3.tolist()
     assert posecap.index(url).to_table().equals(posecap.index(root).to_table())

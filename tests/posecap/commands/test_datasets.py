@@ -137,9 +137,12 @@ class TestLocation:
         code, said, _ = run(capsys, "inspect", location, key[:8])
         assert (code, f"sample {key}" in said) == (0, True)
         assert len(run(capsys, "inspect", location, "--keys")[1].splitlines()) == 5
+        assert len(run(capsys, "inspect", location, "--keys", "--where", "people == 2")[1].splitlines()) == 2
         sheet = tmp_path / "sheet.jpg"
         code, said, _ = run(capsys, "view", "--sheet", "--blank", location, "--output", sheet)
         assert (code, said) == (0, f"{sheet}: 5 clips\n")
+        code, said, _ = run(capsys, "view", "--sheet", "--blank", location, "--output", sheet, "--where", "people == 2")
+        assert (code, said) == (0, f"{sheet}: 2 clips\n")
         code, said, _ = run(capsys, "view", location, key, "--output", tmp_path / "clip.gif")
         assert code == 0
         code, said, _ = run(capsys, "remove", location, key)
@@ -380,7 +383,7 @@ class TestView:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["abc", "--label", "walking"], "posecap: --split, --label, --worst and --rejected choose the clips"),
+            (["abc", "--label", "walking"], "posecap: --split, --label, --where, --worst and --rejected choose the"),
             (["--sheet", "--rejected", "--worst", "jitter"], "posecap: what was rejected has no quality measures"),
         ],
     )

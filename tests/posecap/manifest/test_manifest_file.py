@@ -77,6 +77,11 @@ def test_a_media_root_may_be_a_url_and_loses_its_last_slash(tmp_path: Path) -> N
         ({"bytes_per_part": "0"}, ["m.yaml:9:", "'bytes_per_part' is '0'", "from 1,000,000 to"]),
         ({"bytes_per_part": "2 GB"}, ["'bytes_per_part' is '2 GB'"]),
         ({"store_video": "all"}, ["'store_video' is 'all'", "none, clip"]),
+        ({"filter": "jiter < 0.02"}, ["'filter' is 'jiter < 0.02'", "character 1, jiter", "did you mean jitter?"]),
+        (
+            {"filter": "label == 'x' and 'a' in captions"},
+            ["captions is not known before captions"],
+        ),
         ({"contact": "nobody"}, ["'contact' is 'nobody'", "e-mail or web address"]),
         ({"pipeline": "https://example.org/p.py"}, ["'pipeline' is 'https://example.org/p.py'", "never fetched"]),
         ({"output": "s3://bucket/d"}, ["'output' is 's3://bucket/d'", "local directory"]),
