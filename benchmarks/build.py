@@ -33,7 +33,7 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.plan import make_plan
 from posecap.run.local import cores
-from posecap.stages.track import Track
+from posecap.stages.pose import Track
 from posecap.types import Clip, Pixels
 
 _WARM_UP = 8

@@ -72,7 +72,7 @@ from posecap.interfaces import Limits  # noqa: E402
 from posecap.joints import LAYOUTS  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
 from posecap.skeletons import measure  # noqa: E402
-from posecap.stages.skeleton import Skeleton  # noqa: E402
+from posecap.stages.pose import Skeleton  # noqa: E402
 from posecap.stages.smooth import OneEuro, SavitzkyGolay, Smooth  # noqa: E402
 from posecap.types import SkeletonClip  # noqa: E402
 

@@ -31,10 +31,8 @@ from posecap.stages.download import Download
 from posecap.stages.embed import Embed
 from posecap.stages.filter_people import FilterPeople
 from posecap.stages.pack import Pack
-from posecap.stages.pose import Pose
-from posecap.stages.skeleton import Skeleton
+from posecap.stages.pose import Pose, Skeleton, Track
 from posecap.stages.split import Split
-from posecap.stages.track import Track
 
 pipeline = Pipeline(
     stages=(

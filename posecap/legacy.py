@@ -55,6 +55,8 @@ MODULES: Mapping[str, str] = {
     "posecap.skeletons.quality": "posecap.skeletons",
     "posecap.stages.cut": "posecap.stages.split",
     "posecap.stages.select": "posecap.stages.filter_people",
+    "posecap.stages.skeleton": "posecap.stages.pose",
+    "posecap.stages.track": "posecap.stages.pose",
 }
 """Modules that a pipeline file may import: former name → present name, as in all tables below."""
 

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from posecap.finalize import mark_unfinished
 from posecap.ledger import lock_dataset
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
-from posecap.shards.arrow_file import read_columns
 from posecap.shards.part import iter_byte_ranges
 from posecap.shards.paths import columns_path, index_path, tar_path, video_path
-from posecap.shards.serialization import MEMBER_NAMES, VIDEO_MEMBER_NAMES
+from posecap.shards.serialization import MEMBER_NAMES, VIDEO_MEMBER_NAMES, read_columns
 from posecap.staging import FOLDER as STAGING_FOLDER
 from posecap.staging import remove_unfinished
 from posecap.storage import Location, Storage, open_storage

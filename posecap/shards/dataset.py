@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from posecap.shards import paths
-from posecap.shards.arrow_file import ColumnsBatch, read_columns
 from posecap.shards.index import RANGE_COLUMNS, index_rows, open_indexes, read_index, read_table
 from posecap.shards.paths import ShardError
-from posecap.shards.serialization import TAR_BLOCK, unpack
+from posecap.shards.serialization import TAR_BLOCK, ColumnsBatch, read_columns, unpack
 from posecap.shards.sidecar import decode_document
 from posecap.shards.tombstones import Tombstones
 from posecap.shards.where import Where

@@ -10,12 +10,12 @@ from typing import Any, BinaryIO
 
 from posecap.files import Written
 from posecap.shards import paths
-from posecap.shards.arrow_file import ColumnsWriter
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import ShardError, file_paths
 from posecap.shards.serialization import (
     MEMBER_NAMES,
     VIDEO_MEMBER_NAMES,
+    ColumnsWriter,
     Packed,
     pack,
     tar_end,

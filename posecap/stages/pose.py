@@ -1,4 +1,4 @@
-"""Estimates the joints of every tracked person."""
+"""From frames to skeletons: tracks the people of a clip, estimates their joints, and converts these to one layout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,46 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from posecap.interfaces import PoseEstimator
-from posecap.stage import PermanentError, Stage
-from posecap.types import Floats, PosedClip, TrackedClip
+from posecap.interfaces import Detector, PoseEstimator, Tracker
+from posecap.joints import LAYOUTS, LayoutError, convert
+from posecap.skeletons import measure
+from posecap.stage import PermanentError, Reject, Stage
+from posecap.types import Clip, Floats, PosedClip, SkeletonClip, TrackedClip, Tracks
+
+
+@dataclass(frozen=True)
+class Track(Stage):
+    """Detects people frame by frame and joins them into tracks.
+
+    Rejects with ``no_person_found`` when no person is tracked; people whom the detector misses may be there.
+    """
+
+    name: ClassVar[str] = "track"
+    takes: ClassVar[type] = Clip
+    gives: ClassVar[type] = TrackedClip
+
+    detector: Detector
+    tracker: Tracker
+
+    def __call__(self, item: Clip) -> Iterator[TrackedClip]:
+        found = self.detector.detect(item.frames_THW3)
+        tracks = self.tracker.track(found, item.pts_T, layout=self.detector.layout, frames_THW3=item.frames_THW3)
+        if tracks.people == 0:
+            raise Reject("no_person_found", f"nobody was tracked in {item.frame_count} frames by {self.detector.name}")
+        yield item.extend(
+            TrackedClip,
+            tracks=_to_source_pixels(tracks, item.source_per_working),
+            detector=self.detector.name,
+            tracker=self.tracker.name,
+        )
+
+
+def _to_source_pixels(tracks: Tracks, source_per_working: tuple[float, float]) -> Tracks:
+    x, y = source_per_working
+    joints: Floats | None = None
+    if tracks.joints_MTJ3 is not None:
+        joints = tracks.joints_MTJ3 * np.array([x, y, 1], np.float32)
+    return replace(tracks, boxes_MT4=tracks.boxes_MT4 * np.array([x, y, x, y], np.float32), joints_MTJ3=joints)
 
 
 @dataclass(frozen=True)
@@ -48,3 +85,42 @@ class Pose(Stage):
         )
         working = self.estimator.estimate(item.frames_THW3, tracks)
         return working * of_joints, self.estimator.layout, self.estimator.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton(Stage):
+    """Converts joints to ``layout`` (:func:`posecap.joints.convert`) and measures them there.
+
+    Args:
+        layout: a name in :data:`posecap.joints.LAYOUTS`.
+        joint_score: joints that score less become missing, (0, 0, 0), before the conversion, so that no joint
+            is derived from one of them. 0 keeps every joint with its score.
+
+    Raises:
+        LayoutError: unknown layout; or, on a clip, no exact map from the clip's layout.
+        ValueError: ``joint_score`` is not in [0, 1].
+    """
+
+    name: ClassVar[str] = "skeleton"
+    takes: ClassVar[type] = PosedClip
+    gives: ClassVar[type] = SkeletonClip
+
+    layout: str = "coco17"
+    joint_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise LayoutError(f"skeleton: unknown layout {self.layout!r}; known: {', '.join(LAYOUTS)}")
+        if not 0 <= self.joint_score <= 1:
+            raise ValueError(f"skeleton: joint_score is {self.joint_score}; it lies between 0 and 1")
+
+    def __call__(self, item: PosedClip) -> Iterator[SkeletonClip]:
+        clear = item.joints_MTJ3[..., 2:] >= self.joint_score
+        joints_MTJ3 = np.where(clear, item.joints_MTJ3, np.float32(0))
+        converted = convert(joints_MTJ3, source=item.layout, target=self.layout)
+        yield item.extend(
+            SkeletonClip,
+            joints_MTJ3=converted,
+            layout=self.layout,
+            quality=measure(converted, item.pts_T, self.layout),
+        )

@@ -120,7 +120,7 @@ _CLOCK_SECONDS = 0.5e-3
 class Smooth(Stage):
     """Fills gaps of joints by interpolation, then smooths every joint over time, at the true presentation times.
 
-    Stands after :class:`~posecap.stages.skeleton.Skeleton`: quality measures, such as jitter, are those of the joints
+    Stands after :class:`~posecap.stages.pose.Skeleton`: quality measures, such as jitter, are those of the joints
     as they were estimated. What was done, and to how many joints, stands in the sample's facts as ``smoothing``; a
     build without this stage gives the joints as they were. A joint is seen where its score is above 0.
 

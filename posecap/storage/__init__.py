@@ -19,6 +19,7 @@ import fsspec
 
 from posecap.storage.base import (
     DatasetLockedError,
+    LocalStorage,
     Location,
     Lock,
     Storage,
@@ -27,7 +28,6 @@ from posecap.storage.base import (
     StoredFile,
     is_attempt,
 )
-from posecap.storage.local import LocalStorage
 from posecap.storage.remote import RemoteStorage, shown
 
 __all__ = [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import posecap
-from posecap.shards import ShardError, WhereError, arrow_file, remove_samples
+from posecap.shards import ShardError, WhereError, remove_samples, serialization
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
 from tests import ROOT, built
@@ -230,7 +230,7 @@ def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_columns_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow_file, "_BATCH_BYTES", 6000)
+    monkeypatch.setattr(serialization, "_COLUMNS_BATCH_BYTES", 6000)
     made = built.build(tmp_path, {FIRST: built.samples(9)})[FIRST]
     for world in (1, 2, 4):
         found = [

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from posecap.files import map_file
 from posecap.shards import Dataset, ShardError
-from posecap.shards.arrow_file import read_columns
 from posecap.shards.paths import columns_path
+from posecap.shards.serialization import read_columns
 from posecap.stream import open_dataset
 from posecap.types import PartName
 from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors

@@ -32,7 +32,7 @@ from posecap.shards import (
 )
 from posecap.shards.part import iter_byte_ranges, located_samples
 from posecap.shards.serialization import MEMBER_NAMES, pack, tar_end, tar_header, tar_padding
-from posecap.storage import Location, local, open_storage
+from posecap.storage import Location, base, open_storage
 from posecap.types import PartName, Sample
 from tests import building, built
 from tests.built import FIRST
@@ -229,14 +229,14 @@ def test_a_kill_between_renames_never_shows_a_sidecar_whose_files_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     write(tmp_path, VIDEO)
-    give_name, count = local._give_name, iter(range(STEPS))
+    give_name, count = base._give_name, iter(range(STEPS))
 
     def dies(*arguments: Any, **options: Any) -> None:
         if next(count) == survived:
             raise Killed
         give_name(*arguments, **options)
 
-    monkeypatch.setattr(local, "_give_name", dies)
+    monkeypatch.setattr(base, "_give_name", dies)
     monkeypatch.setattr(files.AtomicFile, "__exit__", lambda *args: None)
     with pytest.raises(Killed):
         write(tmp_path, PLAIN)

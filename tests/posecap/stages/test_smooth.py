@@ -7,7 +7,7 @@ from scipy.signal import savgol_filter
 from posecap.skeletons import measure
 from posecap.stage import configuration
 from posecap.stages.pack import Pack
-from posecap.stages.skeleton import Skeleton
+from posecap.stages.pose import Skeleton
 from posecap.stages.smooth import OneEuro, SavitzkyGolay, Smooth
 from posecap.types import EmbeddedClip, SkeletonClip
 from tests.building import embedded, posed, skeleton, walkers
