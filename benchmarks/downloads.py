@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from measuring import cpu_seconds, parser_of
 
-from posecap.download.host_limits import HostLimits
+from posecap.download.retry import HostLimits
 from posecap.engines.http import Http
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult

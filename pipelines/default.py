@@ -5,7 +5,7 @@ frame), EfficientNet-Lite0 (video vector), MiniLM (text vectors). Every paramete
 change one.
 """
 
-from posecap.download.host_limits import HostLimits
+from posecap.download.retry import HostLimits
 from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.decord import Decord
 from posecap.engines.efficientnet import EfficientNetLite0Onnx

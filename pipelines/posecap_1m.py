@@ -10,7 +10,7 @@ engine is replaced in one line. Without ultralytics, whose license is AGPL-3.0, 
 `Track(detector=RTMDetOnnx(size="m"), tracker=ByteTrack())`; without MMPose, `Pose(estimator=RTMPoseOnnx(size="m"))`.
 """
 
-from posecap.download.host_limits import HostLimits
+from posecap.download.retry import HostLimits
 from posecap.engines.decord import Decord
 from posecap.engines.http import Http
 from posecap.engines.local_file import LocalFile

@@ -5,7 +5,7 @@ docs/engines.md says what that asks of you. The weights come from their makers' 
 from a package that carries the same file.
 """
 
-from posecap.download.host_limits import HostLimits
+from posecap.download.retry import HostLimits
 from posecap.engines.decord import Decord
 from posecap.engines.efficientnet import EfficientNetLite0Onnx
 from posecap.engines.http import Http

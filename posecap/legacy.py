@@ -23,6 +23,7 @@ from posecap.builtin import pipelines
 
 MODULES: Mapping[str, str] = {
     "posecap.batch": "posecap.stream",
+    "posecap.download.host_limits": "posecap.download.retry",
     "posecap.engines.viclip_tokens": "posecap.engines.viclip_model",
     "posecap.fetching.archives": "posecap.download.package_index",
     "posecap.fetching.content": "posecap.download.file_type",
@@ -43,9 +44,10 @@ MODULES: Mapping[str, str] = {
     "posecap.inference.batching": "posecap.inference.device",
     "posecap.inference.clip_text": "posecap.inference.embedding",
     "posecap.inference.frame_choice": "posecap.inference.crops",
+    "posecap.inference.onnx_session": "posecap.inference.onnx",
     "posecap.inference.openmmlab": "posecap.inference.package_compat",
     "posecap.inference.remembered": "posecap.inference.embedding",
-    "posecap.inference.resampling": "posecap.inference.onnx_session",
+    "posecap.inference.resampling": "posecap.inference.onnx",
     "posecap.inference.top_down": "posecap.inference.crops",
     "posecap.inference.torchvision_ops": "posecap.inference.package_compat",
     "posecap.inference.ultralytics_settings": "posecap.inference.package_compat",

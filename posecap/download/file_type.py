@@ -150,7 +150,7 @@ def _text_kind(head: bytes) -> str | None:
         words = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return None
-    if any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in words):
+    if any(ord(c) < 32 and c not in "\t\n\r\f\x1b" for c in words):  # text may have the escape character, too
         return None
     return "json" if start.startswith((b"{", b"[")) else "text"
 

@@ -1,32 +1,43 @@
-"""Downloads over http and https into an open file: resumed after failures, and bounded in time and size."""
+"""Downloads over http and https into an open file: resumed after failures, and bounded in time and size.
+
+For lists of URLs that others have written, they can be kept to public addresses. A name is then resolved once, and the
+address that was checked is the one that is connected to; so a name that resolves to another address the next time (DNS
+rebinding) gains nothing. Every redirect is a connection of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import math
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests import exceptions
-from requests.utils import get_auth_from_url
+from requests import PreparedRequest, Response, exceptions
+from requests.adapters import HTTPAdapter
+from requests.utils import get_auth_from_url, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import parse_url
+from urllib3.util.connection import create_connection
 
-from posecap.download.host_limits import HostSlot, host_of
-from posecap.download.private_addresses import PrivateAddressError, PublicAdapter
-from posecap.download.retry import RetryAfter
+from posecap.download.retry import HostSlot, RetryAfter, host_of
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
-"""Bytes that are read at once, at most; time and size are checked after each."""
+"""Bytes that are read at once, at most; time and size are checked after each. A free choice."""
 # By status; any other has the reason http_ and its number.
 _REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
 _REMEDIES = {
@@ -73,8 +84,7 @@ class Session(requests.Session):
     ``allow_redirects=False`` alone would still read the body of a redirect into memory, whatever its size.
 
     Args:
-        private_addresses: ``refuse`` for connections to public addresses only
-            (:mod:`posecap.download.private_addresses`).
+        private_addresses: ``refuse`` for connections to public addresses only (:class:`PublicAdapter`).
     """
 
     def __init__(self, *, private_addresses: Literal["allow", "refuse"] = "allow") -> None:
@@ -105,6 +115,7 @@ class HttpDownload:
 
     Args:
         file: positioned at its end, which is where a download is resumed.
+        limits: ``size_bytes`` bounds the file; ``seconds`` only stands in messages, since ``until`` is the deadline.
         until: the deadline, as a time of :func:`time.monotonic`.
         validator: the ETag or Last-Modified date that the server gave with the bytes that are already in ``file``.
             Without one, or when the server has another version by now, the download starts again. :meth:`attempt` sets
@@ -208,7 +219,8 @@ class HttpDownload:
             raise Reject("encoded_body", f"{self.shown} came encoded as {encoding} though plain bytes were requested")
 
     def _total_bytes(self, response: requests.Response) -> int | None:
-        """Bytes of the whole file as announced. Afterwards ``file`` is positioned where the body belongs."""
+        """Bytes of the whole file as announced, None where they are not. Afterwards ``file`` is positioned where the
+        body belongs."""
         length = response.headers.get("Content-Length", "")
         announced = int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
         if response.status_code == 206:
@@ -216,6 +228,7 @@ class HttpDownload:
             if match is None or int(match[1]) != self.file.tell():
                 self._start_again()
                 raise TransientError("bad_range", f"{self.shown}: the server sent another part than the one asked for")
+            # "*" for a size that the server does not know: the part that it sends is then the rest.
             return int(match[2]) + 1 if match[3] == "*" else int(match[3])
         self._start_again()
         etag = response.headers.get("ETag", "")
@@ -295,3 +308,98 @@ def _retry_after_seconds(retry_after: str) -> float:
         return math.ceil(urllib3.Retry().parse_retry_after(retry_after))
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return 0.0
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
+
+
+class PrivateAddressError(Exception):
+    """The host is this machine, or in a network that the internet does not reach."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet's: not loopback, private, link-local, shared, reserved or multicast.
+
+    Of an IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) the latter counts.
+    """
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _NAT64:
+            ip = ipaddress.IPv4Address(ip.packed[-4:])
+        else:
+            ip = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else ip)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+def public_addresses(host: str, port: int | None) -> list[str]:
+    """The addresses that a name resolves to.
+
+    Raises:
+        PrivateAddressError: one of them is not public.
+        OSError, UnicodeError: it does not resolve.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not all(map(is_public, addresses)):
+        raise PrivateAddressError(host)
+    return addresses
+
+
+def _connected(connection: HTTPConnection) -> socket.socket:
+    """A socket as urllib3's own connections make it, and with their errors, but to the addresses that were checked."""
+    try:
+        addresses = public_addresses(connection.host, connection.port)
+    except socket.gaierror as error:
+        raise NameResolutionError(connection.host, connection, error) from error
+    problem: Exception = NewConnectionError(connection, "the name has no address")
+    for address in addresses:
+        try:
+            return create_connection(
+                (address, connection.port),
+                connection.timeout,
+                source_address=connection.source_address,
+                socket_options=connection.socket_options,
+            )
+        except TimeoutError:
+            problem = ConnectTimeoutError(connection, "the connection timed out")
+        except OSError as error:
+            problem = NewConnectionError(connection, f"no connection: {error}")
+    raise problem
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _SecureConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class PublicAdapter(HTTPAdapter):
+    """Sends requests to public addresses only; others raise :class:`PrivateAddressError`.
+
+    Through a proxy it is the proxy that connects: then addresses and names that resolve to private ones here are
+    refused, and what the proxy alone can resolve is left to it.
+    """
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def send(self, request: PreparedRequest, *arguments: Any, **named: Any) -> Response:
+        if select_proxy(request.url or "", named.get("proxies")):
+            url = parse_url(request.url or "")
+            with contextlib.suppress(OSError, UnicodeError):  # a name that the proxy alone may know
+                public_addresses(url.host or "", url.port)
+        return super().send(request, *arguments, **named)

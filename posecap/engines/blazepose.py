@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.inference.onnx_session import sample
+from posecap.inference.onnx import sample
 from posecap.interfaces import Detections
 from posecap.models import locate
 from posecap.skeletons import box_iou, distinct

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.inference.embedding import unit
-from posecap.inference.onnx_graph import OnnxGraph
-from posecap.inference.onnx_session import session_of
+from posecap.inference.onnx import OnnxGraph, session_of
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Clip, Floats, Pixels

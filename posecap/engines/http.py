@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from posecap.download.host_limits import HostLimits, HostSlot, host_of
 from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
-from posecap.download.retry import RetryPolicy, retry, with_timeout
+from posecap.download.retry import HostLimits, HostSlot, RetryPolicy, host_of, retry, with_timeout
 from posecap.download.youtube import video_id
 from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from posecap.inference.embedding import EmbeddingCache, unit
-from posecap.inference.onnx_session import open_session
+from posecap.inference.onnx import open_session
 from posecap.models import locate
 from posecap.stage import Engine
 from posecap.types import Floats

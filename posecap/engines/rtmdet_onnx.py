@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.inference.device import Device
-from posecap.inference.onnx_session import OnnxNetwork, normalize, resize
+from posecap.inference.onnx import OnnxNetwork, normalize, resize
 from posecap.interfaces import Detections
 from posecap.models import locate
 from posecap.stage import Engine

@@ -16,7 +16,7 @@ import numpy as np
 
 from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
 from posecap.inference.device import Batches, Device
-from posecap.inference.onnx_session import OnnxNetwork, normalize, sample
+from posecap.inference.onnx import OnnxNetwork, normalize, sample
 from posecap.joints import LAYOUTS
 from posecap.models import locate
 from posecap.types import Floats, Pixels

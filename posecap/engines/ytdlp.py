@@ -14,9 +14,8 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from posecap.download.byte_ranges import RangeFile, remux_span
-from posecap.download.host_limits import HostLimits, HostSlot
 from posecap.download.package_index import cache_folder
-from posecap.download.retry import RetryPolicy, retry, wait_for_rate_limit, with_timeout
+from posecap.download.retry import HostLimits, HostSlot, RetryPolicy, retry, wait_for_rate_limit, with_timeout
 from posecap.download.youtube import UPDATE, Format, best_format, is_plain_video, video_id, youtube_error
 from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits

@@ -148,7 +148,7 @@ class Batches:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch or Python reports a lack of memory. Those of onnxruntime are no RuntimeErrors: who
-    calls it turns them into a MemoryError (:meth:`posecap.inference.onnx_session.OnnxNetwork.run`).
+    calls it turns them into a MemoryError (:meth:`posecap.inference.onnx.OnnxNetwork.run`).
     """
     if isinstance(error, MemoryError):
         return True

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from posecap.download.host_limits import HostLimits
 from posecap.download.http import without_secrets
-from posecap.download.retry import RetryPolicy
+from posecap.download.retry import HostLimits, RetryPolicy
 from posecap.engines.http import Http
 from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
@@ -418,7 +417,7 @@ def test_private_addresses_are_refused_after_a_redirect(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is let through under a name, as if it were a public one, and redirects to its own address."""
-    monkeypatch.setattr("posecap.download.private_addresses.is_public", lambda address: address != "127.0.0.2")
+    monkeypatch.setattr("posecap.download.http.is_public", lambda address: address != "127.0.0.2")
     inside = server.url.replace("127.0.0.1", "127.0.0.2")
     fault = outcome(
         server.plays("/a.mp4", always(302, Location=f"{inside}/secret.mp4")),
