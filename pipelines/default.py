@@ -43,7 +43,13 @@ pipeline = Pipeline(
             concurrency=8,  # rows at once on each node
         ),
         Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
-        Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=512, fps_at_most=60.0),
+        Decode(
+            prober=PyAV(),
+            decoders=(Decord(), PyAV()),
+            long_side=512,
+            fps_at_most=60.0,
+            signature="perceptual",
+        ),
         Track(
             # A large input loses people who fill the picture or lie across it, a small one those who are small in it.
             # So every frame is seen at 256 px, a third of the cost of 512, and more is done where that is not enough.

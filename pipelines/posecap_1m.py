@@ -52,7 +52,13 @@ pipeline = Pipeline(
         ),
         # Rows with a span stay whole; other videos are cut into shots of 2 to 10 seconds, Kinetics' length at most.
         Split(threshold=42.0, shortest_seconds=2.0, longest_seconds=10.0, row_longest_seconds=60.0),  # ours
-        Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=854, fps_at_most=30.0),  # ours
+        Decode(
+            prober=PyAV(),
+            decoders=(Decord(), PyAV()),
+            long_side=854,  # ours
+            fps_at_most=30.0,  # ours
+            signature="perceptual",
+        ),
         Track(
             detector=Ultralytics(weights_from="yolo11m", conf=0.25, iou=0.7, imgsz=640, batch=64),  # ours
             tracker=UltralyticsBoTSORT(

@@ -42,7 +42,13 @@ pipeline = Pipeline(
         ),
         Split(threshold=42.0, shortest_seconds=0.5, longest_seconds=10.0, row_longest_seconds=60.0),
         # 640 px is the side that the network was trained at.
-        Decode(prober=PyAV(), decoders=(Decord(), PyAV()), long_side=640, fps_at_most=60.0),
+        Decode(
+            prober=PyAV(),
+            decoders=(Decord(), PyAV()),
+            long_side=640,
+            fps_at_most=60.0,
+            signature="perceptual",
+        ),
         # Thresholds as in the package's own `track`: people of 0.1 and more continue tracks, those of 0.25 begin them.
         Track(
             detector=Ultralytics(weights_from="yolo11n-pose", conf=0.1, iou=0.7, imgsz=640, batch=1),

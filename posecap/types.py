@@ -221,6 +221,7 @@ class Clip:
     video at which the decoded file ends, None where its container states no duration; the other fields of ``media`` are
     those of the file, so its width and height are source pixels. ``decoder`` names the engine that decoded them.
     ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
+    ``signature`` is what :func:`posecap.signatures.make_signature` makes of the frames, empty where no stage did.
     """
 
     video: Video
@@ -232,6 +233,7 @@ class Clip:
     pts_T: Seconds = field(repr=False)
     deinterlaced_frames: int = 0
     damaged_frames: int = 0
+    signature: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__

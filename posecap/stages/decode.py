@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from posecap.files import clip_id
 from posecap.interfaces import Decoder, DecoderGaveUpError, Frames, Prober
+from posecap.signatures import make_signature
 from posecap.stage import PermanentError, Reject, Rejected, Stage
 from posecap.types import Clip, CutVideo, Media, Span
 from posecap.video import FrameBuffer, FrameRateLimiter, ShotDetector, decode_span, shift_media, working_size
@@ -59,6 +60,8 @@ class Decode(Stage):
             that the container states.
         gap_seconds: a longer interval between two frames is a gap; no clip of a shot reaches across one.
         most_damaged: share, in [0, 1], of a clip's frames that may be missing since they are damaged.
+        signature: ``"perceptual"`` gives each clip a signature, by which near-duplicates of it are found
+            (:mod:`posecap.signatures`).
 
     Raises:
         ValueError: there is no decoder, or a number is out of its range.
@@ -77,6 +80,7 @@ class Decode(Stage):
     least_share: float = 0.5
     gap_seconds: float = 1.0
     most_damaged: float = 0.25
+    signature: Literal["none", "perceptual"] = "none"
 
     def __post_init__(self) -> None:
         if not self.decoders:
@@ -288,7 +292,11 @@ class _DecoderRun:
             pts_T=frames.pts_T,
             deinterlaced_frames=sum(_fields(frames)),
             damaged_frames=self._damaged_in(span),
+            signature=self._signature(frames),
         )
+
+    def _signature(self, frames: Frames) -> str:
+        return make_signature(frames.frames_THW3, frames.pts_T) if self._stage.signature == "perceptual" else ""
 
 
 def _fields(block: Frames) -> list[bool]:

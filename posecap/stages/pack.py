@@ -127,6 +127,7 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
         "quality": asdict(item.quality),
         **({"people_choice": dict(item.people_choice)} if item.people_choice else {}),
         **({"smoothing": dict(item.smoothing)} if item.smoothing else {}),
+        **({"signature": item.signature} if item.signature else {}),
         "models": {
             "decoder": item.decoder,
             "detector": item.detector,

@@ -13,6 +13,7 @@ from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.files import clip_id
 from posecap.interfaces import DecoderGaveUpError, Frames
+from posecap.signatures import make_signature
 from posecap.stage import PermanentError, Reject, Rejected, configuration
 from posecap.stages.decode import Decode
 from posecap.stages.split import Split
@@ -86,6 +87,10 @@ def test_a_clip_knows_all_about_itself(tmp_path: Path) -> None:
     np.testing.assert_allclose(clip.pts_T, np.arange(15, 45) / 30, rtol=0, atol=1e-9)
     assert (clip.media.width, clip.media.height, clip.source_per_working) == (1280, 720, (2.5, 2.5))
     assert clip.clip_id == clip_id("a1" * 32, "row-1", Span(0.5, 1.5))
+    assert clip.signature == ""
+    (signed,) = decode(path, 0.5, 1.5, stage=replace(DECODE, signature="perceptual"))
+    assert isinstance(signed, Clip)
+    assert signed.signature == make_signature(clip.frames_THW3, clip.pts_T)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ def test_facts_say_what_a_player_did_to_the_pictures():
     assert facts["sample_aspect_ratio"] == "1024:765"
     (sample,) = Pack(thumbnail_side=0)(replace(building.embedded(), deinterlaced_frames=5, damaged_frames=3))
     assert (sample.facts["deinterlaced_frames"], sample.facts["damaged_frames"]) == (5, 3)
+    assert "signature" not in sample.facts
+    (signed,) = Pack(thumbnail_side=0)(replace(building.embedded(), signature="AbC="))
+    assert signed.facts["signature"] == "AbC="
     assert (facts["stream"], facts["video_streams"], facts["clock_restarts"]) == (2, 3, [0.5])
 
 

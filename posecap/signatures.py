@@ -1,0 +1,351 @@
+"""Perceptual signatures of clips: what a clip looks like and how it changes, in at most 1.5 KB.
+
+A signature holds, for up to 24 moments of a clip, the 48 lowest frequencies of the picture (a discrete cosine
+transform, DCT, of its grey levels, 7 x 7 without the constant), after black bars are removed. Encoding, scale and
+speed hardly change these. A mirrored picture has the same ones with the sign of every odd horizontal frequency changed;
+those of a cropped picture follow from those of the whole by a matrix. So a comparison tries mirrored and cropped
+pictures though none are stored, and looks for the shift and the rate in time at which two clips agree best.
+
+The DCT of grey levels is that of perceptual hashes (pHash); the values are kept rather than their signs, since crops
+move signs and leave most of the value. ``benchmarks/duplicates.py`` measures it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.types import Floats, Pixels, Seconds
+
+SIDE = 7
+"""Frequencies of either axis that are kept, the constant among them."""
+VALUES = SIDE * SIDE - 1
+"""Of one frame, K in names of axes: frequency (v, u) is value ``7 v + u - 1``, v down and u across."""
+MOST_FRAMES = 24
+"""Of a signature: moments of a clip, evenly spaced."""
+SHORTEST_PERIOD = 0.25
+"""Seconds between two of them, at least."""
+
+_VERSION = 1
+_HEADER = struct.Struct("<BBH")
+"""Version, number of frames, milliseconds between two of them. Each frame then has a byte of contrast (the standard
+deviation of what is kept, in grey levels) and its values as signed bytes, the largest of which is 127 or -127."""
+_CELLS = 32
+"""Of either axis of the grey picture that is transformed: means of as many rows and columns of pixels."""
+_BLACK = 24
+"""Mean grey level up to which a row or column at an edge is a black bar: black is 16 in video, and encoders blur."""
+_MOST_BAR = 0.3
+"""Share of a side that a bar may take. More is a dark picture."""
+_BLANK = 3
+"""Contrast below which a frame shows nothing: what remains of a black frame is noise."""
+
+
+class SignatureError(ValueError):
+    """A text is no signature."""
+
+
+def make_signature(frames_THW3: Pixels, pts_T: Seconds) -> str:
+    """The signature of a clip, as it stands in its facts: base64, at most 1,600 characters.
+
+    Args:
+        frames_THW3: RGB frames, one or more.
+        pts_T: their times in seconds, increasing.
+    """
+    chosen, period = _moments(pts_T)
+    # Green alone: most of what is seen as grey, and a third of the work.
+    green = np.ascontiguousarray(frames_THW3[chosen, :, :, 1])
+    rows, columns = _content(green)
+    cells = _cell_means(green[:, rows, columns])
+    transform = _cosines(_CELLS)
+    spectra = transform @ cells @ transform.T
+    values = spectra.reshape(len(chosen), -1)[:, 1:]
+    # An orthonormal transform keeps the sum of squares, so that this is a standard deviation over the picture.
+    contrast = np.minimum(255, np.rint(np.sqrt((values**2).sum(1)) / _CELLS)).astype(np.uint8)
+    values = values * _weights()
+    largest = np.maximum(np.abs(values).max(1, keepdims=True), 1e-9)
+    stored = np.rint(values / largest * 127).astype(np.int8)
+    body = np.concatenate([contrast[:, None].view(np.int8), stored], 1).tobytes()
+    header = _HEADER.pack(_VERSION, len(chosen), min(65_535, round(period * 1000)))
+    return base64.b64encode(header + body).decode()
+
+
+def _moments(pts_T: Seconds) -> tuple[NDArray[np.intp], float]:
+    """The frames nearest to the middles of equal stretches of a clip, and the length of these in seconds."""
+    step = float(np.median(np.diff(pts_T))) if len(pts_T) > 1 else SHORTEST_PERIOD
+    seconds = float(pts_T[-1] - pts_T[0]) + step
+    count = min(MOST_FRAMES, max(1, math.floor(seconds / SHORTEST_PERIOD)))
+    period = seconds / count
+    wanted = pts_T[0] + (np.arange(count) + 0.5) * period
+    after = np.clip(np.searchsorted(pts_T, wanted), 1, max(1, len(pts_T) - 1))
+    before = after - 1
+    after = np.minimum(after, len(pts_T) - 1)
+    return np.where(wanted - pts_T[before] <= pts_T[after] - wanted, before, after), period
+
+
+def _content(grey_NHW: Pixels) -> tuple[slice, slice]:
+    """Rows and columns without the black bars that are there in every frame."""
+    rows = grey_NHW.mean(axis=2, dtype=np.float32).max(axis=0)
+    columns = grey_NHW.mean(axis=1, dtype=np.float32).max(axis=0)
+    return _between_bars(rows), _between_bars(columns)
+
+
+def _between_bars(brightest: NDArray[np.float32]) -> slice:
+    lit = np.flatnonzero(brightest > _BLACK)
+    count = len(brightest)
+    if not len(lit) or lit[0] > _MOST_BAR * count or lit[-1] + 1 < (1 - _MOST_BAR) * count:
+        return slice(0, count)
+    return slice(int(lit[0]), int(lit[-1]) + 1)
+
+
+def _cell_means(grey_NHW: Pixels) -> NDArray[np.float64]:
+    """(N, 32, 32) means of equal cells; a picture of fewer pixels than cells repeats some."""
+    sums = grey_NHW
+    areas = np.ones(1)
+    for axis in (1, 2):
+        size = sums.shape[axis]
+        starts = np.arange(_CELLS) * size // _CELLS
+        sums = np.add.reduceat(sums, starts, axis=axis, dtype=np.uint32)
+        areas = np.multiply.outer(areas, np.maximum(1, np.diff([*starts, size])))
+    means: NDArray[np.float64] = sums / areas.reshape(_CELLS, _CELLS)
+    return means
+
+
+@lru_cache(maxsize=4)
+def _cosines(points: int) -> NDArray[np.float64]:
+    """(7, points) the orthonormal DCT-II of so many points, its lowest frequencies."""
+    return _basis((np.arange(points) + 0.5) / points) / math.sqrt(points)
+
+
+def _basis(at_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(7, P) the cosines at places of a side that goes from 0 to 1, each of mean square 1."""
+    frequencies = np.arange(SIDE)[:, None]
+    return np.where(frequencies, math.sqrt(2), 1.0) * np.cos(np.pi * frequencies * at_P)
+
+
+@lru_cache(maxsize=1)
+def _weights() -> NDArray[np.float64]:
+    """(K) the length of each frequency: pictures have less of a frequency in inverse proportion to it, so that with
+    these weights every value counts about as much as any other."""
+    down, across = np.mgrid[:SIDE, :SIDE]
+    weights: NDArray[np.float64] = np.sqrt(down**2 + across**2).reshape(-1)[1:]
+    return weights
+
+
+@lru_cache(maxsize=1)
+def mirror() -> Floats:
+    """(K) the factors that turn the values of a picture into those of its mirror image."""
+    across = np.tile(np.arange(SIDE), SIDE)[1:]
+    return np.where(across % 2, -1, 1).astype(np.float32)
+
+
+_CROPPED_SIDES = ((0.0, 1.0), (0.05, 1.0), (0.0, 0.95), (0.05, 0.95), (0.1, 1.0), (0.0, 0.9))
+"""Where a crop may begin and end on either axis, as shares of the side: up to a tenth is gone in steps of a twentieth.
+Nothing else is tried, so what lies between is compared with its nearest."""
+
+
+@lru_cache(maxsize=1)
+def crops() -> Floats:
+    """(C, K, K) matrices that turn the values of a picture into those of a part of it; the first changes nothing."""
+    points = np.linspace(0, 1, 257)[:-1] + 1 / 512
+    whole = _basis(points)
+    sides = [whole @ _basis(begin + (end - begin) * points).T / len(points) for begin, end in _CROPPED_SIDES]
+    weights = _weights()
+    made = [np.kron(down, across)[1:, 1:] * weights[:, None] / weights[None] for down in sides for across in sides]
+    return np.array(made, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """What a clip looks like at N moments.
+
+    Args:
+        values_NK: of each, of length 1; zeros where a frame shows nothing.
+        period_seconds: between two moments. The first is half of it after the clip's beginning.
+    """
+
+    values_NK: Floats = field(repr=False)
+    period_seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """From what :func:`make_signature` gave.
+
+        Raises:
+            SignatureError: it is something else, or of a later version.
+        """
+        try:
+            content = base64.b64decode(text, validate=True)
+            version, count, period = _HEADER.unpack_from(content)
+        except (binascii.Error, struct.error, ValueError, TypeError) as error:
+            raise SignatureError(f"no signature: {error}") from error
+        if version != _VERSION:
+            raise SignatureError(f"signature of version {version}, this posecap reads version {_VERSION}")
+        if not 1 <= count <= MOST_FRAMES or not period or len(content) != _HEADER.size + count * (VALUES + 1):
+            raise SignatureError(f"signature of {len(content)} bytes says it has {count} frames")
+        stored = np.frombuffer(content, np.int8, offset=_HEADER.size).reshape(count, VALUES + 1)
+        return cls.of(stored, period / 1000)
+
+    @classmethod
+    def of(cls, stored_NB: NDArray[np.int8], period_seconds: float) -> Signature:
+        """From bytes as they are stored: (N, 1 + K), the contrast first."""
+        values = stored_NB[:, 1:].astype(np.float32)
+        length = np.sqrt(np.einsum("nk,nk->n", values, values))
+        shown = (stored_NB[:, 0].view(np.uint8) >= _BLANK) & (length > 0)
+        return cls(values * (shown / np.maximum(length, 1e-9))[:, None].astype(np.float32), period_seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        return len(self.values_NK) * self.period_seconds
+
+    @cached_property
+    def cropped(self) -> Floats:
+        """The values of each part of the picture (:func:`crops`), of length 1."""
+        found = np.matmul(self.values_NK, crops().transpose(0, 2, 1))
+        length = np.sqrt(np.einsum("cnk,cnk->cn", found, found))
+        cropped: Floats = found / np.maximum(length, 1e-9)[..., None]
+        return cropped
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How two clips agree where they agree best.
+
+    Args:
+        picture: mean cosine of the values over the moments that both show, -1 to 1.
+        motion: cosine of what changes: of the differences from the mean over these moments. None where hardly anything
+            does in either clip.
+        seconds: of the first clip that both show.
+        share: of the shorter clip that these are.
+        mirrored: whether one is the mirror image of the other.
+        rate: how much faster the second clip runs.
+    """
+
+    picture: float
+    motion: float | None
+    seconds: float
+    share: float
+    mirrored: bool
+    rate: float
+
+
+LEAST_PICTURE, LEAST_MOTION = 0.7, 0.45
+"""Of a near-duplicate (:class:`Likeness`): chosen on one half of the footage of ``benchmarks/duplicates.py``, which is
+measured on the other. There, copies had 0.73 and 0.48 at least, other clips 0.61 at most but for those of one room."""
+
+
+def is_near_duplicate(found: Likeness) -> bool:
+    """Whether two clips that agree so show the same footage."""
+    return found.picture >= LEAST_PICTURE and (found.motion is None or found.motion >= LEAST_MOTION)
+
+
+UNLIKE = Likeness(-1.0, None, 0.0, 0.0, False, 1.0)
+_RATES = (1.0, 0.9, 0.95, 1.05, 1.1)
+_LEAST_SECONDS, _LEAST_SHARE, _LEAST_MOMENTS = 1.0, 0.25, 3
+"""Of an overlap: seconds or, of shorter clips, their half; share of the shorter clip; moments."""
+_HARDLY = 0.5
+"""Mean cosine under which two whole pictures are not compared as crops: no crop raised one so far."""
+
+
+def likeness(one: Signature, two: Signature) -> Likeness:
+    """Compare two clips at every shift in time, at five rates, mirrored or not, and cropped or not."""
+    best = UNLIKE
+    for mirrored in (False, True):
+        other = two.values_NK * mirror() if mirrored else two.values_NK
+        whole = _aligned(one.values_NK, other, one, two)
+        if whole is None or whole[0] < _HARDLY:
+            continue
+        first, second = _moments_of(whole)
+        # Which crop fits best is decided at the best shift of the whole pictures, then the shift is found anew.
+        crop_of_one = np.einsum("cnk,nk->c", one.cropped[:, first], other[second])
+        flipped = two.cropped * mirror() if mirrored else two.cropped
+        crop_of_two = np.einsum("cnk,nk->c", flipped[:, second], one.values_NK[first])
+        if crop_of_one.max() >= crop_of_two.max():
+            pair = one.cropped[int(crop_of_one.argmax())], other
+        else:
+            pair = one.values_NK, flipped[int(crop_of_two.argmax())]
+        found = _aligned(*pair, one, two)
+        if found is not None and found[0] > best.picture:
+            best = _likeness(pair, found, one, two, mirrored)
+    return best
+
+
+_Path = tuple[float, NDArray[np.intp], float]
+"""Mean cosine, for each moment of the first clip the moment of the second (-1: none), and the rate."""
+
+
+def _moments_of(path: _Path) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first = np.flatnonzero(path[1] >= 0)
+    return first, path[1][first]
+
+
+def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> _Path | None:
+    """The shift and rate at which the mean cosine is greatest; None where the clips cannot overlap enough."""
+    cosines = one_NK @ two_NK.T
+    paths, rates = _paths(len(one_NK), len(two_NK), round(one.period_seconds, 3), round(two.period_seconds, 3))
+    if not len(paths):
+        return None
+    # A column of zeros stands for no moment, which is number -1.
+    padded = np.concatenate([cosines, np.zeros((len(cosines), 1), np.float32)], 1)
+    each = padded[np.arange(len(cosines)), paths]
+    there = paths >= 0
+    shown = there & (np.abs(each) > 0)
+    counts = shown.sum(1)
+    # Blank frames count for nothing, and of equal overlaps the longer one is the better evidence.
+    means = each.sum(1) / np.maximum(counts, 1) - 0.05 * (1 - counts / there.sum(1).max())
+    means[counts < np.minimum(_LEAST_MOMENTS, there.sum(1))] = -1.0
+    at = int(means.argmax())
+    if means[at] <= -1.0 or not counts[at]:
+        return None
+    path = np.where(shown[at], paths[at], -1)
+    return float(each[at].sum() / counts[at]), path, rates[at]
+
+
+@lru_cache(maxsize=4096)
+def _paths(first: int, second: int, period: float, other_period: float) -> tuple[NDArray[np.intp], list[float]]:
+    """(P, N) for every rate and shift the moment of the second clip at each moment of the first, -1 where it has none;
+    and the rate of each."""
+    times = (np.arange(first) + 0.5) * period
+    length, other_length = first * period, second * other_period
+    shorter = min(length, other_length)
+    least = max(_LEAST_SHARE * shorter, min(_LEAST_SECONDS, shorter / 2))
+    step = min(period, other_period)
+    found, rates = [], []
+    for rate in _RATES:
+        # At this rate the second clip shows at (t - shift) / rate what the first shows at t.
+        for number in range(math.ceil((least - other_length * rate) / step), math.floor((length - least) / step) + 1):
+            at = np.floor((times - number * step) / rate / other_period).astype(np.intp)
+            path = np.where((at >= 0) & (at < second), at, -1)
+            if (path >= 0).sum() * period >= least - period / 2:
+                found.append(path)
+                rates.append(rate)
+    return np.array(found, np.intp).reshape(len(found), first), rates
+
+
+_STILL = 0.004
+"""Mean squared distance from the mean, of values of length 1, under which a clip hardly changes: encoding alone does
+as much."""
+
+
+def _likeness(
+    pair: tuple[Floats, Floats],
+    path: _Path,
+    one: Signature,
+    two: Signature,
+    mirrored: bool,
+) -> Likeness:
+    first, second = _moments_of(path)
+    changes = [values[at] - values[at].mean(0) for values, at in zip(pair, (first, second), strict=True)]
+    energy = [float(np.einsum("nk,nk->", change, change)) for change in changes]
+    moves = max(energy) / len(first) >= _STILL
+    motion = float(np.einsum("nk,nk->", *changes)) / math.sqrt(max(energy[0] * energy[1], 1e-12)) if moves else None
+    seconds = len(first) * one.period_seconds
+    shorter = min(one.seconds, two.seconds / path[2] if path[2] else two.seconds)
+    return Likeness(path[0], motion, seconds, min(1.0, seconds / shorter), mirrored, path[2])

@@ -1,0 +1,120 @@
+"""Signatures know a clip again after what copies of it go through, and no other clip."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from posecap.signatures import Signature, SignatureError, is_near_duplicate, likeness, make_signature
+from tests.moving import picture_at, scene, times
+
+
+def signed(frames_THW3: np.ndarray, pts_T: np.ndarray) -> Signature:
+    return Signature.parse(make_signature(frames_THW3, pts_T))
+
+
+FRAMES = scene(0)
+ORIGINAL = signed(FRAMES, times(len(FRAMES)))
+
+
+def test_a_signature_is_small_and_the_same_again() -> None:
+    text = make_signature(FRAMES, times(len(FRAMES)))
+    assert len(text) <= 1600
+    assert text == make_signature(FRAMES, times(len(FRAMES)))
+    assert ORIGINAL.values_NK.shape == (12, 48)
+    assert ORIGINAL.seconds == pytest.approx(3.0)
+
+
+def test_a_clip_is_like_itself() -> None:
+    found = likeness(ORIGINAL, ORIGINAL)
+    assert found.picture > 0.999
+    assert found.motion is not None
+    assert found.motion > 0.99
+    assert (found.mirrored, found.rate, found.share) == (False, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_another_clip_is_none(seed: int) -> None:
+    other = scene(seed)
+    assert not is_near_duplicate(likeness(ORIGINAL, signed(other, times(len(other)))))
+
+
+@pytest.mark.parametrize(
+    ("frames", "pts"),
+    [
+        (FRAMES[:, :, ::-1], times(len(FRAMES))),
+        (FRAMES[:, ::2, ::2], times(len(FRAMES))),
+        (FRAMES[:, 7:, 11:], times(len(FRAMES))),
+        (FRAMES[:, 4:-3, :-12], times(len(FRAMES))),
+        (np.pad(FRAMES, ((0, 0), (12, 12), (0, 0), (0, 0)), constant_values=17), times(len(FRAMES))),
+        (np.pad(FRAMES, ((0, 0), (0, 0), (20, 20), (0, 0))), times(len(FRAMES))),
+        (FRAMES, times(len(FRAMES)) * 1.1),
+        (FRAMES, times(len(FRAMES)) / 1.1),
+        (FRAMES[15:], times(len(FRAMES))[15:]),
+        (FRAMES[:40], times(len(FRAMES))[:40]),
+        ((FRAMES.astype(int) * 9 // 10 + 20).astype(np.uint8), times(len(FRAMES))),
+    ],
+    ids=["mirrored", "smaller", "cropped", "cropped otherwise", "letterbox", "pillarbox", "slower", "faster", "late",
+         "early", "paler"],
+)  # fmt: skip
+def test_a_copy_is_known_again(frames: np.ndarray, pts: np.ndarray) -> None:
+    found = likeness(ORIGINAL, signed(np.ascontiguousarray(frames), pts))
+    assert is_near_duplicate(found), found
+    assert is_near_duplicate(likeness(signed(np.ascontiguousarray(frames), pts), ORIGINAL))
+
+
+def test_a_mirrored_copy_is_said_to_be_one() -> None:
+    assert likeness(ORIGINAL, signed(FRAMES[:, :, ::-1], times(len(FRAMES)))).mirrored
+
+
+def test_what_moves_otherwise_before_the_same_background_is_another_clip() -> None:
+    still = np.stack([picture_at(0, 0.0)] * 75)
+    one, two = still.copy(), still.copy()
+    for number in range(75):
+        one[number, 20:70, number : number + 40] = 250
+        two[number, 5 + number // 2 : 30 + number // 2, 90:150] = 250
+    found = likeness(signed(one, times(75)), signed(two, times(75)))
+    assert not is_near_duplicate(found), found
+
+
+def test_a_still_clip_has_no_motion_to_compare() -> None:
+    still = signed(np.stack([picture_at(0, 0.0)] * 75), times(75))
+    found = likeness(still, still)
+    assert found.motion is None
+    assert is_near_duplicate(found)
+
+
+def test_black_frames_are_like_nothing() -> None:
+    rng = np.random.default_rng(0)
+    black = [signed(rng.integers(15, 18, (50, 90, 160, 3), np.uint8), times(50)) for _ in range(2)]
+    assert not is_near_duplicate(likeness(*black))
+
+
+def test_clips_that_share_a_second_are_known() -> None:
+    frames = scene(5, seconds=6.0)
+    early, late = signed(frames[:90], times(90)), signed(frames[60:], times(90))
+    found = likeness(early, late)
+    assert is_near_duplicate(found)
+    assert found.seconds == pytest.approx(1.25, abs=0.3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_clips_of_few_frames_have_signatures(count: int) -> None:
+    signature = signed(FRAMES[:count], times(count))
+    assert is_near_duplicate(likeness(signature, signature))
+
+
+def test_a_picture_smaller_than_the_transform_has_one() -> None:
+    tiny = signed(FRAMES[:, ::10, ::10], times(len(FRAMES)))
+    assert is_near_duplicate(likeness(tiny, tiny))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "?", "AAAA", base64.b64encode(b"\x02\x01\x00\x01" + bytes(49)).decode(),
+     base64.b64encode(b"\x01\x02\x00\x01" + bytes(49)).decode(),
+     base64.b64encode(b"\x01\x01\x00\x00" + bytes(49)).decode()],
+)  # fmt: skip
+def test_what_is_no_signature_is_refused(text: str) -> None:
+    with pytest.raises(SignatureError):
+        Signature.parse(text)
