@@ -31,6 +31,7 @@ from posecap.finalize import mark_unfinished
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, RowOutcome, tally
 from posecap.shards import remove_samples, write_dataset_list
+from posecap.shards.dataset import Tombstones, read_tombstones
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import (
@@ -47,7 +48,6 @@ from posecap.shards.paths import (
 )
 from posecap.shards.serialization import ColumnsBatch, arrays_of, facts_json, read_columns
 from posecap.shards.sidecar import damaged_files, outcomes_of, read_document, read_sidecar
-from posecap.shards.tombstones import Tombstones, read_tombstones
 from posecap.storage import LocalStorage, Location, Storage, StorageError, open_storage
 from posecap.types import PartName, Sample
 

@@ -18,13 +18,12 @@ a part of it was downloaded. A sample has the same key in every file: its clip's
 sidecar only.
 """
 
-from posecap.shards.dataset import Dataset
+from posecap.shards.dataset import Dataset, Tombstones, read_tombstones, reject_removed, remove_samples
 from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.part import PartFiles, commit_part, discard_files, read_part, remove_part, write_files, write_part
 from posecap.shards.paths import FORMAT, ShardError, committed, is_dataset, not_a_dataset
 from posecap.shards.serialization import COLUMNS_SCHEMA
 from posecap.shards.sidecar import damaged_files, read_sidecar, sidecars, write_dataset_list
-from posecap.shards.tombstones import Tombstones, read_tombstones, reject_removed, remove_samples
 from posecap.shards.where import Where, WhereError
 
 __all__ = [

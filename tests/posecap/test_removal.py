@@ -64,7 +64,7 @@ def test_what_is_left_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     files = {"tar": "pose-00000.tar", "video": "video-00000.tar", "columns": "pose-00000.columns"}
     kept = {name: (tmp_path / "data/train" / name).read_bytes() for name in files.values()}
     if where == "index":
-        monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+        monkeypatch.setattr("posecap.shards.dataset._rewrite", lambda *args: False)
     elif where in files:
 
         def put_back(*words: object, **options: object) -> list[object]:

@@ -216,7 +216,7 @@ def test_torch_distributed_goes_before_the_environment(
 
 def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = built.build(tmp_path)
-    monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+    monkeypatch.setattr("posecap.shards.dataset._rewrite", lambda *args: False)
     remove_samples(tmp_path, [made[FIRST][1].key], "x", sources=[made[SECOND][0].facts["source_id"]])
     expected = [made[FIRST][0].key, made[FIRST][2].key, made[SECOND][1].key]
     for read in ("tar", "columns"):
@@ -261,7 +261,7 @@ def test_only_clips_for_which_a_condition_holds(root: Path, read: Any) -> None:
 
 def test_removed_clips_stay_away_whatever_the_condition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = built.build(tmp_path)
-    monkeypatch.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+    monkeypatch.setattr("posecap.shards.dataset._rewrite", lambda *args: False)
     remove_samples(tmp_path, [made[FIRST][0].key], "x")
     assert keys(posecap.open(tmp_path, seed=None, where="people == 1")) == [made[FIRST][2].key, made[SECOND][1].key]
 

@@ -451,7 +451,7 @@ class TestRemove:
         (first, *_), *_ = built.build(tmp_path).values()
         for words in ([first.key], ["--source", first.facts["source_id"]], ["--video", first.facts["uri"]]):
             with monkeypatch.context() as interrupted:
-                interrupted.setattr("posecap.shards.tombstones._rewrite", lambda *args: False)
+                interrupted.setattr("posecap.shards.dataset._rewrite", lambda *args: False)
                 code, _, error = run(capsys, "remove", tmp_path, *words)
                 assert (code, f"{first.key} in index/train-00000.parquet, " in error) == (1, True)
                 assert run(capsys, "verify", tmp_path)[0] == 1
