@@ -10,7 +10,6 @@ from pathlib import Path
 import datasets
 import torch
 import webdataset
-from torch.utils.data import DataLoader
 
 import posecap
 
@@ -18,9 +17,9 @@ import posecap
 def with_torch(dataset: str, split: str) -> None:
     """Shuffled, divided among ranks and workers, and padded to batches. ``dataset`` may be a folder or a URL."""
     stream = posecap.open(dataset, split=split, seed=0, fields=("joints", "video", "text", "captions"))
-    loader = DataLoader(stream, batch_size=4, num_workers=2, collate_fn=posecap.collate)
+    loader = stream.loader(batch_size=4, num_workers=2)  # a torch DataLoader
     for epoch in range(2):
-        stream.set_epoch(epoch)  # another order
+        loader.set_epoch(epoch)  # another order
         for batch in loader:
             joints_BMTJ3, mask_BMT = batch["joints_BMTJ3"], batch["frames_BMT"]
             mean_score = joints_BMTJ3[mask_BMT][..., 2].mean()

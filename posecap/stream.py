@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -16,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from posecap.sample_order import Pass, Positions, Rest, Shuffle, StateError, Uneven, in_order
 from posecap.shards.dataset import Dataset
 from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.paths import ARRAYS, ShardError
@@ -43,8 +45,11 @@ facts     dict                    what the sample's ``json`` member says: source
 Arrays are torch tensors. The origin of x and y is the top left corner, y points down.
 """
 
-_Range = tuple[PartName, NDArray[np.int64]]
+_Rows = tuple[PartName, NDArray[np.int64]]
 """A part, and the rows to read of it: ascending numbers of samples within the part."""
+
+_MOST_PASSES = 64
+"""Times that an epoch can be interrupted and go on with another number of ranks, workers or samples in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +125,15 @@ class _Groups:
 
 
 class ShardStream(IterableDataset[Streamed]):
-    """The samples of a dataset as a torch ``IterableDataset``; give it to a ``DataLoader`` with :func:`collate`.
+    """The samples of a dataset as a torch ``IterableDataset``: :meth:`loader` gives batches of them, and a
+    ``DataLoader`` with :func:`collate` does, too.
 
     The parts of a split are put into a seeded order, and their samples are divided into ``world_size x workers``
-    consecutive ranges of equal size, give or take one sample, one for each consumer: a DataLoader worker of a rank.
-    Each consumer reads its range front to back, so that reads stay sequential, and shuffles through a seeded buffer.
-    Which samples a consumer gets, and in which order, thus depends on the numbers of ranks and workers too, and ranks
-    may differ by a batch. Make a new stream after clips were removed from the dataset: this one has counted the samples
-    of its parts.
+    consecutive stretches of about equal size, one for each consumer: a DataLoader worker of a rank. Each consumer reads
+    its stretch front to back, so that reads stay sequential, and shuffles through a seeded buffer. Which samples a
+    consumer gets, and in which order, thus depends on the numbers of ranks and workers too. Every rank gets as many
+    samples, and as many batches, as every other: a few are read twice where they do not divide evenly (``uneven``).
+    Make a new stream after clips were removed from the dataset: this one has counted the samples of its parts.
 
     Args:
         location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
@@ -139,6 +145,11 @@ class ShardStream(IterableDataset[Streamed]):
         rank: this process among ``world_size``, from 0, given together with it. Where both are None, torch.distributed
             says it if it is initialised when a pass begins, else the environment's ``RANK`` and ``WORLD_SIZE``, else
             there is one process.
+        uneven: what is done where the samples do not divide evenly among the ranks. ``repeat`` reads up to
+            ``world_size - 1`` samples a second time, as torch's ``DistributedSampler`` does, and ``drop`` leaves as
+            many out: either way all ranks have the same number of batches, without which a job under DDP hangs or dies
+            at the end of an epoch. ``keep`` reads each sample once, for evaluation; ranks may
+            then differ by a sample, and a batch.
         read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster. Of a remote
             dataset each columns file is downloaded as a whole, into the memory of each consumer that reads from it.
         fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed.
@@ -162,6 +173,7 @@ class ShardStream(IterableDataset[Streamed]):
         shuffle_buffer: int = 1024,
         rank: int | None = None,
         world_size: int | None = None,
+        uneven: Uneven = "repeat",
         read: Literal["tar", "columns"] = "tar",
         fields: Sequence[Field] = FIELDS,
         where: str | Where | None = None,
@@ -170,8 +182,9 @@ class ShardStream(IterableDataset[Streamed]):
         super().__init__()
         if unknown := [name for name in fields if name not in FIELDS]:
             raise ValueError(f"fields: there is no {unknown[0]!r}; choose from {', '.join(FIELDS)}")
-        if read not in ("tar", "columns"):
-            raise ValueError(f"read is {read!r}; it can be 'tar' or 'columns'")
+        for name, word, words in (("read", read, ("tar", "columns")), ("uneven", uneven, get_args(Uneven))):
+            if word not in words:
+                raise ValueError(f"{name} is {word!r}; it can be {' or '.join(map(repr, words))}")
         if shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer is {shuffle_buffer}; 1 is the least, and leaves the order of the parts")
         if (rank is None) != (world_size is None):
@@ -190,14 +203,30 @@ class ShardStream(IterableDataset[Streamed]):
                 self._groups = _Groups.of(balance, [table for _, _, table in found])
         if not self._rows:
             raise ShardError(f"{self._dataset.location} holds no samples{self._why_none(split, where)}")
-        self._seed, self._shuffle_buffer, self._read = seed, shuffle_buffer, read
+        self._seed, self._shuffle_buffer, self._read, self._uneven = seed, shuffle_buffer, read, uneven
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
         self._arrays = [name for name in ARRAYS if name in fields]
         self._wants_facts = "captions" in fields or "facts" in fields
+        self._batching = (1, False)  # samples of a batch, and whether a smaller one is dropped
         # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch = _shared_numbers(1)
+        # Likewise, what a loader tells them: its rank, world size and number of passes, and five numbers of each.
+        self._told = _shared_numbers(3 + 5 * _MOST_PASSES)
+
+    def loader(self, batch_size: int, *, num_workers: int = 0, drop_last: bool = False, **options: Any) -> ShardLoader:
+        """Collated batches of this stream, with a state in the middle of an epoch.
+
+        Unlike those of a plain ``DataLoader``, its workers have whole batches each, so that every pass has exactly
+        ``len(loader)`` batches, all but the last one full, whatever the number of workers.
+
+        Args:
+            batch_size: samples of a batch on this rank.
+            num_workers: processes that read; 0 reads in this one.
+            drop_last: leave out a last batch that is smaller.
+            options: further arguments of torch's ``DataLoader``; ``collate_fn`` is :func:`collate` unless given.
+        """
+        return ShardLoader(self, batch_size=batch_size, num_workers=num_workers, drop_last=drop_last, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass; every rank must be given the same number, or samples are read twice."""
@@ -206,26 +235,35 @@ class ShardStream(IterableDataset[Streamed]):
     def __len__(self) -> int:
         """Samples that this rank gets in one pass, over all its workers."""
         rank, world = self._rank()
-        total = sum(len(rows) for _, rows in self._rows) if self._groups is None else self._groups.total
-        return total * (rank + 1) // world - total * rank // world
+        first, end = Pass(world).rank_share(self._total, rank, self._uneven)
+        return end - first
 
     def __iter__(self) -> Iterator[Streamed]:
         rank, world = self._rank()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        consumer, consumers = rank * workers + worker, world * workers
-        epoch = int(self._epoch)
-        read = self._from_columns if self._read == "columns" else self._from_tar
-        samples = chain.from_iterable(read(part, rows) for part, rows in self._ranges(epoch, consumer, consumers))
-        if self._seed is None:
-            return samples
-        # 1 keeps these draws apart from those of the order of parts, which have 0 there.
-        return _shuffled(samples, self._shuffle_buffer, np.random.default_rng([self._seed, epoch, 1, consumer]))
+        rest = Rest.of(self._total, self._uneven, self._passes(), Pass(world, workers, *self._batching))
+        share = rest.share(rank, worker, self._shuffle)
+        sequence = self._sequence()
+        samples = chain.from_iterable(self._samples(sequence, numbers) for numbers in share.rounds)
+        return in_order(share.order, zip(share.numbers.tolist(), samples, strict=True))
+
+    @property
+    def _total(self) -> int:
+        """Samples of an epoch, over all ranks."""
+        return sum(len(rows) for _, rows in self._rows) if self._groups is None else self._groups.total
+
+    @property
+    def _shuffle(self) -> Shuffle:
+        return Shuffle(self._seed, int(self._epoch), self._shuffle_buffer)
 
     def _rank(self) -> tuple[int, int]:
-        """(rank, world size): as given, else from torch.distributed, else from the environment."""
+        """(rank, world size): as given or as the loader has found them, else from torch.distributed, else from the
+        environment."""
         if self._rank_and_world is not None:
             rank, world = self._rank_and_world
+        elif get_worker_info() is not None and int(self._told[1]):
+            rank, world = int(self._told[0]), int(self._told[1])
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         else:
@@ -234,14 +272,44 @@ class ShardStream(IterableDataset[Streamed]):
             raise ValueError(f"rank {rank} is not below world_size {world}")
         return rank, world
 
-    def _chosen(self, epoch: int) -> list[_Range]:
-        """The parts, each with its rows of an epoch."""
-        if self._groups is None:
-            return self._rows
-        seed = (0, 0) if self._seed is None else (self._seed, epoch)
-        ends = np.cumsum([len(rows) for _, rows in self._rows])
-        chosen = np.split(self._groups.chosen(*seed), ends[:-1])
-        return [(part, rows[taken]) for (part, rows), taken in zip(self._rows, chosen, strict=True) if taken.any()]
+    def _passes(self) -> list[Pass]:
+        """Passes through the epoch that were interrupted, as the loader has told."""
+        numbers = self._told[3:].view(-1, 5)[: int(self._told[2])].tolist()
+        return [Pass.from_numbers(one) for one in numbers]
+
+    def _tell(self, rank: int, world: int, passes: Sequence[Pass]) -> None:
+        """Tell workers where a pass begins."""
+        numbers = [number for one in passes for number in one.as_numbers()]
+        self._told[: 3 + len(numbers)] = torch.tensor([rank, world, len(passes), *numbers])
+
+    def _for_loader(self, batch_size: int, drop_last: bool) -> ShardStream:
+        """The same stream for a loader, which tells its workers alone."""
+        other = copy(self)
+        other._batching, other._told = (batch_size, drop_last), _shared_numbers(len(self._told))
+        return other
+
+    def _identity(self) -> str:
+        """A hash of what the order of samples follows from, besides the epoch and the numbers of a :class:`Pass`."""
+        found = hashlib.blake2b(repr((self._seed, self._shuffle_buffer, self._uneven)).encode(), digest_size=16)
+        for part, rows in self._rows:
+            found.update(f"{part} {len(rows)} ".encode() + rows.tobytes())
+        if self._groups is not None:
+            found.update(self._groups.codes.tobytes() + self._groups.hashes.tobytes())
+            found.update(repr(self._groups.of_each).encode())
+        return found.hexdigest()
+
+    def _sequence(self) -> list[_Rows]:
+        """The parts in the order of the epoch, each with its rows of the epoch."""
+        parts, epoch = self._rows, int(self._epoch)
+        if self._groups is not None:
+            seed = (0, 0) if self._seed is None else (self._seed, epoch)
+            ends = np.cumsum([len(rows) for _, rows in parts])
+            chosen = np.split(self._groups.chosen(*seed), ends[:-1])
+            parts = [(part, rows[taken]) for (part, rows), taken in zip(parts, chosen, strict=True) if taken.any()]
+        order = np.arange(len(parts))
+        if self._seed is not None:
+            np.random.default_rng([self._seed, epoch, 0]).shuffle(order)
+        return [parts[number] for number in order]
 
     def _why_none(self, split: str | None, where: Where | None) -> str:
         """The end of a message about a dataset without samples for the arguments."""
@@ -253,21 +321,15 @@ class ShardStream(IterableDataset[Streamed]):
             return f"{of} where {where.text}; `posecap.index` has the values"
         return f"{of}; its splits are {', '.join(splits)}"
 
-    def _ranges(self, epoch: int, consumer: int, consumers: int) -> Iterator[_Range]:
-        """The rows of each part that one consumer reads."""
-        parts = self._chosen(epoch)
-        order = np.arange(len(parts))
-        if self._seed is not None:
-            np.random.default_rng([self._seed, epoch, 0]).shuffle(order)
-        total = sum(len(rows) for _, rows in parts)
-        first, last = total * consumer // consumers, total * (consumer + 1) // consumers
-        position = 0
-        for number in order:
-            part, rows = parts[number]
-            mine = rows[max(0, first - position) : max(0, last - position)]
-            if len(mine):
-                yield part, mine
-            position += len(rows)
+    def _samples(self, sequence: Sequence[_Rows], numbers: Positions) -> Iterator[Streamed]:
+        """Samples by their numbers in the epoch, ascending."""
+        read = self._from_columns if self._read == "columns" else self._from_tar
+        start = 0
+        for part, rows in sequence:
+            low, high = np.searchsorted(numbers, (start, start + len(rows)))
+            if high > low:
+                yield from read(part, rows[numbers[low:high] - start])
+            start += len(rows)
 
     def _from_tar(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
         for key, members in self._dataset.members(part, rows):
@@ -298,6 +360,102 @@ class ShardStream(IterableDataset[Streamed]):
             if "facts" in self._fields:
                 sample["facts"] = facts
         return sample
+
+
+class ShardLoader(DataLoader[dict[str, Any]]):
+    """Batches of a :class:`ShardStream`, as :meth:`ShardStream.loader` makes it.
+
+    Its state is a few numbers, and the same on all ranks: that of one rank is enough. A loader that goes on from it
+    with the same numbers of ranks, workers and samples in a batch gives the very batches that would have followed; with
+    other numbers, it gives the samples of the epoch that no rank has had, in a new order.
+
+    Args:
+        stream, batch_size, num_workers, drop_last, options: as :meth:`ShardStream.loader` takes them.
+    """
+
+    def __init__(
+        self, stream: ShardStream, *, batch_size: int, num_workers: int = 0, drop_last: bool = False, **options: Any
+    ) -> None:
+        stream = stream._for_loader(batch_size, drop_last)
+        options = {"collate_fn": collate, "batch_size": batch_size, "drop_last": drop_last, **options}
+        super().__init__(stream, num_workers=num_workers, **options)
+        self._stream = stream
+        self._begin: tuple[Pass, ...] = ()
+        """Interrupted passes of this epoch before the next one, or the one that is under way."""
+        self._under_way: Pass | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """As :meth:`ShardStream.set_epoch`. Another epoch than that of a state begins at its beginning."""
+        if epoch != int(self._stream._epoch):
+            self._begin, self._under_way = (), None
+        self._stream.set_epoch(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """Of the next pass, or the one that is under way."""
+        return int(self._stream._epoch)
+
+    def __len__(self) -> int:
+        """Batches that this rank gets in the next pass, or in the one under way: fewer after an interruption."""
+        rank, rest = self._rest()
+        return rest.batches(rank, self._stream._shuffle)
+
+    def __iter__(self) -> Any:
+        if self._under_way is not None:  # what was left of the epoch was given, or given up
+            self._begin = ()
+        rank, rest = self._rest()
+        self._stream._tell(rank, rest.current.world_size, self._begin)
+        self._under_way = rest.current
+        return self._counted(super().__iter__(), rest.current)
+
+    def _counted(self, batches: Iterator[Any], going_on: Pass) -> Iterator[Any]:
+        for number, batch in enumerate(batches, going_on.delivered + 1):
+            self._under_way = replace(going_on, delivered=number)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the pass stands: numbers and text, for ``torch.save`` or JSON. Batches that the loop has got count."""
+        _, rest = self._rest()
+        passes = [*rest.ended, self._under_way] if self._under_way is not None else list(self._begin)
+        return {
+            "epoch": self.epoch,
+            "order": self._stream._identity(),
+            "passes": [one.as_numbers() for one in passes],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next pass give what was left of the epoch.
+
+        Raises:
+            StateError: the state is damaged, or that of another dataset, seed or choice of clips.
+        """
+        if not isinstance(state, Mapping) or state.keys() != {"epoch", "order", "passes"}:
+            raise StateError("this is no state of a loader; give what state_dict() returned")
+        epoch, passes = state["epoch"], state["passes"]
+        if type(epoch) is not int or abs(epoch) > 1 << 62 or not isinstance(passes, list | tuple):
+            raise StateError("the loader's state is damaged; begin the epoch anew")
+        if len(passes) > _MOST_PASSES:
+            raise StateError(f"an epoch goes on at most {_MOST_PASSES} times, not {len(passes)}; begin the next one")
+        if state["order"] != self._stream._identity():
+            raise StateError(
+                "the state is that of another dataset, split, seed, shuffle_buffer, where, balance or uneven: open the "
+                "stream as it was, or begin the epoch anew"
+            )
+        self._begin, self._under_way = tuple(map(Pass.from_numbers, passes)), None
+        self._stream.set_epoch(epoch)
+
+    def _rest(self) -> tuple[int, Rest]:
+        """This rank, and what is left of the epoch for the next pass, or was when the one under way began."""
+        rank, world = self._stream._rank()
+        division = Pass(world, max(self.num_workers, 1), *self._stream._batching)
+        return rank, Rest.of(self._stream._total, self._stream._uneven, self._begin, division)
+
+
+def _shared_numbers(count: int) -> Tensor:
+    """Zeros that other processes see change."""
+    numbers = torch.zeros(count, dtype=torch.int64)
+    numbers.share_memory_()  # type: ignore[no-untyped-call]
+    return numbers
 
 
 open_dataset = ShardStream
@@ -334,24 +492,6 @@ def read_sample(
         ShardError: no such sample, or it was removed, or it is damaged.
     """
     return Dataset(location).sample(key, index=index, video=video)
-
-
-def _shuffled(samples: Iterator[Streamed], size: int, rng: np.random.Generator) -> Iterator[Streamed]:
-    """Samples in an order drawn from a buffer of ``size``."""
-    buffer: list[Streamed] = []
-    draws: Iterator[int] = iter(())
-    for sample in samples:
-        if len(buffer) < size:
-            buffer.append(sample)
-            continue
-        draw = next(draws, None)
-        if draw is None:
-            draws = iter(rng.integers(0, size, 4096).tolist())  # many at once: one by one each costs microseconds
-            draw = next(draws)
-        yield buffer[draw]
-        buffer[draw] = sample
-    rng.shuffle(buffer)
-    yield from buffer
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_reading_as_the_readme_does(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     block, _ = code("README.md")  # the other one is about training; see tests/tmor_train/test_training_docs.py
     shown: dict[str, object] = {}
-    exec(compile(block.replace("num_workers=2, ", "").replace("> 0.2", ">= 0"), "README.md", "exec"), shown)
+    exec(compile(block.replace(", num_workers=2", "").replace("> 0.2", ">= 0"), "README.md", "exec"), shown)
     assert shown["sample"].key in posecap.index("datasets/demo").to_table()["key"].to_pylist()  # type: ignore[attr-defined]
     assert shown["batch"]["joints_BMTJ3"].shape[-2:] == (17, 3)  # type: ignore[index]
 

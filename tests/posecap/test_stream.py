@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 import sys
 import uuid
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import posecap
+from posecap.sample_order import StateError
 from posecap.shards import ShardError, WhereError, remove_samples, serialization
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
@@ -157,29 +160,12 @@ def test_the_buffer_mixes_no_farther_than_its_size(root: Path) -> None:
 @given(world=st.integers(1, 6), seed=st.one_of(st.none(), st.integers(0, 99)), buffer=st.integers(1, 20))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ranks_share_without_loss_or_repeat(root: Path, world: int, seed: int | None, buffer: int) -> None:
-    streams = [
-        posecap.open(root, seed=seed, shuffle_buffer=buffer, rank=r, world_size=world, fields=()) for r in range(world)
-    ]
+    known: Any = {"seed": seed, "shuffle_buffer": buffer, "fields": (), "uneven": "keep"}
+    streams = [posecap.open(root, rank=rank, world_size=world, **known) for rank in range(world)]
     shares = [keys(stream) for stream in streams]
     assert sorted(key for share in shares for key in share) == sorted(train_keys(root))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert [len(stream) for stream in streams] == [len(share) for share in shares]
-
-
-@given(
-    rank_world=st.integers(1, 4).flatmap(lambda w: st.tuples(st.integers(0, w - 1), st.just(w))),
-    workers=st.integers(1, 5),
-)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_workers_share_their_rank_s_samples(root: Path, rank_world: tuple[int, int], workers: int) -> None:
-    rank, world = rank_world
-    stream = posecap.open(root, rank=rank, world_size=world, fields=())
-    shares = [
-        sum(len(rows) for _, rows in stream._ranges(0, rank * workers + worker, world * workers))
-        for worker in range(workers)
-    ]
-    assert sum(shares) == len(stream)
-    assert max(shares) - min(shares) <= 1
 
 
 def test_loader_workers_that_stay_see_the_next_epoch(root: Path) -> None:
@@ -198,6 +184,8 @@ def test_rank_and_world_size_come_from_the_environment(root: Path, monkeypatch: 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert keys(stream) == train_keys(root)[8:]
+    loader = stream.loader(3, num_workers=2, multiprocessing_context="spawn")  # whose workers know no process group
+    assert sorted(key for batch in loader for key in batch["key"]) == sorted(train_keys(root)[8:])
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(ValueError, match="rank 2 is not below world_size 2"):
         len(stream)
@@ -224,7 +212,7 @@ def test_removed_clips_do_not_stream(tmp_path: Path, monkeypatch: pytest.MonkeyP
             found = [
                 key
                 for rank in range(world)
-                for key in keys(ShardStream(tmp_path, seed=None, rank=rank, world_size=world, read=read))  # type: ignore[arg-type]
+                for key in keys(ShardStream(tmp_path, seed=None, rank=rank, world_size=world, read=read, uneven="keep"))  # type: ignore[arg-type]
             ]
             assert found == expected
 
@@ -236,9 +224,133 @@ def test_columns_of_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         found = [
             k
             for r in range(world)
-            for k in keys(posecap.open(tmp_path, seed=None, rank=r, world_size=world, read="columns"))
+            for k in keys(posecap.open(tmp_path, seed=None, rank=r, world_size=world, read="columns", uneven="keep"))
         ]
         assert found == [sample.key for sample in made]
+
+
+# Batches: as many on all ranks, and a state between two of them.
+
+
+def seventeen(root: Path) -> Path:
+    built.build(root, {PartName("train", 0): built.samples(9), PartName("train", 1): built.samples(8, first=9)})
+    return root
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_ranks_get_as_many_batches_as_the_loader_says(tmp_path: Path, workers: int, drop_last: bool) -> None:
+    """17 samples, batches of 4, two ranks: 3 and 3 batches, or 2 and 2."""
+    ranks = [posecap.open(seventeen(tmp_path), fields=("pts",), rank=rank, world_size=2) for rank in range(2)]
+    loaders = [rank.loader(4, num_workers=workers, drop_last=drop_last) for rank in ranks]
+    expected = 2 if drop_last else 3
+    for loader in loaders:
+        assert len(loader) == expected
+        assert [len(batch["key"]) for batch in loader] == ([4, 4] if drop_last else [4, 4, 1])
+        assert len(loader) == expected
+    plain = [DataLoader(rank, batch_size=4, collate_fn=collate, num_workers=workers) for rank in ranks]
+    assert len({len(list(loader)) for loader in plain}) == 1
+
+
+@pytest.mark.parametrize(("uneven", "samples"), [("repeat", [9, 9]), ("drop", [8, 8]), ("keep", [8, 9])])
+def test_what_is_done_with_the_odd_sample(tmp_path: Path, uneven: Any, samples: list[int]) -> None:
+    ranks = [posecap.open(seventeen(tmp_path), rank=rank, world_size=2, uneven=uneven) for rank in range(2)]
+    assert [len(rank) for rank in ranks] == samples
+    found = [keys(rank) for rank in ranks]
+    assert [len(keys) for keys in found] == samples
+    assert len({key for rank in found for key in rank}) == (16 if uneven == "drop" else 17)
+
+
+def test_more_ranks_than_samples(tmp_path: Path) -> None:
+    built.build(tmp_path, {FIRST: built.samples(3)})
+    loaders = [posecap.open(tmp_path, rank=rank, world_size=8).loader(2) for rank in range(8)]
+    assert [len(list(loader)) for loader in loaders] == [1] * 8
+    dropped = [posecap.open(tmp_path, rank=rank, world_size=8, uneven="drop").loader(2) for rank in range(8)]
+    assert [(len(loader), list(loader)) for loader in dropped] == [(0, [])] * 8
+
+
+def batch_keys(loader: Any, most: int | None = None) -> list[list[str]]:
+    return [batch["key"] for batch in itertools.islice(loader, most)]
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_goes_on_with_the_batches_that_would_have_followed(tmp_path: Path, workers: int, read: Any) -> None:
+    stream = posecap.open(seventeen(tmp_path), shuffle_buffer=4, fields=("pts",), read=read)
+    loader = stream.loader(3, num_workers=workers)
+    loader.set_epoch(2)
+    whole = batch_keys(loader)
+    assert sorted(key for batch in whole for key in batch) == sorted(train_keys(tmp_path))
+    for had in (0, 1, 4, 6):
+        other = posecap.open(tmp_path, shuffle_buffer=4, fields=("pts",), read=read).loader(3, num_workers=workers)
+        other.set_epoch(2)
+        states = [other.state_dict(), *(other.state_dict() for _ in other)]
+        fresh = posecap.open(tmp_path, shuffle_buffer=4, fields=("pts",), read=read).loader(3, num_workers=workers)
+        fresh.load_state_dict(json.loads(json.dumps(states[had])))
+        assert (fresh.epoch, len(fresh)) == (2, 6 - had)
+        fresh.set_epoch(2)
+        assert fresh.state_dict() == states[had]
+        assert batch_keys(fresh) == whole[had:]
+        assert len(batch_keys(fresh)) == 6  # and the whole epoch after that
+
+
+def test_a_state_goes_on_with_other_numbers_of_ranks_and_workers(tmp_path: Path) -> None:
+    def loader(rank: int, world: int, workers: int) -> Any:
+        stream = posecap.open(seventeen(tmp_path), fields=("pts",), rank=rank, world_size=world)
+        return stream.loader(2, num_workers=workers)
+
+    first = [loader(rank, 2, 1) for rank in range(2)]
+    had = [key for one in first for batch in batch_keys(one, 2) for key in batch]
+    states = [one.state_dict() for one in first]
+    assert (states[0], len(set(had))) == (states[1], 8)
+    second = [loader(rank, 3, 2) for rank in range(3)]
+    for one in second:
+        one.load_state_dict(states[0])
+        assert len(one) == 2
+    more = [key for one in second for batch in batch_keys(one, 1) for key in batch]
+    assert not set(more) & set(had)
+    last = loader(0, 1, 0)
+    last.load_state_dict(second[0].state_dict())
+    rest = [key for batch in batch_keys(last) for key in batch]
+    assert sorted([*had, *more, *rest]) == sorted(train_keys(tmp_path))
+    last.set_epoch(1)
+    assert len(last) == len(batch_keys(last)) == 9
+
+
+def test_a_loop_that_is_left_begins_again(tmp_path: Path) -> None:
+    loader = posecap.open(seventeen(tmp_path), fields=("pts",)).loader(4)
+    first = batch_keys(loader, 2)
+    assert batch_keys(loader)[:2] == first
+
+
+def test_workers_that_stay_go_on_from_a_state(tmp_path: Path) -> None:
+    loader = posecap.open(seventeen(tmp_path), fields=("pts",)).loader(4, num_workers=2, persistent_workers=True)
+    whole = batch_keys(loader)
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    assert len(list(iterator)) == 4
+    loader.load_state_dict(state)
+    assert batch_keys(loader) == whole[1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"order": "0" * 32}, "another dataset, split, seed"),
+        ({"passes": [[1, 1]]}, "no pass through a dataset"),
+        ({"passes": [[1, 1, 1, 0, 0]] * 65}, "at most 64 times, not 65"),
+        ({"passes": 3}, "state is damaged"),
+        ({"epoch": "1"}, "state is damaged"),
+        ({"more": 1}, "no state of a loader"),
+    ],
+)
+def test_a_state_that_cannot_be_gone_on_from(root: Path, change: dict[str, Any], said: str) -> None:
+    loader = posecap.open(root).loader(4)
+    with pytest.raises(StateError, match=said):
+        loader.load_state_dict({**loader.state_dict(), **change})
+    with pytest.raises(StateError, match="another dataset, split, seed"):
+        loader.load_state_dict(posecap.open(root, seed=1).loader(4).state_dict())
 
 
 # Which clips: conditions and balance.
@@ -251,7 +363,8 @@ def test_only_clips_for_which_a_condition_holds(root: Path, read: Any) -> None:
     assert 3 < len(expected) < 9
     where = "people == 2 and frames > 8"
     shares = [
-        posecap.open(root, split=None, seed=None, read=read, where=where, rank=rank, world_size=2) for rank in range(2)
+        posecap.open(root, split=None, seed=None, read=read, where=where, rank=rank, world_size=2, uneven="keep")
+        for rank in range(2)
     ]
     assert [key for share in shares for key in keys(share)] == expected
     assert sum(map(len, shares)) == len(expected)
@@ -306,7 +419,7 @@ def test_ranks_and_workers_share_a_balanced_epoch(tmp_path: Path) -> None:
     labelled(tmp_path, "aabab.aaab..abac")
     balance = posecap.Balance(by="label", at_most=3)
     whole = keys(posecap.open(tmp_path, balance=balance))
-    shares = [posecap.open(tmp_path, balance=balance, rank=rank, world_size=2) for rank in range(2)]
+    shares = [posecap.open(tmp_path, balance=balance, rank=rank, world_size=2, uneven="keep") for rank in range(2)]
     loaders = [DataLoader(share, batch_size=None, num_workers=2) for share in shares]
     assert sorted(key for loader in loaders for key in keys(loader)) == sorted(whole)
 
@@ -382,6 +495,7 @@ def test_a_damaged_part_is_named_with_the_sample(tmp_path: Path) -> None:
     [
         ({"shuffle_buffer": 0}, r"^shuffle_buffer is 0; 1 is the least"),
         ({"read": "zip"}, r"^read is 'zip'; it can be 'tar' or 'columns'$"),
+        ({"uneven": "pad"}, r"^uneven is 'pad'; it can be 'repeat' or 'drop' or 'keep'$"),
         ({"fields": ("pts", "joint")}, r"^fields: there is no 'joint'; choose from joints, pts, video, text"),
         ({"rank": 0}, r"^rank is given without world_size"),
         ({"world_size": 1}, r"^world_size is given without rank"),
