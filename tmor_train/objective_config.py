@@ -39,7 +39,7 @@ Keys = Literal["ema", "same"]
 """Which encoder encodes the second view: the EMA copy, without gradient, or the trained encoder (``same``), with it."""
 
 Head = Literal["mlp", "linear", "identity"]
-"""Kind of a projection head; see :class:`tmor_train.encoder.projection.Projection`."""
+"""Kind of a projection head; see :class:`tmor_train.encoder.Projection`."""
 
 Temperature = Literal["fixed", "learned"]
 Switch = Literal["off", "on"]

@@ -21,7 +21,7 @@ from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.data.seen import SeenClips
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
 from tmor_train.methods.base import MethodSettings
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError

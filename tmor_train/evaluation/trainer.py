@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tmor_train import legacy
 from tmor_train.data.hash_rng import seed_of
-from tmor_train.encoder.motion import EMA
+from tmor_train.encoder import EMA
 from tmor_train.evaluation.config import TrainerConfig
 from tmor_train.training.checkpoint import Checkpoints
 from tmor_train.training.metric_logger import MetricLogger

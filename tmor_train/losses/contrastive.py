@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tmor_train.encoder.projection import Scale
+from tmor_train.encoder import Scale
 from tmor_train.losses.pair_masks import PairMasks, Relations, motion_masks, text_masks, video_masks
 from tmor_train.objective_config import ObjectiveConfig, Reduction
 

@@ -8,7 +8,7 @@ method by putting them into ``PretrainConfig.method``; None is T-MOR, whose sett
 from __future__ import annotations
 
 from tmor_train.backbones import Backbone
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.methods.aimclr import AimCLR
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, StepContext
 from tmor_train.methods.cluster_contrast import ClusterContrast

@@ -32,8 +32,7 @@ from tmor_train.data.augment import (
     TimeFlip,
 )
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.motion import EMA
-from tmor_train.encoder.projection import Projection
+from tmor_train.encoder import EMA, Projection
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.parts import log_shares, multi_positive_info_nce, nearest_of, pool_of

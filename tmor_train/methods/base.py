@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tmor_train.backbones import Backbone
 from tmor_train.data.augment import Augmentation
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.losses.queue import Entries, Gather
 from tmor_train.objective_config import ObjectiveConfig
 

@@ -28,8 +28,7 @@ from torch import Tensor, nn
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.motion import EMA, EncoderConfig, encoder_of
-from tmor_train.encoder.projection import Projection
+from tmor_train.encoder import EMA, EncoderConfig, Projection, encoder_of
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.parts import Pool, multi_positive_info_nce, nearest_of, pool_of

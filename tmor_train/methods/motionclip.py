@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
-from tmor_train.encoder.projection import Projection
+from tmor_train.encoder import Projection
 from tmor_train.losses.queue import NOBODY
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.parts import ClipDecoder, distance

@@ -25,7 +25,7 @@ from posecap.joints import LAYOUTS
 from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.backbones import Backbone
 from tmor_train.backbones.stgcn import STGCN
-from tmor_train.encoder.projection import Projection
+from tmor_train.encoder import Projection
 from tmor_train.pretrained.encoder import Pretrained
 
 FORMAT = "tmor_train.onnx/1"

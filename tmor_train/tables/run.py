@@ -13,7 +13,7 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, tagged
 from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
-from tmor_train.encoder.projection import UnusableEncoderError
+from tmor_train.encoder import UnusableEncoderError
 from tmor_train.evaluation.config import TableConfig
 from tmor_train.evaluation.task import TaskError
 from tmor_train.prompts import MissingTextError

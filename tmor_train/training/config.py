@@ -10,7 +10,7 @@ from tmor_train.data import Batching, Sampling
 from tmor_train.data.augment import CropResize, Rotate, View
 from tmor_train.data.modalities import Stream
 from tmor_train.data_sources import DataConfig
-from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.encoder import EncoderConfig
 from tmor_train.methods import MethodConfig
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.training.optimizer import OptimizerConfig, ScheduleConfig

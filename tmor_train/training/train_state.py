@@ -21,7 +21,7 @@ from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, ProcessRan
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.hash_rng import seed_of
 from tmor_train.data.modalities import streamed
-from tmor_train.encoder.motion import EMA
+from tmor_train.encoder import EMA
 from tmor_train.losses.queue import Entries
 from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of
 from tmor_train.methods.tmor import Objective

@@ -16,7 +16,7 @@ import tmor_train
 from posecap.types import PartName
 from tests import building, built
 from tmor_train.configuration import ConfigError, as_json, changed
-from tmor_train.encoder.projection import UnusableEncoderError
+from tmor_train.encoder import UnusableEncoderError
 from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.evaluation.leakage import leakage_notes

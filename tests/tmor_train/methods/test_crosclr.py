@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.encoder import EncoderConfig
 from tmor_train.losses.queue import Entries, Queue
 from tmor_train.methods.crosclr import CrosSCLR, StreamEncoders, cross_stream_loss
 from tmor_train.methods.parts import Pool, multi_positive_info_nce, nearest_of, pool_of

@@ -14,7 +14,7 @@ from tests import built
 from tests.interrupted import assert_same_bytes, straight_and_resumed
 from tmor_train.configuration import as_json, changed, from_json
 from tmor_train.data_sources import DataConfig, motions_of
-from tmor_train.encoder.projection import UnusableEncoderError
+from tmor_train.encoder import UnusableEncoderError
 from tmor_train.methods.cluster_contrast import CentroidContrast
 from tmor_train.recipes import recipe
 from tmor_train.recipes.comparisons import RECIPES

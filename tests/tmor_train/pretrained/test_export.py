@@ -14,7 +14,7 @@ from tests import ROOT
 from tmor_train.atomic_write import OutputExistsError
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.pretrained import export as export_module
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.export import ExportError, export

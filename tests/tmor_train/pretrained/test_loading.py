@@ -16,7 +16,7 @@ from tests import ROOT
 from tmor_train.backbones.unik import UNIK
 from tmor_train.backbones.weights import WrongWeightsError
 from tmor_train.data import Sampling, read_shards
-from tmor_train.encoder.projection import UnusableEncoderError
+from tmor_train.encoder import UnusableEncoderError
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
 

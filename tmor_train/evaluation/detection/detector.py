@@ -24,7 +24,7 @@ from tmor_train.data.arrays import Numbers
 from tmor_train.data.augment import Augmentation, Project
 from tmor_train.data.hash_rng import permutation
 from tmor_train.detection_heads import DETECTION_HEADS
-from tmor_train.encoder.motion import EncoderConfig, encoder_of
+from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig
 from tmor_train.evaluation.detection.windows import RecordingWindows

@@ -9,7 +9,7 @@ import torch
 from tests import acted
 from tmor_train.configuration import as_json, changed
 from tmor_train.data.augment import Project
-from tmor_train.encoder.motion import EncoderConfig
+from tmor_train.encoder import EncoderConfig
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.detection.config import DetectorConfig, TransferConfig, WindowConfig
 from tmor_train.evaluation.detection.detector import (
