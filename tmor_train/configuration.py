@@ -1,4 +1,10 @@
-"""Configurations: frozen, typed dataclasses, to JSON and back, and changed by ``a.b=c`` on a command line.
+"""Configurations: frozen, typed dataclasses, to JSON and back, and changed by ``a.b=c`` on a command line. A class may
+declare with its fields which values they take (:class:`Checked`)::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Blur(Checked):
+        taps: int = ranged(15, 1, 99)
+        edges: Literal["mirror", "repeat"] = "mirror"
 
 A configuration holds numbers, words, ``None``, tuples and other configurations. Where those may be of several
 classes (augmentations, say), their JSON has the name of the class under ``kind``. Results are read in the same way and
@@ -16,14 +22,60 @@ import json
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from itertools import chain
+from math import inf
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tmor_train import legacy
 
 KIND = "kind"
 Config = TypeVar("Config")
+
+
+def ranged(default: Any, low: float | str, high: float = inf) -> Any:
+    """A field of a :class:`Checked` whose number, or each number of a tuple, is at least ``low`` and at most ``high``.
+
+    Args:
+        low: a number, or the name of another field, whose value is the limit then.
+        high: infinite where there is no limit.
+    """
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Base of frozen dataclasses that check their fields when an instance is created: numbers of :func:`ranged` fields,
+    and fields whose type is a ``Literal`` (not one among others, such as ``Literal["a"] | None``).
+
+    Raises:
+        ValueError: a number is out of its range, or a word is none of its ``Literal``; the message names the field.
+    """
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for name, words in _literals(kind).items():
+            if (word := getattr(self, name)) not in words:
+                *others, last = map(repr, words)
+                raise ValueError(f"{name} is {', '.join(others)} or {last}, not {word!r}")
+        for f in fields(self):
+            if "range" in f.metadata:
+                low, high = f.metadata["range"]
+                low = getattr(self, low) if isinstance(low, str) else low
+                value = getattr(self, f.name)
+                for number in value if isinstance(value, tuple) else (value,):
+                    if number < low and high == inf:
+                        raise ValueError(f"{f.name} is at least {low:g}, not {number}")
+                    if not low <= number <= high:
+                        raise ValueError(f"{f.name} is {number}, expected {low:g} to {high:g}")
+
+
+@cache
+def _literals(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The words of each field of a class whose type is a ``Literal``."""
+    hints = get_type_hints(kind)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 class ConfigError(ValueError):
@@ -100,6 +152,7 @@ def nearest(name: object, names: Collection[str]) -> str:
 
 
 def _words(value: object) -> str:
+    """A value as text that :func:`changed` reads: ``none``, words between commas, else JSON."""
     if value is None:
         return "none"
     if isinstance(value, str):
@@ -181,6 +234,7 @@ def _plain(hint: object, text: str) -> Any:
 
 
 def _choices(hint: object) -> tuple[Any, ...]:
+    """The types that a field of the type ``hint`` takes."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
@@ -230,6 +284,7 @@ def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], path: str
 
 
 def _kinds(choices: Iterable[Any]) -> str:
+    """What a field takes, in words for an error message."""
     names: list[str] = []
     for choice in choices:
         if get_origin(choice) is Literal:
@@ -247,6 +302,7 @@ _TYPES = {int: "a whole number", float: "a number", str: "text", type(None): "no
 
 
 def _near(name: object, names: Collection[str]) -> str:
+    """The end of an error message: the nearest of ``names``, or '' where none is near."""
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -1,12 +1,14 @@
-"""Configurations survive JSON, take typed changes, and refuse the rest with a hint."""
+"""Configurations survive JSON, take typed changes, and refuse the rest, values out of their range too, with a hint."""
+
+from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import pytest
 
-from tmor_train.configuration import ConfigError, as_json, changed, described, from_json
+from tmor_train.configuration import Checked, ConfigError, as_json, changed, described, from_json, ranged
 from tmor_train.data import Sampling
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.recipes import RECIPES
@@ -188,3 +190,37 @@ def test_words_of_version_0_1_are_read() -> None:
     assert from_json(StartConfig, {"of": "live"}) == StartConfig(of="online")
     stored = {"scratch": {"sampling": {"draw": "centre"}}}
     assert from_json(StartConfig, stored).scratch.sampling.draw == "deterministic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Checked):
+    frames: int = ranged(8, 1)
+    shortest: float = ranged(0.5, 0.1, 1)
+    longest: float = ranged(1.0, "shortest", 1)
+    angles: tuple[float, ...] = ranged((0.0, 90.0), -180, 180)
+    edges: Literal["mirror", "repeat", "zero"] = "zero"
+    free: str = "anything"
+
+
+def test_defaults_and_bounds_are_taken() -> None:
+    assert Settings() == Settings(frames=8, shortest=0.5, longest=1.0, angles=(0.0, 90.0), edges="zero")
+    assert Settings(frames=1, shortest=0.1, longest=0.1, angles=(-180.0, 180.0)).longest == 0.1
+    assert Settings(angles=()).angles == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"frames": 0}, "frames is at least 1, not 0"),
+        ({"frames": float("nan")}, "frames is nan"),
+        ({"shortest": 1.5}, "shortest is 1.5, expected 0.1 to 1"),
+        ({"longest": 0.4}, "longest is 0.4, expected 0.5 to 1"),
+        ({"angles": (0.0, 181.0)}, "angles is 181.0, expected -180 to 180"),
+        ({"edges": "wrap"}, "edges is 'mirror', 'repeat' or 'zero', not 'wrap'"),
+    ],
+)
+def test_others_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**wrong)
+    with pytest.raises(ValueError, match=message):
+        replace(Settings(), **wrong)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from posecap.joints import flip_order
+from tmor_train.configuration import Checked, ranged
 from tmor_train.data.batch import MotionBatch, body_centre
-from tmor_train.field_checks import Checked, ranged
 
 
 def drawn(clips: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tmor_train.configuration import Checked, ranged
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.batch import MotionBatch
 from tmor_train.data.dataset import MotionSet
@@ -26,7 +27,6 @@ from tmor_train.data.modalities import (
     uniform_frames,
     window_frames,
 )
-from tmor_train.field_checks import Checked, ranged
 
 # Purposes of random numbers, so that the order, a clip's frames and its caption are drawn independently.
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2

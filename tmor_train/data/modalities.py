@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from posecap.joints import LAYOUTS
+from tmor_train.configuration import Checked
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.batch import MotionBatch, body_centre
 from tmor_train.data.dataset import MotionSet
-from tmor_train.field_checks import Checked
 
 Choice = Literal["uniform", "window"]
 """Which frames of a clip: see :func:`uniform_frames` and :func:`window_frames`."""
