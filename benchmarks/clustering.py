@@ -26,8 +26,7 @@ from measuring import parser_of, peak_bytes
 
 from tmor_train.clustering.blockwise import normalize
 from tmor_train.clustering.clusters import adjusted_rand_score
-from tmor_train.clustering.dbscan import dbscan, dbscan_near_cells
-from tmor_train.clustering.faiss_graph import dbscan_faiss
+from tmor_train.clustering.dbscan import dbscan, dbscan_faiss, dbscan_near_cells
 from tmor_train.clustering.neighbours import adaptive_eps
 
 MIN_SAMPLES = 4

@@ -20,7 +20,7 @@ from measuring import parser_of, peak_bytes
 
 from tmor_train.benchmarks import charades, tsu
 from tmor_train.benchmarks.base import Timelines
-from tmor_train.metrics.frame_ap import FrameAP, class_shares, frame_ap_of
+from tmor_train.metrics.average_precision import FrameAP, class_shares, frame_ap_of
 
 Labels = Callable[[int], np.ndarray]
 

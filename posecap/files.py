@@ -2,7 +2,8 @@
 
 Identifiers are hashes of content and of what a manifest says of a row, never of a place on this machine or of a row's
 number. :class:`AtomicFile` is for the files of a dataset: hashed, forced to disk, read back, and published with
-others. :func:`atomic_file` is for downloads and caches, which can be made again.
+others. :func:`atomic_file` is for downloads and caches, which can be made again, :func:`atomic_path` for what commands
+write.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -261,6 +262,42 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+Existing = Literal["refuse", "replace"]
+"""What happens when an output file already exists: an error before anything is written, or it is replaced."""
+
+
+class OutputExistsError(ValueError):
+    """The output file already exists, or its path is a folder; the message says what to do."""
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path, *, existing: Existing) -> Iterator[Path]:
+    """A temporary path beside ``target``, for the block to write a file to: as :func:`atomic_file`, for libraries that
+    open a path themselves (ONNX, Parquet), and for files that are replaced only when asked to.
+
+    When the block ends, that file is flushed to disk and renamed to ``target``; if the block raises, it is deleted.
+    Missing parent folders are created. Whether ``target`` exists is checked before the block alone: a file that appears
+    there meanwhile is replaced.
+
+    Raises:
+        OutputExistsError: ``target`` is a folder, or it exists and ``existing`` is ``"refuse"``.
+        FileNotFoundError: the block wrote no file.
+    """
+    if target.is_dir():
+        raise OutputExistsError(f"{target} is a folder; name a file in it")
+    if existing == "refuse" and target.exists():
+        raise OutputExistsError(f"{target} already exists; choose another --output, or give --overwrite")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from posecap.files import atomic_path
 from tmor_train import legacy
-from tmor_train.atomic_write import atomic_write
 from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats, Numbers
 
@@ -191,16 +191,16 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     """Write a result, and its scores if given, into ``folder``; returns the path of ``result.json``.
 
     Raises:
-        tmor_train.atomic_write.OutputExistsError: the folder already holds a result.
+        posecap.files.OutputExistsError: the folder already holds a result.
     """
     path = folder / RESULT
-    with atomic_write(path, existing="refuse") as part:
+    with atomic_path(path, existing="refuse") as part:
         if scores is not None:
             name, columns = _LAYOUTS[type(scores)]
             arrays: dict[str, Any] = {
                 column: np.asarray(getattr(scores, column), dtype) for column, dtype in columns.items()
             }
-            with atomic_write(folder / name, existing="replace") as scores_part, scores_part.open("wb") as file:
+            with atomic_path(folder / name, existing="replace") as scores_part, scores_part.open("wb") as file:
                 np.savez_compressed(file, **arrays)
         part.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
     return path

@@ -16,7 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecap import files
-from posecap.files import atomic_file, canonical_json, clip_id, digest, file_sha256, locked, parse_json, unused_path
+from posecap.files import (
+    OutputExistsError,
+    atomic_file,
+    atomic_path,
+    canonical_json,
+    clip_id,
+    digest,
+    file_sha256,
+    locked,
+    parse_json,
+    unused_path,
+)
 from posecap.types import Span
 
 
@@ -207,3 +218,41 @@ def test_scratch_folders_end_with_their_process_and_killed_ones_are_swept(tmp_pa
         for process in (killed, alive):
             process.kill()
             process.communicate()
+
+
+def test_an_output_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.bin"
+    with atomic_path(path, existing="refuse") as part:
+        part.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert [file.name for file in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_an_output_is_replaced_only_on_demand(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with (
+        pytest.raises(OutputExistsError, match=r"a.bin already exists; choose another --output, or give --overwrite"),
+        atomic_path(path, existing="refuse"),
+    ):
+        pass
+    with atomic_path(path, existing="replace") as part:
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    with pytest.raises(OutputExistsError, match="name a file in it"), atomic_path(tmp_path, existing="replace"):
+        pass
+
+
+def test_a_failed_output_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def stopped() -> None:
+        with atomic_path(path, existing="replace") as part:
+            part.write_bytes(b"half of")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]

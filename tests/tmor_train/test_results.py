@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from posecap.files import OutputExistsError
 from tmor_train import results
-from tmor_train.atomic_write import OutputExistsError
 from tmor_train.results import (
     FrameScores,
     Result,

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
-from tmor_train.metrics.event_ap import Proposal
-from tmor_train.metrics.frame_ap import times
+from tmor_train.metrics.average_precision import Proposal, times
 
 TaskKind = Literal["clips", "frames", "events"]
 """What is predicted: one class for each clip, the classes of each frame of a recording, or the begin, end and class of
@@ -174,15 +173,16 @@ class Timelines:
         """Which classes a recording has at the times of Charades' official localisation: (``count``, K) bool.
 
         The times divide the recording's length into ``count`` equal parts and begin with 0
-        (:func:`tmor_train.metrics.frame_ap.times`). Begin and end of an event are included, whatever its bounds.
-        The scores that belong to these times are those of the frames :func:`tmor_train.metrics.frame_ap.points`.
+        (:func:`~tmor_train.metrics.average_precision.times`). Begin and end of an event are included, whatever its
+        bounds. The scores that belong to these times are those of the frames
+        :func:`~tmor_train.metrics.average_precision.points`.
         """
         length = float(self.frames_N[number] if self.length_N is None else self.length_N[number])
         return self.events.labels_at(number, times(length, count=count), classes=self.classes, bounds="closed")
 
     def truths(self, number: int) -> list[Proposal]:
-        """The events of a recording as :func:`tmor_train.metrics.event_ap.event_ap` takes them: each from the first
-        frame it contains to the one after its last, with the score 1.
+        """The events of a recording as :func:`~tmor_train.metrics.average_precision.event_ap` takes them: each from the
+        first frame it contains to the one after its last, with the score 1.
 
         An event that contains no frame is left out.
         """

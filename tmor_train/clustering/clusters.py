@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from tmor_train.clustering.blockwise import UnitVectors, normalize
-from tmor_train.clustering.dbscan import check_settings, labels_exact, labels_near_cells
-from tmor_train.clustering.faiss_graph import check_nearest, labels_faiss
+from tmor_train.clustering.dbscan import check_nearest, check_settings, labels_exact, labels_faiss, labels_near_cells
 from tmor_train.clustering.neighbours import adaptive_eps
 
 Noise = Literal["singleton", "drop"]

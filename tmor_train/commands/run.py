@@ -28,7 +28,7 @@ evaluate an encoder, and one that was never trained:
 
 An evaluation prints every figure and keeps it: result.json and scores.npz in the run's folder.
 """
-_TABLE = "table.md"  # of tmor_train.tables.render, which would import torch here
+_TABLE = "table.md"  # of tmor_train.tables.run, which would import torch here
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -19,7 +19,7 @@ from tmor_train.configuration import from_json
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
-from tmor_train.data.hash_rng import seed_of
+from tmor_train.data.loader import seed_of
 from tmor_train.data.seen import SeenClips
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
@@ -28,7 +28,7 @@ from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
 from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import autocast_of, device_of
-from tmor_train.training.progress import Progress
+from tmor_train.training.metric_logger import Progress
 
 _WEIGHTS = 0  # purpose of random numbers: new weights
 

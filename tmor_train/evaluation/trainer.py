@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from tmor_train import legacy
-from tmor_train.data.hash_rng import seed_of
+from tmor_train.data.loader import seed_of
 from tmor_train.encoder import EMA
 from tmor_train.evaluation.config import TrainerConfig
 from tmor_train.training.checkpoint import Checkpoints
-from tmor_train.training.metric_logger import MetricLogger
+from tmor_train.training.metric_logger import MetricLogger, Progress
 from tmor_train.training.optimizer import NonFiniteError, Optimizer, lr_ratio
-from tmor_train.training.progress import Progress
 from tmor_train.training.runs import RunError, Stop, Stopped
 
 _DROPOUT, _VIEWS = 1, 2  # purposes of random numbers; each has its own sequence

@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tmor_train.atomic_write import Existing, atomic_write
+from posecap.files import Existing, atomic_path
 from tmor_train.backbones import FEATURES
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data_sources import DataConfig, fingerprint
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.training.progress import Progress
+from tmor_train.training.metric_logger import Progress
 
 ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"
 _GROUP_ROWS = 16_384  # in a row group, and so in memory before they are written: 16 MiB of vectors
@@ -45,7 +45,7 @@ def embed_to_parquet(
         batch: number of clips that are embedded at once, at least 1; embeddings of other batch sizes differ in the last
             bits.
         workers: threads that load clips; 0 loads them in this one.
-        existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
+        existing: what happens if ``path`` exists; see :func:`~posecap.files.atomic_path`.
 
     Raises:
         OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
@@ -57,7 +57,7 @@ def embed_to_parquet(
     schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
     progress = Progress(steps=-(-len(motions) // batch))
     with (
-        atomic_write(path, existing=existing) as part,
+        atomic_path(path, existing=existing) as part,
         pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["label", "split"]) as writer,
     ):
         held: list[pa.RecordBatch] = []

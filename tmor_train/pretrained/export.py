@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from posecap.files import Existing, atomic_path
 from posecap.joints import LAYOUTS
-from tmor_train.atomic_write import Existing, atomic_write
 from tmor_train.backbones import Backbone
 from tmor_train.backbones.stgcn import STGCN
 from tmor_train.encoder import Projection
@@ -69,7 +69,7 @@ def export(
         frames: T, at least 1; None takes that of training.
         persons: M; None takes that of training. UNIK and AGCN have batch norm statistics for each person slot, so they
             take no other number.
-        existing: what happens if ``path`` exists; see :func:`~tmor_train.atomic_write.atomic_write`.
+        existing: what happens if ``path`` exists; see :func:`~posecap.files.atomic_path`.
 
     Raises:
         ExportError: ``frames`` or ``persons`` is below 1, another number of people than the encoder takes, a difference
@@ -94,7 +94,7 @@ def export(
     if network.weighted:
         shapes["present"] = ("N", persons, frames)
     names = ("features",) if network.head is None else ("features", "projected")
-    with atomic_write(path, existing=existing) as part:
+    with atomic_path(path, existing=existing) as part:
         _write(network, part, shapes, names)
         _describe(part, _facts(encoder, frames, persons))
         difference = _difference(network, part, shapes)

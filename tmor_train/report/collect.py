@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tmor_train.results import RESULT, Result, ResultError, read_result
-from tmor_train.tables.render import FORMAT, JSON
+from tmor_train.tables.run import FORMAT, JSON
 from tmor_train.training.metric_logger import NAME
 
 _MOST_BYTES = 64 * 2**20  # of a table.json that is read

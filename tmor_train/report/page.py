@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tmor_train.atomic_write import Existing, atomic_write
+from posecap.files import Existing, atomic_path
 from tmor_train.benchmarks import BENCHMARKS
-from tmor_train.report import charts, embedding_map
+from tmor_train.report import charts
 from tmor_train.report.collect import Collected, StoredResult, best_first, collect
 from tmor_train.report.section import Block, Grid, Line, Section, printable
 from tmor_train.results import ResultError
@@ -37,7 +37,7 @@ def report(folder: Path, output: Path, *, embeddings: Sequence[Path] = (), exist
         f"Training runs: {len(collected.runs)}."
     )
     text = page(f"T-MOR: results of {folder.resolve().name}", counts, sections)
-    with atomic_write(output, existing=existing) as part:
+    with atomic_path(output, existing=existing) as part:
         part.write_text(text, encoding="utf-8")
     return len(collected.results)
 
@@ -133,7 +133,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Collected], Iterator[Block]]], ...] = 
     ("classes", "By class", charts.per_class),
     ("confusion", "Confusion of classes", charts.confusion),
     ("timelines", "Along recordings", charts.timelines),
-    ("embeddings", "Embeddings", embedding_map.embeddings),
+    ("embeddings", "Embeddings", charts.embeddings),
     ("curves", "Training", charts.training_curves),
 )
 """Name, title and blocks of each section, in the order of the page; one without blocks is left out."""

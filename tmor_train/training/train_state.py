@@ -19,7 +19,7 @@ from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clustering.clusters import ClusterState, cluster
 from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, ProcessRank
 from tmor_train.data.augment import Augmentation, augmented
-from tmor_train.data.hash_rng import seed_of
+from tmor_train.data.loader import seed_of
 from tmor_train.data.modalities import streamed
 from tmor_train.encoder import EMA
 from tmor_train.losses.queue import Entries

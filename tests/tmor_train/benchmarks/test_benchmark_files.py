@@ -24,7 +24,7 @@ from tmor_train.benchmarks import (
 )
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError
-from tmor_train.metrics.event_ap import OVERLAPS
+from tmor_train.metrics.average_precision import OVERLAPS
 
 
 def real(test: Callable[..., None]) -> Callable[..., None]:

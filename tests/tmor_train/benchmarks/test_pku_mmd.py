@@ -10,7 +10,7 @@ from posecap.joints import LAYOUTS
 from tests import DATA
 from tmor_train.benchmarks import BENCHMARKS, FrameParts, pku_mmd
 from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
-from tmor_train.metrics.event_ap import event_ap
+from tmor_train.metrics.average_precision import event_ap
 
 CLASS_LISTS = DATA / "benchmarks/class_lists.json"
 BENCHMARK = BENCHMARKS["pku_mmd"]

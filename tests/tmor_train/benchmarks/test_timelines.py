@@ -6,7 +6,7 @@ import pytest
 from tmor_train.benchmarks import Timelines
 from tmor_train.benchmarks.base import events_from_intervals
 from tmor_train.evaluation.detection.detect import runs
-from tmor_train.metrics.frame_ap import points
+from tmor_train.metrics.average_precision import points
 
 
 def timelines(bounds: str) -> Timelines:

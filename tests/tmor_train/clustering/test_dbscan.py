@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from tmor_train.clustering import dbscan as dbscan_module
 from tmor_train.clustering.blockwise import normalize
-from tmor_train.clustering.dbscan import dbscan, dbscan_near_cells, labels_exact
+from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
+from tmor_train.clustering.dbscan import FaissMissingError, dbscan, dbscan_faiss, dbscan_near_cells, labels_exact
 from tmor_train.clustering.neighbours import adaptive_eps
 
 
@@ -265,3 +268,55 @@ def test_agrees_with_scikit_learn(eps: float, kind: type) -> None:
     embeddings = cloud(2500, dimensions=128, clusters=60, spread=0.07, seed=10).astype(kind)
     theirs = cluster.DBSCAN(eps=eps, min_samples=4, metric="cosine", algorithm="brute").fit(embeddings).labels_
     assert dbscan(embeddings, eps=eps, min_samples=4).tolist() == theirs.tolist()
+
+
+def near_cloud(points: int, *, clusters: int, dimensions: int = 16, seed: int = 0) -> np.ndarray:
+    """Clusters without scaling, float32: few neighbours of a row are far from it."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((clusters, dimensions))
+    made = centres[rng.integers(0, clusters, points)] + 0.3 * rng.standard_normal((points, dimensions))
+    far = rng.random(points) < 0.1
+    made[far] = rng.standard_normal((far.sum(), dimensions))
+    return made.astype(np.float32)
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.1, 0.2])
+def test_a_whole_graph_gives_the_exact_labels(eps: float) -> None:
+    pytest.importorskip("faiss")
+    embeddings = near_cloud(300, clusters=6)
+    expected = dbscan(embeddings, eps=eps, min_samples=4)
+    assert len(set(expected.tolist())) > 2
+    found = dbscan_faiss(embeddings, eps=eps, min_samples=4, nearest=300, probes=300)
+    assert found.tolist() == expected.tolist()
+
+
+def test_few_neighbours_and_probes_come_close() -> None:
+    pytest.importorskip("faiss")
+    embeddings = near_cloud(4000, clusters=20)
+    expected = dbscan(embeddings, eps=0.1, min_samples=4)
+    found = dbscan_faiss(embeddings, eps=0.1, min_samples=4)
+    assert adjusted_rand_score(found, expected) > 0.98
+    assert ((found < 0) == (expected < 0)).mean() > 0.98
+
+
+def test_the_loop_can_ask_for_it() -> None:
+    pytest.importorskip("faiss")
+    embeddings = near_cloud(400, clusters=6)
+    found = cluster(embeddings, ClusterConfig(search="faiss", eps=0.1, nearest=400, probes=400))
+    assert found.labels_N.tolist() == dbscan(embeddings, eps=0.1, min_samples=4).tolist()
+
+
+def test_fewer_neighbours_than_a_core_point_needs_are_refused() -> None:
+    with pytest.raises(ValueError, match="nearest is 3, below min_samples"):
+        dbscan_faiss(near_cloud(20, clusters=2), eps=0.1, min_samples=4, nearest=3)
+
+
+def test_without_faiss_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(FaissMissingError, match=r"pip install .*faiss-cpu"):
+        dbscan_faiss(near_cloud(20, clusters=2), eps=0.1, min_samples=4)
+
+
+def test_jaccard_distances_are_not_searched_so() -> None:
+    with pytest.raises(ValueError, match="no search 'faiss'"):
+        cluster(near_cloud(20, clusters=2), ClusterConfig(metric="jaccard", search="faiss"))

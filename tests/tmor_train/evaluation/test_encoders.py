@@ -12,7 +12,7 @@ from tests import gestures, skeletons
 from tmor_train.configuration import as_json, changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
 from tmor_train.data.augment import Flip, Noise
-from tmor_train.data.builder import from_clips
+from tmor_train.data.dataset import from_clips
 from tmor_train.evaluation.config import ScratchConfig, StartConfig, TTAConfig
 from tmor_train.evaluation.encoders import (
     EncoderNotFoundError,

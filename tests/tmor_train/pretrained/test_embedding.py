@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tmor_train
-from tmor_train.atomic_write import OutputExistsError
+from posecap.files import OutputExistsError
 from tmor_train.data import read_shards
 from tmor_train.data_sources import DataConfig
 from tmor_train.pretrained import embedding

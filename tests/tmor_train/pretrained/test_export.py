@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import tmor_train
+from posecap.files import OutputExistsError
 from tests import ROOT
-from tmor_train.atomic_write import OutputExistsError
 from tmor_train.backbones import Backbone
 from tmor_train.data import Sampling
 from tmor_train.encoder import EncoderConfig, encoder_of

@@ -13,8 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import Clip, MotionSet
+from tmor_train.data.dataset import Clip, MotionSet, from_clips
 from tmor_train.data.datasets.files import (
     DamagedFileError,
     DatasetSource,

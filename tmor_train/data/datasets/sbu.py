@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import Clip, MotionSet
+from tmor_train.data.dataset import Clip, MotionSet, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, as_ntu25, read_numbers
 
 SOURCE = DatasetSource(

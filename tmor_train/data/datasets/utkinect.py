@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.builder import from_clips
-from tmor_train.data.dataset import Clip, MotionSet
+from tmor_train.data.dataset import Clip, MotionSet, from_clips
 from tmor_train.data.datasets.files import (
     KINECT_LIMBS,
     DamagedFileError,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.hash_rng import permutation
+from tmor_train.data.loader import permutation
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
 from tmor_train.training.optimizer import ScheduleConfig, lr_ratio
 

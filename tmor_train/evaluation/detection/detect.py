@@ -34,8 +34,7 @@ from tmor_train.evaluation.detection.runner import DetectorTraining, run_detecto
 from tmor_train.evaluation.encoders import encoder_name
 from tmor_train.evaluation.runner import Begun, Metrics
 from tmor_train.evaluation.task import FrameTask, frame_task_of, within
-from tmor_train.metrics.event_ap import OVERLAPS, Matching, Proposal, event_ap, iou
-from tmor_train.metrics.frame_ap import frame_ap_of, points
+from tmor_train.metrics.average_precision import OVERLAPS, Matching, Proposal, event_ap, frame_ap_of, iou, points
 
 _POINTS = ("charades",)
 """Benchmarks whose official measure takes 25 evenly spaced frames of each recording instead of all."""

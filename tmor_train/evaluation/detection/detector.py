@@ -22,7 +22,7 @@ from tmor_train.configuration import from_json
 from tmor_train.data import MotionSet
 from tmor_train.data.arrays import Numbers
 from tmor_train.data.augment import Augmentation, Project
-from tmor_train.data.hash_rng import permutation
+from tmor_train.data.loader import permutation
 from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import StartConfig

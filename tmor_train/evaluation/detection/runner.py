@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tmor_train.backbones import STRIDE
 from tmor_train.data.arrays import Floats
-from tmor_train.data.hash_rng import seed_of
+from tmor_train.data.loader import seed_of
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, WindowConfig
 from tmor_train.evaluation.detection.detector import Detector, DetectorTrainer, Loss, adapted, padded
@@ -28,7 +28,7 @@ from tmor_train.evaluation.runner import Begun, Metrics, Trial, TrialOutput, run
 from tmor_train.evaluation.task import FrameTask
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.results import FrameScores
-from tmor_train.training.progress import Progress
+from tmor_train.training.metric_logger import Progress
 
 _HEAD = 0  # purpose of random numbers: the new head's weights
 _FIXED_FEATURES = (

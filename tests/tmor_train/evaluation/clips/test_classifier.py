@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmor_train.data.hash_rng import permutation
+from tmor_train.data.loader import permutation
 from tmor_train.evaluation.clips.classifier import Labelled, Linear, fit_best, fitted, settings_of
 from tmor_train.evaluation.clips.config import DescentConfig, ExactConfig, LinearConfig
 

@@ -24,8 +24,7 @@ from tmor_train.evaluation.detection.detect import (
 )
 from tmor_train.evaluation.encoders import EncoderNotFoundError
 from tmor_train.evaluation.task import frame_task_of
-from tmor_train.metrics.event_ap import Proposal, event_ap, iou
-from tmor_train.metrics.frame_ap import frame_ap
+from tmor_train.metrics.average_precision import Proposal, event_ap, frame_ap, iou
 from tmor_train.recipes import recipe
 from tmor_train.results import read_frame_scores, read_result, results_under
 from tmor_train.training.runs import RunError, Stopped

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 
 from tests import DATA
-from tmor_train.data.datasets.matlab import variables
+from tmor_train.data.datasets.files import variables
 
 ARRAYS: dict[str, Any] = {
     **{kind: np.arange(-3, 3).astype(kind).reshape(2, 3) for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")},

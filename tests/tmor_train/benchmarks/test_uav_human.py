@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tmor_train.data.datasets.ntu_text import bodies_by_id
+from tmor_train.benchmarks.uav_human import bodies_by_id
 
 ANNA, BERT, CLEO = "72057594037944738", "72057594037944739", "0"
 
