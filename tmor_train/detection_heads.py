@@ -18,14 +18,9 @@ from tmor_train.backbones import FEATURES
 
 _DILATIONS = (1, 2, 4, 8, 16)
 """Distance of the neighbours that each layer of SD-TCN and of PDAN takes in, in feature frames."""
-_LAYERS = 3
-_GAUSSIANS = 16
-_LENGTH = 5
-"""Frames that a filter of TGM covers."""
-_CHANNELS = 8
-"""Output channels of a layer of TGM."""
-_HIDDEN = 512
-"""Of TGM's hidden layer."""
+# Of TGM: its layers, the Gaussians of each, the frames that a filter covers, a layer's output channels, and the width
+# of the hidden layer.
+_LAYERS, _GAUSSIANS, _LENGTH, _CHANNELS, _HIDDEN = 3, 16, 5, 8, 512
 _SCALES = 4
 """Number of stages of MS-TCT; each after the first has half as many frames as the one before, rounded up."""
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+# Each mapping is from a former word to that of today.
 _ENCODERS = {"averaged": "ema", "live": "online"}
 
 RESULT_FORMAT = "tmor_train.result/1"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
+
+from tmor_train.configuration import Checked
 
 Reduction = Literal["inside", "outside", "mean_inside"]
 """How an anchor's positives are combined: ``inside``, their sum inside the logarithm (Eq. 1); ``outside``, the mean of
@@ -42,11 +44,13 @@ Head = Literal["mlp", "linear", "identity"]
 """Kind of a projection head; see :class:`tmor_train.encoder.Projection`."""
 
 Temperature = Literal["fixed", "learned"]
+"""Whether each Temp of Eq. 4 is a constant or a parameter that begins at it."""
+
 Switch = Literal["off", "on"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectiveConfig:
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(Checked):
     """The objective w_mm L_mm + w_mv L_mv + w_mt L_mt: Eq. 9, and with ``w_mt=0`` Eq. 5. A loss of weight 0 is not
     built.
 
@@ -99,9 +103,7 @@ class ObjectiveConfig:
     lowest_temperature: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name} is one of {', '.join(get_args(kind))}; got {getattr(self, name)!r}")
+        super().__post_init__()
         for name in ("max_positives", "num_negatives", "queue_size", "width"):
             number = getattr(self, name)
             if number is not None and number < 1:

@@ -54,8 +54,8 @@ CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
     "penn_action": penn_action.CAPTIONS,
     "utkinect": utkinect.CAPTIONS,
     **{
-        name: {words: words for words in read.CLASSES}
-        for name, read in (("msr_action3d", msr_action3d), ("sbu", sbu), ("utd_mhad", utd_mhad))
+        name: {words: words for words in dataset.CLASSES}
+        for name, dataset in (("msr_action3d", msr_action3d), ("sbu", sbu), ("utd_mhad", utd_mhad))
     },
 }
 """For each benchmark whose classes are known without its files: the words for each class's name, of all its protocols.

@@ -46,8 +46,8 @@ class Result:
     part; ``checkpoint_sha256`` is the hash of its bytes, 64 hex digits. ``metrics`` are shares from 0 to 1 by name;
     ``primary_metric`` names the one that the paper's table has. ``intervals`` are the ends of 95 % intervals of some
     metrics, by name: of ``top1`` Wilson's score interval from the number of measured clips; in results of earlier
-    versions, and of frames, there are none. ``labels`` is the share, from 0 to 1, of the train
-    part's labels that was used. ``per_class`` has the share of each of ``classes``, None for a class that the measured
+    versions, and of frames, there are none. ``labels`` is the share, from 0 to 1, of the train part's labels that was
+    used. ``per_class`` has the share of each of ``classes``, None for a class that the measured
     part lacks; it is empty where no such shares were computed. ``counts`` are numbers of clips or recordings by part
     (``train``, ``test``), and of the test part's ``frames`` where those are scored. ``seconds`` is the wall-clock time
     of the measurement. ``config`` is the configuration, and ``chosen`` the settings that were chosen on a hold-out, as

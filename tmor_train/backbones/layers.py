@@ -291,4 +291,6 @@ def _transforms(length: int, kernel: int, *, like: Tensor) -> tuple[Tensor, Tens
 
 
 def _three(real: Tensor, imaginary: Tensor, inner: slice) -> Tensor:
+    """The rows of a transform for Gauss's three products: real parts, imaginary parts and sums, the latter two of the
+    ``inner`` frequencies, since those of the others are real."""
     return torch.cat([real, imaginary[inner], (real + imaginary)[inner]])

@@ -17,9 +17,9 @@ from tmor_train.clustering.blockwise import UnitVectors, normalize
 from tmor_train.clustering.dbscan import check_nearest, check_settings, labels_exact, labels_faiss, labels_near_cells
 from tmor_train.clustering.neighbours import adaptive_eps
 
-Noise = Literal["singleton", "drop"]
 Metric = Literal["cosine", "jaccard"]
 Failure = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
+# Fields of Clustering that are logged.
 _LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "tries")
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -54,6 +54,8 @@ class ClusterConfig:
     Where one cluster has more than `largest_share` of all points, more than `noise_share` of them are noise, or there
     are fewer than two clusters, clustering is repeated with another eps, a fixed one too, at most `tries` times after
     the first.
+
+    ``min_samples``, ``k1`` and ``k2`` are SpCL's; the other numbers are free choices.
 
     Raises:
         ValueError: a number is out of its range, or Jaccard distances are to be searched by cells or faiss.
@@ -129,14 +131,6 @@ class Clustering:
     def fell_back(self) -> bool:
         """Whether this epoch goes on without clusters."""
         return self.failure is not None
-
-    def classes(self, noise: Noise) -> Labels:
-        """Class of each point by a reading of noise, −1 for a point that is left out.
-
-        A noise point is a class of its own ("singleton") or left out ("drop"); without clusters, each is a class.
-        Pre-training hands on ``labels_N`` instead, and :func:`tmor_train.losses.pair_masks.relate` reads noise.
-        """
-        return noise_as_singletons(self.labels_N) if self.fell_back or noise == "singleton" else self.labels_N.copy()
 
     def metrics(self, *, known_N: Labels | None = None, before: ClusterState | None = None) -> dict[str, float | None]:
         """Numbers to log, as JSON values.

@@ -40,9 +40,9 @@ WORTH = 0.85
 
 SPARE = 4
 """So many more candidates than neighbours are measured exactly, since the product in low precision may rank rows at
-nearly the same distance in the wrong order."""
+nearly the same distance in the wrong order; how many is a free choice."""
 SCORES_AT_ONCE = 2**24
-"""Numbers in a matrix of scores that is computed at once."""
+"""Numbers in a matrix of scores that is computed at once, which bounds memory: 64 MiB of float32."""
 
 ROUNDS = 4
 """Iterations of k-means; this and the next are free choices, since cells need not be good ones."""
@@ -248,6 +248,7 @@ def spherical_kmeans(vectors: UnitVectors, *, cells: int, seed: int = 0) -> Cell
     for _ in range(ROUNDS):
         nearest_S = _nearest(sample_SD, centres_KD)
         sums_KD = torch.zeros_like(centres_KD).index_add_(0, nearest_S, sample_SD.float())
+        # Where a cell's vectors cancel each other out, their sum has no direction: its centre stays.
         lengths_K1 = torch.linalg.vector_norm(sums_KD, dim=1, keepdim=True)
         centres_KD = torch.where(lengths_K1 > 1e-6, sums_KD / lengths_K1.clamp_min(1e-6), centres_KD)
     nearest_N = _nearest(unit_ND, centres_KD)

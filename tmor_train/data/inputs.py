@@ -153,6 +153,7 @@ def record_parts(location: str, split: str | None, *, read: Literal["columns", "
     for part, _ in Dataset(storage).parts(split):
         document = read_sidecar(storage, part, names="stored")
         for name, entry in document["files"].items():
+            # Tars of videos, which training does not read, are named video-….tar.
             if name.endswith((f".{read}", ".parquet")) and "/video-" not in name:
                 recorder.add(f"{place}/{name}", entry["sha256"])
         lineage = document.get("lineage")

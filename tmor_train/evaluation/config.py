@@ -1,5 +1,6 @@
 """Settings that evaluations share: the task, the encoder it begins with, test-time augmentation and training; and those
-of zero-shot recognition. Listing recipes imports this, so nothing here imports what evaluates."""
+of zero-shot recognition. Listing recipes imports this, so nothing here imports what evaluates. Numbers of which no
+source is named are free choices."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ class ScratchConfig:
     """An encoder that was never trained, and how it sees clips.
 
     ``still``: augmentations that draw nothing at random, applied to each clip before it is encoded; ``streams`` are
-    then computed of its joints (:class:`tmor_train.training.config.ViewConfig`).
-    """
+    then computed of its joints (:class:`tmor_train.training.config.ViewConfig`). By default ``sampling`` scales clips
+    in pixels and in metres alike, by the size of the body."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     sampling: Sampling = field(default_factory=lambda: Sampling(normalise=Normalise("body")))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tmor_train.benchmarks import Recordings
 from tmor_train.data import MotionSet
 from tmor_train.data.seen import SeenClips
 from tmor_train.evaluation.encoders import Source
@@ -30,9 +31,8 @@ def seen_notes(task: Task | FrameTask, source: Source | None, folder: str | None
     )
 
 
-def _motions(part: Any) -> MotionSet:
-    motions: MotionSet = part if isinstance(part, MotionSet) else part.motions
-    return motions
+def _motions(part: MotionSet | Recordings) -> MotionSet:
+    return part if isinstance(part, MotionSet) else part.motions
 
 
 def _overlap(part: str, motions: MotionSet, seen: SeenClips) -> Iterator[str]:

@@ -61,6 +61,7 @@ def task_of(config: TaskConfig) -> Task:
         TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
             clips, there is one clip to train on, or there are too few of them to hold one out.
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
+        DamagedFileError: a file is not as published.
     """
     chosen, protocol, folder = benchmark_of(config)
     with recording() as recorder:
@@ -175,8 +176,7 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
     """The task that a configuration names, its files read. What is held out are whole recordings.
 
     Raises:
-        TaskError: as :func:`task_of`, or it is not about frames.
-        tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
+        TaskError, UnknownBenchmarkError, DamagedFileError: as :func:`task_of`, or it is not about frames.
     """
     chosen, protocol, folder = benchmark_of(config)
     with recording() as recorder:

@@ -39,6 +39,7 @@ class Trainer(ABC, Generic[Batch]):
         average: momentum of the moving average (EMA) of weights and buffers over the steps, 0 to below 1; None: none.
     """
 
+    config: TrainerConfig
     stored_as: ClassVar[str]
     """The key of the state in a checkpoint."""
     settings: ClassVar[str]
@@ -56,7 +57,7 @@ class Trainer(ABC, Generic[Batch]):
         average: float | None = None,
     ) -> None:
         self.network, self.seed, self.step = network, seed, 0
-        self.schedule = config
+        self.config = config
         self.optimizer = Optimizer(config.optimizer, (head, config.head_lr_ratio), (trunk, 1.0))
         self.ema = None if average is None else EMA(network, average, average_buffers=True)
         self.generator = torch.Generator(device)
@@ -115,7 +116,7 @@ class Trainer(ABC, Generic[Batch]):
             CheckpointError: the checkpoint in ``folder`` cannot be read.
             Stopped: the process was asked to stop; the step it was in is saved.
         """
-        config, checkpoints, stop = self.schedule, Checkpoints(folder / "checkpoints"), Stop()
+        config, checkpoints, stop = self.config, Checkpoints(folder / "checkpoints"), Stop()
         if checkpoints.all():
             self.load_state_dict(checkpoints.latest()[1][self.stored_as])
         steps = config.epochs * per_epoch
@@ -150,7 +151,7 @@ class Trainer(ABC, Generic[Batch]):
         return f"loss {means['loss']:.4f}"
 
     def _scheduled_step(self, batch: Batch, per_epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        config = self.schedule
+        config = self.config
         ratio = lr_ratio(self.step, config.schedule, steps_per_epoch=per_epoch, epochs=config.epochs)
         try:
             return self.train_step(batch, lr_ratio=ratio)

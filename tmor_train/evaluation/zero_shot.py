@@ -41,7 +41,8 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
 
     Raises:
         RunError: the run is new and the folder already holds one.
-        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing; and other errors of
+            :func:`~tmor_train.evaluation.task.task_of` and :func:`~tmor_train.evaluation.encoders.load_encoder`.
         MissingTextError: a class has no words, or a sentence no vector.
         UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
     """

@@ -47,10 +47,11 @@ class AimCLR(MethodSettings):
     """The settings of AimCLR.
 
     ``extreme`` are the augmentations that the extreme view has in addition to, and after, those of the normal view,
-    ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. ``keep``
-    is the mean share of feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch
-    ``mine_from`` (counted from 0) on, the ``nearest`` keys of each of the three queries are positives too. ``keep``,
-    ``mine_from`` and ``nearest`` are the paper's.
+    ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. Their
+    amounts are the authors', but for the rotation, which is in the picture's plane here. ``keep`` is the mean share of
+    feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch ``mine_from`` (counted
+    from 0) on, the ``nearest`` keys of each of the three queries are positives too. ``keep``, ``mine_from`` and
+    ``nearest`` are the paper's.
 
     Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used.
 

@@ -32,8 +32,8 @@ class MotionCLIP(MethodSettings):
     """The settings of MotionCLIP.
 
     ``velocity`` is w, the weight of velocities in L_recon, 100 as the authors'; ``reconstruction`` is the weight of
-    L_recon. λ_text and λ_video are ``objective.w_mt`` and ``objective.w_mv``; the losses are for one view,
-    ``views.anchor``.
+    L_recon, 1 in the equation. λ_text and λ_video are ``objective.w_mt`` and ``objective.w_mv``; the losses are for one
+    view, ``views.anchor``.
 
     ``objective.width`` must be the width of the frozen vectors, ``objective.text_head`` and ``video_head`` must be
     ``identity`` and ``objective.keys`` ``same``. Of the rest of ``objective``, only ``motion_head`` is used, and

@@ -36,9 +36,9 @@ _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
 @dataclass(frozen=True, kw_only=True)
 class ViA(MethodSettings):
     """The settings of ViA: ``directions`` is the number of columns of D (64 is a free choice), ``triplet`` the weight w
-    and ``margin`` the margin of the triplet loss, 1 in the equation. Nothing of ``objective`` is used but ``momentum``,
-    for the EMA encoder. The views are ``views.anchor`` and ``views.positive``, of which no augmentation may change
-    time.
+    (1: the plain sum) and ``margin`` the margin of the triplet loss, 1 in the equation. Nothing of ``objective`` is
+    used but ``momentum``, for the EMA encoder. The views are ``views.anchor`` and ``views.positive``, of which no
+    augmentation may change time.
 
     Raises:
         ValueError: a number is out of its range.

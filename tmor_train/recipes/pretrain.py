@@ -1,7 +1,7 @@
 """Pre-training.
 
 ``stage1`` and ``stage2`` are the paper's two stages with the settings it leaves open as the code of the works it builds
-on has them; the others suit small sets and a CPU.
+on has them; the others suit small sets and a CPU. Numbers of which no source is named are free choices.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def sets_no_penn() -> PretrainConfig:
 
     The vectors of captions are those of movements in words, listed under the same sentences as the classes' names
     (``python pipelines/caption_vectors.py FOLDER FILE --movements`` writes them). They are not projected: a head that
-    is trained on some sixty sentences learns them by heart.
+    is trained on some sixty sentences overfits to them.
     """
     sets = pretrain_sets()
     seen = (Project(yaw=180.0, pitch=15.0), Flip(), Occlusion(probability=0.4), CropResize(shortest=0.3), RandomMove())

@@ -174,6 +174,8 @@ def _most_labelled(frames: FrameScores) -> list[int]:
 
 
 def _recording(one: StoredResult, frames: FrameScores, at: int, name: str) -> Chart:
+    """The chart of the recording of index ``at``: below each other the classes, each with its labels and its scores
+    over time."""
     scores_TC, label_TK = frames.recording(at)
     score_TK = scores_TC[:, scores_TC.shape[1] - label_TK.shape[1] :].astype(np.float32)  # without background
     total_K = label_TK.sum(0)

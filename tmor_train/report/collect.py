@@ -104,6 +104,7 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
 
 
 def _table(path: Path) -> dict[str, Any]:
+    """The content of a ``table.json``; raises one of several kinds of error for another file."""
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -117,6 +118,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _embeds(path: Path) -> bool:
+    """Whether a Parquet file has the columns of ``tmor_train embed``."""
     try:
         return {"key", "label", "embedding"} <= set(pq.read_schema(path).names)
     except Exception:  # pyarrow raises many kinds for what is no Parquet file

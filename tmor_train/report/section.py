@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 # A placeholder: no chart uses this colour, and in the SVG it is replaced by the colour of the page's text.
 _INK = "#010203"
-_SETTINGS = {
+_SETTINGS = {  # matplotlib's rcParams
     "svg.fonttype": "none",  # text as text, not as outlines
     "text.parse_math": False,  # the name of a class may have dollar signs
     "font.family": "sans-serif",

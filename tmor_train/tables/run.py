@@ -65,6 +65,7 @@ def measure_table(config: TableConfig, folder: Path) -> Path:
 def _measured(
     config: TableConfig, folder: Path, table: Table, weights: Mapping[str, Weights], jobs: Sequence[Job]
 ) -> Path:
+    """Measures the jobs in their order and writes the table after each."""
     _begin(config, folder)
     changes = (*(f"recipe {pair}" for pair in config.recipes), *config.changes)
     done: dict[str, str] = {}
@@ -147,6 +148,7 @@ def _run(job: Job, place: Path) -> str:
 
 
 def _results(job: Job, place: Path) -> Sequence[Result]:
+    """The results in ``place`` and below it that are of the job's mode; all where it names none."""
     return [result for _, result in results_under(place) if job.reproduction.mode in ("", result.mode)]
 
 

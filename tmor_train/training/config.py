@@ -1,4 +1,5 @@
-"""The configuration of a pre-training run, as one frozen tree; recipes are values of it."""
+"""The configuration of a pre-training run, as one frozen tree; recipes are values of it. Numbers of which no source is
+named are free choices."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from typing import Any, Self, TextIO
 from posecap.terminal import duration_text
 
 NAME = "journal.jsonl"
+"""The file of a run's events, in its folder."""
+# What :func:`plot` draws: of the event ``step``, and by picture of the event ``epoch``.
 _LOSSES = ("loss", "mm/loss", "mv/loss", "mt/loss")
 _EPOCHS = (
     ("clusters.png", ("clusters", "noise_share", "largest_share", "eps", "ari_labels", "ari_previous")),
@@ -159,8 +161,8 @@ class Progress:
     ) -> None:
         self._steps, self._done, self._first = steps, done, done
         self._out, self._clock = out or sys.stderr, clock
-        self._began = self._spoken = clock()
-        self._clips, self._waited, self._aside = 0, 0.0, 0.0
+        self._began = self._written = clock()
+        self._clips, self._waited, self._aside = 0, 0.0, 0.0  # the last two in seconds
 
     def step(self, *, clips: int, waited: float, words: str) -> None:
         """Count a step of ``clips`` clips (in pre-training those of all processes), ``waited`` seconds of which went
@@ -170,12 +172,12 @@ class Progress:
         self._waited += waited
         now = self._clock()
         if self._out.isatty():
-            if now - self._spoken >= _REDRAW_SECONDS:
-                self._spoken = now
+            if now - self._written >= _REDRAW_SECONDS:
+                self._written = now
                 self._out.write(f"\r\x1b[2K{self._line(words)}")
                 self._out.flush()
-        elif now - self._spoken >= PLAIN_SECONDS:
-            self._spoken = now
+        elif now - self._written >= PLAIN_SECONDS:
+            self._written = now
             self.log(self._line(words))
 
     def aside(self, seconds: float) -> None:

@@ -150,7 +150,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint of a run that can be read; None where the run was stopped before it wrote one.
 
     Raises:
-        CheckpointError: none can be read, or those that the journal tells of are gone.
+        CheckpointError: none can be read, or those that the journal names are gone.
     """
     checkpoints = Checkpoints(folder / "checkpoints")
     if checkpoints.all():
@@ -246,10 +246,11 @@ class Pretraining:
         self.seen: SeenClips | None = None
         self.origin: dict[str, str] | None = None  # name and hash of the checkpoint that it started from
         self.losses: list[float] = []  # of this epoch's steps
-        self.best = math.inf
+        self.best = math.inf  # lowest mean loss of an epoch since the first clustering
         self.stop = Stop()
         self.progress = Progress(steps=config.loop.epochs * self.steps_per_epoch)
-        self._waited, self._plotted = 0.0, -math.inf
+        self._waited = 0.0  # seconds for the data of the next step
+        self._plotted = -math.inf  # when curves were last drawn, by the monotonic clock
 
     def fit(self, event: str) -> Path:
         """Train all epochs that remain; returns the path of the last checkpoint.
@@ -414,7 +415,7 @@ class Pretraining:
         if not self.distributed.is_main:
             return
         loader = self.loader.state
-        content = {
+        content = {  # keys are stored; "learner" is the state of the TrainState
             "config": json.dumps(as_json(self.config)),
             "learner": state,
             "loader": {"epoch": loader.epoch, "position": loader.position},

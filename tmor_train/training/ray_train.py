@@ -21,6 +21,7 @@ from tmor_train.training.config import PretrainConfig
 from tmor_train.training.pretrain import newest_checkpoint, pretrain, resume
 from tmor_train.training.runs import check_new, read_config
 
+# Ray reads its environment when it is imported. Under `uv run` it would start its processes by `uv run`, too.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 

@@ -184,7 +184,7 @@ class TrainState:
         processes call this and share the work; the encoder is left in eval mode.
 
         Args:
-            size: clips of a batch on each process.
+            size: clips of a batch on each process, as many as the default of :class:`Batching`.
         """
         network: Backbone = self.ema_encoder if self.config.clusters.of == "ema" else self.encoder
         self.distributed.average_statistics(network)
@@ -238,7 +238,7 @@ class TrainState:
         self.distributed.average_statistics(self.encoder)
         self.distributed.average_statistics(self.ema)
         labels_N = self.clusters.labels_N
-        return {
+        return {  # keys are stored; that of the method is from when T-MOR's was the only one
             "step": self.step,
             "encoder": self.encoder.state_dict(),
             "ema": self.ema.module.state_dict(),

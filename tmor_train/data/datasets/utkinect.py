@@ -66,7 +66,7 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A whole recording: ``frame_T`` the sensor's number of each tracked frame, ascending; ``joints_TJC`` (T, 25, 4) in
-    the layout ``ntu25``; its labelled actions."""
+    the layout ``ntu25``; its labelled actions. ``subject`` and ``trial`` are the numbers in its file's name."""
 
     subject: int
     trial: int

@@ -101,7 +101,7 @@ def fitted(train: Labelled, config: LinearConfig, setting: float, *, classes: in
     if config.scale == "standard":
         mean, deviation = features.mean(0), features.std(0, correction=0)
         # A feature that varies less than a millionth of the one that varies most is constant but for rounding in
-        # float32; it says nothing and is not blown up.
+        # float32; it says nothing and keeps its size.
         deviation[deviation < 1e-6 * deviation.max().clamp(min=1e-12)] = 1.0
     scaled, labels = (features - mean) / deviation, torch.from_numpy(train.label_N)
     if config.solver == "sgd":

@@ -31,7 +31,8 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
 
     Raises:
         RunError: the run is new and the folder already holds one, or a loss is not finite.
-        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing; and other errors of
+            :func:`~tmor_train.evaluation.task.task_of` and :func:`~tmor_train.evaluation.encoders.load_encoder`.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)

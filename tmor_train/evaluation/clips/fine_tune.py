@@ -37,10 +37,11 @@ class FineTuner(Trainer[MotionBatch]):
     """Trains a copy of an encoder with a new head of ``classes`` outputs on labelled clips."""
 
     network: Backbone
+    config: TuneConfig
     stored_as, settings = "tuner", "tune"
 
     def __init__(self, encoder: Pretrained, config: TuneConfig, *, classes: int, seed: int) -> None:
-        self.encoder, self.config = encoder, config
+        self.encoder = encoder
         network = copy.deepcopy(encoder.network).requires_grad_(config.trains == "all")
         torch.manual_seed(seed_of(seed, _HEAD))
         network.fc = nn.Linear(FEATURES, classes).to(encoder.device)
@@ -80,7 +81,8 @@ def fine_tune(config: FineTuneConfig, folder: Path, *, begun: Begun = "new") -> 
     Raises:
         RunError: the run is new and the folder already holds one, there are fewer clips than a batch, or a loss is not
             finite.
-        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing; and other errors of
+            :func:`~tmor_train.evaluation.task.task_of` and :func:`~tmor_train.evaluation.encoders.load_encoder`.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
     encoder_name(config.start)

@@ -42,7 +42,8 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the run is new and the folder already holds one.
-        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing; and other errors of
+            :func:`~tmor_train.evaluation.task.task_of` and :func:`~tmor_train.evaluation.encoders.load_encoder`.
     """
     encoder_name(config.start)
     task = task_of(config.task)

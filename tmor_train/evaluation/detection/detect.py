@@ -45,7 +45,8 @@ def detect(config: DetectConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
     Raises:
         RunError: the run is new and the folder already holds one, or a loss is not finite.
-        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing.
+        TaskError, EncoderNotFoundError: no benchmark or no encoder is named, or files are missing; and other errors of
+            :func:`~tmor_train.evaluation.task.frame_task_of` and :func:`~tmor_train.evaluation.encoders.load_encoder`.
         UnusableEncoderError: the encoder does not take such recordings.
         Stopped: the process was asked to stop; the step it was in is saved.
     """
