@@ -20,7 +20,7 @@ from measuring import parser_of, peak_bytes
 
 from tmor_train.benchmarks import charades, tsu
 from tmor_train.benchmarks.base import Timelines
-from tmor_train.metrics.average_precision import FrameAP, class_shares, frame_ap_of
+from tmor_train.metrics.average_precision import FrameAP, class_shares, frame_ap
 
 Labels = Callable[[int], np.ndarray]
 
@@ -48,10 +48,10 @@ def of_charades(folder: Path) -> None:
 def compare(name: str, train: Timelines, test: Timelines, labels: Labels) -> None:
     """Print AP of the prior of ``train`` and of the perfect scorer, on what ``labels`` gives for ``test``."""
     share_K = class_shares(train.labels(number) for number in range(len(train)))
-    prior = frame_ap_of(
+    prior = frame_ap(
         (np.broadcast_to(share_K.astype(np.float32), found.shape), found) for found in map(labels, range(len(test)))
     )
-    perfect = frame_ap_of((found.astype(np.float32), found) for found in map(labels, range(len(test))))
+    perfect = frame_ap((found.astype(np.float32), found) for found in map(labels, range(len(test))))
     print(row(f"{name}, prior", prior), row(f"{name}, perfect", perfect), sep="\n")
 
 
@@ -70,7 +70,7 @@ def time_random_scores(folder: Path) -> None:
             yield scores_TK, label_TK
 
     before, start = peak_bytes(), perf_counter()
-    found = frame_ap_of(recordings())
+    found = frame_ap(recordings())
     seconds = perf_counter() - start - spent
     print(row("TSU CS, random", found))
     print(f"{len(test)} recordings, {int(test.frames_N.sum())} frames x {test.classes} classes: {seconds:.1f} s")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from tmor_train.clustering.blockwise import UnitVectors, chunks
-from tmor_train.clustering.dbscan import IncrementalDBSCAN, check_settings, on_rows
+from tmor_train.clustering.dbscan import IncrementalDBSCAN
 from tmor_train.clustering.neighbours import SCORES_AT_ONCE, nearest_rows
 
 Numbers = NDArray[np.int64]
@@ -54,30 +54,13 @@ def reciprocal_weights(vectors: UnitVectors, *, k1: int = 30, k2: int = 6) -> Sp
 def labels_jaccard(weights: Sparse, *, eps: float, min_samples: int) -> torch.Tensor:
     """Labels int64 (N,) on the CPU, −1 for noise, of DBSCAN on the Jaccard distance of the rows of V.
 
-    Labels are numbered, and border points assigned, as in `labels_exact`. eps and min_samples are not checked.
-    """
+    Labels are numbered, and border points assigned, as in `labels_exact`. Pairs without a common neighbour, 1 apart,
+    are never in reach, whatever eps is. eps and min_samples are not checked."""
     points = weights.shape[0]
     density = IncrementalDBSCAN(points, min_samples=min_samples, device=torch.device("cpu"))
     for left_P, right_P in pairs_within(weights, eps):
         density.add(torch.from_numpy(left_P), torch.from_numpy(right_P))
     return density.labels(torch.arange(points))
-
-
-@on_rows
-def dbscan_jaccard(
-    vectors: UnitVectors, *, eps: float = 0.6, min_samples: int = 4, k1: int = 30, k2: int = 6
-) -> torch.Tensor:
-    """DBSCAN on the Jaccard distance of k-reciprocal neighbourhoods (Zhong et al., CVPR 2017), as SpCL clusters.
-
-    The defaults are those of SpCL and ClusterContrast. `k1` rows make a neighbourhood, the row itself among them, and
-    the neighbourhoods of the `k2` nearest rows are averaged. All pairs are multiplied once to find the nearest rows
-    (:func:`nearest_rows`). Memory is linear in N. Pairs without a common neighbour, 1 apart, are never in reach,
-    whatever eps is. Otherwise like `dbscan`, and labels of no embeddings are empty.
-    """
-    check_settings(eps, min_samples)
-    if not len(vectors.norms_N):
-        return torch.zeros(0, dtype=torch.int64)
-    return labels_jaccard(reciprocal_weights(vectors, k1=k1, k2=k2), eps=eps, min_samples=min_samples)
 
 
 def nearest(vectors: UnitVectors, *, most: int) -> Numbers:

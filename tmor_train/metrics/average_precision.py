@@ -52,24 +52,13 @@ class FrameAP:
     nonzero: float
 
 
-def frame_ap(scores_TK: Floats, label_TK: Marks) -> FrameAP:
-    """AP of each class over frames that are already one list.
+def frame_ap(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
+    """AP of each class over the frames of all recordings.
 
     Args:
-        scores_TK: any scores, (T, K) float32; more is likelier.
-        label_TK: which classes each frame has, (T, K) bool.
-
-    Raises:
-        ValueError: no frames, shapes that do not fit, labels that are not bool, or a score that is NaN.
-    """
-    scores_TK, label_TK = _checked(scores_TK, label_TK)
-    columns = zip(scores_TK.T, label_TK.T, strict=True)
-    return _means([_average_precision(score_T, score_T[label_T]) for score_T, label_T in columns])
-
-
-def frame_ap_of(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
-    """:func:`frame_ap` of recordings that come one by one as (scores_TK, label_TK). Labels are not kept, so it needs
-    the memory of all scores.
+        recordings: of each its scores, (T, K) float32, more is likelier, and its labels, (T, K) bool. They are taken
+        one
+            by one and labels are not kept, so the memory of all scores is needed.
 
     Raises:
         ValueError: no recordings, one without frames, shapes that do not fit, labels that are not bool, or a score

@@ -17,7 +17,6 @@ from tmor_train.metrics.average_precision import (
     class_shares,
     event_ap,
     frame_ap,
-    frame_ap_of,
     points,
     times,
 )
@@ -39,7 +38,7 @@ def loops(scores_TK: np.ndarray, label_TK: np.ndarray) -> list[float]:
 def test_a_case_by_hand() -> None:
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], np.float32)
     label = np.array([[True, False], [False, False], [True, False], [False, True]])
-    found = frame_ap(scores, label)
+    found = frame_ap([(scores, label)])
     assert found.per_class_K.tolist() == pytest.approx([(1 / 1 + 2 / 3) / 2, 1.0])
     assert found.all_classes == found.nonzero == pytest.approx((5 / 6 + 1) / 2)
 
@@ -49,20 +48,20 @@ def test_frames_of_equal_score_share_the_last_rank_whatever_their_order() -> Non
     for positive in (1, 2, 3):
         label = np.zeros((5, 1), np.bool_)
         label[positive] = True
-        assert frame_ap(scores, label).all_classes == pytest.approx(1 / 4)
+        assert frame_ap([(scores, label)]).all_classes == pytest.approx(1 / 4)
 
 
 def test_a_constant_gets_the_share_of_positive_frames() -> None:
     label = np.arange(10)[:, None] < np.array([[3, 7]])
-    assert frame_ap(np.full((10, 2), 0.5, np.float32), label).per_class_K.tolist() == pytest.approx([0.3, 0.7])
+    assert frame_ap([(np.full((10, 2), 0.5, np.float32), label)]).per_class_K.tolist() == pytest.approx([0.3, 0.7])
 
 
 def test_two_means_treat_a_class_without_positives_differently() -> None:
     label = np.array([[True, False, False], [False, True, False]])
-    found = frame_ap(np.array([[1, 0, 1], [0, 1, 1]], np.float32), label)
+    found = frame_ap([(np.array([[1, 0, 1], [0, 1, 1]], np.float32), label)])
     assert math.isnan(found.per_class_K[2])
     assert (found.all_classes, found.nonzero) == (pytest.approx(2 / 3), 1.0)
-    nothing = frame_ap(np.ones((2, 1), np.float32), np.zeros((2, 1), np.bool_))
+    nothing = frame_ap([(np.ones((2, 1), np.float32), np.zeros((2, 1), np.bool_))])
     assert nothing.all_classes == 0
     assert math.isnan(nothing.nonzero)
 
@@ -73,13 +72,13 @@ def test_it_is_the_definition_in_loops(levels: int) -> None:
     scores = random.integers(0, levels, (120, 5)).astype(np.float32)
     label = random.random((120, 5)) < 0.2
     label[:, 4] = False
-    assert frame_ap(scores, label).per_class_K == pytest.approx(loops(scores, label), nan_ok=True)
+    assert frame_ap([(scores, label)]).per_class_K == pytest.approx(loops(scores, label), nan_ok=True)
 
 
 def test_recordings_one_by_one_are_one_list_of_frames() -> None:
     random = np.random.default_rng(0)
     scores, label = random.random((90, 4), np.float32), random.random((90, 4)) < 0.1
-    whole = frame_ap(scores, label)
+    whole = frame_ap([(scores, label)])
     buffer = np.empty((40, 4), np.float32)
 
     def recordings():
@@ -90,7 +89,7 @@ def test_recordings_one_by_one_are_one_list_of_frames() -> None:
                 part = buffer[: len(part)]
             yield part, label[begin:end]
 
-    found = frame_ap_of(recordings())
+    found = frame_ap(recordings())
     assert np.array_equal(found.per_class_K, whole.per_class_K, equal_nan=True)
     assert (found.all_classes, found.nonzero) == (whole.all_classes, whole.nonzero)
 
@@ -115,17 +114,15 @@ def test_points_are_the_frames_shown_at_even_times() -> None:
 )
 def test_what_cannot_be_ranked_is_refused(scores: np.ndarray, label: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        frame_ap(scores, label)
-    with pytest.raises(ValueError, match=words):
-        frame_ap_of([(scores, label)])
+        frame_ap([(scores, label)])
 
 
 def test_recordings_are_some_and_of_the_same_classes() -> None:
     with pytest.raises(ValueError, match="no recordings"):
-        frame_ap_of([])
+        frame_ap([])
     one, other = (np.zeros((2, n), np.float32) for n in (2, 3))
     with pytest.raises(ValueError, match="2 classes and 3"):
-        frame_ap_of([(one, one > 1), (other, other > 1)])
+        frame_ap([(one, one > 1), (other, other > 1)])
 
 
 OFFICIAL = DATA / "benchmarks"
@@ -147,13 +144,13 @@ def test_shares_count_frames_of_all_recordings() -> None:
 def test_the_prior_scores_every_frame_alike_and_the_perfect_one_is_perfect() -> None:
     label = np.array([[True, False], [False, True], [False, True], [False, False]])
     scores = np.broadcast_to(np.float32([0.9, 0.1]), label.shape)
-    assert frame_ap(scores, label).per_class_K.tolist() == [0.25, 0.5]
-    assert frame_ap(label.astype(np.float32), label).all_classes == 1
+    assert frame_ap([(scores, label)]).per_class_K.tolist() == [0.25, 0.5]
+    assert frame_ap([(label.astype(np.float32), label)]).all_classes == 1
 
 
 def prior(train: Timelines, test: Timelines, labels: Callable[[int], np.ndarray]) -> FrameAP:
     share_K = class_shares(map(train.labels, range(len(train))))
-    return frame_ap_of(
+    return frame_ap(
         (np.broadcast_to(np.float32(share_K), found.shape), found) for found in map(labels, range(len(test)))
     )
 
@@ -168,7 +165,7 @@ def test_chance_on_charades_is_2_4_percent() -> None:
     marks = sum(int(part.labels_at_points(number).sum()) for part in (train, test) for number in range(len(part)))
     assert marks == 705_470  # begin <= (j - 1) / 25 * length <= end in seconds, in a plain loop over the files
     exact = (test.labels_at_points(number) for number in range(len(test)))
-    assert frame_ap_of((found.astype(np.float32), found) for found in exact).all_classes == 1
+    assert frame_ap((found.astype(np.float32), found) for found in exact).all_classes == 1
 
 
 @pytest.mark.data
@@ -185,7 +182,7 @@ def test_chance_on_tsu(protocol: str, chance: float, classes: int) -> None:
     assert int((share_K > 0).sum()) == classes
     assert share_K[share_K > 0].mean() == pytest.approx(chance, abs=5e-4)
     some = [test.labels(number) for number in range(0, len(test), 40)]
-    assert frame_ap_of((label.astype(np.float32), label) for label in some).nonzero == 1
+    assert frame_ap((label.astype(np.float32), label) for label in some).nonzero == 1
 
 
 def truth(begin: int, end: int, number: int = 0) -> Proposal:

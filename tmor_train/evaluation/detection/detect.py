@@ -34,7 +34,7 @@ from tmor_train.evaluation.detection.runner import DetectorTraining, run_detecto
 from tmor_train.evaluation.encoders import encoder_name
 from tmor_train.evaluation.runner import Begun, Metrics
 from tmor_train.evaluation.task import FrameTask, frame_task_of, within
-from tmor_train.metrics.average_precision import OVERLAPS, Matching, Proposal, event_ap, frame_ap_of, iou, points
+from tmor_train.metrics.average_precision import OVERLAPS, Matching, Proposal, event_ap, frame_ap, iou, points
 
 _POINTS = ("charades",)
 """Benchmarks whose official measure takes 25 evenly spaced frames of each recording instead of all."""
@@ -60,14 +60,14 @@ def _metrics(task: FrameTask, scores: list[Floats]) -> Metrics:
     """Per-frame mAP by both means over classes, for Charades also at 25 frames of each recording, and the AP of each
     class; ``scores`` has an array (T, K) for each test recording."""
     labels = task.test.timelines
-    found = frame_ap_of((scores_TK, labels.labels(number)) for number, scores_TK in enumerate(scores))
+    found = frame_ap((scores_TK, labels.labels(number)) for number, scores_TK in enumerate(scores))
     metrics = {"nonzero": found.nonzero, "all_classes": found.all_classes}
     if task.benchmark.name in _POINTS:
         at_points = (
             (scores_TK[points(len(scores_TK))], labels.labels_at_points(number))
             for number, scores_TK in enumerate(scores)
         )
-        metrics["points25"] = frame_ap_of(at_points).all_classes
+        metrics["points25"] = frame_ap(at_points).all_classes
     # A benchmark of events, measured by frames, has none of its own here.
     primary_metric = task.benchmark.primary_metric if task.benchmark.primary_metric in metrics else "all_classes"
     return Metrics(metrics=metrics, primary_metric=primary_metric, per_class_K=found.per_class_K)

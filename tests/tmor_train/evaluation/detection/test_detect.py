@@ -55,7 +55,7 @@ def test_a_probe_learns_what_is_there_to_learn_and_keeps_what_it_measured(tmp_pa
     assert result.per_class[2] is None
     assert scores.offset_R.tolist() == [0, 30, 51]
     assert np.array_equal(scores.label_FK, labels)
-    again = frame_ap(scores.scores_FK.astype(np.float32), scores.label_FK)
+    again = frame_ap([(scores.scores_FK.astype(np.float32), scores.label_FK)])
     assert again.nonzero == pytest.approx(result.metrics["nonzero"], abs=0.02)
 
 
@@ -73,7 +73,7 @@ def test_figures_are_those_of_all_frames_and_charades_has_its_25_times(tmp_path,
             events = zip(known.recording_E, known.class_E, known.begin_E, known.end_E, strict=True)
             shown = {int(label) for recording, label, b, e in events if recording == number and b <= time <= e}
             marks.append([label in shown for label in range(3)])
-    expected = frame_ap(np.array(found), np.array(marks)).all_classes
+    expected = frame_ap([(np.array(found), np.array(marks))]).all_classes
     assert result.metrics["points25"] == pytest.approx(expected, abs=0.02)
 
 
