@@ -170,7 +170,7 @@ class FrameScores:
         return self.scores_FK[begin:end], self.label_FK[begin:end]
 
 
-_LAYOUTS: Mapping[type, tuple[str, Mapping[str, Any]]] = {
+_FILES: Mapping[type, tuple[str, Mapping[str, Any]]] = {
     Scores: (SCORES, {"scores_NK": np.float32, "label_N": np.int64, "key_N": np.str_}),
     FrameScores: (
         FRAMES,
@@ -196,7 +196,7 @@ def save(result: Result, folder: Path, *, scores: Scores | FrameScores | None = 
     path = folder / RESULT
     with atomic_path(path, existing="refuse") as part:
         if scores is not None:
-            name, columns = _LAYOUTS[type(scores)]
+            name, columns = _FILES[type(scores)]
             arrays: dict[str, Any] = {
                 column: np.asarray(getattr(scores, column), dtype) for column, dtype in columns.items()
             }
@@ -254,7 +254,7 @@ _AnyScores = TypeVar("_AnyScores", Scores, FrameScores)
 
 
 def _read_arrays(kind: type[_AnyScores], folder: Path) -> _AnyScores:
-    name, columns = _LAYOUTS[kind]
+    name, columns = _FILES[kind]
     try:
         found = np.load(folder / name, allow_pickle=False)
         if not isinstance(found, NpzFile) or found.zip is None:

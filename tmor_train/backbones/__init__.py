@@ -85,6 +85,7 @@ class Backbone(nn.Module, ABC):
         return self._mean(x, present, over=(1, 3))
 
     def _mean(self, x: Tensor, present: Tensor | None, *, over: tuple[int, ...]) -> Tensor:
+        """The mean of :meth:`frame_features` over some of their axes, persons being axis 1 and frames axis 3."""
         frames = self.frame_features(x)
         if self.people == "mean":
             return frames.mean(over)

@@ -30,6 +30,7 @@ SOURCE = DatasetSource(
     "Toyota Smarthome", "https://project.inria.fr/toyotasmarthome/", "the 2D skeletons of the trimmed set"
 )
 WIDTH, HEIGHT = 640.0, 480.0
+"""Of the picture, in pixels."""
 CAPTIONS = {
     "Cook.Cleandishes": "cleaning dishes",
     "Cook.Cleanup": "cleaning up",

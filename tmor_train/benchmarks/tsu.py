@@ -97,6 +97,7 @@ CLASSES = (
 """Names of the classes; class ``n`` of the annotation files is ``CLASSES[n]``."""
 
 WIDTH, HEIGHT = 640.0, 480.0
+"""Of the picture, in pixels."""
 MAX_FRAMES = 200_000
 """Of one recording; the longest published has 50,541, and more than four times as many are damage."""
 MAX_FILE_BYTES = MAX_FRAMES * 17 * 2 * 8
@@ -188,6 +189,7 @@ def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Rec
     clips = []
     for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
+        # The names of annotations are checked as they are read.
         subject, _, camera = (int(part) for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
         split = "test" if annotations[name].subset == "testing" else "train"
         clips.append(

@@ -26,6 +26,7 @@ from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, pars
 
 SOURCE = DatasetSource("UAV-Human", "https://github.com/sutdcv/UAV-Human", "the skeletons")
 WIDTH, HEIGHT = 1920.0, 1080.0
+"""Of the picture, in pixels."""
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
 """Of a clip, and in a frame and in a clip; free choices far above clips of some seconds with one or two people, against

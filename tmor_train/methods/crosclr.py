@@ -130,6 +130,7 @@ class CrossStreams(Method):
             pools.append(pool_of(queue, entries, first=first, count=len(batch)))
             fresh.append(entries)
         similar = [pool.similarities(part) for pool, part in zip(pools, queries, strict=True)]
+        # Which key is a candidate of whom is the same in all streams: their queues hold keys of the same clips.
         if step.epoch < self.config.cross_from:
             each = [multi_positive_info_nce(s / self.temperature, pools[0].own(), pools[0].valid_NK) for s in similar]
         else:

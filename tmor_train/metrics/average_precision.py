@@ -57,8 +57,7 @@ def frame_ap(recordings: Iterable[tuple[Floats, Marks]]) -> FrameAP:
 
     Args:
         recordings: of each its scores, (T, K) float32, more is likelier, and its labels, (T, K) bool. They are taken
-        one
-            by one and labels are not kept, so the memory of all scores is needed.
+            one by one and labels are not kept, so the memory of all scores is needed.
 
     Raises:
         ValueError: no recordings, one without frames, shapes that do not fit, labels that are not bool, or a score
