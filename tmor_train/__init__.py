@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """``load``, which imports torch, when it is asked for."""
+    """``load``, which imports torch, when it is asked for; AttributeError for any other name."""
     if name == "load":
         from tmor_train.pretrained.loading import load
 

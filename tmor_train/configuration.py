@@ -173,7 +173,8 @@ class _Change(NamedTuple):
 
 
 def _changed(value: Any, hint: Any, changes: Iterable[_Change], root: object, name: str = "") -> Any:
-    """``value``, of the type ``hint`` and in a field ``name``, with changes of itself and of what it holds."""
+    """``value``, of the type ``hint`` and in a field ``name``, with changes of itself and of what it holds; raises as
+    :func:`changed`."""
     below: dict[Any, list[_Change]] = {}
     for steps, text, path in changes:
         if not steps:
@@ -208,7 +209,7 @@ def _changed(value: Any, hint: Any, changes: Iterable[_Change], root: object, na
 
 
 def _plain(hint: object, text: str) -> Any:
-    """The JSON value that ``text`` stands for in a field of the type ``hint``."""
+    """The JSON value that ``text`` stands for in a field of the type ``hint``; ConfigError for broken JSON."""
     if text.startswith(("[", "{")):
         try:
             return json.loads(text)
@@ -239,7 +240,7 @@ def _choices(hint: object) -> tuple[Any, ...]:
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:
-    """The JSON value ``value`` as an object of the type ``hint``; errors name it by its ``path``."""
+    """The JSON value ``value`` as an object of the type ``hint``; ConfigError, which names it by its ``path``."""
     choices = _choices(hint)
     classes = {choice.__name__: choice for choice in choices if isinstance(choice, type) and is_dataclass(choice)}
     if classes and isinstance(value, Mapping):
@@ -265,7 +266,8 @@ def _read(hint: Any, value: Any, path: str) -> Any:
 
 
 def _read_class(classes: Mapping[str, Any], values: Mapping[str, Any], path: str) -> Any:
-    """A configuration of the class among ``classes`` that ``values`` name under ``kind``, or of the only one."""
+    """A configuration of the class among ``classes`` that ``values`` name under ``kind``, or of the only one;
+    ConfigError where they do not suit it."""
     name = values.get(KIND, next(iter(classes)) if len(classes) == 1 else None)
     if not isinstance(name, str) or name not in classes:
         raise ConfigError(f"{path} is {' or '.join(classes)}, not {name!r}{_near(name, classes)}")

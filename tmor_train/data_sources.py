@@ -59,6 +59,7 @@ def motions_of(config: DataConfig) -> MotionSet:
 
 
 def _published(name_and_splits: str, folder: Path) -> MotionSet:
+    """A published set, or the splits of it that follow a colon; raises as :func:`motions_of`."""
     name, _, splits = name_and_splits.partition(":")
     if name not in SETS:
         raise NoDataError(f"no skeleton set {name!r}; there are {', '.join(sorted(SETS))}")
@@ -67,7 +68,8 @@ def _published(name_and_splits: str, folder: Path) -> MotionSet:
 
 
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
-    """The set with a vector for each of its sentences; of equal sentences of the file the last row counts."""
+    """The set with a vector for each of its sentences; of equal sentences of the file the last row counts. NoDataError
+    where the file is missing, damaged, or lacks one."""
     made_by = f"`{program('caption_vectors')} {folder} {path}` (with --movements for the recipe sets_no_penn)"
     again = f"make it again with {made_by}"
     if not path.is_file():

@@ -192,7 +192,7 @@ class UnusableEncoderError(ValueError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Heads:
-    """The trained heads phi_M and phi_T of an encoder.
+    """The trained heads of an encoder, ``motion`` phi_M and ``text`` phi_T.
 
     ``width`` is the width of their outputs. ``text`` and ``text_width``, the width of the text vectors that phi_T
     takes, are None where the encoder was trained without text.
@@ -269,7 +269,8 @@ def head_of(kind: Head, state: Mapping[str, Tensor], prefix: str, width: int) ->
 
 @torch.no_grad()
 def _through(head: Projection, vectors: ArrayLike, width: int, what: str) -> Floats:
-    """Unit vectors out of a head, on the CPU."""
+    """Unit vectors out of a head, on the CPU; UnusableEncoderError for vectors, called ``what``, that are not of
+    ``width`` finite numbers."""
     values = np.asarray(vectors, np.float32).copy()  # torch wants to be able to write to it
     if values.ndim not in (1, 2) or values.shape[-1] != width:
         raise UnusableEncoderError(

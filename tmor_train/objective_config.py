@@ -54,10 +54,11 @@ class ObjectiveConfig(Checked):
     """The objective w_mm L_mm + w_mv L_mv + w_mt L_mt: Eq. 9, and with ``w_mt=0`` Eq. 5. A loss of weight 0 is not
     built.
 
-    ``mv_positives`` and ``mt_positives`` are for L_mv and L_mt, ``mt_negatives`` for L_mt, ``own_copies`` for L_mm.
-    ``max_positives`` and ``num_negatives`` limit |P| and |N| of an anchor to a random sample, which depends only on
-    ``seed``, the step and the two clips; None sets no limit. ``symmetric`` adds the video-to-motion and text-to-motion
-    directions, each direction with half of the weight.
+    Of the fields whose type is a word above, its docstring says what they are; the three ``…_head`` are phi_M, phi_V
+    and phi_T, and ``temperature_…`` is the Temp of each loss. ``mv_positives`` and ``mt_positives`` are for L_mv and
+    L_mt, ``mt_negatives`` for L_mt, ``own_copies`` for L_mm. ``max_positives`` and ``num_negatives`` limit |P| and |N|
+    of an anchor to a random sample, which depends only on ``seed``, the step and the two clips; None sets no limit.
+    ``symmetric`` adds the video-to-motion and text-to-motion directions, each direction with half of the weight.
 
     ``queue_size`` counts keys. ``bank_momentum`` is the weight of the earlier key in the memory bank, ``momentum`` that
     of the earlier weights in the EMA encoder and EMA head. ``width`` is the number of dimensions of all projections. A

@@ -105,6 +105,7 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
 
 
 def _movements(texts: Sequence[str]) -> list[str]:
+    """The description of each text's movement; MissingTextError where there is none."""
     if unknown := [text for text in texts if text not in MOVEMENTS]:
         raise MissingTextError(
             f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement; leave 'movement' "

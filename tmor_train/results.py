@@ -89,8 +89,8 @@ class Result:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
-    """Scores of N clips and K classes (N, K) float32, more is likelier; true classes (N,) int64, from 0 to K - 1; and
-    the clips' names (N,).
+    """``scores_NK`` float32 of N clips and K classes, more is likelier; ``label_N`` int64, the indices of their true
+    classes; and the clips' names ``key_N``.
 
     Raises:
         ValueError: they are not of as many clips.
@@ -254,6 +254,7 @@ _AnyScores = TypeVar("_AnyScores", Scores, FrameScores)
 
 
 def _read_arrays(kind: type[_AnyScores], folder: Path) -> _AnyScores:
+    """Scores of a kind from their file; raises as :func:`read_scores`."""
     name, columns = _FILES[kind]
     try:
         found = np.load(folder / name, allow_pickle=False)

@@ -30,6 +30,9 @@ class Backbone(nn.Module, ABC):
 
     ``model(x)`` is class scores (N, ``classes``), or the clip feature (N, 256) where ``classes`` is None; ``fc``,
     between the two, is then the identity.
+
+    Raises:
+        ValueError: a number is below 1, or ``people`` is none of its words.
     """
 
     def __init__(self, *, joints: int, channels: int, classes: int | None, people: People) -> None:
@@ -106,7 +109,8 @@ def _classifier(classes: int) -> nn.Linear:
 
 
 def _weights(x: Tensor, present: Tensor | None) -> Tensor:
-    """How much each person's feature frames count: (N, M, T') of ``x``'s dtype."""
+    """How much each person's feature frames count: (N, M, T') of ``x``'s dtype; ValueError for a ``present`` of another
+    shape."""
     clips, _, length, _, persons = x.shape
     if present is None:
         present = (x != 0).flatten(1, 3).any(1)

@@ -55,6 +55,9 @@ class TemporalConvolution(nn.Conv2d):
 
     In eager mode on a CPU, in float32 or float64, Fourier transforms are used where they are less work. Elsewhere (GPU,
     autocast, compiled or exported) it is the plain convolution, for which those libraries have fast implementations.
+
+    Raises:
+        ValueError: ``kernel`` is even.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, kernel: int, stride: int = 1) -> None:
@@ -76,6 +79,7 @@ class TemporalConvolution(nn.Conv2d):
         return transformed / (kernel * out * wide_in * wide_out)
 
     def _by_frequencies(self, x: Tensor) -> Tensor:
+        """B ((G w) * (D x)) of the module's docstring."""
         people, channels, length, joints = x.shape
         kernel = self.kernel_size[0]
         forward, taps, back = _transforms(length, kernel, like=x)
@@ -206,7 +210,7 @@ class BlockBackbone(Backbone):
     are as in :class:`Block`.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1; or, from ``joint_features``, clips of another number of person slots.
     """
 
     def __init__(

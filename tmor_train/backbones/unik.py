@@ -127,7 +127,7 @@ class UNIK(BlockBackbone):
 
 
 def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of :class:`UNIK` that a state dict was made with."""
+    """The arguments of :class:`UNIK` that a state dict was made with; WrongWeightsError where it is none of UNIK's."""
     first = _shape(weights, "l1.s_unit.DepM", 3)
     heads = _shape(weights, "l2.s_unit.DepM", 3)[0]
     channels = _shape(weights, "l1.s_unit.conv_a.0.weight", 4)[1]
@@ -152,6 +152,8 @@ def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _shape(weights: Mapping[str, Tensor], key: str, axes: int) -> tuple[int, ...]:
+    """The shape of a tensor; WrongWeightsError where it is missing, has other than ``axes`` axes, or none of some
+    length."""
     if key not in weights:
         raise WrongWeightsError(
             f"the state dict has no {key}, so it is not one of UNIK; it has {', '.join(list(weights)[:3])} …"

@@ -43,7 +43,7 @@ VALIDATION_WORDS = ("validation", "val", "valid", "dev")
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Labelled clips by split; ``validation`` is None where the protocol has no such split."""
+    """Labelled clips to ``train`` on and to ``test``; ``validation`` is None where the protocol has no such split."""
 
     train: MotionSet
     test: MotionSet
@@ -219,7 +219,7 @@ class Recordings:
 
 @dataclass(frozen=True, eq=False)
 class FrameParts:
-    """Recordings by split; ``validation`` is None where the protocol has no such split."""
+    """Recordings to ``train`` on and to ``test``; ``validation`` is None where the protocol has no such split."""
 
     train: Recordings
     test: Recordings

@@ -71,7 +71,7 @@ def timelines(path: Path, *, rate: float = 24.0) -> Timelines:
 
 
 def _rows(path: Path) -> dict[str, tuple[float, list[Interval]]]:
-    """The length in seconds and the actions of each video, by its id."""
+    """The length in seconds and the actions of each video, by its id; raises as :func:`actions`."""
     rows = {}
     with parsing(path, "annotation file of Charades"):
         for row in csv.DictReader(io.StringIO(read_text(path, source=SOURCE))):
@@ -85,6 +85,7 @@ def _rows(path: Path) -> dict[str, tuple[float, list[Interval]]]:
 
 
 def _seconds(written: str) -> float:
+    """A time in seconds; ValueError for what is none, or beyond :data:`MAX_SECONDS`."""
     value = float(written)
     if not -MAX_SECONDS <= value <= MAX_SECONDS:
         raise ValueError(f"{written!r} is not a time in a video of at most {MAX_SECONDS:.0f} s")
@@ -92,6 +93,7 @@ def _seconds(written: str) -> float:
 
 
 def _class_index(code: str) -> int:
+    """The index of a class by its code; ValueError for what is none."""
     match = _CODE.fullmatch(code)
     if match is None or int(match[1]) >= CLASS_COUNT:
         raise ValueError(f"{code!r} is not a class, such as c092")
@@ -112,8 +114,9 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Videos:
-    """The clips of a dataset, those of a video by its id: their numbers in ``motions``, when each one's first frame is
-    shown, in seconds of the video, and the rate of its frames, in frames per second (0: not known)."""
+    """The clips of a dataset. ``number_of``: the indices in ``motions`` of a video's clips, by its id. ``first_N``:
+    when the first frame of each clip is shown, in seconds of the video. ``rate_N``: the rate of its frames, in frames
+    per second (0: not known)."""
 
     motions: MotionSet
     number_of: Mapping[str, list[int]]
@@ -139,7 +142,11 @@ class _Videos:
 
 
 def _recordings(folder: Path, split: str, videos: _Videos, classes: tuple[str, ...]) -> Recordings:
-    """The videos of the split's list, sorted; the dataset may hold others, such as those of the other split."""
+    """The videos of the split's list, sorted; the dataset may hold others, such as those of the other split.
+
+    Raises:
+        DamagedFileError: the dataset lacks one, has it as several clips, or does not know its frame rate.
+    """
     intervals_of = actions(folder / FILES[split])
     lacking = sorted(set(intervals_of) - set(videos.number_of))
     if lacking:
@@ -170,6 +177,7 @@ def _recordings(folder: Path, split: str, videos: _Videos, classes: tuple[str, .
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    """As :attr:`Benchmark.missing`."""
     lists = missing_files(folder, SOURCE, *FILES.values(), _NAMES)
     dataset = folder / "shards"
     poses = Missing("a posecap dataset of the videos", f"`posecap build` on the videos of {SOURCE.page}", dataset)

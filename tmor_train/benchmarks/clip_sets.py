@@ -25,10 +25,12 @@ from tmor_train.data.datasets.files import DamagedFileError
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    """As :attr:`Benchmark.missing`: a folder without anything in it."""
     return () if folder.is_dir() and any(folder.iterdir()) else (Missing("a dataset", "`posecap build`", folder),)
 
 
 def _read(folder: Path, protocol: str) -> Parts:
+    """As :attr:`Benchmark.read`; DamagedFileError where there is no labelled clip to train on or to test."""
     motions = read_shards(folder)
     if not {"train", "test"} <= set(motions.splits):
         raise DamagedFileError(f"{folder} has the splits {', '.join(motions.splits)}; a benchmark needs train and test")
@@ -56,6 +58,7 @@ def _by_split(read: Callable[[Path], MotionSet]) -> Callable[[Path, str], Parts]
 
 
 def _fold(folder: Path, protocol: str) -> Parts:
+    """The fold that ``protocol`` names as the test part."""
     motions = sbu.read(folder)
     tested_N = motions.clips.split_N == protocol
     return Parts(train=motions.select(~tested_N), test=motions.select(tested_N))

@@ -133,6 +133,7 @@ def _benchmark(count: int, protocols: tuple[str, ...], clips: int) -> Benchmark:
     classes = tuple(f"A{number:03d}" for number in range(1, count + 1))
 
     def read(folder: Path, protocol: str) -> Parts:
+        """As :attr:`Benchmark.read`."""
         path = folder / file
         split, annotations = read_annotations(path)
         names = [split.get(f"{protocol}_{part}", []) for part in ("train", "val")]

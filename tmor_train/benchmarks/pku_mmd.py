@@ -163,6 +163,7 @@ def read_skeleton(path: Path) -> Floats:
 
 
 def _recordings(folder: Path, names: tuple[str, ...], split: str) -> Recordings:
+    """The recordings of ``names``, which are of ``split``, with their events."""
     events = events_from_intervals([read_labels(folder / LABELS / f"{name}.txt") for name in names], bounds="half_open")
 
     def clips() -> Iterator[Clip]:
@@ -175,6 +176,7 @@ def _recordings(folder: Path, names: tuple[str, ...], split: str) -> Recordings:
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    """As :attr:`Benchmark.missing`: of the recordings in the protocol's list, all of their files."""
     file = f"{SPLITS}/{SPLIT_FILES[protocol]}"
     names = ["*"]  # without the list, which names the files, any file will do
     if not (lists := missing_files(folder, SOURCE, file)):

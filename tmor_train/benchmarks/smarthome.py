@@ -139,6 +139,7 @@ def read_poses(path: Path) -> Floats:
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
+    """The clips of a protocol; DamagedFileError for a file of another name."""
     for path in sorted(folder.glob(_FILES)):
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in (*CLASSES, _LEFT_OUT):

@@ -186,6 +186,7 @@ def timelines(path: Path) -> dict[str, Timelines]:
 
 
 def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Recordings:
+    """The recordings of ``names``, with their events in frames of the poses."""
     clips = []
     for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
@@ -216,6 +217,7 @@ def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Rec
 
 
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
+    """As :attr:`Benchmark.missing`: of the annotated recordings, all of their poses."""
     names = ["P*"]  # without the annotations, which name the files, any file will do
     if not (lists := missing_files(folder, SOURCE, file := f"smarthome_{protocol}_51.json")):
         names = sorted(read_annotations(folder / file))

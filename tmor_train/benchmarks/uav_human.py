@@ -100,6 +100,7 @@ def bodies_by_id(lines: Iterable[str], *, joints: int, values: int, max_frames: 
 def _frame(
     lines: Iterator[str], frame: int, *, joints: int, values: int, max_people: int
 ) -> Iterator[tuple[Body, Floats]]:
+    """The bodies of the next frame in ``lines``, each with its positions (J, C); raises as :func:`bodies_by_id`."""
     ids: Counter[str] = Counter()
     for _ in range(_count(next(lines), f"0 to {max_people} bodies in frame {frame}", 0, max_people)):
         words = next(lines).split(maxsplit=1)
@@ -112,12 +113,13 @@ def _frame(
 
 
 def _cut_off() -> Iterator[str]:
-    """What follows the last line; a generator may not let StopIteration out."""
+    """What follows the last line: EOFError, since a generator may not let StopIteration out."""
     raise EOFError("it is cut off")
     yield ""
 
 
 def _count(line: str, expected: str, least: int, most: int) -> int:
+    """The number in a line; ValueError for one that is not ``least`` to ``most``, as ``expected`` says in words."""
     number = int(line)
     if not least <= number <= most:
         raise ValueError(f"{number} where {expected} are expected")
@@ -141,6 +143,8 @@ def read_skeleton(path: Path) -> Floats:
 
 
 def _clips(folder: Path, protocol: str) -> Iterator[Clip]:
+    """All clips in ``folder``, with the split of ``protocol``; MissingFilesError where there is none, DamagedFileError
+    for an unknown action."""
     matched = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.iterdir() if folder.is_dir() else ())]
     files = [(path, int(match[1]), int(match[2])) for path, match in matched if match]
     if not files:

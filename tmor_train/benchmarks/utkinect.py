@@ -37,6 +37,7 @@ def _read(folder: Path, protocol: str) -> FrameParts:
 
 
 def _labelled(recordings: list[utkinect.Recording]) -> Recordings:
+    """Recordings, each as one clip, with their events."""
     clips = [
         Clip(
             key=f"utkinect-s{recording.subject:02d}-e{recording.trial:02d}",

@@ -95,6 +95,7 @@ def _margin(precision: Precision, dimensions: int) -> float:
 
 
 def _check_norms(norms_N: torch.Tensor) -> None:
+    """Raises ValueError for lengths that are 0 or not finite."""
     broken = torch.nonzero(~torch.isfinite(norms_N)).flatten()
     if len(broken):
         raise ValueError(
@@ -172,6 +173,7 @@ def triangle_blocks(points: int, block_size: int) -> Iterator[tuple[slice, slice
 
 
 def _each_two(blocks: list[slice]) -> Iterator[tuple[slice, slice]]:
+    """Each block with itself, then each pair of different blocks once, in their order."""
     yield from ((block, block) for block in blocks)
     yield from ((left, right) for number, left in enumerate(blocks) for right in blocks[number + 1 :])
 

@@ -111,11 +111,11 @@ class ClusterState:
 class Clustering:
     """The result of a clustering: labels int64 (N,) from 0, −1 for noise, the eps they were made with, and metrics.
 
-    `noise_share` and `largest_share` (of the largest cluster) are shares of all points; `mean_size` is the mean number
-    of points of a cluster, noise not counted; `tries` is the number of repetitions, 0 where the first eps served. Where
-    the last try failed too, `failure` says how, all labels are −1 and `fell_back` is True: in this epoch each clip is a
-    cluster of its own. `eps` and the metrics are then those of the last try. `state` is for the next clustering.
-    """
+    `clusters` is their number. `noise_share` and `largest_share` (of the largest cluster) are shares of all points;
+    `mean_size` is the mean number of points of a cluster, noise not counted; `tries` is the number of repetitions, 0
+    where the first eps served. Where the last try failed too, `failure` says how, all labels are −1 and `fell_back` is
+    True: in this epoch each clip is a cluster of its own. `eps` and the metrics are then those of the last try. `state`
+    is for the next clustering."""
 
     labels_N: Labels
     eps: float
@@ -191,6 +191,7 @@ def cluster(
 
 
 def _first_eps(vectors: UnitVectors, config: ClusterConfig, state: ClusterState) -> float:
+    """The eps of the first try, as :class:`ClusterConfig` says."""
     if config.eps != "auto":
         return config.eps
     if config.metric == "jaccard":
@@ -226,6 +227,7 @@ def _clusterer(vectors: UnitVectors, config: ClusterConfig) -> Callable[..., tor
 
 
 def _summarized(labels_N: Labels, *, eps: float, tries: int) -> Clustering:
+    """Labels (N,) with their metrics."""
     sizes_K = np.bincount(labels_N[labels_N >= 0])
     return Clustering(
         labels_N=labels_N,
@@ -240,6 +242,7 @@ def _summarized(labels_N: Labels, *, eps: float, tries: int) -> Clustering:
 
 
 def _failure(found: Clustering, config: ClusterConfig) -> Failure | None:
+    """Why a result is unusable; None where it is not."""
     if found.largest_share > config.largest_share:
         return "one_cluster_dominates"
     if found.noise_share > config.noise_share:
@@ -248,6 +251,7 @@ def _failure(found: Clustering, config: ClusterConfig) -> Failure | None:
 
 
 def _agreement(name: str, labels_N: Labels, others_N: Labels | None) -> dict[str, float | None]:
+    """ARI and NMI of labels with others that are called ``name``; None for others that are not known."""
     ari, nmi = f"ari_{name}", f"nmi_{name}"
     if others_N is None or not (others_N >= 0).any():
         return {ari: None, nmi: None}
@@ -292,7 +296,8 @@ def noise_as_singletons(labels_N: np.ndarray) -> np.ndarray:
 
 
 def _contingency(one_N: np.ndarray, other_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes of the cells that are not empty, of the classes of one and of those of the other."""
+    """Sizes of the cells that are not empty, of the classes of one and of those of the other; ValueError for labels of
+    different numbers of points."""
     if one_N.shape != other_N.shape or one_N.ndim != 1:
         raise ValueError(f"labels of shapes {one_N.shape} and {other_N.shape} cannot be compared point by point")
     _, one_codes, one_sizes = np.unique(one_N, return_inverse=True, return_counts=True)

@@ -287,7 +287,7 @@ def _candidates(
     vectors: UnitVectors, reach: float, *, nearest: int, probes: int, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers of the P pairs, left < right, each once, whose cosine distance by faiss is at most `reach`: (P,)
-    int64 each."""
+    int64 each; FaissMissingError without faiss."""
     try:
         import faiss
     except ImportError as error:

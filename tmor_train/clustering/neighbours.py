@@ -87,6 +87,7 @@ class Neighbours:
     def _candidates(
         self, left_L: torch.Tensor, right_R: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :meth:`Prefilter.candidates`, by products of all dimensions."""
         margin = self._vectors.margin
         scores_LR = self._products(left_L, right_R)
         row_P, column_P = at_least(scores_LR, 1.0 - self._eps - margin)

@@ -229,6 +229,7 @@ def resampled(batch: MotionBatch, position_NT: Tensor) -> MotionBatch:
 
 
 def _frames(joints: Tensor, seen: Tensor, frame_NT: Tensor) -> tuple[Tensor, Tensor]:
+    """The given frames of each clip, (N, T) in any float dtype: joints and their mask."""
     people, clips = joints.shape[1], torch.arange(len(joints), device=joints.device)
     at = clips[:, None, None], torch.arange(people, device=joints.device)[None, :, None], frame_NT.long()[:, None, :]
     return joints[at], seen[at]

@@ -222,6 +222,7 @@ class Loader:
         return np.append(self.motions.caption_K, -1)
 
     def _frames(self, index_N: Numbers, epoch: int) -> Numbers:
+        """The frames of each clip, (N, T) int64, -1 for an empty one."""
         sampling, frames_N = self.sampling, self.motions.clips.frames_N[index_N]
         count = sampling.frames if sampling.choice == "uniform" else 1
         if sampling.draw == "random":
@@ -235,6 +236,7 @@ class Loader:
         return window_frames(frames_N, length=sampling.frames, draw_N=draw[:, 0])
 
     def _captions(self, index_N: Numbers, epoch: int) -> Numbers:
+        """The sentence of each clip, (N,) int64 into the set's ``sentences``, -1 for a clip without captions."""
         clips = self.motions.clips
         count_N = clips.caption_count_N[index_N]
         number_N = np.zeros(len(index_N), np.int64)
@@ -261,6 +263,7 @@ class Loader:
             yield clips[len(clips) * rank // world : len(clips) * (rank + 1) // world], after
 
     def _prefetch(self, plan: Iterator[tuple[Numbers, LoaderState]], epoch: int) -> Iterator[MotionBatch]:
+        """The batches of ``plan``, gathered ahead by threads; the state is that of the batch returned last."""
         waiting: deque[tuple[Future[Any], LoaderState]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="loader") as pool:
             try:

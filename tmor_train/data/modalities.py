@@ -113,6 +113,7 @@ def streamed(batch: MotionBatch, streams: Sequence[Stream]) -> MotionBatch:
 
 
 def _stream(batch: MotionBatch, stream: Stream) -> tuple[Tensor, Tensor]:
+    """The values and the mask of one stream; see :func:`streamed`."""
     motion, seen = batch.motion_NCTVM, batch.seen_NTVM
     if stream == "joint":
         return motion, seen

@@ -86,6 +86,7 @@ class _Part:
 
 
 def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
+    """All samples of a folder, mapped, without the vectors named in ``left``; raises as :func:`read_shards`."""
     dataset = Dataset(folder)
     parts = [
         _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)))
@@ -99,6 +100,8 @@ def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
 
 
 def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any) -> _Part:
+    """Those ``rows`` of a part that are in the dataset; ``index`` is the part's. ShardError where its files are missing
+    or disagree."""
     path = folder / columns_path(part)
     try:
         base = map_file(path)
@@ -123,7 +126,7 @@ def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any)
 
 def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Path) -> Numbers:
     """Where each array begins in the mapped file, in floats. The arrays are views of the map, and those of a batch
-    follow each other without gaps, as Arrow stores a column of lists."""
+    follow each other without gaps, as Arrow stores a column of lists. ShardError where floats are not aligned."""
     sizes = np.array([array.size for array in arrays], np.int64)
     if not sizes.any():
         return np.zeros(len(arrays), np.int64)
@@ -135,6 +138,7 @@ def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Pa
 
 
 def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
+    """The samples of mapped parts as one set, without the vectors named in ``left``; raises as :func:`read_shards`."""
     table, maps = pa.concat_tables([part.table for part in parts]), [part.values for part in parts]
     people, frames, joints, captions, wide, wide_video = np.concatenate([part.shape_N6 for part in parts]).T
     joints_start_N, video_start_N, text_start_N = np.concatenate([part.start_N3 for part in parts]).T
@@ -177,6 +181,7 @@ def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
 
 
 def _check_joints(array: JointArray, joints_N: Numbers) -> None:
+    """Raises ShardError where samples of the array's layout have another number of joints than it."""
     wrong = np.unique(joints_N[joints_N * 3 != array.joint_floats])
     if wrong.size:
         raise ShardError(f"samples of layout {array.layout!r} have {wrong.tolist()} joints: run `posecap verify`")
@@ -196,7 +201,8 @@ def _numbered(column: Any) -> tuple[tuple[str, ...], Numbers]:
 
 
 def _sentences(column: Any, captions_N: Numbers) -> tuple[tuple[str, ...], Numbers]:
-    """The distinct sentences in order of appearance, and for each caption of each clip the index of its sentence."""
+    """The distinct sentences in order of appearance, and for each caption of each clip the index of its sentence;
+    ShardError where the index has other numbers of captions than ``captions_N``."""
     if (np.array([len(texts or ()) for texts in column.to_pylist()], np.int64) != captions_N).any():
         raise ShardError("index and columns disagree on captions: run `posecap verify`")
     encoded = column.combine_chunks().flatten().dictionary_encode()
@@ -262,6 +268,7 @@ def _streamed(location: str | os.PathLike[str], split: str | None, left: set[str
 
 
 def _stacked(rows: list[NDArray[np.float32]]) -> Vectors | None:
+    """Vectors of samples as rows; None where there are none, ShardError for several lengths."""
     widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
         raise ShardError(f"vectors of lengths {widths} in one dataset: choose one split, or leave them out")

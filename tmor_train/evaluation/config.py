@@ -108,7 +108,7 @@ class StartConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderEvaluation:
-    """What every evaluation of an encoder with seeds says.
+    """What every evaluation of an encoder with seeds says: the ``task``, and the encoder that it ``start``s with.
 
     ``recipe`` is the name it is listed by and ``about`` a line that describes it. Each of ``seeds`` is a measurement:
     the seed of new weights (of ``scratch`` and of the head), of the order of clips and of augmentations. The draw of
@@ -156,7 +156,8 @@ class TrainerConfig:
 
     ``head_lr_ratio`` is the head's learning rate divided by that of all other parameters. A checkpoint is written after
     each epoch (in detection after each tenth of the epochs) and, besides, every ``checkpoint_steps`` steps of the
-    optimizer; the last two are kept, as one may get damaged. The loss is logged every ``log_steps`` steps.
+    optimizer; the last two are kept, as one may get damaged. The loss is logged every ``log_steps`` steps. ``schedule``
+    counts ``epochs``; ``device`` and ``precision`` are as in :class:`tmor_train.training.config.LoopConfig`.
 
     Raises:
         ValueError: a number is out of its range.
@@ -178,7 +179,8 @@ class TrainerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig:
-    """A table of the paper, measured anew; see :mod:`tmor_train.tables.run`.
+    """A table of the paper, measured anew; see :mod:`tmor_train.tables.run`. ``recipe`` and ``about`` as in
+    :class:`EncoderEvaluation`.
 
     ``data_root`` has a folder for each benchmark, of its name. ``weights`` is a checkpoint, a run's folder or
     ``scratch`` (then only rows of new weights are measured). Its row follows from the losses it was trained with:
@@ -225,7 +227,8 @@ vectors themselves, which must come from two encoders with one joint space (such
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """Zero-shot recognition.
+    """Zero-shot recognition. ``recipe``, ``about``, ``task`` and ``start`` as in :class:`EncoderEvaluation`, ``device``
+    as in :class:`tmor_train.training.config.LoopConfig`.
 
     ``texts`` is a Parquet file of sentences and their vectors (``pipelines/prompt_vectors.py`` writes it); None only in
     recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone, and

@@ -39,7 +39,7 @@ class EncoderNotFoundError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an encoder's weights are from: a file's name and SHA-256, or ``scratch`` and None.
+    """Where an encoder's weights are from: a file's ``name`` and ``sha256`` (64 hex digits), or ``scratch`` and None.
 
     ``config`` is that of its run as JSON values, ``seen`` the clips that it was trained on; None where the file does
     not say.
@@ -105,6 +105,7 @@ def scratch_like(encoder: Pretrained) -> ScratchConfig | None:
 
 
 def _scratch(config: StartConfig, seed: int, device: str) -> Pretrained:
+    """An encoder with new weights, which ``seed`` draws."""
     where = device_of(device)
     scratch = config.scratch
     torch.manual_seed(seed_of(seed, _WEIGHTS))  # weights are drawn on the CPU, so they are the same on every device

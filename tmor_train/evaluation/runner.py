@@ -42,9 +42,9 @@ Begun = Literal["new", "before"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Metrics:
-    """Metrics of one trial: shares from 0 to 1 by name, of which ``primary_metric`` is the one of the paper's table,
-    and the share of each class (float64, NaN for a class that does not occur). ``chosen`` are settings found on a
-    hold-out, as JSON values; ``notes`` are sentences to print beside every metric."""
+    """``metrics`` of one trial: shares from 0 to 1 by name, of which ``primary_metric`` is the one of the paper's
+    table. ``per_class_K`` is the share of each class (float64, NaN for a class that does not occur). ``chosen`` are
+    settings found on a hold-out, as JSON values; ``notes`` are sentences to print beside every metric."""
 
     metrics: dict[str, float]
     primary_metric: str
@@ -55,9 +55,9 @@ class Metrics:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrialOutput:
-    """What a trial computes: its metrics, the scores that they follow from, the encoder whose features were scored
-    (None: raw coordinates), and the numbers of clips or recordings as :class:`tmor_train.results.Result` has
-    ``counts``."""
+    """What a trial computes: its metrics, the scores that they follow from, the ``source`` of the encoder whose
+    features were scored (None: raw coordinates), and the numbers of clips or recordings as
+    :class:`tmor_train.results.Result` has ``counts``."""
 
     metrics: Metrics
     scores: Scores | FrameScores

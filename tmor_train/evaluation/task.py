@@ -28,9 +28,9 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """Clips to ``train`` on, and the ``test`` ones, all labelled. ``validation`` are clips that settings are chosen
-    on, where the benchmark has such; ``notes`` go with every metric. ``inputs`` are the files that they were read
-    from."""
+    """Clips to ``train`` on, and the ``test`` ones, all labelled, of one ``protocol`` of a ``benchmark``.
+    ``validation`` are clips that settings are chosen on, where the benchmark has such; ``notes`` go with every metric.
+    ``inputs`` are the files that they were read from."""
 
     benchmark: Benchmark
     protocol: str
@@ -157,8 +157,8 @@ def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameTask:
-    """Recordings to ``train`` on, and the ``test`` ones; ``notes`` go with every metric. ``inputs`` are the files that
-    they were read from."""
+    """Recordings to ``train`` on, and the ``test`` ones, of one ``protocol`` of a ``benchmark``; ``notes`` go with
+    every metric. ``inputs`` are the files that they were read from."""
 
     benchmark: Benchmark
     protocol: str

@@ -151,6 +151,7 @@ class Trainer(ABC, Generic[Batch]):
         return f"loss {means['loss']:.4f}"
 
     def _scheduled_step(self, batch: Batch, per_epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A :meth:`train_step` with the learning rate of the schedule; RunError where it is not finite."""
         config = self.config
         ratio = lr_ratio(self.step, config.schedule, steps_per_epoch=per_epoch, epochs=config.epochs)
         try:

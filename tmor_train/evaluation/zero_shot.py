@@ -56,7 +56,7 @@ def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> 
 
 
 class _Recognition:
-    """The vectors of a task's clips, and those of its classes for each set of prompts."""
+    """The vectors of a task's clips, and those of its classes for each set of prompts; raises as :func:`zero_shot`."""
 
     def __init__(self, config: ZeroShotConfig, task: Task) -> None:
         self._config, self._task = config, task
@@ -76,7 +76,8 @@ class _Recognition:
         self._notes = (chance(task), *seen, *video_note)
 
     def _vectors(self, name: PromptSet, texts: tuple[str, ...]) -> Floats:
-        """Text vectors of one set of prompts: (K, P, D), K classes in P wordings."""
+        """Text vectors of one set of prompts: (K, P, D), K classes in P wordings; MissingTextError where one is
+        missing."""
         task, config = self._task, self._config
         of_clips = f"={config.task.folder}" if not task.benchmark.classes else ""
         own = f"--class-texts {shlex.join(config.class_texts)}" if config.class_texts else ""
@@ -221,7 +222,7 @@ def video_head_of(encoder: Pretrained) -> Projection | None:
 
 @torch.no_grad()
 def _through(head: Any, vectors: Floats) -> Floats:
-    """Vectors (…, D) through a head or its layers, on the CPU."""
+    """Vectors (…, D) through a head or its layers, on the CPU; UnusableEncoderError for another D than it takes."""
     flat = torch.from_numpy(np.array(vectors.reshape(-1, vectors.shape[-1]), np.float32))
     try:
         out: Floats = head(flat).numpy()

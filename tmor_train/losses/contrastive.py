@@ -221,6 +221,8 @@ def masked_logsumexp(anchors_ND: Tensor, pool_KD: Tensor, positives_NK: Tensor, 
 
 
 class _MaskedLogSumExp(torch.autograd.Function):
+    """The five fields of :class:`MaskedSums`; the first three have a gradient, d log sum e^s / ds = e^s / sum e^s."""
+
     @staticmethod
     def forward(
         ctx: Any, anchors_ND: Tensor, pool_KD: Tensor, positives_NK: Tensor, negatives_NK: Tensor

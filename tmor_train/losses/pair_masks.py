@@ -61,7 +61,8 @@ class Relations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairMasks:
-    """P and N of N anchors among K candidates as masks (N, K), and which anchors take part in the loss.
+    """P and N of N anchors among K candidates as masks, ``positives_NK`` and ``negatives_NK`` bool, and which anchors
+    take part in the loss.
 
     ``anchors_N`` bool are the anchors that have what the loss compares (a video, a text) and are not dropped as noise.
     ``no_negatives_N`` bool are those of them that have no negative by the clusters. ``alone`` bool of shape () says

@@ -95,6 +95,7 @@ class ExtremeContrast(Method):
         self.queue = Queue(objective.queue_size, motion=objective.width, video=None, text=None)
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        """L of a batch, and its three terms."""
         config = self.config
         normal, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
         extreme = step.view(batch, (*self._anchor, *config.extreme))

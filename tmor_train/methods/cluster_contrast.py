@@ -81,6 +81,7 @@ class CentroidContrast(Method):
         self.centroids_KD: Tensor
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        """L_q of a batch, and the share of its clips that are in it."""
         features_ND = step.features(step.view(batch, self._view))
         queries_ND = self.motion_head(features_ND)
         self._cluster_of = step.cluster_of

@@ -116,6 +116,7 @@ class CrossStreams(Method):
         )
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        """The sum of the streams' losses of a batch, and each."""
         one, other = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
         with step.autocast():
             features = [part.float() for part in _streams(step.encoder).each(one.motion_NCTVM, one.present)]

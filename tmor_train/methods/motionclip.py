@@ -84,6 +84,7 @@ class VectorRegression(Method):
         self.decoder = ClipDecoder(encoder.channels * encoder.joints * context.persons)
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        """L of a batch, and each of its terms that has a weight."""
         view = step.view(batch, self._view)
         features_ND = step.features(view)
         shape = view.motion_NCTVM.shape

@@ -31,8 +31,7 @@ from tmor_train.objective_config import ObjectiveConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchors:
-    """The N clips of a batch as anchors: their features (N, F) by the encoder, and the keys (N, F) of their second
-    view.
+    """The N clips of a batch as anchors: ``features_ND`` by the encoder, and ``keys_ND``, those of their second view.
 
     Neither is projected. ``video_NDv`` and ``text_NDt`` are the frozen encoders' vectors, None where the set has none;
     the masks ``has_*_N`` bool say which clips have one, None: all. ``index_N`` int64 is the clip's index in the

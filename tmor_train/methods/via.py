@@ -84,6 +84,7 @@ class Retargeting(Method):
         self.decoder = FrameDecoder(context.encoder.channels * context.encoder.joints)
 
     def losses(self, batch: MotionBatch, step: StepContext) -> MethodOutput:
+        """L of a batch, and its two terms."""
         views = [step.view(batch, augmentations) for augmentations in (self._anchor, self._positive)]
         with step.autocast():
             frames = [step.encoder.frame_features(view.motion_NCTVM).float() for view in views]

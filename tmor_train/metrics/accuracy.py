@@ -16,8 +16,9 @@ from tmor_train.data.arrays import Floats, Numbers
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Accuracy:
-    """Shares from 0 to 1. ``per_class_K`` float64 is NaN for a class without a clip; the mean leaves such classes out.
-    ``confusion_KK`` int64 counts clips by true class (rows) and predicted class (columns)."""
+    """Shares from 0 to 1: ``top1`` of all clips, ``mean_per_class`` of the classes. ``per_class_K`` float64 is NaN for
+    a class without a clip; the mean leaves such classes out. ``confusion_KK`` int64 counts clips by true class (rows)
+    and predicted class (columns)."""
 
     top1: float
     mean_per_class: float
@@ -76,7 +77,7 @@ def wilson(share: float, count: int, *, confidence: float = 0.95) -> tuple[float
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The ``mean`` over seeds and the half width of its confidence interval, mean ± half width, in the unit of the
+    """The ``mean`` over seeds and the ``half_width`` of its confidence interval, mean ± half width, in the unit of the
     values; the latter is NaN for a single seed."""
 
     mean: float

@@ -107,6 +107,7 @@ def times(length: float, *, count: int = 25) -> NDArray[np.float64]:
 
 
 def _checked(scores_TK: Floats, label_TK: Marks) -> tuple[Floats, Marks]:
+    """The two as arrays; raises as :func:`frame_ap`."""
     scores_TK, label_TK = np.asarray(scores_TK), np.asarray(label_TK)
     if scores_TK.ndim != 2 or scores_TK.shape != label_TK.shape or not scores_TK.size:
         raise ValueError(f"scores {scores_TK.shape} and labels {label_TK.shape} are not of the same frames, or of none")

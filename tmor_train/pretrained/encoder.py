@@ -169,6 +169,7 @@ class Pretrained:
         }
 
     def _heads(self) -> Heads:
+        """``heads``, where there are any; else UnusableEncoderError."""
         if self.heads is None:
             raise UnusableEncoderError(
                 f"{self.path} holds an encoder without projection heads, so it only gives embeddings; for projections "

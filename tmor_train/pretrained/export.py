@@ -43,7 +43,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written.
+    """What was written to ``path``.
 
     ``inputs`` are the shapes by name, free sizes as words; ``outputs`` the names. ``difference`` is the largest
     difference between outputs of onnxruntime and torch on batches of several sizes, as a share of the largest output.
@@ -121,6 +121,7 @@ class _Outputs(nn.Module):
 
 
 def _need_packages() -> None:
+    """Raises ExportError where onnx or onnxruntime is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -129,6 +130,7 @@ def _need_packages() -> None:
 
 
 def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]], names: tuple[str, ...]) -> None:
+    """Traces the network into an ONNX file, with inputs of ``shapes`` and outputs of ``names``."""
     inputs = tuple(_example(shapes, clips=2, seed=0).values())
     with warnings.catch_warnings():
         # torch's newer exporter asks for another package, onnxscript; this one traces, which suffices: no branch

@@ -77,7 +77,7 @@ def load(
 
 
 def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretrained:
-    """The encoder of a run's checkpoint, whose content is not trusted."""
+    """The encoder of a run's checkpoint, whose content is not trusted: CheckpointError for any other."""
     try:
         config = from_json(PretrainConfig, json.loads(content["config"]))
         of = of or config.clusters.of
@@ -105,7 +105,8 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
 
 
 def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Backbone:
-    """The encoder with these weights. Shapes are compared before any memory is allocated for it."""
+    """The encoder with these weights. Shapes are compared before any memory is allocated for it; ValueError for
+    others."""
     layout, persons = config.sampling.layout, config.sampling.people
     with torch.device("meta"):
         wanted = encoder_for(config.method, config.encoder, layout=layout, persons=persons).state_dict()

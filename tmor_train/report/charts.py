@@ -71,6 +71,8 @@ def ordered(shown: list[StoredResult], classes: int) -> list[int]:
 def _draw_classes(
     shown: list[StoredResult], classes: tuple[str, ...], order: list[int], what: str, *, name: str
 ) -> Markup | None:
+    """The share of each class in ``order``, a series for each result."""
+
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         for number, one in enumerate(shown):
@@ -119,6 +121,7 @@ def _confusion(one: StoredResult) -> NDArray[np.int64]:
 
 
 def _draw_confusion(one: StoredResult, confusion_KK: NDArray[np.int64], name: str) -> Markup | None:
+    """A confusion matrix, by the share of the true class."""
     classes = [label(words) for words in one.result.classes]
     share_KK = confusion_KK / np.maximum(confusion_KK.sum(1, keepdims=True), 1)
 
@@ -252,6 +255,7 @@ def _is_number(value: object) -> bool:
 
 
 def _draw_curves(curves: dict[str, list[tuple[int, float]]], name: str) -> Markup | None:
+    """Curves side by side, three in a row."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
 
@@ -282,8 +286,8 @@ class EmbeddingsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """Embeddings (N, D) float32, the index of each one's class in ``classes``, int64, -1 where not known, and the names
-    of the classes."""
+    """Embeddings ``vectors_ND`` float32, the index ``label_N`` of each one's class in ``classes``, int64, -1 where not
+    known, and the names of the classes."""
 
     vectors_ND: Floats
     label_N: Numbers
@@ -343,6 +347,7 @@ def plane(vectors_ND: Floats) -> tuple[Floats, str]:
 
 
 def _map(cloud: Cloud, number: int) -> list[Chart]:
+    """The maps of one file, the ``number``-th of the page: by class, where classes are known, and by cluster."""
     place_N2, how = plane(cloud.vectors_ND)
     clustering = cluster(cloud.vectors_ND, ClusterConfig())
     cluster_N = np.asarray(clustering.labels_N, np.int64)

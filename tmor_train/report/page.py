@@ -68,6 +68,7 @@ def paper_tables(collected: Collected) -> Iterator[Block]:
 
 
 def _paper_table(table: dict[str, Any]) -> Block:
+    """A measured table, the content of its ``table.json``; what it lacks is an error of any kind."""
     more = list(dict.fromkeys(name for row in table["rows"] for name in row["more"]))
     text_columns = 1 + len(more)
     lines = []
@@ -109,6 +110,7 @@ def _task(one: StoredResult) -> tuple[str, str]:
 
 
 def _results_grid(results: list[StoredResult]) -> Grid:
+    """Results of one benchmark and protocol, a line each."""
     first = dict.fromkeys(one.result.primary_metric for one in results)
     names = list(dict.fromkeys([*first, *(name for one in results for name in one.result.metrics)]))
     by_clips = any(one.result.intervals for one in results)

@@ -46,7 +46,7 @@ def printable(text: object, *, limit: int = 2000) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """An SVG element, None where matplotlib is not installed, with its caption.
+    """An element ``svg``, None where matplotlib is not installed, with its caption.
 
     With a ``title`` the page shows it in an element that opens and closes by a click, at first as ``is_open`` says;
     without one ``is_open`` is not used.
@@ -60,7 +60,8 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of a table. The first cell spans ``span`` columns; ``kind`` is its class in the page's style sheet."""
+    """A row of a table. The first of ``cells`` spans ``span`` columns; ``kind`` is its class in the page's style
+    sheet."""
 
     cells: Sequence[object]
     span: int = 1
@@ -69,7 +70,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table with the headings ``heads``. The first ``text_columns`` columns hold text, the others numbers."""
+    """A table of ``lines`` with the headings ``heads``. The first ``text_columns`` columns hold text, the others
+    numbers."""
 
     heads: Sequence[str]
     lines: Sequence[Line]

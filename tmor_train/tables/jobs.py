@@ -97,6 +97,7 @@ def key_of(table: Table, weights: Weights) -> str:
 
 
 def _loaded(path: str) -> Weights:
+    """The checkpoint at ``path`` and what it says of its training; raises as :func:`tmor_train.load`."""
     encoder: Pretrained = load(path)
     name = encoder.path.name
     weights = Weights(

@@ -13,7 +13,8 @@ SCRATCH_KEY = "scratch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One metric of one protocol: ``metric`` is its name among those of a result, ``title`` the paper's words."""
+    """One metric of one ``protocol`` of a ``benchmark``: ``metric`` is its name among those of a result, ``title`` the
+    paper's words."""
 
     title: str
     benchmark: str
@@ -53,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper: the ``name`` that its recipe has, and its ``title``.
 
     ``sections`` are its parts from top to bottom, each a heading and rows. ``keys`` are the words that ``--rows
     KEY=CHECKPOINT`` takes, each with its meaning. ``notes`` are sentences needed to compare figures.
@@ -95,6 +96,7 @@ def _row(headings: tuple[str, ...], method: str, *cells: str | float | None, by:
 
 
 def _by(recipe: str, mode: str, key: str) -> tuple[Reproduction, ...]:
+    """The one way to measure a row."""
     return (Reproduction(key=key, recipe=recipe, mode=mode),)
 
 
@@ -189,6 +191,7 @@ _PROMPTS = {"plain": "the class alone", "person": "“a video of a person …”
 
 
 def _zero_shot(visual: str, words: str) -> tuple[Reproduction, ...]:
+    """A measurement for each set of prompts; ``visual`` ends the mode, ``words`` begin the line."""
     return tuple(
         Reproduction(key="vmt", recipe="zero_shot", mode=f"zero_shot_{name}{visual}", words=f"{words}, {prompt}")
         for name, prompt in _PROMPTS.items()
@@ -292,6 +295,7 @@ _ablation = partial(_row, ("Pre-training",))
 
 
 def _probes(key: str) -> tuple[Reproduction, ...]:
+    """Linear probes of clips and of frames."""
     return (
         Reproduction(key=key, recipe="probe", mode="probe", benchmarks=("smarthome",)),
         Reproduction(key=key, recipe="detect_probe", mode="", benchmarks=("tsu",)),

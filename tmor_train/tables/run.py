@@ -83,7 +83,8 @@ def _measured(
 
 
 def _begin(config: TableConfig, folder: Path) -> None:
-    """Write the configuration, in place of an earlier one of the same table: the latest counts."""
+    """Write the configuration, in place of an earlier one of the same table: the latest counts. RunError where the
+    folder holds another run."""
     if (folder / CONFIG).exists():
         known = read_config(folder)
         same_kind = isinstance(known, dict) and known.get(KIND) == type(config).__name__
@@ -159,8 +160,8 @@ _DASH = "–"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Measurement:
-    """The outcome of a job: its metric for each seed, shares from 0 to 1, or the ``reason`` why there is none;
-    ``notes`` are sentences to print beside it."""
+    """The outcome of a job: the ``values`` of its metric for each seed, shares from 0 to 1, or the ``reason`` why there
+    is none; ``notes`` are sentences to print beside it."""
 
     job: Job
     values: tuple[float, ...] = ()

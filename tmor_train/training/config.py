@@ -114,7 +114,7 @@ class PretrainConfig:
     changes what is trained. A default ``data`` names none; recipes leave it so for the command line to complete.
     ``method`` is another work's, by its settings; None is T-MOR's, whose settings are ``objective``. Other methods take
     from ``objective`` only what they share with it, which their classes name. ``schedule`` and ``loop`` count the same
-    epochs.
+    epochs. The other fields are described by their classes.
     """
 
     recipe: str

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """``lr`` is the full learning rate; it is not scaled by the batch or the number of processes. ``momentum`` is used
-    by ``sgd`` alone, with Nesterov's step, and ``betas`` by ``adamw`` alone. ``weight_decay`` is that of ``all``
-    parameters (as UNIK) or, with ``matrices``, only of those with two axes or more, which leaves out biases and
-    normalisation; ``adamw`` decays apart from the gradient. ``clip`` bounds the L2 norm of the gradient of all
-    parameters together; None: no bound. Rate, decay and momentum are UNIK's, ``betas`` torch's; the bound is a free
-    choice.
+    """``method`` is SGD or AdamW of torch. ``lr`` is the full learning rate; it is not scaled by the batch or the
+    number of processes. ``momentum`` is used by ``sgd`` alone, with Nesterov's step, and ``betas`` by ``adamw`` alone.
+    ``weight_decay`` is that of ``all`` parameters (as UNIK) or, with ``matrices``, only of those with two axes or more,
+    which leaves out biases and normalisation; ``adamw`` decays apart from the gradient. ``clip`` bounds the L2 norm of
+    the gradient of all parameters together; None: no bound. Rate, decay and momentum are UNIK's, ``betas`` torch's; the
+    bound is a free choice.
 
     Raises:
         ValueError: a number is out of its range.

@@ -275,6 +275,7 @@ class Pretraining:
             ) from error
 
     def _fit(self, event: str) -> Path:
+        """As :meth:`fit`, with the errors of the disk as they come."""
         train_state, epochs = self.train_state, self.config.loop.epochs
         with self.logger, self.stop:
             self.progress = Progress(steps=epochs * self.steps_per_epoch, done=train_state.step)
@@ -301,6 +302,7 @@ class Pretraining:
         return self.checkpoints.path(train_state.step)
 
     def _step(self, batches: Sequence[MotionBatch]) -> None:
+        """One step, with what is logged and saved after it; RunError and Stopped as :meth:`fit`."""
         train_state, loop, epoch = self.train_state, self.config.loop, self.loader.state.epoch
         share = lr_ratio(
             train_state.step, self.config.schedule, steps_per_epoch=self.steps_per_epoch, epochs=loop.epochs

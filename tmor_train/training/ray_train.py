@@ -89,6 +89,7 @@ def resume_on_ray(folder: Path, job: RayJob) -> Path:
 
 
 def _run(settings: dict[str, Any], folder: Path, job: RayJob, *, device: str) -> Path:
+    """Runs :func:`_process` with ``settings`` by the processes of ``job``; raises as :func:`pretrain_on_ray`."""
     folder = folder.absolute()
     with _cluster(job.address) as ray_train:
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -133,7 +134,7 @@ def _process(settings: dict[str, Any]) -> None:
 @contextmanager
 def _cluster(address: str) -> Iterator[Any]:
     """Connects to the cluster until the context ends, and yields ``ray.train``; an existing connection is used and
-    stays."""
+    stays. RayError without Ray Train or a cluster."""
     try:
         import ray
         import ray.train

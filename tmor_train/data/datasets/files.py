@@ -120,6 +120,7 @@ def matching(
 
 
 def _content(path: Path, source: DatasetSource) -> bytes:
+    """A file's bytes, which are recorded; raises as :func:`read_text`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -305,7 +306,8 @@ def variables(content: bytes) -> dict[str, Variable]:
 
 
 def _element(buffer: memoryview, at: int, order: Order, *, whole: bool = True) -> tuple[int, memoryview, int]:
-    """Type and bytes of the element at ``at``, and where the next begins. Without ``whole``, its end may be lacking."""
+    """Type and bytes of the element at ``at``, and where the next begins. Without ``whole``, its end may be lacking;
+    otherwise that is a ValueError."""
     if at + 8 > len(buffer):
         raise ValueError("it is cut off")
     kind, size = np.frombuffer(buffer, f"{order}u4", 2, at).tolist()
@@ -322,7 +324,7 @@ def _element(buffer: memoryview, at: int, order: Order, *, whole: bool = True) -
 
 
 def _described(matrix: memoryview, order: Order) -> tuple[str, str, tuple[int, ...], int]:
-    """The name, class and shape of a variable, and where its values begin."""
+    """The name, class and shape of a variable, and where its values begin; ValueError where it is damaged."""
     _, flags, at = _element(matrix, 0, order)
     if flags.nbytes != 8:
         raise ValueError("a variable's flags are not eight bytes")
@@ -339,7 +341,7 @@ def _described(matrix: memoryview, order: Order) -> tuple[str, str, tuple[int, .
 
 
 def _array(matrix: memoryview, order: Order) -> NDArray[Any]:
-    """The values of a variable, as :class:`Variable` says."""
+    """The values of a variable; raises as :class:`Variable` says."""
     name, class_name, shape, at = _described(matrix, order)
     kind, values, _ = _element(matrix, at, order)
     if class_name == "char":

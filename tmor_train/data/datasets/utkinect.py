@@ -66,7 +66,8 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A whole recording: ``frame_T`` the sensor's number of each tracked frame, ascending; ``joints_TJC`` (T, 25, 4) in
-    the layout ``ntu25``; its labelled actions. ``subject`` and ``trial`` are the numbers in its file's name."""
+    the layout ``ntu25``; ``segments`` its labelled actions. ``subject`` and ``trial`` are the numbers in its file's
+    name."""
 
     subject: int
     trial: int
@@ -115,7 +116,7 @@ def _labels(folder: Path) -> Path:
 
 
 def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
-    """The labelled actions by subject and trial."""
+    """The labelled actions by subject and trial; DamagedFileError for a line that is none."""
     segments: dict[tuple[int, int], tuple[Segment, ...]] = {}
     recording: tuple[int, int] | None = None
     for number, line in enumerate(read_text(path, source=SOURCE).splitlines(), 1):
@@ -134,6 +135,7 @@ def _segments(path: Path) -> dict[tuple[int, int], tuple[Segment, ...]]:
 
 
 def _clips(whole: list[Recording]) -> Iterator[Clip]:
+    """The labelled actions of recordings during which somebody was tracked."""
     for recording in whole:
         for segment in recording.segments:
             inside = (recording.frame_T >= segment.first) & (recording.frame_T <= segment.last)

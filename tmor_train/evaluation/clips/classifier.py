@@ -20,7 +20,7 @@ _ORDER = 0  # purpose of random numbers: the order of clips
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Labelled:
-    """Features (N, D) float32 of N clips, and the index of each one's class, int64 (N,)."""
+    """``features_ND`` float32 of N clips, and ``label_N`` int64, the index of each one's class."""
 
     features_ND: Floats
     label_N: Numbers
@@ -45,8 +45,8 @@ class Linear:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BestFit:
-    """The classifier trained on the whole train part with the best setting, that ``setting``, and in ``held_out`` the
-    mean metric of each setting on the hold-out (empty where there was one setting only)."""
+    """``linear``: the classifier trained on the whole train part with the best setting, that ``setting``, and in
+    ``held_out`` the mean metric of each setting on the hold-out (empty where there was one setting only)."""
 
     linear: Linear
     setting: float

@@ -18,6 +18,7 @@ class DescentConfig:
 
     ``rates`` are learning rates that are compared on the hold-out; of equally good ones the first is taken. The rate
     falls to a tenth after each of ``milestones`` epochs. ``batch`` is in clips; an epoch's last may be smaller.
+    ``weight_decay`` and ``momentum`` are SGD's.
 
     Raises:
         ValueError: a number is out of its range.
@@ -79,7 +80,8 @@ class RawConfig:
     ``frames`` are taken of the whole clip at even steps, rounded to the nearest frame, so that those of a shorter clip
     repeat. Each joint is relative to the middle of the first person's hips and to the size of the picture (in space:
     in metres). Whether joints were seen is ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one,
-    which keeps the path of the body. At most two people of a clip are used. 32 frames are a free choice.
+    which keeps the path of the body. At most two people of a clip are used. 32 frames are a free choice. ``linear`` is
+    the classifier.
 
     Raises:
         ValueError: ``frames`` is below 1.
@@ -118,7 +120,11 @@ class ProbeConfig(EncoderEvaluation):
     on ``raw`` coordinates and, beside an encoder that was trained, the same network with new weights.
     ``people`` is for encoders of one person: so many people of a clip are encoded one by one, and their features
     joined, (N, ``people`` * 256); with another encoder it is 1. ``look`` is test-time augmentation, of train clips,
-    too. ``workers`` are threads that gather clips (0: the calling thread does).
+    too. ``workers`` are threads that gather clips (0: the calling thread does). ``device`` is a name of torch's, or
+    ``auto``: a GPU if there is one.
+
+    Raises:
+        ValueError: ``people`` is below 1, or ``seeds`` is empty.
     """
 
     look: TTAConfig = field(default_factory=TTAConfig)
@@ -181,7 +187,8 @@ class FineTuneConfig(EncoderEvaluation):
 class FewShotConfig(EncoderEvaluation):
     """Probes and fine-tuning with a share of the labels; see :mod:`tmor_train.evaluation.clips.few_shot`.
 
-    ``percent`` are the shares of the train part in percent, each drawn once for every seed. Fine-tuning has the epochs
+    ``percent`` are the shares of the train part in percent, each drawn once for every one of ``seeds``; each is
+    measured in all ``modes``. ``look`` is test-time augmentation. Fine-tuning has the epochs
     of ``tune``, or as many more as make ``steps`` steps (200 is a free choice: epochs of a handful of clips are too few
     steps to learn from); the warm-up is lengthened with them, milestones, which count epochs, are not. The linear
     classifier has one setting, because few labels leave none to choose on; its features are computed by

@@ -100,8 +100,8 @@ def classified(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cached:
-    """Features (N, D) of a task's clips: to train on, to measure on, and to choose settings on (None where the
-    benchmark has no such part)."""
+    """Features (N, D) of a task's clips: to ``train`` on, ``test_ND`` to measure on, and those of ``validation`` to
+    choose settings on (None where the benchmark has no such part)."""
 
     train: Labelled
     test_ND: Floats

@@ -36,7 +36,7 @@ class WindowConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferConfig:
-    """How weights of one kind of skeleton serve another (the paper does not say it of PKU-MMD). ``layout`` and
+    """``how`` weights of one kind of skeleton serve another (the paper does not say it of PKU-MMD). ``layout`` and
     ``people`` are used by ``trunk`` alone.
 
     ``project``: the recordings are brought to what the encoder takes: its layout, and x and y alone where it takes two
@@ -98,7 +98,7 @@ class DetectorConfig(TrainerConfig):
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(EncoderEvaluation):
     """Frame-wise detection; see :mod:`tmor_train.evaluation.detection.detect`. ``frames`` and ``choice`` of
-    ``start`` are not used: ``windows`` says what is seen at a time."""
+    ``start`` are not used: ``windows`` says what is seen at a time. ``transfer`` is for encoders of other skeletons."""
 
     transfer: TransferConfig = field(default_factory=TransferConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
@@ -109,14 +109,15 @@ class DetectConfig(EncoderEvaluation):
 class EventConfig:
     """Events out of class probabilities of frames, of which class 0 is background.
 
-    ``background`` is its weight in the loss, that of every other class being 1. Probabilities are smoothed over
-    ``width`` frames, an odd number, of which the frame itself is the middle. ``grouped`` takes runs of frames with 1 -
-    p(background) of ``threshold`` or more; ``per_class`` takes runs of each class at each of ``thresholds``, then drops
-    those that a more confident one of the class overlaps by an IoU above ``overlap``. ``settings`` ``chosen``: a second
-    detector, trained with the first seed without the recordings that ``task.holdout`` holds out, says on those which of
-    both ``proposals`` and which of ``widths`` is best by ``action_0.5``, the first of equals; ``proposals`` and
-    ``width`` are not used then. With ``fixed``, ``widths`` are not used. ``background`` and ``threshold`` are those of
-    Graph Distillation (ECCV 2018); the other numbers are free choices.
+    ``background`` is its weight in the loss, that of every other class being 1. Probabilities are smoothed by the
+    median or mean, or not at all (``smoothing``), over ``width`` frames, an odd number, the frame itself in the middle.
+    ``grouped`` takes runs of frames with 1 - p(background) of ``threshold`` or more; ``per_class`` takes runs of each
+    class at each of ``thresholds``, then drops those that a more confident one of the class overlaps by an IoU above
+    ``overlap``. ``settings`` ``chosen``: a second detector, trained with the first seed without the recordings that
+    ``task.holdout`` holds out, says on those which of both ``proposals`` and which of ``widths`` is best by
+    ``action_0.5``, the first of equals; ``proposals`` and ``width`` are not used then. With ``fixed``, ``widths`` are
+    not used. ``background`` and ``threshold`` are those of Graph Distillation (ECCV 2018); the other numbers are free
+    choices.
 
     Raises:
         ValueError: a number is out of its range.

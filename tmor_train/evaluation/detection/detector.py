@@ -155,6 +155,7 @@ class DetectorTrainer(Trainer[Numbers]):
         super().__init__(detector, detector.config, head=head, trunk=trunk, device=device, seed=seed)
 
     def loss(self, batch: Numbers) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over the valid frames of a batch's windows; no other values are logged."""
         detector, windows = self.network, self.windows
         detector.head.train()
         detector.trunk.train(detector.config.statistics == "adapting")
@@ -250,8 +251,8 @@ def transplant_trunk(
 
 
 def _shape_of(encoder: Pretrained, start: StartConfig) -> EncoderConfig:
-    """The architecture of an encoder: from its run's configuration, from the one for new weights, or from the
-    network."""
+    """The architecture of an encoder: from its run's configuration, from the one for new weights, or from the network;
+    UnusableEncoderError where none says it."""
     if encoder.config is not None:
         return from_json(EncoderConfig, encoder.config["encoder"])
     if not encoder.sha256:

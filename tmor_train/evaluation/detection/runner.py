@@ -56,8 +56,8 @@ class Detected:
 
 @dataclass(frozen=True, eq=False)
 class _Start:
-    """An encoder before training, the windows of both parts, and, where the trunk is not trained, the features of those
-    windows (train, test), each (256, T')."""
+    """An encoder before training, the ``source`` of its weights and ``notes`` on how it was adapted, the windows of
+    both parts, and, where the trunk is not trained, the ``features`` of those windows (train, test), each (256, T')."""
 
     encoder: Pretrained
     source: Source
@@ -126,6 +126,7 @@ class DetectorTraining:
         return Detector(encoder, self.config.train, classes=self.outputs)
 
     def _start(self, seed: int) -> _Start:
+        """The encoder and features to train with, kept from the seed before where they do not depend on the seed."""
         config = self.config
         # Weights that are drawn differ by seed; all else is the same for every one.
         drawn = config.start.weights == SCRATCH or config.transfer.how == "trunk"
@@ -152,6 +153,7 @@ class DetectorTraining:
     def _windows_and_features(
         self, trunk: Detector, windows: RecordingWindows
     ) -> tuple[RecordingWindows, list[Tensor]]:
+        """As :func:`in_context`, for the features of the encoder ``trunk``."""
         config = self.config.train
         return in_context(windows, window_features(trunk, windows, cache=config.cache), context=config.context)
 
