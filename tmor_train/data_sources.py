@@ -14,7 +14,7 @@ from posecap.builtin import program
 from tmor_train.data import MotionSet, combined, read_shards
 from tmor_train.data.arrays import vectors
 from tmor_train.data.datasets import SETS
-from tmor_train.data.inputs import record_file
+from tmor_train.data.provenance import record_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from posecap.weights.unpickle import ARRAY_NAMES, UnsafePickleError, unpickle
 from tmor_train.benchmarks.base import Benchmark, Parts, check_for
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing
-from tmor_train.data.inputs import record_file
+from tmor_train.data.provenance import record_file
 
 _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 # Bounds that the published files keep by far; only damaged or hostile ones exceed them.

@@ -36,7 +36,7 @@ from tmor_train.benchmarks.base import (
 from tmor_train.data import Clip, from_clips
 from tmor_train.data.arrays import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
-from tmor_train.data.inputs import record_file
+from tmor_train.data.provenance import record_file
 
 SOURCE = DatasetSource(
     "Toyota Smarthome Untrimmed", "https://project.inria.fr/toyotasmarthome/", "skeletons and annotations"

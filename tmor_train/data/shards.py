@@ -21,7 +21,7 @@ from posecap.stream import open_dataset
 from posecap.types import PartName
 from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
 from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet, from_clips
-from tmor_train.data.inputs import record_parts
+from tmor_train.data.provenance import record_parts
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")  # columns of a part's index
 _ARRAYS = ("joints", "video", "text")  # arrays of a columns file

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from posecap.files import file_sha256, write_file
 from tmor_train.configuration import KIND, as_json
 from tmor_train.data.arrays import Floats
-from tmor_train.data.inputs import Inputs
+from tmor_train.data.provenance import Inputs
 from tmor_train.evaluation.config import SCRATCH
-from tmor_train.evaluation.encoders import Source
-from tmor_train.evaluation.leakage import seen_notes
+from tmor_train.evaluation.encoders import Source, seen_notes
 from tmor_train.evaluation.task import FrameTask, Task
 from tmor_train.metrics.accuracy import accuracy, spread, wilson
 from tmor_train.results import RESULT, FrameScores, Result, Scores, save

@@ -24,8 +24,7 @@ from tmor_train.configuration import from_json
 from tmor_train.data.arrays import Floats
 from tmor_train.encoder import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
-from tmor_train.evaluation.encoders import encoder_name, features_of, load_encoder
-from tmor_train.evaluation.leakage import leakage_notes
+from tmor_train.evaluation.encoders import encoder_name, features_of, leakage_notes, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained

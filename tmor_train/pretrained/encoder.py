@@ -25,7 +25,7 @@ from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Samp
 from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.modalities import streamed
-from tmor_train.data.seen import SeenClips
+from tmor_train.data.provenance import SeenClips
 from tmor_train.encoder import Heads, UnusableEncoderError
 from tmor_train.training.config import ViewConfig
 from tmor_train.training.distributed import Precision, autocast_of

@@ -18,7 +18,7 @@ from tmor_train.backbones import Backbone
 from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
-from tmor_train.data.seen import SeenClips
+from tmor_train.data.provenance import SeenClips
 from tmor_train.encoder import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError

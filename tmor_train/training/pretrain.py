@@ -24,8 +24,7 @@ from posecap.files import file_sha256
 from tmor_train import __version__
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet, ProcessRank
-from tmor_train.data.inputs import Inputs, recording
-from tmor_train.data.seen import SeenClips
+from tmor_train.data.provenance import Inputs, SeenClips, recording
 from tmor_train.data_sources import fingerprint, motions_of
 from tmor_train.methods import MotionCLIP
 from tmor_train.training import checkpoint

@@ -27,8 +27,8 @@ READING = "reading"
 when it was begun; 1 where it is missing."""
 LOCK = ".lock"
 INPUTS = "inputs.json"
-"""What an evaluation read when it was begun: :class:`tmor_train.data.inputs.Inputs` as JSON, with a ``format``. Runs of
-former versions have none."""
+"""What an evaluation read when it was begun: :class:`tmor_train.data.provenance.Inputs` as JSON, with a ``format``.
+Runs of former versions have none."""
 _log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

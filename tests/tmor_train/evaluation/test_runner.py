@@ -10,7 +10,7 @@ import pytest
 
 from tests import gestures
 from tmor_train.configuration import as_json
-from tmor_train.data.inputs import Inputs
+from tmor_train.data.provenance import Inputs
 from tmor_train.evaluation.clips.config import LogisticConfig, ProbeConfig
 from tmor_train.evaluation.config import StartConfig
 from tmor_train.evaluation.encoders import Source

@@ -18,8 +18,7 @@ from tests import building, built
 from tmor_train.configuration import ConfigError, as_json, changed
 from tmor_train.encoder import UnusableEncoderError
 from tmor_train.evaluation.config import ZeroShotConfig
-from tmor_train.evaluation.encoders import EncoderNotFoundError
-from tmor_train.evaluation.leakage import leakage_notes
+from tmor_train.evaluation.encoders import EncoderNotFoundError, leakage_notes
 from tmor_train.evaluation.zero_shot import (
     Sides,
     combined,

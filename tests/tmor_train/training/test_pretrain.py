@@ -22,7 +22,7 @@ from tests import ROOT, built
 from tmor_train.cli import main
 from tmor_train.configuration import changed
 from tmor_train.data import LoaderState
-from tmor_train.data.seen import SeenClips
+from tmor_train.data.provenance import SeenClips
 from tmor_train.data_sources import motions_of
 from tmor_train.recipes import recipe
 from tmor_train.training import checkpoint

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.joints import LAYOUTS
-from tmor_train.data.inputs import record_bytes
+from tmor_train.data.provenance import record_bytes
 
 MAX_FILE_BYTES = 64 << 20
 """Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""

@@ -14,7 +14,7 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, Parts
 from tmor_train.configuration import changed
 from tmor_train.data import Clip, MotionSet, from_clips
-from tmor_train.data.seen import SeenClips
+from tmor_train.data.provenance import SeenClips
 from tmor_train.evaluation.clips import linear_probe
 from tmor_train.evaluation.clips.classifier import fitted
 from tmor_train.evaluation.clips.config import ExactConfig, LinearConfig, ProbeConfig, RawConfig
@@ -27,8 +27,7 @@ from tmor_train.evaluation.clips.linear_probe import (
     raw_coordinates,
 )
 from tmor_train.evaluation.config import HoldOut, StartConfig, TTAConfig
-from tmor_train.evaluation.encoders import EncoderNotFoundError, Source
-from tmor_train.evaluation.leakage import seen_notes
+from tmor_train.evaluation.encoders import EncoderNotFoundError, Source, seen_notes
 from tmor_train.evaluation.runner import summary
 from tmor_train.evaluation.task import TaskError, held_out, task_of
 from tmor_train.metrics.accuracy import wilson

@@ -1,4 +1,4 @@
-"""The files that data came from are recorded by their hashes, and what differs later is named."""
+"""The files that data came from, and its clips, are recorded by their hashes, and what differs later is named."""
 
 import hashlib
 import json
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName
 from tests import built
-from tmor_train.data import read_shards
+from tmor_train.data import Clip, MotionSet, from_clips, read_shards
 from tmor_train.data.datasets.files import DatasetSource, read_text
-from tmor_train.data.inputs import MOST_FILES, Inputs, Recorder, recording
+from tmor_train.data.provenance import MOST_FILES, Inputs, Recorder, SeenClips, class_in_caption, recording
 
 SOURCE = DatasetSource("a set", "https://example.org", "set.zip")
 
@@ -87,3 +88,55 @@ def test_a_damaged_record_is_named(values: object) -> None:
         Inputs.from_json(values)
     whole = Inputs({"a": "b"}, {"c": "d"})
     assert Inputs.from_json(json.loads(json.dumps(whole.as_json()))) == whole
+
+
+def clip(key: str, label: str | None, *captions: str, frames: int = 3) -> Clip:
+    joints = np.ones((1, frames, 17, 3), np.float32)
+    return Clip(key=key, joints_MTJC=joints, layout="coco17", width=9, height=9, label=label, captions=captions)
+
+
+@pytest.fixture
+def motions() -> MotionSet:
+    return from_clips(
+        [
+            clip("a", "jumpingJacks", "somebody moves", "A person is doing jumping jacks."),
+            clip("b", "squat", "bends the knees and stands up again"),
+            clip("c", "squat", "bends the knees and stands up again"),
+            clip("d", "squat", "a person in a park"),
+            clip("e", "wave", "a person at home"),
+            clip("f", "clap", "a person at home"),
+            clip("g", None, "a person at home"),
+            clip("h", "bow"),
+        ]
+    )
+
+
+def test_a_caption_says_the_class_by_its_words_or_by_being_that_of_the_class_alone(motions: MotionSet) -> None:
+    assert motions.clips.key_N[class_in_caption(motions)].tolist() == ["a", "b", "c"]
+    assert class_in_caption(motions.select([7, 6, 2, 0])).tolist() == [False, False, False, True]
+
+
+def test_clips_are_known_again_and_others_are_not(motions: MotionSet) -> None:
+    seen = SeenClips.of(motions.select([0, 1, 3]), captions=True)
+    assert seen.count(motions) == (3, 1)  # of b, whose sentence no other clip of the set has, nothing is known
+    assert SeenClips.of(motions.select([0, 1, 3]), captions=False).count(motions) == (3, 0)
+    for other in (clip("a", "jumpingJacks", frames=4), clip("a", "squat"), clip("x", "jumpingJacks")):
+        assert seen.count(from_clips([other])) == (0, 0)
+    both = seen.joined(SeenClips.of(motions.select([3, 4]), captions=True))
+    assert both.count(motions) == (4, 1)
+    assert SeenClips.from_state(both.state()).count(motions) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        3,
+        {},
+        {"clips": torch.zeros(2, dtype=torch.int64)},
+        {"clips": torch.zeros(2), "named": torch.zeros(2)},
+        {"clips": torch.zeros(2, dtype=torch.int64), "named": torch.zeros(2, dtype=torch.bfloat16)},
+    ],
+)
+def test_a_damaged_record_of_clips_is_named(state: object) -> None:
+    with pytest.raises(ValueError, match="record of the clips that were trained on is damaged"):
+        SeenClips.from_state(state)
