@@ -59,7 +59,7 @@ def tiny(name: str, shards: Path) -> PretrainConfig:
     return changed(config, changes)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name, made in RECIPES.items() if made().method is not None])
 def test_a_recipe_is_what_its_json_says(name: str) -> None:
     config = RECIPES[name]()
     values = json.loads(json.dumps(as_json(config)))
