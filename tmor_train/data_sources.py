@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from posecap.builtin import program
 from tmor_train.data import MotionSet, combined, read_shards
-from tmor_train.data.arrays import vectors
+from tmor_train.data.dataset import vectors
 from tmor_train.data.datasets import SETS
 from tmor_train.data.provenance import record_file
 

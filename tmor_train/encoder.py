@@ -20,7 +20,7 @@ from tmor_train.backbones.agcn import AGCN
 from tmor_train.backbones.graph import layout_named
 from tmor_train.backbones.stgcn import STGCN
 from tmor_train.backbones.unik import UNIK
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.objective_config import Head, ObjectiveConfig
 
 

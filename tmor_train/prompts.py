@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tmor_train.benchmarks import smarthome
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from posecap.files import atomic_path
 from tmor_train import legacy
 from tmor_train.configuration import from_json
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 
 FORMAT = "tmor_train.result/2"
 RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource
 from tmor_train.metrics.average_precision import Proposal, times
 

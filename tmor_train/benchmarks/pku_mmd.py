@@ -27,7 +27,7 @@ from tmor_train.benchmarks.base import (
     missing_files,
 )
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.datasets.files import (
     DamagedFileError,
     DatasetSource,

@@ -23,7 +23,7 @@ import numpy as np
 
 from tmor_train.benchmarks.base import Benchmark, Parts, check_for, missing_files, with_scores
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 
 SOURCE = DatasetSource(

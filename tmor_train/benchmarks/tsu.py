@@ -34,7 +34,7 @@ from tmor_train.benchmarks.base import (
     with_scores,
 )
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, parsing, read_text
 from tmor_train.data.provenance import record_file
 

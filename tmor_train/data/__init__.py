@@ -10,10 +10,9 @@ untrimmed recording where labels are per frame. A :class:`MotionSet` holds many 
 them, sampled to one number of frames and people.
 """
 
-from tmor_train.data.batch import MotionBatch
+from tmor_train.data.batch import MotionBatch, Normalise
 from tmor_train.data.dataset import Clip, MotionSet, combined, from_clips
 from tmor_train.data.loader import Batching, Loader, LoaderState, ProcessRank, Sampling
-from tmor_train.data.modalities import Normalise
 from tmor_train.data.shards import read_shards
 
 __all__ = [

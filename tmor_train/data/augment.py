@@ -3,7 +3,7 @@
 Each is a frozen configuration, called with a :class:`MotionBatch` and a ``torch.Generator`` on the batch's device, and
 returns a changed batch of the same shape (``Project`` excepted). All clips are processed at once, each with its own
 random numbers. Joints that are not seen stay 0 and have no part in interpolated frames; masks are updated. Lengths are
-in normalised coordinates (:class:`~tmor_train.data.modalities.Normalise`), where a picture spans -1 to 1 in x, y points
+in normalised coordinates (:class:`~tmor_train.data.batch.Normalise`), where a picture spans -1 to 1 in x, y points
 down and z away from the camera. A clip with depth has three coordinates (``has_depth_N``). Batches hold joints, not
 streams: augmentations come first. Numbers of which no source is named, here and in the sets of views at the end, are
 free choices.

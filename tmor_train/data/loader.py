@@ -20,18 +20,17 @@ import torch
 from numpy.typing import NDArray
 
 from tmor_train.configuration import Checked, ranged
-from tmor_train.data.arrays import Numbers
-from tmor_train.data.batch import MotionBatch
-from tmor_train.data.dataset import MotionSet
-from tmor_train.data.modalities import (
+from tmor_train.data.batch import (
     ByPeople,
     Choice,
+    MotionBatch,
     Normalise,
     loop_padded,
     people_of,
     uniform_frames,
     window_frames,
 )
+from tmor_train.data.dataset import MotionSet, Numbers
 
 # Purposes of random numbers, so that the order, a clip's frames and its caption are drawn independently.
 _ORDER, _FRAMES, _CAPTION = 0, 1, 2
@@ -47,10 +46,10 @@ class Sampling(Checked):
     clip shorter than the window fills its last frames) and the first caption. ``padding`` ``zero`` leaves the other
     frames of such a window empty. ``loop``, with either ``choice``, repeats each person's frames from the first to the
     last in which the person is seen, so that frames without the person at both ends are replaced, too
-    (:func:`~tmor_train.data.modalities.loop_padded`).
+    (:func:`~tmor_train.data.batch.loop_padded`).
 
     ``people`` is the number of person slots M; slots of a clip with fewer people are empty. They are filled with the
-    clip's people ``by`` spread or in stored order (:func:`~tmor_train.data.modalities.people_of`), leaving out the
+    clip's people ``by`` spread or in stored order (:func:`~tmor_train.data.batch.people_of`), leaving out the
     first ``rank`` of that order (1 and ``people`` 1: the second person alone). ``layout`` names the joints of the
     result (:data:`posecap.joints.LAYOUTS`), to which each clip's own layout must have an exact map; ``normalise``
     scales their coordinates.
@@ -101,12 +100,20 @@ class ProcessRank:
 
 
 @dataclass(frozen=True)
-class LoaderState(Checked):
+class LoaderState:
     """How far training is: ``position`` clips of the order of epoch ``epoch`` (from 0) have been returned, by all ranks
-    together."""
+    together.
 
-    epoch: int = ranged(0, 0)
-    position: int = ranged(0, 0)
+    Raises:
+        ValueError: a number is below 0.
+    """
+
+    epoch: int = 0
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epoch, self.position) < 0:
+            raise ValueError(f"epoch and position are at least 0, not {self.epoch} and {self.position}")
 
 
 class Loader:

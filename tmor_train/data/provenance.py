@@ -30,8 +30,7 @@ from posecap.files import digest, file_sha256
 from posecap.shards import Dataset, read_sidecar
 from posecap.storage import open_storage
 from posecap.uris import public_uri
-from tmor_train.data.arrays import Numbers
-from tmor_train.data.dataset import MotionSet
+from tmor_train.data.dataset import MotionSet, Numbers
 
 MOST_FILES = 4096
 """Files of one folder that are recorded by name, a free choice; of more (NTU has 56,880) one hash of all their names

@@ -19,8 +19,18 @@ from posecap.shards.paths import columns_path
 from posecap.shards.serialization import read_columns
 from posecap.stream import open_dataset
 from posecap.types import PartName
-from tmor_train.data.arrays import Floats, Numbers, Vectors, vectors
-from tmor_train.data.dataset import NOT_KNOWN, Clip, ClipTable, JointArray, MotionSet, from_clips
+from tmor_train.data.dataset import (
+    NOT_KNOWN,
+    Clip,
+    ClipTable,
+    Floats,
+    JointArray,
+    MotionSet,
+    Numbers,
+    Vectors,
+    from_clips,
+    vectors,
+)
 from tmor_train.data.provenance import record_parts
 
 _KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")  # columns of a part's index

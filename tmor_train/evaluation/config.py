@@ -9,7 +9,7 @@ from typing import Literal
 
 from tmor_train.data import Normalise, Sampling
 from tmor_train.data.augment import View
-from tmor_train.data.modalities import Choice, Stream
+from tmor_train.data.batch import Choice, Stream
 from tmor_train.encoder import EncoderConfig
 from tmor_train.prompts import PromptSet
 from tmor_train.training.distributed import Precision

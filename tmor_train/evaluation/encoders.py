@@ -19,8 +19,8 @@ from tmor_train.backbones.unik import UNIK
 from tmor_train.benchmarks import Recordings
 from tmor_train.configuration import from_json
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
-from tmor_train.data.arrays import Floats
 from tmor_train.data.augment import Augmentation, Flip
+from tmor_train.data.dataset import Floats
 from tmor_train.data.loader import seed_of
 from tmor_train.data.provenance import SeenClips
 from tmor_train.encoder import EncoderConfig, encoder_of

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from posecap.files import file_sha256, write_file
 from tmor_train.configuration import KIND, as_json
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.provenance import Inputs
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import Source, seen_notes

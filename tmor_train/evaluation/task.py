@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from tmor_train.benchmarks import Benchmark, FrameParts, Parts, Recordings, benchmark
 from tmor_train.configuration import nearest
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.dataset import NOT_KNOWN
+from tmor_train.data.dataset import NOT_KNOWN, Floats, Numbers
 from tmor_train.data.loader import permutation
 from tmor_train.data.provenance import Inputs, recording
 from tmor_train.evaluation.config import HoldOut, TaskConfig

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from posecap.builtin import program
 from tmor_train.configuration import from_json
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.encoder import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, leakage_notes, load_encoder

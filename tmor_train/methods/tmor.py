@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder import EMA, Projection, Temperatures
-from tmor_train.losses.contrastive import Term, motion_motion, motion_text, motion_video
-from tmor_train.losses.pair_masks import relate
+from tmor_train.losses.contrastive import Term, motion_motion, motion_text, motion_video, relate
 from tmor_train.losses.queue import NOBODY, Entries, Gather, build_memory
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, StepContext
 from tmor_train.objective_config import ObjectiveConfig

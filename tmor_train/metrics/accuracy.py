@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as students_t
 
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -33,7 +33,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 
 Marks = NDArray[np.bool_]
 """Which classes each frame shows, several at a time: (T, K) bool."""

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from posecap.files import Existing, atomic_path
 from tmor_train.backbones import FEATURES
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.data_sources import DataConfig, fingerprint
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.training.metric_logger import Progress

@@ -22,9 +22,9 @@ from torch import Tensor
 from tmor_train.backbones import Backbone
 from tmor_train.configuration import as_json
 from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Sampling, from_clips
-from tmor_train.data.arrays import Floats, Numbers
 from tmor_train.data.augment import Augmentation, augmented
-from tmor_train.data.modalities import streamed
+from tmor_train.data.batch import streamed
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.data.provenance import SeenClips
 from tmor_train.encoder import Heads, UnusableEncoderError
 from tmor_train.training.config import ViewConfig

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.evaluation.detection.detect import runs
 from tmor_train.metrics.accuracy import accuracy
 from tmor_train.report.collect import Collected, StoredResult, best_first

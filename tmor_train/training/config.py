@@ -9,7 +9,7 @@ from typing import Literal
 from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching, Sampling
 from tmor_train.data.augment import CropResize, Rotate, View
-from tmor_train.data.modalities import Stream
+from tmor_train.data.batch import Stream
 from tmor_train.data_sources import DataConfig
 from tmor_train.encoder import EncoderConfig
 from tmor_train.methods import MethodConfig

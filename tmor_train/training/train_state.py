@@ -19,8 +19,8 @@ from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.clustering.clusters import ClusterState, cluster
 from tmor_train.data import Batching, Loader, MotionBatch, MotionSet, ProcessRank
 from tmor_train.data.augment import Augmentation, augmented
+from tmor_train.data.batch import streamed
 from tmor_train.data.loader import seed_of
-from tmor_train.data.modalities import streamed
 from tmor_train.encoder import EMA
 from tmor_train.losses.queue import Entries
 from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import skeletons
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, ProcessRank, Sampling, from_clips
-from tmor_train.data.arrays import vectors
+from tmor_train.data.dataset import vectors
 from tmor_train.data.loader import hashes, permutation, uniform
 
 torch.set_num_threads(1)

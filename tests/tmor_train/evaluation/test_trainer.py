@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tmor_train.data.arrays import Numbers
+from tmor_train.data.dataset import Numbers
 from tmor_train.evaluation.config import TrainerConfig
 from tmor_train.evaluation.trainer import Trainer
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tmor_train.data.arrays import Floats, Numbers
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.data.loader import permutation
 from tmor_train.evaluation.clips.config import DescentConfig, LinearConfig
 from tmor_train.training.optimizer import ScheduleConfig, lr_ratio

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmor_train.data.arrays import Numbers
+from tmor_train.data.dataset import Numbers
 from tmor_train.data.loader import permutation
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data import Loader, LoaderState, MotionBatch, MotionSet
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.loader import seed_of
 from tmor_train.evaluation.clips.config import FewShotConfig, FineTuneConfig, TuneConfig
 from tmor_train.evaluation.config import TTAConfig

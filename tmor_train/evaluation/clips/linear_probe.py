@@ -26,8 +26,8 @@ import numpy as np
 
 from posecap.joints import LAYOUTS
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.modalities import people_of
+from tmor_train.data.batch import people_of
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.evaluation.clips.classifier import Labelled, fit_best, settings_of
 from tmor_train.evaluation.clips.config import FewShotConfig, LinearConfig, LogisticConfig, ProbeConfig, RawConfig
 from tmor_train.evaluation.config import SCRATCH, HoldOut, StartConfig, TTAConfig

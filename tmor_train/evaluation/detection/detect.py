@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
 
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, EventConfig
 from tmor_train.evaluation.detection.detector import event_cross_entropy, frame_bce
 from tmor_train.evaluation.detection.runner import DetectorTraining, run_detectors

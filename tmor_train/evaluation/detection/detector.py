@@ -20,8 +20,8 @@ from tmor_train.backbones import FEATURES, STRIDE, Backbone
 from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import from_json
 from tmor_train.data import MotionSet
-from tmor_train.data.arrays import Numbers
 from tmor_train.data.augment import Augmentation, Project
+from tmor_train.data.dataset import Numbers
 from tmor_train.data.loader import permutation
 from tmor_train.detection_heads import DETECTION_HEADS
 from tmor_train.encoder import EncoderConfig, encoder_of

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tmor_train.backbones import STRIDE
-from tmor_train.data.arrays import Floats
+from tmor_train.data.dataset import Floats
 from tmor_train.data.loader import seed_of
 from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.detection.config import DetectConfig, DetectEventsConfig, WindowConfig

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tmor_train.benchmarks import Recordings
 from tmor_train.data import Loader, Sampling
-from tmor_train.data.arrays import Floats, Numbers
-from tmor_train.data.modalities import people_of
+from tmor_train.data.batch import people_of
+from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.evaluation.detection.config import WindowConfig
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from posecap.joints import LAYOUTS, LayoutError, convert
 from tests import skeletons
 from tmor_train.data import Clip, from_clips
-from tmor_train.data.dataset import relayout
-from tmor_train.data.modalities import (
+from tmor_train.data.batch import (
     Normalise,
     loop_padded,
     people_of,
@@ -18,6 +17,7 @@ from tmor_train.data.modalities import (
     uniform_frames,
     window_frames,
 )
+from tmor_train.data.dataset import relayout
 
 
 def test_uniform_frames_are_one_of_each_part() -> None:
