@@ -176,6 +176,7 @@ def _rows(path: Path) -> Iterator[tuple[str | None, list[float] | None]]:
         if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
             raise TypeError(f"'vector' is {kind}, expected lists of numbers")
         row = 0
+        # Some at a time, so that a file of many sentences is never in memory as Python lists as a whole.
         for batch in file.iter_batches(columns=["sentence", "vector"], batch_size=4096):
             for sentence, vector in zip(batch["sentence"], batch["vector"].to_pylist(), strict=True):
                 row += 1

@@ -154,7 +154,7 @@ def read_skeleton(path: Path) -> Floats:
     Raises:
         MissingFilesError, DamagedFileError: the file is not there, or not as published.
     """
-    rows = read_numbers(path, columns=150, source=SOURCE)
+    rows = read_numbers(path, columns=2 * 25 * 3, source=SOURCE)
     if len(rows) > MAX_FRAMES:
         raise DamagedFileError(f"{path}: {len(rows)} frames, expected at most {MAX_FRAMES}")
     metres_MTJ3 = rows.reshape(len(rows), 2, 25, 3).swapaxes(0, 1)

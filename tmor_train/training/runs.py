@@ -85,6 +85,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                # The holder writes one line, of far fewer bytes.
                 holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
                 raise RunError(
                     f"{folder} is being worked on by {holder}; wait until it ends, stop it, or choose another --output"

@@ -71,7 +71,7 @@ def read(folder: Path) -> MotionSet:
             continue
         pair, action, trial = names.groups()
         path = clip_folder / "skeleton_pos.txt"
-        rows = read_numbers(path, columns=91, source=SOURCE, separator=",")
+        rows = read_numbers(path, columns=1 + 2 * 15 * 3, source=SOURCE, separator=",")
         if not 1 <= int(action) <= len(CLASSES) or pair not in _FOLD_OF:
             raise DamagedFileError(f"{path}: class {action} of the pair {pair} is not in the published set")
         joints = rows[:, 1:].reshape(-1, 2, 15, 3).transpose(1, 0, 2, 3)

@@ -103,7 +103,7 @@ def recordings(folder: Path) -> list[Recording]:
     whole = []
     files = matching(Path(folder) / "joints", _NAME, source=SOURCE, example="joints_s01_e01.txt")
     for path, (subject, trial) in files:
-        rows = read_numbers(path, columns=61, source=SOURCE)
+        rows = read_numbers(path, columns=1 + 20 * 3, source=SOURCE)
         frame_T, kept = np.unique(rows[:, 0].astype(np.int64), return_index=True)
         metres = rows[kept, 1:].reshape(1, -1, 20, 3)
         joints = as_ntu25(from_kinect(metres), JOINTS, path=path)[0]
