@@ -43,8 +43,8 @@ def motions_of(config: DataConfig) -> MotionSet:
     """All clips of ``config.shards``, then those of ``config.sets``, in the order in which they are named.
 
     Raises:
-        NoDataError: nothing is named, a set is unknown, ``texts`` is missing, damaged or lacks a caption.
-        KeyError: a set has no split of that name.
+        NoDataError: nothing is named, a set is unknown or has no such split, ``texts`` is missing, damaged or lacks a
+            caption.
         posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
         posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
     """
@@ -64,7 +64,10 @@ def _published(name_and_splits: str, folder: Path) -> MotionSet:
     if name not in SETS:
         raise NoDataError(f"no skeleton set {name!r}; there are {', '.join(sorted(SETS))}")
     motions = SETS[name](folder / name)
-    return motions.split(*splits.split("+")) if splits else motions
+    try:
+        return motions.split(*splits.split("+")) if splits else motions
+    except KeyError as error:
+        raise NoDataError(f"{name}: {error.args[0]}") from error
 
 
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:

@@ -38,6 +38,11 @@ def test_shards_and_sets_follow_each_other(folder: Path) -> None:
     assert motions.clips.key_N[-2:].tolist() == ["a", "c"]
 
 
+def test_a_split_that_a_set_lacks_is_refused(folder: Path) -> None:
+    with pytest.raises(NoDataError, match="counted: no split fold1; there are test, train"):
+        motions_of(DataConfig(sets=("counted:fold1",), folder=str(folder)))
+
+
 def test_captions_get_their_vectors(folder: Path) -> None:
     texts = folder / "texts.parquet"
     vectors = [np.array(row, np.float32) for row in ([1, 0, 0], [0, 2, 0], [0, 0, 3])]
