@@ -400,6 +400,7 @@ class _Build:
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
+        """Commit a part, also one without samples, and enter it in the ledger; ``record`` goes into its sidecar."""
         rows = [_without_removed(row, tombstones) for row in done.rows]
         outcomes = [row.outcome for row in rows]
         files = done.files
@@ -437,10 +438,12 @@ def _prepare_output(storage: Storage) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
+    """The first of several names, for a message."""
     return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
 
 
 def _make_output_folder(root: Path) -> None:
+    """:func:`_prepare_output` of a folder."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         others = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
@@ -700,5 +703,6 @@ def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
+    """A value of a configuration, of at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

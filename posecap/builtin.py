@@ -19,7 +19,7 @@ _PACKAGE = Path(__file__).parent
 
 def pipelines() -> Mapping[str, Path]:
     """The pipeline files of posecap by name, the default first. Other programs of that folder are left out."""
-    defining = re.compile(r"^pipeline = ", re.MULTILINE)
+    defining = re.compile(r"^pipeline = ", re.MULTILINE)  # what posecap.pipeline.load_pipeline looks for
     found = {path.stem: path for path in _files("pipelines", "*.py") if defining.search(path.read_text("utf-8"))}
     return dict(sorted(found.items(), key=lambda entry: (entry[0] != DEFAULT_PIPELINE, entry[0])))
 
@@ -48,6 +48,9 @@ def program(name: str) -> str:
     """The command of a program that lies beside the pipelines, as ``python pipelines/prompt_vectors.py``.
 
     The path is relative to the current folder where that has the file, and absolute elsewhere.
+
+    Raises:
+        ValueError: there is no such program.
     """
     (path,) = _files("pipelines", f"{name}.py")
     here = Path.cwd()
@@ -61,5 +64,6 @@ def summary(pipeline: Path) -> str:
 
 
 def _files(folder: str, pattern: str) -> list[Path]:
+    """Files of a folder that is inside the package or beside it, by name; none where it is in neither place."""
     places = (_PACKAGE / folder, _PACKAGE.parent / folder)
     return sorted(next((place for place in places if place.is_dir()), places[0]).glob(pattern))

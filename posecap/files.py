@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BLOCK_BYTES = 1 << 20
+"""Of small writes that are collected before they are hashed and written: a free choice."""
 _PREFIX = "posecap-scratch-"
+"""Of scratch folders' names, before the number of their process."""
 _LOCK = "in-use"
+"""File of a scratch folder that its process holds locked."""
 _lock_descriptors: list[int] = []
 """Descriptors of locks that mark this process's scratch folders as in use; closed by the system at its end."""
 
@@ -68,7 +71,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (64 hex digits) of a JSON-able value."""
+    """SHA-256 (64 hex digits) of a JSON-able value, over :func:`canonical_json`."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
@@ -207,7 +210,7 @@ def write_file(path: Path, content: bytes) -> Written:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder durably, with its parents."""
+    """Create a folder durably, with its parents; one that is there is left as it is."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -347,6 +350,7 @@ def _scratch_folder_of(pid: int) -> Path:
 
 
 def _remove(folder: Path, owner: int) -> None:
+    """Remove a scratch folder at the end of the process that made it, not of one that was forked from it."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 

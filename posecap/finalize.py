@@ -34,6 +34,7 @@ LEDGER_EXPORT = "ledger.parquet"
 DESCRIPTIVE_FILES = (DATASET_LIST, LEDGER_EXPORT, CARD_FILE, CROISSANT_FILE, REPORT_FILE)
 """Files that every finished dataset has beside its parts."""
 _MANIFEST_PATH_FILE = ".origin.json"
+"""See :func:`write_manifest_path`."""
 _CLIPS_ON_SHEET = 24
 """A free choice: four rows of six."""
 

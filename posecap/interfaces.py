@@ -28,7 +28,8 @@ from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Sp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that one download may take: bytes of the file, and seconds with all attempts and waits included.
+    """The most that one download may take: bytes of the file, and seconds with all attempts and waits included. The
+    defaults, 2 GiB and ten minutes, are free choices.
 
     Raises:
         ValueError: one of them is not above 0.

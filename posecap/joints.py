@@ -178,12 +178,12 @@ _RECIPES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-_FACE = {
+_FACE = {  # the source joint that ``face`` stands for above, by source layout
     **dict.fromkeys(("coco17", "openpose18", "h36m17", "halpe26"), "nose"),
     **dict.fromkeys(("penn13", "unik17", "ntu25"), "head"),
 }
 
-_MAPS: dict[str, tuple[str, ...]] = {
+_MAPS: dict[str, tuple[str, ...]] = {  # target layouts by source layout, as :func:`convert` explains
     "coco17": ("penn13", "unik17", "h36m17", "openpose18", "ntu25"),
     "openpose18": ("coco17", "penn13", "unik17", "h36m17", "ntu25"),
     "halpe26": ("coco17", "penn13", "unik17", "h36m17", "openpose18", "ntu25"),
@@ -281,7 +281,7 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
 
 
 def _parts(source: Layout, target: Layout) -> tuple[list[int], ...]:
-    """For each target joint the source joints whose mean it is."""
+    """For each target joint the indices of the source joints whose mean it is; none for one that is always missing."""
     if source.name == target.name:
         return tuple([joint] for joint in range(len(source.names)))
     recipes = _RECIPES[target.name]

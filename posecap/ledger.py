@@ -33,6 +33,7 @@ def lock_dataset(location: Location) -> AbstractContextManager[Lock]:
     return open_storage(location).lock()
 
 
+# One JSON object is in each record, outcome and seconds (by stage); `sidecar` is the SHA-256 of a part's sidecar.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
   part TEXT PRIMARY KEY, sidecar TEXT NOT NULL, seconds TEXT NOT NULL, frames INTEGER NOT NULL);
@@ -51,6 +52,7 @@ _ROWS_PER_WRITE = 10_000
 """Outcomes in memory at a time while they are exported: a row group of the Parquet file."""
 _COUNTED = ("kept", "rejected", "failed")  # of clips, which are never quarantined: only rows are
 _TEXTS = ("part", "row_id", "uri", "status", "stage", "reason", "detail")
+"""Fields of a row's outcome, and columns of the export, that are text."""
 _EXPORT = pa.schema(
     [
         *((name, pa.string()) for name in _TEXTS),
@@ -152,17 +154,18 @@ class Ledger:
             )
 
     def finished_row(self, digest: str) -> str | None:
-        """The record of a row; None where there is none."""
+        """What :meth:`record_finished_rows` was given for a row; None where that is nothing."""
         found = self._db.execute("SELECT record FROM finished_rows WHERE digest = ?", (digest,)).fetchone()
         return None if found is None else str(found[0])
 
     def finished_rows(self) -> Iterator[str]:
-        """The records of all rows, one after another."""
+        """What :meth:`record_finished_rows` was given, of all rows, one after another."""
         for (record,) in self._db.execute("SELECT record FROM finished_rows"):
             yield record
 
     def forget_finished_rows(self, digests: Iterable[str] | None, *, but_of: str = "") -> None:
-        """Delete the records of these rows; with None those of all but of one pipeline's."""
+        """Delete what :meth:`record_finished_rows` was given for these digests; with None for all rows but those of the
+        pipeline with the fingerprint ``but_of``."""
         with self._db:
             if digests is None:
                 self._db.execute("DELETE FROM finished_rows WHERE pipeline != ?", (but_of,))
@@ -240,6 +243,7 @@ def _upgrade(db: sqlite3.Connection) -> None:
 
 
 def _flat(part: str, outcome: dict[str, Any]) -> dict[str, Any]:
+    """A row's outcome as a row of the export."""
     statuses = [clip["status"] for clip in outcome.pop("clips")]
     return {"part": part, **outcome, **{f"clips_{status}": statuses.count(status) for status in _COUNTED}}
 

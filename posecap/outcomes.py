@@ -26,9 +26,12 @@ from posecap.stage import Stage
 from posecap.types import Clip, Sample, StagedSample
 
 Status = Literal["kept", "rejected", "failed", "quarantined"]
+"""``rejected`` is unsuitable, ``failed`` could not be processed (:class:`posecap.stage.Reject`,
+:class:`posecap.stage.PermanentError`); ``quarantined`` is a row on which workers died again and again."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 Unit = Literal["rows", "clips"]
+"""What a line counts."""
 LossKind = Literal["rejected", "failed", "quarantined"]
 LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
 _RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
@@ -121,6 +124,11 @@ class RowOutcome:
 
 
 def _with_present_names(written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An outcome of a row or clip, with the words of posecap 0.1 replaced.
+
+    Raises:
+        TypeError: it is no mapping.
+    """
     if not isinstance(written, Mapping):
         raise TypeError(f"an outcome is an object, not {type(written).__name__}")
     old = (
@@ -248,7 +256,10 @@ class StageOrder:
 
 @dataclass
 class StageStats:
-    """Running counts over outcomes; memory grows with the number of different reasons only."""
+    """Running counts over outcomes; memory grows with the number of different reasons only.
+
+    ``_ends`` counts items by unit, stage in which they ended (empty if kept), status and reason.
+    """
 
     order: StageOrder
     tally: Tally = field(default_factory=Tally)
@@ -372,7 +383,9 @@ def percent(share: float) -> str:
 
 @dataclass
 class LabelStats:
-    """Running counts by label. Memory grows with the number of labels."""
+    """Running counts by label: rows whose video was decoded, of them those without any kept clip, and the reasons of
+    their clips. Memory grows with the number of labels.
+    """
 
     _entered: Counter[str] = field(default_factory=Counter)
     _rejected: Counter[str] = field(default_factory=Counter)
@@ -405,6 +418,7 @@ class LabelStats:
         return [*self._overall(expected), *self._outstanding()]
 
     def _overall(self, expected: float) -> Iterator[Alarm]:
+        """An alarm on all labelled rows, where there is one."""
         entered, rejected = self._entered.total(), self._rejected.total()
         if entered < LEAST_ENTERED or rejected / entered <= expected:
             return
@@ -418,6 +432,9 @@ class LabelStats:
         yield Alarm(stage=LABELLED, kind="rejected", share=share, expected=expected, entered=entered, sentence=sentence)
 
     def _outstanding(self) -> Iterator[Alarm]:
+        """Alarms on labels. ``chance`` is the probability that so many of the label's rows are rejected if rejections
+        do not depend on labels; times the number of labels compared (Bonferroni) it must be below ``CHANCE``.
+        """
         rows, lost = self._entered.total(), self._rejected.total()
         candidates = [label for label, count in self._entered.items() if LEAST_OF_A_LABEL <= count < rows]
         found = []
@@ -464,4 +481,5 @@ def tail_probability(least: int, *, drawn: int, marked: int, total: int) -> floa
 
 
 def _log_choose(n: int, k: int) -> float:
+    """Logarithm of the binomial coefficient."""
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

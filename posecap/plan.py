@@ -38,22 +38,28 @@ from posecap.types import PartName, Row
 from posecap.uris import PrivateUris
 
 PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string()), pa.field("id_taken_by", pa.string())])
+"""Checked rows, the id of the row that each repeats, and the place (``table:row``) of an earlier, other row with its
+id; null for none."""
 FORMAT = "posecap.planning.plan/1"
+"""Of the list of parts, a JSON object in the file's metadata: ``format``, ``parts`` (split, number, rows, digest of the
+rows; by row group) and ``bytes_per_part``."""
 PLAN_FILE = "plan.parquet"
 """The plan's file name in a dataset."""
 _KEY = b"posecap.planning.plan"
+"""Name of that object in the metadata."""
 _POSITION_COLUMNS = ("table", "row", "id_taken_by")
+"""Columns that say where rows stand in tables, which no digest covers."""
 
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 BYTES_PER_PART = 2_000_000_000
 """Most estimated bytes of a part where neither the manifest nor the dataset says otherwise. A free choice."""
 MOST_SPLITS = 64
-"""A file is open for each split while rows are read."""
+"""A file is open for each split while rows are read. A free bound."""
 _ID_DIGITS = 20
 """Of the 32 of a hash, in ids of rows without one: at a billion rows two meet by chance once in two million plans."""
 ASSUMED_SECONDS = 10.0
-"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known."""
+"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known. A free choice."""
 ASSUMED_FPS = 30.0
 """The commonest of cameras and of web video. A free choice."""
 _ASSUMED_PEOPLE = 1.5
@@ -379,6 +385,7 @@ class RowSpool:
     """Rows by split in Arrow files under ``folder``, and the duplicates among them; 32 bytes a row stay in memory.
 
     :meth:`add` takes the rows, :meth:`deduplicate` comes once after the last one, :meth:`parts` gives them back.
+    ``counts`` are rows by split.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -448,6 +455,7 @@ class RowSpool:
         self._original_ids = self._rows_of(self._originals).column("id").combine_chunks()
 
     def _batches(self, split: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a split as they were written, with the column ``ordinal``."""
         with pa.OSFile(self._file(split)) as file, pa.ipc.open_stream(file) as reader:
             yield from reader
 
@@ -482,6 +490,7 @@ class RowSpool:
             yield pending
 
     def _finished(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows of a file in the plan's schema: with ids of their own, and what they repeat."""
         ordinals = batch.column("ordinal").to_numpy()
         ids, repeated = batch.column("id"), np.full(batch.num_rows, None, object)
         hit, at = self._same_id.among(ordinals)
@@ -533,6 +542,7 @@ def _hashes(texts: pa.Array) -> Hashes:
 
 
 def _difference(one: dict[str, object], two: dict[str, object]) -> str:
+    """The first thing in which two rows with one id differ, in words, of an error message that goes on."""
     name = next(name for name in ("uri", "start", "end", "label") if one[name] != two[name])
     return f"{name} {shown(one[name])}, not {shown(two[name])}"
 
@@ -579,6 +589,7 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
 
 
 def _bytes_per_part(manifest: Manifest, built: Path | None) -> int | None:
+    """The limit that holds (:class:`posecap.manifest.manifest_file.Manifest`); None for none."""
     if manifest.bytes_per_part is not None or built is None or not built.is_file():
         return manifest.bytes_per_part or BYTES_PER_PART
     try:
@@ -595,6 +606,11 @@ def _too_small(manifest: Manifest, size: PartSize) -> ManifestError:
 
 
 def _check_parts(counts: Mapping[str, int], manifest: Manifest) -> None:
+    """Raise ManifestError where there are no rows, or ``rows_per_part`` makes too many parts.
+
+    Args:
+        counts: rows by split.
+    """
     rows = sum(counts.values())
     if not rows:
         raise ManifestError(f"{manifest.path}: its tables have no rows; add some, or check 'tables'")

@@ -54,7 +54,8 @@ _SHOWN_KINDS = 20
 _BATCH_ROWS = 1 << 16
 """Of the plan in memory at a time."""
 MOST_ROWS = 200_000
-"""Most rows that are looked at one by one, from the beginning; a file for each is opened."""
+"""Most rows that are looked at one by one, from the beginning; a file for each is opened. This and the next are free
+choices."""
 MOST_PROBED = 500
 """Most files whose duration is read, evenly over the rows that name no end; the others count as their mean. As many are
 read again, evenly over the rows that name an end, since that may lie beyond the video's."""
@@ -62,6 +63,7 @@ SECONDS_PER_FRAME = 0.03
 """Of one core, assumed for pipelines without a GPU. The default takes half of it for one person who fills the picture,
 and three times as much for five small people (docs/results/people.md)."""
 _SHOWN_REASONS = 2
+"""Why parts no longer fit, in one line."""
 _ROUNDING_SECONDS = 1e-3
 """By so much may what a container states be longer than its frames: the unit in which Matroska rounds times."""
 
@@ -173,6 +175,7 @@ def _count_words(words: pa.Array, counter: Counter[str], missing: str) -> None:
 
 
 def _size(count: float) -> str:
+    """Bytes in words, as ``2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -245,6 +248,7 @@ def forecast(
 
 
 def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
+    """Enter rejections and footage of the first rows; the footage is then scaled to all planned rows."""
     files, open_ended, spans = _Files(pipeline), list[tuple[Row, Path | None]](), list[tuple[Row, Path]]()
     found.longest_seconds = next((s.longest_seconds for s in pipeline.stages if isinstance(s, Split)), math.inf)
     durations = []
@@ -297,6 +301,7 @@ def _look_at_spans(rows: Sequence[tuple[Row, Path]], files: _Files, found: Forec
 
 
 def _first_rows(plan: Plan) -> Iterator[PlannedRow]:
+    """At most ``MOST_ROWS`` rows, from the beginning."""
     seen = 0
     for part in plan.parts():
         for planned in plan.rows(part):
@@ -307,6 +312,7 @@ def _first_rows(plan: Plan) -> Iterator[PlannedRow]:
 
 
 def _evenly(items: Sequence[tuple[Row, Path]], most: int) -> list[tuple[Row, Path]]:
+    """At most so many items, evenly over all."""
     count = min(most, len(items))
     return [items[number * len(items) // count] for number in range(count)]
 
@@ -381,7 +387,7 @@ def _output(storage: Storage, plan: Plan, pipeline: Pipeline) -> tuple[str, floa
 
 
 def _seconds_per_frame(storage: Storage, pipeline: Pipeline) -> tuple[float | None, bool]:
-    """Worker seconds of a frame, from an earlier run where there is one; None if nothing is known."""
+    """Worker seconds of a frame, or None if nothing is known, and whether they are from an earlier run."""
     path = work_folder(storage) / LEDGER_FILE
     if path.is_file():
         with Ledger(path) as ledger:
@@ -393,6 +399,7 @@ def _seconds_per_frame(storage: Storage, pipeline: Pipeline) -> tuple[float | No
 
 
 def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
+    """What a person may have overlooked: placeholders, a missing folder, unread columns, unusual splits."""
     for line in unfilled(manifest):
         yield f"'{line}' is a placeholder: write the dataset's own into {manifest.path}"
     if not is_url(manifest.media_root) and not Path(manifest.media_root).is_dir():

@@ -42,11 +42,12 @@ def output_storage(output: str | os.PathLike[str] | None, manifest: Manifest) ->
 
 
 def work_folder(location: Location) -> Path:
-    """The local folder of a dataset's plan and ledger: the dataset's own, or one in the cache, which is made."""
+    """The local folder of a dataset's plan and ledger: the dataset's own, or one in the cache, which is made, for a
+    remote dataset."""
     storage = open_storage(location)
     if isinstance(storage, LocalStorage):
         return storage.root
-    folder = cache_folder() / "datasets" / digest(storage.location)[:24]
+    folder = cache_folder() / "datasets" / digest(storage.location)[:24]  # 96 bits: no two meet by chance
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -72,7 +73,7 @@ def adopt_stored_plan(location: Location) -> Path:
     path = work_folder(location) / PLAN_FILE
     copy = fetch_plan(location)
     if copy is None:
-        path.unlink(missing_ok=True)  # of a dataset that is gone
+        path.unlink(missing_ok=True)  # of a dataset that was here before and was deleted
     elif copy != path:
         copy.replace(path)
     return path

@@ -81,11 +81,11 @@ def remove(
         found = [_removable_source(dataset, source) for source in sources]
         found += [source for uri in videos for source in _sources_of(dataset, storage, uri)]
         mark_unfinished(storage)
-        doomed = _Doomed.among(storage, whole, found)
+        targets = _Targets.among(storage, whole, found)
         rewritten = tuple(remove_samples(storage, whole, reason, sources=found))
         remove_previews(storage)
         deleted = _delete_unfinished(storage)
-        indexes = doomed.check_gone(storage, rewritten)
+        indexes = targets.check_gone(storage, rewritten)
     return Removal(keys=whole, rewritten=rewritten, indexes=indexes, deleted=deleted)
 
 
@@ -156,7 +156,7 @@ def _indexes(dataset: Dataset, storage: Storage, columns: list[str]) -> Iterator
 
 
 @dataclass(frozen=True)
-class _Doomed:
+class _Targets:
     """Clips that are to be removed: their keys by part, of those that are there, and what was named."""
 
     by_part: Mapping[PartName, frozenset[str]]
@@ -164,15 +164,15 @@ class _Doomed:
     sources: frozenset[str] = field(default_factory=frozenset)
 
     @classmethod
-    def among(cls, storage: Storage, keys: Collection[str], sources: Collection[str]) -> _Doomed:
+    def among(cls, storage: Storage, keys: Collection[str], sources: Collection[str]) -> _Targets:
         known = read_tombstones(storage)
-        doomed = cls({}, frozenset({*keys, *known.keys}), frozenset({*sources, *known.sources}))
+        targets = cls({}, frozenset({*keys, *known.keys}), frozenset({*sources, *known.sources}))
         by_part = {
             part: frozenset(found)
             for part, table in _indexes(Dataset(storage), storage, ["key", "source_id"])
-            if (found := doomed._found_in(table))
+            if (found := targets._found_in(table))
         }
-        return cls(by_part, doomed.keys, doomed.sources)
+        return cls(by_part, targets.keys, targets.sources)
 
     def check_gone(self, storage: Storage, rewritten: Collection[PartName]) -> int:
         """Read what is left, and return the number of indexes read.

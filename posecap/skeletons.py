@@ -30,10 +30,11 @@ _MOTION_QUANTILE = 0.9
 _DIGITS = 6
 """Far below any difference that means something, and above those of the last bits."""
 
-# nose, then pairs: eyes, ears, shoulders, elbows, wrists, hips, knees, ankles
 _COCO17_SIGMAS = np.array([0.026, *np.repeat([0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], 2)])
+"""COCO's own, of nose, eyes, ears, shoulders, elbows, wrists, hips, knees and ankles; (17,) float64, as shares of the
+square root of a person's area."""
 _OTHER_SIGMA = 0.08
-"""About the mean of COCO's from shoulders to ankles, 0.083."""
+"""Of every joint in other layouts: about the mean of COCO's from shoulders to ankles, 0.083."""
 
 
 def tracks_of(people: Sequence[Mapping[int, int]], detections: Sequence[Detections], layout: str | None) -> Tracks:
@@ -185,6 +186,7 @@ def own_motion(joints_MTJ3: Floats) -> Doubles:
 
 
 def _relative_motion(joints_TJ3: Floats, size: float) -> float:
+    """:func:`own_motion` of one person of that size in pixels."""
     seen_TJ = joints_TJ3[..., 2] > 0
     seen_TJ = seen_TJ[seen_TJ.any(-1)]
     steady_J = seen_TJ.sum(0) * 2 >= max(len(seen_TJ), 1)
@@ -200,6 +202,7 @@ def _relative_motion(joints_TJ3: Floats, size: float) -> float:
 
 
 def _hole_share(seen_MT: NDArray[np.bool_]) -> float:
+    """``zero_pose_share`` of :func:`measure`."""
     holes, frames = 0, 0
     for seen_T in seen_MT:
         seen_frames = np.flatnonzero(seen_T)
@@ -242,9 +245,9 @@ def _switches(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> int:
             soon = pts_T[after] - pts_T[before] <= JUMP_SECONDS
             odd_T[after] |= soon and steps.size > 0 and np.median(steps) > sizes_M[person]
     for one, other in combinations(joints_MTJ3, 2):
-        kept = _travel(one, one) + _travel(other, other)
-        swapped = _travel(one, other) + _travel(other, one)
-        odd_T[1:] |= swapped < SWAP_FACTOR * kept
+        unswapped = _mean_step(one, one) + _mean_step(other, other)
+        swapped = _mean_step(one, other) + _mean_step(other, one)
+        odd_T[1:] |= swapped < SWAP_FACTOR * unswapped
     return int(odd_T.sum())
 
 
@@ -254,8 +257,9 @@ def _steps(before_J3: Floats, after_J3: Floats) -> Doubles:
     return np.asarray(np.linalg.norm(after_J3[both, :2].astype(np.float64) - before_J3[both, :2], axis=-1), np.float64)
 
 
-def _travel(before_TJ3: Floats, after_TJ3: Floats) -> Doubles:
-    """(T-1,) mean distance in pixels from one's joints to the other's in the next frame; NaN where none is shared."""
+def _mean_step(before_TJ3: Floats, after_TJ3: Floats) -> Doubles:
+    """(T-1,) mean distance in pixels from one's joints to the other's in the next frame; NaN where no joint is seen in
+    both, which compares as no swap."""
     both = (before_TJ3[:-1, :, 2] > 0) & (after_TJ3[1:, :, 2] > 0)
     distance = np.linalg.norm(after_TJ3[1:, :, :2].astype(np.float64) - before_TJ3[:-1, :, :2], axis=-1)
     shared = both.sum(-1)

@@ -1,12 +1,12 @@
 """Data types of a build: row → video → clip → tracks → skeleton → caption → features → sample.
 
 Each is a frozen dataclass; those that hold arrays check when they are made that shapes agree, and raise
-:class:`ShapeError`. :class:`TrackedClip` is a :class:`Clip` with more
-fields, and so on, so the type of an item says which stages it has passed.
+:class:`ShapeError`. :class:`TrackedClip` is a :class:`Clip` with more fields, and so on, so the type of an item says
+which stages it has passed.
 
-Names end in their axes: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector length, ``C`` captions,
-``H``/``W`` rows and columns of pixels. Image coordinates are pixels of the *source* video as displayed
-(after rotation), x to the right and y down, unless a name says ``working``.
+Names end in their axes: ``M`` people, ``T`` frames, ``J`` joints, ``D`` vector length, ``C`` captions, ``H``/``W`` rows
+and columns of pixels. Image coordinates are pixels of the *source* video as displayed (after rotation), x to the right
+and y down, unless a name says ``working``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PartName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of a manifest's tables: a video, or a span of one.
+    """One row of a manifest's tables: a video, or a span of one. ``row_id`` is its own among all rows of a plan.
 
     ``start_seconds`` (inclusive) and ``end_seconds`` (exclusive) count from the start of the video; None means from
     its beginning and to its end, and both None leave the choice of spans to shot detection. ``source`` says where the

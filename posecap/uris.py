@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
+"""The beginning of a URI, also for Arrow: two characters or more before the colon, as ``C:`` begins a path."""
 
 CANDIDATE = (
     r"(?i)^[a-z][a-z0-9+.-]+:[^#]*@|;jsessionid=|=[a-z][a-z0-9+.-]+(://|%3a)"
@@ -41,11 +42,15 @@ CANDIDATE = (
 """A regular expression, also for Arrow, that every URI with a secret matches, and few others."""
 
 _USER_AND_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#\\]*)@")
+# A password with / or ? in it, up to the next @; digits alone before a slash or the end are a port. The lengths bound
+# the time that hostile text takes.
 _MALFORMED_PASSWORD = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]+:[/\\]+)([^/?#@\[\\]{0,200}:(?!\d*(?:[/?#\\]|$))[^@\s]{0,1000})@"
 )
 _CONTAINER_SCHEMES = frozenset({"abfs", "abfss", "wasb", "wasbs", "adl"})
+"""Azure's, with ``CONTAINER@ACCOUNT``."""
 _PATH_SESSION = re.compile(r";jsessionid=([^/?#;]*)", re.IGNORECASE)
+# Names of parameters, as _plain writes them: secrets by their whole name, by its end, and by its beginning.
 _SECRETS = frozenset(
     {
         *("sig", "signature", "hmac", "token", "bearer", "jwt", "auth", "authorization", "key", "api_key", "apikey"),
@@ -59,7 +64,7 @@ _SIGNING_PREFIXES = ("x_amz_", "x_goog_", "x_oss_", "x_cos_", "q_sign", "q_ak", 
 _COMPANIONS = frozenset(
     {"expires", "expiry", "expiration", "exp", "policy", "key_pair_id", "nonce", "user", "username", "login"}
 )
-"""Left out beside a secret."""
+"""Left out beside a secret: they say until when or for whom it is good."""
 _AZURE_COMPANIONS = frozenset(
     {
         *("se", "sp", "sv", "sr", "st", "spr", "sip", "ss", "srt", "si"),
@@ -165,6 +170,7 @@ def _pieces(part: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
+    """A parameter's name unquoted, in lower case, with _ for -."""
     return unquote_plus(name).strip().lower().replace("-", "_").strip("_")
 
 

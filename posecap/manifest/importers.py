@@ -31,6 +31,7 @@ from posecap.terminal import count_text
 from posecap.uris import SCHEME
 
 SPLIT_FOLDERS = ("train", "val", "test")
+"""Names of folders, and of splits that are usual."""
 YOUTUBE_PIPELINE = "posecap_1m"
 """Of posecap's pipelines, the one that fetches from YouTube."""
 _OTHER_SPLIT_WORDS = frozenset({*SPLIT_FOLDERS, "training", "valid", "validation", "dev", "testing"})
@@ -38,12 +39,14 @@ _OTHER_SPLIT_WORDS = frozenset({*SPLIT_FOLDERS, "training", "valid", "validation
 COLUMNS = ("id", "video", "start", "end", "label", "split", "license", "source")
 """Of the table written, in order."""
 MOST_EXAMPLES = 5
+"""Of what was left out."""
 _UNEXPECTED = ("empty", "not readable", "nothing that FFmpeg opens")
 """What one would not expect of a file in a folder of videos, so that one is named."""
 _THREADS = 8
 """Files that are looked into at once: most of the time is spent waiting for a disk or a network's file system, and
 FFmpeg's libraries work without Python's lock."""
 _ROWS_CHECKED_AT_ONCE = 1000
+"""In memory; a free choice."""
 PLACEHOLDERS = {"license": "unknown", "contact": "somebody@example.org"}
 """Values of a written manifest that the user has to replace."""
 
@@ -330,6 +333,7 @@ def _folders(top: Path, imported: Imported) -> Iterator[tuple[str, list[str]]]:
 
 
 def _inode(folder: str) -> tuple[int, int]:
+    """What tells a folder from all others, by whatever path it is reached."""
     found = os.stat(folder)  # noqa: PTH116
     return found.st_dev, found.st_ino
 
@@ -388,6 +392,7 @@ def _write_table(imported: Imported, rows: Iterable[Mapping[str, object]], *, em
 
 
 def _write_manifest(imported: Imported, pipeline: str | Path, *, media_root: Path | None) -> None:
+    """Write the manifest beside its table; ``media_root`` None is the manifest's own folder."""
     named = pipeline if pipeline in pipelines() else _relative(Path(pipeline), imported.manifest)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", imported.manifest.stem).strip("._-") or "dataset"
     lines = [
@@ -407,6 +412,7 @@ def _write_manifest(imported: Imported, pipeline: str | Path, *, media_root: Pat
 
 
 def _relative(path: Path, manifest: Path) -> str:
+    """A path as a manifest states it: relative to the manifest's folder."""
     return Path(os.path.relpath(path.absolute(), manifest.absolute().parent)).as_posix()
 
 

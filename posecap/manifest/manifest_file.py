@@ -51,7 +51,7 @@ MOST_ROWS_PER_PART = 100_000
 BYTES_PER_PART_RANGE = (1_000_000, 999_999_999_999)
 """A free range, up to the most digits that a number in a manifest may have."""
 URL_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "hf")
-"""Of tables and of the media root."""
+"""Of tables and of the media root: those that a fetcher of posecap takes, or fsspec opens."""
 MOST_BYTES = 1 << 20
 """Of a manifest, a free bound."""
 LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
@@ -59,6 +59,7 @@ LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
 
 SPLIT_NAME = r"[A-Za-z0-9_-]{1,64}"
 """As :class:`posecap.types.PartName` takes it."""
+# Whole values of keys: name, version, description, filter and contact. All lengths are free bounds.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}"
 _PROSE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,10000}"
@@ -168,6 +169,7 @@ def _filter(keys: Keys) -> str:
 
 
 def _media_root(keys: Keys, folder: Path) -> str:
+    """The absolute path or URL of ``media_root``, the manifest's folder where it is not given."""
     location = keys.location("media_root", folder, default=".")
     if is_url(location) and ("?" in location or "#" in location):
         raise keys.wrong("media_root", "a URL without '?' and '#': paths are put behind it, and those come after them")
@@ -205,7 +207,7 @@ def suffix_of(location: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it: escaped, and cut when long."""
+    """A value as messages quote it: escaped, and cut when longer than 120 characters, a free choice."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:110]}… ({len(text):,} characters)"
 

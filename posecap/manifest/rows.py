@@ -33,6 +33,7 @@ SUBSTITUTE = "\x1a"
 """Stands in cells for a byte that is not UTF-8: ASCII's own character for that."""
 LATEST_SECOND = 1e7
 """Largest start and end; far beyond any video (115 days), and exact to microseconds as float64."""
+# Regular expressions for Arrow.
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _CONTROL = r"\p{Cc}"
 _CONTROL_BYTES = bytes([*range(0x20), 0x7F, 0xC2])
@@ -169,6 +170,11 @@ ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUM
 ``uri`` where that is what is wrong.
 """
 
+_NEARLY = 0.8
+"""Least similarity (:func:`difflib.get_close_matches`) of a column's name that is taken for a misspelt field: that of
+``lable`` and ``label``. A free choice."""
+_NAMED_COLUMNS = 30
+"""Of a table, in messages."""
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 """Of tables that spreadsheets save as CSV, with the word for messages."""
 # A path that os.path.normpath would write otherwise: empty, "." or ".." as a part, or a slash at its end.
@@ -187,7 +193,7 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
     """
     if len(names) > MOST_COLUMNS:
         raise ManifestError(f"{table.written}: has {len(names):,} columns, more than {MOST_COLUMNS:,}: is it a table?")
-    present = f"the table has {', '.join(map(repr, names[:30]))}"
+    present = f"the table has {', '.join(map(repr, names[:_NAMED_COLUMNS]))}"
     found: dict[str, str] = {}
     for field in ROW_FIELDS:
         column = table.columns.get(field, legacy.column_of(field, names))
@@ -205,7 +211,7 @@ def columns_of(table: Table, names: list[str]) -> dict[str, str]:
         raise ManifestError(f"{table.written}: no column 'video'; {present}; add 'columns: {{video: THAT_COLUMN}}'")
     absent = [field for field in ROW_FIELDS if field not in found and field not in table.columns]
     for name in names:
-        near = get_close_matches(name, absent, n=1, cutoff=0.8) if name not in found.values() else []
+        near = get_close_matches(name, absent, n=1, cutoff=_NEARLY) if name not in found.values() else []
         if near:
             raise ManifestError(
                 f"{table.written}: column '{name}' is nearly '{near[0]}'; add 'columns: {{{near[0]}: {name}}}' to read "
@@ -302,6 +308,7 @@ def _located(raw: RawBatch, video: pa.Array, media_root: str, problems: Problems
 
 
 def _tidy(path: str) -> str:
+    """A path without empty parts, ``.``, ``..`` where it can be resolved, and a slash at its end."""
     tidy = posixpath.normpath(path)
     return tidy[1:] if tidy.startswith("//") else tidy  # normpath keeps two slashes, which POSIX leaves undefined
 
@@ -351,8 +358,8 @@ def seconds(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
 
 
 def captions(raw: RawBatch, problems: Problems) -> pa.Array:
-    """One list of sentences a row, empty where its cells are; null in all rows where the table has neither column.
-    First ``caption``, then ``captions``; runs of white space become one blank."""
+    """One list of sentences for each row, empty where its cells are; null in all rows where the table has neither
+    column. First ``caption``, then ``captions``; runs of white space become one blank."""
     count = len(raw.numbers)
     owners: list[Numbers] = []
     fields: list[NDArray[np.str_]] = []
@@ -411,6 +418,7 @@ def _lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
 
 
 def _decoded_lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
+    """As :func:`_decoded`, for cells that are lists of text already."""
     values = raw.cells[field]
     try:
         values.validate(full=True)
@@ -428,6 +436,7 @@ def _undecodable(value: bytes | None) -> bool:
 
 
 def _decoded(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
+    """Cells as text; those that are not UTF-8 are problems, and null."""
     values = raw.cells[field].cast(pa.binary())
     try:
         return values.cast(pa.string())

@@ -72,6 +72,8 @@ _ANSWER_SECONDS = 60.0
 """Without a byte from the server; a free choice, as one that makes the table first may take its time."""
 _ANSWER_BYTES = 1 << 18
 """Read at once, at most; time and size are checked after each."""
+_STORE_BYTES = 1 << 20
+"""Read at once from a store."""
 _SUBSTITUTED = "posecap.substitute"
 """Name under which Python's codecs know :func:`_substitute`."""
 _Read = TypeVar("_Read")
@@ -163,13 +165,14 @@ def _guarded(table: Table, batches: Iterator[_Read]) -> Iterator[_Read]:
 
 
 def _open(table: Table) -> IO[bytes]:
+    """The table's bytes, from the beginning, and able to seek; :func:`_guarded` names errors."""
     if not is_url(table.location):
         return Path(table.location).open("rb")
     if table.location.lower().startswith(("http://", "https://")):
         return fetch_table(table)
     import fsspec
 
-    return io.BufferedReader(fsspec.open(table.location, "rb").open(), 1 << 20)
+    return io.BufferedReader(fsspec.open(table.location, "rb").open(), _STORE_BYTES)
 
 
 def fetch_table(table: Table) -> IO[bytes]:
@@ -191,7 +194,7 @@ def fetch_table(table: Table) -> IO[bytes]:
 
 def _fetch(table: Table, file: IO[bytes]) -> None:
     try:
-        with urllib.request.urlopen(_request(table.location), timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - a scheme of the web, _open says
+        with urllib.request.urlopen(_request(table.location), timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - http or https
             _receive(response, file, table)
     except urllib.error.HTTPError as error:
         error.close()
@@ -205,6 +208,7 @@ def _fetch(table: Table, file: IO[bytes]) -> None:
 
 
 def _request(location: str) -> urllib.request.Request:
+    """A request whose user and password go to the named host alone, not to one that it redirects to."""
     split = urlsplit(location)
     user, at, host = split.netloc.rpartition("@")
     url = split._replace(netloc=host).geturl()
@@ -216,6 +220,7 @@ def _request(location: str) -> urllib.request.Request:
 
 
 def _receive(response: HTTPResponse, file: IO[bytes], table: Table) -> None:
+    """Write the answer's bytes to the file; ManifestError where it is encoded, too large, too slow or cut short."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise ManifestError(f"{table.written}: came encoded as {encoding} though plain bytes were requested")
@@ -281,6 +286,7 @@ codecs.register_error(_SUBSTITUTED, _substitute)
 
 
 def _csv_names(opened: IO[bytes], table: Table) -> list[str]:
+    """The header's cells."""
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES)
     parsing = pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip")
     reader = pyarrow.csv.open_csv(_Utf8(opened, table), read_options=reading, parse_options=parsing)
@@ -289,12 +295,12 @@ def _csv_names(opened: IO[bytes], table: Table) -> list[str]:
 
 
 def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
-    skipped: list[int] = []
-    broken: list[int] = []
+    skipped: list[int] = []  # numbers of rows that Arrow leaves out: empty ones, and those below
+    broken: list[int] = []  # of another number of cells than the header, not given yet
 
     def odd_row(row: Any) -> str:
         skipped.append(row.number)
-        if row.text:
+        if row.text:  # an empty line is odd to Arrow too, and no problem
             broken.append(row.number)
             found = f"has {row.actual_columns} cells where the header has {row.expected_columns}: {_quoted(row.text)}"
             problems.add(table.written, row.number, f"{found}; quote cells that hold commas")
@@ -364,6 +370,7 @@ def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
 
 
 def _objects(file: IO[bytes], table: Table, problems: Problems) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+    """Numbers of lines and their JSON objects, batch by batch; an empty one, and a problem, for a line that is none."""
     numbers: list[int] = []
     objects: list[dict[str, Any]] = []
     number = size = 0
@@ -414,6 +421,7 @@ def _plain_cells(field: str, values: list[Any], numbers: list[int], table: Table
 
 
 def _plain(field: str, value: Any) -> str | list[str] | None:
+    """A JSON value as the cell of a field; None where it is of another type than the field wants, or null."""
     if field == "captions":
         value = [value] if isinstance(value, str) else value
         return value if isinstance(value, list) and all(isinstance(v, str) and encodable(v) for v in value) else None
@@ -423,6 +431,7 @@ def _plain(field: str, value: Any) -> str | list[str] | None:
     return repr(value) if isinstance(value, numeric) and not isinstance(value, bool) else None
 
 
+# By field, the end of a message about a value of another type.
 _WANTED = dict.fromkeys(ROW_FIELDS, 'text; write it as "…"') | {
     "start": "number; write seconds, as 12.5",
     "end": "number; write seconds, as 12.5",
@@ -476,7 +485,9 @@ def _check_sizes(table: Table, parquet: pyarrow.parquet.ParquetFile, names: set[
 
 
 def _shortened(column: pa.Array) -> pa.Array:
-    """A column of coded text with what no cell may have cut off, of which the rest is still too long for one."""
+    """A column whose text is dictionary-encoded, with texts that are too long for any cell cut, to one character more
+    than fits, so that the check of cells rejects them. A character has at most four bytes. Others stay as they are.
+    """
     is_list = pa.types.is_list(column.type)
     coded = pc.list_flatten(column) if is_list else column
     if not pa.types.is_dictionary(coded.type):

@@ -24,8 +24,9 @@ CARD_FILE = "card.md"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """The Hub's words for sizes, and below how many clips each is used; above them it is the last one's successor."""
 _LONGEST_TABLE = 40
-"""Rows of a table; the card says how many more there are."""
+"""Rows of a table, a free choice; the card says how many more there are."""
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
+"""Of :data:`posecap.release.dataset_info.QUANTILES`, those in the table of quality."""
 
 
 def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
@@ -110,10 +111,12 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
 
 
 def _counts(counts: Mapping[str | None, int]) -> list[tuple[str, str]]:
+    """Rows of a table: value and number of clips."""
     return [(value or "not stated", f"{count:,}") for value, count in counts.items()]
 
 
 def _reasons(line: StageLine) -> str:
+    """Why items ended in a stage, with their numbers."""
     return ", ".join(f"{reason} {count:,}" for status in LOST for reason, count in line.lost[status].items())
 
 

@@ -17,6 +17,7 @@ from posecap.shards import INDEX_SCHEMA
 
 CROISSANT_FILE = "croissant.json"
 
+# The @context that the specification of Croissant 1.0 recommends.
 _CROISSANT_TERMS: Final = (
     "citeAs column conformsTo cr rai data dataType dct equivalentProperty examples extract field fileProperty "
     "fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField path recordSet references regex "
@@ -35,11 +36,13 @@ _CONTEXT: Final = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "sc": "https://schema.org/",
 }
+# By the ending of a file.
 _MEDIA_TYPES: Final = {
     ".tar": "application/x-tar",
     ".parquet": "application/x-parquet",
     ".columns": "application/vnd.apache.arrow.file",
 }
+# Descriptions of the index's columns; one that is absent here is described by its name.
 _ABOUT: Final = {
     "key": "name of the sample in its shard: 24 hex digits from source video, row and span",
     "part": "shard that holds the sample, as split/number",
@@ -59,6 +62,7 @@ _ABOUT: Final = {
     "caption_origins": "where each sentence comes from",
     "weights": "model files behind the sample, as name:SHA-256",
 }
+# Properties of schema.org with the meaning of a column.
 _SAME_AS: Final = {"license": "https://schema.org/license", "captions": "https://schema.org/caption"}
 
 
@@ -67,7 +71,7 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
 
     Args:
         published: day of publication.
-        url: page of the dataset; None takes the contact if it is a web address.
+        url: page of the dataset; None takes the contact if it is a web address, and states none otherwise.
     """
     page = url or (info.contact if info.contact.startswith(("http://", "https://")) else None)
     reach = "email" if "@" in info.contact and page != info.contact else "url"
@@ -101,6 +105,7 @@ def _node(kind: str, identifier: str, *, name: str | None = None, **properties: 
 
 
 def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
+    """Files of one kind together."""
     sets = [
         ("index", "one row for each clip", ".parquet", "index/*.parquet"),
         ("samples", "WebDataset shards: skeletons, times, vectors, captions, facts", ".tar", "data/*/pose-*.tar"),
@@ -115,6 +120,7 @@ def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
 
 
 def _files(info: DatasetInfo) -> list[dict[str, Any]]:
+    """Each file, with its hash."""
     return [
         _node(
             "FileObject",
@@ -142,6 +148,7 @@ def _clips() -> dict[str, Any]:
 
 
 def _field(column: Any) -> dict[str, Any]:
+    """One column (:class:`pyarrow.Field`) of the index."""
     is_list = pa.types.is_list(column.type)
     kind = column.type.value_type if is_list else column.type
     kinds = ((pa.types.is_integer, "sc:Integer"), (pa.types.is_floating, "sc:Float"))

@@ -16,7 +16,7 @@ from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
 from posecap.storage import Location, open_storage
 from posecap.types import Quality
 
-# The versions for which the Hub has an identifier.
+# Versions of each license for which the Hugging Face Hub has an identifier (its list of licenses for cards).
 _CREATIVE_COMMONS: Final = {
     "by": ("2.0", "2.5", "3.0", "4.0"),
     "by-sa": ("3.0", "4.0"),
@@ -25,6 +25,7 @@ _CREATIVE_COMMONS: Final = {
     "by-nc-nd": ("3.0", "4.0"),
     "by-nc-sa": ("2.0", "3.0", "4.0"),
 }
+# Licenses of data sets and code, by the Hub's identifier, with the page of their text.
 _KNOWN: Final = {
     "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
     "mit": "https://opensource.org/license/mit",
@@ -44,6 +45,8 @@ _KNOWN: Final = {
     "agpl-3.0": "https://www.gnu.org/licenses/agpl-3.0.html",
 }
 
+# Identifiers of SPDX and usual short names, in lower case, for which the Hub has another one. The Hub does not tell
+# "only" from "or later".
 _OTHER_NAMES: Final = {
     "bsd-3": "bsd-3-clause",
     "bsd-2": "bsd-2-clause",
@@ -81,7 +84,9 @@ def license_url(license: str) -> str | None:
 
 
 QUALITY = tuple(f.name for f in fields(Quality))
+"""Columns of the index with measures of skeletons."""
 MODELS = tuple(name for name in INDEX_SCHEMA.names if name.endswith("_model"))
+"""Columns of the index with names of engines, such as ``pose_model``."""
 COLUMNS = (
     *("key", "split", "uri", "source_id", "start_seconds", "end_seconds", "M", "T", "J", "layout", "label", "license"),
     *("video_dimension", "text_dimension"),
@@ -91,7 +96,9 @@ COLUMNS = (
 """Columns of the index that are read: about 400 bytes a clip, so that a million clips fit in memory as one table."""
 
 QUANTILES: Final = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+"""Name → share of the clips that have a smaller value, as in the report."""
 _EXAMPLES = 10
+"""Spans of equal footage that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,7 @@ class DatasetInfo:
 
 
 def _summary(values: Any) -> dict[str, float] | None:
+    """Quantiles and mean of an Arrow column, to 6 decimals; None where it is empty."""
     if not len(values):
         return None
     found = zip(QUANTILES, pc.quantile(values, q=list(QUANTILES.values())).to_pylist(), strict=True)

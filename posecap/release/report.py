@@ -19,7 +19,7 @@ from posecap.terminal import count_text
 
 REPORT_FILE = "report.json"
 _EXAMPLES = 3
-"""Content duplicates that are named."""
+"""Content duplicates that the printed table names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Run:
         start_seconds: of those, the time until the workers were ready; 0 for threads, which load their engines while
             others work already.
         end_seconds: of ``seconds``, those that the end took: the list of parts, card, contact sheet and counts.
+        runner: ``ray`` or ``local``.
         workers: as asked for (:class:`posecap.build.Options`); None for as many as there were cores or GPUs.
         parts, clips, frames: numbers of what this run built, kept and decoded; without what was carried over from
             earlier runs into a part that was built again.

@@ -59,13 +59,16 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 throttled recovers within seconds, one that is down longer is better started again by a person."""
 _STALE_CLAIM_SECONDS = 300.0
 """More than twice the time for which the call is repeated that a claim stands before."""
+# Errors of the system that another attempt may not meet.
 _PASSING_ERRNOS = frozenset(
     {errno.EBUSY, errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 )
 _CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
 """Packages whose errors may pass, where they have no status that says otherwise and are not about credentials."""
+# In the names of these packages' errors.
 _BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
 _SLOW_DOWN, _TIMED_OUT = 429, 408
+"""Statuses of HTTP that may pass, as all from 500 on."""
 
 
 @dataclass(frozen=True)
@@ -323,9 +326,11 @@ class RemoteStorage(Storage):
                     return
             finally:
                 self.remove(claim)
+            # So that of two who saw each other's claims one comes first.
             time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - no secret
 
     def _path(self, name: str) -> str:
+        """A file's path for the back-end; of the dataset itself where the name is empty."""
         root = _opened(self.address)[1].rstrip("/")
         return f"{root}/{name}" if name else root
 
@@ -391,6 +396,7 @@ class RemoteStorage(Storage):
 
 
 def _unfinished_uploads(fs: Any, bucket: str) -> list[Any]:
+    """As S3 lists them, with ``Key`` and ``UploadId``; none from a store that does not know the request."""
     try:
         return list(fs.list_multipart_uploads(bucket))
     except OSError as error:

@@ -65,7 +65,8 @@ CONTACT_SHEET = "contact_sheet.jpg"
 _PER_PART = 24
 """Previews that are kept of each part."""
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
-"""Pixels of a tile, as large as thumbnails are, and of a picture that is drawn here before it is fitted into one."""
+"""Pixels of the longer side of a tile, as large as thumbnails are, and of a picture that is drawn here before it is
+fitted into one."""
 _MAX_COLUMNS = 6
 """With tiles of 320 pixels, a sheet as wide as a screen."""
 _CANDIDATES_PER_REASON = 1000
@@ -76,7 +77,11 @@ _MAX_PREVIEW_BYTES = 4 << 20
 """Of a JPEG; thumbnails have a hundredth of it. What is larger was not written here."""
 _LABELS_NAMED = 12
 """Labels that a message lists."""
-_CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)  # lighter than the sheet around it
+_CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)
+"""Colour in place of footage: a little lighter than the sheet around it, by eye."""
+_NEARLY = 0.5
+"""Least similarity (:func:`difflib.get_close_matches`) of a label that a message proposes. A free choice, as the other
+numbers here."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ def remove_previews(location: Location) -> None:
 
 
 def _folder(part: str) -> str:
+    """Of the previews of a part, by its name as the index has it."""
     return f"{PREVIEW_FOLDER}/{part.replace('/', '-')}"
 
 
@@ -264,7 +270,7 @@ def view_rejected(
     if not by_reason:
         raise ViewError(f"{storage.location} holds no rejected {choice}")
     tiles = _Tiles()
-    card = pillow().Image.new("RGB", (_TILE_SIDE, _TILE_SIDE * 9 // 16), _CARD)
+    card = pillow().Image.new("RGB", (_TILE_SIDE, _TILE_SIDE * 9 // 16), _CARD)  # of the shape of most videos
     reasons = sorted(by_reason, key=lambda reason: (-len(by_reason[reason]), reason))
     for reason, share in zip(reasons, _shares([len(by_reason[r]) for r in reasons], choice.count), strict=True):
         for i in np.linspace(0, len(by_reason[reason]) - 1, share).round().astype(int).tolist():
@@ -401,7 +407,7 @@ def _nothing(dataset: Dataset, choice: Choice) -> str:
         return said
     everybody = replace(choice, label=None)
     labels = {label for part, rows in dataset.parts() for _, _, label in _labelled(dataset, part, rows, everybody)}
-    near = get_close_matches(choice.label, sorted(labels), n=3, cutoff=0.5)
+    near = get_close_matches(choice.label, sorted(labels), n=3, cutoff=_NEARLY)
     if near:
         return f"{said}; near to it is {', '.join(map(repr, near))}"
     named = sorted(labels - {""})

@@ -1,4 +1,7 @@
-"""Text description of a sample: arrays with axes, units and dtype, quality, and captions with origins."""
+"""Text description of a sample: arrays with axes, units and dtype, quality, and captions with origins.
+
+The names of facts are those that :mod:`posecap.stages.pack` writes.
+"""
 
 from __future__ import annotations
 
@@ -103,14 +106,17 @@ def _array(name: str, array: Any, meaning: str) -> str:
 
 
 def _number(value: Any) -> str:
+    """A number of a sample's facts, with four digits."""
     return "unknown" if value is None else f"{value:.4g}"
 
 
 def _terms(terms: Mapping[str, float]) -> str:
+    """What a person was chosen by, each with its number (:class:`posecap.stages.filter_people.FilterPeople`)."""
     return ", ".join(f"{name} {_number(value)}" for name, value in terms.items())
 
 
 def _setting(value: Any) -> str:
+    """A value of the facts about smoothing; of one with parameters its name and these."""
     if isinstance(value, dict):
         return ", ".join(str(v) if k == "name" else f"{k}={v}" for k, v in value.items())
     return "none" if value is None else str(value)

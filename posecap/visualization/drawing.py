@@ -50,16 +50,23 @@ INK: Colour = (236, 236, 236)
 FAINT_INK: Colour = (160, 160, 168)
 """Further lines."""
 
-_SUPERSAMPLING = 3  # of lines, which Pillow does not anti-alias
-_LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
-_HALO: Colour = (0, 0, 0)
 # These, and widths and shades below, are chosen by eye.
+_SUPERSAMPLING = 3  # lines are drawn so many times as large, since Pillow does not anti-alias them
+_LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
+_HALO: Colour = (0, 0, 0)  # around bones and joints, so that they are seen on any picture
 
 FONT_VARIABLE = "POSECAP_FONT"
+"""Environment variable, as the module describes it."""
 
 _PACKAGE, _PACKAGE_FILE = "noto_cjk_sans_otc", "NotoSansCJK-Regular.ttc"
+"""Module of the package of fonts, and the file in it."""
 _SYSTEM_FONTS = (
-    *("NotoSansCJK-Regular.ttc", "NotoSansCJKjp-Regular.otf", "SourceHanSans.ttc", "wqy-microhei.ttc"),
+    *(
+        "NotoSansCJK-Regular.ttc",
+        "NotoSansCJKjp-Regular.otf",
+        "SourceHanSans.ttc",
+        "wqy-microhei.ttc",
+    ),  # Linux, with the next
     *("DroidSansFallbackFull.ttf", "NotoSans-Regular.ttf", "DejaVuSans.ttf"),
     *("PingFang.ttc", "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc", "Arial Unicode.ttf"),  # macOS
     *("msyh.ttc", "YuGothM.ttc", "malgun.ttf", "segoeui.ttf"),  # Windows
@@ -197,6 +204,7 @@ def sheet_font_size(tile_side: int) -> int:
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:
+    """The picture scaled to a longer side of so many pixels, as RGB."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(size, pillow().Image.Resampling.LANCZOS)
@@ -318,7 +326,7 @@ def font(size: int) -> Font:
 
 
 def lacking_words(lacking: Collection[str]) -> str:
-    """What to tell people about characters that no font has; empty if there are none."""
+    """What to tell people about characters that no font has, eight of them named; empty if there are none."""
     if not lacking:
         return ""
     some = "".join(sorted(lacking)[:8])
@@ -343,4 +351,5 @@ def _has(face: ImageFont.FreeTypeFont, letter: str) -> bool:
 
 
 def _escaped(letter: str) -> str:
+    """A character as ``\\u2603``."""
     return letter.encode("unicode_escape").decode("ascii")

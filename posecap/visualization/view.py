@@ -240,7 +240,7 @@ def _same_bytes(fetcher: Fetcher, where: str, folder: Path, limits: Limits, samp
 def _decoded(
     decoder: Decoder, fetched: Fetched, media: Media, pts_T: Seconds, size: tuple[int, int]
 ) -> tuple[Pixels | None, str]:
-    """The frames shown at ``pts_T``, each within half a millisecond."""
+    """The frames shown at ``pts_T``, each within half a millisecond; None and the reason where one is not there."""
     span = Span(max(0.0, float(pts_T[0]) - 1e-3), float(pts_T[-1]) + 1e-3)
     wanted = np.empty((len(pts_T), size[1], size[0], 3), np.uint8)
     missing = np.ones(len(pts_T), bool)
@@ -271,10 +271,12 @@ def _painted(sample: Sample, rows: np.ndarray, size: tuple[int, int], frames: Pi
 
 
 def _words(sample: Sample) -> str:
+    """The text below a clip: its first caption, else its label."""
     return str(sample.captions[0].text if sample.captions else sample.facts.get("label") or "no caption")
 
 
 def _strip_font_size(size: tuple[int, int]) -> int:
+    """Pixels of the font below a picture of that size; chosen by eye."""
     return max(12, max(size) // 40)
 
 
@@ -294,6 +296,7 @@ def _with_strip(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
 
 
 def _stacked(images: Iterator[Image.Image], count: int) -> Pixels:
+    """(T, H, W, 3) of ``count`` pictures of one size."""
     first = np.asarray(next(images))
     stack = np.empty((count, *first.shape), np.uint8)
     stack[0] = first
@@ -344,4 +347,5 @@ def fitting_size(facts: Mapping[str, Any], frames: int, long_side: int) -> tuple
 
 
 def people_words(count: int) -> str:
+    """``1 person``, ``2 people``."""
     return "1 person" if count == 1 else f"{count} people"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARK = "posecap_random_weights"
 """A key of files with random weights, made for tests: at the top level, or in the metadata if the format has some."""
 _ALLOW = "POSECAP_RANDOM_WEIGHTS"
+"""Environment variable that lets such files through where it is ``allow``."""
 _PARALLEL = "module."
 """What torch's wrappers for several GPUs put before every name."""
 _LARGEST_HEADER = 100_000_000
@@ -215,6 +216,7 @@ def _content(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
 
 
 def _what_it_is(head: bytes) -> str:
+    """The end of a message about a file that begins so."""
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer that Git LFS left in place of the file (run git lfs pull)"
     kind = sniff(head)
@@ -246,6 +248,7 @@ def open_safetensors(path: Path) -> Iterator[Any]:
 
 
 def _tensors_of(content: Any) -> dict[str, torch.Tensor]:
+    """The tensors by name in a dict; none where it is no dict."""
     import torch
 
     if not isinstance(content, dict):

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from posecap.download.package_index import PackageFile, cache_folder
 
 _HUB = "https://huggingface.co"
+"""Of ``hf://``, where the environment has no ``HF_ENDPOINT``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +106,11 @@ class Weights:
 
     @property
     def _uri_steps(self) -> list[str]:
+        """What ``!/`` separates in the URI: what to download, then the members of zips that lead to the file."""
         return self.uri.partition("@")[0].split("!/")
 
 
+# By the letter of a model's size.
 _SIZE_WORDS = {"t": "tiny", "n": "nano", "s": "small", "m": "medium", "l": "large", "x": "extra large"}
 
 # Two of these are published in packages alone: whoever converted them from the makers' files made the package. The
@@ -198,7 +201,7 @@ _BLAZEPOSE = tuple(
 )
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
-# Release v8.3.0 of ultralytics/assets: (name, size in bytes, SHA-256).
+# Release v8.3.0 of ultralytics/assets: (name, size in bytes, SHA-256, empty where no source states it).
 _YOLO = (
     ("yolo11n", 5_613_764, "0ebbc80d4a7680d14987a577cd21342b65ecfd94632bd9a8da63ae6417644ee1"),
     ("yolo11s", 19_313_732, "85a76fe86dd8afe384648546b56a7a78580c7cb7b404fc595f97969322d502d5"),
@@ -295,6 +298,7 @@ def _rtmdet() -> Iterator[Weights]:
 
 
 def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
+    """A file below OpenMMLab's address, a checkpoint or a zip with an ONNX file."""
     onnx = path.endswith(_ONNX)
     return Weights(
         name=name,

@@ -44,6 +44,7 @@ _MAX_KEY = 64
 """Characters of a storage's key; torch writes numbers of up to 20 digits."""
 _CHUNK_BYTES = 1 << 24
 """Read at once, since the standard library's readinto holds each in memory twice."""
+# Names of devices of torch.
 _DEVICE = re.compile(r"[a-z]{1,16}(:[0-9]{1,3})?")
 _STORAGES = {
     **{name: name.lower() for name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")},
@@ -118,6 +119,7 @@ def _root(archive: zipfile.ZipFile) -> str:
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes | None:
+    """A member of an archive; None where there is none of that name."""
     if (info := archive.NameToInfo.get(name)) is None:
         return None
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > max_bytes:
@@ -126,6 +128,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> byte
 
 
 def _read_into(archive: zipfile.ZipFile, name: str, block: memoryview) -> None:
+    """Fill ``block`` with the beginning of a member."""
     if (info := archive.NameToInfo.get(name)) is None:
         raise UnsafePickleError(f"it has no {name}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size < len(block):
@@ -239,6 +242,7 @@ class ArrayStorages(Storages):
 
 @functools.cache
 def _names() -> Names:
+    """What pickles of torch may name: values of NumPy and Python, and tensors, which become those of torch."""
     import torch
 
     dtypes = {("torch", name): value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
@@ -333,6 +337,7 @@ def _device(kind: Any, index: Any = None) -> torch.device:
 
 @functools.cache
 def _array_names() -> Names:
+    """What pickles of torch may name where tensors become arrays."""
     # Without those of arrays of NumPy: a pickle could otherwise set the content of an array made here.
     dtypes = {f"{name}Storage": np.dtype(code) for name, code in _ARRAY_STORAGES.items()}
     return {

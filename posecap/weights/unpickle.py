@@ -295,6 +295,7 @@ class _Unpickler(pickle._Unpickler):
         self._set_items(self.pop_mark())
 
     def _set_items(self, items: list[Any]) -> None:
+        """Set keys and values, which alternate, of the dict or record on top of the stack."""
         target = self.stack[-1]
         pairs = zip(items[::2], items[1::2], strict=True)
         if isinstance(target, dict):
@@ -318,6 +319,7 @@ class _Unpickler(pickle._Unpickler):
     load_additems = load_appends
 
     def _extend(self, items: list[Any]) -> None:
+        """Add items to the list, set or record on top of the stack."""
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(items)
@@ -347,6 +349,7 @@ class _Unpickler(pickle._Unpickler):
         self.append(self._call(called, tuple(args)))
 
     def _call(self, called: Any, args: Any) -> Any:
+        """The value of a function of the table, or a record of the call of anything else that the pickle names."""
         if not isinstance(args, tuple):
             raise UnsafePickleError("it is malformed: a call without arguments")
         if type(called) is Inert:
@@ -367,6 +370,7 @@ class _Unpickler(pickle._Unpickler):
             raise UnsafePickleError(f"it fills a {type(target).__name__}")
 
     def _count_copies(self, *values: Any) -> None:
+        """Count what a call may copy, and raise UnsafePickleError once it is too much."""
         for value in values:
             if isinstance(value, list | tuple | dict | set | frozenset):
                 self._copied_bytes += _ITEM_BYTES * len(value)
@@ -376,6 +380,7 @@ class _Unpickler(pickle._Unpickler):
             raise UnsafePickleError(f"it copies more than {self.max_copied_bytes} bytes of itself")
 
 
+# Opcodes, by their names in the module pickle: those that CPython's own methods handle, and those handled above.
 _AS_CPYTHON = """
     PROTO FRAME MARK STOP POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT
     BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE
