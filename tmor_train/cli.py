@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         _parser().parse_args(arguments),
         program="tmor_train",
-        traceback_variable="TMOR_TRACEBACK",
+        traceback_variable="TMOR_TRACEBACK",  # of the environment: if it is set, errors come with tracebacks
         message=_message,
         stopped="stopped; `tmor_train resume DIR` continues from the last checkpoint",
     )

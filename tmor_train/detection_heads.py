@@ -88,10 +88,9 @@ class TGM(nn.Module):
 
     Temporal Gaussian mixture layers (Piergiovanni and Ryoo, "Temporal Gaussian Mixture Layer for Videos", ICML 2019):
     three layers of 16 Gaussians, length 5 and 8 channels, the maximum over channels joined to the features themselves,
-    and a hidden layer of 512, as in the released model. Here a Gaussian's weights sum to 1 (there its width follows
-    another formula), and its super-events, which look at the whole video, are left out as they are in the paper's base
-    model.
-    """
+    and a hidden layer of 512, as in the released model, with torch's usual dropout. Here a Gaussian's weights sum to 1
+    (there its width follows another formula), and its super-events, which look at the whole video, are left out as they
+    are in the paper's base model."""
 
     def __init__(self, classes: int, *, dropout: float = 0.5) -> None:
         super().__init__()
@@ -115,7 +114,8 @@ class GaussianLayer(nn.Module):
     Gaussians, the same for all D features, and adds the channels up by a 1 x 1 convolution with ReLU.
 
     K[m, l] = exp(-(l - mu_m)^2 / (2 s_m^2)) / Z with mu_m = (L - 1)(tanh(c_m) + 1) / 2 and s_m = exp(-2 |w_m|)
-    (Eqs. 1 and 2); a channel's filter is sum_m softmax(a)_m K[m] (Eq. 3).
+    (Eqs. 1 and 2); a channel's filter is sum_m softmax(a)_m K[m] (Eq. 3). c, w and a are learned: ``centre``, ``width``
+    and ``attention``.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,7 +1,8 @@
 """Layers of the backbones: the convolution along time of all three, and what UNIK and AGCN share besides, temporal
 units, spatial units whose heads are computed together, and blocks of both.
 
-Tensors between layers are float (N, C, T, V): N clips times persons, channels, frames, joints. In memory the channels
+Tensors between layers are float (N, C, T, V): N clips times persons, channels, frames, joints. ``wide_in`` and
+``wide_out`` are the channels C that a layer takes and C' that it gives. In memory the channels
 are last: a 1x1 convolution is then one matrix product, the results of the heads lie next to each other without a copy,
 and convolutions on CPU and GPU use their fast implementations.
 

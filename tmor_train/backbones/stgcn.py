@@ -6,6 +6,8 @@ computes the same as the linear layer ``fc`` here.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,8 +22,8 @@ widths."""
 
 
 class GraphConvolution(nn.Module):
-    """Mixes joints along the K partitions of a graph, each with a 1x1 convolution of its own: (N, C, T, V) to
-    (N, C', T, V).
+    """Mixes joints along the K partitions of a graph (``parts``), each with a 1x1 convolution of its own: (N, C, T, V)
+    to (N, C', T, V).
 
     ``forward`` takes the graph as (K, V, V) float: entry (u, v) is the weight of joint u in the mix for joint v.
     """
@@ -42,7 +44,8 @@ class GraphConvolution(nn.Module):
 class StGcnBlock(nn.Module):
     """Graph convolution, then batch norm, ReLU, convolution along time, batch norm and dropout; a residual around all.
 
-    (N, C, T, V) to (N, C', ceil(T / stride), V).
+    (N, C, T, V) to (N, C', ceil(T / stride), V). ``number`` counts blocks from 1; ``dropout`` is the share of values
+    set to 0 in training.
     """
 
     def __init__(self, wide_in: int, wide_out: int, *, parts: int, number: int, dropout: float) -> None:
@@ -104,7 +107,7 @@ class STGCN(Backbone):
         self.data_bn = nn.BatchNorm1d(self.joints * channels)
         self.st_gcn_networks = nn.ModuleList(
             StGcnBlock(wide_in, wide_out, parts=len(graph), number=number, dropout=dropout)
-            for number, (wide_in, wide_out) in enumerate(zip((channels, *widths), widths, strict=False), 1)
+            for number, (wide_in, wide_out) in enumerate(pairwise((channels, *widths)), 1)
         )
         self.edge_importance = nn.ParameterList(torch.ones_like(graph) for _ in widths)
 

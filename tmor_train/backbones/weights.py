@@ -12,7 +12,7 @@ Head = Literal["load", "drop"]
 """What is done with the classifier in the weights: ``load`` it, so that it must fit the network's, or ``drop`` it."""
 
 _PREFIXES = ("module.", "model_action.")  # of DataParallel, and of the released code's classifier around UNIK
-_HEAD = "fc."
+_HEAD = "fc."  # begins the names of the classifier's tensors
 _SHOWN = 3  # names in a message
 
 

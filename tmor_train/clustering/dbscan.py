@@ -77,7 +77,7 @@ def labels_exact(vectors: UnitVectors, *, eps: float, min_samples: int, block_si
     block_size = block_size or block_size_for(device)
     names_N = torch.arange(points, device=device)
     with single_threaded_ops(device) as workers:
-        if points > 2 * block_size:
+        if points > 2 * block_size:  # of fewer blocks hardly any could be skipped, however rows are ordered
             names_N = spherical_kmeans(vectors, cells=min(MOST_CELLS, 1 + points // ROWS_PER_CELL)).order_N
             vectors = vectors.select(names_N)
         blocks = list(triangle_blocks(points, block_size))
@@ -144,7 +144,7 @@ class IncrementalDBSCAN:
         self._counts_N = torch.ones(points, dtype=torch.int64, device=device)  # a point is its own neighbour
         self._core_N = self._counts_N >= min_samples
         self._sets = UnionFind(points, device)
-        self._kept: list[torch.Tensor] = []
+        self._kept: list[torch.Tensor] = []  # edges (2, P) that the end decides
 
     def add(self, left_P: torch.Tensor, right_P: torch.Tensor) -> None:
         """Adds pairs of different points that are neighbours; none may have been added before, in either order."""
@@ -186,7 +186,7 @@ class IncrementalDBSCAN:
         core_end = torch.where(core_2P[0], kept_2P[0], kept_2P[1])
         border_end = torch.where(core_2P[0], kept_2P[1], kept_2P[0])
         one = core_2P[0] ^ core_2P[1]
-        none = len(names_N)
+        none = len(names_N)  # above every label
         border_N = torch.full_like(names_N, none).scatter_reduce(0, border_end[one], labels_N[core_end[one]], "amin")
         return torch.where(border_N < none, border_N, labels_N)
 

@@ -132,6 +132,7 @@ def features_of(
         people: how many people of a clip an encoder of single people encodes, one after the other; their features are
             concatenated. Where a clip has fewer, they are those of an empty skeleton. 1 for an encoder of several
             people.
+        workers: threads that gather clips; 0: this one does.
 
     Raises:
         UnusableEncoderError: the encoder does not take such clips, or sees several people at once.
@@ -160,6 +161,7 @@ def tta_features(
 
     Args:
         answer: gives (n, D) for a batch of n clips, normalised and on the device as the encoder takes it.
+        workers: as for :func:`features_of`.
 
     Raises:
         UnusableEncoderError, ValueError: as :func:`features_of`.

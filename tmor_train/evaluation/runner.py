@@ -229,13 +229,14 @@ def seed_folders(seeds: Sequence[int], name: str = "") -> list[tuple[int, str]]:
     return [(seed, f"{name}/seed-{seed}" if name else f"seed-{seed}") for seed in seeds]
 
 
-_WORDS = {
+_WORDS = {  # for people, of metrics by their names
     "top1": "Top-1",
     "mean_per_class": "mean per class",
     "nonzero": "frame mAP, classes above 0",
     "all_classes": "frame mAP, all classes",
     "points25": "mAP at 25 times",
 }
+# Metrics of events: mean over actions or recordings, overlap, VOC's matching.
 _EVENTS = re.compile(r"(action|video)_(0\.\d+)(_one_to_one)?")
 
 

@@ -100,6 +100,8 @@ class _Recognition:
                 yield Trial(mode=mode, name=folder, seed=self._config.seed, measure=partial(self._measure, name, way))
 
     def _measure(self, name: PromptSet, way: Visual | None, folder: Path) -> TrialOutput:
+        """Scores by a set of prompts, of motion and video as ``way`` says, of motion alone for None. Nothing is kept in
+        ``folder``."""
         motion_ND, texts_KPD = self._features(), self._texts[name]
         if way is None or self._video is None:
             scores_NK = self._encoder.text_cosines(motion_ND, texts_KPD)
@@ -109,6 +111,7 @@ class _Recognition:
         return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=self._notes)
 
     def _features(self) -> Floats:
+        """E_M of the measured clips, computed once."""
         if self._motion is None:
             config = self._config
             self._motion = features_of(self._encoder, self._task.test, config.look, workers=config.workers)

@@ -95,8 +95,8 @@ class Pretrained:
     def embed_set(self, motions: MotionSet, *, batch: int = 32, workers: int = 1) -> Iterator[tuple[Numbers, Floats]]:
         """E_M of all clips of a set in its order, ``batch`` at a time: their indices (n,) int64 and (n, 256) float32.
 
-        A clip in which no joint is seen gets a vector too, which has no meaning. On a CPU, batches of 8 to 64 clips are
-        fastest.
+        ``workers`` are threads that gather clips (0: this one does). A clip in which no joint is seen gets a vector
+        too, which has no meaning. On a CPU, batches of 8 to 64 clips are fastest.
 
         Raises:
             UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.

@@ -32,6 +32,7 @@ MAX_FILE_BYTES = 64 << 20
 """Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""
 MAX_VALUES = 16 << 20
 """Number of values above which a MATLAB array, which may be compressed, is not loaded; free choice like the size."""
+# MATLAB's classes of plain arrays.
 _PLAIN = frozenset(
     ("double", "single", "char", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )

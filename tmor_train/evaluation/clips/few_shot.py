@@ -23,6 +23,7 @@ from tmor_train.evaluation.encoders import encoder_name
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
 
+# The mode of results by that of the configuration.
 _MODES = {"linear": "probe", "finetune": "finetune"}
 
 

@@ -126,7 +126,8 @@ class EncoderFeatures:
     """Features of a task's clips by the encoder that a configuration names.
 
     They are computed once; by an encoder of new weights, which differ by seed, again whenever another seed is asked for
-    than the time before.
+    than the time before. Arguments are those of :func:`~tmor_train.evaluation.encoders.load_encoder` and
+    :func:`~tmor_train.evaluation.encoders.features_of`.
     """
 
     def __init__(

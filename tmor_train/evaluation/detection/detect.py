@@ -114,6 +114,8 @@ def suppressed(proposals: Iterable[Proposal], *, overlap: float = 0.5) -> list[P
 
 
 PRIMARY_METRIC = "action_0.5"
+"""The metric of Table IV by which settings are chosen, too."""
+# Ways of proposing events that settings are chosen among; and each matching with the ending of its metrics' names.
 _PROPOSALS: tuple[Literal["grouped", "per_class"], ...] = ("grouped", "per_class")
 _MATCHINGS: tuple[tuple[Matching, str], ...] = (("many_to_one", ""), ("one_to_one", "_one_to_one"))
 
