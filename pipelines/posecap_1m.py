@@ -88,7 +88,8 @@ pipeline = Pipeline(
         Embed(video=ViCLIPEmbedder(weights_from="viclip-l14"), text=ViCLIPEmbedder(weights_from="viclip-l14")),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
-    # Many of the clips of any list of web videos show nobody, or somebody for a moment only.
+    # Shares of rejected clips above which the build warns: many of the clips of any list of web videos show nobody, or
+    # somebody for a moment only.
     expected_rejections={"track": 0.3, "filter_people": 0.4},
     # One worker a GPU: while the frames of one clip are on it, seven others are being decoded.
     worker=Resources(cpus=8, gpus=1, concurrency=8),

@@ -28,6 +28,7 @@ from tmor_train.prompts import CLASS_WORDS, MissingTextError, all_prompts, class
 
 def sentences_of(benchmarks: Iterable[str], class_words: Sequence[str] = ()) -> list[str]:
     """All prompts of benchmarks, each ``NAME`` or ``NAME=FOLDER``, and of classes in words, without repeats.
+    Classes that are read from files are those of the benchmark's first protocol.
 
     Raises:
         SystemExit: a benchmark's classes are not known, or have no words.

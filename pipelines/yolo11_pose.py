@@ -70,5 +70,6 @@ pipeline = Pipeline(
         Embed(video=EfficientNetLite0Onnx(frames=8), text=MiniLM()),
         Pack(encoder=PyAVEncoder(), thumbnail_side=320),
     ),
+    # Shares of rejected clips above which the build warns.
     expected_rejections={"track": 0.5, "filter_people": 0.6},
 )

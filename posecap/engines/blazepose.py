@@ -62,6 +62,7 @@ class _Square:
 
     @staticmethod
     def around(hips_2: Doubles, on_circle_2: Doubles) -> _Square:
+        """The square with the hips in its centre, turned so that the point on the circle around them is above."""
         x, y = on_circle_2 - hips_2
         return _Square(hips_2, 2 * _CIRCLE * float(np.hypot(x, y)), float(np.pi / 2 - np.arctan2(-y, x)))
 
@@ -73,6 +74,7 @@ class _Square:
         return turned
 
     def shows_something(self, frame_HW3: Pixels) -> bool:
+        """Whether it is at least a pixel wide, and not far larger than the frame."""
         return bool(1 <= self.side <= _LARGEST * max(frame_HW3.shape[:2]))
 
 
@@ -86,7 +88,8 @@ class BlazePose(Engine):
     Args:
         conf: people below this confidence are left out (MediaPipe's own is 0.5).
         max_det: at most so many people a frame, as MoveNet gives; each costs a run of the landmark model.
-        same_person: object keypoint similarity from which on the weaker of two detections is a duplicate.
+        same_person: object keypoint similarity from which on the weaker of two detections is a duplicate: a free
+            choice, MoveNet's.
 
     Raises:
         ValueError: ``max_det`` is below 1.
@@ -157,6 +160,7 @@ class BlazePose(Engine):
 
     def _landmarks(self, frame_HW3: Pixels, square: _Square) -> tuple[Doubles, float]:
         """(33, 3) landmarks, pixels and visibility, and how sure the model is that there is a person."""
+        # The file's outputs: landmarks, whether there is a person, a mask, heatmaps, and landmarks in metres.
         flat, present, _, heatmaps = _run(self._networks[1], _cut_out(frame_HW3, square), low=0)[:4]
         landmarks_L5 = flat.reshape(-1, 5)[:_BODY].astype(np.float64)  # the others stand for hips and circle
         places_L2 = _refined(landmarks_L5[:, :2] / _LANDMARKS_SIDE, heatmaps)

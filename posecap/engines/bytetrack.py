@@ -32,7 +32,7 @@ class _Track:
     mean: Doubles
     covariance: Doubles
     seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # frame -> (detection, score)
-    joints: Floats | None = None
+    joints: Floats | None = None  # (J, 3) of the latest detection; None where the detector gives boxes only
 
     @property
     def first(self) -> int:

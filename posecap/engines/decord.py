@@ -50,7 +50,7 @@ class Decord(Engine):
         codecs, containers: what is accepted, a file only if both of its own are named.
         reads_over_seconds: a span may begin this late, and end this long before the video; what comes before it is
             decoded too, and left out.
-        block_frames: frames per block.
+        block_frames: frames per block; this number and the one before are free choices.
 
     Raises:
         ValueError: a number is out of its range.

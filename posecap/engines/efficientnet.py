@@ -149,6 +149,7 @@ class _Writer:
         self._side = _SIDE
 
     def file(self, dimension: int) -> bytes:
+        """The ONNX file, whose output has ``dimension`` numbers."""
         value = self._active(self._convolution(_INPUT, "_conv_stem", "_bn0", stride=2))
         steps = [(i, stride if i == 0 else 1) for count, stride in _BLOCKS for i in range(count)]
         for number, (i, stride) in enumerate(steps):

@@ -220,7 +220,7 @@ def _loaded(engine: OpenClip) -> Any:
     preprocessing = dict(engine._published)
     path = locate(engine.weights_from)
     state = tensors(path)
-    with _unsaid("initialized randomly"):
+    with _not_logged("initialized randomly"):
         network = _open_clip().create_model(
             engine.model,
             precision="fp32" if engine._dtype.itemsize == 4 else "bf16",
@@ -229,7 +229,7 @@ def _loaded(engine: OpenClip) -> Any:
             pretrained_text=False,
             force_preprocess_cfg=preprocessing,
         )
-    load_into(network, _as_of(network, state), path=path)
+    load_into(network, _renamed(network, state), path=path)
     return network.to(engine._device).eval().requires_grad_(False)
 
 
@@ -247,7 +247,7 @@ def _unit(vectors: torch.Tensor) -> list[Floats]:
     return list(normalize(vectors.float(), dim=-1).cpu().numpy())
 
 
-def _as_of(network: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
+def _renamed(network: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tensors of other makers and of open_clip's older versions under today's names."""
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
@@ -259,8 +259,8 @@ def _as_of(network: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _unsaid(words: str) -> Iterator[None]:
-    """open_clip warns of random weights before ours are loaded; that line would only mislead."""
+def _not_logged(words: str) -> Iterator[None]:
+    """In the block, lines with these words are not logged: open_clip warns of random weights before ours are loaded."""
 
     def quiet(record: logging.LogRecord) -> bool:
         return words not in record.getMessage()

@@ -43,6 +43,8 @@ class PyAV(Engine):
             ``decode_timeout``. The prober may take as long to read all packets of a file without an index.
         block_frames: frames per block.
 
+    The defaults are free choices.
+
     Raises:
         ValueError: a number is out of its range.
     """
@@ -81,7 +83,7 @@ class PyAV(Engine):
         with opened(path, side_at_most=self.side_at_most) as file:
             context = file.stream.codec_context
             first = _first_frame(file)
-            # Only there is the rotation of every kind of container known.
+            # Only a decoded frame has the rotation of every kind of container.
             rotation = 0 if first is None else round(-first.rotation / 90) * 90 % 360
             shape = _sample_aspect_ratio(file)
             if not context.width or not context.height:  # the decoder may correct what the container says

@@ -38,7 +38,7 @@ class RTMPoseOnnx(TopDownEstimator):
         size: of the network: tiny, small, medium or large.
         joints: layout of the joints.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
-        batch: most crops at a time; halved when memory runs out, and 1 for a file exported for single crops.
+        batch: most crops at a time, 1 or more; halved when memory runs out, and 1 for a file exported for single crops.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")

@@ -50,7 +50,7 @@ class TorchCodec(Engine):
         device: ``cpu``, or a GPU as PyTorch names it, such as ``cuda``; frames are then decoded by NVDEC where it knows
             the codec, and copied to the CPU.
         containers: what is accepted.
-        block_frames: frames per block.
+        block_frames: frames per block: a free choice.
 
     Raises:
         ValueError: ``block_frames`` is below 1.

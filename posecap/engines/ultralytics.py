@@ -71,7 +71,7 @@ class Ultralytics(Engine):
         batch: most frames computed at once; halved when memory runs out.
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
-    Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own.
+    Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own; the others are free choices.
 
     Raises:
         ValueError: no such architecture, a size that is not a multiple of 32, or no frames or people at all.

@@ -93,7 +93,8 @@ class _UltralyticsTracker(Engine, ABC):
         )
 
     @abstractmethod
-    def _tracker(self, settings: SimpleNamespace) -> Any: ...
+    def _tracker(self, settings: SimpleNamespace) -> Any:
+        """A new tracker of the package."""
 
 
 @dataclass(frozen=True)
@@ -125,5 +126,6 @@ class UltralyticsBoTSORT(_UltralyticsTracker):
     def _tracker(self, settings: SimpleNamespace) -> Any:
         from ultralytics.trackers.bot_sort import BOTSORT
 
+        # The package reads both thresholds even where it does not use them.
         appearance = {"with_reid": False, "proximity_thresh": 0.5, "appearance_thresh": 0.8}
         return BOTSORT(SimpleNamespace(**vars(settings), gmc_method=self.camera, **appearance))

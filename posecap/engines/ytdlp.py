@@ -27,15 +27,17 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _SOON = frozenset({"connection", "timeout", "truncated"})
 """Reasons of errors after which another attempt soon may succeed; others pass in hours or days, if at all."""
 _HOST = "www.youtube.com:443"
+"""By this name all downloads share the number of connections, whichever server has the video's bytes."""
 _PIECE = 1 << 16
-"""Bytes that are read at once; the time is checked after each."""
+"""Bytes that are read at once; the time is checked after each. A free choice."""
 _SPAN_BLOCK, _WHOLE_BLOCK = 1 << 18, 1 << 22
 """Bytes of one request: small for a span, so that little beside it is fetched; large for a whole video, so that there
 are few requests (YouTube slows down those above 10 MiB).
 """
+# Domain, whether for its sub-domains too, path, whether for https only, time of expiry, name, value.
 _COOKIE = re.compile(r"(#HttpOnly_)?[^\s#]+\t(TRUE|FALSE)\t/[^\t]*\t(TRUE|FALSE)\t\d*\t[^\t]+\t[^\t]*")
 _COOKIE_BYTES = 1 << 20
-"""As much is read of the file of cookies, whatever its size."""
+"""As much is read of the file of cookies, whatever its size: a free choice, of some thousand cookies."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class YtDlp(Engine):
             the download at once.
         socket_seconds: most time without a byte from a server.
 
-    ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash.
+    ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash. Defaults of which
+    nothing is said here are free choices.
 
     Raises:
         ValueError: a number is out of its range.
@@ -183,6 +186,7 @@ class _Session:
 
     def _options(self) -> dict[str, Any]:
         engine = self._engine
+        # What is skipped takes requests of its own, and gives no plain file: playlists, subtitles, what the page adds.
         arguments = {"player_client": list(engine.players), "skip": ["hls", "dash", "translated_subs"]}
         arguments["player_skip"] = ["initial_data", *(["js"] if engine.javascript == "none" else [])]
         return {
@@ -242,6 +246,7 @@ class _Session:
         return found
 
     def _choose(self, found: dict[str, Any]) -> Format:
+        """The format to fetch, of a video as :meth:`_look_up` describes it."""
         usable = [f for f in found.get("formats") or () if is_plain_video(f)]
         if not usable:
             raise TransientError("extractor_broken", f"{self.shown} shows no plain video file to this player; {UPDATE}")
@@ -297,7 +302,7 @@ class _Session:
             yield
         except HTTPError as error:
             error.close()
-            if error.status in (401, 403, 404, 410):
+            if error.status in (401, 403, 404, 410):  # said of the file's address, which holds for a while only
                 advice = "update yt-dlp, or try javascript or a cookies_file"
                 raise TransientError(
                     "forbidden", f"{self.shown}: the server denied the video's bytes ({error.status}); {advice}"

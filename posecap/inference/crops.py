@@ -33,7 +33,9 @@ def middle_frames(count: int, wanted: int) -> list[int]:
 
 
 Size = Literal["t", "s", "m", "l"]
+"""Of RTMPose's network: tiny, small, medium, large."""
 Joints = Literal["coco17", "halpe26"]
+"""Layouts that RTMPose was published for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def torch_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
 T = TypeVar("T")
 R = TypeVar("R")
 _Request: TypeAlias = "tuple[Sequence[Any], Future[Any]]"
+"""Items of one thread, and where it waits for the list of their results."""
 
 _MEMORY_WORDS = (
     "out of memory",
@@ -85,7 +86,7 @@ class Batches:
         if most < 1:
             raise ValueError(f"a batch needs at least one item, got batch={most}")
         self.most = most
-        self._computing = threading.RLock()
+        self._computing = threading.RLock()  # reentrant: run_together holds it and calls run
         self._waiting: deque[_Request] = deque()
 
     def run(self, compute: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
@@ -133,6 +134,7 @@ class Batches:
         return mine.result()
 
     def _answer(self, compute: Callable[[Sequence[Any]], Sequence[Any]], requests: list[_Request]) -> None:
+        """Give each request its results, or the error of computing them."""
         try:
             results = iter(self.run(compute, [item for items, _ in requests for item in items]))
         except Exception as error:

@@ -14,6 +14,7 @@ from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError,
 _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
 """The kinds of files that a model's output depends on: weights, settings, tokenizers and chat templates."""
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
+"""Endings of weights that are pickles; they are named in messages and never read."""
 _LARGEST_JSON = 64 * 1024**2
 """Bytes; a free bound, far above what an index of weights or a file of settings takes."""
 

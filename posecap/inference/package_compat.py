@@ -34,6 +34,7 @@ P = ParamSpec("P")
 
 _lock = threading.RLock()
 _COCO_MODULES = ("", ".coco", ".cocoeval", ".mask")
+"""The modules that pycocotools and xtcocotools have, after the package's name."""
 
 
 def _serialized(function: Callable[P, None]) -> Callable[P, None]:
@@ -135,6 +136,7 @@ def ensure_mmpose() -> None:
 
 
 def _replace_xtcocotools() -> None:
+    """Where xtcocotools does not load, let its names mean pycocotools' modules."""
     if "xtcocotools" in sys.modules or _is_built_for_this_numpy("xtcocotools"):
         return
     for name in _COCO_MODULES:

@@ -130,7 +130,7 @@ def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
     its samples, or write a part.
 
     Raises:
-        StagingError: they cannot be written here either.
+        StagingError: samples cannot be written here either.
         ShardError: a sample breaks the schema.
     """
     if result.error is not None and result.error.reason == OUTPUT_NOT_VISIBLE:
@@ -182,6 +182,7 @@ def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
 
 
 def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> None:
+    """Enter what a stage raised: as the outcome of the clip that it was given, else as the end of the item."""
     status: Status = "failed"
     reason, detail = "error", f"{type(error).__name__}: {error}"
     if isinstance(error, Reject):

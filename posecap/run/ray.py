@@ -53,7 +53,8 @@ _REST_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _NodeActors:
-    """The actors of one node, by segment; ``starting`` are references that are ready when an actor is."""
+    """The actors of one node, by segment; ``starting`` are references that are ready when an actor is, ``since`` is when
+    they were asked for (``time.monotonic``)."""
 
     actors: list[list[Actor]]
     starting: set[Any]
@@ -88,16 +89,21 @@ class RayPool:
         self._segments, self._workers, self._row_seconds = segments, workers, row_seconds
         self._since = time.monotonic()
         self._cluster = RayCluster(address)
+        # By name: nodes with actors, and why those are left out whose actors cannot start. Those that are gone or were
+        # drained get no actors again.
         self._nodes: dict[str, _NodeActors] = {}
         self._left_out: dict[str, str] = {}
         self._gone: set[str] = set()
+        # By segment: the nodes that may get tasks, with their free slots.
         self._free: list[dict[str, int]] = [{} for _ in segments]
         self._nodes_of: list[frozenset[str]] = [frozenset()] * len(segments)
+        # By Ray reference: actors that work on a call, and those that start or restart.
         self._by_ref: dict[Any, Actor] = {}
         self._pings: dict[Any, Actor] = {}
         self._paused: set[Actor] = set()
-        self._waiting: set[Actor] = set()
-        self._events: deque[Finished | NodeChange | None] = deque()
+        self._waiting: set[Actor] = set()  # with tasks in Actor.unsent
+        self._events: deque[Finished | NodeChange | None] = deque()  # what wait() gives next
+        # Times (time.monotonic): of the next look at nodes, and when every segment last had a node.
         self._look_at = self._since
         self._complete_at = self._since
         self.start_seconds = 0.0
@@ -204,6 +210,7 @@ class RayPool:
                 self._place(node)
 
     def _look_after(self, name: str, node: Node) -> None:
+        """Leave out a node whose actors do not start, release a drained one that is idle, drain one that will go."""
         actors = self._nodes[name]
         if actors.state == "starting" and time.monotonic() > actors.since + _START_SECONDS:
             self._leave(name, "left_out", self._do_not_start(len(list(actors.every()))))
@@ -229,6 +236,7 @@ class RayPool:
         self._nodes[node.name] = _NodeActors(actors, {self._ping(actor) for actor in every}, time.monotonic())
 
     def _started(self, ref: Any, actor: Actor) -> None:
+        """An actor is up, or cannot start; with the last one of a node the node is used."""
         node = self._nodes[actor.node]
         try:
             ray.get(ref)
@@ -425,6 +433,7 @@ class RayPool:
         self._await_restart(actor)
 
     def _ping(self, actor: Actor) -> Any:
+        """A reference that is ready when the actor's process is up, and is waited for with the others."""
         ref = actor.ready()
         self._pings[ref] = actor
         return ref
@@ -456,12 +465,14 @@ class RayPool:
             self._resume(actor)
 
     def _resume(self, actor: Actor) -> None:
+        """Give an actor tasks again."""
         actor.paused = False
         self._paused.discard(actor)
         self._send_next(actor)
         self._events.append(None)
 
     def _blame(self, actor: Actor) -> None:
+        """Hand back as lost the task on which the process died: its node is still there."""
         if actor.blamed is not None:
             reason = WorkerLost("worker_died", "the worker process died")
             self._events.append(Finished(actor.blamed, actor.node, reason))
@@ -493,6 +504,7 @@ class RayPool:
             self._leave(actor.node, "left_out", why)
 
     def _stop_overdue(self) -> None:
+        """Kill processes whose call takes too long; end rests and restarts whose time is over."""
         now = time.monotonic()
         for actor in self._every_actor():
             overdue = [ref for ref, since in actor.running.items() if since <= now - self._row_seconds]

@@ -147,7 +147,8 @@ class Actor:
     @property
     def tasks_per_call(self) -> int:
         """How many tasks its next call may have."""
-        return 1 if self.deaths else max(1, min(_TASKS_PER_CALL, int(_CALL_SECONDS / max(self.slowest, 1e-6))))
+        fitting = int(_CALL_SECONDS / max(self.slowest, 1e-6))  # a task may measure 0 s
+        return 1 if self.deaths else max(1, min(_TASKS_PER_CALL, fitting))
 
     def measure(self, tasks: Sequence[Task], results: Sequence[ItemResult]) -> None:
         """Learn from a call's results how many tasks the next may have."""

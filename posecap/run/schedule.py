@@ -28,7 +28,7 @@ which everything fails at the time do not count."""
 _NODES_TO_ASK = 3
 """Nodes on which a row is tried at most, whether they count or not: where every row fails everywhere, none does."""
 _LOOK_AHEAD = 256
-"""Tasks at the head of a queue among which one is looked for that a free worker may run."""
+"""Tasks at the head of a queue among which one is looked for that a free worker may run. These are free choices."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class _OpenPart:
 
 @dataclass
 class _UnwrittenPart:
-    """A part whose rows are done and whose files are not; ``tried`` are nodes that failed to write them."""
+    """A part whose rows are done and whose files are not; ``tried`` are nodes that failed to write them, ``failures``
+    how often that happened."""
 
     done: PartResult
     tried: frozenset[str] = frozenset()
@@ -97,8 +98,8 @@ class Schedule:
 
     Args:
         pool: the workers.
-        poison_after: a row whose worker dies this many times is quarantined, or has failed if the worker was stopped
-            the last time because it took too long.
+        poison_after: a row whose worker dies this many times (3 is a free choice) is quarantined, or has failed if the
+            worker was stopped the last time because it took too long.
         attempts: how often a worker has died on each row (by id) in earlier runs; these count too.
         on_row: called with the result of every row as it finishes.
         on_finished: called with every task that a worker is done with, whatever becomes of its row.
@@ -128,12 +129,13 @@ class Schedule:
         self._attempts = dict(attempts or {})
         self._on_row, self._on_finished, self._on_lost, self._on_node = on_row, on_finished, on_lost, on_node
         self._write_job = write_job
-        self._last_segment = pool.segments - (1 if write_job is None else 2)
+        self._last_segment = pool.segments - (1 if write_job is None else 2)  # the last one of the pipeline
+        self._queues: list[deque[Task]] = [deque() for _ in range(pool.segments)]
+        self._in_flight = 0  # tasks that the pool has
+        # A part is open until its rows are done, then unwritten where it has files, then written until it is yielded.
+        self._open: dict[PartName, _OpenPart] = {}
         self._unwritten: dict[PartName, _UnwrittenPart] = {}
         self._written: deque[PartResult] = deque()
-        self._queues: list[deque[Task]] = [deque() for _ in range(pool.segments)]
-        self._open: dict[PartName, _OpenPart] = {}
-        self._in_flight = 0
         self.health = Health()
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
@@ -293,6 +295,7 @@ class Schedule:
             self._decide(task, row, self._best(row), "confirmed")
 
     def _lose(self, task: Task, row: _OpenRow, node: str, lost: WorkerLost) -> None:
+        """A worker died on the row: try it again, on another node where there is one, or end it."""
         row_id = row.row.row_id
         times = self._attempts[row_id] = self._attempts.get(row_id, 0) + 1
         self._on_lost(row_id)
@@ -350,6 +353,7 @@ class Schedule:
         return max(row.verdicts, key=rank)[1]
 
     def _return(self, task: Task, row: _OpenRow, node: str) -> None:
+        """The node is gone: the row starts over."""
         self.health.returned(node)
         self._restart(task, row)
 
@@ -380,6 +384,7 @@ class Schedule:
         self._on_node(changed)
 
     def _complete(self) -> Iterator[PartResult]:
+        """Parts that are finished: written, or without files. Of others whose rows are done, writing begins."""
         for name in [name for name, opened in self._open.items() if not opened.rows]:
             opened = self._open.pop(name)
             done = PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
@@ -411,6 +416,7 @@ class Schedule:
 
 
 def _conclude(row: Row, pieces: list[ItemResult], node: str) -> RowResult:
+    """The row's result from those of its items, in their order; ``node`` is the one that gave the last."""
     clips = [clip for piece in pieces for clip in piece.clips]
     errors = [piece.error for piece in pieces if piece.error is not None]
     if clips:

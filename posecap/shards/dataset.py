@@ -26,7 +26,7 @@ from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
-"""Read from a tar at once: a request to an object store costs as much as a few MB."""
+"""Read from a tar at once, about: a request to an object store costs as much as a few MB. A free choice."""
 
 Members = dict[str, memoryview]
 """The undecoded bytes of one sample's tar members, by the names of :data:`posecap.shards.paths.MEMBERS`."""
@@ -56,10 +56,7 @@ class Dataset:
     @cached_property
     def tombstones(self) -> Tombstones:
         """What was removed from the dataset."""
-        try:
-            return Tombstones.parse(self._storage.read(paths.TOMBSTONES, limit=paths.MAX_DOCUMENT_BYTES))
-        except FileNotFoundError:
-            return Tombstones()
+        return read_tombstones(self._storage)
 
     def parts(
         self, split: str | None = None, *, where: Where | None = None
@@ -98,6 +95,7 @@ class Dataset:
                 yield parts[name], rows, table.select(list(columns)).take(rows)
 
     def _with_samples(self, split: str | None) -> Iterator[tuple[PartName, int]]:
+        """Parts that hold samples, removed ones included, with their number."""
         for part, samples in _parts_of(self._storage):
             if samples and split in (None, part.split):
                 yield part, samples
@@ -208,6 +206,7 @@ class Dataset:
             raise ShardError(f"{paths.columns_path(part)}: {error}") from error
 
     def _index_row(self, key: str, index: Any) -> dict[str, Any]:
+        """Where a sample is: columns of its row of the index, which ``index`` is, or the parts' own where it is None."""
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
         if index is None:
             tables = self._part_indexes(wanted)

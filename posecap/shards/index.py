@@ -35,7 +35,7 @@ _FACTS = {
     "license": pa.string(),
     "source": pa.string(),
 }
-_NEEDED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
+_REQUIRED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
 _QUALITY = {f.name: pa.int32() if f.type == "int" else pa.float64() for f in fields(Quality)}
 _MODELS = ("decoder", "detector", "tracker", "pose", "video", "text")
 _RANGED_MEMBERS = (*MEMBERS, "mp4")
@@ -47,7 +47,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("part", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
-        *(pa.field(name, kind, nullable=name not in _NEEDED) for name, kind in _FACTS.items()),
+        *(pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in _FACTS.items()),
         *(pa.field(axis, pa.int32(), nullable=False) for axis in ("M", "T", "J")),
         *(pa.field(f"{name}_dimension", pa.int32(), nullable=False) for name in ("video", "text")),
         *(pa.field(f"{end}_pts_seconds", pa.float64(), nullable=False) for end in ("first", "last")),
@@ -99,7 +99,7 @@ def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mappin
     """
     facts = sample.facts
     quality, models = facts.get("quality") or {}, facts.get("models") or {}
-    missing = [name for name in (*_NEEDED, "video_span") if facts.get(name) is None]
+    missing = [name for name in (*_REQUIRED, "video_span") if facts.get(name) is None]
     if missing:
         raise ShardError(f"sample {sample.key}: its facts lack {', '.join(missing)}, which the index needs")
     if not sample.pts_T.size:

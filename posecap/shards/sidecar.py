@@ -21,7 +21,7 @@ from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
 _SEAL = re.compile(rb'(,?)"seal":"([0-9a-f]{64})"(,?)')
-_SECONDS = frozenset({float, int, type(None)})
+_TIME_TYPES = frozenset({float, int, type(None)})
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
 
 
@@ -135,6 +135,11 @@ def read_sidecar(
 
 
 def _checked(part: PartName, content: bytes) -> dict[str, Any]:
+    """The sidecar of a part from its bytes, in its stored names.
+
+    Raises:
+        ShardError: it is damaged, or another part's.
+    """
     relative = paths.sidecar_path(part)
     document = decode_document(content, name=relative)
     if odd := [name for name, fits in _fits(part, document).items() if not fits]:
@@ -184,7 +189,7 @@ def outcomes_of(part: PartName, rows: Any) -> list[RowOutcome]:
         (clip.clip_id or "" for row in outcomes for clip in row.clips),
     )
     seconds = (value for row in outcomes for clip in row.clips for value in (clip.start_seconds, clip.end_seconds))
-    if not all(isinstance(word, str) for word in words) or not all(type(v) in _SECONDS for v in seconds):
+    if not all(isinstance(word, str) for word in words) or not all(type(v) in _TIME_TYPES for v in seconds):
         raise odd_rows(part)
     return outcomes
 
@@ -266,6 +271,7 @@ def is_listed(location: Location) -> bool:
 
 
 def _written(content: bytes) -> dict[str, str | int]:
+    """Hash and size of a file with this content, as ``dataset.json`` has them."""
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 

@@ -86,7 +86,7 @@ _OTHERS = _words(
 """Who does it, in labels of which that is the first word: a person does not."""
 _NEGATIONS = frozenset({"no", "non", "none", "not", "without"})
 _ASIDE = re.compile(r"\([^()]*\)")
-# Verbs of one vowel and one consonant after it, as "run".
+# Verbs of one vowel and after it one of the consonants that English doubles, as "run".
 _DOUBLED = re.compile(r"(?:[^aeiou]|qu)*[aeiou][bdglmnprtvz]")
 
 
@@ -113,6 +113,7 @@ def _phrase(words: list[str]) -> str | None:
         return None
     if "-".join(plain) in _ALONE_A_THING:
         return None
+    # The whole label, its last two words and its last one, each written as one word.
     whole, *endings = ("".join(plain[start:]).replace("-", "") for start in (0, -2, -1))
     with_article = f"doing {'an' if written[0].lower() in 'aeiou' else 'a'} {written}"
     if whole in _ACTIVITIES or plain[-1] in ("ups", "downs"):
@@ -186,6 +187,8 @@ class WriteCaptions(Stage):
         longest_characters: most characters (Unicode code points) of one sentence; see :func:`clean`.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
 
+    The numbers are free choices.
+
     Rejects:
         ``no_caption``: fewer than ``fewest`` sentences.
 
@@ -218,7 +221,10 @@ class WriteCaptions(Stage):
         yield item.extend(CaptionedClip, captions=self._collected(self._sentences(item)))
 
     def check_row(self, row: Row) -> None:
-        """Raises ``no_caption`` where the row has too few sentences and the stage has no captioners."""
+        """
+        Raises:
+            Reject: ``no_caption``: the row has too few sentences, and the stage has no captioners.
+        """
         if not self.captioners:
             self._collected(self._of_row(row))
 

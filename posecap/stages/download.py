@@ -61,7 +61,7 @@ class Download(Stage):
             Reject: ``no_fetcher``, ``empty_file``, ``not_a_video``, or whatever the fetcher rejects.
             TransientError: whatever the fetcher could not do this time.
         """
-        location = row.location or row.uri
+        location = row.location or row.uri  # the former may hold secrets; messages and records have the latter
         fetcher, span = self._fetcher_for(location), _wanted(row)
         fetched = fetcher.fetch(location, scratch_folder(), limits=self.limits, span=span)
         try:
@@ -82,7 +82,10 @@ class Download(Stage):
         yield video
 
     def check_row(self, row: Row) -> None:
-        """Raises ``no_fetcher``."""
+        """
+        Raises:
+            Reject: ``no_fetcher``.
+        """
         self._fetcher_for(row.location or row.uri)
 
     def _fetcher_for(self, uri: str) -> Fetcher:

@@ -42,6 +42,12 @@ class Prominence:
     Args:
         presence, size, motion, closeness: weights, 0 or more.
         lively: own motion, in body sizes, that counts fully. People in action have 0.06 to 0.5.
+
+    The weights are free choices: between 0.5 and 2, in any combination, no more of the marked people were kept
+    (docs/results/people.md).
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     presence: float = 1.5
@@ -127,10 +133,15 @@ class FilterPeople(Stage):
         motion: least motion of a person, in body sizes. 0 keeps what stands still.
         prominence: weights by which people are chosen; None ranks by presence times spread, as posecap 0.1.0 did.
 
+    Defaults of which nothing is said here are free choices.
+
     Rejects:
         ``too_short``; ``no_person_found`` (nobody was tracked, or nobody has a joint); ``low_confidence`` (nobody's
         presence reaches ``person_presence``, or too few frames have a kept person who is confident); ``no_motion``
         (nobody who is present enough moves enough).
+
+    Raises:
+        ValueError: ``people`` is below 1, or a share is not in [0, 1].
     """
 
     name: ClassVar[str] = "filter_people"
@@ -205,7 +216,9 @@ class FilterPeople(Stage):
     def _choose(
         self, people: _People, candidates: NDArray[np.intp], weights: Prominence
     ) -> tuple[NDArray[np.intp], dict[str, Any]]:
-        """Who of the candidates is kept, in order, and why: for the facts."""
+        """Who of the candidates is kept, in order, and why: the facts' ``people_choice``, with the numbers of people
+        ``found`` and of ``candidates``, the terms of those ``kept``, and of the ``next`` one (None where nobody was
+        left)."""
         sizes_M = people.sizes_M
         terms = {
             "presence": people.confident_MT.mean(-1),
@@ -217,6 +230,7 @@ class FilterPeople(Stage):
         second: dict[str, float] | None = None
         left = candidates.tolist()
         while left and len(kept) < self.people:
+            # Nearness to those who are kept; as long as that is nobody, to everybody.
             terms["closeness"] = people.closeness(left, kept or range(len(sizes_M)))
             score_M = np.sum([getattr(weights, name) * term_M for name, term_M in terms.items()], axis=0)
             scored = {"score": score_M.round(_DIGITS), **terms}

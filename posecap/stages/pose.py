@@ -43,6 +43,7 @@ class Track(Stage):
 
 
 def _to_source_pixels(tracks: Tracks, source_per_working: tuple[float, float]) -> Tracks:
+    """Boxes and joints in pixels of the source video instead of the decoded frames; the factors are for x and y."""
     x, y = source_per_working
     joints: Floats | None = None
     if tracks.joints_MTJ3 is not None:
@@ -55,7 +56,7 @@ class Pose(Stage):
     """Joints from ``estimator``; ``"detector"`` keeps those that a single-stage detector found with its boxes.
 
     Raises:
-        PermanentError: ``no_joints``, for every clip, when these are asked for and the detector gives boxes only.
+        PermanentError: ``no_joints``, for every clip, where ``estimator`` is ``"detector"`` and that gives boxes only.
     """
 
     name: ClassVar[str] = "pose"
@@ -69,6 +70,7 @@ class Pose(Stage):
         yield item.extend(PosedClip, joints_MTJ3=joints, layout=layout, pose_model=model)
 
     def _joints(self, item: TrackedClip) -> tuple[Floats, str, str]:
+        """(M, T, J, 3) joints in pixels of the source video, their layout, and the name of the engine they are from."""
         if self.estimator == "detector":
             if item.tracks.joints_MTJ3 is None or item.tracks.layout is None:
                 raise PermanentError(

@@ -11,6 +11,7 @@ from posecap.stage import Reject, Stage
 from posecap.types import CutVideo, Row, ShotRule, Span, Video
 
 _EPSILON_SECONDS = 1e-6
+"""By so much more may a span be long; see where it is used."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,14 @@ class Split(Stage):
         )
 
     def check_row(self, row: Row) -> None:
-        """Raises ``bad_span`` and ``span_too_long``."""
+        """
+        Raises:
+            Reject: ``bad_span``, ``span_too_long``.
+        """
         self._span(row)
 
     def _span(self, row: Row) -> Span | None:
+        """The row's span; None where it has neither start nor end, and the video is split into shots."""
         if row.start_seconds is None and row.end_seconds is None:
             return None
         start = row.start_seconds or 0.0
