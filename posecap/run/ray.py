@@ -53,8 +53,8 @@ _REST_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _NodeActors:
-    """The actors of one node, by segment; ``starting`` are references that are ready when an actor is, ``since`` is when
-    they were asked for (``time.monotonic``)."""
+    """The actors of one node, by segment. They were asked for at ``since`` (``time.monotonic``); ``starting`` are
+    references of those that are not ready yet."""
 
     actors: list[list[Actor]]
     starting: set[Any]

@@ -206,7 +206,7 @@ class Dataset:
             raise ShardError(f"{paths.columns_path(part)}: {error}") from error
 
     def _index_row(self, key: str, index: Any) -> dict[str, Any]:
-        """Where a sample is: columns of its row of the index, which ``index`` is, or the parts' own where it is None."""
+        """Where a sample is: columns of its row in ``index``, or in the parts' own indexes where that is None."""
         wanted = ["key", "part", "source_id", *RANGE_COLUMNS, "mp4_offset", "mp4_size"]
         if index is None:
             tables = self._part_indexes(wanted)
