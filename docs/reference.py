@@ -21,7 +21,9 @@ INDEX = """\
 What most programs need:
 
 - [`posecap.open`][posecap.stream.ShardStream], [`posecap.index`][posecap.stream.read_index],
-  [`posecap.read`][posecap.stream.read_sample] and [`posecap.collate`][posecap.stream.collate] read a dataset;
+  [`posecap.read`][posecap.stream.read_sample] and [`posecap.collate`][posecap.stream.collate] read a dataset,
+  [`posecap.webdataset`][posecap.loaders.webdataset] and [`posecap.huggingface`][posecap.loaders.huggingface] as
+  those packages do;
 - [`tmor_train.load`][tmor_train.pretrained.loading.load] gives a trained encoder.
 
 | package | what it is |

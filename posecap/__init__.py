@@ -1,31 +1,36 @@
 """posecap: from a list of videos to synchronized video, skeleton and text.
 
 ``posecap.open`` streams a dataset's samples, ``posecap.index`` gives its index as a table and ``posecap.read`` one
-sample by its key. They load on first use, so that ``import posecap`` stays light.
+sample by its key; ``posecap.webdataset`` and ``posecap.huggingface`` hand samples to those packages. They load on first
+use, so that ``import posecap`` stays light.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from posecap.loaders import huggingface, webdataset
     from posecap.stream import Balance, collate
     from posecap.stream import open_dataset as open
     from posecap.stream import read_index as index
     from posecap.stream import read_sample as read
 
 __version__ = "0.1.0"
-__all__ = ["Balance", "__version__", "collate", "index", "open", "read"]
+__all__ = ["Balance", "__version__", "collate", "huggingface", "index", "open", "read", "webdataset"]
 
 _READERS = {
-    "Balance": "Balance",
-    "collate": "collate",
-    "index": "read_index",
-    "open": "open_dataset",
-    "read": "read_sample",
+    "Balance": "stream.Balance",
+    "collate": "stream.collate",
+    "huggingface": "loaders.huggingface",
+    "index": "stream.read_index",
+    "open": "stream.open_dataset",
+    "read": "stream.read_sample",
+    "webdataset": "loaders.webdataset",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _READERS:
-        return getattr(import_module("posecap.stream"), _READERS[name])
+        module, _, reader = _READERS[name].partition(".")
+        return getattr(import_module(f"posecap.{module}"), reader)
     raise AttributeError(f"module 'posecap' has no attribute {name!r}")

@@ -23,6 +23,18 @@ CARD_FILE = "card.md"
 """Upload it to the Hugging Face Hub under the name ``README.md``."""
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """The Hub's words for sizes, and below how many clips each is used; above them it is the last one's successor."""
+_FEATURES: list[dict[str, Any]] = [
+    {"name": "joints.npy", "list": {"list": {"list": {"list": "float32"}}}},
+    {"name": "pts.npy", "list": "float64"},
+    {"name": "video.npy", "list": "float32"},
+    {"name": "text.npy", "list": {"list": "float32"}},
+    {"name": "txt", "dtype": "string"},
+    {"name": "json", "dtype": "json"},
+    {"name": "__key__", "dtype": "string"},
+    {"name": "__url__", "dtype": "string"},
+]
+"""The columns of the tars as Hugging Face datasets reads them, as it writes their types. Facts are JSON, with whatever
+keys a clip has."""
 _LONGEST_TABLE = 40
 """Rows of a table, a free choice; the card says how many more there are."""
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
@@ -103,10 +115,10 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
         "task_categories": ["video-classification", "keypoint-detection", "feature-extraction"],
         "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
         "size_categories": [next((name for most, name in _SIZES if info.clips < most), "10M<n<100M")],
-        "configs": [
-            {"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")},
-            {"config_name": "index", "data_files": files("index/{}-*.parquet")},
-        ],
+        # One builder serves all configurations, the one of the first; index files, in another format, are loaded by
+        # their folder. Types are declared, since they would else be guessed from the first clips.
+        "configs": [{"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")}],
+        "dataset_info": [{"config_name": "samples", "features": _FEATURES}],
     }
 
 

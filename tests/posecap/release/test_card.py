@@ -1,12 +1,17 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
+import pytest
 import yaml
 
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.dataset_info import write_summary
 from posecap.types import PartName
-from tests import building, dataset_infos
+from tests import building, built, dataset_infos
 
 
 def front_and_body(card: str) -> tuple[dict[str, Any], str]:
@@ -45,17 +50,36 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
                 {"split": "val_2", "path": "data/val-2/pose-*.tar"},
             ],
         },
-        {
-            "config_name": "index",
-            "data_files": [
-                {"split": "train", "path": "index/train-*.parquet"},
-                {"split": "val_2", "path": "index/val-2-*.parquet"},
-            ],
-        },
     ]
     for config in front["configs"]:
         for files in config["data_files"]:
             assert len(list(tmp_path.glob(files["path"]))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hugging_face_datasets_loads_samples_and_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    """In the first shard every clip has a label; in the second none has, and facts that no other clip has."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    known = built.samples(2)
+    odd = [replace(s, facts={**s.facts, "label": None, "only_here": {"a": [1]}}) for s in built.samples(2, first=2)]
+    made = {PartName("train", 0): known, PartName("train", 1): odd, PartName("val", 0): built.samples(1, first=4)}
+    root = tmp_path / "dataset"
+    (tmp_path / "card.md").write_text(make_card(dataset_infos.info(root, made)))
+    shutil.copyfile(tmp_path / "card.md", root / "README.md")
+    loaded = datasets.load_dataset(str(root), streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    samples = [*known, *odd]
+    found = list(loaded["train"])
+    assert [one["__key__"] for one in found] == [sample.key for sample in samples]
+    for one, sample in zip(found, samples, strict=True):
+        np.testing.assert_array_equal(np.array(one["joints.npy"], np.float32), sample.joints_MTJ3)
+        assert one["json"]["label"] == sample.facts["label"]
+        assert one["json"].get("only_here") == sample.facts.get("only_here")
+    assert len(list(loaded["val"])) == 1
+    index = datasets.load_dataset(str(root), data_dir="index", streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    assert [row["key"] for row in index["train"]] == [sample.key for sample in samples]
 
 
 def test_licenses_that_the_hub_does_not_know_are_named(tmp_path: Path):
